@@ -1,0 +1,1 @@
+//! The socket path: authoritative DNS over UDP and TCP for whatever the kernel passes up.

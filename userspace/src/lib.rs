@@ -1,0 +1,11 @@
+//! zerottl: DNS answers that live zero seconds, decided in the kernel, from real health.
+//!
+//! Data flows one way: [`probe`] results make a [`status`], the pure [`plan`]ner makes a plan of it, the kernel
+//! publisher writes it into BPF maps, and the XDP program and the [`dns`] socket path answer from it.
+pub mod config;
+pub mod dns;
+pub mod model;
+pub mod plan;
+pub mod probe;
+pub mod status;
+pub mod view;

@@ -1,0 +1,365 @@
+//! What a valid configuration means.
+//!
+//! [`config`](crate::config) makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
+//! positions in the model's own lists, so that per-round work is array indexing.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+/// A DNS name in wire form, lower case.
+pub type Name = domain::base::Name<Bytes>;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub usize);
+    };
+}
+id!(
+    /// Position in [`Model::zones`].
+    ZoneId
+);
+id!(
+    /// Position in [`Model::pools`].
+    PoolId
+);
+id!(
+    /// Position in [`Model::groups`].
+    GroupId
+);
+id!(
+    /// Position in [`Model::sites`].
+    SiteId
+);
+id!(
+    /// Position in [`Model::names`].
+    NameId
+);
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Where queries arrive and which names this machine answers.
+    pub front: Front,
+    /// The admin interface.
+    pub admin: Admin,
+    /// The zones this machine is authoritative for; none lies within another.
+    pub zones: Vec<Zone>,
+    /// All Sites of one application each.
+    pub pools: Vec<Pool>,
+    /// Ordered parts of pools.
+    pub groups: Vec<Group>,
+    /// The Sites.
+    pub sites: Vec<Site>,
+    /// Every Pool, Group and Site Name, each once, in a stable order.
+    pub names: Vec<DynamicName>,
+}
+
+/// `[front]`: where queries arrive.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Interfaces the XDP program is attached to.
+    pub interfaces: Vec<String>,
+    /// Addresses and ports served, by the kernel and by the socket path alike; never a wildcard.
+    pub listen: Vec<SocketAddr>,
+    /// How the XDP program is attached.
+    pub xdp: XdpMode,
+    /// Which kinds of name this machine answers itself.
+    pub roles: Roles,
+}
+
+/// `front.xdp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, or not at all.
+    Native,
+    /// After the socket buffer is made (slower, works on every interface).
+    Generic,
+    /// Native, else generic with a warning.
+    Auto,
+    /// No program: the socket path serves everything.
+    Off,
+}
+
+/// `front.roles`: Fig. 4A has both on one machine, Fig. 4B one on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Answers Pool and Group Names.
+    pub load_balance: bool,
+    /// Answers Site Names.
+    pub failover: bool,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where the admin interface listens; none turns it off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[zone."…"]`.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// The zone's name.
+    pub apex: Name,
+    /// The apex NS set; the first is the SOA's MNAME. Never empty.
+    pub nameservers: Vec<Name>,
+    /// SOA RNAME, made from `contact`.
+    pub rname: Name,
+    /// SOA serial.
+    pub serial: u32,
+    /// SOA refresh, seconds.
+    pub refresh: u32,
+    /// SOA retry, seconds.
+    pub retry: u32,
+    /// SOA expire, seconds.
+    pub expire: u32,
+    /// SOA MINIMUM and the SOA's own TTL: how long a negative answer lives, seconds (RFC 2308).
+    pub negative_ttl: u32,
+    /// TTL of the apex NS set and of the name servers' own addresses, seconds.
+    pub ns_ttl: u32,
+    /// Static records, a master file (RFC 1035 section 5).
+    pub records: Option<PathBuf>,
+    /// Who answers Pool and Group Names when this machine does not; referred to.
+    pub balance_nameservers: Vec<Name>,
+    /// Who answers Site Names when this machine does not; referred to.
+    pub failover_nameservers: Vec<Name>,
+}
+
+/// `[pool."…"]`: all Sites of an application.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The Pool Name.
+    pub name: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its Sites, in the file's order.
+    pub sites: Vec<SiteId>,
+    /// How a query becomes a slot.
+    pub policy: Policy,
+    /// TTL of dynamic answers, seconds; 0 unless set.
+    pub ttl: u32,
+    /// Below this share of live weight, 0 to 1, all Sites count as up; 0 is off. Never for Site Names.
+    pub up_threshold: f64,
+    /// What is answered when no Site is up.
+    pub all_down: AllDown,
+    /// What a Site Name does when its whole failover list is down.
+    pub last_resort: LastResort,
+    /// Client prefix lengths for `sticky`: IPv4, IPv6.
+    pub sticky_prefix: (u8, u8),
+}
+
+/// `policy`: where the slot index comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// A cursor over a table filled by smooth weighted round robin.
+    WeightedRoundRobin,
+    /// A random number.
+    WeightedRandom,
+    /// A hash of the client's prefix.
+    Sticky,
+}
+
+/// `all_down`: the answer when no configured Site of that family is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AllDown {
+    /// Answer as if all were up.
+    FailOpen,
+    /// SERVFAIL.
+    Servfail,
+}
+
+/// `last_resort`, for Site Names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LastResort {
+    /// The all-down rule.
+    None,
+    /// Any operational Site of the pool, in the pool's order.
+    Pool,
+}
+
+/// `[group."…"]`: an ordered part of a pool.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The Group Name; may be the Pool Name if it has the same Sites.
+    pub name: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its Sites; overflow and failover go down this list, circularly.
+    pub sites: Vec<SiteId>,
+    /// The pool's, unless the group sets its own.
+    pub policy: Policy,
+}
+
+/// `[site.…]`.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The key in the file: what the operator calls it.
+    pub key: String,
+    /// The Site Name.
+    pub name: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its pool: the first that lists it. Policy knobs for the Site Name come from here.
+    pub pool: PoolId,
+    /// Answered addresses in order of preference, each with where it is probed. Never empty.
+    pub addresses: Vec<SiteAddress>,
+    /// Share relative to the other Sites'; at least 1.
+    pub weight: u32,
+    /// How its addresses are probed; none means always up.
+    pub probe: Option<Probe>,
+    /// What an address counts as until its first verdict.
+    pub initial: Initial,
+    /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
+    pub failover: Vec<SiteId>,
+}
+
+/// One address of a Site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteAddress {
+    /// What is answered.
+    pub answer: IpAddr,
+    /// What is probed, where it differs (NAT, split horizon).
+    pub probe: IpAddr,
+}
+
+/// `initial`: what `unknown` counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial {
+    /// Answered, so that a cold start serves.
+    Up,
+    /// Not answered before the first success.
+    Down,
+}
+
+/// `probe = { … }`.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// TCP port.
+    pub port: u16,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Until an attempt counts as failed; at most the interval.
+    pub timeout: Duration,
+    /// Successes in a row that make an address up.
+    pub rise: u32,
+    /// Failures in a row that make it down.
+    pub fall: u32,
+}
+
+/// `probe.kind`.
+#[derive(Clone, Debug)]
+pub enum ProbeKind {
+    /// A TCP handshake.
+    Tcp,
+    /// A GET over HTTP/1.1.
+    Http(HttpProbe),
+}
+
+/// The HTTP side of a probe.
+#[derive(Clone, Debug)]
+pub struct HttpProbe {
+    /// Path and query.
+    pub path: String,
+    /// The Host header; the Site Name unless set.
+    pub host: String,
+    /// Status codes that count as success.
+    pub expect_status: Vec<u16>,
+    /// Text the body's first 64 KiB must hold.
+    pub expect_body: Option<String>,
+    /// TLS, for kind `https`.
+    pub tls: Option<ProbeTls>,
+}
+
+/// TLS of an HTTPS probe.
+#[derive(Clone, Debug)]
+pub struct ProbeTls {
+    /// SNI, and the name the certificate must bear; `host` unless set.
+    pub server_name: String,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+    /// A PEM file of trust anchors instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// What a dynamic name names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameKind {
+    /// A Pool Name (LB).
+    Pool(PoolId),
+    /// A Group Name (LB).
+    Group(GroupId),
+    /// A Site Name (FO).
+    Site(SiteId),
+}
+
+/// A Pool, Group or Site Name.
+#[derive(Clone, Debug)]
+pub struct DynamicName {
+    /// The name.
+    pub name: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// What it names.
+    pub kind: NameKind,
+    /// Whether this machine has the role to answer it; otherwise it is referred (invariant 10).
+    pub served: bool,
+}
+
+/// An address family, as asked for by a query type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// A, type 1.
+    V4,
+    /// AAAA, type 28.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Whether an address is of this family.
+    #[must_use]
+    pub fn has(self, address: IpAddr) -> bool {
+        matches!((self, address), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
+    }
+
+    /// 0 or 1, for tables by family.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Model {
+    /// The Sites a name chooses from or fails over along, in order.
+    #[must_use]
+    pub fn sites_of(&self, kind: NameKind) -> &[SiteId] {
+        match kind {
+            NameKind::Pool(id) => &self.pools[id.0].sites,
+            NameKind::Group(id) => &self.groups[id.0].sites,
+            NameKind::Site(id) => &self.sites[id.0].failover,
+        }
+    }
+
+    /// The pool whose knobs govern a name.
+    #[must_use]
+    pub fn pool_of(&self, kind: NameKind) -> &Pool {
+        &self.pools[match kind {
+            NameKind::Pool(id) => id.0,
+            NameKind::Group(id) => self.groups[id.0].pool.0,
+            NameKind::Site(id) => self.sites[id.0].pool.0,
+        }]
+    }
+}
