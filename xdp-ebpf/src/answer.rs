@@ -109,12 +109,9 @@ fn write_soa<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize, soa: &Soa, a
     while i < soa.fixups.len() {
         let fixup = soa.fixups[i];
         if fixup.at != FIXUP_NONE {
-            let pointer = if fixup.target == FIXUP_APEX {
-                apex_pointer
-            } else {
-                POINTER | (rdata_in_message + fixup.target)
-            }
-            .to_be();
+            let pointer =
+                if fixup.target == FIXUP_APEX { apex_pointer } else { POINTER | (rdata_in_message + fixup.target) }
+                    .to_be();
             packet.frame().claim::<2>((rdata_at + usize::from(fixup.at)) & OFFSET_MASK)?.set_u16::<0>(pointer);
             sum = sum.add_at(usize::from(fixup.at), Sum::of(pointer));
         }
@@ -152,9 +149,8 @@ fn write_opt(frame: Frame, at: usize, dnssec_ok: bool) -> Option<Sum> {
 #[inline(always)]
 fn write_header(frame: Frame, answer: &Answer<'_>, records: Sum) -> Option<Sum> {
     let header = frame.claim::<HEADER>(answer.datagram.dns)?;
-    let question = frame
-        .claim::<QUESTION_FIXED>((answer.datagram.dns + HEADER + answer.query.name_len) & OFFSET_MASK)?
-        .u32::<0>();
+    let question =
+        frame.claim::<QUESTION_FIXED>((answer.datagram.dns + HEADER + answer.query.name_len) & OFFSET_MASK)?.u32::<0>();
     let id = header.u16::<0>();
     let flags = (0x8400 | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
     let one = 1_u16.to_be();
@@ -175,10 +171,8 @@ fn write_header(frame: Frame, answer: &Answer<'_>, records: Sum) -> Option<Sum> 
 #[inline(always)]
 fn write_link(frame: Frame) -> Option<()> {
     let ethernet = frame.claim::<ETHERNET>(0)?;
-    let (destination, source) = (
-        (ethernet.u32::<0>(), ethernet.u16::<4>()),
-        (ethernet.u32::<6>(), ethernet.u16::<10>()),
-    );
+    let (destination, source) =
+        ((ethernet.u32::<0>(), ethernet.u16::<4>()), (ethernet.u32::<6>(), ethernet.u16::<10>()));
     ethernet.set_u32::<0>(source.0);
     ethernet.set_u16::<4>(source.1);
     ethernet.set_u32::<6>(destination.0);

@@ -9,8 +9,8 @@ use crate::{
     frame::Frame,
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, Choice, Control, Displace, Endpoint, NAME_INLINE, NAME_REFERRED, NameEntry, NameTail,
-        Service, SlotBlock, Soa,
+        CHOICE_STICKY, Choice, Control, Displace, Endpoint, NAME_INLINE, NAME_REFERRED, NameEntry, NameTail, Service,
+        SlotBlock, Soa,
     },
     name,
     net::{self, Datagram},

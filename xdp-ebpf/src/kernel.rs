@@ -114,8 +114,7 @@ impl Packet for Xdp<'_> {
             return None;
         }
         // SAFETY: `bytes` is a map value of SOA_ROOM bytes; the helper checks the packet's bounds itself.
-        let failed =
-            unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.as_ptr().cast_mut().cast(), len) };
+        let failed = unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.as_ptr().cast_mut().cast(), len) };
         (failed == 0).then_some(())
     }
 }

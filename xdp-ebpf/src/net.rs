@@ -231,7 +231,6 @@ impl Datagram {
             return !self.v6;
         }
         let pseudo = self.pseudo.fold();
-        self.checksum == pseudo
-            || Sum::of(pseudo).add(self.header).u16(self.checksum).add(message).fold() == 0xffff
+        self.checksum == pseudo || Sum::of(pseudo).add(self.header).u16(self.checksum).add(message).fold() == 0xffff
     }
 }
