@@ -14,18 +14,13 @@
 //! `ZEROTTL_EBPF_TOOLCHAIN` (`debian`, `nightly`, or a rustup name that begins with `nightly-`) forces one.
 
 use std::{
-    env,
-    fmt,
+    env, fmt,
     path::{Path, PathBuf},
     process::Command,
 };
 
 /// Forces the compiler; see the module's text.
 pub const TOOLCHAIN_ENV: &str = "ZEROTTL_EBPF_TOOLCHAIN";
-/// The target the programs are built for.
-pub const TARGET: &str = "bpfel-unknown-none";
-/// Full debug information because BTF is made from it, and the BTF itself, without which libbpf refuses the maps.
-pub const RUSTFLAGS: &str = "-Cdebuginfo=2 -Clink-arg=--btf";
 
 /// Where a compiler comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +180,7 @@ fn linkers(root: &Path) -> Vec<Linker> {
     for path in dirs.into_iter().map(|dir| dir.join("bpf-linker")).filter(|path| path.is_file()) {
         if !found.iter().any(|linker| linker.path == path) {
             // LLVM answers its own option before the (absent) input is looked at, in static builds too.
-            let version =
-                run(Command::new(&path).args(["--llvm-args=-version", "--output=/dev/null", "/dev/null"]));
+            let version = run(Command::new(&path).args(["--llvm-args=-version", "--output=/dev/null", "/dev/null"]));
             found.push(Linker { path, llvm: version.as_deref().and_then(llvm_major) });
         }
     }
@@ -224,67 +218,6 @@ fn minor(version: &str) -> Option<u32> {
 fn run(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
-}
-
-/// Whether a variable of an outer cargo (or of its build script, or of clippy) may reach the inner one. The inner one
-/// has another compiler and another target; what was set for the outer build breaks it or, worse, changes it unseen.
-pub fn inherits(variable: &str) -> bool {
-    let keeps = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "CARGO_TERM_"];
-    if variable.starts_with("CARGO") {
-        // The host's linker builds the inner build's proc macros and build scripts.
-        let host_linker = variable.starts_with("CARGO_TARGET_") && variable.ends_with("_LINKER");
-        return host_linker || keeps.iter().any(|prefix| variable.starts_with(prefix));
-    }
-    !(variable.starts_with("RUSTC")
-        || variable.starts_with("RUSTDOC")
-        || ["RUSTFLAGS", "RUSTUP_TOOLCHAIN", "OUT_DIR", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG"]
-            .contains(&variable))
-}
-
-/// The command that builds every BPF program of the package `xdp-ebpf` into `target_dir`, always optimised: the
-/// verifier refuses, and nobody wants, an unoptimised one.
-pub fn build_command(toolchain: &Toolchain, root: &Path, target_dir: &Path, features: &str) -> Command {
-    let bin = &toolchain.compiler.bin;
-    let mut command = Command::new(bin.join("cargo"));
-    for (variable, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| !inherits(name))) {
-        command.env_remove(variable);
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths([bin.clone()].into_iter().chain(env::split_paths(&path)));
-    command
-        .current_dir(root)
-        .args(["build", "--locked", "--package", "xdp-ebpf", "--bins", "--features", features])
-        .args(["--release", "--target", TARGET, "-Zbuild-std=core", "--target-dir"])
-        .arg(target_dir)
-        .env("RUSTC", bin.join("rustc"))
-        .env("RUSTFLAGS", RUSTFLAGS)
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker)
-        // The agent's release profile is tuned for the agent; the programs keep their own.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
-        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false")
-        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false");
-    if let Ok(path) = path {
-        command.env("PATH", path);
-    }
-    if toolchain.compiler.origin == Origin::Debian {
-        command.env("RUSTC_BOOTSTRAP", "1");
-    }
-    command
-}
-
-/// The directory that cargo keeps its output in, found upward from a build script's `OUT_DIR` by cargo's own tag.
-/// Profiles share it, so that the programs are built once for all of them.
-pub fn target_root(out_dir: &Path) -> &Path {
-    out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).unwrap_or(out_dir)
-}
-
-/// The environment variable that carries a program's path to the agent's source: `zerottl-xdp` gives
-/// `ZEROTTL_XDP_OBJECT`.
-pub fn object_variable(program: &str) -> String {
-    format!("{}_OBJECT", program.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// [`TOOLCHAIN_ENV`]'s value, if it is set and not empty.
