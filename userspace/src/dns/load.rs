@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
-    fmt,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -17,63 +16,19 @@ use domain::{
     },
     dep::octseq::Parser,
     rdata::{A, Aaaa, Ns, Soa, ZoneRecordData},
-    zonefile::inplace::{Entry, ScannedRecord, Zonefile},
+    zonefile::inplace::ScannedRecord,
 };
 
-use super::zone::{Data, Dynamic, Folded, Node, Role, RrSet, Zone, Zones};
+use super::{
+    master::{self, Place, ZoneError},
+    zone::{Data, Dynamic, Folded, Node, Role, RrSet, Zone, Zones},
+};
 use crate::model::{self, Model, NameKind};
 
-/// How deep `$INCLUDE` may go: a file that includes itself must end.
-const INCLUDE_DEPTH_MAX: usize = 8;
 /// Data of one set, bytes: it has to fit into one TCP answer beside its question and an SOA.
 const SET_LEN_MAX: usize = 64_000;
 /// The largest TTL (RFC 2181 section 8).
 const TTL_MAX: u32 = i32::MAX as u32;
-
-/// Why a zone's data cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneError {
-    /// The records file, if one is at fault.
-    pub file: Option<PathBuf>,
-    /// The line in it, from 1.
-    pub line: Option<usize>,
-    /// What is wrong and what mends it.
-    pub message: String,
-}
-
-impl fmt::Display for ZoneError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}:", file.display())?;
-            if let Some(line) = self.line {
-                write!(f, "{line}:")?;
-            }
-            f.write_str(" ")?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ZoneError {}
-
-impl ZoneError {
-    fn general(message: String) -> Self {
-        Self { file: None, line: None, message }
-    }
-}
-
-/// A line of a records file.
-#[derive(Clone, Copy, Debug)]
-struct Place<'a> {
-    file: &'a Path,
-    line: usize,
-}
-
-impl Place<'_> {
-    fn error(self, message: impl Into<String>) -> ZoneError {
-        ZoneError { file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
-    }
-}
 
 impl Zones {
     /// Reads every zone's records file, relative ones from `base`, and adds what the model says: SOA, NS, name servers'
@@ -117,7 +72,7 @@ impl<'m> Builder<'m> {
             self.node(&name.name).dynamic = Some(Dynamic { id: model::NameId(position), refer });
         }
         if let Some(records) = &self.zone.records {
-            self.read(&base.join(records), self.zone.apex.clone(), INCLUDE_DEPTH_MAX)?;
+            master::read(&base.join(records), self.zone.apex.clone(), &mut |record, place| self.record(record, place))?;
         }
         self.name_servers_addresses()?;
         self.check_delegations()?;
@@ -135,41 +90,6 @@ impl<'m> Builder<'m> {
 
     fn existing(&self, name: &model::Name) -> Option<&Node> {
         self.nodes.get(Folded::new(name.for_slice()).wire())
-    }
-
-    /// Reads a master file (RFC 1035 section 5) and what it includes.
-    fn read(&mut self, path: &Path, origin: model::Name, depth: usize) -> Result<(), ZoneError> {
-        let unreadable = |message| ZoneError { file: Some(path.to_owned()), line: None, message };
-        let mut text = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-        // The scanner wants every line ended, the last one too.
-        text.push(b'\n');
-        let mut file = Zonefile::from(text.as_slice());
-        file.set_origin(origin);
-        file.set_default_class(Class::IN);
-        let (mut line, mut counted) = (1, 0);
-        loop {
-            let entry = file.next_entry().map_err(|error| scan_error(path, &error.to_string()))?;
-            // The scanner has read into the entry's last token, and counts one byte that it puts before the text.
-            let read = file.current_offset().saturating_sub(1).clamp(counted, text.len());
-            line += text[counted..read].split(|&byte| byte == b'\n').count() - 1;
-            counted = read;
-            let place = Place { file: path, line };
-            match entry {
-                None => return Ok(()),
-                Some(Entry::Record(record)) => self.record(&record, place)?,
-                Some(Entry::Include { path: included, origin }) => {
-                    let Some(depth) = depth.checked_sub(1) else {
-                        return Err(place.error(format!("$INCLUDE goes deeper than {INCLUDE_DEPTH_MAX} files")));
-                    };
-                    let path = path.parent().unwrap_or(Path::new("")).join(&*included);
-                    let origin = match origin {
-                        Some(origin) => origin,
-                        None => file.origin().map_err(|error| place.error(error.to_string()))?,
-                    };
-                    self.read(&path, origin, depth)?;
-                }
-            }
-        }
     }
 
     fn record(&mut self, record: &ScannedRecord, place: Place<'_>) -> Result<(), ZoneError> {
@@ -431,12 +351,4 @@ fn owned(data: &impl ComposeRecordData) -> Option<Data> {
     }
     let Ok(owned) = parsed.try_flatten_into();
     Some(owned)
-}
-
-/// The scanner says where and what only in its text, "line:column: message".
-fn scan_error(file: &Path, text: &str) -> ZoneError {
-    let mut parts = text.splitn(3, ':');
-    let line = parts.next().and_then(|line| line.parse().ok());
-    let message = parts.nth(1).map_or(text, str::trim);
-    ZoneError { file: Some(file.to_owned()), line, message: message.to_owned() }
 }

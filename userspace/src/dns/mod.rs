@@ -3,7 +3,8 @@
 //! | module    | does |
 //! |-----------|------|
 //! | [`zone`]  | the zones' data as trees of names, and the look-up (pure) |
-//! | [`load`]  | master files and the model into [`zone::Zones`] |
+//! | [`master`] | master files into records |
+//! | [`load`]  | records and the model into [`zone::Zones`] |
 //! | [`query`] | a message into a [`query::Query`] (pure) |
 //! | [`resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
 //! | [`respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
@@ -25,6 +26,7 @@
 
 pub mod counters;
 pub mod load;
+pub mod master;
 pub mod query;
 pub mod resolve;
 pub mod respond;
@@ -33,8 +35,11 @@ pub mod tcp;
 pub mod zone;
 
 pub use counters::Counters;
-pub use load::ZoneError;
+pub use master::ZoneError;
 pub use respond::{Transport, respond};
 
 pub use server::{Shared, Sockets};
 pub use zone::Zones;
+
+#[cfg(test)]
+mod tests;

@@ -111,15 +111,17 @@ impl<'a> Query<'a> {
         if all > RECORDS_MAX {
             return None;
         }
+        let mut sound = true;
         for number in 1..=all {
-            match self.record(&mut parser)? {
-                Rtype::OPT | Rtype::TSIG if number <= before => return None,
-                // RFC 8945 section 5.1.
-                Rtype::TSIG if number != all => return None,
-                _ => {}
+            sound &= match self.record(&mut parser)? {
+                Rtype::OPT => number > before,
+                // RFC 8945 section 5.1: the last of all.
+                Rtype::TSIG => number > before && number == all,
+                _ => true,
             }
         }
-        Some(())
+        // Not before the end, so that an OPT behind the fault is answered with one.
+        sound.then_some(())
     }
 
     fn record(&mut self, parser: &mut Parser<'a, [u8]>) -> Option<Rtype> {
