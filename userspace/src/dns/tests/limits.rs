@@ -49,8 +49,15 @@ fn what_does_not_fit_the_client_is_truncated() {
 #[test]
 fn no_answer_amplifies() {
     let bench = Bench::new(BOTH);
-    let questions =
-        ["large.app.com TXT", "app.com NS", "sub.app.com A", "nothing.app.com A", "alias.app.com A +do", "app.com A"];
+    let questions = [
+        "large.app.com TXT",
+        "large.app.com TXT +do",
+        "app.com NS",
+        "sub.app.com A",
+        "nothing.app.com A",
+        "alias.app.com A +do",
+        "app.com A",
+    ];
     for client in ["198.51.100.9", "2001:db8::9"].map(|text| text.parse::<IpAddr>().unwrap()) {
         let headers = if client.is_ipv4() { 28 } else { 48 };
         for question in questions {
