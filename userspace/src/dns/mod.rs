@@ -6,8 +6,8 @@
 //! | [`master`] | master files into records |
 //! | [`load`]  | records and the model into [`zone::Zones`] |
 //! | [`query`] | a message into a [`query::Query`] (pure) |
-//! | [`resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
-//! | [`respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
+//! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
+//! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
 //! | [`counters`] | what the sockets count |
