@@ -86,6 +86,13 @@ impl Reports {
         self.lock(site, address).report.clone()
     }
 
+    /// The reports on all addresses, `[site][address]`, positions as in the model.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Vec<AddressReport>> {
+        let site = |site: usize| (0..self.entries[site].len()).map(move |address| self.get(SiteId(site), address));
+        (0..self.entries.len()).map(|id| site(id).collect()).collect()
+    }
+
     /// An attempt begins.
     pub(super) fn begin(&self, site: SiteId, address: usize, now: Instant) {
         let mut entry = self.lock(site, address);
