@@ -216,7 +216,10 @@ fn answer(policy: Policy, choice: &str, addresses: &[AddressShare], sticky: Opti
 /// What each Site has to do with the name, in the name's order.
 fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[AddressShare]) -> Vec<SiteVerdict> {
     let model = &*snapshot.model;
-    let share_of = |key: &str| addresses.iter().filter(|entry| entry.site == key).map(|entry| entry.share).sum();
+    let share_of = |key: &str| {
+        // Not `sum`: the sum of no floats is -0.0.
+        addresses.iter().filter(|entry| entry.site == key).fold(0.0, |sum, entry| sum + entry.share)
+    };
     let mut first_up = None;
     let mut verdicts = Vec::new();
     for id in model.sites_of(kind) {

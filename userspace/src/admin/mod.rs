@@ -20,6 +20,10 @@ pub mod status;
 mod text;
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests_pages;
+#[cfg(test)]
 mod tests_server;
 
 use std::{
