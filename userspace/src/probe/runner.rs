@@ -131,12 +131,15 @@ impl Check {
         self.reports.begin(self.site, self.address, Instant::now().into_std());
         let result = self.attempt.run().await;
         let now = Instant::now().into_std();
-        let Some(transition) = self.reports.end(self.site, self.address, now, result.as_ref().copied()) else {
-            if let Err(failure @ Failure::Local(_)) = &result {
-                tracing::error!(probe = self.label, %failure, "probe not tried");
+        if let Err(failure @ Failure::Local(_)) = &result {
+            let why = failure.to_string();
+            // Once per run of them: it strikes all addresses at once, every interval.
+            if self.reports.get(self.site, self.address).last_error.as_ref() != Some(&why) {
+                tracing::error!(probe = self.label, why, "probe not tried");
             }
-            return;
-        };
+        }
+        let ended = self.reports.end(self.site, self.address, now, result.as_ref().copied());
+        let Some(transition) = ended else { return };
         self.status.send_modify(|status| status.health[self.site.0][self.address] = transition.to);
         self.log(transition.from, &self.reports.get(self.site, self.address));
     }
