@@ -85,10 +85,6 @@ async fn watch_over(checks: Vec<Arc<Check>>, _status: watch::Sender<Status>, can
         let ended = tokio::select! {
             () = cancel.cancelled() => break,
             Some(ended) = tasks.join_next_with_id() => ended,
-            else => {
-                cancel.cancelled().await;
-                break;
-            }
         };
         let (id, why) = match ended {
             Ok((id, ())) => (id, "it returned".to_owned()),
