@@ -38,7 +38,15 @@ enum Role {
 
 pub(super) fn front(report: &mut Reporter, raw: Option<&Spanned<raw::Front>>) -> Front {
     let empty = raw::Front::default();
-    let (raw, header) = raw.map_or((&empty, 0..0), |r| (r.get_ref(), r.span()));
+    let (raw, header) = match raw {
+        Some(raw) => (raw.get_ref(), raw.span()),
+        None => {
+            report.error(0..0, "there is no section [front]").help("add it, with its interfaces and addresses");
+            report.spoil("[front]", "interfaces");
+            report.spoil("[front]", "addresses");
+            (&empty, 0..0)
+        }
+    };
     let mut reader = Reader { report, section: "[front]".into(), header };
     let xdp = reader.choice("xdp", &raw.xdp, &XDP, XdpMode::Auto);
     Front {
@@ -100,16 +108,18 @@ fn listen(reader: &mut Reader<'_>, raw: &raw::Front) -> Vec<SocketAddr> {
 }
 
 fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
-    if raw.roles.is_none() {
-        return Roles { load_balance: true, failover: true };
+    let both = Roles { load_balance: true, failover: true };
+    let words = reader.list("roles", &raw.roles).unwrap_or_default();
+    if words.is_empty() {
+        return both;
     }
     let mut once = Once::new();
     let mut roles = Roles { load_balance: false, failover: false };
-    for text in reader.list("roles", &raw.roles).unwrap_or_default() {
+    for text in words {
         let words = [("load-balance", Role::LoadBalance), ("failover", Role::Failover)];
         let Some(role) = reader.word("roles", text, &words) else {
             // Otherwise the role that was misspelt would be missed below.
-            roles = Roles { load_balance: true, failover: true };
+            roles = both;
             continue;
         };
         if let Some(first) = once.see(role, text.span()) {

@@ -33,6 +33,24 @@ struct Index<'a> {
     sites: HashMap<&'a str, SiteId>,
     keys_by_name: HashMap<String, &'a str>,
     pools: HashMap<String, PoolId>,
+    pool_headers: Vec<String>,
+}
+
+impl<'a> Index<'a> {
+    fn new(file: &'a raw::File) -> Self {
+        let sites = file.site.0.iter().enumerate().map(|(i, (key, _))| (key.get_ref().as_str(), SiteId(i)));
+        let by_name = file
+            .site
+            .0
+            .iter()
+            .filter_map(|(key, site)| Some((folded(site.name.as_ref()?.get_ref()), key.get_ref().as_str())));
+        let mut pools = HashMap::new();
+        for (i, (key, _)) in file.pool.0.iter().enumerate() {
+            pools.entry(folded(key.get_ref())).or_insert(PoolId(i));
+        }
+        let headers = file.pool.0.iter().map(|(key, _)| section(&["pool", key.get_ref()]));
+        Self { sites: sites.collect(), keys_by_name: by_name.collect(), pools, pool_headers: headers.collect() }
+    }
 }
 
 /// A name as text, for references: without regard to case and the last dot.
@@ -44,12 +62,7 @@ pub(super) fn pools_and_groups(report: &mut Reporter, file: &raw::File, zones: &
     if file.pool.0.is_empty() {
         report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
     }
-    let sites = file.site.0.iter().enumerate().map(|(i, (key, _))| (key.get_ref().as_str(), SiteId(i)));
-    let names =
-        file.site.0.iter().filter_map(|(key, site)| Some((folded(site.name.as_ref()?.get_ref()), &**key.get_ref())));
-    let pools = file.pool.0.iter().enumerate().map(|(i, (key, _))| (folded(key.get_ref()), PoolId(i)));
-    let index = Index { sites: sites.collect(), keys_by_name: names.collect(), pools: pools.collect() };
-
+    let index = Index::new(file);
     let mut pools = Vec::new();
     for (key, raw) in &file.pool.0 {
         let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
@@ -134,26 +147,25 @@ fn group(
         }
     };
     let own_policy = policy(reader, &raw.policy);
-    let mut policy = own_policy.unwrap_or(Policy::WeightedRoundRobin);
-    if let Some(pool) = pool.and_then(|id| pools.get_mut(id.0)) {
-        policy = own_policy.unwrap_or(pool.policy);
-        let members: HashSet<_> = pool.sites.iter().collect();
-        let entries = raw.sites.as_ref().map_or(&[][..], |list| list.get_ref());
-        for entry in entries {
-            let Some(id) = index.sites.get(entry.get_ref().as_str()) else { continue };
-            if !members.contains(id) && !reader.report.is_spoiled(&section(&["pool", &pool.name.to_string()]), "sites")
-            {
-                reader
-                    .error(entry.span(), format!("Site `{}` is not in pool {}", entry.get_ref(), pool.name))
-                    .label("not in the pool")
-                    .help(format!("add it to the `sites` of [pool.\"{}\"], or take it out here", pool.name));
-            }
-        }
-        if name == pool.name && reader.report.errors() == errors_before {
-            order_pool(reader, key, raw, &sites, pool);
+    let Some(id) = pool else {
+        return Group { name, zone, pool: PoolId(0), sites, policy: Policy::WeightedRoundRobin };
+    };
+    let pool = &mut pools[id.0];
+    let members: HashSet<_> = pool.sites.iter().collect();
+    let pool_is_spoiled = reader.report.is_spoiled(&index.pool_headers[id.0], "sites");
+    for entry in raw.sites.as_ref().map_or(&[][..], |list| list.get_ref()) {
+        let site = index.sites.get(entry.get_ref().as_str());
+        if !pool_is_spoiled && site.is_some_and(|site| !members.contains(site)) {
+            reader
+                .error(entry.span(), format!("Site `{}` is not in pool {}", entry.get_ref(), pool.name))
+                .label("not in the pool")
+                .help(format!("add it to the `sites` of [pool.\"{}\"], or take it out here", pool.name));
         }
     }
-    Group { name, zone, pool: pool.unwrap_or(PoolId(0)), sites, policy }
+    if name == pool.name && !pool_is_spoiled && reader.report.errors() == errors_before {
+        order_pool(reader, key, raw, &sites, pool);
+    }
+    Group { name, zone, pool: id, sites, policy: own_policy.unwrap_or(pool.policy) }
 }
 
 /// A group that bears its pool's name has the same Sites, and only sets their order.
@@ -177,7 +189,9 @@ fn order_pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Group, 
 
 fn pool_ref(reader: &mut Reader<'_>, text: &Spanned<String>, index: &Index<'_>) -> Option<PoolId> {
     let found = index.pools.get(&folded(text.get_ref())).copied();
-    if found.is_none() {
+    // With a bad Pool Name every reference to it would dangle.
+    let sound = index.pools.keys().all(|name| site_name(name).is_ok());
+    if found.is_none() && sound {
         let help = match reader.report.did_you_mean(text.get_ref(), index.pools.keys().map(String::as_str)) {
             Some(meant) => format!("did you mean \"{meant}\"?"),
             None => format!("add [pool.\"{}\"], or name one there is", text.get_ref()),
@@ -191,6 +205,7 @@ fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &Index<'_
     if list.is_none() {
         reader.missing("sites", "[\"boston\"]");
     }
+    let errors_before = reader.report.errors();
     let mut once = Once::new();
     let mut sites = Vec::new();
     for text in reader.list("sites", list).unwrap_or_default() {
@@ -211,6 +226,10 @@ fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &Index<'_
         }
         sites.push(id);
     }
+    if list.is_none() || reader.report.errors() > errors_before {
+        // Who is missing here may be missing by this fault alone.
+        reader.report.spoil(&reader.section, "sites");
+    }
     sites
 }
 
@@ -220,12 +239,15 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
     // A group that bears its pool's name only sets an order; it makes no Site's primary group by being listed first.
     let proper = groups.iter().enumerate().filter(|(_, g)| pools.get(g.pool.0).is_none_or(|p| p.name != g.name));
     let first_group = first_listing(proper.map(|(i, g)| (GroupId(i), &g.sites[..])));
+    let pools_are_spoiled =
+        file.pool.0.iter().any(|(key, _)| report.is_spoiled(&section(&["pool", key.get_ref()]), "sites"));
+    let group_headers: Vec<_> = file.group.0.iter().map(|(key, _)| section(&["group", key.get_ref()])).collect();
     for (i, (site, (key, raw))) in sites.iter_mut().zip(&file.site.0).enumerate() {
         let id = SiteId(i);
         let mut reader = Reader { report, section: section(&["site", key.get_ref()]), header: key.span() };
         match first_pool.get(&id) {
             Some(pool) => site.pool = *pool,
-            None if file.pool.0.is_empty() || pools.iter().any(|p| p.sites.is_empty()) => {}
+            None if file.pool.0.is_empty() || pools_are_spoiled => {}
             None => {
                 reader
                     .error(key.span(), format!("Site `{}` is in no pool", key.get_ref()))
@@ -234,7 +256,7 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
             }
         }
         let primary = match &raw.group {
-            Some(text) => primary_group(&mut reader, text, id, groups),
+            Some(text) => primary_group(&mut reader, text, id, groups, &group_headers),
             None => first_group.get(&id).copied(),
         };
         let list = match primary {
@@ -263,7 +285,13 @@ fn circular_from(list: &[SiteId], start: SiteId) -> Vec<SiteId> {
     }
 }
 
-fn primary_group(reader: &mut Reader<'_>, text: &Spanned<String>, site: SiteId, groups: &[Group]) -> Option<GroupId> {
+fn primary_group(
+    reader: &mut Reader<'_>,
+    text: &Spanned<String>,
+    site: SiteId,
+    groups: &[Group],
+    headers: &[String],
+) -> Option<GroupId> {
     let word = text.get_ref();
     let wanted = values::name(word).ok();
     let found = groups.iter().position(|g| Some(&g.name) == wanted.as_ref() && !g.name.is_root());
@@ -277,6 +305,9 @@ fn primary_group(reader: &mut Reader<'_>, text: &Spanned<String>, site: SiteId, 
         return None;
     };
     if !groups[at].sites.contains(&site) {
+        if reader.report.is_spoiled(&headers[at], "sites") {
+            return None;
+        }
         reader
             .error(text.span(), format!("group {} does not list this Site", groups[at].name))
             .help("add the Site to the group's `sites`, or name a group that lists it");

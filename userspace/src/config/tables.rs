@@ -193,9 +193,10 @@ impl Cleaner<'_> {
         let Err(fault) = reads(Spanned::new(value.span(), DeValue::Table(alone))) else { return true };
         let section = section(&self.path);
         let message = fault.message().replace("a sequence", "a list").replace("i64", "a whole number");
+        let message = message.replace("map,", "table,");
         let message = message.replace("f64", "a number").replace("invalid type: ", "");
         let span = fault.span().unwrap_or_else(|| value.span());
-        let problem = self.report.error(span, format!("{section}: `{}` has {message}", key.get_ref()));
+        let problem = self.report.error(span, format!("{section}: `{}` is of a wrong type: {message}", key.get_ref()));
         if let "interval" | "timeout" = key.get_ref().as_ref() {
             problem.help("a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"");
         }

@@ -255,9 +255,7 @@ impl Reader<'_> {
     pub(super) fn list<'r, T>(&mut self, key: &str, list: &'r raw::List<T>) -> Option<&'r [Spanned<T>]> {
         let list = list.as_ref()?;
         if list.get_ref().is_empty() {
-            self.error(list.span(), format!("`{key}` is empty"))
-                .label("no entries")
-                .help(format!("name at least one, or take `{key}` out"));
+            self.error(list.span(), format!("`{key}` is empty")).label("no entries").help("name at least one");
         }
         Some(list.get_ref())
     }
