@@ -83,11 +83,11 @@ impl fmt::Display for AgentError {
 
 impl Error for AgentError {}
 
-/// Runs until `cancel`, which the caller ties to SIGTERM and SIGINT. Relative paths of the model start at `base`.
-pub async fn run(model: Model, base: &Path, cancel: CancellationToken) -> Result<(), AgentError> {
+/// Runs until `cancel`, which the caller ties to SIGTERM and SIGINT.
+pub async fn run(model: Model, cancel: CancellationToken) -> Result<(), AgentError> {
     let started = Instant::now();
     let model = Arc::new(model);
-    let zones = dns::Zones::load(&model, base).map_err(AgentError::Zones)?;
+    let zones = dns::Zones::load(&model, Path::new("")).map_err(AgentError::Zones)?;
     let sockets = dns::Sockets::bind(&model.front.listen).map_err(AgentError::Bind)?;
     let admin = match model.admin.listen {
         None => None,
@@ -159,7 +159,7 @@ impl Kernel {
         let Loaded { mut fastpath, mut publisher, counters, events } =
             Fastpath::load(planner, first).map_err(AgentError::Load)?;
         #[cfg(feature = "bpf-log")]
-        fastpath.forward_log();
+        fastpath.forward_log().map_err(AgentError::Load)?;
         publisher.publish(first);
         let macs = attach::macs().map_err(AgentError::Macs)?;
         publisher.set_macs(&macs_of(model, &macs));

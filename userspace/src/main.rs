@@ -176,8 +176,7 @@ async fn run(file: &Path) -> Result<ExitCode, String> {
         }
         on_signal.cancel();
     });
-    let base = file.parent().unwrap_or(Path::new(""));
-    agent::run(loaded.model, base, cancel).await.map_err(|error| error.to_string())?;
+    agent::run(loaded.model, cancel).await.map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -200,7 +199,7 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, String> {
                 lines.push(format!("warning: {warning}"));
                 problems.push(serde_json::json!({ "severity": "warning", "message": warning }));
             }
-            match dns::Zones::load(&loaded.model, file.parent().unwrap_or(Path::new(""))) {
+            match dns::Zones::load(&loaded.model, Path::new("")) {
                 Ok(_) => true,
                 Err(error) => {
                     lines.push(format!("error: {error}"));
