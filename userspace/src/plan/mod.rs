@@ -5,6 +5,8 @@
 
 mod compile;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
