@@ -120,8 +120,8 @@ impl Lab {
         let client = Netns::new()?;
         plug(&hub, &client, "net0", "client")?;
         client.ip("addr add 192.0.2.200/32 dev net0\naddr add 2001:db8:f::200/128 dev net0 nodad\n\
-             route add 192.0.2.0/24 dev net0\n-6 route add 2001:db8::/32 dev net0\n\
-             route add local 198.18.0.0/15 dev lo\n-6 route add local 2001:db8:c::/48 dev lo")?;
+             route add 192.0.2.0/24 dev net0\nroute add 2001:db8::/32 dev net0\n\
+             route add local 198.18.0.0/15 dev lo\nroute add local 2001:db8:c::/48 dev lo")?;
         let fronts = (0..spec.fronts).map(|n| front(&hub, &client, n, spec.mtu).map(Arc::new));
         let fronts = fronts.collect::<io::Result<Vec<_>>>()?;
         let resolver = spec.resolver.then(|| resolver(&fronts[0])).transpose()?;
@@ -129,7 +129,7 @@ impl Lab {
         for (number, site) in spec.sites.iter().enumerate() {
             let machine = Netns::new()?;
             plug(&hub, &machine, "eth0", &format!("site{number}"))?;
-            let mut lines = String::from("route add default dev eth0\n-6 route add default dev eth0\n");
+            let mut lines = String::from("route add default dev eth0\nroute add ::/0 dev eth0\n");
             for address in &site.addresses {
                 let (prefix, nodad) = if address.is_ipv4() { (32, "") } else { (128, "nodad") };
                 lines.insert_str(0, &format!("addr add {address}/{prefix} dev eth0 {nodad}\n"));
@@ -212,12 +212,12 @@ fn front(hub: &Netns, client: &Netns, number: usize, mtu: u32) -> io::Result<Net
         "link set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/128 dev eth0 nodad\n\
          addr add 192.0.2.{inner}/32 dev eth1\naddr add 2001:db8:f::{inner}/128 dev eth1 nodad\n\
          route add {c4} dev eth0\nroute add 198.18.0.0/15 via {c4} dev eth0\n\
-         -6 route add {c6} dev eth0\n-6 route add 2001:db8:c::/48 via {c6} dev eth0",
+         route add {c6} dev eth0\nroute add 2001:db8:c::/48 via {c6} dev eth0",
         c4 = CLIENT.0,
         c6 = CLIENT.1
     ))?;
     client.ip(&format!(
-        "route add {v4} dev front{number} src {}\n-6 route add {v6} dev front{number} src {}",
+        "route add {v4} dev front{number} src {}\nroute add {v6} dev front{number} src {}",
         CLIENT.0, CLIENT.1
     ))?;
     // XDP_TX on a veth reaches the peer only where the peer polls, which GRO turns on.
@@ -227,19 +227,17 @@ fn front(hub: &Netns, client: &Netns, number: usize, mtu: u32) -> io::Result<Net
 
 fn resolver(front: &Netns) -> io::Result<Netns> {
     let resolver = Netns::new()?;
-    let (r4, r6) = RESOLVER;
+    let ((r4, r6), (v4, v6)) = (RESOLVER, (front_v4(0), front_v6(0)));
+    // Unlike ARP, neighbour discovery answers only for addresses of the very interface it was asked on.
     front.ip(&format!(
         "link add eth2 type veth peer name eth0 netns {}\nlink set eth2 up\n\
-         route add {r4} dev eth2 src {}\n-6 route add {r6} dev eth2 src {}",
-        resolver.path(),
-        front_v4(0),
-        front_v6(0)
+         addr add {v6}/128 dev eth2 nodad\n\
+         route add {r4} dev eth2 src {v4}\nroute add {r6} dev eth2 src {v6}",
+        resolver.path()
     ))?;
     resolver.ip(&format!(
         "link set eth0 up\naddr add {r4}/32 dev eth0\naddr add {r6}/128 dev eth0 nodad\n\
-         route add {} dev eth0\n-6 route add {} dev eth0",
-        front_v4(0),
-        front_v6(0)
+         route add {v4} dev eth0\nroute add {v6} dev eth0"
     ))?;
     resolver.read("ethtool", &["-K", "eth0", "gro", "on"])?;
     Ok(resolver)

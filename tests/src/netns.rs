@@ -40,12 +40,16 @@ impl Netns {
             let failed = entered.is_err();
             let _ = made.send(entered);
             if !failed {
-                inbox.into_iter().for_each(|job| job());
+                for job in inbox {
+                    job();
+                }
             }
         })?;
         let file = wait.recv().map_err(io::Error::other)??;
         let namespace = Self { jobs: Some(jobs), thread: Some(thread), file };
         namespace.ip("link set lo up")?;
+        // A link-local address under duplicate detection may not be used for neighbour discovery yet, for seconds.
+        namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         Ok(namespace)
     }
 

@@ -109,7 +109,7 @@ impl Question {
             return Err(format!("header: {wrong}"));
         }
         let mut opts = 0;
-        for record in message.iter() {
+        for record in &message {
             let (record, _) = record.map_err(|e| format!("record: {e}"))?;
             opts += usize::from(record.rtype() == Rtype::OPT);
         }

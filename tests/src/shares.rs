@@ -1,6 +1,9 @@
 //! Whether answers were shared out as the weights say.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash},
+};
 
 /// Checks a weighted round robin: in every window of one cycle (the weights' sum) each gets its weight, give or take
 /// one.
@@ -34,7 +37,7 @@ pub fn check_cycles<T: Eq + Hash + std::fmt::Debug>(answers: &[T], weights: &[(T
 
 /// Pearson's chi-square of counts against weights.
 #[must_use]
-pub fn chi_square<T: Eq + Hash>(counts: &HashMap<T, u64>, weights: &[(T, u32)]) -> f64 {
+pub fn chi_square<T: Eq + Hash, S: BuildHasher>(counts: &HashMap<T, u64, S>, weights: &[(T, u32)]) -> f64 {
     let total: u64 = counts.values().sum();
     let sum: u32 = weights.iter().map(|(_, weight)| weight).sum();
     let term = |(who, weight): &(T, u32)| {
