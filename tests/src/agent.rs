@@ -199,6 +199,16 @@ impl Report {
         self.reasons().iter().filter(|(name, _)| name.starts_with("answer")).map(|(_, count)| count).sum()
     }
 
+    /// The shares of a name's A answers, by Site.
+    #[must_use]
+    pub fn shares(&self, name: &str) -> Vec<(String, f64)> {
+        let names = self.0["names"].as_array().into_iter().flatten();
+        let entry =
+            names.into_iter().find(|entry| entry["name"].as_str().map(|n| n.trim_end_matches('.')) == Some(name));
+        let shares = entry.and_then(|entry| entry["v4"]["shares"].as_object()).into_iter().flatten();
+        shares.filter_map(|(site, share)| Some((site.clone(), share.as_f64()?))).collect()
+    }
+
     /// The plan's generation.
     #[must_use]
     pub fn generation(&self) -> u64 {

@@ -7,7 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::lab::{front_v4, front_v6};
+use domain::base::Rtype;
+
+use crate::{
+    checker::Target,
+    lab::{front_v4, front_v6},
+    query::{Edns, Question},
+};
 
 /// A Site, as the lab builds it and the agent is told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +176,32 @@ impl Config {
             );
         }
         text + "\n" + &self.more
+    }
+
+    /// Every balanced name with its right answers for one family, whatever the Sites' health.
+    ///
+    /// # Panics
+    /// If a name is not a legal DNS name.
+    #[must_use]
+    pub fn targets(&self, v6: bool) -> Vec<Target> {
+        let rtype = if v6 { Rtype::AAAA } else { Rtype::A };
+        let keys = |keys: &[String]| -> Vec<&SiteConfig> {
+            keys.iter().filter_map(|key| self.sites.iter().find(|site| site.key == *key)).collect()
+        };
+        let mut names = vec![("app.com".to_owned(), self.sites.iter().collect())];
+        names.extend(self.groups.iter().map(|(name, sites)| (name.clone(), keys(sites))));
+        for site in &self.sites {
+            // A Site Name may have any address of its primary group, the first that lists it.
+            let group = self.groups.iter().find(|(_, sites)| sites.contains(&site.key));
+            names
+                .push((site.name.clone(), group.map_or_else(|| self.sites.iter().collect(), |(_, sites)| keys(sites))));
+        }
+        let target = |(name, sites): (String, Vec<&SiteConfig>)| Target {
+            question: Question::new(&name, rtype, Some(Edns::USUAL)).expect("a legal name"),
+            allowed: sites.iter().filter_map(|site| site.address(v6)).collect(),
+            name,
+        };
+        names.into_iter().map(target).collect()
     }
 
     /// Writes the file and its records into `folder`; returns the file's path.
