@@ -140,6 +140,14 @@ impl Agent {
     }
 }
 
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("zerottl's log:\n{}", self.log());
+        }
+    }
+}
+
 /// The XDP program on an interface: id and mode (`native`, `generic`).
 pub fn attached(machine: &Netns, interface: &str) -> io::Result<Option<(u64, String)>> {
     let text = machine.read("ip", &["-j", "-d", "link", "show", "dev", interface])?;

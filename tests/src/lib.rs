@@ -14,6 +14,7 @@
 //! | [`site`] | a Site's HTTP server (nginx) |
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
+//! | [`scene`] | a lab with an agent in it |
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
@@ -27,6 +28,7 @@ pub mod lab;
 pub mod netns;
 pub mod process;
 pub mod query;
+pub mod scene;
 pub mod scratch;
 pub mod shares;
 pub mod site;
