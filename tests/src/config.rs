@@ -204,6 +204,17 @@ impl Config {
         names.into_iter().map(target).collect()
     }
 
+    /// A query file for dnsperf: every balanced name, A and AAAA.
+    ///
+    /// # Panics
+    /// If a name is not a legal DNS name.
+    #[must_use]
+    pub fn dnsperf_queries(&self) -> String {
+        self.targets(false)
+            .iter()
+            .fold(String::new(), |all, Target { name, .. }| format!("{all}{name} A\n{name} AAAA\n"))
+    }
+
     /// Writes the file and its records into `folder`; returns the file's path.
     pub fn write(&self, folder: &Path) -> io::Result<PathBuf> {
         fs::write(folder.join("app.com.zone"), &self.records)?;

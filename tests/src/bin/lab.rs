@@ -106,8 +106,7 @@ fn welcome(lab: &Lab, agent: &Agent, config: &Config) -> io::Result<String> {
     let front = format!("nsenter --net={}", lab.fronts[0].path());
     let (v4, v6) = (front_v4(0), front_v6(0));
     let queries = lab.path().join("queries");
-    let names: Vec<_> = config.targets(false).iter().map(|target| target.name.clone()).collect();
-    fs::write(&queries, names.iter().fold(String::new(), |all, name| all + name + " A\n" + name + " AAAA\n"))?;
+    fs::write(&queries, config.dnsperf_queries())?;
     let mode = attach_mode(&lab.fronts[0])?;
     let mut text = format!(
         "
