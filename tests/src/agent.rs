@@ -188,15 +188,15 @@ impl Report {
     /// One reason's counter.
     #[must_use]
     pub fn reason(&self, name: &str) -> u64 {
-        self.0["reasons"][name].as_u64().unwrap_or(0)
+        self.0["reasons"][name]["count"].as_u64().unwrap_or(0)
     }
 
     /// Every reason that has counted something, most first.
     #[must_use]
     pub fn reasons(&self) -> Vec<(String, u64)> {
         let all = self.0["reasons"].as_object().into_iter().flatten();
-        let mut counted: Vec<_> =
-            all.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).filter(|(_, n)| *n > 0).collect();
+        let mut counted: Vec<_> = all.map(|(name, _)| (name.clone(), self.reason(name))).collect();
+        counted.retain(|(_, count)| *count > 0);
         counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         counted
     }
@@ -204,7 +204,8 @@ impl Report {
     /// Queries answered in the kernel.
     #[must_use]
     pub fn kernel_answers(&self) -> u64 {
-        self.reasons().iter().filter(|(name, _)| name.starts_with("answer")).map(|(_, count)| count).sum()
+        let all = self.0["reasons"].as_object().into_iter().flatten();
+        all.filter(|(_, reason)| reason["action"] == "answer").filter_map(|(_, reason)| reason["count"].as_u64()).sum()
     }
 
     /// The shares of a name's A answers, by Site.
@@ -213,7 +214,7 @@ impl Report {
         let names = self.0["names"].as_array().into_iter().flatten();
         let entry =
             names.into_iter().find(|entry| entry["name"].as_str().map(|n| n.trim_end_matches('.')) == Some(name));
-        let shares = entry.and_then(|entry| entry["v4"]["shares"].as_object()).into_iter().flatten();
+        let shares = entry.and_then(|entry| entry["a"]["shares"].as_object()).into_iter().flatten();
         shares.filter_map(|(site, share)| Some((site.clone(), share.as_f64()?))).collect()
     }
 

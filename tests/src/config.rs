@@ -37,10 +37,13 @@ impl SiteConfig {
         Self { key: key.into(), name: format!("{key}.app.com"), addresses: vec![v4, v6], weight }
     }
 
-    /// Geneva, Boston with twice the weight, Chicago.
+    /// Geneva, Boston with twice the weight, Chicago: as in examples/appendix-a.toml.
     #[must_use]
     pub fn appendix_a() -> Vec<Self> {
-        vec![Self::new("geneva", 2, 1), Self::new("boston", 1, 2), Self::new("chicago", 3, 1)]
+        let (mut geneva, mut chicago) = (Self::new("geneva", 2, 1), Self::new("chicago", 3, 1));
+        geneva.addresses[0] = IpAddr::from([198, 51, 100, 10]);
+        chicago.addresses[0] = IpAddr::from([192, 0, 2, 20]);
+        vec![geneva, Self::new("boston", 1, 2), chicago]
     }
 
     /// Its first address of a family.

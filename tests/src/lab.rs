@@ -1,7 +1,7 @@
 //! The topology: front ends, a client, Sites, and a resolver where asked for.
 //!
 //! ```text
-//!            198.51.100.10                203.0.113.53
+//!            198.51.100.200               203.0.113.53
 //!   client  ── front0 ═════ veth ═════ eth0 ──  front 0   (the XDP program sits on eth0, native)
 //!     │  │                                        │ eth1
 //!     │  └── front1 ═══════ veth ═════ eth0 ── front 1
@@ -34,7 +34,7 @@ use crate::{
 
 /// The client's addresses on its wires to the fronts.
 pub const CLIENT: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(198, 51, 100, 10), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x10));
+    (Ipv4Addr::new(198, 51, 100, 200), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x200));
 /// The resolver's.
 pub const RESOLVER: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(198, 51, 100, 53), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x53));
@@ -120,7 +120,7 @@ impl Lab {
         let client = Netns::new()?;
         plug(&hub, &client, "net0", "client")?;
         client.ip("addr add 192.0.2.200/32 dev net0\naddr add 2001:db8:f::200/128 dev net0 nodad\n\
-             route add 192.0.2.0/24 dev net0\nroute add 2001:db8::/32 dev net0\n\
+             route add 192.0.2.0/24 dev net0\nroute add 198.51.100.0/24 dev net0\nroute add 2001:db8::/32 dev net0\n\
              route add local 198.18.0.0/15 dev lo\nroute add local 2001:db8:c::/48 dev lo")?;
         let fronts = (0..spec.fronts).map(|n| front(&hub, &client, n, spec.mtu).map(Arc::new));
         let fronts = fronts.collect::<io::Result<Vec<_>>>()?;
