@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    model::{Family, Model, NameId},
+    model::{Family, Model, NameId, Policy},
     plan::{Choice, Pick, Plan},
 };
 
@@ -53,8 +53,14 @@ impl View {
             Choice::NoData => Pick::NoData,
             Choice::Servfail => Pick::Servfail,
             Choice::Table(table) => {
-                let _ = (client, Ordering::Relaxed, &self.cursors);
-                Pick::Address(plan.endpoints[table.slots[0] as usize], service.ttl)
+                let turn = match service.policy {
+                    Policy::WeightedRoundRobin => self.cursors[name.0][family.index()].fetch_add(1, Ordering::Relaxed),
+                    Policy::WeightedRandom => rand::random(),
+                    Policy::Sticky => service.sticky_turn(client),
+                };
+                // Tables are never empty, and their length is a power of two.
+                let slot = turn as usize & (table.slots.len() - 1);
+                Pick::Address(plan.endpoints[usize::from(table.slots[slot])], service.ttl)
             }
         }
     }

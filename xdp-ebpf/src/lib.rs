@@ -1,2 +1,29 @@
+//! What the kernel and the host share: map layouts, reasons, and the pure code that turns a frame into a verdict.
+//!
+//! The BPF programs (`src/main.rs`) are a thin shell around [`decide`](decide::decide) and [`write`](answer::write); the
+//! host compiles the same functions for its tests, for the table that is run through the kernel's test-run, and for the
+//! socket path's hashing. Nothing here allocates, panics, or reads a byte it has not bounds-checked.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`reason`] | why a packet went where it went, one enum for counters, actions and documentation |
+//! | [`layout`] | what lies in the BPF maps, byte for byte |
+//! | [`frame`] | bounds-checked access to packet bytes |
+//! | [`sum`] | the Internet checksum (RFC 1071) |
+//! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
+//! | [`name`] | DNS names: walking, folding, hashing |
+//! | [`query`] | the DNS message: header, question, EDNS |
+//! | [`decide`] | the decision, from frame and maps |
+//! | [`answer`] | the reply's bytes |
 #![no_std]
-//! x
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod answer;
+pub mod decide;
+pub mod frame;
+pub mod layout;
+pub mod name;
+pub mod net;
+pub mod query;
+pub mod reason;
+pub mod sum;

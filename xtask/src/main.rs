@@ -1,1 +1,89 @@
-fn main() {}
+//! `cargo xtask`: the doors of this repository, each of which first sets up what it lacks.
+
+mod cargo;
+mod doors;
+mod ebpf;
+#[cfg(test)]
+#[expect(dead_code, reason = "userspace/build.rs calls it; here it is tested")]
+mod ebpf_build;
+mod host;
+mod lint;
+mod needs;
+mod setup;
+mod tally;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use needs::Door;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up, builds, runs, tests and measures zerottl", version)]
+struct Arguments {
+    #[command(subcommand)]
+    door: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing (Debian: by apt-get and cargo install), for every door or for one
+    Setup {
+        /// The door to set up for
+        #[arg(long = "for", value_enum, default_value_t = Door::All)]
+        door: Door,
+    },
+    /// Build the release binary, target/release/zerottl
+    Build,
+    /// Run the quick-start lab; with arguments after `--`, the agent on this host: `run -- --config F`
+    Run {
+        /// Arguments for `zerottl run`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every test, the kernel and namespace tests included; those need root
+    Test {
+        /// Run only the tests whose name contains this
+        #[arg(long)]
+        filter: Option<String>,
+        /// Arguments for the test programs, such as `--nocapture`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the benchmarks
+    Bench {
+        /// Arguments for the benchmark programs
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Check formatting, lints, documentation and the house rules
+    Lint,
+    /// Change the shared packet code one place at a time and see that a test fails (cargo-mutants)
+    Mutants {
+        /// Arguments for `cargo mutants`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else {
+        eprintln!("error: xtask has no workspace above it");
+        return ExitCode::FAILURE;
+    };
+    let result = match Arguments::parse().door {
+        Task::Setup { door } => setup::setup(door, root),
+        Task::Build => doors::build(root),
+        Task::Run { arguments } => doors::run(root, &arguments),
+        Task::Test { filter, arguments } => doors::test(root, filter.as_deref(), &arguments),
+        Task::Bench { arguments } => doors::bench(root, &arguments),
+        Task::Lint => lint::lint(root),
+        Task::Mutants { arguments } => lint::mutants(root, &arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

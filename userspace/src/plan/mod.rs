@@ -3,7 +3,13 @@
 //! Pure: the same model and status make the same plan. A plan says, for every name and family, one of
 //! [`Choice`]'s arms; the kernel and the socket path both answer from it (invariant 7).
 
+mod compile;
+mod table;
+
 use std::{net::IpAddr, sync::Arc};
+
+pub use compile::{Planner, share_warnings};
+use xdp_ebpf::decide::sticky_turn;
 
 use crate::model::{Family, NameId, Policy};
 
@@ -23,6 +29,19 @@ pub enum Choice {
 pub struct Table {
     /// Positions in [`Plan::endpoints`].
     pub slots: Box<[u16]>,
+    /// Why these endpoints.
+    pub basis: Basis,
+}
+
+/// Why a table holds the endpoints it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// They are live.
+    Live,
+    /// `up_threshold` is undershot: all count as up.
+    UpThreshold,
+    /// None is live: `all_down = "fail-open"`.
+    FailOpen,
 }
 
 /// What a set of equal names shares: policy, Sites and knobs.
@@ -60,6 +79,31 @@ pub enum Pick {
     NoData,
     /// SERVFAIL.
     Servfail,
+}
+
+impl Service {
+    /// The slot index of a client under `sticky`, before it is cut to a table's size; the kernel's own function.
+    #[must_use]
+    pub fn sticky_turn(&self, client: IpAddr) -> u32 {
+        match client {
+            IpAddr::V4(client) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.sticky_prefix.0)).unwrap_or(0);
+                sticky_turn([u64::from((client.to_bits() & mask).to_be()), 0])
+            }
+            IpAddr::V6(client) => {
+                let masked = (client.to_bits() & mask6(self.sticky_prefix.1)).to_be_bytes();
+                let (high, low) = masked.split_at(8);
+                let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("half of 16 bytes is 8"));
+                sticky_turn([word(high), word(low)])
+            }
+        }
+    }
+}
+
+/// The network mask of an IPv6 prefix length.
+#[must_use]
+pub fn mask6(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
 }
 
 impl Plan {

@@ -1,0 +1,286 @@
+//! The planner: from the model and one moment's status to a [`Plan`].
+//!
+//! What does not change with health is worked out once, in [`Planner::new`]; [`Planner::plan`] then does the same work
+//! whether nothing has failed or everything has.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use xdp_ebpf::name::mix;
+
+use super::{
+    Basis, Choice, Plan, Service, Table,
+    table::{self, Candidate, SHARE_ERROR_MAX},
+};
+use crate::{
+    model::{AllDown, Family, LastResort, Model, NameKind, Policy, SiteId},
+    status::Status,
+};
+
+/// Compiles plans for one model.
+#[derive(Debug)]
+pub struct Planner {
+    model: Arc<Model>,
+    endpoints: Arc<[IpAddr]>,
+    /// By Site, by address: its position in `endpoints`.
+    endpoint_of: Vec<Vec<u16>>,
+    specs: Vec<Spec>,
+    service_of: Arc<[u32]>,
+}
+
+/// What makes two names one service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Spec {
+    kind: Kind,
+    sites: Vec<SiteId>,
+    /// Sites to fall back on once all of `sites` are down.
+    last_resort: Vec<SiteId>,
+    policy: Policy,
+    ttl: u32,
+    /// Bits of an `f64`, so that a spec can be a key.
+    up_threshold: u64,
+    all_down: AllDown,
+    sticky_prefix: (u8, u8),
+    /// By family, of all configured Sites.
+    slots: [usize; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    LoadBalance,
+    Failover,
+}
+
+/// What a table is made from; equal keys make equal tables, and each is made once a round.
+type TableKey = (Policy, usize, Vec<(u16, u32, bool)>, Basis);
+
+impl Planner {
+    /// Works out what does not change with health.
+    #[must_use]
+    pub fn new(model: Arc<Model>) -> Self {
+        let mut endpoints = Vec::new();
+        let mut position = HashMap::new();
+        let mut endpoint_of = Vec::new();
+        for site in &model.sites {
+            let of_site = site.addresses.iter().map(|address| {
+                *position.entry(address.answer).or_insert_with(|| {
+                    endpoints.push(address.answer);
+                    // The configuration refuses more than 65,535 addresses.
+                    (endpoints.len() - 1) as u16
+                })
+            });
+            endpoint_of.push(of_site.collect());
+        }
+        let mut specs = Vec::new();
+        let mut known = HashMap::new();
+        let service_of = model.names.iter().map(|name| {
+            let spec = Spec::of(&model, name.kind);
+            *known.entry(spec.clone()).or_insert_with(|| {
+                specs.push(spec);
+                (specs.len() - 1) as u32
+            })
+        });
+        let service_of = service_of.collect();
+        Self { endpoints: endpoints.into(), endpoint_of, specs, service_of, model }
+    }
+
+    /// The model plans are made for.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// How many slots all tables together have at most: what the kernel's map must hold.
+    #[must_use]
+    pub fn slot_counts(&self) -> impl Iterator<Item = usize> {
+        self.specs.iter().flat_map(|spec| spec.slots)
+    }
+
+    /// Compiles a plan.
+    #[must_use]
+    pub fn plan(&self, status: &Status, generation: u64) -> Plan {
+        let mut round = Round { planner: self, status, tables: HashMap::new() };
+        let services = self.specs.iter().map(|spec| Service {
+            policy: spec.policy,
+            ttl: spec.ttl,
+            sticky_prefix: spec.sticky_prefix,
+            choice: Family::ALL.map(|family| round.choose(spec, family)),
+        });
+        Plan {
+            generation,
+            services: services.collect(),
+            endpoints: Arc::clone(&self.endpoints),
+            service_of: Arc::clone(&self.service_of),
+        }
+    }
+}
+
+impl Spec {
+    fn of(model: &Model, name: NameKind) -> Self {
+        let pool = model.pool_of(name);
+        let sites = model.sites_of(name).to_vec();
+        let (kind, policy) = match name {
+            NameKind::Pool(_) => (Kind::LoadBalance, pool.policy),
+            NameKind::Group(id) => (Kind::LoadBalance, model.groups[id.0].policy),
+            // A table of one Site needs no cursor, no random number and no client.
+            NameKind::Site(_) => (Kind::Failover, Policy::WeightedRoundRobin),
+        };
+        let last_resort = match (kind, pool.last_resort) {
+            (Kind::Failover, LastResort::Pool) => pool.sites.clone(),
+            _ => Vec::new(),
+        };
+        let slots = Family::ALL.map(|family| {
+            let weights: Vec<u32> = sites
+                .iter()
+                .map(|id| &model.sites[id.0])
+                .filter(|site| site.addresses.iter().any(|a| family.has(a.answer)))
+                .map(|site| site.weight)
+                .collect();
+            match kind {
+                Kind::LoadBalance if !weights.is_empty() => table::slot_count(&weights),
+                _ => 1,
+            }
+        });
+        Self {
+            kind,
+            sites,
+            last_resort,
+            policy,
+            ttl: pool.ttl,
+            up_threshold: pool.up_threshold.to_bits(),
+            all_down: pool.all_down,
+            sticky_prefix: pool.sticky_prefix,
+            slots,
+        }
+    }
+}
+
+/// One compilation.
+struct Round<'a> {
+    planner: &'a Planner,
+    status: &'a Status,
+    tables: HashMap<TableKey, Arc<Table>>,
+}
+
+impl Round<'_> {
+    fn choose(&mut self, spec: &Spec, family: Family) -> Choice {
+        match spec.kind {
+            Kind::LoadBalance => self.balance(spec, family),
+            Kind::Failover => self.fail_over(spec, family),
+        }
+    }
+
+    /// A Pool or Group Name: among the Sites with a live address of the family (S4-3A-320).
+    fn balance(&mut self, spec: &Spec, family: Family) -> Choice {
+        let configured: Vec<(Candidate, bool)> =
+            spec.sites.iter().filter_map(|site| self.candidate(*site, family)).collect();
+        if configured.is_empty() {
+            return Choice::NoData;
+        }
+        let weight = |live_only: bool| -> u64 {
+            configured.iter().filter(|(_, live)| *live || !live_only).map(|(c, _)| u64::from(c.weight)).sum()
+        };
+        let (live, all) = (weight(true), weight(false));
+        let threshold = f64::from_bits(spec.up_threshold);
+        let basis = if live == 0 {
+            match spec.all_down {
+                AllDown::FailOpen => Basis::FailOpen,
+                AllDown::Servfail => return Choice::Servfail,
+            }
+        } else if (live as f64) < threshold * all as f64 {
+            Basis::UpThreshold
+        } else {
+            Basis::Live
+        };
+        let slots = spec.slots[family.index()];
+        Choice::Table(self.table(spec.policy, slots, &configured, basis))
+    }
+
+    /// A Site Name: the first operational Site of its list (S4-3B-365 to 380). Fails over per Site, never per family.
+    fn fail_over(&mut self, spec: &Spec, family: Family) -> Choice {
+        let up = |site: &&SiteId| self.status.site_is_up(&self.planner.model, **site);
+        let chosen = spec.sites.iter().chain(&spec.last_resort).find(up).copied();
+        if let Some(site) = chosen {
+            return match self.candidate(site, family) {
+                None => Choice::NoData,
+                Some((candidate, true)) => self.single(spec, candidate, Basis::Live),
+                // The Site is up by its other family: this family's all-down rule, and never another Site's address.
+                Some((candidate, false)) => self.all_down(spec, candidate),
+            };
+        }
+        let first = spec.sites.iter().find_map(|site| self.candidate(*site, family));
+        match first {
+            None => Choice::NoData,
+            Some((candidate, _)) => self.all_down(spec, candidate),
+        }
+    }
+
+    fn all_down(&mut self, spec: &Spec, candidate: Candidate) -> Choice {
+        match spec.all_down {
+            AllDown::FailOpen => self.single(spec, candidate, Basis::FailOpen),
+            AllDown::Servfail => Choice::Servfail,
+        }
+    }
+
+    fn single(&mut self, spec: &Spec, candidate: Candidate, basis: Basis) -> Choice {
+        Choice::Table(self.table(spec.policy, 1, &[(candidate, true)], basis))
+    }
+
+    /// A Site's first live address of a family, else its first; and whether it is live.
+    fn candidate(&self, site: SiteId, family: Family) -> Option<(Candidate, bool)> {
+        let model = &self.planner.model;
+        let of_site = &model.sites[site.0];
+        let mut of_family = (0..of_site.addresses.len()).filter(|a| family.has(of_site.addresses[*a].answer));
+        let live = of_family.clone().find(|a| self.status.address_is_live(model, site, *a));
+        let address = live.or_else(|| of_family.next())?;
+        let endpoint = self.planner.endpoint_of[site.0][address];
+        let identity = of_site.key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+        Some((Candidate { endpoint, weight: of_site.weight, identity }, live.is_some()))
+    }
+
+    fn table(&mut self, policy: Policy, slots: usize, sites: &[(Candidate, bool)], basis: Basis) -> Arc<Table> {
+        let all_live = basis != Basis::Live;
+        let live: Vec<bool> = sites.iter().map(|(_, live)| *live || all_live).collect();
+        let key_of = |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live);
+        let key = (policy, slots, sites.iter().zip(&live).map(key_of).collect(), basis);
+        let table = self.tables.entry(key).or_insert_with(|| {
+            let configured: Vec<Candidate> = sites.iter().map(|(site, _)| *site).collect();
+            let slots = if policy == Policy::Sticky {
+                table::sticky(&configured, &live, slots)
+            } else {
+                let live: Vec<Candidate> =
+                    configured.iter().zip(&live).filter(|(_, live)| **live).map(|(site, _)| *site).collect();
+                table::round_robin(&live, slots)
+            };
+            Arc::new(Table { slots, basis })
+        });
+        Arc::clone(table)
+    }
+}
+
+/// Pool and Group Names where a Site's share is off by more than 1 % even with the largest table, as sentences.
+#[must_use]
+pub fn share_warnings(model: &Model) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in model.names.iter().filter(|name| !matches!(name.kind, NameKind::Site(_))) {
+        for family in Family::ALL {
+            let sites = model.sites_of(name.kind).iter().map(|id| &model.sites[id.0]);
+            let weights: Vec<u32> = sites
+                .filter(|site| site.addresses.iter().any(|a| family.has(a.answer)))
+                .map(|site| site.weight)
+                .collect();
+            if weights.is_empty() {
+                continue;
+            }
+            let slots = table::slot_count(&weights);
+            let error = table::share_error(&weights, slots);
+            if error > SHARE_ERROR_MAX {
+                warnings.push(format!(
+                    "{}: with {slots} slots a Site's share of {family:?} answers is off by {:.1} %; bring its weights closer together",
+                    name.name,
+                    error * 100.0,
+                ));
+            }
+        }
+    }
+    warnings
+}

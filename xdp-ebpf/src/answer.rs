@@ -1,0 +1,241 @@
+//! The reply's bytes, written over the query.
+//!
+//! The frame has its final length before this begins, so nothing here can fail but a bug (invariant 1).
+//!
+//! ```text
+//!              question as it came        answer: one address            or authority: the zone's SOA
+//! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
+//! | header | QNAME | QTYPE | QCLASS   | C00C |type|IN|TTL|len| addr  | | C0xx | 6 |IN|TTL|len|  RDATA  | OPT (11)|
+//! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
+//! ```
+
+use crate::{
+    decide::{Answer, Body},
+    frame::Frame,
+    layout::{FIXUP_APEX, FIXUP_NONE, SOA_ROOM, Soa},
+    name::OFFSET_MASK,
+    net::{ETHERNET, IPV4, IPV6, PROTOCOL_UDP, UDP},
+    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_OPT, TYPE_SOA},
+    sum::Sum,
+};
+
+const POINTER: u16 = 0xc000;
+const RECORD_FIXED: usize = 12;
+
+/// A packet that can be written to.
+pub trait Packet {
+    /// The packet as it is now.
+    fn frame(&self) -> Frame;
+    /// Copies the first `len` of `bytes` to `at`.
+    fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()>;
+}
+
+impl Answer<'_> {
+    /// Length of the frame that holds this answer: always above Ethernet's 60 bytes, since the shortest message is 33.
+    #[inline(always)]
+    #[must_use]
+    pub fn frame_len(&self) -> usize {
+        self.datagram.dns + self.dns_len()
+    }
+
+    /// Where the question ends: what must be moved when the frame grows at its head.
+    #[inline(always)]
+    #[must_use]
+    pub fn question_end(&self) -> usize {
+        self.datagram.dns + HEADER + self.query.name_len + QUESTION_FIXED
+    }
+}
+
+/// Makes the query in `packet`, already of the answer's length, the answer. `None` is a bug.
+#[inline(always)]
+#[must_use]
+pub fn write<P: Packet>(packet: &P, answer: &Answer<'_>) -> Option<()> {
+    let at = answer.question_end() & OFFSET_MASK;
+    let (len, sum) = match answer.body {
+        Body::Address { .. } => write_address(packet, answer, at)?,
+        Body::NoData { soa, apex } => write_soa(packet, answer, at, soa, apex)?,
+    };
+    let opt = match answer.query.edns {
+        None => Sum::ZERO,
+        Some(edns) => write_opt(packet.frame(), (at + len) & OFFSET_MASK, edns.dnssec_ok)?,
+    };
+    let records = Sum::ZERO.add(sum).add_at(len, opt);
+    let message = write_header(packet.frame(), answer, records)?;
+    write_link(packet.frame())?;
+    if answer.datagram.v6 {
+        write_ipv6(packet.frame(), answer, message)
+    } else {
+        write_ipv4(packet.frame(), answer, message)
+    }
+}
+
+/// One address, its name a pointer to the question. Returns the record's length, and its sum from an even offset.
+#[inline(always)]
+fn write_address<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Option<(usize, Sum)> {
+    let Body::Address { endpoint, ttl } = answer.body else { return None };
+    let address = &endpoint.address;
+    let kind = if answer.query.aaaa { TYPE_AAAA } else { TYPE_A };
+    let rdlen: usize = if answer.query.aaaa { 16 } else { 4 };
+    let words = [(POINTER | HEADER as u16).to_be(), kind.to_be(), CLASS_IN.to_be(), (rdlen as u16).to_be()];
+    let mut sum = Sum::ZERO.u16(words[0]).u16(words[1]).u16(words[2]).u32(ttl).u16(words[3]).u32(address[0]);
+    if answer.query.aaaa {
+        let record = packet.frame().claim::<{ RECORD_FIXED + 16 }>(at)?;
+        record.set_u32::<16>(address[1]);
+        record.set_u32::<20>(address[2]);
+        record.set_u32::<24>(address[3]);
+        sum = sum.u32(address[1]).u32(address[2]).u32(address[3]);
+    }
+    let record = packet.frame().claim::<{ RECORD_FIXED + 4 }>(at)?;
+    record.set_u16::<0>(words[0]);
+    record.set_u16::<2>(words[1]);
+    record.set_u16::<4>(words[2]);
+    record.set_u32::<6>(ttl);
+    record.set_u16::<10>(words[3]);
+    record.set_u32::<12>(address[0]);
+    Some((RECORD_FIXED + rdlen, sum))
+}
+
+/// The zone's SOA, its owner a pointer to the apex within the question.
+#[inline(always)]
+fn write_soa<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize, soa: &Soa, apex: u8) -> Option<(usize, Sum)> {
+    let len = usize::from(soa.len);
+    let rdata_at = at + RECORD_FIXED;
+    packet.store(rdata_at, &soa.rdata, len)?;
+    let apex_pointer = POINTER | (HEADER as u16 + u16::from(apex));
+    // Within the message, for pointers into RDATA itself.
+    let rdata_in_message = (rdata_at - answer.datagram.dns) as u16;
+    let mut sum = Sum::of(soa.sum);
+    let mut i = 0;
+    while i < soa.fixups.len() {
+        let fixup = soa.fixups[i];
+        if fixup.at != FIXUP_NONE {
+            let pointer =
+                if fixup.target == FIXUP_APEX { apex_pointer } else { POINTER | (rdata_in_message + fixup.target) }
+                    .to_be();
+            packet.frame().claim::<2>((rdata_at + usize::from(fixup.at)) & OFFSET_MASK)?.set_u16::<0>(pointer);
+            sum = sum.add_at(usize::from(fixup.at), Sum::of(pointer));
+        }
+        i += 1;
+    }
+    let words = [apex_pointer.to_be(), TYPE_SOA.to_be(), CLASS_IN.to_be(), soa.len.to_be()];
+    let record = packet.frame().claim::<RECORD_FIXED>(at)?;
+    record.set_u16::<0>(words[0]);
+    record.set_u16::<2>(words[1]);
+    record.set_u16::<4>(words[2]);
+    record.set_u32::<6>(soa.ttl);
+    record.set_u16::<10>(words[3]);
+    Some((RECORD_FIXED + len, sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(soa.ttl).u16(words[3])))
+}
+
+/// Our OPT record: no options, DO copied, every other flag zero (RFC 6891 section 6.1.3).
+#[inline(always)]
+fn write_opt(frame: Frame, at: usize, dnssec_ok: bool) -> Option<Sum> {
+    let opt = frame.claim::<OPT>(at)?;
+    let flags: u8 = if dnssec_ok { 0x80 } else { 0 };
+    let size = SIZE_EDNS as u16;
+    opt.set_u8::<0>(0);
+    opt.set_u16::<1>(TYPE_OPT.to_be());
+    opt.set_u16::<3>(size.to_be());
+    opt.set_u16::<5>(0);
+    opt.set_u8::<7>(flags);
+    opt.set_u8::<8>(0);
+    opt.set_u16::<9>(0);
+    // The record's first byte stands alone, so everything behind it is at an odd offset.
+    let behind = Sum::ZERO.u16(TYPE_OPT.to_be()).u16(size.to_be()).u16(u16::from_le(u16::from(flags)));
+    Some(Sum::ZERO.add_at(1, behind))
+}
+
+/// QR and AA set, RD copied, everything else clear. Returns the sum of the whole message.
+#[inline(always)]
+fn write_header(frame: Frame, answer: &Answer<'_>, records: Sum) -> Option<Sum> {
+    let header = frame.claim::<HEADER>(answer.datagram.dns)?;
+    let question =
+        frame.claim::<QUESTION_FIXED>((answer.datagram.dns + HEADER + answer.query.name_len) & OFFSET_MASK)?.u32::<0>();
+    let id = header.u16::<0>();
+    let flags = (0x8400 | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
+    let one = 1_u16.to_be();
+    let (answers, authorities) = match answer.body {
+        Body::Address { .. } => (one, 0),
+        Body::NoData { .. } => (0, one),
+    };
+    let additional = if answer.query.edns.is_some() { one } else { 0 };
+    header.set_u16::<2>(flags);
+    header.set_u16::<4>(one);
+    header.set_u16::<6>(answers);
+    header.set_u16::<8>(authorities);
+    header.set_u16::<10>(additional);
+    let fixed = Sum::ZERO.u16(id).u16(flags).u16(one).u16(answers).u16(authorities).u16(additional);
+    Some(fixed.add(answer.query.name.sum).add_at(answer.query.name_len, records.u32(question)))
+}
+
+#[inline(always)]
+fn write_link(frame: Frame) -> Option<()> {
+    let ethernet = frame.claim::<ETHERNET>(0)?;
+    let (destination, source) =
+        ((ethernet.u32::<0>(), ethernet.u16::<4>()), (ethernet.u32::<6>(), ethernet.u16::<10>()));
+    ethernet.set_u32::<0>(source.0);
+    ethernet.set_u16::<4>(source.1);
+    ethernet.set_u32::<6>(destination.0);
+    ethernet.set_u16::<10>(destination.1);
+    Some(())
+}
+
+/// DF set, TTL 64, the addresses swapped; identification 0 is fine for what is never fragmented (RFC 6864 section 4.1).
+#[inline(always)]
+fn write_ipv4(frame: Frame, answer: &Answer<'_>, message: Sum) -> Option<()> {
+    let ip = frame.claim::<{ IPV4 + UDP }>(answer.datagram.l3)?;
+    let (source, destination) = (ip.u32::<16>(), ip.u32::<12>());
+    let udp_len = UDP + answer.dns_len();
+    let first = 0x4500_0000_u32 | (IPV4 + udp_len) as u32;
+    let ttl_protocol = 0x4000 | u16::from(PROTOCOL_UDP);
+    let fixed = Sum::ZERO.u32(first.to_be()).u32(0x4000_u32.to_be()).u16(ttl_protocol.to_be());
+    let addresses = Sum::ZERO.u32(source).u32(destination);
+    ip.set_u32::<0>(first.to_be());
+    ip.set_u32::<4>(0x4000_u32.to_be());
+    ip.set_u16::<8>(ttl_protocol.to_be());
+    ip.set_u16::<10>(fixed.add(addresses).checksum());
+    ip.set_u32::<12>(source);
+    ip.set_u32::<16>(destination);
+    let ports = (ip.u16::<22>(), ip.u16::<20>());
+    ip.set_u16::<20>(ports.0);
+    ip.set_u16::<22>(ports.1);
+    ip.set_u16::<24>((udp_len as u16).to_be());
+    ip.set_u16::<26>(udp_sum(addresses, ports, udp_len as u16, message));
+    Some(())
+}
+
+/// Hop limit 64, traffic class and flow label 0, the addresses swapped.
+#[inline(always)]
+fn write_ipv6(frame: Frame, answer: &Answer<'_>, message: Sum) -> Option<()> {
+    let ip = frame.claim::<{ IPV6 + UDP }>(answer.datagram.l3)?;
+    let source = (ip.u64::<24>(), ip.u64::<32>());
+    let destination = (ip.u64::<8>(), ip.u64::<16>());
+    let udp_len = (UDP + answer.dns_len()) as u16;
+    ip.set_u32::<0>(0x6000_0000_u32.to_be());
+    ip.set_u16::<4>(udp_len.to_be());
+    ip.set_u16::<6>((u16::from(PROTOCOL_UDP) << 8 | 64).to_be());
+    ip.set_u64::<8>(source.0);
+    ip.set_u64::<16>(source.1);
+    ip.set_u64::<24>(destination.0);
+    ip.set_u64::<32>(destination.1);
+    let ports = (ip.u16::<42>(), ip.u16::<40>());
+    ip.set_u16::<40>(ports.0);
+    ip.set_u16::<42>(ports.1);
+    ip.set_u16::<44>(udp_len.to_be());
+    let addresses = Sum::ZERO.u64(source.0).u64(source.1).u64(destination.0).u64(destination.1);
+    ip.set_u16::<46>(udp_sum(addresses, ports, udp_len, message));
+    Some(())
+}
+
+/// RFC 768 and RFC 8200 section 8.1: pseudo header, header, message.
+#[inline(always)]
+fn udp_sum(addresses: Sum, ports: (u16, u16), udp_len: u16, message: Sum) -> u16 {
+    addresses
+        .u16(u16::from(PROTOCOL_UDP).to_be())
+        .u16(udp_len.to_be())
+        .u16(ports.0)
+        .u16(ports.1)
+        .u16(udp_len.to_be())
+        .add(message)
+        .udp_checksum()
+}

@@ -1,0 +1,208 @@
+//! The decision: from a frame and the maps to an answer, or the reason why not.
+//!
+//! ```text
+//! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> Choice[family] ─ policy ─> slot ─> Endpoint
+//!                                                 ^ Control::word, read once
+//! ```
+
+use crate::{
+    frame::Frame,
+    layout::{
+        BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
+        CHOICE_STICKY, Choice, Control, Displace, Endpoint, NAME_INLINE, NAME_REFERRED, NameEntry, NameTail, Service,
+        SlotBlock, Soa,
+    },
+    name,
+    net::{self, Datagram},
+    query::{self, HEADER, Query},
+    reason::Reason,
+};
+
+/// The maps, as the program sees them; `None` is an index beyond the end.
+pub trait Maps {
+    /// `CONTROL`.
+    fn control(&self) -> Option<&Control>;
+    /// `DISPLACE`.
+    fn displace(&self, block: u32) -> Option<&Displace>;
+    /// `NAMES`.
+    fn name(&self, index: u32) -> Option<&NameEntry>;
+    /// `TAILS`.
+    fn tail(&self, index: u32) -> Option<&NameTail>;
+    /// `SOAS`.
+    fn soa(&self, index: u32) -> Option<&Soa>;
+    /// `ENDPOINTS`.
+    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    /// `SERVICES`.
+    fn service(&self, index: u32) -> Option<&Service>;
+    /// `SLOTS`.
+    fn slots(&self, block: u32) -> Option<&SlotBlock>;
+    /// Takes this CPU's next turn of `CURSORS`.
+    fn turn(&self, index: u32, family: usize) -> Option<u32>;
+    /// A random number.
+    fn random(&self) -> u32;
+}
+
+/// A decided answer: what [`answer::write`](crate::answer::write) needs to make the query it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'m> {
+    /// The query's headers.
+    pub datagram: Datagram,
+    /// The query.
+    pub query: Query,
+    /// What it says.
+    pub body: Body<'m>,
+}
+
+/// The records of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'m> {
+    /// One address.
+    Address {
+        /// The address.
+        endpoint: &'m Endpoint,
+        /// Its TTL (be).
+        ttl: u32,
+    },
+    /// The SOA in the authority section.
+    NoData {
+        /// The zone's SOA.
+        soa: &'m Soa,
+        /// Where the apex begins within the question's name.
+        apex: u8,
+    },
+}
+
+impl Answer<'_> {
+    /// Why this answer, for the counters.
+    #[inline(always)]
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match (&self.body, self.query.aaaa) {
+            (Body::NoData { .. }, _) => Reason::AnswerNodata,
+            (Body::Address { .. }, false) => Reason::AnswerA,
+            (Body::Address { .. }, true) => Reason::AnswerAaaa,
+        }
+    }
+
+    /// Length of the DNS message.
+    #[inline(always)]
+    #[must_use]
+    pub fn dns_len(&self) -> usize {
+        let record = match self.body {
+            Body::Address { .. } => 12 + if self.query.aaaa { 16 } else { 4 },
+            Body::NoData { soa, .. } => 12 + usize::from(soa.len),
+        };
+        let opt = if self.query.edns.is_some() { query::OPT } else { 0 };
+        HEADER + self.query.name_len + query::QUESTION_FIXED + record + opt
+    }
+}
+
+/// Decides what becomes of a frame. Writes nothing.
+#[inline(always)]
+pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
+    let control = maps.control().ok_or(Reason::Internal)?;
+    let datagram = net::parse(frame, control)?;
+    let query = query::parse(frame, &datagram, control)?;
+    if !datagram.checksum_is_good(query.sum) {
+        return Err(Reason::PassUdpChecksum);
+    }
+    let entry = find(frame, maps, control, &datagram, &query)?;
+    if entry.kind == NAME_REFERRED {
+        return Err(Reason::PassReferral);
+    }
+    // The one read of the generation: everything below is of this bank (invariant 4).
+    // SAFETY: a reference to an aligned u64; volatile because the agent stores to it while we run.
+    let word = unsafe { core::ptr::read_volatile(&raw const control.word) };
+    if word == 0 {
+        return Err(Reason::PassNoPlan);
+    }
+    let bank = word as u32 % BANKS;
+    let service = maps.service(bank * control.bank_services + entry.service).ok_or(Reason::Internal)?;
+    let family = usize::from(query.aaaa);
+    let choice = if query.aaaa { &service.choice[1] } else { &service.choice[0] };
+    let turn = match choice.kind {
+        CHOICE_CURSOR => maps.turn(entry.cursor, family).ok_or(Reason::Internal)?,
+        CHOICE_RANDOM => maps.random(),
+        CHOICE_STICKY => sticky(frame, &datagram, service).ok_or(Reason::Internal)?,
+        CHOICE_NODATA => {
+            let soa = maps.soa(u32::from(entry.soa)).ok_or(Reason::Internal)?;
+            let answer = Answer { datagram, query, body: Body::NoData { soa, apex: entry.apex } };
+            if answer.dns_len() > query.size_max() {
+                return Err(Reason::PassTooBig);
+            }
+            return Ok(answer);
+        }
+        CHOICE_SERVFAIL => return Err(Reason::PassServfail),
+        _ => return Err(Reason::Internal),
+    };
+    let slot = slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?;
+    let endpoint = maps.endpoint(slot).ok_or(Reason::Internal)?;
+    Ok(Answer { datagram, query, body: Body::Address { endpoint, ttl: service.ttl } })
+}
+
+/// Finds a name: one displacement, one entry, compared whole (invariant 2).
+#[inline(always)]
+fn find<'m, M: Maps>(
+    frame: Frame,
+    maps: &'m M,
+    control: &Control,
+    datagram: &Datagram,
+    query: &Query,
+) -> Result<&'m NameEntry, Reason> {
+    let hash = query.name.hash;
+    let bucket = (hash >> 32) as u32 & control.bucket_mask;
+    let block = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32).ok_or(Reason::Internal)?;
+    let displacement = block.0[bucket as usize % BLOCK_DISPLACEMENTS];
+    let index = position(hash, displacement, control.slot_mask);
+    let entry = maps.name(index).ok_or(Reason::Internal)?;
+    let mut differs = u64::from(entry.len) ^ query.name_len as u64;
+    let mut i = 0;
+    while i < NAME_INLINE / 8 {
+        differs |= entry.name[i] ^ query.name.words[i];
+        i += 1;
+    }
+    if differs != 0 {
+        return Err(Reason::PassUnknownName);
+    }
+    if query.name_len > NAME_INLINE {
+        let tail = maps.tail(u32::from(entry.tail)).ok_or(Reason::Internal)?;
+        if !name::tail_is(frame, datagram.dns + HEADER, query.name_len, tail, control) {
+            return Err(Reason::PassUnknownName);
+        }
+    }
+    Ok(entry)
+}
+
+/// Where the perfect hash puts a name.
+#[inline(always)]
+#[must_use]
+pub const fn position(hash: u64, displacement: u32, slot_mask: u32) -> u32 {
+    (hash as u32).wrapping_add(displacement) & slot_mask
+}
+
+#[inline(always)]
+fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32> {
+    let index = turn & u32::from(choice.mask);
+    let block = maps.slots(bank + choice.block + index / BLOCK_SLOTS as u32)?;
+    Some(u32::from(block.0[index as usize % BLOCK_SLOTS]))
+}
+
+/// The client's prefix as a turn.
+#[inline(always)]
+fn sticky(frame: Frame, datagram: &Datagram, service: &Service) -> Option<u32> {
+    if datagram.v6 {
+        let source = frame.claim::<16>(datagram.l3 + 8)?;
+        Some(sticky_turn([source.u64::<0>() & service.mask6[0], source.u64::<8>() & service.mask6[1]]))
+    } else {
+        let source = frame.claim::<4>(datagram.l3 + 12)?.u32::<0>();
+        Some(sticky_turn([u64::from(source & service.mask4), 0]))
+    }
+}
+
+/// The turn of a masked client address, as in the packet. Unkeyed, so that every front end agrees; without the family
+/// asked for, so that A and AAAA agree (sticky needs no secrecy: a client can only choose its own Site).
+#[inline(always)]
+#[must_use]
+pub const fn sticky_turn(prefix: [u64; 2]) -> u32 {
+    (name::mix(name::mix(prefix[0], 0), prefix[1]) >> 16) as u32
+}

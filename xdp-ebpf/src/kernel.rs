@@ -1,0 +1,224 @@
+//! The kernel's side of [`Maps`](crate::decide::Maps) and [`Packet`](crate::answer::Packet): the maps themselves, and
+//! the helpers that resize and fill a packet. Shared by the programs.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, PerCpuArray, RingBuf},
+    helpers::generated::*,
+    macros::btf_map,
+    programs::XdpContext,
+};
+
+use xdp_ebpf::{
+    answer::{self, Packet},
+    decide::{self, Answer, Maps},
+    frame::Frame,
+    layout::*,
+    reason::Reason,
+};
+
+const MMAP: usize = BPF_F_MMAPABLE as usize;
+
+// Entries are what the smallest use needs; the loader sizes each map to the configuration.
+#[btf_map]
+static CONTROL: Array<Control, 1, MMAP> = Array::new();
+#[btf_map]
+static DISPLACE: Array<Displace, 1, MMAP> = Array::new();
+#[btf_map]
+static NAMES: Array<NameEntry, 1, MMAP> = Array::new();
+#[btf_map]
+static TAILS: Array<NameTail, 1, MMAP> = Array::new();
+#[btf_map]
+static SOAS: Array<Soa, 1, MMAP> = Array::new();
+#[btf_map]
+static ENDPOINTS: Array<Endpoint, 1, MMAP> = Array::new();
+#[btf_map]
+static SERVICES: Array<Service, 4, MMAP> = Array::new();
+#[btf_map]
+static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
+#[btf_map]
+static CURSORS: PerCpuArray<Cursor, 1> = PerCpuArray::new();
+#[btf_map]
+static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
+
+/// The maps above.
+struct Kernel;
+
+impl Maps for Kernel {
+    #[inline(always)]
+    fn control(&self) -> Option<&Control> {
+        CONTROL.get(0)
+    }
+    #[inline(always)]
+    fn displace(&self, block: u32) -> Option<&Displace> {
+        DISPLACE.get(block)
+    }
+    #[inline(always)]
+    fn name(&self, index: u32) -> Option<&NameEntry> {
+        NAMES.get(index)
+    }
+    #[inline(always)]
+    fn tail(&self, index: u32) -> Option<&NameTail> {
+        TAILS.get(index)
+    }
+    #[inline(always)]
+    fn soa(&self, index: u32) -> Option<&Soa> {
+        SOAS.get(index)
+    }
+    #[inline(always)]
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        ENDPOINTS.get(index)
+    }
+    #[inline(always)]
+    fn service(&self, index: u32) -> Option<&Service> {
+        SERVICES.get(index)
+    }
+    #[inline(always)]
+    fn slots(&self, block: u32) -> Option<&SlotBlock> {
+        SLOTS.get(block)
+    }
+    #[inline(always)]
+    fn turn(&self, index: u32, family: usize) -> Option<u32> {
+        let cursor = CURSORS.get_ptr_mut(index)?;
+        // SAFETY: a per-CPU element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
+        // halves off, and the agent writes cursors only before attaching.
+        let turn = unsafe { &mut (*cursor).0[family & 1] };
+        let now = *turn;
+        *turn = now.wrapping_add(1);
+        Some(now)
+    }
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+struct Xdp<'a>(&'a XdpContext);
+
+impl Packet for Xdp<'_> {
+    #[inline(always)]
+    fn frame(&self) -> Frame {
+        // SAFETY: the kernel's own bounds of this packet. They change when it is resized, so they are read anew here.
+        unsafe { Frame::new(self.0.data() as *const u8, self.0.data_end() as *const u8) }
+    }
+
+    #[inline(always)]
+    fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()> {
+        let len = bounded::<SOA_ROOM>(len as u32);
+        if len == 0 {
+            return None;
+        }
+        // SAFETY: `bytes` is a map value of SOA_ROOM bytes; the helper checks the packet's bounds itself.
+        let failed = unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.as_ptr().cast_mut().cast(), len) };
+        (failed == 0).then_some(())
+    }
+}
+
+/// A length below `SIZE`, a power of two, in a form the verifier can follow: it loses the bounds of a comparison made on
+/// a copy of the register, but never those of an AND. The compiler would drop the AND as needless if it saw the
+/// comparison, so it is kept from seeing it.
+#[inline(always)]
+fn bounded<const SIZE: usize>(len: u32) -> u32 {
+    const { assert!(SIZE.is_power_of_two()) };
+    core::hint::black_box(len) & (SIZE as u32 - 1)
+}
+
+/// Decides, and answers if that is the decision.
+#[inline(always)]
+pub fn handle(ctx: &XdpContext) -> Reason {
+    let packet = Xdp(ctx);
+    match decide::decide(packet.frame(), &Kernel) {
+        Ok(answer) => match resize(&packet, &answer) {
+            Ok(()) => match answer::write(&packet, &answer) {
+                Some(()) => answer.reason(),
+                None => Reason::Internal,
+            },
+            Err(reason) => reason,
+        },
+        Err(reason) => reason,
+    }
+}
+
+/// Makes the packet as long as its answer: at the tail, or, where there is no room, at the head.
+#[inline(always)]
+fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
+    let delta = answer.frame_len() as i32 - packet.frame().len() as i32;
+    if delta == 0 {
+        return Ok(());
+    }
+    // SAFETY: the context is ours; all packet pointers are made anew afterwards.
+    if unsafe { bpf_xdp_adjust_tail(packet.0.ctx, delta) } == 0 {
+        return Ok(());
+    }
+    if delta < 0 {
+        return Err(Reason::PassNoRoom);
+    }
+    grow_head(packet, answer, delta)
+}
+
+/// Frames that came from a socket over veth have only the slack of their allocation at the tail, often none; at the head
+/// XDP guarantees room. Everything up to the question's end is moved there.
+#[inline(always)]
+fn grow_head(packet: &Xdp<'_>, answer: &Answer<'_>, delta: i32) -> Result<(), Reason> {
+    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?.cast();
+    let len = answer.question_end() as u32;
+    // Headers and question are at most 341 bytes.
+    let len = bounded::<512>(len);
+    if len == 0 {
+        return Err(Reason::Internal);
+    }
+    // SAFETY: `scratch` is a map value of 512 bytes, and `len` is at most that; the helpers check the packet's bounds.
+    unsafe {
+        if bpf_xdp_load_bytes(packet.0.ctx, 0, scratch, len) != 0 {
+            return Err(Reason::PassNoRoom);
+        }
+        if bpf_xdp_adjust_head(packet.0.ctx, -delta) != 0 {
+            return Err(Reason::PassNoRoom);
+        }
+        // From here on the packet is no longer as it came: a failure may not pass it on.
+        if bpf_xdp_store_bytes(packet.0.ctx, 0, scratch, len) != 0 {
+            return Err(Reason::Internal);
+        }
+    }
+    Ok(())
+}
+
+/// Counts a packet under its reason.
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: a per-CPU element, as for the cursors; the agent only reads it.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Sends a sample of packets to `zerottl trace`, if one is listening.
+#[inline(always)]
+pub fn trace(ctx: &XdpContext, reason: Reason) {
+    let Some(control) = CONTROL.get(0) else { return };
+    // SAFETY: a reference to an aligned u32; volatile because the agent stores to it while we run.
+    let one_in = unsafe { core::ptr::read_volatile(&raw const control.trace) };
+    // SAFETY: a helper without arguments.
+    if one_in == 0 || unsafe { bpf_get_prandom_u32() } % one_in != 0 {
+        return;
+    }
+    let Some(mut event) = EVENTS.reserve_untyped::<Event>(0) else { return };
+    let at = event.as_mut_ptr();
+    let frame_len = (ctx.data_end() - ctx.data()) as u32;
+    let kept = bounded::<EVENT_FRAME>(frame_len.min(EVENT_FRAME as u32 - 1));
+    // SAFETY: `at` is a reserved ring-buffer record of an Event's size, and `kept` is at most its frame's.
+    unsafe {
+        (*at).at_ns = bpf_ktime_get_boot_ns();
+        (*at).reason = reason as u32;
+        (*at).len = frame_len;
+        if kept == 0 || bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*at).frame).cast(), kept) != 0 {
+            (*at).len = 0;
+        }
+    }
+    event.submit(0);
+}

@@ -1,0 +1,274 @@
+//! What lies in the BPF maps.
+//!
+//! | map | kind | entries | written |
+//! |---|---|---|---|
+//! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac` and `trace` at any time, each by one store |
+//! | `DISPLACE` | array, mmapable | [`Displace`] blocks | once before attach |
+//! | `NAMES` | array, mmapable | [`NameEntry`], a power of two | once before attach |
+//! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
+//! | `SOAS` | array, mmapable | [`Soa`], one per zone | once before attach |
+//! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
+//! | `SERVICES` | array, mmapable | [`BANKS`] × [`Service`] | a bank at a time, never the one in use |
+//! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
+//! | `CURSORS` | per-CPU array | [`Cursor`], one per name | by the program; start values by the agent |
+//! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
+//! | `SCRATCH` | per-CPU array | 1 [`Scratch`] | by the program |
+//! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
+//!
+//! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
+//! in use. One packet reads that word once (invariant 4). All integers are native-endian unless marked `be`.
+
+/// Plan banks. A retired bank is written again only after a grace period, so several let the publisher work ahead.
+pub const BANKS: u32 = 4;
+/// Served addresses per family.
+pub const LISTEN_MAX: usize = 8;
+/// Interfaces' MAC addresses that are ours.
+pub const MAC_MAX: usize = 8;
+/// Bytes of a name that a [`NameEntry`] holds itself.
+pub const NAME_INLINE: usize = 48;
+/// The longest name, RFC 1035 section 2.3.4.
+pub const NAME_MAX: usize = 255;
+/// Slots in a [`SlotBlock`]; a table starts at a block.
+pub const BLOCK_SLOTS: usize = 32;
+/// The most slots a table has.
+pub const TABLE_SLOTS_MAX: usize = 65_536;
+/// Displacements in a [`Displace`] block.
+pub const BLOCK_DISPLACEMENTS: usize = 16;
+/// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
+pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
+/// Room for it: a power of two, so that a masked length is seen to stay inside.
+pub const SOA_ROOM: usize = 1024;
+
+/// The one entry of `CONTROL`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// Generation in use: `generation << 8 | bank`; 0 before the first plan.
+    pub word: u64,
+    /// Keys the name hash.
+    pub seed: u64,
+    /// Entries of `NAMES` less one.
+    pub slot_mask: u32,
+    /// Displacements in use less one.
+    pub bucket_mask: u32,
+    /// `SERVICES` per bank.
+    pub bank_services: u32,
+    /// `SLOTS` blocks per bank.
+    pub bank_blocks: u32,
+    /// Trace one packet in this many; 0 is off.
+    pub trace: u32,
+    /// Entries of `listen4` in use.
+    pub listen4_len: u32,
+    /// Entries of `listen6` in use.
+    pub listen6_len: u32,
+    /// Always 0; see [`Control::forget`].
+    pub zero: u32,
+    /// Our interfaces' MACs, in the low six bytes as they lie in a frame read as a little-endian u64; 0 is none.
+    pub mac: [u64; MAC_MAX],
+    /// Served IPv4 addresses.
+    pub listen4: [Listen4; LISTEN_MAX],
+    /// Served IPv6 addresses.
+    pub listen6: [Listen6; LISTEN_MAX],
+}
+
+impl Control {
+    /// `value`, of which the verifier then knows nothing but that it is at most `MASK` (a power of two less one).
+    ///
+    /// Without this the verifier follows what comes after a loop or a branch once for every way through it, and a name
+    /// has 127 lengths, a frame three link headers: the program would exceed the million instructions it may look at.
+    /// Adding a number that it cannot know makes all those ways one. `zero` is read anew each time, so that the compiler
+    /// does not merge two results.
+    #[inline(always)]
+    #[must_use]
+    pub fn forget<const MASK: usize>(&self, value: usize) -> usize {
+        // SAFETY: a reference to an aligned u32.
+        let zero = unsafe { core::ptr::read_volatile(&raw const self.zero) };
+        (value + zero as usize) & MASK
+    }
+}
+
+/// A served IPv4 address and port.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Listen4 {
+    /// Address, as in the packet (be).
+    pub address: u32,
+    /// Port, as in the packet (be).
+    pub port: u16,
+    /// Padding.
+    pub reserved: u16,
+}
+
+/// A served IPv6 address and port.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Listen6 {
+    /// Address, as in the packet (be), in two words.
+    pub address: [u64; 2],
+    /// Port, as in the packet (be).
+    pub port: u16,
+    /// Padding.
+    pub reserved: [u16; 3],
+}
+
+/// Displacements of the perfect hash, by bucket.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Displace(pub [u32; BLOCK_DISPLACEMENTS]);
+
+/// A configured name: one cache line, so that finding it is one miss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NameEntry {
+    /// Length in wire form, 1 to 255; 0 is an empty entry.
+    pub len: u8,
+    /// Where the zone's apex begins within the name, for the SOA's owner.
+    pub apex: u8,
+    /// [`NAME_SERVED`] or [`NAME_REFERRED`].
+    pub kind: u8,
+    /// Padding.
+    pub reserved: u8,
+    /// Position in a bank of `SERVICES`.
+    pub service: u32,
+    /// Position in `CURSORS`.
+    pub cursor: u32,
+    /// Position in `TAILS` where `len` is over [`NAME_INLINE`].
+    pub tail: u16,
+    /// Position in `SOAS`.
+    pub soa: u16,
+    /// The first [`NAME_INLINE`] bytes in wire form, lower case, zeros behind.
+    pub name: [u64; NAME_INLINE / 8],
+}
+
+/// [`NameEntry::kind`]: answered here.
+pub const NAME_SERVED: u8 = 1;
+/// [`NameEntry::kind`]: another machine has the role (invariant 10).
+pub const NAME_REFERRED: u8 = 2;
+
+/// The bytes of a name behind the first [`NAME_INLINE`], zeros behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NameTail(pub [u64; (NAME_MAX + 1 - NAME_INLINE) / 8]);
+
+/// A zone's SOA for negative answers.
+///
+/// RDATA is prepared with its names compressed against each other and the apex. A pointer's target depends on where the
+/// question puts things, so up to two pointers are filled in per answer: [`Fixup`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Soa {
+    /// Length of `rdata` in use.
+    pub len: u16,
+    /// One's complement sum of `rdata` with pointers zero, from an even offset.
+    pub sum: u16,
+    /// TTL (be): min(SOA TTL, MINIMUM), RFC 2308 section 5.
+    pub ttl: u32,
+    /// The pointer ending MNAME, and the one ending RNAME.
+    pub fixups: [Fixup; 2],
+    /// RDATA, pointers zero.
+    pub rdata: [u8; SOA_ROOM],
+}
+
+/// A compression pointer to fill in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fixup {
+    /// Where in RDATA; [`FIXUP_NONE`] if there is none.
+    pub at: u16,
+    /// What it points to: [`FIXUP_APEX`], or an offset within RDATA.
+    pub target: u16,
+}
+
+/// [`Fixup::at`]: no pointer.
+pub const FIXUP_NONE: u16 = 0xffff;
+/// [`Fixup::target`]: the zone's apex within the question.
+pub const FIXUP_APEX: u16 = 0xffff;
+
+/// An address that may be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Endpoint {
+    /// As in RDATA (be): IPv4 in the first four bytes, or IPv6.
+    pub address: [u32; 4],
+}
+
+/// What a set of equal names answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Service {
+    /// A, then AAAA.
+    pub choice: [Choice; 2],
+    /// TTL of positive answers (be).
+    pub ttl: u32,
+    /// IPv4 client mask for sticky (be).
+    pub mask4: u32,
+    /// IPv6 client mask for sticky (be).
+    pub mask6: [u64; 2],
+}
+
+/// What a service answers for one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Choice {
+    /// The table's first block within a bank of `SLOTS`.
+    pub block: u32,
+    /// Slots less one; slots are a power of two.
+    pub mask: u16,
+    /// One of the `CHOICE_` constants.
+    pub kind: u8,
+    /// Padding.
+    pub reserved: u8,
+}
+
+/// [`Choice::kind`]: NODATA.
+pub const CHOICE_NODATA: u8 = 1;
+/// [`Choice::kind`]: SERVFAIL, said by the socket path.
+pub const CHOICE_SERVFAIL: u8 = 2;
+/// [`Choice::kind`]: the slot at a cursor.
+pub const CHOICE_CURSOR: u8 = 3;
+/// [`Choice::kind`]: a slot at random.
+pub const CHOICE_RANDOM: u8 = 4;
+/// [`Choice::kind`]: the slot of the client's prefix.
+pub const CHOICE_STICKY: u8 = 5;
+
+/// Slots: positions in `ENDPOINTS`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct SlotBlock(pub [u16; BLOCK_SLOTS]);
+
+/// A name's turn, by family, on one CPU.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Cursor(pub [u32; 2]);
+
+/// Room for one moved head.
+#[repr(C)]
+pub struct Scratch(pub [u8; 512]);
+
+/// Bytes of a frame kept in an [`Event`].
+pub const EVENT_FRAME: usize = 512;
+
+/// A traced packet, as it left: a query passed or dropped, or the answer it became.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Event {
+    /// Nanoseconds since boot.
+    pub at_ns: u64,
+    /// A [`Reason`](crate::reason::Reason).
+    pub reason: u32,
+    /// The frame's length in bytes; `frame` holds the first [`EVENT_FRAME`] less one.
+    pub len: u32,
+    /// The frame.
+    pub frame: [u8; EVENT_FRAME],
+}
+
+const _: () = assert!(size_of::<NameEntry>() == 64);
+const _: () = assert!(size_of::<NameTail>() == 208);
+const _: () = assert!(size_of::<Displace>() == 64);
+const _: () = assert!(size_of::<SlotBlock>() == 64);
+const _: () = assert!(size_of::<Service>() == 40);
+const _: () = assert!(size_of::<Choice>() == 8);
+const _: () = assert!(size_of::<Endpoint>() == 16);
+const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
+const _: () = assert!(size_of::<Control>() == 48 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Event>() == 528);

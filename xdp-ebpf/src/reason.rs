@@ -1,0 +1,148 @@
+//! Why a packet went where it went.
+//!
+//! Every packet seen is counted under exactly one reason, and this enum is the only place where a reason becomes an
+//! action: users meet the same names in `zerottl status`, `/metrics` and `zerottl trace`.
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sent back by the port it came in on, as the answer (`XDP_TX`).
+    Answer,
+    /// Dropped (`XDP_DROP`).
+    Drop,
+    /// Passed up the stack, unmodified (`XDP_PASS`).
+    Pass,
+    /// Dropped because an invariant of ours failed (`XDP_ABORTED`); always zero.
+    Abort,
+}
+
+impl Action {
+    /// The word for it in metrics and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $action:ident $name:literal,)+) => {
+        /// Why a packet went where it went.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order of the counters map.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// What it does to the packet.
+            #[inline(always)]
+            #[must_use]
+            pub const fn action(self) -> Action {
+                match self {
+                    $(Self::$variant => Action::$action,)+
+                }
+            }
+
+            /// The name users see.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),+),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// An A question, answered with one address.
+    AnswerA = Answer "answer-a",
+    /// An AAAA question, answered with one address.
+    AnswerAaaa = Answer "answer-aaaa",
+    /// An A or AAAA question for a name without data of that family: NODATA with the zone's SOA.
+    AnswerNodata = Answer "answer-nodata",
+
+    /// A DNS response (QR=1) sent to us.
+    DropResponse = Drop "drop-response",
+    /// Fewer bytes than a DNS header.
+    DropShort = Drop "drop-short",
+    /// UDP source port 0: nobody to answer.
+    DropSourcePort = Drop "drop-source-port",
+    /// A source no host may answer: ours, unspecified, loopback, multicast or broadcast.
+    DropSource = Drop "drop-source",
+
+    /// Neither IPv4 nor IPv6.
+    PassEthertype = Pass "pass-ethertype",
+    /// More than two VLAN tags.
+    PassVlan = Pass "pass-vlan",
+    /// Ends before the headers it announces.
+    PassTruncated = Pass "pass-truncated",
+    /// The IP version field contradicts the Ethertype.
+    PassVersion = Pass "pass-version",
+    /// IPv4 with options.
+    PassIpv4Options = Pass "pass-ipv4-options",
+    /// A fragment.
+    PassFragment = Pass "pass-fragment",
+    /// Neither UDP nor anything else we look into: TCP, ICMP, IPv6 extension headers.
+    PassProtocol = Pass "pass-protocol",
+    /// Not to a served address and port.
+    PassNotOurs = Pass "pass-not-ours",
+    /// To our address, but not to our MAC.
+    PassMac = Pass "pass-mac",
+    /// The IP length is too short or reaches beyond the frame.
+    PassIpLength = Pass "pass-ip-length",
+    /// The UDP length contradicts the IP length.
+    PassUdpLength = Pass "pass-udp-length",
+    /// A wrong IPv4 header checksum; Linux drops it.
+    PassIpChecksum = Pass "pass-ip-checksum",
+    /// A wrong UDP checksum, or none over IPv6; Linux drops it.
+    PassUdpChecksum = Pass "pass-udp-checksum",
+
+    /// An opcode other than QUERY.
+    PassOpcode = Pass "pass-opcode",
+    /// Not exactly one question, or records where a query has none.
+    PassCounts = Pass "pass-counts",
+    /// A question name that is cut short, compressed, too long, or has a reserved label type.
+    PassName = Pass "pass-name",
+    /// A class other than IN.
+    PassClass = Pass "pass-class",
+    /// A type other than A and AAAA.
+    PassType = Pass "pass-type",
+    /// An additional record that is not a whole OPT.
+    PassAdditional = Pass "pass-additional",
+    /// An EDNS version other than 0.
+    PassEdnsVersion = Pass "pass-edns-version",
+    /// More bytes after the question than the kernel sums up.
+    PassLong = Pass "pass-long",
+    /// Not a dynamic name.
+    PassUnknownName = Pass "pass-unknown-name",
+    /// A dynamic name whose role another machine has: the socket path refers to it.
+    PassReferral = Pass "pass-referral",
+    /// All Sites down and `all_down = servfail`: the socket path says so.
+    PassServfail = Pass "pass-servfail",
+    /// No plan published yet.
+    PassNoPlan = Pass "pass-no-plan",
+    /// The answer would not fit the client's buffer: the socket path truncates.
+    PassTooBig = Pass "pass-too-big",
+    /// The frame could not be grown at either end.
+    PassNoRoom = Pass "pass-no-room",
+
+    /// A map entry or a byte that must exist did not: a bug; please report it.
+    Internal = Abort "internal",
+}

@@ -1,0 +1,176 @@
+//! build, run, test and bench.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, IsTerminal},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    cargo::{cargo, locked, step, target_dir},
+    host,
+    needs::Door,
+    setup::setup,
+    tally::Tally,
+};
+
+/// Where tests and the lab find the agent.
+const AGENT_ENV: &str = "ZEROTTL_BIN";
+
+/// Sets up and builds the release binary.
+pub fn build(root: &Path) -> Result<(), String> {
+    setup(Door::Build, root)?;
+    build_release(root, &["zerottl"])
+}
+
+/// Runs the lab, or the agent with `arguments`. Returns only on failure.
+pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let release = release_dir()?;
+    let agent = release.join("zerottl");
+    let mut program = if arguments.is_empty() {
+        setup(Door::Run, root)?;
+        host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
+        build_release(root, &["zerottl", "lab"])?;
+        let mut lab = Command::new(release.join("lab"));
+        lab.env(AGENT_ENV, &agent);
+        lab
+    } else {
+        build(root)?;
+        let mut program = Command::new(agent);
+        program.arg("run").args(arguments);
+        program
+    };
+    let error = program.exec();
+    Err(format!("{}: {error}", program.get_program().display()))
+}
+
+fn release_dir() -> Result<std::path::PathBuf, String> {
+    Ok(target_dir().map_err(|error| error.to_string())?.join("release"))
+}
+
+fn build_release(root: &Path, programs: &[&str]) -> Result<(), String> {
+    let mut command = cargo(root);
+    command.args(["build", "--release", "--package", "zerottl"]).args(locked());
+    if programs.contains(&"lab") {
+        command.args(["--package", "tests"]);
+    }
+    for program in programs {
+        command.args(["--bin", program]);
+    }
+    step(&format!("building {} (release)", programs.join(" and ")), &mut command).map(drop)
+}
+
+/// One call of `cargo test` and how it ended.
+struct Outcome {
+    what: &'static str,
+    result: Result<(), String>,
+    tally: Tally,
+    elapsed: Duration,
+}
+
+/// Runs every test. Unit and property tests are built with overflow checks and debug assertions; those that meet the
+/// kernel or the network are built like the agent they run, for release.
+pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(), String> {
+    let begun = Instant::now();
+    setup(Door::Test, root)?;
+    let kernel = host::kernel_ready();
+    if let (true, Err(why)) = (host::is_ci(), &kernel) {
+        return Err(format!("CI is set and the kernel and namespace tests cannot run: {why}"));
+    }
+    build_release(root, &["zerottl", "lab"])?;
+
+    let suite = |what, selection: &[&str]| run_tests(root, what, selection, filter, arguments);
+    let mut outcomes = vec![
+        suite("unit and property tests", &["--workspace", "--lib", "--bins"])?,
+        suite("documentation examples", &["--workspace", "--doc"])?,
+        suite("house rules", &["--package", "xtask", "--test", "*"])?,
+    ];
+    if kernel.is_ok() {
+        let selection = ["--workspace", "--exclude", "xtask", "--release", "--test", "*"];
+        outcomes.push(suite("kernel and namespace tests", &selection)?);
+    }
+
+    eprintln!("\nxtask: summary");
+    for Outcome { what, result, tally, elapsed } in &outcomes {
+        let verdict = if result.is_ok() { "ok    " } else { "FAILED" };
+        eprintln!("  {verdict} {what:<28} {tally}, {:.0} s with its build", elapsed.as_secs_f64());
+    }
+    if let Err(why) = &kernel {
+        eprintln!("  NOT TESTED, because {why}:");
+        for file in kernel_tests(root) {
+            eprintln!("    {file}");
+        }
+    }
+    eprintln!("  {:.0} s in all", begun.elapsed().as_secs_f64());
+
+    let ran: u64 = outcomes.iter().map(|outcome| outcome.tally.passed + outcome.tally.failed).sum();
+    if let Some(failed) = outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
+        return Err(failed.clone());
+    }
+    if ran == 0 {
+        return Err("no test ran".to_owned());
+    }
+    Ok(())
+}
+
+fn run_tests(
+    root: &Path,
+    what: &'static str,
+    selection: &[&str],
+    filter: Option<&str>,
+    arguments: &[String],
+) -> Result<Outcome, String> {
+    eprintln!("xtask: {what}");
+    let mut command = cargo(root);
+    command.arg("test").args(selection).arg("--no-fail-fast").args(locked()).args(filter);
+    command.env(AGENT_ENV, release_dir()?.join("zerottl"));
+    // The output is read here to count, so the test programs no longer see the terminal themselves.
+    let color = std::io::stdout().is_terminal();
+    command.args(["--color", if color { "always" } else { "auto" }, "--"]).args(arguments);
+    if color {
+        command.args(["--color", "always"]);
+    }
+
+    let begun = Instant::now();
+    let failed = |error: std::io::Error| format!("{what}: {error}");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut tally = Tally::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(failed)?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            tally.add_line(&line);
+        }
+    }
+    let status = child.wait().map_err(failed)?;
+    let result = if status.success() { Ok(()) } else { Err(format!("{what} failed ({status})")) };
+    Ok(Outcome { what, result, tally, elapsed: begun.elapsed() })
+}
+
+/// The test programs that need the kernel, for the list of what was not tested.
+fn kernel_tests(root: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for package in ["xdp-ebpf", "userspace", "tests", "benches"] {
+        let Ok(entries) = fs::read_dir(root.join(package).join("tests")) else { continue };
+        let paths = entries.flatten().map(|entry| entry.path());
+        let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        files.extend(sources.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())));
+    }
+    files.sort();
+    files
+}
+
+/// Runs the benchmarks.
+pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
+    setup(Door::Bench, root)?;
+    host::kernel_ready().map_err(|why| format!("the benchmarks cannot run here: {why}"))?;
+    build_release(root, &["zerottl"])?;
+    let mut command = cargo(root);
+    command.args(["bench", "--package", "benches"]).args(locked()).arg("--").args(arguments);
+    command.env(AGENT_ENV, release_dir()?.join("zerottl"));
+    step("benchmarks: cargo bench --package benches", &mut command).map(drop)
+}

@@ -1,0 +1,230 @@
+//! What each door needs of the machine, and the pure decision of what to install.
+
+use crate::ebpf::{self, Compiler, Origin, Survey};
+
+/// A door of this repository, by what it needs installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Door {
+    /// `cargo build` and `cargo xtask build`
+    Build,
+    /// `cargo xtask run`: the lab
+    Run,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask bench`
+    Bench,
+    /// `cargo xtask lint`
+    Lint,
+    /// All of them
+    All,
+}
+
+/// How a package shows that it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign<'a> {
+    /// A program in `PATH` or in a directory for administrators.
+    Program(&'a str),
+    /// A file.
+    File(&'a str),
+}
+
+/// A Debian package and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The package's name.
+    pub package: String,
+    /// Why it is needed, in a few words.
+    pub why: String,
+}
+
+struct Tool {
+    package: &'static str,
+    sign: Sign<'static>,
+    why: &'static str,
+    doors: &'static [Door],
+}
+
+const LAB: &[Door] = &[Door::Run, Door::Test, Door::Bench];
+const LIBBPF: &[Door] = &[Door::Test, Door::Bench, Door::Lint];
+
+/// Everything but the eBPF toolchain, for which see [`ebpf_plan`].
+const TOOLS: &[Tool] = &[
+    Tool { package: "iproute2", sign: Sign::Program("ip"), why: "network namespaces and veth pairs", doors: LAB },
+    Tool { package: "ethtool", sign: Sign::Program("ethtool"), why: "checksum offload on and off", doors: LAB },
+    Tool { package: "procps", sign: Sign::Program("ps"), why: "processes of the lab", doors: LAB },
+    Tool { package: "bind9-dnsutils", sign: Sign::Program("dig"), why: "dig, the DNS client", doors: LAB },
+    Tool { package: "dnsperf", sign: Sign::Program("dnsperf"), why: "DNS load from sockets", doors: LAB },
+    Tool { package: "curl", sign: Sign::Program("curl"), why: "HTTP client of the lab", doors: LAB },
+    Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
+    Tool {
+        package: "unbound",
+        sign: Sign::Program("unbound"),
+        why: "a caching resolver between",
+        doors: &[Door::Test],
+    },
+    Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
+    Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },
+    Tool { package: "libelf-dev", sign: Sign::File("/usr/include/libelf.h"), why: "libbpf reads ELF", doors: LIBBPF },
+    Tool { package: "zlib1g-dev", sign: Sign::File("/usr/include/zlib.h"), why: "libbpf needs zlib", doors: LIBBPF },
+    Tool {
+        package: "knot-dnsutils",
+        sign: Sign::Program("kxdpgun"),
+        why: "DNS load from AF_XDP",
+        doors: &[Door::Bench],
+    },
+];
+
+/// The packages of daemons; installing one must neither start it now nor at the next boot.
+pub const DAEMONS: &[(&str, &str)] = &[("nginx-light", "nginx"), ("unbound", "unbound")];
+
+/// The tools that `door` needs and whose sign is not there.
+pub fn missing_tools(door: Door, there: &dyn Fn(Sign<'_>) -> bool) -> Vec<Need> {
+    let needed = |tool: &&Tool| door == Door::All || tool.doors.contains(&door);
+    let missing = TOOLS.iter().filter(needed).filter(|tool| !there(tool.sign));
+    missing.map(|tool| need(tool.package, tool.why)).collect()
+}
+
+fn need(package: &str, why: &str) -> Need {
+    Need { package: package.to_owned(), why: why.to_owned() }
+}
+
+/// The LLVM of Debian 12's `rustc-web` at the time of writing: a guess for the first round, so that one call of apt-get
+/// installs everything. The next round looks at the compiler itself.
+const DEBIAN_LLVM: u32 = 22;
+
+/// What the eBPF toolchain still needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EbpfPlan {
+    /// Packages to install first.
+    pub packages: Vec<Need>,
+    /// The LLVM that `bpf-linker` is then to be built with, once the compiler is known.
+    pub build_linker: Option<BuildLinker>,
+}
+
+/// How to build `bpf-linker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildLinker {
+    /// The LLVM's major version.
+    pub llvm: u32,
+    /// Whether it goes to this workspace's own tools, because the user has another one that is not to be replaced.
+    pub beside: bool,
+}
+
+/// What completes Debian's set for [`ebpf::choose`]; called when that finds nothing. Only Debian's set is ever completed:
+/// what a rustup toolchain lacks is its owner's to add.
+pub fn ebpf_plan(survey: &Survey, there: &dyn Fn(Sign<'_>) -> bool) -> EbpfPlan {
+    let mut plan = EbpfPlan::default();
+    let debian = survey.compilers.iter().find(|compiler| compiler.origin == Origin::Debian);
+    let has = |part: fn(&Compiler) -> bool| debian.is_some_and(part);
+    if debian.is_none() {
+        plan.packages.push(need("rustc-web", "compiles the BPF programs"));
+    }
+    if !has(|compiler| compiler.cargo) {
+        plan.packages.push(need("cargo-web", "builds core for the BPF target"));
+    }
+    if !has(|compiler| compiler.source) {
+        plan.packages.push(need("rust-web-src", "core's source; the target has no prebuilt one"));
+    }
+    let llvm = debian.map_or(DEBIAN_LLVM, |compiler| compiler.llvm);
+    if survey.linkers.iter().any(|linker| ebpf::fits(linker, llvm)) {
+        return plan;
+    }
+    if !there(Sign::File(&format!("/usr/lib/llvm-{llvm}/include/llvm-c/Core.h"))) {
+        plan.packages.push(need(&format!("llvm-{llvm}-dev"), "bpf-linker is built on the compiler's LLVM"));
+    }
+    if !there(Sign::Program("g++")) {
+        plan.packages.push(need("g++", "links bpf-linker with LLVM, which is C++"));
+    }
+    plan.build_linker = debian.map(|_| BuildLinker { llvm, beside: !survey.linkers.is_empty() });
+    plan
+}
+
+/// The packages that `apt-cache policy` knows no version of.
+pub fn without_candidate<'a>(policy: &str, packages: &'a [Need]) -> Vec<&'a str> {
+    let mut known = Vec::new();
+    let mut current = "";
+    for line in policy.lines() {
+        if let Some(name) = line.strip_suffix(':').filter(|_| !line.starts_with(' ')) {
+            current = name;
+        } else if line.trim_start().strip_prefix("Candidate: ").is_some_and(|version| version != "(none)") {
+            known.push(current);
+        }
+    }
+    packages.iter().map(|need| need.package.as_str()).filter(|package| !known.contains(package)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::ebpf::Linker;
+
+    fn names(needs: &[Need]) -> Vec<&str> {
+        needs.iter().map(|need| need.package.as_str()).collect()
+    }
+
+    #[test]
+    fn a_door_asks_for_its_own_tools_only() {
+        let all_but = |absent: &'static str| move |sign: Sign<'_>| sign != Sign::Program(absent);
+        assert_eq!(missing_tools(Door::Build, &|_| false), []);
+        assert_eq!(missing_tools(Door::All, &|_| true), []);
+        assert_eq!(names(&missing_tools(Door::Test, &all_but("dig"))), ["bind9-dnsutils"]);
+        assert_eq!(missing_tools(Door::Test, &all_but("kxdpgun")), []);
+        assert_eq!(names(&missing_tools(Door::Bench, &all_but("kxdpgun"))), ["knot-dnsutils"]);
+        let lint = missing_tools(Door::Lint, &|_| false);
+        assert_eq!(names(&lint), ["make", "pkg-config", "libelf-dev", "zlib1g-dev"]);
+        assert_eq!(missing_tools(Door::All, &|_| false).len(), TOOLS.len());
+    }
+
+    #[test]
+    fn daemons_are_among_the_tools() {
+        for (package, _) in DAEMONS {
+            assert!(TOOLS.iter().any(|tool| tool.package == *package), "{package}");
+        }
+    }
+
+    fn debian(llvm: u32) -> Compiler {
+        Compiler { origin: Origin::Debian, bin: PathBuf::from("/usr/bin"), llvm, cargo: true, source: true }
+    }
+
+    fn linker(llvm: u32) -> Linker {
+        Linker { path: PathBuf::from("bpf-linker"), llvm: Some(llvm) }
+    }
+
+    /// The packages and, after a bar, the linker to build.
+    fn check(compilers: &[Compiler], linkers: &[Linker], there: &[Sign<'_>], expected: &str) {
+        let survey = Survey { compilers: compilers.to_vec(), linkers: linkers.to_vec() };
+        let plan = ebpf_plan(&survey, &|sign| there.contains(&sign));
+        let linker = plan.build_linker.map_or(String::new(), |BuildLinker { llvm, beside }| {
+            format!("{llvm}{}", if beside { " beside" } else { "" })
+        });
+        assert_eq!(format!("{}|{linker}", names(&plan.packages).join(" ")), expected);
+    }
+
+    #[test]
+    fn the_ebpf_toolchain_is_completed_step_by_step() {
+        let (gxx, core_h) = (Sign::Program("g++"), Sign::File("/usr/lib/llvm-22/include/llvm-c/Core.h"));
+        // A bare machine: all packages at once; the linker waits until the compiler can be asked for its LLVM.
+        check(&[], &[], &[], "rustc-web cargo-web rust-web-src llvm-22-dev g++|");
+        check(&[debian(22)], &[], &[gxx, core_h], "|22");
+        // The guess of the first round was wrong.
+        check(&[debian(23)], &[], &[gxx, core_h], "llvm-23-dev|23");
+        // Another linker stays where it is.
+        check(&[debian(22)], &[linker(21)], &[gxx, core_h], "|22 beside");
+        // One that fits needs no LLVM.
+        let bare = Compiler { source: false, ..debian(22) };
+        check(&[bare], &[linker(22)], &[], "rust-web-src|");
+        // What a nightly lacks is not ours to add.
+        let nightly = Compiler { origin: Origin::Nightly, source: false, ..debian(22) };
+        check(&[nightly], &[linker(22)], &[], "rustc-web cargo-web rust-web-src|");
+    }
+
+    #[test]
+    fn packages_without_a_candidate_are_told_apart() {
+        let policy = "dnsperf:\n  Installed: (none)\n  Candidate: 2.10.0-2\n  Version table:\n     2.10.0-2 500\n\
+                      virtual:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
+        let packages = [need("dnsperf", ""), need("virtual", ""), need("unheard-of", "")];
+        assert_eq!(without_candidate(policy, &packages), ["virtual", "unheard-of"]);
+    }
+}
