@@ -25,7 +25,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A network namespace; it and everything in it end when this is dropped.
 #[derive(Debug)]
 pub struct Netns {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     file: File,
 }
@@ -33,8 +33,8 @@ pub struct Netns {
 impl Netns {
     /// A new namespace with its loopback up. Needs root.
     pub fn new() -> io::Result<Self> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        let (made, wait) = mpsc::channel();
+        let (jobs, inbox) = mpsc::sync_channel::<Job>(1);
+        let (made, wait) = mpsc::sync_channel(1);
         let thread = thread::Builder::new().name("netns".into()).spawn(move || {
             let entered = enter_new();
             let failed = entered.is_err();
@@ -61,7 +61,7 @@ impl Netns {
 
     /// Runs `job` on the namespace's thread. Sockets made there stay in the namespace wherever they are used.
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let (done, wait) = mpsc::channel();
+        let (done, wait) = mpsc::sync_channel(1);
         let job = move || {
             let _ = done.send(catch_unwind(AssertUnwindSafe(job)));
         };

@@ -116,7 +116,7 @@ fn nothing_is_left_behind() {
     let gone = |pid: &u32| !fs::exists(format!("/proc/{pid}")).expect("proc");
     assert!(pids.iter().all(gone) && !folder.exists());
 
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let panicked = thread::spawn(move || {
         let lab = start(&LabSpec::default());
         sender.send(seen(&lab)).expect("send");

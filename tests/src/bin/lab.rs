@@ -23,6 +23,7 @@ use tests::{
     config::{Config, ProbeConfig},
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
+    scratch::find_tool,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop))?;
+    for tool in ["dig", "dnsperf", "nsenter"] {
+        find_tool(tool)?;
+    }
     eprintln!("Making namespaces, wires and three Sites ...");
     let lab = Lab::start(&LabSpec::default())?;
     // Appendix A's own figures, not the quicker ones of the tests.
