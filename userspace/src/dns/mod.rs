@@ -1,1 +1,45 @@
-//! The socket path: authoritative DNS over UDP and TCP for whatever the kernel passes up.
+//! The socket path: UDP and TCP on the served addresses, for whatever the kernel passes up.
+//!
+//! | module    | does |
+//! |-----------|------|
+//! | [`zone`]  | the zones' data as trees of names, and the look-up (pure) |
+//! | [`master`] | master files into records |
+//! | [`load`]  | records and the model into [`zone::Zones`] |
+//! | [`query`] | a message into a [`query::Query`] (pure) |
+//! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
+//! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
+//! | [`server`] | the sockets, and UDP |
+//! | [`tcp`] | TCP connections and their limits |
+//! | [`counters`] | what the sockets count |
+//!
+//! | RFC | state |
+//! |-----|-------|
+//! | 1034, 1035, 2181, 2308, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
+//! | 3597 | unknown types |
+//! | 6891 | EDNS(0): size, version, DO; options are ignored |
+//! | 7766, 9210 | TCP: pipelining, half-close, limits |
+//! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
+//! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
+//! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
+//! | 1995, 5936 | AXFR, IXFR: refused |
+//! | 6672 | DNAME: refused in records files |
+
+pub mod counters;
+pub mod load;
+pub mod master;
+pub mod query;
+pub mod resolve;
+pub mod respond;
+pub mod server;
+pub mod tcp;
+pub mod zone;
+
+pub use counters::Counters;
+pub use master::ZoneError;
+pub use respond::{Transport, respond};
+
+pub use server::{Shared, Sockets};
+pub use zone::Zones;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Master files (RFC 1035 section 5): `domain`'s scanner, with files, lines and `$INCLUDE`.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use domain::{
+    base::iana::Class,
+    zonefile::inplace::{Entry, ScannedRecord, Zonefile},
+};
+
+use crate::model;
+
+/// How deep `$INCLUDE` may go: a file that includes itself must end.
+const INCLUDE_DEPTH_MAX: usize = 8;
+
+/// Why a zone's data cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneError {
+    /// The records file, if one is at fault.
+    pub file: Option<PathBuf>,
+    /// The line in it, from 1.
+    pub line: Option<usize>,
+    /// What is wrong and what mends it.
+    pub message: String,
+}
+
+impl fmt::Display for ZoneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}:", file.display())?;
+            if let Some(line) = self.line {
+                write!(f, "{line}:")?;
+            }
+            f.write_str(" ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ZoneError {}
+
+impl ZoneError {
+    pub(super) fn general(message: String) -> Self {
+        Self { file: None, line: None, message }
+    }
+}
+
+/// A line of a records file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl Place<'_> {
+    /// A fault there.
+    #[must_use]
+    pub fn error(self, message: impl Into<String>) -> ZoneError {
+        ZoneError { file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
+    }
+}
+
+/// Reads a file and what it includes, and hands every record to `each`.
+///
+/// # Errors
+/// A file that cannot be read, text that is no record, or what `each` returns.
+pub fn read(
+    path: &Path,
+    origin: model::Name,
+    each: &mut dyn FnMut(&ScannedRecord, Place<'_>) -> Result<(), ZoneError>,
+) -> Result<(), ZoneError> {
+    read_within(path, origin, each, INCLUDE_DEPTH_MAX)
+}
+
+fn read_within(
+    path: &Path,
+    origin: model::Name,
+    each: &mut dyn FnMut(&ScannedRecord, Place<'_>) -> Result<(), ZoneError>,
+    depth: usize,
+) -> Result<(), ZoneError> {
+    let unreadable = |message| ZoneError { file: Some(path.to_owned()), line: None, message };
+    let mut text = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    // The scanner wants every line ended, the last one too.
+    text.push(b'\n');
+    check_closed(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
+    let mut file = Zonefile::from(text.as_slice());
+    file.set_origin(origin);
+    file.set_default_class(Class::IN);
+    let (mut line, mut counted) = (1, 0);
+    loop {
+        let entry = file.next_entry();
+        // The scanner has read into the entry's last token, or the one at fault, and counts one byte that it puts
+        // before the text.
+        let read = file.current_offset().saturating_sub(1).clamp(counted, text.len());
+        line += text[counted..read].split(|&byte| byte == b'\n').count() - 1;
+        counted = read;
+        let place = Place { file: path, line };
+        match entry.map_err(|error| place.error(message_of(&error.to_string())))? {
+            None => return Ok(()),
+            Some(Entry::Record(record)) => each(&record, place)?,
+            Some(Entry::Include { path: included, origin }) => {
+                let Some(depth) = depth.checked_sub(1) else {
+                    return Err(place.error(format!("$INCLUDE goes deeper than {INCLUDE_DEPTH_MAX} files")));
+                };
+                let path = path.parent().unwrap_or(Path::new("")).join(&*included);
+                let origin = match origin {
+                    Some(origin) => origin,
+                    None => file.origin().map_err(|error| place.error(error.to_string()))?,
+                };
+                read_within(&path, origin, each, depth)?;
+            }
+        }
+    }
+}
+
+/// Quotes and parentheses must be closed by the end of the text: the scanner panics where one is not.
+fn check_closed(text: &[u8]) -> Result<(), (usize, &'static str)> {
+    let (mut line, mut quote, mut parens) = (1, None, Vec::new());
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            // Whatever follows is no quote and no parenthesis.
+            b'\\' => line += usize::from(bytes.next() == Some(&b'\n')),
+            b'\n' => line += 1,
+            b'"' => quote = if quote.is_some() { None } else { Some(line) },
+            _ if quote.is_some() => {}
+            b';' => {
+                bytes.by_ref().find(|&&byte| byte == b'\n');
+                line += 1;
+            }
+            b'(' => parens.push(line),
+            b')' if parens.pop().is_none() => return Err((line, "a parenthesis is closed that was not opened")),
+            _ => {}
+        }
+    }
+    match (quote, parens.pop()) {
+        (Some(line), _) => Err((line, "the quote is not closed")),
+        (_, Some(line)) => Err((line, "the parenthesis is not closed")),
+        _ => Ok(()),
+    }
+}
+
+/// The scanner's text is "line:column: message", and its line is often the next one.
+fn message_of(text: &str) -> &str {
+    text.splitn(3, ':').nth(2).map_or(text, str::trim)
+}

@@ -1,0 +1,219 @@
+//! A question into the records that answer it.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use bytes::Bytes;
+use domain::{
+    base::{CharStr, Name, Rtype, iana::Rcode},
+    rdata::{A, Aaaa, Hinfo},
+};
+
+use super::{
+    query::Question,
+    zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
+};
+use crate::{model::Family, plan::Pick, view::View};
+
+/// How many CNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
+const ALIASES_MAX: usize = 8;
+
+/// A record of an answer.
+#[derive(Clone, Debug)]
+pub struct Rr<'a> {
+    /// Its owner: as asked, or as the zone has it.
+    pub owner: &'a Name<[u8]>,
+    /// Seconds.
+    pub ttl: u32,
+    /// Its data, which has its type.
+    pub data: Cow<'a, Data>,
+}
+
+/// What is to be said, before any limit.
+#[derive(Clone, Debug)]
+pub struct Reply<'a> {
+    /// The rcode.
+    pub rcode: Rcode,
+    /// Whether the zone's own data speaks for the question's name.
+    pub authoritative: bool,
+    /// The answer section.
+    pub answer: Vec<Rr<'a>>,
+    /// The authority section: the SOA of a negative answer, the NS of a referral.
+    pub authority: Vec<Rr<'a>>,
+    /// Glue that a referral cannot be followed without (RFC 9471).
+    pub glue: Vec<Rr<'a>>,
+    /// Addresses that only save a question; one set each.
+    pub extra: Vec<Vec<Rr<'a>>>,
+}
+
+impl Reply<'_> {
+    /// A reply that is only its rcode.
+    #[must_use]
+    pub fn bare(rcode: Rcode) -> Self {
+        Self {
+            rcode,
+            authoritative: false,
+            answer: Vec::new(),
+            authority: Vec::new(),
+            glue: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// Answers a question of class IN, whose type is no transfer.
+#[must_use]
+pub fn resolve<'a>(question: Question<'a>, client: IpAddr, zones: &'a Zones, view: &View) -> Reply<'a> {
+    let Some(zone) = zones.zone_of(&Folded::new(question.name)) else { return Reply::bare(Rcode::REFUSED) };
+    let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
+    let mut name = question.name;
+    for _ in 0..=ALIASES_MAX {
+        let node = match zone.find(&Folded::new(name), question.rtype == Rtype::DS) {
+            Found::Exact(node) | Found::Wildcard(node) => node,
+            Found::Cut(node) => {
+                // An answer that begins with an alias of this zone is authoritative for that (RFC 1035 section 4.1.1).
+                reply.authoritative = !reply.answer.is_empty();
+                if let Some(servers) = node.set(Rtype::NS) {
+                    reply.refer(zone, node.owner.for_slice(), servers);
+                }
+                return reply;
+            }
+            Found::Missing => {
+                // The rcode is that of the last name in the chain (RFC 6604 section 2.1).
+                reply.rcode = Rcode::NXDOMAIN;
+                reply.negative(zone);
+                return reply;
+            }
+        };
+        let alias = node.alias().filter(|_| !matches!(question.rtype, Rtype::CNAME | Rtype::ANY));
+        let Some(target) = alias else {
+            reply.answer_at(zone, node, name, question.rtype, client, view);
+            return reply;
+        };
+        reply.answer.extend(node.sets.iter().flat_map(|set| records(name, set)));
+        name = target.for_slice();
+        if !zone.holds(name) {
+            return reply;
+        }
+    }
+    reply
+}
+
+impl<'a> Reply<'a> {
+    fn answer_at(
+        &mut self,
+        zone: &'a Zone,
+        node: &'a Node,
+        name: &'a Name<[u8]>,
+        rtype: Rtype,
+        client: IpAddr,
+        view: &View,
+    ) {
+        if let Some(dynamic) = node.dynamic
+            && self.dynamic(zone, dynamic, name, rtype, client, view)
+        {
+            return;
+        }
+        // RFC 8482 section 4.1: one set is enough for ANY.
+        let set = if rtype == Rtype::ANY { node.sets.first() } else { node.set(rtype) };
+        if let Some(set) = set {
+            self.answer.extend(records(name, set));
+            if rtype == Rtype::NS {
+                self.extra.extend(addresses(zone, set).map(|(_, records)| records));
+            }
+        } else if let Some(role) = node.dynamic.and_then(|dynamic| dynamic.refer) {
+            self.refer_to_role(zone, name, role);
+        } else {
+            self.negative(zone);
+        }
+    }
+
+    /// Answers what the plan decides at a dynamic name (seed rows S4-3A-315, S4-3B-360); false leaves the question to
+    /// the records file.
+    fn dynamic(
+        &mut self,
+        zone: &'a Zone,
+        dynamic: Dynamic,
+        name: &'a Name<[u8]>,
+        rtype: Rtype,
+        client: IpAddr,
+        view: &View,
+    ) -> bool {
+        if !matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
+            return false;
+        }
+        if let Some(role) = dynamic.refer {
+            self.refer_to_role(zone, name, role);
+            return true;
+        }
+        let family = match rtype {
+            Rtype::A => Family::V4,
+            Rtype::AAAA => Family::V6,
+            _ => {
+                self.answer.push(Rr { owner: name, ttl: zone.soa().ttl, data: Cow::Owned(any()) });
+                return true;
+            }
+        };
+        match view.pick(dynamic.id, family, client) {
+            Pick::Address(address, ttl) => {
+                let data = match address {
+                    IpAddr::V4(address) => A::new(address).into(),
+                    IpAddr::V6(address) => Aaaa::new(address).into(),
+                };
+                self.answer.push(Rr { owner: name, ttl, data: Cow::Owned(data) });
+            }
+            Pick::NoData => self.negative(zone),
+            Pick::Servfail => *self = Self::bare(Rcode::SERVFAIL),
+        }
+        true
+    }
+
+    /// NODATA, or NXDOMAIN's SOA (RFC 2308 section 2).
+    fn negative(&mut self, zone: &'a Zone) {
+        self.authority.extend(records(zone.apex().for_slice(), zone.soa()));
+    }
+
+    /// Invariant 10: whoever has the role answers; never NXDOMAIN, never NODATA.
+    fn refer_to_role(&mut self, zone: &'a Zone, name: &'a Name<[u8]>, role: Role) {
+        self.authoritative = !self.answer.is_empty();
+        match zone.referral(role) {
+            Some(servers) => self.refer(zone, name, servers),
+            // Loading makes sure that there is one.
+            None => *self = Self::bare(Rcode::SERVFAIL),
+        }
+    }
+
+    fn refer(&mut self, zone: &'a Zone, cut: &'a Name<[u8]>, servers: &'a RrSet) {
+        self.authority.extend(records(cut, servers));
+        for (server, records) in addresses(zone, servers) {
+            if server.ends_with(cut) {
+                self.glue.extend(records);
+            } else {
+                self.extra.push(records);
+            }
+        }
+    }
+}
+
+fn records<'a>(owner: &'a Name<[u8]>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
+    set.data.iter().map(move |data| Rr { owner, ttl: set.ttl, data: Cow::Borrowed(data) })
+}
+
+/// The address sets this zone knows of an NS set's targets.
+fn addresses<'a>(zone: &'a Zone, servers: &'a RrSet) -> impl Iterator<Item = (&'a Name<[u8]>, Vec<Rr<'a>>)> {
+    let targets = servers.data.iter().filter_map(|data| match data {
+        Data::Ns(ns) => Some(ns.nsdname().for_slice()),
+        _ => None,
+    });
+    targets.filter(|target| zone.holds(target)).flat_map(|target| {
+        let sets = zone.node(target).into_iter().flat_map(|node| &node.sets);
+        let sets = sets.filter(|set| matches!(set.rtype, Rtype::A | Rtype::AAAA));
+        sets.map(move |set| (target, records(target, set).collect()))
+    })
+}
+
+/// RFC 8482 section 4.2.
+fn any() -> Data {
+    let cpu = CharStr::from_octets(Bytes::from_static(b"RFC8482")).expect("7 bytes are under 255");
+    let os = CharStr::from_octets(Bytes::new()).expect("no bytes are under 255");
+    Hinfo::new(cpu, os).into()
+}

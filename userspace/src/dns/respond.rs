@@ -1,0 +1,173 @@
+//! A message into its answer, within its limits.
+
+use std::net::IpAddr;
+
+use domain::base::{
+    Header, MessageBuilder, Name, Rtype, StaticCompressor,
+    iana::{Class, Opcode, OptRcode},
+    message_builder::{AdditionalBuilder, PushError},
+};
+
+use super::{
+    query::{Edns, Query},
+    resolve::{Reply, Rr, resolve},
+    zone::{Data, Zones},
+};
+use crate::view::View;
+
+/// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
+pub const UDP_LEN_MAX: u16 = 1232;
+/// UDP answers to clients without EDNS (RFC 1035 section 2.3.4).
+const UDP_LEN_CLASSIC: u16 = 512;
+/// Bytes of our OPT, which has no options.
+const OPT_LEN: usize = 11;
+/// IP and UDP headers.
+const HEADERS_LEN_V4: usize = 28;
+const HEADERS_LEN_V6: usize = 48;
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram, whose sender may be forged: the answer is limited.
+    Udp,
+    /// A stream: up to 65,535 bytes.
+    Tcp,
+}
+
+/// An answer and what is counted about it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The message.
+    pub message: Vec<u8>,
+    /// The whole rcode, also the part that stands in the OPT.
+    pub rcode: OptRcode,
+    /// Whether TC is set.
+    pub truncated: bool,
+}
+
+/// Answers one message; None where it must stay unanswered. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to S4-3B-375.
+#[must_use]
+pub fn respond(message: &[u8], transport: Transport, client: IpAddr, zones: &Zones, view: &View) -> Option<Vec<u8>> {
+    answer(message, transport, client, zones, view).map(|answer| answer.message)
+}
+
+/// As [`respond`], with what is counted.
+#[must_use]
+pub fn answer(message: &[u8], transport: Transport, client: IpAddr, zones: &Zones, view: &View) -> Option<Answer> {
+    let query = Query::parse(message)?;
+    let (rcode, reply) = match decide(&query, transport) {
+        Ok(()) => {
+            let question = query.question?;
+            let reply = resolve(question, client, zones, view);
+            (reply.rcode.into(), reply)
+        }
+        Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
+    };
+    let limit = match transport {
+        Transport::Udp => udp_limit(&query, &reply, client),
+        Transport::Tcp => usize::from(u16::MAX),
+    };
+    if let Ok(message) = compose(&query, rcode, &reply, limit) {
+        return Some(Answer { message, rcode, truncated: false });
+    }
+    // Header, question and OPT fit: the query had them too.
+    let bare = Reply { authoritative: reply.authoritative, ..Reply::bare(reply.rcode) };
+    let mut message = compose(&query, rcode, &bare, usize::from(u16::MAX)).ok()?;
+    Header::for_message_slice_mut(&mut message).set_tc(true);
+    Some(Answer { message, rcode, truncated: true })
+}
+
+/// Whether the query is one that zone data answers, or which rcode does.
+fn decide(query: &Query<'_>, transport: Transport) -> Result<(), OptRcode> {
+    match query.header.opcode() {
+        Opcode::QUERY => {}
+        Opcode::NOTIFY | Opcode::UPDATE => return Err(OptRcode::REFUSED),
+        _ => return Err(OptRcode::NOTIMP),
+    }
+    let Some(question) = query.question.filter(|_| !query.malformed) else { return Err(OptRcode::FORMERR) };
+    if query.tsig.is_some() {
+        return Err(OptRcode::NOTAUTH);
+    }
+    if query.edns.is_some_and(|edns| edns.version != 0) {
+        return Err(OptRcode::BADVERS);
+    }
+    match (question.class, question.rtype, transport) {
+        (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
+        (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
+        (Class::IN, ..) => Ok(()),
+        _ => Err(OptRcode::REFUSED),
+    }
+}
+
+/// Bytes a UDP answer may have: what the client takes, what fits every path, and, counted as IP packets, 2 times the
+/// query for a positive answer and 2.5 times for any other (invariant 8).
+fn udp_limit(query: &Query<'_>, reply: &Reply<'_>, client: IpAddr) -> usize {
+    let taken = query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX));
+    let headers = if client.is_ipv4() { HEADERS_LEN_V4 } else { HEADERS_LEN_V6 };
+    let halves = if reply.answer.is_empty() { 5 } else { 4 };
+    let unamplified = (headers + query.len) * halves / 2 - headers;
+    unamplified.min(usize::from(taken))
+}
+
+type Message = StaticCompressor<Vec<u8>>;
+
+/// Writes the message; fails where what must be in it exceeds the limit.
+fn compose(query: &Query<'_>, rcode: OptRcode, reply: &Reply<'_>, limit: usize) -> Result<Vec<u8>, PushError> {
+    let Ok(mut builder) =
+        MessageBuilder::from_target(StaticCompressor::new(Vec::with_capacity(UDP_LEN_CLASSIC.into())));
+    let header = builder.header_mut();
+    header.set_id(query.header.id());
+    header.set_qr(true);
+    header.set_opcode(query.header.opcode());
+    header.set_aa(reply.authoritative);
+    header.set_rd(query.header.rd());
+    header.set_rcode(rcode.rcode());
+
+    let mut builder = builder.question();
+    if let Some(question) = query.question {
+        builder.push((question.name, question.rtype, question.class))?;
+    }
+    let mut builder = builder.answer();
+    // The builder refuses what reaches its limit, not only what exceeds it.
+    builder.set_push_limit(limit.saturating_sub(if query.edns.is_some() { OPT_LEN } else { 0 }) + 1);
+    for rr in &reply.answer {
+        builder.push(record(rr))?;
+    }
+    let mut builder = builder.authority();
+    for rr in &reply.authority {
+        builder.push(record(rr))?;
+    }
+    let mut builder = builder.additional();
+    for rr in &reply.glue {
+        builder.push(record(rr))?;
+    }
+    for set in &reply.extra {
+        let whole = builder.clone();
+        if set.iter().try_for_each(|rr| builder.push(record(rr))).is_err() {
+            builder = whole;
+            break;
+        }
+    }
+    builder.clear_push_limit();
+    if let Some(edns) = query.edns {
+        push_opt(&mut builder, edns, rcode)?;
+    }
+    if let (Some(tsig), OptRcode::NOTAUTH) = (&query.tsig, rcode) {
+        builder.push((tsig.key, Class::ANY, 0, &tsig.reply))?;
+    }
+    Ok(builder.finish().into_target())
+}
+
+fn record<'a>(rr: &'a Rr<'a>) -> (&'a Name<[u8]>, Class, u32, &'a Data) {
+    (rr.owner, Class::IN, rr.ttl, &rr.data)
+}
+
+fn push_opt(builder: &mut AdditionalBuilder<Message>, edns: Edns, rcode: OptRcode) -> Result<(), PushError> {
+    builder.opt(|opt| {
+        opt.set_udp_payload_size(UDP_LEN_MAX);
+        opt.set_rcode(rcode);
+        opt.set_version(0);
+        opt.set_dnssec_ok(edns.dnssec_ok);
+        Ok(())
+    })
+}

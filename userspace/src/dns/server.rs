@@ -1,0 +1,198 @@
+//! The sockets.
+//!
+//! [`Sockets::bind`] takes every served address, so that the agent can say READY knowing that it has them;
+//! [`Sockets::run`] answers until it is cancelled. Every address has its own socket, so an answer's source is the
+//! address that was asked (RFC 2181 section 4.1).
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustix::{
+    fd::OwnedFd,
+    net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
+};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::{
+    counters::Counters,
+    respond::{Answer, Transport, answer},
+    tcp::{self, Admission, Limits},
+    zone::Zones,
+};
+use crate::view::View;
+
+/// The largest datagram there is.
+const DATAGRAM_LEN_MAX: usize = 65_535;
+/// Kernel memory for datagrams not yet read, bytes per socket; the kernel cuts it to `net.core.rmem_max`.
+const UDP_RECEIVE_BUFFER: usize = 1 << 20;
+/// Tasks that read one UDP socket; more than the cores would only wait for each other.
+const UDP_TASKS_MAX: usize = 4;
+/// Connections the kernel completes before they are accepted.
+const TCP_BACKLOG: i32 = 256;
+/// After an error that receiving gave: it may persist (out of memory), so the loop must not spin.
+const UDP_RETRY: Duration = Duration::from_millis(10);
+
+/// What every socket answers from.
+#[derive(Debug)]
+pub struct Shared {
+    /// Static data.
+    pub zones: Zones,
+    /// The plan.
+    pub view: Arc<View>,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+impl Shared {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(zones: Zones, view: Arc<View>) -> Self {
+        Self { zones, view, counters: Counters::default() }
+    }
+
+    /// Answers one message and counts it.
+    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Vec<u8>> {
+        let counters = &self.counters;
+        match transport {
+            Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
+            Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
+        };
+        let Some(Answer { message, rcode, truncated }) = answer(message, transport, client, &self.zones, &self.view)
+        else {
+            counters.dropped.fetch_add(1, Relaxed);
+            return None;
+        };
+        counters.answered(rcode);
+        counters.truncated.fetch_add(u64::from(truncated), Relaxed);
+        Some(message)
+    }
+}
+
+/// Bound sockets, a UDP and a TCP one per address.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    limits: Limits,
+}
+
+impl Sockets {
+    /// Binds every address, inside a tokio runtime. Port 0 takes a free one, the same for both.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound; the message names it.
+    pub fn bind(listen: &[SocketAddr]) -> io::Result<Self> {
+        Self::bind_with(listen, Limits::default())
+    }
+
+    /// As [`Self::bind`], with other TCP limits.
+    pub fn bind_with(listen: &[SocketAddr], limits: Limits) -> io::Result<Self> {
+        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), limits };
+        for &address in listen {
+            let udp = named(address, "UDP", bind_udp(address))?;
+            let port = named(address, "UDP", udp.local_addr())?.port();
+            let tcp = named(address, "TCP", bind_tcp(SocketAddr::new(address.ip(), port)))?;
+            sockets.udp.push(udp);
+            sockets.tcp.push(tcp);
+        }
+        Ok(sockets)
+    }
+
+    /// The bound addresses, in the order given.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.udp.iter().map(UdpSocket::local_addr).collect()
+    }
+
+    /// Answers until `cancel`; then every task ends: UDP at once, a TCP connection when what it has read is answered,
+    /// at the latest after [`Limits::write`].
+    pub async fn run(self, shared: Arc<Shared>, cancel: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let udp_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(UDP_TASKS_MAX));
+        for socket in self.udp {
+            let socket = Arc::new(socket);
+            for _ in 0..udp_tasks {
+                let (socket, shared, cancel) = (Arc::clone(&socket), Arc::clone(&shared), cancel.clone());
+                tasks.spawn(async move { cancel.run_until_cancelled(udp(&socket, &shared)).await });
+            }
+        }
+        let admission = Arc::new(Admission::new(self.limits));
+        for listener in self.tcp {
+            let (shared, admission) = (Arc::clone(&shared), Arc::clone(&admission));
+            let (connections, cancel) = (tasks.clone(), cancel.clone());
+            tasks.spawn(async move {
+                let accepting = tcp::accept(&listener, &shared, &admission, &connections, &cancel);
+                cancel.run_until_cancelled(accepting).await;
+            });
+        }
+        cancel.cancelled().await;
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+fn named<T>(address: SocketAddr, transport: &str, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address} ({transport}): {error}")))
+}
+
+fn socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let fd = net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    Ok(fd)
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let fd = socket(address, SocketType::DGRAM)?;
+    sockopt::set_socket_recv_buffer_size(&fd, UDP_RECEIVE_BUFFER)?;
+    // DF is set and what ICMP says of the path is ignored: no forged message can make us fragment, and answers are
+    // small enough for any path.
+    if address.is_ipv4() {
+        sockopt::set_ip_mtu_discover(&fd, sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    } else {
+        sockopt::set_ipv6_mtu_discover(&fd, sockopt::Ipv6PathMtuDiscovery::PROBE)?;
+    }
+    net::bind(&fd, &address)?;
+    UdpSocket::from_std(fd.into())
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let fd = socket(address, SocketType::STREAM)?;
+    // A restart must not wait for the last connections' TIME_WAIT.
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    net::bind(&fd, &address)?;
+    net::listen(&fd, TCP_BACKLOG)?;
+    TcpListener::from_std(fd.into())
+}
+
+/// Never returns; whoever spawns it drops it.
+async fn udp(socket: &UdpSocket, shared: &Shared) {
+    let mut buffer = vec![0; DATAGRAM_LEN_MAX];
+    loop {
+        let (len, client) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            Err(error) => {
+                warn!(%error, "UDP receive failed");
+                tokio::time::sleep(UDP_RETRY).await;
+                continue;
+            }
+        };
+        // No answer can be sent to port 0.
+        if client.port() == 0 {
+            shared.counters.dropped.fetch_add(1, Relaxed);
+            continue;
+        }
+        let Some(message) = shared.answer(&buffer[..len], Transport::Udp, client.ip()) else { continue };
+        if let Err(error) = socket.send_to(&message, client).await {
+            shared.counters.send_errors.fetch_add(1, Relaxed);
+            debug!(%error, %client, "UDP send failed");
+        }
+    }
+}

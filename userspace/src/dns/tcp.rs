@@ -1,0 +1,208 @@
+//! TCP connections and their limits (RFC 7766, RFC 9210).
+//!
+//! A connection answers its queries in their order, each when it has arrived whole, and writes before it reads on: a
+//! client that does not take its answers is not read from.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use super::{respond::Transport, server::Shared};
+
+/// Bytes of the length before every message (RFC 1035 section 4.2.2).
+const PREFIX_LEN: usize = 2;
+/// Bytes read at once, unless a longer message has begun; bounds the queries answered between two writes.
+const READ_LEN: usize = 4096;
+/// Answers are written when there are this many bytes of them.
+const WRITE_LEN: usize = 16_384;
+/// Between attempts to accept, while it fails (out of descriptors, out of memory).
+const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(5);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// What TCP clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until a query has arrived whole, from the connection's start or the last answer.
+    pub idle: Duration,
+    /// Until the client has taken an answer.
+    pub write: Duration,
+    /// Connections open at a time, in all.
+    pub connections: usize,
+    /// Connections open at a time by one client: an IPv4 address or an IPv6 /64.
+    pub connections_per_client: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+            connections: 1024,
+            connections_per_client: 32,
+        }
+    }
+}
+
+/// Who has connections open.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// One open connection; dropping it gives its place back.
+#[derive(Debug)]
+struct Admitted {
+    admission: Arc<Admission>,
+    shared: Arc<Shared>,
+    client: IpAddr,
+}
+
+impl Admission {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, open: Mutex::default() }
+    }
+
+    fn admit(self: &Arc<Self>, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
+        let client = client_of(address);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_client = open.by_client.get(&client).copied().unwrap_or(0);
+        if open.all >= self.limits.connections || by_client >= self.limits.connections_per_client {
+            return None;
+        }
+        open.all += 1;
+        open.by_client.insert(client, by_client + 1);
+        shared.counters.tcp_open.fetch_add(1, Relaxed);
+        Some(Admitted { admission: Arc::clone(self), shared: Arc::clone(shared), client })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all -= 1;
+        if let Some(count) = open.by_client.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_client.remove(&self.client);
+            }
+        }
+        self.shared.counters.tcp_open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Who counts as one client: an IPv6 host has a whole /64 to choose addresses from.
+fn client_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// Accepts until it is dropped; connections live on in `tasks` until they or `cancel` end them.
+pub(super) async fn accept(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    admission: &Arc<Admission>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) {
+    let mut retry = ACCEPT_RETRY_MIN;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "TCP accept failed");
+                sleep(retry).await;
+                retry = (retry * 2).min(ACCEPT_RETRY_MAX);
+                continue;
+            }
+        };
+        retry = ACCEPT_RETRY_MIN;
+        let Some(admitted) = admission.admit(shared, peer.ip()) else {
+            shared.counters.tcp_refused.fetch_add(1, Relaxed);
+            continue;
+        };
+        let cancel = cancel.clone();
+        tasks.spawn(async move {
+            let limits = admitted.admission.limits;
+            // What breaks a connection concerns its client only.
+            let outcome = connection(stream, peer.ip(), &admitted.shared, limits, &cancel).await;
+            if outcome.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                admitted.shared.counters.tcp_timed_out.fetch_add(1, Relaxed);
+            }
+        });
+    }
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    client: IpAddr,
+    shared: &Shared,
+    limits: Limits,
+    cancel: &CancellationToken,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut input = BytesMut::with_capacity(READ_LEN);
+    let mut output = Vec::new();
+    loop {
+        // Only whole queries move this on, so that a byte now and then keeps no connection open.
+        let deadline = Instant::now() + limits.idle;
+        while !holds_message(&input) {
+            input.reserve(missing(&input).max(READ_LEN));
+            let reading = timeout_at(deadline, stream.read_buf(&mut input));
+            let Some(read) = cancel.run_until_cancelled(reading).await else { return Ok(()) };
+            if read?? == 0 {
+                // The client has said all it will; what it asked is answered.
+                return stream.shutdown().await;
+            }
+        }
+        while holds_message(&input) {
+            let len = usize::from(input.get_u16());
+            let message = input.split_to(len);
+            // A peer that sends no query is no client.
+            let Some(answer) = shared.answer(&message, Transport::Tcp, client) else { return Ok(()) };
+            // `respond` keeps to 65,535 bytes.
+            output.put_u16(answer.len() as u16);
+            output.extend_from_slice(&answer);
+            if output.len() >= WRITE_LEN || !holds_message(&input) {
+                timeout(limits.write, stream.write_all(&output)).await??;
+                output.clear();
+            }
+        }
+    }
+}
+
+/// The length of the first message in the buffer, if it is there.
+fn announced(input: &BytesMut) -> Option<usize> {
+    input.first_chunk().map(|&prefix| usize::from(u16::from_be_bytes(prefix)))
+}
+
+fn holds_message(input: &BytesMut) -> bool {
+    announced(input).is_some_and(|len| input.len() >= PREFIX_LEN + len)
+}
+
+fn missing(input: &BytesMut) -> usize {
+    announced(input).map_or(0, |len| (PREFIX_LEN + len).saturating_sub(input.len()))
+}

@@ -1,0 +1,274 @@
+//! The zones' data and the look-up.
+//!
+//! A zone is a map from every existing name (empty non-terminals included) to its node. A look-up walks down from the
+//! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
+//! the last existing name the closest encloser of RFC 4592.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use domain::{
+    base::{Name, iana::Rtype},
+    rdata::ZoneRecordData,
+};
+
+use crate::model::{self, NameId};
+
+/// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
+const NAME_LEN_MAX: usize = 255;
+/// The most labels such a name can have, the root included.
+const LABELS_MAX: usize = 128;
+
+/// Record data, names uncompressed.
+pub type Data = ZoneRecordData<Bytes, model::Name>;
+
+/// The records of one name and type.
+#[derive(Clone, Debug)]
+pub struct RrSet {
+    /// Their type.
+    pub rtype: Rtype,
+    /// Their TTL, seconds; one for all (RFC 2181 section 5.2).
+    pub ttl: u32,
+    /// Their data; never empty, no duplicates.
+    pub data: Vec<Data>,
+}
+
+/// Who has the role to answer a dynamic name that this machine refers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Pool and Group Names: `balance_nameservers`.
+    Balance,
+    /// Site Names: `failover_nameservers`.
+    Failover,
+}
+
+/// A Pool, Group or Site Name in a zone's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dynamic {
+    /// Its position in the model.
+    pub id: NameId,
+    /// Where it is referred to, if this machine does not answer it (invariant 10).
+    pub refer: Option<Role>,
+}
+
+/// An existing name. Without sets and dynamic it is an empty non-terminal.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The name as the records file spells it.
+    pub owner: model::Name,
+    /// Static data, in no particular order.
+    pub sets: Vec<RrSet>,
+    /// What the plan answers A and AAAA for.
+    pub dynamic: Option<Dynamic>,
+    /// Whether an NS set below the apex delegates from here on down.
+    pub is_cut: bool,
+}
+
+impl Node {
+    /// A name that exists and has nothing.
+    #[must_use]
+    pub fn empty(owner: model::Name) -> Self {
+        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false }
+    }
+
+    /// The records of one type.
+    #[must_use]
+    pub fn set(&self, rtype: Rtype) -> Option<&RrSet> {
+        self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// The target, where the name is an alias.
+    #[must_use]
+    pub fn alias(&self) -> Option<&model::Name> {
+        match self.set(Rtype::CNAME)?.data.first()? {
+            Data::Cname(cname) => Some(cname.cname()),
+            _ => None,
+        }
+    }
+}
+
+/// What a look-up met.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// The name itself.
+    Exact(&'a Node),
+    /// The wildcard at the closest encloser (RFC 4592 section 3.3.1).
+    Wildcard(&'a Node),
+    /// A delegation at or above the name.
+    Cut(&'a Node),
+    /// Neither the name nor a wildcard for it.
+    Missing,
+}
+
+/// One zone, apex SOA and NS included.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub(super) apex: model::Name,
+    /// By name in wire form, lower case.
+    pub(super) nodes: HashMap<Box<[u8]>, Node>,
+    /// The apex SOA; its TTL is what a negative answer's may be.
+    pub(super) soa: RrSet,
+    pub(super) balance: Option<RrSet>,
+    pub(super) failover: Option<RrSet>,
+}
+
+impl Zone {
+    /// The zone's name.
+    #[must_use]
+    pub fn apex(&self) -> &model::Name {
+        &self.apex
+    }
+
+    /// The apex SOA, its TTL already min(TTL, MINIMUM) as RFC 2308 section 3 asks.
+    #[must_use]
+    pub fn soa(&self) -> &RrSet {
+        &self.soa
+    }
+
+    /// The NS set that a role's names are referred to with.
+    #[must_use]
+    pub fn referral(&self, role: Role) -> Option<&RrSet> {
+        match role {
+            Role::Balance => self.balance.as_ref(),
+            Role::Failover => self.failover.as_ref(),
+        }
+    }
+
+    /// Looks up a name that lies in the zone. With `parent_side`, a delegation at the name itself is an ordinary
+    /// node: DS belongs to the parent (RFC 4035 section 3.1.4.1).
+    #[must_use]
+    pub fn find(&self, name: &Folded, parent_side: bool) -> Found<'_> {
+        let apex_labels = self.apex.label_count();
+        let Some(above) = name.labels().checked_sub(apex_labels) else { return Found::Missing };
+        let mut encloser: &[u8] = &[];
+        for first in (0..=above).rev() {
+            let suffix = name.suffix(first);
+            let Some(node) = self.nodes.get(suffix) else { return self.wildcard(encloser) };
+            if node.is_cut && !(parent_side && first == 0) {
+                return Found::Cut(node);
+            }
+            if first == 0 {
+                return Found::Exact(node);
+            }
+            encloser = suffix;
+        }
+        Found::Missing
+    }
+
+    fn wildcard(&self, encloser: &[u8]) -> Found<'_> {
+        let mut name = [0; NAME_LEN_MAX + 2];
+        name[..2].copy_from_slice(b"\x01*");
+        name[2..2 + encloser.len()].copy_from_slice(encloser);
+        self.nodes.get(&name[..2 + encloser.len()]).map_or(Found::Missing, Found::Wildcard)
+    }
+
+    /// The node of a name, whatever lies above it; for glue.
+    #[must_use]
+    pub fn node(&self, name: &Name<[u8]>) -> Option<&Node> {
+        self.nodes.get(Folded::new(name).wire())
+    }
+
+    /// Whether a name is the apex or below it.
+    #[must_use]
+    pub fn holds(&self, name: &Name<[u8]>) -> bool {
+        name.ends_with(&self.apex)
+    }
+}
+
+/// Every zone this machine is authoritative for.
+#[derive(Clone, Debug)]
+pub struct Zones {
+    pub(super) list: Vec<Zone>,
+    /// By apex in wire form, lower case; positions in `list`.
+    pub(super) by_apex: HashMap<Box<[u8]>, usize>,
+    /// The most labels an apex has, so that longer suffixes need not be tried.
+    pub(super) apex_labels_max: usize,
+}
+
+impl Zones {
+    /// The zone that holds a name. Zones never lie within each other.
+    #[must_use]
+    pub fn zone_of(&self, name: &Folded) -> Option<&Zone> {
+        let from = name.labels().saturating_sub(self.apex_labels_max);
+        (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
+    }
+
+    /// The zone of a model's zone.
+    #[must_use]
+    pub fn zone(&self, id: model::ZoneId) -> &Zone {
+        &self.list[id.0]
+    }
+}
+
+/// A name in lower case with its labels' places; on the stack, made once per look-up.
+#[derive(Debug)]
+pub struct Folded {
+    wire: [u8; NAME_LEN_MAX],
+    len: usize,
+    starts: [u8; LABELS_MAX],
+    labels: usize,
+}
+
+impl Folded {
+    /// Folds a name (RFC 4343). Length bytes are at most 63, below any letter, so they fold to themselves.
+    #[must_use]
+    pub fn new(name: &Name<[u8]>) -> Self {
+        let bytes = name.as_slice();
+        let mut folded = Self { wire: [0; NAME_LEN_MAX], len: bytes.len(), starts: [0; LABELS_MAX], labels: 0 };
+        folded.wire[..bytes.len()].copy_from_slice(bytes);
+        folded.wire.make_ascii_lowercase();
+        let mut at = 0;
+        for label in name {
+            folded.starts[folded.labels] = at;
+            folded.labels += 1;
+            // A label and its length byte are at most 64 bytes, a whole name 255; after the root this is not read.
+            at = at.wrapping_add(label.len() as u8).wrapping_add(1);
+        }
+        folded
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn wire(&self) -> &[u8] {
+        &self.wire[..self.len]
+    }
+
+    /// How many labels it has, the root included.
+    #[must_use]
+    pub fn labels(&self) -> usize {
+        self.labels
+    }
+
+    /// The name without its first `first` labels; `first` is less than [`Self::labels`].
+    #[must_use]
+    pub fn suffix(&self, first: usize) -> &[u8] {
+        &self.wire[usize::from(self.starts[first])..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use super::*;
+
+    fn name(text: &str) -> model::Name {
+        Name::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn folding_keeps_labels_and_drops_case() {
+        let folded = Folded::new(name("wWw.App.COM.").for_slice());
+        assert_eq!(folded.wire(), b"\x03www\x03app\x03com\0");
+        assert_eq!((folded.labels(), folded.suffix(1), folded.suffix(3)), (4, &b"\x03app\x03com\0"[..], &b"\0"[..]));
+    }
+
+    #[test]
+    fn folding_takes_the_longest_names() {
+        let most_labels = name(&"a.".repeat(127));
+        assert_eq!(Folded::new(most_labels.for_slice()).labels(), 128);
+        let longest = name(&format!("{0}.{0}.{0}.{1}.", "x".repeat(63), "y".repeat(61)));
+        let folded = Folded::new(longest.for_slice());
+        assert_eq!((folded.wire().len(), folded.labels(), folded.suffix(4)), (255, 5, &b"\0"[..]));
+    }
+}

@@ -1,0 +1,171 @@
+//! What goes into the maps: a model's immutable part, and a plan's bank. Pure.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use xdp_ebpf::layout::{
+    BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
+    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NAME_REFERRED, NAME_SERVED, NameEntry,
+    Service as KernelService, SlotBlock, Soa,
+};
+
+use super::{
+    names::{NameTable, Named},
+    soa,
+};
+use crate::{
+    model::{Model, Policy},
+    plan::{Choice, Plan, Planner, Table, mask6},
+};
+
+/// The immutable part of the maps.
+#[derive(Debug)]
+pub struct Image {
+    /// `CONTROL`, without MACs.
+    pub control: Control,
+    /// `NAMES`, `TAILS` and `DISPLACE`.
+    pub names: NameTable,
+    /// `SOAS`.
+    pub soas: Vec<Soa>,
+    /// `ENDPOINTS`.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Image {
+    /// Works out the maps' contents for a planner's model. `first` is any plan of that planner.
+    #[must_use]
+    pub fn new(planner: &Planner, first: &Plan) -> Self {
+        let model = planner.model();
+        let named = model.names.iter().enumerate().map(|(i, name)| Named {
+            wire: name.name.as_slice().to_vec(),
+            entry: NameEntry {
+                apex: (name.name.len() - model.zones[name.zone.0].apex.len()) as u8,
+                kind: if name.served { NAME_SERVED } else { NAME_REFERRED },
+                service: first.service_of[i],
+                cursor: i as u32,
+                soa: name.zone.0 as u16,
+                ..NameEntry::default()
+            },
+        });
+        let names = NameTable::build(&named.collect::<Vec<_>>());
+        let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
+        let mut control = Control {
+            seed: names.seed,
+            slot_mask: names.entries.len() as u32 - 1,
+            bucket_mask: names.bucket_mask,
+            bank_services: first.services.len() as u32,
+            bank_blocks: blocks as u32,
+            ..Control::default()
+        };
+        listen(&mut control, model);
+        Self {
+            control,
+            names,
+            soas: model.zones.iter().map(soa::prepare).collect(),
+            endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
+        }
+    }
+
+    /// Entries of `SERVICES`.
+    #[must_use]
+    pub fn services(&self) -> u32 {
+        BANKS * self.control.bank_services
+    }
+
+    /// Entries of `SLOTS`.
+    #[must_use]
+    pub fn blocks(&self) -> u32 {
+        BANKS * self.control.bank_blocks
+    }
+}
+
+fn listen(control: &mut Control, model: &Model) {
+    let (mut v4, mut v6) = (0, 0);
+    for listen in &model.front.listen {
+        let port = listen.port().to_be();
+        match listen.ip() {
+            IpAddr::V4(address) if v4 < LISTEN_MAX => {
+                control.listen4[v4] = Listen4 { address: address.to_bits().to_be(), port, reserved: 0 };
+                v4 += 1;
+            }
+            IpAddr::V6(address) if v6 < LISTEN_MAX => {
+                control.listen6[v6] = Listen6 { address: words(address), port, reserved: [0; 3] };
+                v6 += 1;
+            }
+            // The configuration refuses more; the socket path serves them all the same.
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+    }
+    control.listen4_len = v4 as u32;
+    control.listen6_len = v6 as u32;
+}
+
+/// An IPv6 address as two words, as it lies in a packet.
+fn words(address: std::net::Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
+}
+
+fn endpoint(address: IpAddr) -> Endpoint {
+    let mut endpoint = Endpoint::default();
+    match address {
+        IpAddr::V4(address) => endpoint.address[0] = address.to_bits().to_be(),
+        IpAddr::V6(address) => {
+            for (i, word) in endpoint.address.iter_mut().enumerate() {
+                *word = ((address.to_bits() >> (96 - 32 * i)) as u32).to_be();
+            }
+        }
+    }
+    endpoint
+}
+
+/// A plan's bank: what goes into `SERVICES` and `SLOTS`.
+#[derive(Debug, Default)]
+pub struct Bank {
+    /// `SERVICES`.
+    pub services: Vec<KernelService>,
+    /// `SLOTS`.
+    pub blocks: Vec<SlotBlock>,
+}
+
+impl Bank {
+    /// Lays out a plan; equal tables lie there once. Reuses the memory of the bank laid out before.
+    pub fn lay_out(&mut self, plan: &Plan) {
+        self.services.clear();
+        self.blocks.clear();
+        let mut placed = HashMap::new();
+        for service in &plan.services {
+            let choice = [&service.choice[0], &service.choice[1]].map(|choice| match choice {
+                Choice::NoData => KernelChoice { kind: CHOICE_NODATA, ..KernelChoice::default() },
+                Choice::Servfail => KernelChoice { kind: CHOICE_SERVFAIL, ..KernelChoice::default() },
+                Choice::Table(table) => KernelChoice {
+                    block: *placed.entry(Arc::as_ptr(table)).or_insert_with(|| place(&mut self.blocks, table)),
+                    mask: (table.slots.len() - 1) as u16,
+                    kind: match service.policy {
+                        Policy::WeightedRoundRobin => CHOICE_CURSOR,
+                        Policy::WeightedRandom => CHOICE_RANDOM,
+                        Policy::Sticky => CHOICE_STICKY,
+                    },
+                    reserved: 0,
+                },
+            });
+            let (prefix4, prefix6) = service.sticky_prefix;
+            let mask6 = mask6(prefix6);
+            self.services.push(KernelService {
+                choice,
+                ttl: service.ttl.to_be(),
+                mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
+                mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],
+            });
+        }
+    }
+}
+
+fn place(blocks: &mut Vec<SlotBlock>, table: &Table) -> u32 {
+    let at = blocks.len() as u32;
+    for slots in table.slots.chunks(BLOCK_SLOTS) {
+        let mut block = SlotBlock([0; BLOCK_SLOTS]);
+        block.0[..slots.len()].copy_from_slice(slots);
+        blocks.push(block);
+    }
+    at
+}
