@@ -1,1 +1,84 @@
 //! Reads and checks the configuration file.
+//!
+//! All or nothing (invariant 9): a file with any error gives no [`Model`], and every error found is reported, each
+//! with its place and its mend. The file's keys are in `examples/reference.toml`.
+//!
+//! | step | module |
+//! |---|---|
+//! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
+//! | single values | `values` |
+//! | sections to the model's parts; references | `front`, `sites`, `pools` |
+//! | the model as a whole | `whole` |
+mod front;
+mod pools;
+mod raw;
+mod report;
+mod sites;
+mod tables;
+mod values;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fs, io::Read, path::Path};
+
+pub use report::{ConfigError, Problem};
+
+use crate::model::Model;
+
+/// Bytes of a configuration file, at most: some 200,000 Sites, and a bound on what a wrong path can cost.
+const FILE_LEN_MAX: u64 = 64 << 20;
+
+/// A valid configuration, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file means.
+    pub model: Model,
+    /// What is allowed but probably not meant, in the file's order.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks a file. Relative paths in it start at the file's own directory.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
+    parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > FILE_LEN_MAX {
+        return Err(format!("it is longer than {} MiB", FILE_LEN_MAX >> 20));
+    }
+    String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+}
+
+/// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
+pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
+    let mut report = report::Reporter::new(name, text, base_dir);
+    let model = tables::read(&mut report, text).map(|file| resolve(&mut report, &file));
+    let (mut errors, warnings) = report.finish();
+    match model {
+        Some(model) if errors.is_empty() => Ok(Loaded { model, warnings }),
+        _ => {
+            errors.extend(warnings);
+            Err(ConfigError::new(name, errors))
+        }
+    }
+}
+
+/// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
+fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
+    let front = front::front(report, file.front.as_ref());
+    let admin = front::admin(report, file.admin.as_ref());
+    let zones = front::Zones::read(report, &file.zone);
+    let mut sites = sites::sites(report, &file.site, &zones);
+    let (pools, groups) = pools::pools_and_groups(report, file, &zones);
+    pools::join(report, file, &mut sites, &pools, &groups);
+    let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
+    let model = Model { front, admin, zones: zones.list, pools, groups, sites, names };
+    whole::check(report, file, &model);
+    model
+}

@@ -1,0 +1,291 @@
+//! `[front]`, `[admin]` and `[zone."…"]`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use toml::Spanned;
+
+use super::{
+    raw,
+    report::{Once, Reporter},
+    tables::section,
+    values::{self, Fault, Reader},
+};
+use crate::model::{Admin, Front, Name, Roles, XdpMode, Zone, ZoneId};
+
+/// Front addresses of one family, at most.
+const LISTEN_PER_FAMILY_MAX: usize = 8;
+/// Bytes of an interface's name, at most (Linux, `IFNAMSIZ` less its last zero).
+const INTERFACE_LEN_MAX: usize = 15;
+/// Seconds, at most, of a TTL (RFC 2181 section 8) and of an SOA timer.
+const SECONDS_MAX: i64 = i32::MAX as i64;
+/// Seconds, at most, that a negative answer lives: a day.
+const NEGATIVE_TTL_MAX: i64 = 86_400;
+
+const XDP: [(&str, XdpMode); 4] =
+    [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic), ("off", XdpMode::Off)];
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    LoadBalance,
+    Failover,
+}
+
+pub(super) fn front(report: &mut Reporter, raw: Option<&Spanned<raw::Front>>) -> Front {
+    let empty = raw::Front::default();
+    let (raw, header) = match raw {
+        Some(raw) => (raw.get_ref(), raw.span()),
+        None => {
+            report.error(0..0, "there is no section [front]").help("add it, with its interfaces and addresses");
+            report.spoil("[front]", "interfaces");
+            report.spoil("[front]", "addresses");
+            (&empty, 0..0)
+        }
+    };
+    let mut reader = Reader { report, section: "[front]".into(), header };
+    let xdp = reader.choice("xdp", &raw.xdp, &XDP, XdpMode::Auto);
+    Front {
+        interfaces: interfaces(&mut reader, raw, xdp),
+        listen: listen(&mut reader, raw),
+        xdp,
+        roles: roles(&mut reader, raw),
+    }
+}
+
+fn interfaces(reader: &mut Reader<'_>, raw: &raw::Front, xdp: XdpMode) -> Vec<String> {
+    if raw.interfaces.is_none() && xdp != XdpMode::Off {
+        reader.missing("interfaces", "[\"eth0\"]");
+    }
+    let mut once = Once::new();
+    let mut interfaces = Vec::new();
+    for text in reader.list("interfaces", &raw.interfaces).unwrap_or_default() {
+        let name = text.get_ref();
+        if name.is_empty()
+            || name.len() > INTERFACE_LEN_MAX
+            || matches!(name.as_str(), "." | "..")
+            || name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+        {
+            reader
+                .error(text.span(), format!("`{name}` cannot be an interface's name"))
+                .help("give one of those `ip -br link` lists");
+        }
+        if let Some(first) = once.see(name, text.span()) {
+            again(reader, text.span(), first, &format!("interface `{name}`"));
+        }
+        interfaces.push(name.clone());
+    }
+    interfaces
+}
+
+fn listen(reader: &mut Reader<'_>, raw: &raw::Front) -> Vec<SocketAddr> {
+    if raw.addresses.is_none() {
+        reader.missing("addresses", "[\"203.0.113.53\"]");
+    }
+    let mut once = Once::new();
+    let mut listen: Vec<SocketAddr> = Vec::new();
+    for text in reader.list("addresses", &raw.addresses).unwrap_or_default() {
+        let Some(address) = reader.parsed(text, values::listen_address) else { continue };
+        if let Some(first) = once.see(address, text.span()) {
+            again(reader, text.span(), first, &format!("address {address}"));
+            continue;
+        }
+        listen.push(address);
+        let family = listen.iter().filter(|a| a.is_ipv4() == address.is_ipv4()).count();
+        if family == LISTEN_PER_FAMILY_MAX + 1 {
+            let version = if address.is_ipv4() { 4 } else { 6 };
+            reader
+                .error(text.span(), format!("more than {LISTEN_PER_FAMILY_MAX} IPv{version} addresses"))
+                .label("one too many")
+                .help(format!("give at most {LISTEN_PER_FAMILY_MAX} of each family"));
+        }
+    }
+    listen
+}
+
+fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
+    let both = Roles { load_balance: true, failover: true };
+    let words = reader.list("roles", &raw.roles).unwrap_or_default();
+    if words.is_empty() {
+        return both;
+    }
+    let mut once = Once::new();
+    let mut roles = Roles { load_balance: false, failover: false };
+    for text in words {
+        let words = [("load-balance", Role::LoadBalance), ("failover", Role::Failover)];
+        let Some(role) = reader.word("roles", text, &words) else {
+            // Otherwise the role that was misspelt would be missed below.
+            roles = both;
+            continue;
+        };
+        if let Some(first) = once.see(role, text.span()) {
+            again(reader, text.span(), first, &format!("role `{}`", text.get_ref()));
+        }
+        match role {
+            Role::LoadBalance => roles.load_balance = true,
+            Role::Failover => roles.failover = true,
+        }
+    }
+    roles
+}
+
+pub(super) fn again(reader: &mut Reader<'_>, span: Range<usize>, first: Range<usize>, what: &str) {
+    reader.error(span, format!("{what} is listed twice")).label("again").also(first, "first here").help("take one out");
+}
+
+pub(super) fn admin(report: &mut Reporter, raw: Option<&Spanned<raw::Admin>>) -> Admin {
+    let Some((raw, listen)) = raw.and_then(|raw| Some((raw, raw.get_ref().listen.as_ref()?))) else {
+        return Admin { listen: None };
+    };
+    let mut reader = Reader { report, section: "[admin]".into(), header: raw.span() };
+    let address = reader.parsed(listen, |text| {
+        let address: SocketAddr = text.parse().map_err(|_| Fault {
+            message: format!("`{text}` is not an address and a port"),
+            help: "give both, such as \"127.0.0.1:8053\" or \"[::1]:8053\"".into(),
+        })?;
+        if address.ip().is_loopback() {
+            return Ok(address);
+        }
+        Err(Fault {
+            message: format!(
+                "{} is not a loopback address, and the admin interface asks for no password",
+                address.ip()
+            ),
+            help: format!("listen on \"127.0.0.1:{0}\" or \"[::1]:{0}\"", address.port()),
+        })
+    });
+    Admin { listen: address }
+}
+
+/// The zones, and which of them a name lies in.
+pub(super) struct Zones {
+    pub list: Vec<Zone>,
+    by_apex: HashMap<Name, ZoneId>,
+    sound: bool,
+}
+
+impl Zones {
+    pub(super) fn read(report: &mut Reporter, raw: &raw::Named<raw::Zone>) -> Self {
+        if raw.0.is_empty() {
+            report
+                .error(0..0, "there is no zone")
+                .help("add a section such as [zone.\"app.com\"] with its nameservers and contact");
+        }
+        let mut zones = Self { list: Vec::new(), by_apex: HashMap::new(), sound: !raw.0.is_empty() };
+        let mut once = Once::new();
+        for (key, zone) in &raw.0 {
+            let mut reader = Reader { report, section: section(&["zone", key.get_ref()]), header: key.span() };
+            let apex = reader.parsed(key, values::name).unwrap_or_else(|| {
+                zones.sound = false;
+                values::no_name()
+            });
+            let id = ZoneId(zones.list.len());
+            if let Some(first) = once.see(apex.clone(), key.span()) {
+                again(&mut reader, key.span(), first, &format!("zone `{apex}`"));
+            }
+            zones.by_apex.entry(apex.clone()).or_insert(id);
+            zones.list.push(read_zone(&mut reader, apex, zone));
+        }
+        zones.report_overlaps(report, raw);
+        zones
+    }
+
+    fn report_overlaps(&self, report: &mut Reporter, raw: &raw::Named<raw::Zone>) {
+        for (zone, (key, _)) in self.list.iter().zip(&raw.0) {
+            if zone.apex.is_root() {
+                continue;
+            }
+            let outer = zone.apex.iter_suffixes().skip(1).filter(|s| !s.is_root());
+            let Some(outer) = outer.map(|s| name_of(&s)).find_map(|s| self.by_apex.get(&s)) else { continue };
+            let (inner, outer_apex) = (&zone.apex, &self.list[outer.0].apex);
+            report
+                .error(key.span(), format!("zone {inner} lies within zone {outer_apex}"))
+                .label("inside")
+                .also(raw.0[outer.0].0.span(), "outside")
+                .help(format!("take [zone.\"{inner}\"] out: zone {outer_apex} can hold its names"));
+        }
+    }
+
+    /// The zone a name lies in; reported where there is none.
+    pub(super) fn of(&self, reader: &mut Reader<'_>, name: &Name, span: Range<usize>) -> ZoneId {
+        let found = name.iter_suffixes().map(|s| name_of(&s)).find_map(|suffix| self.by_apex.get(&suffix));
+        // With a bad zone name, or none at all, every name would be reported for the zone's fault.
+        if found.is_none() && self.sound && !name.is_root() {
+            let zones: Vec<_> = self.list.iter().take(8).map(|z| z.apex.to_string()).collect();
+            reader
+                .error(span, format!("`{name}` lies in no zone"))
+                .label("in no zone")
+                .help(format!("the zones are {}: rename it, or add a zone for it", zones.join(", ")));
+        }
+        found.copied().unwrap_or(ZoneId(0))
+    }
+}
+
+fn name_of(suffix: &domain::base::Name<impl AsRef<[u8]>>) -> Name {
+    Name::from_octets(bytes::Bytes::copy_from_slice(suffix.as_slice())).expect("a suffix of a name is a name")
+}
+
+fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
+    if raw.nameservers.is_none() {
+        reader.missing("nameservers", &format!("[\"ns1.{apex}\"]"));
+    }
+    if raw.contact.is_none() {
+        reader.missing("contact", &format!("\"hostmaster@{apex}\""));
+    }
+    let rname = raw.contact.as_ref().and_then(|text| {
+        let rname = reader.parsed(text, values::contact)?;
+        if rname == apex {
+            reader
+                .error(text.span(), format!("contact `{}` has no local part: it is the zone itself", text.get_ref()))
+                .help(format!("give a mail address such as \"hostmaster@{apex}\""));
+        }
+        Some(rname)
+    });
+    let seconds = |reader: &mut Reader<'_>, key: &str, value: &raw::Number, default: u32| {
+        reader.number(key, value, 0..=SECONDS_MAX, "seconds", default)
+    };
+    let mut names = |key: &str, list: &raw::List<String>| -> Vec<Name> {
+        reader.names(key, list).into_iter().map(Spanned::into_inner).collect()
+    };
+    Zone {
+        nameservers: names("nameservers", &raw.nameservers),
+        balance_nameservers: names("balance_nameservers", &raw.balance_nameservers),
+        failover_nameservers: names("failover_nameservers", &raw.failover_nameservers),
+        rname: rname.unwrap_or_else(values::no_name),
+        serial: reader.number("serial", &raw.serial, 0..=u32::MAX.into(), "", 1),
+        refresh: seconds(reader, "refresh", &raw.refresh, 3600),
+        retry: seconds(reader, "retry", &raw.retry, 600),
+        expire: seconds(reader, "expire", &raw.expire, 604_800),
+        negative_ttl: reader.number("negative_ttl", &raw.negative_ttl, 0..=NEGATIVE_TTL_MAX, "seconds", 5),
+        ns_ttl: seconds(reader, "ns_ttl", &raw.ns_ttl, 3600),
+        records: raw.records.as_ref().and_then(|path| readable(reader, "records", path)),
+        apex,
+    }
+}
+
+/// A file's path from the configuration's directory; reported unless it is a file that can be read.
+pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Spanned<String>) -> Option<PathBuf> {
+    let full = reader.report.base_dir().join(path.get_ref());
+    match probe_file(&full) {
+        Ok(()) => Some(full),
+        Err(reason) => {
+            reader
+                .error(path.span(), format!("cannot read `{key}` file `{}`: {reason}", path.get_ref()))
+                .help(format!("looked for {}; a relative path starts where this file is", full.display()));
+            None
+        }
+    }
+}
+
+fn probe_file(path: &Path) -> Result<(), String> {
+    // The kind first: opening a FIFO would wait for its other end.
+    let kind = fs::metadata(path).map_err(|e| e.to_string())?;
+    if !kind.is_file() {
+        return Err("it is not a file".into());
+    }
+    fs::File::open(path).map(drop).map_err(|e| e.to_string())
+}

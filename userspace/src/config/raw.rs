@@ -1,0 +1,185 @@
+//! The file's shapes, exactly as written: every key there is stands here once.
+//!
+//! Everything is optional and loosely typed, so that [`super::tables`] can drop a bad entry and go on, and so that
+//! ranges and choices get errors that name what is allowed.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use toml::Spanned;
+
+use super::tables::fields_of;
+
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
+pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub front: Option<Spanned<Front>>,
+    pub admin: Option<Spanned<Admin>>,
+    pub zone: Named<Zone>,
+    pub pool: Named<Pool>,
+    pub group: Named<Group>,
+    pub site: Named<Site>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Front {
+    pub interfaces: List<String>,
+    pub addresses: List<String>,
+    pub xdp: Text,
+    pub roles: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    pub listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Zone {
+    pub nameservers: List<String>,
+    pub contact: Text,
+    pub serial: Number,
+    pub refresh: Number,
+    pub retry: Number,
+    pub expire: Number,
+    pub negative_ttl: Number,
+    pub ns_ttl: Number,
+    pub records: Text,
+    pub balance_nameservers: List<String>,
+    pub failover_nameservers: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Pool {
+    pub sites: List<String>,
+    pub policy: Text,
+    pub ttl: Number,
+    pub up_threshold: Option<Spanned<f64>>,
+    pub all_down: Text,
+    pub last_resort: Text,
+    pub sticky_prefix_v4: Number,
+    pub sticky_prefix_v6: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Group {
+    pub pool: Text,
+    pub sites: List<String>,
+    pub policy: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Site {
+    pub name: Text,
+    pub addresses: List<Address>,
+    pub weight: Number,
+    pub group: Text,
+    pub initial: Text,
+    pub probe: Option<Spanned<Probe>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Probe {
+    pub kind: Text,
+    pub port: Number,
+    pub path: Text,
+    pub host: Text,
+    pub expect_status: List<i64>,
+    pub expect_body: Text,
+    pub interval: Text,
+    pub timeout: Text,
+    pub rise: Number,
+    pub fall: Number,
+    pub verify: Option<Spanned<bool>>,
+    pub ca: Text,
+    pub server_name: Text,
+}
+
+/// `{ answer = "…", probe = "…" }`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AddressTable {
+    pub answer: Text,
+    pub probe: Text,
+}
+
+/// An address, or a table of the answered and the probed one.
+#[derive(Debug)]
+pub(super) enum Address {
+    Plain(String),
+    Table(AddressTable),
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Address;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or a table { answer = \"…\", probe = \"…\" }")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Address, E> {
+                Ok(Address::Plain(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Address, A::Error> {
+                AddressTable::deserialize(MapAccessDeserializer::new(map)).map(Address::Table)
+            }
+        }
+
+        deserializer.deserialize_struct("Address", fields_of::<AddressTable>(), Shape)
+    }
+}
+
+/// `[kind.NAME]` sections, in the file's order.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub Vec<(Spanned<String>, T)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sections<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Sections<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of named sections")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+                let mut sections: Vec<(Spanned<String>, T)> = Vec::new();
+                while let Some(section) = map.next_entry()? {
+                    sections.push(section);
+                }
+                // The parser's table may be sorted by key; what the operator wrote first comes first.
+                sections.sort_by_key(|(key, _)| key.span().start);
+                Ok(Named(sections))
+            }
+        }
+
+        deserializer.deserialize_map(Sections(PhantomData))
+    }
+}

@@ -1,0 +1,276 @@
+//! From text to [`raw`](super::raw) shapes, with every unknown key and every value of a wrong type reported.
+//!
+//! Serde stops at its first error. So the parsed tree is cleaned first, entry by entry, against the very shapes serde
+//! will read: what a shape does not know is reported and dropped, and what is left always reads.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Visitor},
+    forward_to_deserialize_any,
+};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue, ValueDeserializer},
+};
+
+use super::{raw, report::Reporter};
+
+/// The keys a shape knows, as its `Deserialize` itself names them.
+pub(super) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Ask<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only asked for its fields"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // The error is the point: `Ask` has nothing to give.
+    drop(T::deserialize(Ask(&mut fields)));
+    fields
+}
+
+type Reads = fn(Spanned<DeValue<'_>>) -> Result<(), toml::de::Error>;
+
+/// What stands at one place of the file.
+pub(super) enum Shape {
+    /// Sections named by the operator.
+    Sections,
+    /// A table of known keys; and whether a table with one given entry can be read.
+    Keys(&'static [&'static str], Reads),
+    /// A list that may hold such tables.
+    List(&'static [&'static str], Reads),
+}
+
+impl Shape {
+    /// The shape at a path, if a table may stand there.
+    pub(super) fn at(path: &[&str]) -> Option<Self> {
+        Some(match path {
+            [] => Self::keys::<raw::File>(),
+            ["zone" | "pool" | "group" | "site"] => Self::Sections,
+            ["front"] => Self::keys::<raw::Front>(),
+            ["admin"] => Self::keys::<raw::Admin>(),
+            ["zone", _] => Self::keys::<raw::Zone>(),
+            ["pool", _] => Self::keys::<raw::Pool>(),
+            ["group", _] => Self::keys::<raw::Group>(),
+            ["site", _] => Self::keys::<raw::Site>(),
+            ["site", _, "probe"] => Self::keys::<raw::Probe>(),
+            ["site", _, "addresses"] => Self::List(fields_of::<raw::AddressTable>(), reads::<raw::AddressTable>),
+            _ => return None,
+        })
+    }
+
+    fn keys<T: DeserializeOwned>() -> Self {
+        Self::Keys(fields_of::<T>(), reads::<T>)
+    }
+}
+
+fn reads<T: DeserializeOwned>(table: Spanned<DeValue<'_>>) -> Result<(), toml::de::Error> {
+    T::deserialize(ValueDeserializer::from(table)).map(drop)
+}
+
+/// Reads the text; `None` where it is not TOML, or whole sections of it are not what they should be.
+pub(super) fn read(report: &mut Reporter, text: &str) -> Option<raw::File> {
+    let (tree, faults) = DeTable::parse_recoverable(text);
+    for fault in &faults {
+        let span = fault.span().unwrap_or(0..0);
+        report.error(span, format!("not TOML: {}", fault.message())).help("https://toml.io has the syntax");
+    }
+    if !faults.is_empty() {
+        // What the parser guessed after a slip would be reported as faults of the operator's.
+        return None;
+    }
+    let span = tree.span();
+    let mut cleaner = Cleaner { report, path: Vec::new(), lost_section: false };
+    let mut tree = tree.into_inner();
+    cleaner.clean(&mut tree);
+    if cleaner.lost_section {
+        // Everything that refers to the lost section would be reported as dangling.
+        return None;
+    }
+    match raw::File::deserialize(ValueDeserializer::from(Spanned::new(span, DeValue::Table(tree)))) {
+        Ok(file) => Some(file),
+        Err(fault) => {
+            report.error(fault.span().unwrap_or(0..0), fault.message());
+            None
+        }
+    }
+}
+
+struct Cleaner<'a> {
+    report: &'a mut Reporter,
+    path: Vec<String>,
+    lost_section: bool,
+}
+
+impl Cleaner<'_> {
+    fn shape(&self) -> Option<Shape> {
+        Shape::at(&self.path.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Drops from the table at `self.path` what its shape does not know or cannot read.
+    fn clean(&mut self, table: &mut DeTable<'_>) {
+        match self.shape() {
+            Some(Shape::Keys(fields, reads) | Shape::List(fields, reads)) => retain(table, |key, value| {
+                if !fields.contains(&key.get_ref().as_ref()) {
+                    self.unknown_key(key, value, fields);
+                    return false;
+                }
+                self.inside(key, |cleaner| cleaner.value(value)) && self.readable(key, value, reads)
+            }),
+            Some(Shape::Sections) => retain(table, |key, value| {
+                !self.is_unquoted_name(key, value) && self.inside(key, |cleaner| cleaner.value(value))
+            }),
+            None => {}
+        }
+    }
+
+    fn inside<T>(&mut self, key: &Spanned<DeString<'_>>, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(key.get_ref().to_string());
+        let result = run(self);
+        self.path.pop();
+        result
+    }
+
+    /// Cleans a value's inside; false where it is not the table it should be.
+    fn value(&mut self, value: &mut Spanned<DeValue<'_>>) -> bool {
+        let span = value.span();
+        match (self.shape(), value.get_mut()) {
+            (Some(Shape::Sections | Shape::Keys(..)), DeValue::Table(table)) => self.clean(table),
+            (Some(Shape::List(..)), DeValue::Array(items)) => {
+                for item in items.iter_mut() {
+                    if let DeValue::Table(table) = item.get_mut() {
+                        self.clean(table);
+                    }
+                }
+            }
+            (Some(shape @ (Shape::Sections | Shape::Keys(..))), _) => {
+                let header = section(&self.path);
+                let (message, help) = match shape {
+                    Shape::Sections => {
+                        let kind = self.path.join(".");
+                        (format!("`{kind}` must hold named sections"), format!("write [{kind}.NAME]"))
+                    }
+                    _ => (format!("{header} must be a table"), format!("write {header} once and its keys below it")),
+                };
+                self.report.error(span, message).help(help);
+                // `probe` can be done without; what is nearer the root is referred to.
+                self.lost_section |= self.path.len() < 3;
+                let (parent, key) = self.path.split_at(self.path.len() - 1);
+                self.report.spoil(&section(parent), &key[0]);
+                return false;
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether a shape reads this one entry. Tables have been cleaned and need no second look.
+    fn readable(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, reads: Reads) -> bool {
+        if matches!(self.inside(key, |c| c.shape()), Some(Shape::Sections | Shape::Keys(..))) {
+            return true;
+        }
+        let mut alone = DeTable::new();
+        alone.insert(key.clone(), value.clone());
+        let Err(fault) = reads(Spanned::new(value.span(), DeValue::Table(alone))) else { return true };
+        let section = section(&self.path);
+        let message = fault.message().replace("a sequence", "a list").replace("i64", "a whole number");
+        let message = message.replace("map,", "table,");
+        let message = message.replace("f64", "a number").replace("invalid type: ", "");
+        let span = fault.span().unwrap_or_else(|| value.span());
+        let problem = self.report.error(span, format!("{section}: `{}` is of a wrong type: {message}", key.get_ref()));
+        if let "interval" | "timeout" = key.get_ref().as_ref() {
+            problem.help("a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"");
+        }
+        self.report.spoil(&section, key.get_ref());
+        false
+    }
+
+    fn unknown_key(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, fields: &[&str]) {
+        let word = key.get_ref().as_ref();
+        let meant = self.report.did_you_mean(word, fields.iter().copied());
+        let section = section(&self.path);
+        let message = if self.path.is_empty() {
+            // A misspelt section is missed by all that refers to it.
+            self.lost_section |= meant.is_some();
+            let kind = if matches!(value.get_ref(), DeValue::Table(_)) { "section" } else { "key" };
+            format!("unknown {kind} `{word}`")
+        } else {
+            format!("{section}: unknown key `{word}`")
+        };
+        let help = match meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("what may stand here: {}", fields.join(", ")),
+        };
+        self.report.error(key.span(), message).label("not known").help(help);
+        if let Some(meant) = meant {
+            self.report.spoil(&section, meant);
+        }
+    }
+
+    /// `[pool.app.com]` for `[pool."app.com"]`.
+    fn is_unquoted_name(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> bool {
+        let Some(Shape::Keys(fields, _)) = self.inside(key, |c| c.shape()) else { return false };
+        let mut name = key.get_ref().to_string();
+        let mut value = value.get_ref();
+        while let DeValue::Table(table) = value
+            && table.keys().all(|k| !fields.contains(&k.get_ref().as_ref()))
+            && let Some((label, inner @ DeValue::Table(_))) = table.iter().next().map(|(k, v)| (k, v.get_ref()))
+        {
+            name = format!("{name}.{}", label.get_ref());
+            value = inner;
+        }
+        if name == *key.get_ref() {
+            return false;
+        }
+        let kind = self.path.join(".");
+        self.report
+            .error(key.span(), format!("[{kind}.{name}] is a table in a table, not a name"))
+            .help(format!("quote names that have dots: [{kind}.\"{name}\"]"));
+        self.lost_section = true;
+        true
+    }
+}
+
+/// The map's own `retain` hides the keys' places.
+fn retain<'i>(
+    table: &mut DeTable<'i>,
+    mut keep: impl FnMut(&Spanned<DeString<'i>>, &mut Spanned<DeValue<'i>>) -> bool,
+) {
+    for (key, mut value) in std::mem::take(table) {
+        if keep(&key, &mut value) {
+            table.insert(key, value);
+        }
+    }
+}
+
+/// A section's header as one writes it: `[pool."app.com"]`; nothing for the file itself.
+pub(super) fn section<S: AsRef<str>>(path: &[S]) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
+    let bare = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let keys = path.iter().map(|key| {
+        let key = key.as_ref();
+        if bare(key) { key.to_owned() } else { format!("{key:?}") }
+    });
+    format!("[{}]", keys.collect::<Vec<_>>().join("."))
+}
