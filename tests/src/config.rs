@@ -8,11 +8,13 @@ use std::{
 };
 
 use domain::base::Rtype;
+use zerottl::config::{Loaded, load};
 
 use crate::{
     checker::Target,
     lab::{front_v4, front_v6},
     query::{Edns, Question},
+    scratch::folder,
 };
 
 /// A Site, as the lab builds it and the agent is told of it.
@@ -181,6 +183,12 @@ impl Config {
         text + "\n" + &self.more
     }
 
+    /// What the file means, as the agent reads it.
+    pub fn check(&self) -> io::Result<Loaded> {
+        let folder = folder()?;
+        load(&self.write(folder.path())?).map_err(|e| io::Error::other(format!("{e:?}")))
+    }
+
     /// Every balanced name with its right answers for one family, whatever the Sites' health.
     ///
     /// # Panics
@@ -230,4 +238,31 @@ impl Config {
 fn list(addresses: &[IpAddr]) -> String {
     let quoted: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
     format!("[{}]", quoted.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use zerottl::model::{Model, SiteAddress};
+
+    use super::*;
+
+    fn essence(model: &Model) -> impl PartialEq + std::fmt::Debug + use<> {
+        let names: Vec<_> = model.names.iter().map(|name| (name.name.to_string(), name.kind, name.served)).collect();
+        let members: Vec<_> = model.names.iter().map(|name| model.sites_of(name.kind).to_vec()).collect();
+        let sites = model.sites.iter().map(|site| {
+            let answers: Vec<IpAddr> = site.addresses.iter().map(|SiteAddress { answer, .. }| *answer).collect();
+            (site.key.clone(), answers, site.weight)
+        });
+        let sites: Vec<_> = sites.collect();
+        (names, members, sites, model.front.listen.clone(), model.admin.listen)
+    }
+
+    /// S4-A-NAMES: the lab shows the example that is shipped, not one of its own.
+    #[test]
+    fn the_lab_is_appendix_a() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/appendix-a.toml");
+        let example = load(&example).expect("the example is valid");
+        let ours = Config::default().check().expect("the lab's configuration is valid");
+        assert_eq!(essence(&ours.model), essence(&example.model));
+    }
 }
