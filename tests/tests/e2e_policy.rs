@@ -156,7 +156,7 @@ fn sticky_stays_and_only_the_dead_sites_clients_move() {
     }
 }
 
-/// S4-2B, S4-3B-365, S4-3B-370: 1000 lookups of a Site Name, one address, whatever else the client asks.
+/// S4-2B, S4-3B-355, S4-3B-360, S4-3B-365, S4-3B-370: 1000 lookups of a Site Name, one address, whatever else the client asks.
 #[test]
 fn a_site_name_pins() {
     let Some(scene) = Scene::start("S4-2B: 1000 lookups, one address", Config::default()) else { return };
