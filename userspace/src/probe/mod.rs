@@ -1,1 +1,92 @@
-//! Health probes.
+//! Health probes: one task per probed address, and what they found.
+//!
+//! | module       | what it is                                            |
+//! |--------------|-------------------------------------------------------|
+//! | [`health`]   | the verdict on one address, pure                      |
+//! | [`schedule`] | when attempts start, pure                             |
+//! | `attempt`    | one attempt over the network (`tcp`, `http`, `tls`)   |
+//! | [`failure`]  | why an attempt failed                                 |
+//! | [`report`]   | what is known of each address, for people             |
+//! | `runner`     | the tasks, and the one that watches them              |
+//!
+//! **Detection bound.** An address that stops answering is down no later than `fall × interval + timeout` afterwards,
+//! wherever in the schedule that happens (see [`schedule`]); `timeout <= interval` is checked with the configuration.
+//! It holds while fewer than [`CONCURRENT_MAX`] attempts run at once; beyond that attempts wait for their turn.
+//!
+//! **Stopping.** Cancelling the token given to [`start`] ends every task at its next await, attempts included;
+//! [`Probes::task`] then returns.
+
+mod attempt;
+pub mod failure;
+pub mod health;
+mod http;
+pub mod report;
+mod runner;
+pub mod schedule;
+mod tcp;
+mod tls;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests_network;
+#[cfg(test)]
+mod tests_runner;
+
+use std::{fmt, sync::Arc};
+
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{model::Model, status::Status};
+
+pub use report::{AddressReport, Reports};
+
+/// The most attempts that run at once. Each holds one file descriptor, and half of the usual limit of 1024 is left to
+/// the rest of the agent.
+pub const CONCURRENT_MAX: usize = 512;
+
+/// Why probing cannot start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProbeError {
+    /// The Site's key.
+    pub site: String,
+    /// What is wrong with its probe, as a sentence.
+    pub why: String,
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "probe of site `{}`: {}", self.site, self.why)
+    }
+}
+
+impl std::error::Error for ProbeError {}
+
+/// Running probes.
+#[derive(Debug)]
+pub struct Probes {
+    /// The planner's input. Changes, and so wakes its receivers, only when some address's health does.
+    pub status: watch::Receiver<Status>,
+    /// Attempts, errors and ages, to be read at any time; wakes no one.
+    pub reports: Reports,
+    /// Ends after the token is cancelled, when every probe has.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts probing every address of every Site that has a probe; reads the files its TLS needs first.
+///
+/// Must be called within a tokio runtime.
+pub fn start(model: &Arc<Model>, cancel: CancellationToken) -> Result<Probes, ProbeError> {
+    let mut configs = tls::Configs::default();
+    let mut attempts: Vec<(usize, usize, Arc<dyn attempt::Attempt>)> = Vec::new();
+    for (site_index, site) in model.sites.iter().enumerate() {
+        let Some(probe) = &site.probe else { continue };
+        for (address_index, address) in site.addresses.iter().enumerate() {
+            let attempt = attempt::Network::new(probe, *address, &mut configs)
+                .map_err(|why| ProbeError { site: site.key.clone(), why })?;
+            attempts.push((site_index, address_index, Arc::new(attempt)));
+        }
+    }
+    Ok(runner::start(model, attempts, cancel))
+}

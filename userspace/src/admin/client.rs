@@ -1,0 +1,158 @@
+//! The command line's side of the admin interface.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::ControlFlow,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http1,
+    header::{HOST, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, task::JoinSet};
+
+/// For a whole page.
+pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest page read, bytes: the status of some hundred thousand names.
+pub const PAGE_MAX: usize = 128 * 1024 * 1024;
+/// The longest line of a trace, bytes.
+pub const LINE_MAX: usize = 64 * 1024;
+
+/// Why a page could not be had.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody answers there: most likely no agent runs, or `admin.listen` is another.
+    Connect(SocketAddr, io::Error),
+    /// Not within [`PAGE_TIMEOUT`].
+    Timeout,
+    /// The path cannot stand in a request.
+    Path(String),
+    /// The exchange broke off or is not HTTP.
+    Http(String),
+    /// The agent refused; with its words.
+    Status(u16, String),
+    /// A page over [`PAGE_MAX`] or a line over [`LINE_MAX`].
+    TooLong,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(at, error) => write!(f, "no agent answers at {at}: {error}"),
+            Self::Timeout => write!(f, "the agent did not answer within {PAGE_TIMEOUT:?}"),
+            Self::Path(path) => write!(f, "`{path}` is not a path"),
+            Self::Http(why) => write!(f, "http: {why}"),
+            Self::Status(status, words) => write!(f, "the agent answered {status}: {}", words.trim_end()),
+            Self::TooLong => write!(f, "the agent's answer is too long"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// An open exchange: dropping it ends the connection.
+struct Exchange {
+    response: Response<Incoming>,
+    _connection: JoinSet<()>,
+}
+
+/// A page, whole. Must be called within a tokio runtime.
+pub async fn get(at: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+    let page = async {
+        let Exchange { response, _connection } = ask(at, path).await?;
+        read_all(response.into_body(), PAGE_MAX).await
+    };
+    tokio::time::timeout(PAGE_TIMEOUT, page).await.unwrap_or(Err(ClientError::Timeout))
+}
+
+/// Calls `each` with every line of a page that goes on, until it breaks or the agent ends. Must be called within a
+/// tokio runtime.
+pub async fn lines(
+    at: SocketAddr,
+    path: &str,
+    mut each: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), ClientError> {
+    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(at, path)).await.unwrap_or(Err(ClientError::Timeout))?;
+    let Exchange { response, _connection } = asked;
+    let mut body = response.into_body();
+    let mut pending = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(http)?.into_data() else { continue };
+        pending.extend_from_slice(&data);
+        let mut start = 0;
+        while let Some(length) = memchr::memchr(b'\n', &pending[start..]) {
+            if each(&String::from_utf8_lossy(&pending[start..start + length])).is_break() {
+                return Ok(());
+            }
+            start += length + 1;
+        }
+        pending.drain(..start);
+        if pending.len() > LINE_MAX {
+            return Err(ClientError::TooLong);
+        }
+    }
+    Ok(())
+}
+
+/// Percent-encodes a value for a query string: everything but letters, digits and `-._~`.
+#[must_use]
+pub fn query_value(value: &str) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                let digit = |nibble: u8| char::from(HEX[usize::from(nibble)]);
+                encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    encoded
+}
+
+async fn ask(at: SocketAddr, path: &str) -> Result<Exchange, ClientError> {
+    // What listens everywhere is asked over loopback: its wildcard is no host name.
+    let ip = match at.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let at = SocketAddr::new(ip, at.port());
+    let stream = TcpStream::connect(at).await.map_err(|error| ClientError::Connect(at, error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Its error reaches the sender or the body, which is where it is reported.
+        let _ = connection.await;
+    });
+    let host = HeaderValue::from_str(&at.to_string()).map_err(|error| ClientError::Http(error.to_string()))?;
+    let request = Request::get(path).header(HOST, host).body(Empty::<Bytes>::new());
+    let request = request.map_err(|_| ClientError::Path(path.to_owned()))?;
+    let response = sender.send_request(request).await.map_err(http)?;
+    if response.status().is_success() {
+        return Ok(Exchange { response, _connection: driver });
+    }
+    let status = response.status().as_u16();
+    let words = read_all(response.into_body(), LINE_MAX).await?;
+    Err(ClientError::Status(status, String::from_utf8_lossy(&words).into_owned()))
+}
+
+async fn read_all(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
+    let collected = Limited::new(body, max).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { ClientError::TooLong } else { ClientError::Http(error.to_string()) }
+    })?;
+    Ok(collected.to_bytes())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn http(error: hyper::Error) -> ClientError {
+    ClientError::Http(error.to_string())
+}

@@ -1,0 +1,353 @@
+//! `zerottl explain` and `/v1/explain`: what would be answered now, and why.
+//!
+//! The answer is read from the newest plan's tables, the reasons from the status beside it; where the two do not fit
+//! each other, the page says so rather than making up a reason.
+
+use std::{fmt::Write, net::IpAddr, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Snapshot, decided_by, kind_word,
+    shares::{Counter, owner},
+    status::choice_word,
+    text,
+};
+use crate::{
+    model::{AllDown, DynamicName, Family, Name, NameId, NameKind, Policy, SiteId},
+    plan::Pick,
+    status::Health,
+};
+
+/// The page. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The name asked for, as configured if it is.
+    pub name: String,
+    /// The client asked for, if any.
+    pub client: Option<IpAddr>,
+    /// The zone that holds the name, if any.
+    pub zone: Option<String>,
+    /// `pool`, `group` or `site`; `static` for other names of our zones, `outside` for the rest.
+    pub kind: String,
+    /// What decides: the policy, or `failover` for a Site Name.
+    pub policy: Option<String>,
+    /// The answer in one sentence where it is the same for every type.
+    pub note: Option<String>,
+    /// A and AAAA; empty unless this machine answers the name from a plan.
+    pub families: Vec<FamilyExplanation>,
+}
+
+/// One type of a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FamilyExplanation {
+    /// `A` or `AAAA`.
+    pub family: String,
+    /// `table`, `nodata` or `servfail`.
+    pub choice: String,
+    /// What would be answered, as a sentence.
+    pub answer: String,
+    /// Why it is not what health alone would give, if so.
+    pub note: Option<String>,
+    /// The addresses in the table.
+    pub addresses: Vec<AddressShare>,
+    /// With the policy `sticky`, the answer to `client`.
+    pub sticky: Option<IpAddr>,
+    /// The Sites the name chooses from or fails over along, in order, then others in the table.
+    pub sites: Vec<SiteVerdict>,
+}
+
+/// An address and how often it is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddressShare {
+    /// The address.
+    pub address: IpAddr,
+    /// The key of its Site.
+    pub site: String,
+    /// Of the table's slots, 0 to 1.
+    pub share: f64,
+}
+
+/// One Site's part in one name and family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteVerdict {
+    /// The Site's key.
+    pub site: String,
+    /// Whether health and configuration let it be answered.
+    pub eligible: bool,
+    /// Of the table's slots, 0 to 1.
+    pub share: f64,
+    /// Why, as a sentence.
+    pub why: String,
+}
+
+/// Why a question cannot be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadName(String);
+
+impl std::fmt::Display for BadName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` is not a DNS name", text::printable(&self.0))
+    }
+}
+
+impl std::error::Error for BadName {}
+
+/// Explains `name` at one moment; `pick` answers one question from the same plan and is asked for sticky names alone,
+/// where asking changes nothing.
+pub fn explain(
+    snapshot: &Snapshot,
+    name: &str,
+    client: Option<IpAddr>,
+    pick: impl Fn(NameId, Family, IpAddr) -> Pick,
+) -> Result<Explanation, BadName> {
+    let asked = Name::from_str(name).map_err(|_| BadName(name.to_owned()))?;
+    let model = &*snapshot.model;
+    let zone = model.zones.iter().find(|zone| asked.ends_with(&zone.apex));
+    let Some(index) = model.names.iter().position(|entry| entry.name == asked) else {
+        let (kind, note) = match zone {
+            Some(_) => ("static", "no Pool, Group or Site Name: the zone's records, else NXDOMAIN"),
+            None => ("outside", "in none of the zones served here: REFUSED"),
+        };
+        return Ok(Explanation {
+            name: asked.to_string(),
+            client,
+            zone: zone.map(|zone| zone.apex.to_string()),
+            kind: kind.into(),
+            policy: None,
+            note: Some(note.into()),
+            families: Vec::new(),
+        });
+    };
+    let entry = &model.names[index];
+    let mut page = Explanation {
+        name: entry.name.to_string(),
+        client,
+        zone: zone.map(|zone| zone.apex.to_string()),
+        kind: kind_word(entry.kind).into(),
+        policy: Some(decided_by(model, entry.kind).into()),
+        note: None,
+        families: Vec::new(),
+    };
+    if entry.served {
+        let one = |of| family(snapshot, NameId(index), of, client, &pick);
+        page.families = Family::ALL.map(one).into();
+    } else {
+        page.note = Some(referral(snapshot, entry));
+    }
+    Ok(page)
+}
+
+fn referral(snapshot: &Snapshot, entry: &DynamicName) -> String {
+    let zone = &snapshot.model.zones[entry.zone.0];
+    let (role, servers) = match entry.kind {
+        NameKind::Site(_) => ("failover", &zone.failover_nameservers),
+        NameKind::Pool(_) | NameKind::Group(_) => ("load-balance", &zone.balance_nameservers),
+    };
+    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    format!("this machine has not the role `{role}`: a referral to {}", servers.join(", "))
+}
+
+fn family(
+    snapshot: &Snapshot,
+    name: NameId,
+    family: Family,
+    client: Option<IpAddr>,
+    pick: impl Fn(NameId, Family, IpAddr) -> Pick,
+) -> FamilyExplanation {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let kind = model.names[name.0].kind;
+    let mut counter = Counter::new(model, plan);
+    let addresses: Vec<AddressShare> = counter
+        .addresses(name, family)
+        .iter()
+        .map(|(address, share)| AddressShare {
+            address: *address,
+            site: owner(model, kind, *address).map_or("?".into(), |site| model.sites[site.0].key.clone()),
+            share: *share,
+        })
+        .collect();
+    let sticky = match (plan.service(name).policy, client) {
+        (Policy::Sticky, Some(client)) if addresses.len() > 1 => match pick(name, family, client) {
+            Pick::Address(address, _) => Some(address),
+            Pick::NoData | Pick::Servfail => None,
+        },
+        _ => None,
+    };
+    let sites = verdicts(snapshot, kind, family, &addresses);
+    let choice = choice_word(plan.choice(name, family));
+    FamilyExplanation {
+        family: type_word(family).into(),
+        choice: choice.into(),
+        answer: answer(plan.service(name).policy, choice, &addresses, sticky),
+        note: note(snapshot, kind, choice, &sites),
+        addresses,
+        sticky,
+        sites,
+    }
+}
+
+fn type_word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "A",
+        Family::V6 => "AAAA",
+    }
+}
+
+fn answer(policy: Policy, choice: &str, addresses: &[AddressShare], sticky: Option<IpAddr>) -> String {
+    let site_of = |address: IpAddr| addresses.iter().find(|entry| entry.address == address).map(|entry| &entry.site);
+    match (addresses, sticky) {
+        ([], _) => choice.to_uppercase(),
+        ([one], _) => format!("{} ({})", one.address, one.site),
+        (_, Some(address)) => {
+            format!("{address} ({}), by the client's subnet", site_of(address).map_or("?", String::as_str))
+        }
+        (many, None) => {
+            let how = match policy {
+                Policy::WeightedRoundRobin => "in turn",
+                Policy::WeightedRandom => "at random",
+                Policy::Sticky => "by the client's subnet",
+            };
+            format!("one of {} addresses, {how}", many.len())
+        }
+    }
+}
+
+/// What each Site has to do with the name, in the name's order.
+fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[AddressShare]) -> Vec<SiteVerdict> {
+    let model = &*snapshot.model;
+    let share_of = |key: &str| {
+        // Not `sum`: the sum of no floats is -0.0.
+        addresses.iter().filter(|entry| entry.site == key).fold(0.0, |sum, entry| sum + entry.share)
+    };
+    let mut first_up = None;
+    let mut verdicts = Vec::new();
+    for id in model.sites_of(kind) {
+        let (eligible, why) = match kind {
+            NameKind::Site(_) => failover_verdict(snapshot, *id, family, &mut first_up),
+            NameKind::Pool(_) | NameKind::Group(_) => balance_verdict(snapshot, *id, family),
+        };
+        let key = &model.sites[id.0].key;
+        verdicts.push(SiteVerdict { site: key.clone(), eligible, share: share_of(key), why });
+    }
+    // What the name does not list can only be there as its last resort.
+    for entry in addresses {
+        if !verdicts.iter().any(|verdict| verdict.site == entry.site) {
+            let (site, share) = (entry.site.clone(), share_of(&entry.site));
+            let why = "not in the failover order: the pool's last resort".into();
+            verdicts.push(SiteVerdict { site, eligible: true, share, why });
+        }
+    }
+    verdicts
+}
+
+/// For Pool and Group Names, which are per family: a Site needs a live address of it.
+fn balance_verdict(snapshot: &Snapshot, id: SiteId, family: Family) -> (bool, String) {
+    let live = |index: usize| snapshot.status.address_is_live(&snapshot.model, id, index);
+    (of_family(snapshot, id, family).any(live), states(snapshot, id, family))
+}
+
+/// For Site Names, which fail over per Site: the first one that is up, by whatever family, answers for both.
+fn failover_verdict(snapshot: &Snapshot, id: SiteId, family: Family, first_up: &mut Option<SiteId>) -> (bool, String) {
+    let sites = &snapshot.model.sites;
+    if !snapshot.status.site_is_up(&snapshot.model, id) {
+        let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
+        return (false, all.collect::<Vec<_>>().join("; "));
+    }
+    if let Some(first) = *first_up {
+        return (true, format!("up, but {} comes first", sites[first.0].key));
+    }
+    *first_up = Some(id);
+    (true, format!("the first in the failover order that is up; {}", states(snapshot, id, family)))
+}
+
+/// The positions of a Site's addresses of one family.
+fn of_family(snapshot: &Snapshot, id: SiteId, family: Family) -> impl Iterator<Item = usize> {
+    let addresses = snapshot.model.sites[id.0].addresses.iter().enumerate();
+    addresses.filter(move |(_, address)| family.has(address.answer)).map(|(index, _)| index)
+}
+
+/// The states of a Site's addresses of one family.
+fn states(snapshot: &Snapshot, id: SiteId, family: Family) -> String {
+    let states: Vec<String> = of_family(snapshot, id, family).map(|index| address_state(snapshot, id, index)).collect();
+    if states.is_empty() { format!("has no {} address", type_word(family)) } else { states.join("; ") }
+}
+
+/// One address's health in words, with the newest error where there is one.
+fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
+    let site = &snapshot.model.sites[id.0];
+    let report = &snapshot.detail[id.0][index];
+    let address = site.addresses[index].answer;
+    let age = text::age(snapshot.age_s(report.since));
+    let error = report.last_error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+    match snapshot.status.health[id.0][index] {
+        _ if site.probe.is_none() => format!("{address} is not probed, so up"),
+        Health::Up => format!("{address} up for {age}{error}"),
+        Health::Down => format!("{address} down for {age}{error}"),
+        Health::Unknown => {
+            let counts = if snapshot.status.address_is_live(&snapshot.model, id, index) { "up" } else { "down" };
+            format!("{address} has no verdict yet and counts as {counts}{error}")
+        }
+    }
+}
+
+/// Why the table is not the eligible Sites, where it is not.
+fn note(snapshot: &Snapshot, kind: NameKind, choice: &str, sites: &[SiteVerdict]) -> Option<String> {
+    let pool = snapshot.model.pool_of(kind);
+    let (own, others) = sites.split_at(snapshot.model.sites_of(kind).len());
+    let is_site = matches!(kind, NameKind::Site(_));
+    let none_eligible = !own.iter().any(|site| site.eligible);
+    let ineligible_answered = own.iter().any(|site| !site.eligible && site.share > 0.0);
+    let due = own.iter().filter(|site| site.eligible).take(if is_site { 1 } else { usize::MAX });
+    let due_left_out = due.into_iter().any(|site| site.share <= 0.0);
+    match (choice, none_eligible) {
+        ("nodata", _) => None,
+        (_, true) if !others.is_empty() => {
+            Some("no Site of the failover order is up: any of the pool's that is (last_resort = \"pool\")".into())
+        }
+        ("servfail", true) if pool.all_down == AllDown::Servfail => {
+            Some("no Site is up, and all_down = \"servfail\"".into())
+        }
+        ("table", true) if pool.all_down == AllDown::FailOpen => {
+            Some("no Site is up: answered as if all were (all_down = \"fail-open\")".into())
+        }
+        _ if !is_site && ineligible_answered && pool.up_threshold > 0.0 => {
+            Some(format!("too few Sites are up: answered as if all were (up_threshold = {})", pool.up_threshold))
+        }
+        _ if none_eligible || ineligible_answered || due_left_out || !others.is_empty() => {
+            Some("the plan was made before the newest change of health".into())
+        }
+        _ => None,
+    }
+}
+
+impl Explanation {
+    /// The page for a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut page = String::new();
+        let zone = self.zone.as_ref().map_or(String::new(), |zone| format!(" in zone {zone}"));
+        let policy = self.policy.as_ref().map_or(String::new(), |policy| format!(", by {policy}"));
+        let head = format!("{}: {} name{zone}{policy}", self.name, self.kind);
+        let _ = writeln!(page, "{}", text::printable(&head));
+        if let Some(client) = self.client {
+            let _ = writeln!(page, "client {client}");
+        }
+        if let Some(note) = &self.note {
+            let _ = writeln!(page, "{}", text::printable(note));
+        }
+        for family in &self.families {
+            let _ = writeln!(page, "\n{}: {}", family.family, text::printable(&family.answer));
+            if let Some(note) = &family.note {
+                let _ = writeln!(page, "{}", text::printable(note));
+            }
+            let row = |site: &SiteVerdict| {
+                let eligible = if site.eligible { "yes" } else { "no" };
+                vec![site.site.clone(), eligible.into(), text::percent(site.share), site.why.clone()]
+            };
+            let rows: Vec<_> = family.sites.iter().map(row).collect();
+            page.push_str(&text::table(&["SITE", "ELIGIBLE", "SHARE", "WHY"], &rows));
+        }
+        page
+    }
+}

@@ -1,0 +1,189 @@
+//! The admin interface: what the agent knows, over HTTP, for operators, the command line and Prometheus.
+//!
+//! | path                          | what it is                                                        |
+//! |-------------------------------|-------------------------------------------------------------------|
+//! | `/`                           | this list                                                         |
+//! | `/metrics`                    | `OpenMetrics` text, names prefixed `zerottl_` ([`metrics`])        |
+//! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
+//! | `/v1/explain?name=…&client=…` | JSON: what would be answered now, and why ([`explain`])            |
+//! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
+//!
+//! Every page is a pure function of a [`Snapshot`]; [`server`] takes one per request. [`client`] is the command line's
+//! side.
+
+pub mod client;
+pub mod explain;
+pub mod metrics;
+pub mod server;
+pub mod shares;
+pub mod status;
+mod text;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests_pages;
+#[cfg(test)]
+mod tests_server;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    model::{Model, NameKind, Policy, Site},
+    plan::Plan,
+    probe::{AddressReport, Reports},
+    status::Status,
+    view::View,
+};
+
+/// Where counts come from: the kernel's per packet, and the socket path's own.
+pub trait CounterSource: Send + Sync {
+    /// Packets the XDP program has seen: the reason, what was done (`answer`, `drop` or `pass`), how many. Every reason
+    /// once, zeros too; empty without an XDP program.
+    fn reasons(&self) -> Vec<(&'static str, &'static str, u64)>;
+
+    /// Queries the socket path has seen: the outcome, how many.
+    fn socket(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// How the XDP program sits on one interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The interface.
+    pub interface: String,
+    /// `native`, `generic` or `off`.
+    pub mode: String,
+    /// Why it is not what was asked for; empty if it is.
+    pub note: String,
+}
+
+/// The newest publication of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// When it was done.
+    pub at: Instant,
+    /// From the status that caused it to answers being made from it.
+    pub took: Duration,
+}
+
+/// What the admin interface reads. Nothing here is written through it.
+pub struct AdminState {
+    /// The model and the newest plan.
+    pub view: Arc<View>,
+    /// What the planner last saw.
+    pub status: watch::Receiver<Status>,
+    /// What the probes found.
+    pub reports: Reports,
+    /// Counters of both paths.
+    pub counters: Arc<dyn CounterSource>,
+    /// One per interface.
+    pub attach: Vec<Attach>,
+    /// When plans were published; none before the first.
+    pub publication: watch::Receiver<Option<Publication>>,
+    /// Events, one JSON object each, without a line end. Makers skip the work while `receiver_count()` is 0.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// When the agent started.
+    pub started: Instant,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("attach", &self.attach).finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    /// All of it at one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            model: Arc::clone(&self.view.model),
+            plan: self.view.plan(),
+            status: self.status.borrow().clone(),
+            detail: self.reports.snapshot(),
+            attach: self.attach.clone(),
+            reasons: self.counters.reasons(),
+            socket: self.counters.socket(),
+            publication: *self.publication.borrow(),
+            started: self.started,
+            now: Instant::now(),
+        }
+    }
+}
+
+/// What is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub model: Arc<Model>,
+    /// The newest plan.
+    pub plan: Arc<Plan>,
+    /// The newest status.
+    pub status: Status,
+    /// By Site and address, as in the model.
+    pub detail: Vec<Vec<AddressReport>>,
+    /// One per interface.
+    pub attach: Vec<Attach>,
+    /// As [`CounterSource::reasons`].
+    pub reasons: Vec<(&'static str, &'static str, u64)>,
+    /// As [`CounterSource::socket`].
+    pub socket: Vec<(&'static str, u64)>,
+    /// The newest publication.
+    pub publication: Option<Publication>,
+    /// When the agent started.
+    pub started: Instant,
+    /// The moment.
+    pub now: Instant,
+}
+
+impl Snapshot {
+    /// Seconds from `then` to the snapshot.
+    fn age_s(&self, then: Instant) -> f64 {
+        self.now.saturating_duration_since(then).as_secs_f64()
+    }
+}
+
+/// `pool`, `group` or `site`, as in the configuration.
+fn kind_word(kind: NameKind) -> &'static str {
+    match kind {
+        NameKind::Pool(_) => "pool",
+        NameKind::Group(_) => "group",
+        NameKind::Site(_) => "site",
+    }
+}
+
+/// The policy as in the configuration.
+fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::WeightedRoundRobin => "weighted-round-robin",
+        Policy::WeightedRandom => "weighted-random",
+        Policy::Sticky => "sticky",
+    }
+}
+
+/// What decides a name's answer: its policy, or for a Site Name the failover order.
+fn decided_by(model: &Model, kind: NameKind) -> &'static str {
+    match kind {
+        NameKind::Pool(id) => policy_word(model.pools[id.0].policy),
+        NameKind::Group(id) => policy_word(model.groups[id.0].policy),
+        NameKind::Site(_) => "failover",
+    }
+}
+
+/// The word for an address's health in pages.
+fn health_word(site: &Site, health: crate::status::Health) -> &'static str {
+    use crate::status::Health;
+    match health {
+        _ if site.probe.is_none() => "unprobed",
+        Health::Unknown => "unknown",
+        Health::Up => "up",
+        Health::Down => "down",
+    }
+}

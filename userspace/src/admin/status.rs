@@ -1,0 +1,300 @@
+//! `zerottl status` and `/v1/status`: everything at one moment.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Attach, Snapshot, decided_by, health_word, kind_word,
+    shares::{Counter, Shares},
+    text,
+};
+use crate::{
+    model::{Family, NameId, SiteId},
+    plan::Choice,
+};
+
+/// The page. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusPage {
+    /// The agent's version.
+    pub version: String,
+    /// Since the agent's start, seconds.
+    pub uptime_s: f64,
+    /// Where and what is answered.
+    pub front: FrontPage,
+    /// The newest plan.
+    pub plan: PlanPage,
+    /// In the configuration's order.
+    pub sites: Vec<SitePage>,
+    /// Pool, Group and Site Names, in the configuration's order.
+    pub names: Vec<NamePage>,
+    /// Packets seen by the XDP program, by reason.
+    pub reasons: BTreeMap<String, ReasonPage>,
+    /// Queries seen by the socket path, by outcome.
+    pub socket: BTreeMap<String, u64>,
+}
+
+/// `front` of [`StatusPage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontPage {
+    /// Addresses and ports served.
+    pub listen: Vec<SocketAddr>,
+    /// `load-balance`, `failover`.
+    pub roles: Vec<String>,
+    /// One per interface.
+    pub attach: Vec<Attach>,
+}
+
+/// `plan` of [`StatusPage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanPage {
+    /// Counts publications.
+    pub generation: u64,
+    /// Since it was published, seconds; none before the first.
+    pub age_s: Option<f64>,
+    /// From the cause to answers, milliseconds.
+    pub publish_ms: Option<f64>,
+}
+
+/// One Site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SitePage {
+    /// The operator's word for it.
+    pub key: String,
+    /// The Site Name.
+    pub name: String,
+    /// Whether any of its addresses counts as up.
+    pub up: bool,
+    /// Configured weight.
+    pub weight: u32,
+    /// In order of preference.
+    pub addresses: Vec<AddressPage>,
+}
+
+/// One address of a Site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddressPage {
+    /// What is answered.
+    pub answer: IpAddr,
+    /// What is probed.
+    pub probe: IpAddr,
+    /// `up`, `down`, `unknown`, or `unprobed`, which counts as up.
+    pub health: String,
+    /// Whether it may be answered: `unknown` counts as `initial` says.
+    pub live: bool,
+    /// In this health for, seconds.
+    pub since_s: f64,
+    /// Since the newest attempt began, seconds.
+    pub last_attempt_s: Option<f64>,
+    /// Why the newest attempt failed; none if it succeeded.
+    pub last_error: Option<String>,
+    /// The newest success took, milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Attempts that this machine could not make.
+    pub not_tried: u64,
+    /// Times the checker itself failed and was restarted.
+    pub restarts: u64,
+}
+
+/// One dynamic name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamePage {
+    /// The name.
+    pub name: String,
+    /// `pool`, `group` or `site`.
+    pub kind: String,
+    /// Whether this machine answers it; otherwise it refers to those that do.
+    pub served: bool,
+    /// The policy, or `failover` for a Site Name.
+    pub policy: String,
+    /// Type A.
+    pub a: FamilyPage,
+    /// Type AAAA.
+    pub aaaa: FamilyPage,
+}
+
+/// What a name answers for one type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FamilyPage {
+    /// `table`, `nodata` or `servfail`.
+    pub choice: String,
+    /// Of each Site in the table.
+    pub shares: Shares,
+}
+
+/// How often a reason was met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonPage {
+    /// `answer`, `drop` or `pass`.
+    pub action: String,
+    /// Packets.
+    pub count: u64,
+}
+
+/// The word for a choice.
+pub(super) fn choice_word(choice: &Choice) -> &'static str {
+    match choice {
+        Choice::Table(_) => "table",
+        Choice::NoData => "nodata",
+        Choice::Servfail => "servfail",
+    }
+}
+
+impl StatusPage {
+    /// The page of a moment.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot) -> Self {
+        Self { names: names(snapshot), ..Self::without_names(snapshot) }
+    }
+
+    /// The same with `names` empty, which is much less work where there are many.
+    #[must_use]
+    pub fn without_names(snapshot: &Snapshot) -> Self {
+        let front = &snapshot.model.front;
+        let roles = [(front.roles.load_balance, "load-balance"), (front.roles.failover, "failover")];
+        let reason = |(name, action, count): &(&str, &str, u64)| {
+            ((*name).to_owned(), ReasonPage { action: (*action).to_owned(), count: *count })
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: snapshot.age_s(snapshot.started),
+            front: FrontPage {
+                listen: front.listen.clone(),
+                roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
+                attach: snapshot.attach.clone(),
+            },
+            plan: PlanPage {
+                generation: snapshot.plan.generation,
+                age_s: snapshot.publication.map(|publication| snapshot.age_s(publication.at)),
+                publish_ms: snapshot.publication.map(|publication| publication.took.as_secs_f64() * 1e3),
+            },
+            sites: (0..snapshot.model.sites.len()).map(|index| site(snapshot, SiteId(index))).collect(),
+            names: Vec::new(),
+            reasons: snapshot.reasons.iter().map(reason).collect(),
+            socket: snapshot.socket.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect(),
+        }
+    }
+
+    /// The page for a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut page = String::new();
+        let age = self.plan.age_s.map_or("not yet published".into(), |age| format!("published {} ago", text::age(age)));
+        let listen: Vec<String> = self.front.listen.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            page,
+            "zerottl {}, up {}; plan {}, {age}\nanswers on {}; roles: {}",
+            text::printable(&self.version),
+            text::age(self.uptime_s),
+            self.plan.generation,
+            listen.join(", "),
+            text::printable(&self.front.roles.join(", ")),
+        );
+        for attach in &self.front.attach {
+            let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
+            let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
+        }
+        let rows: Vec<_> = self.sites.iter().flat_map(site_rows).collect();
+        let header = ["SITE", "STATE", "WEIGHT", "ADDRESS", "HEALTH", "SINCE", "TRIED", "LATENCY", "ERROR"];
+        let _ = write!(page, "\n{}", text::table(&header, &rows));
+        let rows: Vec<_> = self.names.iter().map(name_row).collect();
+        let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
+        let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
+        let counts = counts.chain(self.socket.iter().map(|(outcome, count)| (outcome.as_str(), "socket", *count)));
+        let rows: Vec<_> = counts
+            .filter(|(.., count)| *count > 0)
+            .map(|(name, action, count)| vec![name.to_owned(), action.to_owned(), count.to_string()])
+            .collect();
+        if !rows.is_empty() {
+            let _ = write!(page, "\n{}", text::table(&["REASON", "ACTION", "COUNT"], &rows));
+        }
+        page
+    }
+}
+
+fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
+    let (model, status) = (&snapshot.model, &snapshot.status);
+    let site = &model.sites[id.0];
+    let address = |(index, address): (usize, &crate::model::SiteAddress)| {
+        let report = &snapshot.detail[id.0][index];
+        AddressPage {
+            answer: address.answer,
+            probe: address.probe,
+            health: health_word(site, status.health[id.0][index]).into(),
+            live: status.address_is_live(model, id, index),
+            since_s: snapshot.age_s(report.since),
+            last_attempt_s: report.last_attempt.map(|at| snapshot.age_s(at)),
+            last_error: report.last_error.clone(),
+            latency_ms: report.last_latency.map(|latency| latency.as_secs_f64() * 1e3),
+            attempts: report.attempts,
+            failures: report.failures,
+            not_tried: report.not_tried,
+            restarts: report.restarts,
+        }
+    };
+    SitePage {
+        key: site.key.clone(),
+        name: site.name.to_string(),
+        up: status.site_is_up(model, id),
+        weight: site.weight,
+        addresses: site.addresses.iter().enumerate().map(address).collect(),
+    }
+}
+
+fn names(snapshot: &Snapshot) -> Vec<NamePage> {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let mut counter = Counter::new(model, plan);
+    let mut family = |name, family| FamilyPage {
+        choice: choice_word(plan.choice(name, family)).into(),
+        shares: counter.sites(name, family),
+    };
+    let page = |(index, entry): (usize, &crate::model::DynamicName)| NamePage {
+        name: entry.name.to_string(),
+        kind: kind_word(entry.kind).into(),
+        served: entry.served,
+        policy: decided_by(model, entry.kind).into(),
+        a: family(NameId(index), Family::V4),
+        aaaa: family(NameId(index), Family::V6),
+    };
+    model.names.iter().enumerate().map(page).collect()
+}
+
+/// One row per address; what is the Site's stands on the first.
+fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
+    let row = |(index, address): (usize, &AddressPage)| {
+        let first = |cell: String| if index == 0 { cell } else { String::new() };
+        let probed =
+            if address.probe == address.answer { String::new() } else { format!(" (probes {})", address.probe) };
+        vec![
+            first(site.key.clone()),
+            first(if site.up { "up".into() } else { "DOWN".into() }),
+            first(site.weight.to_string()),
+            format!("{}{probed}", address.answer),
+            address.health.clone(),
+            text::age(address.since_s),
+            address.last_attempt_s.map_or("-".into(), text::age),
+            address.latency_ms.map_or("-".into(), |latency| format!("{latency:.1}ms")),
+            address.last_error.clone().unwrap_or_default(),
+        ]
+    };
+    site.addresses.iter().enumerate().map(row).collect()
+}
+
+fn name_row(name: &NamePage) -> Vec<String> {
+    let family = |family: &FamilyPage| {
+        let shares = family.shares.iter().map(|(site, share)| format!("{site} {}", text::percent(*share)));
+        let shares: Vec<String> = shares.collect();
+        if shares.is_empty() { family.choice.to_uppercase() } else { shares.join(", ") }
+    };
+    let by = if name.served { name.policy.clone() } else { "referral".into() };
+    vec![name.name.clone(), name.kind.clone(), by, family(&name.a), family(&name.aaaa)]
+}

@@ -1,0 +1,323 @@
+//! The pages as pure functions of a snapshot.
+
+use super::{
+    Snapshot,
+    explain::{Explanation, FamilyExplanation, explain},
+    fixture::{model, name, set, snapshot, table},
+    metrics,
+    status::StatusPage,
+};
+use crate::{
+    model::{AllDown, Model, Policy},
+    plan::{Choice, Pick},
+    status::Health,
+};
+
+const V4: &str = "0.0.0.0";
+const V6: &str = "::";
+
+/// The plan of a moment when all Sites are up: `app.com`, then `boston`, `chicago` and `geneva.app.com`.
+fn all_up(model: &Model) -> Vec<[Choice; 2]> {
+    vec![
+        [table(model, V4, &["boston", "chicago", "boston", "geneva"]), table(model, V6, &["boston"])],
+        [table(model, V4, &["boston"]), table(model, V6, &["boston"])],
+        [table(model, V4, &["chicago"]), Choice::NoData],
+        [table(model, V4, &["geneva"]), Choice::NoData],
+    ]
+}
+
+fn healthy() -> Snapshot {
+    let model = model();
+    let choices = all_up(&model);
+    let mut snapshot = snapshot(model, choices);
+    for key in ["boston", "chicago", "geneva"] {
+        set(&mut snapshot, key, Health::Up, None);
+    }
+    snapshot
+}
+
+fn explained(snapshot: &Snapshot, name: &str) -> Explanation {
+    explain(snapshot, name, None, |_, _, _| panic!("only sticky names with a client are picked")).expect("a DNS name")
+}
+
+/// The rows of a family as `site yes|no share why`.
+fn rows(family: &FamilyExplanation) -> Vec<String> {
+    let row = |site: &super::explain::SiteVerdict| {
+        format!("{} {} {} {}", site.site, if site.eligible { "yes" } else { "no" }, site.share, site.why)
+    };
+    family.sites.iter().map(row).collect()
+}
+
+#[test]
+fn explain_pool_name_by_family() {
+    let page = explained(&healthy(), "APP.com.");
+    assert_eq!((page.name.as_str(), page.kind.as_str(), page.zone.as_deref()), ("app.com", "pool", Some("app.com")));
+    assert_eq!(page.policy.as_deref(), Some("weighted-round-robin"));
+    let [a, aaaa] = &page.families[..] else { panic!("two families: {page:?}") };
+    assert_eq!(a.answer, "one of 3 addresses, in turn");
+    assert_eq!(
+        rows(a),
+        [
+            "boston yes 0.5 192.0.2.10 up for 12s",
+            "chicago yes 0.25 192.0.2.20 up for 12s",
+            "geneva yes 0.25 192.0.2.30 up for 12s"
+        ]
+    );
+    assert_eq!(aaaa.answer, "2001:db8:1::10 (boston)");
+    assert_eq!(
+        rows(aaaa),
+        [
+            "boston yes 1 2001:db8:1::10 up for 12s",
+            "chicago no 0 has no AAAA address",
+            "geneva no 0 has no AAAA address"
+        ]
+    );
+    assert_eq!((&a.note, &aaaa.note), (&None, &None));
+}
+
+#[test]
+fn explain_says_why_a_site_is_out_and_what_unknown_counts_as() {
+    let model = model();
+    let mut choices = all_up(&model);
+    choices[0][0] = table(&model, V4, &["chicago", "geneva"]);
+    let mut snapshot = snapshot(model, choices);
+    set(&mut snapshot, "boston", Health::Down, Some("connect: connection refused"));
+    set(&mut snapshot, "chicago", Health::Up, Some("status 503, expected 200"));
+    assert_eq!(
+        rows(&explained(&snapshot, "app.com").families[0]),
+        [
+            "boston no 0 192.0.2.10 down for 12s (connect: connection refused)",
+            "chicago yes 0.5 192.0.2.20 up for 12s (status 503, expected 200)",
+            "geneva yes 0.5 192.0.2.30 has no verdict yet and counts as up"
+        ]
+    );
+}
+
+/// S4-3B-380 as the operator sees it.
+#[test]
+fn explain_site_name_along_its_failover_order() {
+    let model = model();
+    let mut choices = all_up(&model);
+    choices[1] = [table(&model, V4, &["chicago"]), Choice::NoData];
+    let mut snapshot = snapshot(model, choices);
+    set(&mut snapshot, "boston", Health::Down, Some("timeout after 500ms connecting"));
+    set(&mut snapshot, "chicago", Health::Up, None);
+    set(&mut snapshot, "geneva", Health::Up, None);
+    let page = explained(&snapshot, "boston.app.com");
+    assert_eq!(page.policy.as_deref(), Some("failover"));
+    let [a, aaaa] = &page.families[..] else { panic!("two families: {page:?}") };
+    assert_eq!(a.answer, "192.0.2.20 (chicago)");
+    assert_eq!(
+        rows(a),
+        [
+            "boston no 0 192.0.2.10 down for 12s (timeout after 500ms connecting); \
+             2001:db8:1::10 down for 12s (timeout after 500ms connecting)",
+            "chicago yes 1 the first in the failover order that is up; 192.0.2.20 up for 12s",
+            "geneva yes 0 up, but chicago comes first"
+        ]
+    );
+    assert_eq!((aaaa.answer.as_str(), &aaaa.note), ("NODATA", &None));
+    assert!(rows(aaaa)[1].ends_with("has no AAAA address"), "{aaaa:?}");
+}
+
+/// What stands above a table that health alone does not explain.
+#[track_caller]
+fn check_note(name: &str, change: impl FnOnce(&mut Model, &mut Vec<[Choice; 2]>), up: &[&str], expect: Option<&str>) {
+    let mut model = model();
+    let mut choices = all_up(&model);
+    change(&mut model, &mut choices);
+    let mut snapshot = snapshot(model, choices);
+    for key in ["boston", "chicago", "geneva"] {
+        set(&mut snapshot, key, if up.contains(&key) { Health::Up } else { Health::Down }, None);
+    }
+    assert_eq!(explained(&snapshot, name).families[0].note.as_deref(), expect, "{name}, up: {up:?}");
+}
+
+#[test]
+fn explain_notes_what_health_alone_does_not_explain() {
+    let fail_open = Some("no Site is up: answered as if all were (all_down = \"fail-open\")");
+    let servfail = Some("no Site is up, and all_down = \"servfail\"");
+    let stale = Some("the plan was made before the newest change of health");
+    let all = ["boston", "chicago", "geneva"];
+    check_note("app.com", |_, _| (), &all, None);
+    check_note("app.com", |_, _| (), &[], fail_open);
+    check_note("boston.app.com", |_, _| (), &[], fail_open);
+    let servfails = |model: &mut Model, choices: &mut Vec<[Choice; 2]>| {
+        model.pools[0].all_down = AllDown::Servfail;
+        choices[0] = [Choice::Servfail, Choice::Servfail];
+    };
+    check_note("app.com", servfails, &[], servfail);
+    check_note("app.com", servfails, &["boston"], stale);
+    check_note("app.com", |_, _| (), &["boston"], stale);
+    check_note("boston.app.com", |_, _| (), &["chicago"], stale);
+    check_note("boston.app.com", |_, _| (), &["boston"], None);
+    let left_out = |model: &mut Model, choices: &mut Vec<[Choice; 2]>| {
+        choices[0][0] = table(model, V4, &["boston", "geneva"]);
+    };
+    check_note("app.com", left_out, &all, stale);
+    check_note("app.com", left_out, &["boston", "geneva"], None);
+    let threshold = |model: &mut Model, _: &mut Vec<[Choice; 2]>| model.pools[0].up_threshold = 0.5;
+    check_note(
+        "app.com",
+        threshold,
+        &["chicago"],
+        Some("too few Sites are up: answered as if all were (up_threshold = 0.5)"),
+    );
+    let last_resort = |model: &mut Model, choices: &mut Vec<[Choice; 2]>| {
+        model.sites[0].failover.truncate(1);
+        choices[1][0] = table(model, V4, &["geneva"]);
+    };
+    check_note(
+        "boston.app.com",
+        last_resort,
+        &["geneva"],
+        Some("no Site of the failover order is up: any of the pool's that is (last_resort = \"pool\")"),
+    );
+}
+
+#[test]
+fn explain_names_that_no_plan_answers() {
+    let mut model = model();
+    model.names[1].served = false;
+    model.zones[0].failover_nameservers = vec![name("fo1.app.com"), name("fo2.app.com")];
+    let choices = all_up(&model);
+    let snapshot = snapshot(model, choices);
+    let check = |asked: &str, kind: &str, note: &str| {
+        let page = explained(&snapshot, asked);
+        assert_eq!((page.kind.as_str(), page.note.as_deref(), page.families.len()), (kind, Some(note), 0), "{asked}");
+    };
+    check("boston.app.com", "site", "this machine has not the role `failover`: a referral to fo1.app.com, fo2.app.com");
+    check("www.app.com", "static", "no Pool, Group or Site Name: the zone's records, else NXDOMAIN");
+    check("notapp.com", "outside", "in none of the zones served here: REFUSED");
+    check(".", "outside", "in none of the zones served here: REFUSED");
+    for bad in ["a..b", &"a".repeat(64), &"a.".repeat(128)] {
+        let error = explain(&snapshot, bad, None, |_, _, _| Pick::NoData).expect_err(bad);
+        assert_eq!(error.to_string(), format!("`{bad}` is not a DNS name"));
+    }
+}
+
+#[test]
+fn explain_sticky_name_for_a_client() {
+    let mut model = model();
+    model.pools[0].policy = Policy::Sticky;
+    let choices = all_up(&model);
+    let snapshot = snapshot(model, choices);
+    let client = "198.51.100.7".parse().expect("valid");
+    let pick = |_, _, of| {
+        assert_eq!(of, client);
+        Pick::Address("192.0.2.20".parse().expect("valid"), 0)
+    };
+    let page = explain(&snapshot, "app.com", Some(client), pick).expect("a DNS name");
+    assert_eq!(page.families[0].answer, "192.0.2.20 (chicago), by the client's subnet");
+    assert_eq!(page.families[0].sticky, Some("192.0.2.20".parse().expect("valid")));
+    assert_eq!(page.families[1].answer, "2001:db8:1::10 (boston)");
+    assert_eq!(explained(&snapshot, "app.com").families[0].answer, "one of 3 addresses, by the client's subnet");
+}
+
+#[test]
+fn explain_text() {
+    let page = explained(&healthy(), "app.com");
+    assert_eq!(
+        page.to_text(),
+        "app.com: pool name in zone app.com, by weighted-round-robin
+
+A: one of 3 addresses, in turn
+SITE     ELIGIBLE  SHARE  WHY
+boston   yes       50.0%  192.0.2.10 up for 12s
+chicago  yes       25.0%  192.0.2.20 up for 12s
+geneva   yes       25.0%  192.0.2.30 up for 12s
+
+AAAA: 2001:db8:1::10 (boston)
+SITE     ELIGIBLE  SHARE   WHY
+boston   yes       100.0%  2001:db8:1::10 up for 12s
+chicago  no        0.0%    has no AAAA address
+geneva   no        0.0%    has no AAAA address
+"
+    );
+}
+
+#[test]
+fn status_text() {
+    let mut snapshot = healthy();
+    set(&mut snapshot, "geneva", Health::Down, Some("status 503, expected 200"));
+    assert_eq!(
+        StatusPage::new(&snapshot).to_text(),
+        concat!(
+            "zerottl ",
+            env!("CARGO_PKG_VERSION"),
+            ", up 1m; plan 7, published 10s ago
+answers on 203.0.113.53:53; roles: load-balance, failover
+eth0: generic (the MTU is 9000)
+
+SITE     STATE  WEIGHT  ADDRESS         HEALTH  SINCE  TRIED  LATENCY  ERROR
+boston   up     2       192.0.2.10      up      12s    1s     1.5ms
+                        2001:db8:1::10  up      12s    1s     1.5ms
+chicago  up     1       192.0.2.20      up      12s    1s     1.5ms
+geneva   DOWN   1       192.0.2.30      down    12s    1s     1.5ms    status 503, expected 200
+
+NAME             KIND  BY                    A                                          AAAA
+app.com          pool  weighted-round-robin  boston 50.0%, chicago 25.0%, geneva 25.0%  boston 100.0%
+boston.app.com   site  failover              boston 100.0%                              boston 100.0%
+chicago.app.com  site  failover              chicago 100.0%                             NODATA
+geneva.app.com   site  failover              geneva 100.0%                              NODATA
+
+REASON    ACTION  COUNT
+answered  answer  5
+answered  socket  2
+"
+        )
+    );
+}
+
+#[test]
+fn status_json_goes_there_and_back() {
+    let page = StatusPage::new(&healthy());
+    let json = serde_json::to_value(&page).expect("plain data");
+    assert_eq!(json["sites"][0]["addresses"][1]["answer"], "2001:db8:1::10");
+    assert_eq!(json["names"][0]["a"]["shares"]["boston"], 0.5);
+    assert_eq!(json["reasons"]["answered"]["count"], 5);
+    assert_eq!(serde_json::from_value::<StatusPage>(json).expect("its own form"), page);
+}
+
+#[test]
+fn metrics_text() {
+    let mut snapshot = healthy();
+    set(&mut snapshot, "geneva", Health::Down, Some("status 503, expected 200"));
+    let text = metrics::text(StatusPage::without_names(&snapshot)).expect("text");
+    for line in [
+        "# TYPE zerottl_packets counter",
+        "zerottl_packets_total{reason=\"answered\",action=\"answer\"} 5",
+        "zerottl_packets_total{reason=\"not_udp\",action=\"pass\"} 0",
+        "zerottl_socket_queries_total{outcome=\"answered\"} 2",
+        "zerottl_site_up{site=\"boston\"} 1.0",
+        "zerottl_site_up{site=\"geneva\"} 0.0",
+        "zerottl_address_up{site=\"boston\",address=\"2001:db8:1::10\"} 1.0",
+        "zerottl_address_up{site=\"geneva\",address=\"192.0.2.30\"} 0.0",
+        "zerottl_address_known{site=\"geneva\",address=\"192.0.2.30\"} 1.0",
+        "zerottl_probe_age_seconds{site=\"geneva\",address=\"192.0.2.30\"} 1.0",
+        "zerottl_probe_latency_seconds{site=\"geneva\",address=\"192.0.2.30\"} 0.0015",
+        "zerottl_probe_failures_total{site=\"geneva\",address=\"192.0.2.30\"} 1",
+        "zerottl_plan_publications_total 7",
+        "zerottl_plan_age_seconds 10.0",
+        "zerottl_plan_publish_seconds 0.002",
+        "zerottl_uptime_seconds 60.0",
+        "zerottl_attached{interface=\"eth0\",mode=\"generic\"} 1.0",
+        concat!("zerottl_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1.0"),
+    ] {
+        assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    let foreign = text.lines().find(|line| !line.starts_with('#') && !line.starts_with("zerottl_"));
+    assert_eq!(foreign, None);
+}
+
+/// A Site's key is the operator's; whatever it holds, the lines around it stay whole.
+#[test]
+fn metrics_escape_labels() {
+    let mut model = model();
+    model.sites[0].key = "bo\"st\\on\nx".into();
+    let choices = vec![[Choice::NoData, Choice::NoData]; 4];
+    let text = metrics::text(StatusPage::without_names(&snapshot(model, choices))).expect("text");
+    let line = "zerottl_site_up{site=\"bo\\\"st\\\\on\\nx\"} 1.0";
+    assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+}

@@ -1,0 +1,221 @@
+//! The server over loopback, with the command line's client and with rude ones.
+
+use std::{
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{broadcast, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AdminState, CounterSource,
+    client::{self, ClientError},
+    explain::Explanation,
+    fixture,
+    server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
+    status::StatusPage,
+};
+use crate::{plan::Choice, probe::Reports, view::View};
+
+struct Counts;
+
+impl CounterSource for Counts {
+    fn reasons(&self) -> Vec<(&'static str, &'static str, u64)> {
+        vec![("answered", "answer", 5)]
+    }
+
+    fn socket(&self) -> Vec<(&'static str, u64)> {
+        vec![("answered", 2)]
+    }
+}
+
+struct Running {
+    at: SocketAddr,
+    trace: broadcast::Sender<Arc<str>>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn start() -> Running {
+    let model = fixture::model();
+    let choices = vec![[fixture::table(&model, "0.0.0.0", &["boston", "chicago"]), Choice::NoData]; 4];
+    let snapshot = fixture::snapshot(model, choices);
+    let plan = Arc::unwrap_or_clone(snapshot.plan);
+    let (trace, _) = broadcast::channel(4);
+    let state = AdminState {
+        reports: Reports::new(&snapshot.model),
+        view: Arc::new(View::new(snapshot.model, plan)),
+        status: watch::channel(snapshot.status).1,
+        counters: Arc::new(Counts),
+        attach: snapshot.attach,
+        publication: watch::channel(None).1,
+        trace: trace.clone(),
+        started: Instant::now(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let at = listener.local_addr().expect("bound");
+    let cancel = CancellationToken::new();
+    let task = tokio::spawn(serve(listener, Arc::new(state), cancel.clone()));
+    Running { at, trace, cancel, task }
+}
+
+/// Sends `request` as it is; the whole response.
+async fn raw(at: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(at).await.expect("the server listens");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut response = String::new();
+    let _ = stream.read_to_string(&mut response).await;
+    response
+}
+
+#[tokio::test]
+async fn pages_are_served_to_the_client() {
+    let server = start().await;
+    let page = async |path: &str| client::get(server.at, path).await;
+    let text = |page: Result<bytes::Bytes, ClientError>| String::from_utf8(page.expect("a page").into()).expect("text");
+
+    assert!(text(page("/").await).contains("/v1/status"));
+    assert!(text(page("/metrics").await).ends_with("# EOF\n"));
+    let status: StatusPage = serde_json::from_slice(&page("/v1/status").await.expect("a page")).expect("a status");
+    assert_eq!((status.sites.len(), status.names.len(), status.reasons["answered"].count), (3, 4, 5));
+    let path = format!("/v1/explain?name={}&client=192.0.2.1", client::query_value("app.com"));
+    let explained: Explanation = serde_json::from_slice(&page(&path).await.expect("a page")).expect("an explanation");
+    assert_eq!((explained.name.as_str(), explained.families.len()), ("app.com", 2));
+
+    for (path, status, words) in [
+        ("/nothing", 404, ""),
+        ("/v1/explain", 400, "name"),
+        ("/v1/explain?name=a..b", 400, "`a..b` is not a DNS name"),
+        ("/v1/explain?name=app.com&client=me", 400, "client"),
+    ] {
+        match page(path).await {
+            Err(ClientError::Status(got, said)) => {
+                assert!(got == status && said.contains(words), "{path}: {got} {said}");
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn client_says_that_no_agent_runs() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let at = listener.local_addr().expect("bound");
+    drop(listener);
+    let error = client::get(at, "/").await.expect_err("nobody listens");
+    assert!(error.to_string().starts_with(&format!("no agent answers at {at}: ")), "{error}");
+}
+
+#[test]
+fn query_values_are_encoded() {
+    assert_eq!(client::query_value("app.com"), "app.com");
+    assert_eq!(client::query_value("a&b=c d/é%"), "a%26b%3Dc%20d%2F%C3%A9%25");
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_methods_are_refused() {
+    let at = start().await;
+    let check = async |request: &str, expect: &str| {
+        let response = raw(at.at, request).await;
+        assert!(response.starts_with(expect), "{request:?}: {response:?}");
+    };
+    check("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", "HTTP/1.1 200 ").await;
+    check("GET / HTTP/1.1\r\nhost: rebound.example:8053\r\n\r\n", "HTTP/1.1 403 ").await;
+    check("GET /metrics HTTP/1.1\r\nhost: rebound.example\r\n\r\n", "HTTP/1.1 403 ").await;
+    check("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 403 ").await;
+    check("GET / HTTP/1.1\r\nhost: localhost\r\nhost: rebound.example\r\n\r\n", "HTTP/1.1 403 ").await;
+    check("GET http://rebound.example/ HTTP/1.1\r\nhost: localhost\r\n\r\n", "HTTP/1.1 403 ").await;
+    check("POST /v1/status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 405 ").await;
+    check("what\r\n\r\n", "HTTP/1.1 400 ").await;
+}
+
+#[tokio::test]
+async fn trace_goes_on_until_the_client_leaves_and_says_what_it_missed() {
+    let server = start().await;
+    let events = server.trace.clone();
+    let sender = tokio::spawn(async move {
+        while events.receiver_count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // All at once, six into a backlog of four: the server's task has no turn in between.
+        for n in 0..6 {
+            let _ = events.send(format!("{{\"n\":{n}}}").into());
+        }
+    });
+    let mut seen = Vec::new();
+    let read = client::lines(server.at, "/v1/trace", |line| {
+        seen.push(line.to_owned());
+        if seen.len() == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    timeout(Duration::from_secs(20), read).await.expect("in time").expect("lines");
+    assert_eq!(seen, ["{\"lost\":2}", "{\"n\":2}", "{\"n\":3}", "{\"n\":4}", "{\"n\":5}"]);
+    sender.await.expect("sent");
+    // The agent notices that no one listens any more.
+    timeout(Duration::from_secs(20), async {
+        while server.trace.receiver_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the trace ends with its client");
+}
+
+#[tokio::test]
+async fn traces_are_few_and_end_with_the_agent() {
+    let mut server = start().await;
+    let traces: Vec<_> = (0..TRACES_MAX)
+        .map(|_| {
+            let at = server.at;
+            tokio::spawn(async move { client::lines(at, "/v1/trace", |_| ControlFlow::Continue(())).await })
+        })
+        .collect();
+    timeout(Duration::from_secs(20), async {
+        while server.trace.receiver_count() < TRACES_MAX {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("all traces run");
+    match client::get(server.at, "/v1/trace").await {
+        Err(ClientError::Status(503, words)) => assert_eq!(words, "8 traces are running already\n"),
+        other => panic!("{other:?}"),
+    }
+    client::get(server.at, "/").await.expect("traces leave room for pages");
+    server.cancel.cancel();
+    timeout(Duration::from_secs(20), &mut server.task).await.expect("in time").expect("without a panic");
+    for trace in traces {
+        trace.await.expect("no panic").expect("ended properly");
+    }
+}
+
+/// On a paused clock, which moves when every task waits: silent and slow clients cost their slot and their time only.
+#[tokio::test(start_paused = true)]
+async fn silent_clients_are_bounded_in_number_and_time() {
+    let server = start().await;
+    let begun = tokio::time::Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(server.at).await.expect("queued");
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.expect("sent");
+        silent.push(stream);
+    }
+    let response = raw(server.at, "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "served after the silent ones: {response:?}");
+    let waited = begun.elapsed();
+    assert!(waited >= HEADER_MAX && waited < CONNECTION_MAX, "served once the silent ones were out: {waited:?}");
+}

@@ -1,0 +1,62 @@
+//! Plain text for terminals.
+
+use std::fmt::Write;
+
+/// Columns as wide as their widest cell, two spaces between them, no trailing spaces.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.iter().map(ToString::to_string).collect();
+    let rows: Vec<Vec<String>> =
+        std::iter::once(&header).chain(rows).map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The text without what could move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// An age in its largest unit: `7s`, `12m`, `3h`, `5d`.
+#[expect(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
+pub(super) fn age(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A fraction in percent with one decimal: `33.3%`.
+pub(super) fn percent(fraction: f64) -> String {
+    format!("{:.1}%", fraction * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_aligned_and_harmless() {
+        let rows = [vec!["a\x1b[2J".into(), "1".into(), String::new()], vec!["boston".into(), "é".into(), "x".into()]];
+        assert_eq!(table(&["SITE", "UP", "NOTE"], &rows), "SITE    UP  NOTE\na\u{fffd}[2J   1\nboston  é   x\n");
+    }
+
+    #[test]
+    fn ages_and_shares_are_short() {
+        let ages = [0.9, 59.9, 60.0, 3599.0, 3600.0, 86_399.0, 86_400.0, -1.0].map(age);
+        assert_eq!(ages, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "0s"]);
+        assert_eq!([1.0, 1.0 / 3.0, 0.0].map(percent), ["100.0%", "33.3%", "0.0%"]);
+    }
+}

@@ -1,0 +1,215 @@
+//! The kernel side of the agent: load the XDP program, attach it, publish plans into its maps, read its counters.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`names`] | the perfect hash over names |
+//! | [`soa`] | the SOA as negative answers carry it |
+//! | [`image`] | maps' contents from a model and a plan, pure |
+//! | [`mapped`] | BPF arrays in our memory |
+//! | [`publish`] | banks and generations (invariant 4) |
+//! | [`attach`] | interfaces, modes, MACs |
+//! | [`trace`] | sampled packets as lines |
+//!
+//! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
+
+pub mod attach;
+pub mod image;
+pub mod mapped;
+pub mod names;
+pub mod publish;
+pub mod soa;
+pub mod trace;
+
+use std::{fmt, io};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    programs::{ProgramError, Xdp},
+};
+use xdp_ebpf::{layout::Displace, reason::Reason};
+
+use self::{image::Image, mapped::Mapped, publish::Publisher};
+use crate::plan::{Plan, Planner};
+
+/// The BPF object, built by `build.rs` from `xdp-ebpf`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
+/// The program's name within it.
+pub const PROGRAM: &str = "zerottl";
+
+/// Why the program cannot be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The object, its maps or the verifier.
+    Bpf(Box<dyn std::error::Error + Send + Sync>),
+    /// A map cannot be mapped into our memory.
+    Mapping(&'static str, io::Error),
+    /// The object lacks a part: it is not ours.
+    Missing(&'static str),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bpf(error) => {
+                write!(f, "loading the XDP program failed: {error}")?;
+                let mut source = error.source();
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                write!(f, "; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)")
+            }
+            Self::Mapping(map, error) => write!(f, "mapping the BPF map {map} failed: {error}"),
+            Self::Missing(part) => write!(f, "the BPF object has no {part}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<aya::EbpfError> for LoadError {
+    fn from(error: aya::EbpfError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+impl From<ProgramError> for LoadError {
+    fn from(error: ProgramError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+impl From<MapError> for LoadError {
+    fn from(error: MapError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+/// A loaded program for one model, with its maps filled but for the plan.
+#[derive(Debug)]
+pub struct Fastpath {
+    ebpf: Ebpf,
+}
+
+/// What [`Fastpath::load`] makes: parts that different tasks own.
+pub struct Loaded {
+    /// The program: attach it, run it.
+    pub fastpath: Fastpath,
+    /// Writes plans.
+    pub publisher: Publisher,
+    /// Reads counters.
+    pub counters: Counters,
+    /// Reads traced packets.
+    pub events: RingBuf<MapData>,
+}
+
+impl Fastpath {
+    /// Loads the agent's object for a planner's model, its maps sized to it. `first` is any plan of that planner; it is
+    /// not published.
+    pub fn load(planner: &Planner, first: &Plan) -> Result<Loaded, LoadError> {
+        Self::load_object(OBJECT, PROGRAM, planner, first)
+    }
+
+    /// As [`load`](Self::load), for another object of the same maps: the benches have one.
+    pub fn load_object(
+        object: &[u8],
+        program: &'static str,
+        planner: &Planner,
+        first: &Plan,
+    ) -> Result<Loaded, LoadError> {
+        let image = Image::new(planner, first);
+        let sizes = [
+            ("DISPLACE", image.names.displace.len() as u32),
+            ("NAMES", image.names.entries.len() as u32),
+            ("TAILS", image.names.tails.len() as u32),
+            ("SOAS", image.soas.len() as u32),
+            ("ENDPOINTS", image.endpoints.len() as u32),
+            ("SERVICES", image.services()),
+            ("SLOTS", image.blocks()),
+            ("CURSORS", planner.model().names.len() as u32),
+        ];
+        let mut loader = EbpfLoader::new();
+        for (map, entries) in sizes {
+            loader.map_max_entries(map, entries.max(1));
+        }
+        let mut ebpf = loader.load(object)?;
+        let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
+        program.load()?;
+
+        fill(&mut ebpf, "DISPLACE", &image.names.displace)?;
+        fill(&mut ebpf, "NAMES", &image.names.entries)?;
+        fill(&mut ebpf, "TAILS", &image.names.tails)?;
+        fill(&mut ebpf, "SOAS", &image.soas)?;
+        fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
+        stagger(&mut ebpf, planner.model().names.len() as u32)?;
+        let mut control = map(&mut ebpf, "CONTROL", 1)?;
+        control.write(0, &[image.control]);
+        let publisher = Publisher::new(
+            control,
+            map(&mut ebpf, "SERVICES", image.services() as usize)?,
+            map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
+            &image.control,
+        );
+        let counters = Counters(PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?);
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
+        Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
+    }
+
+    /// The program.
+    ///
+    /// # Panics
+    /// Never: `load` found it.
+    pub fn program(&mut self, name: &str) -> &mut Xdp {
+        let program = self.ebpf.program_mut(name).expect("load found the program by this name");
+        program.try_into().expect("load found the program to be an XDP program")
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or(LoadError::Missing(name))
+}
+
+fn map<T: Copy>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapped<T>, LoadError> {
+    let Some(Map::Array(data)) = ebpf.map(name) else { return Err(LoadError::Missing(name)) };
+    Mapped::new(data.fd(), len).map_err(|error| LoadError::Mapping(name, error))
+}
+
+/// Writes a whole map; the mapping goes, the contents stay.
+fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<(), LoadError> {
+    if !values.is_empty() {
+        map(ebpf, name, values.len())?.write(0, values);
+    }
+    Ok(())
+}
+
+/// Gives every cursor a start of its own: by name, family and CPU. A common start would hand the first Site of every
+/// table to every client's first query.
+fn stagger(ebpf: &mut Ebpf, names: u32) -> Result<(), LoadError> {
+    let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
+    let map = ebpf.map_mut("CURSORS").ok_or(LoadError::Missing("CURSORS"))?;
+    // A cursor is two u32, which is one u64 to the map.
+    let mut cursors: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    for name in 0..names {
+        let starts = (0..cpus).map(|_| rand::random()).collect::<Vec<u64>>();
+        let starts = PerCpuValues::try_from(starts).map_err(|error| LoadError::Mapping("CURSORS", error))?;
+        cursors.set(name, starts, 0)?;
+    }
+    Ok(())
+}
+
+/// The counters, one per [`Reason`].
+pub struct Counters(PerCpuArray<MapData, u64>);
+
+impl Counters {
+    /// Packets seen under each reason since the program was loaded, summed over CPUs.
+    pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
+        let count = |reason: &Reason| {
+            let values = self.0.get(&(*reason as u32), 0)?;
+            Ok((*reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+}
+
+const _: () = assert!(size_of::<Displace>() == 64, "fill maps whole elements");

@@ -1,0 +1,149 @@
+//! Publishing plans: banks and generations (invariant 4).
+//!
+//! A plan is written into a bank that no packet can be reading, then one store to the generation word makes it the one
+//! in use. A packet reads that word once, so it sees one plan whole. The bank it replaced may still be in use by packets
+//! on other CPUs; it is written again only after a grace period, waited for by a thread of its own, so that publishing
+//! itself does not wait: with four banks it would take three publications within one grace period (8 ms) to have to.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
+};
+
+use rustix::thread::{MembarrierCommand, membarrier};
+use xdp_ebpf::layout::{BANKS, Control, MAC_MAX, Service, SlotBlock};
+
+use super::{
+    image::Bank,
+    mapped::{Mapped, store_u32, store_u64},
+};
+use crate::plan::Plan;
+
+/// Writes plans into the maps of one loaded program.
+#[derive(Debug)]
+pub struct Publisher {
+    control: Mapped<Control>,
+    services: Mapped<Service>,
+    slots: Mapped<SlotBlock>,
+    bank_services: usize,
+    bank_blocks: usize,
+    bank: Bank,
+    published: u64,
+    grace: Grace,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        control: Mapped<Control>,
+        services: Mapped<Service>,
+        slots: Mapped<SlotBlock>,
+        sizes: &Control,
+    ) -> Self {
+        Self {
+            control,
+            services,
+            slots,
+            bank_services: sizes.bank_services as usize,
+            bank_blocks: sizes.bank_blocks as usize,
+            bank: Bank::default(),
+            published: 0,
+            grace: Grace::new(),
+        }
+    }
+
+    /// Answers are made from `plan` when this returns. Generations go only forward: an older plan is refused.
+    ///
+    /// # Panics
+    /// If the plan is of another model than the maps were made for.
+    pub fn publish(&mut self, plan: &Plan) {
+        assert!(plan.generation > self.published, "generation {} after {}", plan.generation, self.published);
+        let bank = plan.generation as usize % BANKS as usize;
+        // The bank's last user is at most BANKS generations back; none of its readers may be left.
+        self.grace.wait_for((plan.generation + 1).saturating_sub(u64::from(BANKS)).min(self.published));
+        self.bank.lay_out(plan);
+        assert!(self.bank.services.len() == self.bank_services && self.bank.blocks.len() <= self.bank_blocks);
+        self.services.write(bank * self.bank_services, &self.bank.services);
+        self.slots.write(bank * self.bank_blocks, &self.bank.blocks);
+        self.store_word((plan.generation << 8) | bank as u64);
+        self.published = plan.generation;
+        self.grace.begin(plan.generation);
+    }
+
+    #[expect(unsafe_code, reason = "one field of a shared struct")]
+    fn store_word(&mut self, word: u64) {
+        let control = self.control.pointer(0);
+        // SAFETY: the mapping lives as long as `self`.
+        unsafe { store_u64(&raw mut (*control).word, word) };
+    }
+
+    /// Says which MACs are ours; at most [`MAC_MAX`], further ones are left to the socket path.
+    #[expect(unsafe_code, reason = "one field of a shared struct")]
+    pub fn set_macs(&mut self, macs: &[[u8; 6]]) {
+        let control = self.control.pointer(0);
+        for i in 0..MAC_MAX {
+            let mac = macs.get(i).map_or(0, |m| u64::from_le_bytes([m[0], m[1], m[2], m[3], m[4], m[5], 0, 0]));
+            // SAFETY: the mapping lives as long as `self`, and `i` is within the array.
+            unsafe { store_u64((&raw mut (*control).mac).cast::<u64>().add(i), mac) };
+        }
+    }
+
+    /// Samples one packet in `one_in` for the trace; 0 stops it.
+    #[expect(unsafe_code, reason = "one field of a shared struct")]
+    pub fn set_trace(&mut self, one_in: u32) {
+        let control = self.control.pointer(0);
+        // SAFETY: the mapping lives as long as `self`.
+        unsafe { store_u32(&raw mut (*control).trace, one_in) };
+    }
+}
+
+/// Grace periods, one after the other, on a thread of its own. The thread ends when this is dropped.
+#[derive(Debug)]
+struct Grace {
+    requests: mpsc::SyncSender<u64>,
+    /// Every packet now being answered reads this generation or a later one.
+    settled: Arc<AtomicU64>,
+}
+
+impl Grace {
+    fn new() -> Self {
+        let (requests, receiver) = mpsc::sync_channel::<u64>(BANKS as usize);
+        let settled = Arc::new(AtomicU64::new(0));
+        let shared = Arc::clone(&settled);
+        std::thread::spawn(move || {
+            while let Ok(generation) = receiver.recv() {
+                // One period serves all that were asked for meanwhile.
+                let newest = receiver.try_iter().fold(generation, u64::max);
+                settle(newest, &shared);
+            }
+        });
+        Self { requests, settled }
+    }
+
+    /// Starts a grace period after `generation` was published.
+    fn begin(&self, generation: u64) {
+        // If the thread is behind or gone, `wait_for` does the waiting itself.
+        let _ = self.requests.try_send(generation);
+    }
+
+    /// Waits until no packet reads a generation before `generation`, which has been published.
+    fn wait_for(&self, generation: u64) {
+        if self.settled.load(Ordering::Acquire) < generation {
+            settle(generation, &self.settled);
+        }
+    }
+}
+
+/// A membarrier over all CPUs waits for an RCU grace period (`synchronize_rcu`, kernel/sched/membarrier.c), and an XDP
+/// program runs as an RCU reader: when it returns, none that began before it is left.
+fn settle(generation: u64, settled: &AtomicU64) {
+    match membarrier(MembarrierCommand::Global) {
+        Ok(()) => {}
+        Err(error) => {
+            // Without it (a seccomp filter, nohz_full): far longer than any run of the program.
+            tracing::debug!("membarrier: {error}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    settled.fetch_max(generation, Ordering::AcqRel);
+}
