@@ -125,6 +125,8 @@ impl Lab {
         hub.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0\nlink set br0 up")?;
         let client = Netns::new()?;
         plug(&hub, &client, "net0", "client")?;
+        // IPv4 lets a program bind any address routed to this machine; IPv6 has to be told.
+        client.sysctl("net/ipv6/ip_nonlocal_bind", "1")?;
         client.ip("addr add 192.0.2.200/32 dev net0\naddr add 2001:db8:f::200/128 dev net0 nodad\n\
              route add 192.0.2.0/24 dev net0\nroute add 198.51.100.0/24 dev net0\nroute add 2001:db8::/32 dev net0\n\
              route add local 198.18.0.0/15 dev lo\nroute add local 2001:db8:c::/48 dev lo")?;
