@@ -38,7 +38,9 @@ fn push_name(rdata: &mut Vec<u8>, name: &Name, apex: &Name, mname: Option<&Name>
     // it that is not the apex.
     let outside = mname.filter(|mname| !(mname.ends_with(apex) && apex.len() > 1));
     for (mname_at, suffix) in outside.into_iter().flat_map(|mname| suffixes(mname)) {
-        if suffix.len() > 2 && name.as_slice().ends_with(suffix) && starts_label(name, name.as_slice().len() - suffix.len())
+        if suffix.len() > 2
+            && name.as_slice().ends_with(suffix)
+            && starts_label(name, name.as_slice().len() - suffix.len())
         {
             return push_shared(rdata, name, name.as_slice().len() - suffix.len(), mname_at);
         }
