@@ -10,6 +10,7 @@
 //! so that neither end runs out; the end-to-end tests have frames from sockets, whose tail does.
 
 pub mod held;
+pub mod mutate;
 pub mod packet;
 pub mod policies;
 pub mod rows;

@@ -1,6 +1,6 @@
 //! Frames and messages to send: right unless told otherwise, and wrong in whichever way is asked for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::world::{CLIENT_MAC, CLIENT4, CLIENT6, OUR_MAC, OUR4, OUR6};
 
@@ -285,12 +285,4 @@ fn pseudo_sum(source: IpAddr, destination: IpAddr, udp_len: u16) -> u32 {
         IpAddr::V6(address) => u32::from(sum(0, &address.octets())),
     });
     u32::from(sum(addresses[0] + addresses[1] + 17, &udp_len.to_be_bytes()))
-}
-
-/// An address one more than another.
-pub fn next(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => Ipv4Addr::from(u32::from(address) + 1).into(),
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) + 1).into(),
-    }
 }

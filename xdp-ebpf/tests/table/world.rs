@@ -1,9 +1,7 @@
-//! What is configured while the rows run: on the host as hand-made maps, for the kernel as a configuration file.
+//! What is configured while the rows run: `host/image.rs` makes maps of it by hand, and the kernel's run of the table a
+//! configuration file.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::packet::wire;
 
@@ -83,7 +81,7 @@ pub fn zones() -> Vec<Zone> {
     vec![
         zone("example", "ns1.example", "hostmaster.example", 5, 39, [apex(4), apex(17)]),
         zone("odd.test", "ns10.odd.test", "mail.odd.test", 86_400, 34, [apex(5), apex(12)]),
-        zone("self.test", "self.test", "self.test", 7, 24, [apex(0), apex(2)]),
+        zone("self.test", "self.test", "root.self.test", 7, 29, [apex(0), apex(7)]),
         zone("abroad.test", "ns.provider.net", "root.provider.net", 5, 44, [None, Some((22, Some(3)))]),
         zone("plain.test", "ns.provider.net", "root.elsewhere.org", 0, 57, [None, None]),
         zone("half.test", "ns.provider.net", "root.half.test", 5, 44, [None, apex(22)]),
@@ -162,7 +160,7 @@ pub const STICKY_PREFIX: (u8, u8) = (20, 44);
 pub const TTL_SET: u32 = 0x0001_0203;
 
 /// Pools by name, their Sites, and the rest of their section; then what each name answers follows from it.
-const POOLS: [(&str, &[&str], &str); 13] = [
+pub const POOLS: [(&str, &[&str], &str); 13] = [
     ("example", &["one"], ""),
     ("www.example", &["one"], ""),
     ("ttl.example", &["one"], "ttl = 66051"),
@@ -178,23 +176,23 @@ const POOLS: [(&str, &[&str], &str); 13] = [
     ("big.test", &["four"], ""),
 ];
 
-/// Zones of which the name `v4` has no AAAA, and the apex no A.
+/// Zones of which the name `v4` has no AAAA, and the apex no A; of `self.test`, whose apex is its name server, `v6`.
 const NODATA_ZONES: [&str; 5] = ["odd.test", "self.test", "abroad.test", "plain.test", "half.test"];
 
-/// Sites by key; two are down.
-const SITES: [(&str, &[&str]); 6] =
+/// Sites by key; `down` and `lost` are down.
+pub const SITES: [(&str, &[&str]); 6] =
     [("one", &ONE), ("two", &TWO), ("down", &DOWN), ("lost", &["192.0.2.77"]), ("four", &[FOUR]), ("six", &[SIX])];
-pub const SITES_DOWN: [&str; 2] = ["down", "lost"];
 /// Site Names are `site-KEY.example`.
 pub fn site_name(key: &str) -> String {
     format!("site-{key}.example")
 }
 
 /// Pools that are there for their names' sake: name and Site.
-fn plain_pools() -> Vec<(String, &'static str)> {
+pub fn plain_pools() -> Vec<(String, &'static str)> {
     let mut pools = Vec::new();
     for zone in NODATA_ZONES {
-        pools.push((zone.to_owned(), "six"));
+        // A name server's name cannot be a Pool Name.
+        pools.push((if zone == "self.test" { "v6.self.test" } else { zone }.to_owned(), "six"));
         pools.push((format!("v4.{zone}"), "four"));
     }
     pools.push((text_of_len(255, "big.test", 'b'), "four"));
@@ -257,37 +255,4 @@ pub fn entries() -> Vec<Entry> {
         add(&site_name(key), true, says, Policy::RoundRobin, 0);
     }
     entries
-}
-
-/// The same as a configuration file. Weights make `one` two thirds of its pairs.
-pub fn config(world: World) -> String {
-    let mut text = String::from("[front]\ninterfaces = [\"lo\"]\naddresses = [");
-    for (address, port) in world.listen() {
-        write!(text, "\"{}\", ", std::net::SocketAddr::new(address, port)).unwrap();
-    }
-    let roles = if world == World::Full { "\"load-balance\", \"failover\"" } else { "\"load-balance\"" };
-    writeln!(text, "]\nroles = [{roles}]").unwrap();
-    for zone in zones() {
-        let Zone { apex, mname, rname, negative_ttl, .. } = zone;
-        writeln!(
-            text,
-            "[zone.\"{apex}\"]\nnameservers = [\"{mname}\"]\ncontact = \"{rname}\"\nnegative_ttl = {negative_ttl}\n\
-             serial = {SERIAL}\nrefresh = {REFRESH}\nretry = {RETRY}\nexpire = {EXPIRE}\n\
-             failover_nameservers = [\"ns.provider.net\"]"
-        )
-        .unwrap();
-    }
-    for (name, sites, more) in POOLS {
-        writeln!(text, "[pool.\"{name}\"]\nsites = {sites:?}\n{more}").unwrap();
-    }
-    for (name, site) in plain_pools() {
-        writeln!(text, "[pool.\"{name}\"]\nsites = [\"{site}\"]").unwrap();
-    }
-    for (key, addresses) in SITES {
-        let weight = if key == "one" { 2 } else { 1 };
-        let name = site_name(key);
-        writeln!(text, "[site.{key}]\nname = \"{name}\"\naddresses = {addresses:?}\nweight = {weight}").unwrap();
-        writeln!(text, "probe = {{ kind = \"tcp\", port = 80 }}").unwrap();
-    }
-    text
 }
