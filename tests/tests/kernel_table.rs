@@ -18,19 +18,50 @@ use table::{
     Machine,
     held::{self, Grow, Held},
     mutate, policies, rows,
-    world::{ONE, TWO, World},
+    world::{self, ONE, TWO, World},
 };
-use xdp_ebpf::layout::BANKS;
+use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE};
 use zerottl::{
     kernel::{
         PROGRAM,
         image::{Bank, Image},
     },
-    model::{Family, NameId, NameKind},
+    model::{Family, NameId, NameKind, Policy, SiteId},
     plan::Pick,
     status::Health,
     view::View,
 };
+
+/// What the rows take for granted of each name is what the agent's configuration, planner and SOA make of it.
+#[test]
+fn the_agent_configures_what_the_rows_assume() {
+    let (planner, plan) = agent::plan(World::Full, 1);
+    let model = planner.model();
+    let entries = world::entries();
+    assert_eq!(model.names.len(), entries.len());
+    for entry in entries {
+        let at = model.names.iter().position(|name| name.name.to_string() == entry.name).unwrap();
+        let service = plan.service(NameId(at));
+        let policy = match service.policy {
+            Policy::WeightedRoundRobin => world::Policy::RoundRobin,
+            Policy::WeightedRandom => world::Policy::Random,
+            Policy::Sticky => world::Policy::Sticky,
+        };
+        assert_eq!((policy, service.ttl), (entry.policy, entry.ttl), "{}", entry.name);
+        assert_eq!(matches!(model.names[at].kind, NameKind::Site(_)), entry.is_site, "{}", entry.name);
+        if policy == world::Policy::Sticky {
+            assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
+        }
+    }
+    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).soas) {
+        assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
+        for (pointer, fixup) in zone.pointers.iter().zip(soa.fixups) {
+            let found = (fixup.at != FIXUP_NONE)
+                .then(|| (fixup.at.into(), (fixup.target != FIXUP_APEX).then_some(fixup.target.into())));
+            assert_eq!(found, *pointer, "{}", zone.apex);
+        }
+    }
+}
 
 /// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3B-355/360/365/370.
 #[test]
@@ -39,6 +70,7 @@ fn every_row_holds_in_the_kernel() {
         return;
     }
     let rows = rows::all();
+    table::check_coverage(&rows);
     let short = rows.iter().filter(|row| row.frame.len() < FRAME_MIN).count();
     let skipped = table::run(&mut Kernel::new(&World::ALL), &rows);
     assert_eq!(skipped, short, "only frames without an Ethernet header are left to the host's run");
@@ -86,7 +118,7 @@ fn every_plan_is_answered_from_at_once() {
     let (planner, mut status) = agent::planner(World::Full);
     let model = planner.model();
     let two = model.sites.iter().position(|site| site.key == "two").unwrap();
-    let next = model.names.iter().find(|name| name.kind == NameKind::Site(zerottl::model::SiteId(two))).unwrap();
+    let next = model.names.iter().find(|name| name.kind == NameKind::Site(SiteId(two))).unwrap();
     assert_eq!(next.name.to_string(), "site-two.example");
     for generation in 2..2 + 3 * u64::from(BANKS) {
         let up = generation % 3 != 0;

@@ -78,7 +78,7 @@ fn records() -> Vec<Row> {
         ),
         pass(
             "OPT, RDLENGTH beyond the message, within the padding",
-            { with(&changed(10, 4)).v4().padding(&[0; 40]) },
+            with(&changed(10, 4)).v4().padding(&[0; 40]),
             Reason::PassAdditional,
         ),
         answers(

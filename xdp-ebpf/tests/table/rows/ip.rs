@@ -127,7 +127,7 @@ fn lengths() -> Vec<Row> {
             .near(Reason::PassIpLength),
             row(
                 "IP length one short of the frame's padded end",
-                { Packet { padding: vec![0], ip_len_off: 1, udp_len_off: 0, ..packet.clone() } },
+                Packet { padding: vec![0], ip_len_off: 1, ..packet.clone() },
                 Reason::PassUdpLength,
             )
             .near(Reason::PassIpLength),
