@@ -1,1 +1,36 @@
-//! tests
+//! The network-namespace lab and the clients that check zerottl end to end.
+//!
+//! A [`Lab`](lab::Lab) is a front end, a client and Sites, each in a network namespace without a name: the namespaces
+//! live as long as the process that made them, so nothing is left behind even by SIGKILL. An [`Agent`](agent::Agent) is
+//! the real `zerottl` binary in the front's namespace. A [`Client`](client::Client) asks one question at a time; a
+//! [`checker`] asks at a steady rate and checks every answer.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`netns`] | a network namespace with a thread that lives in it |
+//! | [`pass`] | what makes a veth's client end read what XDP sends it |
+//! | [`process`] | child processes that never outlive their lab |
+//! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
+//! | [`lab`] | the topology |
+//! | [`site`] | a Site's HTTP server (nginx) |
+//! | [`config`] | the configuration given to the agent |
+//! | [`agent`] | the agent and what it reports |
+//! | [`scene`] | a lab with an agent in it |
+//! | [`query`] | building a query, judging an answer |
+//! | [`client`] | one question at a time |
+//! | [`checker`] | many questions, every answer checked |
+//! | [`shares`] | cycles and chi-square |
+
+pub mod agent;
+pub mod checker;
+pub mod client;
+pub mod config;
+pub mod lab;
+pub mod netns;
+pub mod pass;
+pub mod process;
+pub mod query;
+pub mod scene;
+pub mod scratch;
+pub mod shares;
+pub mod site;

@@ -15,6 +15,8 @@ pub fn zerottl(ctx: XdpContext) -> u32 {
     let reason = kernel::handle(&ctx);
     kernel::count(reason);
     kernel::trace(&ctx, reason);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(&ctx, "reason {} action {}", reason as u32, reason.action() as u32);
     match reason.action() {
         Action::Answer => xdp_action::XDP_TX,
         Action::Drop => xdp_action::XDP_DROP,

@@ -1,0 +1,226 @@
+//! The agent: the real `zerottl` in a front's namespace, and what it reports of itself.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{config::Config, lab::Lab, netns::Netns, process::Process, process::eventually};
+
+/// How long the agent may take to answer after its start, and to end after a signal.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running agent; killed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+    machine: Arc<Netns>,
+    folder: PathBuf,
+}
+
+/// Where the agent's binary is: `ZEROTTL_BIN`, else the newest build beside this program.
+pub fn binary() -> io::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("ZEROTTL_BIN") {
+        return Ok(path.into());
+    }
+    let program = std::env::current_exe()?;
+    let builds = program
+        .ancestors()
+        .flat_map(|folder| ["zerottl", "release/zerottl", "debug/zerottl"].map(|file| folder.join(file)));
+    let built = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    // Three levels up from target/debug/deps/… is enough; farther could find another tree's build.
+    let newest = builds.take(4 * 3).filter(|path| path.is_file()).max_by_key(built);
+    newest.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no zerottl binary: run `cargo build -p zerottl`"))
+}
+
+impl Agent {
+    /// Starts the agent on front `number` and waits for its `READY=1`.
+    pub fn start(lab: &Lab, number: usize, config: &Config) -> io::Result<Self> {
+        let folder = lab.folder("agent")?;
+        let file = config.write(&folder)?;
+        let notify_path = folder.join("notify");
+        let notify = UnixDatagram::bind(&notify_path)?;
+        notify.set_nonblocking(true)?;
+        let mut command = Command::new(binary()?);
+        command.arg("run").arg("--config").arg(file).env("NOTIFY_SOCKET", notify_path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
+        let machine = Arc::clone(&lab.fronts[number]);
+        let mut agent = Self { process: Process::new(machine.spawn(command)?), machine, folder };
+        let end = Instant::now() + PATIENCE;
+        let mut note = [0; 512];
+        loop {
+            if let Ok(length) = notify.recv(&mut note)
+                && note[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+            {
+                return Ok(agent);
+            }
+            if let Some(status) = agent.process.ended()? {
+                return Err(io::Error::other(format!("zerottl ended with {status}:\n{}", agent.log())));
+            }
+            if Instant::now() >= end {
+                return Err(io::Error::other(format!("zerottl is not ready after {PATIENCE:?}:\n{}", agent.log())));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Where its configuration and log are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.process.ended(), Ok(None))
+    }
+
+    /// What `/v1/status` says.
+    pub fn status(&self) -> io::Result<Report> {
+        let text = self.get("/v1/status")?;
+        serde_json::from_str(&text).map(Report).map_err(io::Error::other)
+    }
+
+    /// Any page of the admin interface.
+    pub fn get(&self, page: &str) -> io::Result<String> {
+        let address = format!("http://127.0.0.1:8053{page}");
+        self.machine.read("curl", &["-sSf", "--max-time", "5", &address])
+    }
+
+    /// Runs another `zerottl` command in the agent's namespace, with its configuration; returns what it prints.
+    pub fn zerottl(&self, arguments: &[&str]) -> io::Result<String> {
+        self.machine.read(&binary()?.to_string_lossy(), arguments)
+    }
+
+    /// Waits until probes have proven each Site's addresses up or down as told.
+    pub fn wait_for(&self, sites: &[(&str, bool)], limit: Duration) -> io::Result<()> {
+        let as_told = || {
+            let report = self.status();
+            report.is_ok_and(|report| sites.iter().all(|(key, up)| report.site_is_proven(key) == Some(*up)))
+        };
+        if eventually(limit, as_told) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{sites:?} not so after {limit:?}: {:?}\n{}", self.status(), self.log())))
+    }
+
+    /// The XDP program on an interface of its front: id and mode (`native`, `generic`).
+    pub fn attached(&self, interface: &str) -> io::Result<Option<(u64, String)>> {
+        attached(&self.machine, interface)
+    }
+
+    /// Ends it by a signal and waits; an error unless it exits with success.
+    pub fn stop(mut self, signal: Signal) -> io::Result<()> {
+        self.process.signal(signal)?;
+        let status = self.process.wait(PATIENCE).map_err(|e| io::Error::other(format!("{e}\n{}", self.log())))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("zerottl ended with {status}:\n{}", self.log())))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("zerottl's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The XDP program on an interface: id and mode (`native`, `generic`).
+pub fn attached(machine: &Netns, interface: &str) -> io::Result<Option<(u64, String)>> {
+    let text = machine.read("ip", &["-j", "-d", "link", "show", "dev", interface])?;
+    let links: Value = serde_json::from_str(&text).map_err(io::Error::other)?;
+    let xdp = &links[0]["xdp"];
+    let mode = match xdp["mode"].as_u64() {
+        Some(1) => "native",
+        Some(2) => "generic",
+        Some(_) => "other",
+        None => return Ok(None),
+    };
+    Ok(xdp["prog"]["id"].as_u64().map(|id| (id, mode.to_owned())))
+}
+
+/// What the agent says of itself.
+#[derive(Clone, Debug)]
+pub struct Report(pub Value);
+
+impl Report {
+    fn site(&self, key: &str) -> Option<&Value> {
+        self.0["sites"].as_array()?.iter().find(|site| site["key"] == key)
+    }
+
+    /// Whether a Site counts as up.
+    #[must_use]
+    pub fn site_is_up(&self, key: &str) -> Option<bool> {
+        self.site(key)?["up"].as_bool()
+    }
+
+    /// Whether probes have proven all of a Site's addresses up, or all down; none for anything between.
+    #[must_use]
+    pub fn site_is_proven(&self, key: &str) -> Option<bool> {
+        let addresses = self.site(key)?["addresses"].as_array()?;
+        let all = |health: &str| addresses.iter().all(|address| address["health"] == health);
+        if all("up") { Some(true) } else { all("down").then_some(false) }
+    }
+
+    /// One reason's counter.
+    #[must_use]
+    pub fn reason(&self, name: &str) -> u64 {
+        self.0["reasons"][name]["count"].as_u64().unwrap_or(0)
+    }
+
+    /// Every reason that has counted something, most first.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<(String, u64)> {
+        let all = self.0["reasons"].as_object().into_iter().flatten();
+        let mut counted: Vec<_> = all.map(|(name, _)| (name.clone(), self.reason(name))).collect();
+        counted.retain(|(_, count)| *count > 0);
+        counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counted
+    }
+
+    /// Queries answered in the kernel.
+    #[must_use]
+    pub fn kernel_answers(&self) -> u64 {
+        let all = self.0["reasons"].as_object().into_iter().flatten();
+        all.filter(|(_, reason)| reason["action"] == "answer").filter_map(|(_, reason)| reason["count"].as_u64()).sum()
+    }
+
+    /// The shares of a name's A answers, by Site.
+    #[must_use]
+    pub fn shares(&self, name: &str) -> Vec<(String, f64)> {
+        let names = self.0["names"].as_array().into_iter().flatten();
+        let entry =
+            names.into_iter().find(|entry| entry["name"].as_str().map(|n| n.trim_end_matches('.')) == Some(name));
+        let shares = entry.and_then(|entry| entry["a"]["shares"].as_object()).into_iter().flatten();
+        shares.filter_map(|(site, share)| Some((site.clone(), share.as_f64()?))).collect()
+    }
+
+    /// The plan's generation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0["plan"]["generation"].as_u64().unwrap_or(0)
+    }
+}

@@ -1,0 +1,264 @@
+//! The quick-start lab: Appendix A's front end, client and Sites on this machine, the agent running, lines to paste.
+//!
+//! `cargo xtask run` builds and starts it. Ctrl-C ends it, and with it every namespace and process it made.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, IsTerminal as _, Write as _},
+    process::{Command, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use rustix::process::Signal;
+use tests::{
+    agent::{Agent, Report},
+    checker::{self, Pace},
+    config::{Config, ProbeConfig},
+    lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
+    netns::Netns,
+    scratch::find_tool,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A Site that was killed is started again after this, so that its name is seen to come back.
+const REVIVE_AFTER: Duration = Duration::from_secs(15);
+
+/// Appendix A's front end, client and three Sites in network namespaces of this machine, with zerottl in front.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+struct Arguments {
+    /// End after this many seconds; without it, at Ctrl-C
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Ask with dig and with a checking client, exit 0 if every answer was right and made in the kernel
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("lab: needs root, for network namespaces and XDP. Try: sudo -E cargo xtask run");
+        return ExitCode::FAILURE;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(Arc::clone(&stop))?;
+    for tool in ["dig", "dnsperf", "nsenter"] {
+        find_tool(tool)?;
+    }
+    eprintln!("Making namespaces, wires and three Sites ...");
+    let lab = Lab::start(&LabSpec::default())?;
+    // Appendix A's own figures, not the quicker ones of the tests.
+    let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
+    let config = Config { xdp: "auto".into(), probe: Some(probe), ..Config::default() };
+    eprintln!("Starting zerottl ...");
+    let mut agent = Agent::start(&lab, 0, &config)?;
+    let result = if arguments.check {
+        check(&lab, &agent, &config)
+    } else {
+        print!("{}", welcome(&lab, &agent, &config)?);
+        io::stdout().flush()?;
+        watch(&lab, &mut agent, arguments.seconds.map(Duration::from_secs), &stop)
+    };
+    agent.stop(Signal::TERM)?;
+    drop(lab);
+    eprintln!("The lab is gone.");
+    result
+}
+
+/// Sets `stop` at SIGINT, SIGTERM or SIGHUP, from a thread that lives as long as the process.
+fn stop_on_signals(stop: Arc<AtomicBool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut streams = {
+        let _inside = runtime.enter();
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]
+    };
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            let [interrupt, terminate, hangup] = &mut streams;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+    })?;
+    Ok(())
+}
+
+/// The lines to paste into another terminal.
+fn welcome(lab: &Lab, agent: &Agent, config: &Config) -> io::Result<String> {
+    let client = format!("nsenter --net={}", lab.client.path());
+    let front = format!("nsenter --net={}", lab.fronts[0].path());
+    let (v4, v6) = (front_v4(0), front_v6(0));
+    let queries = lab.path().join("queries");
+    fs::write(&queries, config.dnsperf_queries())?;
+    let mode = attach_mode(&lab.fronts[0])?;
+    let mut text = format!(
+        "
+zerottl (pid {pid}) answers on {v4} and {v6}; XDP on the front's eth0: {mode}.
+The lines below go into another terminal of this machine, as root.
+
+Ask, from the client:
+  {client} dig @{v4} app.com
+  {client} dig @{v6} app.com AAAA
+  {client} dig @{v4} europe.app.com +short
+  {client} dig @{v4} boston.app.com +short
+Ask fast:
+  {client} dnsperf -s {v4} -d {queries} -l 10
+Go to the Site that was answered, with no proxy between:
+  {client} curl http://192.0.2.10/
+Why that answer, and what the agent sees:
+  {front} curl -s http://127.0.0.1:8053/v1/status
+  {front} curl -s 'http://127.0.0.1:8053/v1/explain?name=boston.app.com'
+Kill a Site (it is started again {revive} s later):
+",
+        pid = agent.pid(),
+        queries = queries.display(),
+        revive = REVIVE_AFTER.as_secs(),
+    );
+    for site in &lab.sites {
+        let _ = writeln!(text, "  kill -9 {:<8} # {}", site.pid().unwrap_or(0), site.config.key);
+    }
+    text.push_str("\nCtrl-C ends everything.\n\n");
+    Ok(text)
+}
+
+fn attach_mode(front: &Netns) -> io::Result<String> {
+    Ok(tests::agent::attached(front, "eth0")?.map_or_else(|| "none".into(), |(_, mode)| mode))
+}
+
+/// Shows the state until the time is over or a signal comes: redrawn each second on a terminal, else a line every
+/// five.
+fn watch(lab: &Lab, agent: &mut Agent, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<()> {
+    let start = Instant::now();
+    let redraw = io::stdout().is_terminal();
+    let mut died: Vec<Option<Instant>> = vec![None; lab.sites.len()];
+    let (mut before, mut drawn) = ((Instant::now(), agent.status()?), 0);
+    while !stop.load(Ordering::Relaxed) && limit.is_none_or(|limit| start.elapsed() < limit) {
+        let mut left = if redraw { 10 } else { 50 };
+        while left > 0 && !stop.load(Ordering::Relaxed) && limit.is_none_or(|limit| start.elapsed() < limit) {
+            thread::sleep(Duration::from_millis(100));
+            left -= 1;
+        }
+        if !agent.runs() {
+            return Err(io::Error::other(format!("zerottl has ended:\n{}", agent.log())));
+        }
+        for (site, died) in lab.sites.iter().zip(&mut died) {
+            match (site.pid(), *died) {
+                (None, None) => *died = Some(Instant::now()),
+                (None, Some(when)) if when.elapsed() >= REVIVE_AFTER => {
+                    site.restart()?;
+                    *died = None;
+                }
+                _ => {}
+            }
+        }
+        let now = (Instant::now(), agent.status()?);
+        let rate = rate(&before, &now);
+        let text = if redraw { table(lab, &now.1, rate) } else { line(lab, &now.1, rate) };
+        let mut out = io::stdout().lock();
+        if drawn > 0 {
+            // Up to the table's first line, and from there to the end of the screen.
+            write!(out, "\x1b[{drawn}A\x1b[J")?;
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        drawn = if redraw { text.lines().count() } else { 0 };
+        before = now;
+    }
+    Ok(())
+}
+
+/// Kernel answers a second between two reports.
+fn rate(before: &(Instant, Report), now: &(Instant, Report)) -> u64 {
+    let answers = now.1.kernel_answers().saturating_sub(before.1.kernel_answers());
+    let millis = (now.0 - before.0).as_millis().max(1) as u64;
+    answers * 1000 / millis
+}
+
+fn table(lab: &Lab, report: &Report, rate: u64) -> String {
+    let mut text = format!("{:<10}{:<8}{:>8}{:>10}  addresses\n", "Site", "health", "pid", "app.com");
+    let shares = report.shares("app.com");
+    for site in &lab.sites {
+        let key = &site.config.key;
+        let pid = site.pid().map_or_else(|| "-".into(), |pid| pid.to_string());
+        let share = shares.iter().find(|(name, _)| name == key).map_or(0.0, |(_, share)| *share);
+        let addresses: Vec<_> = site.config.addresses.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "{key:<10}{:<8}{pid:>8}{:>8.1} %  {}",
+            health(report, key),
+            share * 100.0,
+            addresses.join("  ")
+        );
+    }
+    let _ = writeln!(text, "\n{rate} answers a second in the kernel, plan {}", report.generation());
+    for (reason, count) in report.reasons().iter().take(5) {
+        let _ = writeln!(text, "  {count:>12}  {reason}");
+    }
+    text
+}
+
+fn line(lab: &Lab, report: &Report, rate: u64) -> String {
+    let sites: Vec<_> = lab.sites.iter().map(|site| &site.config.key).collect();
+    let sites: Vec<_> = sites.iter().map(|key| format!("{key} {}", health(report, key))).collect();
+    let reasons: Vec<_> = report.reasons().iter().take(3).map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}; {rate} q/s in the kernel; {}\n", sites.join(", "), reasons.join(", "))
+}
+
+/// In parentheses while not all of the Site's addresses are proven the same.
+fn health(report: &Report, key: &str) -> &'static str {
+    match (report.site_is_proven(key), report.site_is_up(key)) {
+        (Some(true), _) => "up",
+        (Some(false), _) => "down",
+        (None, Some(true)) => "(up)",
+        (None, Some(false)) => "(down)",
+        (None, None) => "?",
+    }
+}
+
+/// The lab's own test: dig once over each family, then two seconds of checked queries, each answered in the kernel.
+fn check(lab: &Lab, agent: &Agent, config: &Config) -> io::Result<()> {
+    for (server, rtype) in [(front_v4(0).to_string(), "A"), (front_v6(0).to_string(), "AAAA")] {
+        let before = agent.status()?.kernel_answers();
+        let mut dig = Command::new("dig");
+        dig.args([&format!("@{server}"), "app.com", rtype, "+short", "+tries=1", "+time=2"]);
+        let output = lab.client.output(dig)?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let ours = config.sites.iter().flat_map(|site| &site.addresses).any(|address| address.to_string() == said);
+        let counted = agent.status()?.kernel_answers() - before;
+        println!("dig @{server} app.com {rtype} -> {said}; answered in the kernel: {counted}");
+        if !ours || counted != 1 {
+            return Err(io::Error::other("dig's query was not answered in the kernel with a Site's address"));
+        }
+    }
+    let before = agent.status()?.kernel_answers();
+    let pace = Pace { rate: 2000, duration: Duration::from_secs(2), sockets: 4 };
+    let targets = [config.targets(false), config.targets(true)].concat();
+    let report = checker::run(&lab.client, &front_addresses(0), &targets, pace, &AtomicBool::new(false))?;
+    let counted = agent.status()?.kernel_answers() - before;
+    println!("checking client: {report}; answered in the kernel: {counted}");
+    if report.is_clean() && counted == report.sent {
+        return Ok(());
+    }
+    Err(io::Error::other("not every answer was right and made in the kernel"))
+}

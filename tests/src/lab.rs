@@ -1,0 +1,259 @@
+//! The topology: front ends, a client, Sites, and a resolver where asked for.
+//!
+//! ```text
+//!            198.51.100.200               203.0.113.53
+//!   client  ── front0 ═════ veth ═════ eth0 ──  front 0   (the XDP program sits on eth0, native)
+//!     │  │                                        │ eth1
+//!     │  └── front1 ═══════ veth ═════ eth0 ── front 1
+//!     │ net0                                      │ eth1      resolver eth0 ══ veth ══ front 0's eth2
+//!   ──┴──────────────── bridge (hub) ─────────────┴──┬─────────┬─────────┐
+//!                                                  geneva    boston   chicago   (eth0; nginx on port 80)
+//! ```
+//!
+//! The client reaches each front by a wire of its own, as the program's replies leave by the interface the query came
+//! in by, and the Sites without passing a front: there is no proxy in the data path. Probes go over the bridge.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    config::SiteConfig,
+    netns::Netns,
+    pass,
+    scratch::{find_tool, folder},
+    site::Site,
+};
+
+/// The client's addresses on its wires to the fronts.
+pub const CLIENT: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(198, 51, 100, 200), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x200));
+/// The resolver's.
+pub const RESOLVER: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(198, 51, 100, 53), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x53));
+
+/// A veth's largest MTU under a native program: a page less headroom, tail room and headers, rounded down.
+const NATIVE_MTU_MAX: u32 = 3400;
+
+/// What a lab is made of.
+#[derive(Clone, Debug)]
+pub struct LabSpec {
+    /// Front ends; the client has a wire to each.
+    pub fronts: usize,
+    /// Whether a resolver has a wire to front 0.
+    pub resolver: bool,
+    /// MTU of the client's wires, bytes.
+    pub mtu: u32,
+    /// The Sites, each with its own machine.
+    pub sites: Vec<SiteConfig>,
+}
+
+impl Default for LabSpec {
+    /// One front and Appendix A's three Sites.
+    fn default() -> Self {
+        Self { fronts: 1, resolver: false, mtu: 1500, sites: SiteConfig::appendix_a() }
+    }
+}
+
+/// A running lab; all of it ends when it is dropped, or when its process ends.
+#[derive(Debug)]
+pub struct Lab {
+    /// Front ends, by number.
+    pub fronts: Vec<Arc<Netns>>,
+    /// Where the client's programs run.
+    pub client: Netns,
+    /// Where the caching resolver runs, if asked for.
+    pub resolver: Option<Netns>,
+    /// The Sites, in the order of the specification.
+    pub sites: Vec<Site>,
+    folders: AtomicUsize,
+    _passes: Vec<OwnedFd>,
+    // The bridge the machines hang on; last, so that the machines go first.
+    hub: Netns,
+    scratch: TempDir,
+}
+
+/// The address front `number` serves, IPv4.
+#[must_use]
+pub fn front_v4(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, 53 + number as u8)
+}
+
+/// The address front `number` serves, IPv6.
+#[must_use]
+pub fn front_v6(number: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53 + number as u16)
+}
+
+/// Both addresses of front `number`, port 53.
+#[must_use]
+pub fn front_addresses(number: usize) -> [SocketAddr; 2] {
+    [(IpAddr::from(front_v4(number)), 53).into(), (IpAddr::from(front_v6(number)), 53).into()]
+}
+
+/// True if this process may make namespaces. Otherwise says loudly what goes untested; a panic under `CI=true`.
+///
+/// # Panics
+/// Under `CI=true` without root: a run that tests nothing must not look like one that passed.
+#[must_use]
+pub fn can_run(what: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no root: {what}");
+    eprintln!("NOT TESTED: {what} (needs root: network namespaces and XDP)");
+    false
+}
+
+impl Lab {
+    /// Builds the namespaces and wires and starts the Sites' servers.
+    pub fn start(spec: &LabSpec) -> io::Result<Self> {
+        for tool in ["ip", "ethtool", "nginx", "curl"] {
+            find_tool(tool)?;
+        }
+        let scratch = folder()?;
+        let hub = Netns::new()?;
+        hub.ip("link add br0 type bridge mcast_snooping 0 forward_delay 0\nlink set br0 up")?;
+        let client = Netns::new()?;
+        plug(&hub, &client, "net0", "client")?;
+        // IPv4 lets a program bind any address routed to this machine; IPv6 has to be told.
+        client.sysctl("net/ipv6/ip_nonlocal_bind", "1")?;
+        client.ip("addr add 192.0.2.200/32 dev net0\naddr add 2001:db8:f::200/128 dev net0 nodad\n\
+             route add 192.0.2.0/24 dev net0\nroute add 198.51.100.0/24 dev net0\nroute add 2001:db8::/32 dev net0\n\
+             route add local 198.18.0.0/15 dev lo\nroute add local 2001:db8:c::/48 dev lo")?;
+        let fronts = (0..spec.fronts).map(|n| front(&hub, &client, n, spec.mtu).map(Arc::new));
+        let fronts = fronts.collect::<io::Result<Vec<_>>>()?;
+        let resolver = spec.resolver.then(|| resolver(&fronts[0])).transpose()?;
+        let mut passes = Vec::new();
+        // Beyond this MTU neither end takes a native program, and a generic one's replies go the usual way.
+        if spec.mtu <= NATIVE_MTU_MAX {
+            for number in 0..spec.fronts {
+                passes.push(client.run(move || pass::attach(&format!("front{number}")))??);
+            }
+            if let Some(resolver) = &resolver {
+                passes.push(resolver.run(|| pass::attach("eth0"))??);
+            }
+        }
+        let mut sites = Vec::new();
+        for (number, site) in spec.sites.iter().enumerate() {
+            let machine = Netns::new()?;
+            plug(&hub, &machine, "eth0", &format!("site{number}"))?;
+            let mut lines = String::from("route add default dev eth0\nroute add ::/0 dev eth0\n");
+            for address in &site.addresses {
+                let (prefix, nodad) = if address.is_ipv4() { (32, "") } else { (128, "nodad") };
+                lines.insert_str(0, &format!("addr add {address}/{prefix} dev eth0 {nodad}\n"));
+            }
+            machine.ip(&lines)?;
+            for (front, number) in fronts.iter().zip(1..) {
+                for address in &site.addresses {
+                    let source =
+                        if address.is_ipv4() { format!("192.0.2.{number}") } else { format!("2001:db8:f::{number}") };
+                    front.ip(&format!("route add {address} dev eth1 src {source}"))?;
+                }
+            }
+            sites.push(Site::start(site, machine, &scratch.path().join(&site.key))?);
+        }
+        Ok(Self { fronts, client, resolver, sites, folders: AtomicUsize::new(0), _passes: passes, hub, scratch })
+    }
+
+    /// A new folder for one program's files, removed with the lab.
+    pub fn folder(&self, purpose: &str) -> io::Result<std::path::PathBuf> {
+        let number = self.folders.fetch_add(1, Ordering::Relaxed);
+        let path = self.scratch.path().join(format!("{purpose}{number}"));
+        std::fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Where the lab's files are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The Site with this key.
+    ///
+    /// # Panics
+    /// If the lab has no such Site.
+    #[must_use]
+    pub fn site(&self, key: &str) -> &Site {
+        self.sites.iter().find(|site| site.config.key == key).expect("a Site of this lab")
+    }
+
+    /// Whether the client leaves checksums to its device (which, being a veth, leaves them out) or computes them.
+    pub fn client_checksum_offload(&self, on: bool) -> io::Result<()> {
+        for number in 0..self.fronts.len() {
+            let setting = if on { "on" } else { "off" };
+            self.client.read("ethtool", &["-K", &format!("front{number}"), "tx", setting])?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a Site off the network without its programs noticing, or joins it again.
+    pub fn plug_site(&self, key: &str, plugged: bool) -> io::Result<()> {
+        let number = self.sites.iter().position(|site| site.config.key == key);
+        let number = number.ok_or_else(|| io::Error::other(format!("no Site {key}")))?;
+        self.hub.ip(&format!("link set site{number} {}", if plugged { "up" } else { "down" }))
+    }
+}
+
+/// Puts a wire between the bridge and a machine.
+fn plug(hub: &Netns, machine: &Netns, interface: &str, port: &str) -> io::Result<()> {
+    hub.ip(&format!(
+        "link add {port} type veth peer name {interface} netns {}\nlink set {port} master br0\nlink set {port} up",
+        machine.path()
+    ))?;
+    machine.ip(&format!("link set {interface} up"))
+}
+
+fn front(hub: &Netns, client: &Netns, number: usize, mtu: u32) -> io::Result<Netns> {
+    let front = Netns::new()?;
+    let (v4, v6) = (front_v4(number), front_v6(number));
+    client.ip(&format!(
+        "link add front{number} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {}\n\
+         addr add {}/32 dev front{number}\naddr add {}/128 dev front{number} nodad\nlink set front{number} up",
+        front.path(),
+        CLIENT.0,
+        CLIENT.1
+    ))?;
+    plug(hub, &front, "eth1", &format!("front{number}"))?;
+    let inner = number + 1;
+    front.ip(&format!(
+        "link set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/128 dev eth0 nodad\n\
+         addr add 192.0.2.{inner}/32 dev eth1\naddr add 2001:db8:f::{inner}/128 dev eth1 nodad\n\
+         route add {c4} dev eth0\nroute add 198.18.0.0/15 via {c4} dev eth0\n\
+         route add {c6} dev eth0\nroute add 2001:db8:c::/48 via {c6} dev eth0",
+        c4 = CLIENT.0,
+        c6 = CLIENT.1
+    ))?;
+    client.ip(&format!(
+        "route add {v4} dev front{number} src {}\nroute add {v6} dev front{number} src {}",
+        CLIENT.0, CLIENT.1
+    ))?;
+    Ok(front)
+}
+
+fn resolver(front: &Netns) -> io::Result<Netns> {
+    let resolver = Netns::new()?;
+    let ((r4, r6), (v4, v6)) = (RESOLVER, (front_v4(0), front_v6(0)));
+    // Unlike ARP, neighbour discovery answers only for addresses of the very interface it was asked on.
+    front.ip(&format!(
+        "link add eth2 type veth peer name eth0 netns {}\nlink set eth2 up\n\
+         addr add {v6}/128 dev eth2 nodad\n\
+         route add {r4} dev eth2 src {v4}\nroute add {r6} dev eth2 src {v6}",
+        resolver.path()
+    ))?;
+    resolver.ip(&format!(
+        "link set eth0 up\naddr add {r4}/32 dev eth0\naddr add {r6}/128 dev eth0 nodad\n\
+         route add {v4} dev eth0\nroute add {v6} dev eth0"
+    ))?;
+    Ok(resolver)
+}
