@@ -146,8 +146,8 @@ fn letters_alone_have_two_cases() {
 /// What a map does not hold is [`Reason::Internal`]: the packet is dropped as it came, never answered half.
 #[test]
 fn a_missing_map_entry_is_a_bug_that_is_counted() {
-    let long = name_of_len(200, 'a').unwrap();
     type Take = fn(&mut Held);
+    let long = name_of_len(200, 'a').unwrap();
     let parts: [(&str, Take, &[&str]); 9] = [
         ("CONTROL", |held| held.control = None, &["www.example"]),
         ("DISPLACE", |held| held.displace.clear(), &["www.example"]),

@@ -171,7 +171,7 @@ fn place(held: &mut Held, control: &mut Control, named: &[(Vec<u8>, NameEntry)])
     control.slot_mask = SLOTS as u32 - 1;
     control.bucket_mask = BUCKETS as u32 - 1;
     'seeds: for seed in 1..1_000 {
-        control.seed = name::mix(seed, 0xdecade);
+        control.seed = name::mix(seed, 0x00de_cade);
         held.names = vec![NameEntry::default(); SLOTS];
         held.displace = vec![Displace([0; BLOCK_DISPLACEMENTS]); BUCKETS / BLOCK_DISPLACEMENTS];
         held.tails.clear();

@@ -5,7 +5,7 @@ use super::{
     world::{name_of_127_labels, name_of_len},
 };
 
-/// SplitMix64: every seed is good, and neighbouring seeds have nothing in common.
+/// `SplitMix64`: every seed is good, and neighbouring seeds have nothing in common.
 struct Random(u64);
 
 impl Random {
@@ -106,8 +106,8 @@ fn headers(random: &mut Random, packet: &mut Packet) {
         0 => packet.first = byte,
         1 => packet.word = 1 << (word % 32),
         2 => packet.protocol = byte,
-        3 => packet.ip_len_off = random.below(80) as i32 - 40,
-        4 => packet.udp_len_off = random.below(80) as i32 - 40,
+        3 => packet.ip_len_off = (word % 80) as i16 - 40,
+        4 => packet.udp_len_off = (word % 80) as i16 - 40,
         5 => packet.ports.0 = (word % 3) as u16,
         6 => packet.ports.1 = 50 + (word % 6) as u16,
         7 => packet.destination_mac[usize::from(byte) % 6] ^= 1 << (word % 8),

@@ -142,10 +142,10 @@ pub struct Packet {
     pub protocol: u8,
     /// IPv4 options or IPv6 extension headers.
     pub between: Vec<u8>,
-    /// Added to the true IP length.
-    pub ip_len_off: i32,
-    /// Added to the true UDP length.
-    pub udp_len_off: i32,
+    /// Added to the true IP length, wrapping around.
+    pub ip_len_off: i16,
+    /// Added to the true UDP length, wrapping around.
+    pub udp_len_off: i16,
     pub ip_checksum_flip: u16,
     pub checksum: Checksum,
     pub dns: Vec<u8>,
@@ -182,15 +182,15 @@ impl Packet {
         Self { source, destination, first: 0x60, word: 0, ..Self::v4(dns) }
     }
 
-    pub fn from(self, source: &str) -> Self {
+    pub fn source(self, source: &str) -> Self {
         Self { source: source.parse().unwrap(), ..self }
     }
 
-    pub fn to(self, destination: &str, port: u16) -> Self {
+    pub fn destined(self, destination: &str, port: u16) -> Self {
         Self { destination: destination.parse().unwrap(), ports: (self.ports.0, port), ..self }
     }
 
-    pub fn to_mac(self, destination_mac: [u8; 6]) -> Self {
+    pub fn at_mac(self, destination_mac: [u8; 6]) -> Self {
         Self { destination_mac, ..self }
     }
 
@@ -208,7 +208,7 @@ impl Packet {
     }
 
     fn udp(&self) -> Vec<u8> {
-        let len = (8 + self.dns.len() as i32 + self.udp_len_off) as u16;
+        let len = (8 + self.dns.len() as u16).wrapping_add_signed(self.udp_len_off);
         let mut udp = Vec::new();
         for word in [self.ports.0, self.ports.1, len, 0] {
             udp.extend_from_slice(&word.to_be_bytes());
@@ -239,11 +239,11 @@ impl Packet {
         let own = if self.source.is_ipv4() { 0x0800 } else { 0x86dd };
         bytes.extend_from_slice(&self.ethertype.unwrap_or(own).to_be_bytes());
         let udp = self.udp();
-        let payload = (self.between.len() + udp.len()) as i32 + self.ip_len_off;
+        let payload = ((self.between.len() + udp.len()) as u16).wrapping_add_signed(self.ip_len_off);
         let mut ip = vec![self.first, self.second];
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                ip.extend_from_slice(&((20 + payload) as u16).to_be_bytes());
+                ip.extend_from_slice(&payload.wrapping_add(20).to_be_bytes());
                 ip.extend_from_slice(&self.word.to_be_bytes());
                 ip.extend_from_slice(&[self.ttl, self.protocol, 0, 0]);
                 ip.extend_from_slice(&source.octets());
@@ -254,7 +254,7 @@ impl Packet {
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 ip.extend_from_slice(&(self.word as u16).to_be_bytes());
-                ip.extend_from_slice(&(payload as u16).to_be_bytes());
+                ip.extend_from_slice(&payload.to_be_bytes());
                 ip.extend_from_slice(&[self.protocol, self.ttl]);
                 ip.extend_from_slice(&source.octets());
                 ip.extend_from_slice(&destination.octets());

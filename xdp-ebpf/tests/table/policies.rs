@@ -80,7 +80,7 @@ pub fn sticky(machine: &mut dyn Machine, expected: &dyn Fn(IpAddr) -> usize) {
         // Two addresses of one /20 that differ in its last 12 bits, and of one /44 that differ in its last 84.
         let four = [0x0a00_0000 | i << 12, 0x0a00_0fff | i << 12].map(|bits| IpAddr::V4(bits.into()));
         let high = 0x2001_0db8_0000_0000_0000_0000_0000_0000_u128 + (u128::from(i + 64) << 84);
-        let six = [high + 1, high | (1 << 84) - 1].map(|bits| IpAddr::V6(bits.into()));
+        let six = [high + 1, high | ((1 << 84) - 1)].map(|bits| IpAddr::V6(bits.into()));
         for clients in [four, six] {
             let site = expected(clients[0]);
             *sites.entry(site).or_default() += 1;

@@ -196,6 +196,7 @@ pub fn plain_pools() -> Vec<(String, &'static str)> {
         pools.push((format!("v4.{zone}"), "four"));
     }
     pools.push((text_of_len(255, "big.test", 'b'), "four"));
+    pools.push(("bb.big.test".to_owned(), "four"));
     pools.push((name_of_127_labels(), "one"));
     for len in 0..=255 {
         pools.extend(name_of_len(len, 'a').map(|name| (name, "four")));

@@ -5,9 +5,9 @@ use xdp_ebpf::reason::Reason;
 use super::{www, www6};
 use crate::table::{
     Row, answers, nodata,
-    packet::{A, AAAA, Message, ask, opt},
+    packet::{A, AAAA, ask, opt},
     pass,
-    world::{ONE, text_of_len},
+    world::{FOUR, ONE, text_of_len},
 };
 
 pub fn rows() -> Vec<Row> {
@@ -141,17 +141,18 @@ fn options() -> Vec<Row> {
     rows
 }
 
-/// What fits: 512 bytes without EDNS, with it what the client says, at least 512.
+/// What fits: 512 bytes without EDNS, with it what the client says, at least 512; and 2.5 times the query (invariant 8).
+///
+/// Beside the name there are 12 and 4 bytes before the records, 12 and 530 in the SOA, and 11 in the OPT.
 fn sizes() -> Vec<Row> {
-    // 12 and 4 bytes beside the name, 12 before and 530 within the SOA, 11 of OPT: 569 and the name's length.
     let long = text_of_len(255, "big.test", 'b');
-    let short = |message: Message| message.v4();
-    let sized = |name: &str, size| ask(name, AAAA).additional(&opt(size, 0, &[]));
+    // Padded, so that the query is no less than the answer needs.
+    let sized = |name: &str, size| ask(name, AAAA).additional(&opt(size, 0, &[0; 300]));
+    let plain = |name: &str, len| ask(name, AAAA).trailing(&vec![0; len]);
     let mut rows = vec![
-        pass("an SOA of 542 bytes, no EDNS", short(ask("big.test", AAAA)), Reason::PassTooBig),
-        pass("an SOA of 542 bytes, no EDNS, the longest name", ask(&long, AAAA).v6(), Reason::PassTooBig),
-        answers("an A record of the same name", short(ask("big.test", A)), crate::table::world::FOUR)
-            .near(Reason::PassTooBig),
+        pass("an SOA of 542 bytes, no EDNS", plain("big.test", 300).v4(), Reason::PassTooBig),
+        pass("an SOA of 542 bytes, no EDNS, the longest name", plain(&long, 300).v6(), Reason::PassTooBig),
+        answers("an A record of the same name", ask("big.test", A).v4(), FOUR).near(Reason::PassTooBig),
         nodata("a message of 824 bytes, room for 824", sized(&long, 824).v6(), "big.test").near(Reason::PassTooBig),
         pass("a message of 824 bytes, room for 823", sized(&long, 823).v6(), Reason::PassTooBig),
         nodata("a message of 579 bytes, room for 579", sized("big.test", 579).v4(), "big.test")
@@ -167,5 +168,16 @@ fn sizes() -> Vec<Row> {
             pass(format!("buffer of {size} bytes, 579 needed"), message, Reason::PassTooBig)
         });
     }
+    // Answers of 582 bytes: 610 as IPv4 packets, 630 as IPv6; 2.5 times 244 and 252. Queries of 40 bytes, and the rest.
+    let grown = |rest: usize| ask("bb.big.test", AAAA).edns().trailing(&vec![0; rest]);
+    rows.extend([
+        nodata("an answer of 2.5 times the query, IPv4", grown(244 - 28 - 40).v4(), "big.test")
+            .near(Reason::PassTooBig),
+        nodata("an answer of 2.5 times the query, IPv6", grown(252 - 48 - 40).v6(), "big.test")
+            .near(Reason::PassTooBig),
+        pass("an answer of more than 2.5 times the query, IPv4", grown(243 - 28 - 40).v4(), Reason::PassTooBig),
+        pass("an answer of more than 2.5 times the query, IPv6", grown(251 - 48 - 40).v6(), Reason::PassTooBig),
+        pass("the query alone counts, not the frame", grown(0).v4().padding(&[0; 300]), Reason::PassTooBig),
+    ]);
     rows
 }

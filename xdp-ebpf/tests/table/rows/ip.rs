@@ -103,7 +103,7 @@ fn lengths() -> Vec<Row> {
     for packet in [www().v4(), www().edns().v6(), www().v4().tag(VLAN, 9)] {
         let family = if packet.source.is_ipv4() { "IPv4" } else { "IPv6" };
         let off = |ip_len_off, udp_len_off| Packet { ip_len_off, udp_len_off, ..packet.clone() };
-        let full = 8 + packet.dns.len() as i32;
+        let full = i16::try_from(8 + packet.dns.len()).unwrap();
         let row = |what: &str, packet, reason| pass(format!("{family}: {what}"), packet, reason);
         rows.extend([
             row("IP length one beyond the frame", off(1, 0), Reason::PassIpLength),
@@ -118,7 +118,7 @@ fn lengths() -> Vec<Row> {
             row("UDP length 0", off(0, -full), Reason::PassUdpLength),
             row("UDP length 7", off(0, 7 - full), Reason::PassUdpLength),
             row("UDP length 8", off(0, 8 - full), Reason::PassUdpLength),
-            row("UDP length 65535", off(0, 65_535 - full), Reason::PassUdpLength),
+            row("UDP length 65535", off(0, -1 - full), Reason::PassUdpLength),
             drops(
                 format!("{family}: IP and UDP length of a bare UDP header"),
                 off(8 - full, 8 - full),
@@ -145,27 +145,32 @@ fn lengths() -> Vec<Row> {
 
 fn destinations() -> Vec<Row> {
     let mut rows = vec![
-        pass("port 52", www().v4().to("203.0.113.53", 52), Reason::PassNotOurs),
-        pass("port 54, IPv6", www().v6().to("2001:db8::53", 54), Reason::PassNotOurs),
-        pass("port 53 in the other byte order", www().v4().to("203.0.113.53", 53 << 8), Reason::PassNotOurs),
-        pass("port 53 where 5353 is served", www().v4().to("203.0.113.54", 53), Reason::PassNotOurs),
-        pass("port 5353 where 53 is served", www().v4().to("203.0.113.53", 5353), Reason::PassNotOurs),
-        pass("port 53 where 5353 is served, IPv6", www().v6().to("2001:db8::54", 53), Reason::PassNotOurs),
-        pass("port 5353 where 53 is served, IPv6", www().v6().to("2001:db8::53", 5353), Reason::PassNotOurs),
-        answers("port 5353 where it is served", www().v4().to("203.0.113.54", 5353), ONE[0]).near(Reason::PassNotOurs),
-        answers("port 5353 where it is served, IPv6", www().v6().to("2001:db8::54", 5353), ONE[0]),
-        pass("another address, IPv4", www().v4().to("203.0.113.52", 53), Reason::PassNotOurs),
-        pass("the limited broadcast", www().v4().to("255.255.255.255", 53), Reason::PassNotOurs),
-        pass("a multicast group", www().v4().to("224.0.0.251", 53), Reason::PassNotOurs),
-        pass("all nodes", www().v6().to("ff02::1", 53), Reason::PassNotOurs),
-        pass("an address by its high half", www().v6().to("2001:db9::53", 53), Reason::PassNotOurs),
-        pass("an address by its low half", www().v6().to("2001:db8::1:53", 53), Reason::PassNotOurs),
-        pass("an address that only the other machine has", www().v4().to("203.0.113.90", 53), Reason::PassNotOurs)
-            .on(World::BalanceOnly),
-        pass("the same, IPv6", www().v6().to("2001:db8::5a", 53), Reason::PassNotOurs).on(World::BalanceOnly),
+        pass("port 52", www().v4().destined("203.0.113.53", 52), Reason::PassNotOurs),
+        pass("port 54, IPv6", www().v6().destined("2001:db8::53", 54), Reason::PassNotOurs),
+        pass("port 53 in the other byte order", www().v4().destined("203.0.113.53", 53 << 8), Reason::PassNotOurs),
+        pass("port 53 where 5353 is served", www().v4().destined("203.0.113.54", 53), Reason::PassNotOurs),
+        pass("port 5353 where 53 is served", www().v4().destined("203.0.113.53", 5353), Reason::PassNotOurs),
+        pass("port 53 where 5353 is served, IPv6", www().v6().destined("2001:db8::54", 53), Reason::PassNotOurs),
+        pass("port 5353 where 53 is served, IPv6", www().v6().destined("2001:db8::53", 5353), Reason::PassNotOurs),
+        answers("port 5353 where it is served", www().v4().destined("203.0.113.54", 5353), ONE[0])
+            .near(Reason::PassNotOurs),
+        answers("port 5353 where it is served, IPv6", www().v6().destined("2001:db8::54", 5353), ONE[0]),
+        pass("another address, IPv4", www().v4().destined("203.0.113.52", 53), Reason::PassNotOurs),
+        pass("the limited broadcast", www().v4().destined("255.255.255.255", 53), Reason::PassNotOurs),
+        pass("a multicast group", www().v4().destined("224.0.0.251", 53), Reason::PassNotOurs),
+        pass("all nodes", www().v6().destined("ff02::1", 53), Reason::PassNotOurs),
+        pass("an address by its high half", www().v6().destined("2001:db9::53", 53), Reason::PassNotOurs),
+        pass("an address by its low half", www().v6().destined("2001:db8::1:53", 53), Reason::PassNotOurs),
+        pass(
+            "an address that only the other machine has",
+            www().v4().destined("203.0.113.90", 53),
+            Reason::PassNotOurs,
+        )
+        .on(World::BalanceOnly),
+        pass("the same, IPv6", www().v6().destined("2001:db8::5a", 53), Reason::PassNotOurs).on(World::BalanceOnly),
         // Empty entries of the address list are address 0 and port 0.
-        pass("address 0, port 0", www().v4().to("0.0.0.0", 0), Reason::PassNotOurs).on(World::BalanceOnly),
-        pass("address ::, port 0", www().v6().to("::", 0), Reason::PassNotOurs).on(World::BalanceOnly),
+        pass("address 0, port 0", www().v4().destined("0.0.0.0", 0), Reason::PassNotOurs).on(World::BalanceOnly),
+        pass("address ::, port 0", www().v6().destined("::", 0), Reason::PassNotOurs).on(World::BalanceOnly),
     ];
     for (address, port) in World::Full.listen() {
         let packet = if address.is_ipv4() { www().v4() } else { www().v6() };
@@ -190,19 +195,19 @@ fn sources() -> Vec<Row> {
         "239.255.255.255",
         "255.255.255.255",
     ] {
-        rows.push(drops(format!("source {source}"), www().v4().from(source), Reason::DropSource));
+        rows.push(drops(format!("source {source}"), www().v4().source(source), Reason::DropSource));
     }
     for source in ["1.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255", "240.0.0.0", "255.255.255.254"] {
-        rows.push(answers(format!("source {source}"), www().v4().from(source), ONE[0]).near(Reason::DropSource));
+        rows.push(answers(format!("source {source}"), www().v4().source(source), ONE[0]).near(Reason::DropSource));
     }
     for source in ["::", "::1", "ff00::", "ff02::1", "ffff::1", "::ffff:198.51.100.7", "::ffff:0:0", "::ffff:ffff:ffff"]
     {
-        rows.push(drops(format!("source {source}"), www6().v6().from(source), Reason::DropSource));
+        rows.push(drops(format!("source {source}"), www6().v6().source(source), Reason::DropSource));
     }
     for source in
         ["::2", "::1:0:1", "fe80::1", "fe00::", "fd00::1", "feff::1", "::fffe:c633:6407", "::1:ffff:c633:6407", "1::1"]
     {
-        rows.push(answers(format!("source {source}"), www6().v6().from(source), ONE[1]).near(Reason::DropSource));
+        rows.push(answers(format!("source {source}"), www6().v6().source(source), ONE[1]).near(Reason::DropSource));
     }
     for (address, _) in World::Full.listen() {
         let packet = if address.is_ipv4() { www().v4() } else { www().v6() };
@@ -210,11 +215,11 @@ fn sources() -> Vec<Row> {
         rows.push(drops(format!("source {address}: ours"), own, Reason::DropSource));
     }
     rows.extend([
-        answers("one beside our address, IPv4", www().v4().from("203.0.113.52"), ONE[0]).near(Reason::DropSource),
-        answers("ours by the low half", www().v6().from("2001:db9::53"), ONE[0]).near(Reason::DropSource),
-        answers("ours by the high half", www().v6().from("2001:db8::52"), ONE[0]).near(Reason::DropSource),
-        answers("the other machine's address", www().v4().from("203.0.113.90"), ONE[0]).on(World::BalanceOnly),
-        answers("the other machine's, IPv6", www().v6().from("2001:db8::5a"), ONE[0]).on(World::BalanceOnly),
+        answers("one beside our address, IPv4", www().v4().source("203.0.113.52"), ONE[0]).near(Reason::DropSource),
+        answers("ours by the low half", www().v6().source("2001:db9::53"), ONE[0]).near(Reason::DropSource),
+        answers("ours by the high half", www().v6().source("2001:db8::52"), ONE[0]).near(Reason::DropSource),
+        answers("the other machine's address", www().v4().source("203.0.113.90"), ONE[0]).on(World::BalanceOnly),
+        answers("the other machine's, IPv6", www().v6().source("2001:db8::5a"), ONE[0]).on(World::BalanceOnly),
     ]);
     rows
 }

@@ -56,18 +56,18 @@ fn tags() -> Vec<Row> {
 }
 
 fn macs() -> Vec<Row> {
-    let to = |mac: [u8; 6]| www().v4().to_mac(mac);
+    let to = |mac: [u8; 6]| www().v4().at_mac(mac);
     let mut rows = Vec::new();
     for last in 1..=8 {
         rows.push(answers(format!("interface {last}'s MAC"), to([2, 0, 0, 0, 0, last]), ONE[0]).near(Reason::PassMac));
     }
     rows.extend([
-        answers("the second of two MACs, IPv6", www().v6().to_mac([2, 0, 0, 0, 0, 2]), ONE[0]).on(World::BalanceOnly),
+        answers("the second of two MACs, IPv6", www().v6().at_mac([2, 0, 0, 0, 0, 2]), ONE[0]).on(World::BalanceOnly),
         pass("a MAC that only the other machine has", to([2, 0, 0, 0, 0, 3]), Reason::PassMac).on(World::BalanceOnly),
         pass("MAC 0, which an empty entry is not", to([0; 6]), Reason::PassMac).on(World::BalanceOnly),
         pass("MAC 0, no entry empty", to([0; 6]), Reason::PassMac),
         pass("broadcast MAC", to([0xff; 6]), Reason::PassMac),
-        pass("broadcast MAC, IPv6, a VLAN tag", www6().v6().tag(VLAN, 1).to_mac([0xff; 6]), Reason::PassMac),
+        pass("broadcast MAC, IPv6, a VLAN tag", www6().v6().tag(VLAN, 1).at_mac([0xff; 6]), Reason::PassMac),
         pass("multicast MAC", to([0x33, 0x33, 0, 0, 0, 1]), Reason::PassMac),
     ]);
     for byte in 0..6 {
