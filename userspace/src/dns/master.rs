@@ -1,4 +1,4 @@
-//! Master files (RFC 1035 section 5): `domain`'s scanner, with files, lines and `$INCLUDE`.
+//! Master files (RFC 1035 section 5): `domain`'s scanner, with files, lines, `$INCLUDE`, and what `rewrite` adds.
 
 use std::{
     fmt,
@@ -10,6 +10,7 @@ use domain::{
     zonefile::inplace::{Entry, ScannedRecord, Zonefile},
 };
 
+use super::rewrite::rewrite;
 use crate::model;
 
 /// How deep `$INCLUDE` may go: a file that includes itself must end.
@@ -86,7 +87,7 @@ fn read_within(
     let mut text = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     // The scanner wants every line ended, the last one too.
     text.push(b'\n');
-    check_closed(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
+    let text = rewrite(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
     let mut file = Zonefile::from(text.as_slice());
     file.set_origin(origin);
     file.set_default_class(Class::IN);
@@ -114,33 +115,6 @@ fn read_within(
                 read_within(&path, origin, each, depth)?;
             }
         }
-    }
-}
-
-/// Quotes and parentheses must be closed by the end of the text: the scanner panics where one is not.
-fn check_closed(text: &[u8]) -> Result<(), (usize, &'static str)> {
-    let (mut line, mut quote, mut parens) = (1, None, Vec::new());
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            // Whatever follows is no quote and no parenthesis.
-            b'\\' => line += usize::from(bytes.next() == Some(&b'\n')),
-            b'\n' => line += 1,
-            b'"' => quote = if quote.is_some() { None } else { Some(line) },
-            _ if quote.is_some() => {}
-            b';' => {
-                bytes.by_ref().find(|&&byte| byte == b'\n');
-                line += 1;
-            }
-            b'(' => parens.push(line),
-            b')' if parens.pop().is_none() => return Err((line, "a parenthesis is closed that was not opened")),
-            _ => {}
-        }
-    }
-    match (quote, parens.pop()) {
-        (Some(line), _) => Err((line, "the quote is not closed")),
-        (_, Some(line)) => Err((line, "the parenthesis is not closed")),
-        _ => Ok(()),
     }
 }
 
