@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -16,9 +17,14 @@ use crate::model;
 /// How deep `$INCLUDE` may go: a file that includes itself must end.
 const INCLUDE_DEPTH_MAX: usize = 8;
 
+/// Bytes of one file, at most: a bound on what a wrong path can cost.
+const FILE_LEN_MAX: u64 = 256 << 20;
+
 /// Why a zone's data cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneError {
+    /// The zone, once that is known.
+    pub zone: Option<model::ZoneId>,
     /// The records file, if one is at fault.
     pub file: Option<PathBuf>,
     /// The line in it, from 1.
@@ -44,7 +50,7 @@ impl std::error::Error for ZoneError {}
 
 impl ZoneError {
     pub(super) fn general(message: String) -> Self {
-        Self { file: None, line: None, message }
+        Self { zone: None, file: None, line: None, message }
     }
 }
 
@@ -61,7 +67,7 @@ impl Place<'_> {
     /// A fault there.
     #[must_use]
     pub fn error(self, message: impl Into<String>) -> ZoneError {
-        ZoneError { file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
+        ZoneError { zone: None, file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
     }
 }
 
@@ -83,8 +89,13 @@ fn read_within(
     each: &mut dyn FnMut(&ScannedRecord, Place<'_>) -> Result<(), ZoneError>,
     depth: usize,
 ) -> Result<(), ZoneError> {
-    let unreadable = |message| ZoneError { file: Some(path.to_owned()), line: None, message };
-    let mut text = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let unreadable = |message| ZoneError { zone: None, file: Some(path.to_owned()), line: None, message };
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(path).and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut text));
+    opened.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    if text.len() as u64 > FILE_LEN_MAX {
+        return Err(unreadable(format!("is longer than {} MiB", FILE_LEN_MAX >> 20)));
+    }
     // The scanner wants every line ended, the last one too.
     text.push(b'\n');
     let text = rewrite(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
