@@ -10,7 +10,7 @@ mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
-pub use compile::{Planner, share_warnings};
+pub use compile::{Planner, UnevenShare, share_warnings};
 use xdp_ebpf::decide::sticky_turn;
 
 use crate::model::{Family, NameId, Policy};
