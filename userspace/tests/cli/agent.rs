@@ -115,7 +115,9 @@ fn a_second_signal_ends_it_at_once() {
     let stalled = (0..5_000).any(|_| client.write_all(&batch).is_err());
     assert!(stalled, "it reads without end");
     agent.signal(Signal::TERM);
-    thread::sleep(Duration::from_millis(300));
+    // So soon, it is the same signal, as `timeout` sends it.
+    agent.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(1_300));
     assert!(!agent.has_ended(), "the client holds it up");
     agent.signal(Signal::INT);
     let (code, log) = agent.ended();
