@@ -128,7 +128,8 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
         };
         tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
     }
-    let rounds = Rounds { planner, view, status, published, publisher, events, trace: trace_sender, one_in: 0 };
+    let (trace, one_in, macs_known) = (trace_sender, 0, true);
+    let rounds = Rounds { planner, view, status, published, publisher, events, trace, one_in, macs_known };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -193,12 +194,7 @@ struct Kernel {
 
 impl Kernel {
     /// Loads, publishes, attaches; attaches no further interface once `cancel` is.
-    fn start(
-        model: &Model,
-        planner: &Planner,
-        first: &Plan,
-        cancel: &CancellationToken,
-    ) -> Result<Self, AgentError> {
+    fn start(model: &Model, planner: &Planner, first: &Plan, cancel: &CancellationToken) -> Result<Self, AgentError> {
         if model.front.xdp == XdpMode::Off {
             return Ok(Self { hooks: None, publisher: None, counters: None, events: None });
         }
@@ -231,6 +227,8 @@ struct Rounds {
     trace: broadcast::Sender<Arc<str>>,
     /// One packet in this many is traced; 0 while nobody listens.
     one_in: u32,
+    /// Whether the newest reading of MACs went well.
+    macs_known: bool,
 }
 
 impl Rounds {
@@ -281,10 +279,14 @@ impl Rounds {
     /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
     fn refresh_macs(&mut self) {
         let Some(publisher) = &mut self.publisher else { return };
-        match attach::macs() {
-            Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), &macs)),
-            Err(error) => warn!("reading the interfaces' MAC addresses failed: {error}"),
+        let read = attach::macs();
+        match &read {
+            Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), macs)),
+            Err(error) if self.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
+            // Told already.
+            Err(_) => {}
         }
+        self.macs_known = read.is_ok();
     }
 
     /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.
