@@ -54,7 +54,7 @@ fn the_agent_configures_what_the_rows_assume() {
             assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
         }
     }
-    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).soas) {
+    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).unwrap().soas) {
         assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
         for (pointer, fixup) in zone.pointers.iter().zip(soa.fixups) {
             let found = (fixup.at != FIXUP_NONE)
@@ -136,7 +136,7 @@ fn every_plan_is_answered_from_at_once() {
 /// The maps that the agent fills, on the host.
 fn held_by_the_agent(world: World) -> Held {
     let (planner, plan) = agent::plan(world, 1);
-    let image = Image::new(&planner, &plan);
+    let image = Image::new(&planner, &plan).unwrap();
     let mut bank = Bank::default();
     bank.lay_out(&plan);
     let mut control = image.control;

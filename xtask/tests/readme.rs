@@ -28,7 +28,7 @@ fn metrics(source: &str) -> Vec<&str> {
     let pairs = source.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", "));
     let named = pairs.filter(|(name, rest)| {
         let word = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-        word && (rest.starts_with(|c: char| c == '"') || rest.starts_with("help)"))
+        word && (rest.starts_with('"') || rest.starts_with("help)"))
     });
     named.map(|(name, _)| name).collect()
 }
