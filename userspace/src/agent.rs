@@ -11,7 +11,10 @@ use std::{
     error::Error,
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{AdminState, CounterSource, Publication, server},
+    admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
     dns,
     hooks::{Hooks, macs_of},
     kernel::{
@@ -333,19 +336,23 @@ impl CounterSource for AllCounters {
         }
     }
 
-    fn socket(&self) -> Vec<(&'static str, u64)> {
+    fn socket(&self) -> SocketPage {
         let counters = &self.socket.counters;
-        let mut counts = vec![
-            ("udp-queries", counters.udp_queries.load(Ordering::Relaxed)),
-            ("tcp-queries", counters.tcp_queries.load(Ordering::Relaxed)),
-            ("dropped", counters.dropped.load(Ordering::Relaxed)),
-            ("truncated", counters.truncated.load(Ordering::Relaxed)),
-            ("send-errors", counters.send_errors.load(Ordering::Relaxed)),
-            ("tcp-open", counters.tcp_open.load(Ordering::Relaxed)),
-            ("tcp-refused", counters.tcp_refused.load(Ordering::Relaxed)),
-            ("tcp-timed-out", counters.tcp_timed_out.load(Ordering::Relaxed)),
-        ];
-        counts.extend(counters.answers());
-        counts
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let named = |counts: &[(&str, &AtomicU64)]| {
+            counts.iter().map(|(name, count)| ((*name).to_owned(), read(count))).collect()
+        };
+        SocketPage {
+            queries: named(&[("udp", &counters.udp_queries), ("tcp", &counters.tcp_queries)]),
+            answers: counters.answers().map(|(rcode, count)| (rcode.to_owned(), count)).collect(),
+            events: named(&[
+                ("dropped", &counters.dropped),
+                ("truncated", &counters.truncated),
+                ("send-errors", &counters.send_errors),
+                ("tcp-refused", &counters.tcp_refused),
+                ("tcp-timed-out", &counters.tcp_timed_out),
+            ]),
+            tcp_open: read(&counters.tcp_open),
+        }
     }
 }
