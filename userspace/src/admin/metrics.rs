@@ -75,7 +75,7 @@ impl Collector for Source {
         )?;
         family(encoder, ("socket_answers", "Answers that the socket path made"), counted("rcode", &socket.answers))?;
         family(encoder, ("socket_events", "What else befell on the socket path"), counted("event", &socket.events))?;
-        single(encoder, ("tcp_connections", "TCP connections open now"), &gauge(socket.tcp_open as f64))?;
+        single(encoder, ("tcp_connections", "TCP connections open now"), &number(socket.tcp_open))?;
         let attach =
             page.front.attach.iter().map(|attach| {
                 (vec![("interface", attach.interface.clone()), ("mode", attach.mode.clone())], gauge(1.0))
@@ -84,7 +84,7 @@ impl Collector for Source {
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
         let choices =
-            page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], gauge(*count as f64)));
+            page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
         family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {
             single(encoder, ("plan_age_seconds", "Since the newest plan was published"), &gauge(age_s))?;
@@ -141,6 +141,10 @@ fn counted<'a>(
     counts: &BTreeMap<String, u64>,
 ) -> impl Iterator<Item = (Labels<'a>, ConstCounter<u64>)> {
     counts.iter().map(move |(key, count)| (vec![(label, key.clone())], ConstCounter::new(*count)))
+}
+
+fn number(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 fn gauge(value: f64) -> ConstGauge<f64> {
