@@ -2,7 +2,7 @@
 //! the helpers that resize and fill a packet. Shared by the programs.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::*,
     macros::btf_map,
@@ -14,7 +14,7 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps},
     frame::Frame,
     layout::*,
-    reason::Reason,
+    reason::{Action, Reason},
 };
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -128,9 +128,23 @@ fn bounded<const SIZE: usize>(len: u32) -> u32 {
     core::hint::black_box(len) & (SIZE as u32 - 1)
 }
 
+/// All that is done with a packet. Returns the XDP action.
+#[inline(always)]
+pub fn run(ctx: &XdpContext) -> u32 {
+    let reason = handle(ctx);
+    count(reason);
+    trace(ctx, reason);
+    match reason.action() {
+        Action::Answer => xdp_action::XDP_TX,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Abort => xdp_action::XDP_ABORTED,
+    }
+}
+
 /// Decides, and answers if that is the decision.
 #[inline(always)]
-pub fn handle(ctx: &XdpContext) -> Reason {
+fn handle(ctx: &XdpContext) -> Reason {
     let packet = Xdp(ctx);
     match decide::decide(packet.frame(), &Kernel) {
         Ok(answer) => match resize(&packet, &answer) {
@@ -190,7 +204,7 @@ fn grow_head(packet: &Xdp<'_>, answer: &Answer<'_>, delta: i32) -> Result<(), Re
 
 /// Counts a packet under its reason.
 #[inline(always)]
-pub fn count(reason: Reason) {
+fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: a per-CPU element, as for the cursors; the agent only reads it.
         unsafe { *counter += 1 };
@@ -199,7 +213,7 @@ pub fn count(reason: Reason) {
 
 /// Sends a sample of packets to `zerottl trace`, if one is listening.
 #[inline(always)]
-pub fn trace(ctx: &XdpContext, reason: Reason) {
+fn trace(ctx: &XdpContext, reason: Reason) {
     let Some(control) = CONTROL.get(0) else { return };
     // SAFETY: a reference to an aligned u32; volatile because the agent stores to it while we run.
     let one_in = unsafe { core::ptr::read_volatile(&raw const control.trace) };

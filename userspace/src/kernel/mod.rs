@@ -34,7 +34,10 @@ use crate::plan::{Plan, Planner};
 
 /// The BPF object, built by `build.rs` from `xdp-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
-/// The program's name within it.
+/// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
+/// does not hold it.
+pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// The program's name within [`OBJECT`].
 pub const PROGRAM: &str = "zerottl";
 
 /// Why the program cannot be loaded.
@@ -163,6 +166,11 @@ impl Fastpath {
     pub fn program(&mut self, name: &str) -> &mut Xdp {
         let program = self.ebpf.program_mut(name).expect("load found the program by this name");
         program.try_into().expect("load found the program to be an XDP program")
+    }
+
+    /// Takes out one of the object's own maps, beyond those that `load` fills.
+    pub fn take_map(&mut self, name: &'static str) -> Result<Map, LoadError> {
+        take(&mut self.ebpf, name)
     }
 }
 

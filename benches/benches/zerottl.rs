@@ -1,0 +1,14 @@
+//! The benchmarks' door.
+use rustix::thread::{CpuSet, sched_setaffinity};
+fn main() {
+    let mut set = CpuSet::new();
+    set.set(1);
+    sched_setaffinity(None, &set).unwrap();
+    let quick = std::env::args().any(|a| a == "--quick");
+    let names = if quick { vec![10, 1000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
+    let effort = benches::cost::Effort { names, rounds: 11, repeat: 200_000 };
+    let costs = benches::cost::measure(&effort, |c| {
+        println!("{:>6} {:5} restore {} resize {} reflect {} answer {} ratio {:.2} with {:.2}", c.names, c.edns, c.restore(), c.resize(), c.reflect(), c.answer(), c.ratio(), c.ratio_with_restore());
+    }).unwrap();
+    println!("{:?} {:?}", costs.reflector, costs.agent);
+}
