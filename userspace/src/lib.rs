@@ -3,6 +3,7 @@
 //! Data flows one way: [`probe`] results make a [`status`], the pure [`plan`]ner makes a plan of it, the kernel
 //! publisher writes it into BPF maps, and the XDP program and the [`dns`] socket path answer from it.
 pub mod admin;
+pub mod agent;
 pub mod config;
 pub mod dns;
 pub mod kernel;

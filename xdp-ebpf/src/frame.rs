@@ -80,6 +80,7 @@ macro_rules! accessors {
         #[doc = concat!("The native-endian `", stringify!($int), "` at `AT`.")]
         #[inline(always)]
         #[must_use]
+        #[allow(clippy::cast_ptr_alignment, reason = "read unaligned, see below")]
         pub fn $read<const AT: usize>(self) -> $int {
             const { assert!(AT + size_of::<$int>() <= SIZE) };
             let at = self.0.wrapping_add(AT).cast::<$int>();
@@ -95,6 +96,7 @@ macro_rules! accessors {
 
         #[doc = concat!("Writes a native-endian `", stringify!($int), "` at `AT`.")]
         #[inline(always)]
+        #[allow(clippy::cast_ptr_alignment, reason = "written unaligned, see the read")]
         pub fn $write<const AT: usize>(self, value: $int) {
             const { assert!(AT + size_of::<$int>() <= SIZE) };
             let at = self.0.wrapping_add(AT).cast_mut().cast::<$int>();

@@ -134,6 +134,8 @@ pub fn run(ctx: &XdpContext) -> u32 {
     let reason = handle(ctx);
     count(reason);
     trace(ctx, reason);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "reason {} action {}", reason as u32, reason.action() as u32);
     match reason.action() {
         Action::Answer => xdp_action::XDP_TX,
         Action::Drop => xdp_action::XDP_DROP,

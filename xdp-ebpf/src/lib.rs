@@ -16,6 +16,10 @@
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows pointers best through one function, and a BPF call costs"
+)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod answer;

@@ -138,7 +138,7 @@ reasons! {
     PassServfail = Pass "pass-servfail",
     /// No plan published yet.
     PassNoPlan = Pass "pass-no-plan",
-    /// The answer would not fit the client's buffer: the socket path truncates.
+    /// The answer would not fit the client's buffer, or be over 2.5 times the query: the socket path truncates.
     PassTooBig = Pass "pass-too-big",
     /// The frame could not be grown at either end.
     PassNoRoom = Pass "pass-no-room",

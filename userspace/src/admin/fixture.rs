@@ -9,7 +9,7 @@ use std::{
 use super::{Attach, Publication, Snapshot};
 use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
-    plan::{Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Table},
     probe::{AddressReport, fixture},
     status::{Health, Status},
 };
@@ -35,7 +35,7 @@ pub(super) fn table(model: &Model, like: &str, keys: &[&str]) -> Choice {
         let address = site.addresses.iter().find(|a| a.answer.is_ipv4() == like.is_ipv4()).expect("of the family");
         endpoints.iter().position(|endpoint| *endpoint == address.answer).expect("an endpoint") as u16
     };
-    Choice::Table(Arc::new(Table { slots: keys.iter().map(slot).collect() }))
+    Choice::Table(Arc::new(Table { slots: keys.iter().map(slot).collect(), basis: Basis::Live }))
 }
 
 fn endpoints(model: &Model) -> Vec<IpAddr> {

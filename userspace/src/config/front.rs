@@ -38,14 +38,13 @@ enum Role {
 
 pub(super) fn front(report: &mut Reporter, raw: Option<&Spanned<raw::Front>>) -> Front {
     let empty = raw::Front::default();
-    let (raw, header) = match raw {
-        Some(raw) => (raw.get_ref(), raw.span()),
-        None => {
-            report.error(0..0, "there is no section [front]").help("add it, with its interfaces and addresses");
-            report.spoil("[front]", "interfaces");
-            report.spoil("[front]", "addresses");
-            (&empty, 0..0)
-        }
+    let (raw, header) = if let Some(raw) = raw {
+        (raw.get_ref(), raw.span())
+    } else {
+        report.error(0..0, "there is no section [front]").help("add it, with its interfaces and addresses");
+        report.spoil("[front]", "interfaces");
+        report.spoil("[front]", "addresses");
+        (&empty, 0..0)
     };
     let mut reader = Reader { report, section: "[front]".into(), header };
     let xdp = reader.choice("xdp", &raw.xdp, &XDP, XdpMode::Auto);

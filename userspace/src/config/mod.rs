@@ -9,6 +9,7 @@
 //! | single values | `values` |
 //! | sections to the model's parts; references | `front`, `sites`, `pools` |
 //! | the model as a whole | `whole` |
+#![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod front;
 mod pools;
 mod raw;

@@ -139,12 +139,11 @@ fn group(
     let name = reader.parsed(key, site_name).unwrap_or_else(values::no_name);
     let zone = zones.of(reader, &name, key.span());
     let sites = site_list(reader, &raw.sites, index);
-    let pool = match &raw.pool {
-        Some(text) => pool_ref(reader, text, index),
-        None => {
-            reader.missing("pool", "\"app.com\"");
-            None
-        }
+    let pool = if let Some(text) = &raw.pool {
+        pool_ref(reader, text, index)
+    } else {
+        reader.missing("pool", "\"app.com\"");
+        None
     };
     let own_policy = policy(reader, &raw.policy);
     let Some(id) = pool else {

@@ -49,15 +49,9 @@ impl Problem {
     /// `file:line:column: error: message (help)`, for logs and editors.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = self.source.name().to_owned();
-        if let Some((row, column)) = self.place {
-            line += &format!(":{row}:{column}");
-        }
-        line += &format!(": {}: {}", self.severity_word(), self.message);
-        if let Some(help) = &self.help {
-            line += &format!(" ({help})");
-        }
-        line
+        let place = self.place.map(|(row, column)| format!(":{row}:{column}")).unwrap_or_default();
+        let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}{place}: {}: {}{help}", self.source.name(), self.severity_word(), self.message)
     }
 
     /// The problem with its lines of the file, marked.

@@ -23,7 +23,7 @@ use crate::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, ProbeTls,
 const ENDPOINTS_MAX: usize = 65_535;
 const WEIGHT: RangeInclusive<i64> = 1..=65_535;
 /// How often an address is probed.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 /// The shortest timeout.
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// Verdicts in a row.

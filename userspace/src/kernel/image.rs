@@ -35,7 +35,7 @@ impl Image {
     #[must_use]
     pub fn new(planner: &Planner, first: &Plan) -> Self {
         let model = planner.model();
-        let named = model.names.iter().enumerate().map(|(i, name)| Named {
+        let entries = model.names.iter().enumerate().map(|(i, name)| Named {
             wire: name.name.as_slice().to_vec(),
             entry: NameEntry {
                 apex: (name.name.len() - model.zones[name.zone.0].apex.len()) as u8,
@@ -46,7 +46,7 @@ impl Image {
                 ..NameEntry::default()
             },
         });
-        let names = NameTable::build(&named.collect::<Vec<_>>());
+        let names = NameTable::build(&entries.collect::<Vec<_>>());
         let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
         let mut control = Control {
             seed: names.seed,

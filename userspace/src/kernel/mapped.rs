@@ -24,8 +24,7 @@ impl<T: Copy> Mapped<T> {
         const { assert!(size_of::<T>().is_multiple_of(8)) };
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choosing.
-        let start =
-            unsafe { mmap(std::ptr::null_mut(), len * size_of::<T>(), protection, MapFlags::SHARED, map, 0)? };
+        let start = unsafe { mmap(std::ptr::null_mut(), len * size_of::<T>(), protection, MapFlags::SHARED, map, 0)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, len, _owns: PhantomData })
     }

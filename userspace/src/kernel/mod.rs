@@ -159,6 +159,25 @@ impl Fastpath {
         Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
     }
 
+    /// Hands the program's aya-log lines to our own log, on a task that ends with the runtime. Reasons appear as their
+    /// positions in [`Reason::ALL`].
+    #[cfg(feature = "bpf-log")]
+    pub fn forward_log(&mut self) -> Result<(), LoadError> {
+        use tokio::io::{Interest, unix::AsyncFd};
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|error| LoadError::Bpf(error.into()))?;
+        // SAFETY: the logger owns its map's descriptor and keeps it for its own life.
+        #[expect(unsafe_code, reason = "the logger is no AsFd, so tokio cannot see that")]
+        let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
+        let mut logger = registered.map_err(|error| LoadError::Bpf(Box::new(io::Error::from(error))))?;
+        tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        });
+        Ok(())
+    }
+
     /// The program.
     ///
     /// # Panics

@@ -32,13 +32,15 @@ pub fn prepare(zone: &Zone) -> Soa {
 /// Appends a name, as labels up to what it shares with the apex or with MNAME, then room for a pointer to that.
 fn push_name(rdata: &mut Vec<u8>, name: &Name, apex: &Name, mname: Option<&Name>) -> Fixup {
     if name.ends_with(apex) && apex.len() > 1 {
-        return push_shared(rdata, name, usize::from(name.len() - apex.len()), FIXUP_APEX);
+        return push_shared(rdata, name, name.len() - apex.len(), FIXUP_APEX);
     }
     // MNAME stands whole at the start of RDATA when it lies outside the zone, which it does if RNAME shares an end with
     // it that is not the apex.
     let outside = mname.filter(|mname| !(mname.ends_with(apex) && apex.len() > 1));
-    for (mname_at, suffix) in outside.into_iter().flat_map(|mname| suffixes(mname)) {
-        if suffix.len() > 2 && name.as_slice().ends_with(suffix) && starts_label(name, name.as_slice().len() - suffix.len())
+    for (mname_at, suffix) in outside.into_iter().flat_map(suffixes) {
+        if suffix.len() > 2
+            && name.as_slice().ends_with(suffix)
+            && starts_label(name, name.as_slice().len() - suffix.len())
         {
             return push_shared(rdata, name, name.as_slice().len() - suffix.len(), mname_at);
         }

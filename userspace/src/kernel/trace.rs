@@ -55,8 +55,7 @@ pub fn line(event: &[u8]) -> Option<Line> {
     let len = word(12)?;
     let kept = (len as usize).min(EVENT_FRAME - 1);
     let frame = event.get(size_of::<Event>() - EVENT_FRAME..)?.get(..kept)?;
-    let mut line =
-        Line { at_ns, reason: reason.name(), action: reason.action().name(), len, ..Line::default() };
+    let mut line = Line { at_ns, reason: reason.name(), action: reason.action().name(), len, ..Line::default() };
     if let Some((source, destination, message)) = datagram(frame) {
         // An answer goes to the client, a query comes from it.
         let answered = message.get(2).is_some_and(|flags| flags & 0x80 != 0);

@@ -89,8 +89,7 @@ impl Planner {
         &self.model
     }
 
-    /// How many slots all tables together have at most: what the kernel's map must hold.
-    #[must_use]
+    /// How many slots each table may have, were none shared: what the kernel's map must hold.
     pub fn slot_counts(&self) -> impl Iterator<Item = usize> {
         self.specs.iter().flat_map(|spec| spec.slots)
     }
@@ -176,17 +175,17 @@ impl Round<'_> {
         if configured.is_empty() {
             return Choice::NoData;
         }
-        let weight = |live_only: bool| -> u64 {
-            configured.iter().filter(|(_, live)| *live || !live_only).map(|(c, _)| u64::from(c.weight)).sum()
+        let weight = |live_only: bool| -> f64 {
+            configured.iter().filter(|(_, live)| *live || !live_only).map(|(c, _)| f64::from(c.weight)).sum()
         };
         let (live, all) = (weight(true), weight(false));
         let threshold = f64::from_bits(spec.up_threshold);
-        let basis = if live == 0 {
+        let basis = if live == 0.0 {
             match spec.all_down {
                 AllDown::FailOpen => Basis::FailOpen,
                 AllDown::Servfail => return Choice::Servfail,
             }
-        } else if (live as f64) < threshold * all as f64 {
+        } else if live < threshold * all {
             Basis::UpThreshold
         } else {
             Basis::Live

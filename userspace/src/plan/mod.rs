@@ -91,10 +91,8 @@ impl Service {
                 sticky_turn([u64::from((client.to_bits() & mask).to_be()), 0])
             }
             IpAddr::V6(client) => {
-                let masked = (client.to_bits() & mask6(self.sticky_prefix.1)).to_be_bytes();
-                let (high, low) = masked.split_at(8);
-                let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("half of 16 bytes is 8"));
-                sticky_turn([word(high), word(low)])
+                let masked = client.to_bits() & mask6(self.sticky_prefix.1);
+                sticky_turn([((masked >> 64) as u64).to_be(), (masked as u64).to_be()])
             }
         }
     }

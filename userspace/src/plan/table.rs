@@ -75,12 +75,12 @@ pub fn round_robin(candidates: &[Candidate], slots: usize) -> Box<[u16]> {
     let fill = (0..slots).map(|_| {
         let mut best = 0;
         for (i, quota) in quotas.iter().enumerate() {
-            credit[i] += *quota as i64;
+            credit[i] += signed(*quota);
             if credit[i] > credit[best] {
                 best = i;
             }
         }
-        credit[best] -= slots as i64;
+        credit[best] -= signed(slots);
         candidates[best].endpoint
     });
     fill.collect()
@@ -118,9 +118,14 @@ fn highest(candidates: &[Candidate], slot: usize, may: impl Fn(usize) -> bool) -
 /// `-weight / ln(uniform)`: the highest of these is candidate i with probability weight(i) / total.
 fn score(candidate: &Candidate, slot: usize) -> f64 {
     let hash = mix(mix(candidate.identity, slot as u64), 0x7a65_726f);
-    // 53 bits, never 0 or 1.
-    let uniform = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    // 32 bits, never 0 or 1.
+    let uniform = (f64::from((hash >> 32) as u32) + 0.5) / 2_f64.powi(32);
     -f64::from(candidate.weight) / uniform.ln()
+}
+
+/// Slots are at most 65,536.
+fn signed(slots: usize) -> i64 {
+    i64::try_from(slots).unwrap_or(i64::MAX)
 }
 
 fn as_f64(count: usize) -> f64 {

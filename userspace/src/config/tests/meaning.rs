@@ -122,7 +122,7 @@ fn settings_arrive() {
     assert_eq!(addresses, expected.map(|(a, p)| (a.to_owned(), p.to_owned())));
     let probe = boston.probe.as_ref().expect("probed");
     assert_eq!((probe.port, probe.rise, probe.fall), (8443, 4, 5));
-    assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(120), Duration::from_secs(1)));
+    assert_eq!((probe.interval, probe.timeout), (Duration::from_mins(2), Duration::from_secs(1)));
     let ProbeKind::Http(http) = &probe.kind else { panic!("an HTTP probe") };
     assert_eq!((http.path.as_str(), http.host.as_str()), ("/h?x=1", "h.example:8443"));
     assert_eq!((http.expect_status.as_slice(), http.expect_body.as_deref()), (&[204, 301][..], Some("ok")));

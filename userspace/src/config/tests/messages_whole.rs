@@ -303,6 +303,7 @@ fn site_addresses() {
 
 /// Timing, and keys the kind has no use for.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn probes() {
     check(
         r#"kind = "http""#,

@@ -19,7 +19,7 @@ use crate::{
         Admin, AllDown, DynamicName, Front, Group, GroupId, Initial, LastResort, Model, NameKind, Policy, Pool, PoolId,
         Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
-    plan::{Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Table},
     view::View,
 };
 
@@ -136,7 +136,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
 /// geneva are Geneva in IPv4 alone, chicago has its all-down SERVFAIL.
 fn plan() -> Plan {
     let endpoints = ["192.0.2.10", "2001:db8:1::10", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
-    let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]) }));
+    let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]), basis: Basis::Live }));
     let service = |choice| Service { policy: Policy::WeightedRoundRobin, ttl: 0, sticky_prefix: (24, 56), choice };
     Plan {
         generation: 1,
