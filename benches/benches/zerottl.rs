@@ -8,7 +8,7 @@ fn main() {
     let names = if quick { vec![10, 1000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     let effort = benches::cost::Effort { names, rounds: 11, repeat: 200_000 };
     let costs = benches::cost::measure(&effort, |c| {
-        println!("{:>6} {:5} restore {} resize {} reflect {} answer {} ratio {:.2} with {:.2}", c.names, c.edns, c.restore(), c.resize(), c.reflect(), c.answer(), c.ratio(), c.ratio_with_restore());
+        println!("{:>6} {:5} empty {} restore {} resize {} reflect {} reflector {} answer {} alone {:.2} without {:.2} with {:.2}", c.names, c.edns, c.empty(), c.restore(), c.resize(), c.reflect(), c.reflector(), c.answer(), c.ratio_alone(), c.ratio_without_restore(), c.ratio_with_restore());
     }).unwrap();
     println!("{:?} {:?}", costs.reflector, costs.agent);
 }

@@ -3,10 +3,9 @@
 use std::{error::Error, io};
 
 use aya::{
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, MapData},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use rand::{SeedableRng as _, rngs::SmallRng, seq::SliceRandom as _};
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
 use zerottl::kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
@@ -15,17 +14,20 @@ use crate::{scene, stats::Quartiles};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Bytes of an entry of the map `QUERIES`: a length and a frame.
-const PREPARED: usize = 128;
+/// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
+const WALK: usize = 112;
 /// `XDP_TX`: what every timed program returns when all went well.
 const XDP_TX: u32 = 3;
 
-/// The timed programs of `xdp-ebpf/src/bench.rs`.
-pub const PROGRAMS: [&str; 4] = ["bench_restore", "bench_resize", "bench_reflect", "bench_answer"];
-const RESTORE: usize = 0;
-const RESIZE: usize = 1;
-const REFLECT: usize = 2;
-const ANSWER: usize = 3;
+/// The timed programs of `xdp-ebpf/src/bench.rs`; the last is the reflector on its own, run again on its own replies.
+pub const PROGRAMS: [&str; 6] =
+    ["bench_empty", "bench_restore", "bench_resize", "bench_reflect", "bench_answer", "reflector"];
+const EMPTY: usize = 0;
+const RESTORE: usize = 1;
+const RESIZE: usize = 2;
+const REFLECT: usize = 3;
+const ANSWER: usize = 4;
+const REFLECTOR: usize = 5;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -45,48 +47,72 @@ pub struct Cost {
     pub names: usize,
     /// Whether the queries carry an OPT record.
     pub edns: bool,
-    rounds: [Vec<f64>; 4],
+    rounds: [Vec<f64>; PROGRAMS.len()],
 }
 
 impl Cost {
-    /// Restoring alone.
+    /// The test run's own loop around a program that does nothing.
+    #[must_use]
+    pub fn empty(&self) -> Quartiles {
+        self.of(EMPTY)
+    }
+
+    /// Loop and restoring.
     #[must_use]
     pub fn restore(&self) -> Quartiles {
-        Quartiles::of(self.rounds[RESTORE].iter().copied())
+        self.of(RESTORE)
     }
 
     /// Growing by an A record, and shrinking again when the next query is restored.
     #[must_use]
     pub fn resize(&self) -> Quartiles {
-        self.beyond_restore(RESIZE)
+        self.less(RESIZE, RESTORE)
     }
 
     /// The reflector less restoring.
     #[must_use]
     pub fn reflect(&self) -> Quartiles {
-        self.beyond_restore(REFLECT)
+        self.less(REFLECT, RESTORE)
+    }
+
+    /// The reflector on its own, loop included: run again and again on its own reply.
+    #[must_use]
+    pub fn reflector(&self) -> Quartiles {
+        self.of(REFLECTOR)
     }
 
     /// The answer less restoring; the shrinking that a longer answer makes restoring do is left in.
     #[must_use]
     pub fn answer(&self) -> Quartiles {
-        self.beyond_restore(ANSWER)
+        self.less(ANSWER, RESTORE)
     }
 
-    /// Answer by reflector, both with restoring.
+    /// Restoring and answering by restoring and reflecting: nothing subtracted.
     #[must_use]
     pub fn ratio_with_restore(&self) -> Quartiles {
         Quartiles::of_pairs(&self.rounds[ANSWER], &self.rounds[REFLECT], |answer, reflect| answer / reflect)
     }
 
-    /// Answer by reflector, both less restoring: of medians, as a round's difference of small figures is mostly noise.
+    /// Answer by reflector, restoring subtracted from both: of medians, since the difference of two near figures is
+    /// mostly noise in a single round.
     #[must_use]
-    pub fn ratio(&self) -> f64 {
+    pub fn ratio_without_restore(&self) -> f64 {
         self.answer().median / self.reflect().median
     }
 
-    fn beyond_restore(&self, program: usize) -> Quartiles {
-        Quartiles::of_pairs(&self.rounds[program], &self.rounds[RESTORE], |with, without| with - without)
+    /// Loop and answer by loop and reflector, restoring subtracted from the answer alone, as the reflector on its own
+    /// needs none: what two programs of their own would show in the kernel's test run.
+    #[must_use]
+    pub fn ratio_alone(&self) -> f64 {
+        (self.answer().median + self.empty().median) / self.reflector().median
+    }
+
+    fn of(&self, program: usize) -> Quartiles {
+        Quartiles::of(self.rounds[program].iter().copied())
+    }
+
+    fn less(&self, program: usize, base: usize) -> Quartiles {
+        Quartiles::of_pairs(&self.rounds[program], &self.rounds[base], |with, without| with - without)
     }
 }
 
@@ -143,9 +169,7 @@ struct Bench {
     names: usize,
     fastpath: Fastpath,
     counters: Counters,
-    queries: Array<MapData, [u8; PREPARED]>,
-    /// Next and length, of each CPU.
-    walk: PerCpuArray<MapData, u64>,
+    walk: Array<MapData, [u8; WALK]>,
 }
 
 impl Bench {
@@ -155,39 +179,37 @@ impl Bench {
         let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);
-        for program in &PROGRAMS[..ANSWER] {
+        for program in PROGRAMS.iter().filter(|program| **program != PROGRAMS[ANSWER]) {
             fastpath.program(program).load()?;
         }
-        let queries: Map = fastpath.take_map("QUERIES")?;
-        let walk: Map = fastpath.take_map("WALK")?;
-        Ok(Self { names, fastpath, counters, queries: queries.try_into()?, walk: walk.try_into()? })
+        let walk = fastpath.take_map("WALK")?.try_into()?;
+        Ok(Self { names, fastpath, counters, walk })
     }
 
-    /// Writes a query for every name, in an order that has nothing to do with the maps'.
+    /// Sets the walk to its start.
     fn prepare(&mut self, edns: bool) -> Result<(), Failure> {
-        let mut order: Vec<usize> = (0..self.names).collect();
-        order.shuffle(&mut SmallRng::seed_from_u64(42));
-        for (at, name) in order.into_iter().enumerate() {
-            let frame = scene::frame(name, edns);
-            let mut prepared = [0; PREPARED];
-            prepared[..4].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
-            prepared[4..4 + frame.len()].copy_from_slice(&frame);
-            self.queries.set(at as u32, prepared, 0)?;
+        let frame = scene::frame(0, edns);
+        let names = self.names as u32;
+        let mut walk = [0; WALK];
+        walk[..frame.len()].copy_from_slice(&frame);
+        for (field, value) in walk[96..].chunks_exact_mut(4).zip([frame.len() as u32, 0, names, step(names)]) {
+            field.copy_from_slice(&value.to_ne_bytes());
         }
-        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-        let start = (self.names as u64) << 32;
-        self.walk.set(0, PerCpuValues::try_from(vec![start; cpus])?, 0)?;
-        Ok(())
+        Ok(self.walk.set(0, walk, 0)?)
     }
 
     fn measure(&mut self, effort: &Effort, edns: bool) -> Result<Cost, Failure> {
         let mut cost = Cost { names: self.names, edns, rounds: Default::default() };
-        let first = scene::frame(0, edns);
+        let query = scene::frame(0, edns);
+        let mut own_reply = query.clone();
+        // From port 53 to port 53: the reply is again a query to the reflector.
+        own_reply[34..36].copy_from_slice(&53_u16.to_be_bytes());
         let before = answered(&self.counters)?;
         // The first round warms caches and is not kept.
         for round in 0..=effort.rounds {
-            for (program, rounds) in PROGRAMS.iter().zip(&mut cost.rounds) {
-                let elapsed = run(self.fastpath.program(program), &first, effort.repeat)?;
+            for (program, (name, rounds)) in PROGRAMS.iter().zip(&mut cost.rounds).enumerate() {
+                let frame = if program == REFLECTOR { &own_reply } else { &query };
+                let elapsed = run(self.fastpath.program(name), frame, effort.repeat)?;
                 if round > 0 {
                     rounds.push(elapsed);
                 }
@@ -200,6 +222,15 @@ impl Bench {
         }
         Ok(cost)
     }
+}
+
+/// A step of about the golden ratio, prime to `names`: it meets all of them, and neighbours in time are none in number.
+fn step(names: u32) -> u32 {
+    ((f64::from(names) * 0.618) as u32..names).find(|step| gcd(*step, names) == 1).unwrap_or(0)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn answered(counters: &Counters) -> Result<u64, Failure> {

@@ -37,7 +37,7 @@ static SERVICES: Array<Service, 4, MMAP> = Array::new();
 #[btf_map]
 static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
 #[btf_map]
-static CURSORS: PerCpuArray<Cursor, 1> = PerCpuArray::new();
+static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
@@ -82,9 +82,11 @@ impl Maps for Kernel {
         SLOTS.get(block)
     }
     #[inline(always)]
-    fn turn(&self, index: u32, family: usize) -> Option<u32> {
-        let cursor = CURSORS.get_ptr_mut(index)?;
-        // SAFETY: a per-CPU element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
+    fn turn(&self, index: u32, names: u32, family: usize) -> Option<u32> {
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        let cursor = CURSORS.get_ptr_mut(cpu * names + index)?;
+        // SAFETY: this CPU's element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
         // halves off, and the agent writes cursors only before attaching.
         let turn = unsafe { &mut (*cursor).0[family & 1] };
         let now = *turn;
