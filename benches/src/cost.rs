@@ -1,6 +1,6 @@
 //! (a) Time in the kernel per answered query, beside a bare reflector.
 
-use std::{error::Error, io};
+use std::io;
 
 use aya::{
     maps::{Array, MapData},
@@ -10,9 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
 use zerottl::kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
 
-use crate::{scene, stats::Quartiles};
-
-type Failure = Box<dyn Error + Send + Sync>;
+use crate::{Failure, scene, stats::Quartiles};
 
 /// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
 const WALK: usize = 112;

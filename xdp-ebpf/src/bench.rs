@@ -167,6 +167,12 @@ pub fn reflector(ctx: XdpContext) -> u32 {
     }
 }
 
+/// Passes everything: a veth is sent to by `XDP_TX` only while it has a program itself.
+#[xdp]
+pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
 #[inline(always)]
 fn done(result: Option<()>) -> u32 {
     if result.is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
