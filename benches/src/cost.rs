@@ -135,16 +135,14 @@ pub struct Costs {
 }
 
 /// Measures. Runs on the calling thread, which should be pinned.
-pub fn measure(effort: &Effort, mut progress: impl FnMut(&Cost)) -> Result<Costs, Failure> {
+pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
     let (reflector, agent) = sizes()?;
     let mut costs = Vec::new();
     for names in &effort.names {
         let mut bench = Bench::new(*names)?;
         for edns in [false, true] {
             bench.prepare(edns)?;
-            let cost = bench.measure(effort, edns)?;
-            progress(&cost);
-            costs.push(cost);
+            costs.push(bench.measure(effort, edns)?);
         }
     }
     Ok(Costs { reflector, agent, costs })

@@ -19,11 +19,11 @@ use std::{
     time::Duration,
 };
 
+use ::tests::{netns::Netns, process, scratch};
 use rustix::{
     process::Pid,
     thread::{CpuSet, sched_setaffinity},
 };
-use tests::{netns::Netns, process, scratch};
 use xdp_ebpf::reason::Reason;
 use zerottl::{
     kernel::{
@@ -48,7 +48,7 @@ const OUTSTANDING: u32 = 500;
 pub enum Generator {
     /// dnsperf: a UDP socket, as many queries as are answered.
     Sockets,
-    /// kxdpgun: AF_XDP, as many queries as can be sent.
+    /// kxdpgun: `AF_XDP`, as many queries as can be sent.
     AfXdp,
 }
 
@@ -111,7 +111,7 @@ impl Rate {
 }
 
 /// Measures with each generator.
-pub fn measure(effort: &Effort, mut progress: impl FnMut(&Rate)) -> Result<Vec<Rate>, Failure> {
+pub fn measure(effort: Effort) -> Result<Vec<Rate>, Failure> {
     for generator in Generator::ALL {
         scratch::find_tool(generator.tool())?;
     }
@@ -139,7 +139,6 @@ pub fn measure(effort: &Effort, mut progress: impl FnMut(&Rate)) -> Result<Vec<R
                 run(&reflector, &mut rate.reflector)?;
             }
         }
-        progress(&rate);
         rates.push(rate);
     }
     Ok(rates)
@@ -255,15 +254,14 @@ impl Wire {
         // What is still queued at either end must not meet the next run.
         std::thread::sleep(Duration::from_millis(100));
         let output = output?;
-        let received = answered(generator, &output)?;
+        let replies = answered(generator, &output)?;
         if let (Some(before), Some(after)) = (before, responder.answered()?)
-            && ((after - before) as f64) < received.count
+            && ((after - before) as f64) < replies.count
         {
             let counted = after - before;
-            let received = received.count;
-            return Err(format!("{received} answers came and {counted} were made in the kernel").into());
+            return Err(format!("{} answers came and {counted} were made in the kernel", replies.count).into());
         }
-        Ok(received.per_second)
+        Ok(replies.per_second)
     }
 
     fn generate(&self, generator: Generator, seconds: u64) -> io::Result<String> {
