@@ -65,7 +65,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
         let what = "prepare a configuration: Planner::new";
         add(what, timed(&mut group, what, names, || Planner::new(Arc::clone(&model))));
         let what = "prepare a configuration: Image::new (name table, SOAs)";
-        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan)));
+        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan).expect("the scene fits")));
         let what = "each round: Planner::plan";
         add(what, timed(&mut group, what, names, || planner.plan(&status, 1)));
         let what = "each round: Bank::lay_out";

@@ -112,7 +112,7 @@ impl Agent {
         self.machine.read(&binary()?.to_string_lossy(), arguments)
     }
 
-    /// Waits until the agent holds each Site up or down as told.
+    /// Waits until probes have proven each Site's addresses up or down as told.
     pub fn wait_for(&self, sites: &[(&str, bool)], limit: Duration) -> io::Result<()> {
         let as_told = || {
             let report = self.status();
@@ -177,12 +177,12 @@ impl Report {
         self.site(key)?["up"].as_bool()
     }
 
-    /// Whether probes have proven a Site up or down; none while an address of it is unknown.
+    /// Whether probes have proven all of a Site's addresses up, or all down; none for anything between.
     #[must_use]
     pub fn site_is_proven(&self, key: &str) -> Option<bool> {
         let addresses = self.site(key)?["addresses"].as_array()?;
-        let proven = addresses.iter().all(|address| address["health"] != "unknown");
-        proven.then(|| self.site_is_up(key)).flatten()
+        let all = |health: &str| addresses.iter().all(|address| address["health"] == health);
+        if all("up") { Some(true) } else { all("down").then_some(false) }
     }
 
     /// One reason's counter.

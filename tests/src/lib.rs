@@ -8,6 +8,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`netns`] | a network namespace with a thread that lives in it |
+//! | [`pass`] | what makes a veth's client end read what XDP sends it |
 //! | [`process`] | child processes that never outlive their lab |
 //! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
 //! | [`lab`] | the topology |
@@ -26,6 +27,7 @@ pub mod client;
 pub mod config;
 pub mod lab;
 pub mod netns;
+pub mod pass;
 pub mod process;
 pub mod query;
 pub mod scene;

@@ -224,7 +224,11 @@ fn beside_the_balanced_names(scene: &Scene) {
     assert!(text("big.app.com", "TXT").contains("44444444"));
     // The alias leads to a balanced name, which is answered afresh behind it.
     let alias = text("www.app.com", "A");
-    let last = alias.split_whitespace().last().and_then(|word| word.parse().ok()).expect("an address at the end");
+    let last = alias
+        .split_whitespace()
+        .last()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("an address at the end: {alias}"));
     assert!(alias.contains("CNAME") && !scene.site_at(last).is_empty(), "{alias}");
 }
 

@@ -3,13 +3,14 @@
 //! Order of coming up: sockets are bound, the program is loaded and has its first plan, and only then is it attached, so
 //! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program
 //! is detached first, while the socket path still answers.
+//!
+//! No task ends before the agent does. One that does so all the same takes the agent with it, so that the supervisor
+//! starts it anew: answers from a plan that nobody renews would look healthy.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     fmt, io,
     net::SocketAddr,
-    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -18,17 +19,19 @@ use aya::maps::{MapData, RingBuf};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, watch},
+    task::{JoinError, JoinSet},
     time::MissedTickBehavior,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{AdminState, Attach, CounterSource, Publication, server},
+    admin::{AdminState, CounterSource, Publication, server},
     dns,
+    hooks::{Hooks, macs_of},
     kernel::{
-        Counters, Fastpath, LoadError, Loaded, PROGRAM,
-        attach::{self, AttachError, Attached, Mode},
+        Counters, Fastpath, LoadError, Loaded,
+        attach::{self, AttachError},
         publish::Publisher,
         trace,
     },
@@ -48,11 +51,12 @@ const TRACE_LINES: usize = 1_000;
 /// Lines a slow `zerottl trace` may lag behind.
 const TRACE_BACKLOG: usize = 4_096;
 
-/// Why the agent does not start.
+/// How often interfaces are looked after.
+const CARE: Duration = Duration::from_secs(1);
+
+/// Why the agent does not start, or ends by itself.
 #[derive(Debug)]
 pub enum AgentError {
-    /// The records files.
-    Zones(dns::ZoneError),
     /// A served address.
     Bind(io::Error),
     /// The admin address.
@@ -65,29 +69,31 @@ pub enum AgentError {
     Probe(ProbeError),
     /// Interfaces' MACs cannot be read.
     Macs(io::Error),
+    /// A part ended that must not.
+    Ended(String),
 }
 
 impl fmt::Display for AgentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Zones(error) => error.fmt(f),
             Self::Bind(error) => write!(f, "front.addresses: {error}"),
             Self::Admin(address, error) => write!(f, "admin.listen: cannot listen on {address}: {error}"),
             Self::Load(error) => error.fmt(f),
             Self::Attach(error) => write!(f, "front.interfaces: {error}"),
             Self::Probe(error) => error.fmt(f),
             Self::Macs(error) => write!(f, "reading the interfaces' MAC addresses failed: {error}"),
+            Self::Ended(what) => write!(f, "stopped because {what}"),
         }
     }
 }
 
 impl Error for AgentError {}
 
-/// Runs until `cancel`, which the caller ties to SIGTERM and SIGINT.
-pub async fn run(model: Model, cancel: CancellationToken) -> Result<(), AgentError> {
+/// Runs until `cancel`, which the caller ties to SIGTERM and SIGINT; `zones` are the model's. Needs tokio's runtime of
+/// several threads, and is best its main future: attaching blocks.
+pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> Result<(), AgentError> {
     let started = Instant::now();
     let model = Arc::new(model);
-    let zones = dns::Zones::load(&model, Path::new("")).map_err(AgentError::Zones)?;
     let sockets = dns::Sockets::bind(&model.front.listen).map_err(AgentError::Bind)?;
     let admin = match model.admin.listen {
         None => None,
@@ -95,46 +101,80 @@ pub async fn run(model: Model, cancel: CancellationToken) -> Result<(), AgentErr
     };
     let planner = Planner::new(Arc::clone(&model));
     let first = planner.plan(&Status::unknown(&model), 1);
-    let kernel = Kernel::start(&model, &planner, &first)?;
+    // Not `cancel` itself: the tasks go on until the program is detached. And they end however this function does.
+    let stop = CancellationToken::new();
+    let _stop_at_end = stop.clone().drop_guard();
+    let Probes { status, reports, task: probes } = probe::start(&model, stop.clone()).map_err(AgentError::Probe)?;
+    let Kernel { mut hooks, publisher, counters, events } = Kernel::start(&model, &planner, &first, &cancel)?;
     let view = Arc::new(View::new(Arc::clone(&model), first));
     let shared = Arc::new(dns::Shared::new(zones, Arc::clone(&view)));
-    let Probes { status, reports, task: probes } = probe::start(&model, cancel.clone()).map_err(AgentError::Probe)?;
 
     let (trace_sender, _) = broadcast::channel(TRACE_BACKLOG);
     let (published, publication) = watch::channel(None);
-    let Kernel { hooks, publisher, counters, events } = kernel;
-    let tasks = TaskTracker::new();
-    tasks.spawn(sockets.run(Arc::clone(&shared), cancel.clone()));
+    let (attached, attach) = watch::channel(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
+    tasks.spawn(async move { probes.await.map(|()| "probing") });
     if let Some(listener) = admin {
         let state = AdminState {
             view: Arc::clone(&view),
             status: status.clone(),
             reports,
             counters: Arc::new(AllCounters { kernel: counters, socket: shared }),
-            attach: hooks.as_ref().map(Hooks::pages).unwrap_or_default(),
+            attach,
             publication,
             trace: trace_sender.clone(),
             started,
         };
-        tasks.spawn(server::serve(listener, Arc::new(state), cancel.clone()));
+        tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
     }
     let rounds = Rounds { planner, view, status, published, publisher, events, trace: trace_sender, one_in: 0 };
-    tasks.spawn(rounds.run(cancel.clone()));
-    tasks.close();
+    tasks.spawn(named("planning", rounds.run(stop.clone())));
 
-    notify(&[sd_notify::NotifyState::Ready]);
-    info!(addresses = ?model.front.listen, names = model.names.len(), sites = model.sites.len(), "ready");
-    cancel.cancelled().await;
+    if !cancel.is_cancelled() {
+        notify(&[sd_notify::NotifyState::Ready]);
+        info!(addresses = ?model.front.listen, names = model.names.len(), sites = model.sites.len(), "ready");
+    }
+    let mut care = tokio::time::interval(CARE);
+    care.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            () = cancel.cancelled() => break None,
+            Some(ended) = tasks.join_next() => break Some(ended_words(ended)),
+            _ = care.tick() => if let Some(hooks) = &mut hooks && hooks.look_after() {
+                attached.send_replace(hooks.pages());
+            },
+        }
+    };
+    if let Some(ended) = &ended {
+        error!("{ended}: stopping");
+    }
     notify(&[sd_notify::NotifyState::Stopping]);
     if let Some(hooks) = hooks {
         hooks.detach();
     }
-    tasks.wait().await;
-    if let Err(error) = probes.await {
-        error!("the probes ended badly: {error}");
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        if ended.as_ref().map_or(true, Result::is_err) {
+            error!("{} while stopping", ended_words(ended));
+        }
     }
     info!("stopped");
-    Ok(())
+    ended.map_or(Ok(()), |ended| Err(AgentError::Ended(ended)))
+}
+
+/// A part of the agent, with the word for it.
+async fn named(word: &'static str, part: impl Future<Output = ()>) -> Result<&'static str, JoinError> {
+    part.await;
+    Ok(word)
+}
+
+/// What ended, and by what; a panic has been written to stderr besides.
+fn ended_words(ended: Result<Result<&'static str, JoinError>, JoinError>) -> String {
+    match ended {
+        Ok(Ok(word)) => format!("{word} has ended"),
+        Ok(Err(error)) | Err(error) => format!("a part has failed ({error})"),
+    }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
@@ -152,68 +192,26 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn start(model: &Model, planner: &Planner, first: &Plan) -> Result<Self, AgentError> {
+    /// Loads, publishes, attaches; attaches no further interface once `cancel` is.
+    fn start(model: &Model, planner: &Planner, first: &Plan, cancel: &CancellationToken) -> Result<Self, AgentError> {
         if model.front.xdp == XdpMode::Off {
             return Ok(Self { hooks: None, publisher: None, counters: None, events: None });
         }
-        let Loaded { mut fastpath, mut publisher, counters, events } =
-            Fastpath::load(planner, first).map_err(AgentError::Load)?;
+        let loaded = Fastpath::load(planner, first).map_err(AgentError::Load)?;
+        #[cfg_attr(not(feature = "bpf-log"), expect(unused_mut, reason = "only forwarding changes it"))]
+        let Loaded { mut fastpath, mut publisher, counters, events } = loaded;
         #[cfg(feature = "bpf-log")]
         fastpath.forward_log().map_err(AgentError::Load)?;
         publisher.publish(first);
         let macs = attach::macs().map_err(AgentError::Macs)?;
         publisher.set_macs(&macs_of(model, &macs));
-        let program = fastpath.program(PROGRAM);
-        let mut attached = Vec::new();
+        let mut hooks = Hooks::new(fastpath, model.front.xdp);
         for interface in &model.front.interfaces {
-            let hook = attach::attach(program, interface, model.front.xdp).map_err(AgentError::Attach)?;
-            match (&hook.mode, &hook.note) {
-                (mode, None) => info!(interface, mode = mode.name(), "attached"),
-                (mode, Some(note)) => warn!(interface, mode = mode.name(), "attached; {note}"),
-            }
-            attached.push(hook);
-        }
-        Ok(Self {
-            hooks: Some(Hooks { fastpath, attached }),
-            publisher: Some(publisher),
-            counters: Some(counters),
-            events: Some(events),
-        })
-    }
-}
-
-fn macs_of(model: &Model, macs: &BTreeMap<String, [u8; 6]>) -> Vec<[u8; 6]> {
-    model.front.interfaces.iter().filter_map(|name| macs.get(name)).copied().collect()
-}
-
-/// The attached program; it is detached when this is dropped, too.
-struct Hooks {
-    fastpath: Fastpath,
-    attached: Vec<Attached>,
-}
-
-impl Hooks {
-    fn pages(&self) -> Vec<Attach> {
-        let page = |hook: &Attached| Attach {
-            interface: hook.interface.clone(),
-            mode: hook.mode.name().to_owned(),
-            note: hook.note.clone().unwrap_or_default(),
-        };
-        self.attached.iter().map(page).collect()
-    }
-
-    fn detach(mut self) {
-        let program = self.fastpath.program(PROGRAM);
-        for hook in self.attached {
-            let (interface, mode) = (hook.interface.clone(), hook.mode);
-            match attach::detach(program, hook) {
-                Ok(()) => info!(interface, "detached"),
-                Err(error) => {
-                    let flag = if mode == Mode::Generic { "xdpgeneric" } else { "xdp" };
-                    error!("detaching from {interface} failed: {error}; try `ip link set {interface} {flag} off`");
-                }
+            if !cancel.is_cancelled() {
+                hooks.attach(interface).map_err(AgentError::Attach)?;
             }
         }
+        Ok(Self { hooks: Some(hooks), publisher: Some(publisher), counters: Some(counters), events: Some(events) })
     }
 }
 

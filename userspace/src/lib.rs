@@ -6,6 +6,7 @@ pub mod admin;
 pub mod agent;
 pub mod config;
 pub mod dns;
+pub mod hooks;
 pub mod kernel;
 pub mod model;
 pub mod plan;

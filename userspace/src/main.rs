@@ -13,17 +13,31 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 use zerottl::{
-    admin::{client, explain::Explanation, status::StatusPage},
-    agent, config, dns, plan,
+    admin::{
+        client::{self, ClientError},
+        explain::Explanation,
+        status::StatusPage,
+    },
+    agent, config,
 };
 
 /// Where the agent's admin interface is, unless told.
 const ADMIN: &str = "127.0.0.1:8053";
 
+/// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
+const LOG_VARIABLE: &str = "ZEROTTL_LOG";
+
+/// Shown beneath the help.
+const HELP_END: &str = "\
+Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
+Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info]";
+
 /// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "zerottl", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = HELP_END)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -99,13 +113,14 @@ struct AgentAt {
 }
 
 impl AgentAt {
-    fn address(&self) -> Result<SocketAddr, String> {
+    fn address(&self) -> Result<SocketAddr, Failure> {
         match (&self.admin, &self.config) {
             (Some(address), _) => Ok(*address),
             (None, Some(file)) => {
-                let loaded = config::load(file).map_err(|error| render(&error))?;
+                let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
                 loaded.model.admin.listen.ok_or_else(|| {
-                    format!("{}: there is no [admin] listen address, so the agent cannot be asked", file.display())
+                    let file = file.display();
+                    Failure::Words(format!("{file}: there is no [admin] `listen`, so the agent cannot be asked"))
                 })
             }
             (None, None) => Ok(ADMIN.parse().expect("the constant is an address")),
@@ -113,116 +128,158 @@ impl AgentAt {
     }
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("starting the runtime failed: {error}")),
-    };
-    match runtime.block_on(execute(cli.command)) {
-        Ok(code) => code,
-        Err(message) => fail(&message),
+/// Why a command failed.
+enum Failure {
+    /// In a sentence.
+    Words(String),
+    /// With the lines of the configuration at fault.
+    Shown(String),
+}
+
+impl Failure {
+    fn shown(error: &config::ConfigError) -> Self {
+        Self::Shown(error.render(io::stderr().is_terminal()))
     }
 }
 
-fn fail(message: &str) -> ExitCode {
-    eprintln!("zerottl: {message}");
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self::Words(words)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Err(error) => Err(Failure::Words(format!("starting the runtime failed: {error}"))),
+    };
+    let text = match result {
+        Ok(code) => return code,
+        Err(Failure::Words(words)) => format!("zerottl: {words}"),
+        Err(Failure::Shown(text)) => text,
+    };
+    complain(&text);
     ExitCode::FAILURE
 }
 
-async fn execute(command: Command) -> Result<ExitCode, String> {
+/// Where stderr is closed there is nobody left to tell.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// Writes to stdout; a reader that has gone, as `| head` does, has what it wanted.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Words(format!("writing the result failed: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run { config } => run(&config).await,
-        Command::Check { config, json } => check(&config, json),
+        Command::Run { config } => run(&config).await?,
+        Command::Check { config, json } => return check(&config, json),
         Command::Status { agent, json } => {
-            show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await
+            show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await?;
         }
         Command::Explain { name, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
-            show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await
+            show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
-        Command::Trace { agent, count } => trace(agent.address()?, count).await,
+        Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "zerottl", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "zerottl", &mut script);
+            print(&script)?;
         }
         Command::Man { directory } => {
             clap_mangen::generate_to(Cli::command(), &directory)
                 .map_err(|error| format!("{}: {error}", directory.display()))?;
-            Ok(ExitCode::SUCCESS)
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn run(file: &Path) -> Result<ExitCode, String> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ZEROTTL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    logs.with_ansi(io::stderr().is_terminal()).init();
-
-    let loaded = config::load(file).map_err(|error| render(&error))?;
-    for warning in loaded.warnings.iter().map(config::Problem::line).chain(plan::share_warnings(&loaded.model)) {
-        tracing::warn!("{warning}");
+async fn run(file: &Path) -> Result<(), Failure> {
+    log_to_stderr();
+    let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.line());
     }
     let cancel = CancellationToken::new();
     let stop = |kind| signal(kind).map_err(|error| format!("installing a signal handler failed: {error}"));
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let on_signal = cancel.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        }
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let name = next().await;
+        tracing::info!("{name}: stopping; once more to stop at once");
         on_signal.cancel();
+        let name = next().await;
+        // The kernel takes the program off when the process has gone.
+        tracing::warn!("{name} again: stopping at once");
+        std::process::exit(1);
     });
-    agent::run(loaded.model, cancel).await.map_err(|error| error.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    agent::run(loaded.model, loaded.zones, cancel).await.map_err(|error| error.to_string())?;
+    Ok(())
 }
 
-/// The file alone decides: nothing is bound, attached or probed.
-fn check(file: &Path, json: bool) -> Result<ExitCode, String> {
+fn log_to_stderr() {
+    let wish = std::env::var_os(LOG_VARIABLE);
+    let parsed = wish.as_ref().map(|wish| {
+        let wish = wish.to_str().ok_or_else(|| "it is not UTF-8".to_owned())?;
+        EnvFilter::try_new(wish).map_err(|error| error.to_string())
+    });
+    let (filter, fault) = match parsed {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(fault)) => (EnvFilter::new("info"), Some(fault)),
+        None => (EnvFilter::new("info"), None),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // It would panic where stderr is closed.
+        .log_internal_errors(false)
+        .init();
+    if let Some(fault) = fault {
+        tracing::warn!("{LOG_VARIABLE}: {fault}; logging as by `info`");
+    }
+}
+
+/// The files alone decide: nothing is bound, attached or probed.
+fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let checked = config::load(file);
-    let mut out = io::stdout().lock();
-    let mut lines = Vec::new();
-    let mut problems = Vec::new();
-    let ok = match &checked {
-        Err(error) => {
-            lines.push(render(error));
-            problems.extend(error.problems().iter().map(config::Problem::to_json));
-            false
-        }
-        Ok(loaded) => {
-            lines.extend(loaded.warnings.iter().map(|warning| warning.render(io::stdout().is_terminal())));
-            problems.extend(loaded.warnings.iter().map(config::Problem::to_json));
-            for warning in plan::share_warnings(&loaded.model) {
-                lines.push(format!("warning: {warning}"));
-                problems.push(serde_json::json!({ "severity": "warning", "message": warning }));
-            }
-            match dns::Zones::load(&loaded.model, Path::new("")) {
-                Ok(_) => true,
-                Err(error) => {
-                    lines.push(format!("error: {error}"));
-                    problems.push(serde_json::json!({ "severity": "error", "message": error.to_string() }));
-                    false
-                }
-            }
-        }
+    let problems = match &checked {
+        Ok(loaded) => &loaded.warnings[..],
+        Err(error) => error.problems(),
     };
-    let text = if json {
-        serde_json::json!({ "ok": ok, "problems": problems }).to_string()
+    if json {
+        let problems: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
+        let result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        print(format!("{result}\n").as_bytes())?;
     } else {
-        if ok {
-            lines.push(format!("{}: ok", file.display()));
+        match &checked {
+            Ok(_) => {
+                for warning in problems {
+                    complain(&warning.render(io::stderr().is_terminal()));
+                }
+                print(format!("{}: ok\n", file.display()).as_bytes())?;
+            }
+            Err(error) => complain(&error.render(io::stderr().is_terminal())),
         }
-        lines.join("\n")
-    };
-    writeln!(out, "{text}").map_err(|error| format!("writing the result failed: {error}"))?;
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn render(error: &config::ConfigError) -> String {
-    error.render(io::stderr().is_terminal())
+    }
+    Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Asks the agent for a page and prints it.
@@ -231,23 +288,17 @@ async fn show<T: DeserializeOwned>(
     path: &str,
     json: bool,
     to_text: impl FnOnce(&T) -> String,
-) -> Result<ExitCode, String> {
-    let body = client::get(at, path).await.map_err(|error| error.to_string())?;
-    let mut out = io::stdout().lock();
-    let written = if json {
-        out.write_all(&body).and_then(|()| out.write_all(b"\n"))
-    } else {
-        let page: T = serde_json::from_slice(&body)
-            .map_err(|error| format!("the agent at {at} answers in another version's words ({error}); try --json"))?;
-        out.write_all(to_text(&page).as_bytes())
-    };
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("writing the result failed: {error}")),
-        _ => Ok(ExitCode::SUCCESS),
+) -> Result<(), Failure> {
+    let body = client::get(at, path).await.map_err(|error| unasked(&error))?;
+    if json {
+        return print(&[&body, &b"\n"[..]].concat());
     }
+    let page: T = serde_json::from_slice(&body)
+        .map_err(|error| format!("what answers at {at} is no agent of this version ({error}); try --json"))?;
+    print(to_text(&page).as_bytes())
 }
 
-async fn trace(at: SocketAddr, count: Option<u64>) -> Result<ExitCode, String> {
+async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.
@@ -257,6 +308,17 @@ async fn trace(at: SocketAddr, count: Option<u64>) -> Result<ExitCode, String> {
         left -= 1;
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    client::lines(at, "/v1/trace", print).await.map_err(|error| error.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    client::lines(at, "/v1/trace", print).await.map_err(|error| unasked(&error))
+}
+
+/// Why the agent could not be asked, and what to do.
+fn unasked(error: &ClientError) -> Failure {
+    Failure::Words(match error {
+        ClientError::Connect(..) => {
+            format!("{error}; is it running, with this [admin] `listen`? Say where with --config or --admin")
+        }
+        // The agent's words are about what was asked for.
+        ClientError::Status(400, words) => words.trim_end().to_owned(),
+        _ => error.to_string(),
+    })
 }

@@ -36,8 +36,8 @@ pub trait Maps {
     fn service(&self, index: u32) -> Option<&Service>;
     /// `SLOTS`.
     fn slots(&self, block: u32) -> Option<&SlotBlock>;
-    /// Takes this CPU's next turn of the name at `index` of the `names` that a CPU has in `CURSORS`.
-    fn turn(&self, index: u32, names: u32, family: usize) -> Option<u32>;
+    /// Takes this CPU's next turn of the name at `index` of `NAMES`.
+    fn turn(&self, index: u32, family: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
 }
@@ -131,7 +131,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
     let family = usize::from(query.aaaa);
     let choice = if query.aaaa { &service.choice[1] } else { &service.choice[0] };
     let turn = match choice.kind {
-        CHOICE_CURSOR => maps.turn(index, control.slot_mask + 1, family).ok_or(Reason::Internal)?,
+        CHOICE_CURSOR => maps.turn(index, family).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => sticky(frame, &datagram, service).ok_or(Reason::Internal)?,
         CHOICE_NODATA => {

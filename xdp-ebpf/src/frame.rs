@@ -76,11 +76,11 @@ fn opaque(pointer: *const u8) -> *const u8 {
 pub struct Bytes<const SIZE: usize>(*const u8);
 
 macro_rules! accessors {
-    ($($int:ident $read:ident $write:ident),+) => {$(
+    ($(#[$lint:meta])? $int:ident $read:ident $write:ident) => {
         #[doc = concat!("The native-endian `", stringify!($int), "` at `AT`.")]
         #[inline(always)]
         #[must_use]
-        #[allow(clippy::cast_ptr_alignment, reason = "read unaligned, see below")]
+        $(#[$lint])?
         pub fn $read<const AT: usize>(self) -> $int {
             const { assert!(AT + size_of::<$int>() <= SIZE) };
             let at = self.0.wrapping_add(AT).cast::<$int>();
@@ -96,7 +96,7 @@ macro_rules! accessors {
 
         #[doc = concat!("Writes a native-endian `", stringify!($int), "` at `AT`.")]
         #[inline(always)]
-        #[allow(clippy::cast_ptr_alignment, reason = "written unaligned, see the read")]
+        $(#[$lint])?
         pub fn $write<const AT: usize>(self, value: $int) {
             const { assert!(AT + size_of::<$int>() <= SIZE) };
             let at = self.0.wrapping_add(AT).cast_mut().cast::<$int>();
@@ -112,9 +112,12 @@ macro_rules! accessors {
                 at.write_unaligned(value);
             }
         }
-    )+};
+    };
 }
 
 impl<const SIZE: usize> Bytes<SIZE> {
-    accessors!(u8 u8 set_u8, u16 u16 set_u16, u32 u32 set_u32, u64 u64 set_u64);
+    accessors!(u8 u8 set_u8);
+    accessors!(#[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")] u16 u16 set_u16);
+    accessors!(#[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")] u32 u32 set_u32);
+    accessors!(#[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")] u64 u64 set_u64);
 }

@@ -82,7 +82,8 @@ impl Maps for Kernel {
         SLOTS.get(block)
     }
     #[inline(always)]
-    fn turn(&self, index: u32, names: u32, family: usize) -> Option<u32> {
+    fn turn(&self, index: u32, family: usize) -> Option<u32> {
+        let names = self.control()?.slot_mask + 1;
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let cursor = CURSORS.get_ptr_mut(cpu * names + index)?;

@@ -225,11 +225,13 @@ fn line(lab: &Lab, report: &Report, rate: u64) -> String {
     format!("{}; {rate} q/s in the kernel; {}\n", sites.join(", "), reasons.join(", "))
 }
 
+/// In parentheses while not all of the Site's addresses are proven the same.
 fn health(report: &Report, key: &str) -> &'static str {
     match (report.site_is_proven(key), report.site_is_up(key)) {
         (Some(true), _) => "up",
         (Some(false), _) => "down",
-        (None, Some(_)) => "unknown",
+        (None, Some(true)) => "(up)",
+        (None, Some(false)) => "(down)",
         (None, None) => "?",
     }
 }

@@ -58,9 +58,9 @@ pub trait CounterSource: Send + Sync {
 pub struct Attach {
     /// The interface.
     pub interface: String,
-    /// `native`, `generic` or `off`.
+    /// `native`, `generic`, or `off` while the program is not there.
     pub mode: String,
-    /// Why it is not what was asked for; empty if it is.
+    /// Why it is not what was asked for, such as an interface that has gone; empty if it is.
     pub note: String,
 }
 
@@ -84,7 +84,7 @@ pub struct AdminState {
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
     /// One per interface.
-    pub attach: Vec<Attach>,
+    pub attach: watch::Receiver<Vec<Attach>>,
     /// When plans were published; none before the first.
     pub publication: watch::Receiver<Option<Publication>>,
     /// Events, one JSON object each, without a line end. Makers skip the work while `receiver_count()` is 0.
@@ -95,7 +95,7 @@ pub struct AdminState {
 
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminState").field("attach", &self.attach).finish_non_exhaustive()
+        f.debug_struct("AdminState").field("attach", &*self.attach.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -108,7 +108,7 @@ impl AdminState {
             plan: self.view.plan(),
             status: self.status.borrow().clone(),
             detail: self.reports.snapshot(),
-            attach: self.attach.clone(),
+            attach: self.attach.borrow().clone(),
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
             publication: *self.publication.borrow(),

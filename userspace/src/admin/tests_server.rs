@@ -62,7 +62,7 @@ async fn start() -> Running {
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
         counters: Arc::new(Counts),
-        attach: snapshot.attach,
+        attach: watch::channel(snapshot.attach).1,
         publication: watch::channel(None).1,
         trace: trace.clone(),
         started: Instant::now(),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use toml::Spanned;
+use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX};
 
 use super::{
     raw,
@@ -19,7 +20,13 @@ use super::{
 use crate::model::{Admin, Front, Name, Roles, XdpMode, Zone, ZoneId};
 
 /// Front addresses of one family, at most.
-const LISTEN_PER_FAMILY_MAX: usize = 8;
+const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
+/// Interfaces, at most: the program knows as many MAC addresses.
+const INTERFACES_MAX: usize = MAC_MAX;
+/// Zones, at most: a name says in 16 bits which it is in.
+pub(super) const ZONES_MAX: usize = 1 << 16;
+/// Name servers of one list, at most: the longest names of as many fit into any answer over TCP.
+const NAMESERVERS_MAX: usize = 32;
 /// Bytes of an interface's name, at most (Linux, `IFNAMSIZ` less its last zero).
 const INTERFACE_LEN_MAX: usize = 15;
 /// Seconds, at most, of a TTL (RFC 2181 section 8) and of an SOA timer.
@@ -77,6 +84,12 @@ fn interfaces(reader: &mut Reader<'_>, raw: &raw::Front, xdp: XdpMode) -> Vec<St
             again(reader, text.span(), first, &format!("interface `{name}`"));
         }
         interfaces.push(name.clone());
+        if interfaces.len() == INTERFACES_MAX + 1 {
+            reader
+                .error(text.span(), format!("more than {INTERFACES_MAX} interfaces"))
+                .label("one too many")
+                .help("bond them, or split them over several instances");
+        }
     }
     interfaces
 }
@@ -187,6 +200,12 @@ impl Zones {
                 again(&mut reader, key.span(), first, &format!("zone `{apex}`"));
             }
             zones.by_apex.entry(apex.clone()).or_insert(id);
+            if zones.list.len() == ZONES_MAX {
+                reader
+                    .error(key.span(), format!("more than {ZONES_MAX} zones"))
+                    .label("one too many")
+                    .help("split the zones over several instances");
+            }
             zones.list.push(read_zone(&mut reader, apex, zone));
         }
         zones.report_overlaps(report, raw);
@@ -248,7 +267,14 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
         reader.number(key, value, 0..=SECONDS_MAX, "seconds", default)
     };
     let mut names = |key: &str, list: &raw::List<String>| -> Vec<Name> {
-        reader.names(key, list).into_iter().map(Spanned::into_inner).collect()
+        let names = reader.names(key, list);
+        if let Some(name) = names.get(NAMESERVERS_MAX) {
+            reader
+                .error(name.span(), format!("`{key}` has more than {NAMESERVERS_MAX} name servers"))
+                .label("one too many")
+                .help("name fewer");
+        }
+        names.into_iter().map(Spanned::into_inner).collect()
     };
     Zone {
         nameservers: names("nameservers", &raw.nameservers),

@@ -9,8 +9,10 @@
 //! | single values | `values` |
 //! | sections to the model's parts; references | `front`, `sites`, `pools` |
 //! | the model as a whole | `whole` |
+//! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod front;
+mod outcome;
 mod pools;
 mod raw;
 mod report;
@@ -26,7 +28,7 @@ use std::{fs, io::Read, path::Path};
 
 pub use report::{ConfigError, Problem};
 
-use crate::model::Model;
+use crate::{dns::Zones, model::Model};
 
 /// Bytes of a configuration file, at most: some 200,000 Sites, and a bound on what a wrong path can cost.
 const FILE_LEN_MAX: u64 = 64 << 20;
@@ -36,6 +38,8 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 pub struct Loaded {
     /// What the file means.
     pub model: Model,
+    /// The zones of the model with their records files.
+    pub zones: Zones,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -59,10 +63,18 @@ fn read(path: &Path) -> Result<String, String> {
 /// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
 pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
     let mut report = report::Reporter::new(name, text, base_dir);
-    let model = tables::read(&mut report, text).map(|file| resolve(&mut report, &file));
+    let file = tables::read(&mut report, text);
+    let sound = file.and_then(|file| {
+        let model = resolve(&mut report, &file);
+        if report.errors() > 0 {
+            return None;
+        }
+        outcome::shares(&mut report, &file, &model);
+        Some((outcome::zones(&mut report, &file, &model)?, model))
+    });
     let (mut errors, warnings) = report.finish();
-    match model {
-        Some(model) if errors.is_empty() => Ok(Loaded { model, warnings }),
+    match sound {
+        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, warnings }),
         _ => {
             errors.extend(warnings);
             Err(ConfigError::new(name, errors))

@@ -248,6 +248,26 @@ impl Reporter {
         self.add(Severity::Warning, span, message.into())
     }
 
+    /// An error in a line, from 1, of another file, which is shown if it still can be read.
+    pub(super) fn error_in(&mut self, path: &Path, line: usize, message: &str) {
+        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+        let shown = text[start..].lines().next().unwrap_or_default();
+        let indent = shown.len() - shown.trim_start().len();
+        let span = (start + indent, shown.trim().len());
+        self.errors += 1;
+        let problem = Problem {
+            severity: Severity::Error,
+            message: message.to_owned(),
+            help: None,
+            labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span)],
+            place: Some((line, 1 + shown[..indent].chars().count())),
+            source: Arc::new(NamedSource::new(path.display().to_string(), text)),
+        };
+        // Behind what is wrong with the configuration itself.
+        self.problems.push((usize::MAX, problem));
+    }
+
     fn add(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Problem {
         let text = self.source.inner();
         let span = clamp(text, span);

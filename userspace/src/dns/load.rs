@@ -39,7 +39,9 @@ impl Zones {
     pub fn load(model: &Model, base: &Path) -> Result<Self, ZoneError> {
         let mut zones = Self { list: Vec::new(), by_apex: HashMap::new(), apex_labels_max: 0 };
         for (id, zone) in model.zones.iter().enumerate() {
-            let built = Builder::new(model, zone).build(model::ZoneId(id), base)?;
+            let id_of_zone = model::ZoneId(id);
+            let built = Builder::new(model, zone).build(id_of_zone, base);
+            let built = built.map_err(|error| ZoneError { zone: Some(id_of_zone), ..error })?;
             zones.apex_labels_max = zones.apex_labels_max.max(built.apex.label_count());
             zones.by_apex.insert(Folded::new(built.apex.for_slice()).wire().into(), id);
             zones.list.push(built);
@@ -262,7 +264,7 @@ impl<'m> Builder<'m> {
         for node in self.nodes.values().filter(|node| node.dynamic.is_some()) {
             if let Some(cut) = self.cut_above(&node.owner) {
                 let message = format!("{} is configured, but hidden by the delegation of {}", node.owner, cut.owner);
-                return Err(ZoneError { file: self.zone.records.clone(), line: None, message });
+                return Err(ZoneError { zone: None, file: self.zone.records.clone(), line: None, message });
             }
         }
         Ok(())

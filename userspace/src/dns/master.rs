@@ -1,7 +1,8 @@
-//! Master files (RFC 1035 section 5): `domain`'s scanner, with files, lines and `$INCLUDE`.
+//! Master files (RFC 1035 section 5): `domain`'s scanner, with files, lines, `$INCLUDE`, and what `rewrite` adds.
 
 use std::{
     fmt,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -10,14 +11,20 @@ use domain::{
     zonefile::inplace::{Entry, ScannedRecord, Zonefile},
 };
 
+use super::rewrite::rewrite;
 use crate::model;
 
 /// How deep `$INCLUDE` may go: a file that includes itself must end.
 const INCLUDE_DEPTH_MAX: usize = 8;
 
+/// Bytes of one file, at most: a bound on what a wrong path can cost.
+const FILE_LEN_MAX: u64 = 256 << 20;
+
 /// Why a zone's data cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneError {
+    /// The zone, once that is known.
+    pub zone: Option<model::ZoneId>,
     /// The records file, if one is at fault.
     pub file: Option<PathBuf>,
     /// The line in it, from 1.
@@ -43,7 +50,7 @@ impl std::error::Error for ZoneError {}
 
 impl ZoneError {
     pub(super) fn general(message: String) -> Self {
-        Self { file: None, line: None, message }
+        Self { zone: None, file: None, line: None, message }
     }
 }
 
@@ -60,7 +67,7 @@ impl Place<'_> {
     /// A fault there.
     #[must_use]
     pub fn error(self, message: impl Into<String>) -> ZoneError {
-        ZoneError { file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
+        ZoneError { zone: None, file: Some(self.file.to_owned()), line: Some(self.line), message: message.into() }
     }
 }
 
@@ -82,11 +89,16 @@ fn read_within(
     each: &mut dyn FnMut(&ScannedRecord, Place<'_>) -> Result<(), ZoneError>,
     depth: usize,
 ) -> Result<(), ZoneError> {
-    let unreadable = |message| ZoneError { file: Some(path.to_owned()), line: None, message };
-    let mut text = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let unreadable = |message| ZoneError { zone: None, file: Some(path.to_owned()), line: None, message };
+    let mut text = Vec::new();
+    let opened = std::fs::File::open(path).and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut text));
+    opened.map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    if text.len() as u64 > FILE_LEN_MAX {
+        return Err(unreadable(format!("is longer than {} MiB", FILE_LEN_MAX >> 20)));
+    }
     // The scanner wants every line ended, the last one too.
     text.push(b'\n');
-    check_closed(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
+    let text = rewrite(&text).map_err(|(line, message)| Place { file: path, line }.error(message))?;
     let mut file = Zonefile::from(text.as_slice());
     file.set_origin(origin);
     file.set_default_class(Class::IN);
@@ -114,33 +126,6 @@ fn read_within(
                 read_within(&path, origin, each, depth)?;
             }
         }
-    }
-}
-
-/// Quotes and parentheses must be closed by the end of the text: the scanner panics where one is not.
-fn check_closed(text: &[u8]) -> Result<(), (usize, &'static str)> {
-    let (mut line, mut quote, mut parens) = (1, None, Vec::new());
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        match byte {
-            // Whatever follows is no quote and no parenthesis.
-            b'\\' => line += usize::from(bytes.next() == Some(&b'\n')),
-            b'\n' => line += 1,
-            b'"' => quote = if quote.is_some() { None } else { Some(line) },
-            _ if quote.is_some() => {}
-            b';' => {
-                bytes.by_ref().find(|&&byte| byte == b'\n');
-                line += 1;
-            }
-            b'(' => parens.push(line),
-            b')' if parens.pop().is_none() => return Err((line, "a parenthesis is closed that was not opened")),
-            _ => {}
-        }
-    }
-    match (quote, parens.pop()) {
-        (Some(line), _) => Err((line, "the quote is not closed")),
-        (_, Some(line)) => Err((line, "the parenthesis is not closed")),
-        _ => Ok(()),
     }
 }
 

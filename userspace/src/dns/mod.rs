@@ -4,6 +4,7 @@
 //! |-----------|------|
 //! | [`zone`]  | the zones' data as trees of names, and the look-up (pure) |
 //! | [`master`] | master files into records |
+//! | `rewrite` | what the scanner lacks: `@` in data, TTLs with units (pure) |
 //! | [`load`]  | records and the model into [`zone::Zones`] |
 //! | [`query`] | a message into a [`query::Query`] (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
@@ -30,6 +31,7 @@ pub mod master;
 pub mod query;
 pub mod resolve;
 pub mod respond;
+mod rewrite;
 pub mod server;
 pub mod tcp;
 pub mod zone;

@@ -136,8 +136,17 @@ impl Sockets {
     }
 }
 
+/// An error with its address and, for the common ones, what to do.
 fn named<T>(address: SocketAddr, transport: &str, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address} ({transport}): {error}")))
+    result.map_err(|error| {
+        let help = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
+            io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `ip -br address`",
+            io::ErrorKind::AddrInUse => "; something else has it: see `ss -lnptu`",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address} ({transport}): {error}{help}"))
+    })
 }
 
 fn socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {

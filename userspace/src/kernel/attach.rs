@@ -108,6 +108,12 @@ fn explain(interface: &str, error: &ProgramError) -> String {
     }
 }
 
+/// The number of the interface that bears a name now.
+#[must_use]
+pub fn index(interface: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(interface).ok()
+}
+
 /// The MAC of every interface that has one, by name.
 pub fn macs() -> std::io::Result<BTreeMap<String, [u8; 6]>> {
     let link = |entry: nix::ifaddrs::InterfaceAddress| {

@@ -1,6 +1,6 @@
 //! What goes into the maps: a model's immutable part, and a plan's bank. Pure.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::layout::{
     BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
@@ -9,13 +9,41 @@ use xdp_ebpf::layout::{
 };
 
 use super::{
-    names::{NameTable, Named},
+    names::{NameTable, Named, NamesError},
     soa,
 };
 use crate::{
     model::{Model, Policy},
     plan::{Choice, Plan, Planner, Table, mask6},
 };
+
+/// Blocks of a bank, at most: all banks then take 4 GiB, and their numbers stay within the maps' 32 bits.
+const BLOCKS_MAX: usize = (4 << 30) / (BANKS as usize * size_of::<SlotBlock>());
+
+/// Why a model does not fit into the maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// Its names.
+    Names(NamesError),
+    /// All its tables together have this many slots.
+    TooManySlots(usize),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Names(error) => error.fmt(f),
+            Self::TooManySlots(slots) => write!(
+                f,
+                "all names together have tables of {slots} slots, more than {}; have fewer names with many Sites or \
+                 with weights far apart",
+                BLOCKS_MAX * BLOCK_SLOTS
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {}
 
 /// The immutable part of the maps.
 #[derive(Debug)]
@@ -32,8 +60,7 @@ pub struct Image {
 
 impl Image {
     /// Works out the maps' contents for a planner's model. `first` is any plan of that planner.
-    #[must_use]
-    pub fn new(planner: &Planner, first: &Plan) -> Self {
+    pub fn new(planner: &Planner, first: &Plan) -> Result<Self, ImageError> {
         let model = planner.model();
         let entries = model.names.iter().enumerate().map(|(i, name)| Named {
             wire: name.name.as_slice().to_vec(),
@@ -45,8 +72,11 @@ impl Image {
                 ..NameEntry::default()
             },
         });
-        let names = NameTable::build(&entries.collect::<Vec<_>>());
+        let names = NameTable::build(&entries.collect::<Vec<_>>()).map_err(ImageError::Names)?;
         let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
+        if blocks > BLOCKS_MAX {
+            return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));
+        }
         let mut control = Control {
             seed: names.seed,
             slot_mask: names.entries.len() as u32 - 1,
@@ -56,12 +86,12 @@ impl Image {
             ..Control::default()
         };
         listen(&mut control, model);
-        Self {
+        Ok(Self {
             control,
             names,
             soas: model.zones.iter().map(soa::prepare).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
-        }
+        })
     }
 
     /// Entries of `SERVICES`.

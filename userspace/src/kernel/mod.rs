@@ -32,7 +32,11 @@ use xdp_ebpf::{
     reason::Reason,
 };
 
-use self::{image::Image, mapped::Mapped, publish::Publisher};
+use self::{
+    image::{Image, ImageError},
+    mapped::Mapped,
+    publish::Publisher,
+};
 use crate::plan::{Plan, Planner};
 
 /// The BPF object, built by `build.rs` from `xdp-ebpf`.
@@ -48,6 +52,8 @@ pub const PROGRAM: &str = "zerottl";
 pub enum LoadError {
     /// The object, its maps or the verifier.
     Bpf(Box<dyn std::error::Error + Send + Sync>),
+    /// The configuration does not fit into the maps.
+    Image(ImageError),
     /// A map cannot be mapped into our memory.
     Mapping(&'static str, io::Error),
     /// The object lacks a part: it is not ours.
@@ -66,6 +72,7 @@ impl fmt::Display for LoadError {
                 }
                 write!(f, "; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)")
             }
+            Self::Image(error) => write!(f, "the configuration is too large for the XDP program: {error}"),
             Self::Mapping(map, error) => write!(f, "mapping the BPF map {map} failed: {error}"),
             Self::Missing(part) => write!(f, "the BPF object has no {part}"),
         }
@@ -124,7 +131,7 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
     ) -> Result<Loaded, LoadError> {
-        let image = Image::new(planner, first);
+        let image = Image::new(planner, first).map_err(LoadError::Image)?;
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let sizes = [
             ("DISPLACE", image.names.displace.len() as u32),

@@ -4,6 +4,8 @@
 //! hash; each bucket, largest first, gets the first displacement that moves all its names to free entries. Where two
 //! names of a bucket have the same position, no displacement parts them, and another seed is tried.
 
+use std::fmt;
+
 use xdp_ebpf::{
     decide::position,
     layout::{BLOCK_DISPLACEMENTS, Displace, NAME_INLINE, NAMES_MIN, NameEntry, NameTail},
@@ -14,6 +16,32 @@ use xdp_ebpf::{
 const BUCKET_NAMES: usize = 4;
 /// Seeds tried before the table is doubled; each fails with a probability around one half at most.
 const SEEDS: u64 = 64;
+
+/// Tables are not made sparser than this many entries per name: only equal names are never parted.
+const SPARSEST: usize = 64;
+/// Names over [`NAME_INLINE`] bytes, at most: an entry has 16 bits for where the rest stands. The configuration refuses
+/// more.
+pub const LONG_NAMES_MAX: usize = 1 << 16;
+
+/// Why there is no table for these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamesError {
+    /// More than [`LONG_NAMES_MAX`] long names.
+    TooManyLong,
+    /// A name that is too long, or two that are equal.
+    NotNames,
+}
+
+impl fmt::Display for NamesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyLong => write!(f, "more than {LONG_NAMES_MAX} names are longer than {NAME_INLINE} bytes"),
+            Self::NotNames => f.write_str("a name is too long, or stands twice"),
+        }
+    }
+}
+
+impl std::error::Error for NamesError {}
 
 /// A configured name and what its entry says.
 #[derive(Clone, Debug)]
@@ -40,17 +68,21 @@ pub struct NameTable {
 }
 
 impl NameTable {
-    /// Builds the table. Names must be distinct.
-    #[must_use]
-    pub fn build(names: &[Named]) -> Self {
+    /// Builds the table.
+    pub fn build(names: &[Named]) -> Result<Self, NamesError> {
+        if names.iter().filter(|named| named.wire.len() > NAME_INLINE).count() > LONG_NAMES_MAX {
+            return Err(NamesError::TooManyLong);
+        }
         // Two fifths to four fifths full: dense, because cache misses are what many names cost.
         let mut slots = (names.len() * 5 / 4).next_power_of_two().max(NAMES_MIN);
-        loop {
+        let sparsest = slots.saturating_mul(SPARSEST);
+        while slots <= sparsest {
             if let Some(table) = (0..SEEDS).find_map(|seed| Self::try_build(names, slots, seed)) {
-                return table;
+                return Ok(table);
             }
             slots *= 2;
         }
+        Err(NamesError::NotNames)
     }
 
     fn try_build(names: &[Named], slots: usize, seed: u64) -> Option<Self> {
@@ -129,7 +161,7 @@ mod tests {
             wire: wire(text),
             entry: NameEntry { service: i as u32, ..NameEntry::default() },
         };
-        NameTable::build(&texts.iter().enumerate().map(named).collect::<Vec<_>>())
+        NameTable::build(&texts.iter().enumerate().map(named).collect::<Vec<_>>()).unwrap()
     }
 
     /// S4-3A-310: every name is found, without regard to case, and no other.
@@ -159,6 +191,18 @@ mod tests {
             assert_eq!(find(&table, &wire(text)).unwrap().service, i as u32);
         }
         assert!(find(&table, &wire(&format!("{label}.{label}.{label}.end9"))).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_a_table_is_refused() {
+        let named = |text: String| Named { wire: wire(&text), entry: NameEntry::default() };
+        let twice = ["a.example", "b.example", "a.example"].map(|text| named(text.into()));
+        assert_eq!(NameTable::build(&twice).unwrap_err(), NamesError::NotNames);
+        let label = "a".repeat(50);
+        let long: Vec<_> = (0..=LONG_NAMES_MAX).map(|i| named(format!("{label}.{i}"))).collect();
+        assert_eq!(NameTable::build(&long).unwrap_err(), NamesError::TooManyLong);
+        let table = NameTable::build(&long[1..]).unwrap();
+        assert_eq!(table.tails.len(), LONG_NAMES_MAX);
     }
 
     #[test]

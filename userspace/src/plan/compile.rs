@@ -12,7 +12,7 @@ use super::{
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, Family, LastResort, Model, NameKind, Policy, SiteId},
+    model::{AllDown, Family, LastResort, Model, NameId, NameKind, Policy, SiteId},
     status::Status,
 };
 
@@ -256,11 +256,24 @@ impl Round<'_> {
     }
 }
 
-/// Pool and Group Names where a Site's share is off by more than 1 % even with the largest table, as sentences.
+/// A Pool or Group Name whose weights are too far apart for its table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UnevenShare {
+    /// The name.
+    pub name: NameId,
+    /// Of which answers.
+    pub family: Family,
+    /// How large the table is.
+    pub slots: usize,
+    /// How far the worst share is off, relative to what it should be.
+    pub error: f64,
+}
+
+/// Where a Site's share is off by more than 1 % even with the largest table.
 #[must_use]
-pub fn share_warnings(model: &Model) -> Vec<String> {
+pub fn share_warnings(model: &Model) -> Vec<UnevenShare> {
     let mut warnings = Vec::new();
-    for name in model.names.iter().filter(|name| !matches!(name.kind, NameKind::Site(_))) {
+    for (id, name) in model.names.iter().enumerate().filter(|(_, name)| !matches!(name.kind, NameKind::Site(_))) {
         for family in Family::ALL {
             let sites = model.sites_of(name.kind).iter().map(|id| &model.sites[id.0]);
             let weights: Vec<u32> = sites
@@ -273,11 +286,7 @@ pub fn share_warnings(model: &Model) -> Vec<String> {
             let slots = table::slot_count(&weights);
             let error = table::share_error(&weights, slots);
             if error > SHARE_ERROR_MAX {
-                warnings.push(format!(
-                    "{}: with {slots} slots a Site's share of {family:?} answers is off by {:.1} %; bring its weights closer together",
-                    name.name,
-                    error * 100.0,
-                ));
+                warnings.push(UnevenShare { name: NameId(id), family, slots, error });
             }
         }
     }

@@ -5,10 +5,12 @@
 
 mod compile;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
-pub use compile::{Planner, share_warnings};
+pub use compile::{Planner, UnevenShare, share_warnings};
 use xdp_ebpf::decide::sticky_turn;
 
 use crate::model::{Family, NameId, Policy};

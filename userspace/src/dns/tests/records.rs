@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{BALANCER, BOTH, FAILOVER, model, name};
+use super::{BALANCER, BOTH, Bench, FAILOVER, model, name, plan};
 use crate::{
     dns::{ZoneError, Zones},
     model::Roles,
@@ -124,7 +124,44 @@ fn includes_are_read_from_beside_the_file() {
     assert!(error.ends_with("sub/again:1: $INCLUDE goes deeper than 8 files"), "{error}");
 }
 
-const LINES: &str = "a 60 IN A 192.0.2.1\nb CNAME a\n@ MX 10 (a ; comment\n)\n$ORIGIN c\nd TXT \"x y\" \\032\n e TYPE65400 \\# 2 0102\n";
+/// RFC 1035 section 5.1, and what BIND's files have: `@` in data, `$ORIGIN` changing it, TTLs with units.
+#[test]
+fn the_origin_in_data_and_ttls_with_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = "$TTL 1h30m\n\
+        www CNAME @ ; @\n\
+        mx MX ( 10 ; where to\n @ )\n\
+        srv 1d IN SRV 0 0 443 @\n\
+        text TXT @ \"@\"\n\
+        odd CNAME \\@\n\
+        $ORIGIN sub\n\
+        @ IN 90s MX 20 @\n\
+        a CNAME @\n\
+        $INCLUDE more @\n\
+        $ORIGIN .\n\
+        mx.app.com MX 30 @\n";
+    std::fs::write(dir.path().join("z"), records).unwrap();
+    std::fs::write(dir.path().join("more"), "b 60 CNAME @\n").unwrap();
+    let model = std::sync::Arc::new(model(BOTH, Some(Path::new("z"))));
+    let zones = Zones::load(&model, dir.path()).unwrap_or_else(|error| panic!("{error}"));
+    let bench = Bench { zones, view: std::sync::Arc::new(crate::view::View::new(model, plan())) };
+    for (question, answer) in [
+        ("www.app.com CNAME", "www.app.com 5400 CNAME app.com."),
+        ("mx.app.com MX", "mx.app.com 5400 MX 10 app.com., mx.app.com 5400 MX 30 ."),
+        ("srv.app.com SRV", "srv.app.com 86400 SRV 0 0 443 app.com"),
+        ("text.app.com TXT", "text.app.com 5400 TXT \"@\" \"@\""),
+        ("odd.app.com CNAME", "odd.app.com 5400 CNAME @.app.com."),
+        ("sub.app.com MX", "sub.app.com 90 MX 20 sub.app.com."),
+        ("a.sub.app.com CNAME", "a.sub.app.com 5400 CNAME sub.app.com."),
+        ("b.sub.app.com CNAME", "b.sub.app.com 60 CNAME sub.app.com."),
+    ] {
+        bench.check("records", question, &format!("NOERROR aa | {answer} |  | "));
+    }
+    refused("@ MX 10 ( ;\n@ )\na 1h A nonsense\n", "z:3: expected IPv4 address");
+    refused("@ MX 10 @\na 1h30 A 192.0.2.1\n", "z:2: ");
+}
+
+const LINES: &str = "a 60 IN A 192.0.2.1\nb CNAME a\n@ MX 10 (a ; comment\n)\n$ORIGIN c\nd TXT \"x y\" \\032\n e TYPE65400 \\# 2 0102\nf 1h MX 10 @\n";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]

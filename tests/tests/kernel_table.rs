@@ -1,0 +1,196 @@
+//! The kernel table through the kernel: the agent's own loader, publisher and plan, and the program as it is shipped.
+//!
+//! The rows are those of `xdp-ebpf/tests/table`, included by path: a row that held only on one side would show a
+//! difference between what is tested without root and what answers, so both must run the very same ones.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+#[path = "kernel_table/agent.rs"]
+mod agent;
+#[path = "kernel_table/machine.rs"]
+mod machine;
+#[path = "../../xdp-ebpf/tests/table/mod.rs"]
+mod table;
+
+use std::{net::IpAddr, sync::Arc};
+
+use machine::{FRAME_MIN, Kernel, is_root};
+use table::{
+    Machine,
+    held::{self, Grow, Held},
+    mutate, policies, rows,
+    world::{self, ONE, TWO, World},
+};
+use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE};
+use zerottl::{
+    kernel::{
+        PROGRAM,
+        image::{Bank, Image},
+    },
+    model::{Family, NameId, NameKind, Policy, SiteId},
+    plan::Pick,
+    status::Health,
+    view::View,
+};
+
+/// What the rows take for granted of each name is what the agent's configuration, planner and SOA make of it.
+#[test]
+fn the_agent_configures_what_the_rows_assume() {
+    let (planner, plan) = agent::plan(World::Full, 1);
+    let model = planner.model();
+    let entries = world::entries();
+    assert_eq!(model.names.len(), entries.len());
+    for entry in entries {
+        let at = model.names.iter().position(|name| name.name.to_string() == entry.name).unwrap();
+        let service = plan.service(NameId(at));
+        let policy = match service.policy {
+            Policy::WeightedRoundRobin => world::Policy::RoundRobin,
+            Policy::WeightedRandom => world::Policy::Random,
+            Policy::Sticky => world::Policy::Sticky,
+        };
+        assert_eq!((policy, service.ttl), (entry.policy, entry.ttl), "{}", entry.name);
+        assert_eq!(matches!(model.names[at].kind, NameKind::Site(_)), entry.is_site, "{}", entry.name);
+        if policy == world::Policy::Sticky {
+            assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
+        }
+    }
+    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).soas) {
+        assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
+        for (pointer, fixup) in zone.pointers.iter().zip(soa.fixups) {
+            let found = (fixup.at != FIXUP_NONE)
+                .then(|| (fixup.at.into(), (fixup.target != FIXUP_APEX).then_some(fixup.target.into())));
+            assert_eq!(found, *pointer, "{}", zone.apex);
+        }
+    }
+}
+
+/// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3B-355/360/365/370.
+#[test]
+fn every_row_holds_in_the_kernel() {
+    if !is_root("the kernel table") {
+        return;
+    }
+    let rows = rows::all();
+    table::check_coverage(&rows);
+    let short = rows.iter().filter(|row| row.frame.len() < FRAME_MIN).count();
+    let skipped = table::run(&mut Kernel::new(&World::ALL), &rows);
+    assert_eq!(skipped, short, "only frames without an Ethernet header are left to the host's run");
+    println!("{} rows, {skipped} of them too short for test-run", rows.len());
+}
+
+#[test]
+fn round_robin_takes_turns_in_the_kernel() {
+    if is_root("round robin in the kernel") {
+        policies::round_robin(&mut Kernel::new(&[World::Full]));
+    }
+}
+
+#[test]
+fn random_goes_by_weight_in_the_kernel() {
+    if is_root("weighted random in the kernel") {
+        policies::random(&mut Kernel::new(&[World::Full]));
+    }
+}
+
+/// The kernel's choice is the socket path's (invariant 7).
+#[test]
+fn sticky_is_as_the_socket_path_says() {
+    if !is_root("sticky in the kernel") {
+        return;
+    }
+    let (planner, plan) = agent::plan(World::Full, 1);
+    let view = View::new(Arc::clone(planner.model()), plan);
+    let name = view.model.names.iter().position(|name| name.name.to_string() == "sticky.example").unwrap();
+    let expected = |client: IpAddr| {
+        let picks = Family::ALL.map(|family| view.pick(NameId(name), family, client));
+        let site = [ONE, TWO].map(|site| site.map(|address| Pick::Address(address.parse().unwrap(), 0)));
+        site.iter().position(|site| *site == picks).expect("one Site for both families")
+    };
+    policies::sticky(&mut Kernel::new(&[World::Full]), &expected);
+}
+
+/// S4-DNS-STATUS: each plan is in force once it is published, through every bank and around again.
+#[test]
+fn every_plan_is_answered_from_at_once() {
+    if !is_root("publishing in the kernel") {
+        return;
+    }
+    let mut kernel = Kernel::new(&[World::Full]);
+    let (planner, mut status) = agent::planner(World::Full);
+    let model = planner.model();
+    let two = model.sites.iter().position(|site| site.key == "two").unwrap();
+    let next = model.names.iter().find(|name| name.kind == NameKind::Site(SiteId(two))).unwrap();
+    assert_eq!(next.name.to_string(), "site-two.example");
+    for generation in 2..2 + 3 * u64::from(BANKS) {
+        let up = generation % 3 != 0;
+        status.health[two].fill(if up { Health::Up } else { Health::Down });
+        kernel.world(World::Full).loaded.publisher.publish(&planner.plan(&status, generation));
+        for (kind, family) in [(table::packet::A, 0), (table::packet::AAAA, 1)] {
+            let found = policies::answer(&mut kernel, &table::packet::ask("site-two.example", kind).v4());
+            let expected: IpAddr = if up { TWO[family] } else { ONE[family] }.parse().unwrap();
+            assert_eq!(found, expected, "generation {generation}");
+        }
+    }
+}
+
+/// The maps that the agent fills, on the host.
+fn held_by_the_agent(world: World) -> Held {
+    let (planner, plan) = agent::plan(world, 1);
+    let image = Image::new(&planner, &plan);
+    let mut bank = Bank::default();
+    bank.lay_out(&plan);
+    let mut control = image.control;
+    control.word = 1 << 8;
+    for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
+        *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
+    }
+    let cursors = vec![[0; 2]; planner.model().names.len()];
+    Held {
+        control: Some(control),
+        displace: image.names.displace,
+        names: image.names.entries,
+        tails: image.names.tails,
+        soas: image.soas,
+        endpoints: image.endpoints,
+        services: bank.services,
+        slots: bank.blocks,
+        cursors: cursors.into(),
+        ..Held::default()
+    }
+}
+
+/// The same code compiled twice: whatever frame comes, the kernel's program does what the host's does.
+#[test]
+fn kernel_and_host_agree_on_mutated_packets() {
+    const FRAMES: u64 = 6_000;
+    const SEED: u64 = 0x7a65_726f_7474_6c01;
+    if !is_root("host against kernel") {
+        return;
+    }
+    println!("seed {SEED:#x}, {FRAMES} frames");
+    let mut kernel = Kernel::new(&[World::Full]);
+    let held = held_by_the_agent(World::Full);
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    for i in 0..FRAMES {
+        let frame = mutate::frame(SEED.wrapping_add(i));
+        let Some(ran) = kernel.run(World::Full, &frame) else { continue };
+        let expected = held::run(&held, &frame, Grow::Tail);
+        assert_eq!(ran, expected, "seed {:#x}: {}", SEED.wrapping_add(i), table::verify::hex(&frame));
+        *counts.entry(ran.reason.name()).or_default() += 1;
+    }
+    println!("{counts:?}");
+    assert!(counts.len() > 20, "the mutations do not reach far: {counts:?}");
+}
+
+/// Half of the million instructions that the verifier looks at, so that a new kernel's verifier has room to differ.
+#[test]
+fn the_verifier_has_room_to_spare() {
+    const INSTRUCTIONS_MAX: u32 = 500_000;
+    if !is_root("the verifier's work") {
+        return;
+    }
+    let mut kernel = Kernel::new(&[World::Full]);
+    let info = kernel.world(World::Full).loaded.fastpath.program(PROGRAM).info().unwrap();
+    let count = info.verified_instruction_count().expect("told since Linux 5.16");
+    println!("the verifier looked at {count} instructions of {}", info.size_translated().map_or(0, |bytes| bytes / 8));
+    assert!(count <= INSTRUCTIONS_MAX, "{count} instructions");
+}

@@ -1,0 +1,66 @@
+//! The agent's side of a [`World`]: its configuration file, and the model and plan that follow.
+
+use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
+
+use zerottl::{
+    config,
+    plan::{Plan, Planner},
+    status::{Health, Status},
+};
+
+use crate::table::world::{self, EXPIRE, POOLS, REFRESH, RETRY, SERIAL, SITES, World, Zone, plain_pools, site_name};
+
+/// The keys of the Sites that are down.
+const SITES_DOWN: [&str; 2] = ["down", "lost"];
+
+/// A world as a configuration file. Weights make `one` two thirds of its pairs.
+fn file(world: World) -> String {
+    let mut text = String::from("[front]\ninterfaces = [\"lo\"]\naddresses = [");
+    for (address, port) in world.listen() {
+        write!(text, "\"{}\", ", SocketAddr::new(address, port)).unwrap();
+    }
+    let roles = if world == World::Full { "\"load-balance\", \"failover\"" } else { "\"load-balance\"" };
+    writeln!(text, "]\nroles = [{roles}]").unwrap();
+    for zone in world::zones() {
+        let Zone { apex, mname, rname, negative_ttl, .. } = zone;
+        writeln!(
+            text,
+            "[zone.\"{apex}\"]\nnameservers = [\"{mname}\"]\ncontact = \"{rname}\"\nnegative_ttl = {negative_ttl}\n\
+             serial = {SERIAL}\nrefresh = {REFRESH}\nretry = {RETRY}\nexpire = {EXPIRE}\n\
+             failover_nameservers = [\"ns.provider.net\"]"
+        )
+        .unwrap();
+    }
+    for (name, sites, more) in POOLS {
+        writeln!(text, "[pool.\"{name}\"]\nsites = {sites:?}\n{more}").unwrap();
+    }
+    for (name, site) in plain_pools() {
+        writeln!(text, "[pool.\"{name}\"]\nsites = [\"{site}\"]").unwrap();
+    }
+    for (key, addresses) in SITES {
+        let weight = if key == "one" { 2 } else { 1 };
+        let name = site_name(key);
+        writeln!(text, "[site.{key}]\nname = \"{name}\"\naddresses = {addresses:?}\nweight = {weight}").unwrap();
+        writeln!(text, "probe = {{ kind = \"tcp\", port = 80 }}").unwrap();
+    }
+    text
+}
+
+/// A world's planner, and its status.
+pub fn planner(world: World) -> (Planner, Status) {
+    let loaded = config::parse("world.toml", &file(world), Path::new("")).unwrap_or_else(|error| panic!("{error:?}"));
+    let planner = Planner::new(Arc::new(loaded.model));
+    let model = planner.model();
+    let mut status = Status::unknown(model);
+    for (site, health) in model.sites.iter().zip(&mut status.health) {
+        health.fill(if SITES_DOWN.contains(&site.key.as_str()) { Health::Down } else { Health::Up });
+    }
+    (planner, status)
+}
+
+/// A world's plan.
+pub fn plan(world: World, generation: u64) -> (Planner, Plan) {
+    let (planner, status) = planner(world);
+    let plan = planner.plan(&status, generation);
+    (planner, plan)
+}

@@ -1,0 +1,55 @@
+//! What only shows when a sound model is used: shares of its tables, and its zones' records files.
+
+use std::path::Path;
+
+use super::{raw, report::Reporter, tables::section};
+use crate::{
+    dns::{ZoneError, Zones},
+    model::{Family, Model, NameKind},
+    plan,
+};
+
+/// Warns where weights are too far apart for a table.
+pub(super) fn shares(report: &mut Reporter, file: &raw::File, model: &Model) {
+    for uneven in plan::share_warnings(model) {
+        let (kind, key) = match model.names[uneven.name.0].kind {
+            NameKind::Pool(id) => ("pool", &file.pool.0[id.0].0),
+            NameKind::Group(id) => ("group", &file.group.0[id.0].0),
+            NameKind::Site(_) => continue,
+        };
+        let rtype = if uneven.family == Family::V4 { "A" } else { "AAAA" };
+        let message = format!(
+            "{}: a Site's share of {rtype} answers is off by {:.1} %",
+            section(&[kind, key.get_ref()]),
+            uneven.error * 100.0
+        );
+        let slots = uneven.slots;
+        report
+            .warn(key.span(), message)
+            .label(format!("{slots} slots do not hold these weights"))
+            .help("bring the `weight`s of its Sites closer together");
+    }
+}
+
+/// The zones as they are served; none where a records file is at fault, which is reported.
+pub(super) fn zones(report: &mut Reporter, file: &raw::File, model: &Model) -> Option<Zones> {
+    // The model's paths begin at the configuration's folder already.
+    match Zones::load(model, Path::new("")) {
+        Ok(zones) => Some(zones),
+        Err(error) => {
+            zone_error(report, file, &error);
+            None
+        }
+    }
+}
+
+fn zone_error(report: &mut Reporter, file: &raw::File, error: &ZoneError) {
+    if let (Some(path), Some(line)) = (&error.file, error.line) {
+        return report.error_in(path, line, &error.message);
+    }
+    let zone = error.zone.and_then(|zone| file.zone.0.get(zone.0));
+    let span = zone.map_or(0..0, |(key, zone)| zone.records.as_ref().map_or(key.span(), toml::Spanned::span));
+    let header = zone.map(|(key, _)| section(&["zone", key.get_ref()]));
+    let header = header.map(|header| format!("{header}: ")).unwrap_or_default();
+    report.error(span, format!("{header}{error}"));
+}

@@ -1,0 +1,348 @@
+//! The planner: what each name answers, by what is up.
+
+use std::{collections::BTreeMap, net::IpAddr, path::Path, sync::Arc};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config,
+    model::{Family, Model, NameKind},
+    status::{Health, Status},
+    view::View,
+};
+
+/// Four Sites: geneva and chicago with both families, boston with two IPv4 addresses and no IPv6, tokyo with IPv6 alone.
+/// Groups overlap: chicago is in both, and its primary one is europe.
+const WORLD: &str = r#"
+[front]
+interfaces = ["eth0"]
+addresses = ["203.0.113.53"]
+[zone."app.com"]
+nameservers = ["ns1.app.com"]
+contact = "hostmaster@app.com"
+[pool."app.com"]
+sites = ["geneva", "boston", "chicago", "tokyo"]
+POOL
+[group."europe.app.com"]
+pool = "app.com"
+sites = ["geneva", "chicago"]
+[group."americas.app.com"]
+pool = "app.com"
+sites = ["boston", "chicago"]
+[group."asia.app.com"]
+pool = "app.com"
+sites = ["tokyo"]
+policy = "sticky"
+[site.geneva]
+name = "geneva.app.com"
+addresses = ["192.0.2.1", "2001:db8::1"]
+probe = { kind = "tcp", port = 1 }
+[site.boston]
+name = "boston.app.com"
+addresses = ["192.0.2.2", "192.0.2.22"]
+weight = 2
+probe = { kind = "tcp", port = 1 }
+[site.chicago]
+name = "chicago.app.com"
+addresses = ["192.0.2.3", "2001:db8::3"]
+probe = { kind = "tcp", port = 1 }
+[site.tokyo]
+name = "tokyo.app.com"
+addresses = ["2001:db8::4"]
+probe = { kind = "tcp", port = 1 }
+"#;
+
+fn world(pool: &str) -> Arc<Model> {
+    let text = WORLD.replace("POOL", pool);
+    Arc::new(config::parse("world", &text, Path::new("")).map_err(|error| error.plain()).unwrap().model)
+}
+
+/// Everything up but the named addresses; a Site's key stands for all of its.
+fn status(model: &Model, down: &[&str]) -> Status {
+    let mut status = Status::unknown(model);
+    for (site, health) in model.sites.iter().zip(&mut status.health) {
+        for (address, health) in site.addresses.iter().zip(health) {
+            let is_down = down.contains(&site.key.as_str()) || down.contains(&address.answer.to_string().as_str());
+            *health = if is_down { Health::Down } else { Health::Up };
+        }
+    }
+    status
+}
+
+fn choice(model: &Arc<Model>, plan: &Plan, name: &str, family: Family) -> Choice {
+    let id = model.names.iter().position(|n| n.name.to_string() == name).expect("the name is configured");
+    plan.choice(NameId(id), family).clone()
+}
+
+/// Slots by address.
+fn slots(plan: &Plan, choice: &Choice) -> BTreeMap<IpAddr, usize> {
+    let mut counts = BTreeMap::new();
+    if let Choice::Table(table) = choice {
+        for slot in &table.slots {
+            *counts.entry(plan.endpoints[usize::from(*slot)]).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn describe(plan: &Plan, choice: &Choice) -> String {
+    let addresses: Vec<String> = slots(plan, choice).keys().map(ToString::to_string).collect();
+    let basis = match choice {
+        Choice::NoData => return "nodata".to_owned(),
+        Choice::Servfail => return "servfail".to_owned(),
+        Choice::Table(table) => match table.basis {
+            Basis::Live => "",
+            Basis::UpThreshold => " by threshold",
+            Basis::FailOpen => " fail-open",
+        },
+    };
+    format!("{}{basis}", addresses.join(" "))
+}
+
+/// `pool` are lines for the pool's section; `expect` is what A and AAAA answer.
+#[track_caller]
+fn check(description: &str, pool: &str, down: &[&str], name: &str, expect: [&str; 2]) {
+    let model = world(pool);
+    let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, down), 1);
+    let answers = Family::ALL.map(|family| describe(&plan, &choice(&model, &plan, name, family)));
+    assert_eq!(answers, expect, "{description}: {name} with {down:?} down");
+}
+
+/// S4-A-SITE, S4-A-POOL: a Site may have several addresses; the pool has all Sites, each by one address per family.
+#[test]
+fn s4_a_site_s4_a_pool_every_site_by_its_first_live_address() {
+    let all4 = "192.0.2.1 192.0.2.2 192.0.2.3";
+    let all6 = "2001:db8::1 2001:db8::3 2001:db8::4";
+    check("all up", "", &[], "app.com", [all4, all6]);
+    let second = "192.0.2.1 192.0.2.3 192.0.2.22";
+    check("an address down: the Site's next", "", &["192.0.2.2"], "app.com", [second, all6]);
+    let without = "192.0.2.1 192.0.2.3";
+    check("a Site down", "", &["boston"], "app.com", [without, all6]);
+    check("a family down", "", &["2001:db8::1"], "app.com", [all4, "2001:db8::3 2001:db8::4"]);
+}
+
+/// S4-A-GROUP, S4-A-OVERLAP, S4-4C: a group answers only its Sites; a Site may be in several.
+#[test]
+fn s4_a_group_s4_a_overlap_groups_answer_their_own_sites() {
+    check("europe", "", &[], "europe.app.com", ["192.0.2.1 192.0.2.3", "2001:db8::1 2001:db8::3"]);
+    check("americas", "", &[], "americas.app.com", ["192.0.2.2 192.0.2.3", "2001:db8::3"]);
+    check("asia has no IPv4 at all", "", &[], "asia.app.com", ["nodata", "2001:db8::4"]);
+    check("others down", "", &["geneva", "boston"], "europe.app.com", ["192.0.2.3", "2001:db8::3"]);
+}
+
+/// S4-A-FONS, S4-3B-365/370, S4-3B-380, S4-A-ORDER: itself, then circularly onward through the primary group (C3).
+#[test]
+fn s4_a_fons_s4_3b_380_site_names_fail_over_circularly() {
+    check("itself", "", &[], "geneva.app.com", ["192.0.2.1", "2001:db8::1"]);
+    check("next in europe", "", &["geneva"], "geneva.app.com", ["192.0.2.3", "2001:db8::3"]);
+    check(
+        "chicago's primary group is europe, so geneva",
+        "",
+        &["chicago"],
+        "chicago.app.com",
+        ["192.0.2.1", "2001:db8::1"],
+    );
+    check("boston to chicago", "", &["boston"], "boston.app.com", ["192.0.2.3", "2001:db8::3"]);
+    check("a Site is up by one address", "", &["192.0.2.1"], "geneva.app.com", ["192.0.2.1 fail-open", "2001:db8::1"]);
+}
+
+/// Families: a Site that is up and has no AAAA gives NODATA for it, never another Site's address.
+#[test]
+fn s4_a_fons_failover_is_per_site_never_per_family() {
+    check("boston has no IPv6", "", &[], "boston.app.com", ["192.0.2.2", "nodata"]);
+    check("tokyo has no IPv4", "", &[], "tokyo.app.com", ["nodata", "2001:db8::4"]);
+    let servfail = r#"all_down = "servfail""#;
+    check("its IPv4 is down", servfail, &["192.0.2.1"], "geneva.app.com", ["servfail", "2001:db8::1"]);
+}
+
+/// S4-3A-ALLDOWN: no Site up is answered as configured; a family that was never there stays NODATA.
+#[test]
+fn s4_3a_alldown_is_as_configured() {
+    let all = &["geneva", "boston", "chicago", "tokyo"];
+    let open4 = "192.0.2.1 192.0.2.2 192.0.2.3 fail-open";
+    let open6 = "2001:db8::1 2001:db8::3 2001:db8::4 fail-open";
+    check("pool, fail-open", "", all, "app.com", [open4, open6]);
+    check("site, fail-open", "", all, "boston.app.com", ["192.0.2.2 fail-open", "2001:db8::3 fail-open"]);
+    check("group", "", all, "asia.app.com", ["nodata", "2001:db8::4 fail-open"]);
+    let servfail = r#"all_down = "servfail""#;
+    check("pool, servfail", servfail, all, "app.com", ["servfail", "servfail"]);
+    check("site, servfail", servfail, all, "geneva.app.com", ["servfail", "servfail"]);
+    check("group, servfail", servfail, all, "asia.app.com", ["nodata", "servfail"]);
+}
+
+/// `last_resort = "pool"`: once the whole failover list is down, the pool's first operational Site.
+#[test]
+fn s4_3b_380_last_resort_is_the_pool() {
+    let pool = r#"last_resort = "pool""#;
+    check("not yet", pool, &["geneva"], "geneva.app.com", ["192.0.2.3", "2001:db8::3"]);
+    check("now", pool, &["geneva", "chicago"], "geneva.app.com", ["192.0.2.2", "nodata"]);
+    check("none", "", &["geneva", "chicago"], "geneva.app.com", ["192.0.2.1 fail-open", "2001:db8::1 fail-open"]);
+}
+
+/// `up_threshold`: below it all Sites count as up; never for Site Names; visible in the plan.
+#[test]
+fn s4_3a_320_up_threshold() {
+    let half = "up_threshold = 0.5";
+    check(
+        "half is enough",
+        half,
+        &["boston"],
+        "app.com",
+        ["192.0.2.1 192.0.2.3", "2001:db8::1 2001:db8::3 2001:db8::4"],
+    );
+    check(
+        "a quarter is not",
+        half,
+        &["boston", "geneva"],
+        "app.com",
+        ["192.0.2.1 192.0.2.2 192.0.2.3 by threshold", "2001:db8::3 2001:db8::4"],
+    );
+    check("Site Names never", half, &["boston", "geneva"], "geneva.app.com", ["192.0.2.3", "2001:db8::3"]);
+}
+
+/// S4-A-NAMES, S4-C1…C10: Appendix A's examples, literally.
+#[test]
+fn s4_a_names_appendix_a() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let loaded = config::load(&examples.join("appendix-a.toml")).map_err(|error| error.plain()).unwrap();
+    let model = Arc::new(loaded.model);
+    let planner = Planner::new(Arc::clone(&model));
+    let answer = |down: &[&str], name: &str| {
+        let plan = planner.plan(&status(&model, down), 1);
+        describe(&plan, &choice(&model, &plan, name, Family::V4))
+    };
+    let (geneva, boston, chicago) = ("198.51.100.10", "192.0.2.10", "192.0.2.20");
+    // "The Geneva Site Name would be configured with one IP address: that of the Geneva Site."
+    assert_eq!(answer(&[], "geneva.app.com"), geneva);
+    assert_eq!(answer(&["geneva"], "geneva.app.com"), format!("{geneva} fail-open"));
+    // "The Boston Site Name … with two: Boston for primary usage, Chicago for backup … Chicago vice-versa."
+    assert_eq!(answer(&[], "boston.app.com"), boston);
+    assert_eq!(answer(&["boston"], "boston.app.com"), chicago);
+    assert_eq!(answer(&[], "chicago.app.com"), chicago);
+    assert_eq!(answer(&["chicago"], "chicago.app.com"), boston);
+    // "The Pool Name would contain one for Geneva, one for Boston, one for Chicago"; likewise the Group Names.
+    assert_eq!(answer(&[], "app.com"), format!("{boston} {chicago} {geneva}"));
+    assert_eq!(answer(&[], "europe.app.com"), geneva);
+    assert_eq!(answer(&[], "americas.app.com"), format!("{boston} {chicago}"));
+}
+
+/// S4-A-LBNS: shares follow weights, for every policy.
+#[test]
+fn s4_a_lbns_shares_follow_weights() {
+    for policy in ["weighted-round-robin", "weighted-random", "sticky"] {
+        let model = world(&format!("policy = \"{policy}\""));
+        let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1);
+        let counts = slots(&plan, &choice(&model, &plan, "app.com", Family::V4));
+        assert_eq!(counts.values().copied().collect::<Vec<_>>(), [8, 16, 8], "{policy}");
+    }
+}
+
+/// Equal tables are one: the same Sites by the same policy make the same table, for whatever name.
+#[test]
+fn equal_tables_are_shared() {
+    let model = world("");
+    let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, &["boston"]), 1);
+    let table = |name| match choice(&model, &plan, name, Family::V4) {
+        Choice::Table(table) => table,
+        other => panic!("{name}: {other:?}"),
+    };
+    // boston.app.com has failed over to chicago.
+    assert!(Arc::ptr_eq(&table("boston.app.com"), &table("chicago.app.com")));
+}
+
+/// A sticky client gets the same Site for A and AAAA, its whole prefix with it.
+#[test]
+fn sticky_is_by_prefix_and_not_by_family() {
+    let model = world("policy = \"sticky\"");
+    let planner = Planner::new(Arc::clone(&model));
+    // Only Sites with both families, so that the tables have the same candidates.
+    let plan = planner.plan(&status(&model, &["boston", "tokyo"]), 1);
+    let view = View::new(Arc::clone(&model), plan);
+    let id = NameId(model.names.iter().position(|n| n.name.to_string() == "europe.app.com").unwrap());
+    let site = |client: &str, family| match view.pick(id, family, client.parse().unwrap()) {
+        Pick::Address(address, 0) => {
+            model.sites.iter().find(|s| s.addresses.iter().any(|a| a.answer == address)).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for net in 0..=255_u8 {
+        let client = format!("198.51.{net}.7");
+        let first = &site(&client, Family::V4).key;
+        seen.insert(first.clone());
+        assert_eq!(first, &site(&client, Family::V6).key, "{client}");
+        assert_eq!(first, &site(&format!("198.51.{net}.200"), Family::V4).key, "{client}'s neighbour");
+        let client6 = format!("2001:db8:0:{net:x}00::1");
+        assert_eq!(site(&client6, Family::V4).key, site(&format!("2001:db8:0:{net:x}ff::2"), Family::V6).key);
+    }
+    assert_eq!(seen.len(), 2, "both Sites have clients");
+}
+
+/// S4-3A-320: the socket path's round robin gives every Site its share within one per cycle, A and AAAA apart.
+#[test]
+fn s4_3a_320_view_takes_turns() {
+    let model = world("");
+    let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
+    let id = NameId(0);
+    assert_eq!(model.names[0].kind, NameKind::Pool(crate::model::PoolId(0)));
+    for _ in 0..10 {
+        let mut counts = BTreeMap::<IpAddr, usize>::new();
+        for _ in 0..4 {
+            if let Pick::Address(address, _) = view.pick(id, Family::V4, "198.51.100.1".parse().unwrap()) {
+                *counts.entry(address).or_default() += 1;
+            }
+            let _ = view.pick(id, Family::V6, "198.51.100.1".parse().unwrap());
+        }
+        assert_eq!(counts.values().copied().collect::<Vec<_>>(), [1, 2, 1]);
+    }
+}
+
+fn arbitrary_status() -> impl Strategy<Value = Vec<bool>> {
+    prop::collection::vec(any::<bool>(), 7)
+}
+
+proptest! {
+    /// S4-3A-320, S4-3B-370, S4-3B-380 and invariant 3, for any set of live addresses: a Site that is down is never
+    /// answered while an eligible one of that family is up, and a Site Name is its first operational Site.
+    #[test]
+    fn s4_3a_320_s4_3b_380_never_a_down_site(up in arbitrary_status()) {
+        let model = world("");
+        let mut status = Status::unknown(&model);
+        let mut bits = up.into_iter();
+        for health in status.health.iter_mut().flatten() {
+            *health = if bits.next().unwrap() { Health::Up } else { Health::Down };
+        }
+        let plan = Planner::new(Arc::clone(&model)).plan(&status, 1);
+        let live = |family: Family, sites: &[crate::model::SiteId]| -> Vec<IpAddr> {
+            let of_site = |site: &crate::model::SiteId| {
+                let addresses = &model.sites[site.0].addresses;
+                let is_live = |i: &usize| family.has(addresses[*i].answer) && status.address_is_live(&model, *site, *i);
+                (0..addresses.len()).filter(is_live).map(|i| addresses[i].answer).next()
+            };
+            sites.iter().filter_map(of_site).collect()
+        };
+        for (i, name) in model.names.iter().enumerate() {
+            let sites = model.sites_of(name.kind);
+            for family in Family::ALL {
+                let answered: Vec<IpAddr> =
+                    slots(&plan, plan.choice(NameId(i), family)).into_keys().collect();
+                match name.kind {
+                    NameKind::Site(_) => {
+                        if let Some(first) = sites.iter().find(|s| status.site_is_up(&model, **s)) {
+                            let own = &model.sites[first.0].addresses;
+                            prop_assert!(answered.iter().all(|a| own.iter().any(|o| o.answer == *a)));
+                            let live = live(family, &[*first]);
+                            prop_assert!(live.is_empty() || answered == live[..1]);
+                        }
+                    }
+                    NameKind::Pool(_) | NameKind::Group(_) => {
+                        let mut live = live(family, sites);
+                        live.sort();
+                        prop_assert!(live.is_empty() || answered == live, "{}: {answered:?}, live {live:?}", name.name);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The maps of a [`World`], made by hand: other code than the agent's, so that the two do not share a fault.
+
+use std::{cell::RefCell, collections::HashMap, net::IpAddr};
+
+use xdp_ebpf::{
+    decide::position,
+    layout::{
+        BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
+        CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
+        NAME_INLINE, NAME_REFERRED, NAME_SERVED, NameEntry, SOA_ROOM, Service, SlotBlock, Soa,
+    },
+    name,
+    sum::Sum,
+};
+
+use crate::table::{
+    held::Held,
+    packet::wire,
+    world::{self, Entry, Policy, STICKY_PREFIX, Says, World},
+};
+
+/// The bank in use; the others hold services that no packet may meet.
+const BANK: u32 = 2;
+/// Two blocks, so that a slot's block matters.
+pub const SLOTS: usize = 2 * BLOCK_SLOTS;
+
+/// The maps of a world.
+pub fn held(world: World) -> Held {
+    let mut control = control(world);
+    let entries = world::entries();
+    let mut held = Held::default();
+    let zones = world::zones();
+    held.soas = zones.iter().map(soa).collect();
+
+    let (mut bank, mut blocks) = (Vec::new(), Vec::new());
+    let mut named = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let zone = zones.iter().position(|zone| ends_with(&entry.name, zone.apex)).unwrap();
+        let mut service = Service {
+            ttl: entry.ttl.to_be(),
+            mask4: (u32::MAX << (32 - STICKY_PREFIX.0)).to_be(),
+            mask6: [(u64::MAX << (64 - STICKY_PREFIX.1)).to_be(), 0],
+            ..Service::default()
+        };
+        service.choice = [0, 1].map(|family| choice(entry, family, &mut held.endpoints, &mut blocks));
+        bank.push(service);
+        let referred = world != World::Full && entry.is_site;
+        named.push((
+            wire(&entry.name),
+            NameEntry {
+                apex: (wire(&entry.name).len() - wire(zones[zone].apex).len()) as u8,
+                kind: if referred { NAME_REFERRED } else { NAME_SERVED },
+                service: i as u32,
+                soa: zone as u16,
+                ..NameEntry::default()
+            },
+        ));
+    }
+    place(&mut held, &mut control, &named);
+    held.cursors = RefCell::new((0..held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
+
+    control.bank_services = bank.len() as u32;
+    control.bank_blocks = blocks.len() as u32;
+    control.word = if world == World::NoPlan { 0 } else { 7 << 8 | u64::from(BANK) };
+    for i in 0..BANKS {
+        let other = vec![Service::default(); bank.len()];
+        held.services.extend_from_slice(if i == BANK { &bank } else { &other });
+        let none = vec![SlotBlock([u16::MAX; BLOCK_SLOTS]); blocks.len()];
+        held.slots.extend_from_slice(if i == BANK { &blocks } else { &none });
+    }
+    held.control = Some(control);
+    held
+}
+
+/// The maps of a world with one name alone, in tables of one place: whatever is asked for is compared with it.
+pub fn alone(name: &[u8]) -> Held {
+    let mut control = control(World::Full);
+    control.word = 1 << 8;
+    control.bank_services = 1;
+    control.bank_blocks = 1;
+    control.seed = 0x5eed;
+    let (folded, tail) = name::key(name, control.seed).unwrap();
+    let entry = NameEntry { len: name.len() as u8, kind: NAME_SERVED, name: folded.words, ..NameEntry::default() };
+    let choice = Choice { kind: CHOICE_CURSOR, ..Choice::default() };
+    Held {
+        control: Some(control),
+        displace: vec![Displace([0; BLOCK_DISPLACEMENTS])],
+        names: vec![entry],
+        tails: vec![tail],
+        endpoints: vec![endpoint(world::FOUR.parse().unwrap())],
+        services: vec![Service { choice: [choice; 2], ..Service::default() }; BANKS as usize],
+        slots: vec![SlotBlock([0; BLOCK_SLOTS]); BANKS as usize],
+        cursors: RefCell::new(vec![[0; 2]]),
+        ..Held::default()
+    }
+}
+
+fn control(world: World) -> Control {
+    let mut control = Control::default();
+    for (address, port) in world.listen() {
+        let port = port.to_be();
+        match address {
+            IpAddr::V4(address) => {
+                let listen = Listen4 { address: u32::from_ne_bytes(address.octets()), port, reserved: 0 };
+                control.listen4[control.listen4_len as usize] = listen;
+                control.listen4_len += 1;
+            }
+            IpAddr::V6(address) => {
+                let listen = Listen6 { address: halves(&address.octets()), port, reserved: [0; 3] };
+                control.listen6[control.listen6_len as usize] = listen;
+                control.listen6_len += 1;
+            }
+        }
+    }
+    for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
+        *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
+    }
+    control
+}
+
+fn halves(octets: &[u8; 16]) -> [u64; 2] {
+    [0, 8].map(|at| u64::from_ne_bytes(octets[at..at + 8].try_into().unwrap()))
+}
+
+fn ends_with(name: &str, apex: &str) -> bool {
+    name == apex || name.ends_with(&format!(".{apex}"))
+}
+
+fn endpoint(address: IpAddr) -> Endpoint {
+    let mut octets = [0; 16];
+    match address {
+        IpAddr::V4(address) => octets[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => octets = address.octets(),
+    }
+    Endpoint { address: [0, 4, 8, 12].map(|at| u32::from_ne_bytes(octets[at..at + 4].try_into().unwrap())) }
+}
+
+fn choice(entry: &Entry, family: usize, endpoints: &mut Vec<Endpoint>, blocks: &mut Vec<SlotBlock>) -> Choice {
+    let addresses = match &entry.says[family] {
+        Says::NoData => return Choice { kind: CHOICE_NODATA, ..Choice::default() },
+        Says::Servfail => return Choice { kind: CHOICE_SERVFAIL, ..Choice::default() },
+        Says::Addresses(addresses) => addresses,
+    };
+    let positions = addresses.iter().map(|address| {
+        let own = endpoint(*address);
+        endpoints.iter().position(|known| *known == own).unwrap_or_else(|| {
+            endpoints.push(own);
+            endpoints.len() - 1
+        }) as u16
+    });
+    let positions: Vec<u16> = positions.collect();
+    let slots = if positions.len() == 1 { 1 } else { SLOTS };
+    let block = blocks.len() as u32;
+    for at in (0..slots).step_by(BLOCK_SLOTS) {
+        // The second block goes on where the first ends, so that a turn in the wrong one shows.
+        blocks.push(SlotBlock(std::array::from_fn(|i| positions[(at + i) % positions.len()])));
+    }
+    let kind = match entry.policy {
+        Policy::RoundRobin => CHOICE_CURSOR,
+        Policy::Random => CHOICE_RANDOM,
+        Policy::Sticky => CHOICE_STICKY,
+    };
+    Choice { block, mask: (slots - 1) as u16, kind, reserved: 0 }
+}
+
+/// A perfect hash of two blocks of displacements: names by bucket, each bucket moved to the first place free for all.
+fn place(held: &mut Held, control: &mut Control, named: &[(Vec<u8>, NameEntry)]) {
+    const SLOTS: usize = 4096;
+    const BUCKETS: usize = 512;
+    control.slot_mask = SLOTS as u32 - 1;
+    control.bucket_mask = BUCKETS as u32 - 1;
+    'seeds: for seed in 1..1_000 {
+        control.seed = name::mix(seed, 0x00de_cade);
+        held.names = vec![NameEntry::default(); SLOTS];
+        held.displace = vec![Displace([0; BLOCK_DISPLACEMENTS]); BUCKETS / BLOCK_DISPLACEMENTS];
+        held.tails.clear();
+        let mut buckets = HashMap::<usize, Vec<(u64, NameEntry)>>::new();
+        for (wire, entry) in named {
+            let (folded, tail) = name::key(wire, control.seed).unwrap();
+            let mut entry = NameEntry { len: wire.len() as u8, name: folded.words, ..*entry };
+            if wire.len() > NAME_INLINE {
+                entry.tail = held.tails.len() as u16;
+                held.tails.push(tail);
+            }
+            buckets.entry((folded.hash >> 32) as usize % BUCKETS).or_default().push((folded.hash, entry));
+        }
+        for (bucket, members) in buckets {
+            let fits = |displacement: &u32| {
+                let mut places: Vec<u32> =
+                    members.iter().map(|(hash, _)| position(*hash, *displacement, control.slot_mask)).collect();
+                places.sort_unstable();
+                places.dedup();
+                places.len() == members.len() && places.iter().all(|at| held.names[*at as usize].len == 0)
+            };
+            let Some(displacement) = (0..SLOTS as u32).find(fits) else { continue 'seeds };
+            held.displace[bucket / BLOCK_DISPLACEMENTS].0[bucket % BLOCK_DISPLACEMENTS] = displacement;
+            for (hash, entry) in members {
+                held.names[position(hash, displacement, control.slot_mask) as usize] = entry;
+            }
+        }
+        return;
+    }
+    panic!("no seed places the names");
+}
+
+fn soa(zone: &world::Zone) -> Soa {
+    let mut rdata = Vec::new();
+    let mut fixups = [Fixup { at: FIXUP_NONE, target: 0 }; 2];
+    for ((name, pointer), fixup) in [&zone.mname, &zone.rname].into_iter().zip(zone.pointers).zip(&mut fixups) {
+        let start = rdata.len();
+        rdata.extend_from_slice(&wire(name));
+        if let Some((at, target)) = pointer {
+            assert!(at >= start, "a pointer before its name");
+            rdata.truncate(at);
+            rdata.extend_from_slice(&[0, 0]);
+            *fixup = Fixup { at: at as u16, target: target.map_or(FIXUP_APEX, |target| target as u16) };
+        }
+    }
+    for number in [world::SERIAL, world::REFRESH, world::RETRY, world::EXPIRE, zone.negative_ttl] {
+        rdata.extend_from_slice(&number.to_be_bytes());
+    }
+    let mut soa = Soa {
+        len: rdata.len() as u16,
+        sum: Sum::of_bytes(&rdata).fold(),
+        ttl: zone.negative_ttl.to_be(),
+        fixups,
+        rdata: [0; SOA_ROOM],
+    };
+    soa.rdata[..rdata.len()].copy_from_slice(&rdata);
+    soa
+}

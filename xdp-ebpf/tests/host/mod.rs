@@ -1,0 +1,3 @@
+//! What only the host's run of the table needs.
+
+pub mod image;

@@ -1,0 +1,60 @@
+//! The rows, by concern.
+
+mod dns;
+mod edns;
+mod ip;
+mod link;
+mod names;
+mod short;
+mod udp;
+
+use super::{Row, packet::Message};
+use super::{
+    packet::{A, AAAA, ask},
+    world::{ONE, World},
+};
+use xdp_ebpf::reason::Reason;
+
+/// All rows.
+pub fn all() -> Vec<Row> {
+    [link::rows(), ip::rows(), udp::rows(), dns::rows(), edns::rows(), names::rows(), short::rows(), states()].concat()
+}
+
+/// A question that is answered with [`ONE`]'s IPv4 address.
+fn www() -> Message {
+    ask("www.example", A)
+}
+
+/// A question that is answered with [`ONE`]'s IPv6 address.
+fn www6() -> Message {
+    ask("www.example", AAAA)
+}
+
+/// Before the first plan and without a role.
+///
+/// A machine without a role passes its names up, where they are referred (invariant 10).
+fn states() -> Vec<Row> {
+    use super::{answers, pass};
+    vec![
+        pass("no plan yet, A", www().v4(), Reason::PassNoPlan).on(World::NoPlan),
+        pass("no plan yet, AAAA, over IPv6", www6().v6(), Reason::PassNoPlan).on(World::NoPlan),
+        pass("no plan yet, another's name", ask("site-one.example", A).v4(), Reason::PassReferral)
+            .on(World::NoPlan)
+            .near(Reason::PassNoPlan),
+        pass("no plan yet, an unknown name", ask("none.example", A).v4(), Reason::PassUnknownName)
+            .on(World::NoPlan)
+            .near(Reason::PassNoPlan),
+        answers("a plan", www().v4(), ONE[0]).on(World::BalanceOnly).near(Reason::PassNoPlan),
+        pass("a Site Name without the failover role, A", ask("site-one.example", A).v4(), Reason::PassReferral)
+            .on(World::BalanceOnly),
+        pass("a Site Name without the role, AAAA", ask("SITE-six.example", AAAA).v6(), Reason::PassReferral)
+            .on(World::BalanceOnly),
+        pass("a name beside a referred one", ask("site-onf.example", A).v4(), Reason::PassUnknownName)
+            .on(World::BalanceOnly)
+            .near(Reason::PassReferral),
+        answers("a Pool Name where Site Names are referred", www().v6(), ONE[0])
+            .on(World::BalanceOnly)
+            .near(Reason::PassReferral),
+        answers("the Site Name with the role", ask("site-one.example", A).v4(), ONE[0]).near(Reason::PassReferral),
+    ]
+}

@@ -1,0 +1,259 @@
+//! Whether an outcome is what its row says. Answers are composed anew by etherparse and read by `domain`.
+
+use std::{
+    fmt::{Debug, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use domain::{
+    base::{Message, Rtype, iana::Rcode},
+    rdata::{A, Aaaa, Soa},
+};
+use etherparse::{
+    IpFragOffset, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader,
+};
+
+use super::{
+    Out, Ran, Row,
+    world::{self, Zone},
+};
+
+type Checked = Result<(), String>;
+
+#[expect(clippy::needless_pass_by_value, reason = "callers compare what they have just made")]
+fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Checked {
+    if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, not {expected:?}")) }
+}
+
+fn same_bytes(what: &str, found: &[u8], expected: &[u8]) -> Checked {
+    if found == expected {
+        return Ok(());
+    }
+    let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
+    Err(format!("{what} differs at byte {at}:\n  found    {}\n  expected {}", hex(found), hex(expected)))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+    }
+    text
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// What is wrong with an outcome.
+pub fn fault(row: &Row, ran: &Ran) -> Option<String> {
+    check(row, ran).err()
+}
+
+fn check(row: &Row, ran: &Ran) -> Checked {
+    same("the reason", ran.reason, row.reason)?;
+    same("the action", ran.action, row.action)?;
+    match &row.out {
+        Out::Unmodified => same_bytes("the frame", &ran.frame, &row.frame),
+        Out::Golden(golden) => {
+            same_bytes("the frame", &ran.frame, &unhex(golden))?;
+            well_formed(&row.frame, &ran.frame)
+        }
+        Out::Address(address, ttl) => {
+            let query = Datagram::of(&row.frame)?;
+            let dns = address_message(&query.dns, *address, *ttl)?;
+            same_bytes("the frame", &ran.frame, &reply(&row.frame, &query, &dns))?;
+            well_formed(&row.frame, &ran.frame)?;
+            small(&query, &dns, 4)?;
+            address_is(&dns, *address, *ttl)
+        }
+        Out::NoData(apex) => {
+            let query = Datagram::of(&row.frame)?;
+            let dns = Datagram::of(&ran.frame)?.dns;
+            same_bytes("the frame", &ran.frame, &reply(&row.frame, &query, &dns))?;
+            well_formed(&row.frame, &ran.frame)?;
+            let zones = world::zones();
+            let zone = zones.iter().find(|zone| zone.apex == *apex).ok_or("no such zone")?;
+            small(&query, &dns, 5)?;
+            soa_is(&query.dns, &dns, zone)
+        }
+    }
+}
+
+/// A UDP datagram as etherparse reads it, its lengths and checksums true.
+struct Datagram {
+    /// Ethertype offset's end: where the IP header begins.
+    l3: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    ports: (u16, u16),
+    dns: Vec<u8>,
+}
+
+impl Datagram {
+    fn of(frame: &[u8]) -> Result<Self, String> {
+        let sliced = SlicedPacket::from_ethernet(frame).map_err(|error| format!("no frame: {error}"))?;
+        let (source, destination) = match &sliced.net {
+            Some(NetSlice::Ipv4(ip)) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+            Some(NetSlice::Ipv6(ip)) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+            _ => return Err("no IP".to_owned()),
+        };
+        let Some(TransportSlice::Udp(udp)) = sliced.transport else { return Err("no UDP".to_owned()) };
+        let ports = (udp.source_port(), udp.destination_port());
+        Ok(Self { l3: 14 + 4 * sliced.link_exts.len(), source, destination, ports, dns: udp.payload().to_vec() })
+    }
+}
+
+/// The frame that carries `dns` back to where `query` came from.
+fn reply(query_frame: &[u8], query: &Datagram, dns: &[u8]) -> Vec<u8> {
+    let mut frame = [&query_frame[6..12], &query_frame[..6], &query_frame[12..query.l3]].concat();
+    let (source_port, destination_port) = (query.ports.1, query.ports.0);
+    let udp = match (query.destination, query.source) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let mut ip =
+                Ipv4Header::new(8 + dns.len() as u16, 64, IpNumber::UDP, source.octets(), destination.octets())
+                    .expect("short enough");
+            ip.dont_fragment = true;
+            ip.header_checksum = ip.calc_header_checksum();
+            frame.extend_from_slice(&ip.to_bytes());
+            UdpHeader::with_ipv4_checksum(source_port, destination_port, &ip, dns)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let ip = Ipv6Header {
+                traffic_class: 0,
+                flow_label: Ipv6FlowLabel::ZERO,
+                payload_length: 8 + dns.len() as u16,
+                next_header: IpNumber::UDP,
+                hop_limit: 64,
+                source: source.octets(),
+                destination: destination.octets(),
+            };
+            frame.extend_from_slice(&ip.to_bytes());
+            UdpHeader::with_ipv6_checksum(source_port, destination_port, &ip, dns)
+        }
+        _ => unreachable!("etherparse gave two families"),
+    };
+    frame.extend_from_slice(&udp.expect("short enough").to_bytes());
+    frame.extend_from_slice(dns);
+    frame
+}
+
+/// What every answer to a query must be, whatever it says. Also what the property test asks for.
+pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
+    let (query, answer) = (Datagram::of(query_frame)?, Datagram::of(answer_frame)?);
+    same_bytes("the frame", answer_frame, &reply(query_frame, &query, &answer.dns))?;
+    same("under 60 bytes", answer_frame.len() < 60, false)?;
+    let sliced = SlicedPacket::from_ethernet(answer_frame).map_err(|error| format!("no frame: {error}"))?;
+    if let Some(NetSlice::Ipv4(ip)) = &sliced.net {
+        let header = ip.header();
+        same("bytes behind the IP packet", answer_frame.len(), answer.l3 + usize::from(header.total_len()))?;
+        same("TTL, DF, MF", (header.ttl(), header.dont_fragment(), header.more_fragments()), (64, true, false))?;
+        same("the fragment's offset", header.fragments_offset(), IpFragOffset::ZERO)?;
+        same("the IP checksum", header.header_checksum(), header.to_header().calc_header_checksum())?;
+    }
+    let asked = Message::from_octets(&query.dns).map_err(|error| format!("the query: {error}"))?;
+    let message = Message::from_octets(&answer.dns).map_err(|error| format!("the answer: {error}"))?;
+    let (header, counts) = (message.header(), message.header_counts());
+    same("the ID", header.id(), asked.header().id())?;
+    same("RD", header.rd(), asked.header().rd())?;
+    let flags = (header.qr(), header.aa(), header.tc(), header.ra(), header.z(), header.ad(), header.cd());
+    same("QR, AA, TC, RA, Z, AD, CD", flags, (true, true, false, false, false, false, false))?;
+    same("RCODE and opcode", (header.rcode(), header.opcode().to_int()), (Rcode::NOERROR, 0))?;
+    same("QDCOUNT", counts.qdcount(), 1)?;
+    same("answers and authorities", counts.ancount() + counts.nscount(), 1)?;
+    let end = question_end(&query.dns)?;
+    same_bytes("the question", answer.dns.get(12..end).unwrap_or_default(), &query.dns[12..end])?;
+    let has_opt = asked.header_counts().arcount() == 1;
+    same("ARCOUNT", counts.arcount(), u16::from(has_opt))?;
+    same("the OPT record", message.opt().is_some(), has_opt)?;
+    let mut limit = 512;
+    if let (true, Some(ours)) = (has_opt, message.opt()) {
+        // By hand: `domain` gives no OPT whose options are malformed, and those are skipped.
+        let theirs = &query.dns[end..end + 11];
+        limit = u16::from_be_bytes([theirs[3], theirs[4]]).clamp(512, 1232);
+        same("our buffer", ours.udp_payload_size(), 1232)?;
+        same("the EDNS version", ours.version(), 0)?;
+        same("options", ours.opt().len(), 0)?;
+        // Extended RCODE, version and flags are the record's TTL: nothing but DO.
+        let flags = &answer.dns[answer.dns.len() - 6..answer.dns.len() - 2];
+        same_bytes("extended RCODE, version and flags", flags, &[0, 0, theirs[7] & 0x80, 0])?;
+    }
+    same("fits the client's buffer", answer.dns.len() <= usize::from(limit), true)
+}
+
+/// Invariant 8, counted as IP packets: at most so many halves of the query.
+fn small(query: &Datagram, dns: &[u8], halves: usize) -> Checked {
+    let headers = if query.source.is_ipv4() { 28 } else { 48 };
+    let (asked, said) = (headers + query.dns.len(), headers + dns.len());
+    same(&format!("{said} bytes for {asked}: too many"), 2 * said > halves * asked, false)
+}
+
+fn question_end(dns: &[u8]) -> Result<usize, String> {
+    let mut at = 12;
+    while let Some(length) = dns.get(at).filter(|length| **length != 0) {
+        at += 1 + usize::from(*length);
+    }
+    if at + 5 > dns.len() { Err("a question cut short".to_owned()) } else { Ok(at + 5) }
+}
+
+/// The message that answers a query with one address, byte by byte.
+fn address_message(query: &[u8], address: IpAddr, ttl: u32) -> Result<Vec<u8>, String> {
+    let end = question_end(query)?;
+    let has_opt = query[11] == 1;
+    let mut message = query[..2].to_vec();
+    message.extend_from_slice(&[0x84 | query[2] & 1, 0, 0, 1, 0, 1, 0, 0, 0, u8::from(has_opt)]);
+    message.extend_from_slice(&query[12..end]);
+    let (kind, data) = match address {
+        IpAddr::V4(address) => (1, address.octets().to_vec()),
+        IpAddr::V6(address) => (28, address.octets().to_vec()),
+    };
+    message.extend_from_slice(&[0xc0, 12, 0, kind, 0, 1]);
+    message.extend_from_slice(&ttl.to_be_bytes());
+    message.extend_from_slice(&[0, data.len() as u8]);
+    message.extend_from_slice(&data);
+    if has_opt {
+        // Type 41, size 1232, DO where the query's OPT has it.
+        message.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, query[end + 7] & 0x80, 0, 0, 0]);
+    }
+    Ok(message)
+}
+
+fn address_is(dns: &[u8], address: IpAddr, ttl: u32) -> Checked {
+    let message = Message::from_octets(dns).map_err(|error| error.to_string())?;
+    let question = message.sole_question().map_err(|error| error.to_string())?;
+    let record = message.answer().map_err(|e| e.to_string())?.next().ok_or("no record")?.map_err(|e| e.to_string())?;
+    same("the owner is the question", record.owner() == *question.qname(), true)?;
+    same("the TTL", record.ttl().as_secs(), ttl)?;
+    let found: IpAddr = if record.rtype() == Rtype::A {
+        let record = record.to_record::<A>().map_err(|e| e.to_string())?.ok_or("no A record")?;
+        Ipv4Addr::from(record.data().addr().octets()).into()
+    } else {
+        let record = record.to_record::<Aaaa>().map_err(|e| e.to_string())?.ok_or("no AAAA record")?;
+        Ipv6Addr::from(record.data().addr().octets()).into()
+    };
+    same("the address", found, address)
+}
+
+fn soa_is(query: &[u8], dns: &[u8], zone: &Zone) -> Checked {
+    let message = Message::from_octets(dns).map_err(|error| error.to_string())?;
+    let counts = message.header_counts();
+    same("answers and authorities", (counts.ancount(), counts.nscount()), (0, 1))?;
+    let record =
+        message.authority().map_err(|e| e.to_string())?.next().ok_or("no record")?.map_err(|e| e.to_string())?;
+    // Pointers into the question take its case with them, which RFC 4343 does not mind.
+    let text = |name: &dyn ToString| name.to_string().to_ascii_lowercase();
+    same("the owner", text(&record.owner()), zone.apex.to_owned())?;
+    same("the TTL", record.ttl().as_secs(), zone.negative_ttl)?;
+    same("the class", record.class().to_int(), 1)?;
+    same("RDLENGTH", usize::from(record.rdlen()), zone.rdlen)?;
+    let record = record.to_record::<Soa<_>>().map_err(|e| e.to_string())?.ok_or("no SOA record")?;
+    let soa = record.data();
+    same("MNAME", text(soa.mname()), zone.mname.clone())?;
+    same("RNAME", text(soa.rname()), zone.rname.clone())?;
+    let numbers = [soa.refresh(), soa.retry(), soa.expire(), soa.minimum()].map(|ttl| ttl.as_secs());
+    same("the serial", soa.serial().into_int(), world::SERIAL)?;
+    same("the timers", numbers, [world::REFRESH, world::RETRY, world::EXPIRE, zone.negative_ttl])?;
+    let opt = if query[11] == 1 { 11 } else { 0 };
+    same("the message's length", dns.len(), question_end(query)? + 12 + zone.rdlen + opt)
+}
