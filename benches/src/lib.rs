@@ -78,10 +78,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let mut rates = Vec::new();
     if wanted(Part::Rate) {
-        let (rounds, seconds) = if *quick { (1, 1) } else { (11, 2) };
+        let (rounds, seconds, timed_rounds) = if *quick { (1, 1, 1) } else { (11, 2, 5) };
         println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
-        println!("{rounds} rounds of {seconds} s.\n");
-        rates = rate::measure(rate::Effort { rounds, seconds })?;
+        println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
+        rates = rate::measure(rate::Effort { rounds, seconds, timed_rounds })?;
         println!("{}", report::rate_table(&rates));
     }
     let mut figures = Vec::new();

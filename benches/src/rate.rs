@@ -13,6 +13,7 @@
 use std::{
     fs, io,
     io::Write as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -73,6 +74,8 @@ pub struct Effort {
     pub rounds: usize,
     /// Of one generator's run, whole seconds.
     pub seconds: u64,
+    /// Rounds of one second with the kernel's statistics on.
+    pub timed_rounds: usize,
 }
 
 /// Answered queries per second, one figure per round.
@@ -82,6 +85,8 @@ pub struct Rate {
     pub generator: Generator,
     reflector: Vec<f64>,
     agent: Vec<f64>,
+    /// In rounds of their own, with the kernel's statistics on: time of a run of the reflector and the agent, ns.
+    times: [Vec<f64>; 2],
 }
 
 impl Rate {
@@ -103,6 +108,18 @@ impl Rate {
         Quartiles::of_pairs(&self.agent, &self.reflector, |agent, reflector| agent / reflector)
     }
 
+    /// Time of a run of the reflector, ns, by the kernel's statistics, whose own cost is in it.
+    #[must_use]
+    pub fn reflector_ns(&self) -> Quartiles {
+        Quartiles::of(self.times[0].iter().copied())
+    }
+
+    /// As [`reflector_ns`](Self::reflector_ns), of the agent's program.
+    #[must_use]
+    pub fn agent_ns(&self) -> Quartiles {
+        Quartiles::of(self.times[1].iter().copied())
+    }
+
     /// What a query takes longer than with the reflector, ns, round by round.
     #[must_use]
     pub fn difference_ns(&self) -> Quartiles {
@@ -118,28 +135,32 @@ pub fn measure(effort: Effort) -> Result<Vec<Rate>, Failure> {
     let wire = Wire::new()?;
     let reflector = Responder::load("reflector")?;
     let agent = Responder::load(PROGRAM)?;
+    let responders = [&reflector, &agent];
     let mut rates = Vec::new();
     for generator in Generator::ALL {
-        let mut rate = Rate { generator, reflector: Vec::new(), agent: Vec::new() };
-        // The first round warms caches and is not kept.
+        let mut figures = [Vec::new(), Vec::new()];
+        // The first round warms caches and is not kept. Who goes first changes, so that drift favours neither.
         for round in 0..=effort.rounds {
-            // Who goes first changes, so that drift within a round favours neither.
-            let run = |responder: &Responder, figures: &mut Vec<f64>| -> Result<(), Failure> {
-                let answered = wire.run(responder, generator, effort.seconds)?;
+            for which in [round % 2, 1 - round % 2] {
+                let answered = wire.run(responders[which], generator, effort.seconds)?;
                 if round > 0 {
-                    figures.push(answered);
+                    figures[which].push(answered);
                 }
-                Ok(())
-            };
-            if round % 2 == 0 {
-                run(&reflector, &mut rate.reflector)?;
-                run(&agent, &mut rate.agent)?;
-            } else {
-                run(&agent, &mut rate.agent)?;
-                run(&reflector, &mut rate.reflector)?;
             }
         }
-        rates.push(rate);
+        let mut times = [Vec::new(), Vec::new()];
+        let statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
+        for _ in 0..effort.timed_rounds {
+            for (responder, times) in responders.iter().zip(&mut times) {
+                let before = responder.runs()?;
+                wire.run(responder, generator, 1)?;
+                let after = responder.runs()?;
+                times.push((after.0 - before.0) / (after.1 - before.1).max(1.0));
+            }
+        }
+        drop(statistics);
+        let [reflector, agent] = figures;
+        rates.push(Rate { generator, reflector, agent, times });
     }
     Ok(rates)
 }
@@ -181,6 +202,18 @@ impl Responder {
     fn detach(&self, attached: Attached) -> Result<(), Failure> {
         let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(detach(fastpath.program(self.program), attached)?)
+    }
+
+    /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
+    fn runs(&self) -> Result<(f64, f64), Failure> {
+        let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = fastpath.program(self.program).fd()?.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            value.ok_or_else(|| format!("the kernel does not say {name}"))
+        };
+        Ok((field("run_time_ns:")?, field("run_cnt:")?))
     }
 
     /// Queries answered since it was loaded, if it counts.

@@ -53,7 +53,7 @@ fn the_agent_configures_what_the_rows_assume() {
             assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
         }
     }
-    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).soas) {
+    for (zone, soa) in world::zones().iter().zip(Image::new(&planner, &plan).unwrap().soas) {
         assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
         for (pointer, fixup) in zone.pointers.iter().zip(soa.fixups) {
             let found = (fixup.at != FIXUP_NONE)
@@ -135,7 +135,7 @@ fn every_plan_is_answered_from_at_once() {
 /// The maps that the agent fills, on the host.
 fn held_by_the_agent(world: World) -> Held {
     let (planner, plan) = agent::plan(world, 1);
-    let image = Image::new(&planner, &plan);
+    let image = Image::new(&planner, &plan).unwrap();
     let mut bank = Bank::default();
     bank.lay_out(&plan);
     let mut control = image.control;
@@ -143,7 +143,7 @@ fn held_by_the_agent(world: World) -> Held {
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
         *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
     }
-    let cursors = vec![[0; 2]; planner.model().names.len()];
+    let cursors = vec![[0; 2]; image.names.entries.len()];
     Held {
         control: Some(control),
         displace: image.names.displace,
