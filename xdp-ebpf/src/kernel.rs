@@ -14,6 +14,7 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps},
     frame::Frame,
     layout::*,
+    name::OFFSET_MASK,
     reason::{Action, Reason},
 };
 
@@ -40,8 +41,6 @@ static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
 static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
-#[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
 
@@ -163,7 +162,10 @@ fn handle(ctx: &XdpContext) -> Reason {
     }
 }
 
-/// Makes the packet as long as its answer: at the tail, or, where there is no room, at the head.
+/// Makes the packet as long as its answer, with everything up to the question's end where it was from the start.
+///
+/// It grows at the head, where XDP guarantees room: frames that came from a socket over veth have only the slack of their
+/// allocation at the tail, often none. Only an answer that is too long for that room grows at the tail.
 #[inline(always)]
 fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
     let delta = answer.frame_len() as i32 - packet.frame().len() as i32;
@@ -171,40 +173,44 @@ fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
         return Ok(());
     }
     // SAFETY: the context is ours; all packet pointers are made anew afterwards.
-    if unsafe { bpf_xdp_adjust_tail(packet.0.ctx, delta) } == 0 {
-        return Ok(());
+    if delta > 0 && unsafe { bpf_xdp_adjust_head(packet.0.ctx, -delta) } == 0 {
+        // From here on the packet is no longer as it came: a failure may not pass it on.
+        return move_down(packet.frame(), answer, delta as usize).ok_or(Reason::Internal);
     }
-    if delta < 0 {
-        return Err(Reason::PassNoRoom);
-    }
-    grow_head(packet, answer, delta)
+    // SAFETY: as above.
+    if unsafe { bpf_xdp_adjust_tail(packet.0.ctx, delta) } == 0 { Ok(()) } else { Err(Reason::PassNoRoom) }
 }
 
-/// Frames that came from a socket over veth have only the slack of their allocation at the tail, often none; at the head
-/// XDP guarantees room. Everything up to the question's end is moved there.
+/// Moves everything up to the question's end `delta` bytes down, to the start of the frame.
 #[inline(always)]
-fn grow_head(packet: &Xdp<'_>, answer: &Answer<'_>, delta: i32) -> Result<(), Reason> {
-    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?.cast();
-    let len = answer.question_end() as u32;
-    // Headers and question are at most 341 bytes.
-    let len = bounded::<512>(len);
-    if len == 0 {
-        return Err(Reason::Internal);
+fn move_down(frame: Frame, answer: &Answer<'_>, delta: usize) -> Option<()> {
+    /// Bytes moved at a time; headers and question are never fewer.
+    const STEP: usize = 16;
+    /// Headers and question are at most 341 bytes.
+    const STEPS_MAX: usize = 341 / STEP;
+    let control = Kernel.control()?;
+    let delta = delta & OFFSET_MASK;
+    let len = answer.question_end();
+    // What is left over behind whole steps is moved with the bytes before it. It is read first, as a step may overwrite it.
+    let last = frame.claim::<STEP>((delta + len - STEP) & OFFSET_MASK)?;
+    let last = [last.u64::<0>(), last.u64::<8>()];
+    let full = control.forget::<0x1f>(len / STEP);
+    let mut i = 0;
+    while i < STEPS_MAX {
+        if i == full {
+            break;
+        }
+        let from = frame.claim::<STEP>((delta + STEP * i) & OFFSET_MASK)?;
+        let words = [from.u64::<0>(), from.u64::<8>()];
+        let to = frame.claim::<STEP>(STEP * i)?;
+        to.set_u64::<0>(words[0]);
+        to.set_u64::<8>(words[1]);
+        i += 1;
     }
-    // SAFETY: `scratch` is a map value of 512 bytes, and `len` is at most that; the helpers check the packet's bounds.
-    unsafe {
-        if bpf_xdp_load_bytes(packet.0.ctx, 0, scratch, len) != 0 {
-            return Err(Reason::PassNoRoom);
-        }
-        if bpf_xdp_adjust_head(packet.0.ctx, -delta) != 0 {
-            return Err(Reason::PassNoRoom);
-        }
-        // From here on the packet is no longer as it came: a failure may not pass it on.
-        if bpf_xdp_store_bytes(packet.0.ctx, 0, scratch, len) != 0 {
-            return Err(Reason::Internal);
-        }
-    }
-    Ok(())
+    let to = frame.claim::<STEP>((len - STEP) & OFFSET_MASK)?;
+    to.set_u64::<0>(last[0]);
+    to.set_u64::<8>(last[1]);
+    Some(())
 }
 
 /// Counts a packet under its reason.

@@ -12,7 +12,6 @@
 //! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
-//! | `SCRATCH` | per-CPU array | 1 [`Scratch`] | by the program |
 //! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
 //!
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
@@ -246,10 +245,6 @@ pub const NAMES_MIN: usize = 8;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Cursor(pub [u32; 2]);
-
-/// Room for one moved head.
-#[repr(C)]
-pub struct Scratch(pub [u8; 512]);
 
 /// Bytes of a frame kept in an [`Event`].
 pub const EVENT_FRAME: usize = 512;
