@@ -10,8 +10,8 @@ mod ebpf;
 #[path = "../xtask/src/ebpf_build.rs"]
 mod ebpf_build;
 
-/// The programs, by their names as binaries of `xdp-ebpf`; the second is there only if that package has it.
-const PROGRAMS: [(&str, bool); 2] = [("zerottl-xdp", true), ("zerottl-bench", false)];
+/// The programs, by their names as binaries of `xdp-ebpf`.
+const PROGRAMS: [&str; 2] = ["zerottl-xdp", "zerottl-bench"];
 
 fn main() {
     if let Err(problem) = build() {
@@ -56,11 +56,8 @@ fn build() -> Result<(), String> {
         return Err(format!("the compiler's output is above; the toolchain was {toolchain}"));
     }
 
-    for (program, required) in PROGRAMS {
+    for program in PROGRAMS {
         let built = target_dir.join(ebpf_build::TARGET).join("release").join(program);
-        if !required && !built.exists() {
-            continue;
-        }
         let object = Path::new(&out_dir).join(program);
         fs::copy(&built, &object).map_err(|error| format!("{}: {error}", built.display()))?;
         println!("cargo::rustc-env={}={}", ebpf_build::object_variable(program), object.display());

@@ -1,1 +1,117 @@
-//! benches
+//! The benchmarks: what an answer costs in the kernel, what rate it sustains, how fast a plan is made and published.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cost`] | (a) time in the kernel per answered query |
+//! | [`rate`] | (b) answered rate over veth |
+//! | [`agent`] | (c) planner and publisher |
+//! | [`scene`] | the names, Sites and queries of all of them |
+//! | [`stats`] | median and quartiles |
+//! | [`report`] | figures and methods as text, and as JSON |
+//!
+//! `cargo xtask bench` runs them all; its arguments are those of [`Arguments`].
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "figures far below 2^52, none of them negative"
+)]
+
+pub mod agent;
+pub mod cost;
+pub mod rate;
+pub mod report;
+pub mod scene;
+pub mod stats;
+
+use std::{path::PathBuf, time::Duration};
+
+use rustix::thread::sched_setaffinity;
+
+/// What ends a benchmark early.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// (a) Time in the kernel per answered query
+    Cost,
+    /// (b) Answered rate over veth
+    Rate,
+    /// (c) Planner and publisher
+    Plan,
+}
+
+/// The benchmarks' arguments.
+#[derive(Clone, Debug, Default, clap::Parser)]
+#[command(about = "zerottl's benchmarks", name = "cargo xtask bench --")]
+pub struct Arguments {
+    /// A smoke run: few names, few rounds; the figures mean little
+    #[arg(long)]
+    pub quick: bool,
+    /// Also write the figures as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Only this; may be given again
+    #[arg(long, value_enum)]
+    pub only: Vec<Part>,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+/// Runs the benchmarks that were asked for and prints figures, methods and a summary.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { quick, json, only, .. } = arguments;
+    let wanted = |part| only.is_empty() || only.contains(&part);
+    let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
+    println!("zerottl benchmarks\n{}", report::machine().join("\n"));
+
+    let mut costs = None;
+    if wanted(Part::Cost) {
+        let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
+        println!("\n(a) time in the kernel per answered query\n{}", report::COST_METHOD);
+        println!("{rounds} rounds of {repeat} runs.\n");
+        let effort = cost::Effort { names: sizes.clone(), rounds, repeat };
+        let measured = on_own_cpu(move || cost::measure(&effort))??;
+        println!("{}", report::cost_table(&measured));
+        costs = Some(measured);
+    }
+    let mut rates = Vec::new();
+    if wanted(Part::Rate) {
+        let (rounds, seconds, timed_rounds) = if *quick { (1, 1, 1) } else { (11, 2, 5) };
+        println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
+        println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
+        rates = rate::measure(rate::Effort { rounds, seconds, timed_rounds })?;
+        println!("{}", report::rate_table(&rates));
+    }
+    let mut figures = Vec::new();
+    if wanted(Part::Plan) {
+        println!("\n(c) planner and publisher\n{}\n", report::AGENT_METHOD);
+        let (time, publications) =
+            if *quick { (Duration::from_millis(60), 3) } else { (Duration::from_millis(1_500), 51) };
+        figures = agent::measure(&agent::Effort { names: sizes, time, publications })?;
+        println!("\n{}", report::agent_table(&figures));
+    }
+
+    println!("\nsummary");
+    for target in report::targets(costs.as_ref(), &rates, &figures) {
+        println!("{target}");
+    }
+    if let Some(file) = json {
+        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures)))?;
+        println!("\nwritten to {}", file.display());
+    }
+    Ok(())
+}
+
+/// Runs `job` on a thread of its own, pinned to CPU 1.
+fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let thread = std::thread::spawn(move || {
+        sched_setaffinity(None, &rate::cpu(1))?;
+        Ok::<T, rustix::io::Errno>(job())
+    });
+    match thread.join() {
+        Ok(result) => Ok(result?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

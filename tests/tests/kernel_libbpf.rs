@@ -96,7 +96,7 @@ fn the_object_loads_with_libbpf() {
         ("ENDPOINTS", image.endpoints.len() as u32),
         ("SERVICES", image.services()),
         ("SLOTS", image.blocks()),
-        ("CURSORS", planner.model().names.len() as u32),
+        ("CURSORS", (libbpf_rs::num_possible_cpus().unwrap() * image.names.entries.len()) as u32),
     ];
     for (name, entries) in sizes {
         open.maps_mut().find(|map| map.name() == name).expect("a map").set_max_entries(entries).unwrap();

@@ -144,7 +144,7 @@ fn held_by_the_agent(world: World) -> Held {
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
         *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
     }
-    let cursors = vec![[0; 2]; planner.model().names.len()];
+    let cursors = vec![[0; 2]; image.names.entries.len()];
     Held {
         control: Some(control),
         displace: image.names.displace,

@@ -36,7 +36,7 @@ pub trait Maps {
     fn service(&self, index: u32) -> Option<&Service>;
     /// `SLOTS`.
     fn slots(&self, block: u32) -> Option<&SlotBlock>;
-    /// Takes this CPU's next turn of `CURSORS`.
+    /// Takes this CPU's next turn of the name at `index` of `NAMES`.
     fn turn(&self, index: u32, family: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
@@ -116,7 +116,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
     if !datagram.checksum_is_good(query.sum) {
         return Err(Reason::PassUdpChecksum);
     }
-    let entry = find(frame, maps, control, &datagram, &query)?;
+    let (index, entry) = find(frame, maps, control, &datagram, &query)?;
     if entry.kind == NAME_REFERRED {
         return Err(Reason::PassReferral);
     }
@@ -131,7 +131,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
     let family = usize::from(query.aaaa);
     let choice = if query.aaaa { &service.choice[1] } else { &service.choice[0] };
     let turn = match choice.kind {
-        CHOICE_CURSOR => maps.turn(entry.cursor, family).ok_or(Reason::Internal)?,
+        CHOICE_CURSOR => maps.turn(index, family).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => sticky(frame, &datagram, service).ok_or(Reason::Internal)?,
         CHOICE_NODATA => {
@@ -150,7 +150,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
     Ok(Answer { datagram, query, body: Body::Address { endpoint, ttl: service.ttl } })
 }
 
-/// Finds a name: one displacement, one entry, compared whole (invariant 2).
+/// Finds a name and its position: one displacement, one entry, compared whole (invariant 2).
 #[inline(always)]
 fn find<'m, M: Maps>(
     frame: Frame,
@@ -158,7 +158,7 @@ fn find<'m, M: Maps>(
     control: &Control,
     datagram: &Datagram,
     query: &Query,
-) -> Result<&'m NameEntry, Reason> {
+) -> Result<(u32, &'m NameEntry), Reason> {
     let hash = query.name.hash;
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let block = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32).ok_or(Reason::Internal)?;
@@ -180,7 +180,7 @@ fn find<'m, M: Maps>(
             return Err(Reason::PassUnknownName);
         }
     }
-    Ok(entry)
+    Ok((index, entry))
 }
 
 /// Where the perfect hash puts a name.

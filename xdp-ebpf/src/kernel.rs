@@ -2,7 +2,7 @@
 //! the helpers that resize and fill a packet. Shared by the programs.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::*,
     macros::btf_map,
@@ -14,7 +14,8 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps},
     frame::Frame,
     layout::*,
-    reason::Reason,
+    name::OFFSET_MASK,
+    reason::{Action, Reason},
 };
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -37,11 +38,9 @@ static SERVICES: Array<Service, 4, MMAP> = Array::new();
 #[btf_map]
 static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
 #[btf_map]
-static CURSORS: PerCpuArray<Cursor, 1> = PerCpuArray::new();
+static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
-#[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
 
@@ -83,8 +82,11 @@ impl Maps for Kernel {
     }
     #[inline(always)]
     fn turn(&self, index: u32, family: usize) -> Option<u32> {
-        let cursor = CURSORS.get_ptr_mut(index)?;
-        // SAFETY: a per-CPU element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
+        let names = self.control()?.slot_mask + 1;
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        let cursor = CURSORS.get_ptr_mut(cpu * names + index)?;
+        // SAFETY: this CPU's element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
         // halves off, and the agent writes cursors only before attaching.
         let turn = unsafe { &mut (*cursor).0[family & 1] };
         let now = *turn;
@@ -128,9 +130,25 @@ fn bounded<const SIZE: usize>(len: u32) -> u32 {
     core::hint::black_box(len) & (SIZE as u32 - 1)
 }
 
+/// All that is done with a packet. Returns the XDP action.
+#[inline(always)]
+pub fn run(ctx: &XdpContext) -> u32 {
+    let reason = handle(ctx);
+    count(reason);
+    trace(ctx, reason);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "reason {} action {}", reason as u32, reason.action() as u32);
+    match reason.action() {
+        Action::Answer => xdp_action::XDP_TX,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Abort => xdp_action::XDP_ABORTED,
+    }
+}
+
 /// Decides, and answers if that is the decision.
 #[inline(always)]
-pub fn handle(ctx: &XdpContext) -> Reason {
+fn handle(ctx: &XdpContext) -> Reason {
     let packet = Xdp(ctx);
     match decide::decide(packet.frame(), &Kernel) {
         Ok(answer) => match resize(&packet, &answer) {
@@ -144,7 +162,10 @@ pub fn handle(ctx: &XdpContext) -> Reason {
     }
 }
 
-/// Makes the packet as long as its answer: at the tail, or, where there is no room, at the head.
+/// Makes the packet as long as its answer, with everything up to the question's end where it was from the start.
+///
+/// It grows at the head, where XDP guarantees room: frames that came from a socket over veth have only the slack of their
+/// allocation at the tail, often none. Only an answer that is too long for that room grows at the tail.
 #[inline(always)]
 fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
     let delta = answer.frame_len() as i32 - packet.frame().len() as i32;
@@ -152,45 +173,49 @@ fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
         return Ok(());
     }
     // SAFETY: the context is ours; all packet pointers are made anew afterwards.
-    if unsafe { bpf_xdp_adjust_tail(packet.0.ctx, delta) } == 0 {
-        return Ok(());
+    if delta > 0 && unsafe { bpf_xdp_adjust_head(packet.0.ctx, -delta) } == 0 {
+        // From here on the packet is no longer as it came: a failure may not pass it on.
+        return move_down(packet.frame(), answer, delta as usize).ok_or(Reason::Internal);
     }
-    if delta < 0 {
-        return Err(Reason::PassNoRoom);
-    }
-    grow_head(packet, answer, delta)
+    // SAFETY: as above.
+    if unsafe { bpf_xdp_adjust_tail(packet.0.ctx, delta) } == 0 { Ok(()) } else { Err(Reason::PassNoRoom) }
 }
 
-/// Frames that came from a socket over veth have only the slack of their allocation at the tail, often none; at the head
-/// XDP guarantees room. Everything up to the question's end is moved there.
+/// Moves everything up to the question's end `delta` bytes down, to the start of the frame.
 #[inline(always)]
-fn grow_head(packet: &Xdp<'_>, answer: &Answer<'_>, delta: i32) -> Result<(), Reason> {
-    let scratch = SCRATCH.get_ptr_mut(0).ok_or(Reason::Internal)?.cast();
-    let len = answer.question_end() as u32;
-    // Headers and question are at most 341 bytes.
-    let len = bounded::<512>(len);
-    if len == 0 {
-        return Err(Reason::Internal);
+fn move_down(frame: Frame, answer: &Answer<'_>, delta: usize) -> Option<()> {
+    /// Bytes moved at a time; headers and question are never fewer.
+    const STEP: usize = 16;
+    /// Headers and question are at most 341 bytes.
+    const STEPS_MAX: usize = 341 / STEP;
+    let control = Kernel.control()?;
+    let delta = delta & OFFSET_MASK;
+    let len = answer.question_end();
+    // What is left over behind whole steps is moved with the bytes before it. It is read first, as a step may overwrite it.
+    let last = frame.claim::<STEP>((delta + len - STEP) & OFFSET_MASK)?;
+    let last = [last.u64::<0>(), last.u64::<8>()];
+    let full = control.forget::<0x1f>(len / STEP);
+    let mut i = 0;
+    while i < STEPS_MAX {
+        if i == full {
+            break;
+        }
+        let from = frame.claim::<STEP>((delta + STEP * i) & OFFSET_MASK)?;
+        let words = [from.u64::<0>(), from.u64::<8>()];
+        let to = frame.claim::<STEP>(STEP * i)?;
+        to.set_u64::<0>(words[0]);
+        to.set_u64::<8>(words[1]);
+        i += 1;
     }
-    // SAFETY: `scratch` is a map value of 512 bytes, and `len` is at most that; the helpers check the packet's bounds.
-    unsafe {
-        if bpf_xdp_load_bytes(packet.0.ctx, 0, scratch, len) != 0 {
-            return Err(Reason::PassNoRoom);
-        }
-        if bpf_xdp_adjust_head(packet.0.ctx, -delta) != 0 {
-            return Err(Reason::PassNoRoom);
-        }
-        // From here on the packet is no longer as it came: a failure may not pass it on.
-        if bpf_xdp_store_bytes(packet.0.ctx, 0, scratch, len) != 0 {
-            return Err(Reason::Internal);
-        }
-    }
-    Ok(())
+    let to = frame.claim::<STEP>((len - STEP) & OFFSET_MASK)?;
+    to.set_u64::<0>(last[0]);
+    to.set_u64::<8>(last[1]);
+    Some(())
 }
 
 /// Counts a packet under its reason.
 #[inline(always)]
-pub fn count(reason: Reason) {
+fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: a per-CPU element, as for the cursors; the agent only reads it.
         unsafe { *counter += 1 };
@@ -199,7 +224,7 @@ pub fn count(reason: Reason) {
 
 /// Sends a sample of packets to `zerottl trace`, if one is listening.
 #[inline(always)]
-pub fn trace(ctx: &XdpContext, reason: Reason) {
+fn trace(ctx: &XdpContext, reason: Reason) {
     let Some(control) = CONTROL.get(0) else { return };
     // SAFETY: a reference to an aligned u32; volatile because the agent stores to it while we run.
     let one_in = unsafe { core::ptr::read_volatile(&raw const control.trace) };

@@ -10,9 +10,8 @@
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
 //! | `SERVICES` | array, mmapable | [`BANKS`] × [`Service`] | a bank at a time, never the one in use |
 //! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
-//! | `CURSORS` | per-CPU array | [`Cursor`], one per name | by the program; start values by the agent |
+//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
-//! | `SCRATCH` | per-CPU array | 1 [`Scratch`] | by the program |
 //! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
 //!
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
@@ -130,8 +129,8 @@ pub struct NameEntry {
     pub reserved: u8,
     /// Position in a bank of `SERVICES`.
     pub service: u32,
-    /// Position in `CURSORS`.
-    pub cursor: u32,
+    /// Padding.
+    pub unused: u32,
     /// Position in `TAILS` where `len` is over [`NAME_INLINE`].
     pub tail: u16,
     /// Position in `SOAS`.
@@ -236,14 +235,16 @@ pub const CHOICE_STICKY: u8 = 5;
 #[repr(C)]
 pub struct SlotBlock(pub [u16; BLOCK_SLOTS]);
 
+/// Entries of `NAMES` at least, so that one CPU's cursors fill whole cache lines.
+pub const NAMES_MIN: usize = 8;
+
 /// A name's turn, by family, on one CPU.
+///
+/// At the name's position in `NAMES`: its cache miss then goes along with the name's, where a position told by the entry
+/// would have to wait for it. A plain array and not a per-CPU one, which is a pointer to follow for every element.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Cursor(pub [u32; 2]);
-
-/// Room for one moved head.
-#[repr(C)]
-pub struct Scratch(pub [u8; 512]);
 
 /// Bytes of a frame kept in an [`Event`].
 pub const EVENT_FRAME: usize = 512;

@@ -6,23 +6,12 @@
 
 mod kernel;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use xdp_ebpf::reason::Action;
+use aya_ebpf::{macros::xdp, programs::XdpContext};
 
 /// Answers what it can, passes on the rest.
 #[xdp]
 pub fn zerottl(ctx: XdpContext) -> u32 {
-    let reason = kernel::handle(&ctx);
-    kernel::count(reason);
-    kernel::trace(&ctx, reason);
-    #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(&ctx, "reason {} action {}", reason as u32, reason.action() as u32);
-    match reason.action() {
-        Action::Answer => xdp_action::XDP_TX,
-        Action::Drop => xdp_action::XDP_DROP,
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Abort => xdp_action::XDP_ABORTED,
-    }
+    kernel::run(&ctx)
 }
 
 /// The helpers used are GPL-only; the sources are MIT OR Apache-2.0 as well.

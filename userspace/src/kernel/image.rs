@@ -68,7 +68,6 @@ impl Image {
                 apex: (name.name.len() - model.zones[name.zone.0].apex.len()) as u8,
                 kind: if name.served { NAME_SERVED } else { NAME_REFERRED },
                 service: first.service_of[i],
-                cursor: i as u32,
                 soa: name.zone.0 as u16,
                 ..NameEntry::default()
             },

@@ -24,10 +24,13 @@ use std::{fmt, io};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf},
+    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, Xdp},
 };
-use xdp_ebpf::{layout::Displace, reason::Reason};
+use xdp_ebpf::{
+    layout::{Cursor, Displace},
+    reason::Reason,
+};
 
 use self::{
     image::{Image, ImageError},
@@ -38,7 +41,10 @@ use crate::plan::{Plan, Planner};
 
 /// The BPF object, built by `build.rs` from `xdp-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
-/// The program's name within it.
+/// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
+/// does not hold it.
+pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// The program's name within [`OBJECT`].
 pub const PROGRAM: &str = "zerottl";
 
 /// Why the program cannot be loaded.
@@ -126,6 +132,7 @@ impl Fastpath {
         first: &Plan,
     ) -> Result<Loaded, LoadError> {
         let image = Image::new(planner, first).map_err(LoadError::Image)?;
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let sizes = [
             ("DISPLACE", image.names.displace.len() as u32),
             ("NAMES", image.names.entries.len() as u32),
@@ -134,7 +141,7 @@ impl Fastpath {
             ("ENDPOINTS", image.endpoints.len() as u32),
             ("SERVICES", image.services()),
             ("SLOTS", image.blocks()),
-            ("CURSORS", planner.model().names.len() as u32),
+            ("CURSORS", (cpus * image.names.entries.len()) as u32),
         ];
         let mut loader = EbpfLoader::new();
         for (map, entries) in sizes {
@@ -149,7 +156,7 @@ impl Fastpath {
         fill(&mut ebpf, "TAILS", &image.names.tails)?;
         fill(&mut ebpf, "SOAS", &image.soas)?;
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
-        stagger(&mut ebpf, planner.model().names.len() as u32)?;
+        fill(&mut ebpf, "CURSORS", &cursors(cpus * image.names.entries.len()))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
         let publisher = Publisher::new(
@@ -190,6 +197,11 @@ impl Fastpath {
         let program = self.ebpf.program_mut(name).expect("load found the program by this name");
         program.try_into().expect("load found the program to be an XDP program")
     }
+
+    /// Takes out one of the object's own maps, beyond those that `load` fills.
+    pub fn take_map(&mut self, name: &'static str) -> Result<Map, LoadError> {
+        take(&mut self.ebpf, name)
+    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
@@ -211,17 +223,8 @@ fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<()
 
 /// Gives every cursor a start of its own: by name, family and CPU. A common start would hand the first Site of every
 /// table to every client's first query.
-fn stagger(ebpf: &mut Ebpf, names: u32) -> Result<(), LoadError> {
-    let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
-    let map = ebpf.map_mut("CURSORS").ok_or(LoadError::Missing("CURSORS"))?;
-    // A cursor is two u32, which is one u64 to the map.
-    let mut cursors: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
-    for name in 0..names {
-        let starts = (0..cpus).map(|_| rand::random()).collect::<Vec<u64>>();
-        let starts = PerCpuValues::try_from(starts).map_err(|error| LoadError::Mapping("CURSORS", error))?;
-        cursors.set(name, starts, 0)?;
-    }
-    Ok(())
+fn cursors(count: usize) -> Vec<Cursor> {
+    (0..count).map(|_| Cursor(rand::random())).collect()
 }
 
 /// The counters, one per [`Reason`].

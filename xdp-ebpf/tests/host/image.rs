@@ -51,14 +51,13 @@ pub fn held(world: World) -> Held {
                 apex: (wire(&entry.name).len() - wire(zones[zone].apex).len()) as u8,
                 kind: if referred { NAME_REFERRED } else { NAME_SERVED },
                 service: i as u32,
-                cursor: i as u32,
                 soa: zone as u16,
                 ..NameEntry::default()
             },
         ));
     }
-    held.cursors = RefCell::new((0..entries.len() as u32).map(|i| [i, u32::MAX - i]).collect());
     place(&mut held, &mut control, &named);
+    held.cursors = RefCell::new((0..held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
 
     control.bank_services = bank.len() as u32;
     control.bank_blocks = blocks.len() as u32;

@@ -1,0 +1,255 @@
+//! (a) Time in the kernel per answered query, beside a bare reflector.
+
+use std::io;
+
+use aya::{
+    maps::{Array, MapData},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use rustix::time::{ClockId, clock_gettime};
+use xdp_ebpf::reason::Reason;
+use zerottl::kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
+
+use crate::{Failure, scene, stats::Quartiles};
+
+/// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
+const WALK: usize = 112;
+/// `XDP_TX`: what every timed program returns when all went well.
+const XDP_TX: u32 = 3;
+
+/// The timed programs of `xdp-ebpf/src/bench.rs`; the last is the reflector on its own, run again on its own replies.
+pub const PROGRAMS: [&str; 6] =
+    ["bench_empty", "bench_restore", "bench_resize", "bench_reflect", "bench_answer", "reflector"];
+const EMPTY: usize = 0;
+const RESTORE: usize = 1;
+const RESIZE: usize = 2;
+const REFLECT: usize = 3;
+const ANSWER: usize = 4;
+const REFLECTOR: usize = 5;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Effort {
+    /// Numbers of names.
+    pub names: Vec<usize>,
+    /// Interleaved rounds.
+    pub rounds: usize,
+    /// Runs of a program per round.
+    pub repeat: u32,
+}
+
+/// The figures for one number of names, with EDNS or without; ns per run, one per round.
+#[derive(Clone, Debug)]
+pub struct Cost {
+    /// Names configured, and asked for.
+    pub names: usize,
+    /// Whether the queries carry an OPT record.
+    pub edns: bool,
+    rounds: [Vec<f64>; PROGRAMS.len()],
+}
+
+impl Cost {
+    /// The test run's own loop around a program that does nothing.
+    #[must_use]
+    pub fn empty(&self) -> Quartiles {
+        self.of(EMPTY)
+    }
+
+    /// Loop and restoring.
+    #[must_use]
+    pub fn restore(&self) -> Quartiles {
+        self.of(RESTORE)
+    }
+
+    /// Growing by an A record, and shrinking again when the next query is restored.
+    #[must_use]
+    pub fn resize(&self) -> Quartiles {
+        self.less(RESIZE, RESTORE)
+    }
+
+    /// The reflector less restoring.
+    #[must_use]
+    pub fn reflect(&self) -> Quartiles {
+        self.less(REFLECT, RESTORE)
+    }
+
+    /// The reflector on its own, loop included: run again and again on its own reply.
+    #[must_use]
+    pub fn reflector(&self) -> Quartiles {
+        self.of(REFLECTOR)
+    }
+
+    /// The answer less restoring; the shrinking that a longer answer makes restoring do is left in.
+    #[must_use]
+    pub fn answer(&self) -> Quartiles {
+        self.less(ANSWER, RESTORE)
+    }
+
+    /// Restoring and answering by restoring and reflecting: nothing subtracted.
+    #[must_use]
+    pub fn ratio_with_restore(&self) -> Quartiles {
+        Quartiles::of_pairs(&self.rounds[ANSWER], &self.rounds[REFLECT], |answer, reflect| answer / reflect)
+    }
+
+    /// Answer by reflector, restoring subtracted from both: of medians, since the difference of two near figures is
+    /// mostly noise in a single round.
+    #[must_use]
+    pub fn ratio_without_restore(&self) -> f64 {
+        self.answer().median / self.reflect().median
+    }
+
+    /// Loop and answer by loop and reflector, restoring subtracted from the answer alone, as the reflector on its own
+    /// needs none: what two programs of their own would show in the kernel's test run.
+    #[must_use]
+    pub fn ratio_alone(&self) -> f64 {
+        (self.answer().median + self.empty().median) / self.reflector().median
+    }
+
+    fn of(&self, program: usize) -> Quartiles {
+        Quartiles::of(self.rounds[program].iter().copied())
+    }
+
+    fn less(&self, program: usize, base: usize) -> Quartiles {
+        Quartiles::of_pairs(&self.rounds[program], &self.rounds[base], |with, without| with - without)
+    }
+}
+
+/// A program's size.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// BPF instructions after the verifier's rewriting.
+    pub xlated: u32,
+    /// Bytes of machine code.
+    pub jited: u32,
+}
+
+/// Everything measured.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    /// The reflector as attached for (b).
+    pub reflector: Size,
+    /// The agent's program.
+    pub agent: Size,
+    /// By names and EDNS.
+    pub costs: Vec<Cost>,
+}
+
+/// Measures. Runs on the calling thread, which should be pinned.
+pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
+    let (reflector, agent) = sizes()?;
+    let mut costs = Vec::new();
+    for names in &effort.names {
+        let mut bench = Bench::new(*names)?;
+        for edns in [false, true] {
+            bench.prepare(edns)?;
+            costs.push(bench.measure(effort, edns)?);
+        }
+    }
+    Ok(Costs { reflector, agent, costs })
+}
+
+fn sizes() -> Result<(Size, Size), Failure> {
+    let (planner, plan) = scene::planned(10);
+    let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan)?;
+    let mut agent = Fastpath::load(&planner, &plan)?;
+    let size = |program: &Xdp| -> Result<Size, Failure> {
+        let info = program.info()?;
+        let xlated = info.size_translated().ok_or("the kernel does not say the program's size")? / 8;
+        Ok(Size { xlated, jited: info.size_jitted() })
+    };
+    Ok((size(bench.fastpath.program("reflector"))?, size(agent.fastpath.program(zerottl::kernel::PROGRAM))?))
+}
+
+/// The programs, loaded for one number of names.
+struct Bench {
+    names: usize,
+    fastpath: Fastpath,
+    counters: Counters,
+    walk: Array<MapData, [u8; WALK]>,
+}
+
+impl Bench {
+    fn new(names: usize) -> Result<Self, Failure> {
+        let (planner, plan) = scene::planned(names);
+        let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan)?;
+        let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
+        publisher.set_macs(&[scene::SERVER_MAC]);
+        publisher.publish(&plan);
+        for program in PROGRAMS.iter().filter(|program| **program != PROGRAMS[ANSWER]) {
+            fastpath.program(program).load()?;
+        }
+        let walk = fastpath.take_map("WALK")?.try_into()?;
+        Ok(Self { names, fastpath, counters, walk })
+    }
+
+    /// Sets the walk to its start.
+    fn prepare(&mut self, edns: bool) -> Result<(), Failure> {
+        let frame = scene::frame(0, edns);
+        let names = self.names as u32;
+        let mut walk = [0; WALK];
+        walk[..frame.len()].copy_from_slice(&frame);
+        for (field, value) in walk[96..].chunks_exact_mut(4).zip([frame.len() as u32, 0, names, step(names)]) {
+            field.copy_from_slice(&value.to_ne_bytes());
+        }
+        Ok(self.walk.set(0, walk, 0)?)
+    }
+
+    fn measure(&mut self, effort: &Effort, edns: bool) -> Result<Cost, Failure> {
+        let mut cost = Cost { names: self.names, edns, rounds: Default::default() };
+        let query = scene::frame(0, edns);
+        let mut own_reply = query.clone();
+        // From port 53 to port 53: the reply is again a query to the reflector.
+        own_reply[34..36].copy_from_slice(&53_u16.to_be_bytes());
+        let before = answered(&self.counters)?;
+        // The first round warms caches and is not kept.
+        for round in 0..=effort.rounds {
+            for (program, (name, rounds)) in PROGRAMS.iter().zip(&mut cost.rounds).enumerate() {
+                let frame = if program == REFLECTOR { &own_reply } else { &query };
+                let elapsed = run(self.fastpath.program(name), frame, effort.repeat)?;
+                if round > 0 {
+                    rounds.push(elapsed);
+                }
+            }
+        }
+        let runs = (effort.rounds as u64 + 1) * u64::from(effort.repeat);
+        let answers = answered(&self.counters)? - before;
+        if answers != runs {
+            return Err(format!("{answers} of {runs} runs for {} names were answered", self.names).into());
+        }
+        Ok(cost)
+    }
+}
+
+/// A step of about the golden ratio, prime to `names`: it meets all of them, and neighbours in time are none in number.
+fn step(names: u32) -> u32 {
+    ((f64::from(names) * 0.618) as u32..names).find(|step| gcd(*step, names) == 1).unwrap_or(0)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn answered(counters: &Counters) -> Result<u64, Failure> {
+    Ok(counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA).map_or(0, |(_, count)| count))
+}
+
+/// Runs a program and returns the CPU time of one run, ns.
+///
+/// By the thread's own CPU clock and not the kernel's figure, which is rounded down to whole nanoseconds; it stands still
+/// while another thread has the CPU.
+fn run(program: &Xdp, frame: &[u8], repeat: u32) -> Result<f64, Failure> {
+    let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+    let begun = cpu_time();
+    let result = program.test_run(options)?;
+    let elapsed = cpu_time() - begun;
+    if result.return_value != XDP_TX {
+        return Err(io::Error::other(format!("a timed program returned {}", result.return_value)).into());
+    }
+    Ok(elapsed / f64::from(repeat))
+}
+
+/// Of this thread, ns.
+fn cpu_time() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
+}

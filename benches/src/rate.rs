@@ -1,0 +1,409 @@
+//! (b) Answered queries per second over a veth pair, beside the reflector under the same generators.
+//!
+//! ```text
+//!   client namespace                                front namespace
+//!   dnsperf or kxdpgun ── wire ════════ veth ════════ eth0   reflector, or the agent's program; native
+//!   CPU 0                 NAPI thread: CPU 1          NAPI thread: CPU 1
+//! ```
+//!
+//! The generator and what it does to send run on CPU 0. Receiving is moved off it: both ends' NAPI is threaded and
+//! pinned to CPU 1, so that there the XDP program, its transmission, and the client's receive path take turns. With one
+//! CPU, all is on that.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ::tests::{netns::Netns, process, scratch};
+use rustix::{
+    process::Pid,
+    thread::{CpuSet, sched_setaffinity},
+};
+use xdp_ebpf::reason::Reason;
+use zerottl::{
+    kernel::{
+        BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
+        attach::{Attached, attach, detach},
+        publish::Publisher,
+    },
+    model::XdpMode,
+};
+
+use crate::{Failure, scene, stats::Quartiles};
+
+/// Names configured and asked for.
+pub const NAMES: usize = 1_000;
+/// What kxdpgun is told to send a second: more than anything here can.
+const FLOOD_QPS: u32 = 4_000_000;
+/// Queries that dnsperf keeps outstanding: enough to keep the other CPU busy.
+const OUTSTANDING: u32 = 500;
+
+/// Where queries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generator {
+    /// dnsperf: a UDP socket, as many queries as are answered.
+    Sockets,
+    /// kxdpgun: `AF_XDP`, as many queries as can be sent.
+    AfXdp,
+}
+
+impl Generator {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sockets, Self::AfXdp];
+
+    /// The program.
+    #[must_use]
+    pub const fn tool(self) -> &'static str {
+        match self {
+            Self::Sockets => "dnsperf",
+            Self::AfXdp => "kxdpgun",
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Interleaved rounds.
+    pub rounds: usize,
+    /// Of one generator's run, whole seconds.
+    pub seconds: u64,
+    /// Rounds of one second with the kernel's statistics on.
+    pub timed_rounds: usize,
+}
+
+/// Answered queries per second, one figure per round.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    /// The generator.
+    pub generator: Generator,
+    reflector: Vec<f64>,
+    agent: Vec<f64>,
+    /// In rounds of their own, with the kernel's statistics on: time of a run of the reflector and the agent, ns.
+    times: [Vec<f64>; 2],
+}
+
+impl Rate {
+    /// The reflector's.
+    #[must_use]
+    pub fn reflector(&self) -> Quartiles {
+        Quartiles::of(self.reflector.iter().copied())
+    }
+
+    /// The agent's program's.
+    #[must_use]
+    pub fn agent(&self) -> Quartiles {
+        Quartiles::of(self.agent.iter().copied())
+    }
+
+    /// The agent's program's by the reflector's, round by round.
+    #[must_use]
+    pub fn ratio(&self) -> Quartiles {
+        Quartiles::of_pairs(&self.agent, &self.reflector, |agent, reflector| agent / reflector)
+    }
+
+    /// Time of a run of the reflector, ns, by the kernel's statistics, whose own cost is in it.
+    #[must_use]
+    pub fn reflector_ns(&self) -> Quartiles {
+        Quartiles::of(self.times[0].iter().copied())
+    }
+
+    /// As [`reflector_ns`](Self::reflector_ns), of the agent's program.
+    #[must_use]
+    pub fn agent_ns(&self) -> Quartiles {
+        Quartiles::of(self.times[1].iter().copied())
+    }
+
+    /// What a query takes longer than with the reflector, ns, round by round.
+    #[must_use]
+    pub fn difference_ns(&self) -> Quartiles {
+        Quartiles::of_pairs(&self.agent, &self.reflector, |agent, reflector| 1e9 / agent - 1e9 / reflector)
+    }
+}
+
+/// Measures with each generator.
+pub fn measure(effort: Effort) -> Result<Vec<Rate>, Failure> {
+    for generator in Generator::ALL {
+        scratch::find_tool(generator.tool())?;
+    }
+    let wire = Wire::new()?;
+    let reflector = Responder::load("reflector")?;
+    let agent = Responder::load(PROGRAM)?;
+    let responders = [&reflector, &agent];
+    let mut rates = Vec::new();
+    for generator in Generator::ALL {
+        let mut figures = [Vec::new(), Vec::new()];
+        // The first round warms caches and is not kept. Who goes first changes, so that drift favours neither.
+        for round in 0..=effort.rounds {
+            for which in [round % 2, 1 - round % 2] {
+                let answered = wire.run(responders[which], generator, effort.seconds)?;
+                if round > 0 {
+                    figures[which].push(answered);
+                }
+            }
+        }
+        let mut times = [Vec::new(), Vec::new()];
+        let statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
+        for _ in 0..effort.timed_rounds {
+            for (responder, times) in responders.iter().zip(&mut times) {
+                let before = responder.runs()?;
+                wire.run(responder, generator, 1)?;
+                let after = responder.runs()?;
+                times.push((after.0 - before.0) / (after.1 - before.1).max(1.0));
+            }
+        }
+        drop(statistics);
+        let [reflector, agent] = figures;
+        rates.push(Rate { generator, reflector, agent, times });
+    }
+    Ok(rates)
+}
+
+/// A loaded program.
+struct Responder {
+    fastpath: Arc<Mutex<Fastpath>>,
+    program: &'static str,
+    /// Only the agent's program counts.
+    counters: Option<Counters>,
+    _publisher: Publisher,
+}
+
+impl Responder {
+    /// The agent's program, or one of the benchmarks' object.
+    fn load(program: &'static str) -> Result<Self, Failure> {
+        let (planner, plan) = scene::planned(NAMES);
+        let agent = program == PROGRAM;
+        let loaded = if agent {
+            Fastpath::load(&planner, &plan)?
+        } else {
+            Fastpath::load_object(BENCH_OBJECT, program, &planner, &plan)?
+        };
+        let Loaded { fastpath, mut publisher, counters, .. } = loaded;
+        publisher.set_macs(&[scene::SERVER_MAC]);
+        publisher.publish(&plan);
+        let counters = agent.then_some(counters);
+        Ok(Self { fastpath: Arc::new(Mutex::new(fastpath)), program, counters, _publisher: publisher })
+    }
+
+    fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, Failure> {
+        let (fastpath, program) = (Arc::clone(&self.fastpath), self.program);
+        Ok(namespace.run(move || {
+            let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
+            attach(fastpath.program(program), interface, XdpMode::Native)
+        })??)
+    }
+
+    fn detach(&self, attached: Attached) -> Result<(), Failure> {
+        let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(detach(fastpath.program(self.program), attached)?)
+    }
+
+    /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
+    fn runs(&self) -> Result<(f64, f64), Failure> {
+        let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = fastpath.program(self.program).fd()?.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            value.ok_or_else(|| format!("the kernel does not say {name}"))
+        };
+        Ok((field("run_time_ns:")?, field("run_cnt:")?))
+    }
+
+    /// Queries answered since it was loaded, if it counts.
+    fn answered(&self) -> Result<Option<u64>, Failure> {
+        let Some(counters) = &self.counters else { return Ok(None) };
+        let answers = counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA);
+        Ok(answers.map(|(_, count)| count))
+    }
+}
+
+/// Two namespaces and the veth pair between them.
+struct Wire {
+    client: Netns,
+    front: Netns,
+    /// A veth is sent to by `XDP_TX` only while it has a program itself (Linux 6.18; GRO does not do).
+    pass: Responder,
+    queries: PathBuf,
+    _folder: Box<dyn std::any::Any>,
+}
+
+impl Wire {
+    fn new() -> Result<Self, Failure> {
+        let (client, front) = (Netns::new()?, Netns::new()?);
+        let [c, s] = [scene::CLIENT, scene::SERVER].map(std::net::Ipv4Addr::from);
+        let [c_mac, s_mac] =
+            [scene::CLIENT_MAC, scene::SERVER_MAC].map(|mac| mac.map(|b| format!("{b:02x}")).join(":"));
+        // One queue each: two CPUs have no use for more.
+        client.ip(&format!(
+            "link add wire address {c_mac} numtxqueues 1 numrxqueues 1 type veth \
+             peer name eth0 address {s_mac} numtxqueues 1 numrxqueues 1 netns {}",
+            front.path()
+        ))?;
+        // GRO keeps NAPI, and with it its thread, while programs come and go. The sender computes checksums, as one beyond a real
+        // wire has; the client's stack then checks those of both programs' replies.
+        client.read("ethtool", &["-K", "wire", "gro", "on", "tx", "off"])?;
+        front.read("ethtool", &["-K", "eth0", "gro", "on"])?;
+        // No neighbour discovery: nothing but queries and answers on the wire.
+        for (namespace, interface, own, other, other_mac) in
+            [(&client, "wire", c, s, &s_mac), (&front, "eth0", s, c, &c_mac)]
+        {
+            namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
+            namespace.ip(&format!(
+                "addr add {own}/32 dev {interface}\nlink set {interface} up\n\
+                 route add {other} dev {interface} src {own}\n\
+                 neigh add {other} lladdr {other_mac} dev {interface} nud permanent"
+            ))?;
+            thread_napi(namespace, interface)?;
+        }
+        let folder = scratch::folder()?;
+        let queries = folder.path().join("queries");
+        let mut file = io::BufWriter::new(fs::File::create(&queries)?);
+        for i in 0..NAMES {
+            writeln!(file, "{} A", scene::pool_name(i))?;
+        }
+        file.flush()?;
+        Ok(Self { client, front, pass: Responder::load("pass")?, queries, _folder: Box::new(folder) })
+    }
+
+    /// Queries answered per second, as the generator counted its replies.
+    fn run(&self, responder: &Responder, generator: Generator, seconds: u64) -> Result<f64, Failure> {
+        let attached = responder.attach(&self.front, "eth0")?;
+        let before = responder.answered()?;
+        // kxdpgun brings its own program.
+        let receiver = match generator {
+            Generator::Sockets => Some(self.pass.attach(&self.client, "wire")?),
+            Generator::AfXdp => None,
+        };
+        let output = self.generate(generator, seconds);
+        receiver.map(|receiver| self.pass.detach(receiver)).transpose()?;
+        responder.detach(attached)?;
+        // What is still queued at either end must not meet the next run.
+        std::thread::sleep(Duration::from_millis(100));
+        let output = output?;
+        let replies = answered(generator, &output)?;
+        if let (Some(before), Some(after)) = (before, responder.answered()?)
+            && ((after - before) as f64) < replies.count
+        {
+            let counted = after - before;
+            return Err(format!("{} answers came and {counted} were made in the kernel", replies.count).into());
+        }
+        Ok(replies.per_second)
+    }
+
+    fn generate(&self, generator: Generator, seconds: u64) -> io::Result<String> {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0"]).arg(scratch::find_tool(generator.tool())?);
+        let server = std::net::Ipv4Addr::from(scene::SERVER).to_string();
+        match generator {
+            Generator::Sockets => command
+                .args(["-s", &server, "-l", &seconds.to_string(), "-q", &OUTSTANDING.to_string()])
+                .args(["-c", "1", "-T", "1", "-t", "1", "-d"])
+                .arg(&self.queries),
+            Generator::AfXdp => command
+                .args(["-t", &seconds.to_string(), "-Q", &FLOOD_QPS.to_string(), "-b", "32", "-I", "wire", "-i"])
+                .arg(&self.queries)
+                .arg(&server),
+        };
+        let output = self.client.output(command)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(said) } else { Err(io::Error::other(said)) }
+    }
+}
+
+/// Gives the NAPI of an interface a thread and pins it to CPU 1. Nothing may arrive meanwhile: a NAPI that is being polled
+/// while it gets its thread is not polled again.
+fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), Failure> {
+    // The /sys we see shows the network namespace it was mounted in.
+    let script = format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{interface}/threaded");
+    let before = napi_threads(interface)?;
+    namespace.read("unshare", &["--mount", "sh", "-c", &script])?;
+    let mut ours = Vec::new();
+    process::eventually(Duration::from_secs(2), || {
+        ours = napi_threads(interface).unwrap_or_default();
+        ours.retain(|pid| !before.contains(pid));
+        !ours.is_empty()
+    });
+    if ours.is_empty() {
+        return Err(format!("{interface} got no NAPI thread").into());
+    }
+    for pid in ours {
+        sched_setaffinity(Some(pid), &cpu(1))?;
+    }
+    Ok(())
+}
+
+/// The kernel threads `napi/INTERFACE-ID`.
+fn napi_threads(interface: &str) -> io::Result<Vec<Pid>> {
+    let prefix = format!("napi/{interface}-");
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have ended meanwhile.
+        let Ok(name) = fs::read_to_string(entry.path().join("comm")) else { continue };
+        if name.starts_with(&prefix) {
+            found.extend(Pid::from_raw(pid));
+        }
+    }
+    Ok(found)
+}
+
+/// A set of this CPU, or of the last where there are fewer.
+#[must_use]
+pub fn cpu(number: usize) -> CpuSet {
+    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    let mut set = CpuSet::new();
+    set.set(number.min(last));
+    set
+}
+
+/// What a generator received.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Received {
+    count: f64,
+    per_second: f64,
+}
+
+fn answered(generator: Generator, output: &str) -> Result<Received, Failure> {
+    let after = |label: &str, skip: usize| -> Option<f64> {
+        let line = output.lines().find_map(|line| line.trim().strip_prefix(label))?;
+        let word = line.split_whitespace().nth(skip)?;
+        word.trim_matches(|c: char| !c.is_ascii_digit() && c != '.').parse().ok()
+    };
+    let received = match generator {
+        // "Queries completed:    1234 (100.00%)" and "Queries per second:   1234.5"
+        Generator::Sockets => (after("Queries completed:", 0), after("Queries per second:", 0)),
+        // "total replies:     1234 (617 pps) (99%)"
+        Generator::AfXdp => (after("total replies:", 0), after("total replies:", 1)),
+    };
+    match received {
+        (Some(count), Some(per_second)) if count > 0.0 => Ok(Received { count, per_second }),
+        _ => {
+            let said: Vec<&str> = output.lines().filter(|line| !line.starts_with("[Timeout]")).collect();
+            Err(format!("{} received nothing, or says it in other words:\n{}", generator.tool(), said.join("\n"))
+                .into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generators_words_are_understood() {
+        let dnsperf = "Statistics:\n\n  Queries sent:         200\n  Queries completed:    199 (99.50%)\n\n  Run time (s):         1.0\n  Queries per second:   198.25\n";
+        assert_eq!(answered(Generator::Sockets, dnsperf).unwrap(), Received { count: 199.0, per_second: 198.25 });
+        let kxdpgun = "total queries:     2000 (1000 pps)\ntotal replies:     1900 (950 pps) (95%)\n";
+        assert_eq!(answered(Generator::AfXdp, kxdpgun).unwrap(), Received { count: 1900.0, per_second: 950.0 });
+        assert!(answered(Generator::AfXdp, "total replies:     0 (0 pps) (0%)\n").is_err());
+        assert!(answered(Generator::Sockets, kxdpgun).is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! The figures as text and as JSON, with how they were made.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::{Value, json};
+
+use crate::{
+    agent::Figure,
+    cost::{Cost, Costs, Size},
+    rate::{self, Rate},
+};
+
+/// What this runs on, a line each.
+#[must_use]
+pub fn machine() -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = rustix::system::uname();
+    let virtual_machine = if cpuinfo.contains(" hypervisor ") { ", in a virtual machine" } else { "" };
+    vec![
+        format!("CPU       {} x {}{virtual_machine}", cpus, model.map_or("unknown", |(_, name)| name)),
+        format!("kernel    Linux {} {}", kernel.release().to_string_lossy(), kernel.machine().to_string_lossy()),
+        format!("BPF JIT   {}", if read("/proc/sys/net/core/bpf_jit_enable").trim() == "1" { "on" } else { "off" }),
+        format!("load      {} (1, 5, 15 minutes before the start)", loads(&read("/proc/loadavg"))),
+    ]
+}
+
+fn loads(line: &str) -> String {
+    line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// How (a) is measured.
+pub const COST_METHOD: &str = "\
+Each timed program runs in BPF_PROG_TEST_RUN, pinned to one CPU, and first restores a query over the packet: the next
+of a walk over ALL names in an order unlike that of the maps. Then it does one thing. The queries are made from one
+template, so that they take no room in the caches; the packet itself is warm. Time is the thread's CPU clock around the
+whole call, by the number of runs. Rounds go through all programs in turn; the first is not kept. The counters must
+show that every run was answered.
+  loop       a program that only returns: what the test run itself costs
+  restore    loop + restoring
+  resize     growing by 16 bytes and shrinking again, restoring subtracted: part of `answer`, not of `reflect`
+  reflect    restore + reflector, less restore; hides in restoring's shadow, as a CPU works on both at once
+  answer     restore + the agent's whole program (parse, find, choose, write, count), less restore
+             (the shrinking that each longer answer costs the next restoring is left in: against us)
+  reflector  loop + reflector alone, run on its own reply again and again: nothing restored
+Ratios: `alone` is (answer + loop) / reflector: what each program shows by itself in the kernel's test run.
+`with` is (restore + answer) / (restore + reflect): nothing subtracted. `without` is answer / reflect: the loop and
+restoring subtracted from both, so that a figure near zero divides.
+Names are 22 bytes in wire form, A queries over IPv4, weighted round robin; 30 Sites, each Pool over three of them: up to
+4,060 distinct Pools, beyond that Pools share plans.";
+
+/// How (b) is measured.
+pub const RATE_METHOD: &str = "\
+Two network namespaces, a veth pair of one queue, XDP native. The generator and its sending run on CPU 0; both ends' NAPI
+is threaded and pinned to CPU 1, where the XDP program, XDP_TX and the client's receiving take turns. The client
+computes UDP checksums, as from beyond a real wire, and its stack checks those of the replies of both programs. dnsperf
+keeps 500 queries outstanding on one socket; kxdpgun sends as fast as it can from AF_XDP (copy mode). Answered rates as
+the generator counts replies. Each round runs both programs, the first in turn; the first round is not kept; ratios and
+differences are taken round by round. The kernel's counters must show at least as many answers as came. The time of a run
+is measured in rounds of its own, by kernel.bpf_stats_enabled, whose cost (around 20 ns) is in both figures.";
+
+/// How (c) is measured.
+pub const AGENT_METHOD: &str = "\
+Wall-clock time, one thread. Criterion with 11 samples, but for publications, which are made one at a time with 50 ms
+between: each needs the grace period of an earlier one. A status change is one Site of 30 going down or coming back.";
+
+/// (a) as a table.
+#[must_use]
+pub fn cost_table(costs: &Costs) -> String {
+    let mut text = format!(
+        "{:>7} {:<4} {:>5} {:>8} {:>7} {:>18} {:>20} {:>16} {:>6} {:>6} {:>8}\n",
+        "names", "EDNS", "loop", "restore", "resize", "reflect", "answer", "reflector", "alone", "with", "without"
+    );
+    for cost in &costs.costs {
+        let Cost { names, edns, .. } = cost;
+        let _ = writeln!(
+            text,
+            "{names:>7} {:<4} {:>5.1} {:>8.1} {:>7.1} {:>18} {:>20} {:>16} {:>6.2} {:>6.2} {:>8.1}",
+            if *edns { "yes" } else { "no" },
+            cost.empty().median,
+            cost.restore().median,
+            cost.resize().median,
+            format!("{:.1}", cost.reflect()),
+            format!("{:.1}", cost.answer()),
+            format!("{:.1}", cost.reflector()),
+            cost.ratio_alone(),
+            cost.ratio_with_restore().median,
+            cost.ratio_without_restore(),
+        );
+    }
+    text.push_str("ns; median [quartiles]\n");
+    for (what, Size { xlated, jited }) in [("reflector", costs.reflector), ("agent", costs.agent)] {
+        let _ = writeln!(text, "{what}: {xlated} instructions after the verifier, {jited} bytes of machine code");
+    }
+    text
+}
+
+/// (b) as a table.
+#[must_use]
+pub fn rate_table(rates: &[Rate]) -> String {
+    let mut text = format!(
+        "{:<8} {:>24} {:>24} {:>20} {:>20} {:>17} {:>16}\n",
+        "", "reflector, 1/s", "agent, 1/s", "ratio", "difference, ns", "reflector run, ns", "agent run, ns"
+    );
+    for rate in rates {
+        let _ = writeln!(
+            text,
+            "{:<8} {:>24} {:>24} {:>20} {:>20} {:>17} {:>16}",
+            rate.generator.tool(),
+            format!("{:.0}", rate.reflector()),
+            format!("{:.0}", rate.agent()),
+            format!("{:.3}", rate.ratio()),
+            format!("{:.0}", rate.difference_ns()),
+            format!("{:.0}", rate.reflector_ns()),
+            format!("{:.0}", rate.agent_ns()),
+        );
+    }
+    let _ = writeln!(text, "{} names; median [quartiles]", rate::NAMES);
+    text
+}
+
+/// (c) as a table.
+#[must_use]
+pub fn agent_table(figures: &[Figure]) -> String {
+    let mut text = format!("{:<56} {:>7} {:>30}\n", "", "names", "µs");
+    for Figure { what, names, us } in figures {
+        let _ = writeln!(text, "{what:<56} {names:>7} {:>30}", format!("{us:.1}"));
+    }
+    text
+}
+
+/// A figure beside what was to be reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// What.
+    pub what: String,
+    /// The figure.
+    pub figure: f64,
+    /// What it is to be.
+    pub target: f64,
+    /// At least that, not at most.
+    pub at_least: bool,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let met = if self.at_least { self.figure >= self.target } else { self.figure <= self.target };
+        let bound = if self.at_least { "at least" } else { "at most" };
+        let verdict = if met { "met" } else { "MISSED" };
+        write!(f, "{:<74} {:>10.3}   {bound} {:<8} {verdict}", self.what, self.figure, self.target)
+    }
+}
+
+/// The figures that have a target.
+#[must_use]
+pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut add = |what: String, figure, target, at_least| targets.push(Target { what, figure, target, at_least });
+    let plain: Vec<&Cost> = costs.iter().flat_map(|costs| &costs.costs).filter(|cost| !cost.edns).collect();
+    if let Some(cost) = plain.iter().find(|cost| cost.names == 1_000) {
+        add("(a) answer by reflector, 1,000 names: alone".into(), cost.ratio_alone(), 8.0, false);
+        add("(a)   the same, `with` restoring in both".into(), cost.ratio_with_restore().median, 8.0, false);
+        add("(a)   the same, `without` loop and restoring in either".into(), cost.ratio_without_restore(), 8.0, false);
+    }
+    if let [first, .., last] = plain[..] {
+        let span = format!("{} names by {}", last.names, first.names);
+        let with_loop = |cost: &Cost| cost.answer().median + cost.empty().median;
+        add(format!("(a) flatness, {span}: loop + answer"), with_loop(last) / with_loop(first), 1.5, false);
+        let ratio = last.answer().median / first.answer().median;
+        add(format!("(a)   the same, answer less loop and restoring, {span}"), ratio, 1.5, false);
+    }
+    for rate in rates {
+        let what = format!("(b) answered rate by the reflector's, {} (aim: 0.95)", rate.generator.tool());
+        add(what, rate.ratio().median, 0.90, true);
+    }
+    for figure in figures.iter().filter(|f| f.what.starts_with("status change") && f.names == 1_000) {
+        add("(c) status change to published plan, 1,000 names, ms".into(), figure.us.median / 1e3, 10.0, false);
+    }
+    targets
+}
+
+/// Everything as JSON: medians and quartiles.
+#[must_use]
+pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Value {
+    let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
+    let cost = |cost: &Cost| {
+        json!({
+            "names": cost.names,
+            "edns": cost.edns,
+            "loop_ns": cost.empty().json(),
+            "restore_ns": cost.restore().json(),
+            "resize_ns": cost.resize().json(),
+            "reflect_ns": cost.reflect().json(),
+            "answer_ns": cost.answer().json(),
+            "reflector_ns": cost.reflector().json(),
+            "ratio_alone": cost.ratio_alone(),
+            "ratio_with_restore": cost.ratio_with_restore().json(),
+            "ratio_without_restore": cost.ratio_without_restore(),
+        })
+    };
+    let rate = |rate: &Rate| {
+        json!({
+            "generator": rate.generator.tool(),
+            "reflector_per_s": rate.reflector().json(),
+            "agent_per_s": rate.agent().json(),
+            "ratio": rate.ratio().json(),
+            "difference_ns": rate.difference_ns().json(),
+            "reflector_run_ns": rate.reflector_ns().json(),
+            "agent_run_ns": rate.agent_ns().json(),
+        })
+    };
+    json!({
+        "machine": machine(),
+        "reflector": costs.map(|costs| size(costs.reflector)),
+        "agent": costs.map(|costs| size(costs.agent)),
+        "cost": costs.map(|costs| costs.costs.iter().map(cost).collect::<Vec<_>>()),
+        "rate": rates.iter().map(rate).collect::<Vec<_>>(),
+        "plan": figures.iter().map(|f| json!({ "what": f.what, "names": f.names, "us": f.us.json() })).collect::<Vec<_>>(),
+    })
+}

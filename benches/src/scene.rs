@@ -1,0 +1,167 @@
+//! What is measured: a model with any number of names over few Sites, and the queries for them.
+//!
+//! Names are many and Sites are few, as where one operator's Sites host many applications: 30 Sites in 10 regions, each
+//! Pool over three of them, weights 1 to 3. There are 4,060 such triples, so beyond that Pools share their tables, which
+//! is what the publisher does with equal plans. The zone and the Sites are the same at every size.
+
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+
+use etherparse::PacketBuilder;
+use xdp_ebpf::sum::Sum;
+use zerottl::{
+    model::{
+        Admin, AllDown, DynamicName, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool, PoolId, Probe,
+        ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    },
+    plan::{Plan, Planner},
+    status::Status,
+};
+
+/// Sites of every scene.
+pub const SITES: usize = 30;
+/// The address queries go to.
+pub const SERVER: [u8; 4] = [203, 0, 113, 53];
+/// The address they come from.
+pub const CLIENT: [u8; 4] = [198, 51, 100, 200];
+/// The port they come from, in the test run.
+pub const CLIENT_PORT: u16 = 40_000;
+/// The MAC they go to, in the test run.
+pub const SERVER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x53];
+/// The MAC they come from, in the test run.
+pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+
+/// A model of exactly `names` Pool Names, 22 bytes each in wire form.
+///
+/// # Panics
+/// Never: all names are legal.
+#[must_use]
+pub fn model(names: usize) -> Arc<Model> {
+    let triples = triples();
+    let sites = (0..SITES).map(site).collect();
+    let pools: Vec<Pool> = (0..names)
+        .map(|i| Pool {
+            name: name(&pool_name(i)),
+            zone: ZoneId(0),
+            sites: triples[i % triples.len()].map(SiteId).to_vec(),
+            policy: Policy::WeightedRoundRobin,
+            ttl: 0,
+            up_threshold: 0.0,
+            all_down: AllDown::FailOpen,
+            last_resort: LastResort::None,
+            sticky_prefix: (24, 56),
+        })
+        .collect();
+    let dynamic = |(i, pool): (usize, &Pool)| DynamicName {
+        name: pool.name.clone(),
+        zone: ZoneId(0),
+        kind: NameKind::Pool(PoolId(i)),
+        served: true,
+    };
+    Arc::new(Model {
+        front: Front {
+            interfaces: vec!["eth0".to_owned()],
+            listen: vec![(IpAddr::from(SERVER), 53).into()],
+            xdp: XdpMode::Native,
+            roles: Roles { load_balance: true, failover: true },
+        },
+        admin: Admin { listen: None },
+        zones: vec![zone()],
+        names: pools.iter().enumerate().map(dynamic).collect(),
+        pools,
+        groups: Vec::new(),
+        sites,
+    })
+}
+
+/// A planner for `names` names and its first plan, with every Site up.
+#[must_use]
+pub fn planned(names: usize) -> (Planner, Plan) {
+    let model = model(names);
+    let planner = Planner::new(Arc::clone(&model));
+    let plan = planner.plan(&Status::unknown(&model), 1);
+    (planner, plan)
+}
+
+/// The text of the `i`-th name. The first label is made as `xdp-ebpf/src/bench.rs` makes it: eight letters, the
+/// hexadecimal digits of `i` as `a` to `p`, lowest first.
+#[must_use]
+pub fn pool_name(i: usize) -> String {
+    let letter = |digit: usize| char::from(b'a' + (i >> (4 * digit)) as u8 % 16);
+    (0..8).map(letter).chain(".app.example".chars()).collect()
+}
+
+fn name(text: &str) -> Name {
+    Name::from_str(text).expect("the scene's names are legal")
+}
+
+fn triples() -> Vec<[usize; 3]> {
+    let pairs = |a: usize| (a + 1..SITES).flat_map(move |b| (b + 1..SITES).map(move |c| [a, b, c]));
+    (0..SITES).flat_map(pairs).collect()
+}
+
+fn site(i: usize) -> Site {
+    let host = i as u8 + 1;
+    let address = |address: IpAddr| SiteAddress { answer: address, probe: address };
+    Site {
+        key: format!("site{i:02}"),
+        name: name(&format!("site{i:02}.app.example")),
+        zone: ZoneId(0),
+        pool: PoolId(0),
+        addresses: vec![
+            address(IpAddr::from([192, 0, 2, host])),
+            address(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)])),
+        ],
+        weight: i as u32 % 3 + 1,
+        probe: Some(Probe {
+            kind: ProbeKind::Tcp,
+            port: 80,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+        }),
+        initial: Initial::Up,
+        failover: vec![SiteId(i)],
+    }
+}
+
+fn zone() -> Zone {
+    Zone {
+        apex: name("app.example"),
+        nameservers: vec![name("ns1.app.example")],
+        rname: name("hostmaster.app.example"),
+        serial: 1,
+        refresh: 3600,
+        retry: 600,
+        expire: 86400,
+        negative_ttl: 5,
+        ns_ttl: 3600,
+        records: None,
+        balance_nameservers: Vec::new(),
+        failover_nameservers: Vec::new(),
+    }
+}
+
+/// An A query for the `i`-th name as a frame: IPv4, RD set, valid checksums; `edns` adds an OPT record with DO, as
+/// resolvers send it. The ID makes up for the name, so that the UDP checksum is the same for all.
+///
+/// # Panics
+/// Never: the message is far below any limit.
+#[must_use]
+pub fn frame(i: usize, edns: bool) -> Vec<u8> {
+    let name = name(&pool_name(i));
+    let mut message = Vec::with_capacity(64);
+    // The letters begin at an odd offset.
+    let letters = Sum::of_bytes(&name.as_slice()[1..9]).fold().swap_bytes();
+    message.extend_from_slice(&(!letters).to_ne_bytes());
+    message.extend_from_slice(&[0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+    message.extend_from_slice(name.as_slice());
+    message.extend_from_slice(&[0, 1, 0, 1]);
+    if edns {
+        message.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+    }
+    let packet = PacketBuilder::ethernet2(CLIENT_MAC, SERVER_MAC).ipv4(CLIENT, SERVER, 64).udp(CLIENT_PORT, 53);
+    let mut frame = Vec::with_capacity(packet.size(message.len()));
+    packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
+    frame
+}

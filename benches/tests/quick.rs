@@ -1,0 +1,35 @@
+//! The benchmarks run, and what they say of themselves holds; their figures are not judged here.
+
+use benches::{Arguments, Part};
+
+/// Each part measures and reports: the counts below are what a quick run makes.
+#[test]
+fn a_quick_run_measures_everything() {
+    if !tests::lab::can_run("the benchmarks") {
+        return;
+    }
+    let folder = tests::scratch::folder().unwrap();
+    let file = folder.path().join("figures.json");
+    benches::run(&Arguments { quick: true, json: Some(file.clone()), ..Arguments::default() }).unwrap();
+    let figures: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+
+    let reflector = figures["reflector"]["instructions"].as_u64().unwrap();
+    assert!((1..figures["agent"]["instructions"].as_u64().unwrap()).contains(&reflector));
+    assert_eq!(figures["cost"].as_array().unwrap().len(), 4, "two sizes, with and without EDNS");
+    for cost in figures["cost"].as_array().unwrap() {
+        assert!(cost["answer_ns"]["median"].as_f64().unwrap() > 0.0, "{cost}");
+    }
+    assert_eq!(figures["rate"].as_array().unwrap().len(), 2, "two generators");
+    for rate in figures["rate"].as_array().unwrap() {
+        assert!(rate["agent_per_s"]["median"].as_f64().unwrap() > 0.0, "{rate}");
+    }
+    assert_eq!(figures["plan"].as_array().unwrap().len(), 2 * 6, "six figures for two sizes");
+}
+
+#[test]
+fn parts_are_chosen_by_name() {
+    use clap::Parser as _;
+    let arguments = Arguments::parse_from(["bench", "--bench", "--only", "cost", "--only", "plan"]);
+    assert_eq!(arguments.only, [Part::Cost, Part::Plan]);
+    assert!(Arguments::try_parse_from(["bench", "--only", "peers"]).is_err());
+}

@@ -1,0 +1,194 @@
+//! The programs of the benchmarks: the fast path beside a bare reflector.
+//!
+//! `BPF_PROG_TEST_RUN` repeats a program on what its last run left of the packet. So each timed program first restores a
+//! query, the next of a walk over all names, and then does one thing: nothing, resize, reflect, or answer. What the
+//! thing costs is the difference to `bench_restore`. The code timed is the agent's own, by way of the `kernel` module.
+#![no_std]
+#![no_main]
+
+mod kernel;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    btf_maps::Array,
+    helpers::generated::bpf_xdp_adjust_head,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use xdp_ebpf::{frame::Frame, sum::Sum};
+
+/// The query for the first name, and the walk over the names. All in one map value; userspace fills it.
+///
+/// Names differ in their first label alone: eight letters, the low eight hexadecimal digits of the name's number as
+/// `a` to `p`, lowest first. So one template makes every query, and the queries themselves take no room in the caches.
+#[repr(C)]
+pub struct Walk {
+    /// The frame, its ID such that the checksum holds for letters and ID both zero.
+    frame: [u64; 12],
+    /// The frame's length, 80 or 91.
+    len: u32,
+    /// The number of the name asked for next.
+    next: u32,
+    /// Names.
+    names: u32,
+    /// From one number to the next: prime to `names`, so that the walk meets every name before one again.
+    step: u32,
+}
+
+#[btf_map]
+static WALK: Array<Walk, 1> = Array::new();
+
+/// Bytes that an A record adds.
+const RECORD: i32 = 16;
+/// Where the letters begin in the frame: Ethernet, IPv4, UDP, DNS header, length byte.
+const LETTERS: usize = 14 + 20 + 8 + 12 + 1;
+/// Length of the frame up to the question's end.
+const PLAIN: usize = 80;
+/// Length of the OPT record.
+const OPT: usize = 11;
+
+/// Writes the next query over the packet.
+#[inline(always)]
+fn restore(ctx: &XdpContext) -> Option<()> {
+    let walk = WALK.get_ptr_mut(0)?;
+    // SAFETY: a map value; nothing else uses it while a timed program runs.
+    let walk = unsafe { &mut *walk };
+    let number = walk.next;
+    let next = number + walk.step;
+    walk.next = if next < walk.names { next } else { next - walk.names };
+    // An answer grew at the head. (The black box keeps the subtraction of pointers from being reordered, which the verifier
+    // prohibits.)
+    let grown = core::hint::black_box(ctx.data_end() - ctx.data()) as i32 - walk.len as i32;
+    // SAFETY: the context is ours; no pointer into the packet is kept.
+    if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
+        return None;
+    }
+    // SAFETY: the kernel's own bounds of this packet.
+    let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    let plain = frame.claim::<PLAIN>(0)?;
+    plain.set_u64::<0>(walk.frame[0]);
+    plain.set_u64::<8>(walk.frame[1]);
+    plain.set_u64::<16>(walk.frame[2]);
+    plain.set_u64::<24>(walk.frame[3]);
+    plain.set_u64::<32>(walk.frame[4]);
+    plain.set_u64::<40>(walk.frame[5]);
+    plain.set_u64::<48>(walk.frame[6]);
+    plain.set_u64::<56>(walk.frame[7]);
+    plain.set_u64::<64>(walk.frame[8]);
+    plain.set_u64::<72>(walk.frame[9]);
+    let letters = letters(number);
+    plain.set_u64::<LETTERS>(letters);
+    // The ID makes up for the letters, which begin at an odd offset, so that one checksum is right for all.
+    plain.set_u16::<42>(!Sum::ZERO.u64(letters).fold().swap_bytes());
+    if walk.len as usize > PLAIN {
+        let opt = frame.claim::<OPT>(PLAIN)?;
+        opt.set_u64::<0>(walk.frame[10]);
+        opt.set_u32::<7>((walk.frame[10] >> 56) as u32 | (walk.frame[11] << 8) as u32);
+    }
+    Some(())
+}
+
+/// A number's eight letters.
+#[inline(always)]
+fn letters(number: u32) -> u64 {
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    digits + 0x6161_6161_6161_6161
+}
+
+/// The bare reflector: whatever comes goes back with addresses and ports swapped and QR set. IPv4 without options.
+#[inline(always)]
+fn reflect(ctx: &XdpContext) -> Option<()> {
+    // SAFETY: the kernel's own bounds of this packet.
+    let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    let packet = frame.claim::<46>(0)?;
+    if packet.u16::<12>() != 0x0800_u16.to_be() || packet.u8::<23>() != 17 || packet.u16::<36>() != 53_u16.to_be() {
+        return None;
+    }
+    let (to, to_end, from, from_end) = (packet.u32::<0>(), packet.u16::<4>(), packet.u32::<6>(), packet.u16::<10>());
+    packet.set_u32::<0>(from);
+    packet.set_u16::<4>(from_end);
+    packet.set_u32::<6>(to);
+    packet.set_u16::<10>(to_end);
+    let (source, destination) = (packet.u32::<26>(), packet.u32::<30>());
+    packet.set_u32::<26>(destination);
+    packet.set_u32::<30>(source);
+    let (source, destination) = (packet.u16::<34>(), packet.u16::<36>());
+    packet.set_u16::<34>(destination);
+    packet.set_u16::<36>(source);
+    packet.set_u8::<44>(packet.u8::<44>() | 0x80);
+    let checksum = packet.u16::<40>();
+    if checksum != 0 {
+        // RFC 1624: QR adds 0x80 to the word's first byte, which is its low one in memory.
+        let sum = u32::from(!checksum) + 0x80;
+        packet.set_u16::<40>(!((sum + (sum >> 16)) as u16));
+    }
+    Some(())
+}
+
+/// Nothing: what one round of the test run's own loop costs.
+#[xdp]
+pub fn bench_empty(_: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Restores the next query, and no more.
+#[xdp]
+pub fn bench_restore(ctx: XdpContext) -> u32 {
+    done(restore(&ctx))
+}
+
+/// Restores the next query and makes room for an A record: what resizing costs, here and in the next run's restoring.
+#[xdp]
+pub fn bench_resize(ctx: XdpContext) -> u32 {
+    // SAFETY: the context is ours; no pointer into the packet is kept.
+    done(restore(&ctx).filter(|()| unsafe { bpf_xdp_adjust_head(ctx.ctx, -RECORD) } == 0))
+}
+
+/// Restores the next query and reflects it.
+#[xdp]
+pub fn bench_reflect(ctx: XdpContext) -> u32 {
+    done(restore(&ctx).and_then(|()| reflect(&ctx)))
+}
+
+/// Restores the next query and answers it, counting and tracing included: all of the agent's program.
+#[xdp]
+pub fn bench_answer(ctx: XdpContext) -> u32 {
+    if restore(&ctx).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
+    kernel::run(&ctx)
+}
+
+/// The reflector alone, for traffic.
+#[xdp]
+pub fn reflector(ctx: XdpContext) -> u32 {
+    match reflect(&ctx) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Passes everything: a veth is sent to by `XDP_TX` only while it has a program itself.
+#[xdp]
+pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn done(result: Option<()>) -> u32 {
+    if result.is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
+}
+
+/// As in `main.rs`.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// Never reached, as in `main.rs`.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
