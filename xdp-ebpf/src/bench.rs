@@ -5,6 +5,9 @@
 //! thing costs is the difference to `bench_restore`. The code timed is the agent's own, by way of the `kernel` module.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, clippy::needless_pass_by_value, reason = "what the macro of aya makes, and calls us with")]
+#![expect(clippy::inline_always, reason = "see lib.rs")]
+#![expect(clippy::cast_possible_wrap, reason = "lengths of frames, far below 2^31")]
 
 mod kernel;
 

@@ -1,7 +1,7 @@
 //! Bounds-checked access to packet bytes.
 //!
 //! The verifier follows pointers, not slices: it wants `pointer + size > end` on the same register that is then read. So
-//! a [`Frame`] is the pair of raw pointers the kernel gives us, and every read goes through [`Frame::read`] or
+//! a [`Frame`] is the pair of raw pointers the kernel gives us, and every read goes through
 //! [`Frame::claim`].
 
 /// A packet: its first byte and the one behind its last.

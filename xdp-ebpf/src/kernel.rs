@@ -1,10 +1,15 @@
 //! The kernel's side of [`Maps`](crate::decide::Maps) and [`Packet`](crate::answer::Packet): the maps themselves, and
 //! the helpers that resize and fill a packet. Shared by the programs.
+#![expect(clippy::inline_always, reason = "see lib.rs")]
+#![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "lengths of frames, far below 2^31")]
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
-    helpers::generated::*,
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+        bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    },
     macros::btf_map,
     programs::XdpContext,
 };
@@ -13,7 +18,9 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Answer, Maps},
     frame::Frame,
-    layout::*,
+    layout::{
+        Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, SOA_ROOM, Service, SlotBlock, Soa,
+    },
     name::OFFSET_MASK,
     reason::{Action, Reason},
 };

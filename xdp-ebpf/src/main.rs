@@ -3,6 +3,7 @@
 //! Needs Linux 5.18 (`bpf_xdp_load_bytes`); tested on 6.18.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, clippy::needless_pass_by_value, reason = "what the macro of aya makes, and calls us with")]
 
 mod kernel;
 

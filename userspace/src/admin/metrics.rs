@@ -83,8 +83,7 @@ impl Collector for Source {
         family(encoder, ("attached", "How the XDP program sits on an interface, as a label"), attach)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
-        let choices =
-            page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
+        let choices = page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
         family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {
             single(encoder, ("plan_age_seconds", "Since the newest plan was published"), &gauge(age_s))?;
