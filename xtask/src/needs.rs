@@ -70,7 +70,7 @@ const TOOLS: &[Tool] = &[
         package: "knot-dnsutils",
         sign: Sign::Program("kxdpgun"),
         why: "DNS load from AF_XDP",
-        doors: &[Door::Bench],
+        doors: &[Door::Test, Door::Bench],
     },
 ];
 
