@@ -79,6 +79,40 @@ fn an_agent_starts_where_another_was_killed() {
     assert_eq!(attached(&lab.fronts[0], "eth0").expect("ip link"), None);
 }
 
+/// An interface that goes is told in the status; one that comes back under its name gets the program again.
+#[test]
+fn an_interface_that_goes_and_comes_back() {
+    if !can_run("an interface that goes and comes back") {
+        return;
+    }
+    let lab = bare_lab();
+    let front = &lab.fronts[0];
+    let add = "link add spare0 type veth peer name spare1";
+    front.ip(add).expect("a second interface");
+    let interfaces = vec!["eth0".into(), "spare0".into()];
+    let agent = start(&lab, &Config { probe: None, interfaces, ..Config::default() });
+    let told = |mode: &str, note: &str| {
+        eventually(Duration::from_secs(10), || {
+            let page = agent.status().expect("status").0;
+            let spare = &page["front"]["attach"][1];
+            spare["mode"] == mode && spare["note"].as_str().is_some_and(|text| text.contains(note))
+        })
+    };
+    let first = agent.attached("spare0").expect("ip link").expect("attached");
+    for _ in 0..2 {
+        front.ip("link del spare0").expect("gone");
+        assert!(told("off", "the interface is gone"), "{:?}", agent.status());
+        front.ip(add).expect("back");
+        assert!(told("native", ""), "{:?}", agent.status());
+        assert_eq!(agent.attached("spare0").expect("ip link").as_ref(), Some(&first), "the same program");
+    }
+    let client = Client::new(&lab.client, None, front_addresses(0)[0]).expect("client");
+    client.lookup("app.com", false).expect("the other interface never minded");
+    front.ip("link del spare0").expect("gone");
+    agent.stop(Signal::TERM).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(attached(front, "eth0").expect("ip link"), None);
+}
+
 /// `check`, `status`, `explain`, `/metrics`: they run where the agent runs and say what is so.
 #[test]
 fn the_commands_beside_run() {

@@ -4,6 +4,7 @@
 use std::{net::Ipv4Addr, path::Path, sync::Arc};
 
 use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, ProgramInput};
+use tests::lab::can_run;
 use xdp_ebpf::{
     layout::{BANKS, Control},
     reason::Reason,
@@ -79,9 +80,7 @@ fn count(object: &Object, reason: Reason) -> u64 {
 /// Loads with maps resized, answers nothing without a plan, and with one what it says.
 #[test]
 fn the_object_loads_with_libbpf() {
-    if !rustix::process::geteuid().is_root() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no root: the object with libbpf");
-        eprintln!("NOT TESTED: the object with libbpf (needs root: loading BPF programs)");
+    if !can_run("the object with libbpf") {
         return;
     }
     let model = config::parse("libbpf.toml", CONFIG, Path::new("")).unwrap_or_else(|error| panic!("{error:?}")).model;

@@ -13,13 +13,14 @@ mod table;
 
 use std::{net::IpAddr, sync::Arc};
 
-use machine::{FRAME_MIN, Kernel, is_root};
+use machine::{FRAME_MIN, Kernel};
 use table::{
     Machine,
     held::{self, Grow, Held},
     mutate, policies, rows,
     world::{self, ONE, TWO, World},
 };
+use tests::lab::can_run;
 use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE};
 use zerottl::{
     kernel::{
@@ -66,7 +67,7 @@ fn the_agent_configures_what_the_rows_assume() {
 /// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3B-355/360/365/370.
 #[test]
 fn every_row_holds_in_the_kernel() {
-    if !is_root("the kernel table") {
+    if !can_run("the kernel table") {
         return;
     }
     let rows = rows::all();
@@ -79,14 +80,14 @@ fn every_row_holds_in_the_kernel() {
 
 #[test]
 fn round_robin_takes_turns_in_the_kernel() {
-    if is_root("round robin in the kernel") {
+    if can_run("round robin in the kernel") {
         policies::round_robin(&mut Kernel::new(&[World::Full]));
     }
 }
 
 #[test]
 fn random_goes_by_weight_in_the_kernel() {
-    if is_root("weighted random in the kernel") {
+    if can_run("weighted random in the kernel") {
         policies::random(&mut Kernel::new(&[World::Full]));
     }
 }
@@ -94,7 +95,7 @@ fn random_goes_by_weight_in_the_kernel() {
 /// The kernel's choice is the socket path's (invariant 7).
 #[test]
 fn sticky_is_as_the_socket_path_says() {
-    if !is_root("sticky in the kernel") {
+    if !can_run("sticky in the kernel") {
         return;
     }
     let (planner, plan) = agent::plan(World::Full, 1);
@@ -111,7 +112,7 @@ fn sticky_is_as_the_socket_path_says() {
 /// S4-DNS-STATUS: each plan is in force once it is published, through every bank and around again.
 #[test]
 fn every_plan_is_answered_from_at_once() {
-    if !is_root("publishing in the kernel") {
+    if !can_run("publishing in the kernel") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
@@ -163,7 +164,7 @@ fn held_by_the_agent(world: World) -> Held {
 fn kernel_and_host_agree_on_mutated_packets() {
     const FRAMES: u64 = 6_000;
     const SEED: u64 = 0x7a65_726f_7474_6c01;
-    if !is_root("host against kernel") {
+    if !can_run("host against kernel") {
         return;
     }
     println!("seed {SEED:#x}, {FRAMES} frames");
@@ -185,7 +186,7 @@ fn kernel_and_host_agree_on_mutated_packets() {
 #[test]
 fn the_verifier_has_room_to_spare() {
     const INSTRUCTIONS_MAX: u32 = 500_000;
-    if !is_root("the verifier's work") {
+    if !can_run("the verifier's work") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);

@@ -11,7 +11,10 @@ use std::{
     error::Error,
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{AdminState, CounterSource, Publication, server},
+    admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
     dns,
     hooks::{Hooks, macs_of},
     kernel::{
@@ -128,7 +131,8 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
         };
         tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
     }
-    let rounds = Rounds { planner, view, status, published, publisher, events, trace: trace_sender, one_in: 0 };
+    let (trace, one_in, macs_known) = (trace_sender, 0, true);
+    let rounds = Rounds { planner, view, status, published, publisher, events, trace, one_in, macs_known };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -226,6 +230,8 @@ struct Rounds {
     trace: broadcast::Sender<Arc<str>>,
     /// One packet in this many is traced; 0 while nobody listens.
     one_in: u32,
+    /// Whether the newest reading of MACs went well.
+    macs_known: bool,
 }
 
 impl Rounds {
@@ -276,10 +282,14 @@ impl Rounds {
     /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
     fn refresh_macs(&mut self) {
         let Some(publisher) = &mut self.publisher else { return };
-        match attach::macs() {
-            Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), &macs)),
-            Err(error) => warn!("reading the interfaces' MAC addresses failed: {error}"),
+        let read = attach::macs();
+        match &read {
+            Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), macs)),
+            Err(error) if self.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
+            // Told already.
+            Err(_) => {}
         }
+        self.macs_known = read.is_ok();
     }
 
     /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.
@@ -326,19 +336,23 @@ impl CounterSource for AllCounters {
         }
     }
 
-    fn socket(&self) -> Vec<(&'static str, u64)> {
+    fn socket(&self) -> SocketPage {
         let counters = &self.socket.counters;
-        let mut counts = vec![
-            ("udp-queries", counters.udp_queries.load(Ordering::Relaxed)),
-            ("tcp-queries", counters.tcp_queries.load(Ordering::Relaxed)),
-            ("dropped", counters.dropped.load(Ordering::Relaxed)),
-            ("truncated", counters.truncated.load(Ordering::Relaxed)),
-            ("send-errors", counters.send_errors.load(Ordering::Relaxed)),
-            ("tcp-open", counters.tcp_open.load(Ordering::Relaxed)),
-            ("tcp-refused", counters.tcp_refused.load(Ordering::Relaxed)),
-            ("tcp-timed-out", counters.tcp_timed_out.load(Ordering::Relaxed)),
-        ];
-        counts.extend(counters.answers());
-        counts
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let named = |counts: &[(&str, &AtomicU64)]| {
+            counts.iter().map(|(name, count)| ((*name).to_owned(), read(count))).collect()
+        };
+        SocketPage {
+            queries: named(&[("udp", &counters.udp_queries), ("tcp", &counters.tcp_queries)]),
+            answers: counters.answers().map(|(rcode, count)| (rcode.to_owned(), count)).collect(),
+            events: named(&[
+                ("dropped", &counters.dropped),
+                ("truncated", &counters.truncated),
+                ("send-errors", &counters.send_errors),
+                ("tcp-refused", &counters.tcp_refused),
+                ("tcp-timed-out", &counters.tcp_timed_out),
+            ]),
+            tcp_open: read(&counters.tcp_open),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -28,6 +29,9 @@ const ADMIN: &str = "127.0.0.1:8053";
 
 /// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "ZEROTTL_LOG";
+
+/// A signal so soon after the first is the same one: `timeout` and terminals signal a process and its group.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
@@ -223,9 +227,13 @@ async fn run(file: &Path) -> Result<(), Failure> {
             }
         };
         let name = next().await;
+        let first = Instant::now();
         tracing::info!("{name}: stopping; once more to stop at once");
         on_signal.cancel();
-        let name = next().await;
+        let mut name = next().await;
+        while first.elapsed() < SAME_SIGNAL {
+            name = next().await;
+        }
         // The kernel takes the program off when the process has gone.
         tracing::warn!("{name} again: stopping at once");
         std::process::exit(1);

@@ -210,9 +210,10 @@ fn sticky(frame: Frame, datagram: &Datagram, service: &Service) -> Option<u32> {
 }
 
 /// The turn of a masked client address, as in the packet. Unkeyed, so that every front end agrees; without the family
-/// asked for, so that A and AAAA agree (sticky needs no secrecy: a client can only choose its own Site).
+/// asked for, so that A and AAAA agree (sticky needs no secrecy: a client can only choose its own Site). The last round
+/// lets an address's last byte reach the bits that choose a slot.
 #[inline(always)]
 #[must_use]
 pub const fn sticky_turn(prefix: [u64; 2]) -> u32 {
-    (name::mix(name::mix(prefix[0], 0), prefix[1]) >> 16) as u32
+    (name::mix(name::mix(name::mix(prefix[0], 0), prefix[1]), 0) >> 16) as u32
 }

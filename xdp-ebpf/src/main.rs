@@ -1,6 +1,6 @@
 //! The XDP program: a thin shell around [`xdp_ebpf::decide`].
 //!
-//! Needs Linux 5.18 (`bpf_xdp_load_bytes`); tested on 6.1 and later.
+//! Needs Linux 5.18 (`bpf_xdp_load_bytes`); tested on 6.18.
 #![no_std]
 #![no_main]
 

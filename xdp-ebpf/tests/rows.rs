@@ -6,7 +6,10 @@
 mod host;
 mod table;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use host::image;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
@@ -19,6 +22,8 @@ use table::{
     world::{FOUR, STICKY_PREFIX, World, name_of_127_labels, name_of_len},
 };
 use xdp_ebpf::{
+    decide::sticky_turn,
+    frame::Frame,
     layout::BLOCK_SLOTS,
     reason::{Action, Reason},
 };
@@ -88,11 +93,46 @@ fn sticky_goes_by_prefix() {
                 [0, 8].map(|at| u64::from_ne_bytes(masked[at..at + 8].try_into().unwrap()))
             }
         };
-        let slot = (mix(mix(words[0], 0), words[1]) >> 16) as usize % image::SLOTS;
+        let slot = (mix(mix(mix(words[0], 0), words[1]), 0) >> 16) as usize % image::SLOTS;
         // The hand-made table is one, two, one, one, two, one, …
         usize::from(slot % 3 == 1)
     };
     policies::sticky(&mut Host::new(), &expected);
+}
+
+/// Front ends of different versions must agree on a client's turn, so it may not change; worked out by hand.
+#[test]
+fn sticky_turns_are_for_ever() {
+    let turns = [
+        ([0x0, 0x0], 0x0),
+        ([0x0064_33c6, 0x0], 0x5a69_fe24),
+        ([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], 0xba29_9949),
+        ([0xb80d_0120, 0x1], 0x2195_fcaf),
+    ];
+    for (prefix, turn) in turns {
+        assert_eq!(sticky_turn(prefix), turn, "{prefix:#x?}");
+    }
+}
+
+/// Clients that differ in one byte alone, whichever, are spread over the slots.
+#[test]
+fn sticky_spreads_by_every_byte() {
+    for at in 0..16 {
+        let turns = (0..=255).map(|byte| {
+            let mut octets = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            octets[at] = byte;
+            sticky_turn([0, 8].map(|half| u64::from_ne_bytes(octets[half..half + 8].try_into().unwrap())))
+        });
+        let slots: HashSet<u32> = turns.map(|turn| turn % 64).collect();
+        assert!(slots.len() > 48, "byte {at}: {} of 64 slots", slots.len());
+    }
+}
+
+#[test]
+fn a_frame_knows_its_length() {
+    let mut bytes = [0; 3];
+    assert_eq!((Frame::of(&mut bytes).len(), Frame::of(&mut bytes).is_empty()), (3, false));
+    assert_eq!((Frame::of(&mut []).len(), Frame::of(&mut []).is_empty()), (0, true));
 }
 
 /// A packet of a name's own world, and what becomes of it.

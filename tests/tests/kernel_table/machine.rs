@@ -15,16 +15,6 @@ pub const FRAME_MIN: usize = 14;
 /// Longer than any answer, and than what test-run takes.
 const FRAME_MAX: usize = 4096;
 
-/// Whether this process may load programs. If not, says loudly what is left out, and fails where everything must run.
-pub fn is_root(what: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no root: {what}");
-        eprintln!("NOT TESTED: {what} (needs root: loading BPF programs)");
-    }
-    is_root
-}
-
 /// One program per world.
 pub struct Kernel(HashMap<World, Running>);
 

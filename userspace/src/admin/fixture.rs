@@ -1,12 +1,13 @@
 //! Snapshots for tests of the pages: Appendix A's Sites, a plan written by hand, health as the test sets it.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Attach, Publication, Snapshot};
+use super::{Attach, Publication, Snapshot, status::SocketPage};
 use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Table},
@@ -81,7 +82,12 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         detail,
         attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
-        socket: vec![("answered", 2)],
+        socket: SocketPage {
+            queries: BTreeMap::from([("udp".into(), 3)]),
+            answers: BTreeMap::from([("NOERROR".into(), 2)]),
+            events: BTreeMap::from([("dropped".into(), 1)]),
+            tcp_open: 4,
+        },
         publication: Some(Publication { at: started + Duration::from_secs(50), took: Duration::from_millis(2) }),
         started,
         now: started + Duration::from_mins(1),

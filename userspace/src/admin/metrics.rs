@@ -3,7 +3,7 @@
 //! Written from a [`StatusPage`] at each scrape, so that no number is kept twice. Shares are not among them: there is
 //! one per name, family and Site, which is more series than a Prometheus wants; `/v1/status` has them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use prometheus_client::{
     collector::Collector,
@@ -67,9 +67,15 @@ impl Collector for Source {
             (vec![("reason", reason.clone()), ("action", counted.action.clone())], ConstCounter::new(counted.count))
         });
         family(encoder, ("packets", "Packets seen by the XDP program, each under one reason"), reasons)?;
-        let socket =
-            page.socket.iter().map(|(outcome, count)| (vec![("outcome", outcome.clone())], ConstCounter::new(*count)));
-        family(encoder, ("socket_queries", "Queries seen by the socket path"), socket)?;
+        let socket = &page.socket;
+        family(
+            encoder,
+            ("socket_queries", "Queries that the socket path received"),
+            counted("transport", &socket.queries),
+        )?;
+        family(encoder, ("socket_answers", "Answers that the socket path made"), counted("rcode", &socket.answers))?;
+        family(encoder, ("socket_events", "What else befell on the socket path"), counted("event", &socket.events))?;
+        single(encoder, ("tcp_connections", "TCP connections open now"), &number(socket.tcp_open))?;
         let attach =
             page.front.attach.iter().map(|attach| {
                 (vec![("interface", attach.interface.clone()), ("mode", attach.mode.clone())], gauge(1.0))
@@ -77,6 +83,9 @@ impl Collector for Source {
         family(encoder, ("attached", "How the XDP program sits on an interface, as a label"), attach)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
+        let choices =
+            page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
+        family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {
             single(encoder, ("plan_age_seconds", "Since the newest plan was published"), &gauge(age_s))?;
         }
@@ -124,6 +133,18 @@ impl Source {
         };
         self.0.sites.iter().flat_map(move |site| site.addresses.iter().map(move |a| (of(&site.key, a), a)))
     }
+}
+
+/// One counter per key, which is the value of `label`.
+fn counted<'a>(
+    label: &'a str,
+    counts: &BTreeMap<String, u64>,
+) -> impl Iterator<Item = (Labels<'a>, ConstCounter<u64>)> {
+    counts.iter().map(move |(key, count)| (vec![(label, key.clone())], ConstCounter::new(*count)))
+}
+
+fn number(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 fn gauge(value: f64) -> ConstGauge<f64> {

@@ -35,6 +35,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
+use self::status::SocketPage;
 use crate::{
     model::{Model, NameKind, Policy, Site},
     plan::Plan,
@@ -49,8 +50,8 @@ pub trait CounterSource: Send + Sync {
     /// once, zeros too; empty without an XDP program.
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)>;
 
-    /// Queries the socket path has seen: the outcome, how many.
-    fn socket(&self) -> Vec<(&'static str, u64)>;
+    /// What the socket path has seen.
+    fn socket(&self) -> SocketPage;
 }
 
 /// How the XDP program sits on one interface.
@@ -134,7 +135,7 @@ pub struct Snapshot {
     /// As [`CounterSource::reasons`].
     pub reasons: Vec<(&'static str, &'static str, u64)>,
     /// As [`CounterSource::socket`].
-    pub socket: Vec<(&'static str, u64)>,
+    pub socket: SocketPage,
     /// The newest publication.
     pub publication: Option<Publication>,
     /// When the agent started.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{Family, NameId, SiteId},
-    plan::Choice,
+    plan::{Basis, Choice},
 };
 
 /// The page. Fields are only ever added.
@@ -35,8 +35,21 @@ pub struct StatusPage {
     pub names: Vec<NamePage>,
     /// Packets seen by the XDP program, by reason.
     pub reasons: BTreeMap<String, ReasonPage>,
-    /// Queries seen by the socket path, by outcome.
-    pub socket: BTreeMap<String, u64>,
+    /// The socket path's counts.
+    pub socket: SocketPage,
+}
+
+/// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketPage {
+    /// Queries received, by transport: `udp`, `tcp`.
+    pub queries: BTreeMap<String, u64>,
+    /// Answers made, by rcode.
+    pub answers: BTreeMap<String, u64>,
+    /// What else befell: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
+    pub events: BTreeMap<String, u64>,
+    /// TCP connections open now.
+    pub tcp_open: u64,
 }
 
 /// `front` of [`StatusPage`].
@@ -59,6 +72,8 @@ pub struct PlanPage {
     pub age_s: Option<f64>,
     /// From the cause to answers, milliseconds.
     pub publish_ms: Option<f64>,
+    /// Names and types (two each), by what they are answered from: see [`FamilyPage::from`].
+    pub choices: BTreeMap<String, u64>,
 }
 
 /// One Site.
@@ -127,6 +142,8 @@ pub struct NamePage {
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
+    /// `live` Sites; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
+    pub from: String,
     /// Of each Site in the table.
     pub shares: Shares,
 }
@@ -138,6 +155,18 @@ pub struct ReasonPage {
     pub action: String,
     /// Packets.
     pub count: u64,
+}
+
+/// The word for what a choice is answered from.
+fn from_word(choice: &Choice) -> &'static str {
+    match choice {
+        Choice::Table(table) => match table.basis {
+            Basis::Live => "live",
+            Basis::UpThreshold => "up-threshold",
+            Basis::FailOpen => "fail-open",
+        },
+        Choice::NoData | Choice::Servfail => choice_word(choice),
+    }
 }
 
 /// The word for a choice.
@@ -176,11 +205,12 @@ impl StatusPage {
                 generation: snapshot.plan.generation,
                 age_s: snapshot.publication.map(|publication| snapshot.age_s(publication.at)),
                 publish_ms: snapshot.publication.map(|publication| publication.took.as_secs_f64() * 1e3),
+                choices: choices(snapshot),
             },
             sites: (0..snapshot.model.sites.len()).map(|index| site(snapshot, SiteId(index))).collect(),
             names: Vec::new(),
             reasons: snapshot.reasons.iter().map(reason).collect(),
-            socket: snapshot.socket.iter().map(|(outcome, count)| ((*outcome).to_owned(), *count)).collect(),
+            socket: snapshot.socket.clone(),
         }
     }
 
@@ -209,16 +239,36 @@ impl StatusPage {
         let rows: Vec<_> = self.names.iter().map(name_row).collect();
         let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
         let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
-        let counts = counts.chain(self.socket.iter().map(|(outcome, count)| (outcome.as_str(), "socket", *count)));
-        let rows: Vec<_> = counts
+        let rows = counts
             .filter(|(.., count)| *count > 0)
-            .map(|(name, action, count)| vec![name.to_owned(), action.to_owned(), count.to_string()])
-            .collect();
+            .map(|(name, action, count)| vec![name.to_owned(), action.to_owned(), count.to_string()]);
+        let rows: Vec<_> = rows.chain(self.socket.rows()).collect();
         if !rows.is_empty() {
             let _ = write!(page, "\n{}", text::table(&["REASON", "ACTION", "COUNT"], &rows));
         }
         page
     }
+}
+
+impl SocketPage {
+    /// Counts that are not zero, as rows beside the kernel's reasons.
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let queries = self.queries.iter().map(|(transport, count)| (format!("{transport}-queries"), *count));
+        let others = self.answers.iter().chain(&self.events).map(|(name, count)| (name.clone(), *count));
+        let open = [("tcp-open".to_owned(), self.tcp_open)];
+        let counts = queries.chain(others).chain(open).filter(|(_, count)| *count > 0);
+        counts.map(|(name, count)| vec![name, "socket".into(), count.to_string()])
+    }
+}
+
+fn choices(snapshot: &Snapshot) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for index in 0..snapshot.model.names.len() {
+        for family in Family::ALL {
+            *counts.entry(from_word(snapshot.plan.choice(NameId(index), family))).or_default() += 1;
+        }
+    }
+    counts.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
 }
 
 fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
@@ -255,6 +305,7 @@ fn names(snapshot: &Snapshot) -> Vec<NamePage> {
     let mut counter = Counter::new(model, plan);
     let mut family = |name, family| FamilyPage {
         choice: choice_word(plan.choice(name, family)).into(),
+        from: from_word(plan.choice(name, family)).into(),
         shares: counter.sites(name, family),
     };
     let page = |(index, entry): (usize, &crate::model::DynamicName)| NamePage {
@@ -293,7 +344,11 @@ fn name_row(name: &NamePage) -> Vec<String> {
     let family = |family: &FamilyPage| {
         let shares = family.shares.iter().map(|(site, share)| format!("{site} {}", text::percent(*share)));
         let shares: Vec<String> = shares.collect();
-        if shares.is_empty() { family.choice.to_uppercase() } else { shares.join(", ") }
+        match (shares.is_empty(), family.from.as_str()) {
+            (true, _) => family.choice.to_uppercase(),
+            (false, "live") => shares.join(", "),
+            (false, from) => format!("{} ({from})", shares.join(", ")),
+        }
     };
     let by = if name.served { name.policy.clone() } else { "referral".into() };
     vec![name.name.clone(), name.kind.clone(), by, family(&name.a), family(&name.aaaa)]

@@ -1,5 +1,7 @@
 //! The pages as pure functions of a snapshot.
 
+use std::sync::Arc;
+
 use super::{
     Snapshot,
     explain::{Explanation, FamilyExplanation, explain},
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{AllDown, Model, Policy},
-    plan::{Choice, Pick},
+    plan::{Basis, Choice, Pick},
     status::Health,
 };
 
@@ -261,9 +263,12 @@ boston.app.com   site  failover              boston 100.0%                      
 chicago.app.com  site  failover              chicago 100.0%                             NODATA
 geneva.app.com   site  failover              geneva 100.0%                              NODATA
 
-REASON    ACTION  COUNT
-answered  answer  5
-answered  socket  2
+REASON       ACTION  COUNT
+answered     answer  5
+udp-queries  socket  3
+NOERROR      socket  2
+dropped      socket  1
+tcp-open     socket  4
 "
         )
     );
@@ -288,7 +293,12 @@ fn metrics_text() {
         "# TYPE zerottl_packets counter",
         "zerottl_packets_total{reason=\"answered\",action=\"answer\"} 5",
         "zerottl_packets_total{reason=\"not_udp\",action=\"pass\"} 0",
-        "zerottl_socket_queries_total{outcome=\"answered\"} 2",
+        "zerottl_socket_queries_total{transport=\"udp\"} 3",
+        "zerottl_socket_answers_total{rcode=\"NOERROR\"} 2",
+        "zerottl_socket_events_total{event=\"dropped\"} 1",
+        "zerottl_tcp_connections 4",
+        "zerottl_plan_choices{from=\"live\"} 6",
+        "zerottl_plan_choices{from=\"nodata\"} 2",
         "zerottl_site_up{site=\"boston\"} 1.0",
         "zerottl_site_up{site=\"geneva\"} 0.0",
         "zerottl_address_up{site=\"boston\",address=\"2001:db8:1::10\"} 1.0",
@@ -320,4 +330,23 @@ fn metrics_escape_labels() {
     let text = metrics::text(StatusPage::without_names(&snapshot(model, choices))).expect("text");
     let line = "zerottl_site_up{site=\"bo\\\"st\\\\on\\nx\"} 1.0";
     assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+}
+
+/// Invariant 3: that a name answers Sites that are down, because too few are up or none is, is seen and counted.
+#[test]
+fn s4_3a_alldown_is_counted_and_visible() {
+    let mut snapshot = healthy();
+    let plan = Arc::make_mut(&mut snapshot.plan);
+    for (service, basis) in plan.services.iter_mut().zip([Basis::UpThreshold, Basis::FailOpen]) {
+        if let Choice::Table(table) = &mut service.choice[0] {
+            Arc::make_mut(table).basis = basis;
+        }
+    }
+    let page = StatusPage::new(&snapshot).to_text();
+    assert!(page.contains("geneva 25.0% (up-threshold)"), "{page}");
+    assert!(page.contains("boston 100.0% (fail-open)"), "{page}");
+    let text = metrics::text(StatusPage::without_names(&snapshot)).expect("text");
+    for line in ["zerottl_plan_choices{from=\"up-threshold\"} 1", "zerottl_plan_choices{from=\"fail-open\"} 1"] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
 }

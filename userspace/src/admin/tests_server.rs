@@ -22,7 +22,7 @@ use super::{
     explain::Explanation,
     fixture,
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
-    status::StatusPage,
+    status::{SocketPage, StatusPage},
 };
 use crate::{plan::Choice, probe::Reports, view::View};
 
@@ -33,8 +33,8 @@ impl CounterSource for Counts {
         vec![("answered", "answer", 5)]
     }
 
-    fn socket(&self) -> Vec<(&'static str, u64)> {
-        vec![("answered", 2)]
+    fn socket(&self) -> SocketPage {
+        SocketPage::default()
     }
 }
 

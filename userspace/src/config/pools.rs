@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use toml::Spanned;
+use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
 use super::{
     front::{Zones, again},
@@ -12,7 +13,10 @@ use super::{
     tables::section,
     values::{self, Reader},
 };
-use crate::model::{AllDown, Group, GroupId, LastResort, Policy, Pool, PoolId, Site, SiteId};
+use crate::{
+    model::{AllDown, Group, GroupId, LastResort, Policy, Pool, PoolId, Site, SiteId},
+    plan::CANDIDATES_MAX,
+};
 
 /// Seconds, at most, of a dynamic answer's TTL: a day.
 const TTL_MAX: i64 = 86_400;
@@ -224,6 +228,12 @@ fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &Index<'_
             continue;
         }
         sites.push(id);
+        if sites.len() == CANDIDATES_MAX + 1 {
+            reader
+                .error(text.span(), format!("more than {CANDIDATES_MAX} Sites"))
+                .label("one too many")
+                .help(format!("a table has {TABLE_SLOTS_MAX} slots at most; split the Sites over several pools"));
+        }
     }
     if list.is_none() || reader.report.errors() > errors_before {
         // Who is missing here may be missing by this fault alone.

@@ -33,13 +33,13 @@ pub(super) fn rewrite(text: &[u8]) -> Result<Vec<u8>, (usize, &'static str)> {
             b'"' => {
                 at += quoted_len(&text[at..]).ok_or((line, "the quote is not closed"))? - 1;
                 let token = &text[start..=at];
-                line += token.iter().filter(|&&byte| byte == b'\n').count();
+                line += line_feeds(token);
                 entry.token(&token[1..token.len() - 1], true);
             }
             _ => {
                 at += word_len(&text[at..]) - 1;
                 let token = &text[start..=at];
-                line += token.iter().filter(|&&byte| byte == b'\n').count();
+                line += line_feeds(token);
                 if let Some(replacement) = entry.token(token, false) {
                     out.extend_from_slice(&replacement);
                     at += 1;
@@ -54,6 +54,10 @@ pub(super) fn rewrite(text: &[u8]) -> Result<Vec<u8>, (usize, &'static str)> {
         Some(line) => Err((line, "the parenthesis is not closed")),
         None => Ok(out),
     }
+}
+
+fn line_feeds(token: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', token).count()
 }
 
 /// Bytes of a quoted token, both quotes included; none if it does not end.
@@ -162,8 +166,16 @@ fn is_class(word: &str) -> bool {
 /// Fields of a type's data that are names. Texts are not among them: an `@` there is an `@`.
 fn name_fields(rtype: Rtype) -> &'static [usize] {
     match rtype {
-        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME | Rtype::NSEC => &[0],
-        Rtype::MB | Rtype::MD | Rtype::MF | Rtype::MG | Rtype::MR => &[0],
+        Rtype::NS
+        | Rtype::CNAME
+        | Rtype::PTR
+        | Rtype::DNAME
+        | Rtype::NSEC
+        | Rtype::MB
+        | Rtype::MD
+        | Rtype::MF
+        | Rtype::MG
+        | Rtype::MR => &[0],
         Rtype::SOA | Rtype::MINFO => &[0, 1],
         Rtype::MX | Rtype::SVCB | Rtype::HTTPS => &[1],
         Rtype::SRV => &[3],

@@ -110,13 +110,16 @@ impl Grace {
         let (requests, receiver) = mpsc::sync_channel::<u64>(BANKS as usize);
         let settled = Arc::new(AtomicU64::new(0));
         let shared = Arc::clone(&settled);
-        std::thread::spawn(move || {
+        let waiting = std::thread::Builder::new().name("grace".into()).spawn(move || {
             while let Ok(generation) = receiver.recv() {
                 // One period serves all that were asked for meanwhile.
                 let newest = receiver.try_iter().fold(generation, u64::max);
                 settle(newest, &shared);
             }
         });
+        if let Err(error) = waiting {
+            tracing::warn!("starting a thread failed, so that publishing waits for grace periods itself: {error}");
+        }
         Self { requests, settled }
     }
 

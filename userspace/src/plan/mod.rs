@@ -11,6 +11,7 @@ mod tests;
 use std::{net::IpAddr, sync::Arc};
 
 pub use compile::{Planner, UnevenShare, share_warnings};
+pub use table::CANDIDATES_MAX;
 use xdp_ebpf::decide::sticky_turn;
 
 use crate::model::{Family, NameId, Policy};

@@ -1,9 +1,13 @@
 //! Slot tables: how many slots, and who gets which.
 
+use std::collections::BinaryHeap;
+
 use xdp_ebpf::{layout::TABLE_SLOTS_MAX, name::mix};
 
 /// Slots per candidate at least.
 const SLOTS_PER_CANDIDATE: usize = 8;
+/// Candidates of one table, at most; the configuration refuses more.
+pub const CANDIDATES_MAX: usize = TABLE_SLOTS_MAX / SLOTS_PER_CANDIDATE;
 /// A share may be off by this much of itself before a larger table is taken.
 pub const SHARE_ERROR_MAX: f64 = 0.01;
 
@@ -57,10 +61,13 @@ pub fn quotas(weights: &[u32], slots: usize) -> Vec<usize> {
         quotas[i] += 1;
         given += 1;
     }
-    // The ones given to tiny weights come from the largest quota.
+    // The ones given to tiny weights come from the largest quota, of equal ones from the last.
+    let mut largest: BinaryHeap<(usize, usize)> =
+        quotas.iter().enumerate().filter(|_| given > slots).map(|(i, quota)| (*quota, i)).collect();
     while given > slots {
-        let Some(largest) = quotas.iter_mut().max() else { break };
-        *largest -= 1;
+        let Some(mut top) = largest.peek_mut() else { break };
+        top.0 -= 1;
+        quotas[top.1] -= 1;
         given -= 1;
     }
     quotas

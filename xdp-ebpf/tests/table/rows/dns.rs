@@ -7,7 +7,7 @@ use crate::table::{
     Out, Row, answers, check, drops,
     packet::{A, AAAA, VLAN, ask, ask_wire, opt, wire},
     pass,
-    world::{FOUR, ONE, SIX, name_of_127_labels, name_of_len, text_of_len},
+    world::{FOUR, ONE, name_of_127_labels, name_of_len, text_of_len},
 };
 use xdp_ebpf::reason::Action;
 
@@ -216,8 +216,8 @@ fn behind_the_question() -> Vec<Row> {
     for len in (1..=24).chain([63, 64, 65, 255, 256, 257, 503, 504, 505, 506, 507, 508, 509, 510, 511, 512]) {
         let near = |row: Row| if len >= 511 { row.near(Reason::PassLong) } else { row };
         rows.push(near(answers(format!("{len} bytes behind the message"), www().trailing(&junk(len)).v4(), ONE[0])));
-        let six = ask("six.example", AAAA).trailing(&junk(len));
-        rows.push(near(answers(format!("{len} bytes behind it, even name, IPv6"), six.v6(), SIX)));
+        let four = ask("four.example", A).trailing(&junk(len));
+        rows.push(near(answers(format!("{len} bytes behind it, even name, IPv6"), four.v6(), FOUR)));
         let deepest = ask(&name_of_127_labels(), AAAA).trailing(&junk(len));
         rows.push(answers(format!("{len} bytes behind the longest name"), deepest.v6(), ONE[1]));
         if len <= 501 {

@@ -5,7 +5,7 @@ use xdp_ebpf::reason::Reason;
 use super::{www, www6};
 use crate::table::{
     Row, answers, nodata,
-    packet::{A, AAAA, QINQ, VLAN, ask},
+    packet::{A, AAAA, Packet, QINQ, VLAN, ask},
     pass,
     world::{ONE, World},
 };
@@ -18,15 +18,11 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn ethertypes() -> Vec<Row> {
-    let typed = |ethertype| crate::table::packet::Packet { ethertype: Some(ethertype), ..www().v4() };
+    let typed = |ethertype| Packet { ethertype: Some(ethertype), ..www().v4() };
     let mut rows = vec![
         answers("an IPv4 Ethertype and packet", www().v4(), ONE[0]).near(Reason::PassEthertype),
         pass("an IPv4 packet as IPv6", typed(0x86dd), Reason::PassVersion),
-        pass(
-            "an IPv6 packet as IPv4",
-            crate::table::packet::Packet { ethertype: Some(0x0800), ..www().v6() },
-            Reason::PassVersion,
-        ),
+        pass("an IPv6 packet as IPv4", Packet { ethertype: Some(0x0800), ..www().v6() }, Reason::PassVersion),
     ];
     // ARP, one beside each of ours, a length, PPPoE, another's tag.
     for ethertype in [0x0806, 0x0801, 0x0008, 0x86dc, 0x86de, 0xdd86, 0x8101, 0x88a9, 0x002e, 0x8864, 0x9100, 0] {

@@ -1,0 +1,144 @@
+//! The commands with an agent: on loopback, without a program, so without root.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::{Child, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{config, folder, run, zerottl};
+
+/// For what an agent on loopback does at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running agent; killed when dropped.
+struct Agent {
+    process: Child,
+    dns: u16,
+    file: String,
+    log: Option<JoinHandle<String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Agent {
+    /// Ready when this returns.
+    fn start() -> Self {
+        let dns = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let admin = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let text = config(false, [1, 1]).replace("127.0.0.1:5353", &format!("127.0.0.1:{dns}"));
+        let (folder, file) = folder(&format!("{text}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n"), None);
+        let mut command = zerottl(&["run", "--config", &file]);
+        command.env("ZEROTTL_LOG", "zerottl=nonsense").stderr(Stdio::piped());
+        let mut agent =
+            Self { process: command.spawn().expect("the binary starts"), dns, file, log: None, _folder: folder };
+        let mut lines = BufReader::new(agent.process.stderr.take().expect("piped"));
+        let mut log = String::new();
+        while !log.contains("ready") {
+            assert!(lines.read_line(&mut log).expect("a line") > 0, "it ended: {log}");
+        }
+        agent.log = Some(thread::spawn(move || {
+            lines.read_to_string(&mut log).expect("UTF-8");
+            log
+        }));
+        agent
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("it is there until it is waited for");
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("waited").is_some()
+    }
+
+    /// Waits for its end; exit status and log.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let until = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < until, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let log = self.log.take().expect("started").join().expect("read");
+        (self.process.wait().expect("waited").code(), log)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_commands_ask_a_running_agent() {
+    let agent = Agent::start();
+    let ask = |arguments: &[&str]| run(&[arguments, &["--config", &agent.file]].concat());
+    let (code, page, err) = ask(&["status"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(page.contains("boston") && page.contains("geneva.app.com"), "{page}");
+    let (code, page, _) = ask(&["status", "--json"]);
+    let json: Value = serde_json::from_str(&page).expect("JSON");
+    assert_eq!((code, json["sites"].as_array().map(Vec::len)), (0, Some(2)));
+    let (code, page, _) = ask(&["explain", "BOSTON.app.com"]);
+    assert_eq!(code, 0);
+    assert!(page.contains("192.0.2.10"), "{page}");
+
+    let (code, page, err) = ask(&["explain", "nothing.app.com"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(page.contains("nothing.app.com") && page.contains("no Pool, Group or Site Name"), "{page}");
+    let (code, page, err) = ask(&["explain", "two..dots"]);
+    assert_eq!((code, page.as_str()), (1, ""));
+    assert!(err.starts_with("zerottl: ") && err.contains("two..dots"), "{err}");
+
+    agent.signal(Signal::TERM);
+    let (code, log) = agent.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("ZEROTTL_LOG") && log.contains("SIGTERM") && log.contains("stopped"), "{log}");
+}
+
+/// A client that reads no answers holds up the end for some seconds, but not against a second signal.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut agent = Agent::start();
+    let mut client = TcpStream::connect(("127.0.0.1", agent.dns)).expect("connected");
+    client.set_write_timeout(Some(Duration::from_millis(500))).expect("set");
+    // app.com SOA, behind its length; sent until the agent, which cannot send its answers, reads no more.
+    let query = b"\0\x19\x12\x34\0\0\0\x01\0\0\0\0\0\0\x03app\x03com\0\0\x06\0\x01";
+    let batch = query.repeat(1_000);
+    let stalled = (0..5_000).any(|_| client.write_all(&batch).is_err());
+    assert!(stalled, "it reads without end");
+    agent.signal(Signal::TERM);
+    // So soon, it is the same signal, as `timeout` sends it.
+    agent.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(1_300));
+    assert!(!agent.has_ended(), "the client holds it up");
+    agent.signal(Signal::INT);
+    let (code, log) = agent.ended();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("SIGINT again: stopping at once"), "{log}");
+}
+
+/// A served address that cannot be had: told with what to do.
+#[test]
+fn an_address_that_is_taken_or_not_ours() {
+    let agent = Agent::start();
+    let taken = format!("127.0.0.1:{}", agent.dns);
+    let (_folder, file) = folder(&config(false, [1, 1]).replace("127.0.0.1:5353", &taken), None);
+    let (code, out, err) = run(&["run", "--config", &file]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains(&format!("zerottl: front.addresses: cannot listen on {taken} (UDP): ")), "{err}");
+    assert!(err.contains("something else has it"), "{err}");
+    let (_folder, file) = folder(&config(false, [1, 1]).replace("127.0.0.1:5353", "192.0.2.53:5353"), None);
+    let (code, _, err) = run(&["run", "--config", &file]);
+    assert_eq!(code, 1);
+    assert!(err.contains("192.0.2.53:5353") && err.contains("no interface has this address"), "{err}");
+    agent.signal(Signal::INT);
+    assert_eq!(agent.ended().0, Some(0));
+}
