@@ -47,6 +47,9 @@ pub struct Figure {
 }
 
 /// Measures all.
+///
+/// # Panics
+/// If the scene is one that the maps refuse; those of the benchmarks are not.
 pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
     let mut figures = Vec::new();
     let mut criterion = Criterion::default()
@@ -57,7 +60,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
     for names in effort.names.iter().copied() {
         let mut group = criterion.benchmark_group("plan");
         group.sampling_mode(SamplingMode::Flat);
-        let (planner, plan) = scene::planned(names);
+        let (planner, plan) = scene::planned(names, scene::PLANS_MANY);
         let model = Arc::clone(planner.model());
         let status = Status::unknown(&model);
         let mut bank = Bank::default();

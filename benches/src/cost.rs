@@ -27,11 +27,14 @@ const REFLECT: usize = 3;
 const ANSWER: usize = 4;
 const REFLECTOR: usize = 5;
 
+/// Differences below this say nothing, ns.
+pub const RESOLUTION: f64 = 0.5;
+
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Effort {
-    /// Numbers of names.
-    pub names: Vec<usize>,
+    /// Numbers of names and of plans.
+    pub scenes: Vec<(usize, usize)>,
     /// Interleaved rounds.
     pub rounds: usize,
     /// Runs of a program per round.
@@ -43,6 +46,8 @@ pub struct Effort {
 pub struct Cost {
     /// Names configured, and asked for.
     pub names: usize,
+    /// Different sets of Sites among them, at most.
+    pub plans: usize,
     /// Whether the queries carry an OPT record.
     pub edns: bool,
     rounds: [Vec<f64>; PROGRAMS.len()],
@@ -92,10 +97,12 @@ impl Cost {
     }
 
     /// Answer by reflector, restoring subtracted from both: of medians, since the difference of two near figures is
-    /// mostly noise in a single round.
+    /// mostly noise in a single round. None where the reflector's is below [`RESOLUTION`], as anything divided by it would
+    /// be noise.
     #[must_use]
-    pub fn ratio_without_restore(&self) -> f64 {
-        self.answer().median / self.reflect().median
+    pub fn ratio_without_restore(&self) -> Option<f64> {
+        let reflect = self.reflect().median;
+        (reflect >= RESOLUTION).then(|| self.answer().median / reflect)
     }
 
     /// Loop and answer by loop and reflector, restoring subtracted from the answer alone, as the reflector on its own
@@ -138,8 +145,8 @@ pub struct Costs {
 pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
     let (reflector, agent) = sizes()?;
     let mut costs = Vec::new();
-    for names in &effort.names {
-        let mut bench = Bench::new(*names)?;
+    for (names, plans) in &effort.scenes {
+        let mut bench = Bench::new(*names, *plans)?;
         for edns in [false, true] {
             bench.prepare(edns)?;
             costs.push(bench.measure(effort, edns)?);
@@ -149,7 +156,7 @@ pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
 }
 
 fn sizes() -> Result<(Size, Size), Failure> {
-    let (planner, plan) = scene::planned(10);
+    let (planner, plan) = scene::planned(10, scene::PLANS_FEW);
     let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan)?;
     let mut agent = Fastpath::load(&planner, &plan)?;
     let size = |program: &Xdp| -> Result<Size, Failure> {
@@ -163,14 +170,15 @@ fn sizes() -> Result<(Size, Size), Failure> {
 /// The programs, loaded for one number of names.
 struct Bench {
     names: usize,
+    plans: usize,
     fastpath: Fastpath,
     counters: Counters,
     walk: Array<MapData, [u8; WALK]>,
 }
 
 impl Bench {
-    fn new(names: usize) -> Result<Self, Failure> {
-        let (planner, plan) = scene::planned(names);
+    fn new(names: usize, plans: usize) -> Result<Self, Failure> {
+        let (planner, plan) = scene::planned(names, plans);
         let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan)?;
         let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
@@ -179,7 +187,7 @@ impl Bench {
             fastpath.program(program).load()?;
         }
         let walk = fastpath.take_map("WALK")?.try_into()?;
-        Ok(Self { names, fastpath, counters, walk })
+        Ok(Self { names, plans, fastpath, counters, walk })
     }
 
     /// Sets the walk to its start.
@@ -195,7 +203,7 @@ impl Bench {
     }
 
     fn measure(&mut self, effort: &Effort, edns: bool) -> Result<Cost, Failure> {
-        let mut cost = Cost { names: self.names, edns, rounds: Default::default() };
+        let mut cost = Cost { names: self.names, plans: self.plans, edns, rounds: Default::default() };
         let query = scene::frame(0, edns);
         let mut own_reply = query.clone();
         // From port 53 to port 53: the reply is again a query to the reflector.

@@ -71,7 +71,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(a) time in the kernel per answered query\n{}", report::COST_METHOD);
         println!("{rounds} rounds of {repeat} runs.\n");
-        let effort = cost::Effort { names: sizes.clone(), rounds, repeat };
+        let mut scenes: Vec<_> = sizes.iter().map(|names| (*names, scene::PLANS_FEW)).collect();
+        if !quick {
+            scenes.extend([(10_000, scene::PLANS_MANY), (100_000, scene::PLANS_MANY)]);
+        }
+        let effort = cost::Effort { scenes, rounds, repeat };
         let measured = on_own_cpu(move || cost::measure(&effort))??;
         println!("{}", report::cost_table(&measured));
         costs = Some(measured);

@@ -87,6 +87,8 @@ pub struct Rate {
     agent: Vec<f64>,
     /// In rounds of their own, with the kernel's statistics on: time of a run of the reflector and the agent, ns.
     times: [Vec<f64>; 2],
+    /// And of the client's program, if it ran.
+    empty: Vec<f64>,
 }
 
 impl Rate {
@@ -120,6 +122,12 @@ impl Rate {
         Quartiles::of(self.times[1].iter().copied())
     }
 
+    /// As [`reflector_ns`](Self::reflector_ns), of a program that only passes: nearly all of it is the statistics' own cost.
+    #[must_use]
+    pub fn empty_ns(&self) -> Option<Quartiles> {
+        (!self.empty.is_empty()).then(|| Quartiles::of(self.empty.iter().copied()))
+    }
+
     /// What a query takes longer than with the reflector, ns, round by round.
     #[must_use]
     pub fn difference_ns(&self) -> Quartiles {
@@ -148,19 +156,22 @@ pub fn measure(effort: Effort) -> Result<Vec<Rate>, Failure> {
                 }
             }
         }
-        let mut times = [Vec::new(), Vec::new()];
+        let (mut times, mut empty) = ([Vec::new(), Vec::new()], Vec::new());
         let statistics = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
         for _ in 0..effort.timed_rounds {
             for (responder, times) in responders.iter().zip(&mut times) {
-                let before = responder.runs()?;
+                let before = [responder.runs()?, wire.pass.runs()?];
                 wire.run(responder, generator, 1)?;
-                let after = responder.runs()?;
-                times.push((after.0 - before.0) / (after.1 - before.1).max(1.0));
+                let mean = |(time, runs): (f64, f64), (now, runs_now)| (now - time) / (runs_now - runs);
+                times.push(mean(before[0], responder.runs()?));
+                if generator == Generator::Sockets {
+                    empty.push(mean(before[1], wire.pass.runs()?));
+                }
             }
         }
         drop(statistics);
         let [reflector, agent] = figures;
-        rates.push(Rate { generator, reflector, agent, times });
+        rates.push(Rate { generator, reflector, agent, times, empty });
     }
     Ok(rates)
 }
@@ -177,7 +188,7 @@ struct Responder {
 impl Responder {
     /// The agent's program, or one of the benchmarks' object.
     fn load(program: &'static str) -> Result<Self, Failure> {
-        let (planner, plan) = scene::planned(NAMES);
+        let (planner, plan) = scene::planned(NAMES, scene::PLANS_FEW);
         let agent = program == PROGRAM;
         let loaded = if agent {
             Fastpath::load(&planner, &plan)?

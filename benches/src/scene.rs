@@ -1,8 +1,9 @@
 //! What is measured: a model with any number of names over few Sites, and the queries for them.
 //!
-//! Names are many and Sites are few, as where one operator's Sites host many applications: 30 Sites in 10 regions, each
-//! Pool over three of them, weights 1 to 3. There are 4,060 such triples, so beyond that Pools share their tables, which
-//! is what the publisher does with equal plans. The zone and the Sites are the same at every size.
+//! Names are many and Sites are few, as where one operator's Sites host many applications: 30 Sites with weights 1 to 3,
+//! and each Pool over three of them. How many different threes there are is the scene's second size, its plans: what
+//! names cost and what tables cost are different things, and the publisher shares equal tables. The zone and the Sites
+//! are the same at every size.
 
 use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
@@ -30,19 +31,24 @@ pub const SERVER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x53];
 /// The MAC they come from, in the test run.
 pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 
-/// A model of exactly `names` Pool Names, 22 bytes each in wire form.
+/// Different plans where plans are few: every Site is in three of them.
+pub const PLANS_FEW: usize = SITES;
+/// Different plans where they are many: all threes of the Sites.
+pub const PLANS_MANY: usize = 4_060;
+
+/// A model of exactly `names` Pool Names, 22 bytes each in wire form, with at most `plans` different sets of Sites.
 ///
 /// # Panics
 /// Never: all names are legal.
 #[must_use]
-pub fn model(names: usize) -> Arc<Model> {
-    let triples = triples();
+pub fn model(names: usize, plans: usize) -> Arc<Model> {
+    let threes = threes(plans);
     let sites = (0..SITES).map(site).collect();
     let pools: Vec<Pool> = (0..names)
         .map(|i| Pool {
             name: name(&pool_name(i)),
             zone: ZoneId(0),
-            sites: triples[i % triples.len()].map(SiteId).to_vec(),
+            sites: threes[i % threes.len()].map(SiteId).to_vec(),
             policy: Policy::WeightedRoundRobin,
             ttl: 0,
             up_threshold: 0.0,
@@ -73,10 +79,10 @@ pub fn model(names: usize) -> Arc<Model> {
     })
 }
 
-/// A planner for `names` names and its first plan, with every Site up.
+/// A planner for [`model`] and its first plan, with every Site up.
 #[must_use]
-pub fn planned(names: usize) -> (Planner, Plan) {
-    let model = model(names);
+pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
+    let model = model(names, plans);
     let planner = Planner::new(Arc::clone(&model));
     let plan = planner.plan(&Status::unknown(&model), 1);
     (planner, plan)
@@ -94,9 +100,12 @@ fn name(text: &str) -> Name {
     Name::from_str(text).expect("the scene's names are legal")
 }
 
-fn triples() -> Vec<[usize; 3]> {
-    let pairs = |a: usize| (a + 1..SITES).flat_map(move |b| (b + 1..SITES).map(move |c| [a, b, c]));
-    (0..SITES).flat_map(pairs).collect()
+fn threes(plans: usize) -> Vec<[usize; 3]> {
+    if plans <= PLANS_FEW {
+        return (0..plans).map(|a| [a, (a + 1) % SITES, (a + 2) % SITES]).collect();
+    }
+    let with = |a: usize| (a + 1..SITES).flat_map(move |b| (b + 1..SITES).map(move |c| [a, b, c]));
+    (0..SITES).flat_map(with).take(plans).collect()
 }
 
 fn site(i: usize) -> Site {
@@ -164,4 +173,27 @@ pub fn frame(i: usize, edns: bool) -> Vec<u8> {
     let mut frame = Vec::with_capacity(packet.size(message.len()));
     packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scene_has_the_plans_it_says() {
+        for (plans, tables) in [(PLANS_FEW, PLANS_FEW), (PLANS_MANY, PLANS_MANY), (40, 40)] {
+            assert_eq!(planned(5_000, plans).1.services.len(), tables);
+        }
+        assert_eq!(planned(10, PLANS_FEW).1.services.len(), 10);
+    }
+
+    #[test]
+    fn one_checksum_is_right_for_every_name() {
+        let checksum = |i, edns| frame(i, edns)[40..42].to_vec();
+        for i in [1, 9, 0xabc, 99_999] {
+            assert_eq!(checksum(i, false), checksum(0, false));
+            assert_eq!(checksum(i, true), checksum(0, true));
+            assert_ne!(frame(i, false)[42..44], frame(0, false)[42..44]);
+        }
+    }
 }
