@@ -175,7 +175,7 @@ fn find<'m, M: Maps>(
         return Err(Reason::PassUnknownName);
     }
     if query.name_len > NAME_INLINE {
-        let tail = maps.tail(u32::from(entry.tail)).ok_or(Reason::Internal)?;
+        let tail = maps.tail(entry.tail).ok_or(Reason::Internal)?;
         if !name::tail_is(frame, datagram.dns + HEADER, query.name_len, tail, control) {
             return Err(Reason::PassUnknownName);
         }

@@ -129,12 +129,12 @@ pub struct NameEntry {
     pub reserved: u8,
     /// Position in a bank of `SERVICES`.
     pub service: u32,
-    /// Padding.
-    pub unused: u32,
     /// Position in `TAILS` where `len` is over [`NAME_INLINE`].
-    pub tail: u16,
+    pub tail: u32,
     /// Position in `SOAS`.
     pub soa: u16,
+    /// Padding.
+    pub unused: u16,
     /// The first [`NAME_INLINE`] bytes in wire form, lower case, zeros behind.
     pub name: [u64; NAME_INLINE / 8],
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use toml::Spanned;
-use xdp_ebpf::layout::NAME_INLINE;
 
 use super::{
     raw,
@@ -14,12 +13,8 @@ use super::{
     tables::section,
     values::Reader,
 };
-use crate::{
-    kernel::names::LONG_NAMES_MAX,
-    model::{
-        AllDown, DynamicName, Group, GroupId, LastResort, Model, Name, NameKind, Pool, PoolId, Roles, Site, SiteId,
-        ZoneId,
-    },
+use crate::model::{
+    AllDown, DynamicName, Group, GroupId, LastResort, Model, Name, NameKind, Pool, PoolId, Roles, Site, SiteId, ZoneId,
 };
 
 /// Pool, Group and Site Names: pools, groups, Sites, each in the file's order. Reports names borne twice.
@@ -31,7 +26,7 @@ pub(super) fn names(
     sites: &[Site],
     roles: Roles,
 ) -> Vec<DynamicName> {
-    let mut register = Register { report, once: Once::new(), what: HashMap::new(), long: 0, names: Vec::new() };
+    let mut register = Register { report, once: Once::new(), what: HashMap::new(), names: Vec::new() };
     for (i, (pool, (key, _))) in pools.iter().zip(&file.pool.0).enumerate() {
         let what = section(&["pool", key.get_ref()]);
         register.add(&pool.name, pool.zone, NameKind::Pool(PoolId(i)), roles.load_balance, key.span(), what);
@@ -60,8 +55,6 @@ struct Register<'a> {
     report: &'a mut Reporter,
     once: Once<Name>,
     what: HashMap<Name, String>,
-    /// Names over [`NAME_INLINE`] bytes.
-    long: usize,
     names: Vec<DynamicName>,
 }
 
@@ -78,13 +71,6 @@ impl Register<'_> {
                 .also(first, "first here")
                 .help("give each Pool, Group and Site a name of its own");
             return;
-        }
-        self.long += usize::from(name.len() > NAME_INLINE);
-        if self.long == LONG_NAMES_MAX + 1 && name.len() > NAME_INLINE {
-            self.report
-                .error(span, format!("{what}: more than {LONG_NAMES_MAX} names are longer than {NAME_INLINE} bytes"))
-                .label("one too many")
-                .help("give shorter names, or split the names over several instances");
         }
         self.what.insert(name.clone(), what);
         self.names.push(DynamicName { name: name.clone(), zone, kind, served });

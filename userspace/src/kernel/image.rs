@@ -9,7 +9,7 @@ use xdp_ebpf::layout::{
 };
 
 use super::{
-    names::{NameTable, Named, NamesError},
+    names::{NameTable, Named, NotNames},
     soa,
 };
 use crate::{
@@ -24,7 +24,7 @@ const BLOCKS_MAX: usize = (4 << 30) / (BANKS as usize * size_of::<SlotBlock>());
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageError {
     /// Its names.
-    Names(NamesError),
+    Names(NotNames),
     /// All its tables together have this many slots.
     TooManySlots(usize),
 }

@@ -19,29 +19,17 @@ const SEEDS: u64 = 64;
 
 /// Tables are not made sparser than this many entries per name: only equal names are never parted.
 const SPARSEST: usize = 64;
-/// Names over [`NAME_INLINE`] bytes, at most: an entry has 16 bits for where the rest stands. The configuration refuses
-/// more.
-pub const LONG_NAMES_MAX: usize = 1 << 16;
-
-/// Why there is no table for these names.
+/// There is no table for these names: one is too long, or two are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamesError {
-    /// More than [`LONG_NAMES_MAX`] long names.
-    TooManyLong,
-    /// A name that is too long, or two that are equal.
-    NotNames,
-}
+pub struct NotNames;
 
-impl fmt::Display for NamesError {
+impl fmt::Display for NotNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyLong => write!(f, "more than {LONG_NAMES_MAX} names are longer than {NAME_INLINE} bytes"),
-            Self::NotNames => f.write_str("a name is too long, or stands twice"),
-        }
+        f.write_str("a name is too long, or stands twice")
     }
 }
 
-impl std::error::Error for NamesError {}
+impl std::error::Error for NotNames {}
 
 /// A configured name and what its entry says.
 #[derive(Clone, Debug)]
@@ -69,10 +57,7 @@ pub struct NameTable {
 
 impl NameTable {
     /// Builds the table.
-    pub fn build(names: &[Named]) -> Result<Self, NamesError> {
-        if names.iter().filter(|named| named.wire.len() > NAME_INLINE).count() > LONG_NAMES_MAX {
-            return Err(NamesError::TooManyLong);
-        }
+    pub fn build(names: &[Named]) -> Result<Self, NotNames> {
         // Two fifths to four fifths full: dense, because cache misses are what many names cost.
         let mut slots = (names.len() * 5 / 4).next_power_of_two().max(NAMES_MIN);
         let sparsest = slots.saturating_mul(SPARSEST);
@@ -82,7 +67,7 @@ impl NameTable {
             }
             slots *= 2;
         }
-        Err(NamesError::NotNames)
+        Err(NotNames)
     }
 
     fn try_build(names: &[Named], slots: usize, seed: u64) -> Option<Self> {
@@ -96,7 +81,7 @@ impl NameTable {
             let (folded, tail) = name::key(&named.wire, seed)?;
             let mut entry = NameEntry { len: named.wire.len() as u8, name: folded.words, ..named.entry };
             if named.wire.len() > NAME_INLINE {
-                entry.tail = u16::try_from(tails.len()).ok()?;
+                entry.tail = u32::try_from(tails.len()).ok()?;
                 tails.push(tail);
             }
             buckets[((folded.hash >> 32) as u32 & bucket_mask) as usize].push((folded.hash, entry));
@@ -153,7 +138,7 @@ mod tests {
         let displacement = table.displace[bucket / BLOCK_DISPLACEMENTS].0[bucket % BLOCK_DISPLACEMENTS];
         let entry = table.entries[position(folded.hash, displacement, table.entries.len() as u32 - 1) as usize];
         let same = usize::from(entry.len) == wire.len() && entry.name == folded.words;
-        (same && (wire.len() <= NAME_INLINE || table.tails[usize::from(entry.tail)] == tail)).then_some(entry)
+        (same && (wire.len() <= NAME_INLINE || table.tails[entry.tail as usize] == tail)).then_some(entry)
     }
 
     fn table_of(texts: &[String]) -> NameTable {
@@ -194,15 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_table_is_refused() {
+    fn only_what_cannot_be_a_table_is_refused() {
         let named = |text: String| Named { wire: wire(&text), entry: NameEntry::default() };
         let twice = ["a.example", "b.example", "a.example"].map(|text| named(text.into()));
-        assert_eq!(NameTable::build(&twice).unwrap_err(), NamesError::NotNames);
+        assert_eq!(NameTable::build(&twice).unwrap_err(), NotNames);
         let label = "a".repeat(50);
-        let long: Vec<_> = (0..=LONG_NAMES_MAX).map(|i| named(format!("{label}.{i}"))).collect();
-        assert_eq!(NameTable::build(&long).unwrap_err(), NamesError::TooManyLong);
-        let table = NameTable::build(&long[1..]).unwrap();
-        assert_eq!(table.tails.len(), LONG_NAMES_MAX);
+        let long: Vec<_> = (0..70_000).map(|i| named(format!("{label}.{i}"))).collect();
+        assert_eq!(NameTable::build(&long).unwrap().tails.len(), long.len(), "more than 16 bits can count");
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn place(held: &mut Held, control: &mut Control, named: &[(Vec<u8>, NameEntry)])
             let (folded, tail) = name::key(wire, control.seed).unwrap();
             let mut entry = NameEntry { len: wire.len() as u8, name: folded.words, ..*entry };
             if wire.len() > NAME_INLINE {
-                entry.tail = held.tails.len() as u16;
+                entry.tail = held.tails.len() as u32;
                 held.tails.push(tail);
             }
             buckets.entry((folded.hash >> 32) as usize % BUCKETS).or_default().push((folded.hash, entry));

@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::{
-    kernel::{
-        image::{Bank, Image},
-        names::LONG_NAMES_MAX,
-    },
+    kernel::image::{Bank, Image},
     plan::{CANDIDATES_MAX, Planner},
     status::{Health, Status},
 };
@@ -57,15 +54,6 @@ fn many_sites(count: usize, pool_len: usize, label: &str) -> String {
 fn pools_names_and_zones_have_limits() {
     let line = refused(&many_sites(CANDIDATES_MAX + 1, usize::MAX, "s"));
     assert!(line.contains("[pool.\"p0.app.com\"]: more than 8192 Sites"), "{line}");
-
-    // Each Site Name is long, and so are the Group Names that go beyond.
-    let label = "a".repeat(50);
-    let mut text = many_sites(1, 1, "s");
-    for i in 0..=LONG_NAMES_MAX {
-        writeln!(text, "[group.\"{label}{i}.app.com\"]\npool = \"p0.app.com\"\nsites = [\"s0\"]").expect("written");
-    }
-    let line = refused(&text);
-    assert!(line.contains("65536.app.com\"]: more than 65536 names are longer than 48 bytes"), "{line}");
 
     let mut text = many_sites(1, 1, "s");
     for i in 0..front::ZONES_MAX {
