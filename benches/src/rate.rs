@@ -22,6 +22,8 @@ use std::{
 
 use ::tests::{netns::Netns, process, scratch};
 use rustix::{
+    fs::{Mode, OFlags, openat},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
     process::Pid,
     thread::{CpuSet, sched_setaffinity},
 };
@@ -331,10 +333,9 @@ impl Wire {
 /// Gives the NAPI of an interface a thread and pins it to CPU 1. Nothing may arrive meanwhile: a NAPI that is being polled
 /// while it gets its thread is not polled again.
 fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), Failure> {
-    // The /sys we see shows the network namespace it was mounted in.
-    let script = format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{interface}/threaded");
     let before = napi_threads(interface)?;
-    namespace.read("unshare", &["--mount", "sh", "-c", &script])?;
+    let path = format!("class/net/{interface}/threaded");
+    namespace.run(move || write_sysfs(&path, b"1"))??;
     let mut ours = Vec::new();
     process::eventually(Duration::from_secs(2), || {
         ours = napi_threads(interface).unwrap_or_default();
@@ -348,6 +349,16 @@ fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), Failure> {
         sched_setaffinity(Some(pid), &cpu(1))?;
     }
     Ok(())
+}
+
+/// Writes a file of sysfs as it shows the calling thread's network namespace. The /sys we see shows the one it was mounted
+/// in; a mount made and not put anywhere is of ours, and goes when it is closed (Linux 5.2).
+fn write_sysfs(path: &str, value: &[u8]) -> io::Result<()> {
+    let context = fsopen("sysfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let file = openat(&root, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    fs::File::from(file).write_all(value)
 }
 
 /// The kernel threads `napi/INTERFACE-ID`.
