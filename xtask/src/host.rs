@@ -12,7 +12,6 @@ use crate::needs::Sign;
 const KERNEL_MIN: (u32, u32) = (5, 18);
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
-const BPFFS: &str = "/sys/fs/bpf";
 
 /// Whether a package's sign is there.
 pub fn there(sign: Sign<'_>) -> bool {
@@ -39,8 +38,7 @@ pub fn is_ci() -> bool {
     env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false")
 }
 
-/// Whether BPF programs and network namespaces work here, mounting the BPF file system if it is not. An error names
-/// everything that stands in the way.
+/// Whether BPF programs and network namespaces work here. An error names everything that stands in the way.
 pub fn kernel_ready() -> Result<(), String> {
     let mut problems = Vec::new();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -52,7 +50,6 @@ pub fn kernel_ready() -> Result<(), String> {
     }
     let capabilities = status_field("CapEff:").unwrap_or_default();
     if has_capabilities(&capabilities, &[CAP_NET_ADMIN, CAP_SYS_ADMIN]) {
-        problems.extend(mount_bpffs().err());
         problems.extend(try_namespace().err());
     } else {
         problems
@@ -78,25 +75,9 @@ fn status_field(name: &str) -> Option<String> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
-/// Whether `/proc/mounts` shows a BPF file system at [`BPFFS`].
-fn bpffs_is_mounted(mounts: &str) -> bool {
-    let mut fields = mounts.lines().map(|line| line.split(' ').skip(1).take(2));
-    fields.any(|pair| pair.eq([BPFFS, "bpf"]))
-}
-
-fn mount_bpffs() -> Result<(), String> {
-    if bpffs_is_mounted(&fs::read_to_string("/proc/mounts").unwrap_or_default()) {
-        return Ok(());
-    }
-    eprintln!("setup: mounting the BPF file system at {BPFFS}, where programs and maps are pinned");
-    quiet(Command::new("mount").args(["-t", "bpf", "bpf", BPFFS]))
-}
-
+/// Not by `ip netns add`, which leaves a mount at /run/netns for good.
 fn try_namespace() -> Result<(), String> {
-    let ip = program("ip").ok_or("`ip` is missing (package iproute2)")?;
-    let name = format!("zerottl-try-{}", std::process::id());
-    quiet(Command::new(&ip).args(["netns", "add", &name]))?;
-    quiet(Command::new(&ip).args(["netns", "delete", &name]))
+    quiet(Command::new("unshare").args(["--net", "true"]))
 }
 
 /// Runs a short command and gives what it said if it failed.
@@ -128,11 +109,5 @@ mod tests {
         assert!(!has_capabilities("00000000a80425fb", &[CAP_NET_ADMIN]));
         assert!(!has_capabilities("0000000000001000", &[CAP_NET_ADMIN, CAP_SYS_ADMIN]));
         assert!(!has_capabilities("", &[CAP_NET_ADMIN]));
-    }
-
-    #[test]
-    fn the_bpf_file_system_is_known_by_place_and_type() {
-        assert!(bpffs_is_mounted("sysfs /sys sysfs rw 0 0\nbpf /sys/fs/bpf bpf rw,nosuid 0 0\n"));
-        assert!(!bpffs_is_mounted("none /sys/fs/bpf tmpfs rw 0 0\nbpf /mnt/bpf bpf rw 0 0\n"));
     }
 }
