@@ -95,9 +95,7 @@ impl Answer<'_> {
         let opt = if self.query.edns.is_some() { query::OPT } else { 0 };
         HEADER + self.query.name_len + query::QUESTION_FIXED + record + opt
     }
-}
 
-impl Answer<'_> {
     /// Whether a negative answer, counted as an IP packet, is more than 2.5 times its query (invariant 8). A positive one
     /// never reaches its bound of 2: it adds 28 bytes at most to a packet of 45 at least.
     #[inline(always)]
