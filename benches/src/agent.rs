@@ -62,13 +62,14 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
         group.sampling_mode(SamplingMode::Flat);
         let (planner, plan) = scene::planned(names, scene::PLANS_MANY);
         let model = Arc::clone(planner.model());
+        let zones = scene::zones(&planner);
         let status = Status::unknown(&model);
         let mut bank = Bank::default();
         let mut add = |what, us| figures.push(Figure { what, names, us });
         let what = "prepare a configuration: Planner::new";
         add(what, timed(&mut group, what, names, || Planner::new(Arc::clone(&model))));
         let what = "prepare a configuration: Image::new (name table, SOAs)";
-        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan).expect("the scene fits")));
+        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan, &zones).expect("the scene fits")));
         let what = "each round: Planner::plan";
         add(what, timed(&mut group, what, names, || planner.plan(&status, 1)));
         let what = "each round: Bank::lay_out";
@@ -106,7 +107,7 @@ fn timed<T>(
 /// A Site goes down or comes back: from the changed status to the plan that is answered from.
 fn publications(planner: &Planner, count: usize) -> Result<[(&'static str, Quartiles); 2], Failure> {
     let mut status = Status::unknown(planner.model());
-    let mut loaded = Fastpath::load(planner, &planner.plan(&status, 1))?;
+    let mut loaded = Fastpath::load(planner, &planner.plan(&status, 1), &scene::zones(planner))?;
     let (mut publish, mut whole) = (Vec::new(), Vec::new());
     for generation in 1..=count as u64 {
         std::thread::sleep(PAUSE);

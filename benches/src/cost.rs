@@ -157,8 +157,8 @@ pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
 
 fn sizes() -> Result<(Size, Size), Failure> {
     let (planner, plan) = scene::planned(10, scene::PLANS_FEW);
-    let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan)?;
-    let mut agent = Fastpath::load(&planner, &plan)?;
+    let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan, &scene::zones(&planner))?;
+    let mut agent = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
     let size = |program: &Xdp| -> Result<Size, Failure> {
         let info = program.info()?;
         let xlated = info.size_translated().ok_or("the kernel does not say the program's size")? / 8;
@@ -179,7 +179,7 @@ struct Bench {
 impl Bench {
     fn new(names: usize, plans: usize) -> Result<Self, Failure> {
         let (planner, plan) = scene::planned(names, plans);
-        let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan)?;
+        let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan, &scene::zones(&planner))?;
         let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);

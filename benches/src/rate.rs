@@ -193,9 +193,9 @@ impl Responder {
         let (planner, plan) = scene::planned(NAMES, scene::PLANS_FEW);
         let agent = program == PROGRAM;
         let loaded = if agent {
-            Fastpath::load(&planner, &plan)?
+            Fastpath::load(&planner, &plan, &scene::zones(&planner))?
         } else {
-            Fastpath::load_object(BENCH_OBJECT, program, &planner, &plan)?
+            Fastpath::load_object(BENCH_OBJECT, program, &planner, &plan, &scene::zones(&planner))?
         };
         let Loaded { fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);

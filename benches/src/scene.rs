@@ -5,11 +5,12 @@
 //! names cost and what tables cost are different things, and the publisher shares equal tables. The zone and the Sites
 //! are the same at every size.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use etherparse::PacketBuilder;
 use xdp_ebpf::sum::Sum;
 use zerottl::{
+    dns::Zones,
     model::{
         Admin, AllDown, DynamicName, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool, PoolId, Probe,
         ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
@@ -86,6 +87,12 @@ pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
     let planner = Planner::new(Arc::clone(&model));
     let plan = planner.plan(&Status::unknown(&model), 1);
     (planner, plan)
+}
+
+/// The zones of a planner's model.
+#[must_use]
+pub fn zones(planner: &Planner) -> Zones {
+    Zones::load(planner.model(), Path::new("")).expect("the scene has no records files")
 }
 
 /// The text of the `i`-th name. The first label is made as `xdp-ebpf/src/bench.rs` makes it: eight letters, the

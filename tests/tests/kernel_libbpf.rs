@@ -11,6 +11,7 @@ use xdp_ebpf::{
 };
 use zerottl::{
     config,
+    dns::Zones,
     kernel::{
         OBJECT, PROGRAM,
         image::{Bank, Image},
@@ -86,7 +87,7 @@ fn the_object_loads_with_libbpf() {
     let model = config::parse("libbpf.toml", CONFIG, Path::new("")).unwrap_or_else(|error| panic!("{error:?}")).model;
     let planner = Planner::new(Arc::new(model));
     let plan = planner.plan(&Status::unknown(planner.model()), 1);
-    let image = Image::new(&planner, &plan).unwrap();
+    let image = Image::new(&planner, &plan, &Zones::load(planner.model(), Path::new("")).unwrap()).unwrap();
 
     let mut open = ObjectBuilder::default().open_memory(OBJECT).unwrap();
     let sizes = [

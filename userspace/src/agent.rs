@@ -108,7 +108,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     let stop = CancellationToken::new();
     let _stop_at_end = stop.clone().drop_guard();
     let Probes { status, reports, task: probes } = probe::start(&model, stop.clone()).map_err(AgentError::Probe)?;
-    let Kernel { mut hooks, publisher, counters, events } = Kernel::start(&model, &planner, &first, &cancel)?;
+    let Kernel { mut hooks, publisher, counters, events } = Kernel::start(&model, &zones, &planner, &first, &cancel)?;
     let view = Arc::new(View::new(Arc::clone(&model), first));
     let shared = Arc::new(dns::Shared::new(zones, Arc::clone(&view)));
 
@@ -197,11 +197,17 @@ struct Kernel {
 
 impl Kernel {
     /// Loads, publishes, attaches; attaches no further interface once `cancel` is.
-    fn start(model: &Model, planner: &Planner, first: &Plan, cancel: &CancellationToken) -> Result<Self, AgentError> {
+    fn start(
+        model: &Model,
+        zones: &dns::Zones,
+        planner: &Planner,
+        first: &Plan,
+        cancel: &CancellationToken,
+    ) -> Result<Self, AgentError> {
         if model.front.xdp == XdpMode::Off {
             return Ok(Self { hooks: None, publisher: None, counters: None, events: None });
         }
-        let loaded = Fastpath::load(planner, first).map_err(AgentError::Load)?;
+        let loaded = Fastpath::load(planner, first, zones).map_err(AgentError::Load)?;
         #[cfg_attr(not(feature = "bpf-log"), expect(unused_mut, reason = "only forwarding changes it"))]
         let Loaded { mut fastpath, mut publisher, counters, events } = loaded;
         #[cfg(feature = "bpf-log")]

@@ -3,7 +3,7 @@
 //! The frame has its final length before this begins, so nothing here can fail but a bug (invariant 1).
 //!
 //! ```text
-//!              question as it came        answer: one address            or authority: the zone's SOA
+//!              question as it came        answer: one address            or authority: the zone's SOA, or nothing
 //! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
 //! | header | QNAME | QTYPE | QCLASS   | C00C |type|IN|TTL|len| addr  | | C0xx | 6 |IN|TTL|len|  RDATA  | OPT (11)|
 //! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
@@ -21,6 +21,8 @@ use crate::{
 
 const POINTER: u16 = 0xc000;
 const RECORD_FIXED: usize = 12;
+/// The shortest frame, without its check sequence (IEEE 802.3).
+const FRAME_MIN: usize = 60;
 
 /// A packet that can be written to.
 pub trait Packet {
@@ -31,11 +33,11 @@ pub trait Packet {
 }
 
 impl Answer<'_> {
-    /// Length of the frame that holds this answer: always above Ethernet's 60 bytes, since the shortest message is 33.
+    /// Length of the frame that holds this answer: Ethernet's 60 bytes at least.
     #[inline(always)]
     #[must_use]
     pub fn frame_len(&self) -> usize {
-        self.datagram.dns + self.dns_len()
+        (self.datagram.dns + self.dns_len()).max(FRAME_MIN)
     }
 
     /// Where the question ends: what must be moved when the frame grows at its head.
@@ -53,11 +55,12 @@ pub fn write<P: Packet>(packet: &P, answer: &Answer<'_>) -> Option<()> {
     let at = answer.question_end() & OFFSET_MASK;
     let (len, sum) = match answer.body {
         Body::Address { .. } => write_address(packet, answer, at)?,
-        Body::NoData { soa, apex } => write_soa(packet, answer, at, soa, apex)?,
+        Body::Negative { soa, apex, .. } => write_soa(packet, answer, at, soa, apex)?,
+        Body::Bare(_) => write_nothing(packet, answer, at)?,
     };
     let opt = match answer.query.edns {
         None => Sum::ZERO,
-        Some(edns) => write_opt(packet.frame(), (at + len) & OFFSET_MASK, edns.dnssec_ok)?,
+        Some(edns) => write_opt(packet.frame(), answer, (at + len) & OFFSET_MASK, edns.dnssec_ok)?,
     };
     let records = Sum::ZERO.add(sum).add_at(len, opt);
     let message = write_header(packet.frame(), answer, records)?;
@@ -74,11 +77,12 @@ pub fn write<P: Packet>(packet: &P, answer: &Answer<'_>) -> Option<()> {
 fn write_address<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Option<(usize, Sum)> {
     let Body::Address { endpoint, ttl } = answer.body else { return None };
     let address = &endpoint.address;
-    let kind = if answer.query.aaaa { TYPE_AAAA } else { TYPE_A };
-    let rdlen: usize = if answer.query.aaaa { 16 } else { 4 };
+    let aaaa = answer.query.rtype == TYPE_AAAA;
+    let kind = if aaaa { TYPE_AAAA } else { TYPE_A };
+    let rdlen: usize = if aaaa { 16 } else { 4 };
     let words = [(POINTER | HEADER as u16).to_be(), kind.to_be(), CLASS_IN.to_be(), (rdlen as u16).to_be()];
     let mut sum = Sum::ZERO.u16(words[0]).u16(words[1]).u16(words[2]).u32(ttl).u16(words[3]).u32(address[0]);
-    if answer.query.aaaa {
+    if aaaa {
         let record = packet.frame().claim::<{ RECORD_FIXED + 16 }>(at)?;
         record.set_u32::<16>(address[1]);
         record.set_u32::<20>(address[2]);
@@ -127,37 +131,54 @@ fn write_soa<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize, soa: &Soa, a
     Some((RECORD_FIXED + len, sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(soa.ttl).u16(words[3])))
 }
 
+/// No record, but a frame's padding: only the question for the root without EDNS over IPv4 leaves room, of one byte.
+#[inline(always)]
+fn write_nothing<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Option<(usize, Sum)> {
+    if answer.datagram.dns + answer.dns_len() < FRAME_MIN {
+        packet.frame().claim::<2>(at - 1)?.set_u8::<1>(0);
+    }
+    Some((0, Sum::ZERO))
+}
+
 /// Our OPT record: no options, DO copied, every other flag zero (RFC 6891 section 6.1.3).
 #[inline(always)]
-fn write_opt(frame: Frame, at: usize, dnssec_ok: bool) -> Option<Sum> {
+fn write_opt(frame: Frame, answer: &Answer<'_>, at: usize, dnssec_ok: bool) -> Option<Sum> {
     let opt = frame.claim::<OPT>(at)?;
+    let rcode = match answer.body {
+        Body::Bare(bare) => bare.extended_rcode(),
+        _ => 0,
+    };
     let flags: u8 = if dnssec_ok { 0x80 } else { 0 };
     let size = SIZE_EDNS as u16;
     opt.set_u8::<0>(0);
     opt.set_u16::<1>(TYPE_OPT.to_be());
     opt.set_u16::<3>(size.to_be());
-    opt.set_u16::<5>(0);
+    opt.set_u8::<5>(rcode);
+    opt.set_u8::<6>(0);
     opt.set_u8::<7>(flags);
     opt.set_u8::<8>(0);
     opt.set_u16::<9>(0);
     // The record's first byte stands alone, so everything behind it is at an odd offset.
-    let behind = Sum::ZERO.u16(TYPE_OPT.to_be()).u16(size.to_be()).u16(u16::from_le(u16::from(flags)));
+    let behind = Sum::ZERO.u16(TYPE_OPT.to_be()).u16(size.to_be());
+    let behind = behind.u16(u16::from_le(u16::from(rcode))).u16(u16::from_le(u16::from(flags)));
     Some(Sum::ZERO.add_at(1, behind))
 }
 
-/// QR and AA set, RD copied, everything else clear. Returns the sum of the whole message.
+/// QR, AA, TC and the RCODE as the answer says, RD copied, everything else clear. Returns the sum of the whole message.
 #[inline(always)]
 fn write_header(frame: Frame, answer: &Answer<'_>, records: Sum) -> Option<Sum> {
     let header = frame.claim::<HEADER>(answer.datagram.dns)?;
     let question =
         frame.claim::<QUESTION_FIXED>((answer.datagram.dns + HEADER + answer.query.name_len) & OFFSET_MASK)?.u32::<0>();
     let id = header.u16::<0>();
-    let flags = (0x8400 | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
     let one = 1_u16.to_be();
-    let (answers, authorities) = match answer.body {
-        Body::Address { .. } => (one, 0),
-        Body::NoData { .. } => (0, one),
+    let (flags, answers, authorities) = match answer.body {
+        Body::Address { .. } => (0x0400, one, 0),
+        Body::Negative { missing: false, .. } => (0x0400, 0, one),
+        Body::Negative { missing: true, .. } => (0x0403, 0, one),
+        Body::Bare(bare) => (bare.flags(), 0, 0),
     };
+    let flags = (0x8000 | flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
     let additional = if answer.query.edns.is_some() { one } else { 0 };
     header.set_u16::<2>(flags);
     header.set_u16::<4>(one);

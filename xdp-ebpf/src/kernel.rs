@@ -3,11 +3,13 @@
 #![expect(clippy::inline_always, reason = "see lib.rs")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "lengths of frames, far below 2^31")]
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
         bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     macros::btf_map,
@@ -23,6 +25,8 @@ use xdp_ebpf::{
     },
     name::OFFSET_MASK,
     reason::{Action, Reason},
+    scratch::Scratch,
+    walk::Step,
 };
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -46,6 +50,8 @@ static SERVICES: Array<Service, 4, MMAP> = Array::new();
 static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
 #[btf_map]
 static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
@@ -105,6 +111,22 @@ impl Maps for Kernel {
         // SAFETY: a helper without arguments.
         unsafe { bpf_get_prandom_u32() }
     }
+    #[inline(always)]
+    fn scratch(&self) -> Option<&Scratch> {
+        // This CPU's own, and one packet at a time runs on a CPU.
+        SCRATCH.get(0)
+    }
+    #[inline(always)]
+    fn repeat<S: Step>(&self, times: u32) {
+        // SAFETY: the callback has the form the helper asks for, and takes no context.
+        unsafe { bpf_loop(times, step::<S> as *mut c_void, core::ptr::null_mut(), 0) };
+    }
+}
+
+/// One step for `bpf_loop`: 1 stops it. The parameters have names, as the kernel refuses type information of any without.
+extern "C" fn step<S: Step>(_number: u32, _context: *mut c_void) -> i64 {
+    let (Some(control), Some(scratch)) = (Kernel.control(), Kernel.scratch()) else { return 1 };
+    i64::from(S::step(&Kernel, control, scratch))
 }
 
 struct Xdp<'a>(&'a XdpContext);

@@ -12,6 +12,7 @@
 //! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
+//! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
 //! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
 //!
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
@@ -35,7 +36,7 @@ pub const TABLE_SLOTS_MAX: usize = 65_536;
 pub const BLOCK_DISPLACEMENTS: usize = 16;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
 pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
-/// Room for it: a power of two, so that a masked length is seen to stay inside.
+/// Room for an SOA: a power of two, so that a masked length is seen to stay inside.
 pub const SOA_ROOM: usize = 1024;
 
 /// The one entry of `CONTROL`.
@@ -62,6 +63,10 @@ pub struct Control {
     pub listen6_len: u32,
     /// Always 0; see [`Control::forget`].
     pub zero: u32,
+    /// Labels of the shortest zone apex, without the root: where the walk for a missing name begins.
+    pub walk_from: u32,
+    /// Padding.
+    pub reserved: u32,
     /// Our interfaces' MACs, in the low six bytes as they lie in a frame read as a little-endian u64; 0 is none.
     pub mac: [u64; MAC_MAX],
     /// Served IPv4 addresses.
@@ -123,26 +128,61 @@ pub struct NameEntry {
     pub len: u8,
     /// Where the zone's apex begins within the name, for the SOA's owner.
     pub apex: u8,
-    /// [`NAME_SERVED`] or [`NAME_REFERRED`].
+    /// One of the `NAME_` kinds.
     pub kind: u8,
-    /// Padding.
-    pub reserved: u8,
-    /// Position in a bank of `SERVICES`.
+    /// [`NAME_HAS_WILDCARD`] or 0.
+    pub flags: u8,
+    /// Position in a bank of `SERVICES`, of a served name.
     pub service: u32,
     /// Position in `TAILS` where `len` is over [`NAME_INLINE`].
     pub tail: u32,
     /// Position in `SOAS`.
     pub soa: u16,
-    /// Padding.
-    pub unused: u16,
+    /// The types that the zone has records of here: [`type_bit`]s.
+    pub types: u16,
     /// The first [`NAME_INLINE`] bytes in wire form, lower case, zeros behind.
     pub name: [u64; NAME_INLINE / 8],
 }
 
-/// [`NameEntry::kind`]: answered here.
+/// [`NameEntry::kind`]: a Pool, Group or Site Name that is answered here.
 pub const NAME_SERVED: u8 = 1;
 /// [`NameEntry::kind`]: another machine has the role (invariant 10).
 pub const NAME_REFERRED: u8 = 2;
+/// [`NameEntry::kind`]: a name of the records file, or an empty non-terminal (RFC 4592 section 2.2.2).
+pub const NAME_STATIC: u8 = 3;
+/// [`NameEntry::kind`]: the name and all below it are the socket path's: an alias, a delegation.
+pub const NAME_OPAQUE: u8 = 4;
+/// [`NameEntry::kind`]: no zone's, but a zone lies below.
+pub const NAME_ABOVE: u8 = 5;
+
+/// [`NameEntry::flags`]: a wildcard stands right below, so that what is missing here may exist after all.
+pub const NAME_HAS_WILDCARD: u8 = 1;
+
+/// A type's bit in [`NameEntry::types`]: one each for the types that are asked for, one for all others together.
+#[inline(always)]
+#[must_use]
+pub const fn type_bit(rtype: u16) -> u16 {
+    let bit = match rtype {
+        // A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, NAPTR, DS, TLSA, SVCB, HTTPS, CAA.
+        1 => 0,
+        2 => 1,
+        5 => 2,
+        6 => 3,
+        12 => 4,
+        15 => 5,
+        16 => 6,
+        28 => 7,
+        33 => 8,
+        35 => 9,
+        43 => 10,
+        52 => 11,
+        64 => 12,
+        65 => 13,
+        257 => 14,
+        _ => 15,
+    };
+    1 << bit
+}
 
 /// The bytes of a name behind the first [`NAME_INLINE`], zeros behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,5 +311,5 @@ const _: () = assert!(size_of::<Service>() == 40);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
-const _: () = assert!(size_of::<Control>() == 48 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Control>() == 56 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

@@ -13,6 +13,8 @@
 //! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
 //! | [`name`] | DNS names: walking, folding, hashing |
 //! | [`query`] | the DNS message: header, question, EDNS |
+//! | [`scratch`] | memory that one packet's work needs beyond registers |
+//! | [`walk`] | what a missing name is: NXDOMAIN, out of zone, or another's |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
@@ -30,4 +32,6 @@ pub mod name;
 pub mod net;
 pub mod query;
 pub mod reason;
+pub mod scratch;
 pub mod sum;
+pub mod walk;

@@ -116,7 +116,8 @@ pub fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &C
 
 /// The bytes behind the last whole word, in a word's low end.
 #[inline(always)]
-fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
+#[must_use]
+pub fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
     let rest = len % 8;
     if rest == 0 {
         return Some(0);

@@ -39,15 +39,15 @@ pub const SIZE_EDNS: usize = 1232;
 /// Bytes after the question that the kernel sums up; OPT records of real clients are far shorter.
 pub const REST_MAX: usize = 512;
 
-/// A well-formed question for an address.
+/// A well-formed question of class IN.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
     /// Length of the name, 1 to 255.
     pub name_len: usize,
     /// The name.
     pub name: Folded,
-    /// AAAA, not A.
-    pub aaaa: bool,
+    /// QTYPE.
+    pub rtype: u16,
     /// What the client said by EDNS, if it did.
     pub edns: Option<Edns>,
     /// Sum of the whole message.
@@ -59,6 +59,8 @@ pub struct Query {
 pub struct Edns {
     /// The client's buffer as it says.
     pub size: usize,
+    /// Only 0 is known.
+    pub version: u8,
     /// DNSSEC OK, RFC 3225: copied.
     pub dnssec_ok: bool,
 }
@@ -106,12 +108,6 @@ pub fn parse(frame: Frame, datagram: &Datagram, control: &Control) -> Result<Que
     if question.u16::<2>() != CLASS_IN.to_be() {
         return Err(Reason::PassClass);
     }
-    let aaaa = match u16::from_be(question.u16::<0>()) {
-        TYPE_A => false,
-        TYPE_AAAA => true,
-        _ => return Err(Reason::PassType),
-    };
-
     let rest_len = datagram.dns_len - question_len;
     let rest_at = dns + question_len;
     let edns = if additional == 0 { None } else { Some(opt(frame, rest_at, rest_len)?) };
@@ -124,7 +120,7 @@ pub fn parse(frame: Frame, datagram: &Datagram, control: &Control) -> Result<Que
         .u32(header.u32::<8>())
         .add(name.sum)
         .add_at(name_len, rest.u32(question.u32::<0>()));
-    Ok(Query { name_len, name, aaaa, edns, sum })
+    Ok(Query { name_len, name, rtype: u16::from_be(question.u16::<0>()), edns, sum })
 }
 
 /// RFC 6891 section 6.1.2. Options are skipped; bytes behind the record are no one's business.
@@ -137,13 +133,11 @@ fn opt(frame: Frame, at: usize, len: usize) -> Result<Edns, Reason> {
     if opt.u8::<0>() != 0 || opt.u16::<1>() != TYPE_OPT.to_be() {
         return Err(Reason::PassAdditional);
     }
-    if opt.u8::<6>() != 0 {
-        return Err(Reason::PassEdnsVersion);
-    }
     if OPT + usize::from(u16::from_be(opt.u16::<9>())) > len {
         return Err(Reason::PassAdditional);
     }
-    Ok(Edns { size: usize::from(u16::from_be(opt.u16::<3>())), dnssec_ok: opt.u8::<7>() & 0x80 != 0 })
+    let size = usize::from(u16::from_be(opt.u16::<3>()));
+    Ok(Edns { size, version: opt.u8::<6>(), dnssec_ok: opt.u8::<7>() & 0x80 != 0 })
 }
 
 /// Sums up what lies behind the question, from an even offset.

@@ -75,8 +75,18 @@ reasons! {
     AnswerA = Answer "answer-a",
     /// An AAAA question, answered with one address.
     AnswerAaaa = Answer "answer-aaaa",
-    /// An A or AAAA question for a name without data of that family: NODATA with the zone's SOA.
+    /// A name of ours without data of the type asked for: NODATA with the zone's SOA.
     AnswerNodata = Answer "answer-nodata",
+    /// A name that does not exist in a zone of ours: NXDOMAIN with the zone's SOA.
+    AnswerNxdomain = Answer "answer-nxdomain",
+    /// A name in no zone of ours: REFUSED.
+    AnswerRefused = Answer "answer-refused",
+    /// All Sites down and `all_down = servfail`: SERVFAIL.
+    AnswerServfail = Answer "answer-servfail",
+    /// An EDNS version other than 0: BADVERS.
+    AnswerBadvers = Answer "answer-badvers",
+    /// The answer would not fit the client's buffer, or be over 2.5 times the query: truncated (TC).
+    AnswerTruncated = Answer "answer-truncated",
 
     /// A DNS response (QR=1) sent to us.
     DropResponse = Drop "drop-response",
@@ -122,24 +132,20 @@ reasons! {
     PassName = Pass "pass-name",
     /// A class other than IN.
     PassClass = Pass "pass-class",
-    /// A type other than A and AAAA.
+    /// ANY, a zone transfer, or another type that no record has.
     PassType = Pass "pass-type",
     /// An additional record that is not a whole OPT.
     PassAdditional = Pass "pass-additional",
-    /// An EDNS version other than 0.
-    PassEdnsVersion = Pass "pass-edns-version",
     /// More bytes after the question than the kernel sums up.
     PassLong = Pass "pass-long",
-    /// Not a dynamic name.
-    PassUnknownName = Pass "pass-unknown-name",
+    /// Records of the records file, an alias, or a name at or below a delegation: the socket path has them.
+    PassStatic = Pass "pass-static",
+    /// No such name, but a wildcard of the records file may stand for it.
+    PassWildcard = Pass "pass-wildcard",
     /// A dynamic name whose role another machine has: the socket path refers to it.
     PassReferral = Pass "pass-referral",
-    /// All Sites down and `all_down = servfail`: the socket path says so.
-    PassServfail = Pass "pass-servfail",
     /// No plan published yet.
     PassNoPlan = Pass "pass-no-plan",
-    /// The answer would not fit the client's buffer, or be over 2.5 times the query: the socket path truncates.
-    PassTooBig = Pass "pass-too-big",
     /// The frame could not be grown at either end.
     PassNoRoom = Pass "pass-no-room",
 

@@ -156,6 +156,7 @@ impl Zone {
     }
 
     fn wildcard(&self, encloser: &[u8]) -> Found<'_> {
+        // Longer than a name can be where the encloser is as long as one can: then there is none.
         let mut name = [0; NAME_LEN_MAX + 2];
         name[..2].copy_from_slice(b"\x01*");
         name[2..2 + encloser.len()].copy_from_slice(encloser);
@@ -166,6 +167,17 @@ impl Zone {
     #[must_use]
     pub fn node(&self, name: &Name<[u8]>) -> Option<&Node> {
         self.nodes.get(Folded::new(name).wire())
+    }
+
+    /// Every existing name, in no particular order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Whether a wildcard stands right below a name.
+    #[must_use]
+    pub fn has_wildcard(&self, name: &Name<[u8]>) -> bool {
+        matches!(self.wildcard(Folded::new(name).wire()), Found::Wildcard(_))
     }
 
     /// Whether a name is the apex or below it.
@@ -191,6 +203,11 @@ impl Zones {
     pub fn zone_of(&self, name: &Folded) -> Option<&Zone> {
         let from = name.labels().saturating_sub(self.apex_labels_max);
         (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
+    }
+
+    /// All of them, in the model's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.list.iter()
     }
 
     /// The zone of a model's zone.

@@ -4,15 +4,17 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::layout::{
     BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
-    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NAME_REFERRED, NAME_SERVED, NameEntry,
+    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6,
     Service as KernelService, SlotBlock, Soa,
 };
 
 use super::{
-    names::{NameTable, Named, NotNames},
+    existing,
+    names::{NameTable, NotNames},
     soa,
 };
 use crate::{
+    dns::Zones,
     model::{Model, Policy},
     plan::{Choice, Plan, Planner, Table, mask6},
 };
@@ -59,20 +61,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// Works out the maps' contents for a planner's model. `first` is any plan of that planner.
-    pub fn new(planner: &Planner, first: &Plan) -> Result<Self, ImageError> {
+    /// Works out the maps' contents for a planner's model and its zones. `first` is any plan of that planner.
+    pub fn new(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Self, ImageError> {
         let model = planner.model();
-        let entries = model.names.iter().enumerate().map(|(i, name)| Named {
-            wire: name.name.as_slice().to_vec(),
-            entry: NameEntry {
-                apex: (name.name.len() - model.zones[name.zone.0].apex.len()) as u8,
-                kind: if name.served { NAME_SERVED } else { NAME_REFERRED },
-                service: first.service_of[i],
-                soa: name.zone.0 as u16,
-                ..NameEntry::default()
-            },
-        });
-        let names = NameTable::build(&entries.collect::<Vec<_>>()).map_err(ImageError::Names)?;
+        let walk_from = existing::walk_from(zones);
+        let named = existing::names(zones, walk_from, &first.service_of);
+        let names = NameTable::build(&named).map_err(ImageError::Names)?;
         let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
         if blocks > BLOCKS_MAX {
             return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));
@@ -81,6 +75,7 @@ impl Image {
             seed: names.seed,
             slot_mask: names.entries.len() as u32 - 1,
             bucket_mask: names.bucket_mask,
+            walk_from,
             bank_services: first.services.len() as u32,
             bank_blocks: blocks as u32,
             ..Control::default()

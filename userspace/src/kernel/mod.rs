@@ -2,6 +2,7 @@
 //!
 //! | module | concern |
 //! |---|---|
+//! | [`existing`] | the zones' names, as the kernel knows them |
 //! | [`names`] | the perfect hash over names |
 //! | [`soa`] | the SOA as negative answers carry it |
 //! | [`image`] | maps' contents from a model and a plan, pure |
@@ -13,6 +14,7 @@
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
 
 pub mod attach;
+pub mod existing;
 pub mod image;
 pub mod mapped;
 pub mod names;
@@ -37,7 +39,10 @@ use self::{
     mapped::Mapped,
     publish::Publisher,
 };
-use crate::plan::{Plan, Planner};
+use crate::{
+    dns::Zones,
+    plan::{Plan, Planner},
+};
 
 /// The BPF object, built by `build.rs` from `xdp-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
@@ -118,10 +123,10 @@ pub struct Loaded {
 }
 
 impl Fastpath {
-    /// Loads the agent's object for a planner's model, its maps sized to it. `first` is any plan of that planner; it is
-    /// not published.
-    pub fn load(planner: &Planner, first: &Plan) -> Result<Loaded, LoadError> {
-        Self::load_object(OBJECT, PROGRAM, planner, first)
+    /// Loads the agent's object for a planner's model and its zones, its maps sized to them. `first` is any plan of that
+    /// planner; it is not published.
+    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Loaded, LoadError> {
+        Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
     /// As [`load`](Self::load), for another object of the same maps: the benches have one.
@@ -130,8 +135,9 @@ impl Fastpath {
         program: &'static str,
         planner: &Planner,
         first: &Plan,
+        zones: &Zones,
     ) -> Result<Loaded, LoadError> {
-        let image = Image::new(planner, first).map_err(LoadError::Image)?;
+        let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let sizes = [
             ("DISPLACE", image.names.displace.len() as u32),

@@ -68,10 +68,10 @@ fn pools_names_and_zones_have_limits() {
 #[track_caller]
 fn runs(text: &str) {
     let loaded = parse("f", text, &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
-    let planner = Planner::new(loaded.model.into());
+    let planner = Planner::new(Arc::new(loaded.model));
     let mut status = Status::unknown(planner.model());
     let first = planner.plan(&status, 1);
-    let image = Image::new(&planner, &first).expect("it fits");
+    let image = Image::new(&planner, &first, &loaded.zones).expect("it fits");
     for (generation, health) in [(2, Health::Up), (3, Health::Down)] {
         for site in status.health.iter_mut().skip(1) {
             site.fill(health);

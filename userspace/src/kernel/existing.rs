@@ -1,0 +1,63 @@
+//! Every existing name of the zones as the kernel knows it: who answers it, and which types it has.
+//!
+//! With these the kernel tells NODATA and NXDOMAIN itself. What it must not know better than the socket path is marked:
+//! types that the records file has, wildcards, aliases, and delegations with all that lies below them.
+
+use std::collections::HashSet;
+
+use domain::base::Name;
+use xdp_ebpf::layout::{
+    NAME_ABOVE, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry, type_bit,
+};
+
+use super::names::Named;
+use crate::dns::zone::{Folded, Found, Node, Zone, Zones};
+
+/// Labels of the shortest apex, without the root: no shorter suffix needs to be looked up.
+#[must_use]
+pub fn walk_from(zones: &Zones) -> u32 {
+    let labels = |zone: &Zone| zone.apex().label_count() as u32 - 1;
+    zones.iter().map(labels).min().unwrap_or(0)
+}
+
+/// The entries of all zones; `service_of` is the plan's.
+#[must_use]
+pub fn names(zones: &Zones, walk_from: u32, service_of: &[u32]) -> Vec<Named> {
+    let mut named = Vec::new();
+    let mut above = HashSet::new();
+    for (position, zone) in zones.iter().enumerate() {
+        for node in zone.nodes() {
+            named.extend(entry(zone, node, service_of).map(|entry| NameEntry { soa: position as u16, ..entry }).map(
+                |entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry },
+            ));
+        }
+        let parents = zone.apex().iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
+        above.extend(parents.map(|parent| Folded::new(parent.for_slice()).wire().to_vec()));
+    }
+    let entry = NameEntry { kind: NAME_ABOVE, ..NameEntry::default() };
+    named.extend(above.into_iter().map(|wire| Named { wire, entry }));
+    named
+}
+
+/// What is said of one name; nothing of what lies below a delegation.
+fn entry(zone: &Zone, node: &Node, service_of: &[u32]) -> Option<NameEntry> {
+    let name: &Name<[u8]> = node.owner.for_slice();
+    let is_hidden = matches!(zone.find(&Folded::new(name), false), Found::Cut(cut) if cut.owner != node.owner);
+    if is_hidden {
+        return None;
+    }
+    let kind = match node.dynamic {
+        _ if node.is_cut || node.alias().is_some() => NAME_OPAQUE,
+        Some(dynamic) if dynamic.refer.is_some() => NAME_REFERRED,
+        Some(_) => NAME_SERVED,
+        None => NAME_STATIC,
+    };
+    Some(NameEntry {
+        apex: (node.owner.len() - zone.apex().len()) as u8,
+        kind,
+        flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 },
+        service: node.dynamic.map_or(0, |dynamic| service_of[dynamic.id.0]),
+        types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int())),
+        ..NameEntry::default()
+    })
+}
