@@ -10,17 +10,17 @@
 //! ```
 
 use crate::{
-    decide::{Answer, Body},
+    decide::{Answer, Maps, Record},
     frame::Frame,
-    layout::{FIXUP_APEX, FIXUP_NONE, SOA_ROOM, Soa},
+    layout::{FIXUP_APEX, FIXUP_NONE},
     name::OFFSET_MASK,
     net::{ETHERNET, IPV4, IPV6, PROTOCOL_UDP, UDP},
-    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_OPT, TYPE_SOA},
+    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_OPT, TYPE_SOA},
+    scratch::SAID_MAX,
     sum::Sum,
 };
 
 const POINTER: u16 = 0xc000;
-const RECORD_FIXED: usize = 12;
 /// The shortest frame, without its check sequence (IEEE 802.3).
 const FRAME_MIN: usize = 60;
 
@@ -28,11 +28,11 @@ const FRAME_MIN: usize = 60;
 pub trait Packet {
     /// The packet as it is now.
     fn frame(&self) -> Frame;
-    /// Copies the first `len` of `bytes` to `at`.
-    fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()>;
+    /// Copies the first `len` of `bytes` to `at`; `len` is above 0 and below `SIZE`, a power of two.
+    fn store<const SIZE: usize>(&self, at: usize, bytes: *const [u8; SIZE], len: usize) -> Option<()>;
 }
 
-impl Answer<'_> {
+impl Answer {
     /// Length of the frame that holds this answer: Ethernet's 60 bytes at least.
     #[inline(always)]
     #[must_use]
@@ -51,16 +51,21 @@ impl Answer<'_> {
 /// Makes the query in `packet`, already of the answer's length, the answer. `None` is a bug.
 #[inline(always)]
 #[must_use]
-pub fn write<P: Packet>(packet: &P, answer: &Answer<'_>) -> Option<()> {
+pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Option<()> {
     let at = answer.question_end() & OFFSET_MASK;
-    let (len, sum) = match answer.body {
-        Body::Address { .. } => write_address(packet, answer, at)?,
-        Body::Negative { soa, apex, .. } => write_soa(packet, answer, at, soa, apex)?,
-        Body::Bare(_) => write_nothing(packet, answer, at)?,
+    let sum = match answer.body.record {
+        Record::Address => write_address(packet, maps, answer, at)?,
+        Record::Soa => write_soa(packet, maps, answer, at)?,
+        Record::None => write_nothing(packet, answer, at)?,
     };
-    let opt = match answer.query.edns {
-        None => Sum::ZERO,
-        Some(edns) => write_opt(packet.frame(), answer, (at + len) & OFFSET_MASK, edns.dnssec_ok)?,
+    // From here on the verifier follows all kinds of records as one.
+    let sum = Sum::of(maps.control()?.forget::<0xffff>(usize::from(sum.fold())) as u16);
+    let len = answer.body.record_len;
+    let opt = if answer.query.has_edns {
+        let opt = write_opt(packet, maps, answer, (at + len) & OFFSET_MASK)?;
+        Sum::of(maps.control()?.forget::<0xffff>(usize::from(opt.fold())) as u16)
+    } else {
+        Sum::ZERO
     };
     let records = Sum::ZERO.add(sum).add_at(len, opt);
     let message = write_header(packet.frame(), answer, records)?;
@@ -72,11 +77,10 @@ pub fn write<P: Packet>(packet: &P, answer: &Answer<'_>) -> Option<()> {
     }
 }
 
-/// One address, its name a pointer to the question. Returns the record's length, and its sum from an even offset.
+/// One address, its name a pointer to the question. Returns the record's sum from an even offset.
 #[inline(always)]
-fn write_address<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Option<(usize, Sum)> {
-    let Body::Address { endpoint, ttl } = answer.body else { return None };
-    let address = &endpoint.address;
+fn write_address<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
+    let (address, ttl) = (&maps.endpoint(answer.body.index)?.address, answer.body.ttl);
     let aaaa = answer.query.rtype == TYPE_AAAA;
     let kind = if aaaa { TYPE_AAAA } else { TYPE_A };
     let rdlen: usize = if aaaa { 16 } else { 4 };
@@ -96,15 +100,16 @@ fn write_address<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Optio
     record.set_u32::<6>(ttl);
     record.set_u16::<10>(words[3]);
     record.set_u32::<12>(address[0]);
-    Some((RECORD_FIXED + rdlen, sum))
+    Some(sum)
 }
 
-/// The zone's SOA, its owner a pointer to the apex within the question.
+/// The zone's SOA, its owner a pointer to the apex within the question. Returns as [`write_address`] does.
 #[inline(always)]
-fn write_soa<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize, soa: &Soa, apex: u8) -> Option<(usize, Sum)> {
+fn write_soa<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
+    let (soa, apex) = (maps.soa(answer.body.index)?, answer.body.apex);
     let len = usize::from(soa.len);
     let rdata_at = at + RECORD_FIXED;
-    packet.store(rdata_at, &soa.rdata, len)?;
+    packet.store(rdata_at, &raw const soa.rdata, len)?;
     let apex_pointer = POINTER | (HEADER as u16 + u16::from(apex));
     // Within the message, for pointers into RDATA itself.
     let rdata_in_message = (rdata_at - answer.datagram.dns) as u16;
@@ -128,27 +133,38 @@ fn write_soa<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize, soa: &Soa, a
     record.set_u16::<4>(words[2]);
     record.set_u32::<6>(soa.ttl);
     record.set_u16::<10>(words[3]);
-    Some((RECORD_FIXED + len, sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(soa.ttl).u16(words[3])))
+    Some(sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(soa.ttl).u16(words[3]))
 }
 
 /// No record, but a frame's padding: only the question for the root without EDNS over IPv4 leaves room, of one byte.
 #[inline(always)]
-fn write_nothing<P: Packet>(packet: &P, answer: &Answer<'_>, at: usize) -> Option<(usize, Sum)> {
+fn write_nothing<P: Packet>(packet: &P, answer: &Answer, at: usize) -> Option<Sum> {
     if answer.datagram.dns + answer.dns_len() < FRAME_MIN {
         packet.frame().claim::<2>(at - 1)?.set_u8::<1>(0);
     }
-    Some((0, Sum::ZERO))
+    Some(Sum::ZERO)
 }
 
-/// Our OPT record: no options, DO copied, every other flag zero (RFC 6891 section 6.1.3).
+/// Our OPT record: DO copied, every other flag zero (RFC 6891 section 6.1.3).
 #[inline(always)]
-fn write_opt(frame: Frame, answer: &Answer<'_>, at: usize, dnssec_ok: bool) -> Option<Sum> {
-    let opt = frame.claim::<OPT>(at)?;
-    let rcode = match answer.body {
-        Body::Bare(bare) => bare.extended_rcode(),
-        _ => 0,
-    };
-    let flags: u8 = if dnssec_ok { 0x80 } else { 0 };
+fn write_opt<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
+    let len = answer.options_len;
+    let mut options = Sum::ZERO;
+    if len != 0 {
+        let said = &maps.scratch()?.options;
+        packet.store(at + OPT, said.said(), len)?;
+        let mut i = 0;
+        while i < SAID_MAX / 8 {
+            if 8 * i >= len {
+                break;
+            }
+            options = options.u64(said.said_word(i));
+            i += 1;
+        }
+    }
+    let opt = packet.frame().claim::<OPT>(at)?;
+    let rcode = answer.body.extended_rcode;
+    let flags: u8 = if answer.query.edns.dnssec_ok { 0x80 } else { 0 };
     let size = SIZE_EDNS as u16;
     opt.set_u8::<0>(0);
     opt.set_u16::<1>(TYPE_OPT.to_be());
@@ -157,29 +173,29 @@ fn write_opt(frame: Frame, answer: &Answer<'_>, at: usize, dnssec_ok: bool) -> O
     opt.set_u8::<6>(0);
     opt.set_u8::<7>(flags);
     opt.set_u8::<8>(0);
-    opt.set_u16::<9>(0);
+    let len = (len as u16).to_be();
+    opt.set_u16::<9>(len);
     // The record's first byte stands alone, so everything behind it is at an odd offset.
     let behind = Sum::ZERO.u16(TYPE_OPT.to_be()).u16(size.to_be());
-    let behind = behind.u16(u16::from_le(u16::from(rcode))).u16(u16::from_le(u16::from(flags)));
+    let behind = behind.u16(u16::from_le(u16::from(rcode))).u16(u16::from_le(u16::from(flags))).u16(len).add(options);
     Some(Sum::ZERO.add_at(1, behind))
 }
 
 /// QR, AA, TC and the RCODE as the answer says, RD copied, everything else clear. Returns the sum of the whole message.
 #[inline(always)]
-fn write_header(frame: Frame, answer: &Answer<'_>, records: Sum) -> Option<Sum> {
+fn write_header(frame: Frame, answer: &Answer, records: Sum) -> Option<Sum> {
     let header = frame.claim::<HEADER>(answer.datagram.dns)?;
     let question =
         frame.claim::<QUESTION_FIXED>((answer.datagram.dns + HEADER + answer.query.name_len) & OFFSET_MASK)?.u32::<0>();
     let id = header.u16::<0>();
     let one = 1_u16.to_be();
-    let (flags, answers, authorities) = match answer.body {
-        Body::Address { .. } => (0x0400, one, 0),
-        Body::Negative { missing: false, .. } => (0x0400, 0, one),
-        Body::Negative { missing: true, .. } => (0x0403, 0, one),
-        Body::Bare(bare) => (bare.flags(), 0, 0),
+    let (answers, authorities) = match answer.body.record {
+        Record::Address => (one, 0),
+        Record::Soa => (0, one),
+        Record::None => (0, 0),
     };
-    let flags = (0x8000 | flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
-    let additional = if answer.query.edns.is_some() { one } else { 0 };
+    let flags = (0x8000 | answer.body.flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
+    let additional = if answer.query.has_edns { one } else { 0 };
     header.set_u16::<2>(flags);
     header.set_u16::<4>(one);
     header.set_u16::<6>(answers);
@@ -203,7 +219,7 @@ fn write_link(frame: Frame) -> Option<()> {
 
 /// DF set, TTL 64, the addresses swapped; identification 0 is fine for what is never fragmented (RFC 6864 section 4.1).
 #[inline(always)]
-fn write_ipv4(frame: Frame, answer: &Answer<'_>, message: Sum) -> Option<()> {
+fn write_ipv4(frame: Frame, answer: &Answer, message: Sum) -> Option<()> {
     let ip = frame.claim::<{ IPV4 + UDP }>(answer.datagram.l3)?;
     let (source, destination) = (ip.u32::<16>(), ip.u32::<12>());
     let udp_len = UDP + answer.dns_len();
@@ -227,7 +243,7 @@ fn write_ipv4(frame: Frame, answer: &Answer<'_>, message: Sum) -> Option<()> {
 
 /// Hop limit 64, traffic class and flow label 0, the addresses swapped.
 #[inline(always)]
-fn write_ipv6(frame: Frame, answer: &Answer<'_>, message: Sum) -> Option<()> {
+fn write_ipv6(frame: Frame, answer: &Answer, message: Sum) -> Option<()> {
     let ip = frame.claim::<{ IPV6 + UDP }>(answer.datagram.l3)?;
     let source = (ip.u64::<24>(), ip.u64::<32>());
     let destination = (ip.u64::<8>(), ip.u64::<16>());

@@ -16,7 +16,8 @@ use crate::{
     },
     name,
     net::{self, Datagram},
-    query::{self, HEADER, Query, TYPE_A, TYPE_AAAA},
+    options,
+    query::{self, HEADER, Query, RECORD_FIXED, TYPE_A, TYPE_AAAA},
     reason::Reason,
     scratch::Scratch,
     walk::{self, Missing, Step},
@@ -44,6 +45,8 @@ pub trait Maps {
     fn turn(&self, index: u32, family: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
+    /// Seconds since boot, modulo 2^32.
+    fn boot_seconds(&self) -> u32;
     /// `SCRATCH`.
     fn scratch(&self) -> Option<&Scratch>;
     /// Takes a step up to `times` times, until one is the last.
@@ -52,92 +55,120 @@ pub trait Maps {
 
 /// A decided answer: what [`answer::write`](crate::answer::write) needs to make the query it.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'m> {
+pub struct Answer {
     /// The query's headers.
     pub datagram: Datagram,
     /// The query.
     pub query: Query,
+    /// Bytes of EDNS options, which lie in the scratch area.
+    pub options_len: usize,
     /// What it says.
-    pub body: Body<'m>,
+    pub body: Body,
 }
 
 /// What an answer says.
-#[derive(Clone, Copy, Debug)]
-pub enum Body<'m> {
-    /// One address, of the type asked for.
-    Address {
-        /// The address.
-        endpoint: &'m Endpoint,
-        /// Its TTL (be).
-        ttl: u32,
-    },
-    /// The zone's SOA in the authority section: NODATA or NXDOMAIN.
-    Negative {
-        /// The zone's SOA.
-        soa: &'m Soa,
-        /// Where the apex begins within the question's name.
-        apex: u8,
-        /// NXDOMAIN, not NODATA.
-        missing: bool,
-    },
-    /// No record.
-    Bare(Bare),
-}
-
-/// An answer without records.
+///
+/// Numbers, not references or an enum with fields: the verifier then follows what makes the answer's bytes once, and not
+/// once for every kind of answer times every kind of query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bare {
-    /// In no zone of ours.
-    Refused,
-    /// By `all_down`.
-    Servfail,
-    /// An EDNS version we do not know.
-    Badvers,
-    /// NODATA, truncated.
-    TruncatedNodata,
-    /// NXDOMAIN, truncated.
-    TruncatedNxdomain,
-}
-
-impl Bare {
+pub struct Body {
+    /// Its record.
+    pub record: Record,
     /// AA, TC and RCODE, as the header's flags.
+    pub flags: u16,
+    /// Where the zone's apex begins within the question's name.
+    pub apex: u8,
+    /// The RCODE's upper bits, which stand in the OPT record (RFC 6891 section 6.1.3).
+    pub extended_rcode: u8,
+    /// Bytes of the record, its owner a pointer.
+    pub record_len: usize,
+    /// Position in `ENDPOINTS` or `SOAS`.
+    pub index: u32,
+    /// TTL of an address (be).
+    pub ttl: u32,
+}
+
+/// The one record of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Record {
+    /// None.
+    None,
+    /// The address of an endpoint, of the type asked for.
+    Address,
+    /// A zone's SOA, in the authority section.
+    Soa,
+}
+
+/// AA, as a header's flag.
+const AA: u16 = 0x0400;
+/// TC, as a header's flag.
+const TC: u16 = 0x0200;
+/// RCODEs.
+const SERVFAIL: u16 = 2;
+const NXDOMAIN: u16 = 3;
+const REFUSED: u16 = 5;
+
+impl Body {
+    /// No record.
     #[inline(always)]
-    #[must_use]
-    pub const fn flags(self) -> u16 {
-        match self {
-            Self::Refused => 0x0005,
-            Self::Servfail => 0x0002,
-            Self::Badvers => 0x0000,
-            Self::TruncatedNodata => 0x0600,
-            Self::TruncatedNxdomain => 0x0603,
-        }
+    const fn bare(flags: u16) -> Self {
+        Self { record: Record::None, flags, apex: 0, extended_rcode: 0, record_len: 0, index: 0, ttl: 0 }
     }
 
-    /// The RCODE's upper bits, which stand in the OPT record (RFC 6891 section 6.1.3).
+    /// One address.
     #[inline(always)]
-    #[must_use]
-    pub const fn extended_rcode(self) -> u8 {
-        match self {
-            Self::Badvers => 1,
-            _ => 0,
+    const fn address(aaaa: bool, index: u32, ttl: u32) -> Self {
+        let record_len = RECORD_FIXED + if aaaa { 16 } else { 4 };
+        Self { record: Record::Address, record_len, index, ttl, ..Self::bare(AA) }
+    }
+
+    /// NODATA or NXDOMAIN with the zone's SOA (RFC 2308).
+    #[inline(always)]
+    fn negative<M: Maps>(maps: &M, index: u16, apex: u8, rcode: u16) -> Result<Self, Reason> {
+        let index = u32::from(index);
+        let record_len = RECORD_FIXED + usize::from(maps.soa(index).ok_or(Reason::Internal)?.len);
+        Ok(Self { record: Record::Soa, apex, record_len, index, ..Self::bare(AA | rcode) })
+    }
+
+    /// The same, of which the verifier knows nothing.
+    #[inline(always)]
+    fn forgotten(self, control: &Control) -> Self {
+        let record = self.record as u64;
+        let meta = record | u64::from(self.flags) << 8 | u64::from(self.apex) << 24 | (self.record_len as u64) << 32;
+        let meta = control.forget_word(meta | u64::from(self.extended_rcode) << 48);
+        let data = control.forget_word(u64::from(self.index) | u64::from(self.ttl) << 32);
+        Self {
+            record: match meta as u8 {
+                0 => Record::None,
+                1 => Record::Address,
+                _ => Record::Soa,
+            },
+            flags: (meta >> 8) as u16,
+            apex: (meta >> 24) as u8,
+            extended_rcode: (meta >> 48) as u8,
+            record_len: (meta >> 32) as usize & 0x3ff,
+            index: data as u32,
+            ttl: (data >> 32) as u32,
         }
     }
 }
 
-impl Answer<'_> {
+impl Answer {
     /// Why this answer, for the counters.
     #[inline(always)]
     #[must_use]
     pub fn reason(&self) -> Reason {
-        match self.body {
-            Body::Address { .. } if self.query.rtype == TYPE_A => Reason::AnswerA,
-            Body::Address { .. } => Reason::AnswerAaaa,
-            Body::Negative { missing: false, .. } => Reason::AnswerNodata,
-            Body::Negative { missing: true, .. } => Reason::AnswerNxdomain,
-            Body::Bare(Bare::Refused) => Reason::AnswerRefused,
-            Body::Bare(Bare::Servfail) => Reason::AnswerServfail,
-            Body::Bare(Bare::Badvers) => Reason::AnswerBadvers,
-            Body::Bare(Bare::TruncatedNodata | Bare::TruncatedNxdomain) => Reason::AnswerTruncated,
+        let body = &self.body;
+        match body.record {
+            Record::Address if self.query.rtype == TYPE_A => Reason::AnswerA,
+            Record::Address => Reason::AnswerAaaa,
+            Record::Soa if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
+            Record::Soa => Reason::AnswerNodata,
+            Record::None if body.flags & TC != 0 => Reason::AnswerTruncated,
+            Record::None if body.flags & 0xf == REFUSED => Reason::AnswerRefused,
+            Record::None if body.flags & 0xf == SERVFAIL => Reason::AnswerServfail,
+            Record::None => Reason::AnswerBadvers,
         }
     }
 
@@ -145,17 +176,13 @@ impl Answer<'_> {
     #[inline(always)]
     #[must_use]
     pub fn dns_len(&self) -> usize {
-        let record = match self.body {
-            Body::Address { .. } => 12 + if self.query.rtype == TYPE_A { 4 } else { 16 },
-            Body::Negative { soa, .. } => 12 + usize::from(soa.len),
-            Body::Bare(_) => 0,
-        };
-        let opt = if self.query.edns.is_some() { query::OPT } else { 0 };
-        HEADER + self.query.name_len + query::QUESTION_FIXED + record + opt
+        let opt = if self.query.has_edns { query::OPT + self.options_len } else { 0 };
+        HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + opt
     }
 
-    /// Whether a negative answer is more than the client takes or, counted as an IP packet, more than 2.5 times its query
-    /// (invariant 8). A positive one never reaches its bound of 2: it adds 28 bytes at most to a packet of 45 at least.
+    /// Whether the answer is more than the client takes or, counted as an IP packet, more than 2.5 times its query
+    /// (invariant 8). An address never reaches its bound of 2: with a cookie and NSID it adds 68 bytes at most to a packet
+    /// of 76 at least.
     #[inline(always)]
     fn is_too_big(&self) -> bool {
         let headers = net::UDP + if self.datagram.v6 { net::IPV6 } else { net::IPV4 };
@@ -164,38 +191,62 @@ impl Answer<'_> {
     }
 }
 
-/// Decides what becomes of a frame. Writes nothing.
+/// Decides what becomes of a frame. Writes nothing but the scratch area.
 #[inline(always)]
-pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
+pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     let control = maps.control().ok_or(Reason::Internal)?;
     let datagram = net::parse(frame, control)?;
     let query = query::parse(frame, &datagram, control)?;
     if !datagram.checksum_is_good(query.sum) {
         return Err(Reason::PassUdpChecksum);
     }
-    if query.edns.is_some_and(|edns| edns.version != 0) {
-        return Ok(Answer { datagram, query, body: Body::Bare(Bare::Badvers) });
+    if query.edns.version != 0 {
+        let body = Body { extended_rcode: 1, ..Body::bare(0) };
+        return Ok(Answer { datagram, query, options_len: 0, body: body.forgotten(control) });
     }
     // 128 to 255 are questions and message parts, 0 is reserved (RFC 6895 section 3.1); OPT is one as well.
     if query.rtype == 0 || query.rtype & 0xff80 == 0x80 || query.rtype == query::TYPE_OPT {
         return Err(Reason::PassType);
     }
-    let Some((index, entry)) = find(frame, maps, control, &datagram, &query)? else {
-        let body = match walk::missing(frame, maps, control, datagram.dns + HEADER, query.name_len)? {
-            Missing::NoZone => Body::Bare(Bare::Refused),
-            Missing::InZone { soa, apex } => {
-                return negative(maps, datagram, query, soa, apex, true);
-            }
+    if query.edns.options_len != 0 {
+        let at = datagram.dns + HEADER + query.name_len + query::QUESTION_FIXED + query::OPT;
+        options::read(frame, maps, control, at, query.edns.options_len)?;
+    }
+    let has_options = control.forget::<1>(usize::from(query.edns.options_len != 0)) != 0;
+    let (body, scope) = body(frame, maps, control, &datagram, &query, has_options)?;
+    let (body, scope) = (body.forgotten(control), control.forget::<0xff>(usize::from(scope)));
+    let options_len = if has_options { options::compose(frame, maps, &datagram, scope as u32)? } else { 0 };
+    let options_len = control.forget::<0x7f>(options_len);
+    let answer = Answer { datagram, query, options_len, body };
+    if body.record != Record::Soa || !answer.is_too_big() {
+        return Ok(answer);
+    }
+    Ok(Answer { body: Body::bare(body.flags | TC).forgotten(control), ..answer })
+}
+
+/// What the answer says, and the scope of a client subnet it depends on.
+#[inline(always)]
+fn body<M: Maps>(
+    frame: Frame,
+    maps: &M,
+    control: &Control,
+    datagram: &Datagram,
+    query: &Query,
+    has_options: bool,
+) -> Result<(Body, u8), Reason> {
+    let Some((index, entry)) = find(frame, maps, control, datagram, query)? else {
+        return match walk::missing(frame, maps, control, datagram.dns + HEADER, query.name_len)? {
+            Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
+            Missing::InZone { soa, apex } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };
-        return Ok(Answer { datagram, query, body });
     };
     match entry.kind {
         NAME_SERVED if query.rtype == TYPE_A || query.rtype == TYPE_AAAA => {}
         NAME_REFERRED => return Err(Reason::PassReferral),
         NAME_OPAQUE => return Err(Reason::PassStatic),
-        NAME_ABOVE => return Ok(Answer { datagram, query, body: Body::Bare(Bare::Refused) }),
+        NAME_ABOVE => return Ok((Body::bare(REFUSED), 0)),
         _ if entry.types & type_bit(query.rtype) != 0 => return Err(Reason::PassStatic),
-        _ => return negative(maps, datagram, query, entry.soa, entry.apex, false),
+        _ => return Ok((Body::negative(maps, entry.soa, entry.apex, 0)?, 0)),
     }
     // The one read of the generation: everything below is of this bank (invariant 4).
     // SAFETY: a reference to an aligned u64; volatile because the agent stores to it while we run.
@@ -207,36 +258,21 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer<'_>, Reason> {
     let service = maps.service(bank * control.bank_services + entry.service).ok_or(Reason::Internal)?;
     let aaaa = query.rtype == TYPE_AAAA;
     let choice = if aaaa { &service.choice[1] } else { &service.choice[0] };
+    let mut scope = 0;
     let turn = match choice.kind {
         CHOICE_CURSOR => maps.turn(index, usize::from(aaaa)).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
-        CHOICE_STICKY => sticky(frame, &datagram, service).ok_or(Reason::Internal)?,
-        CHOICE_NODATA => return negative(maps, datagram, query, entry.soa, entry.apex, false),
-        CHOICE_SERVFAIL => return Ok(Answer { datagram, query, body: Body::Bare(Bare::Servfail) }),
+        CHOICE_STICKY => {
+            let (turn, prefix) = sticky(frame, maps, control, datagram, has_options, service).ok_or(Reason::Internal)?;
+            scope = prefix;
+            turn
+        }
+        CHOICE_NODATA => return Ok((Body::negative(maps, entry.soa, entry.apex, 0)?, 0)),
+        CHOICE_SERVFAIL => return Ok((Body::bare(SERVFAIL), 0)),
         _ => return Err(Reason::Internal),
     };
     let slot = slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?;
-    let endpoint = maps.endpoint(slot).ok_or(Reason::Internal)?;
-    Ok(Answer { datagram, query, body: Body::Address { endpoint, ttl: service.ttl } })
-}
-
-/// NODATA or NXDOMAIN with the zone's SOA (RFC 2308), or truncated.
-#[inline(always)]
-fn negative<M: Maps>(
-    maps: &M,
-    datagram: Datagram,
-    query: Query,
-    soa: u16,
-    apex: u8,
-    missing: bool,
-) -> Result<Answer<'_>, Reason> {
-    let soa = maps.soa(u32::from(soa)).ok_or(Reason::Internal)?;
-    let answer = Answer { datagram, query, body: Body::Negative { soa, apex, missing } };
-    if !answer.is_too_big() {
-        return Ok(answer);
-    }
-    let bare = if missing { Bare::TruncatedNxdomain } else { Bare::TruncatedNodata };
-    Ok(Answer { body: Body::Bare(bare), ..answer })
+    Ok((Body::address(aaaa, slot, service.ttl), scope))
 }
 
 /// Finds a name and its position: one displacement, one entry, compared whole (invariant 2).
@@ -286,16 +322,30 @@ fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32>
     Some(u32::from(block.0[index as usize % BLOCK_SLOTS]))
 }
 
-/// The client's prefix as a turn.
+/// The client's prefix as a turn, and that prefix's length: of the client subnet where the query has one.
 #[inline(always)]
-fn sticky(frame: Frame, datagram: &Datagram, service: &Service) -> Option<u32> {
-    if datagram.v6 {
-        let source = frame.claim::<16>(datagram.l3 + 8)?;
-        Some(sticky_turn([source.u64::<0>() & service.mask6[0], source.u64::<8>() & service.mask6[1]]))
+fn sticky<M: Maps>(
+    frame: Frame,
+    maps: &M,
+    control: &Control,
+    datagram: &Datagram,
+    has_options: bool,
+    service: &Service,
+) -> Option<(u32, u8)> {
+    let subnet = if has_options { options::subnet(control, maps.scratch()?) } else { None };
+    let (v6, address) = match subnet {
+        Some(subnet) => subnet,
+        None if datagram.v6 => {
+            let source = frame.claim::<16>(datagram.l3 + 8)?;
+            (true, [source.u64::<0>(), source.u64::<8>()])
+        }
+        None => (false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0]),
+    };
+    Some(if v6 {
+        (sticky_turn([address[0] & service.mask6[0], address[1] & service.mask6[1]]), service.prefix[1])
     } else {
-        let source = frame.claim::<4>(datagram.l3 + 12)?.u32::<0>();
-        Some(sticky_turn([u64::from(source & service.mask4), 0]))
-    }
+        (sticky_turn([address[0] & u64::from(service.mask4), 0]), service.prefix[0])
+    })
 }
 
 /// The turn of a masked client address, as in the packet. Unkeyed, so that every front end agrees; without the family

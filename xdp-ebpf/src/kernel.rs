@@ -21,7 +21,7 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps},
     frame::Frame,
     layout::{
-        Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, SOA_ROOM, Service, SlotBlock, Soa,
+        Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, Service, SlotBlock, Soa,
     },
     name::OFFSET_MASK,
     reason::{Action, Reason},
@@ -112,6 +112,11 @@ impl Maps for Kernel {
         unsafe { bpf_get_prandom_u32() }
     }
     #[inline(always)]
+    fn boot_seconds(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        (unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000) as u32
+    }
+    #[inline(always)]
     fn scratch(&self) -> Option<&Scratch> {
         // This CPU's own, and one packet at a time runs on a CPU.
         SCRATCH.get(0)
@@ -139,13 +144,13 @@ impl Packet for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()> {
-        let len = bounded::<SOA_ROOM>(len as u32);
+    fn store<const SIZE: usize>(&self, at: usize, bytes: *const [u8; SIZE], len: usize) -> Option<()> {
+        let len = bounded::<SIZE>(len as u32);
         if len == 0 {
             return None;
         }
-        // SAFETY: `bytes` is a map value of SOA_ROOM bytes; the helper checks the packet's bounds itself.
-        let failed = unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.as_ptr().cast_mut().cast(), len) };
+        // SAFETY: `bytes` is within a map value; the helper checks the packet's bounds itself.
+        let failed = unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.cast_mut().cast(), len) };
         (failed == 0).then_some(())
     }
 }
@@ -181,7 +186,7 @@ fn handle(ctx: &XdpContext) -> Reason {
     let packet = Xdp(ctx);
     match decide::decide(packet.frame(), &Kernel) {
         Ok(answer) => match resize(&packet, &answer) {
-            Ok(()) => match answer::write(&packet, &answer) {
+            Ok(()) => match answer::write(&packet, &Kernel, &answer) {
                 Some(()) => answer.reason(),
                 None => Reason::Internal,
             },
@@ -196,7 +201,7 @@ fn handle(ctx: &XdpContext) -> Reason {
 /// It grows at the head, where XDP guarantees room: frames that came from a socket over veth have only the slack of their
 /// allocation at the tail, often none. Only an answer that is too long for that room grows at the tail.
 #[inline(always)]
-fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
+fn resize(packet: &Xdp<'_>, answer: &Answer) -> Result<(), Reason> {
     let delta = answer.frame_len() as i32 - packet.frame().len() as i32;
     if delta == 0 {
         return Ok(());
@@ -212,7 +217,7 @@ fn resize(packet: &Xdp<'_>, answer: &Answer<'_>) -> Result<(), Reason> {
 
 /// Moves everything up to the question's end `delta` bytes down, to the start of the frame.
 #[inline(always)]
-fn move_down(frame: Frame, answer: &Answer<'_>, delta: usize) -> Option<()> {
+fn move_down(frame: Frame, answer: &Answer, delta: usize) -> Option<()> {
     /// Bytes moved at a time; headers and question are never fewer.
     const STEP: usize = 16;
     /// Headers and question are at most 341 bytes.

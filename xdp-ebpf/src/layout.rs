@@ -2,7 +2,7 @@
 //!
 //! | map | kind | entries | written |
 //! |---|---|---|---|
-//! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac` and `trace` at any time, each by one store |
+//! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac`, `clock` and `trace` at any time, each by one store |
 //! | `DISPLACE` | array, mmapable | [`Displace`] blocks | once before attach |
 //! | `NAMES` | array, mmapable | [`NameEntry`], a power of two | once before attach |
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
@@ -17,6 +17,8 @@
 //!
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
 //! in use. One packet reads that word once (invariant 4). All integers are native-endian unless marked `be`.
+
+use crate::cookie::Secret;
 
 /// Plan banks. A retired bank is written again only after a grace period, so several let the publisher work ahead.
 pub const BANKS: u32 = 4;
@@ -34,6 +36,8 @@ pub const BLOCK_SLOTS: usize = 32;
 pub const TABLE_SLOTS_MAX: usize = 65_536;
 /// Displacements in a [`Displace`] block.
 pub const BLOCK_DISPLACEMENTS: usize = 16;
+/// The longest NSID: an answer with it and a fresh cookie is still within 2 times its query (invariant 8).
+pub const NSID_MAX: usize = 24;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
 pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
 /// Room for an SOA: a power of two, so that a masked length is seen to stay inside.
@@ -65,8 +69,16 @@ pub struct Control {
     pub zero: u32,
     /// Labels of the shortest zone apex, without the root: where the walk for a missing name begins.
     pub walk_from: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// What is done about EDNS options: `OPTION_` bits.
+    pub options: u32,
+    /// Seconds of the Unix epoch at boot, modulo 2^32: what the time since boot is added to.
+    pub clock: u32,
+    /// Bytes of `nsid` in use; 0 is none.
+    pub nsid_len: u32,
+    /// What NSID answers (RFC 5001), zeros behind.
+    pub nsid: [u64; NSID_MAX / 8],
+    /// Keys of server cookies: the one to make them with, and one that is accepted besides (RFC 9018 section 5).
+    pub secrets: [Secret; 2],
     /// Our interfaces' MACs, in the low six bytes as they lie in a frame read as a little-endian u64; 0 is none.
     pub mac: [u64; MAC_MAX],
     /// Served IPv4 addresses.
@@ -89,7 +101,21 @@ impl Control {
         let zero = unsafe { core::ptr::read_volatile(&raw const self.zero) };
         (value + zero as usize) & MASK
     }
+
+    /// As [`forget`](Self::forget), for a whole word.
+    #[inline(always)]
+    #[must_use]
+    pub fn forget_word(&self, word: u64) -> u64 {
+        // SAFETY: as above.
+        let zero = unsafe { core::ptr::read_volatile(&raw const self.zero) };
+        word + u64::from(zero)
+    }
 }
+
+/// [`Control::options`]: COOKIE is answered.
+pub const OPTION_COOKIE: u32 = 1;
+/// [`Control::options`]: client subnets are used and answered.
+pub const OPTION_SUBNET: u32 = 2;
 
 /// A served IPv4 address and port.
 #[derive(Clone, Copy, Debug, Default)]
@@ -243,6 +269,10 @@ pub struct Service {
     pub mask4: u32,
     /// IPv6 client mask for sticky (be).
     pub mask6: [u64; 2],
+    /// Bits set in `mask4` and in `mask6`: the scope of an answer to a client subnet.
+    pub prefix: [u8; 2],
+    /// Padding.
+    pub reserved: [u8; 6],
 }
 
 /// What a service answers for one family.
@@ -307,9 +337,9 @@ const _: () = assert!(size_of::<NameEntry>() == 64);
 const _: () = assert!(size_of::<NameTail>() == 208);
 const _: () = assert!(size_of::<Displace>() == 64);
 const _: () = assert!(size_of::<SlotBlock>() == 64);
-const _: () = assert!(size_of::<Service>() == 40);
+const _: () = assert!(size_of::<Service>() == 48);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
-const _: () = assert!(size_of::<Control>() == 56 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Control>() == 64 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

@@ -12,9 +12,11 @@
 //! | [`sum`] | the Internet checksum (RFC 1071) |
 //! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
 //! | [`name`] | DNS names: walking, folding, hashing |
+//! | [`options`] | EDNS options: cookies, NSID, client subnets |
 //! | [`query`] | the DNS message: header, question, EDNS |
 //! | [`scratch`] | memory that one packet's work needs beyond registers |
 //! | [`walk`] | what a missing name is: NXDOMAIN, out of zone, or another's |
+//! | [`cookie`] | server cookies (RFC 9018) |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
@@ -25,11 +27,13 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod answer;
+pub mod cookie;
 pub mod decide;
 pub mod frame;
 pub mod layout;
 pub mod name;
 pub mod net;
+pub mod options;
 pub mod query;
 pub mod reason;
 pub mod scratch;

@@ -79,7 +79,9 @@ pub fn parse(frame: Frame, control: &Control) -> Result<Datagram, Reason> {
     if !is_our_mac(u64::from_le(ethernet.u64::<0>()) & MAC_MASK, control) {
         return Err(Reason::PassMac);
     }
-    Ok(Datagram { dns: control.forget::<0x7f>(datagram.dns), ..datagram })
+    // From here on the verifier follows both families as one.
+    let v6 = control.forget::<1>(usize::from(datagram.v6)) != 0;
+    Ok(Datagram { v6, dns: control.forget::<0x7f>(datagram.dns), ..datagram })
 }
 
 #[inline(always)]

@@ -20,6 +20,8 @@ use crate::{
 pub const HEADER: usize = 12;
 /// QTYPE and QCLASS.
 pub const QUESTION_FIXED: usize = 4;
+/// Length of a record before its data, its owner a pointer.
+pub const RECORD_FIXED: usize = 12;
 /// Length of an OPT record without options.
 pub const OPT: usize = 11;
 /// TYPE A.
@@ -48,14 +50,16 @@ pub struct Query {
     pub name: Folded,
     /// QTYPE.
     pub rtype: u16,
-    /// What the client said by EDNS, if it did.
-    pub edns: Option<Edns>,
+    /// Whether there is an OPT record.
+    pub has_edns: bool,
+    /// What it says; zeros if there is none.
+    pub edns: Edns,
     /// Sum of the whole message.
     pub sum: Sum,
 }
 
 /// An OPT record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edns {
     /// The client's buffer as it says.
     pub size: usize,
@@ -63,6 +67,8 @@ pub struct Edns {
     pub version: u8,
     /// DNSSEC OK, RFC 3225: copied.
     pub dnssec_ok: bool,
+    /// Bytes of options.
+    pub options_len: usize,
 }
 
 impl Query {
@@ -70,10 +76,7 @@ impl Query {
     #[inline(always)]
     #[must_use]
     pub fn size_max(&self) -> usize {
-        match self.edns {
-            None => SIZE_PLAIN,
-            Some(edns) => edns.size.clamp(SIZE_PLAIN, SIZE_EDNS),
-        }
+        self.edns.size.clamp(SIZE_PLAIN, SIZE_EDNS)
     }
 }
 
@@ -110,7 +113,7 @@ pub fn parse(frame: Frame, datagram: &Datagram, control: &Control) -> Result<Que
     }
     let rest_len = datagram.dns_len - question_len;
     let rest_at = dns + question_len;
-    let edns = if additional == 0 { None } else { Some(opt(frame, rest_at, rest_len)?) };
+    let edns = if additional == 0 { Edns::default() } else { opt(frame, rest_at, rest_len)? };
     let rest = if rest_len == 0 { Sum::ZERO } else { sum_rest(frame, rest_at, rest_len, control)? };
 
     let name = name::fold(frame, name_at, name_len, control).ok_or(Reason::Internal)?;
@@ -120,10 +123,13 @@ pub fn parse(frame: Frame, datagram: &Datagram, control: &Control) -> Result<Que
         .u32(header.u32::<8>())
         .add(name.sum)
         .add_at(name_len, rest.u32(question.u32::<0>()));
-    Ok(Query { name_len, name, rtype: u16::from_be(question.u16::<0>()), edns, sum })
+    // From here on the verifier follows queries with an OPT and without as one.
+    let has_edns = control.forget::<1>(usize::from(additional != 0)) != 0;
+    let edns = Edns { size: control.forget::<0xffff>(edns.size), options_len: control.forget::<0xffff>(edns.options_len), ..edns };
+    Ok(Query { name_len, name, rtype: u16::from_be(question.u16::<0>()), has_edns, edns, sum })
 }
 
-/// RFC 6891 section 6.1.2. Options are skipped; bytes behind the record are no one's business.
+/// RFC 6891 section 6.1.2. Options are read later; bytes behind the record are no one's business.
 #[inline(always)]
 fn opt(frame: Frame, at: usize, len: usize) -> Result<Edns, Reason> {
     if len < OPT {
@@ -133,11 +139,12 @@ fn opt(frame: Frame, at: usize, len: usize) -> Result<Edns, Reason> {
     if opt.u8::<0>() != 0 || opt.u16::<1>() != TYPE_OPT.to_be() {
         return Err(Reason::PassAdditional);
     }
-    if OPT + usize::from(u16::from_be(opt.u16::<9>())) > len {
+    let options_len = usize::from(u16::from_be(opt.u16::<9>()));
+    if OPT + options_len > len {
         return Err(Reason::PassAdditional);
     }
     let size = usize::from(u16::from_be(opt.u16::<3>()));
-    Ok(Edns { size, version: opt.u8::<6>(), dnssec_ok: opt.u8::<7>() & 0x80 != 0 })
+    Ok(Edns { size, version: opt.u8::<6>(), dnssec_ok: opt.u8::<7>() & 0x80 != 0, options_len })
 }
 
 /// Sums up what lies behind the question, from an even offset.

@@ -25,7 +25,50 @@ pub struct Scratch {
     pub next: Cell<u32>,
     /// The name met last, as [`walk`](crate::walk) puts it.
     pub encloser: Cell<u64>,
+    /// The query's EDNS options, and the answer's.
+    pub options: Options,
 }
+
+/// What [`options`](crate::options) reads and composes.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Options {
+    /// The query's options, as they came.
+    asked: [Cell<u64>; OPTIONS_ROOM / 8],
+    /// The answer's.
+    said: [Cell<u64>; SAID_ROOM / 8],
+    /// The client's address, as in the packet; IPv4 in the first four bytes.
+    pub client: [Cell<u64>; 2],
+    /// The server cookie to answer with.
+    pub server: [Cell<u64>; 2],
+    /// Where the next option begins.
+    pub at: Cell<u32>,
+    /// Where the last one ends.
+    pub end: Cell<u32>,
+    /// What was found: bits of [`options`](crate::options).
+    pub found: Cell<u32>,
+    /// Where the cookie begins, behind its option's header, and its length.
+    pub cookie: [Cell<u32>; 2],
+    /// Where the client subnet begins, behind its option's header.
+    pub subnet: Cell<u32>,
+    /// The scope to answer the client subnet with.
+    pub scope: Cell<u32>,
+    /// Length of the answer's options.
+    pub said_len: Cell<u32>,
+    /// Whether `client` is IPv6.
+    pub v6: Cell<u32>,
+    /// Padding.
+    pub reserved: Cell<u32>,
+}
+
+/// Room for a query's options, [`OPTIONS_MAX`] of them in use, and what is read beyond the end.
+const OPTIONS_ROOM: usize = 512 + 64;
+/// Bytes of options that are read.
+pub const OPTIONS_MAX: usize = 511;
+/// Room for an answer's options: a power of two, and 8 beyond.
+const SAID_ROOM: usize = SAID_MAX + 8;
+/// Bytes of an answer's options are below this: NSID 28, COOKIE 28, client subnet 24.
+pub const SAID_MAX: usize = 128;
 
 impl Default for Scratch {
     fn default() -> Self {
@@ -35,7 +78,104 @@ impl Default for Scratch {
             labels: Cell::default(),
             next: Cell::default(),
             encloser: Cell::default(),
+            options: Options::default(),
         }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            asked: [const { Cell::new(0) }; OPTIONS_ROOM / 8],
+            said: [const { Cell::new(0) }; SAID_ROOM / 8],
+            client: Default::default(),
+            server: Default::default(),
+            at: Cell::default(),
+            end: Cell::default(),
+            found: Cell::default(),
+            cookie: Default::default(),
+            subnet: Cell::default(),
+            scope: Cell::default(),
+            said_len: Cell::default(),
+            v6: Cell::default(),
+            reserved: Cell::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Sets word `i` of what came, modulo 64.
+    #[inline(always)]
+    pub fn set_asked(&self, i: usize, word: u64) {
+        self.asked[i % 64].set(word);
+    }
+
+    /// The eight bytes at `at` of what came, modulo 512, and `offset`, under 57, behind.
+    #[inline(always)]
+    #[must_use]
+    pub fn asked(&self, at: usize, offset: usize) -> u64 {
+        let start = (&raw const self.asked).cast::<u8>();
+        // SAFETY: at most 511 + 56, and 8 bytes there: within the 576.
+        unsafe { load(start.add((at & 511) + offset)) }
+    }
+
+    /// Sets the eight bytes at `at` of what is said, modulo 128.
+    #[inline(always)]
+    pub fn say(&self, at: usize, word: u64) {
+        let start = (&raw const self.said).cast::<u8>().cast_mut();
+        // SAFETY: at most 127, and 8 bytes there: within the 136, which are cells.
+        unsafe { store(start.add(at & (SAID_MAX - 1)), word) };
+    }
+
+    /// Word `i` of what is said, modulo 16.
+    #[inline(always)]
+    #[must_use]
+    pub fn said_word(&self, i: usize) -> u64 {
+        self.said[i % 16].get()
+    }
+
+    /// What is said, as bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn said(&self) -> *const [u8; SAID_MAX] {
+        (&raw const self.said).cast()
+    }
+}
+
+/// Eight bytes at any address.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn load(at: *const u8) -> u64 {
+    #[expect(clippy::cast_ptr_alignment, reason = "read unaligned")]
+    let at = at.cast::<u64>();
+    // A plain load on BPF, as in `frame`: `read_unaligned` compiles to one load per byte.
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: by contract; the verifier accepts unaligned access to map values where the architecture has it.
+    return unsafe { *at };
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: by contract.
+    return unsafe { at.read_unaligned() };
+}
+
+/// Sets eight bytes at any address.
+///
+/// # Safety
+/// They must be writable.
+#[inline(always)]
+unsafe fn store(at: *mut u8, word: u64) {
+    #[expect(clippy::cast_ptr_alignment, reason = "written unaligned")]
+    let at = at.cast::<u64>();
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: by contract; a plain store for the reason given at the load.
+    unsafe {
+        *at = word;
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: by contract.
+    unsafe {
+        at.write_unaligned(word);
     }
 }
 
@@ -60,17 +200,8 @@ impl Scratch {
     #[must_use]
     pub fn name_word(&self, at: usize, word: usize) -> u64 {
         let start = (&raw const self.name).cast::<u8>();
-        let at = (at & NAME_MAX) + 8 * (word & 31);
-        #[expect(clippy::cast_ptr_alignment, reason = "read unaligned")]
         // SAFETY: at most 255 + 248, and 8 bytes there: within the 512.
-        let word = unsafe { start.add(at) }.cast::<u64>();
-        // A plain load on BPF, as in `frame`: `read_unaligned` compiles to one load per byte.
-        #[cfg(target_arch = "bpf")]
-        // SAFETY: as above; the verifier accepts unaligned access to map values where the architecture has it.
-        return unsafe { *word };
-        #[cfg(not(target_arch = "bpf"))]
-        // SAFETY: as above.
-        return unsafe { word.read_unaligned() };
+        unsafe { load(start.add((at & NAME_MAX) + 8 * (word & 31))) }
     }
 
     /// Notes where a label begins; `label` is taken modulo 256.
@@ -87,4 +218,4 @@ impl Scratch {
     }
 }
 
-const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16);
+const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + size_of::<Options>());

@@ -179,6 +179,8 @@ impl Bank {
                 ttl: service.ttl.to_be(),
                 mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
                 mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],
+                prefix: [prefix4, prefix6],
+                reserved: [0; 6],
             });
         }
     }

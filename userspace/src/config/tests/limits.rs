@@ -68,7 +68,7 @@ fn pools_names_and_zones_have_limits() {
 #[track_caller]
 fn runs(text: &str) {
     let loaded = parse("f", text, &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
-    let planner = Planner::new(Arc::new(loaded.model));
+    let planner = Planner::new(loaded.model.into());
     let mut status = Status::unknown(planner.model());
     let first = planner.plan(&status, 1);
     let image = Image::new(&planner, &first, &loaded.zones).expect("it fits");
