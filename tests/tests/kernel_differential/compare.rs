@@ -1,0 +1,124 @@
+//! Whether two answers are the same, but for which address of a table it is, and for how names are compressed.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use domain::{
+    base::{Message, ParsedName, Rtype},
+    dep::octseq::Octets,
+    rdata::AllRecordData,
+};
+use etherparse::{SlicedPacket, TransportSlice};
+use zerottl::{
+    model::{Family, Policy},
+    plan::Choice,
+};
+
+use crate::{ask::Asked, machine::Machine};
+
+/// Invariant 8's bounds, in halves of the query: addresses, and everything else.
+const HALVES: (usize, usize) = (4, 5);
+
+/// A message, with what may differ taken out.
+#[derive(Debug, PartialEq, Eq)]
+struct Plain {
+    header: [u8; 12],
+    question: Vec<u8>,
+    /// Section, owner, class, TTL and data, sorted; an address that the name's table holds is `table`.
+    records: BTreeSet<String>,
+    /// The OPT record as it is.
+    opt: Option<Vec<u8>>,
+}
+
+/// How the kernel's frame differs from what the socket path says.
+pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Option<String> {
+    let dns = match SlicedPacket::from_ethernet(frame).ok().and_then(|sliced| sliced.transport) {
+        Some(TransportSlice::Udp(udp)) => udp.payload().to_vec(),
+        _ => return Some("no UDP".to_owned()),
+    };
+    let (kernel, socket) = match (plain(machine, &dns), plain(machine, said)) {
+        (Ok(kernel), Ok(socket)) => (kernel, socket),
+        (Err(error), _) => return Some(format!("the kernel's answer: {error}")),
+        (_, Err(error)) => return Some(format!("the socket path's answer: {error}")),
+    };
+    if kernel != socket {
+        return Some(format!("\nkernel {kernel:?}\nsocket {socket:?}"));
+    }
+    let headers = if asked.client.is_ipv4() { 28 } else { 48 };
+    let halves = if kernel.header[7] > 0 { HALVES.0 } else { HALVES.1 };
+    [&dns[..], said]
+        .iter()
+        .any(|answer| 2 * (headers + answer.len()) > halves * (headers + asked.message.len()) || answer.len() > 1232)
+        .then(|| format!("{} and {} bytes for {}", dns.len(), said.len(), asked.message.len()))
+}
+
+fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
+    let parsed = Message::from_octets(message).map_err(|error| error.to_string())?;
+    let mut records = BTreeSet::new();
+    let mut opt = None;
+    let (_, answer, authority, additional) = parsed.sections().map_err(|error| error.to_string())?;
+    for (section, records_of) in [("answer", answer), ("authority", authority), ("additional", additional)] {
+        for record in records_of {
+            let record = record.map_err(|error| error.to_string())?;
+            if record.rtype() == Rtype::OPT {
+                let mut bytes = record.class().to_int().to_be_bytes().to_vec();
+                bytes.extend(record.ttl().as_secs().to_be_bytes());
+                let mut parser = record.data_range_parser(message);
+                bytes.extend(parser.drain(..));
+                opt = Some(bytes);
+                continue;
+            }
+            let owner = record.owner().to_string().to_ascii_lowercase();
+            let (rtype, class, ttl) = (record.rtype(), record.class(), record.ttl().as_secs());
+            let data = record
+                .to_any_record::<AllRecordData<_, ParsedName<_>>>()
+                .map_err(|error| format!("{rtype} at {owner}: {error}"))?;
+            let data = address(machine, &owner, data.data()).unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
+            records.insert(format!("{section}: {owner} {ttl} {class} {rtype} {data}"));
+        }
+    }
+    let end = 12 + question_len(&message[12..]);
+    let header = message.first_chunk().copied().ok_or("short")?;
+    Ok(Plain { header, question: message[12..end].to_vec(), records, opt })
+}
+
+trait DataBytes {
+    fn data_range_parser(&self, message: &[u8]) -> Vec<u8>;
+}
+
+impl<O: Octets + ?Sized> DataBytes for domain::base::ParsedRecord<'_, O> {
+    /// The OPT's data: it is the last record of every answer, so its bytes are the message's last.
+    fn data_range_parser(&self, message: &[u8]) -> Vec<u8> {
+        message[message.len() - usize::from(self.rdlen())..].to_vec()
+    }
+}
+
+fn question_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(len) = bytes.get(at).filter(|len| **len > 0) {
+        at += usize::from(*len) + 1;
+    }
+    (at + 5).min(bytes.len())
+}
+
+/// `table` for an address that the dynamic name may answer at this moment; sticky ones stay as they are.
+fn address<O: AsRef<[u8]>, N>(machine: &Machine, owner: &str, data: &AllRecordData<O, N>) -> Option<String> {
+    let address: IpAddr = match data {
+        AllRecordData::A(a) => Ipv4Addr::from(a.addr().octets()).into(),
+        AllRecordData::Aaaa(aaaa) => Ipv6Addr::from(aaaa.addr().octets()).into(),
+        _ => return None,
+    };
+    let position = machine.view.model.names.iter().position(|name| name.name.to_string() == owner)?;
+    let id = zerottl::model::NameId(position);
+    let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+    match machine.plan.choice(id, family) {
+        Choice::Table(table) if machine.plan.service(id).policy != Policy::Sticky => table
+            .slots
+            .iter()
+            .any(|slot| machine.plan.endpoints[usize::from(*slot)] == address)
+            .then(|| "table".to_owned()),
+        _ => None,
+    }
+}

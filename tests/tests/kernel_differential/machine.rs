@@ -1,0 +1,151 @@
+//! A configuration that has something of everything, loaded into the kernel and beside it for the socket path.
+
+use std::{fs, sync::Arc};
+
+use aya::programs::{TestRun, TestRunOptions};
+use tempfile::TempDir;
+use xdp_ebpf::reason::{Action, Reason};
+use zerottl::{
+    config,
+    dns::Zones,
+    kernel::{Fastpath, Loaded, PROGRAM},
+    plan::{Plan, Planner},
+    status::{Health, Status},
+    view::View,
+};
+
+/// Our MAC and the client's.
+pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+
+const CONFIG: &str = r#"
+[front]
+interfaces = ["lo"]
+addresses = ["203.0.113.53", "2001:db8::53"]
+
+[zone."app.example"]
+nameservers = ["ns1.app.example", "ns.provider.net"]
+contact = "hostmaster@app.example"
+negative_ttl = 5
+records = "app.zone"
+
+[zone."b.c.test"]
+nameservers = ["a-name-server-with-a-long-name.of-a-provider.net"]
+contact = "somebody-with-a-long-name@another-provider.org"
+
+[pool."app.example"]
+sites = ["one", "two"]
+[pool."random.app.example"]
+sites = ["one", "two"]
+policy = "weighted-random"
+[pool."sticky.app.example"]
+sites = ["one", "two", "four"]
+policy = "sticky"
+[pool."servfail.app.example"]
+sites = ["down"]
+all_down = "servfail"
+[pool."open.app.example"]
+sites = ["down"]
+ttl = 7
+[pool."deep.er.and.deep.er.b.c.test"]
+sites = ["four"]
+[pool."b.c.test"]
+sites = ["six"]
+
+[site.one]
+name = "one.app.example"
+addresses = ["192.0.2.10", "2001:db8:1::10"]
+weight = 2
+probe = { kind = "tcp", port = 80 }
+[site.two]
+name = "two.app.example"
+addresses = ["192.0.2.20", "2001:db8:2::10"]
+probe = { kind = "tcp", port = 80 }
+[site.four]
+name = "four.app.example"
+addresses = ["192.0.2.40"]
+probe = { kind = "tcp", port = 80 }
+[site.six]
+name = "six.b.c.test"
+addresses = ["2001:db8:6::10"]
+probe = { kind = "tcp", port = 80 }
+[site.down]
+name = "down.app.example"
+addresses = ["192.0.2.66", "2001:db8:66::10"]
+probe = { kind = "tcp", port = 80 }
+"#;
+
+const RECORDS: &str = r#"$TTL 300
+@ MX 10 mail
+@ TXT "apex"
+one TXT "a site" "with text"
+mail A 192.0.2.25
+mail AAAA 2001:db8::25
+www CNAME app.example.
+out CNAME www.example.net.
+host.of.ents A 192.0.2.77
+*.wild TXT "wild"
+*.wild A 192.0.2.78
+x.wild MX 5 mail
+sub NS ns.sub
+sub NS ns.elsewhere.net.
+ns.sub A 192.0.2.79
+caa CAA 0 issue "ca.example.net"
+odd TYPE65280 \# 3 010203
+svc HTTPS 1 . alpn=h2
+"#;
+
+/// Both sides.
+pub struct Machine {
+    pub zones: Zones,
+    pub view: View,
+    pub plan: Plan,
+    loaded: Loaded,
+    seen: Vec<(Reason, u64)>,
+    _records: TempDir,
+}
+
+/// What the kernel did.
+pub struct Ran {
+    pub action: Action,
+    pub reason: Reason,
+    pub frame: Vec<u8>,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let folder = tests::scratch::folder().unwrap();
+        fs::write(folder.path().join("app.zone"), RECORDS).unwrap();
+        let read = config::parse("differential.toml", CONFIG, folder.path());
+        let read = read.unwrap_or_else(|error| panic!("{}", error.plain()));
+        let planner = Planner::new(Arc::new(read.model));
+        let model = planner.model();
+        let mut status = Status::unknown(model);
+        for (site, health) in model.sites.iter().zip(&mut status.health) {
+            health.fill(if site.key == "down" { Health::Down } else { Health::Up });
+        }
+        let plan = planner.plan(&status, 1);
+        let mut loaded = Fastpath::load(&planner, &plan, &read.zones).unwrap_or_else(|error| panic!("{error}"));
+        loaded.publisher.set_macs(&MACS[..1]);
+        loaded.publisher.publish(&plan);
+        let seen = loaded.counters.read().unwrap();
+        let view = View::new(Arc::clone(model), plan.clone());
+        Self { zones: read.zones, view, plan, loaded, seen, _records: folder }
+    }
+
+    pub fn run(&mut self, frame: &[u8]) -> Ran {
+        let mut out = [0; 4096];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self.loaded.fastpath.program(PROGRAM).test_run(options).unwrap();
+        let action = match result.return_value {
+            0 => Action::Abort,
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Answer,
+            other => panic!("XDP action {other}"),
+        };
+        let now = self.loaded.counters.read().unwrap();
+        let moved = now.iter().zip(&self.seen).find(|(now, seen)| now.1 != seen.1).map(|(now, _)| now.0);
+        self.seen = now;
+        Ran { action, reason: moved.expect("a counter moved"), frame: out[..result.data_size_out as usize].to_vec() }
+    }
+}
