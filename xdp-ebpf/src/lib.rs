@@ -13,6 +13,7 @@
 //! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
 //! | [`name`] | DNS names: walking, folding, hashing |
 //! | [`query`] | the DNS message: header, question, EDNS |
+//! | [`cookie`] | server cookies (RFC 9018) |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
@@ -23,6 +24,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod answer;
+pub mod cookie;
 pub mod decide;
 pub mod frame;
 pub mod layout;
