@@ -11,8 +11,8 @@ use etherparse::PacketBuilder;
 use xdp_ebpf::sum::Sum;
 use zerottl::{
     model::{
-        Admin, AllDown, DynamicName, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool, PoolId, Probe,
-        ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, DynamicName, Edns, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool,
+        PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Plan, Planner},
     status::Status,
@@ -71,6 +71,8 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin { listen: None },
+        edns: Edns::default(),
+        chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
         pools,
