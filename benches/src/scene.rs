@@ -12,8 +12,8 @@ use xdp_ebpf::sum::Sum;
 use zerottl::{
     dns::Zones,
     model::{
-        Admin, AllDown, DynamicName, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool, PoolId, Probe,
-        ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, DynamicName, Edns, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool,
+        PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Plan, Planner},
     status::Status,
@@ -72,6 +72,8 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin { listen: None },
+        edns: Edns::default(),
+        chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
         pools,

@@ -102,7 +102,7 @@ fn sticky_is_as_the_socket_path_says() {
     let view = View::new(Arc::clone(planner.model()), plan);
     let name = view.model.names.iter().position(|name| name.name.to_string() == "sticky.example").unwrap();
     let expected = |client: IpAddr| {
-        let picks = Family::ALL.map(|family| view.pick(NameId(name), family, client));
+        let picks = Family::ALL.map(|family| view.pick(NameId(name), family, client.into()).pick);
         let site = [ONE, TWO].map(|site| site.map(|address| Pick::Address(address.parse().unwrap(), 0)));
         site.iter().position(|site| *site == picks).expect("one Site for both families")
     };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use xdp_ebpf::cookie::Secret;
 
 /// A DNS name in wire form, lower case.
 pub type Name = domain::base::Name<Bytes>;
@@ -49,6 +50,10 @@ pub struct Model {
     pub front: Front,
     /// The admin interface.
     pub admin: Admin,
+    /// Which EDNS options are answered.
+    pub edns: Edns,
+    /// What is said of this server in class CH.
+    pub chaos: Chaos,
     /// The zones this machine is authoritative for; none lies within another.
     pub zones: Vec<Zone>,
     /// All Sites of one application each.
@@ -101,6 +106,38 @@ pub struct Roles {
 pub struct Admin {
     /// Where the admin interface listens; none turns it off.
     pub listen: Option<SocketAddr>,
+}
+
+/// Bytes of an NSID, at most: it goes into many an answer, and none may be over twice its query.
+pub const NSID_LEN_MAX: usize = 32;
+
+/// `[edns]`: which options are answered. Its `Default` answers none, which is not the file's default.
+#[derive(Clone, Debug, Default)]
+pub struct Edns {
+    /// The secrets of server cookies (RFC 9018); none leaves COOKIE options unread.
+    pub cookies: Option<CookieSecrets>,
+    /// What NSID says (RFC 5001), 1 to [`NSID_LEN_MAX`] bytes; none leaves the option unanswered.
+    pub nsid: Option<String>,
+    /// Whether client subnets are used and answered (RFC 7871); otherwise they are left unread.
+    pub client_subnet: bool,
+}
+
+/// What server cookies are made and accepted with (RFC 9018 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieSecrets {
+    /// Makes cookies.
+    pub present: Secret,
+    /// Cookies made with it are accepted, and renewed.
+    pub previous: Option<Secret>,
+}
+
+/// `[chaos]`: texts of 1 to 255 bytes; what is not given is REFUSED.
+#[derive(Clone, Debug, Default)]
+pub struct Chaos {
+    /// TXT of version.bind and version.server.
+    pub version: Option<String>,
+    /// TXT of id.server and hostname.bind (RFC 4892).
+    pub id: Option<String>,
 }
 
 /// `[zone."…"]`.

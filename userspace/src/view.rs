@@ -1,7 +1,7 @@
 //! What the socket path answers from: the model, the newest plan, and cursors of its own.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -14,6 +14,50 @@ use crate::{
     model::{Family, Model, NameId, Policy},
     plan::{Choice, Pick, Plan},
 };
+
+/// Who asks, as far as an answer may depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Where the query came from.
+    pub address: IpAddr,
+    /// Whom it was asked for, if it says so.
+    pub subnet: Option<Subnet>,
+}
+
+/// A client subnet (RFC 7871 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The address, all bits behind `source` zero; none is family 0.
+    pub address: Option<IpAddr>,
+    /// SOURCE PREFIX-LENGTH: bits of the address that are given.
+    pub source: u8,
+}
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self { address, subnet: None }
+    }
+}
+
+impl Client {
+    /// The address whose prefix decides. A subnet of no bits asks not to use the client's own address (RFC 7871 section
+    /// 7.1.2), so it counts as the prefix of all zeroes, whatever its family.
+    #[must_use]
+    pub fn deciding(self) -> IpAddr {
+        let none = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.subnet.map_or(self.address, |subnet| subnet.address.unwrap_or(none))
+    }
+}
+
+/// An answer to one question, and what it depended on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// The answer.
+    pub pick: Pick,
+    /// Bits of the client's subnet that it depended on: SCOPE PREFIX-LENGTH (RFC 7871 section 7.2.1). 0 where it did
+    /// not, and where the client gave none.
+    pub scope: u8,
+}
 
 /// Shared by every socket-path task; cheap to read, never locked.
 #[derive(Debug)]
@@ -46,21 +90,31 @@ impl View {
 
     /// Answers one question for a name by the newest plan.
     #[must_use]
-    pub fn pick(&self, name: NameId, family: Family, client: IpAddr) -> Pick {
+    pub fn pick(&self, name: NameId, family: Family, client: Client) -> Picked {
         let plan = self.plan.load();
         let service = plan.service(name);
         match &service.choice[family.index()] {
-            Choice::NoData => Pick::NoData,
-            Choice::Servfail => Pick::Servfail,
+            Choice::NoData => Picked { pick: Pick::NoData, scope: 0 },
+            Choice::Servfail => Picked { pick: Pick::Servfail, scope: 0 },
             Choice::Table(table) => {
+                let mut scope = 0;
                 let turn = match service.policy {
                     Policy::WeightedRoundRobin => self.cursors[name.0][family.index()].fetch_add(1, Ordering::Relaxed),
                     Policy::WeightedRandom => rand::random(),
-                    Policy::Sticky => service.sticky_turn(client),
+                    Policy::Sticky => {
+                        scope = match client.subnet.and_then(|subnet| subnet.address) {
+                            Some(IpAddr::V4(_)) => service.sticky_prefix.0,
+                            Some(IpAddr::V6(_)) => service.sticky_prefix.1,
+                            // Family 0 has no bits to count.
+                            None => 0,
+                        };
+                        service.sticky_turn(client.deciding())
+                    }
                 };
                 // Tables are never empty, and their length is a power of two.
                 let slot = turn as usize & (table.slots.len() - 1);
-                Pick::Address(plan.endpoints[usize::from(table.slots[slot])], service.ttl)
+                let address = plan.endpoints[usize::from(table.slots[slot])];
+                Picked { pick: Pick::Address(address, service.ttl), scope }
             }
         }
     }

@@ -187,7 +187,7 @@ struct Asked {
 
 async fn explain_page(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
     let view = &shared.state.view;
-    let pick = |name, family, client| view.pick(name, family, client);
+    let pick = |name, family, client: IpAddr| view.pick(name, family, client.into()).pick;
     match explain::explain(&shared.state.snapshot(), &asked.name, asked.client, pick) {
         Ok(page) => Json(page).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

@@ -7,10 +7,11 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `sites`, `pools` |
+//! | sections to the model's parts; references | `front`, `edns`, `sites`, `pools` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
+mod edns;
 mod front;
 mod outcome;
 mod pools;
@@ -86,12 +87,14 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = front::admin(report, file.admin.as_ref());
+    let edns = edns::edns(report, file.edns.as_ref());
+    let chaos = edns::chaos(report, file.chaos.as_ref());
     let zones = front::Zones::read(report, &file.zone);
     let mut sites = sites::sites(report, &file.site, &zones);
     let (pools, groups) = pools::pools_and_groups(report, file, &zones);
     pools::join(report, file, &mut sites, &pools, &groups);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model = Model { front, admin, zones: zones.list, pools, groups, sites, names };
+    let model = Model { front, admin, edns, chaos, zones: zones.list, pools, groups, sites, names };
     whole::check(report, file, &model);
     model
 }

@@ -15,6 +15,7 @@ use super::tables::fields_of;
 
 pub(super) type Text = Option<Spanned<String>>;
 pub(super) type Number = Option<Spanned<i64>>;
+pub(super) type Switch = Option<Spanned<bool>>;
 pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +23,8 @@ pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
+    pub edns: Option<Spanned<Edns>>,
+    pub chaos: Option<Spanned<Chaos>>,
     pub zone: Named<Zone>,
     pub pool: Named<Pool>,
     pub group: Named<Group>,
@@ -41,6 +44,22 @@ pub(super) struct Front {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Edns {
+    pub cookies: Switch,
+    pub cookie_secret_file: Text,
+    pub nsid: Text,
+    pub client_subnet: Switch,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Chaos {
+    pub version: Text,
+    pub id: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -104,7 +123,7 @@ pub(super) struct Probe {
     pub timeout: Text,
     pub rise: Number,
     pub fall: Number,
-    pub verify: Option<Spanned<bool>>,
+    pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,
 }

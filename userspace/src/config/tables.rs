@@ -68,6 +68,8 @@ impl Shape {
             ["zone" | "pool" | "group" | "site"] => Self::Sections,
             ["front"] => Self::keys::<raw::Front>(),
             ["admin"] => Self::keys::<raw::Admin>(),
+            ["edns"] => Self::keys::<raw::Edns>(),
+            ["chaos"] => Self::keys::<raw::Chaos>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["group", _] => Self::keys::<raw::Group>(),

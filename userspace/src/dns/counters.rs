@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use domain::base::iana::OptRcode;
 
 /// Every rcode the socket path answers with.
-const RCODES: [OptRcode; 8] = [
+const RCODES: [OptRcode; 9] = [
     OptRcode::NOERROR,
     OptRcode::FORMERR,
     OptRcode::SERVFAIL,
@@ -14,6 +14,7 @@ const RCODES: [OptRcode; 8] = [
     OptRcode::REFUSED,
     OptRcode::NOTAUTH,
     OptRcode::BADVERS,
+    OptRcode::BADCOOKIE,
 ];
 
 /// Counts since the start, or, where said so, of this moment.

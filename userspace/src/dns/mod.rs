@@ -7,6 +7,9 @@
 //! | `rewrite` | what the scanner lacks: `@` in data, TTLs with units (pure) |
 //! | [`load`]  | records and the model into [`zone::Zones`] |
 //! | [`query`] | a message into a [`query::Query`] (pure) |
+//! | [`options`] | EDNS options, read and written (pure) |
+//! | [`cookies`] | what a COOKIE option is answered with (pure) |
+//! | [`chaos`] | class CH (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
 //! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
 //! | [`server`] | the sockets, and UDP |
@@ -17,7 +20,11 @@
 //! |-----|-------|
 //! | 1034, 1035, 2181, 2308, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
 //! | 3597 | unknown types |
-//! | 6891 | EDNS(0): size, version, DO; options are ignored |
+//! | 4892 | version.bind, id.server and their like in class CH, where configured |
+//! | 5001 | NSID, where configured |
+//! | 6891 | EDNS(0): size, version, DO, options |
+//! | 7871 | client subnet: sticky, honest scope |
+//! | 7873, 9018 | cookies |
 //! | 7766, 9210 | TCP: pipelining, half-close, limits |
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
@@ -25,9 +32,12 @@
 //! | 1995, 5936 | AXFR, IXFR: refused |
 //! | 6672 | DNAME: refused in records files |
 
+pub mod chaos;
+pub mod cookies;
 pub mod counters;
 pub mod load;
 pub mod master;
+pub mod options;
 pub mod query;
 pub mod resolve;
 pub mod respond;

@@ -11,13 +11,15 @@
 
 use domain::{
     base::{
-        Header, HeaderCounts, Name, ParsedName, ParsedRecord, Rtype,
+        Header, HeaderCounts, Name, ParsedName, ParsedRecord, Rtype, UnknownRecordData,
         iana::{Class, TsigRcode},
         opt::Opt,
     },
     dep::octseq::Parser,
     rdata::Tsig,
 };
+
+use super::options::Options;
 
 /// Bytes of a header (RFC 1035 section 4.1.1).
 pub const HEADER_LEN: usize = 12;
@@ -32,10 +34,12 @@ const RECORDS_MAX: u32 = 16;
 pub struct Query<'a> {
     /// As received; only ID, opcode and RD are to be looked at.
     pub header: Header,
-    /// The one question, if it could be read.
+    /// The one question, if it could be read; a message without one is only malformed if it has no OPT.
     pub question: Option<Question<'a>>,
     /// What the OPT says, if there is one; also after a fault, so that the answer can carry one (RFC 6891 section 7).
     pub edns: Option<Edns>,
+    /// The OPT's options; none after a fault.
+    pub options: Options<'a>,
     /// A TSIG record, which this server has no key for.
     pub tsig: Option<Signature<'a>>,
     /// Whether the message breaks its format: FORMERR.
@@ -86,8 +90,19 @@ impl<'a> Query<'a> {
         if header.qr() {
             return None;
         }
-        let mut query = Self { header, question: None, edns: None, tsig: None, malformed: false, len: message.len() };
+        let mut query = Self {
+            header,
+            question: None,
+            edns: None,
+            options: Options::default(),
+            tsig: None,
+            malformed: false,
+            len: message.len(),
+        };
         query.malformed = query.read(message).is_none();
+        if query.malformed {
+            query.options = Options::default();
+        }
         Some(query)
     }
 
@@ -96,15 +111,12 @@ impl<'a> Query<'a> {
         let counts = *HeaderCounts::for_message_slice(message);
         let mut parser = Parser::from_ref(message);
         parser.advance(HEADER_LEN).ok()?;
-        if counts.qdcount() != 1 {
-            return None;
+        match counts.qdcount() {
+            // It may be about a cookie (RFC 7873 section 5.4).
+            0 => {}
+            1 => self.question = Some(Question::read(&mut parser)?),
+            _ => return None,
         }
-        // Not `ParsedName`: a pointer has nothing to point to in a question.
-        let name = Name::<&[u8]>::parse(&mut parser).ok()?;
-        let rtype = Rtype::parse(&mut parser).ok()?;
-        let class = Class::parse(&mut parser).ok()?;
-        let name = Name::from_slice(name.into_octets()).ok()?;
-        self.question = Some(Question { name, rtype, class });
 
         let before = u32::from(counts.ancount()) + u32::from(counts.nscount());
         let all = before + u32::from(counts.arcount());
@@ -121,7 +133,7 @@ impl<'a> Query<'a> {
             }
         }
         // Not before the end, so that an OPT behind the fault is answered with one.
-        sound.then_some(())
+        (sound && (self.question.is_some() || self.edns.is_some())).then_some(())
     }
 
     fn record(&mut self, parser: &mut Parser<'a, [u8]>) -> Option<Rtype> {
@@ -137,7 +149,10 @@ impl<'a> Query<'a> {
         }
         let record = ParsedRecord::parse(parser).ok()?;
         match record.rtype() {
-            Rtype::OPT => self.edns = Some(Edns::read(&record)?),
+            Rtype::OPT => {
+                let (edns, options) = Edns::read(&record)?;
+                (self.edns, self.options) = (Some(edns), options);
+            }
             Rtype::TSIG => self.tsig = Some(Signature::read(&record, self.header.id())?),
             _ => {}
         }
@@ -145,16 +160,27 @@ impl<'a> Query<'a> {
     }
 }
 
+impl<'a> Question<'a> {
+    fn read(parser: &mut Parser<'a, [u8]>) -> Option<Self> {
+        // Not `ParsedName`: a pointer has nothing to point to in a question.
+        let name = Name::<&[u8]>::parse(parser).ok()?;
+        let rtype = Rtype::parse(parser).ok()?;
+        let class = Class::parse(parser).ok()?;
+        Some(Self { name: Name::from_slice(name.into_octets()).ok()?, rtype, class })
+    }
+}
+
 impl Edns {
-    /// The OPT record's fixed part, if the record is well formed.
-    fn read(record: &ParsedRecord<'_, [u8]>) -> Option<Self> {
-        record.to_record::<Opt<_>>().ok()??;
+    /// The OPT record's fixed part and its options, if the record is well formed.
+    fn read<'a>(record: &ParsedRecord<'a, [u8]>) -> Option<(Self, Options<'a>)> {
+        let data = record.to_record::<UnknownRecordData<&'a [u8]>>().ok()??.into_data();
+        let opt = Opt::from_slice(data.data()).ok()?;
         if !record.owner().is_root() {
             return None;
         }
         let [_, version, flags, _] = record.ttl().as_secs().to_be_bytes();
         let udp_len = record.class().to_int().max(UDP_LEN_CLASSIC);
-        Some(Self { udp_len, version, dnssec_ok: flags & 0x80 != 0 })
+        Some((Self { udp_len, version, dnssec_ok: flags & 0x80 != 0 }, Options::read(opt)))
     }
 }
 

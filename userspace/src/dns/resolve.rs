@@ -12,7 +12,11 @@ use super::{
     query::Question,
     zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
 };
-use crate::{model::Family, plan::Pick, view::View};
+use crate::{
+    model::Family,
+    plan::Pick,
+    view::{Client, Picked, View},
+};
 
 /// How many CNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
 const ALIASES_MAX: usize = 8;
@@ -43,6 +47,8 @@ pub struct Reply<'a> {
     pub glue: Vec<Rr<'a>>,
     /// Addresses that only save a question; one set each.
     pub extra: Vec<Vec<Rr<'a>>>,
+    /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
+    pub scope: u8,
 }
 
 impl Reply<'_> {
@@ -56,13 +62,14 @@ impl Reply<'_> {
             authority: Vec::new(),
             glue: Vec::new(),
             extra: Vec::new(),
+            scope: 0,
         }
     }
 }
 
 /// Answers a question of class IN, whose type is no transfer.
 #[must_use]
-pub fn resolve<'a>(question: Question<'a>, client: IpAddr, zones: &'a Zones, view: &View) -> Reply<'a> {
+pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, view: &View) -> Reply<'a> {
     let Some(zone) = zones.zone_of(&Folded::new(question.name)) else { return Reply::bare(Rcode::REFUSED) };
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
     let mut name = question.name;
@@ -105,7 +112,7 @@ impl<'a> Reply<'a> {
         node: &'a Node,
         name: &'a Name<[u8]>,
         rtype: Rtype,
-        client: IpAddr,
+        client: Client,
         view: &View,
     ) {
         if let Some(dynamic) = node.dynamic
@@ -135,7 +142,7 @@ impl<'a> Reply<'a> {
         dynamic: Dynamic,
         name: &'a Name<[u8]>,
         rtype: Rtype,
-        client: IpAddr,
+        client: Client,
         view: &View,
     ) -> bool {
         if !matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
@@ -153,7 +160,9 @@ impl<'a> Reply<'a> {
                 return true;
             }
         };
-        match view.pick(dynamic.id, family, client) {
+        let Picked { pick, scope } = view.pick(dynamic.id, family, client);
+        self.scope = scope;
+        match pick {
             Pick::Address(address, ttl) => {
                 let data = match address {
                     IpAddr::V4(address) => A::new(address).into(),

@@ -9,17 +9,19 @@ use domain::base::{
 };
 
 use super::{
-    query::{Edns, Query},
+    chaos, cookies,
+    options::{Said, Wishes},
+    query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
     zone::{Data, Zones},
 };
-use crate::view::View;
+use crate::view::{Client, View};
 
 /// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
 pub const UDP_LEN_MAX: u16 = 1232;
 /// UDP answers to clients without EDNS (RFC 1035 section 2.3.4).
 const UDP_LEN_CLASSIC: u16 = 512;
-/// Bytes of our OPT, which has no options.
+/// Bytes of an OPT without options.
 const OPT_LEN: usize = 11;
 /// IP and UDP headers.
 const HEADERS_LEN_V4: usize = 28;
@@ -45,56 +47,103 @@ pub struct Answer {
     pub truncated: bool,
 }
 
-/// Answers one message; None where it must stay unanswered. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to S4-3B-375.
+/// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. Seed
+/// rows S4-3A-305 to S4-3A-335, S4-3B-355 to S4-3B-375.
 #[must_use]
-pub fn respond(message: &[u8], transport: Transport, client: IpAddr, zones: &Zones, view: &View) -> Option<Vec<u8>> {
-    answer(message, transport, client, zones, view).map(|answer| answer.message)
+pub fn respond(
+    message: &[u8],
+    transport: Transport,
+    client: IpAddr,
+    now: u32,
+    zones: &Zones,
+    view: &View,
+) -> Option<Vec<u8>> {
+    answer(message, transport, client, now, zones, view).map(|answer| answer.message)
 }
 
 /// As [`respond`], with what is counted.
 #[must_use]
-pub fn answer(message: &[u8], transport: Transport, client: IpAddr, zones: &Zones, view: &View) -> Option<Answer> {
+pub fn answer(
+    message: &[u8],
+    transport: Transport,
+    client: IpAddr,
+    now: u32,
+    zones: &Zones,
+    view: &View,
+) -> Option<Answer> {
     let query = Query::parse(message)?;
-    let (rcode, reply) = match decide(&query, transport) {
-        Ok(()) => {
-            let question = query.question?;
-            let reply = resolve(question, client, zones, view);
+    let model = &view.model;
+    // Options of another version may mean anything.
+    let known = query.edns.is_some_and(|edns| edns.version == 0);
+    let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
+    let wished = wishes.unwrap_or_default();
+    let cookie = wished.cookie.zip(model.edns.cookies.as_ref());
+    let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
+    let (rcode, reply) = match decide(&query, transport, wishes, cookie) {
+        Ok(question) => {
+            let asker = Client { address: client, subnet: wished.subnet };
+            let reply = match question.class {
+                Class::CH => chaos::answer(question, &model.chaos),
+                _ => resolve(question, asker, zones, view),
+            };
             (reply.rcode.into(), reply)
         }
         Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
+    };
+    let said = Said {
+        nsid: model.edns.nsid.as_deref().filter(|_| wished.nsid),
+        cookie: cookie.map(|cookie| cookie.data),
+        subnet: wished.subnet.map(|subnet| (subnet, reply.scope)),
     };
     let limit = match transport {
         Transport::Udp => udp_limit(&query, &reply, client),
         Transport::Tcp => usize::from(u16::MAX),
     };
-    if let Ok(message) = compose(&query, rcode, &reply, limit) {
+    if let Ok(message) = compose(&query, rcode, &reply, &said, limit) {
         return Some(Answer { message, rcode, truncated: false });
     }
-    // Header, question and OPT fit: the query had them too.
-    let bare = Reply { authoritative: reply.authoritative, ..Reply::bare(reply.rcode) };
-    let mut message = compose(&query, rcode, &bare, usize::from(u16::MAX)).ok()?;
+    // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by 16,
+    // which is less than the query and its headers had.
+    let bare = Reply { authoritative: reply.authoritative, scope: reply.scope, ..Reply::bare(reply.rcode) };
+    let mut message = compose(&query, rcode, &bare, &said, usize::from(u16::MAX)).ok()?;
     Header::for_message_slice_mut(&mut message).set_tc(true);
     Some(Answer { message, rcode, truncated: true })
 }
 
-/// Whether the query is one that zone data answers, or which rcode does.
-fn decide(query: &Query<'_>, transport: Transport) -> Result<(), OptRcode> {
+/// The question that data answers, or the rcode that does. `wishes` are none where an option breaks its format.
+fn decide<'a>(
+    query: &Query<'a>,
+    transport: Transport,
+    wishes: Option<Wishes<'_>>,
+    cookie: Option<cookies::Reply>,
+) -> Result<Question<'a>, OptRcode> {
     match query.header.opcode() {
         Opcode::QUERY => {}
         Opcode::NOTIFY | Opcode::UPDATE => return Err(OptRcode::REFUSED),
         _ => return Err(OptRcode::NOTIMP),
     }
-    let Some(question) = query.question.filter(|_| !query.malformed) else { return Err(OptRcode::FORMERR) };
+    if query.malformed {
+        return Err(OptRcode::FORMERR);
+    }
     if query.tsig.is_some() {
         return Err(OptRcode::NOTAUTH);
     }
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return Err(OptRcode::BADVERS);
     }
+    let Some(wishes) = wishes else { return Err(OptRcode::FORMERR) };
+    let Some(question) = query.question else {
+        // RFC 7873 section 5.4: how a client asks for a cookie, or whether the one it has is good.
+        return Err(match (wishes.cookie, cookie) {
+            (Some(asked), Some(reply)) if asked.server.is_empty() || reply.known => OptRcode::NOERROR,
+            (Some(_), Some(_)) => OptRcode::BADCOOKIE,
+            _ => OptRcode::FORMERR,
+        });
+    };
     match (question.class, question.rtype, transport) {
         (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
         (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
-        (Class::IN, ..) => Ok(()),
+        (Class::IN | Class::CH, ..) => Ok(question),
         _ => Err(OptRcode::REFUSED),
     }
 }
@@ -112,7 +161,13 @@ fn udp_limit(query: &Query<'_>, reply: &Reply<'_>, client: IpAddr) -> usize {
 type Message = StaticCompressor<Vec<u8>>;
 
 /// Writes the message; fails where what must be in it exceeds the limit.
-fn compose(query: &Query<'_>, rcode: OptRcode, reply: &Reply<'_>, limit: usize) -> Result<Vec<u8>, PushError> {
+fn compose(
+    query: &Query<'_>,
+    rcode: OptRcode,
+    reply: &Reply<'_>,
+    said: &Said<'_>,
+    limit: usize,
+) -> Result<Vec<u8>, PushError> {
     let Ok(mut builder) =
         MessageBuilder::from_target(StaticCompressor::new(Vec::with_capacity(UDP_LEN_CLASSIC.into())));
     let header = builder.header_mut();
@@ -123,34 +178,37 @@ fn compose(query: &Query<'_>, rcode: OptRcode, reply: &Reply<'_>, limit: usize) 
     header.set_rd(query.header.rd());
     header.set_rcode(rcode.rcode());
 
+    // Data is only answered to a question, in its class.
+    let class = query.question.map_or(Class::IN, |question| question.class);
     let mut builder = builder.question();
     if let Some(question) = query.question {
         builder.push((question.name, question.rtype, question.class))?;
     }
     let mut builder = builder.answer();
     // The builder refuses what reaches its limit, not only what exceeds it.
-    builder.set_push_limit(limit.saturating_sub(if query.edns.is_some() { OPT_LEN } else { 0 }) + 1);
+    let opt_len = query.edns.map_or(0, |_| OPT_LEN + said.wire_len());
+    builder.set_push_limit(limit.saturating_sub(opt_len) + 1);
     for rr in &reply.answer {
-        builder.push(record(rr))?;
+        builder.push(record(rr, class))?;
     }
     let mut builder = builder.authority();
     for rr in &reply.authority {
-        builder.push(record(rr))?;
+        builder.push(record(rr, class))?;
     }
     let mut builder = builder.additional();
     for rr in &reply.glue {
-        builder.push(record(rr))?;
+        builder.push(record(rr, class))?;
     }
     for set in &reply.extra {
         let whole = builder.clone();
-        if set.iter().try_for_each(|rr| builder.push(record(rr))).is_err() {
+        if set.iter().try_for_each(|rr| builder.push(record(rr, class))).is_err() {
             builder = whole;
             break;
         }
     }
     builder.clear_push_limit();
     if let Some(edns) = query.edns {
-        push_opt(&mut builder, edns, rcode)?;
+        push_opt(&mut builder, edns, rcode, said)?;
     }
     if let (Some(tsig), OptRcode::NOTAUTH) = (&query.tsig, rcode) {
         builder.push((tsig.key, Class::ANY, 0, &tsig.reply))?;
@@ -158,16 +216,21 @@ fn compose(query: &Query<'_>, rcode: OptRcode, reply: &Reply<'_>, limit: usize) 
     Ok(builder.finish().into_target())
 }
 
-fn record<'a>(rr: &'a Rr<'a>) -> (&'a Name<[u8]>, Class, u32, &'a Data) {
-    (rr.owner, Class::IN, rr.ttl, &rr.data)
+fn record<'a>(rr: &'a Rr<'a>, class: Class) -> (&'a Name<[u8]>, Class, u32, &'a Data) {
+    (rr.owner, class, rr.ttl, &rr.data)
 }
 
-fn push_opt(builder: &mut AdditionalBuilder<Message>, edns: Edns, rcode: OptRcode) -> Result<(), PushError> {
+fn push_opt(
+    builder: &mut AdditionalBuilder<Message>,
+    edns: Edns,
+    rcode: OptRcode,
+    said: &Said<'_>,
+) -> Result<(), PushError> {
     builder.opt(|opt| {
         opt.set_udp_payload_size(UDP_LEN_MAX);
         opt.set_rcode(rcode);
         opt.set_version(0);
         opt.set_dnssec_ok(edns.dnssec_ok);
-        Ok(())
+        said.write(opt)
     })
 }

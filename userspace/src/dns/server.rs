@@ -8,7 +8,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -63,8 +63,8 @@ impl Shared {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
-        let Some(Answer { message, rcode, truncated }) = answer(message, transport, client, &self.zones, &self.view)
-        else {
+        let answer = answer(message, transport, client, now(), &self.zones, &self.view);
+        let Some(Answer { message, rcode, truncated }) = answer else {
             counters.dropped.fetch_add(1, Relaxed);
             return None;
         };
@@ -72,6 +72,12 @@ impl Shared {
         counters.truncated.fetch_add(u64::from(truncated), Relaxed);
         Some(message)
     }
+}
+
+/// Seconds since 1970 modulo 2^32, as cookies have them. A clock that was never set only makes cookies that are renewed
+/// once it is.
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }
 
 /// Bound sockets, a UDP and a TCP one per address.

@@ -260,7 +260,7 @@ fn sticky_is_by_prefix_and_not_by_family() {
     let plan = planner.plan(&status(&model, &["boston", "tokyo"]), 1);
     let view = View::new(Arc::clone(&model), plan);
     let id = NameId(model.names.iter().position(|n| n.name.to_string() == "europe.app.com").unwrap());
-    let site = |client: &str, family| match view.pick(id, family, client.parse().unwrap()) {
+    let site = |client: &str, family| match view.pick(id, family, client.parse::<IpAddr>().unwrap().into()).pick {
         Pick::Address(address, 0) => {
             model.sites.iter().find(|s| s.addresses.iter().any(|a| a.answer == address)).unwrap()
         }
@@ -286,13 +286,14 @@ fn s4_3a_320_view_takes_turns() {
     let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
     let id = NameId(0);
     assert_eq!(model.names[0].kind, NameKind::Pool(crate::model::PoolId(0)));
+    let client = "198.51.100.1".parse::<IpAddr>().unwrap().into();
     for _ in 0..10 {
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         for _ in 0..4 {
-            if let Pick::Address(address, _) = view.pick(id, Family::V4, "198.51.100.1".parse().unwrap()) {
+            if let Pick::Address(address, _) = view.pick(id, Family::V4, client).pick {
                 *counts.entry(address).or_default() += 1;
             }
-            let _ = view.pick(id, Family::V6, "198.51.100.1".parse().unwrap());
+            let _ = view.pick(id, Family::V6, client);
         }
         assert_eq!(counts.values().copied().collect::<Vec<_>>(), [1, 2, 1]);
     }

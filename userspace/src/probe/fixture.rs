@@ -3,8 +3,8 @@
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, DynamicName, Front, HttpProbe, Initial, LastResort, Model, Name, NameKind, Policy, Pool, PoolId,
-    Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Model, Name, NameKind, Policy,
+    Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -74,6 +74,8 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin { listen: None },
+        edns: Edns::default(),
+        chaos: Chaos::default(),
         zones: vec![Zone {
             apex: name("app.com"),
             nameservers: vec![name("ns1.app.com")],

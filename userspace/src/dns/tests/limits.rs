@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use super::{BOTH, Bench, ask, show};
+use super::{BOTH, Bench, NOW, ask, show};
 use crate::dns::{Transport, respond};
 
 fn padded(question: &str, len: usize) -> Vec<u8> {
@@ -64,7 +64,7 @@ fn no_answer_amplifies() {
             let mut whole = 0;
             for len in 0..300 {
                 let query = padded(question, len);
-                let answer = respond(&query, Transport::Udp, client, &bench.zones, &bench.view).unwrap();
+                let answer = respond(&query, Transport::Udp, client, NOW, &bench.zones, &bench.view).unwrap();
                 let shown = show(&query, &answer);
                 let positive = !shown.contains("aa |  |") && shown.contains("aa |");
                 let (asked, said) = (query.len() + headers, answer.len() + headers);

@@ -9,15 +9,15 @@ mod sockets;
 use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
 use domain::{
-    base::{Message, MessageBuilder, Name, Rtype, iana::Class},
+    base::{Message, MessageBuilder, Name, Rtype, iana::Class, opt::UnknownOptData},
     rdata::AllRecordData,
 };
 
 use super::{Transport, Zones, respond};
 use crate::{
     model::{
-        Admin, AllDown, DynamicName, Front, Group, GroupId, Initial, LastResort, Model, NameKind, Policy, Pool, PoolId,
-        Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model, NameKind, Policy,
+        Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Table},
     view::View,
@@ -85,6 +85,8 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             roles,
         },
         admin: Admin { listen: None },
+        edns: Edns::default(),
+        chaos: Chaos::default(),
         zones: vec![Zone {
             apex: name("app.com."),
             nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
@@ -150,6 +152,9 @@ fn plan() -> Plan {
     }
 }
 
+/// The time of every test but for those of cookies.
+pub const NOW: u32 = 1_559_731_985;
+
 pub const BOTH: Roles = Roles { load_balance: true, failover: true };
 pub const BALANCER: Roles = Roles { load_balance: true, failover: false };
 pub const FAILOVER: Roles = Roles { load_balance: false, failover: true };
@@ -170,11 +175,11 @@ impl Bench {
     }
 
     pub fn udp(&self, query: &[u8]) -> Option<Vec<u8>> {
-        respond(query, Transport::Udp, "198.51.100.9".parse().unwrap(), &self.zones, &self.view)
+        respond(query, Transport::Udp, "198.51.100.9".parse().unwrap(), NOW, &self.zones, &self.view)
     }
 
     pub fn tcp(&self, query: &[u8]) -> Option<Vec<u8>> {
-        respond(query, Transport::Tcp, "198.51.100.9".parse().unwrap(), &self.zones, &self.view)
+        respond(query, Transport::Tcp, "198.51.100.9".parse().unwrap(), NOW, &self.zones, &self.view)
     }
 
     /// Asks over UDP, padded so that invariant 8 allows any answer, and compares what [`show`] makes of the answer.
@@ -254,9 +259,13 @@ pub fn show(query: &[u8], answer: &[u8]) -> String {
     assert_eq!(end, answer.len(), "nothing stands behind the message");
     if let Some(opt) = message.opt() {
         assert_eq!(opt.version(), 0);
-        assert!(opt.opt().is_empty());
         let do_flag = if opt.dnssec_ok() { " do" } else { "" };
         write!(text, " | opt {}{do_flag}", opt.udp_payload_size()).unwrap();
+        for option in opt.opt().iter::<UnknownOptData<_>>() {
+            let option = option.unwrap();
+            write!(text, " {}:", option.code().to_int()).unwrap();
+            option.data().iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+        }
     }
     text
 }
