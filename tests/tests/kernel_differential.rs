@@ -43,9 +43,9 @@ fn kernel_and_socket_path_answer_alike() {
     for i in 0..questions {
         let seed = SEED.wrapping_add(i);
         let asked = ask::question(seed);
-        let ran = machine.run(&asked.frame());
+        let (ran, now) = machine.run_at(&asked.frame());
         *counts.entry(ran.reason.name()).or_default() += 1;
-        let said = dns::respond(&asked.message, Transport::Udp, asked.client, &machine.zones, &machine.view);
+        let said = dns::respond(&asked.message, Transport::Udp, asked.client, now, &machine.zones, &machine.view);
         let fault = match (ran.action, said) {
             (Action::Answer, Some(said)) => {
                 answered += 1;
@@ -67,5 +67,40 @@ fn kernel_and_socket_path_answer_alike() {
         let count = counts.get(reason.name()).copied().unwrap_or(0);
         let least = if questions >= 1_000_000 { 1_000 } else { EACH_MIN.min(questions / 400) };
         assert!(count >= least, "{} occurred {count} times", reason.name());
+    }
+}
+
+/// A server cookie made by one of the two is given back unchanged by the other (RFC 9018): a client whose questions go
+/// now this way and now that keeps it.
+#[test]
+fn kernel_and_socket_path_know_each_others_cookies() {
+    if !can_run("cookies of kernel and socket path") {
+        return;
+    }
+    let mut machine = Machine::new();
+    for v6 in [false, true] {
+        let first = ask::with_cookie(v6, b"clientco");
+        let (ran, now) = machine.run_at(&first.frame());
+        let by_kernel = compare::cookie(&compare::payload(&ran.frame).unwrap()).expect("a cookie");
+        assert_eq!((by_kernel.len(), &by_kernel[..8]), (24, b"clientco".as_slice()));
+        let said = |machine: &Machine, asked: &ask::Asked, now| {
+            dns::respond(&asked.message, Transport::Udp, asked.client, now, &machine.zones, &machine.view).unwrap()
+        };
+        let again = ask::with_cookie(v6, &by_kernel);
+        assert_eq!(compare::cookie(&said(&machine, &again, now + 9)), Some(by_kernel.clone()), "the socket path, 9 s later");
+
+        // One that the kernel would not make at this moment.
+        let earlier = compare::cookie(&said(&machine, &first, now - 100)).unwrap();
+        assert_ne!(earlier, by_kernel);
+        let (ran, _) = machine.run_at(&ask::with_cookie(v6, &earlier).frame());
+        assert_eq!(compare::cookie(&compare::payload(&ran.frame).unwrap()), Some(earlier), "the kernel, 100 s later");
+
+        let old = compare::cookie(&said(&machine, &first, now - 1900)).unwrap();
+        let forged = [&by_kernel[..23], &[by_kernel[23] ^ 1]].concat();
+        for stale in [old, forged] {
+            let (ran, now) = machine.run_at(&ask::with_cookie(v6, &stale).frame());
+            let renewed = compare::cookie(&compare::payload(&ran.frame).unwrap()).unwrap();
+            assert_eq!(renewed, compare::cookie(&said(&machine, &first, now)).unwrap(), "over half an hour old, or forged: renewed");
+        }
     }
 }

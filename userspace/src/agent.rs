@@ -35,6 +35,7 @@ use crate::{
     kernel::{
         Counters, Fastpath, LoadError, Loaded,
         attach::{self, AttachError},
+        boot_clock,
         publish::Publisher,
         trace,
     },
@@ -285,9 +286,11 @@ impl Rounds {
         self.view.publish(plan);
     }
 
-    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
+    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path. And the clock
+    /// may have been set.
     fn refresh_macs(&mut self) {
         let Some(publisher) = &mut self.publisher else { return };
+        publisher.set_clock(boot_clock());
         let read = attach::macs();
         match &read {
             Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), macs)),

@@ -109,7 +109,7 @@ pub struct Admin {
 }
 
 /// Bytes of an NSID, at most: it goes into many an answer, and none may be over twice its query.
-pub const NSID_LEN_MAX: usize = 32;
+pub const NSID_LEN_MAX: usize = xdp_ebpf::layout::NSID_MAX;
 
 /// `[edns]`: which options are answered. Its `Default` answers none, which is not the file's default.
 #[derive(Clone, Debug, Default)]

@@ -263,7 +263,7 @@ fn body<M: Maps>(
         CHOICE_CURSOR => maps.turn(index, usize::from(aaaa)).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => {
-            let (turn, prefix) = sticky(frame, maps, control, datagram, has_options, service).ok_or(Reason::Internal)?;
+            let (turn, prefix) = sticky(frame, maps, datagram, has_options, service).ok_or(Reason::Internal)?;
             scope = prefix;
             turn
         }
@@ -327,12 +327,11 @@ fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32>
 fn sticky<M: Maps>(
     frame: Frame,
     maps: &M,
-    control: &Control,
     datagram: &Datagram,
     has_options: bool,
     service: &Service,
 ) -> Option<(u32, u8)> {
-    let subnet = if has_options { options::subnet(control, maps.scratch()?) } else { None };
+    let subnet = if has_options { options::subnet(maps.scratch()?) } else { None };
     let (v6, address) = match subnet {
         Some(subnet) => subnet,
         None if datagram.v6 => {

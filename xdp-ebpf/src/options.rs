@@ -1,7 +1,7 @@
 //! EDNS options: COOKIE (RFC 7873, RFC 9018), NSID (RFC 5001), client subnet (RFC 7871).
 //!
 //! They are read from a copy in the scratch area and answered from there, by steps whose body the verifier looks at once.
-//! Options that are malformed, or odd, go up: the socket path says FORMERR.
+//! What is malformed, or odd, goes up: the socket path says FORMERR. An option that is turned off is not looked at.
 //!
 //! ```text
 //! +------+-----+----------+   +------+-----+--------+----------------------+   +------+-----+--------+--------+-------+----
@@ -81,7 +81,7 @@ struct Read;
 
 impl Step for Read {
     #[inline(always)]
-    fn step<M: Maps>(_: &M, _: &Control, scratch: &Scratch) -> bool {
+    fn step<M: Maps>(_: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
         let (at, end, found) = (options.at.get(), options.end.get(), options.found.get());
         if at == end {
@@ -99,12 +99,12 @@ impl Step for Read {
         options.at.set(next);
         let now = match code {
             CODE_NSID => FOUND_NSID,
-            CODE_COOKIE if found & FOUND_COOKIE == 0 => {
+            CODE_COOKIE if found & FOUND_COOKIE == 0 && control.options & OPTION_COOKIE != 0 => {
                 options.cookie[0].set(data);
                 options.cookie[1].set(len);
                 if len == COOKIE_CLIENT || (len >= 16 && len <= 40) { FOUND_COOKIE } else { FOUND_FAULT }
             }
-            CODE_SUBNET if found & FOUND_SUBNET == 0 => {
+            CODE_SUBNET if found & FOUND_SUBNET == 0 && control.options & OPTION_SUBNET != 0 => {
                 options.subnet.set(data);
                 if subnet_is_good(options, data as usize, len) { FOUND_SUBNET } else { FOUND_FAULT }
             }
@@ -164,9 +164,9 @@ fn prefix_mask(bits: u32) -> [u64; 2] {
 /// The client subnet, if there is one and it is to be used: family, and its address as in a packet.
 #[inline(always)]
 #[must_use]
-pub fn subnet(control: &Control, scratch: &Scratch) -> Option<(bool, [u64; 2])> {
+pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
     let options = &scratch.options;
-    if options.found.get() & FOUND_SUBNET == 0 || control.options & OPTION_SUBNET == 0 {
+    if options.found.get() & FOUND_SUBNET == 0 {
         return None;
     }
     let at = options.subnet.get() as usize;
@@ -218,7 +218,7 @@ impl Step for Compose {
         }
         // The verifier follows NSID or none, and a cookie or none, as one.
         at = control.forget::<0x3f>(at);
-        if found & FOUND_COOKIE != 0 && control.options & OPTION_COOKIE != 0 {
+        if found & FOUND_COOKIE != 0 {
             head(options, at, CODE_COOKIE, COOKIE_WHOLE as u16);
             options.say(at + FIXED, options.asked(options.cookie[0].get() as usize, 0));
             options.say(at + FIXED + 8, options.server[0].get());
@@ -226,7 +226,7 @@ impl Step for Compose {
             at += FIXED + COOKIE_WHOLE as usize;
         }
         at = control.forget::<0x7f>(at);
-        if found & FOUND_SUBNET != 0 && control.options & OPTION_SUBNET != 0 {
+        if found & FOUND_SUBNET != 0 {
             let from = options.subnet.get() as usize;
             let (_, source, _) = subnet_head(options, from);
             let len = 4 + (source as usize + 7) / 8;
@@ -258,7 +258,7 @@ impl Step for ServerCookie {
     #[inline(always)]
     fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
-        if options.found.get() & FOUND_COOKIE == 0 || control.options & OPTION_COOKIE == 0 {
+        if options.found.get() & FOUND_COOKIE == 0 {
             return true;
         }
         let at = options.cookie[0].get() as usize;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::{
-    base::{Message, ParsedName, Rtype},
+    base::{Message, ParsedName, Rtype, iana::OptionCode, opt::UnknownOptData},
     dep::octseq::Octets,
     rdata::AllRecordData,
 };
@@ -32,12 +32,24 @@ struct Plain {
     opt: Option<Vec<u8>>,
 }
 
+/// The DNS message in a frame.
+pub fn payload(frame: &[u8]) -> Option<Vec<u8>> {
+    match SlicedPacket::from_ethernet(frame).ok()?.transport {
+        Some(TransportSlice::Udp(udp)) => Some(udp.payload().to_vec()),
+        _ => None,
+    }
+}
+
+/// The COOKIE option's data.
+pub fn cookie(message: &[u8]) -> Option<Vec<u8>> {
+    let opt = Message::from_octets(message).ok()?.opt()?;
+    let option = opt.opt().iter::<UnknownOptData<_>>().flatten().find(|option| option.code() == OptionCode::COOKIE)?;
+    Some(option.data().to_vec())
+}
+
 /// How the kernel's frame differs from what the socket path says.
 pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Option<String> {
-    let dns = match SlicedPacket::from_ethernet(frame).ok().and_then(|sliced| sliced.transport) {
-        Some(TransportSlice::Udp(udp)) => udp.payload().to_vec(),
-        _ => return Some("no UDP".to_owned()),
-    };
+    let Some(dns) = payload(frame) else { return Some("no UDP".to_owned()) };
     let (kernel, socket) = match (plain(machine, &dns), plain(machine, said)) {
         (Ok(kernel), Ok(socket)) => (kernel, socket),
         (Err(error), _) => return Some(format!("the kernel's answer: {error}")),

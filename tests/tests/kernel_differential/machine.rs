@@ -3,12 +3,13 @@
 use std::{fs, sync::Arc};
 
 use aya::programs::{TestRun, TestRunOptions};
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl::{
     config,
     dns::Zones,
-    kernel::{Fastpath, Loaded, PROGRAM},
+    kernel::{Fastpath, Loaded, PROGRAM, boot_clock},
     plan::{Plan, Planner},
     status::{Health, Status},
     view::View,
@@ -21,6 +22,9 @@ const CONFIG: &str = r#"
 [front]
 interfaces = ["lo"]
 addresses = ["203.0.113.53", "2001:db8::53"]
+
+[edns]
+nsid = "one"
 
 [zone."app.example"]
 nameservers = ["ns1.app.example", "ns.provider.net"]
@@ -132,7 +136,19 @@ impl Machine {
         Self { zones: read.zones, view, plan, loaded, seen, _records: folder }
     }
 
-    pub fn run(&mut self, frame: &[u8]) -> Ran {
+    /// Runs the program, and says in which second of the Unix epoch.
+    pub fn run_at(&mut self, frame: &[u8]) -> (Ran, u32) {
+        let now = || boot_clock().wrapping_add(clock_gettime(ClockId::Boottime).tv_sec as u32);
+        loop {
+            let before = now();
+            let ran = self.run(frame);
+            if now() == before {
+                return (ran, before);
+            }
+        }
+    }
+
+    fn run(&mut self, frame: &[u8]) -> Ran {
         let mut out = [0; 4096];
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
         let result = self.loaded.fastpath.program(PROGRAM).test_run(options).unwrap();

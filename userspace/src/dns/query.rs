@@ -174,13 +174,17 @@ impl Edns {
     /// The OPT record's fixed part and its options, if the record is well formed.
     fn read<'a>(record: &ParsedRecord<'a, [u8]>) -> Option<(Self, Options<'a>)> {
         let data = record.to_record::<UnknownRecordData<&'a [u8]>>().ok()??.into_data();
-        let opt = Opt::from_slice(data.data()).ok()?;
         if !record.owner().is_root() {
             return None;
         }
         let [_, version, flags, _] = record.ttl().as_secs().to_be_bytes();
+        // What another version puts here may have any form: BADVERS goes before FORMERR.
+        let options = match version {
+            0 => Options::read(Opt::from_slice(data.data()).ok()?),
+            _ => Options::default(),
+        };
         let udp_len = record.class().to_int().max(UDP_LEN_CLASSIC);
-        Some((Self { udp_len, version, dnssec_ok: flags & 0x80 != 0 }, Options::read(opt)))
+        Some((Self { udp_len, version, dnssec_ok: flags & 0x80 != 0 }, options))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::layout::{
     BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
-    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6,
+    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE, OPTION_SUBNET,
     Service as KernelService, SlotBlock, Soa,
 };
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     dns::Zones,
-    model::{Model, Policy},
+    model::{Edns, Model, Policy},
     plan::{Choice, Plan, Planner, Table, mask6},
 };
 
@@ -81,6 +81,7 @@ impl Image {
             ..Control::default()
         };
         listen(&mut control, model);
+        edns(&mut control, &model.edns);
         Ok(Self {
             control,
             names,
@@ -121,6 +122,24 @@ fn listen(control: &mut Control, model: &Model) {
     }
     control.listen4_len = v4 as u32;
     control.listen6_len = v6 as u32;
+}
+
+fn edns(control: &mut Control, edns: &Edns) {
+    if let Some(secrets) = edns.cookies {
+        control.options |= OPTION_COOKIE;
+        // No second secret is as good as one that is the first.
+        control.secrets = [secrets.present, secrets.previous.unwrap_or(secrets.present)];
+    }
+    if edns.client_subnet {
+        control.options |= OPTION_SUBNET;
+    }
+    let nsid = edns.nsid.as_deref().unwrap_or_default().as_bytes();
+    control.nsid_len = nsid.len().min(NSID_MAX) as u32;
+    for (word, bytes) in control.nsid.iter_mut().zip(nsid.chunks(8)) {
+        let mut octets = [0; 8];
+        octets[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(octets);
+    }
 }
 
 /// An IPv6 address as two words, as it lies in a packet.

@@ -29,6 +29,7 @@ use aya::{
     maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, Xdp},
 };
+use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::{
     layout::{Cursor, Displace},
     reason::Reason,
@@ -165,12 +166,13 @@ impl Fastpath {
         fill(&mut ebpf, "CURSORS", &cursors(cpus * image.names.entries.len()))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
-        let publisher = Publisher::new(
+        let mut publisher = Publisher::new(
             control,
             map(&mut ebpf, "SERVICES", image.services() as usize)?,
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
             &image.control,
         );
+        publisher.set_clock(boot_clock());
         let counters = Counters(PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?);
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
         Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
@@ -245,6 +247,19 @@ impl Counters {
         };
         Reason::ALL.iter().map(count).collect()
     }
+}
+
+/// Seconds of the Unix epoch at boot, modulo 2^32, by the realtime clock as it is set now: programs know only the time
+/// since boot.
+#[must_use]
+pub fn boot_clock() -> u32 {
+    const SECOND: i128 = 1_000_000_000;
+    let nanoseconds = |id| {
+        let now = clock_gettime(id);
+        i128::from(now.tv_sec) * SECOND + i128::from(now.tv_nsec)
+    };
+    // Of the difference, not the difference of seconds: that would be one more at some moments than at others.
+    (nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime)).div_euclid(SECOND) as u32
 }
 
 const _: () = assert!(size_of::<Displace>() == 64, "fill maps whole elements");
