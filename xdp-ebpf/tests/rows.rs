@@ -14,7 +14,7 @@ use std::{
 use host::image;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use table::{
-    Machine, Ran,
+    Machine, Ran, existing,
     held::{self, Grow, Held},
     mutate,
     packet::{A, AAAA, Checksum, ask, ask_wire, wire},
@@ -24,7 +24,7 @@ use table::{
 use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
-    layout::BLOCK_SLOTS,
+    layout::{BLOCK_SLOTS, type_bit},
     reason::{Action, Reason},
 };
 
@@ -170,7 +170,20 @@ fn a_name_is_compared_whole() {
             let expected = if longer.len() > 255 { Reason::PassName } else { Reason::AnswerNxdomain };
             assert_eq!(asked(&held, &longer), expected, "{label:x?} before {} bytes", name.len());
         }
-        assert_eq!(asked(&held, &[0]) == Reason::AnswerA, name == [0]);
+        // Names of fewer labels than the walk begins with.
+        let mut above = &name[..];
+        while above != [0] {
+            above = &above[1 + usize::from(above[0])..];
+            assert_eq!(asked(&held, above), Reason::AnswerRefused);
+        }
+    }
+}
+
+/// All types, each with the bit that the agent and the program must agree on.
+#[test]
+fn every_type_has_its_bit() {
+    for rtype in 0..=u16::MAX {
+        assert_eq!(type_bit(rtype), 1 << existing::bit(rtype), "type {rtype}");
     }
 }
 

@@ -106,7 +106,8 @@ impl Existing {
     }
 }
 
-/// A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, NAPTR, DS, TLSA, SVCB, HTTPS, CAA, and all others.
-fn bit(rtype: u16) -> usize {
+/// A type's place in an entry's types: A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, NAPTR, DS, TLSA, SVCB, HTTPS, CAA,
+/// and all others.
+pub fn bit(rtype: u16) -> usize {
     [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 52, 64, 65, 257].iter().position(|own| *own == rtype).unwrap_or(15)
 }
