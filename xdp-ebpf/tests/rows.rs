@@ -14,7 +14,7 @@ use std::{
 use host::image;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use table::{
-    Machine, Ran,
+    Machine, Ran, existing,
     held::{self, Grow, Held},
     mutate,
     packet::{A, AAAA, Checksum, ask, ask_wire, wire},
@@ -24,7 +24,7 @@ use table::{
 use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
-    layout::BLOCK_SLOTS,
+    layout::{BLOCK_SLOTS, type_bit},
     reason::{Action, Reason},
 };
 
@@ -158,13 +158,32 @@ fn a_name_is_compared_whole() {
             for bit in [0x01, 0x08, 0x80] {
                 let mut near = name.clone();
                 near[at] ^= bit;
-                assert_eq!(asked(&held, &near), Reason::PassUnknownName, "byte {at} of {} by {bit:#x}", name.len());
+                assert_eq!(asked(&held, &near), Reason::AnswerRefused, "byte {at} of {} by {bit:#x}", name.len());
+                // The same bytes as a suffix, which the walk compares.
+                let below = [b"\x01b", &near[..]].concat();
+                let expected = if below.len() > 255 { Reason::PassName } else { Reason::AnswerRefused };
+                assert_eq!(asked(&held, &below), expected, "byte {at} of {} by {bit:#x}, below", name.len());
             }
         }
-        let longer = [b"\x01a", &name[..]].concat();
-        let expected = if longer.len() > 255 { Reason::PassName } else { Reason::PassUnknownName };
-        assert_eq!(asked(&held, &longer), expected);
-        assert_eq!(asked(&held, &[0]) == Reason::AnswerA, name == [0]);
+        for label in [&b"\x01a"[..], b"\x02Ab", b"\x07abcdefg", b"\x01a\x03abc"] {
+            let longer = [label, &upper[..]].concat();
+            let expected = if longer.len() > 255 { Reason::PassName } else { Reason::AnswerNxdomain };
+            assert_eq!(asked(&held, &longer), expected, "{label:x?} before {} bytes", name.len());
+        }
+        // Names of fewer labels than the walk begins with.
+        let mut above = &name[..];
+        while above != [0] {
+            above = &above[1 + usize::from(above[0])..];
+            assert_eq!(asked(&held, above), Reason::AnswerRefused);
+        }
+    }
+}
+
+/// All types, each with the bit that the agent and the program must agree on.
+#[test]
+fn every_type_has_its_bit() {
+    for rtype in 0..=u16::MAX {
+        assert_eq!(type_bit(rtype), 1 << existing::bit(rtype), "type {rtype}");
     }
 }
 
@@ -177,7 +196,7 @@ fn letters_alone_have_two_cases() {
         let held = image::alone(&name(own.to_ascii_lowercase()));
         for other in 0..=255_u8 {
             let same = own.eq_ignore_ascii_case(&other);
-            let expected = if same { Reason::AnswerA } else { Reason::PassUnknownName };
+            let expected = if same { Reason::AnswerA } else { Reason::AnswerRefused };
             assert_eq!(asked(&held, &name(other)), expected, "{own:#x} and {other:#x}");
         }
     }
@@ -208,10 +227,17 @@ fn a_missing_map_entry_is_a_bug_that_is_counted() {
             assert_eq!(ran, Ran { action: Action::Abort, reason: Reason::Internal, frame }, "{part}, {name}");
         }
     }
-    let mut held = image::held(World::Full);
-    held.soas.clear();
-    let frame = ask("four.example", AAAA).v6().bytes();
-    assert_eq!(held::run(&held, &frame, Grow::Tail).reason, Reason::Internal);
+    for (name, take) in [
+        ("four.example", (|held| held.soas.clear()) as Take),
+        ("none.example", |held| held.soas.clear()),
+        ("none.example", |held| held.scratch = None),
+        ("com", |held| held.scratch = None),
+    ] {
+        let mut held = image::held(World::Full);
+        take(&mut held);
+        let frame = ask(name, AAAA).v6().bytes();
+        assert_eq!(held::run(&held, &frame, Grow::Tail).reason, Reason::Internal, "{name}");
+    }
 }
 
 /// A turn is a slot of its own, in every block of a table, also where the cursor wraps around.

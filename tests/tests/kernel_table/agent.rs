@@ -1,9 +1,10 @@
-//! The agent's side of a [`World`]: its configuration file, and the model and plan that follow.
+//! The agent's side of a [`World`]: its configuration and records files, and the model, zones and plan that follow.
 
 use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
 
 use zerottl::{
     config,
+    dns::Zones,
     plan::{Plan, Planner},
     status::{Health, Status},
 };
@@ -22,12 +23,13 @@ fn file(world: World) -> String {
     let roles = if world == World::Full { "\"load-balance\", \"failover\"" } else { "\"load-balance\"" };
     writeln!(text, "]\nroles = [{roles}]").unwrap();
     for zone in world::zones() {
+        let records = if zone.apex == "example" { "records = \"example.zone\"" } else { "" };
         let Zone { apex, mname, rname, negative_ttl, .. } = zone;
         writeln!(
             text,
             "[zone.\"{apex}\"]\nnameservers = [\"{mname}\"]\ncontact = \"{rname}\"\nnegative_ttl = {negative_ttl}\n\
              serial = {SERIAL}\nrefresh = {REFRESH}\nretry = {RETRY}\nexpire = {EXPIRE}\n\
-             failover_nameservers = [\"ns.provider.net\"]"
+             failover_nameservers = [\"ns.provider.net\"]\n{records}"
         )
         .unwrap();
     }
@@ -46,21 +48,28 @@ fn file(world: World) -> String {
     text
 }
 
-/// A world's planner, and its status.
-pub fn planner(world: World) -> (Planner, Status) {
-    let loaded = config::parse("world.toml", &file(world), Path::new("")).unwrap_or_else(|error| panic!("{error:?}"));
-    let planner = Planner::new(Arc::new(loaded.model));
-    let model = planner.model();
-    let mut status = Status::unknown(model);
-    for (site, health) in model.sites.iter().zip(&mut status.health) {
-        health.fill(if SITES_DOWN.contains(&site.key.as_str()) { Health::Down } else { Health::Up });
-    }
-    (planner, status)
+/// What the agent has made of a world's configuration.
+pub struct Agent {
+    pub planner: Planner,
+    pub zones: Zones,
+    pub status: Status,
 }
 
-/// A world's plan.
-pub fn plan(world: World, generation: u64) -> (Planner, Plan) {
-    let (planner, status) = planner(world);
-    let plan = planner.plan(&status, generation);
-    (planner, plan)
+impl Agent {
+    pub fn new(world: World) -> Self {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel_table");
+        let loaded = config::parse("world.toml", &file(world), &beside).unwrap_or_else(|error| panic!("{error:?}"));
+        let planner = Planner::new(Arc::new(loaded.model));
+        let model = planner.model();
+        let mut status = Status::unknown(model);
+        for (site, health) in model.sites.iter().zip(&mut status.health) {
+            health.fill(if SITES_DOWN.contains(&site.key.as_str()) { Health::Down } else { Health::Up });
+        }
+        Self { planner, zones: loaded.zones, status }
+    }
+
+    /// The plan that follows from the status.
+    pub fn plan(&self, generation: u64) -> Plan {
+        self.planner.plan(&self.status, generation)
+    }
 }

@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl::kernel::{Fastpath, Loaded, PROGRAM};
 
-use super::agent;
+use super::agent::Agent;
 use crate::table::{Machine, Ran, world::World};
 
 /// The shortest frame that the kernel's test-run takes: an Ethernet header (`ETH_HLEN`).
@@ -43,8 +43,9 @@ impl Machine for Kernel {
 
 impl Running {
     fn new(world: World) -> Self {
-        let (planner, plan) = agent::plan(world, 1);
-        let mut loaded = Fastpath::load(&planner, &plan).unwrap_or_else(|error| panic!("{error}"));
+        let agent = Agent::new(world);
+        let plan = agent.plan(1);
+        let mut loaded = Fastpath::load(&agent.planner, &plan, &agent.zones).unwrap_or_else(|error| panic!("{error}"));
         loaded.publisher.set_macs(&world.macs());
         if world != World::NoPlan {
             loaded.publisher.publish(&plan);

@@ -7,13 +7,15 @@ use xdp_ebpf::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
-        NAME_INLINE, NAME_REFERRED, NAME_SERVED, NameEntry, SOA_ROOM, Service, SlotBlock, Soa,
+        NAME_INLINE, NAME_SERVED, NameEntry, SOA_ROOM, Service, SlotBlock, Soa,
     },
     name,
+    scratch::Scratch,
     sum::Sum,
 };
 
 use crate::table::{
+    existing::{Existing, Is, existing},
     held::Held,
     packet::wire,
     world::{self, Entry, Policy, STICKY_PREFIX, Says, World},
@@ -28,14 +30,12 @@ pub const SLOTS: usize = 2 * BLOCK_SLOTS;
 pub fn held(world: World) -> Held {
     let mut control = control(world);
     let entries = world::entries();
-    let mut held = Held::default();
+    let mut held = Held { scratch: Some(Scratch::default()), ..Held::default() };
     let zones = world::zones();
     held.soas = zones.iter().map(soa).collect();
 
     let (mut bank, mut blocks) = (Vec::new(), Vec::new());
-    let mut named = Vec::new();
-    for (i, entry) in entries.iter().enumerate() {
-        let zone = zones.iter().position(|zone| ends_with(&entry.name, zone.apex)).unwrap();
+    for entry in &entries {
         let mut service = Service {
             ttl: entry.ttl.to_be(),
             mask4: (u32::MAX << (32 - STICKY_PREFIX.0)).to_be(),
@@ -44,18 +44,9 @@ pub fn held(world: World) -> Held {
         };
         service.choice = [0, 1].map(|family| choice(entry, family, &mut held.endpoints, &mut blocks));
         bank.push(service);
-        let referred = world != World::Full && entry.is_site;
-        named.push((
-            wire(&entry.name),
-            NameEntry {
-                apex: (wire(&entry.name).len() - wire(zones[zone].apex).len()) as u8,
-                kind: if referred { NAME_REFERRED } else { NAME_SERVED },
-                service: i as u32,
-                soa: zone as u16,
-                ..NameEntry::default()
-            },
-        ));
     }
+    let named: Vec<_> = existing().iter().map(|name| (wire(&name.name), named(name, world))).collect();
+    control.walk_from = 1;
     place(&mut held, &mut control, &named);
     held.cursors = RefCell::new((0..held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
 
@@ -72,6 +63,15 @@ pub fn held(world: World) -> Held {
     held
 }
 
+fn named(existing: &Existing, world: World) -> NameEntry {
+    let service = match existing.is {
+        Is::Dynamic { entry, .. } => entry as u32,
+        // Nobody may look.
+        _ => u32::MAX,
+    };
+    NameEntry { service, ..existing.entry(world) }
+}
+
 /// The maps of a world with one name alone, in tables of one place: whatever is asked for is compared with it.
 pub fn alone(name: &[u8]) -> Held {
     let mut control = control(World::Full);
@@ -79,6 +79,7 @@ pub fn alone(name: &[u8]) -> Held {
     control.bank_services = 1;
     control.bank_blocks = 1;
     control.seed = 0x5eed;
+    control.walk_from = name_labels(name);
     let (folded, tail) = name::key(name, control.seed).unwrap();
     let entry = NameEntry { len: name.len() as u8, kind: NAME_SERVED, name: folded.words, ..NameEntry::default() };
     let choice = Choice { kind: CHOICE_CURSOR, ..Choice::default() };
@@ -91,8 +92,20 @@ pub fn alone(name: &[u8]) -> Held {
         services: vec![Service { choice: [choice; 2], ..Service::default() }; BANKS as usize],
         slots: vec![SlotBlock([0; BLOCK_SLOTS]); BANKS as usize],
         cursors: RefCell::new(vec![[0; 2]]),
+        soas: vec![soa(&world::zones()[0])],
+        scratch: Some(Scratch::default()),
         ..Held::default()
     }
+}
+
+/// Labels of a name in wire form, without the root's.
+fn name_labels(wire: &[u8]) -> u32 {
+    let (mut at, mut labels) = (0, 0);
+    while wire[at] != 0 {
+        at += 1 + usize::from(wire[at]);
+        labels += 1;
+    }
+    labels
 }
 
 fn control(world: World) -> Control {
@@ -120,10 +133,6 @@ fn control(world: World) -> Control {
 
 fn halves(octets: &[u8; 16]) -> [u64; 2] {
     [0, 8].map(|at| u64::from_ne_bytes(octets[at..at + 8].try_into().unwrap()))
-}
-
-fn ends_with(name: &str, apex: &str) -> bool {
-    name == apex || name.ends_with(&format!(".{apex}"))
 }
 
 fn endpoint(address: IpAddr) -> Endpoint {

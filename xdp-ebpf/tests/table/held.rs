@@ -7,6 +7,8 @@ use xdp_ebpf::{
     decide::{self, Maps},
     frame::Frame,
     layout::{Control, Displace, Endpoint, NameEntry, NameTail, SOA_ROOM, Service, SlotBlock, Soa},
+    scratch::Scratch,
+    walk::Step,
 };
 
 use super::Ran;
@@ -24,6 +26,7 @@ pub struct Held {
     pub slots: Vec<SlotBlock>,
     pub cursors: RefCell<Vec<[u32; 2]>>,
     pub random: Cell<u32>,
+    pub scratch: Option<Scratch>,
 }
 
 impl Maps for Held {
@@ -65,6 +68,13 @@ impl Maps for Held {
         x ^= x << 5;
         self.random.set(x);
         x
+    }
+    fn scratch(&self) -> Option<&Scratch> {
+        self.scratch.as_ref()
+    }
+    fn repeat<S: Step>(&self, times: u32) {
+        let (Some(control), Some(scratch)) = (self.control(), self.scratch()) else { return };
+        let _is_last = (0..times).any(|_| S::step(self, control, scratch));
     }
 }
 

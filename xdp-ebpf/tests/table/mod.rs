@@ -9,6 +9,7 @@
 //! has [`PassNoRoom`](Reason::PassNoRoom): test-run gives every frame 3,520 bytes to grow into and refuses larger ones,
 //! so that neither end runs out; the end-to-end tests have frames from sockets, whose tail does.
 
+pub mod existing;
 pub mod held;
 pub mod mutate;
 pub mod packet;
@@ -35,6 +36,10 @@ pub enum Out {
     Address(IpAddr, u32),
     /// The answer with this zone's SOA.
     NoData(&'static str),
+    /// The same with NXDOMAIN.
+    NxDomain(&'static str),
+    /// The answer without records.
+    Bare { rcode: u16, aa: bool, tc: bool },
     /// These bytes.
     Golden(&'static str),
 }
@@ -100,6 +105,27 @@ pub fn answers_for(description: impl Into<String>, packet: impl Frame, address: 
 /// A row that must be answered with a zone's SOA.
 pub fn nodata(description: impl Into<String>, packet: impl Frame, zone: &'static str) -> Row {
     check(description, packet, Action::Answer, Out::NoData(zone), Reason::AnswerNodata)
+}
+
+/// A row that must be answered with NXDOMAIN and a zone's SOA.
+pub fn nxdomain(description: impl Into<String>, packet: impl Frame, zone: &'static str) -> Row {
+    check(description, packet, Action::Answer, Out::NxDomain(zone), Reason::AnswerNxdomain)
+}
+
+/// A row that must be answered with REFUSED.
+pub fn refused(description: impl Into<String>, packet: impl Frame) -> Row {
+    bare(description, packet, 5, Reason::AnswerRefused)
+}
+
+/// A row that must be answered with this RCODE, which may be an extended one, and no record.
+pub fn bare(description: impl Into<String>, packet: impl Frame, rcode: u16, reason: Reason) -> Row {
+    check(description, packet, Action::Answer, Out::Bare { rcode, aa: false, tc: false }, reason)
+}
+
+/// A row that must be answered with this RCODE, and truncated.
+pub fn truncated(description: impl Into<String>, packet: impl Frame, rcode: u16) -> Row {
+    let out = Out::Bare { rcode, aa: true, tc: true };
+    check(description, packet, Action::Answer, out, Reason::AnswerTruncated)
 }
 
 impl Row {

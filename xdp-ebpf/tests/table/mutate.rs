@@ -6,7 +6,7 @@ use super::{
 };
 
 /// `SplitMix64`: every seed is good, and neighbouring seeds have nothing in common.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -17,7 +17,7 @@ impl Random {
         x ^ x >> 31
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
 }
@@ -41,7 +41,12 @@ pub fn frame(seed: u64) -> Vec<u8> {
 }
 
 fn message(random: &mut Random) -> Message {
-    let kind = if random.below(2) == 0 { A } else { AAAA };
+    let kind = match random.below(8) {
+        0..=2 => A,
+        3..=5 => AAAA,
+        6 => [2, 6, 15, 16, 43, 65, 255, 257, 65_280][random.below(9)],
+        _ => random.next() as u16,
+    };
     let name = match random.below(10) {
         0 => name_of_127_labels(),
         1 | 2 => {
@@ -61,8 +66,19 @@ fn message(random: &mut Random) -> Message {
                 "big.test",
                 "none.example",
                 "site-lost.example",
+                "a.b.Under.example",
+                "under.example",
+                "a.wild.example",
+                "mail.example",
+                "alias.example",
+                "a.ns.sub.example",
+                "none.big.test",
+                "test",
+                "www.example.com",
+                "r.r.r.q.q.q.z",
+                "",
             ];
-            names[(other + random.below(8)) % names.len()].to_owned()
+            names[(other + random.below(21)) % names.len()].to_owned()
         }
     };
     let message = ask(&name, kind).id(random.next() as u16);
@@ -72,8 +88,9 @@ fn message(random: &mut Random) -> Message {
         2 => {
             let size = random.next() as u16;
             let flags = if random.below(2) == 0 { 0x8000 } else { 0 };
+            let version = if random.below(8) == 0 { 0x0001_0000 } else { 0 };
             let options = vec![7; random.below(40)];
-            message.additional(&opt(size, flags, &options))
+            message.additional(&opt(size, version | flags, &options))
         }
         _ => {
             let trailing = vec![3; random.below(40)];

@@ -18,6 +18,9 @@ use super::{
     world::{self, Zone},
 };
 
+/// The shortest frame, without its check sequence.
+const FRAME_MIN: usize = 60;
+
 type Checked = Result<(), String>;
 
 #[expect(clippy::needless_pass_by_value, reason = "callers compare what they have just made")]
@@ -68,7 +71,7 @@ fn check(row: &Row, ran: &Ran) -> Checked {
             small(&query, &dns, 4)?;
             address_is(&dns, *address, *ttl)
         }
-        Out::NoData(apex) => {
+        Out::NoData(apex) | Out::NxDomain(apex) => {
             let query = Datagram::of(&row.frame)?;
             let dns = Datagram::of(&ran.frame)?.dns;
             same_bytes("the frame", &ran.frame, &reply(&row.frame, &query, &dns))?;
@@ -76,7 +79,15 @@ fn check(row: &Row, ran: &Ran) -> Checked {
             let zones = world::zones();
             let zone = zones.iter().find(|zone| zone.apex == *apex).ok_or("no such zone")?;
             small(&query, &dns, 5)?;
-            soa_is(&query.dns, &dns, zone)
+            let rcode = if matches!(row.out, Out::NxDomain(_)) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
+            soa_is(&query.dns, &dns, zone, rcode)
+        }
+        Out::Bare { rcode, aa, tc } => {
+            let query = Datagram::of(&row.frame)?;
+            let dns = bare_message(&query.dns, *rcode, *aa, *tc)?;
+            same_bytes("the frame", &ran.frame, &reply(&row.frame, &query, &dns))?;
+            well_formed(&row.frame, &ran.frame)?;
+            small(&query, &dns, 5)
         }
     }
 }
@@ -136,6 +147,8 @@ fn reply(query_frame: &[u8], query: &Datagram, dns: &[u8]) -> Vec<u8> {
     };
     frame.extend_from_slice(&udp.expect("short enough").to_bytes());
     frame.extend_from_slice(dns);
+    // Ethernet's least, the padding zero (RFC 1042).
+    frame.resize(frame.len().max(FRAME_MIN), 0);
     frame
 }
 
@@ -143,11 +156,12 @@ fn reply(query_frame: &[u8], query: &Datagram, dns: &[u8]) -> Vec<u8> {
 pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
     let (query, answer) = (Datagram::of(query_frame)?, Datagram::of(answer_frame)?);
     same_bytes("the frame", answer_frame, &reply(query_frame, &query, &answer.dns))?;
-    same("under 60 bytes", answer_frame.len() < 60, false)?;
+    same("under 60 bytes", answer_frame.len() < FRAME_MIN, false)?;
     let sliced = SlicedPacket::from_ethernet(answer_frame).map_err(|error| format!("no frame: {error}"))?;
     if let Some(NetSlice::Ipv4(ip)) = &sliced.net {
         let header = ip.header();
-        same("bytes behind the IP packet", answer_frame.len(), answer.l3 + usize::from(header.total_len()))?;
+        let end = answer.l3 + usize::from(header.total_len());
+        same("the frame's length", answer_frame.len(), end.max(FRAME_MIN))?;
         same("TTL, DF, MF", (header.ttl(), header.dont_fragment(), header.more_fragments()), (64, true, false))?;
         same("the fragment's offset", header.fragments_offset(), IpFragOffset::ZERO)?;
         same("the IP checksum", header.header_checksum(), header.to_header().calc_header_checksum())?;
@@ -157,17 +171,15 @@ pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
     let (header, counts) = (message.header(), message.header_counts());
     same("the ID", header.id(), asked.header().id())?;
     same("RD", header.rd(), asked.header().rd())?;
-    let flags = (header.qr(), header.aa(), header.tc(), header.ra(), header.z(), header.ad(), header.cd());
-    same("QR, AA, TC, RA, Z, AD, CD", flags, (true, true, false, false, false, false, false))?;
-    same("RCODE and opcode", (header.rcode(), header.opcode().to_int()), (Rcode::NOERROR, 0))?;
+    let flags = (header.qr(), header.ra(), header.z(), header.ad(), header.cd(), header.opcode().to_int());
+    same("QR, RA, Z, AD, CD, opcode", flags, (true, false, false, false, false, 0))?;
     same("QDCOUNT", counts.qdcount(), 1)?;
-    same("answers and authorities", counts.ancount() + counts.nscount(), 1)?;
     let end = question_end(&query.dns)?;
     same_bytes("the question", answer.dns.get(12..end).unwrap_or_default(), &query.dns[12..end])?;
     let has_opt = asked.header_counts().arcount() == 1;
     same("ARCOUNT", counts.arcount(), u16::from(has_opt))?;
     same("the OPT record", message.opt().is_some(), has_opt)?;
-    let mut limit = 512;
+    let (mut limit, mut extended, mut version) = (512, 0, 0);
     if let (true, Some(ours)) = (has_opt, message.opt()) {
         // By hand: `domain` gives no OPT whose options are malformed, and those are skipped.
         let theirs = &query.dns[end..end + 11];
@@ -175,10 +187,22 @@ pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
         same("our buffer", ours.udp_payload_size(), 1232)?;
         same("the EDNS version", ours.version(), 0)?;
         same("options", ours.opt().len(), 0)?;
-        // Extended RCODE, version and flags are the record's TTL: nothing but DO.
-        let flags = &answer.dns[answer.dns.len() - 6..answer.dns.len() - 2];
-        same_bytes("extended RCODE, version and flags", flags, &[0, 0, theirs[7] & 0x80, 0])?;
+        // Extended RCODE, version and flags are the record's TTL: no flag but DO.
+        let ttl = &answer.dns[answer.dns.len() - 6..answer.dns.len() - 2];
+        same_bytes("version and flags", &ttl[1..], &[0, theirs[7] & 0x80, 0])?;
+        (extended, version) = (ttl[0], theirs[6]);
     }
+    // AA is set wherever the zone's data speaks (RFC 1035 section 4.1.1), and TC only where it had to be left out.
+    let said = (u16::from(extended) << 4 | u16::from(header.rcode().to_int()), header.aa(), header.tc());
+    let sections = (counts.ancount(), counts.nscount());
+    let known = match (said, sections) {
+        ((0, true, false), (1, 0)) => true,
+        ((0 | 3, true, false), (0, 1)) | ((0 | 3, true, true), (0, 0)) | ((2 | 5, false, false), (0, 0)) => true,
+        ((16, false, false), (0, 0)) => version != 0,
+        _ => false,
+    };
+    same(&format!("RCODE, AA and TC {said:?} with answers and authorities {sections:?}"), known, true)?;
+    same("BADVERS", said.0 == 16, version != 0)?;
     same("fits the client's buffer", answer.dns.len() <= usize::from(limit), true)
 }
 
@@ -219,6 +243,21 @@ fn address_message(query: &[u8], address: IpAddr, ttl: u32) -> Result<Vec<u8>, S
     Ok(message)
 }
 
+/// The message that answers a query without records, byte by byte. `rcode` may be an extended one.
+fn bare_message(query: &[u8], rcode: u16, aa: bool, tc: bool) -> Result<Vec<u8>, String> {
+    let end = question_end(query)?;
+    let has_opt = query[11] == 1;
+    let flags = 0x80 | u8::from(aa) << 2 | u8::from(tc) << 1 | query[2] & 1;
+    let mut message = query[..2].to_vec();
+    message.extend_from_slice(&[flags, rcode as u8 & 0xf, 0, 1, 0, 0, 0, 0, 0, u8::from(has_opt)]);
+    message.extend_from_slice(&query[12..end]);
+    if has_opt {
+        let extended = (rcode >> 4) as u8;
+        message.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, extended, 0, query[end + 7] & 0x80, 0, 0, 0]);
+    }
+    Ok(message)
+}
+
 fn address_is(dns: &[u8], address: IpAddr, ttl: u32) -> Checked {
     let message = Message::from_octets(dns).map_err(|error| error.to_string())?;
     let question = message.sole_question().map_err(|error| error.to_string())?;
@@ -235,8 +274,10 @@ fn address_is(dns: &[u8], address: IpAddr, ttl: u32) -> Checked {
     same("the address", found, address)
 }
 
-fn soa_is(query: &[u8], dns: &[u8], zone: &Zone) -> Checked {
+fn soa_is(query: &[u8], dns: &[u8], zone: &Zone, rcode: Rcode) -> Checked {
     let message = Message::from_octets(dns).map_err(|error| error.to_string())?;
+    same("the RCODE", message.header().rcode(), rcode)?;
+    same("AA, TC", (message.header().aa(), message.header().tc()), (true, false))?;
     let counts = message.header_counts();
     same("answers and authorities", (counts.ancount(), counts.nscount()), (0, 1))?;
     let record =

@@ -159,8 +159,30 @@ pub struct Entry {
 pub const STICKY_PREFIX: (u8, u8) = (20, 44);
 pub const TTL_SET: u32 = 0x0001_0203;
 
+/// The records file of the zone `example` (`tests/tests/kernel_table/example.zone`): names and their types.
+pub const STATIC: [(&str, &[u16]); 9] = [
+    ("*.wild.example", &[1, 16]),
+    ("beside.wild.example", &[16]),
+    ("static.example", &[1, 16]),
+    ("one.two.three.example", &[16]),
+    ("caa.example", &[257]),
+    ("odd.example", &[65_280]),
+    // Two Pool Names.
+    ("mail.example", &[15, 16]),
+    ("kept.example", &[65_281]),
+    ("child.alias.example", &[16]),
+];
+
+/// The same file's alias and delegation; the delegation's glue `ns.sub.example` is hidden by it.
+pub const OPAQUE: [(&str, &[u16]); 2] = [("alias.example", &[5]), ("sub.example", &[2, 43])];
+
+/// Whether a name is the apex or below it.
+pub fn is_within(name: &str, apex: &str) -> bool {
+    name == apex || name.strip_suffix(apex).is_some_and(|rest| rest.ends_with('.'))
+}
+
 /// Pools by name, their Sites, and the rest of their section; then what each name answers follows from it.
-pub const POOLS: [(&str, &[&str], &str); 13] = [
+pub const POOLS: [(&str, &[&str], &str); 15] = [
     ("example", &["one"], ""),
     ("www.example", &["one"], ""),
     ("ttl.example", &["one"], "ttl = 66051"),
@@ -173,6 +195,8 @@ pub const POOLS: [(&str, &[&str], &str); 13] = [
     ("four.example", &["four"], ""),
     ("six.example", &["six"], ""),
     ("deep.under.example", &["four"], ""),
+    ("mail.example", &["four"], ""),
+    ("kept.example", &["one"], ""),
     ("big.test", &["four"], ""),
 ];
 
@@ -230,7 +254,7 @@ pub fn entries() -> Vec<Entry> {
             "sticky.example" => (two_to_one(), Policy::Sticky, 0),
             "servfail.example" => ([Says::Servfail, Says::Servfail], Policy::RoundRobin, 0),
             "open.example" => (down(), Policy::RoundRobin, 0),
-            "four.example" | "deep.under.example" | "big.test" => (four(), Policy::RoundRobin, 0),
+            "four.example" | "deep.under.example" | "mail.example" | "big.test" => (four(), Policy::RoundRobin, 0),
             "six.example" => (six(), Policy::RoundRobin, 0),
             _ => (one(), Policy::RoundRobin, 0),
         };

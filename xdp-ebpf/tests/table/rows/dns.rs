@@ -4,9 +4,9 @@ use xdp_ebpf::reason::Reason;
 
 use super::{www, www6};
 use crate::table::{
-    Out, Row, answers, check, drops,
+    Out, Row, answers, check, drops, nodata, nxdomain,
     packet::{A, AAAA, VLAN, ask, ask_wire, opt, wire},
-    pass,
+    pass, refused,
     world::{FOUR, ONE, name_of_127_labels, name_of_len, text_of_len},
 };
 use xdp_ebpf::reason::Action;
@@ -114,27 +114,25 @@ fn names() -> Vec<Row> {
         pass("label type 0x40 (RFC 2673)", raw(b"\x41\x08\xaa\x07example\x00"), Reason::PassName),
         pass("label type 0x80", raw(b"\x80www\x07example\x00"), Reason::PassName),
         pass("label type 0x40 behind a label", raw(b"\x03www\x40example\x00"), Reason::PassName),
-        pass("a label of 63 bytes, unknown", raw(&[label(63), wire("z")].concat()), Reason::PassUnknownName)
-            .near(Reason::PassName),
+        nxdomain("a label of 63 bytes", raw(&[label(63), wire("z")].concat()), "z").near(Reason::PassName),
         pass("a label of 64 bytes", raw(&[label(64), wire("z")].concat()), Reason::PassName),
         pass("a label of 65 bytes", raw(&[label(65), wire("z")].concat()), Reason::PassName),
         pass("a label of 255 bytes", raw(&[label(255), wire("z")].concat()), Reason::PassName),
-        pass("255 bytes, unknown", raw(&long(61)), Reason::PassUnknownName).near(Reason::PassName),
+        refused("255 bytes, not ours", raw(&long(61))).near(Reason::PassName),
         pass("256 bytes", raw(&long(62)), Reason::PassName),
         pass("257 bytes", raw(&long(63)), Reason::PassName),
         pass("256 bytes in short labels", raw(&[b"\x01q".repeat(126), label(2), vec![0]].concat()), Reason::PassName),
         pass("128 labels", raw(&[b"\x01q".repeat(128), vec![0]].concat()), Reason::PassName),
         pass("200 labels", raw(&[b"\x01q".repeat(200), vec![0]].concat()), Reason::PassName),
-        pass("127 labels, unknown", raw(&[b"\x01r".repeat(127), vec![0]].concat()), Reason::PassUnknownName)
-            .near(Reason::PassName),
+        refused("127 labels, not ours", raw(&[b"\x01r".repeat(127), vec![0]].concat())).near(Reason::PassName),
         answers("127 labels", ask(&name_of_127_labels(), A).v4(), ONE[0]).near(Reason::PassName),
         answers("127 labels, IPv6, EDNS", ask(&name_of_127_labels(), AAAA).edns().v6(), ONE[1]),
         answers("255 bytes", ask(&name_of_len(255, 'a').unwrap(), A).v6(), FOUR).near(Reason::PassName),
-        pass("255 bytes of another letter", ask(&text_of_len(255, "z", 'c'), A).v6(), Reason::PassUnknownName),
-        pass("the root: 17 bytes in all", ask("", A).v4(), Reason::PassUnknownName).near(Reason::PassName),
-        pass("the root, IPv6, EDNS", ask("", AAAA).edns().v6(), Reason::PassUnknownName),
-        pass("a zero byte in a label", raw(b"\x04w\x00ww\x07example\x00"), Reason::PassUnknownName),
-        pass("a dot in a label", raw(b"\x0bwww.example\x00"), Reason::PassUnknownName),
+        nxdomain("255 bytes of another letter", ask(&text_of_len(255, "z", 'c'), A).v6(), "z"),
+        refused("the root: 17 bytes in all", ask("", A).v4()).near(Reason::PassName),
+        refused("the root, IPv6, EDNS", ask("", AAAA).edns().v6()),
+        nxdomain("a zero byte in a label", raw(b"\x04w\x00ww\x07example\x00"), "example"),
+        refused("a dot in a label", raw(b"\x0bwww.example\x00")),
         pass("a label's length one more", raw(b"\x04www\x07example\x00"), Reason::PassName),
         pass(
             "the name ends with the message",
@@ -174,13 +172,13 @@ fn names() -> Vec<Row> {
         ),
     ];
     for text in ["WWW.EXAMPLE", "wWw.eXaMpLe", "Www.examplE"] {
-        rows.push(answers(format!("mixed case: {text}"), ask(text, A).v4(), ONE[0]).near(Reason::PassUnknownName));
+        rows.push(answers(format!("mixed case: {text}"), ask(text, A).v4(), ONE[0]).near(Reason::AnswerNxdomain));
         rows.push(answers(format!("mixed case: {text}, AAAA, IPv6"), ask(text, AAAA).edns().v6(), ONE[1]));
     }
     // What is no letter has no other case, though it differs from a configured byte by bit 5 alone.
     for (text, other) in [("site-one.example", "site\ronE.example"), ("site-one.example", "site-one\u{1}.example")] {
         assert_ne!(text, other);
-        rows.push(pass(format!("{other:?} for {text}"), ask(other, A).v4(), Reason::PassUnknownName));
+        rows.push(nxdomain(format!("{other:?} for {text}"), ask(other, A).v4(), "example"));
     }
     rows
 }
@@ -195,10 +193,15 @@ fn types_and_classes() -> Vec<Row> {
         rows.push(pass(format!("class {class}"), www().class(class).v4(), Reason::PassClass));
         rows.push(pass(format!("class {class}, EDNS"), www6().class(class).edns().v6(), Reason::PassClass));
     }
-    // NS, CNAME, SOA, MX, TXT, SRV, SVCB, HTTPS, OPT, AXFR, ANY, and those beside ours.
-    for kind in [0, 2, 5, 6, 12, 15, 16, 27, 29, 33, 41, 64, 65, 252, 255, 256, 257, 0x1c00, 0x011c, 65_535] {
+    // OPT, and the questions and message parts from TKEY to ANY; whatever else there is, there is none of it here.
+    for kind in [0, 41, 128, 249, 250, 251, 252, 255] {
         rows.push(pass(format!("type {kind}"), ask("www.example", kind).v4(), Reason::PassType));
-        rows.push(pass(format!("type {kind}, unknown name"), ask("none.test", kind).edns().v6(), Reason::PassType));
+        rows.push(pass(format!("type {kind}, not ours"), ask("none.test", kind).edns().v6(), Reason::PassType));
+    }
+    for kind in [2, 5, 6, 12, 15, 16, 27, 29, 33, 40, 42, 64, 65, 127, 256, 257, 0x1c00, 0x011c, 65_535] {
+        let of = format!("type {kind}");
+        rows.push(nodata(of.clone(), ask("www.example", kind).v4(), "example").near(Reason::PassType));
+        rows.push(refused(format!("{of}, not ours"), ask("none.test", kind).edns().v6()).near(Reason::PassType));
     }
     rows.push(pass(
         "a TXT question of class CH for version.bind",

@@ -4,10 +4,10 @@ use xdp_ebpf::reason::Reason;
 
 use super::{www, www6};
 use crate::table::{
-    Row, answers, nodata,
-    packet::{A, AAAA, ask, opt},
-    pass,
-    world::{FOUR, ONE, text_of_len},
+    Row, answers, bare, nodata,
+    packet::{A, AAAA, Packet, ask, opt},
+    pass, truncated,
+    world::{FOUR, ONE, World, text_of_len},
 };
 
 pub fn rows() -> Vec<Row> {
@@ -24,24 +24,31 @@ fn records() -> Vec<Row> {
         record[at] = byte;
         record
     };
+    let badvers = |description, packet: Packet| bare(description, packet, 16, Reason::AnswerBadvers);
     let mut rows = vec![
         answers("OPT", www().edns().v4(), ONE[0]).near(Reason::PassAdditional),
         answers("OPT, DO", with(&opt(1232, 0x8000, &[])).v4(), ONE[0]),
         answers("OPT, DO, IPv6, AAAA", www6().additional(&opt(4096, 0x8000, &[])).v6(), ONE[1]),
         answers("OPT, every flag but DO", with(&opt(1232, 0x7fff, &[])).v4(), ONE[0]),
         answers("OPT, every flag", with(&opt(1232, 0xffff, &[])).v6(), ONE[0]),
-        answers("OPT, extended RCODE set", with(&opt(1232, 0xff00_0000, &[])).v4(), ONE[0])
-            .near(Reason::PassEdnsVersion),
+        answers("OPT, extended RCODE set", with(&opt(1232, 0xff00_0000, &[])).v4(), ONE[0]).near(Reason::AnswerBadvers),
         nodata("OPT, DO, NODATA", ask("four.example", AAAA).additional(&opt(1232, 0x8000, &[])).v6(), "example"),
         nodata("OPT, every flag, NODATA", ask("six.example", A).additional(&opt(1232, 0xffff, &[])).v4(), "example"),
-        pass("OPT, version 1", with(&opt(1232, 0x0001_0000, &[])).v4(), Reason::PassEdnsVersion),
-        pass("OPT, version 255", with(&opt(1232, 0x00ff_0000, &[])).v6(), Reason::PassEdnsVersion),
-        pass("OPT, version 1, DO", with(&opt(1232, 0x0001_8000, &[])).v4(), Reason::PassEdnsVersion),
-        pass(
-            "OPT, version 128, an unknown name",
-            ask("none.example", A).additional(&opt(0, 0x0080_0000, &[])).v4(),
-            Reason::PassEdnsVersion,
-        ),
+        badvers("OPT, version 1", with(&opt(1232, 0x0001_0000, &[])).v4()),
+        badvers("OPT, version 255", with(&opt(1232, 0x00ff_0000, &[])).v6()),
+        badvers("OPT, version 1, DO, RD 0", with(&opt(1232, 0x0001_8000, &[])).flags(0).v4()),
+        badvers("OPT, version 1, every flag", with(&opt(1232, 0x0001_ffff, &[])).v6()),
+        badvers("OPT, version 1, extended RCODE set", with(&opt(1232, 0xff01_0000, &[])).v4()),
+        badvers("OPT, version 1, options", with(&opt(1232, 0x0001_0000, &[0, 3, 0, 0])).v4()),
+        // The version comes before whatever the question is (RFC 6891 section 6.1.3).
+        badvers("OPT, version 128, a missing name", ask("none.example", A).additional(&opt(0, 0x0080_0000, &[])).v4()),
+        badvers("OPT, version 1, not ours", ask("com", A).additional(&opt(1232, 0x0001_0000, &[])).v6()),
+        badvers("OPT, version 1, ANY", ask("www.example", 255).additional(&opt(1232, 0x0001_0000, &[])).v4()),
+        badvers("OPT, version 1, all down", ask("servfail.example", A).additional(&opt(1232, 0x0001_0000, &[])).v6()),
+        badvers("OPT, version 1, no plan", with(&opt(1232, 0x0001_0000, &[])).v4()).on(World::NoPlan),
+        badvers("OPT, version 1, the root", ask("", A).additional(&opt(1232, 0x0001_0000, &[])).v4()),
+        pass("OPT, version 1, cut short", with(&opt(1232, 0x0001_0000, &[])[..10]).v4(), Reason::PassAdditional)
+            .near(Reason::AnswerBadvers),
         pass(
             "OPT, its owner not the root",
             with(&[&[1, b'a'][..], &opt(1232, 0, &[])].concat()).v4(),
@@ -150,34 +157,35 @@ fn sizes() -> Vec<Row> {
     let sized = |name: &str, size| ask(name, AAAA).additional(&opt(size, 0, &[0; 300]));
     let plain = |name: &str, len| ask(name, AAAA).trailing(&vec![0; len]);
     let mut rows = vec![
-        pass("an SOA of 542 bytes, no EDNS", plain("big.test", 300).v4(), Reason::PassTooBig),
-        pass("an SOA of 542 bytes, no EDNS, the longest name", plain(&long, 300).v6(), Reason::PassTooBig),
-        answers("an A record of the same name", ask("big.test", A).v4(), FOUR).near(Reason::PassTooBig),
-        nodata("a message of 824 bytes, room for 824", sized(&long, 824).v6(), "big.test").near(Reason::PassTooBig),
-        pass("a message of 824 bytes, room for 823", sized(&long, 823).v6(), Reason::PassTooBig),
+        truncated("an SOA of 542 bytes, no EDNS", plain("big.test", 300).v4(), 0),
+        truncated("an SOA of 542 bytes, no EDNS, the longest name", plain(&long, 300).v6(), 0),
+        answers("an A record of the same name", ask("big.test", A).v4(), FOUR).near(Reason::AnswerTruncated),
+        nodata("a message of 824 bytes, room for 824", sized(&long, 824).v6(), "big.test")
+            .near(Reason::AnswerTruncated),
+        truncated("a message of 824 bytes, room for 823", sized(&long, 823).v6(), 0),
         nodata("a message of 579 bytes, room for 579", sized("big.test", 579).v4(), "big.test")
-            .near(Reason::PassTooBig),
-        pass("a message of 579 bytes, room for 578", sized("big.test", 578).v4(), Reason::PassTooBig),
+            .near(Reason::AnswerTruncated),
+        truncated("a message of 579 bytes, room for 578", sized("big.test", 578).v4(), 0),
     ];
     for size in [0, 1, 255, 256, 511, 512, 513, 1_231, 1_232, 1_233, 4_096, 65_535] {
         rows.push(answers(format!("buffer of {size} bytes"), www().additional(&opt(size, 0, &[])).v4(), ONE[0]));
         let message = sized("big.test", size).v6();
         rows.push(if size >= 579 {
-            nodata(format!("buffer of {size} bytes, 579 needed"), message, "big.test").near(Reason::PassTooBig)
+            nodata(format!("buffer of {size} bytes, 579 needed"), message, "big.test").near(Reason::AnswerTruncated)
         } else {
-            pass(format!("buffer of {size} bytes, 579 needed"), message, Reason::PassTooBig)
+            truncated(format!("buffer of {size} bytes, 579 needed"), message, 0)
         });
     }
     // Answers of 582 bytes: 610 as IPv4 packets, 630 as IPv6; 2.5 times 244 and 252. Queries of 40 bytes, and the rest.
     let grown = |rest: usize| ask("bb.big.test", AAAA).edns().trailing(&vec![0; rest]);
     rows.extend([
         nodata("an answer of 2.5 times the query, IPv4", grown(244 - 28 - 40).v4(), "big.test")
-            .near(Reason::PassTooBig),
+            .near(Reason::AnswerTruncated),
         nodata("an answer of 2.5 times the query, IPv6", grown(252 - 48 - 40).v6(), "big.test")
-            .near(Reason::PassTooBig),
-        pass("an answer of more than 2.5 times the query, IPv4", grown(243 - 28 - 40).v4(), Reason::PassTooBig),
-        pass("an answer of more than 2.5 times the query, IPv6", grown(251 - 48 - 40).v6(), Reason::PassTooBig),
-        pass("the query alone counts, not the frame", grown(0).v4().padding(&[0; 300]), Reason::PassTooBig),
+            .near(Reason::AnswerTruncated),
+        truncated("an answer of more than 2.5 times the query, IPv4", grown(243 - 28 - 40).v4(), 0),
+        truncated("an answer of more than 2.5 times the query, IPv6", grown(251 - 48 - 40).v6(), 0),
+        truncated("the query alone counts, not the frame", grown(0).v4().padding(&[0; 300]), 0),
     ]);
     rows
 }

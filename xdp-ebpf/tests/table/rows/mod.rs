@@ -5,6 +5,7 @@ mod edns;
 mod ip;
 mod link;
 mod names;
+mod negative;
 mod short;
 mod udp;
 
@@ -17,7 +18,18 @@ use xdp_ebpf::reason::Reason;
 
 /// All rows.
 pub fn all() -> Vec<Row> {
-    [link::rows(), ip::rows(), udp::rows(), dns::rows(), edns::rows(), names::rows(), short::rows(), states()].concat()
+    let concerns = [
+        link::rows(),
+        ip::rows(),
+        udp::rows(),
+        dns::rows(),
+        edns::rows(),
+        names::rows(),
+        negative::rows(),
+        short::rows(),
+        states(),
+    ];
+    concerns.concat()
 }
 
 /// A question that is answered with [`ONE`]'s IPv4 address.
@@ -34,22 +46,24 @@ fn www6() -> Message {
 ///
 /// A machine without a role passes its names up, where they are referred (invariant 10).
 fn states() -> Vec<Row> {
-    use super::{answers, pass};
+    use super::{answers, nxdomain, pass};
     vec![
         pass("no plan yet, A", www().v4(), Reason::PassNoPlan).on(World::NoPlan),
         pass("no plan yet, AAAA, over IPv6", www6().v6(), Reason::PassNoPlan).on(World::NoPlan),
         pass("no plan yet, another's name", ask("site-one.example", A).v4(), Reason::PassReferral)
             .on(World::NoPlan)
             .near(Reason::PassNoPlan),
-        pass("no plan yet, an unknown name", ask("none.example", A).v4(), Reason::PassUnknownName)
+        nxdomain("no plan yet, a missing name", ask("none.example", A).v4(), "example")
             .on(World::NoPlan)
             .near(Reason::PassNoPlan),
         answers("a plan", www().v4(), ONE[0]).on(World::BalanceOnly).near(Reason::PassNoPlan),
         pass("a Site Name without the failover role, A", ask("site-one.example", A).v4(), Reason::PassReferral)
             .on(World::BalanceOnly),
+        pass("a Site Name without the role, TXT", ask("site-one.example", 16).v4(), Reason::PassReferral)
+            .on(World::BalanceOnly),
         pass("a Site Name without the role, AAAA", ask("SITE-six.example", AAAA).v6(), Reason::PassReferral)
             .on(World::BalanceOnly),
-        pass("a name beside a referred one", ask("site-onf.example", A).v4(), Reason::PassUnknownName)
+        nxdomain("a name beside a referred one", ask("site-onf.example", A).v4(), "example")
             .on(World::BalanceOnly)
             .near(Reason::PassReferral),
         answers("a Pool Name where Site Names are referred", www().v6(), ONE[0])

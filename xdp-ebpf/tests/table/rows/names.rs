@@ -4,16 +4,15 @@ use xdp_ebpf::reason::Reason;
 
 use super::www;
 use crate::table::{
-    Row, answers, answers_for, nodata,
-    packet::{A, AAAA, ask, ask_wire, wire},
-    pass,
+    Row, answers, answers_for, bare, nodata,
+    packet::{A, AAAA, Packet, ask, wire},
+    truncated,
     world::{self, DOWN, FOUR, ONE, SIX, Says, TTL_SET, TWO, name_of_len},
 };
 
 pub fn rows() -> Vec<Row> {
     let mut rows = says();
     rows.extend(negative());
-    rows.extend(unknown());
     rows.extend(lengths());
     rows
 }
@@ -23,11 +22,12 @@ pub fn rows() -> Vec<Row> {
 /// S4-3A-310, S4-3A-315, S4-3A-325; for Site Names S4-3B-355/360/365/370: the named Site's own address, or where it is
 /// down the one it fails over to.
 fn says() -> Vec<Row> {
+    let servfail = |description, packet: Packet| bare(description, packet, 2, Reason::AnswerServfail);
     let mut rows = Vec::new();
     let zones = world::zones();
     for entry in world::entries() {
         let name = &entry.name;
-        let zone = zones.iter().find(|zone| name == zone.apex || name.ends_with(&format!(".{}", zone.apex))).unwrap();
+        let zone = zones.iter().find(|zone| world::is_within(name, zone.apex)).unwrap();
         for (kind, says) in [A, AAAA].into_iter().zip(&entry.says) {
             let message = ask(name, kind);
             let short =
@@ -38,9 +38,9 @@ fn says() -> Vec<Row> {
                     Says::Addresses(list) if list.len() > 1 => None,
                     Says::Addresses(list) => Some(answers_for(description, packet, &list[0].to_string(), entry.ttl)),
                     // Too big for such short questions; the sizes' rows have longer ones.
-                    Says::NoData if zone.apex == "big.test" => Some(pass(description, packet, Reason::PassTooBig)),
+                    Says::NoData if zone.apex == "big.test" => Some(truncated(description, packet, 0)),
                     Says::NoData => Some(nodata(description, packet, zone.apex)),
-                    Says::Servfail => Some(pass(description, packet, Reason::PassServfail)),
+                    Says::Servfail => Some(bare(description, packet, 2, Reason::AnswerServfail)),
                 });
             }
         }
@@ -55,10 +55,13 @@ fn says() -> Vec<Row> {
         answers("a Site Name, AAAA", ask("site-two.example", AAAA).v6(), TWO[1]),
         answers("a Site that is down: the next of its pool", ask("site-lost.example", A).v4(), ONE[0]),
         answers("a pool of one down and one live Site", ask("pair.example", A).v4(), ONE[0]),
-        answers("all down, fail-open", ask("open.example", A).v4(), DOWN[0]).near(Reason::PassServfail),
-        answers("all down, fail-open, AAAA", ask("open.example", AAAA).v4(), DOWN[1]).near(Reason::PassServfail),
-        pass("all down, servfail", ask("servfail.example", A).v4(), Reason::PassServfail),
-        pass("all down, servfail, AAAA, IPv6", ask("servfail.example", AAAA).v6(), Reason::PassServfail),
+        answers("all down, fail-open", ask("open.example", A).v4(), DOWN[0]).near(Reason::AnswerServfail),
+        answers("all down, fail-open, AAAA", ask("open.example", AAAA).v4(), DOWN[1]).near(Reason::AnswerServfail),
+        servfail("all down, servfail", ask("servfail.example", A).v4()),
+        servfail("all down, servfail, AAAA, IPv6", ask("servfail.example", AAAA).v6()),
+        servfail("all down, servfail, RD 0, EDNS", ask("SERVfail.example", A).flags(0).edns().v6()),
+        nodata("all down, servfail: another type", ask("servfail.example", 16).v4(), "example")
+            .near(Reason::AnswerServfail),
     ]);
     rows
 }
@@ -86,44 +89,6 @@ fn negative() -> Vec<Row> {
     rows
 }
 
-fn unknown() -> Vec<Row> {
-    let mut rows = Vec::new();
-    let names = [
-        "none.example",
-        "ww.example",
-        "wwww.example",
-        "www.exampl",
-        "www.examples",
-        "www",
-        "a.www.example",
-        "www.www.example",
-        "ns1.example",
-        "com",
-        "example.com",
-        "under.example",
-        "www-example",
-        "test",
-        "v5.odd.test",
-    ];
-    for name in names {
-        rows.push(pass(format!("unknown: {name}"), ask(name, A).v4(), Reason::PassUnknownName));
-        rows.push(pass(format!("unknown: {name}, IPv6"), ask(name, AAAA).edns().v6(), Reason::PassUnknownName));
-    }
-    // Near misses by one byte, in each place of names within and beyond what an entry holds itself.
-    for len in [13, 24, 47, 48, 49, 56, 57, 64, 65, 200, 255] {
-        let name = wire(&name_of_len(len, 'a').unwrap());
-        // Letters alone: a label's length is another matter, and none of these looks like one.
-        for at in (0..len).filter(|at| name[*at].is_ascii_alphabetic()) {
-            // Another bit than the case's.
-            let mut near = name.clone();
-            near[at] ^= 0x01;
-            let description = format!("a name of {len} bytes but for byte {at}");
-            rows.push(pass(description, ask_wire(near, A).v4(), Reason::PassUnknownName));
-        }
-    }
-    rows
-}
-
 /// S4-3A-310: every length that a name can have, in either case, with EDNS and without.
 fn lengths() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -135,7 +100,7 @@ fn lengths() -> Vec<Row> {
             let upper = name.to_uppercase();
             let (plain, shouted) = (ask(&name, kind), ask(&upper, kind));
             rows.extend([
-                answers(format!("{len} bytes"), plain.v4(), address).near(Reason::PassUnknownName),
+                answers(format!("{len} bytes"), plain.v4(), address).near(Reason::AnswerNxdomain),
                 answers(format!("{len} bytes, IPv6"), plain.v6(), address),
                 answers(format!("{len} bytes, upper case, EDNS"), shouted.clone().edns().v4(), address),
                 answers(format!("{len} bytes, upper case"), shouted.v6(), address),
