@@ -272,6 +272,8 @@ fn body<M: Maps>(
         _ => return Err(Reason::Internal),
     };
     let slot = slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?;
+    // Read where the answer is written; that it is there must be known before the packet is changed.
+    maps.endpoint(slot).ok_or(Reason::Internal)?;
     Ok((Body::address(aaaa, slot, service.ttl), scope))
 }
 

@@ -6,7 +6,7 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Maps},
     frame::Frame,
-    layout::{Control, Displace, Endpoint, NameEntry, NameTail, SOA_ROOM, Service, SlotBlock, Soa},
+    layout::{Control, Displace, Endpoint, NameEntry, NameTail, Service, SlotBlock, Soa},
     scratch::Scratch,
     walk::Step,
 };
@@ -69,6 +69,10 @@ impl Maps for Held {
         self.random.set(x);
         x
     }
+    fn boot_seconds(&self) -> u32 {
+        // Its part in cookies is tested against the socket path.
+        0
+    }
     fn scratch(&self) -> Option<&Scratch> {
         self.scratch.as_ref()
     }
@@ -87,7 +91,9 @@ impl Packet for Owned {
         Frame::of(unsafe { &mut *self.0.get() })
     }
 
-    fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()> {
+    fn store<const SIZE: usize>(&self, at: usize, bytes: *const [u8; SIZE], len: usize) -> Option<()> {
+        // SAFETY: what the answer's writer stores lives in the maps.
+        let bytes = unsafe { &*bytes };
         // SAFETY: as above.
         let own = unsafe { &mut *self.0.get() };
         own.get_mut(at..at + len).filter(|_| len > 0)?.copy_from_slice(&bytes[..len]);
@@ -121,7 +127,7 @@ pub fn run(maps: &Held, frame: &[u8], grow: Grow) -> Ran {
     }
     resized.resize(len, JUNK);
     let packet = Owned(UnsafeCell::new(resized));
-    let reason = match answer::write(&packet, &answer) {
+    let reason = match answer::write(&packet, maps, &answer) {
         Some(()) => answer.reason(),
         None => xdp_ebpf::reason::Reason::Internal,
     };
