@@ -38,9 +38,9 @@ name = "one.app.com"
 addresses = ["192.0.2.10"]
 "#;
 
-/// The question for A of `app.com`.
-fn query() -> Vec<u8> {
-    let dns = [&[0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x03app\x03com\x00", &[0, 1, 0, 1]].concat();
+/// The question for A of a name.
+fn query(name: &[u8]) -> Vec<u8> {
+    let dns = [&[0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name, &[0, 1, 0, 1]].concat();
     let (client, server) = (Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(203, 0, 113, 53));
     let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], MAC)
         .ipv4(client.octets(), server.octets(), 64)
@@ -107,7 +107,7 @@ fn the_object_loads_with_libbpf() {
         assert_eq!(object.maps().find(|map| map.name() == name).unwrap().max_entries(), entries, "{name}");
     }
 
-    let frame = query();
+    let frame = query(b"\x03app\x03com\x00");
     assert_eq!(run(&object, &frame), (XDP_PASS, frame.clone()));
     assert_eq!(count(&object, Reason::PassNotOurs), 1, "empty maps serve no address");
 
@@ -132,4 +132,13 @@ fn the_object_loads_with_libbpf() {
     let (action, answer) = run(&object, &frame);
     assert_eq!((action, count(&object, Reason::AnswerA)), (XDP_TX, 1));
     assert!(answer.ends_with(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 10]), "{answer:x?}");
+
+    // The walk needs the scratch map and `bpf_loop`.
+    for (name, rcode, reason) in [
+        (&b"\x01a\x04none\x03app\x03com\x00"[..], 3, Reason::AnswerNxdomain),
+        (b"\x03www\x03org\x00", 5, Reason::AnswerRefused),
+    ] {
+        let (action, answer) = run(&object, &query(name));
+        assert_eq!((action, count(&object, reason), answer[14 + 20 + 8 + 3]), (XDP_TX, 1, rcode));
+    }
 }

@@ -100,7 +100,7 @@ fn the_agents_names_are_what_the_rows_assume() {
     }
 }
 
-/// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3A-330N, S4-3A-330R, S4-3B-355/360/365/370.
+/// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3A-330, S4-3B-355/360/365/370.
 #[test]
 fn every_row_holds_in_the_kernel() {
     if !can_run("the kernel table") {

@@ -52,7 +52,7 @@ impl Machine for AtHead {
     }
 }
 
-/// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3B-355/360/365/370.
+/// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3A-330, S4-3B-355/360/365/370.
 #[test]
 fn every_row_holds() {
     let rows = rows::all();

@@ -89,7 +89,7 @@ fn is_below_an_alias(zone: &Zone, name: &Folded) -> bool {
     })
 }
 
-/// S4-3A-330, S4-3A-330R, S4-3A-330N.
+/// S4-3A-330.
 #[test]
 fn the_name_map_says_what_the_zones_say() {
     const NAMES: u64 = 100_000;

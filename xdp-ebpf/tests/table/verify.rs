@@ -195,10 +195,10 @@ pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
     // AA is set wherever the zone's data speaks (RFC 1035 section 4.1.1), and TC only where it had to be left out.
     let said = (u16::from(extended) << 4 | u16::from(header.rcode().to_int()), header.aa(), header.tc());
     let sections = (counts.ancount(), counts.nscount());
-    let known = match (said, sections) {
-        ((0, true, false), (1, 0)) => true,
-        ((0 | 3, true, false), (0, 1)) | ((0 | 3, true, true), (0, 0)) | ((2 | 5, false, false), (0, 0)) => true,
-        ((16, false, false), (0, 0)) => version != 0,
+    let known = match said {
+        (0, true, false) => matches!(sections, (1, 0) | (0, 1)),
+        (3, true, false) => sections == (0, 1),
+        (0 | 3, true, true) | (2 | 5 | 16, false, false) => sections == (0, 0),
         _ => false,
     };
     same(&format!("RCODE, AA and TC {said:?} with answers and authorities {sections:?}"), known, true)?;

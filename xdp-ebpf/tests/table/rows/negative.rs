@@ -43,7 +43,7 @@ fn four(description: &str, message: &Message, row: impl Fn(String, crate::table:
     ]
 }
 
-/// S4-3A-330N: NXDOMAIN with the zone's SOA (RFC 2308 section 3).
+/// S4-3A-330: NXDOMAIN with the zone's SOA (RFC 2308 section 3).
 fn missing() -> Vec<Row> {
     let mut rows = Vec::new();
     for zone in world::zones().iter().filter(|zone| zone.apex != "big.test") {
@@ -286,7 +286,7 @@ fn opaque() -> Vec<Row> {
     rows
 }
 
-/// S4-3A-330R: REFUSED above, beside and outside every zone, and for what merely ends in the same letters.
+/// S4-3A-330: REFUSED above, beside and outside every zone, and for what merely ends in the same letters.
 fn not_ours() -> Vec<Row> {
     let mut rows = Vec::new();
     let names = [
