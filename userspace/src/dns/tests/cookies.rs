@@ -138,7 +138,7 @@ fn wrong_cookies() {
         for at in 8..24 {
             let mut bytes = bytes_of(&old);
             bytes[at] ^= 1;
-            let sent: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let sent = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
             assert_eq!(cookie_for(&bench, &sent, client, now), fresh, "byte {at} changed");
         }
         for other in ["198.51.100.101", "2001:db8::101"] {

@@ -11,13 +11,13 @@ mod sockets;
 
 use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
-use domain::dep::octseq::OctetsBuilder as _;
 use domain::{
     base::{
         Message, MessageBuilder, Name, Rtype,
         iana::{Class, OptionCode},
         opt::UnknownOptData,
     },
+    dep::octseq::OctetsBuilder as _,
     rdata::AllRecordData,
 };
 

@@ -18,7 +18,7 @@ const BAD_SUBNET: &str = "8:00032000";
 #[track_caller]
 fn check(description: &str, options: &str, expected: &str) {
     let bench = Bench::new(BOTH);
-    let options: String = options.split_whitespace().map(|option| format!(" +o={option}")).collect();
+    let options = options.split_whitespace().map(|option| format!(" +o={option}")).collect::<Vec<_>>().concat();
     assert_eq!(bench.shown(&ask(&format!("app.com A{options}")), "198.51.100.9", NOW), expected, "{description}");
 }
 
@@ -105,7 +105,7 @@ fn the_order_of_answers_is_fixed() {
     let bench = Bench::new(BOTH);
     let mut seen = None;
     for turn in 0..4 {
-        let options: String = (0..4).map(|i| format!(" +o={}", parts[(i + turn) % 4])).collect();
+        let options = [0, 1, 2, 3].map(|i| format!(" +o={}", parts[(i + turn) % 4])).concat();
         let shown = bench.shown(&ask(&format!("app.com A{options}")), "198.51.100.9", NOW);
         let found: Vec<_> = shown.strip_prefix(DATA).unwrap().split_whitespace().map(str::to_owned).collect();
         let codes: Vec<_> = found.iter().map(|option| option.split(':').next().unwrap().to_owned()).collect();
@@ -258,7 +258,8 @@ fn options_count_in_every_limit() {
 fn options_count_in_the_clients_size() {
     let dir = tempfile::tempdir().unwrap();
     let long = "t".repeat(200);
-    let records: String = (1..80).map(|n| format!("t{n:02} TXT {long} {long} {}\n", "t".repeat(n))).collect();
+    let records = (1..80).map(|n| format!("t{n:02} TXT {long} {long} {}\n", "t".repeat(n)));
+    let records = records.collect::<Vec<_>>().concat();
     std::fs::write(dir.path().join("records"), format!("$TTL 300\nmail A 192.0.2.25\n{records}")).unwrap();
     let mut model = super::model(BOTH, Some("records".as_ref()));
     model.edns.nsid = Some("n".repeat(NSID_LEN_MAX));
