@@ -76,24 +76,23 @@ pub fn answer(
     // Options of another version may mean anything.
     let known = query.edns.is_some_and(|edns| edns.version == 0);
     let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
-    let wished = wishes.unwrap_or_default();
-    let cookie = wished.cookie.zip(model.edns.cookies.as_ref());
+    let asked = wishes.unwrap_or_default();
+    let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
     let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
     let (rcode, reply) = match decide(&query, transport, wishes, cookie) {
         Ok(question) => {
-            let asker = Client { address: client, subnet: wished.subnet };
             let reply = match question.class {
                 Class::CH => chaos::answer(question, &model.chaos),
-                _ => resolve(question, asker, zones, view),
+                _ => resolve(question, Client { address: client, subnet: asked.subnet }, zones, view),
             };
             (reply.rcode.into(), reply)
         }
         Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
     };
     let said = Said {
-        nsid: model.edns.nsid.as_deref().filter(|_| wished.nsid),
+        nsid: model.edns.nsid.as_deref().filter(|_| asked.nsid),
         cookie: cookie.map(|cookie| cookie.data),
-        subnet: wished.subnet.map(|subnet| (subnet, reply.scope)),
+        subnet: asked.subnet.map(|subnet| (subnet, reply.scope)),
     };
     let limit = match transport {
         Transport::Udp => udp_limit(&query, &reply, client),
@@ -135,7 +134,7 @@ fn decide<'a>(
     let Some(question) = query.question else {
         // RFC 7873 section 5.4: how a client asks for a cookie, or whether the one it has is good.
         return Err(match (wishes.cookie, cookie) {
-            (Some(asked), Some(reply)) if asked.server.is_empty() || reply.known => OptRcode::NOERROR,
+            (Some(sent), Some(reply)) if sent.server.is_empty() || reply.known => OptRcode::NOERROR,
             (Some(_), Some(_)) => OptRcode::BADCOOKIE,
             _ => OptRcode::FORMERR,
         });

@@ -42,7 +42,9 @@ fn unknown_keys() {
     check(
         "[admin]",
         "[director]\n[admin]",
-        &["f:6:2: error: unknown section `director` (what may stand here: front, admin, edns, chaos, zone, pool, group, site)"],
+        &[
+            "f:6:2: error: unknown section `director` (what may stand here: front, admin, edns, chaos, zone, pool, group, site)",
+        ],
     );
     check(
         r#"xdp = "auto""#,

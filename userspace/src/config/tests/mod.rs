@@ -1,5 +1,6 @@
 //! The configuration: its meaning, its messages, its examples.
 
+mod edns;
 mod limits;
 mod meaning;
 mod messages;

@@ -162,7 +162,7 @@ fn holds(bench: &Bench, query: &[u8]) {
     }
 }
 
-const QUESTIONS: [&str; 8] = [
+const QUESTIONS: [&str; 11] = [
     "app.com A +do",
     "www.app.com AAAA +opt",
     "a.b.wild.app.com A",
@@ -171,6 +171,9 @@ const QUESTIONS: [&str; 8] = [
     "boston.app.com ANY +version=0",
     "loop-a.app.com A",
     "nothing.app.com MX +opt",
+    "app.com A +o=3: +o=10:2464c4abcf10c957010000005cf79f111f8130c3eee29480 +o=8:00011800cb0071",
+    "app.com AAAA +o=8:0002380020010db8000100 +o=10:2464c4abcf10c957 +o=3:6c6f",
+    "version.bind TXT +o=10:2464c4abcf10c957 class=3",
 ];
 
 proptest! {

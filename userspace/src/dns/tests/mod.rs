@@ -1,23 +1,31 @@
 //! Shared by the tests of this room: a model, queries written as one line, answers read as one line.
 
 mod answers;
+mod chaos;
+mod cookies;
 mod hostile;
 mod limits;
+mod options;
 mod records;
 mod sockets;
 
 use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
 use domain::{
-    base::{Message, MessageBuilder, Name, Rtype, iana::Class, opt::UnknownOptData},
+    base::{
+        Message, MessageBuilder, Name, Rtype,
+        iana::{Class, OptionCode},
+        opt::UnknownOptData,
+    },
+    dep::octseq::OctetsBuilder as _,
     rdata::AllRecordData,
 };
 
 use super::{Transport, Zones, respond};
 use crate::{
     model::{
-        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model, NameKind, Policy,
-        Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, CookieSecrets, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model,
+        NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Table},
     view::View,
@@ -85,8 +93,12 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             roles,
         },
         admin: Admin { listen: None },
-        edns: Edns::default(),
-        chaos: Chaos::default(),
+        edns: Edns {
+            cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
+            nsid: Some("lb1".into()),
+            client_subnet: true,
+        },
+        chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
         zones: vec![Zone {
             apex: name("app.com."),
             nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
@@ -167,11 +179,18 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(roles: Roles) -> Self {
+        Self::with(roles, |_, _| {})
+    }
+
+    /// With something changed in the model or the plan.
+    pub fn with(roles: Roles, change: impl FnOnce(&mut Model, &mut Plan)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("app.com.zone"), RECORDS).unwrap();
-        let model = Arc::new(model(roles, Some(Path::new("app.com.zone"))));
+        let (mut model, mut plan) = (model(roles, Some(Path::new("app.com.zone"))), plan());
+        change(&mut model, &mut plan);
+        let model = Arc::new(model);
         let zones = Zones::load(&model, dir.path()).unwrap_or_else(|error| panic!("{error}"));
-        Self { zones, view: Arc::new(View::new(model, plan())) }
+        Self { zones, view: Arc::new(View::new(model, plan)) }
     }
 
     pub fn udp(&self, query: &[u8]) -> Option<Vec<u8>> {
@@ -182,17 +201,24 @@ impl Bench {
         respond(query, Transport::Tcp, "198.51.100.9".parse().unwrap(), NOW, &self.zones, &self.view)
     }
 
+    /// Asks over UDP, padded so that invariant 8 allows any answer, and gives what [`show`] makes of the answer.
+    #[track_caller]
+    pub fn shown(&self, query: &[u8], client: &str, now: u32) -> String {
+        let mut query = query.to_vec();
+        query.resize(query.len().max(600), 0);
+        let answer = respond(&query, Transport::Udp, client.parse().unwrap(), now, &self.zones, &self.view);
+        answer.map_or("dropped".into(), |answer| show(&query, &answer))
+    }
+
     /// Asks over UDP, padded so that invariant 8 allows any answer, and compares what [`show`] makes of the answer.
     #[track_caller]
     pub fn check(&self, description: &str, question: &str, expected: &str) {
-        let mut query = ask(question);
-        query.resize(query.len().max(600), 0);
-        let answer = self.udp(&query).map_or("dropped".into(), |answer| show(&query, &answer));
+        let answer = self.shown(&ask(question), "198.51.100.9", NOW);
         assert_eq!(answer, expected, "{description}: {question}");
     }
 }
 
-/// "name type [+opt] [+do] [+size=N] [+version=N] [+rd] [class=N]" as a message with ID 0x1234.
+/// "name type [+opt] [+do] [+size=N] [+version=N] [+rd] [+o=CODE:HEX]… [class=N]" as a message with ID 0x1234.
 pub fn ask(text: &str) -> Vec<u8> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)).map(|number| number.parse().unwrap());
@@ -204,12 +230,24 @@ pub fn ask(text: &str) -> Vec<u8> {
     let mut builder = builder.question();
     builder.push((name, Rtype::from_str(words[1]).unwrap(), class)).unwrap();
     let mut builder = builder.additional();
-    if text.contains(" +opt") || text.contains(" +do") || text.contains("+size") || text.contains("+version") {
+    if text.contains(" +opt")
+        || text.contains(" +do")
+        || text.contains("+o=")
+        || text.contains("+size")
+        || text.contains("+version")
+    {
         builder
             .opt(|opt| {
                 opt.set_udp_payload_size(value("+size=").unwrap_or(1232));
                 opt.set_version(value("+version=").unwrap_or(0) as u8);
                 opt.set_dnssec_ok(words.contains(&"+do"));
+                for option in words.iter().filter_map(|word| word.strip_prefix("+o=")) {
+                    let (code, data) = option.split_once(':').unwrap();
+                    let data = bytes_of(data);
+                    opt.push_raw_option(OptionCode::from_int(code.parse().unwrap()), data.len() as u16, |target| {
+                        target.append_slice(&data)
+                    })?;
+                }
                 Ok(())
             })
             .unwrap();
@@ -217,7 +255,13 @@ pub fn ask(text: &str) -> Vec<u8> {
     builder.finish()
 }
 
-/// "RCODE flags | answer | authority | additional | OPT", after checking what holds for every answer: ID, QR, opcode,
+/// Hexadecimal digits as bytes.
+pub fn bytes_of(digits: &str) -> Vec<u8> {
+    assert!(digits.len().is_multiple_of(2), "{digits}");
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+/// "RCODE flags | answer | authority | additional | OPT CODE:HEX…", after checking what holds for every answer: ID, QR, opcode,
 /// RD, no RA, AD, CD or Z, the question echoed byte for byte, and that it can be read to its end.
 #[track_caller]
 pub fn show(query: &[u8], answer: &[u8]) -> String {
