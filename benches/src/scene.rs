@@ -92,6 +92,9 @@ pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
 }
 
 /// The zones of a planner's model.
+///
+/// # Panics
+/// If it has records files; the scene's has none.
 #[must_use]
 pub fn zones(planner: &Planner) -> Zones {
     Zones::load(planner.model(), Path::new("")).expect("the scene has no records files")

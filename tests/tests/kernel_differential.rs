@@ -87,7 +87,11 @@ fn kernel_and_socket_path_know_each_others_cookies() {
             dns::respond(&asked.message, Transport::Udp, asked.client, now, &machine.zones, &machine.view).unwrap()
         };
         let again = ask::with_cookie(v6, &by_kernel);
-        assert_eq!(compare::cookie(&said(&machine, &again, now + 9)), Some(by_kernel.clone()), "the socket path, 9 s later");
+        assert_eq!(
+            compare::cookie(&said(&machine, &again, now + 9)),
+            Some(by_kernel.clone()),
+            "the socket path, 9 s later"
+        );
 
         // One that the kernel would not make at this moment.
         let earlier = compare::cookie(&said(&machine, &first, now - 100)).unwrap();
@@ -100,7 +104,11 @@ fn kernel_and_socket_path_know_each_others_cookies() {
         for stale in [old, forged] {
             let (ran, now) = machine.run_at(&ask::with_cookie(v6, &stale).frame());
             let renewed = compare::cookie(&compare::payload(&ran.frame).unwrap()).unwrap();
-            assert_eq!(renewed, compare::cookie(&said(&machine, &first, now)).unwrap(), "over half an hour old, or forged: renewed");
+            assert_eq!(
+                renewed,
+                compare::cookie(&said(&machine, &first, now)).unwrap(),
+                "over half an hour old, or forged: renewed"
+            );
         }
     }
 }

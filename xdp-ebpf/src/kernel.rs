@@ -9,8 +9,8 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_loop, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-        bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_loop, bpf_xdp_adjust_head,
+        bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     macros::btf_map,
     programs::XdpContext,
@@ -20,9 +20,7 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Answer, Maps},
     frame::Frame,
-    layout::{
-        Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, Service, SlotBlock, Soa,
-    },
+    layout::{Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, Service, SlotBlock, Soa},
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,

@@ -102,7 +102,7 @@ impl Step for Read {
             CODE_COOKIE if found & FOUND_COOKIE == 0 && control.options & OPTION_COOKIE != 0 => {
                 options.cookie[0].set(data);
                 options.cookie[1].set(len);
-                if len == COOKIE_CLIENT || (len >= 16 && len <= 40) { FOUND_COOKIE } else { FOUND_FAULT }
+                if len == COOKIE_CLIENT || (16..=40).contains(&len) { FOUND_COOKIE } else { FOUND_FAULT }
             }
             CODE_SUBNET if found & FOUND_SUBNET == 0 && control.options & OPTION_SUBNET != 0 => {
                 options.subnet.set(data);
@@ -127,7 +127,7 @@ fn subnet_is_good(options: &Options, at: usize, len: u32) -> bool {
         2 => 128,
         _ => return false,
     };
-    if scope != 0 || source > bits_max || len - 4 != (source + 7) / 8 {
+    if scope != 0 || source > bits_max || len - 4 != source.div_ceil(8) {
         return false;
     }
     let (address, mask) = (subnet_address(options, at), prefix_mask(source));
@@ -158,7 +158,7 @@ fn prefix_mask(bits: u32) -> [u64; 2] {
         64.. => u64::MAX,
         _ => u64::MAX << (64 - bits),
     };
-    [ones(bits).to_be(), ones(if bits > 64 { bits - 64 } else { 0 }).to_be()]
+    [ones(bits).to_be(), ones(bits.saturating_sub(64)).to_be()]
 }
 
 /// The client subnet, if there is one and it is to be used: family, and its address as in a packet.
@@ -175,12 +175,7 @@ pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
 
 /// Composes the answer's options, and says how long they are: at most 80 bytes.
 #[inline(always)]
-pub fn compose<M: Maps>(
-    frame: Frame,
-    maps: &M,
-    datagram: &Datagram,
-    scope: u32,
-) -> Result<usize, Reason> {
+pub fn compose<M: Maps>(frame: Frame, maps: &M, datagram: &Datagram, scope: u32) -> Result<usize, Reason> {
     let options = &maps.scratch().ok_or(Reason::Internal)?.options;
     options.scope.set(scope);
     options.v6.set(u32::from(datagram.v6));
@@ -229,7 +224,7 @@ impl Step for Compose {
         if found & FOUND_SUBNET != 0 {
             let from = options.subnet.get() as usize;
             let (_, source, _) = subnet_head(options, from);
-            let len = 4 + (source as usize + 7) / 8;
+            let len = 4 + (source as usize).div_ceil(8);
             head(options, at, CODE_SUBNET, len as u16);
             let address = subnet_address(options, from);
             // Family and source as they came, then the scope, then the address.

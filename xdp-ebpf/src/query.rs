@@ -125,7 +125,11 @@ pub fn parse(frame: Frame, datagram: &Datagram, control: &Control) -> Result<Que
         .add_at(name_len, rest.u32(question.u32::<0>()));
     // From here on the verifier follows queries with an OPT and without as one.
     let has_edns = control.forget::<1>(usize::from(additional != 0)) != 0;
-    let edns = Edns { size: control.forget::<0xffff>(edns.size), options_len: control.forget::<0xffff>(edns.options_len), ..edns };
+    let edns = Edns {
+        size: control.forget::<0xffff>(edns.size),
+        options_len: control.forget::<0xffff>(edns.options_len),
+        ..edns
+    };
     Ok(Query { name_len, name, rtype: u16::from_be(question.u16::<0>()), has_edns, edns, sum })
 }
 

@@ -102,7 +102,8 @@ pub fn question(seed: u64) -> Asked {
     message.extend(name(random));
     let rtype = if random.random_ratio(1, 10) { random.random() } else { TYPES[random.random_range(0..TYPES.len())] };
     message.extend(rtype.to_be_bytes());
-    let class: u16 = if random.random_ratio(1, 40) { *[0, 3, 254, 255].get(random.random_range(0..4)).unwrap() } else { 1 };
+    let class: u16 =
+        if random.random_ratio(1, 40) { *[0, 3, 254, 255].get(random.random_range(0..4)).unwrap() } else { 1 };
     message.extend(class.to_be_bytes());
     if random.random_ratio(2, 3) {
         message[11] = 1;

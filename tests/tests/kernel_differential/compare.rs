@@ -7,7 +7,6 @@ use std::{
 
 use domain::{
     base::{Message, ParsedName, Rtype, iana::OptionCode, opt::UnknownOptData},
-    dep::octseq::Octets,
     rdata::AllRecordData,
 };
 use etherparse::{SlicedPacket, TransportSlice};
@@ -77,8 +76,7 @@ fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
             if record.rtype() == Rtype::OPT {
                 let mut bytes = record.class().to_int().to_be_bytes().to_vec();
                 bytes.extend(record.ttl().as_secs().to_be_bytes());
-                let mut parser = record.data_range_parser(message);
-                bytes.extend(parser.drain(..));
+                bytes.extend_from_slice(last_data(message, record.rdlen()));
                 opt = Some(bytes);
                 continue;
             }
@@ -87,7 +85,8 @@ fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
             let data = record
                 .to_any_record::<AllRecordData<_, ParsedName<_>>>()
                 .map_err(|error| format!("{rtype} at {owner}: {error}"))?;
-            let data = address(machine, &owner, data.data()).unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
+            let data =
+                address(machine, &owner, data.data()).unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
             records.insert(format!("{section}: {owner} {ttl} {class} {rtype} {data}"));
         }
     }
@@ -96,15 +95,9 @@ fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
     Ok(Plain { header, question: message[12..end].to_vec(), records, opt })
 }
 
-trait DataBytes {
-    fn data_range_parser(&self, message: &[u8]) -> Vec<u8>;
-}
-
-impl<O: Octets + ?Sized> DataBytes for domain::base::ParsedRecord<'_, O> {
-    /// The OPT's data: it is the last record of every answer, so its bytes are the message's last.
-    fn data_range_parser(&self, message: &[u8]) -> Vec<u8> {
-        message[message.len() - usize::from(self.rdlen())..].to_vec()
-    }
+/// The OPT's data: it is the last record of every answer, so its bytes are the message's last.
+fn last_data(message: &[u8], len: u16) -> &[u8] {
+    &message[message.len() - usize::from(len)..]
 }
 
 fn question_len(bytes: &[u8]) -> usize {

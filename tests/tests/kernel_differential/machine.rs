@@ -138,7 +138,7 @@ impl Machine {
 
     /// Runs the program, and says in which second of the Unix epoch.
     pub fn run_at(&mut self, frame: &[u8]) -> (Ran, u32) {
-        let now = || boot_clock().wrapping_add(clock_gettime(ClockId::Boottime).tv_sec as u32);
+        let now = || boot_clock().wrapping_add(clock_gettime(ClockId::Boottime).tv_sec.cast_unsigned() as u32);
         loop {
             let before = now();
             let ran = self.run(frame);

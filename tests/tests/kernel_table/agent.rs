@@ -16,7 +16,8 @@ const SITES_DOWN: [&str; 2] = ["down", "lost"];
 
 /// A world as a configuration file. Weights make `one` two thirds of its pairs.
 fn file(world: World) -> String {
-    let mut text = String::from("[edns]\ncookies = false\nclient_subnet = false\n[front]\ninterfaces = [\"lo\"]\naddresses = [");
+    let mut text =
+        String::from("[edns]\ncookies = false\nclient_subnet = false\n[front]\ninterfaces = [\"lo\"]\naddresses = [");
     for (address, port) in world.listen() {
         write!(text, "\"{}\", ", SocketAddr::new(address, port)).unwrap();
     }

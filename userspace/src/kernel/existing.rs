@@ -27,9 +27,11 @@ pub fn names(zones: &Zones, walk_from: u32, service_of: &[u32]) -> Vec<Named> {
     let mut above = HashSet::new();
     for (position, zone) in zones.iter().enumerate() {
         for node in zone.nodes() {
-            named.extend(entry(zone, node, service_of).map(|entry| NameEntry { soa: position as u16, ..entry }).map(
-                |entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry },
-            ));
+            named.extend(
+                entry(zone, node, service_of)
+                    .map(|entry| NameEntry { soa: position as u16, ..entry })
+                    .map(|entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry }),
+            );
         }
         let parents = zone.apex().iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
         above.extend(parents.map(|parent| Folded::new(parent.for_slice()).wire().to_vec()));

@@ -65,8 +65,8 @@ impl Image {
     pub fn new(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Self, ImageError> {
         let model = planner.model();
         let walk_from = existing::walk_from(zones);
-        let named = existing::names(zones, walk_from, &first.service_of);
-        let names = NameTable::build(&named).map_err(ImageError::Names)?;
+        let existing = existing::names(zones, walk_from, &first.service_of);
+        let names = NameTable::build(&existing).map_err(ImageError::Names)?;
         let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
         if blocks > BLOCKS_MAX {
             return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));

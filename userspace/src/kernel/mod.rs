@@ -253,13 +253,11 @@ impl Counters {
 /// since boot.
 #[must_use]
 pub fn boot_clock() -> u32 {
-    const SECOND: i128 = 1_000_000_000;
-    let nanoseconds = |id| {
-        let now = clock_gettime(id);
-        i128::from(now.tv_sec) * SECOND + i128::from(now.tv_nsec)
-    };
-    // Of the difference, not the difference of seconds: that would be one more at some moments than at others.
-    (nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Boottime)).div_euclid(SECOND) as u32
+    let (real, boot) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Boottime));
+    // A second less where the fraction is borrowed from: of the difference, and not the difference of seconds, which
+    // would be one more at some moments than at others.
+    let borrowed = u32::from(real.tv_nsec < boot.tv_nsec);
+    (real.tv_sec.wrapping_sub(boot.tv_sec).cast_unsigned() as u32).wrapping_sub(borrowed)
 }
 
 const _: () = assert!(size_of::<Displace>() == 64, "fill maps whole elements");
