@@ -15,6 +15,7 @@
 //! | [`site`] | a Site's HTTP server (nginx) |
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
+//! | [`resolver`] | caching resolvers |
 //! | [`scene`] | a lab with an agent in it |
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
@@ -30,6 +31,7 @@ pub mod netns;
 pub mod pass;
 pub mod process;
 pub mod query;
+pub mod resolver;
 pub mod scene;
 pub mod scratch;
 pub mod shares;

@@ -1,66 +1,21 @@
-//! A caching resolver (unbound) between the client and the front.
+//! Caching resolvers between the client and the front: unbound, BIND's named, the PowerDNS Recursor.
 
 use std::{
     collections::HashSet,
-    fs,
-    net::IpAddr,
-    process::{Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tests::{
     config::Config,
-    lab::{LabSpec, front_v4, front_v6},
-    process::{Process, eventually},
+    lab::LabSpec,
+    process::eventually,
+    resolver::{Kind, ask, start},
     scene::Scene,
 };
 
-/// Starts unbound in the resolver's namespace, asking only the front for app.com.
-fn unbound(scene: &Scene, name: &str, more: &str) -> Process {
-    let folder = scene.lab.folder(name).expect("folder");
-    let at = folder.display();
-    let text = format!(
-        "server:
-  interface: 127.0.0.1
-  do-daemonize: no
-  use-syslog: no
-  logfile: \"{at}/log\"
-  directory: \"{at}\"
-  chroot: \"\"
-  username: \"\"
-  pidfile: \"\"
-  module-config: \"iterator\"
-  # Random case, as careful resolvers ask (draft-vixie-dnsext-dns0x20).
-  use-caps-for-id: yes
-  {more}
-remote-control:
-  control-enable: no
-stub-zone:
-  name: \"app.com\"
-  stub-addr: {}
-  stub-addr: {}
-",
-        front_v4(0),
-        front_v6(0)
-    );
-    let file = folder.join("unbound.conf");
-    fs::write(&file, text).expect("write");
-    let mut command = Command::new(tests::scratch::find_tool("unbound").expect("unbound"));
-    command.arg("-d").arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let machine = scene.lab.resolver.as_ref().expect("the lab has a resolver");
-    let process = Process::new(machine.spawn(command).expect("spawn"));
-    let answers = eventually(Duration::from_secs(15), || !ask(scene, "app.com", "A").is_empty());
-    assert!(answers, "unbound answers:\n{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
-    process
-}
-
-/// Asks the resolver; the addresses it gives.
-fn ask(scene: &Scene, name: &str, rtype: &str) -> Vec<IpAddr> {
-    let machine = scene.lab.resolver.as_ref().expect("the lab has a resolver");
-    let fixed = ["@127.0.0.1", "+short", "+tries=1", "+time=2"];
-    let text = machine.read("dig", &[&fixed[..], &[name, rtype]].concat()).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
-}
+/// How long a resolver may keep what has a TTL of 0. The PowerDNS Recursor keeps it for 1 s.
+const KEPT_MAX: Duration = Duration::from_secs(2);
 
 fn scene(what: &str) -> Option<Scene> {
     let spec = LabSpec { resolver: true, ..LabSpec::default() };
@@ -74,7 +29,7 @@ fn scene(what: &str) -> Option<Scene> {
 #[test]
 fn a_resolver_that_honours_ttl_0_passes_every_decision_on() {
     let Some(scene) = scene("S4-2A to S4-2C through unbound") else { return };
-    let _unbound = unbound(&scene, "unbound", "");
+    let _unbound = start(&scene, Kind::Unbound, "");
     let before = scene.kernel_answers();
     let mut seen = HashSet::new();
     for _ in 0..24 {
@@ -103,7 +58,7 @@ fn a_resolver_that_honours_ttl_0_passes_every_decision_on() {
 #[test]
 fn a_resolver_that_ignores_ttl_0_breaks_no_session() {
     let Some(scene) = scene("S4-C15: a resolver that ignores TTL 0") else { return };
-    let _unbound = unbound(&scene, "unbound", "cache-min-ttl: 3");
+    let _unbound = start(&scene, Kind::Unbound, "cache-min-ttl: 3");
     let selected = ask(&scene, "app.com", "A");
     let key = scene.site_at(selected[0]).to_owned();
     for _ in 0..10 {
@@ -116,4 +71,78 @@ fn a_resolver_that_ignores_ttl_0_breaks_no_session() {
     let moved =
         eventually(Duration::from_secs(8), || ask(&scene, "boston.app.com", "A") == [scene.address("chicago", false)]);
     assert!(moved, "the name moves when the kept answer has run out");
+}
+
+/// S4-2A to S4-2C, S4-4C, S4-C15, S4-3A-330 through each resolver as it is installed: Pool, Group and Site Names resolve; a
+/// dead Site is gone from its answers within 2 s of the front's knowing, and back as soon; and nothing that it was denied
+/// meanwhile, nor a time in which no Site lives, keeps it from addresses.
+fn sees_what_the_front_decides(kind: Kind) {
+    let Some(scene) = scene(kind.name()) else { return };
+    let _resolver = start(&scene, kind, "");
+    // What is denied, first: other types of the names, and names that do not exist beside and below them.
+    for (name, rtype) in [("app.com", "HTTPS"), ("boston.app.com", "MX"), ("x.boston.app.com", "A"), ("x.app.com", "A")]
+    {
+        assert!(ask(&scene, name, rtype).is_empty(), "{name} {rtype}");
+    }
+    let meets = |name: &str, keys: &[&str]| {
+        let mut seen = HashSet::new();
+        let met = eventually(Duration::from_secs(20), || {
+            seen.extend(ask(&scene, name, "A").into_iter().map(|address| scene.site_at(address).to_owned()));
+            seen.len() == keys.len()
+        });
+        assert!(met && keys.iter().all(|key| seen.contains(*key)), "{name}: {seen:?}");
+    };
+    meets("app.com", &["geneva", "boston", "chicago"]);
+    meets("americas.app.com", &["boston", "chicago"]);
+    meets("europe.app.com", &["geneva"]);
+    let follows = |name: &str, key: &str| {
+        for (rtype, v6) in [("A", false), ("AAAA", true)] {
+            let since = Instant::now();
+            let followed = eventually(KEPT_MAX, || ask(&scene, name, rtype) == [scene.address(key, v6)]);
+            assert!(followed, "{name} {rtype}: not {key} after {:?}", since.elapsed());
+        }
+    };
+    follows("boston.app.com", "boston");
+    scene.lab.site("boston").kill();
+    scene.wait_for(&[("boston", false)]);
+    follows("boston.app.com", "chicago");
+    thread::sleep(KEPT_MAX);
+    for _ in 0..20 {
+        let addresses = ask(&scene, "app.com", "A");
+        assert!(!addresses.is_empty() && !addresses.contains(&scene.address("boston", false)), "{addresses:?}");
+    }
+    for key in ["geneva", "chicago"] {
+        scene.lab.site(key).kill();
+    }
+    scene.wait_for(&[("geneva", false), ("chicago", false)]);
+    for name in ["app.com", "americas.app.com", "boston.app.com", "geneva.app.com"] {
+        for _ in 0..5 {
+            assert!(!ask(&scene, name, "A").is_empty(), "{name}: all down is no reason to deny");
+        }
+    }
+    for key in ["geneva", "boston", "chicago"] {
+        scene.lab.site(key).restart().expect("restart");
+    }
+    scene.wait_for(&[("geneva", true), ("boston", true), ("chicago", true)]);
+    for key in ["geneva", "boston", "chicago"] {
+        follows(&scene.site(key).name, key);
+    }
+}
+
+/// See [`sees_what_the_front_decides`] (S4-C15).
+#[test]
+fn unbound_sees_what_the_front_decides() {
+    sees_what_the_front_decides(Kind::Unbound);
+}
+
+/// See [`sees_what_the_front_decides`] (S4-C15).
+#[test]
+fn named_sees_what_the_front_decides() {
+    sees_what_the_front_decides(Kind::Named);
+}
+
+/// See [`sees_what_the_front_decides`] (S4-C15).
+#[test]
+fn the_powerdns_recursor_sees_what_the_front_decides() {
+    sees_what_the_front_decides(Kind::Recursor);
 }

@@ -62,6 +62,13 @@ const TOOLS: &[Tool] = &[
         why: "a caching resolver between",
         doors: &[Door::Test],
     },
+    Tool { package: "bind9", sign: Sign::Program("named"), why: "another caching resolver", doors: &[Door::Test] },
+    Tool {
+        package: "pdns-recursor",
+        sign: Sign::Program("pdns_recursor"),
+        why: "a third caching resolver",
+        doors: &[Door::Test],
+    },
     Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
     Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },
     Tool { package: "libelf-dev", sign: Sign::File("/usr/include/libelf.h"), why: "libbpf reads ELF", doors: LIBBPF },
@@ -75,7 +82,8 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// The packages of daemons; installing one must neither start it now nor at the next boot.
-pub const DAEMONS: &[(&str, &str)] = &[("nginx-light", "nginx"), ("unbound", "unbound")];
+pub const DAEMONS: &[(&str, &str)] =
+    &[("nginx-light", "nginx"), ("unbound", "unbound"), ("bind9", "named"), ("pdns-recursor", "pdns-recursor")];
 
 /// The tools that `door` needs and whose sign is not there.
 pub fn missing_tools(door: Door, there: &dyn Fn(Sign<'_>) -> bool) -> Vec<Need> {

@@ -118,7 +118,15 @@ fn install_packages(packages: &[Need]) -> Result<(), String> {
         step(&what, &mut apt_install(&names))?;
     }
     for service in daemons {
-        step(&format!("disabling {service}"), Command::new("/usr/sbin/update-rc.d").args([service, "disable"]))?;
+        // The first takes systemd's links away, whether systemd runs or not; the second those of System V's scripts, where
+        // the package has one.
+        let unit = format!("{service}.service");
+        if Path::new("/usr/bin/systemctl").exists() {
+            step(&format!("disabling {unit}"), Command::new("/usr/bin/systemctl").args(["disable", "--quiet", &unit]))?;
+        }
+        if Path::new("/etc/init.d").join(service).exists() {
+            step(&format!("disabling {service}"), Command::new("/usr/sbin/update-rc.d").args([service, "disable"]))?;
+        }
     }
     Ok(())
 }
