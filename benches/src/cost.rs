@@ -245,7 +245,7 @@ fn answered(counters: &Counters) -> Result<u64, Failure> {
 ///
 /// By the thread's own CPU clock and not the kernel's figure, which is rounded down to whole nanoseconds; it stands still
 /// while another thread has the CPU.
-fn run(program: &Xdp, frame: &[u8], repeat: u32) -> Result<f64, Failure> {
+pub fn run(program: &Xdp, frame: &[u8], repeat: u32) -> Result<f64, Failure> {
     let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
     let begun = cpu_time();
     let result = program.test_run(options)?;

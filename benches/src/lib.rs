@@ -5,6 +5,7 @@
 //! | [`cost`] | (a) time in the kernel per answered query |
 //! | [`rate`] | (b) answered rate over veth |
 //! | [`agent`] | (c) planner and publisher |
+//! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`report`] | figures and methods as text, and as JSON |
@@ -18,6 +19,7 @@
 
 pub mod agent;
 pub mod cost;
+pub mod kinds;
 pub mod rate;
 pub mod report;
 pub mod scene;
@@ -39,6 +41,8 @@ pub enum Part {
     Rate,
     /// (c) Planner and publisher
     Plan,
+    /// (d) What each kind of answer costs beside the plain one
+    Kinds,
 }
 
 /// The benchmarks' arguments.
@@ -96,13 +100,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         figures = agent::measure(&agent::Effort { names: sizes, time, publications })?;
         println!("\n{}", report::agent_table(&figures));
     }
+    let mut kinds = Vec::new();
+    if wanted(Part::Kinds) {
+        let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
+        println!("\n(d) what each kind of answer costs\n{}\n{rounds} rounds of {repeat} runs.\n", report::KINDS_METHOD);
+        let effort = cost::Effort { scenes: Vec::new(), rounds, repeat };
+        kinds = on_own_cpu(move || kinds::measure(&effort))??;
+        println!("{}", report::kind_table(&kinds));
+    }
 
     println!("\nsummary");
-    for target in report::targets(costs.as_ref(), &rates, &figures) {
+    for target in report::targets(costs.as_ref(), &rates, &figures, &kinds) {
         println!("{target}");
     }
     if let Some(file) = json {
-        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures)))?;
+        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures, &kinds)))?;
         println!("\nwritten to {}", file.display());
     }
     Ok(())

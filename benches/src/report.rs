@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     agent::Figure,
     cost::{Cost, Costs, Size},
+    kinds::Kind,
     rate::{self, Rate},
     scene::PLANS_FEW,
 };
@@ -68,6 +69,28 @@ pub const AGENT_METHOD: &str = "\
 Wall-clock time, one thread. Criterion with 11 samples, but for publications, which are made one at a time with 50 ms
 between: each needs the grace period of an earlier one. All threes of the 30 Sites are used, so that up to 4,060 plans differ. A
 status change is one Site of 30 going down or coming back.";
+
+/// How (d) is measured.
+pub const KINDS_METHOD: &str = "\
+One query of each kind, asked again and again of 1,000 names and one of 122 labels: restored and answered, less restored.
+`by plain` divides by the first row's in the same round. Caches are warm.";
+
+/// (d) as a table.
+#[must_use]
+pub fn kind_table(kinds: &[Kind]) -> String {
+    let mut text = format!("{:<24} {:>24} {:>18}\n", "", "answer, ns", "by plain");
+    for kind in kinds {
+        let _ = writeln!(
+            text,
+            "{:<24} {:>24} {:>18}",
+            kind.what,
+            format!("{:.1}", kind.cost()),
+            format!("{:.2}", kind.ratio())
+        );
+    }
+    text.push_str("median [quartiles]\n");
+    text
+}
 
 /// (a) as a table.
 #[must_use]
@@ -178,7 +201,7 @@ impl fmt::Display for Target {
 
 /// The figures that have a target.
 #[must_use]
-pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Vec<Target> {
+pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[Kind]) -> Vec<Target> {
     let mut targets = Vec::new();
     let mut add = |what: String, figure, target, at_least| targets.push(Target { what, figure, target, at_least });
     let plain: Vec<&Cost> =
@@ -209,12 +232,22 @@ pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Vec
     for figure in figures.iter().filter(|f| f.what.starts_with("status change") && f.names == 1_000) {
         add("(c) status change to published plan, 1,000 names, ms".into(), figure.us.median / 1e3, 10.0, false);
     }
+    for kind in kinds {
+        // Of the others, none is asked.
+        let most = match kind.what {
+            "A, EDNS with a cookie" => 2.5,
+            "A, 122 labels" => 4.0,
+            "NXDOMAIN" => 2.0,
+            _ => continue,
+        };
+        add(format!("(d) {} by the plain answer", kind.what), kind.ratio().median, most, false);
+    }
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
-pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Value {
+pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[Kind]) -> Value {
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
         json!({
@@ -251,5 +284,6 @@ pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure]) -> Value 
         "cost": costs.map(|costs| costs.costs.iter().map(cost).collect::<Vec<_>>()),
         "rate": rates.iter().map(rate).collect::<Vec<_>>(),
         "plan": figures.iter().map(|f| json!({ "what": f.what, "names": f.names, "us": f.us.json() })).collect::<Vec<_>>(),
+        "kinds": kinds.iter().map(Kind::json).collect::<Vec<_>>(),
     })
 }

@@ -100,6 +100,23 @@ pub fn zones(planner: &Planner) -> Zones {
     Zones::load(planner.model(), Path::new("")).expect("the scene has no records files")
 }
 
+/// A name of 122 labels in the scene's zone: no legal name there has more.
+#[must_use]
+pub fn deep_name() -> String {
+    format!("{}app.example", "q.".repeat(120))
+}
+
+/// As [`model`], with one more pool, of [`deep_name`].
+#[must_use]
+pub fn deep_model(names: usize) -> Model {
+    let mut model = Model::clone(&model(names, PLANS_FEW));
+    let pool = Pool { name: name(&deep_name()), ..model.pools[0].clone() };
+    let kind = NameKind::Pool(PoolId(model.pools.len()));
+    model.names.push(DynamicName { name: pool.name.clone(), zone: ZoneId(0), kind, served: true });
+    model.pools.push(pool);
+    model
+}
+
 /// The text of the `i`-th name. The first label is made as `xdp-ebpf/src/bench.rs` makes it: eight letters, the
 /// hexadecimal digits of `i` as `a` to `p`, lowest first.
 #[must_use]

@@ -18,11 +18,11 @@ use crate::{
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// NLnet Labs' unbound.
+    /// `unbound`.
     Unbound,
-    /// BIND's named.
+    /// `named`, of BIND.
     Named,
-    /// The PowerDNS Recursor.
+    /// `pdns_recursor`.
     Recursor,
 }
 

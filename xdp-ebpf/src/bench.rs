@@ -14,7 +14,7 @@ mod kernel;
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::Array,
-    helpers::generated::bpf_xdp_adjust_head,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_store_bytes},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -129,6 +129,56 @@ fn reflect(ctx: &XdpContext) -> Option<()> {
         packet.set_u16::<40>(!((sum + (sum >> 16)) as u16));
     }
     Some(())
+}
+
+/// One query of any kind, asked again and again. Userspace fills it.
+#[repr(C)]
+pub struct Fixed {
+    /// The frame.
+    frame: [u8; FIXED_ROOM],
+    /// Its length.
+    len: u32,
+    /// Padding.
+    reserved: u32,
+}
+
+/// Room for a query with the longest name and options: a power of two.
+const FIXED_ROOM: usize = 512;
+
+#[btf_map]
+static FIXED: Array<Fixed, 1> = Array::new();
+
+/// Writes the fixed query over the packet.
+#[inline(always)]
+fn restore_fixed(ctx: &XdpContext) -> Option<()> {
+    let fixed = FIXED.get(0)?;
+    let grown = core::hint::black_box(ctx.data_end() - ctx.data()) as i32 - fixed.len as i32;
+    // SAFETY: the context is ours; no pointer into the packet is kept.
+    if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
+        return None;
+    }
+    let len = core::hint::black_box(fixed.len) & (FIXED_ROOM as u32 - 1);
+    if len == 0 {
+        return None;
+    }
+    // SAFETY: a map value of FIXED_ROOM bytes; the helper checks the packet's bounds itself.
+    let failed = unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, fixed.frame.as_ptr().cast_mut().cast(), len) };
+    (failed == 0).then_some(())
+}
+
+/// Restores the fixed query, and no more.
+#[xdp]
+pub fn fixed_restore(ctx: XdpContext) -> u32 {
+    done(restore_fixed(&ctx))
+}
+
+/// Restores the fixed query and answers it.
+#[xdp]
+pub fn fixed_answer(ctx: XdpContext) -> u32 {
+    if restore_fixed(&ctx).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
+    kernel::run(&ctx)
 }
 
 /// Nothing: what one round of the test run's own loop costs.
