@@ -157,10 +157,8 @@ fn restore_fixed(ctx: &XdpContext) -> Option<()> {
     if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
         return None;
     }
-    let len = core::hint::black_box(fixed.len) & (FIXED_ROOM as u32 - 1);
-    if len == 0 {
-        return None;
-    }
+    // From 1 to FIXED_ROOM, as in `kernel::bounded`.
+    let len = (core::hint::black_box(fixed.len).wrapping_sub(1) & (FIXED_ROOM as u32 - 1)) + 1;
     // SAFETY: a map value of FIXED_ROOM bytes; the helper checks the packet's bounds itself.
     let failed = unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, fixed.frame.as_ptr().cast_mut().cast(), len) };
     (failed == 0).then_some(())

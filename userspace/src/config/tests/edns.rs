@@ -137,7 +137,7 @@ fn secrets_that_everyone_can_read_or_nobody_uses() {
 #[test]
 fn texts_have_limits() {
     let lines = |sections: &str| lines(&format!("{BASE}{sections}"));
-    for (section, key, max) in [("edns", "nsid", 32), ("chaos", "version", 255), ("chaos", "id", 255)] {
+    for (section, key, max) in [("edns", "nsid", 24), ("chaos", "version", 255), ("chaos", "id", 255)] {
         let text = |len| format!("[{section}]\n{key} = \"{}\"\n", "x".repeat(len));
         assert_eq!(lines(&text(1)), [""; 0]);
         assert_eq!(lines(&text(max)), [""; 0]);
