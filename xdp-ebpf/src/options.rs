@@ -260,12 +260,13 @@ impl Step for ServerCookie {
         let (client, prefix, hash) = (options.asked(at, 0), options.asked(at, 8), options.asked(at, 16));
         let (address, v6) = ([options.client[0].get(), options.client[1].get()], options.v6.get() != 0);
         let now = maps.boot_seconds().wrapping_add(control.clock);
-        // What stands behind a shorter cookie than ours is no cookie; it is looked at all the same, to no effect.
-        let verdict = cookie::check(&control.secrets[0], client, prefix, hash, address, v6, now);
-        if options.cookie[1].get() == COOKIE_WHOLE && verdict == Verdict::Fresh {
-            options.server[0].set(prefix);
-            options.server[1].set(hash);
-            return true;
+        if options.cookie[1].get() == COOKIE_WHOLE {
+            let verdict = cookie::check(&control.secrets[0], client, prefix, hash, address, v6, now);
+            if verdict == Verdict::Fresh {
+                options.server[0].set(prefix);
+                options.server[1].set(hash);
+                return true;
+            }
         }
         let prefix = cookie::prefix(now);
         options.server[0].set(prefix);
