@@ -118,23 +118,24 @@ impl Packet for Xdp<'_> {
 
     #[inline(always)]
     fn store(&self, at: usize, bytes: &[u8; SOA_ROOM], len: usize) -> Option<()> {
-        let len = bounded::<SOA_ROOM>(len as u32);
         if len == 0 {
             return None;
         }
+        let len = bounded::<SOA_ROOM>(len as u32);
         // SAFETY: `bytes` is a map value of SOA_ROOM bytes; the helper checks the packet's bounds itself.
         let failed = unsafe { bpf_xdp_store_bytes(self.0.ctx, at as u32, bytes.as_ptr().cast_mut().cast(), len) };
         (failed == 0).then_some(())
     }
 }
 
-/// A length below `SIZE`, a power of two, in a form the verifier can follow: it loses the bounds of a comparison made on
-/// a copy of the register, but never those of an AND. The compiler would drop the AND as needless if it saw the
-/// comparison, so it is kept from seeing it.
+/// A length from 1 to `SIZE`, a power of two, in a form the verifier can follow: it loses the bounds of a comparison made
+/// on a copy of the register, and before Linux 6.8 it learns nothing from `!= 0`, but it never loses those of an AND and
+/// an addition. The compiler would drop the AND as needless if it saw the comparison, so it is kept from seeing it. A
+/// length of 0 becomes `SIZE`.
 #[inline(always)]
 fn bounded<const SIZE: usize>(len: u32) -> u32 {
     const { assert!(SIZE.is_power_of_two()) };
-    core::hint::black_box(len) & (SIZE as u32 - 1)
+    (core::hint::black_box(len).wrapping_sub(1) & (SIZE as u32 - 1)) + 1
 }
 
 /// All that is done with a packet. Returns the XDP action.
@@ -248,7 +249,7 @@ fn trace(ctx: &XdpContext, reason: Reason) {
         (*at).at_ns = bpf_ktime_get_boot_ns();
         (*at).reason = reason as u32;
         (*at).len = frame_len;
-        if kept == 0 || bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*at).frame).cast(), kept) != 0 {
+        if bpf_xdp_load_bytes(ctx.ctx, 0, (&raw mut (*at).frame).cast(), kept) != 0 {
             (*at).len = 0;
         }
     }
