@@ -20,7 +20,7 @@ use table::{
     mutate, policies, rows,
     world::{self, ONE, TWO, World},
 };
-use tests::lab::can_run;
+use tests::lab::can_load;
 use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE};
 use zerottl::{
     kernel::{
@@ -67,7 +67,7 @@ fn the_agent_configures_what_the_rows_assume() {
 /// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3B-355/360/365/370.
 #[test]
 fn every_row_holds_in_the_kernel() {
-    if !can_run("the kernel table") {
+    if !can_load("the kernel table") {
         return;
     }
     let rows = rows::all();
@@ -80,14 +80,14 @@ fn every_row_holds_in_the_kernel() {
 
 #[test]
 fn round_robin_takes_turns_in_the_kernel() {
-    if can_run("round robin in the kernel") {
+    if can_load("round robin in the kernel") {
         policies::round_robin(&mut Kernel::new(&[World::Full]));
     }
 }
 
 #[test]
 fn random_goes_by_weight_in_the_kernel() {
-    if can_run("weighted random in the kernel") {
+    if can_load("weighted random in the kernel") {
         policies::random(&mut Kernel::new(&[World::Full]));
     }
 }
@@ -95,7 +95,7 @@ fn random_goes_by_weight_in_the_kernel() {
 /// The kernel's choice is the socket path's (invariant 7).
 #[test]
 fn sticky_is_as_the_socket_path_says() {
-    if !can_run("sticky in the kernel") {
+    if !can_load("sticky in the kernel") {
         return;
     }
     let (planner, plan) = agent::plan(World::Full, 1);
@@ -112,7 +112,7 @@ fn sticky_is_as_the_socket_path_says() {
 /// S4-DNS-STATUS: each plan is in force once it is published, through every bank and around again.
 #[test]
 fn every_plan_is_answered_from_at_once() {
-    if !can_run("publishing in the kernel") {
+    if !can_load("publishing in the kernel") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
@@ -164,7 +164,7 @@ fn held_by_the_agent(world: World) -> Held {
 fn kernel_and_host_agree_on_mutated_packets() {
     const FRAMES: u64 = 6_000;
     const SEED: u64 = 0x7a65_726f_7474_6c01;
-    if !can_run("host against kernel") {
+    if !can_load("host against kernel") {
         return;
     }
     println!("seed {SEED:#x}, {FRAMES} frames");
@@ -186,7 +186,7 @@ fn kernel_and_host_agree_on_mutated_packets() {
 #[test]
 fn the_verifier_has_room_to_spare() {
     const INSTRUCTIONS_MAX: u32 = 500_000;
-    if !can_run("the verifier's work") {
+    if !can_load("the verifier's work") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
