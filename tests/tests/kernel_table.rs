@@ -8,6 +8,8 @@
 mod agent;
 #[path = "kernel_table/machine.rs"]
 mod machine;
+#[path = "kernel_table/maps.rs"]
+mod maps;
 #[path = "../../xdp-ebpf/tests/table/mod.rs"]
 mod table;
 
@@ -133,32 +135,6 @@ fn every_plan_is_answered_from_at_once() {
     }
 }
 
-/// The maps that the agent fills, on the host.
-fn held_by_the_agent(world: World) -> Held {
-    let (planner, plan) = agent::plan(world, 1);
-    let image = Image::new(&planner, &plan).unwrap();
-    let mut bank = Bank::default();
-    bank.lay_out(&plan);
-    let mut control = image.control;
-    control.word = 1 << 8;
-    for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
-        *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
-    }
-    let cursors = vec![[0; 2]; image.names.entries.len()];
-    Held {
-        control: Some(control),
-        displace: image.names.displace,
-        names: image.names.entries,
-        tails: image.names.tails,
-        soas: image.soas,
-        endpoints: image.endpoints,
-        services: bank.services,
-        slots: bank.blocks,
-        cursors: cursors.into(),
-        ..Held::default()
-    }
-}
-
 /// The same code compiled twice: whatever frame comes, the kernel's program does what the host's does.
 #[test]
 fn kernel_and_host_agree_on_mutated_packets() {
@@ -169,7 +145,7 @@ fn kernel_and_host_agree_on_mutated_packets() {
     }
     println!("seed {SEED:#x}, {FRAMES} frames");
     let mut kernel = Kernel::new(&[World::Full]);
-    let held = held_by_the_agent(World::Full);
+    let held = maps::held(World::Full);
     let mut counts = std::collections::BTreeMap::<&str, u64>::new();
     for i in 0..FRAMES {
         let frame = mutate::frame(SEED.wrapping_add(i));

@@ -45,7 +45,7 @@ pub fn initramfs(place: &Path, parts: &Parts, program: &Path, call: &[&str]) -> 
 
 /// `/init`: shows what kernel and rights the program has, runs it, and switches off.
 fn script(call: &[&str]) -> String {
-    let call: String = call.iter().map(|argument| format!(" {}", quoted(argument))).collect();
+    let call = call.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
     format!(
         "#!/bin/busybox sh\n\
          b=/bin/busybox\n\
@@ -61,7 +61,7 @@ fn script(call: &[&str]) -> String {
          \x20       --bounding-set {CAPABILITIES} --inh-caps {CAPABILITIES} --ambient-caps {CAPABILITIES} \"$@\"\n\
          }}\n\
          as $b grep -E '^(Uid|Cap|NoNewPrivs)' /proc/self/status\n\
-         as /bin/kernel_table{call}\n\
+         as /bin/kernel_table {call}\n\
          echo \"{ENDED}$?\"\n\
          $b poweroff -f\n"
     )
