@@ -18,17 +18,14 @@ use std::{net::IpAddr, sync::Arc};
 use machine::{FRAME_MIN, Kernel};
 use table::{
     Machine,
-    held::{self, Grow, Held},
+    held::{self, Grow},
     mutate, policies, rows,
     world::{self, ONE, TWO, World},
 };
 use tests::lab::can_load;
 use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE};
 use zerottl::{
-    kernel::{
-        PROGRAM,
-        image::{Bank, Image},
-    },
+    kernel::{PROGRAM, image::Image},
     model::{Family, NameId, NameKind, Policy, SiteId},
     plan::Pick,
     status::Health,

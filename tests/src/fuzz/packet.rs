@@ -113,6 +113,7 @@ pub(super) fn message(frame: &[u8]) -> Option<&[u8]> {
 }
 
 /// What becomes of an input of [`frame`] whose checksums are not mended.
+#[must_use]
 pub fn reason(data: &[u8]) -> &'static str {
     let held = maps::held(World::Full);
     held::run(&held, split(data).1, Grow::Tail).reason.name()
