@@ -24,6 +24,7 @@ use std::{
     },
 };
 
+use rustix::thread::{CapabilitySet, capabilities};
 use tempfile::TempDir;
 
 use crate::{
@@ -111,6 +112,21 @@ pub fn can_run(what: &str) -> bool {
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no root: {what}");
     eprintln!("NOT TESTED: {what} (needs root: network namespaces and XDP)");
+    false
+}
+
+/// Whether BPF programs can be loaded and run here: not if this process lacks the service's capabilities. Says so then.
+///
+/// # Panics
+/// Under `CI=true`, where a skipped test would pass unseen.
+#[must_use]
+pub fn can_load(what: &str) -> bool {
+    let needed = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
+    if capabilities(None).is_ok_and(|own| own.effective.contains(needed)) {
+        return true;
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no capabilities: {what}");
+    eprintln!("NOT TESTED: {what} (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)");
     false
 }
 

@@ -21,11 +21,13 @@
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
 //! | [`shares`] | cycles and chi-square |
+//! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod agent;
 pub mod checker;
 pub mod client;
 pub mod config;
+pub mod fuzz;
 pub mod lab;
 pub mod netns;
 pub mod pass;
@@ -36,3 +38,8 @@ pub mod scene;
 pub mod scratch;
 pub mod shares;
 pub mod site;
+
+#[path = "../../xdp-ebpf/tests/table/mod.rs"]
+#[expect(dead_code, reason = "the fuzz targets use the table's world, its packets and its checks, not its machines")]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+mod table;

@@ -8,6 +8,8 @@
 mod agent;
 #[path = "kernel_table/machine.rs"]
 mod machine;
+#[path = "kernel_table/maps.rs"]
+mod maps;
 #[path = "../../xdp-ebpf/tests/table/mod.rs"]
 mod table;
 #[path = "kernel_table/zones.rs"]
@@ -20,20 +22,14 @@ use machine::{FRAME_MIN, Kernel};
 use table::{
     Machine,
     existing::existing,
-    held::{self, Grow, Held},
+    held::{self, Grow},
     mutate, policies, rows,
     world::{self, ONE, TWO, World},
 };
-use tests::lab::can_run;
-use xdp_ebpf::{
-    layout::{BANKS, FIXUP_APEX, FIXUP_NONE, NAME_INLINE, NameEntry},
-    scratch::Scratch,
-};
+use tests::lab::can_load;
+use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE, NAME_INLINE, NameEntry};
 use zerottl::{
-    kernel::{
-        PROGRAM,
-        image::{Bank, Image},
-    },
+    kernel::{PROGRAM, image::Image},
     model::{Family, NameId, NameKind, Policy, SiteId},
     plan::Pick,
     status::Health,
@@ -103,7 +99,7 @@ fn the_agents_names_are_what_the_rows_assume() {
 /// S4-3A-305, S4-3A-310, S4-3A-315, S4-3A-325, S4-3A-330, S4-3B-355/360/365/370.
 #[test]
 fn every_row_holds_in_the_kernel() {
-    if !can_run("the kernel table") {
+    if !can_load("the kernel table") {
         return;
     }
     let rows = rows::all();
@@ -116,14 +112,14 @@ fn every_row_holds_in_the_kernel() {
 
 #[test]
 fn round_robin_takes_turns_in_the_kernel() {
-    if can_run("round robin in the kernel") {
+    if can_load("round robin in the kernel") {
         policies::round_robin(&mut Kernel::new(&[World::Full]));
     }
 }
 
 #[test]
 fn random_goes_by_weight_in_the_kernel() {
-    if can_run("weighted random in the kernel") {
+    if can_load("weighted random in the kernel") {
         policies::random(&mut Kernel::new(&[World::Full]));
     }
 }
@@ -131,7 +127,7 @@ fn random_goes_by_weight_in_the_kernel() {
 /// The kernel's choice is the socket path's (invariant 7).
 #[test]
 fn sticky_is_as_the_socket_path_says() {
-    if !can_run("sticky in the kernel") {
+    if !can_load("sticky in the kernel") {
         return;
     }
     let agent = Agent::new(World::Full);
@@ -148,7 +144,7 @@ fn sticky_is_as_the_socket_path_says() {
 /// S4-DNS-STATUS: each plan is in force once it is published, through every bank and around again.
 #[test]
 fn every_plan_is_answered_from_at_once() {
-    if !can_run("publishing in the kernel") {
+    if !can_load("publishing in the kernel") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
@@ -169,44 +165,17 @@ fn every_plan_is_answered_from_at_once() {
     }
 }
 
-/// The maps that the agent fills, on the host.
-fn held_by(agent: &Agent, world: World) -> Held {
-    let plan = agent.plan(1);
-    let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();
-    let mut bank = Bank::default();
-    bank.lay_out(&plan);
-    let mut control = image.control;
-    control.word = 1 << 8;
-    for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
-        *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
-    }
-    let cursors = vec![[0; 2]; image.names.entries.len()];
-    Held {
-        control: Some(control),
-        displace: image.names.displace,
-        names: image.names.entries,
-        tails: image.names.tails,
-        soas: image.soas,
-        endpoints: image.endpoints,
-        services: bank.services,
-        slots: bank.blocks,
-        cursors: cursors.into(),
-        scratch: Some(Scratch::default()),
-        ..Held::default()
-    }
-}
-
 /// The same code compiled twice: whatever frame comes, the kernel's program does what the host's does.
 #[test]
 fn kernel_and_host_agree_on_mutated_packets() {
     const FRAMES: u64 = 6_000;
     const SEED: u64 = 0x7a65_726f_7474_6c01;
-    if !can_run("host against kernel") {
+    if !can_load("host against kernel") {
         return;
     }
     println!("seed {SEED:#x}, {FRAMES} frames");
     let mut kernel = Kernel::new(&[World::Full]);
-    let held = held_by(&Agent::new(World::Full), World::Full);
+    let held = maps::held(World::Full);
     let mut counts = BTreeMap::<&str, u64>::new();
     for i in 0..FRAMES {
         let frame = mutate::frame(SEED.wrapping_add(i));
@@ -223,7 +192,7 @@ fn kernel_and_host_agree_on_mutated_packets() {
 #[test]
 fn the_verifier_has_room_to_spare() {
     const INSTRUCTIONS_MAX: u32 = 500_000;
-    if !can_run("the verifier's work") {
+    if !can_load("the verifier's work") {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);

@@ -6,11 +6,13 @@ mod ebpf;
 #[cfg(test)]
 #[expect(dead_code, reason = "userspace/build.rs calls it; here it is tested")]
 mod ebpf_build;
+mod fuzz;
 mod host;
 mod lint;
 mod needs;
 mod setup;
 mod tally;
+mod vm;
 
 use std::{path::Path, process::ExitCode};
 
@@ -45,9 +47,21 @@ enum Task {
         /// Run only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
+        /// Run the kernel table alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
+        #[arg(long)]
+        kernel: bool,
         /// Arguments for the test programs, such as `--nocapture`
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Fuzz what parses bytes from the network or from files (cargo-fuzz)
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        seconds: u32,
+        /// Run this target only
+        #[arg(long)]
+        target: Option<String>,
     },
     /// Run the benchmarks
     Bench {
@@ -74,7 +88,9 @@ fn main() -> ExitCode {
         Task::Setup { door } => setup::setup(door, root),
         Task::Build => doors::build(root),
         Task::Run { arguments } => doors::run(root, &arguments),
-        Task::Test { filter, arguments } => doors::test(root, filter.as_deref(), &arguments),
+        Task::Test { filter, kernel: true, arguments } => vm::test(root, filter.as_deref(), &arguments),
+        Task::Test { filter, kernel: false, arguments } => doors::test(root, filter.as_deref(), &arguments),
+        Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
         Task::Lint => lint::lint(root),
         Task::Mutants { arguments } => lint::mutants(root, &arguments),

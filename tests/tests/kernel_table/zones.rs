@@ -11,7 +11,7 @@ use zerottl::{
     plan::{Choice, Plan},
 };
 
-use super::{Agent, held_by};
+use super::{Agent, maps};
 use crate::table::{
     existing::existing,
     held::{self, Grow},
@@ -98,7 +98,7 @@ fn the_name_map_says_what_the_zones_say() {
     println!("seed {SEED:#x}, {NAMES} names");
     for world in [World::Full, World::BalanceOnly] {
         let agent = Agent::new(world);
-        let (plan, held) = (agent.plan(1), held_by(&agent, world));
+        let (plan, held) = (agent.plan(1), maps::held(world));
         let known: Vec<Vec<u8>> =
             existing().iter().map(|name| wire(&name.name)).chain([wire(""), wire("com")]).collect();
         // First labels, each with its length byte.

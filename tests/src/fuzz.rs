@@ -1,0 +1,40 @@
+//! Whatever parses bytes from the network or from the operator's files, given any bytes. One function per target, which
+//! panics where something that must always hold does not; `tests/fuzz` gives them to libFuzzer, `tests/tests/fuzz.rs` to
+//! a plain test.
+//!
+//! | target | bytes | what must hold |
+//! |---|---|---|
+//! | [`frame`] | a frame | what is not answered is unmodified; an answer is well-formed and small (invariants 1 and 8) |
+//! | [`socket`] | a DNS message | an answer can be read to its end and is small |
+//! | [`trace`] | a traced packet | no panic |
+//! | [`records`] | a master file | no panic; what was read is served |
+//! | [`config`] | a configuration file | no panic; a valid one can be planned and laid out for the kernel |
+//!
+//! TCP's framing has no target: it is a length and a buffer inside the connection's task, tested over real sockets. Nor
+//! have HTTP responses of probes: hyper parses them.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a panic is the finding")]
+
+#[path = "../tests/kernel_table/agent.rs"]
+mod agent;
+pub mod corpus;
+mod files;
+#[path = "../tests/kernel_table/maps.rs"]
+mod maps;
+mod message;
+mod packet;
+
+pub use files::{config, records};
+pub use message::{socket, trace};
+pub use packet::{frame, reason};
+
+/// A target's name and function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 5] =
+    [("config", config), ("frame", frame), ("records", records), ("socket", socket), ("trace", trace)];
+
+/// The first byte chooses how the others are taken.
+fn split(data: &[u8]) -> (u8, &[u8]) {
+    data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
+}

@@ -1,0 +1,35 @@
+//! What the agent writes into the program's maps, on the host.
+
+use xdp_ebpf::scratch::Scratch;
+use zerottl::kernel::image::{Bank, Image};
+
+use super::agent::Agent;
+use crate::table::{held::Held, world::World};
+
+/// The maps that the agent fills, on the host.
+pub fn held(world: World) -> Held {
+    let agent = Agent::new(world);
+    let plan = agent.plan(1);
+    let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();
+    let mut bank = Bank::default();
+    bank.lay_out(&plan);
+    let mut control = image.control;
+    control.word = 1 << 8;
+    for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
+        *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
+    }
+    let cursors = vec![[0; 2]; image.names.entries.len()];
+    Held {
+        control: Some(control),
+        displace: image.names.displace,
+        names: image.names.entries,
+        tails: image.names.tails,
+        soas: image.soas,
+        endpoints: image.endpoints,
+        services: bank.services,
+        slots: bank.blocks,
+        cursors: cursors.into(),
+        scratch: Some(Scratch::default()),
+        ..Held::default()
+    }
+}
