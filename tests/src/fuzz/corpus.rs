@@ -1,4 +1,4 @@
-//! The inputs that fuzzing begins with: `tests/fuzz/corpus/TARGET/`, made by [`write`] and kept in the tree, where inputs
+//! The inputs that fuzzing begins with: `tests/fuzz/corpus/TARGET/`, made by [`write()`] and kept in the tree, where inputs
 //! that once failed join them.
 
 use std::{
