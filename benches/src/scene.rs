@@ -77,6 +77,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
         pools,
+        nets: Arc::default(),
         groups: Vec::new(),
         sites,
     })

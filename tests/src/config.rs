@@ -110,6 +110,8 @@ pub struct Config {
     pub sites: Vec<SiteConfig>,
     /// Group Names and their Sites' keys, in order.
     pub groups: Vec<(String, Vec<String>)>,
+    /// More lines for the groups' sections, in their order.
+    pub group_keys: Vec<String>,
     /// How the Sites are probed; none for Sites that are always up.
     pub probe: Option<ProbeConfig>,
     /// More tables at the end.
@@ -130,6 +132,7 @@ impl Default for Config {
             pool: String::new(),
             sites: SiteConfig::appendix_a(),
             groups: vec![group("europe.app.com", &["geneva"]), group("americas.app.com", &["boston", "chicago"])],
+            group_keys: Vec::new(),
             probe: Some(PROBE),
             more: String::new(),
         }
@@ -169,8 +172,9 @@ impl Config {
             self.policy,
             self.pool
         );
-        for (name, sites) in &self.groups {
-            let _ = write!(text, "\n[group.\"{name}\"]\npool = \"app.com\"\nsites = {sites:?}\n");
+        for (i, (name, sites)) in self.groups.iter().enumerate() {
+            let keys = self.group_keys.get(i).map_or("", String::as_str);
+            let _ = write!(text, "\n[group.\"{name}\"]\npool = \"app.com\"\nsites = {sites:?}\n{keys}\n");
         }
         let probe = self.probe.as_ref().map(ProbeConfig::toml).unwrap_or_default();
         for SiteConfig { key, name, addresses, weight } in &self.sites {

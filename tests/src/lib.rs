@@ -16,6 +16,7 @@
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
 //! | [`resolver`] | caching resolvers |
+//! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
@@ -29,6 +30,7 @@ pub mod client;
 pub mod config;
 pub mod fuzz;
 pub mod lab;
+pub mod mmdb;
 pub mod netns;
 pub mod pass;
 pub mod process;

@@ -9,6 +9,7 @@ pub mod dns;
 pub mod hooks;
 pub mod kernel;
 pub mod model;
+pub mod nets;
 pub mod plan;
 pub mod probe;
 pub mod status;

@@ -6,11 +6,14 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use xdp_ebpf::cookie::Secret;
+
+use crate::nets::Nets;
 
 /// A DNS name in wire form, lower case.
 pub type Name = domain::base::Name<Bytes>;
@@ -60,6 +63,8 @@ pub struct Model {
     pub pools: Vec<Pool>,
     /// Ordered parts of pools.
     pub groups: Vec<Group>,
+    /// Which groups answer a client's queries for Pool Names.
+    pub nets: Arc<Nets>,
     /// The Sites.
     pub sites: Vec<Site>,
     /// Every Pool, Group and Site Name, each once, in a stable order.

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     model::{Family, Model, NameId, Policy},
-    plan::{Choice, Pick, Plan},
+    plan::{Choice, Pick, Plan, Service},
 };
 
 /// Who asks, as far as an answer may depend on it.
@@ -88,26 +88,37 @@ impl View {
         self.plan.store(Arc::new(plan));
     }
 
+    /// What answers a client, whose cursor turns, and the scope of that: a Pool Name's is its group's for whom a group has
+    /// in its client nets (S4-4C).
+    #[must_use]
+    pub fn service<'p>(&self, plan: &'p Plan, name: NameId, client: Client) -> (&'p Service, NameId, u8) {
+        let service = plan.service(name);
+        let Some(pool) = service.chosen else { return (service, name, 0) };
+        let found = self.model.nets.find(client.deciding());
+        let chosen = plan.chosen[pool as usize + found.set];
+        // Family 0 has no bits to count.
+        let scope = client.subnet.and_then(|subnet| subnet.address).map_or(0, |_| found.scope);
+        (&plan.services[chosen.service as usize], chosen.name, scope)
+    }
+
     /// Answers one question for a name by the newest plan.
     #[must_use]
     pub fn pick(&self, name: NameId, family: Family, client: Client) -> Picked {
         let plan = self.plan.load();
-        let service = plan.service(name);
+        let (service, whose, mut scope) = self.service(&plan, name, client);
         match &service.choice[family.index()] {
             Choice::NoData => Picked { pick: Pick::NoData, scope: 0 },
             Choice::Servfail => Picked { pick: Pick::Servfail, scope: 0 },
             Choice::Table(table) => {
-                let mut scope = 0;
                 let turn = match service.policy {
-                    Policy::WeightedRoundRobin => self.cursors[name.0][family.index()].fetch_add(1, Ordering::Relaxed),
+                    Policy::WeightedRoundRobin => self.cursors[whose.0][family.index()].fetch_add(1, Ordering::Relaxed),
                     Policy::WeightedRandom => rand::random(),
                     Policy::Sticky => {
-                        scope = match client.subnet.and_then(|subnet| subnet.address) {
+                        scope = scope.max(match client.subnet.and_then(|subnet| subnet.address) {
                             Some(IpAddr::V4(_)) => service.sticky_prefix.0,
                             Some(IpAddr::V6(_)) => service.sticky_prefix.1,
-                            // Family 0 has no bits to count.
                             None => 0,
-                        };
+                        });
                         service.sticky_turn(client.deciding())
                     }
                 };

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> Choice[family] ─ policy ─> slot ─> Endpoint
-//!                          │        │            ^ Control::word, read once
+//!                          │        │            │  ^ Control::word, read once
+//!                          │        │            └ client nets ─> Chosen ─> Service[bank], of a group
 //!                          │        └ no record of that type: NODATA
 //!                          └ missing: walk ─> NXDOMAIN, REFUSED
 //! ```
@@ -11,12 +12,12 @@ use crate::{
     frame::Frame,
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, Choice, Control, Displace, Endpoint, NAME_ABOVE, NAME_INLINE, NAME_OPAQUE, NAME_REFERRED,
-        NAME_SERVED, NameEntry, NameTail, Service, SlotBlock, Soa, type_bit,
+        CHOICE_STICKY, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_INLINE, NAME_OPAQUE,
+        NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa, type_bit,
     },
     name,
     net::{self, Datagram},
-    options,
+    nets, options,
     query::{self, HEADER, Query, RECORD_FIXED, TYPE_A, TYPE_AAAA},
     reason::Reason,
     scratch::Scratch,
@@ -41,6 +42,10 @@ pub trait Maps {
     fn service(&self, index: u32) -> Option<&Service>;
     /// `SLOTS`.
     fn slots(&self, block: u32) -> Option<&SlotBlock>;
+    /// `NETS`.
+    fn net(&self, index: u32) -> Option<&NetNode>;
+    /// `CHOSEN`.
+    fn chosen(&self, index: u32) -> Option<&Chosen>;
     /// Takes this CPU's next turn of the name at `index` of `NAMES`.
     fn turn(&self, index: u32, family: usize) -> Option<u32>;
     /// A random number.
@@ -255,16 +260,28 @@ fn body<M: Maps>(
         return Err(Reason::PassNoPlan);
     }
     let bank = word as u32 % BANKS;
-    let service = maps.service(bank * control.bank_services + entry.service).ok_or(Reason::Internal)?;
+    let bank_services = bank * control.bank_services;
+    let mut service = maps.service(bank_services + entry.service).ok_or(Reason::Internal)?;
+    let (mut whose, mut scope) = (index, 0);
+    if service.chosen != 0 {
+        let (v6, address) = client(frame, maps, datagram, has_options).ok_or(Reason::Internal)?;
+        let forget = |i| control.forget::<0xf>(i);
+        let range = nets::find(|at| maps.net(at), forget, control.net_roots, v6, address).ok_or(Reason::Internal)?;
+        let chosen = maps.chosen(service.chosen + range.set).ok_or(Reason::Internal)?;
+        service = maps.service(bank_services + chosen.service).ok_or(Reason::Internal)?;
+        whose = chosen.name;
+        if has_options {
+            scope = range.scope();
+        }
+    }
     let aaaa = query.rtype == TYPE_AAAA;
     let choice = if aaaa { &service.choice[1] } else { &service.choice[0] };
-    let mut scope = 0;
     let turn = match choice.kind {
-        CHOICE_CURSOR => maps.turn(index, usize::from(aaaa)).ok_or(Reason::Internal)?,
+        CHOICE_CURSOR => maps.turn(whose, usize::from(aaaa)).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => {
             let (turn, prefix) = sticky(frame, maps, datagram, has_options, service).ok_or(Reason::Internal)?;
-            scope = prefix;
+            scope = scope.max(prefix);
             turn
         }
         CHOICE_NODATA => return Ok((Body::negative(maps, entry.soa, entry.apex, 0)?, 0)),
@@ -324,7 +341,22 @@ fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32>
     Some(u32::from(block.0[index as usize % BLOCK_SLOTS]))
 }
 
-/// The client's prefix as a turn, and that prefix's length: of the client subnet where the query has one.
+/// Whom an answer may depend on, as in the packet: the client subnet where the query has one, else its source. And
+/// whether that is IPv6.
+#[inline(always)]
+fn client<M: Maps>(frame: Frame, maps: &M, datagram: &Datagram, has_options: bool) -> Option<(bool, [u64; 2])> {
+    let subnet = if has_options { options::subnet(maps.scratch()?) } else { None };
+    match subnet {
+        Some(subnet) => Some(subnet),
+        None if datagram.v6 => {
+            let source = frame.claim::<16>(datagram.l3 + 8)?;
+            Some((true, [source.u64::<0>(), source.u64::<8>()]))
+        }
+        None => Some((false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0])),
+    }
+}
+
+/// The client's prefix as a turn, and that prefix's length.
 #[inline(always)]
 fn sticky<M: Maps>(
     frame: Frame,
@@ -333,15 +365,7 @@ fn sticky<M: Maps>(
     has_options: bool,
     service: &Service,
 ) -> Option<(u32, u8)> {
-    let subnet = if has_options { options::subnet(maps.scratch()?) } else { None };
-    let (v6, address) = match subnet {
-        Some(subnet) => subnet,
-        None if datagram.v6 => {
-            let source = frame.claim::<16>(datagram.l3 + 8)?;
-            (true, [source.u64::<0>(), source.u64::<8>()])
-        }
-        None => (false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0]),
-    };
+    let (v6, address) = client(frame, maps, datagram, has_options)?;
     Some(if v6 {
         (sticky_turn([address[0] & service.mask6[0], address[1] & service.mask6[1]]), service.prefix[1])
     } else {

@@ -20,7 +20,10 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Answer, Maps},
     frame::Frame,
-    layout::{Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, Service, SlotBlock, Soa},
+    layout::{
+        Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Service,
+        SlotBlock, Soa,
+    },
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,
@@ -46,6 +49,10 @@ static ENDPOINTS: Array<Endpoint, 1, MMAP> = Array::new();
 static SERVICES: Array<Service, 4, MMAP> = Array::new();
 #[btf_map]
 static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
+#[btf_map]
+static NETS: Array<NetNode, 1, MMAP> = Array::new();
+#[btf_map]
+static CHOSEN: Array<Chosen, 1, MMAP> = Array::new();
 #[btf_map]
 static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
 #[btf_map]
@@ -90,6 +97,14 @@ impl Maps for Kernel {
     #[inline(always)]
     fn slots(&self, block: u32) -> Option<&SlotBlock> {
         SLOTS.get(block)
+    }
+    #[inline(always)]
+    fn net(&self, index: u32) -> Option<&NetNode> {
+        NETS.get(index)
+    }
+    #[inline(always)]
+    fn chosen(&self, index: u32) -> Option<&Chosen> {
+        CHOSEN.get(index)
     }
     #[inline(always)]
     fn turn(&self, index: u32, family: usize) -> Option<u32> {

@@ -10,6 +10,8 @@
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
 //! | `SERVICES` | array, mmapable | [`BANKS`] × [`Service`] | a bank at a time, never the one in use |
 //! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
+//! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
+//! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
 //! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
 //! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
@@ -36,6 +38,8 @@ pub const BLOCK_SLOTS: usize = 32;
 pub const TABLE_SLOTS_MAX: usize = 65_536;
 /// Displacements in a [`Displace`] block.
 pub const BLOCK_DISPLACEMENTS: usize = 16;
+/// Range ends in a [`NetNode`].
+pub const NET_ENDS: usize = 10;
 /// The longest NSID: an answer with it and a fresh cookie is still within 2 times its query (invariant 8).
 pub const NSID_MAX: usize = 24;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
@@ -75,6 +79,8 @@ pub struct Control {
     pub clock: u32,
     /// Bytes of `nsid` in use; 0 is none.
     pub nsid_len: u32,
+    /// Roots of the trees of client nets in `NETS`: IPv4, IPv6.
+    pub net_roots: [u32; 2],
     /// What NSID answers (RFC 5001), zeros behind.
     pub nsid: [u64; NSID_MAX / 8],
     /// Keys of server cookies: the one to make them with, and one that is accepted besides (RFC 9018 section 5).
@@ -269,10 +275,12 @@ pub struct Service {
     pub mask4: u32,
     /// IPv6 client mask for sticky (be).
     pub mask6: [u64; 2],
+    /// Where a pool's part of `CHOSEN` begins; 0 where no group has client nets.
+    pub chosen: u32,
     /// Bits set in `mask4` and in `mask6`: the scope of an answer to a client subnet.
     pub prefix: [u8; 2],
     /// Padding.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
 }
 
 /// What a service answers for one family.
@@ -299,6 +307,31 @@ pub const CHOICE_CURSOR: u8 = 3;
 pub const CHOICE_RANDOM: u8 = 4;
 /// [`Choice::kind`]: the slot of the client's prefix.
 pub const CHOICE_STICKY: u8 = 5;
+
+/// A node of a tree of client nets: one of [`nets`](crate::nets)' nodes, two cache lines that are fetched as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct NetNode {
+    /// The last words of all its ranges but the last, in order; `u64::MAX` where there are fewer.
+    pub ends: [u64; NET_ENDS],
+    /// In a leaf, by how many ends are below an address: the range's set of groups, or [`NET_DIVIDED`] and a root.
+    pub values: [u32; NET_ENDS + 1],
+    /// In an inner node, its first child; the others follow. 0 in a leaf.
+    pub child: u32,
+}
+
+/// [`NetNode::values`]: this /64 is cut up; the rest is the root of a tree over its lower halves.
+pub const NET_DIVIDED: u32 = 1 << 31;
+
+/// What a set of groups means to one pool: who answers its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Chosen {
+    /// Position in a bank of `SERVICES`.
+    pub service: u32,
+    /// Whose cursor turns: a position in `NAMES`.
+    pub name: u32,
+}
 
 /// Slots: positions in `ENDPOINTS`.
 #[derive(Clone, Copy, Debug)]
@@ -338,8 +371,10 @@ const _: () = assert!(size_of::<NameTail>() == 208);
 const _: () = assert!(size_of::<Displace>() == 64);
 const _: () = assert!(size_of::<SlotBlock>() == 64);
 const _: () = assert!(size_of::<Service>() == 48);
+const _: () = assert!(size_of::<NetNode>() == 128);
+const _: () = assert!(size_of::<Chosen>() == 8);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
-const _: () = assert!(size_of::<Control>() == 64 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Control>() == 72 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

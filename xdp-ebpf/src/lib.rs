@@ -16,6 +16,7 @@
 //! | [`query`] | the DNS message: header, question, EDNS |
 //! | [`scratch`] | memory that one packet's work needs beyond registers |
 //! | [`walk`] | what a missing name is: NXDOMAIN, out of zone, or another's |
+//! | [`nets`] | client nets: which groups an address chooses |
 //! | [`cookie`] | server cookies (RFC 9018) |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
@@ -33,6 +34,7 @@ pub mod frame;
 pub mod layout;
 pub mod name;
 pub mod net;
+pub mod nets;
 pub mod options;
 pub mod query;
 pub mod reason;

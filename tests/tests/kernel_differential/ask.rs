@@ -11,7 +11,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::machine::MACS;
 
 /// Names that mean something to the configuration, and some that nearly do.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 46] = [
+    "nets.app.example",
+    "nets.app.example",
+    "nets.app.example",
+    "far.app.example",
     "app.example",
     "app.example",
     "random.app.example",

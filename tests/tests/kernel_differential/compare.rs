@@ -11,8 +11,10 @@ use domain::{
 };
 use etherparse::{SlicedPacket, TransportSlice};
 use zerottl::{
+    dns::query::Query,
     model::{Family, Policy},
     plan::Choice,
+    view::Client,
 };
 
 use crate::{ask::Asked, machine::Machine};
@@ -49,7 +51,8 @@ pub fn cookie(message: &[u8]) -> Option<Vec<u8>> {
 /// How the kernel's frame differs from what the socket path says.
 pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Option<String> {
     let Some(dns) = payload(frame) else { return Some("no UDP".to_owned()) };
-    let (kernel, socket) = match (plain(machine, &dns), plain(machine, said)) {
+    let client = client(machine, asked);
+    let (kernel, socket) = match (plain(machine, client, &dns), plain(machine, client, said)) {
         (Ok(kernel), Ok(socket)) => (kernel, socket),
         (Err(error), _) => return Some(format!("the kernel's answer: {error}")),
         (_, Err(error)) => return Some(format!("the socket path's answer: {error}")),
@@ -65,7 +68,13 @@ pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Opt
         .then(|| format!("{} and {} bytes for {}", dns.len(), said.len(), asked.message.len()))
 }
 
-fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
+/// Whom an answer may depend on.
+fn client(machine: &Machine, asked: &Asked) -> Client {
+    let subnet = Query::parse(&asked.message).and_then(|query| query.options.wishes(&machine.view.model.edns)?.subnet);
+    Client { address: asked.client, subnet }
+}
+
+fn plain(machine: &Machine, client: Client, message: &[u8]) -> Result<Plain, String> {
     let parsed = Message::from_octets(message).map_err(|error| error.to_string())?;
     let mut records = BTreeSet::new();
     let mut opt = None;
@@ -85,8 +94,8 @@ fn plain(machine: &Machine, message: &[u8]) -> Result<Plain, String> {
             let data = record
                 .to_any_record::<AllRecordData<_, ParsedName<_>>>()
                 .map_err(|error| format!("{rtype} at {owner}: {error}"))?;
-            let data =
-                address(machine, &owner, data.data()).unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
+            let data = address(machine, client, &owner, data.data())
+                .unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
             records.insert(format!("{section}: {owner} {ttl} {class} {rtype} {data}"));
         }
     }
@@ -109,7 +118,12 @@ fn question_len(bytes: &[u8]) -> usize {
 }
 
 /// `table` for an address that the dynamic name may answer at this moment; sticky ones stay as they are.
-fn address<O: AsRef<[u8]>, N>(machine: &Machine, owner: &str, data: &AllRecordData<O, N>) -> Option<String> {
+fn address<O: AsRef<[u8]>, N>(
+    machine: &Machine,
+    client: Client,
+    owner: &str,
+    data: &AllRecordData<O, N>,
+) -> Option<String> {
     let address: IpAddr = match data {
         AllRecordData::A(a) => Ipv4Addr::from(a.addr().octets()).into(),
         AllRecordData::Aaaa(aaaa) => Ipv6Addr::from(aaaa.addr().octets()).into(),
@@ -118,8 +132,9 @@ fn address<O: AsRef<[u8]>, N>(machine: &Machine, owner: &str, data: &AllRecordDa
     let position = machine.view.model.names.iter().position(|name| name.name.to_string() == owner)?;
     let id = zerottl::model::NameId(position);
     let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
-    match machine.plan.choice(id, family) {
-        Choice::Table(table) if machine.plan.service(id).policy != Policy::Sticky => table
+    let (service, ..) = machine.view.service(&machine.plan, id, client);
+    match &service.choice[family.index()] {
+        Choice::Table(table) if service.policy != Policy::Sticky => table
             .slots
             .iter()
             .any(|slot| machine.plan.endpoints[usize::from(*slot)] == address)

@@ -55,6 +55,23 @@ sites = ["four"]
 [pool."b.c.test"]
 sites = ["six"]
 
+[pool."nets.app.example"]
+sites = ["one", "two", "four", "down"]
+[group."near.app.example"]
+pool = "nets.app.example"
+sites = ["one", "two"]
+policy = "sticky"
+clients = ["198.18.0.0/17", "198.18.7.0/24", "2001:db8:8000::/33", "10.0.0.0/8", "c000::/3"]
+[group."far.app.example"]
+pool = "nets.app.example"
+sites = ["four"]
+policy = "weighted-random"
+clients = ["198.19.128.0/17", "198.18.16.0/20", "2001:db8:0:8000::/49", "2001:db8:c001:4000:8000::/66", "192.0.0.0/4"]
+[group."dead.app.example"]
+pool = "nets.app.example"
+sites = ["down"]
+clients = ["198.18.32.0/19", "2001:db8:4000::/34"]
+
 [site.one]
 name = "one.app.example"
 addresses = ["192.0.2.10", "2001:db8:1::10"]

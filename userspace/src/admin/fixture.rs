@@ -47,6 +47,7 @@ fn endpoints(model: &Model) -> Vec<IpAddr> {
 pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
     let started = Instant::now();
     let service = |(name, choice): (&DynamicName, [Choice; 2])| Service {
+        chosen: None,
         policy: match name.kind {
             NameKind::Site(_) => Policy::WeightedRandom,
             _ => model.pool_of(name.kind).policy,
@@ -61,6 +62,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         endpoints: endpoints(&model).into(),
         services: model.names.iter().zip(choices).map(service).collect(),
         service_of: (0..model.names.len() as u32).collect(),
+        chosen: Arc::new([]),
     };
     let report = |health| AddressReport {
         health,

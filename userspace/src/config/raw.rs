@@ -25,6 +25,7 @@ pub(super) struct File {
     pub admin: Option<Spanned<Admin>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
+    pub geo: Option<Spanned<Geo>>,
     pub zone: Named<Zone>,
     pub pool: Named<Pool>,
     pub group: Named<Group>,
@@ -64,6 +65,12 @@ pub(super) struct Chaos {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct Geo {
+    pub database: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Zone {
     pub nameservers: List<String>,
     pub contact: Text,
@@ -97,6 +104,9 @@ pub(super) struct Group {
     pub pool: Text,
     pub sites: List<String>,
     pub policy: Text,
+    pub clients: List<String>,
+    pub countries: List<String>,
+    pub continents: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

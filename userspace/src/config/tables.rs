@@ -70,6 +70,7 @@ impl Shape {
             ["admin"] => Self::keys::<raw::Admin>(),
             ["edns"] => Self::keys::<raw::Edns>(),
             ["chaos"] => Self::keys::<raw::Chaos>(),
+            ["geo"] => Self::keys::<raw::Geo>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["group", _] => Self::keys::<raw::Group>(),

@@ -4,8 +4,8 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::layout::{
     BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
-    Choice as KernelChoice, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE, OPTION_SUBNET,
-    Service as KernelService, SlotBlock, Soa,
+    Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
+    OPTION_SUBNET, Service as KernelService, SlotBlock, Soa,
 };
 
 use super::{
@@ -58,6 +58,8 @@ pub struct Image {
     pub soas: Vec<Soa>,
     /// `ENDPOINTS`.
     pub endpoints: Vec<Endpoint>,
+    /// `CHOSEN`; `NETS` are the model's own.
+    pub chosen: Vec<Chosen>,
 }
 
 impl Image {
@@ -78,11 +80,17 @@ impl Image {
             walk_from,
             bank_services: first.services.len() as u32,
             bank_blocks: blocks as u32,
+            net_roots: model.nets.tree().1,
             ..Control::default()
         };
         listen(&mut control, model);
         edns(&mut control, &model.edns);
+        let chosen = first.chosen.iter().map(|chosen| Chosen {
+            service: chosen.service,
+            name: names.position(model.names[chosen.name.0].name.as_slice()).unwrap_or(0),
+        });
         Ok(Self {
+            chosen: chosen.collect(),
             control,
             names,
             soas: model.zones.iter().map(soa::prepare).collect(),
@@ -198,8 +206,9 @@ impl Bank {
                 ttl: service.ttl.to_be(),
                 mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
                 mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],
+                chosen: service.chosen.unwrap_or(0),
                 prefix: [prefix4, prefix6],
-                reserved: [0; 6],
+                reserved: [0; 2],
             });
         }
     }

@@ -139,6 +139,7 @@ impl Fastpath {
         zones: &Zones,
     ) -> Result<Loaded, LoadError> {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
+        let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let sizes = [
             ("DISPLACE", image.names.displace.len() as u32),
@@ -146,6 +147,8 @@ impl Fastpath {
             ("TAILS", image.names.tails.len() as u32),
             ("SOAS", image.soas.len() as u32),
             ("ENDPOINTS", image.endpoints.len() as u32),
+            ("NETS", nodes.len() as u32),
+            ("CHOSEN", image.chosen.len() as u32),
             ("SERVICES", image.services()),
             ("SLOTS", image.blocks()),
             ("CURSORS", (cpus * image.names.entries.len()) as u32),
@@ -163,6 +166,8 @@ impl Fastpath {
         fill(&mut ebpf, "TAILS", &image.names.tails)?;
         fill(&mut ebpf, "SOAS", &image.soas)?;
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
+        fill(&mut ebpf, "NETS", nodes)?;
+        fill(&mut ebpf, "CHOSEN", &image.chosen)?;
         fill(&mut ebpf, "CURSORS", &cursors(cpus * image.names.entries.len()))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);

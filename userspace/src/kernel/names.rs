@@ -70,6 +70,18 @@ impl NameTable {
         Err(NotNames)
     }
 
+    /// Where a name's entry is.
+    #[must_use]
+    pub fn position(&self, wire: &[u8]) -> Option<u32> {
+        let (folded, tail) = name::key(wire, self.seed)?;
+        let bucket = ((folded.hash >> 32) as u32 & self.bucket_mask) as usize;
+        let displacement = self.displace[bucket / BLOCK_DISPLACEMENTS].0[bucket % BLOCK_DISPLACEMENTS];
+        let at = position(folded.hash, displacement, self.entries.len() as u32 - 1);
+        let entry = &self.entries[at as usize];
+        let same = usize::from(entry.len) == wire.len() && entry.name == folded.words;
+        (same && (wire.len() <= NAME_INLINE || self.tails[entry.tail as usize] == tail)).then_some(at)
+    }
+
     fn try_build(names: &[Named], slots: usize, seed: u64) -> Option<Self> {
         let seed = name::mix(seed, 0x7a65_726f_7474_6c00);
         let slot_mask = (slots - 1) as u32;
@@ -133,12 +145,7 @@ mod tests {
     }
 
     fn find(table: &NameTable, wire: &[u8]) -> Option<NameEntry> {
-        let (folded, tail) = name::key(wire, table.seed).unwrap();
-        let bucket = ((folded.hash >> 32) as u32 & table.bucket_mask) as usize;
-        let displacement = table.displace[bucket / BLOCK_DISPLACEMENTS].0[bucket % BLOCK_DISPLACEMENTS];
-        let entry = table.entries[position(folded.hash, displacement, table.entries.len() as u32 - 1) as usize];
-        let same = usize::from(entry.len) == wire.len() && entry.name == folded.words;
-        (same && (wire.len() <= NAME_INLINE || table.tails[entry.tail as usize] == tail)).then_some(entry)
+        table.position(wire).map(|at| table.entries[at as usize])
     }
 
     fn table_of(texts: &[String]) -> NameTable {

@@ -8,11 +8,11 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use xdp_ebpf::name::mix;
 
 use super::{
-    Basis, Choice, Plan, Service, Table,
+    Basis, Choice, Chosen, Plan, Service, Table,
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, Family, LastResort, Model, NameId, NameKind, Policy, SiteId},
+    model::{AllDown, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, SiteId},
     status::Status,
 };
 
@@ -25,6 +25,7 @@ pub struct Planner {
     endpoint_of: Vec<Vec<u16>>,
     specs: Vec<Spec>,
     service_of: Arc<[u32]>,
+    chosen: Arc<[Chosen]>,
 }
 
 /// What makes two names one service.
@@ -32,6 +33,8 @@ pub struct Planner {
 struct Spec {
     kind: Kind,
     sites: Vec<SiteId>,
+    /// Position of a pool among those whose groups have client nets.
+    nets: Option<usize>,
     /// Sites to fall back on once all of `sites` are down.
     last_resort: Vec<SiteId>,
     policy: Policy,
@@ -72,15 +75,15 @@ impl Planner {
         }
         let mut specs = Vec::new();
         let mut known = HashMap::new();
-        let service_of = model.names.iter().map(|name| {
-            let spec = Spec::of(&model, name.kind);
+        let mut position = |spec: Spec| {
             *known.entry(spec.clone()).or_insert_with(|| {
                 specs.push(spec);
                 (specs.len() - 1) as u32
             })
-        });
-        let service_of = service_of.collect();
-        Self { endpoints: endpoints.into(), endpoint_of, specs, service_of, model }
+        };
+        let service_of: Arc<[u32]> = model.names.iter().map(|name| position(Spec::of(&model, name.kind))).collect();
+        let chosen = chosen(&model, &service_of, position);
+        Self { endpoints: endpoints.into(), endpoint_of, specs, service_of, chosen, model }
     }
 
     /// The model plans are made for.
@@ -98,7 +101,9 @@ impl Planner {
     #[must_use]
     pub fn plan(&self, status: &Status, generation: u64) -> Plan {
         let mut round = Round { planner: self, status, tables: HashMap::new() };
+        let sets = self.model.nets.sets();
         let services = self.specs.iter().map(|spec| Service {
+            chosen: spec.nets.map(|pool| (1 + pool * sets) as u32),
             policy: spec.policy,
             ttl: spec.ttl,
             sticky_prefix: spec.sticky_prefix,
@@ -109,11 +114,41 @@ impl Planner {
             services: services.collect(),
             endpoints: Arc::clone(&self.endpoints),
             service_of: Arc::clone(&self.service_of),
+            chosen: Arc::clone(&self.chosen),
         }
     }
 }
 
+/// What every set of groups means to every pool with client nets. The first is nobody's: 0 is no position.
+fn chosen(model: &Model, service_of: &[u32], mut position: impl FnMut(Spec) -> u32) -> Arc<[Chosen]> {
+    let mut chosen = vec![Chosen { service: 0, name: NameId(0) }];
+    let names: HashMap<NameKind, NameId> = (0..).map(NameId).zip(&model.names).map(|(id, n)| (n.kind, id)).collect();
+    for (i, pool) in model.nets.pools().iter().enumerate() {
+        // Every pool and every group of a checked model has its name, but for a group that bears its pool's.
+        let own = names.get(&NameKind::Pool(*pool)).copied().unwrap_or(NameId(0));
+        for set in 0..model.nets.sets() {
+            chosen.push(match model.nets.group(set, i) {
+                None => Chosen { service: service_of[own.0], name: own },
+                Some(group) => Chosen {
+                    service: position(Spec::of_clients(model, group)),
+                    name: names.get(&NameKind::Group(group)).copied().unwrap_or(own),
+                },
+            });
+        }
+    }
+    chosen.into()
+}
+
 impl Spec {
+    /// A group as its pool's clients meet it: where none of its Sites has a live address, all of the pool's are asked.
+    fn of_clients(model: &Model, group: GroupId) -> Self {
+        let pool = model.groups[group.0].pool;
+        let whole = Self::of(model, NameKind::Pool(pool));
+        let own = Self::of(model, NameKind::Group(group));
+        let slots = [0, 1].map(|family| whole.slots[family].max(own.slots[family]));
+        Self { last_resort: whole.sites, slots, ..own }
+    }
+
     fn of(model: &Model, name: NameKind) -> Self {
         let pool = model.pool_of(name);
         let sites = model.sites_of(name).to_vec();
@@ -122,6 +157,10 @@ impl Spec {
             NameKind::Group(id) => (Kind::LoadBalance, model.groups[id.0].policy),
             // A table of one Site needs no cursor, no random number and no client.
             NameKind::Site(_) => (Kind::Failover, Policy::WeightedRoundRobin),
+        };
+        let nets = match name {
+            NameKind::Pool(id) => model.nets.pools().binary_search(&id).ok(),
+            NameKind::Group(_) | NameKind::Site(_) => None,
         };
         let last_resort = match (kind, pool.last_resort) {
             (Kind::Failover, LastResort::Pool) => pool.sites.clone(),
@@ -142,6 +181,7 @@ impl Spec {
         Self {
             kind,
             sites,
+            nets,
             last_resort,
             policy,
             ttl: pool.ttl,
@@ -168,10 +208,13 @@ impl Round<'_> {
         }
     }
 
-    /// A Pool or Group Name: among the Sites with a live address of the family (S4-3A-320).
+    /// A Pool or Group Name: among the Sites with a live address of the family (S4-3A-320). A group that stands for its
+    /// pool never says no while the pool could say yes.
     fn balance(&mut self, spec: &Spec, family: Family) -> Choice {
-        let configured: Vec<(Candidate, bool)> =
-            spec.sites.iter().filter_map(|site| self.candidate(*site, family)).collect();
+        let mut configured = self.candidates(&spec.sites, family);
+        if !spec.last_resort.is_empty() && configured.iter().all(|(_, live)| !live) {
+            configured = self.candidates(&spec.last_resort, family);
+        }
         if configured.is_empty() {
             return Choice::NoData;
         }
@@ -222,6 +265,10 @@ impl Round<'_> {
 
     fn single(&mut self, spec: &Spec, candidate: Candidate, basis: Basis) -> Choice {
         Choice::Table(self.table(spec.policy, 1, &[(candidate, true)], basis))
+    }
+
+    fn candidates(&self, sites: &[SiteId], family: Family) -> Vec<(Candidate, bool)> {
+        sites.iter().filter_map(|site| self.candidate(*site, family)).collect()
     }
 
     /// A Site's first live address of a family, else its first; and whether it is live.

@@ -50,6 +50,8 @@ pub enum Basis {
 /// What a set of equal names shares: policy, Sites and knobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
+    /// Where a pool's part of [`Plan::chosen`] begins, by set of groups; none where no group has client nets.
+    pub chosen: Option<u32>,
     /// Where the slot index comes from.
     pub policy: Policy,
     /// TTL of positive answers, seconds.
@@ -58,6 +60,15 @@ pub struct Service {
     pub sticky_prefix: (u8, u8),
     /// By [`Family::index`].
     pub choice: [Choice; 2],
+}
+
+/// Who answers a pool's clients of one set of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Position in [`Plan::services`].
+    pub service: u32,
+    /// Whose cursor turns: the group's, which has a table of its own.
+    pub name: NameId,
 }
 
 /// A compiled plan.
@@ -71,6 +82,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// By [`NameId`]: the name's position in `services`; fixed for the model's life.
     pub service_of: Arc<[u32]>,
+    /// By [`Service::chosen`] and set of groups; fixed for the model's life.
+    pub chosen: Arc<[Chosen]>,
 }
 
 /// The answer to one question.

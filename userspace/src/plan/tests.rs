@@ -347,3 +347,65 @@ proptest! {
         }
     }
 }
+
+/// [`WORLD`] with client nets for two of its groups.
+fn world_with_nets(pool: &str) -> Arc<Model> {
+    let text = WORLD
+        .replace("POOL", pool)
+        .replace("[\"boston\", \"chicago\"]\n[group", "[\"boston\", \"chicago\"]\nclients = [\"10.0.0.0/8\"]\n[group")
+        .replace("policy = \"sticky\"\n", "policy = \"sticky\"\nclients = [\"10.1.0.0/16\", \"2001:db8::/32\"]\n");
+    Arc::new(config::parse("world", &text, Path::new("")).map_err(|error| error.plain()).unwrap().model)
+}
+
+/// What `client` is told about app.com.
+#[track_caller]
+fn check_client(pool: &str, down: &[&str], client: &str, expect: [&str; 2]) {
+    let model = world_with_nets(pool);
+    let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, down), 1);
+    let view = View::new(Arc::clone(&model), plan.clone());
+    let id = model.names.iter().position(|n| n.name.to_string() == "app.com").expect("configured");
+    let client: IpAddr = client.parse().unwrap();
+    let (service, ..) = view.service(&plan, NameId(id), client.into());
+    let answers = Family::ALL.map(|family| describe(&plan, &service.choice[family.index()]));
+    assert_eq!(answers, expect, "{client} with {down:?} down");
+}
+
+/// S4-4C: a Pool query from a client in a group's nets is answered from that group; the longest prefix decides.
+#[test]
+fn s4_4c_a_pool_query_is_answered_from_the_client_s_group() {
+    let americas = "192.0.2.2 192.0.2.3";
+    let all = ["192.0.2.1 192.0.2.2 192.0.2.3", "2001:db8::1 2001:db8::3 2001:db8::4"];
+    check_client("", &[], "10.2.0.1", [americas, "2001:db8::3"]);
+    check_client("", &[], "192.0.2.99", all);
+    check_client("", &[], "2001:db9::1", all);
+    // Tokyo has IPv6 alone: what its group cannot say, the pool says, as a resolver keeps a NODATA for everyone.
+    check_client("", &[], "10.1.0.1", [all[0], "2001:db8::4"]);
+    check_client("", &[], "2001:db8::9", [all[0], "2001:db8::4"]);
+}
+
+/// S4-4C, invariant 3: never a dead address while the pool has a live one; the pool's own all-down rule at the end.
+#[test]
+fn s4_4c_a_dead_group_s_clients_are_the_pool_s() {
+    let americas = ["boston", "chicago"];
+    check_client("", &americas, "10.2.0.1", ["192.0.2.1", "2001:db8::1 2001:db8::4"]);
+    check_client("", &["2001:db8::3"], "10.2.0.1", ["192.0.2.2 192.0.2.3", "2001:db8::1 2001:db8::4"]);
+    check_client("up_threshold = 0.9", &["boston"], "10.2.0.1", ["192.0.2.2 192.0.2.3 by threshold", "2001:db8::3"]);
+    let everything = ["geneva", "boston", "chicago", "tokyo"];
+    let all = ["192.0.2.1 192.0.2.2 192.0.2.3 fail-open", "2001:db8::1 2001:db8::3 2001:db8::4 fail-open"];
+    check_client("", &everything, "10.2.0.1", all);
+    check_client("all_down = \"servfail\"", &everything, "10.2.0.1", ["servfail", "servfail"]);
+}
+
+/// A group's own cursor turns for its clients, so that two groups' clients in alternation still meet all Sites.
+#[test]
+fn groups_turn_on_their_own() {
+    let model = world_with_nets("");
+    let planner = Planner::new(Arc::clone(&model));
+    let plan = planner.plan(&Status::unknown(&model), 1);
+    let view = View::new(Arc::clone(&model), plan.clone());
+    let id = |name: &str| NameId(model.names.iter().position(|n| n.name.to_string() == name).expect("configured"));
+    let whose = |client: &str| view.service(&plan, id("app.com"), client.parse::<IpAddr>().unwrap().into()).1;
+    assert_eq!(whose("10.2.0.1"), id("americas.app.com"));
+    assert_eq!(whose("10.1.0.1"), id("asia.app.com"));
+    assert_eq!(whose("192.0.2.1"), id("app.com"));
+}

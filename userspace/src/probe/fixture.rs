@@ -1,6 +1,6 @@
 //! Models for tests of what consumes them.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
     Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Model, Name, NameKind, Policy,
@@ -92,6 +92,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         }],
         pools: vec![pool],
         groups: vec![],
+        nets: Arc::default(),
         sites,
         names,
     }

@@ -6,7 +6,7 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Maps},
     frame::Frame,
-    layout::{Control, Displace, Endpoint, NameEntry, NameTail, Service, SlotBlock, Soa},
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa},
     scratch::Scratch,
     walk::Step,
 };
@@ -24,6 +24,8 @@ pub struct Held {
     pub endpoints: Vec<Endpoint>,
     pub services: Vec<Service>,
     pub slots: Vec<SlotBlock>,
+    pub nets: Vec<NetNode>,
+    pub chosen: Vec<Chosen>,
     pub cursors: RefCell<Vec<[u32; 2]>>,
     pub random: Cell<u32>,
     pub scratch: Option<Scratch>,
@@ -53,6 +55,12 @@ impl Maps for Held {
     }
     fn slots(&self, block: u32) -> Option<&SlotBlock> {
         self.slots.get(block as usize)
+    }
+    fn net(&self, index: u32) -> Option<&NetNode> {
+        self.nets.get(index as usize)
+    }
+    fn chosen(&self, index: u32) -> Option<&Chosen> {
+        self.chosen.get(index as usize)
     }
     fn turn(&self, index: u32, family: usize) -> Option<u32> {
         let mut cursors = self.cursors.borrow_mut();

@@ -124,6 +124,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             last_resort: LastResort::None,
             sticky_prefix: (24, 56),
         }],
+        nets: Arc::default(),
         groups: vec![Group {
             name: name("europe.app.com."),
             zone: ZoneId(0),
@@ -151,7 +152,8 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
 fn plan() -> Plan {
     let endpoints = ["192.0.2.10", "2001:db8:1::10", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
     let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]), basis: Basis::Live }));
-    let service = |choice| Service { policy: Policy::WeightedRoundRobin, ttl: 0, sticky_prefix: (24, 56), choice };
+    let service =
+        |choice| Service { chosen: None, policy: Policy::WeightedRoundRobin, ttl: 0, sticky_prefix: (24, 56), choice };
     Plan {
         generation: 1,
         endpoints: Arc::new(endpoints),
@@ -161,6 +163,7 @@ fn plan() -> Plan {
             service([Choice::Servfail, Choice::Servfail]),
         ],
         service_of: Arc::new([0, 1, 1, 0, 2]),
+        chosen: Arc::new([]),
     }
 }
 

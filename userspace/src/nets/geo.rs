@@ -1,0 +1,71 @@
+//! Countries and continents of addresses, from a database file in MaxMind's format.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use ipnet::IpNet;
+use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
+
+/// Networks of a database, at most: twice what the largest known ones have, and a bound on a hostile one.
+const NETWORKS_MAX: usize = 16 << 20;
+
+/// Why a database cannot be used.
+#[derive(Debug)]
+pub enum GeoError {
+    /// The file, or what is in it.
+    Database(MaxMindDbError),
+    /// More networks than [`NETWORKS_MAX`].
+    TooManyNetworks,
+}
+
+impl fmt::Display for GeoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::TooManyNetworks => write!(f, "it has more than {NETWORKS_MAX} networks"),
+        }
+    }
+}
+
+impl std::error::Error for GeoError {}
+
+impl From<MaxMindDbError> for GeoError {
+    fn from(error: MaxMindDbError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Calls `add` with each of a database's networks for everything that `wanted` says of its country and continent (two
+/// letters each, upper case). `wanted` is asked once per place and not once per network.
+pub fn read<T: Copy>(
+    path: &Path,
+    wanted: impl Fn(Option<&str>, Option<&str>) -> Vec<T>,
+    mut add: impl FnMut(IpNet, T),
+) -> Result<(), GeoError> {
+    let database = Reader::open_readfile(path)?;
+    // Aliases of the IPv4 part (6to4, Teredo, mapped) are left out by default.
+    let networks = database.networks(WithinOptions::default())?;
+    let mut known: HashMap<usize, Vec<T>> = HashMap::new();
+    for (count, network) in networks.enumerate() {
+        if count == NETWORKS_MAX {
+            return Err(GeoError::TooManyNetworks);
+        }
+        let network = network?;
+        let Some(place) = network.offset() else { continue };
+        if !known.contains_key(&place) {
+            let text = |map: &str, key: &str| -> Result<Option<String>, MaxMindDbError> {
+                network.decode_path(&[PathElement::Key(map), PathElement::Key(key)])
+            };
+            let (country, continent) = (text("country", "iso_code")?, text("continent", "code")?);
+            known.insert(place, wanted(country.as_deref(), continent.as_deref()));
+        }
+        let of_place = &known[&place];
+        if of_place.is_empty() {
+            continue;
+        }
+        let net = network.network()?;
+        // Its address has no bits beyond the prefix, whose length it gives itself.
+        let Ok(net) = IpNet::new(net.ip(), net.prefix()) else { continue };
+        of_place.iter().for_each(|wanted| add(net, *wanted));
+    }
+    Ok(())
+}
