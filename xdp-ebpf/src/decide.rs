@@ -264,8 +264,8 @@ fn body<M: Maps>(
     let mut service = maps.service(bank_services + entry.service).ok_or(Reason::Internal)?;
     let (mut whose, mut scope) = (index, 0);
     if service.chosen != 0 {
-        let (v6, address) = client(frame, maps, datagram, has_options).ok_or(Reason::Internal)?;
-        let forget = |i| control.forget::<0xf>(i);
+        let (v6, address) = client(frame, maps, control, datagram, has_options).ok_or(Reason::Internal)?;
+        let forget = |word| control.forget_word(word);
         let range = nets::find(|at| maps.net(at), forget, control.net_roots, v6, address).ok_or(Reason::Internal)?;
         let chosen = maps.chosen(service.chosen + range.set).ok_or(Reason::Internal)?;
         service = maps.service(bank_services + chosen.service).ok_or(Reason::Internal)?;
@@ -280,7 +280,8 @@ fn body<M: Maps>(
         CHOICE_CURSOR => maps.turn(whose, usize::from(aaaa)).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => {
-            let (turn, prefix) = sticky(frame, maps, datagram, has_options, service).ok_or(Reason::Internal)?;
+            let (turn, prefix) =
+                sticky(frame, maps, control, datagram, has_options, service).ok_or(Reason::Internal)?;
             scope = scope.max(prefix);
             turn
         }
@@ -344,16 +345,23 @@ fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32>
 /// Whom an answer may depend on, as in the packet: the client subnet where the query has one, else its source. And
 /// whether that is IPv6.
 #[inline(always)]
-fn client<M: Maps>(frame: Frame, maps: &M, datagram: &Datagram, has_options: bool) -> Option<(bool, [u64; 2])> {
+fn client<M: Maps>(
+    frame: Frame,
+    maps: &M,
+    control: &Control,
+    datagram: &Datagram,
+    has_options: bool,
+) -> Option<(bool, [u64; 2])> {
     let subnet = if has_options { options::subnet(maps.scratch()?) } else { None };
-    match subnet {
-        Some(subnet) => Some(subnet),
+    let (v6, address) = match subnet {
+        Some(subnet) => subnet,
         None if datagram.v6 => {
             let source = frame.claim::<16>(datagram.l3 + 8)?;
-            Some((true, [source.u64::<0>(), source.u64::<8>()]))
+            (true, [source.u64::<0>(), source.u64::<8>()])
         }
-        None => Some((false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0])),
-    }
+        None => (false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0]),
+    };
+    Some((control.forget::<1>(usize::from(v6)) != 0, address.map(|word| control.forget_word(word))))
 }
 
 /// The client's prefix as a turn, and that prefix's length.
@@ -361,11 +369,12 @@ fn client<M: Maps>(frame: Frame, maps: &M, datagram: &Datagram, has_options: boo
 fn sticky<M: Maps>(
     frame: Frame,
     maps: &M,
+    control: &Control,
     datagram: &Datagram,
     has_options: bool,
     service: &Service,
 ) -> Option<(u32, u8)> {
-    let (v6, address) = client(frame, maps, datagram, has_options)?;
+    let (v6, address) = client(frame, maps, control, datagram, has_options)?;
     Some(if v6 {
         (sticky_turn([address[0] & service.mask6[0], address[1] & service.mask6[1]]), service.prefix[1])
     } else {

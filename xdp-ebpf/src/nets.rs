@@ -35,9 +35,10 @@ pub struct Range {
 }
 
 impl Range {
+    /// All of a tree; `none` is [`NONE`].
     #[inline(always)]
-    const fn all(above: u32, key: u64) -> Self {
-        Self { set: 0, above, key, before: NONE, end: NONE }
+    const fn all(above: u32, key: u64, none: u64) -> Self {
+        Self { set: 0, above, key, before: none, end: none }
     }
 
     /// Bits of the address that tell its range from the others: SCOPE PREFIX-LENGTH (RFC 7871 section 7.2.1).
@@ -56,20 +57,21 @@ impl Range {
 }
 
 /// The range of an address as it lies in a packet: IPv4 in the first four bytes. `forget` is
-/// [`Control::forget`](crate::layout::Control::forget) to 4 bits, `roots` are
-/// [`Control::net_roots`](crate::layout::Control::net_roots).
+/// [`Control::forget_word`](crate::layout::Control::forget_word), `roots` are [`Control::net_roots`](crate::layout::Control::net_roots).
 #[inline(always)]
 pub fn find<'m>(
     node: impl Fn(u32) -> Option<&'m NetNode>,
-    forget: impl Fn(usize) -> usize,
+    forget: impl Fn(u64) -> u64,
     roots: [u32; 2],
     v6: bool,
     address: [u64; 2],
 ) -> Option<Range> {
+    // The verifier would tell "no range before" from one before, and so on, at every level.
+    let none = forget(NONE);
     let (mut at, mut range) = if v6 {
-        (roots[1], Range::all(0, u64::from_be(address[0])))
+        (roots[1], Range::all(0, u64::from_be(address[0]), none))
     } else {
-        (roots[0], Range::all(0, u64::from(u32::from_be(address[0] as u32)) << 32))
+        (roots[0], Range::all(0, u64::from(u32::from_be(address[0] as u32)) << 32, none))
     };
     let mut level = 0;
     while level < LEVELS_MAX {
@@ -83,7 +85,7 @@ pub fn find<'m>(
             i += 1;
         }
         // The verifier follows the eleven ways as one.
-        let i = forget(i);
+        let i = (forget(i as u64) & 0xf) as usize;
         if i > NET_ENDS {
             return None;
         }
@@ -103,7 +105,7 @@ pub fn find<'m>(
             return Some(range);
         }
         at = value & !NET_DIVIDED;
-        range = Range::all(64, u64::from_be(address[1]));
+        range = Range::all(64, u64::from_be(address[1]), none);
     }
     None
 }

@@ -182,7 +182,7 @@ impl Nets {
             IpAddr::V6(_) => [((word >> 64) as u64).to_be(), (word as u64).to_be()],
         };
         let node = |at: u32| self.nodes.get(at as usize);
-        match find(node, |i| i, self.roots, address.is_ipv6(), packet) {
+        match find(node, |word| word, self.roots, address.is_ipv6(), packet) {
             Some(range) => Match { set: range.set as usize, scope: range.scope() },
             // Not reached: the builder makes whole trees.
             None => Match { set: 0, scope: 0 },
