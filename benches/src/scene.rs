@@ -73,6 +73,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         },
         admin: Admin { listen: None },
         edns: Edns::default(),
+        rate_limit: None,
         chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),

@@ -208,6 +208,12 @@ impl Report {
         all.filter(|(_, reason)| reason["action"] == "answer").filter_map(|(_, reason)| reason["count"].as_u64()).sum()
     }
 
+    /// Answers not sent for their client network's rate, by kernel and sockets.
+    #[must_use]
+    pub fn limited(&self) -> u64 {
+        self.reason("drop-limited") + self.0["socket"]["events"]["limited"].as_u64().unwrap_or(0)
+    }
+
     /// The shares of a name's A answers, by Site.
     #[must_use]
     pub fn shares(&self, name: &str) -> Vec<(String, f64)> {

@@ -31,6 +31,11 @@ impl Client {
         Ok(Self { socket })
     }
 
+    /// Waits for an answer no longer than this, instead of [`LOST_AFTER`].
+    pub fn give_up_after(&self, patience: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(patience))
+    }
+
     /// Asks and waits; the answer has passed [`Question::judge`].
     pub fn ask(&self, question: &Question) -> io::Result<Answer> {
         let query = question.query(rand::random(), rand::random());

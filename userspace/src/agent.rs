@@ -356,6 +356,9 @@ impl CounterSource for AllCounters {
             answers: counters.answers().map(|(rcode, count)| (rcode.to_owned(), count)).collect(),
             events: named(&[
                 ("dropped", &counters.dropped),
+                ("limited", &counters.limited),
+                ("slipped", &counters.slipped),
+                ("over-limit", &counters.over_limit),
                 ("truncated", &counters.truncated),
                 ("send-errors", &counters.send_errors),
                 ("tcp-refused", &counters.tcp_refused),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod dns;
 pub mod hooks;
 pub mod kernel;
+pub mod limit;
 pub mod model;
 pub mod nets;
 pub mod plan;

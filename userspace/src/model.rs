@@ -55,6 +55,8 @@ pub struct Model {
     pub admin: Admin,
     /// Which EDNS options are answered.
     pub edns: Edns,
+    /// How many answers a client network gets; none is without a limit.
+    pub rate_limit: Option<RateLimit>,
     /// What is said of this server in class CH.
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; none lies within another.
@@ -134,6 +136,19 @@ pub struct CookieSecrets {
     pub present: Secret,
     /// Cookies made with it are accepted, and renewed.
     pub previous: Option<Secret>,
+}
+
+/// `[rate_limit]`: UDP answers to one client network and of one class ([`Class`](xdp_ebpf::limit::Class)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Answers a second, and at once after a quiet second; 1 to 100,000.
+    pub per_second: u32,
+    /// Of the answers over it, one in this many is sent truncated, the others not at all; 0 is none.
+    pub slip: u32,
+    /// Client prefix lengths: IPv4, IPv6 (at most 64).
+    pub prefix: (u8, u8),
+    /// Whether answers over it are sent all the same, and only counted.
+    pub dry_run: bool,
 }
 
 /// `[chaos]`: texts of 1 to 255 bytes; what is not given is REFUSED.

@@ -1,4 +1,4 @@
-//! What the socket path answers from: the model, the newest plan, and cursors of its own.
+//! What the socket path answers from: the model, the newest plan, and cursors and rates of its own.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
+    limit::Limiter,
     model::{Family, Model, NameId, Policy},
     plan::{Choice, Pick, Plan, Service},
 };
@@ -64,6 +65,8 @@ pub struct Picked {
 pub struct View {
     /// The configuration.
     pub model: Arc<Model>,
+    /// What UDP clients get.
+    pub limiter: Limiter,
     plan: ArcSwap<Plan>,
     cursors: Box<[[AtomicU32; 2]]>,
 }
@@ -74,7 +77,8 @@ impl View {
     pub fn new(model: Arc<Model>, plan: Plan) -> Self {
         // Staggered, so that browsers asking A and AAAA in pairs do not meet the same Sites in the same order.
         let cursors = model.names.iter().map(|_| [AtomicU32::new(rand::random()), AtomicU32::new(rand::random())]);
-        Self { cursors: cursors.collect(), plan: ArcSwap::from_pointee(plan), model }
+        let limiter = Limiter::new(model.rate_limit);
+        Self { cursors: cursors.collect(), plan: ArcSwap::from_pointee(plan), limiter, model }
     }
 
     /// The newest plan.

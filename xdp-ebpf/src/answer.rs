@@ -54,9 +54,9 @@ impl Answer {
 pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Option<()> {
     let at = answer.question_end() & OFFSET_MASK;
     let sum = match answer.body.record {
-        Record::Address => write_address(packet, maps, answer, at)?,
-        Record::Soa => write_soa(packet, maps, answer, at)?,
-        Record::None => write_nothing(packet, answer, at)?,
+        Record::ADDRESS => write_address(packet, maps, answer, at)?,
+        Record::SOA => write_soa(packet, maps, answer, at)?,
+        _ => write_nothing(packet, answer, at)?,
     };
     // From here on the verifier follows all kinds of records as one.
     let sum = Sum::of(maps.control()?.forget::<0xffff>(usize::from(sum.fold())) as u16);
@@ -190,9 +190,9 @@ fn write_header(frame: Frame, answer: &Answer, records: Sum) -> Option<Sum> {
     let id = header.u16::<0>();
     let one = 1_u16.to_be();
     let (answers, authorities) = match answer.body.record {
-        Record::Address => (one, 0),
-        Record::Soa => (0, one),
-        Record::None => (0, 0),
+        Record::ADDRESS => (one, 0),
+        Record::SOA => (0, one),
+        _ => (0, 0),
     };
     let flags = (0x8000 | answer.body.flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();
     let additional = if answer.query.has_edns { one } else { 0 };

@@ -15,6 +15,7 @@ use crate::{
         CHOICE_STICKY, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_INLINE, NAME_OPAQUE,
         NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa, type_bit,
     },
+    limit::{Buckets, Class},
     name,
     net::{self, Datagram},
     nets, options,
@@ -52,6 +53,10 @@ pub trait Maps {
     fn random(&self) -> u32;
     /// Seconds since boot, modulo 2^32.
     fn boot_seconds(&self) -> u32;
+    /// Time, in ticks of [`limit`](crate::limit).
+    fn ticks(&self) -> u64;
+    /// `BUCKETS`.
+    fn buckets(&self, block: u32) -> Option<&Buckets>;
     /// `SCRATCH`.
     fn scratch(&self) -> Option<&Scratch>;
     /// Takes a step up to `times` times, until one is the last.
@@ -69,7 +74,18 @@ pub struct Answer {
     pub options_len: usize,
     /// What it says.
     pub body: Body,
+    /// Whether its client proved by a cookie that it is who it says.
+    known: bool,
+    /// One of the `RATE_` constants.
+    rate: u32,
 }
+
+/// Within its client network's rate, or not limited.
+const RATE_KEPT: u32 = 0;
+/// Over it, and sent truncated.
+const RATE_SLIP: u32 = 1;
+/// Over it in a dry run, and sent.
+const RATE_DRY: u32 = 2;
 
 /// What an answer says.
 ///
@@ -93,16 +109,17 @@ pub struct Body {
     pub ttl: u32,
 }
 
-/// The one record of an answer.
+/// The one record of an answer. A number and not an enum, which the verifier would follow once for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Record {
+pub struct Record(u8);
+
+impl Record {
     /// None.
-    None,
+    pub const NONE: Self = Self(0);
     /// The address of an endpoint, of the type asked for.
-    Address,
+    pub const ADDRESS: Self = Self(1);
     /// A zone's SOA, in the authority section.
-    Soa,
+    pub const SOA: Self = Self(2);
 }
 
 /// AA, as a header's flag.
@@ -118,14 +135,14 @@ impl Body {
     /// No record.
     #[inline(always)]
     const fn bare(flags: u16) -> Self {
-        Self { record: Record::None, flags, apex: 0, extended_rcode: 0, record_len: 0, index: 0, ttl: 0 }
+        Self { record: Record::NONE, flags, apex: 0, extended_rcode: 0, record_len: 0, index: 0, ttl: 0 }
     }
 
     /// One address.
     #[inline(always)]
     const fn address(aaaa: bool, index: u32, ttl: u32) -> Self {
         let record_len = RECORD_FIXED + if aaaa { 16 } else { 4 };
-        Self { record: Record::Address, record_len, index, ttl, ..Self::bare(AA) }
+        Self { record: Record::ADDRESS, record_len, index, ttl, ..Self::bare(AA) }
     }
 
     /// NODATA or NXDOMAIN with the zone's SOA (RFC 2308).
@@ -133,22 +150,18 @@ impl Body {
     fn negative<M: Maps>(maps: &M, index: u16, apex: u8, rcode: u16) -> Result<Self, Reason> {
         let index = u32::from(index);
         let record_len = RECORD_FIXED + usize::from(maps.soa(index).ok_or(Reason::Internal)?.len);
-        Ok(Self { record: Record::Soa, apex, record_len, index, ..Self::bare(AA | rcode) })
+        Ok(Self { record: Record::SOA, apex, record_len, index, ..Self::bare(AA | rcode) })
     }
 
     /// The same, of which the verifier knows nothing.
     #[inline(always)]
     fn forgotten(self, control: &Control) -> Self {
-        let record = self.record as u64;
+        let record = u64::from(self.record.0);
         let meta = record | u64::from(self.flags) << 8 | u64::from(self.apex) << 24 | (self.record_len as u64) << 32;
         let meta = control.forget_word(meta | u64::from(self.extended_rcode) << 48);
         let data = control.forget_word(u64::from(self.index) | u64::from(self.ttl) << 32);
         Self {
-            record: match meta as u8 {
-                0 => Record::None,
-                1 => Record::Address,
-                _ => Record::Soa,
-            },
+            record: Record(meta as u8),
             flags: (meta >> 8) as u16,
             apex: (meta >> 24) as u8,
             extended_rcode: (meta >> 48) as u8,
@@ -165,16 +178,39 @@ impl Answer {
     #[must_use]
     pub fn reason(&self) -> Reason {
         let body = &self.body;
-        match body.record {
-            Record::Address if self.query.rtype == TYPE_A => Reason::AnswerA,
-            Record::Address => Reason::AnswerAaaa,
-            Record::Soa if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
-            Record::Soa => Reason::AnswerNodata,
-            Record::None if body.flags & TC != 0 => Reason::AnswerTruncated,
-            Record::None if body.flags & 0xf == REFUSED => Reason::AnswerRefused,
-            Record::None if body.flags & 0xf == SERVFAIL => Reason::AnswerServfail,
-            Record::None => Reason::AnswerBadvers,
+        match self.rate {
+            RATE_SLIP => return Reason::AnswerSlip,
+            RATE_DRY => return Reason::AnswerOverLimit,
+            _ => {}
         }
+        match body.record {
+            Record::ADDRESS if self.query.rtype == TYPE_A => Reason::AnswerA,
+            Record::ADDRESS => Reason::AnswerAaaa,
+            Record::SOA if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
+            Record::SOA => Reason::AnswerNodata,
+            _ if body.flags & TC != 0 => Reason::AnswerTruncated,
+            _ if body.flags & 0xf == REFUSED => Reason::AnswerRefused,
+            _ if body.flags & 0xf == SERVFAIL => Reason::AnswerServfail,
+            _ => Reason::AnswerBadvers,
+        }
+    }
+
+    /// What it is limited with.
+    #[inline(always)]
+    fn class(&self) -> Class {
+        match self.body.record {
+            Record::ADDRESS => Class::Data,
+            Record::SOA if self.body.flags & 0xf == NXDOMAIN => Class::Nxdomain,
+            Record::SOA => Class::Nodata,
+            _ => Class::Other,
+        }
+    }
+
+    /// Without its record, and TC.
+    #[inline(always)]
+    fn truncated(self, control: &Control) -> Self {
+        let Body { flags, extended_rcode, .. } = self.body;
+        Self { body: Body { extended_rcode, ..Body::bare(flags | TC) }.forgotten(control), ..self }
     }
 
     /// Length of the DNS message.
@@ -200,14 +236,49 @@ impl Answer {
 #[inline(always)]
 pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     let control = maps.control().ok_or(Reason::Internal)?;
+    let answer = answer(frame, maps, control)?;
+    let rate =
+        if control.limits.interval == 0 || answer.known { RATE_KEPT } else { rate(frame, maps, control, &answer)? };
+    let rate = control.forget::<3>(rate as usize) as u32;
+    Ok(Answer { rate, ..if rate == RATE_SLIP { answer.truncated(control) } else { answer } })
+}
+
+/// What becomes of an answer by its client network's rate.
+#[inline(always)]
+fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> Result<u32, Reason> {
+    let (limits, datagram) = (&control.limits, &answer.datagram);
+    let address = if datagram.v6 {
+        frame.claim::<8>(datagram.l3 + 8).ok_or(Reason::Internal)?.u64::<0>()
+    } else {
+        u64::from(frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?.u32::<0>())
+    };
+    let v6 = control.forget::<1>(usize::from(datagram.v6)) != 0;
+    let class = control.forget::<3>(answer.class() as usize);
+    let key = limits.key(v6, control.forget_word(address), class as u32);
+    let buckets = maps.buckets(key.block).ok_or(Reason::Internal)?;
+    if limits.admit(buckets, key, maps.ticks(), |i| control.forget::<7>(i)) {
+        return Ok(RATE_KEPT);
+    }
+    if limits.dry_run != 0 {
+        return Ok(RATE_DRY);
+    }
+    if limits.slip == 0 || maps.random() % limits.slip != 0 {
+        return Err(Reason::DropLimited);
+    }
+    Ok(RATE_SLIP)
+}
+
+/// The answer, whoever asks how often.
+#[inline(always)]
+fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, Reason> {
     let datagram = net::parse(frame, control)?;
     let query = query::parse(frame, &datagram, control)?;
     if !datagram.checksum_is_good(query.sum) {
         return Err(Reason::PassUdpChecksum);
     }
     if query.edns.version != 0 {
-        let body = Body { extended_rcode: 1, ..Body::bare(0) };
-        return Ok(Answer { datagram, query, options_len: 0, body: body.forgotten(control) });
+        let body = Body { extended_rcode: 1, ..Body::bare(0) }.forgotten(control);
+        return Ok(Answer { datagram, query, options_len: 0, body, known: false, rate: RATE_KEPT });
     }
     // 128 to 255 are questions and message parts, 0 is reserved (RFC 6895 section 3.1); OPT is one as well.
     if query.rtype == 0 || query.rtype & 0xff80 == 0x80 || query.rtype == query::TYPE_OPT {
@@ -215,18 +286,19 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     }
     if query.edns.options_len != 0 {
         let at = datagram.dns + HEADER + query.name_len + query::QUESTION_FIXED + query::OPT;
-        options::read(frame, maps, control, at, query.edns.options_len)?;
+        options::read(frame, maps, control, &datagram, at, query.edns.options_len)?;
     }
     let has_options = control.forget::<1>(usize::from(query.edns.options_len != 0)) != 0;
     let (body, scope) = body(frame, maps, control, &datagram, &query, has_options)?;
     let (body, scope) = (body.forgotten(control), control.forget::<0xff>(usize::from(scope)));
-    let options_len = if has_options { options::compose(frame, maps, &datagram, scope as u32)? } else { 0 };
+    let options_len = if has_options { options::compose(maps, scope as u32)? } else { 0 };
     let options_len = control.forget::<0x7f>(options_len);
-    let answer = Answer { datagram, query, options_len, body };
-    if body.record != Record::Soa || !answer.is_too_big() {
+    let known = has_options && options::knows_client(maps.scratch().ok_or(Reason::Internal)?);
+    let answer = Answer { datagram, query, options_len, body, known, rate: RATE_KEPT };
+    if body.record != Record::SOA || !answer.is_too_big() {
         return Ok(answer);
     }
-    Ok(Answer { body: Body::bare(body.flags | TC).forgotten(control), ..answer })
+    Ok(answer.truncated(control))
 }
 
 /// What the answer says, and the scope of a client subnet it depends on.

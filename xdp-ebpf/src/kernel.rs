@@ -9,8 +9,8 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_loop, bpf_xdp_adjust_head,
-        bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_loop,
+        bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     macros::btf_map,
     programs::XdpContext,
@@ -24,6 +24,7 @@ use xdp_ebpf::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Service,
         SlotBlock, Soa,
     },
+    limit::{Buckets, TICK_BITS},
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,
@@ -57,6 +58,8 @@ static CHOSEN: Array<Chosen, 1, MMAP> = Array::new();
 static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+static BUCKETS: Array<Buckets, 1> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
@@ -128,6 +131,16 @@ impl Maps for Kernel {
     fn boot_seconds(&self) -> u32 {
         // SAFETY: a helper without arguments.
         (unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000) as u32
+    }
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        // A few milliseconds are fine enough for a rate, and this clock costs a load.
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() >> TICK_BITS }
+    }
+    #[inline(always)]
+    fn buckets(&self, block: u32) -> Option<&Buckets> {
+        BUCKETS.get(block)
     }
     #[inline(always)]
     fn scratch(&self) -> Option<&Scratch> {

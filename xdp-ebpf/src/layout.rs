@@ -13,6 +13,7 @@
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
 //! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
+//! | `BUCKETS` | array | [`Buckets`](crate::limit::Buckets), a power of two | by the program |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
 //! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
 //! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
@@ -20,7 +21,7 @@
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
 //! in use. One packet reads that word once (invariant 4). All integers are native-endian unless marked `be`.
 
-use crate::cookie::Secret;
+use crate::{cookie::Secret, limit::Limits};
 
 /// Plan banks. A retired bank is written again only after a grace period, so several let the publisher work ahead.
 pub const BANKS: u32 = 4;
@@ -85,6 +86,8 @@ pub struct Control {
     pub nsid: [u64; NSID_MAX / 8],
     /// Keys of server cookies: the one to make them with, and one that is accepted besides (RFC 9018 section 5).
     pub secrets: [Secret; 2],
+    /// Response rate limiting.
+    pub limits: Limits,
     /// Our interfaces' MACs, in the low six bytes as they lie in a frame read as a little-endian u64; 0 is none.
     pub mac: [u64; MAC_MAX],
     /// Served IPv4 addresses.
@@ -376,5 +379,5 @@ const _: () = assert!(size_of::<Chosen>() == 8);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
-const _: () = assert!(size_of::<Control>() == 72 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Control>() == 112 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

@@ -18,6 +18,7 @@
 //! | [`walk`] | what a missing name is: NXDOMAIN, out of zone, or another's |
 //! | [`nets`] | client nets: which groups an address chooses |
 //! | [`cookie`] | server cookies (RFC 9018) |
+//! | [`limit`] | response rate limiting |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
@@ -32,6 +33,7 @@ pub mod cookie;
 pub mod decide;
 pub mod frame;
 pub mod layout;
+pub mod limit;
 pub mod name;
 pub mod net;
 pub mod nets;

@@ -43,9 +43,17 @@ const FOUND_FAULT: u32 = 8;
 /// [`Options::found`]: all have been read.
 const FOUND_END: u32 = 16;
 
-/// Reads the `len` bytes of options at `at`.
+/// Reads the `len` bytes of options at `at`, and checks a cookie among them: here, where the verifier knows few ways, and
+/// not where the answer's options are composed.
 #[inline(always)]
-pub fn read<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, len: usize) -> Result<(), Reason> {
+pub fn read<M: Maps>(
+    frame: Frame,
+    maps: &M,
+    control: &Control,
+    datagram: &Datagram,
+    at: usize,
+    len: usize,
+) -> Result<(), Reason> {
     let options = &maps.scratch().ok_or(Reason::Internal)?.options;
     if len > OPTIONS_MAX {
         return Err(Reason::PassLong);
@@ -70,10 +78,24 @@ pub fn read<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, len: 
     options.end.set(len as u32);
     options.found.set(0);
     maps.repeat::<Read>(COUNT_MAX);
-    match options.found.get() & (FOUND_FAULT | FOUND_END) {
-        FOUND_END => Ok(()),
-        _ => Err(Reason::PassAdditional),
+    if options.found.get() & (FOUND_FAULT | FOUND_END) != FOUND_END {
+        return Err(Reason::PassAdditional);
     }
+    options.v6.set(u32::from(datagram.v6));
+    options.known.set(0);
+    if datagram.v6 {
+        let source = frame.claim::<16>(datagram.l3 + 8).ok_or(Reason::Internal)?;
+        options.client[0].set(source.u64::<0>());
+        options.client[1].set(source.u64::<8>());
+    } else {
+        let source = frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?;
+        options.client[0].set(u64::from(source.u32::<0>()));
+        options.client[1].set(0);
+    }
+    if options.found.get() & FOUND_COOKIE != 0 {
+        maps.repeat::<ServerCookie>(1);
+    }
+    Ok(())
 }
 
 /// Reads one option.
@@ -173,23 +195,18 @@ pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
     Some((subnet_head(options, at).0 == 2, subnet_address(options, at)))
 }
 
+/// Whether the cookie is one that we gave this client.
+#[inline(always)]
+#[must_use]
+pub fn knows_client(scratch: &Scratch) -> bool {
+    scratch.options.known.get() != 0
+}
+
 /// Composes the answer's options, and says how long they are: at most 80 bytes.
 #[inline(always)]
-pub fn compose<M: Maps>(frame: Frame, maps: &M, datagram: &Datagram, scope: u32) -> Result<usize, Reason> {
+pub fn compose<M: Maps>(maps: &M, scope: u32) -> Result<usize, Reason> {
     let options = &maps.scratch().ok_or(Reason::Internal)?.options;
     options.scope.set(scope);
-    options.v6.set(u32::from(datagram.v6));
-    if datagram.v6 {
-        let source = frame.claim::<16>(datagram.l3 + 8).ok_or(Reason::Internal)?;
-        options.client[0].set(source.u64::<0>());
-        options.client[1].set(source.u64::<8>());
-    } else {
-        let source = frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?;
-        options.client[0].set(u64::from(source.u32::<0>()));
-        options.client[1].set(0);
-    }
-    // One after the other and not one within the other: their stacks would not fit on top of each other.
-    maps.repeat::<ServerCookie>(1);
     maps.repeat::<Compose>(1);
     Ok(options.said_len.get() as usize)
 }
@@ -253,15 +270,13 @@ impl Step for ServerCookie {
     #[inline(always)]
     fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
-        if options.found.get() & FOUND_COOKIE == 0 {
-            return true;
-        }
         let at = options.cookie[0].get() as usize;
         let (client, prefix, hash) = (options.asked(at, 0), options.asked(at, 8), options.asked(at, 16));
         let (address, v6) = ([options.client[0].get(), options.client[1].get()], options.v6.get() != 0);
         let now = maps.boot_seconds().wrapping_add(control.clock);
         if options.cookie[1].get() == COOKIE_WHOLE {
             let verdict = cookie::check(&control.secrets[0], client, prefix, hash, address, v6, now);
+            options.known.set(u32::from(verdict != Verdict::Bad));
             if verdict == Verdict::Fresh {
                 options.server[0].set(prefix);
                 options.server[1].set(hash);

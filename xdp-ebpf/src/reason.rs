@@ -88,6 +88,13 @@ reasons! {
     /// The answer would not fit the client's buffer, or be over 2.5 times the query: truncated (TC).
     AnswerTruncated = Answer "answer-truncated",
 
+    /// Over the client network's rate: one of those that are sent truncated (TC), so that a real client asks by TCP.
+    AnswerSlip = Answer "answer-slip",
+    /// Over the client network's rate, and answered all the same: a dry run.
+    AnswerOverLimit = Answer "answer-over-limit",
+
+    /// Over the client network's rate.
+    DropLimited = Drop "drop-limited",
     /// A DNS response (QR=1) sent to us.
     DropResponse = Drop "drop-response",
     /// Fewer bytes than a DNS header.

@@ -57,8 +57,8 @@ pub struct Options {
     pub said_len: Cell<u32>,
     /// Whether `client` is IPv6.
     pub v6: Cell<u32>,
-    /// Padding.
-    pub reserved: Cell<u32>,
+    /// Whether the client gave back a cookie of ours.
+    pub known: Cell<u32>,
 }
 
 /// Room for a query's options, [`OPTIONS_MAX`] of them in use, and what is read beyond the end.
@@ -98,7 +98,7 @@ impl Default for Options {
             scope: Cell::default(),
             said_len: Cell::default(),
             v6: Cell::default(),
-            reserved: Cell::default(),
+            known: Cell::default(),
         }
     }
 }

@@ -122,15 +122,22 @@ pub fn question(seed: u64) -> Asked {
     Asked { message, client, v6 }
 }
 
+/// A question with an OPT that holds these options.
+pub fn asked(client: IpAddr, name: &[u8], rtype: u16, options: &[u8]) -> Asked {
+    let mut message = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    message.extend(name);
+    message.extend(rtype.to_be_bytes());
+    message.extend([0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8]);
+    message.extend(options);
+    Asked { message, client, v6: client.is_ipv6() }
+}
+
 /// An A question with this cookie.
 pub fn with_cookie(v6: bool, cookie: &[u8]) -> Asked {
     let client =
         if v6 { Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6).into() } else { Ipv4Addr::new(198, 18, 7, 9).into() };
-    let mut message = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
-    message.extend(b"\x03app\x07example\0\0\x01\0\x01");
-    message.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4 + cookie.len() as u8, 0, 10, 0, cookie.len() as u8]);
-    message.extend(cookie);
-    Asked { message, client, v6 }
+    let option = [&[0, 10, 0, cookie.len() as u8], cookie].concat();
+    asked(client, b"\x03app\x07example\0", 1, &option)
 }
 
 /// Flags mostly as resolvers set them; those of answers are to be ignored.

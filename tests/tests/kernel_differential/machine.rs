@@ -134,9 +134,14 @@ pub struct Ran {
 
 impl Machine {
     pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more sections.
+    pub fn with(sections: &str) -> Self {
         let folder = tests::scratch::folder().unwrap();
         fs::write(folder.path().join("app.zone"), RECORDS).unwrap();
-        let read = config::parse("differential.toml", CONFIG, folder.path());
+        let read = config::parse("differential.toml", &format!("{CONFIG}{sections}"), folder.path());
         let read = read.unwrap_or_else(|error| panic!("{}", error.plain()));
         let planner = Planner::new(Arc::new(read.model));
         let model = planner.model();

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `sites`, `pools`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
@@ -16,6 +16,7 @@ mod edns;
 mod front;
 mod outcome;
 mod pools;
+mod rate_limit;
 mod raw;
 mod report;
 mod sites;
@@ -89,6 +90,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = front::admin(report, file.admin.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
+    let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
     let zones = front::Zones::read(report, &file.zone);
     let mut sites = sites::sites(report, &file.site, &zones);
@@ -96,7 +98,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     pools::join(report, file, &mut sites, &pools, &groups);
     let nets = clients::nets(report, file, &pools, &groups).into();
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model = Model { front, admin, edns, chaos, zones: zones.list, pools, groups, nets, sites, names };
+    let model = Model { front, admin, edns, rate_limit, chaos, zones: zones.list, pools, groups, nets, sites, names };
     whole::check(report, file, &model);
     model
 }

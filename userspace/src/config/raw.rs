@@ -26,6 +26,7 @@ pub(super) struct File {
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
+    pub rate_limit: Option<Spanned<RateLimit>>,
     pub zone: Named<Zone>,
     pub pool: Named<Pool>,
     pub group: Named<Group>,
@@ -61,6 +62,16 @@ pub(super) struct Edns {
 pub(super) struct Chaos {
     pub version: Text,
     pub id: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RateLimit {
+    pub per_second: Number,
+    pub slip: Number,
+    pub prefix_v4: Number,
+    pub prefix_v6: Number,
+    pub dry_run: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -71,6 +71,7 @@ impl Shape {
             ["edns"] => Self::keys::<raw::Edns>(),
             ["chaos"] => Self::keys::<raw::Chaos>(),
             ["geo"] => Self::keys::<raw::Geo>(),
+            ["rate_limit"] => Self::keys::<raw::RateLimit>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["group", _] => Self::keys::<raw::Group>(),

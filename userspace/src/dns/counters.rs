@@ -26,6 +26,12 @@ pub struct Counters {
     pub tcp_queries: AtomicU64,
     /// Messages not answered: responses, and fewer than 12 bytes.
     pub dropped: AtomicU64,
+    /// UDP answers not sent, being over their client network's rate.
+    pub limited: AtomicU64,
+    /// UDP answers sent truncated for the same reason.
+    pub slipped: AtomicU64,
+    /// UDP answers over their client network's rate that were sent, in a dry run.
+    pub over_limit: AtomicU64,
     /// UDP answers with TC set.
     pub truncated: AtomicU64,
     /// Answers that could not be sent.

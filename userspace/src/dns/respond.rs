@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use domain::base::{
     Header, MessageBuilder, Name, Rtype, StaticCompressor,
-    iana::{Class, Opcode, OptRcode},
+    iana::{self, Opcode, OptRcode, Rcode},
     message_builder::{AdditionalBuilder, PushError},
 };
+
+use xdp_ebpf::limit::Class;
 
 use super::{
     chaos, cookies,
@@ -15,7 +17,10 @@ use super::{
     resolve::{Reply, Rr, resolve},
     zone::{Data, Zones},
 };
-use crate::view::{Client, View};
+use crate::{
+    limit::Verdict,
+    view::{Client, View},
+};
 
 /// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
 pub const UDP_LEN_MAX: u16 = 1232;
@@ -45,6 +50,17 @@ pub struct Answer {
     pub rcode: OptRcode,
     /// Whether TC is set.
     pub truncated: bool,
+    /// What became of it by its client network's rate; never a drop.
+    pub rate: Verdict,
+}
+
+/// Why a message is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// It is no query: a response, or shorter than a header.
+    NoQuery,
+    /// Its client network has had its rate.
+    Limited,
 }
 
 /// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. Seed
@@ -58,7 +74,7 @@ pub fn respond(
     zones: &Zones,
     view: &View,
 ) -> Option<Vec<u8>> {
-    answer(message, transport, client, now, zones, view).map(|answer| answer.message)
+    answer(message, transport, client, now, zones, view).map(|answer| answer.message).ok()
 }
 
 /// As [`respond`], with what is counted.
@@ -70,8 +86,8 @@ pub fn answer(
     now: u32,
     zones: &Zones,
     view: &View,
-) -> Option<Answer> {
-    let query = Query::parse(message)?;
+) -> Result<Answer, Silence> {
+    let query = Query::parse(message).ok_or(Silence::NoQuery)?;
     let model = &view.model;
     // Options of another version may mean anything.
     let known = query.edns.is_some_and(|edns| edns.version == 0);
@@ -82,7 +98,7 @@ pub fn answer(
     let (rcode, reply) = match decide(&query, transport, wishes, cookie) {
         Ok(question) => {
             let reply = match question.class {
-                Class::CH => chaos::answer(question, &model.chaos),
+                iana::Class::CH => chaos::answer(question, &model.chaos),
                 _ => resolve(question, Client { address: client, subnet: asked.subnet }, zones, view),
             };
             (reply.rcode.into(), reply)
@@ -98,15 +114,36 @@ pub fn answer(
         Transport::Udp => udp_limit(&query, &reply, client),
         Transport::Tcp => usize::from(u16::MAX),
     };
-    if let Ok(message) = compose(&query, rcode, &reply, &said, limit) {
-        return Some(Answer { message, rcode, truncated: false });
+    // Whoever has a cookie of ours gets its answers where it says it is.
+    let rate = match transport {
+        Transport::Udp if !cookie.is_some_and(|cookie| cookie.known) => view.limiter.judge(client, class(&reply)),
+        Transport::Udp | Transport::Tcp => Verdict::Within,
+    };
+    if rate == Verdict::Drop {
+        return Err(Silence::Limited);
+    }
+    if rate != Verdict::Slip
+        && let Ok(message) = compose(&query, rcode, &reply, &said, limit)
+    {
+        return Ok(Answer { message, rcode, truncated: false, rate });
     }
     // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by 16,
     // which is less than the query and its headers had.
     let bare = Reply { authoritative: reply.authoritative, scope: reply.scope, ..Reply::bare(reply.rcode) };
-    let mut message = compose(&query, rcode, &bare, &said, usize::from(u16::MAX)).ok()?;
+    let message = compose(&query, rcode, &bare, &said, usize::from(u16::MAX));
+    let mut message = message.map_err(|_| Silence::NoQuery)?;
     Header::for_message_slice_mut(&mut message).set_tc(true);
-    Some(Answer { message, rcode, truncated: true })
+    Ok(Answer { message, rcode, truncated: true, rate })
+}
+
+/// What an answer is limited with, as in the kernel.
+fn class(reply: &Reply<'_>) -> Class {
+    match reply.rcode {
+        Rcode::NXDOMAIN => Class::Nxdomain,
+        Rcode::NOERROR if !reply.answer.is_empty() => Class::Data,
+        Rcode::NOERROR if reply.authoritative => Class::Nodata,
+        _ => Class::Other,
+    }
 }
 
 /// The question that data answers, or the rcode that does. `wishes` are none where an option breaks its format.
@@ -140,9 +177,9 @@ fn decide<'a>(
         });
     };
     match (question.class, question.rtype, transport) {
-        (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
-        (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
-        (Class::IN | Class::CH, ..) => Ok(question),
+        (iana::Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
+        (iana::Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
+        (iana::Class::IN | iana::Class::CH, ..) => Ok(question),
         _ => Err(OptRcode::REFUSED),
     }
 }
@@ -178,7 +215,7 @@ fn compose(
     header.set_rcode(rcode.rcode());
 
     // Data is only answered to a question, in its class.
-    let class = query.question.map_or(Class::IN, |question| question.class);
+    let class = query.question.map_or(iana::Class::IN, |question| question.class);
     let mut builder = builder.question();
     if let Some(question) = query.question {
         builder.push((question.name, question.rtype, question.class))?;
@@ -210,12 +247,12 @@ fn compose(
         push_opt(&mut builder, edns, rcode, said)?;
     }
     if let (Some(tsig), OptRcode::NOTAUTH) = (&query.tsig, rcode) {
-        builder.push((tsig.key, Class::ANY, 0, &tsig.reply))?;
+        builder.push((tsig.key, iana::Class::ANY, 0, &tsig.reply))?;
     }
     Ok(builder.finish().into_target())
 }
 
-fn record<'a>(rr: &'a Rr<'a>, class: Class) -> (&'a Name<[u8]>, Class, u32, &'a Data) {
+fn record<'a>(rr: &'a Rr<'a>, class: iana::Class) -> (&'a Name<[u8]>, iana::Class, u32, &'a Data) {
     (rr.owner, class, rr.ttl, &rr.data)
 }
 

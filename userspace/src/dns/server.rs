@@ -21,11 +21,11 @@ use tracing::{debug, warn};
 
 use super::{
     counters::Counters,
-    respond::{Answer, Transport, answer},
+    respond::{Answer, Silence, Transport, answer},
     tcp::{self, Admission, Limits},
     zone::Zones,
 };
-use crate::view::View;
+use crate::{limit::Verdict, view::View};
 
 /// The largest datagram there is.
 const DATAGRAM_LEN_MAX: usize = 65_535;
@@ -63,11 +63,20 @@ impl Shared {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
-        let answer = answer(message, transport, client, now(), &self.zones, &self.view);
-        let Some(Answer { message, rcode, truncated }) = answer else {
-            counters.dropped.fetch_add(1, Relaxed);
-            return None;
+        let answer = match answer(message, transport, client, now(), &self.zones, &self.view) {
+            Ok(answer) => answer,
+            Err(Silence::NoQuery) => {
+                counters.dropped.fetch_add(1, Relaxed);
+                return None;
+            }
+            Err(Silence::Limited) => {
+                counters.limited.fetch_add(1, Relaxed);
+                return None;
+            }
         };
+        let Answer { message, rcode, truncated, rate } = answer;
+        counters.slipped.fetch_add(u64::from(rate == Verdict::Slip), Relaxed);
+        counters.over_limit.fetch_add(u64::from(rate == Verdict::DryRun), Relaxed);
         counters.answered(rcode);
         counters.truncated.fetch_add(u64::from(truncated), Relaxed);
         Some(message)

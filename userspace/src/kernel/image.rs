@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     dns::Zones,
+    limit::limits,
     model::{Edns, Model, Policy},
     plan::{Choice, Plan, Planner, Table, mask6},
 };
@@ -85,6 +86,9 @@ impl Image {
         };
         listen(&mut control, model);
         edns(&mut control, &model.edns);
+        if let Some(rate) = model.rate_limit {
+            control.limits = limits(rate, rand::random());
+        }
         let chosen = first.chosen.iter().map(|chosen| Chosen {
             service: chosen.service,
             name: names.position(model.names[chosen.name.0].name.as_slice()).unwrap_or(0),
@@ -96,6 +100,12 @@ impl Image {
             soas: model.zones.iter().map(soa::prepare).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
         })
+    }
+
+    /// Entries of `BUCKETS`.
+    #[must_use]
+    pub fn buckets(&self) -> u32 {
+        self.control.limits.block_mask + 1
     }
 
     /// Entries of `SERVICES`.

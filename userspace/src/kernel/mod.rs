@@ -151,6 +151,7 @@ impl Fastpath {
             ("CHOSEN", image.chosen.len() as u32),
             ("SERVICES", image.services()),
             ("SLOTS", image.blocks()),
+            ("BUCKETS", image.buckets()),
             ("CURSORS", (cpus * image.names.entries.len()) as u32),
         ];
         let mut loader = EbpfLoader::new();

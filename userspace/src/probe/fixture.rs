@@ -75,6 +75,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         },
         admin: Admin { listen: None },
         edns: Edns::default(),
+        rate_limit: None,
         chaos: Chaos::default(),
         zones: vec![Zone {
             apex: name("app.com"),

@@ -7,6 +7,7 @@ use xdp_ebpf::{
     decide::{self, Maps},
     frame::Frame,
     layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa},
+    limit::Buckets,
     scratch::Scratch,
     walk::Step,
 };
@@ -26,6 +27,9 @@ pub struct Held {
     pub slots: Vec<SlotBlock>,
     pub nets: Vec<NetNode>,
     pub chosen: Vec<Chosen>,
+    pub buckets: Vec<Buckets>,
+    /// Time, in ticks.
+    pub now: Cell<u64>,
     pub cursors: RefCell<Vec<[u32; 2]>>,
     pub random: Cell<u32>,
     pub scratch: Option<Scratch>,
@@ -80,6 +84,12 @@ impl Maps for Held {
     fn boot_seconds(&self) -> u32 {
         // Its part in cookies is tested against the socket path.
         0
+    }
+    fn ticks(&self) -> u64 {
+        self.now.get()
+    }
+    fn buckets(&self, block: u32) -> Option<&Buckets> {
+        self.buckets.get(block as usize)
     }
     fn scratch(&self) -> Option<&Scratch> {
         self.scratch.as_ref()

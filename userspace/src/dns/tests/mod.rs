@@ -98,6 +98,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             nsid: Some("lb1".into()),
             client_subnet: true,
         },
+        rate_limit: None,
         chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
         zones: vec![Zone {
             apex: name("app.com."),

@@ -1,0 +1,143 @@
+//! Response rate limiting in the kernel: what a rate makes of an answer hangs on those before it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+#[expect(dead_code, reason = "the differential test uses all of it")]
+#[path = "kernel_differential/ask.rs"]
+mod ask;
+#[expect(dead_code, reason = "the differential test uses all of it")]
+#[path = "kernel_differential/compare.rs"]
+mod compare;
+#[expect(dead_code, reason = "the differential test uses all of it")]
+#[path = "kernel_differential/machine.rs"]
+mod machine;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ask::{Asked, asked};
+use machine::Machine;
+use tests::lab::can_run;
+use xdp_ebpf::reason::Reason;
+
+/// Runs `count` of each question in turn.
+fn run(machine: &mut Machine, questions: &[Asked], count: usize) -> BTreeMap<&'static str, usize> {
+    let mut reasons = BTreeMap::new();
+    for question in std::iter::repeat_n(questions, count).flatten() {
+        let (ran, _) = machine.run_at(&question.frame());
+        *reasons.entry(ran.reason.name()).or_default() += 1;
+    }
+    reasons
+}
+
+fn from(host: u8, network: u8) -> IpAddr {
+    Ipv4Addr::new(198, 18, network, host).into()
+}
+
+/// A question for an address, without EDNS.
+fn address(client: IpAddr) -> Asked {
+    asked(client, b"\x03app\x07example\0", 1, &[])
+}
+
+/// Each network has its rate in each class, and no more.
+#[test]
+fn a_network_is_held_to_its_rate_in_each_class() {
+    if !can_run("rate limiting in the kernel") {
+        return;
+    }
+    let mut machine = Machine::with("[rate_limit]\nper_second = 10\nslip = 0\n");
+    let v6 = |net: u16, host| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
+    for (what, questions, answered) in [
+        ("one client", vec![address(from(1, 1))], vec![("answer-a", 11)]),
+        ("a network", vec![address(from(1, 2)), address(from(200, 2))], vec![("answer-a", 11)]),
+        ("two networks", vec![address(from(1, 3)), address(from(1, 4))], vec![("answer-a", 22)]),
+        ("an IPv6 network", vec![address(v6(0, 1)), address(v6(0xff, 2))], vec![("answer-a", 11)]),
+        ("two IPv6 networks", vec![address(v6(0x100, 1)), address(v6(0x200, 1))], vec![("answer-a", 22)]),
+        (
+            "four classes",
+            vec![
+                address(from(1, 5)),
+                asked(from(2, 5), b"\x03app\x07example\0", 65, &[]),
+                asked(from(3, 5), b"\x06nobody\x03app\x07example\0", 1, &[]),
+                asked(from(4, 5), b"\x05other\x03net\0", 1, &[]),
+            ],
+            vec![("answer-a", 11), ("answer-nodata", 11), ("answer-nxdomain", 11), ("answer-refused", 11)],
+        ),
+    ] {
+        let counts = run(&mut machine, &questions, 300);
+        for (reason, least) in &answered {
+            // A rate of 10 gives one more in every tenth of a second that the run takes.
+            let count = counts.get(reason).copied().unwrap_or(0);
+            assert!((*least..least + 20).contains(&count), "{what}: {reason} {count}: {counts:?}");
+        }
+        let whole: usize = counts.values().sum();
+        let given: usize = answered.iter().map(|(reason, _)| counts[reason]).sum();
+        assert_eq!(counts["drop-limited"], whole - given, "{what}: {counts:?}");
+    }
+}
+
+/// One in `slip` is sent truncated, with the question and its OPT.
+#[test]
+fn slips_are_truncated_answers() {
+    if !can_run("rate limiting in the kernel: slip") {
+        return;
+    }
+    let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 2\n");
+    let counts = run(&mut machine, &[address(from(1, 1))], 1000);
+    assert!((400..600).contains(&counts["answer-slip"]), "one in two: {counts:?}");
+    assert!((400..600).contains(&counts["drop-limited"]), "{counts:?}");
+
+    let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 1\n");
+    let questions = [
+        ("an address", asked(from(1, 1), b"\x03app\x07example\0", 28, b""), 0),
+        ("NXDOMAIN", asked(from(1, 2), b"\x06nobody\x03app\x07example\0", 1, b"\0\x03\0\0"), 3),
+        ("REFUSED", asked(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]), b"\x05other\x03net\0", 1, b""), 5),
+    ];
+    for (what, question, rcode) in questions {
+        run(&mut machine, std::slice::from_ref(&question), 5);
+        let (ran, _) = machine.run_at(&question.frame());
+        assert_eq!(ran.reason, Reason::AnswerSlip, "{what}");
+        let message = compare::payload(&ran.frame).unwrap();
+        let question_end = message.len() - 11 - if what == "NXDOMAIN" { 7 } else { 0 };
+        assert_eq!(message[..2], question.message[..2], "{what}: id");
+        assert_eq!((message[2] & 0x82, message[3] & 0xf), (0x82, rcode), "{what}: QR and TC, rcode");
+        assert_eq!(message[4..12], [0, 1, 0, 0, 0, 0, 0, 1], "{what}: the question and OPT alone");
+        assert_eq!(message[12..question_end], question.message[12..question_end], "{what}: the question");
+    }
+}
+
+/// Whoever gives back a cookie of ours is who it says, and is answered; a forged cookie helps nobody.
+#[test]
+fn a_cookie_of_ours_is_exempt() {
+    if !can_run("rate limiting in the kernel: cookies") {
+        return;
+    }
+    let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 0\n");
+    for v6 in [false, true] {
+        let (ran, _) = machine.run_at(&ask::with_cookie(v6, b"clientco").frame());
+        let cookie = compare::cookie(&compare::payload(&ran.frame).unwrap()).unwrap();
+        let counts = run(&mut machine, &[ask::with_cookie(v6, &cookie)], 500);
+        assert_eq!(counts, BTreeMap::from([("answer-a", 500)]));
+        let mut forged = cookie.clone();
+        forged[23] ^= 1;
+        let counts = run(&mut machine, &[ask::with_cookie(v6, &forged), ask::with_cookie(v6, b"clientco")], 250);
+        assert!(counts["drop-limited"] > 490, "{counts:?}");
+    }
+}
+
+/// A dry run changes no answer, and says which it would have.
+#[test]
+fn a_dry_run_only_counts() {
+    if !can_run("rate limiting in the kernel: dry run") {
+        return;
+    }
+    let mut machine = Machine::with("[rate_limit]\nper_second = 10\ndry_run = true\n");
+    let counts = run(&mut machine, &[address(from(1, 1))], 300);
+    assert!((11..31).contains(&counts["answer-a"]), "{counts:?}");
+    assert_eq!(counts["answer-over-limit"] + counts["answer-a"], 300, "{counts:?}");
+    let (ran, _) = machine.run_at(&address(from(1, 1)).frame());
+    assert_eq!(ran.reason, Reason::AnswerOverLimit);
+    let message = compare::payload(&ran.frame).unwrap();
+    assert_eq!(message[6..8], [0, 1], "an address");
+}

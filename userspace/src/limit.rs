@@ -1,0 +1,124 @@
+//! Response rate limiting of the socket path, and the limits as the kernel takes them: [`xdp_ebpf::limit`].
+//!
+//! Each of the two has buckets of its own: a network whose queries go both ways has its rate twice.
+
+use std::net::IpAddr;
+
+use rustix::time::{ClockId, clock_gettime};
+use xdp_ebpf::limit::{Buckets, Class, Limits, TICK_BITS, TICKS};
+
+use crate::model::RateLimit;
+
+/// Blocks of buckets, in the kernel and here: 4 MiB, half a million networks.
+pub const BLOCKS: usize = 1 << 16;
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent: within the rate, or nothing is limited.
+    Within,
+    /// It is sent in a dry run.
+    DryRun,
+    /// It is sent truncated, so that a real client asks by TCP.
+    Slip,
+    /// It is not sent.
+    Drop,
+}
+
+/// The limits with a secret to key them.
+#[must_use]
+pub fn limits(rate: RateLimit, seed: u64) -> Limits {
+    let (v4, v6) = rate.prefix;
+    Limits {
+        seed,
+        mask6: u64::MAX.checked_shl(64 - u32::from(v6)).unwrap_or(0).to_be(),
+        mask4: u32::MAX.checked_shl(32 - u32::from(v4)).unwrap_or(0).to_be(),
+        interval: (TICKS / u64::from(rate.per_second)) as u32,
+        burst: TICKS as u32,
+        slip: rate.slip,
+        block_mask: BLOCKS as u32 - 1,
+        dry_run: u32::from(rate.dry_run),
+    }
+}
+
+/// The rates of the socket path's clients.
+#[derive(Debug)]
+pub struct Limiter(Option<(Limits, Box<[Buckets]>)>);
+
+impl Limiter {
+    /// Nobody has asked yet. Takes no memory where nothing is limited.
+    #[must_use]
+    pub fn new(rate: Option<RateLimit>) -> Self {
+        let with = |rate| (limits(rate, rand::random()), (0..BLOCKS).map(|_| Buckets::default()).collect());
+        Self(rate.map(with))
+    }
+
+    /// Takes an answer from a client network's rate.
+    #[must_use]
+    pub fn judge(&self, client: IpAddr, class: Class) -> Verdict {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        let ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+        self.judge_at(client, class, ns >> TICK_BITS)
+    }
+
+    fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> Verdict {
+        let Some((limits, table)) = &self.0 else { return Verdict::Within };
+        let address = match client {
+            IpAddr::V4(client) => u64::from(client.to_bits().to_be()),
+            IpAddr::V6(client) => ((client.to_bits() >> 64) as u64).to_be(),
+        };
+        let key = limits.key(client.is_ipv6(), address, class as u32);
+        if limits.admit(&table[key.block as usize], key, now, |place| place) {
+            Verdict::Within
+        } else if limits.dry_run != 0 {
+            Verdict::DryRun
+        } else if limits.slip != 0 && rand::random::<u32>().is_multiple_of(limits.slip) {
+            Verdict::Slip
+        } else {
+            Verdict::Drop
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: RateLimit = RateLimit { per_second: 10, slip: 0, prefix: (24, 56), dry_run: false };
+
+    fn verdicts(rate: RateLimit, clients: &[&str]) -> Vec<Verdict> {
+        let limiter = Limiter::new(Some(rate));
+        let judge = |client: &&str| limiter.judge_at(client.parse().expect("valid"), Class::Data, 5);
+        clients.iter().cycle().take(1000 * clients.len()).map(judge).collect()
+    }
+
+    fn count(verdicts: &[Verdict], which: Verdict) -> usize {
+        verdicts.iter().filter(|verdict| **verdict == which).count()
+    }
+
+    #[test]
+    fn a_network_has_a_second_s_worth_at_once() {
+        for (clients, networks) in [
+            (&["192.0.2.1", "192.0.2.254"][..], 1),
+            (&["192.0.2.1", "192.0.3.1"], 2),
+            (&["2001:db8::1", "2001:db8:0:ff::1"], 1),
+            (&["2001:db8::1", "2001:db8:0:100::1"], 2),
+        ] {
+            assert_eq!(count(&verdicts(RATE, clients), Verdict::Within), 11 * networks, "{clients:?}");
+        }
+        let whole = RateLimit { prefix: (32, 64), ..RATE };
+        assert_eq!(count(&verdicts(whole, &["192.0.2.1", "192.0.2.2"]), Verdict::Within), 22);
+    }
+
+    #[test]
+    fn what_is_over_it() {
+        let none = verdicts(RATE, &["192.0.2.1"]);
+        assert_eq!(count(&none, Verdict::Drop), 989);
+        let half = count(&verdicts(RateLimit { slip: 2, ..RATE }, &["192.0.2.1"]), Verdict::Slip);
+        assert!((400..590).contains(&half), "{half} of 989, one in two");
+        assert_eq!(count(&verdicts(RateLimit { slip: 1, ..RATE }, &["192.0.2.1"]), Verdict::Slip), 989);
+        assert_eq!(count(&verdicts(RateLimit { dry_run: true, ..RATE }, &["192.0.2.1"]), Verdict::DryRun), 989);
+        let off = Limiter::new(None);
+        assert!((0..9999).all(|_| off.judge("192.0.2.1".parse().expect("valid"), Class::Data) == Verdict::Within));
+    }
+}
