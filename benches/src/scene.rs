@@ -76,6 +76,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
+        forwards: vec![],
         pools,
         groups: Vec::new(),
         sites,

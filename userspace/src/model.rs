@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
 /// A DNS name in wire form, lower case.
@@ -25,6 +26,10 @@ macro_rules! id {
 id!(
     /// Position in [`Model::zones`].
     ZoneId
+);
+id!(
+    /// Position in [`Model::forwards`].
+    ForwardId
 );
 id!(
     /// Position in [`Model::pools`].
@@ -56,6 +61,8 @@ pub struct Model {
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; none lies within another.
     pub zones: Vec<Zone>,
+    /// Names whose questions other servers answer; none is at or above a zone's apex.
+    pub forwards: Vec<Forward>,
     /// All Sites of one application each.
     pub pools: Vec<Pool>,
     /// Ordered parts of pools.
@@ -167,6 +174,21 @@ pub struct Zone {
     pub balance_nameservers: Vec<Name>,
     /// Who answers Site Names when this machine does not; referred to.
     pub failover_nameservers: Vec<Name>,
+}
+
+/// `[forward."…"]`: a name, with all below it, whose questions go to other servers ("recursive query", S4-3A-330R).
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The name; the longest that a question's name is at or below decides.
+    pub name: Name,
+    /// Who is asked, in this order. Never empty.
+    pub upstreams: Vec<SocketAddr>,
+    /// Until an upstream's answer is given up.
+    pub timeout: Duration,
+    /// How often the list of upstreams is gone through; at least 1.
+    pub attempts: u32,
+    /// Who may ask. Never empty: a server that forwards for everybody is an open relay.
+    pub clients: Vec<IpNet>,
 }
 
 /// `[pool."…"]`: all Sites of an application.

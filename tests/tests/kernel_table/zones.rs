@@ -54,7 +54,7 @@ fn expected(agent: &Agent, plan: &Plan, world: World, name: &Folded, rtype: u16)
     let Some(zone) = agent.zones.zone_of(name) else { return Reason::AnswerRefused };
     let rtype = Rtype::from_int(rtype);
     let node = match zone.find(name, rtype == Rtype::DS) {
-        Found::Cut(_) => return Reason::PassStatic,
+        Found::Cut(_) | Found::Forward(_) => return Reason::PassStatic,
         Found::Wildcard(_) | Found::Missing if is_below_an_alias(zone, name) => return Reason::PassStatic,
         Found::Wildcard(_) => return Reason::PassWildcard,
         Found::Missing => return Reason::AnswerNxdomain,

@@ -7,11 +7,12 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `sites`, `pools` |
+//! | sections to the model's parts; references | `front`, `edns`, `forward`, `sites`, `pools` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod edns;
+mod forward;
 mod front;
 mod outcome;
 mod pools;
@@ -93,8 +94,9 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let mut sites = sites::sites(report, &file.site, &zones);
     let (pools, groups) = pools::pools_and_groups(report, file, &zones);
     pools::join(report, file, &mut sites, &pools, &groups);
+    let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model = Model { front, admin, edns, chaos, zones: zones.list, pools, groups, sites, names };
+    let model = Model { front, admin, edns, chaos, zones: zones.list, forwards, pools, groups, sites, names };
     whole::check(report, file, &model);
     model
 }

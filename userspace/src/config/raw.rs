@@ -29,6 +29,7 @@ pub(super) struct File {
     pub pool: Named<Pool>,
     pub group: Named<Group>,
     pub site: Named<Site>,
+    pub forward: Named<Forward>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +127,15 @@ pub(super) struct Probe {
     pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Forward {
+    pub upstreams: List<String>,
+    pub timeout: Text,
+    pub attempts: Number,
+    pub clients: List<String>,
 }
 
 /// `{ answer = "…", probe = "…" }`.

@@ -1,7 +1,7 @@
 //! The model and its records files into [`Zones`].
 
 use std::{
-    collections::{HashMap, hash_map::Entry as MapEntry},
+    collections::{HashMap, HashSet, hash_map::Entry as MapEntry},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -37,7 +37,14 @@ impl Zones {
     /// # Errors
     /// The first fault: a file that cannot be read, a line that is no record, a record that must not be there.
     pub fn load(model: &Model, base: &Path) -> Result<Self, ZoneError> {
-        let mut zones = Self { list: Vec::new(), by_apex: HashMap::new(), apex_labels_max: 0 };
+        let mut zones = Self {
+            list: Vec::new(),
+            by_apex: HashMap::new(),
+            apex_labels_max: 0,
+            forwards: HashMap::new(),
+            forward_labels_max: 0,
+            forwards_outside: Vec::new(),
+        };
         for (id, zone) in model.zones.iter().enumerate() {
             let id_of_zone = model::ZoneId(id);
             let built = Builder::new(model, zone).build(id_of_zone, base);
@@ -46,7 +53,22 @@ impl Zones {
             zones.by_apex.insert(Folded::new(built.apex.for_slice()).wire().into(), id);
             zones.list.push(built);
         }
+        zones.add_forwards(model);
         Ok(zones)
+    }
+
+    fn add_forwards(&mut self, model: &Model) {
+        for (id, forward) in model.forwards.iter().enumerate() {
+            self.forward_labels_max = self.forward_labels_max.max(forward.name.label_count());
+            self.forwards.insert(Folded::new(forward.name.for_slice()).wire().into(), model::ForwardId(id));
+        }
+        for forward in &model.forwards {
+            let mut above = forward.name.iter_suffixes().skip(1);
+            let is_inner = above.any(|above| self.forwards.contains_key(Folded::new(above.for_slice()).wire()));
+            if !is_inner && self.zone_of(&Folded::new(forward.name.for_slice())).is_none() {
+                self.forwards_outside.push(forward.name.clone());
+            }
+        }
     }
 }
 
@@ -78,6 +100,7 @@ impl<'m> Builder<'m> {
         }
         self.name_servers_addresses()?;
         self.check_delegations()?;
+        self.add_forwards()?;
         let soa = self.apex_sets();
         let balance = self.referral(Role::Balance)?;
         let failover = self.referral(Role::Failover)?;
@@ -266,6 +289,34 @@ impl<'m> Builder<'m> {
                 let message = format!("{} is configured, but hidden by the delegation of {}", node.owner, cut.owner);
                 return Err(ZoneError { zone: None, file: self.zone.records.clone(), line: None, message });
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the nodes of forward names, and refuses what they would hide.
+    fn add_forwards(&mut self) -> Result<(), ZoneError> {
+        let (model, apex) = (self.model, &self.zone.apex);
+        let forwards: Vec<_> =
+            model.forwards.iter().map(|forward| &forward.name).filter(|name| name.ends_with(apex)).collect();
+        if forwards.is_empty() {
+            return Ok(());
+        }
+        let wires: HashSet<Box<[u8]>> =
+            forwards.iter().map(|forward| Folded::new(forward.for_slice()).wire().into()).collect();
+        for node in self.nodes.values() {
+            let mut suffixes = node.owner.iter_suffixes();
+            let above = suffixes.find(|suffix| wires.contains(Folded::new(suffix.for_slice()).wire()));
+            let Some(forward) = above else { continue };
+            let key = Folded::new(node.owner.for_slice());
+            let place = self.lines.iter().find(|(line, ..)| **line == *key.wire());
+            let message = format!("{} lies at or below {forward}, which is forwarded", node.owner);
+            return Err(match place {
+                Some((_, file, line)) => Place { file, line: *line }.error(message),
+                None => ZoneError::general(format!("zone {apex}: {message}")),
+            });
+        }
+        for forward in forwards {
+            self.node(forward).is_forward = true;
         }
         Ok(())
     }

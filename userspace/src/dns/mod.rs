@@ -11,6 +11,7 @@
 //! | [`cookies`] | what a COOKIE option is answered with (pure) |
 //! | [`chaos`] | class CH (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
+//! | [`forward`] | names whose questions other servers answer |
 //! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
@@ -20,6 +21,7 @@
 //! |-----|-------|
 //! | 1034, 1035, 2181, 2308, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
 //! | 3597 | unknown types |
+//! | 5452 | forwarded queries: ID, port, question and source checked |
 //! | 4892 | version.bind, id.server and their like in class CH, where configured |
 //! | 5001 | NSID, where configured |
 //! | 6891 | EDNS(0): size, version, DO, options |
@@ -35,6 +37,7 @@
 pub mod chaos;
 pub mod cookies;
 pub mod counters;
+pub mod forward;
 pub mod load;
 pub mod master;
 pub mod options;

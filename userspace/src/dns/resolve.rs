@@ -39,6 +39,10 @@ pub struct Reply<'a> {
     pub rcode: Rcode,
     /// Whether the zone's own data speaks for the question's name.
     pub authoritative: bool,
+    /// RA: whether other servers were, or would have been, asked.
+    pub recursive: bool,
+    /// Whether there is more than can be said: TC, and no records.
+    pub truncated: bool,
     /// The answer section.
     pub answer: Vec<Rr<'a>>,
     /// The authority section: the SOA of a negative answer, the NS of a referral.
@@ -58,6 +62,8 @@ impl Reply<'_> {
         Self {
             rcode,
             authoritative: false,
+            recursive: false,
+            truncated: false,
             answer: Vec::new(),
             authority: Vec::new(),
             glue: Vec::new(),
@@ -83,6 +89,10 @@ pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, vie
                     reply.refer(zone, node.owner.for_slice(), servers);
                 }
                 return reply;
+            }
+            Found::Forward(_) => {
+                // An alias has led here; its target is another's to say. `respond` forwards what begins here.
+                return if reply.answer.is_empty() { Reply::bare(Rcode::REFUSED) } else { reply };
             }
             Found::Missing => {
                 // The rcode is that of the last name in the chain (RFC 6604 section 2.1).

@@ -4,18 +4,21 @@ use std::net::IpAddr;
 
 use domain::base::{
     Header, MessageBuilder, Name, Rtype, StaticCompressor,
-    iana::{Class, Opcode, OptRcode},
+    iana::{Class, Opcode, OptRcode, Rcode},
     message_builder::{AdditionalBuilder, PushError},
 };
 
 use super::{
-    chaos, cookies,
+    chaos, cookies, forward,
     options::{Said, Wishes},
     query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
-    zone::{Data, Zones},
+    zone::{Data, Folded, Zones},
 };
-use crate::view::{Client, View};
+use crate::{
+    model::ForwardId,
+    view::{Client, View},
+};
 
 /// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
 pub const UDP_LEN_MAX: u16 = 1232;
@@ -47,8 +50,18 @@ pub struct Answer {
     pub truncated: bool,
 }
 
-/// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. Seed
-/// rows S4-3A-305 to S4-3A-335, S4-3B-355 to S4-3B-375.
+/// What becomes of a message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is answered from what is known here.
+    Ready(Answer),
+    /// Other servers are to be asked, and [`complete`] makes the answer of what they say.
+    Forward(ForwardId),
+}
+
+/// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. What
+/// is to be forwarded gets SERVFAIL, as if no upstream answered. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to
+/// S4-3B-375.
 #[must_use]
 pub fn respond(
     message: &[u8],
@@ -58,10 +71,14 @@ pub fn respond(
     zones: &Zones,
     view: &View,
 ) -> Option<Vec<u8>> {
-    answer(message, transport, client, now, zones, view).map(|answer| answer.message)
+    let answer = match answer(message, transport, client, now, zones, view)? {
+        Outcome::Ready(answer) => answer,
+        Outcome::Forward(_) => complete(message, transport, client, now, view, &forward::failed())?,
+    };
+    Some(answer.message)
 }
 
-/// As [`respond`], with what is counted.
+/// As [`respond`], with what is counted, or where it is to be forwarded.
 #[must_use]
 pub fn answer(
     message: &[u8],
@@ -70,43 +87,95 @@ pub fn answer(
     now: u32,
     zones: &Zones,
     view: &View,
-) -> Option<Answer> {
-    let query = Query::parse(message)?;
-    let model = &view.model;
-    // Options of another version may mean anything.
-    let known = query.edns.is_some_and(|edns| edns.version == 0);
-    let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
-    let asked = wishes.unwrap_or_default();
-    let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
-    let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
-    let (rcode, reply) = match decide(&query, transport, wishes, cookie) {
+) -> Option<Outcome> {
+    let request = Request::read(message, transport, client, now, view)?;
+    let (rcode, reply) = match request.decided {
         Ok(question) => {
-            let reply = match question.class {
-                Class::CH => chaos::answer(question, &model.chaos),
-                _ => resolve(question, Client { address: client, subnet: asked.subnet }, zones, view),
+            let forward = zones.forward_of(&Folded::new(question.name)).filter(|_| question.class == Class::IN);
+            let reply = match (question.class, forward) {
+                (Class::CH, _) => chaos::answer(question, &view.model.chaos),
+                (_, Some(id)) if forward::is_allowed(&view.model.forwards[id.0], &request.query, question, client) => {
+                    return Some(Outcome::Forward(id));
+                }
+                (_, Some(_)) => Reply::bare(Rcode::REFUSED),
+                (_, None) => resolve(question, Client { address: client, subnet: request.asked.subnet }, zones, view),
             };
             (reply.rcode.into(), reply)
         }
         Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
     };
-    let said = Said {
-        nsid: model.edns.nsid.as_deref().filter(|_| asked.nsid),
-        cookie: cookie.map(|cookie| cookie.data),
-        subnet: asked.subnet.map(|subnet| (subnet, reply.scope)),
-    };
-    let limit = match transport {
-        Transport::Udp => udp_limit(&query, &reply, client),
-        Transport::Tcp => usize::from(u16::MAX),
-    };
-    if let Ok(message) = compose(&query, rcode, &reply, &said, limit) {
-        return Some(Answer { message, rcode, truncated: false });
+    request.finish(rcode, &reply).map(Outcome::Ready)
+}
+
+/// The answer to a message whose question has its reply, within the same limits.
+#[must_use]
+pub fn complete(
+    message: &[u8],
+    transport: Transport,
+    client: IpAddr,
+    now: u32,
+    view: &View,
+    reply: &Reply<'_>,
+) -> Option<Answer> {
+    Request::read(message, transport, client, now, view)?.finish(reply.rcode.into(), reply)
+}
+
+/// A message, and what its answer depends on beside its data.
+struct Request<'a> {
+    query: Query<'a>,
+    transport: Transport,
+    client: IpAddr,
+    /// The options that are answered.
+    asked: Wishes<'a>,
+    cookie: Option<cookies::Reply>,
+    nsid: Option<&'a str>,
+    /// The question that data answers, or the rcode that does.
+    decided: Result<Question<'a>, OptRcode>,
+}
+
+impl<'a> Request<'a> {
+    fn read(message: &'a [u8], transport: Transport, client: IpAddr, now: u32, view: &'a View) -> Option<Self> {
+        let query = Query::parse(message)?;
+        let model = &view.model;
+        // Options of another version may mean anything.
+        let known = query.edns.is_some_and(|edns| edns.version == 0);
+        let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
+        let asked = wishes.unwrap_or_default();
+        let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
+        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
+        let decided = decide(&query, transport, wishes, cookie);
+        let nsid = model.edns.nsid.as_deref().filter(|_| asked.nsid);
+        Some(Self { query, transport, client, asked, cookie, nsid, decided })
     }
-    // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by 16,
-    // which is less than the query and its headers had.
-    let bare = Reply { authoritative: reply.authoritative, scope: reply.scope, ..Reply::bare(reply.rcode) };
-    let mut message = compose(&query, rcode, &bare, &said, usize::from(u16::MAX)).ok()?;
-    Header::for_message_slice_mut(&mut message).set_tc(true);
-    Some(Answer { message, rcode, truncated: true })
+
+    fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Option<Answer> {
+        let query = &self.query;
+        let said = Said {
+            nsid: self.nsid,
+            cookie: self.cookie.map(|cookie| cookie.data),
+            subnet: self.asked.subnet.map(|subnet| (subnet, reply.scope)),
+        };
+        let limit = match self.transport {
+            Transport::Udp => udp_limit(query, reply, self.client),
+            Transport::Tcp => usize::from(u16::MAX),
+        };
+        if !reply.truncated
+            && let Ok(message) = compose(query, rcode, reply, &said, limit)
+        {
+            return Some(Answer { message, rcode, truncated: false });
+        }
+        // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by
+        // 16, which is less than the query and its headers had.
+        let bare = Reply {
+            authoritative: reply.authoritative,
+            recursive: reply.recursive,
+            scope: reply.scope,
+            ..Reply::bare(reply.rcode)
+        };
+        let mut message = compose(query, rcode, &bare, &said, usize::from(u16::MAX)).ok()?;
+        Header::for_message_slice_mut(&mut message).set_tc(true);
+        Some(Answer { message, rcode, truncated: true })
+    }
 }
 
 /// The question that data answers, or the rcode that does. `wishes` are none where an option breaks its format.
@@ -174,6 +243,7 @@ fn compose(
     header.set_qr(true);
     header.set_opcode(query.header.opcode());
     header.set_aa(reply.authoritative);
+    header.set_ra(reply.recursive);
     header.set_rd(query.header.rd());
     header.set_rcode(rcode.rcode());
 

@@ -15,17 +15,21 @@ use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
     counters::Counters,
-    respond::{Answer, Transport, answer},
+    forward::{self, CONCURRENT_MAX},
+    respond::{self, Answer, Transport, answer, complete},
     tcp::{self, Admission, Limits},
     zone::Zones,
 };
-use crate::view::View;
+use crate::{model::ForwardId, view::View};
 
 /// The largest datagram there is.
 const DATAGRAM_LEN_MAX: usize = 65_535;
@@ -47,23 +51,74 @@ pub struct Shared {
     pub view: Arc<View>,
     /// What is counted.
     pub counters: Counters,
+    /// A permit for each query that upstreams may be asked at a time.
+    forwarding: Arc<Semaphore>,
+}
+
+/// What becomes of a message that gets an answer.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// This is its answer.
+    Ready(Vec<u8>),
+    /// [`Shared::forward`] makes it, and waits for upstreams.
+    Forward(Job),
+}
+
+/// A query to be forwarded.
+#[derive(Debug)]
+pub(super) struct Job {
+    id: ForwardId,
+    message: Box<[u8]>,
+    transport: Transport,
+    client: IpAddr,
+    /// Given back when the job is dropped.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Shared {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(zones: Zones, view: Arc<View>) -> Self {
-        Self { zones, view, counters: Counters::default() }
+        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX));
+        Self { zones, view, counters: Counters::default(), forwarding }
     }
 
-    /// Answers one message and counts it.
-    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Vec<u8>> {
+    /// Answers one message and counts it, unless upstreams have to be asked.
+    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Outcome> {
         let counters = &self.counters;
         match transport {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
-        let answer = answer(message, transport, client, now(), &self.zones, &self.view);
+        let now = now();
+        let answer = match answer(message, transport, client, now, &self.zones, &self.view) {
+            Some(respond::Outcome::Ready(answer)) => Some(answer),
+            Some(respond::Outcome::Forward(id)) => {
+                // Over the limit a client is told so at once; it may ask another server.
+                let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
+                    let answer = complete(message, transport, client, now, &self.view, &forward::failed());
+                    return self.counted(answer).map(Outcome::Ready);
+                };
+                return Some(Outcome::Forward(Job { id, message: message.into(), transport, client, _permit: permit }));
+            }
+            None => None,
+        };
+        self.counted(answer).map(Outcome::Ready)
+    }
+
+    /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
+    pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
+        let forward = &self.view.model.forwards[job.id.0];
+        let said = forward::ask(forward, &job.message, job.transport).await;
+        let reply = match &said {
+            Some(said) => said.reply(),
+            None => forward::failed(),
+        };
+        self.counted(complete(&job.message, job.transport, job.client, now(), &self.view, &reply))
+    }
+
+    fn counted(&self, answer: Option<Answer>) -> Option<Vec<u8>> {
+        let counters = &self.counters;
         let Some(Answer { message, rcode, truncated }) = answer else {
             counters.dropped.fetch_add(1, Relaxed);
             return None;
@@ -124,7 +179,10 @@ impl Sockets {
             let socket = Arc::new(socket);
             for _ in 0..udp_tasks {
                 let (socket, shared, cancel) = (Arc::clone(&socket), Arc::clone(&shared), cancel.clone());
-                tasks.spawn(async move { cancel.run_until_cancelled(udp(&socket, &shared)).await });
+                let spawner = tasks.clone();
+                tasks.spawn(async move {
+                    cancel.run_until_cancelled(udp(&socket, &shared, &spawner, &cancel)).await;
+                });
             }
         }
         let admission = Arc::new(Admission::new(self.limits));
@@ -188,7 +246,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Never returns; whoever spawns it drops it.
-async fn udp(socket: &UdpSocket, shared: &Shared) {
+async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker, cancel: &CancellationToken) {
     let mut buffer = vec![0; DATAGRAM_LEN_MAX];
     loop {
         let (len, client) = match socket.recv_from(&mut buffer).await {
@@ -204,10 +262,25 @@ async fn udp(socket: &UdpSocket, shared: &Shared) {
             shared.counters.dropped.fetch_add(1, Relaxed);
             continue;
         }
-        let Some(message) = shared.answer(&buffer[..len], Transport::Udp, client.ip()) else { continue };
-        if let Err(error) = socket.send_to(&message, client).await {
-            shared.counters.send_errors.fetch_add(1, Relaxed);
-            debug!(%error, %client, "UDP send failed");
+        match shared.answer(&buffer[..len], Transport::Udp, client.ip()) {
+            Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
+            Some(Outcome::Forward(job)) => {
+                // On its own, so that nobody waits for another's upstream; as many as there are permits.
+                let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
+                tasks.spawn(async move {
+                    if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {
+                        send(&socket, &shared, &message, client).await;
+                    }
+                });
+            }
+            None => {}
         }
+    }
+}
+
+async fn send(socket: &UdpSocket, shared: &Shared, message: &[u8], client: SocketAddr) {
+    if let Err(error) = socket.send_to(message, client).await {
+        shared.counters.send_errors.fetch_add(1, Relaxed);
+        debug!(%error, %client, "UDP send failed");
     }
 }

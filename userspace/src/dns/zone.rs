@@ -12,7 +12,7 @@ use domain::{
     rdata::ZoneRecordData,
 };
 
-use crate::model::{self, NameId};
+use crate::model::{self, ForwardId, NameId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
 const NAME_LEN_MAX: usize = 255;
@@ -62,13 +62,15 @@ pub struct Node {
     pub dynamic: Option<Dynamic>,
     /// Whether an NS set below the apex delegates from here on down.
     pub is_cut: bool,
+    /// Whether other servers are asked from here on down.
+    pub is_forward: bool,
 }
 
 impl Node {
     /// A name that exists and has nothing.
     #[must_use]
     pub fn empty(owner: model::Name) -> Self {
-        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false }
+        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false, is_forward: false }
     }
 
     /// The records of one type.
@@ -96,6 +98,8 @@ pub enum Found<'a> {
     Wildcard(&'a Node),
     /// A delegation at or above the name.
     Cut(&'a Node),
+    /// A forward name at or above the name.
+    Forward(&'a Node),
     /// Neither the name nor a wildcard for it.
     Missing,
 }
@@ -147,6 +151,9 @@ impl Zone {
             if node.is_cut && !(parent_side && first == 0) {
                 return Found::Cut(node);
             }
+            if node.is_forward {
+                return Found::Forward(node);
+            }
             if first == 0 {
                 return Found::Exact(node);
             }
@@ -195,6 +202,12 @@ pub struct Zones {
     pub(super) by_apex: HashMap<Box<[u8]>, usize>,
     /// The most labels an apex has, so that longer suffixes need not be tried.
     pub(super) apex_labels_max: usize,
+    /// By forward name in wire form, lower case.
+    pub(super) forwards: HashMap<Box<[u8]>, ForwardId>,
+    /// The most labels a forward name has.
+    pub(super) forward_labels_max: usize,
+    /// Forward names that lie in no zone and below no other such name.
+    pub(super) forwards_outside: Vec<model::Name>,
 }
 
 impl Zones {
@@ -203,6 +216,18 @@ impl Zones {
     pub fn zone_of(&self, name: &Folded) -> Option<&Zone> {
         let from = name.labels().saturating_sub(self.apex_labels_max);
         (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
+    }
+
+    /// The longest forward name that a name is at or below. It goes before any zone's data.
+    #[must_use]
+    pub fn forward_of(&self, name: &Folded) -> Option<ForwardId> {
+        let from = name.labels().saturating_sub(self.forward_labels_max);
+        (from..name.labels()).find_map(|first| self.forwards.get(name.suffix(first))).copied()
+    }
+
+    /// Forward names that lie in no zone; none is below another.
+    pub fn forwards_outside(&self) -> impl Iterator<Item = &model::Name> {
+        self.forwards_outside.iter()
     }
 
     /// All of them, in the model's order.

@@ -90,6 +90,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             balance_nameservers: vec![],
             failover_nameservers: vec![],
         }],
+        forwards: vec![],
         pools: vec![pool],
         groups: vec![],
         sites,

@@ -1,6 +1,7 @@
 //! The configuration: its meaning, its messages, its examples.
 
 mod edns;
+mod forward;
 mod limits;
 mod meaning;
 mod messages;
