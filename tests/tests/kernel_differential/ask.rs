@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::machine::MACS;
 
 /// Names that mean something to the configuration, and some that nearly do.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 46] = [
     "app.example",
     "app.example",
     "random.app.example",
@@ -54,6 +54,10 @@ const NAMES: [&str; 42] = [
     "",
     "app.example.com",
     "xapp.example",
+    "given.away.app.example",
+    "x.given.away.app.example",
+    "away.app.example",
+    "x.inner.given",
 ];
 
 const TYPES: [u16; 24] =
@@ -116,6 +120,17 @@ pub fn question(seed: u64) -> Asked {
         mutate(random, &mut message);
     }
     Asked { message, client, v6 }
+}
+
+/// An A question for a name, from an IPv4 client.
+pub fn plain(name: &str) -> Asked {
+    let mut message = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    Asked { message, client: Ipv4Addr::new(198, 18, 7, 9).into(), v6: false }
 }
 
 /// An A question with this cookie.

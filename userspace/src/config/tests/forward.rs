@@ -30,32 +30,32 @@ fn what_is_missing_or_bad() {
     check_more(
         "[forward.\"corp.example\"]\n",
         &[
-            r#"f:31:10: error: [forward."corp.example"] has no `clients` (add `clients = ["10.0.0.0/8"]`)"#,
-            r#"f:31:10: error: [forward."corp.example"] has no `upstreams` (add `upstreams = ["192.0.2.53"]`)"#,
+            r#"f:32:10: error: [forward."corp.example"] has no `clients` (add `clients = ["10.0.0.0/8"]`)"#,
+            r#"f:32:10: error: [forward."corp.example"] has no `upstreams` (add `upstreams = ["192.0.2.53"]`)"#,
         ],
     );
     check_more(
         "[forward.\"corp.example\"]\nupstreams = [\"192.0.2.53\", \"192.0.2.53:53\", \"203.0.113.53\"]\nclients = []\ntimeout = \"11s\"\nattempts = 0\n",
         &[
-            r#"f:32:28: error: [forward."corp.example"]: upstream 192.0.2.53:53 is listed twice (take one out)"#,
-            r#"f:32:45: error: [forward."corp.example"]: upstream 203.0.113.53:53 is in front.addresses (name another server: a query would go round in circles)"#,
-            r#"f:33:11: error: [forward."corp.example"]: `clients` is empty (name at least one)"#,
-            r#"f:34:11: error: [forward."corp.example"]: `timeout` is 11s, out of range (give "50ms" to "10s", with the unit ms, s, m or h)"#,
-            r#"f:35:12: error: [forward."corp.example"]: `attempts` is 0, out of range (give 1 to 5)"#,
+            r#"f:33:28: error: [forward."corp.example"]: upstream 192.0.2.53:53 is listed twice (take one out)"#,
+            r#"f:33:45: error: [forward."corp.example"]: upstream 203.0.113.53:53 is in front.addresses (name another server: a query would go round in circles)"#,
+            r#"f:34:11: error: [forward."corp.example"]: `clients` is empty (name at least one)"#,
+            r#"f:35:11: error: [forward."corp.example"]: `timeout` is 11s, out of range (give "50ms" to "10s", with the unit ms, s, m or h)"#,
+            r#"f:36:12: error: [forward."corp.example"]: `attempts` is 0, out of range (give 1 to 5)"#,
         ],
     );
     check_more(
         "[forward.\"corp.example\"]\nupstreams = [\"192.0.2.53\"]\nclients = [\"10.0.0.1/8\", \"all\", \"::ffff:0.0.0.0/96\"]\n",
         &[
-            r#"f:33:12: error: [forward."corp.example"]: `10.0.0.1/8` has bits set behind its length (write "10.0.0.0/8")"#,
-            r#"f:33:26: error: [forward."corp.example"]: `all` is not an address prefix (give a prefix such as "192.0.2.0/24" or "2001:db8::/32"; one host is "192.0.2.1/32")"#,
-            r#"f:33:33: error: [forward."corp.example"]: ::ffff:0.0.0.0/96 is an IPv4 prefix in IPv6 form (write it as an IPv4 prefix)"#,
+            r#"f:34:12: error: [forward."corp.example"]: `10.0.0.1/8` has bits set behind its length (write "10.0.0.0/8")"#,
+            r#"f:34:26: error: [forward."corp.example"]: `all` is not an address prefix (give a prefix such as "192.0.2.0/24" or "2001:db8::/32"; one host is "192.0.2.1/32")"#,
+            r#"f:34:33: error: [forward."corp.example"]: ::ffff:0.0.0.0/96 is an IPv4 prefix in IPv6 form (write it as an IPv4 prefix)"#,
         ],
     );
     let many: Vec<_> = (1..=9).map(|i| format!("\"192.0.2.{i}\"")).collect();
     check_more(
         &format!("[forward.\"corp.example\"]\nupstreams = [{}]\nclients = [\"10.0.0.0/8\"]\n", many.join(", ")),
-        &[r#"f:32:118: error: [forward."corp.example"]: more than 8 upstreams (name fewer)"#],
+        &[r#"f:33:118: error: [forward."corp.example"]: more than 8 upstreams (name fewer)"#],
     );
 }
 
@@ -65,17 +65,17 @@ fn what_a_forward_name_would_hide() {
     check_more(
         &format!("[forward.\"app.com\"]\n{GOOD}"),
         &[
-            r#"f:31:10: error: [forward."app.com"]: app.com is the apex of zone app.com, which is answered here (forward names below app.com, or outside it)"#,
-            r#"f:31:10: error: [forward."app.com"]: app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
-            r#"f:31:10: error: [forward."app.com"]: all.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
-            r#"f:31:10: error: [forward."app.com"]: boston.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
-            r#"f:31:10: error: [forward."app.com"]: geneva.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
+            r#"f:32:10: error: [forward."app.com"]: app.com is the apex of zone app.com, which is answered here (forward names below app.com, or outside it)"#,
+            r#"f:32:10: error: [forward."app.com"]: app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
+            r#"f:32:10: error: [forward."app.com"]: all.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
+            r#"f:32:10: error: [forward."app.com"]: boston.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
+            r#"f:32:10: error: [forward."app.com"]: geneva.app.com lies at or below app.com, and is configured (rename the one, or forward another name)"#,
         ],
     );
     check_more(
         &format!("[forward.\"boston.app.com\"]\n{GOOD}"),
         &[
-            r#"f:31:10: error: [forward."boston.app.com"]: boston.app.com lies at or below boston.app.com, and is configured (rename the one, or forward another name)"#,
+            r#"f:32:10: error: [forward."boston.app.com"]: boston.app.com lies at or below boston.app.com, and is configured (rename the one, or forward another name)"#,
         ],
     );
     // The name server gets an address there.

@@ -370,8 +370,8 @@ async fn what_is_out_of_bailiwick_is_dropped() {
     let server = Server::start(&[&stub], PATIENCE, "127.0.0.0/8");
     assert_eq!(
         server.udp("host.corp.example A +rd +opt").await,
-        "NOERROR ra | host.corp.example 60 CNAME real.corp.example, real.corp.example 60 A 192.0.2.1 \
-         | corp.example 60 NS ns.corp.example, example 60 SOA m r 1 0 0 0 0 |  | opt 1232"
+        "NOERROR ra | host.corp.example 60 CNAME real.corp.example., real.corp.example 60 A 192.0.2.1 \
+         | corp.example 60 NS ns.corp.example., example 60 SOA m. r. 1 0 0 0 0 |  | opt 1232"
     );
     server.stop().await;
 }
@@ -465,6 +465,6 @@ async fn upstreams_see_nothing_of_the_client() {
     let stub = Stub::start(check, silent).await;
     let server = Server::start(&[&stub], Duration::from_millis(100), "127.0.0.0/8");
     let shown = server.udp("HosT.corp.EXAMPLE A +rd +do +o=10:0102030405060708 +o=8:00011800c63364").await;
-    assert!(shown.starts_with("NOERROR ra | host.corp.example 60 A 192.0.2.1 |  |  | opt 1232 do 10:"), "{shown}");
+    assert!(shown.starts_with("NOERROR ra | HosT.corp.EXAMPLE 60 A 192.0.2.1 |  |  | opt 1232 do 10:"), "{shown}");
     server.stop().await;
 }
