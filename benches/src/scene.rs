@@ -178,6 +178,7 @@ fn zone() -> Zone {
         records: None,
         balance_nameservers: Vec::new(),
         failover_nameservers: Vec::new(),
+        transfer_to: vec![],
     }
 }
 

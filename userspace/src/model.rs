@@ -174,6 +174,8 @@ pub struct Zone {
     pub balance_nameservers: Vec<Name>,
     /// Who answers Site Names when this machine does not; referred to.
     pub failover_nameservers: Vec<Name>,
+    /// Who may have the whole zone, if it is static (RFC 5936); nobody, if empty.
+    pub transfer_to: Vec<IpNet>,
 }
 
 /// `[forward."…"]`: a name, with all below it, whose questions go to other servers ("recursive query", S4-3A-330R).

@@ -77,6 +77,7 @@ pub(super) struct Zone {
     pub records: Text,
     pub balance_nameservers: List<String>,
     pub failover_nameservers: List<String>,
+    pub transfer_to: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -81,6 +81,7 @@ pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
     nameservers(report, file, model);
     missing_roles(report, file, model);
     forwarded_names(report, file, model);
+    transfers(report, file, model);
     // With errors, entries were left out that these would miss.
     if report.errors() == 0 {
         shared_addresses(report, file, model);
@@ -134,6 +135,23 @@ fn forwarded_names(report: &mut Reporter, file: &raw::File, model: &Model) {
                 .error(key.span(), format!("{header}: {} lies at or below {forward}, and is configured", dynamic.name))
                 .label("hides a configured name")
                 .help("rename the one, or forward another name");
+        }
+    }
+}
+
+/// A plan is not data that another server could hold.
+fn transfers(report: &mut Reporter, file: &raw::File, model: &Model) {
+    let dynamic: HashSet<ZoneId> = model.names.iter().map(|name| name.zone).collect();
+    for (i, (zone, (key, raw))) in model.zones.iter().zip(&file.zone.0).enumerate() {
+        if let Some(list) = raw.transfer_to.as_ref().filter(|_| dynamic.contains(&ZoneId(i))) {
+            let header = section(&["zone", key.get_ref()]);
+            report
+                .warn(
+                    list.span(),
+                    format!("{header}: {} has Pool, Group or Site Names and is never transferred", zone.apex),
+                )
+                .label("has no effect")
+                .help("take `transfer_to` out, or keep static records in a zone of their own");
         }
     }
 }

@@ -105,7 +105,9 @@ impl<'m> Builder<'m> {
         let balance = self.referral(Role::Balance)?;
         let failover = self.referral(Role::Failover)?;
         self.empty_non_terminals();
-        Ok(Zone { apex: self.zone.apex.clone(), nodes: self.nodes, soa, balance, failover })
+        let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
+        let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
+        Ok(Zone { id, apex: self.zone.apex.clone(), nodes: self.nodes, soa, balance, failover, transfer_to })
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {

@@ -15,6 +15,7 @@
 //! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
+//! | [`transfer`] | whole zones (pure) |
 //! | [`counters`] | what the sockets count |
 //!
 //! | RFC | state |
@@ -31,7 +32,7 @@
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
 //! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
-//! | 1995, 5936 | AXFR, IXFR: refused |
+//! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by AXFR |
 //! | 6672 | DNAME: refused in records files |
 
 pub mod chaos;
@@ -47,6 +48,7 @@ pub mod respond;
 mod rewrite;
 pub mod server;
 pub mod tcp;
+pub mod transfer;
 pub mod zone;
 
 pub use counters::Counters;

@@ -213,7 +213,8 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn records<'a>(owner: &'a Name<[u8]>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
+/// The records of a set, under an owner.
+pub(super) fn records<'a>(owner: &'a Name<[u8]>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
     set.data.iter().map(move |data| Rr { owner, ttl: set.ttl, data: Cow::Borrowed(data) })
 }
 

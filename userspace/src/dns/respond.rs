@@ -13,10 +13,12 @@ use super::{
     options::{Said, Wishes},
     query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
+    transfer,
+    transfer::Transfer,
     zone::{Data, Folded, Zones},
 };
 use crate::{
-    model::ForwardId,
+    model::{ForwardId, ZoneId},
     view::{Client, View},
 };
 
@@ -55,12 +57,14 @@ pub struct Answer {
 pub enum Outcome {
     /// It is answered from what is known here.
     Ready(Answer),
+    /// The whole zone is to be sent, in the messages that [`complete`] makes of [`transfer::replies`].
+    Transfer(ZoneId),
     /// Other servers are to be asked, and [`complete`] makes the answer of what they say.
     Forward(ForwardId),
 }
 
 /// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. What
-/// is to be forwarded gets SERVFAIL, as if no upstream answered. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to
+/// is to be forwarded gets SERVFAIL, as if no upstream answered, and a zone to be sent REFUSED. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to
 /// S4-3B-375.
 #[must_use]
 pub fn respond(
@@ -73,6 +77,7 @@ pub fn respond(
 ) -> Option<Vec<u8>> {
     let answer = match answer(message, transport, client, now, zones, view)? {
         Outcome::Ready(answer) => answer,
+        Outcome::Transfer(_) => complete(message, transport, client, now, view, &Reply::bare(Rcode::REFUSED))?,
         Outcome::Forward(_) => complete(message, transport, client, now, view, &forward::failed())?,
     };
     Some(answer.message)
@@ -96,6 +101,12 @@ pub fn answer(
                 (Class::CH, _) => chaos::answer(question, &view.model.chaos),
                 (_, Some(id)) if forward::is_allowed(&view.model.forwards[id.0], &request.query, question, client) => {
                     return Some(Outcome::Forward(id));
+                }
+                (_, None) if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) => {
+                    match transfer::decide(question, message, client, zones) {
+                        Transfer::Whole(zone) => return Some(Outcome::Transfer(zone.id())),
+                        Transfer::Short(reply) => reply,
+                    }
                 }
                 (_, Some(_)) => Reply::bare(Rcode::REFUSED),
                 (_, None) => resolve(question, Client { address: client, subnet: request.asked.subnet }, zones, view),
@@ -210,7 +221,6 @@ fn decide<'a>(
     };
     match (question.class, question.rtype, transport) {
         (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
-        (Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
         (Class::IN | Class::CH, ..) => Ok(question),
         _ => Err(OptRcode::REFUSED),
     }

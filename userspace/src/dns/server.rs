@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use domain::base::iana::OptRcode;
 use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
@@ -27,9 +28,13 @@ use super::{
     forward::{self, CONCURRENT_MAX},
     respond::{self, Answer, Transport, answer, complete},
     tcp::{self, Admission, Limits},
+    transfer,
     zone::Zones,
 };
-use crate::{model::ForwardId, view::View};
+use crate::{
+    model::{ForwardId, ZoneId},
+    view::View,
+};
 
 /// The largest datagram there is.
 const DATAGRAM_LEN_MAX: usize = 65_535;
@@ -60,6 +65,8 @@ pub struct Shared {
 pub(super) enum Outcome {
     /// This is its answer.
     Ready(Vec<u8>),
+    /// [`Shared::transfer`] makes it, of many messages.
+    Transfer(ZoneId),
     /// [`Shared::forward`] makes it, and waits for upstreams.
     Forward(Job),
 }
@@ -93,6 +100,7 @@ impl Shared {
         let now = now();
         let answer = match answer(message, transport, client, now, &self.zones, &self.view) {
             Some(respond::Outcome::Ready(answer)) => Some(answer),
+            Some(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(zone)),
             Some(respond::Outcome::Forward(id)) => {
                 // Over the limit a client is told so at once; it may ask another server.
                 let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
@@ -115,6 +123,22 @@ impl Shared {
             None => forward::failed(),
         };
         self.counted(complete(&job.message, job.transport, job.client, now(), &self.view, &reply))
+    }
+
+    /// The messages that a zone is sent in, counted as one answer.
+    pub(super) fn transfer<'a>(
+        &'a self,
+        zone: ZoneId,
+        message: &'a [u8],
+        client: IpAddr,
+    ) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.counters.answered(OptRcode::NOERROR);
+        let now = now();
+        let messages = transfer::replies(self.zones.zone(zone)).map(move |reply| {
+            complete(message, Transport::Tcp, client, now, &self.view, &reply).map(|answer| answer.message)
+        });
+        // It is none for what is no query only, which did not come here.
+        messages.map_while(|message| message)
     }
 
     fn counted(&self, answer: Option<Answer>) -> Option<Vec<u8>> {
@@ -273,7 +297,8 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
                     }
                 });
             }
-            None => {}
+            // Over UDP there are no transfers.
+            Some(Outcome::Transfer(_)) | None => {}
         }
     }
 }

@@ -187,6 +187,20 @@ async fn connection(
             // A peer that sends no query is no client.
             let answer = match shared.answer(&message, Transport::Tcp, client) {
                 Some(Outcome::Ready(answer)) => Some(answer),
+                Some(Outcome::Transfer(zone)) => {
+                    for answer in shared.transfer(zone, &message, client) {
+                        output.put_u16(answer.len() as u16);
+                        output.extend_from_slice(&answer);
+                        if output.len() >= WRITE_LEN {
+                            flush(&mut stream, &mut output, limits).await?;
+                        }
+                        if cancel.is_cancelled() {
+                            return Ok(());
+                        }
+                    }
+                    flush(&mut stream, &mut output, limits).await?;
+                    continue;
+                }
                 Some(Outcome::Forward(job)) => {
                     // Answers that are ready do not wait for an upstream.
                     flush(&mut stream, &mut output, limits).await?;

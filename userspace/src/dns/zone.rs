@@ -4,7 +4,7 @@
 //! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
 //! the last existing name the closest encloser of RFC 4592.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use bytes::Bytes;
 use domain::{
@@ -12,7 +12,9 @@ use domain::{
     rdata::ZoneRecordData,
 };
 
-use crate::model::{self, ForwardId, NameId};
+use ipnet::IpNet;
+
+use crate::model::{self, ForwardId, NameId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
 const NAME_LEN_MAX: usize = 255;
@@ -107,6 +109,7 @@ pub enum Found<'a> {
 /// One zone, apex SOA and NS included.
 #[derive(Clone, Debug)]
 pub struct Zone {
+    pub(super) id: ZoneId,
     pub(super) apex: model::Name,
     /// By name in wire form, lower case.
     pub(super) nodes: HashMap<Box<[u8]>, Node>,
@@ -114,9 +117,17 @@ pub struct Zone {
     pub(super) soa: RrSet,
     pub(super) balance: Option<RrSet>,
     pub(super) failover: Option<RrSet>,
+    /// Who may have it whole; nobody where it has dynamic names.
+    pub(super) transfer_to: Vec<IpNet>,
 }
 
 impl Zone {
+    /// Its position in the model.
+    #[must_use]
+    pub fn id(&self) -> ZoneId {
+        self.id
+    }
+
     /// The zone's name.
     #[must_use]
     pub fn apex(&self) -> &model::Name {
@@ -127,6 +138,12 @@ impl Zone {
     #[must_use]
     pub fn soa(&self) -> &RrSet {
         &self.soa
+    }
+
+    /// Whether a client may have the whole zone.
+    #[must_use]
+    pub fn goes_to(&self, client: IpAddr) -> bool {
+        self.transfer_to.iter().any(|net| net.contains(&client))
     }
 
     /// The NS set that a role's names are referred to with.
@@ -237,7 +254,7 @@ impl Zones {
 
     /// The zone of a model's zone.
     #[must_use]
-    pub fn zone(&self, id: model::ZoneId) -> &Zone {
+    pub fn zone(&self, id: ZoneId) -> &Zone {
         &self.list[id.0]
     }
 }

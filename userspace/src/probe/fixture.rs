@@ -89,6 +89,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             records: None,
             balance_nameservers: vec![],
             failover_nameservers: vec![],
+            transfer_to: vec![],
         }],
         forwards: vec![],
         pools: vec![pool],

@@ -9,6 +9,7 @@ mod limits;
 mod options;
 mod records;
 mod sockets;
+mod transfer;
 
 use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
@@ -113,6 +114,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             records: records.map(Into::into),
             balance_nameservers: vec![name("lb.example.net.")],
             failover_nameservers: vec![name("mail.app.com."), name("fo.example.net.")],
+            transfer_to: vec![],
         }],
         forwards: vec![],
         pools: vec![Pool {
