@@ -70,7 +70,7 @@ fn kernel_and_socket_path_answer_alike() {
     }
 }
 
-/// S4-3A-330R: names that are forwarded, in a zone or in none, are the socket path's; those beside and above them are not.
+/// S4-3A-330R: names that are forwarded, in a zone or in none, and those that a DNAME redirects are the socket path's; those beside and above them are not.
 #[test]
 fn forwarded_names_are_passed_up() {
     if !can_run("forwarded names in the kernel") {
@@ -90,6 +90,8 @@ fn forwarded_names_are_passed_up() {
         (&deep, Reason::PassStatic),
         ("inner.given", Reason::PassStatic),
         ("x.inner.given", Reason::PassStatic),
+        ("moved.app.example", Reason::PassStatic),
+        ("x.y.moved.app.example", Reason::PassStatic),
         ("xgiven", Reason::AnswerRefused),
         ("given.net", Reason::AnswerRefused),
         ("test", Reason::AnswerRefused),

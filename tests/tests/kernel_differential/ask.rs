@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::machine::MACS;
 
 /// Names that mean something to the configuration, and some that nearly do.
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 48] = [
     "app.example",
     "app.example",
     "random.app.example",
@@ -58,6 +58,8 @@ const NAMES: [&str; 46] = [
     "x.given.away.app.example",
     "away.app.example",
     "x.inner.given",
+    "moved.app.example",
+    "x.moved.app.example",
 ];
 
 const TYPES: [u16; 24] =

@@ -96,6 +96,7 @@ mail A 192.0.2.25
 mail AAAA 2001:db8::25
 www CNAME app.example.
 out CNAME www.example.net.
+moved DNAME wild
 host.of.ents A 192.0.2.77
 *.wild TXT "wild"
 *.wild A 192.0.2.78

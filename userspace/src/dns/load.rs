@@ -101,6 +101,7 @@ impl<'m> Builder<'m> {
         self.name_servers_addresses()?;
         self.check_delegations()?;
         self.add_forwards()?;
+        self.check_redirects()?;
         let soa = self.apex_sets();
         let balance = self.referral(Role::Balance)?;
         let failover = self.referral(Role::Failover)?;
@@ -154,7 +155,8 @@ impl<'m> Builder<'m> {
             Rtype::NS | Rtype::DS if dynamic => "a Pool, Group or Site Name cannot be delegated; remove it",
             Rtype::DS if at_apex => "DS belongs to the parent zone; remove it",
             Rtype::NS | Rtype::DS if wildcard => "a wildcard cannot be delegated (RFC 4592 section 4.2)",
-            Rtype::DNAME => "DNAME is not supported; use CNAME or a delegation",
+            Rtype::DNAME if wildcard => "a wildcard cannot own a DNAME (RFC 4592 section 4.4); remove it",
+            Rtype::DNAME if dynamic => "a Pool, Group or Site Name cannot own a DNAME; remove it",
             rtype if is_meta(rtype) => "this type has no data in a zone (RFC 6895 section 3.1)",
             _ => return self.add(&owner, record, place),
         };
@@ -179,6 +181,9 @@ impl<'m> Builder<'m> {
         };
         if set.data.contains(&data) {
             return Ok(());
+        }
+        if rtype == Rtype::DNAME {
+            return Err(place.error(format!("{owner} has two DNAMEs (RFC 6672 section 2.4)")));
         }
         if rtype == Rtype::CNAME {
             return Err(place.error(format!("{owner} has two CNAMEs (RFC 2181 section 10.1)")));
@@ -321,6 +326,32 @@ impl<'m> Builder<'m> {
             self.node(forward).is_forward = true;
         }
         Ok(())
+    }
+
+    /// Below a DNAME there is nothing (RFC 6672 section 2.4).
+    fn check_redirects(&self) -> Result<(), ZoneError> {
+        if !self.nodes.values().any(|node| node.redirect().is_some()) {
+            return Ok(());
+        }
+        let hidden = |node: &Node| {
+            let above = &self.redirect_above(&node.owner)?.owner;
+            Some(format!("{} is hidden by the DNAME of {above} (RFC 6672 section 2.4)", node.owner))
+        };
+        for (key, file, line) in &self.lines {
+            if let Some(message) = hidden(&self.nodes[key]) {
+                return Err(Place { file, line: *line }.error(message));
+            }
+        }
+        match self.nodes.values().find_map(hidden) {
+            Some(message) => Err(ZoneError { zone: None, file: self.zone.records.clone(), line: None, message }),
+            None => Ok(()),
+        }
+    }
+
+    fn redirect_above(&self, name: &model::Name) -> Option<&Node> {
+        let folded = Folded::new(name.for_slice());
+        let above = folded.labels().checked_sub(self.zone.apex.label_count())?;
+        (1..=above).filter_map(|first| self.nodes.get(folded.suffix(first))).find(|node| node.redirect().is_some())
     }
 
     fn cut_above(&self, name: &model::Name) -> Option<&Node> {

@@ -33,7 +33,7 @@
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
 //! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
 //! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by AXFR |
-//! | 6672 | DNAME: refused in records files |
+//! | 6672 | DNAME from records files, with CNAMEs made of it |
 
 pub mod chaos;
 pub mod cookies;

@@ -296,7 +296,7 @@ fn compose(
 }
 
 fn record<'a>(rr: &'a Rr<'a>, class: Class) -> (&'a Name<[u8]>, Class, u32, &'a Data) {
-    (rr.owner, class, rr.ttl, &rr.data)
+    (rr.owner.name(), class, rr.ttl, &rr.data)
 }
 
 fn push_opt(

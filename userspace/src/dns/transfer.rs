@@ -92,5 +92,5 @@ pub fn replies(zone: &Zone) -> impl Iterator<Item = Reply<'_>> {
 
 fn wire_len(rr: &Rr<'_>) -> usize {
     use domain::base::rdata::ComposeRecordData;
-    rr.owner.len() + RECORD_FIXED + usize::from(rr.data.rdlen(false).unwrap_or(u16::MAX))
+    rr.owner.name().len() + RECORD_FIXED + usize::from(rr.data.rdlen(false).unwrap_or(u16::MAX))
 }

@@ -89,6 +89,15 @@ impl Node {
             _ => None,
         }
     }
+
+    /// Where all names below this one are redirected to (RFC 6672).
+    #[must_use]
+    pub fn redirect(&self) -> Option<&model::Name> {
+        match self.set(Rtype::DNAME)?.data.first()? {
+            Data::Dname(dname) => Some(dname.dname()),
+            _ => None,
+        }
+    }
 }
 
 /// What a look-up met.
@@ -100,6 +109,8 @@ pub enum Found<'a> {
     Wildcard(&'a Node),
     /// A delegation at or above the name.
     Cut(&'a Node),
+    /// A DNAME above the name.
+    Redirect(&'a Node),
     /// A forward name at or above the name.
     Forward(&'a Node),
     /// Neither the name nor a wildcard for it.
@@ -173,6 +184,9 @@ impl Zone {
             }
             if first == 0 {
                 return Found::Exact(node);
+            }
+            if node.redirect().is_some() {
+                return Found::Redirect(node);
             }
             encloser = suffix;
         }

@@ -1,7 +1,7 @@
 //! Every existing name of the zones as the kernel knows it: who answers it, and which types it has.
 //!
 //! With these the kernel tells NODATA and NXDOMAIN itself. What it must not know better than the socket path is marked:
-//! types that the records file has, wildcards, aliases, and delegations and forward names with all that lies below them.
+//! types that the records file has, wildcards, aliases, redirections, and delegations and forward names with all that lies below them.
 
 use std::collections::HashSet;
 
@@ -60,7 +60,7 @@ fn entry(zone: &Zone, node: &Node, service_of: &[u32]) -> Option<NameEntry> {
         return None;
     }
     let kind = match node.dynamic {
-        _ if node.is_cut || node.is_forward || node.alias().is_some() => NAME_OPAQUE,
+        _ if node.is_cut || node.is_forward || node.alias().is_some() || node.redirect().is_some() => NAME_OPAQUE,
         Some(dynamic) if dynamic.refer.is_some() => NAME_REFERRED,
         Some(_) => NAME_SERVED,
         None => NAME_STATIC,

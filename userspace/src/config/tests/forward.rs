@@ -1,4 +1,4 @@
-//! `[forward."…"]`: meaning and messages.
+//! `[forward."…"]` and `transfer_to`: meaning and messages.
 
 use super::*;
 
@@ -83,6 +83,26 @@ fn what_a_forward_name_would_hide() {
         &format!("[forward.\"ns1.app.com\"]\n{GOOD}"),
         &[
             r#"f:9:7: error: [zone."app.com"]: zone app.com: ns1.app.com lies at or below ns1.app.com, which is forwarded"#,
+        ],
+    );
+}
+
+#[test]
+fn transfers_are_of_static_zones() {
+    let text = changed("contact = ", "transfer_to = [\"192.0.2.0/24\"]\ncontact = ");
+    assert_eq!(
+        lines(&text),
+        [
+            r#"f:11:15: warning: [zone."app.com"]: app.com has Pool, Group or Site Names and is never transferred (take `transfer_to` out, or keep static records in a zone of their own)"#
+        ]
+    );
+    let more = "[zone.\"static.example\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"a@b.example\"\n";
+    check_more(&format!("{more}transfer_to = [\"192.0.2.0/24\"]\n"), &[]);
+    check_more(
+        &format!("{more}transfer_to = [\"192.0.2.1\", \"10.0.0.0/8\", \"10.0.0.0/8\"]\n"),
+        &[
+            r#"f:35:16: error: [zone."static.example"]: `192.0.2.1` is not an address prefix (give a prefix such as "192.0.2.0/24" or "2001:db8::/32"; one host is "192.0.2.1/32")"#,
+            r#"f:35:43: error: [zone."static.example"]: `10.0.0.0/8` stands twice in `transfer_to` (take one out)"#,
         ],
     );
 }

@@ -135,7 +135,7 @@ impl Said {
 
 impl Record {
     fn rr(&self) -> Rr<'_> {
-        Rr { owner: self.owner.for_slice(), ttl: self.ttl, data: Cow::Borrowed(&self.data) }
+        Rr { owner: self.owner.for_slice().into(), ttl: self.ttl, data: Cow::Borrowed(&self.data) }
     }
 
     fn read(record: &ParsedRecord<'_, Bytes>) -> Option<Self> {

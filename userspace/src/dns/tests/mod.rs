@@ -3,6 +3,7 @@
 mod answers;
 mod chaos;
 mod cookies;
+mod dname;
 mod forward;
 mod hostile;
 mod limits;
