@@ -36,10 +36,10 @@ pub(super) fn forwards(
     for (key, section_raw) in &raw.0 {
         let mut reader = Reader { report, section: section(&["forward", key.get_ref()]), header: key.span() };
         let name = reader.parsed(key, values::name).unwrap_or_else(values::no_name);
-        if !name.is_root() {
-            if let Some(first) = once.see(name.clone(), key.span()) {
-                again(&mut reader, key.span(), first, &format!("forward name `{name}`"));
-            }
+        if !name.is_root()
+            && let Some(first) = once.see(name.clone(), key.span())
+        {
+            again(&mut reader, key.span(), first, &format!("forward name `{name}`"));
         }
         if forwards.len() == FORWARDS_MAX {
             reader

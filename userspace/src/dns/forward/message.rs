@@ -13,6 +13,7 @@ use domain::{
     base::{
         Header, HeaderCounts, Message, MessageBuilder, ParsedName, ParsedRecord, Rtype,
         iana::{Class, Opcode, Rcode},
+        message::RecordSection,
         name::{FlattenInto, ToName},
     },
     rdata::ZoneRecordData,
@@ -155,32 +156,26 @@ pub fn read(asked: &Asked, message: Bytes) -> Option<Said> {
     if message.header().tc() || !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
         return None;
     }
-    let mut read = 0;
+    let mut room = RECORDS_MAX;
     let mut section = message.answer().ok()?;
-    let mut answer = Vec::new();
-    for record in section.by_ref() {
-        read += 1;
-        answer.extend(relevant(&record.ok()?, read)?);
-    }
+    let answer = records_of(&mut section, &mut room)?;
     let mut section = section.next_section().ok()??;
-    let mut authority = Vec::new();
-    for record in section.by_ref() {
-        read += 1;
-        authority.extend(relevant(&record.ok()?, read)?);
-    }
+    let mut authority = records_of(&mut section, &mut room)?;
     authority.retain(|record| matches!(record.rtype, Rtype::SOA | Rtype::NS) && asked.name.ends_with(&record.owner));
     Some(Said { rcode, truncated: false, answer: chain(asked, answer), authority })
 }
 
-/// The record, if it is of class IN; nothing at all where it is malformed or one too many.
-fn relevant(record: &ParsedRecord<'_, Bytes>, number: usize) -> Option<Option<Record>> {
-    if number > RECORDS_MAX {
-        return None;
+/// A section's records of class IN; none where one is malformed, or there are more than `room`.
+fn records_of(section: &mut RecordSection<'_, Bytes>, room: &mut usize) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    for record in section {
+        *room = room.checked_sub(1)?;
+        let record = record.ok()?;
+        if record.class() == Class::IN {
+            records.push(Record::read(&record)?);
+        }
     }
-    if record.class() != Class::IN || record.rtype() == Rtype::OPT {
-        return Some(None);
-    }
-    Record::read(record).map(Some)
+    Some(records)
 }
 
 /// The records that follow from each other, from QNAME on; in this order, whatever theirs was.

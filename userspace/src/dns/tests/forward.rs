@@ -433,7 +433,7 @@ async fn waiting_queries_are_limited_and_hinder_nobody() {
         // Each has arrived before the next is sent, so that no buffer has to hold them all.
         timeout(PATIENCE, async {
             while stub.count() <= sent {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await
