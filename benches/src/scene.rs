@@ -77,6 +77,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
+        forwards: vec![],
         pools,
         nets: Arc::default(),
         groups: Vec::new(),
@@ -179,6 +180,7 @@ fn zone() -> Zone {
         records: None,
         balance_nameservers: Vec::new(),
         failover_nameservers: Vec::new(),
+        transfer_to: vec![],
     }
 }
 

@@ -74,6 +74,41 @@ fn kernel_and_socket_path_answer_alike() {
     }
 }
 
+/// S4-3A-330R: names that are forwarded, in a zone or in none, and those that a DNAME redirects are the socket path's; those beside and above them are not.
+#[test]
+fn forwarded_names_are_passed_up() {
+    if !can_run("forwarded names in the kernel") {
+        return;
+    }
+    let mut machine = Machine::new();
+    let deep = format!("{}given", "q.".repeat(120));
+    let names = [
+        ("given.away.app.example", Reason::PassStatic),
+        ("x.given.away.app.example", Reason::PassStatic),
+        ("X.y.GIVEN.away.app.example", Reason::PassStatic),
+        ("away.app.example", Reason::AnswerNodata),
+        ("taken.away.app.example", Reason::AnswerNxdomain),
+        ("xgiven.away.app.example", Reason::AnswerNxdomain),
+        ("given", Reason::PassStatic),
+        ("x.given", Reason::PassStatic),
+        (&deep, Reason::PassStatic),
+        ("inner.given", Reason::PassStatic),
+        ("x.inner.given", Reason::PassStatic),
+        ("moved.app.example", Reason::PassStatic),
+        ("x.y.moved.app.example", Reason::PassStatic),
+        ("xgiven", Reason::AnswerRefused),
+        ("given.net", Reason::AnswerRefused),
+        ("test", Reason::AnswerRefused),
+        ("x.test", Reason::AnswerRefused),
+        ("example", Reason::AnswerRefused),
+        ("app.example", Reason::AnswerA),
+    ];
+    for (name, reason) in names {
+        let (ran, _) = machine.run_at(&ask::plain(name).frame());
+        assert_eq!((ran.reason, ran.action), (reason, reason.action()), "{name}");
+    }
+}
+
 /// A server cookie made by one of the two is given back unchanged by the other (RFC 9018): a client whose questions go
 /// now this way and now that keeps it.
 #[test]

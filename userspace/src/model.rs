@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
 use crate::nets::Nets;
@@ -28,6 +29,10 @@ macro_rules! id {
 id!(
     /// Position in [`Model::zones`].
     ZoneId
+);
+id!(
+    /// Position in [`Model::forwards`].
+    ForwardId
 );
 id!(
     /// Position in [`Model::pools`].
@@ -61,6 +66,8 @@ pub struct Model {
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; none lies within another.
     pub zones: Vec<Zone>,
+    /// Names whose questions other servers answer; none is at or above a zone's apex.
+    pub forwards: Vec<Forward>,
     /// All Sites of one application each.
     pub pools: Vec<Pool>,
     /// Ordered parts of pools.
@@ -187,6 +194,23 @@ pub struct Zone {
     pub balance_nameservers: Vec<Name>,
     /// Who answers Site Names when this machine does not; referred to.
     pub failover_nameservers: Vec<Name>,
+    /// Who may have the whole zone, if it is static (RFC 5936); nobody, if empty.
+    pub transfer_to: Vec<IpNet>,
+}
+
+/// `[forward."…"]`: a name, with all below it, whose questions go to other servers ("recursive query", S4-3A-330R).
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The name; the longest that a question's name is at or below decides.
+    pub name: Name,
+    /// Who is asked, in this order. Never empty.
+    pub upstreams: Vec<SocketAddr>,
+    /// Until an upstream's answer is given up.
+    pub timeout: Duration,
+    /// How often the list of upstreams is gone through; at least 1.
+    pub attempts: u32,
+    /// Who may ask. Never empty: a server that forwards for everybody is an open relay.
+    pub clients: Vec<IpNet>,
 }
 
 /// `[pool."…"]`: all Sites of an application.

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::machine::MACS;
 
 /// Names that mean something to the configuration, and some that nearly do.
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 52] = [
     "nets.app.example",
     "nets.app.example",
     "nets.app.example",
@@ -58,6 +58,12 @@ const NAMES: [&str; 46] = [
     "",
     "app.example.com",
     "xapp.example",
+    "given.away.app.example",
+    "x.given.away.app.example",
+    "away.app.example",
+    "x.inner.given",
+    "moved.app.example",
+    "x.moved.app.example",
 ];
 
 const TYPES: [u16; 24] =
@@ -130,6 +136,17 @@ pub fn asked(client: IpAddr, name: &[u8], rtype: u16, options: &[u8]) -> Asked {
     message.extend([0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8]);
     message.extend(options);
     Asked { message, client, v6: client.is_ipv6() }
+}
+
+/// An A question for a name, from an IPv4 client.
+pub fn plain(name: &str) -> Asked {
+    let mut message = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    Asked { message, client: Ipv4Addr::new(198, 18, 7, 9).into(), v6: false }
 }
 
 /// An A question with this cookie.

@@ -36,6 +36,16 @@ records = "app.zone"
 nameservers = ["a-name-server-with-a-long-name.of-a-provider.net"]
 contact = "somebody-with-a-long-name@another-provider.org"
 
+[forward."given.away.app.example"]
+upstreams = ["192.0.2.53"]
+clients = ["0.0.0.0/0", "::/0"]
+[forward."given"]
+upstreams = ["192.0.2.53"]
+clients = ["0.0.0.0/0", "::/0"]
+[forward."inner.given"]
+upstreams = ["192.0.2.53"]
+clients = ["0.0.0.0/0", "::/0"]
+
 [pool."app.example"]
 sites = ["one", "two"]
 [pool."random.app.example"]
@@ -103,6 +113,7 @@ mail A 192.0.2.25
 mail AAAA 2001:db8::25
 www CNAME app.example.
 out CNAME www.example.net.
+moved DNAME wild
 host.of.ents A 192.0.2.77
 *.wild TXT "wild"
 *.wild A 192.0.2.78

@@ -54,13 +54,13 @@ fn expected(agent: &Agent, plan: &Plan, world: World, name: &Folded, rtype: u16)
     let Some(zone) = agent.zones.zone_of(name) else { return Reason::AnswerRefused };
     let rtype = Rtype::from_int(rtype);
     let node = match zone.find(name, rtype == Rtype::DS) {
-        Found::Cut(_) => return Reason::PassStatic,
+        Found::Cut(_) | Found::Forward(_) | Found::Redirect(_) => return Reason::PassStatic,
         Found::Wildcard(_) | Found::Missing if is_below_an_alias(zone, name) => return Reason::PassStatic,
         Found::Wildcard(_) => return Reason::PassWildcard,
         Found::Missing => return Reason::AnswerNxdomain,
         Found::Exact(node) => node,
     };
-    if node.is_cut || node.alias().is_some() {
+    if node.is_cut || node.alias().is_some() || node.redirect().is_some() {
         return Reason::PassStatic;
     }
     if let Some(dynamic) = node.dynamic {

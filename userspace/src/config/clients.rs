@@ -6,7 +6,6 @@ use std::{
     path::Path,
 };
 
-use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
     raw,
     report::{Once, Reporter},
     tables::section,
-    values::{Fault, Reader},
+    values::{Fault, Reader, prefix},
 };
 use crate::{
     model::{Group, GroupId, Pool, PoolId},
@@ -47,7 +46,7 @@ pub(super) fn nets(report: &mut Reporter, file: &raw::File, pools: &[Pool], grou
             continue;
         }
         for text in reader.list("clients", &raw.clients).unwrap_or_default() {
-            let Some(net) = reader.parsed(text, net) else { continue };
+            let Some(net) = reader.parsed(text, prefix) else { continue };
             if let Some(first) = nets_once.see((pool, net), text.span()) {
                 taken(&mut reader, text, first, &format!("net {net}"));
                 continue;
@@ -94,24 +93,6 @@ fn taken(reader: &mut Reader<'_>, text: &Spanned<String>, first: std::ops::Range
         .label("again")
         .also(first, "first here")
         .help("one of a pool's groups answers a client; take one out");
-}
-
-fn net(text: &str) -> Result<IpNet, Fault> {
-    let help = "give a net such as \"198.51.100.0/24\" or \"2001:db8::/32\"";
-    let net = text.parse::<IpNet>().ok().or_else(|| Some(IpNet::from(text.parse::<std::net::IpAddr>().ok()?)));
-    let Some(net) = net else { return Err(Fault::new(format!("`{text}` is no net"), help)) };
-    if net != net.trunc() {
-        let message = format!("`{text}` has bits behind its prefix of {}", net.prefix_len());
-        return Err(Fault::new(message, format!("write \"{}\", or a longer prefix", net.trunc())));
-    }
-    if let IpNet::V6(v6) = net
-        && let Some(v4) = v6.addr().to_ipv4_mapped()
-        && v6.prefix_len() >= 96
-    {
-        let message = format!("`{text}` is a net of IPv4 addresses in IPv6 form");
-        return Err(Fault::new(message, format!("write \"{v4}/{}\"", v6.prefix_len() - 96)));
-    }
-    Ok(net)
 }
 
 fn country(text: &str) -> Result<String, Fault> {

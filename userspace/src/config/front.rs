@@ -27,6 +27,8 @@ const INTERFACES_MAX: usize = MAC_MAX;
 pub(super) const ZONES_MAX: usize = 1 << 16;
 /// Name servers of one list, at most: the longest names of as many fit into any answer over TCP.
 const NAMESERVERS_MAX: usize = 32;
+/// Prefixes in `transfer_to`, at most.
+const TRANSFER_TO_MAX: usize = 1024;
 /// Bytes of an interface's name, at most (Linux, `IFNAMSIZ` less its last zero).
 const INTERFACE_LEN_MAX: usize = 15;
 /// Seconds, at most, of a TTL (RFC 2181 section 8) and of an SOA timer.
@@ -280,6 +282,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
         nameservers: names("nameservers", &raw.nameservers),
         balance_nameservers: names("balance_nameservers", &raw.balance_nameservers),
         failover_nameservers: names("failover_nameservers", &raw.failover_nameservers),
+        transfer_to: reader.prefixes("transfer_to", &raw.transfer_to, TRANSFER_TO_MAX),
         rname: rname.unwrap_or_else(values::no_name),
         serial: reader.number("serial", &raw.serial, 0..=u32::MAX.into(), "", 1),
         refresh: seconds(reader, "refresh", &raw.refresh, 3600),

@@ -7,12 +7,13 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod clients;
 mod edns;
+mod forward;
 mod front;
 mod outcome;
 mod pools;
@@ -97,8 +98,10 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let (pools, groups) = pools::pools_and_groups(report, file, &zones);
     pools::join(report, file, &mut sites, &pools, &groups);
     let nets = clients::nets(report, file, &pools, &groups).into();
+    let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model = Model { front, admin, edns, rate_limit, chaos, zones: zones.list, pools, groups, nets, sites, names };
+    let model =
+        Model { front, admin, edns, rate_limit, chaos, zones: zones.list, forwards, pools, groups, nets, sites, names };
     whole::check(report, file, &model);
     model
 }

@@ -31,6 +31,7 @@ pub(super) struct File {
     pub pool: Named<Pool>,
     pub group: Named<Group>,
     pub site: Named<Site>,
+    pub forward: Named<Forward>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +95,7 @@ pub(super) struct Zone {
     pub records: Text,
     pub balance_nameservers: List<String>,
     pub failover_nameservers: List<String>,
+    pub transfer_to: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +149,15 @@ pub(super) struct Probe {
     pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Forward {
+    pub upstreams: List<String>,
+    pub timeout: Text,
+    pub attempts: Number,
+    pub clients: List<String>,
 }
 
 /// `{ answer = "…", probe = "…" }`.

@@ -213,7 +213,8 @@ fn timing(reader: &mut Reader<'_>, raw: &raw::Probe) -> (Duration, Duration) {
     (interval.unwrap_or_default(), timeout.unwrap_or_default())
 }
 
-fn duration(
+/// A duration within a range; none where it is reported.
+pub(super) fn duration(
     reader: &mut Reader<'_>,
     key: &str,
     value: &raw::Text,

@@ -65,7 +65,7 @@ impl Shape {
     pub(super) fn at(path: &[&str]) -> Option<Self> {
         Some(match path {
             [] => Self::keys::<raw::File>(),
-            ["zone" | "pool" | "group" | "site"] => Self::Sections,
+            ["zone" | "pool" | "group" | "site" | "forward"] => Self::Sections,
             ["front"] => Self::keys::<raw::Front>(),
             ["admin"] => Self::keys::<raw::Admin>(),
             ["edns"] => Self::keys::<raw::Edns>(),
@@ -73,6 +73,7 @@ impl Shape {
             ["geo"] => Self::keys::<raw::Geo>(),
             ["rate_limit"] => Self::keys::<raw::RateLimit>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
+            ["forward", _] => Self::keys::<raw::Forward>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["group", _] => Self::keys::<raw::Group>(),
             ["site", _] => Self::keys::<raw::Site>(),

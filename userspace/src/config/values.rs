@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{raw, report::Reporter};
@@ -155,6 +156,28 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Fault> {
     Ok(address)
 }
 
+/// An address prefix, its host bits zero; an address alone is that host.
+pub(super) fn prefix(text: &str) -> Result<IpNet, Fault> {
+    let Some(net) = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into())) else {
+        return Err(Fault::new(
+            format!("`{text}` is not an address prefix"),
+            "give a prefix such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address",
+        ));
+    };
+    if net.trunc() != net {
+        return Err(Fault::new(
+            format!("`{text}` has bits set behind its length"),
+            format!("write \"{}\"", net.trunc()),
+        ));
+    }
+    if let IpNet::V6(v6) = net
+        && v6.addr().to_ipv4_mapped().is_some()
+    {
+        return Err(Fault::new(format!("{net} is an IPv4 prefix in IPv6 form"), "write it as an IPv4 prefix"));
+    }
+    Ok(net)
+}
+
 fn unicast(ip: IpAddr) -> Result<IpAddr, Fault> {
     if ip.is_unspecified() {
         return Err(Fault::new(format!("{ip} is the unspecified address"), "give the host's own address"));
@@ -258,6 +281,29 @@ impl Reader<'_> {
             self.error(list.span(), format!("`{key}` is empty")).label("no entries").help("name at least one");
         }
         Some(list.get_ref())
+    }
+
+    /// A list of address prefixes, at most `max`, each once.
+    pub(super) fn prefixes(&mut self, key: &str, list: &raw::List<String>, max: usize) -> Vec<IpNet> {
+        let mut once = super::report::Once::new();
+        let mut prefixes = Vec::new();
+        for text in self.list(key, list).unwrap_or_default() {
+            let Some(net) = self.parsed(text, prefix) else { continue };
+            if let Some(first) = once.see(net, text.span()) {
+                self.error(text.span(), format!("`{net}` stands twice in `{key}`"))
+                    .label("again")
+                    .also(first, "first here")
+                    .help("take one out");
+                continue;
+            }
+            prefixes.push(net);
+            if prefixes.len() == max + 1 {
+                self.error(text.span(), format!("`{key}` has more than {max} prefixes"))
+                    .label("one too many")
+                    .help("give fewer, shorter ones");
+            }
+        }
+        prefixes
     }
 
     /// A list of host names, each once.

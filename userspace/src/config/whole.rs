@@ -80,6 +80,8 @@ impl Register<'_> {
 pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
     nameservers(report, file, model);
     missing_roles(report, file, model);
+    forwarded_names(report, file, model);
+    transfers(report, file, model);
     // With errors, entries were left out that these would miss.
     if report.errors() == 0 {
         shared_addresses(report, file, model);
@@ -112,6 +114,44 @@ fn nameservers(report: &mut Reporter, file: &raw::File, model: &Model) {
                         .help("give its address in a `records` file");
                 }
             }
+        }
+    }
+}
+
+/// What is forwarded is another server's to answer, so nothing may be configured there.
+fn forwarded_names(report: &mut Reporter, file: &raw::File, model: &Model) {
+    if model.forwards.is_empty() {
+        return;
+    }
+    let forwards = model.forwards.iter().zip(&file.forward.0);
+    let forwards: HashMap<&[u8], _> =
+        forwards.map(|(forward, (key, _))| (forward.name.as_slice(), (&forward.name, key))).collect();
+    for dynamic in &model.names {
+        let suffixes = dynamic.name.iter_suffixes().filter(|suffix| !suffix.is_root());
+        for suffix in suffixes {
+            let Some((forward, key)) = forwards.get(suffix.as_slice()) else { continue };
+            let header = section(&["forward", key.get_ref()]);
+            report
+                .error(key.span(), format!("{header}: {} lies at or below {forward}, and is configured", dynamic.name))
+                .label("hides a configured name")
+                .help("rename the one, or forward another name");
+        }
+    }
+}
+
+/// A plan is not data that another server could hold.
+fn transfers(report: &mut Reporter, file: &raw::File, model: &Model) {
+    let dynamic: HashSet<ZoneId> = model.names.iter().map(|name| name.zone).collect();
+    for (i, (zone, (key, raw))) in model.zones.iter().zip(&file.zone.0).enumerate() {
+        if let Some(list) = raw.transfer_to.as_ref().filter(|_| dynamic.contains(&ZoneId(i))) {
+            let header = section(&["zone", key.get_ref()]);
+            report
+                .warn(
+                    list.span(),
+                    format!("{header}: {} has Pool, Group or Site Names and is never transferred", zone.apex),
+                )
+                .label("has no effect")
+                .help("take `transfer_to` out, or keep static records in a zone of their own");
         }
     }
 }

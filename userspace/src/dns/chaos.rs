@@ -21,7 +21,7 @@ pub fn answer<'a>(question: Question<'a>, chaos: &Chaos) -> Reply<'a> {
     let Some(text) = text else { return Reply::bare(Rcode::REFUSED) };
     // One string, as every server has it; the configuration keeps it to 255 bytes.
     let Ok(data) = Txt::<Bytes>::build_from_slice(text.as_bytes()) else { return Reply::bare(Rcode::SERVFAIL) };
-    let rr = Rr { owner: question.name, ttl: 0, data: Cow::Owned(data.into()) };
+    let rr = Rr { owner: question.name.into(), ttl: 0, data: Cow::Owned(data.into()) };
     Reply { authoritative: true, answer: vec![rr], ..Reply::bare(Rcode::NOERROR) }
 }
 

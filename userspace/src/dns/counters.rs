@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use domain::base::iana::OptRcode;
 
 /// Every rcode the socket path answers with.
-const RCODES: [OptRcode; 9] = [
+const RCODES: [OptRcode; 10] = [
     OptRcode::NOERROR,
     OptRcode::FORMERR,
     OptRcode::SERVFAIL,
     OptRcode::NXDOMAIN,
     OptRcode::NOTIMP,
     OptRcode::REFUSED,
+    OptRcode::YXDOMAIN,
     OptRcode::NOTAUTH,
     OptRcode::BADVERS,
     OptRcode::BADCOOKIE,

@@ -1,7 +1,7 @@
 //! The model and its records files into [`Zones`].
 
 use std::{
-    collections::{HashMap, hash_map::Entry as MapEntry},
+    collections::{HashMap, HashSet, hash_map::Entry as MapEntry},
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -37,7 +37,14 @@ impl Zones {
     /// # Errors
     /// The first fault: a file that cannot be read, a line that is no record, a record that must not be there.
     pub fn load(model: &Model, base: &Path) -> Result<Self, ZoneError> {
-        let mut zones = Self { list: Vec::new(), by_apex: HashMap::new(), apex_labels_max: 0 };
+        let mut zones = Self {
+            list: Vec::new(),
+            by_apex: HashMap::new(),
+            apex_labels_max: 0,
+            forwards: HashMap::new(),
+            forward_labels_max: 0,
+            forwards_outside: Vec::new(),
+        };
         for (id, zone) in model.zones.iter().enumerate() {
             let id_of_zone = model::ZoneId(id);
             let built = Builder::new(model, zone).build(id_of_zone, base);
@@ -46,7 +53,22 @@ impl Zones {
             zones.by_apex.insert(Folded::new(built.apex.for_slice()).wire().into(), id);
             zones.list.push(built);
         }
+        zones.add_forwards(model);
         Ok(zones)
+    }
+
+    fn add_forwards(&mut self, model: &Model) {
+        for (id, forward) in model.forwards.iter().enumerate() {
+            self.forward_labels_max = self.forward_labels_max.max(forward.name.label_count());
+            self.forwards.insert(Folded::new(forward.name.for_slice()).wire().into(), model::ForwardId(id));
+        }
+        for forward in &model.forwards {
+            let mut above = forward.name.iter_suffixes().skip(1);
+            let is_inner = above.any(|above| self.forwards.contains_key(Folded::new(above.for_slice()).wire()));
+            if !is_inner && self.zone_of(&Folded::new(forward.name.for_slice())).is_none() {
+                self.forwards_outside.push(forward.name.clone());
+            }
+        }
     }
 }
 
@@ -78,11 +100,15 @@ impl<'m> Builder<'m> {
         }
         self.name_servers_addresses()?;
         self.check_delegations()?;
+        self.add_forwards()?;
+        self.check_redirects()?;
         let soa = self.apex_sets();
         let balance = self.referral(Role::Balance)?;
         let failover = self.referral(Role::Failover)?;
         self.empty_non_terminals();
-        Ok(Zone { apex: self.zone.apex.clone(), nodes: self.nodes, soa, balance, failover })
+        let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
+        let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
+        Ok(Zone { id, apex: self.zone.apex.clone(), nodes: self.nodes, soa, balance, failover, transfer_to })
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {
@@ -129,7 +155,8 @@ impl<'m> Builder<'m> {
             Rtype::NS | Rtype::DS if dynamic => "a Pool, Group or Site Name cannot be delegated; remove it",
             Rtype::DS if at_apex => "DS belongs to the parent zone; remove it",
             Rtype::NS | Rtype::DS if wildcard => "a wildcard cannot be delegated (RFC 4592 section 4.2)",
-            Rtype::DNAME => "DNAME is not supported; use CNAME or a delegation",
+            Rtype::DNAME if wildcard => "a wildcard cannot own a DNAME (RFC 4592 section 4.4); remove it",
+            Rtype::DNAME if dynamic => "a Pool, Group or Site Name cannot own a DNAME; remove it",
             rtype if is_meta(rtype) => "this type has no data in a zone (RFC 6895 section 3.1)",
             _ => return self.add(&owner, record, place),
         };
@@ -154,6 +181,9 @@ impl<'m> Builder<'m> {
         };
         if set.data.contains(&data) {
             return Ok(());
+        }
+        if rtype == Rtype::DNAME {
+            return Err(place.error(format!("{owner} has two DNAMEs (RFC 6672 section 2.4)")));
         }
         if rtype == Rtype::CNAME {
             return Err(place.error(format!("{owner} has two CNAMEs (RFC 2181 section 10.1)")));
@@ -268,6 +298,60 @@ impl<'m> Builder<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Makes the nodes of forward names, and refuses what they would hide.
+    fn add_forwards(&mut self) -> Result<(), ZoneError> {
+        let (model, apex) = (self.model, &self.zone.apex);
+        let forwards: Vec<_> =
+            model.forwards.iter().map(|forward| &forward.name).filter(|name| name.ends_with(apex)).collect();
+        if forwards.is_empty() {
+            return Ok(());
+        }
+        let wires: HashSet<Box<[u8]>> =
+            forwards.iter().map(|forward| Folded::new(forward.for_slice()).wire().into()).collect();
+        for node in self.nodes.values() {
+            let mut suffixes = node.owner.iter_suffixes();
+            let above = suffixes.find(|suffix| wires.contains(Folded::new(suffix.for_slice()).wire()));
+            let Some(forward) = above else { continue };
+            let key = Folded::new(node.owner.for_slice());
+            let place = self.lines.iter().find(|(line, ..)| **line == *key.wire());
+            let message = format!("{} lies at or below {forward}, which is forwarded", node.owner);
+            return Err(match place {
+                Some((_, file, line)) => Place { file, line: *line }.error(message),
+                None => ZoneError::general(format!("zone {apex}: {message}")),
+            });
+        }
+        for forward in forwards {
+            self.node(forward).is_forward = true;
+        }
+        Ok(())
+    }
+
+    /// Below a DNAME there is nothing (RFC 6672 section 2.4).
+    fn check_redirects(&self) -> Result<(), ZoneError> {
+        if !self.nodes.values().any(|node| node.redirect().is_some()) {
+            return Ok(());
+        }
+        let hidden = |node: &Node| {
+            let above = &self.redirect_above(&node.owner)?.owner;
+            Some(format!("{} is hidden by the DNAME of {above} (RFC 6672 section 2.4)", node.owner))
+        };
+        for (key, file, line) in &self.lines {
+            if let Some(message) = hidden(&self.nodes[key]) {
+                return Err(Place { file, line: *line }.error(message));
+            }
+        }
+        match self.nodes.values().find_map(hidden) {
+            Some(message) => Err(ZoneError { zone: None, file: self.zone.records.clone(), line: None, message }),
+            None => Ok(()),
+        }
+    }
+
+    fn redirect_above(&self, name: &model::Name) -> Option<&Node> {
+        let folded = Folded::new(name.for_slice());
+        let above = folded.labels().checked_sub(self.zone.apex.label_count())?;
+        (1..=above).filter_map(|first| self.nodes.get(folded.suffix(first))).find(|node| node.redirect().is_some())
     }
 
     fn cut_above(&self, name: &model::Name) -> Option<&Node> {

@@ -11,15 +11,18 @@
 //! | [`cookies`] | what a COOKIE option is answered with (pure) |
 //! | [`chaos`] | class CH (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
+//! | [`forward`] | names whose questions other servers answer |
 //! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
+//! | [`transfer`] | whole zones (pure) |
 //! | [`counters`] | what the sockets count |
 //!
 //! | RFC | state |
 //! |-----|-------|
 //! | 1034, 1035, 2181, 2308, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
 //! | 3597 | unknown types |
+//! | 5452 | forwarded queries: ID, port, question and source checked |
 //! | 4892 | version.bind, id.server and their like in class CH, where configured |
 //! | 5001 | NSID, where configured |
 //! | 6891 | EDNS(0): size, version, DO, options |
@@ -29,12 +32,13 @@
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
 //! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
-//! | 1995, 5936 | AXFR, IXFR: refused |
-//! | 6672 | DNAME: refused in records files |
+//! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by AXFR |
+//! | 6672 | DNAME from records files, with CNAMEs made of it |
 
 pub mod chaos;
 pub mod cookies;
 pub mod counters;
+pub mod forward;
 pub mod load;
 pub mod master;
 pub mod options;
@@ -44,6 +48,7 @@ pub mod respond;
 mod rewrite;
 pub mod server;
 pub mod tcp;
+pub mod transfer;
 pub mod zone;
 
 pub use counters::Counters;

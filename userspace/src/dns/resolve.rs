@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use bytes::Bytes;
 use domain::{
     base::{CharStr, Name, Rtype, iana::Rcode},
-    rdata::{A, Aaaa, Hinfo},
+    rdata::{A, Aaaa, Cname, Hinfo},
 };
 
 use super::{
@@ -13,19 +13,45 @@ use super::{
     zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
 };
 use crate::{
-    model::Family,
+    model::{self, Family},
     plan::Pick,
     view::{Client, Picked, View},
 };
 
-/// How many CNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
+/// How many CNAMEs and DNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
 const ALIASES_MAX: usize = 8;
+
+/// A record's owner.
+#[derive(Clone, Debug)]
+pub enum Owner<'a> {
+    /// As asked, or as the zone has it.
+    Known(&'a Name<[u8]>),
+    /// Made by a DNAME.
+    Made(model::Name),
+}
+
+impl Owner<'_> {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name<[u8]> {
+        match self {
+            Self::Known(name) => name,
+            Self::Made(name) => name.for_slice(),
+        }
+    }
+}
+
+impl<'a> From<&'a Name<[u8]>> for Owner<'a> {
+    fn from(name: &'a Name<[u8]>) -> Self {
+        Self::Known(name)
+    }
+}
 
 /// A record of an answer.
 #[derive(Clone, Debug)]
 pub struct Rr<'a> {
-    /// Its owner: as asked, or as the zone has it.
-    pub owner: &'a Name<[u8]>,
+    /// Its owner.
+    pub owner: Owner<'a>,
     /// Seconds.
     pub ttl: u32,
     /// Its data, which has its type.
@@ -39,6 +65,10 @@ pub struct Reply<'a> {
     pub rcode: Rcode,
     /// Whether the zone's own data speaks for the question's name.
     pub authoritative: bool,
+    /// RA: whether other servers were, or would have been, asked.
+    pub recursive: bool,
+    /// Whether there is more than can be said: TC, and no records.
+    pub truncated: bool,
     /// The answer section.
     pub answer: Vec<Rr<'a>>,
     /// The authority section: the SOA of a negative answer, the NS of a referral.
@@ -58,6 +88,8 @@ impl Reply<'_> {
         Self {
             rcode,
             authoritative: false,
+            recursive: false,
+            truncated: false,
             answer: Vec::new(),
             authority: Vec::new(),
             glue: Vec::new(),
@@ -72,9 +104,9 @@ impl Reply<'_> {
 pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, view: &View) -> Reply<'a> {
     let Some(zone) = zones.zone_of(&Folded::new(question.name)) else { return Reply::bare(Rcode::REFUSED) };
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
-    let mut name = question.name;
+    let mut name = Owner::Known(question.name);
     for _ in 0..=ALIASES_MAX {
-        let node = match zone.find(&Folded::new(name), question.rtype == Rtype::DS) {
+        let node = match zone.find(&Folded::new(name.name()), question.rtype == Rtype::DS) {
             Found::Exact(node) | Found::Wildcard(node) => node,
             Found::Cut(node) => {
                 // An answer that begins with an alias of this zone is authoritative for that (RFC 1035 section 4.1.1).
@@ -83,6 +115,26 @@ pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, vie
                     reply.refer(zone, node.owner.for_slice(), servers);
                 }
                 return reply;
+            }
+            Found::Redirect(node) => {
+                // RFC 6672 section 3.2: the DNAME first.
+                let Some((set, target)) = node.set(Rtype::DNAME).zip(node.redirect()) else { return reply };
+                reply.answer.extend(records(node.owner.for_slice(), set));
+                let Some(made) = redirected(name.name(), &node.owner, target) else {
+                    reply.rcode = Rcode::YXDOMAIN;
+                    return reply;
+                };
+                let cname = Cow::Owned(Cname::new(made.clone()).into());
+                reply.answer.push(Rr { owner: name, ttl: set.ttl, data: cname });
+                if !zone.holds(made.for_slice()) || matches!(question.rtype, Rtype::CNAME | Rtype::ANY) {
+                    return reply;
+                }
+                name = Owner::Made(made);
+                continue;
+            }
+            Found::Forward(_) => {
+                // An alias has led here; its target is another's to say. `respond` forwards what begins here.
+                return if reply.answer.is_empty() { Reply::bare(Rcode::REFUSED) } else { reply };
             }
             Found::Missing => {
                 // The rcode is that of the last name in the chain (RFC 6604 section 2.1).
@@ -93,12 +145,12 @@ pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, vie
         };
         let alias = node.alias().filter(|_| !matches!(question.rtype, Rtype::CNAME | Rtype::ANY));
         let Some(target) = alias else {
-            reply.answer_at(zone, node, name, question.rtype, client, view);
+            reply.answer_at(zone, node, &name, question.rtype, client, view);
             return reply;
         };
-        reply.answer.extend(node.sets.iter().flat_map(|set| records(name, set)));
-        name = target.for_slice();
-        if !zone.holds(name) {
+        reply.answer.extend(node.sets.iter().flat_map(|set| records(name.clone(), set)));
+        name = Owner::Known(target.for_slice());
+        if !zone.holds(target.for_slice()) {
             return reply;
         }
     }
@@ -110,7 +162,7 @@ impl<'a> Reply<'a> {
         &mut self,
         zone: &'a Zone,
         node: &'a Node,
-        name: &'a Name<[u8]>,
+        name: &Owner<'a>,
         rtype: Rtype,
         client: Client,
         view: &View,
@@ -123,7 +175,7 @@ impl<'a> Reply<'a> {
         // RFC 8482 section 4.1: one set is enough for ANY.
         let set = if rtype == Rtype::ANY { node.sets.first() } else { node.set(rtype) };
         if let Some(set) = set {
-            self.answer.extend(records(name, set));
+            self.answer.extend(records(name.clone(), set));
             if rtype == Rtype::NS {
                 self.extra.extend(addresses(zone, set).map(|(_, records)| records));
             }
@@ -140,7 +192,7 @@ impl<'a> Reply<'a> {
         &mut self,
         zone: &'a Zone,
         dynamic: Dynamic,
-        name: &'a Name<[u8]>,
+        name: &Owner<'a>,
         rtype: Rtype,
         client: Client,
         view: &View,
@@ -156,7 +208,7 @@ impl<'a> Reply<'a> {
             Rtype::A => Family::V4,
             Rtype::AAAA => Family::V6,
             _ => {
-                self.answer.push(Rr { owner: name, ttl: zone.soa().ttl, data: Cow::Owned(any()) });
+                self.answer.push(Rr { owner: name.clone(), ttl: zone.soa().ttl, data: Cow::Owned(any()) });
                 return true;
             }
         };
@@ -168,7 +220,7 @@ impl<'a> Reply<'a> {
                     IpAddr::V4(address) => A::new(address).into(),
                     IpAddr::V6(address) => Aaaa::new(address).into(),
                 };
-                self.answer.push(Rr { owner: name, ttl, data: Cow::Owned(data) });
+                self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data) });
             }
             Pick::NoData => self.negative(zone),
             Pick::Servfail => *self = Self::bare(Rcode::SERVFAIL),
@@ -182,19 +234,20 @@ impl<'a> Reply<'a> {
     }
 
     /// Invariant 10: whoever has the role answers; never NXDOMAIN, never NODATA.
-    fn refer_to_role(&mut self, zone: &'a Zone, name: &'a Name<[u8]>, role: Role) {
+    fn refer_to_role(&mut self, zone: &'a Zone, name: &Owner<'a>, role: Role) {
         self.authoritative = !self.answer.is_empty();
         match zone.referral(role) {
-            Some(servers) => self.refer(zone, name, servers),
+            Some(servers) => self.refer(zone, name.clone(), servers),
             // Loading makes sure that there is one.
             None => *self = Self::bare(Rcode::SERVFAIL),
         }
     }
 
-    fn refer(&mut self, zone: &'a Zone, cut: &'a Name<[u8]>, servers: &'a RrSet) {
-        self.authority.extend(records(cut, servers));
+    fn refer(&mut self, zone: &'a Zone, cut: impl Into<Owner<'a>>, servers: &'a RrSet) {
+        let cut = cut.into();
+        self.authority.extend(records(cut.clone(), servers));
         for (server, records) in addresses(zone, servers) {
-            if server.ends_with(cut) {
+            if server.ends_with(cut.name()) {
                 self.glue.extend(records);
             } else {
                 self.extra.push(records);
@@ -203,8 +256,16 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn records<'a>(owner: &'a Name<[u8]>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
-    set.data.iter().map(move |data| Rr { owner, ttl: set.ttl, data: Cow::Borrowed(data) })
+/// The records of a set, under an owner.
+pub(super) fn records<'a>(owner: impl Into<Owner<'a>>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
+    let owner = owner.into();
+    set.data.iter().map(move |data| Rr { owner: owner.clone(), ttl: set.ttl, data: Cow::Borrowed(data) })
+}
+
+/// A name with its end, `from`, replaced; none where it gets too long (RFC 6672 section 2.2).
+fn redirected(name: &Name<[u8]>, from: &model::Name, to: &model::Name) -> Option<model::Name> {
+    let before = name.as_slice().get(..name.len().checked_sub(from.len())?)?;
+    Name::from_octets(Bytes::from([before, to.as_slice()].concat())).ok()
 }
 
 /// The address sets this zone knows of an NS set's targets.

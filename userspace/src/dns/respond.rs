@@ -11,14 +11,17 @@ use domain::base::{
 use xdp_ebpf::limit::Class;
 
 use super::{
-    chaos, cookies,
+    chaos, cookies, forward,
     options::{Said, Wishes},
     query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
-    zone::{Data, Zones},
+    transfer,
+    transfer::Transfer,
+    zone::{Data, Folded, Zones},
 };
 use crate::{
-    limit::Verdict,
+    limit::{Limiter, Verdict},
+    model::{ForwardId, ZoneId},
     view::{Client, View},
 };
 
@@ -63,8 +66,20 @@ pub enum Silence {
     Limited,
 }
 
-/// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. Seed
-/// rows S4-3A-305 to S4-3A-335, S4-3B-355 to S4-3B-375.
+/// What becomes of a message.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is answered from what is known here.
+    Ready(Answer),
+    /// The whole zone is to be sent, in the messages that [`complete`] makes of [`transfer::replies`].
+    Transfer(ZoneId),
+    /// Other servers are to be asked, and [`complete`] makes the answer of what they say.
+    Forward(ForwardId),
+}
+
+/// Answers one message from `client` at `now`, seconds since 1970 modulo 2^32; None where it must stay unanswered. What
+/// is to be forwarded gets SERVFAIL, as if no upstream answered, and a zone to be sent REFUSED. Seed rows S4-3A-305 to S4-3A-335, S4-3B-355 to
+/// S4-3B-375.
 #[must_use]
 pub fn respond(
     message: &[u8],
@@ -74,10 +89,15 @@ pub fn respond(
     zones: &Zones,
     view: &View,
 ) -> Option<Vec<u8>> {
-    answer(message, transport, client, now, zones, view).map(|answer| answer.message).ok()
+    let answer = match answer(message, transport, client, now, zones, view).ok()? {
+        Outcome::Ready(answer) => Ok(answer),
+        Outcome::Transfer(_) => complete(message, transport, client, now, view, &Reply::bare(Rcode::REFUSED)),
+        Outcome::Forward(_) => complete(message, transport, client, now, view, &forward::failed()),
+    };
+    answer.map(|answer| answer.message).ok()
 }
 
-/// As [`respond`], with what is counted.
+/// As [`respond`], with what is counted, or where it is to be forwarded.
 #[must_use]
 pub fn answer(
     message: &[u8],
@@ -86,54 +106,120 @@ pub fn answer(
     now: u32,
     zones: &Zones,
     view: &View,
-) -> Result<Answer, Silence> {
-    let query = Query::parse(message).ok_or(Silence::NoQuery)?;
-    let model = &view.model;
-    // Options of another version may mean anything.
-    let known = query.edns.is_some_and(|edns| edns.version == 0);
-    let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
-    let asked = wishes.unwrap_or_default();
-    let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
-    let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
-    let (rcode, reply) = match decide(&query, transport, wishes, cookie) {
+) -> Result<Outcome, Silence> {
+    let request = Request::read(message, transport, client, now, view)?;
+    let (rcode, reply) = match request.decided {
         Ok(question) => {
-            let reply = match question.class {
-                iana::Class::CH => chaos::answer(question, &model.chaos),
-                _ => resolve(question, Client { address: client, subnet: asked.subnet }, zones, view),
+            let forward = zones.forward_of(&Folded::new(question.name)).filter(|_| question.class == iana::Class::IN);
+            let reply = match (question.class, forward) {
+                (iana::Class::CH, _) => chaos::answer(question, &view.model.chaos),
+                (_, Some(id)) if forward::is_allowed(&view.model.forwards[id.0], &request.query, question, client) => {
+                    return Ok(Outcome::Forward(id));
+                }
+                (_, None) if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) => {
+                    match transfer::decide(question, message, client, zones) {
+                        Transfer::Whole(zone) => return Ok(Outcome::Transfer(zone.id())),
+                        Transfer::Short(reply) => reply,
+                    }
+                }
+                (_, Some(_)) => Reply::bare(Rcode::REFUSED),
+                (_, None) => resolve(question, Client { address: client, subnet: request.asked.subnet }, zones, view),
             };
             (reply.rcode.into(), reply)
         }
         Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
     };
-    let said = Said {
-        nsid: model.edns.nsid.as_deref().filter(|_| asked.nsid),
-        cookie: cookie.map(|cookie| cookie.data),
-        subnet: asked.subnet.map(|subnet| (subnet, reply.scope)),
-    };
-    let limit = match transport {
-        Transport::Udp => udp_limit(&query, &reply, client),
-        Transport::Tcp => usize::from(u16::MAX),
-    };
-    // Whoever has a cookie of ours gets its answers where it says it is.
-    let rate = match transport {
-        Transport::Udp if !cookie.is_some_and(|cookie| cookie.known) => view.limiter.judge(client, class(&reply)),
-        Transport::Udp | Transport::Tcp => Verdict::Within,
-    };
-    if rate == Verdict::Drop {
-        return Err(Silence::Limited);
+    request.finish(rcode, &reply).map(Outcome::Ready)
+}
+
+/// The answer to a message whose question has its reply, within the same limits.
+#[must_use]
+pub fn complete(
+    message: &[u8],
+    transport: Transport,
+    client: IpAddr,
+    now: u32,
+    view: &View,
+    reply: &Reply<'_>,
+) -> Result<Answer, Silence> {
+    Request::read(message, transport, client, now, view)?.finish(reply.rcode.into(), reply)
+}
+
+/// A message, and what its answer depends on beside its data.
+struct Request<'a> {
+    query: Query<'a>,
+    transport: Transport,
+    client: IpAddr,
+    /// The options that are answered.
+    asked: Wishes<'a>,
+    cookie: Option<cookies::Reply>,
+    nsid: Option<&'a str>,
+    limiter: &'a Limiter,
+    /// The question that data answers, or the rcode that does.
+    decided: Result<Question<'a>, OptRcode>,
+}
+
+impl<'a> Request<'a> {
+    fn read(
+        message: &'a [u8],
+        transport: Transport,
+        client: IpAddr,
+        now: u32,
+        view: &'a View,
+    ) -> Result<Self, Silence> {
+        let query = Query::parse(message).ok_or(Silence::NoQuery)?;
+        let model = &view.model;
+        // Options of another version may mean anything.
+        let known = query.edns.is_some_and(|edns| edns.version == 0);
+        let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
+        let asked = wishes.unwrap_or_default();
+        let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
+        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
+        let decided = decide(&query, transport, wishes, cookie);
+        let nsid = model.edns.nsid.as_deref().filter(|_| asked.nsid);
+        Ok(Self { limiter: &view.limiter, query, transport, client, asked, cookie, nsid, decided })
     }
-    if rate != Verdict::Slip
-        && let Ok(message) = compose(&query, rcode, &reply, &said, limit)
-    {
-        return Ok(Answer { message, rcode, truncated: false, rate });
+
+    fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<Answer, Silence> {
+        let query = &self.query;
+        let said = Said {
+            nsid: self.nsid,
+            cookie: self.cookie.map(|cookie| cookie.data),
+            subnet: self.asked.subnet.map(|subnet| (subnet, reply.scope)),
+        };
+        let limit = match self.transport {
+            Transport::Udp => udp_limit(query, reply, self.client),
+            Transport::Tcp => usize::from(u16::MAX),
+        };
+        // Whoever has a cookie of ours gets its answers where it says it is.
+        let rate = match self.transport {
+            Transport::Udp if !self.cookie.is_some_and(|cookie| cookie.known) => {
+                self.limiter.judge(self.client, class(reply))
+            }
+            Transport::Udp | Transport::Tcp => Verdict::Within,
+        };
+        if rate == Verdict::Drop {
+            return Err(Silence::Limited);
+        }
+        if !reply.truncated
+            && rate != Verdict::Slip
+            && let Ok(message) = compose(query, rcode, reply, &said, limit)
+        {
+            return Ok(Answer { message, rcode, truncated: false, rate });
+        }
+        // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by
+        // 16, which is less than the query and its headers had.
+        let bare = Reply {
+            authoritative: reply.authoritative,
+            recursive: reply.recursive,
+            scope: reply.scope,
+            ..Reply::bare(reply.rcode)
+        };
+        let message = compose(query, rcode, &bare, &said, usize::from(u16::MAX));
+        let mut message = message.map_err(|_| Silence::NoQuery)?;
+        Header::for_message_slice_mut(&mut message).set_tc(true);
+        Ok(Answer { message, rcode, truncated: true, rate })
     }
-    // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by 16,
-    // which is less than the query and its headers had.
-    let bare = Reply { authoritative: reply.authoritative, scope: reply.scope, ..Reply::bare(reply.rcode) };
-    let message = compose(&query, rcode, &bare, &said, usize::from(u16::MAX));
-    let mut message = message.map_err(|_| Silence::NoQuery)?;
-    Header::for_message_slice_mut(&mut message).set_tc(true);
-    Ok(Answer { message, rcode, truncated: true, rate })
 }
 
 /// What an answer is limited with, as in the kernel.
@@ -178,7 +264,6 @@ fn decide<'a>(
     };
     match (question.class, question.rtype, transport) {
         (iana::Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Udp) => Err(OptRcode::NOTIMP),
-        (iana::Class::IN, Rtype::AXFR | Rtype::IXFR, Transport::Tcp) => Err(OptRcode::REFUSED),
         (iana::Class::IN | iana::Class::CH, ..) => Ok(question),
         _ => Err(OptRcode::REFUSED),
     }
@@ -211,6 +296,7 @@ fn compose(
     header.set_qr(true);
     header.set_opcode(query.header.opcode());
     header.set_aa(reply.authoritative);
+    header.set_ra(reply.recursive);
     header.set_rd(query.header.rd());
     header.set_rcode(rcode.rcode());
 
@@ -253,7 +339,7 @@ fn compose(
 }
 
 fn record<'a>(rr: &'a Rr<'a>, class: iana::Class) -> (&'a Name<[u8]>, iana::Class, u32, &'a Data) {
-    (rr.owner, class, rr.ttl, &rr.data)
+    (rr.owner.name(), class, rr.ttl, &rr.data)
 }
 
 fn push_opt(

@@ -11,21 +11,31 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use domain::base::iana::OptRcode;
 use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
     counters::Counters,
-    respond::{Answer, Silence, Transport, answer},
+    forward::{self, CONCURRENT_MAX},
+    respond::{self, Answer, Silence, Transport, answer, complete},
     tcp::{self, Admission, Limits},
+    transfer,
     zone::Zones,
 };
-use crate::{limit::Verdict, view::View};
+use crate::{
+    limit::Verdict,
+    model::{ForwardId, ZoneId},
+    view::View,
+};
 
 /// The largest datagram there is.
 const DATAGRAM_LEN_MAX: usize = 65_535;
@@ -47,34 +57,104 @@ pub struct Shared {
     pub view: Arc<View>,
     /// What is counted.
     pub counters: Counters,
+    /// A permit for each query that upstreams may be asked at a time.
+    forwarding: Arc<Semaphore>,
+}
+
+/// What becomes of a message that gets an answer.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// This is its answer.
+    Ready(Vec<u8>),
+    /// [`Shared::transfer`] makes it, of many messages.
+    Transfer(ZoneId),
+    /// [`Shared::forward`] makes it, and waits for upstreams.
+    Forward(Job),
+}
+
+/// A query to be forwarded.
+#[derive(Debug)]
+pub(super) struct Job {
+    id: ForwardId,
+    message: Box<[u8]>,
+    transport: Transport,
+    client: IpAddr,
+    /// Given back when the job is dropped.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Shared {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(zones: Zones, view: Arc<View>) -> Self {
-        Self { zones, view, counters: Counters::default() }
+        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX));
+        Self { zones, view, counters: Counters::default(), forwarding }
     }
 
-    /// Answers one message and counts it.
-    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Vec<u8>> {
+    /// Answers one message and counts it, unless upstreams have to be asked.
+    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Outcome> {
         let counters = &self.counters;
         match transport {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
-        let answer = match answer(message, transport, client, now(), &self.zones, &self.view) {
-            Ok(answer) => answer,
-            Err(Silence::NoQuery) => {
-                counters.dropped.fetch_add(1, Relaxed);
-                return None;
+        let now = now();
+        let answer = match answer(message, transport, client, now, &self.zones, &self.view) {
+            Ok(respond::Outcome::Ready(answer)) => Ok(answer),
+            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(zone)),
+            Ok(respond::Outcome::Forward(id)) => {
+                // Over the limit a client is told so at once; it may ask another server.
+                let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
+                    let answer = complete(message, transport, client, now, &self.view, &forward::failed());
+                    return self.counted(answer).map(Outcome::Ready);
+                };
+                return Some(Outcome::Forward(Job { id, message: message.into(), transport, client, _permit: permit }));
             }
-            Err(Silence::Limited) => {
-                counters.limited.fetch_add(1, Relaxed);
+            Err(silence) => Err(silence),
+        };
+        self.counted(answer).map(Outcome::Ready)
+    }
+
+    /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
+    pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
+        let forward = &self.view.model.forwards[job.id.0];
+        let said = forward::ask(forward, &job.message, job.transport).await;
+        let reply = match &said {
+            Some(said) => said.reply(),
+            None => forward::failed(),
+        };
+        self.counted(complete(&job.message, job.transport, job.client, now(), &self.view, &reply))
+    }
+
+    /// The messages that a zone is sent in, counted as one answer.
+    pub(super) fn transfer<'a>(
+        &'a self,
+        zone: ZoneId,
+        message: &'a [u8],
+        client: IpAddr,
+    ) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.counters.answered(OptRcode::NOERROR);
+        let now = now();
+        let messages = transfer::replies(self.zones.zone(zone)).map(move |reply| {
+            complete(message, Transport::Tcp, client, now, &self.view, &reply).map(|answer| answer.message)
+        });
+        // It is none for what is no query only, which did not come here.
+        messages.map_while(Result::ok)
+    }
+
+    fn counted(&self, answer: Result<Answer, Silence>) -> Option<Vec<u8>> {
+        let counters = &self.counters;
+        let Answer { message, rcode, truncated, rate } = match answer {
+            Ok(answer) => answer,
+            Err(silence) => {
+                let counter = match silence {
+                    Silence::NoQuery => &counters.dropped,
+                    Silence::Limited => &counters.limited,
+                };
+                counter.fetch_add(1, Relaxed);
                 return None;
             }
         };
-        let Answer { message, rcode, truncated, rate } = answer;
         counters.slipped.fetch_add(u64::from(rate == Verdict::Slip), Relaxed);
         counters.over_limit.fetch_add(u64::from(rate == Verdict::DryRun), Relaxed);
         counters.answered(rcode);
@@ -133,7 +213,10 @@ impl Sockets {
             let socket = Arc::new(socket);
             for _ in 0..udp_tasks {
                 let (socket, shared, cancel) = (Arc::clone(&socket), Arc::clone(&shared), cancel.clone());
-                tasks.spawn(async move { cancel.run_until_cancelled(udp(&socket, &shared)).await });
+                let spawner = tasks.clone();
+                tasks.spawn(async move {
+                    cancel.run_until_cancelled(udp(&socket, &shared, &spawner, &cancel)).await;
+                });
             }
         }
         let admission = Arc::new(Admission::new(self.limits));
@@ -197,7 +280,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Never returns; whoever spawns it drops it.
-async fn udp(socket: &UdpSocket, shared: &Shared) {
+async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker, cancel: &CancellationToken) {
     let mut buffer = vec![0; DATAGRAM_LEN_MAX];
     loop {
         let (len, client) = match socket.recv_from(&mut buffer).await {
@@ -213,10 +296,26 @@ async fn udp(socket: &UdpSocket, shared: &Shared) {
             shared.counters.dropped.fetch_add(1, Relaxed);
             continue;
         }
-        let Some(message) = shared.answer(&buffer[..len], Transport::Udp, client.ip()) else { continue };
-        if let Err(error) = socket.send_to(&message, client).await {
-            shared.counters.send_errors.fetch_add(1, Relaxed);
-            debug!(%error, %client, "UDP send failed");
+        match shared.answer(&buffer[..len], Transport::Udp, client.ip()) {
+            Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
+            Some(Outcome::Forward(job)) => {
+                // On its own, so that nobody waits for another's upstream; as many as there are permits.
+                let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
+                tasks.spawn(async move {
+                    if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {
+                        send(&socket, &shared, &message, client).await;
+                    }
+                });
+            }
+            // Over UDP there are no transfers.
+            Some(Outcome::Transfer(_)) | None => {}
         }
+    }
+}
+
+async fn send(socket: &UdpSocket, shared: &Shared, message: &[u8], client: SocketAddr) {
+    if let Err(error) = socket.send_to(message, client).await {
+        shared.counters.send_errors.fetch_add(1, Relaxed);
+        debug!(%error, %client, "UDP send failed");
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use super::{respond::Transport, server::Shared};
+use super::{
+    respond::Transport,
+    server::{Outcome, Shared},
+};
 
 /// Bytes of the length before every message (RFC 1035 section 4.2.2).
 const PREFIX_LEN: usize = 2;
@@ -182,16 +185,45 @@ async fn connection(
             let len = usize::from(input.get_u16());
             let message = input.split_to(len);
             // A peer that sends no query is no client.
-            let Some(answer) = shared.answer(&message, Transport::Tcp, client) else { return Ok(()) };
+            let answer = match shared.answer(&message, Transport::Tcp, client) {
+                Some(Outcome::Ready(answer)) => Some(answer),
+                Some(Outcome::Transfer(zone)) => {
+                    for answer in shared.transfer(zone, &message, client) {
+                        output.put_u16(answer.len() as u16);
+                        output.extend_from_slice(&answer);
+                        if output.len() >= WRITE_LEN {
+                            flush(&mut stream, &mut output, limits).await?;
+                        }
+                        if cancel.is_cancelled() {
+                            return Ok(());
+                        }
+                    }
+                    flush(&mut stream, &mut output, limits).await?;
+                    continue;
+                }
+                Some(Outcome::Forward(job)) => {
+                    // Answers that are ready do not wait for an upstream.
+                    flush(&mut stream, &mut output, limits).await?;
+                    let Some(answer) = cancel.run_until_cancelled(shared.forward(job)).await else { return Ok(()) };
+                    answer
+                }
+                None => None,
+            };
+            let Some(answer) = answer else { return Ok(()) };
             // `respond` keeps to 65,535 bytes.
             output.put_u16(answer.len() as u16);
             output.extend_from_slice(&answer);
             if output.len() >= WRITE_LEN || !holds_message(&input) {
-                timeout(limits.write, stream.write_all(&output)).await??;
-                output.clear();
+                flush(&mut stream, &mut output, limits).await?;
             }
         }
     }
+}
+
+async fn flush(stream: &mut TcpStream, output: &mut Vec<u8>, limits: Limits) -> io::Result<()> {
+    timeout(limits.write, stream.write_all(output)).await??;
+    output.clear();
+    Ok(())
 }
 
 /// The length of the first message in the buffer, if it is there.

@@ -4,7 +4,7 @@
 //! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
 //! the last existing name the closest encloser of RFC 4592.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use bytes::Bytes;
 use domain::{
@@ -12,7 +12,9 @@ use domain::{
     rdata::ZoneRecordData,
 };
 
-use crate::model::{self, NameId};
+use ipnet::IpNet;
+
+use crate::model::{self, ForwardId, NameId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
 const NAME_LEN_MAX: usize = 255;
@@ -62,13 +64,15 @@ pub struct Node {
     pub dynamic: Option<Dynamic>,
     /// Whether an NS set below the apex delegates from here on down.
     pub is_cut: bool,
+    /// Whether other servers are asked from here on down.
+    pub is_forward: bool,
 }
 
 impl Node {
     /// A name that exists and has nothing.
     #[must_use]
     pub fn empty(owner: model::Name) -> Self {
-        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false }
+        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false, is_forward: false }
     }
 
     /// The records of one type.
@@ -85,6 +89,15 @@ impl Node {
             _ => None,
         }
     }
+
+    /// Where all names below this one are redirected to (RFC 6672).
+    #[must_use]
+    pub fn redirect(&self) -> Option<&model::Name> {
+        match self.set(Rtype::DNAME)?.data.first()? {
+            Data::Dname(dname) => Some(dname.dname()),
+            _ => None,
+        }
+    }
 }
 
 /// What a look-up met.
@@ -96,6 +109,10 @@ pub enum Found<'a> {
     Wildcard(&'a Node),
     /// A delegation at or above the name.
     Cut(&'a Node),
+    /// A DNAME above the name.
+    Redirect(&'a Node),
+    /// A forward name at or above the name.
+    Forward(&'a Node),
     /// Neither the name nor a wildcard for it.
     Missing,
 }
@@ -103,6 +120,7 @@ pub enum Found<'a> {
 /// One zone, apex SOA and NS included.
 #[derive(Clone, Debug)]
 pub struct Zone {
+    pub(super) id: ZoneId,
     pub(super) apex: model::Name,
     /// By name in wire form, lower case.
     pub(super) nodes: HashMap<Box<[u8]>, Node>,
@@ -110,9 +128,17 @@ pub struct Zone {
     pub(super) soa: RrSet,
     pub(super) balance: Option<RrSet>,
     pub(super) failover: Option<RrSet>,
+    /// Who may have it whole; nobody where it has dynamic names.
+    pub(super) transfer_to: Vec<IpNet>,
 }
 
 impl Zone {
+    /// Its position in the model.
+    #[must_use]
+    pub fn id(&self) -> ZoneId {
+        self.id
+    }
+
     /// The zone's name.
     #[must_use]
     pub fn apex(&self) -> &model::Name {
@@ -123,6 +149,12 @@ impl Zone {
     #[must_use]
     pub fn soa(&self) -> &RrSet {
         &self.soa
+    }
+
+    /// Whether a client may have the whole zone.
+    #[must_use]
+    pub fn goes_to(&self, client: IpAddr) -> bool {
+        self.transfer_to.iter().any(|net| net.contains(&client))
     }
 
     /// The NS set that a role's names are referred to with.
@@ -147,8 +179,14 @@ impl Zone {
             if node.is_cut && !(parent_side && first == 0) {
                 return Found::Cut(node);
             }
+            if node.is_forward {
+                return Found::Forward(node);
+            }
             if first == 0 {
                 return Found::Exact(node);
+            }
+            if node.redirect().is_some() {
+                return Found::Redirect(node);
             }
             encloser = suffix;
         }
@@ -195,6 +233,12 @@ pub struct Zones {
     pub(super) by_apex: HashMap<Box<[u8]>, usize>,
     /// The most labels an apex has, so that longer suffixes need not be tried.
     pub(super) apex_labels_max: usize,
+    /// By forward name in wire form, lower case.
+    pub(super) forwards: HashMap<Box<[u8]>, ForwardId>,
+    /// The most labels a forward name has.
+    pub(super) forward_labels_max: usize,
+    /// Forward names that lie in no zone and below no other such name.
+    pub(super) forwards_outside: Vec<model::Name>,
 }
 
 impl Zones {
@@ -205,6 +249,18 @@ impl Zones {
         (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
     }
 
+    /// The longest forward name that a name is at or below. It goes before any zone's data.
+    #[must_use]
+    pub fn forward_of(&self, name: &Folded) -> Option<ForwardId> {
+        let from = name.labels().saturating_sub(self.forward_labels_max);
+        (from..name.labels()).find_map(|first| self.forwards.get(name.suffix(first))).copied()
+    }
+
+    /// Forward names that lie in no zone; none is below another.
+    pub fn forwards_outside(&self) -> impl Iterator<Item = &model::Name> {
+        self.forwards_outside.iter()
+    }
+
     /// All of them, in the model's order.
     pub fn iter(&self) -> impl Iterator<Item = &Zone> {
         self.list.iter()
@@ -212,7 +268,7 @@ impl Zones {
 
     /// The zone of a model's zone.
     #[must_use]
-    pub fn zone(&self, id: model::ZoneId) -> &Zone {
+    pub fn zone(&self, id: ZoneId) -> &Zone {
         &self.list[id.0]
     }
 }

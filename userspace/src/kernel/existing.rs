@@ -1,7 +1,7 @@
 //! Every existing name of the zones as the kernel knows it: who answers it, and which types it has.
 //!
 //! With these the kernel tells NODATA and NXDOMAIN itself. What it must not know better than the socket path is marked:
-//! types that the records file has, wildcards, aliases, and delegations with all that lies below them.
+//! types that the records file has, wildcards, aliases, redirections, and delegations and forward names with all that lies below them.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use xdp_ebpf::layout::{
 use super::names::Named;
 use crate::dns::zone::{Folded, Found, Node, Zone, Zones};
 
-/// Labels of the shortest apex, without the root: no shorter suffix needs to be looked up.
+/// Labels of the shortest apex or forward name outside the zones, without the root: no shorter suffix needs to be looked up.
 #[must_use]
 pub fn walk_from(zones: &Zones) -> u32 {
-    let labels = |zone: &Zone| zone.apex().label_count() as u32 - 1;
-    zones.iter().map(labels).min().unwrap_or(0)
+    let apexes = zones.iter().map(Zone::apex);
+    apexes.chain(zones.forwards_outside()).map(|name| name.label_count() as u32 - 1).min().unwrap_or(0)
 }
 
 /// The entries of all zones; `service_of` is the plan's.
@@ -33,23 +33,34 @@ pub fn names(zones: &Zones, walk_from: u32, service_of: &[u32]) -> Vec<Named> {
                     .map(|entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry }),
             );
         }
-        let parents = zone.apex().iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
+    }
+    // A walk meets these before the zones' names and has to pass by them. Forward names have to be reached before a name
+    // below them is taken to be in no zone.
+    for top in zones.iter().map(Zone::apex).chain(zones.forwards_outside()) {
+        let parents = top.iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
         above.extend(parents.map(|parent| Folded::new(parent.for_slice()).wire().to_vec()));
     }
+    named.extend(zones.forwards_outside().map(|name| Named {
+        wire: Folded::new(name.for_slice()).wire().to_vec(),
+        entry: NameEntry { kind: NAME_OPAQUE, ..NameEntry::default() },
+    }));
     let entry = NameEntry { kind: NAME_ABOVE, ..NameEntry::default() };
     named.extend(above.into_iter().map(|wire| Named { wire, entry }));
     named
 }
 
-/// What is said of one name; nothing of what lies below a delegation.
+/// What is said of one name; nothing of what lies below a delegation or a forward name.
 fn entry(zone: &Zone, node: &Node, service_of: &[u32]) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
-    let is_hidden = matches!(zone.find(&Folded::new(name), false), Found::Cut(cut) if cut.owner != node.owner);
+    let is_hidden = match zone.find(&Folded::new(name), false) {
+        Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
+        _ => false,
+    };
     if is_hidden {
         return None;
     }
     let kind = match node.dynamic {
-        _ if node.is_cut || node.alias().is_some() => NAME_OPAQUE,
+        _ if node.is_cut || node.is_forward || node.alias().is_some() || node.redirect().is_some() => NAME_OPAQUE,
         Some(dynamic) if dynamic.refer.is_some() => NAME_REFERRED,
         Some(_) => NAME_SERVED,
         None => NAME_STATIC,

@@ -59,19 +59,17 @@ fn countries_and_continents() {
 #[test]
 fn messages() {
     let group = "f:20:12: error: [group.\"all.app.com\"]: ";
-    let net = "(give a net such as \"198.51.100.0/24\" or \"2001:db8::/32\")";
+    let net = "(give a prefix such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address)";
     for (keys, expected) in [
-        ("clients = [\"198.51.100.0/33\"]", format!("{group}`198.51.100.0/33` is no net {net}")),
-        ("clients = [\"europe\"]", format!("{group}`europe` is no net {net}")),
+        ("clients = [\"198.51.100.0/33\"]", format!("{group}`198.51.100.0/33` is not an address prefix {net}")),
+        ("clients = [\"europe\"]", format!("{group}`europe` is not an address prefix {net}")),
         (
             "clients = [\"198.51.100.1/24\"]",
-            format!(
-                "{group}`198.51.100.1/24` has bits behind its prefix of 24 (write \"198.51.100.0/24\", or a longer prefix)"
-            ),
+            format!("{group}`198.51.100.1/24` has bits set behind its length (write \"198.51.100.0/24\")"),
         ),
         (
             "clients = [\"::ffff:192.0.2.0/120\"]",
-            format!("{group}`::ffff:192.0.2.0/120` is a net of IPv4 addresses in IPv6 form (write \"192.0.2.0/24\")"),
+            format!("{group}::ffff:192.0.2.0/120 is an IPv4 prefix in IPv6 form (write it as an IPv4 prefix)"),
         ),
         ("clients = []", "f:20:11: error: [group.\"all.app.com\"]: `clients` is empty (name at least one)".to_owned()),
     ] {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod edns;
+mod forward;
 mod limits;
 mod meaning;
 mod messages;

@@ -3,11 +3,14 @@
 mod answers;
 mod chaos;
 mod cookies;
+mod dname;
+mod forward;
 mod hostile;
 mod limits;
 mod options;
 mod records;
 mod sockets;
+mod transfer;
 
 use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
@@ -113,7 +116,9 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             records: records.map(Into::into),
             balance_nameservers: vec![name("lb.example.net.")],
             failover_nameservers: vec![name("mail.app.com."), name("fo.example.net.")],
+            transfer_to: vec![],
         }],
+        forwards: vec![],
         pools: vec![Pool {
             name: name("app.com."),
             zone: ZoneId(0),
@@ -266,12 +271,12 @@ pub fn bytes_of(digits: &str) -> Vec<u8> {
 }
 
 /// "RCODE flags | answer | authority | additional | OPT CODE:HEX…", after checking what holds for every answer: ID, QR, opcode,
-/// RD, no RA, AD, CD or Z, the question echoed byte for byte, and that it can be read to its end.
+/// RD, no AD, CD or Z, the question echoed byte for byte, and that it can be read to its end.
 #[track_caller]
 pub fn show(query: &[u8], answer: &[u8]) -> String {
     let message = Message::from_slice(answer).unwrap();
     let (asked, header) = (Message::from_slice(query).unwrap().header(), message.header());
-    assert!(header.qr() && !header.ra() && !header.ad() && !header.cd() && !header.z());
+    assert!(header.qr() && !header.ad() && !header.cd() && !header.z());
     assert_eq!((header.id(), header.opcode(), header.rd()), (asked.id(), asked.opcode(), asked.rd()));
     let mut sections = message.question();
     for question in sections.by_ref() {
@@ -284,7 +289,7 @@ pub fn show(query: &[u8], answer: &[u8]) -> String {
     let mut text = String::new();
     let rcode = message.opt().map_or(header.rcode().into(), |opt| opt.rcode(header));
     write!(text, "{rcode}").unwrap();
-    for (set, flag) in [(header.aa(), " aa"), (header.tc(), " tc")] {
+    for (set, flag) in [(header.aa(), " aa"), (header.tc(), " tc"), (header.ra(), " ra")] {
         text.push_str(if set { flag } else { "" });
     }
     let mut end = question_end;
