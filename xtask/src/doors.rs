@@ -180,3 +180,19 @@ pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     command.env(AGENT_ENV, release_dir()?.join("zerottl"));
     step("benchmarks: cargo bench --package benches", &mut command).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A variable that no test reads would make `--long` mean nothing.
+    #[test]
+    fn the_long_runs_read_their_variables() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs"].into_iter().zip(LONG) {
+            let text = fs::read_to_string(tests.join(file)).unwrap();
+            assert!(text.contains(&format!("env::var(\"{name}\")")), "{file} does not read {name}");
+            assert!(value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
+        }
+    }
+}
