@@ -8,7 +8,11 @@ use std::{
 };
 
 use super::{files, packet};
-use crate::table::{packet::ask, rows, world::World};
+use crate::table::{
+    packet::{ask, opt},
+    rows,
+    world::World,
+};
 
 /// Rows of the kernel table per reason, the shortest ones.
 const ROWS_PER_REASON: usize = 2;
@@ -61,7 +65,10 @@ pub fn write() -> io::Result<()> {
 #[must_use]
 pub fn made(target: &str) -> BTreeMap<String, Vec<u8>> {
     match target {
-        "frame" => frames().map(|(name, frame)| (name, [&[0], &frame[..]].concat())).collect(),
+        "frame" => {
+            let plain = frames().map(|(name, frame)| (name, [&[0], &frame[..]].concat()));
+            plain.chain(with_options()).collect()
+        }
         "trace" => {
             let answered = frames().filter(|(name, _)| name.starts_with("answer"));
             answered.map(|(name, frame)| (name, [&[0], &frame[..]].concat())).collect()
@@ -85,6 +92,33 @@ fn frames() -> impl Iterator<Item = (String, Vec<u8>)> {
         let shortest = frames.into_iter().take(ROWS_PER_REASON).enumerate();
         shortest.map(move |(i, (_, frame))| (format!("{reason}-{i}"), frame))
     })
+}
+
+/// Queries with the options that are answered, and one whose data has no right form.
+fn with_options() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let whole = [&[0, 10, 0, 24][..], &[1; 8], &[1, 0, 0, 0], &[9; 12]].concat();
+    let subnet = [0, 8, 0, 7, 0, 1, 24, 0, 198, 51, 100];
+    let subnet6 = [0, 8, 0, 11, 0, 2, 56, 0, 0x20, 1, 0xd, 0xb8, 0, 0, 0];
+    let all = [&cookie[..], &[0, 3, 0, 0], &subnet, &[0xff, 0xfe, 0, 1, 7]].concat();
+    let options: [(&str, Vec<u8>); 7] = [
+        ("cookie", cookie.to_vec()),
+        ("server-cookie", whole),
+        ("nsid", vec![0, 3, 0, 0]),
+        ("subnet", subnet.to_vec()),
+        ("subnet6", subnet6.to_vec()),
+        ("all", all),
+        ("short-subnet", vec![0, 8, 0, 6, 0, 1, 24, 0, 198, 51]),
+    ];
+    options.into_iter().zip(["www.example", "none.example", "sticky.example"].into_iter().cycle()).flat_map(
+        |((option, bytes), name)| {
+            let message = ask(name, 1).additional(&opt(1232, 0x8000, &bytes));
+            [("", message.v4()), ("-v6", message.v6())].map(|(family, packet)| {
+                let how = packet::MENDED | packet::WITH_OPTIONS;
+                (format!("option-{option}{family}"), [&[how], &packet.bytes()[..]].concat())
+            })
+        },
+    )
 }
 
 /// Questions for every name, the types in turn; and the messages of [`frames`].
