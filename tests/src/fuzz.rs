@@ -23,7 +23,7 @@ mod maps;
 mod message;
 mod packet;
 
-pub use files::{config, records};
+pub use files::{config, is_valid, records};
 pub use message::{socket, trace};
 pub use packet::{frame, reason};
 

@@ -53,6 +53,12 @@ pub fn config(data: &[u8]) {
     }
 }
 
+/// Whether a configuration is taken: only then is it planned.
+#[must_use]
+pub fn is_valid(data: &[u8]) -> bool {
+    std::str::from_utf8(data).is_ok_and(|text| config::parse("fuzz.toml", text, Path::new(NOWHERE)).is_ok())
+}
+
 /// Invariant 2: no address is answered that the file does not hold. An escape may hide one.
 fn only_what_stands_there(text: &str, plan: &Plan) {
     if text.contains('\\') {
