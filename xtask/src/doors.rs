@@ -20,7 +20,7 @@ use crate::{
 /// Where tests and the lab find the agent.
 const AGENT_ENV: &str = "ZEROTTL_BIN";
 
-/// What `--long` sets: the variables that kernel_differential.rs and e2e_flood.rs read, questions and seconds.
+/// What `--long` sets: the variables that `kernel_differential.rs` and `e2e_flood.rs` read, questions and seconds.
 const LONG: [(&str, &str); 2] = [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10")];
 
 /// Sets up and builds the release binary.

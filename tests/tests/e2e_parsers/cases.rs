@@ -64,10 +64,8 @@ impl Reading {
             // RFC 3597 lets unknown data stand in several words.
             let unknown = words.iter().position(|word| *word == "\\#").map_or(words.len(), |at| at + 2);
             let data = words.split_off(unknown.min(words.len())).concat();
+            words.extend((!data.is_empty()).then_some(data.as_str()));
             *text = words.join(" ");
-            if !data.is_empty() {
-                *text += &format!(" {data}");
-            }
         }
         self.records.sort();
         self.options.sort();

@@ -125,7 +125,7 @@ fn shown(text: &str) -> Option<Reading> {
 }
 
 fn dnspython(lab: &Lab, asked: &[Asked<'_>]) -> Readings {
-    let lines: String = asked
+    let lines: Vec<String> = asked
         .iter()
         .map(|Asked { case, shape, server }| {
             let transport = format!("{:?}", case.transport).to_lowercase();
@@ -141,7 +141,7 @@ fn dnspython(lab: &Lab, asked: &[Asked<'_>]) -> Readings {
     let mut child = lab.client.spawn(command).expect("python3");
     let mut input = child.stdin.take().expect("a pipe");
     // What it prints meanwhile must not fill the pipe that nobody reads.
-    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
+    let writer = std::thread::spawn(move || input.write_all(lines.concat().as_bytes()));
     let output = child.wait_with_output().expect("python3");
     writer.join().expect("no panic").expect("python3 reads");
     assert!(output.status.success(), "python3: {}", String::from_utf8_lossy(&output.stderr));
@@ -248,7 +248,7 @@ fn parsed(query: &[u8], answer: &[u8]) -> Result<Reading, String> {
     let mut records = Vec::new();
     let (_, answers, authority, additional) = message.sections().map_err(|error| error.to_string())?;
     let mut end = additional;
-    while let Some(record) = end.next() {
+    for record in end.by_ref() {
         record.map_err(|error| error.to_string())?;
     }
     if end.pos() != answer.len() {
