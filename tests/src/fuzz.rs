@@ -4,11 +4,11 @@
 //!
 //! | target | bytes | what must hold |
 //! |---|---|---|
-//! | [`frame`] | a frame | what is not answered is unmodified; an answer is well-formed and small (invariants 1 and 8) |
+//! | [`frame`] | a frame | what is not answered is unmodified; an answer is well-formed and small (invariants 1 and 8), its options the socket path's (7) |
 //! | [`socket`] | a DNS message | an answer can be read to its end and is small |
-//! | [`trace`] | a traced packet | no panic |
+//! | [`trace`] | a traced packet | no panic; a plain question is read as others read it |
 //! | [`records`] | a master file | no panic; what was read is served |
-//! | [`config`] | a configuration file | no panic; a valid one can be planned and laid out for the kernel |
+//! | [`config`] | a configuration file | no panic; a valid one can be planned and laid out for the kernel, and answers no other address |
 //!
 //! TCP's framing has no target: it is a length and a buffer inside the connection's task, tested over real sockets. Nor
 //! have HTTP responses of probes: hyper parses them.
@@ -23,7 +23,7 @@ mod maps;
 mod message;
 mod packet;
 
-pub use files::{config, records};
+pub use files::{config, is_valid, records};
 pub use message::{socket, trace};
 pub use packet::{frame, reason};
 

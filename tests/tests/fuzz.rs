@@ -7,11 +7,11 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
-use tests::fuzz::{TARGETS, corpus, reason};
+use tests::fuzz::{TARGETS, corpus, is_valid, reason};
 use xdp_ebpf::reason::Reason;
 
 /// In all; each target has its part.
-const MUTATIONS: usize = 20_000;
+const MUTATIONS: usize = 100_000;
 const SEED: u64 = 0x7a65_726f_7474_6c03;
 /// The changes of one input.
 const EDITS_MAX: usize = 4;
@@ -52,6 +52,14 @@ fn the_corpus_reaches_every_reason() {
     }
 }
 
+/// A configuration that is refused shows nothing of what follows from one.
+#[test]
+fn the_corpus_has_configurations_that_are_taken() {
+    let corpus = corpus::read("config").unwrap();
+    let valid: Vec<&String> = corpus.iter().filter(|(_, input)| is_valid(input)).map(|(name, _)| name).collect();
+    assert!(valid.len() >= 2, "only {valid:?} are valid");
+}
+
 #[test]
 fn mutations_of_the_corpus_hold() {
     println!("seed {SEED:#x}, {MUTATIONS} mutations");
@@ -72,13 +80,19 @@ fn mutated(inputs: &[Vec<u8>], seed: u64) -> Vec<u8> {
             bytes.push(0);
         }
         let at = random.random_range(0..bytes.len());
-        match random.random_range(0..7) {
+        match random.random_range(0..9) {
             0 => bytes[at] ^= 1 << random.random_range(0..8),
             1 => bytes[at] = random.random(),
             2 => bytes[at] = *TELLING.choose(&mut random).unwrap(),
             3 => bytes.truncate(at),
             4 => bytes.insert(at, *TELLING.choose(&mut random).unwrap()),
             5 => drop(bytes.remove(at)),
+            // Characters of more than one byte, which are no place to cut a text.
+            6 => drop(bytes.splice(at..at, "é\u{1f9ea}".bytes())),
+            7 => {
+                // One more or one less is where bounds are.
+                bytes[at] = bytes[at].wrapping_add(if random.random() { 1 } else { u8::MAX });
+            }
             _ => {
                 // A piece of another input, or of this one.
                 let other = inputs.choose(&mut random).unwrap();

@@ -20,6 +20,9 @@ use crate::{
 /// Where tests and the lab find the agent.
 const AGENT_ENV: &str = "ZEROTTL_BIN";
 
+/// What `--long` sets: the variables that `kernel_differential.rs` and `e2e_flood.rs` read, questions and seconds.
+const LONG: [(&str, &str); 2] = [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10")];
+
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {
     setup(Door::Build, root)?;
@@ -72,8 +75,8 @@ struct Outcome {
 }
 
 /// Runs every test. Unit and property tests are built with overflow checks and debug assertions; those that meet the
-/// kernel or the network are built like the agent they run, for release.
-pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(), String> {
+/// kernel or the network are built like the agent they run, for release; `long` makes them longer (see [`LONG`]).
+pub fn test(root: &Path, filter: Option<&str>, long: bool, arguments: &[String]) -> Result<(), String> {
     let begun = Instant::now();
     setup(Door::Test, root)?;
     let kernel = host::kernel_ready();
@@ -82,7 +85,8 @@ pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(
     }
     build_release(root, &["zerottl", "lab"])?;
 
-    let suite = |what, selection: &[&str]| run_tests(root, what, selection, filter, arguments);
+    let run = |what, selection: &[&str], env: &[(&str, &str)]| run_tests(root, what, selection, env, filter, arguments);
+    let suite = |what, selection: &[&str]| run(what, selection, &[]);
     let mut outcomes = vec![
         suite("unit and property tests", &["--workspace", "--lib", "--bins"])?,
         suite("documentation examples", &["--workspace", "--doc"])?,
@@ -90,7 +94,8 @@ pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(
     ];
     if kernel.is_ok() {
         let selection = ["--workspace", "--exclude", "xtask", "--release", "--test", "*"];
-        outcomes.push(suite("kernel and namespace tests", &selection)?);
+        let env: &[(&str, &str)] = if long { &LONG } else { &[] };
+        outcomes.push(run("kernel and namespace tests", &selection, env)?);
     }
 
     eprintln!("\nxtask: summary");
@@ -120,13 +125,14 @@ fn run_tests(
     root: &Path,
     what: &'static str,
     selection: &[&str],
+    env: &[(&str, &str)],
     filter: Option<&str>,
     arguments: &[String],
 ) -> Result<Outcome, String> {
     eprintln!("xtask: {what}");
     let mut command = cargo(root);
     command.arg("test").args(selection).arg("--no-fail-fast").args(locked()).args(filter);
-    command.env(AGENT_ENV, release_dir()?.join("zerottl"));
+    command.env(AGENT_ENV, release_dir()?.join("zerottl")).envs(env.iter().copied());
     // The output is read here to count, so the test programs no longer see the terminal themselves.
     let color = std::io::stdout().is_terminal();
     command.args(["--color", if color { "always" } else { "auto" }, "--"]).args(arguments);
@@ -173,4 +179,20 @@ pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     command.args(["bench", "--package", "benches"]).args(locked()).arg("--").args(arguments);
     command.env(AGENT_ENV, release_dir()?.join("zerottl"));
     step("benchmarks: cargo bench --package benches", &mut command).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A variable that no test reads would make `--long` mean nothing.
+    #[test]
+    fn the_long_runs_read_their_variables() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs"].into_iter().zip(LONG) {
+            let text = fs::read_to_string(tests.join(file)).unwrap();
+            assert!(text.contains(&format!("env::var(\"{name}\")")), "{file} does not read {name}");
+            assert!(value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
+        }
+    }
 }

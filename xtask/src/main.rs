@@ -50,6 +50,9 @@ enum Task {
         /// Run the kernel table alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
         #[arg(long)]
         kernel: bool,
+        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood
+        #[arg(long, conflicts_with = "kernel")]
+        long: bool,
         /// Arguments for the test programs, such as `--nocapture`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -88,8 +91,8 @@ fn main() -> ExitCode {
         Task::Setup { door } => setup::setup(door, root),
         Task::Build => doors::build(root),
         Task::Run { arguments } => doors::run(root, &arguments),
-        Task::Test { filter, kernel: true, arguments } => vm::test(root, filter.as_deref(), &arguments),
-        Task::Test { filter, kernel: false, arguments } => doors::test(root, filter.as_deref(), &arguments),
+        Task::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
+        Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
         Task::Lint => lint::lint(root),

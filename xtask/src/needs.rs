@@ -73,6 +73,12 @@ const TOOLS: &[Tool] = &[
         why: "a third caching resolver",
         doors: &[Door::Test],
     },
+    Tool {
+        package: "python3-dnspython",
+        sign: Sign::File("/usr/lib/python3/dist-packages/dns/__init__.py"),
+        why: "a strict reader of answers",
+        doors: &[Door::Test],
+    },
     Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", doors: &[Door::Fuzz] },
     Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
     Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },
@@ -81,7 +87,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         package: "knot-dnsutils",
         sign: Sign::Program("kxdpgun"),
-        why: "DNS load from AF_XDP",
+        why: "DNS load from AF_XDP; kdig, another client",
         doors: &[Door::Test, Door::Bench],
     },
 ];

@@ -242,6 +242,51 @@ fn unknown_words(markdown: &str, command: &str, sources: &str) -> Vec<String> {
     faults.into_iter().collect()
 }
 
+/// What begins a path in docs/rfc.md, and what it stands for.
+const RFC_PLACES: [(&str, &str); 4] = [
+    ("rows/", "xdp-ebpf/tests/table/rows/"),
+    ("dns/", "userspace/src/dns/"),
+    ("e2e/", "tests/tests/e2e_"),
+    ("kernel/", "tests/tests/kernel_"),
+];
+
+/// The lines of docs/rfc.md that name no test, or one that is not there. A test is a function of that file with a test's
+/// attribute, or a part of the kernel table.
+fn rfc_faults(document: &str, sources: &BTreeMap<String, String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for line in document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| RFC ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let rfc = cells[0];
+        let named: Vec<&str> = cells.get(4).into_iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        if named.is_empty() {
+            faults.push(format!("RFC {rfc}: no test"));
+        }
+        for name in named {
+            let Some((path, function)) = name.split_once("::") else {
+                faults.push(format!("RFC {rfc}: `{name}` is no file::function"));
+                continue;
+            };
+            let place = RFC_PLACES.iter().find_map(|(short, long)| Some((*long, path.strip_prefix(short)?)));
+            let path = place.map_or_else(|| path.to_owned(), |(long, rest)| format!("{long}{rest}"));
+            let is_there = sources.get(&path).is_some_and(|text| {
+                let at = text.find(&format!("fn {function}("));
+                at.is_some_and(|at| path.starts_with(RFC_PLACES[0].1) || has_test_attribute(&text[..at]))
+            });
+            if !is_there {
+                faults.push(format!("RFC {rfc}: there is no test `{path}::{function}`"));
+            }
+        }
+    }
+    faults
+}
+
+/// Whether the text ends right behind a test's attribute and what else may stand between it and `fn`.
+fn has_test_attribute(before: &str) -> bool {
+    let lines = before.lines().rev().skip(usize::from(!before.ends_with('\n')));
+    let mut attributes = lines.map(str::trim).take_while(|line| line.starts_with('#') || line.starts_with("//"));
+    attributes.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+}
+
 fn joined(texts: &BTreeMap<String, String>, prefix: &str) -> String {
     texts.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(_, text)| text.as_str()).collect()
 }
@@ -315,6 +360,13 @@ fn documents_name_real_commands() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
+/// docs/rfc.md claims nothing that no test proves.
+#[test]
+fn every_rfc_has_its_tests() {
+    let faults = rfc_faults(&document("docs/rfc.md"), &sources());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
 /// Each rule finds the fault in a sample that has it, and none in one that has not.
 mod the_rules_themselves {
     use super::*;
@@ -374,5 +426,24 @@ mod the_rules_themselves {
         check("```sh\nsudo target/release/zerottl drain boston # --not-a-flag\n```", &[]);
         check("`zerottl run --conf F`", &["`zerottl` has no flag --conf"]);
         check("```\nzerottl stop\n```", &["`zerottl` has no subcommand stop"]);
+    }
+
+    #[test]
+    fn rfcs_are_held_to_their_tests() {
+        let sources = BTreeMap::from([
+            ("userspace/src/dns/a.rs".to_owned(), "#[test]\nfn any() {}\n\nfn help() {}\n".to_owned()),
+            ("xdp-ebpf/tests/table/rows/b.rs".to_owned(), "fn rows() -> Vec<Row> {}".to_owned()),
+            ("tests/tests/e2e_c.rs".to_owned(), "#[tokio::test]\nasync fn far() {}\n".to_owned()),
+        ]);
+        let check = |tests: &str, expected: &[&str]| {
+            let line = format!("| RFC | subject | kernel | sockets | tests |\n|---|\n| 1 | s | no | yes | {tests} |\n");
+            assert_eq!(rfc_faults(&line, &sources), expected);
+        };
+        check("`dns/a.rs::any`, `rows/b.rs::rows`, `e2e/c.rs::far`, `userspace/src/dns/a.rs::any`", &[]);
+        check("", &["RFC 1: no test"]);
+        check("`any`", &["RFC 1: `any` is no file::function"]);
+        check("`dns/a.rs::help`", &["RFC 1: there is no test `userspace/src/dns/a.rs::help`"]);
+        check("`rows/b.rs::any`", &["RFC 1: there is no test `xdp-ebpf/tests/table/rows/b.rs::any`"]);
+        check("`e2e/d.rs::far`", &["RFC 1: there is no test `tests/tests/e2e_d.rs::far`"]);
     }
 }

@@ -8,12 +8,16 @@ use std::{
 };
 
 use super::{files, packet};
-use crate::table::{packet::ask, rows, world::World};
+use crate::table::{
+    packet::{ask, opt},
+    rows,
+    world::World,
+};
 
 /// Rows of the kernel table per reason, the shortest ones.
 const ROWS_PER_REASON: usize = 2;
 /// What the socket path is asked in the corpus.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "app.com",
     "europe.app.com",
     "boston.app.com",
@@ -22,6 +26,7 @@ const NAMES: [&str; 12] = [
     "into-down.app.com",
     "a.b.wild.app.com",
     "x.sub.app.com",
+    "wide.app.com",
     "ent.app.com",
     "large.app.com",
     "nothing.app.com",
@@ -61,17 +66,27 @@ pub fn write() -> io::Result<()> {
 #[must_use]
 pub fn made(target: &str) -> BTreeMap<String, Vec<u8>> {
     match target {
-        "frame" => frames().map(|(name, frame)| (name, [&[0], &frame[..]].concat())).collect(),
+        "frame" => {
+            let plain = frames().map(|(name, frame)| (name, [&[0], &frame[..]].concat()));
+            plain.chain(with_options()).collect()
+        }
         "trace" => {
             let answered = frames().filter(|(name, _)| name.starts_with("answer"));
-            answered.map(|(name, frame)| (name, [&[0], &frame[..]].concat())).collect()
+            let answered = answered.map(|(name, frame)| (name, [&[0], &frame[..]].concat()));
+            answered.chain(with_options().filter(|(name, _)| name.starts_with("option-subnet-"))).collect()
         }
         "socket" => messages().collect(),
         "records" => {
             let examples = example_files("zone").into_iter();
             examples.chain([("every-kind".to_owned(), files::RECORDS.as_bytes().to_vec())]).collect()
         }
-        "config" => example_files("toml"),
+        "config" => {
+            let examples = example_files("toml");
+            // No file is found beside them while fuzzing, so these go further.
+            let alone = examples.clone().into_iter().map(|(name, text)| (format!("{name}-alone"), alone(&text)));
+            let alone: Vec<_> = alone.collect();
+            examples.into_iter().chain(alone).collect()
+        }
         _ => BTreeMap::new(),
     }
 }
@@ -87,6 +102,42 @@ fn frames() -> impl Iterator<Item = (String, Vec<u8>)> {
     })
 }
 
+/// Queries with the options that are answered, and with those on either side of what their formats allow.
+fn with_options() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let option = |code: u8, data: &[u8]| [&[0, code, 0, data.len() as u8], data].concat();
+    let subnet = |family: u8, source: u8, address: &[u8]| option(8, &[&[0, family, source, 0], address].concat());
+    let mut options: Vec<(String, Vec<u8>)> = vec![
+        ("nsid".into(), option(3, &[])),
+        ("subnet-host-bit".into(), subnet(1, 23, &[198, 51, 101])),
+        ("subnet-scope".into(), option(8, &[0, 1, 0, 1])),
+        ("subnet6-host-bit".into(), subnet(2, 71, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 1])),
+        ("missing".into(), vec![]),
+        ("cut".into(), [&option(10, &[1; 8])[..11], &[]].concat()),
+        (
+            "all".into(),
+            [option(10, &[1; 8]), option(3, &[]), subnet(1, 24, &[198, 51, 100]), option(200, &[7])].concat(),
+        ),
+    ];
+    options.extend([7, 8, 9, 15, 16, 24, 40, 41].map(|len| (format!("cookie-{len}"), option(10, &vec![1; len]))));
+    for (family, bits) in [(1, [0, 1, 24, 32, 33]), (2, [0, 56, 72, 128, 129])] {
+        options.extend(bits.map(|bits: u8| {
+            let address = vec![0; usize::from(bits).div_ceil(8)];
+            (format!("subnet-{family}-{bits}"), subnet(family, bits, &address))
+        }));
+    }
+    let names = ["www.example", "none.example", "STICKY.EXAMPLE"].into_iter().cycle();
+    options.into_iter().zip(names).flat_map(|((option, bytes), name)| {
+        let mut record = opt(1232, 0x8000, &bytes);
+        // One byte more than there is.
+        record[10] += u8::from(option == "missing");
+        let message = ask(name, 1).additional(&record);
+        [("", message.v4()), ("-v6", message.v6())].map(|(family, packet)| {
+            let how = packet::MENDED | packet::WITH_OPTIONS;
+            (format!("option-{option}{family}"), [&[how], &packet.bytes()[..]].concat())
+        })
+    })
+}
+
 /// Questions for every name, the types in turn; and the messages of [`frames`].
 fn messages() -> impl Iterator<Item = (String, Vec<u8>)> {
     let mut kinds = KINDS.into_iter().cycle();
@@ -97,7 +148,24 @@ fn messages() -> impl Iterator<Item = (String, Vec<u8>)> {
             let message = if edns { message.edns() } else { message };
             (format!("{name}-{kind}"), [&[0], &message.v4().dns[..]].concat())
         });
-    asked.chain(frames().filter_map(|(name, frame)| Some((name, [&[1], packet::message(&frame)?].concat()))))
+    let from_frames = |(name, frame): (String, Vec<u8>)| Some((name, [&[1], packet::message(&frame)?].concat()));
+    let options = with_options().map(|(name, input)| (name, input[1..].to_vec()));
+    asked.chain(frames().chain(options).filter_map(from_frames))
+}
+
+/// A configuration without the lines that name other files, and without comments: each change meets something that counts.
+fn alone(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().filter(|line| {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        key != "records"
+            && !key.ends_with("_file")
+            && !line.contains(".pem")
+            && !key.is_empty()
+            && !key.starts_with('#')
+    });
+    let bare = lines.map(|line| line.split(" #").next().unwrap_or_default().trim_end());
+    bare.flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect()
 }
 
 fn example_files(extension: &str) -> BTreeMap<String, Vec<u8>> {

@@ -1,13 +1,23 @@
 //! The operator's files.
 
-use std::{io::Write, os::fd::AsRawFd, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    io::Write,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd,
+    path::Path,
+    sync::Arc,
+};
 
+use domain::base::{Message, MessageBuilder, iana::Rcode};
 use rustix::fs::{MemfdFlags, memfd_create};
 use zerottl::{
     config::{self, Loaded},
+    dns::{Transport, Zones, respond},
     kernel::image::{Bank, Image},
-    plan::Planner,
+    plan::{Plan, Planner},
     status::Status,
+    view::View,
 };
 
 /// A configuration with both roles; its records file is `RECORDS_FILE`.
@@ -16,6 +26,9 @@ pub(super) const FILE: &str = include_str!("../../../examples/appendix-a.toml");
 const RECORDS_FILE: &str = "app.com.zone";
 /// Records of every kind that the socket path treats in a way of its own.
 pub(super) const RECORDS: &str = include_str!("app.com.zone");
+/// Sets of a records file that are asked for, at most: no input may take long.
+const SETS_ASKED_MAX: usize = 200;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 /// A folder in which no file is found.
 const NOWHERE: &str = "/nonexistent";
 /// What a path must not begin with: reading a device or a pipe may never end, and says nothing about the parser.
@@ -32,6 +45,7 @@ pub fn config(data: &[u8]) {
         Ok(loaded) => {
             let planner = Planner::new(Arc::new(loaded.model));
             let plan = planner.plan(&Status::unknown(planner.model()), 1);
+            only_what_stands_there(text, &plan);
             if Image::new(&planner, &plan, &loaded.zones).is_ok() {
                 Bank::default().lay_out(&plan);
             }
@@ -39,13 +53,61 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A records file of a valid configuration.
+/// Whether a configuration is taken: only then is it planned.
+#[must_use]
+pub fn is_valid(data: &[u8]) -> bool {
+    std::str::from_utf8(data).is_ok_and(|text| config::parse("fuzz.toml", text, Path::new(NOWHERE)).is_ok())
+}
+
+/// Invariant 2: no address is answered that the file does not hold. An escape may hide one.
+fn only_what_stands_there(text: &str, plan: &Plan) {
+    if text.contains('\\') {
+        return;
+    }
+    let written: HashSet<IpAddr> = text.split(['"', '\'']).filter_map(|word| word.parse().ok()).collect();
+    for endpoint in plan.endpoints.iter() {
+        assert!(written.contains(endpoint), "{endpoint} stands nowhere");
+    }
+}
+
+/// A records file of a valid configuration. What was read is served.
 pub fn records(data: &[u8]) {
     if names_devices(&String::from_utf8_lossy(data)) {
         return;
     }
-    if let Err(error) = with_records(data) {
-        assert!(!format!("{error:?}").is_empty(), "no reason");
+    match with_records(data) {
+        Err(error) => assert!(!format!("{error:?}").is_empty(), "no reason"),
+        Ok(loaded) => {
+            let planner = Planner::new(Arc::new(loaded.model));
+            let plan = planner.plan(&Status::unknown(planner.model()), 1);
+            let view = View::new(Arc::clone(planner.model()), plan);
+            served(&loaded.zones, &view);
+        }
+    }
+}
+
+/// Each set of the file is the answer to its question over TCP, whole, with its TTL; at and below a delegation it is a
+/// referral.
+fn served(zones: &Zones, view: &View) {
+    for zone in zones.iter() {
+        let sets = zone.nodes().flat_map(|node| node.sets.iter().map(move |set| (node, set)));
+        for (node, set) in sets.take(SETS_ASKED_MAX) {
+            let mut question = MessageBuilder::new_vec().question();
+            question.push((&node.owner, set.rtype)).expect("a vector grows");
+            let query = question.finish();
+            let said = respond(&query, Transport::Tcp, CLIENT, 0, zones, view).expect("a query is answered");
+            let said = Message::from_octets(said.as_slice()).expect("a header");
+            let what = format!("{} {}", node.owner, set.rtype);
+            assert_eq!(said.header().rcode(), Rcode::NOERROR, "{what}");
+            assert!(!said.header().tc(), "{what}");
+            if !said.header().aa() {
+                assert!(said.header_counts().nscount() > 0, "{what}: neither an answer nor a referral");
+                continue;
+            }
+            let records = said.answer().expect("sections").map(|record| record.expect("a record"));
+            let ttls: Vec<u32> = records.map(|record| record.ttl().as_secs()).collect();
+            assert_eq!(ttls, vec![set.ttl; set.data.len()], "{what}");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use domain::{
     base::{Message, ParsedName},
     rdata::AllRecordData,
 };
-use xdp_ebpf::reason::Reason;
+use xdp_ebpf::{layout::EVENT_FRAME, reason::Reason};
 use zerottl::{
     dns::{Transport, Zones, respond},
     kernel::trace::line,
@@ -18,7 +18,7 @@ use zerottl::{
     view::View,
 };
 
-use super::{files, split};
+use super::{files, packet, split};
 
 const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7));
@@ -106,4 +106,8 @@ pub fn trace(data: &[u8]) {
     event[EVENT_HEADER..EVENT_HEADER + kept].copy_from_slice(&frame[..kept]);
     let line = line(&event).expect("a whole record");
     assert_eq!(line.len as usize, frame.len());
+    if let Some(name) = packet::plain_name(frame).filter(|_| frame.len() < EVENT_FRAME) {
+        assert_eq!(line.name, Some(name), "the question's name");
+        assert!(line.client.is_some() && line.qtype.is_some(), "{line:?}");
+    }
 }

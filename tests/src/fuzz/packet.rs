@@ -1,11 +1,17 @@
 //! Frames through the shared packet code.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use etherparse::{Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
-use xdp_ebpf::reason::Action;
+use domain::base::{Message, Rtype};
+use etherparse::{IpNumber, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
+use xdp_ebpf::{cookie::Secret, reason::Action};
+use zerottl::{
+    dns::{Transport, Zones, respond},
+    model::{CookieSecrets, Edns},
+    view::View,
+};
 
-use super::{maps, split};
+use super::{agent::Agent, maps, split};
 use crate::table::{
     held::{self, Grow, Held},
     verify,
@@ -15,15 +21,26 @@ use crate::table::{
 /// No valid answer over UDP is longer.
 const DNS_LEN_MAX: usize = 1232;
 const ETHERNET: usize = 14;
+/// Bytes of an OPT without options.
+const OPT_LEN: usize = 11;
 
-/// A frame, as the kernel's program sees it. With an odd first byte its checksums are mended first, or hardly any change
-/// of a frame would get past them.
+/// [`frame`]'s first byte: the checksums are mended first, or hardly any change of a frame would get past them.
+pub(super) const MENDED: u8 = 1;
+/// [`frame`]'s first byte: EDNS options are answered, and the socket path is asked the same.
+pub(super) const WITH_OPTIONS: u8 = 2;
+
+/// A frame, as the kernel's program sees it.
 pub fn frame(data: &[u8]) {
     thread_local!(static HELD: Held = maps::held(World::Full));
     let (how, bytes) = split(data);
     let mut frame = bytes.to_vec();
-    if how & 1 == 1 {
+    if how & MENDED != 0 {
         mend(&mut frame);
+    }
+    if how & WITH_OPTIONS != 0 {
+        thread_local!(static BESIDE: Beside = Beside::new());
+        BESIDE.with(|beside| beside.compare(&frame));
+        return;
     }
     HELD.with(|held| {
         let [at_tail, at_head] = [Grow::Tail, Grow::Head].map(|grow| {
@@ -44,6 +61,63 @@ pub fn frame(data: &[u8]) {
             Action::Abort => panic!("{}: whole maps, so this is a bug", ran.reason.name()),
         }
     });
+}
+
+/// The maps with every option turned on, and what the socket path answers from.
+struct Beside {
+    held: Held,
+    zones: Zones,
+    view: View,
+}
+
+impl Beside {
+    fn new() -> Self {
+        let agent = Agent::with(World::Full, |model| {
+            let cookies = Some(CookieSecrets { present: Secret::new([7; 16]), previous: Some(Secret::new([8; 16])) });
+            model.edns = Edns { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
+        });
+        let held = maps::held_by(&agent, World::Full);
+        let view = View::new(Arc::clone(agent.planner.model()), agent.plan(1));
+        Self { held, zones: agent.zones, view }
+    }
+
+    /// Whatever is answered has the socket path's header and OPT, byte for byte (invariant 7). The host's program lives at
+    /// second 0, so that is the time of the cookies.
+    fn compare(&self, frame: &[u8]) {
+        let ran = held::run(&self.held, frame, Grow::Tail);
+        match ran.action {
+            Action::Answer => {
+                small(frame, &ran.frame);
+                let query = message(frame).expect("it was answered");
+                let answer = message(&ran.frame).expect("it is well-formed");
+                let client = source(frame).expect("it was answered");
+                let said = respond(query, Transport::Udp, client, 0, &self.zones, &self.view).expect("an answer");
+                assert_eq!(answer[..12], said[..12], "the header, {}", ran.reason.name());
+                let opts = [answer, &said].map(|message| opt(message, query));
+                assert_eq!(opts[0], opts[1], "the OPT record, {}", ran.reason.name());
+            }
+            Action::Pass | Action::Drop => assert_eq!(ran.frame, frame, "{}", ran.reason.name()),
+            Action::Abort => panic!("{}: whole maps, so this is a bug", ran.reason.name()),
+        }
+    }
+}
+
+/// The OPT record, which is the last of an answer; none without EDNS.
+fn opt<'a>(message: &'a [u8], query: &[u8]) -> Option<&'a [u8]> {
+    let parsed = Message::from_octets(message).expect("a header");
+    let record = parsed.additional().expect("sections").map(|record| record.expect("a record")).last();
+    let has_opt = record.as_ref().is_some_and(|record| record.rtype() == Rtype::OPT);
+    assert_eq!(has_opt, query[11] == 1, "an OPT for an OPT");
+    let len = usize::from(record?.rdlen());
+    Some(&message[message.len() - len - OPT_LEN..])
+}
+
+fn source(frame: &[u8]) -> Option<IpAddr> {
+    match SlicedPacket::from_ethernet(frame).ok()?.net? {
+        NetSlice::Ipv4(ip) => Some(ip.header().source_addr().into()),
+        NetSlice::Ipv6(ip) => Some(ip.header().source_addr().into()),
+        NetSlice::Arp(_) => None,
+    }
 }
 
 /// Invariant 8: 1232 bytes of DNS; counted as IP packets, twice the query if positive, else 2.5 times.
@@ -110,6 +184,20 @@ fn checksums(frame: &[u8]) -> Option<(usize, usize, Option<u16>, u16)> {
 /// The DNS message in a frame, if there is one.
 pub(super) fn message(frame: &[u8]) -> Option<&[u8]> {
     ip_and_dns(frame).map(|(_, message)| message)
+}
+
+/// The question's name where a frame is surely a DNS message of the plainest kind: no tags, IP options or extension headers.
+pub(super) fn plain_name(frame: &[u8]) -> Option<String> {
+    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+    let plain = match sliced.net.as_ref()? {
+        NetSlice::Ipv4(ip) => ip.header().slice().len() == 20,
+        NetSlice::Ipv6(ip) => ip.header().next_header() == IpNumber::UDP,
+        NetSlice::Arp(_) => false,
+    };
+    if !plain || !sliced.link_exts.is_empty() {
+        return None;
+    }
+    Some(Message::from_octets(message(frame)?).ok()?.first_question()?.qname().to_string())
 }
 
 /// What becomes of an input of [`frame`] whose checksums are not mended.

@@ -21,6 +21,8 @@ use crate::{ask::Asked, machine::Machine};
 
 /// Invariant 8's bounds, in halves of the query: addresses, and everything else.
 const HALVES: (usize, usize) = (4, 5);
+/// Bytes of DNS over UDP, whatever the query.
+const DNS_LEN_MAX: usize = 1232;
 
 /// A message, with what may differ taken out.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,12 +62,17 @@ pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Opt
     if kernel != socket {
         return Some(format!("\nkernel {kernel:?}\nsocket {socket:?}"));
     }
+    too_large(asked, &dns).map(|fault| format!("the kernel's answer: {fault}"))
+}
+
+/// How an answer over UDP breaks the size bounds of invariant 8.
+pub fn too_large(asked: &Asked, answer: &[u8]) -> Option<String> {
     let headers = if asked.client.is_ipv4() { 28 } else { 48 };
-    let halves = if kernel.header[7] > 0 { HALVES.0 } else { HALVES.1 };
-    [&dns[..], said]
-        .iter()
-        .any(|answer| 2 * (headers + answer.len()) > halves * (headers + asked.message.len()) || answer.len() > 1232)
-        .then(|| format!("{} and {} bytes for {}", dns.len(), said.len(), asked.message.len()))
+    let positive = answer[6..8] != [0, 0];
+    let halves = if positive { HALVES.0 } else { HALVES.1 };
+    let (query, said) = (headers + asked.message.len(), headers + answer.len());
+    (2 * said > halves * query || answer.len() > DNS_LEN_MAX)
+        .then(|| format!("{} bytes of DNS for {}, positive: {positive}", answer.len(), asked.message.len()))
 }
 
 /// Whom an answer may depend on.

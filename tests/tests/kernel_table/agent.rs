@@ -5,6 +5,7 @@ use std::{fmt::Write, net::SocketAddr, path::Path, sync::Arc};
 use zerottl::{
     config,
     dns::Zones,
+    model::Model,
     plan::{Plan, Planner},
     status::{Health, Status},
 };
@@ -58,9 +59,16 @@ pub struct Agent {
 
 impl Agent {
     pub fn new(world: World) -> Self {
+        Self::with(world, |_| {})
+    }
+
+    /// With something changed in the model.
+    pub fn with(world: World, change: impl FnOnce(&mut Model)) -> Self {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel_table");
         let loaded = config::parse("world.toml", &file(world), &beside).unwrap_or_else(|error| panic!("{error:?}"));
-        let planner = Planner::new(Arc::new(loaded.model));
+        let mut model = loaded.model;
+        change(&mut model);
+        let planner = Planner::new(Arc::new(model));
         let model = planner.model();
         let mut status = Status::unknown(model);
         for (site, health) in model.sites.iter().zip(&mut status.health) {

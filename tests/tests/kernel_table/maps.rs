@@ -8,7 +8,11 @@ use crate::table::{held::Held, world::World};
 
 /// The maps that the agent fills, on the host.
 pub fn held(world: World) -> Held {
-    let agent = Agent::new(world);
+    held_by(&Agent::new(world), world)
+}
+
+/// The same, of an agent of one's own.
+pub fn held_by(agent: &Agent, world: World) -> Held {
     let plan = agent.plan(1);
     let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();
     let mut bank = Bank::default();

@@ -319,3 +319,22 @@ async fn send(socket: &UdpSocket, shared: &Shared, message: &[u8], client: Socke
         debug!(%error, %client, "UDP send failed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9715: a UDP answer is never fragmented. DF is set, and what ICMP says of the path is ignored.
+    #[tokio::test]
+    async fn udp_sockets_never_fragment() {
+        let v4 = bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(sockopt::ip_mtu_discover(&v4), Ok(sockopt::Ipv4PathMtuDiscovery::PROBE));
+        let v6 = bind_udp("[::1]:0".parse().unwrap()).unwrap();
+        assert_eq!(sockopt::ipv6_mtu_discover(&v6), Ok(sockopt::Ipv6PathMtuDiscovery::PROBE));
+        // More than the loopback's MTU: refused here, not sent in pieces.
+        let to = v4.local_addr().unwrap();
+        let sent = v4.send_to(&vec![0; 65_507], to).await;
+        let mtu: usize = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap().trim().parse().unwrap();
+        assert_eq!(sent.is_err(), mtu < 65_507 + 28, "{sent:?}, MTU {mtu}");
+    }
+}

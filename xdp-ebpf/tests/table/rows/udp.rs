@@ -24,6 +24,17 @@ pub fn rows() -> Vec<Row> {
         let row = answers(format!("source port {port}"), Packet { ports: (port, 53), ..www().v4() }, ONE[0]);
         rows.push(row.near(Reason::DropSourcePort));
     }
+    // A query from another server's port is answered, its response never is: no two servers answer each other for ever.
+    for (message, address) in [(www(), ONE[0]), (www6().edns(), ONE[1])] {
+        let from_server = |packet| Packet { ports: (53, 53), ..packet };
+        let (query, response) = (message.clone(), message.flags(0x8180));
+        for (family, query, response) in [("", query.v4(), response.v4()), (", IPv6", query.v6(), response.v6())] {
+            let row = answers(format!("a query from port 53{family}"), from_server(query), address);
+            rows.push(row.near(Reason::DropResponse));
+            let description = format!("a response from port 53{family}");
+            rows.push(drops(description, from_server(response), Reason::DropResponse));
+        }
+    }
     rows.extend(checksums());
     rows.extend(sums_that_are_zero());
     rows
