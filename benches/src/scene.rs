@@ -55,6 +55,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             up_threshold: 0.0,
             all_down: AllDown::FailOpen,
             last_resort: LastResort::None,
+            https: None,
             sticky_prefix: (24, 56),
         })
         .collect();

@@ -93,7 +93,7 @@ fn the_object_loads_with_libbpf() {
     let sizes = [
         ("DISPLACE", image.names.displace.len() as u32),
         ("NAMES", image.names.entries.len() as u32),
-        ("SOAS", image.soas.len() as u32),
+        ("RDATA", image.rdata.len() as u32),
         ("ENDPOINTS", image.endpoints.len() as u32),
         ("SERVICES", image.services()),
         ("SLOTS", image.blocks()),
@@ -113,7 +113,7 @@ fn the_object_loads_with_libbpf() {
 
     fill(&mut object, "DISPLACE", 0, &image.names.displace);
     fill(&mut object, "NAMES", 0, &image.names.entries);
-    fill(&mut object, "SOAS", 0, &image.soas);
+    fill(&mut object, "RDATA", 0, &image.rdata);
     fill(&mut object, "ENDPOINTS", 0, &image.endpoints);
     let mut control = Control { mac: [0; 8], ..image.control };
     control.mac[0] = u64::from_le_bytes([MAC[0], MAC[1], MAC[2], MAC[3], MAC[4], MAC[5], 0, 0]);

@@ -58,7 +58,7 @@ fn a_network_is_held_to_its_rate_in_each_class() {
             "four classes",
             vec![
                 address(from(1, 5)),
-                asked(from(2, 5), b"\x03app\x07example\0", 65, &[]),
+                asked(from(2, 5), b"\x03app\x07example\0", 64, &[]),
                 asked(from(3, 5), b"\x06nobody\x03app\x07example\0", 1, &[]),
                 asked(from(4, 5), b"\x05other\x03net\0", 1, &[]),
             ],

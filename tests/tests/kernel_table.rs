@@ -57,7 +57,9 @@ fn the_agent_configures_what_the_rows_assume() {
             assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
         }
     }
-    for (zone, soa) in world::zones().iter().zip(Image::new(&agent.planner, &plan, &agent.zones).unwrap().soas) {
+    let rdata = Image::new(&agent.planner, &plan, &agent.zones).unwrap().rdata;
+    assert_eq!(plan.bindings.len(), world::BINDINGS);
+    for (zone, soa) in world::zones().iter().zip(&rdata[world::BINDINGS..]) {
         assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
         for (pointer, fixup) in zone.pointers.iter().zip(soa.fixups) {
             let found = (fixup.at != FIXUP_NONE)

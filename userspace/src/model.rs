@@ -234,6 +234,21 @@ pub struct Pool {
     pub last_resort: LastResort,
     /// Client prefix lengths for `sticky`: IPv4, IPv6.
     pub sticky_prefix: (u8, u8),
+    /// What HTTPS records say beside addresses; none is no HTTPS records.
+    pub https: Option<Https>,
+}
+
+/// Bytes of `alpn` in wire form, at most.
+pub const ALPN_LEN_MAX: usize = 64;
+
+/// `https` of a pool: HTTPS records of its Pool, Group and Site Names (RFC 9460). Its `Default` is a record of addresses
+/// alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Https {
+    /// Protocol IDs (RFC 7301), each of 1 to 255 bytes; [`ALPN_LEN_MAX`] together, with a length byte each.
+    pub alpn: Vec<String>,
+    /// The port, if it is not the URL's.
+    pub port: Option<u16>,
 }
 
 /// `policy`: where the slot index comes from.
@@ -301,6 +316,14 @@ pub struct Site {
     pub initial: Initial,
     /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
     pub failover: Vec<SiteId>,
+}
+
+impl Site {
+    /// Whether it has an address of a family.
+    #[must_use]
+    pub fn has(&self, family: Family) -> bool {
+        self.addresses.iter().any(|address| family.has(address.answer))
+    }
 }
 
 /// One address of a Site.
@@ -420,6 +443,37 @@ impl Family {
     #[must_use]
     pub fn index(self) -> usize {
         self as usize
+    }
+}
+
+/// A type whose answer the plan decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DynamicType {
+    /// A, type 1.
+    A,
+    /// AAAA, type 28.
+    Aaaa,
+    /// HTTPS, type 65.
+    Https,
+}
+
+impl DynamicType {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::A, Self::Aaaa, Self::Https];
+
+    /// 0 to 2, for tables by type; an address type's is its family's.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<Family> for DynamicType {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::A,
+            Family::V6 => Self::Aaaa,
+        }
     }
 }
 

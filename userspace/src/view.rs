@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     limit::Limiter,
-    model::{Family, Model, NameId, Policy},
+    model::{DynamicType, Model, NameId, Policy},
     plan::{Choice, Pick, Plan, Service},
 };
 
@@ -68,7 +68,7 @@ pub struct View {
     /// What UDP clients get.
     pub limiter: Limiter,
     plan: ArcSwap<Plan>,
-    cursors: Box<[[AtomicU32; 2]]>,
+    cursors: Box<[[AtomicU32; 3]]>,
 }
 
 impl View {
@@ -76,7 +76,7 @@ impl View {
     #[must_use]
     pub fn new(model: Arc<Model>, plan: Plan) -> Self {
         // Staggered, so that browsers asking A and AAAA in pairs do not meet the same Sites in the same order.
-        let cursors = model.names.iter().map(|_| [AtomicU32::new(rand::random()), AtomicU32::new(rand::random())]);
+        let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(rand::random())));
         let limiter = Limiter::new(model.rate_limit);
         Self { cursors: cursors.collect(), plan: ArcSwap::from_pointee(plan), limiter, model }
     }
@@ -107,15 +107,16 @@ impl View {
 
     /// Answers one question for a name by the newest plan.
     #[must_use]
-    pub fn pick(&self, name: NameId, family: Family, client: Client) -> Picked {
+    pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: Client) -> Picked {
+        let of = of.into();
         let plan = self.plan.load();
         let (service, whose, mut scope) = self.service(&plan, name, client);
-        match &service.choice[family.index()] {
+        match &service.choice[of.index()] {
             Choice::NoData => Picked { pick: Pick::NoData, scope: 0 },
             Choice::Servfail => Picked { pick: Pick::Servfail, scope: 0 },
             Choice::Table(table) => {
                 let turn = match service.policy {
-                    Policy::WeightedRoundRobin => self.cursors[whose.0][family.index()].fetch_add(1, Ordering::Relaxed),
+                    Policy::WeightedRoundRobin => self.cursors[whose.0][of.index()].fetch_add(1, Ordering::Relaxed),
                     Policy::WeightedRandom => rand::random(),
                     Policy::Sticky => {
                         scope = scope.max(match client.subnet.and_then(|subnet| subnet.address) {
@@ -127,9 +128,12 @@ impl View {
                     }
                 };
                 // Tables are never empty, and their length is a power of two.
-                let slot = turn as usize & (table.slots.len() - 1);
-                let address = plan.endpoints[usize::from(table.slots[slot])];
-                Picked { pick: Pick::Address(address, service.ttl), scope }
+                let slot = usize::from(table.slots[turn as usize & (table.slots.len() - 1)]);
+                let pick = match of {
+                    DynamicType::A | DynamicType::Aaaa => Pick::Address(plan.endpoints[slot], service.ttl),
+                    DynamicType::Https => Pick::Https(plan.bindings[slot], service.ttl),
+                };
+                Picked { pick, scope }
             }
         }
     }

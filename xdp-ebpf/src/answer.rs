@@ -3,7 +3,7 @@
 //! The frame has its final length before this begins, so nothing here can fail but a bug (invariant 1).
 //!
 //! ```text
-//!              question as it came        answer: one address            or authority: the zone's SOA, or nothing
+//!              question as it came        answer: one address, or HTTPS  or authority: the zone's SOA, or nothing
 //! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
 //! | header | QNAME | QTYPE | QCLASS   | C00C |type|IN|TTL|len| addr  | | C0xx | 6 |IN|TTL|len|  RDATA  | OPT (11)|
 //! +--------+--------------------------+------------------------------+ +-------------------------------+---------+
@@ -15,7 +15,10 @@ use crate::{
     layout::{FIXUP_APEX, FIXUP_NONE},
     name::OFFSET_MASK,
     net::{ETHERNET, IPV4, IPV6, PROTOCOL_UDP, UDP},
-    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_OPT, TYPE_SOA},
+    query::{
+        CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT,
+        TYPE_SOA,
+    },
     scratch::SAID_MAX,
     sum::Sum,
 };
@@ -55,8 +58,8 @@ pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Optio
     let at = answer.question_end() & OFFSET_MASK;
     let sum = match answer.body.record {
         Record::ADDRESS => write_address(packet, maps, answer, at)?,
-        Record::SOA => write_soa(packet, maps, answer, at)?,
-        _ => write_nothing(packet, answer, at)?,
+        Record::NONE => write_nothing(packet, answer, at)?,
+        _ => write_rdata(packet, maps, answer, at)?,
     };
     // From here on the verifier follows all kinds of records as one.
     let sum = Sum::of(maps.control()?.forget::<0xffff>(usize::from(sum.fold())) as u16);
@@ -103,20 +106,22 @@ fn write_address<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: 
     Some(sum)
 }
 
-/// The zone's SOA, its owner a pointer to the apex within the question. Returns as [`write_address`] does.
+/// The zone's SOA, its owner a pointer to the apex within the question, or an HTTPS record, whose owner is the whole
+/// name. Returns as [`write_address`] does.
 #[inline(always)]
-fn write_soa<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
-    let (soa, apex) = (maps.soa(answer.body.index)?, answer.body.apex);
-    let len = usize::from(soa.len);
+fn write_rdata<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
+    let (rdata, apex, ttl) = (maps.rdata(answer.body.index)?, answer.body.apex, answer.body.ttl);
+    let kind = if answer.body.record == Record::SOA { TYPE_SOA } else { TYPE_HTTPS };
+    let len = usize::from(rdata.len);
     let rdata_at = at + RECORD_FIXED;
-    packet.store(rdata_at, &raw const soa.rdata, len)?;
+    packet.store(rdata_at, &raw const rdata.bytes, len)?;
     let apex_pointer = POINTER | (HEADER as u16 + u16::from(apex));
     // Within the message, for pointers into RDATA itself.
     let rdata_in_message = (rdata_at - answer.datagram.dns) as u16;
-    let mut sum = Sum::of(soa.sum);
+    let mut sum = Sum::of(rdata.sum);
     let mut i = 0;
-    while i < soa.fixups.len() {
-        let fixup = soa.fixups[i];
+    while i < rdata.fixups.len() {
+        let fixup = rdata.fixups[i];
         if fixup.at != FIXUP_NONE {
             let pointer =
                 if fixup.target == FIXUP_APEX { apex_pointer } else { POINTER | (rdata_in_message + fixup.target) }
@@ -126,14 +131,14 @@ fn write_soa<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usiz
         }
         i += 1;
     }
-    let words = [apex_pointer.to_be(), TYPE_SOA.to_be(), CLASS_IN.to_be(), soa.len.to_be()];
+    let words = [apex_pointer.to_be(), kind.to_be(), CLASS_IN.to_be(), rdata.len.to_be()];
     let record = packet.frame().claim::<RECORD_FIXED>(at)?;
     record.set_u16::<0>(words[0]);
     record.set_u16::<2>(words[1]);
     record.set_u16::<4>(words[2]);
-    record.set_u32::<6>(soa.ttl);
+    record.set_u32::<6>(ttl);
     record.set_u16::<10>(words[3]);
-    Some(sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(soa.ttl).u16(words[3]))
+    Some(sum.u16(words[0]).u16(words[1]).u16(words[2]).u32(ttl).u16(words[3]))
 }
 
 /// No record, but a frame's padding: only the question for the root without EDNS over IPv4 leaves room, of one byte.
@@ -190,7 +195,7 @@ fn write_header(frame: Frame, answer: &Answer, records: Sum) -> Option<Sum> {
     let id = header.u16::<0>();
     let one = 1_u16.to_be();
     let (answers, authorities) = match answer.body.record {
-        Record::ADDRESS => (one, 0),
+        Record::ADDRESS | Record::HTTPS => (one, 0),
         Record::SOA => (0, one),
         _ => (0, 0),
     };

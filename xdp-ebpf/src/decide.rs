@@ -1,7 +1,7 @@
 //! The decision: from a frame and the maps to an answer, or the reason why not.
 //!
 //! ```text
-//! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> Choice[family] ─ policy ─> slot ─> Endpoint
+//! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> Choice[type] ─ policy ─> slot ─> Endpoint, Rdata
 //!                          │        │            │  ^ Control::word, read once
 //!                          │        │            └ client nets ─> Chosen ─> Service[bank], of a group
 //!                          │        └ no record of that type: NODATA
@@ -12,14 +12,15 @@ use crate::{
     frame::Frame,
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_INLINE, NAME_OPAQUE,
-        NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa, type_bit,
+        CHOICE_STICKY, CHOICES, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
+        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock, choice_of,
+        type_bit,
     },
     limit::{Buckets, Class},
     name,
     net::{self, Datagram},
     nets, options,
-    query::{self, HEADER, Query, RECORD_FIXED, TYPE_A, TYPE_AAAA},
+    query::{self, HEADER, Query, RECORD_FIXED, TYPE_A, TYPE_AAAA, TYPE_HTTPS},
     reason::Reason,
     scratch::Scratch,
     walk::{self, Missing, Step},
@@ -35,8 +36,8 @@ pub trait Maps {
     fn name(&self, index: u32) -> Option<&NameEntry>;
     /// `TAILS`.
     fn tail(&self, index: u32) -> Option<&NameTail>;
-    /// `SOAS`.
-    fn soa(&self, index: u32) -> Option<&Soa>;
+    /// `RDATA`.
+    fn rdata(&self, index: u32) -> Option<&Rdata>;
     /// `ENDPOINTS`.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     /// `SERVICES`.
@@ -47,8 +48,8 @@ pub trait Maps {
     fn net(&self, index: u32) -> Option<&NetNode>;
     /// `CHOSEN`.
     fn chosen(&self, index: u32) -> Option<&Chosen>;
-    /// Takes this CPU's next turn of the name at `index` of `NAMES`.
-    fn turn(&self, index: u32, family: usize) -> Option<u32>;
+    /// Takes this CPU's next turn of one of the two cursors at `index` of its part of `CURSORS`.
+    fn turn(&self, index: u32, which: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
     /// Seconds since boot, modulo 2^32.
@@ -103,9 +104,9 @@ pub struct Body {
     pub extended_rcode: u8,
     /// Bytes of the record, its owner a pointer.
     pub record_len: usize,
-    /// Position in `ENDPOINTS` or `SOAS`.
+    /// Position in `ENDPOINTS` or `RDATA`.
     pub index: u32,
-    /// TTL of an address (be).
+    /// TTL of the record (be).
     pub ttl: u32,
 }
 
@@ -120,6 +121,8 @@ impl Record {
     pub const ADDRESS: Self = Self(1);
     /// A zone's SOA, in the authority section.
     pub const SOA: Self = Self(2);
+    /// An HTTPS record.
+    pub const HTTPS: Self = Self(3);
 }
 
 /// AA, as a header's flag.
@@ -149,8 +152,16 @@ impl Body {
     #[inline(always)]
     fn negative<M: Maps>(maps: &M, index: u16, apex: u8, rcode: u16) -> Result<Self, Reason> {
         let index = u32::from(index);
-        let record_len = RECORD_FIXED + usize::from(maps.soa(index).ok_or(Reason::Internal)?.len);
-        Ok(Self { record: Record::SOA, apex, record_len, index, ..Self::bare(AA | rcode) })
+        let rdata = maps.rdata(index).ok_or(Reason::Internal)?;
+        let record_len = RECORD_FIXED + usize::from(rdata.len);
+        Ok(Self { record: Record::SOA, apex, record_len, index, ttl: rdata.ttl, ..Self::bare(AA | rcode) })
+    }
+
+    /// One HTTPS record (RFC 9460).
+    #[inline(always)]
+    fn https<M: Maps>(maps: &M, index: u32, ttl: u32) -> Result<Self, Reason> {
+        let record_len = RECORD_FIXED + usize::from(maps.rdata(index).ok_or(Reason::Internal)?.len);
+        Ok(Self { record: Record::HTTPS, record_len, index, ttl, ..Self::bare(AA) })
     }
 
     /// The same, of which the verifier knows nothing.
@@ -186,6 +197,7 @@ impl Answer {
         match body.record {
             Record::ADDRESS if self.query.rtype == TYPE_A => Reason::AnswerA,
             Record::ADDRESS => Reason::AnswerAaaa,
+            Record::HTTPS => Reason::AnswerHttps,
             Record::SOA if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
             Record::SOA => Reason::AnswerNodata,
             _ if body.flags & TC != 0 => Reason::AnswerTruncated,
@@ -199,7 +211,7 @@ impl Answer {
     #[inline(always)]
     fn class(&self) -> Class {
         match self.body.record {
-            Record::ADDRESS => Class::Data,
+            Record::ADDRESS | Record::HTTPS => Class::Data,
             Record::SOA if self.body.flags & 0xf == NXDOMAIN => Class::Nxdomain,
             Record::SOA => Class::Nodata,
             _ => Class::Other,
@@ -221,14 +233,15 @@ impl Answer {
         HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + opt
     }
 
-    /// Whether the answer is more than the client takes or, counted as an IP packet, more than 2.5 times its query
-    /// (invariant 8). An address never reaches its bound of 2: with a cookie and NSID it adds 68 bytes at most to a packet
-    /// of 76 at least.
+    /// Whether the answer is more than the client takes or, counted as an IP packet, more than 2 times its query if it is
+    /// positive and 2.5 times if not (invariant 8). An address never reaches its bound: with a cookie and NSID it adds 68
+    /// bytes at most to a packet of 76 at least.
     #[inline(always)]
     fn is_too_big(&self) -> bool {
         let headers = net::UDP + if self.datagram.v6 { net::IPV6 } else { net::IPV4 };
         let len = self.dns_len();
-        len > self.query.size_max() || 2 * (headers + len) > 5 * (headers + self.datagram.dns_len)
+        let halves = if self.body.record == Record::HTTPS { 4 } else { 5 };
+        len > self.query.size_max() || 2 * (headers + len) > halves * (headers + self.datagram.dns_len)
     }
 }
 
@@ -295,7 +308,7 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
     let options_len = control.forget::<0x7f>(options_len);
     let known = has_options && options::knows_client(maps.scratch().ok_or(Reason::Internal)?);
     let answer = Answer { datagram, query, options_len, body, known, rate: RATE_KEPT };
-    if body.record != Record::SOA || !answer.is_too_big() {
+    if body.record == Record::ADDRESS || body.record == Record::NONE || !answer.is_too_big() {
         return Ok(answer);
     }
     Ok(answer.truncated(control))
@@ -319,6 +332,7 @@ fn body<M: Maps>(
     };
     match entry.kind {
         NAME_SERVED if query.rtype == TYPE_A || query.rtype == TYPE_AAAA => {}
+        NAME_SERVED if query.rtype == TYPE_HTTPS && entry.flags & NAME_HAS_HTTPS != 0 => {}
         NAME_REFERRED => return Err(Reason::PassReferral),
         NAME_OPAQUE => return Err(Reason::PassStatic),
         NAME_ABOVE => return Ok((Body::bare(REFUSED), 0)),
@@ -346,10 +360,14 @@ fn body<M: Maps>(
             scope = range.scope();
         }
     }
-    let aaaa = query.rtype == TYPE_AAAA;
-    let choice = if aaaa { &service.choice[1] } else { &service.choice[0] };
+    // Of what follows, the verifier sees one type.
+    let which = control.forget::<{ CHOICES - 1 }>(choice_of(query.rtype));
+    let choice = &service.choice[which];
     let turn = match choice.kind {
-        CHOICE_CURSOR => maps.turn(whose, usize::from(aaaa)).ok_or(Reason::Internal)?,
+        CHOICE_CURSOR => {
+            let behind = if which == 2 { control.slot_mask + 1 } else { 0 };
+            maps.turn(whose + behind, which & 1).ok_or(Reason::Internal)?
+        }
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => {
             let (turn, prefix) =
@@ -362,9 +380,12 @@ fn body<M: Maps>(
         _ => return Err(Reason::Internal),
     };
     let slot = slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?;
+    if which == 2 {
+        return Ok((Body::https(maps, slot, service.ttl)?, scope));
+    }
     // Read where the answer is written; that it is there must be known before the packet is changed.
     maps.endpoint(slot).ok_or(Reason::Internal)?;
-    Ok((Body::address(aaaa, slot, service.ttl), scope))
+    Ok((Body::address(which == 1, slot, service.ttl), scope))
 }
 
 /// Finds a name and its position: one displacement, one entry, compared whole (invariant 2).

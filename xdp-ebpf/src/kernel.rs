@@ -21,8 +21,8 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps},
     frame::Frame,
     layout::{
-        Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Service,
-        SlotBlock, Soa,
+        Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Rdata, Service,
+        SlotBlock,
     },
     limit::{Buckets, TICK_BITS},
     name::OFFSET_MASK,
@@ -43,7 +43,7 @@ static NAMES: Array<NameEntry, 1, MMAP> = Array::new();
 #[btf_map]
 static TAILS: Array<NameTail, 1, MMAP> = Array::new();
 #[btf_map]
-static SOAS: Array<Soa, 1, MMAP> = Array::new();
+static RDATA: Array<Rdata, 1, MMAP> = Array::new();
 #[btf_map]
 static ENDPOINTS: Array<Endpoint, 1, MMAP> = Array::new();
 #[btf_map]
@@ -86,8 +86,8 @@ impl Maps for Kernel {
         TAILS.get(index)
     }
     #[inline(always)]
-    fn soa(&self, index: u32) -> Option<&Soa> {
-        SOAS.get(index)
+    fn rdata(&self, index: u32) -> Option<&Rdata> {
+        RDATA.get(index)
     }
     #[inline(always)]
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
@@ -110,14 +110,14 @@ impl Maps for Kernel {
         CHOSEN.get(index)
     }
     #[inline(always)]
-    fn turn(&self, index: u32, family: usize) -> Option<u32> {
-        let names = self.control()?.slot_mask + 1;
+    fn turn(&self, index: u32, which: usize) -> Option<u32> {
+        let cursors = self.control()?.cursors;
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let cursor = CURSORS.get_ptr_mut(cpu * names + index)?;
+        let cursor = CURSORS.get_ptr_mut(cpu * cursors + index)?;
         // SAFETY: this CPU's element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
         // halves off, and the agent writes cursors only before attaching.
-        let turn = unsafe { &mut (*cursor).0[family & 1] };
+        let turn = unsafe { &mut (*cursor).0[which & 1] };
         let now = *turn;
         *turn = now.wrapping_add(1);
         Some(now)

@@ -6,13 +6,13 @@
 //! | `DISPLACE` | array, mmapable | [`Displace`] blocks | once before attach |
 //! | `NAMES` | array, mmapable | [`NameEntry`], a power of two | once before attach |
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
-//! | `SOAS` | array, mmapable | [`Soa`], one per zone | once before attach |
+//! | `RDATA` | array, mmapable | [`Rdata`]: one SOA per zone, then HTTPS records | once before attach |
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
 //! | `SERVICES` | array, mmapable | [`BANKS`] × [`Service`] | a bank at a time, never the one in use |
 //! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
-//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES` | by the program; start values by the agent |
+//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES`; where HTTPS is configured, as many again behind | by the program; start values by the agent |
 //! | `BUCKETS` | array | [`Buckets`](crate::limit::Buckets), a power of two | by the program |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
 //! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
@@ -21,7 +21,11 @@
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
 //! in use. One packet reads that word once (invariant 4). All integers are native-endian unless marked `be`.
 
-use crate::{cookie::Secret, limit::Limits};
+use crate::{
+    cookie::Secret,
+    limit::Limits,
+    query::{TYPE_A, TYPE_AAAA},
+};
 
 /// Plan banks. A retired bank is written again only after a grace period, so several let the publisher work ahead.
 pub const BANKS: u32 = 4;
@@ -45,8 +49,8 @@ pub const NET_ENDS: usize = 10;
 pub const NSID_MAX: usize = 24;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
 pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
-/// Room for an SOA: a power of two, so that a masked length is seen to stay inside.
-pub const SOA_ROOM: usize = 1024;
+/// Room for prepared RDATA: a power of two, so that a masked length is seen to stay inside.
+pub const RDATA_ROOM: usize = 1024;
 
 /// The one entry of `CONTROL`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,6 +84,10 @@ pub struct Control {
     pub clock: u32,
     /// Bytes of `nsid` in use; 0 is none.
     pub nsid_len: u32,
+    /// `CURSORS` per CPU.
+    pub cursors: u32,
+    /// Padding.
+    pub reserved: u32,
     /// Roots of the trees of client nets in `NETS`: IPv4, IPv6.
     pub net_roots: [u32; 2],
     /// What NSID answers (RFC 5001), zeros behind.
@@ -165,13 +173,13 @@ pub struct NameEntry {
     pub apex: u8,
     /// One of the `NAME_` kinds.
     pub kind: u8,
-    /// [`NAME_HAS_WILDCARD`] or 0.
+    /// `NAME_HAS_` bits.
     pub flags: u8,
     /// Position in a bank of `SERVICES`, of a served name.
     pub service: u32,
     /// Position in `TAILS` where `len` is over [`NAME_INLINE`].
     pub tail: u32,
-    /// Position in `SOAS`.
+    /// Position of the zone's SOA in `RDATA`.
     pub soa: u16,
     /// The types that the zone has records of here: [`type_bit`]s.
     pub types: u16,
@@ -192,6 +200,9 @@ pub const NAME_ABOVE: u8 = 5;
 
 /// [`NameEntry::flags`]: a wildcard stands right below, so that what is missing here may exist after all.
 pub const NAME_HAS_WILDCARD: u8 = 1;
+
+/// [`NameEntry::flags`]: a served name with HTTPS records (RFC 9460), which the plan decides.
+pub const NAME_HAS_HTTPS: u8 = 2;
 
 /// A type's bit in [`NameEntry::types`]: one each for the types that are asked for, one for all others together.
 #[inline(always)]
@@ -224,23 +235,23 @@ pub const fn type_bit(rtype: u16) -> u16 {
 #[repr(C)]
 pub struct NameTail(pub [u64; (NAME_MAX + 1 - NAME_INLINE) / 8]);
 
-/// A zone's SOA for negative answers.
+/// Prepared RDATA: a zone's SOA for negative answers, or an HTTPS record.
 ///
-/// RDATA is prepared with its names compressed against each other and the apex. A pointer's target depends on where the
-/// question puts things, so up to two pointers are filled in per answer: [`Fixup`].
+/// An SOA's names are compressed against each other and the apex. A pointer's target depends on where the question puts
+/// things, so up to two pointers are filled in per answer: [`Fixup`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Soa {
-    /// Length of `rdata` in use.
+pub struct Rdata {
+    /// Length of `bytes` in use.
     pub len: u16,
-    /// One's complement sum of `rdata` with pointers zero, from an even offset.
+    /// One's complement sum of `bytes` with pointers zero, from an even offset.
     pub sum: u16,
-    /// TTL (be): min(SOA TTL, MINIMUM), RFC 2308 section 5.
+    /// An SOA's TTL (be): min(SOA TTL, MINIMUM), RFC 2308 section 5. HTTPS records have their service's.
     pub ttl: u32,
     /// The pointer ending MNAME, and the one ending RNAME.
     pub fixups: [Fixup; 2],
-    /// RDATA, pointers zero.
-    pub rdata: [u8; SOA_ROOM],
+    /// The RDATA, pointers zero.
+    pub bytes: [u8; RDATA_ROOM],
 }
 
 /// A compression pointer to fill in.
@@ -270,8 +281,8 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Service {
-    /// A, then AAAA.
-    pub choice: [Choice; 2],
+    /// By [`choice_of`].
+    pub choice: [Choice; CHOICES],
     /// TTL of positive answers (be).
     pub ttl: u32,
     /// IPv4 client mask for sticky (be).
@@ -286,7 +297,7 @@ pub struct Service {
     pub reserved: [u8; 2],
 }
 
-/// What a service answers for one family.
+/// What a service answers for one type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Choice {
@@ -298,6 +309,20 @@ pub struct Choice {
     pub kind: u8,
     /// Padding.
     pub reserved: u8,
+}
+
+/// Entries of [`Service::choice`]: a power of two, so that a masked position is seen to stay inside; the last is unused.
+pub const CHOICES: usize = 4;
+
+/// Where a type's choice stands in [`Service::choice`]: A, AAAA, HTTPS.
+#[inline(always)]
+#[must_use]
+pub const fn choice_of(rtype: u16) -> usize {
+    match rtype {
+        TYPE_A => 0,
+        TYPE_AAAA => 1,
+        _ => 2,
+    }
 }
 
 /// [`Choice::kind`]: NODATA.
@@ -336,7 +361,7 @@ pub struct Chosen {
     pub name: u32,
 }
 
-/// Slots: positions in `ENDPOINTS`.
+/// Slots: positions in `ENDPOINTS`, or of HTTPS records in `RDATA`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SlotBlock(pub [u16; BLOCK_SLOTS]);
@@ -344,7 +369,7 @@ pub struct SlotBlock(pub [u16; BLOCK_SLOTS]);
 /// Entries of `NAMES` at least, so that one CPU's cursors fill whole cache lines.
 pub const NAMES_MIN: usize = 8;
 
-/// A name's turn, by family, on one CPU.
+/// A name's turn, by family, or at the position for HTTPS its turn for that, on one CPU.
 ///
 /// At the name's position in `NAMES`: its cache miss then goes along with the name's, where a position told by the entry
 /// would have to wait for it. A plain array and not a per-CPU one, which is a pointer to follow for every element.
@@ -373,11 +398,11 @@ const _: () = assert!(size_of::<NameEntry>() == 64);
 const _: () = assert!(size_of::<NameTail>() == 208);
 const _: () = assert!(size_of::<Displace>() == 64);
 const _: () = assert!(size_of::<SlotBlock>() == 64);
-const _: () = assert!(size_of::<Service>() == 48);
+const _: () = assert!(size_of::<Service>() == 64);
 const _: () = assert!(size_of::<NetNode>() == 128);
 const _: () = assert!(size_of::<Chosen>() == 8);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
-const _: () = assert!(size_of::<Soa>() == 16 + SOA_ROOM && SOA_MAX < SOA_ROOM);
-const _: () = assert!(size_of::<Control>() == 112 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);
+const _: () = assert!(size_of::<Control>() == 120 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

@@ -75,6 +75,8 @@ reasons! {
     AnswerA = Answer "answer-a",
     /// An AAAA question, answered with one address.
     AnswerAaaa = Answer "answer-aaaa",
+    /// An HTTPS question, answered with one Site's record.
+    AnswerHttps = Answer "answer-https",
     /// A name of ours without data of the type asked for: NODATA with the zone's SOA.
     AnswerNodata = Answer "answer-nodata",
     /// A name that does not exist in a zone of ours: NXDOMAIN with the zone's SOA.

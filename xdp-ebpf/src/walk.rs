@@ -27,7 +27,7 @@ const LABELS_MAX: u32 = 127;
 pub enum Missing {
     /// NXDOMAIN.
     InZone {
-        /// Position in `SOAS`.
+        /// Position of the zone's SOA in `RDATA`.
         soa: u16,
         /// Where the apex begins within the name.
         apex: u8,

@@ -17,7 +17,7 @@ use table::{
     Machine, Ran, existing,
     held::{self, Grow, Held},
     mutate,
-    packet::{A, AAAA, Checksum, ask, ask_wire, wire},
+    packet::{A, AAAA, Checksum, HTTPS, ask, ask_wire, wire},
     policies, rows, verify,
     world::{FOUR, STICKY_PREFIX, World, name_of_127_labels, name_of_len},
 };
@@ -228,8 +228,8 @@ fn a_missing_map_entry_is_a_bug_that_is_counted() {
         }
     }
     for (name, take) in [
-        ("four.example", (|held| held.soas.clear()) as Take),
-        ("none.example", |held| held.soas.clear()),
+        ("four.example", (|held| held.rdata.clear()) as Take),
+        ("none.example", |held| held.rdata.clear()),
         ("none.example", |held| held.scratch = None),
         ("com", |held| held.scratch = None),
     ] {
@@ -237,6 +237,12 @@ fn a_missing_map_entry_is_a_bug_that_is_counted() {
         take(&mut held);
         let frame = ask(name, AAAA).v6().bytes();
         assert_eq!(held::run(&held, &frame, Grow::Tail).reason, Reason::Internal, "{name}");
+    }
+    for take in [(|held| held.rdata.clear()) as Take, |held| held.cursors.borrow_mut().clear()] {
+        let mut held = image::held(World::Full);
+        take(&mut held);
+        let frame = ask("rr.example", HTTPS).v6().bytes();
+        assert_eq!(held::run(&held, &frame, Grow::Tail).reason, Reason::Internal);
     }
 }
 

@@ -1,9 +1,6 @@
 //! Whether two answers are the same, but for which address of a table it is, and for how names are compressed.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::collections::BTreeSet;
 
 use domain::{
     base::{Message, ParsedName, Rtype, iana::OptionCode, opt::UnknownOptData},
@@ -11,8 +8,8 @@ use domain::{
 };
 use etherparse::{SlicedPacket, TransportSlice};
 use zerottl::{
-    dns::query::Query,
-    model::{Family, Policy},
+    dns::{query::Query, svcb},
+    model::{DynamicType, Policy},
     plan::Choice,
     view::Client,
 };
@@ -29,7 +26,7 @@ const DNS_LEN_MAX: usize = 1232;
 struct Plain {
     header: [u8; 12],
     question: Vec<u8>,
-    /// Section, owner, class, TTL and data, sorted; an address that the name's table holds is `table`.
+    /// Section, owner, class, TTL and data, sorted; what the name's table holds is `table`.
     records: BTreeSet<String>,
     /// The OPT record as it is.
     opt: Option<Vec<u8>>,
@@ -101,8 +98,8 @@ fn plain(machine: &Machine, client: Client, message: &[u8]) -> Result<Plain, Str
             let data = record
                 .to_any_record::<AllRecordData<_, ParsedName<_>>>()
                 .map_err(|error| format!("{rtype} at {owner}: {error}"))?;
-            let data = address(machine, client, &owner, data.data())
-                .unwrap_or_else(|| data.data().to_string().to_ascii_lowercase());
+            let data = data.data().to_string().to_ascii_lowercase();
+            let data = chosen(machine, client, &owner, rtype, &data).unwrap_or(data);
             records.insert(format!("{section}: {owner} {ttl} {class} {rtype} {data}"));
         }
     }
@@ -124,28 +121,29 @@ fn question_len(bytes: &[u8]) -> usize {
     (at + 5).min(bytes.len())
 }
 
-/// `table` for an address that the dynamic name may answer at this moment; sticky ones stay as they are.
-fn address<O: AsRef<[u8]>, N>(
-    machine: &Machine,
-    client: Client,
-    owner: &str,
-    data: &AllRecordData<O, N>,
-) -> Option<String> {
-    let address: IpAddr = match data {
-        AllRecordData::A(a) => Ipv4Addr::from(a.addr().octets()).into(),
-        AllRecordData::Aaaa(aaaa) => Ipv6Addr::from(aaaa.addr().octets()).into(),
+/// `table` for what the dynamic name may answer at this moment; sticky ones stay as they are.
+fn chosen(machine: &Machine, client: Client, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
+    let of = match rtype {
+        Rtype::A => DynamicType::A,
+        Rtype::AAAA => DynamicType::Aaaa,
+        Rtype::HTTPS => DynamicType::Https,
         _ => return None,
     };
     let position = machine.view.model.names.iter().position(|name| name.name.to_string() == owner)?;
     let id = zerottl::model::NameId(position);
-    let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
     let (service, ..) = machine.view.service(&machine.plan, id, client);
-    match &service.choice[family.index()] {
-        Choice::Table(table) if service.policy != Policy::Sticky => table
-            .slots
-            .iter()
-            .any(|slot| machine.plan.endpoints[usize::from(*slot)] == address)
-            .then(|| "table".to_owned()),
+    let says = |slot: u16| match of {
+        DynamicType::Https => {
+            // Of the root, `domain` writes two dots where the name is one of its own.
+            let record = svcb::https(machine.plan.bindings[usize::from(slot)], &machine.view.model);
+            record.to_string().replacen("1 ..", "1 .", 1)
+        }
+        DynamicType::A | DynamicType::Aaaa => machine.plan.endpoints[usize::from(slot)].to_string(),
+    };
+    match &service.choice[of.index()] {
+        Choice::Table(table) if service.policy != Policy::Sticky => {
+            table.slots.iter().any(|slot| says(*slot) == text).then(|| "table".to_owned())
+        }
         _ => None,
     }
 }

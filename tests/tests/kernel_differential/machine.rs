@@ -48,18 +48,22 @@ clients = ["0.0.0.0/0", "::/0"]
 
 [pool."app.example"]
 sites = ["one", "two"]
+https = { alpn = ["h2", "http/1.1"], port = 8443 }
 [pool."random.app.example"]
 sites = ["one", "two"]
 policy = "weighted-random"
 [pool."sticky.app.example"]
 sites = ["one", "two", "four"]
 policy = "sticky"
+https = { alpn = ["h3"] }
 [pool."servfail.app.example"]
 sites = ["down"]
 all_down = "servfail"
+https = {}
 [pool."open.app.example"]
 sites = ["down"]
 ttl = 7
+https = { port = 444 }
 [pool."deep.er.and.deep.er.b.c.test"]
 sites = ["four"]
 [pool."b.c.test"]
@@ -67,6 +71,7 @@ sites = ["six"]
 
 [pool."nets.app.example"]
 sites = ["one", "two", "four", "down"]
+https = { alpn = ["h2"] }
 [group."near.app.example"]
 pool = "nets.app.example"
 sites = ["one", "two"]

@@ -22,13 +22,13 @@ pub fn held_by(agent: &Agent, world: World) -> Held {
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
         *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
     }
-    let cursors = vec![[0; 2]; image.names.entries.len()];
+    let cursors = vec![[0; 2]; image.control.cursors as usize];
     Held {
         control: Some(control),
         displace: image.names.displace,
         names: image.names.entries,
         tails: image.names.tails,
-        soas: image.soas,
+        rdata: image.rdata,
         endpoints: image.endpoints,
         services: bank.services,
         slots: bank.blocks,

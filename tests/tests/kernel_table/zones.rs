@@ -7,7 +7,7 @@ use domain::base::{Name, Rtype};
 use xdp_ebpf::reason::Reason;
 use zerottl::{
     dns::zone::{Folded, Found, Zone},
-    model::Family,
+    model::DynamicType,
     plan::{Choice, Plan},
 };
 
@@ -68,12 +68,15 @@ fn expected(agent: &Agent, plan: &Plan, world: World, name: &Folded, rtype: u16)
         if dynamic.refer.is_some() {
             return Reason::PassReferral;
         }
-        if let Some(family) = [(Rtype::A, Family::V4), (Rtype::AAAA, Family::V6)].iter().find(|own| own.0 == rtype) {
-            return match (&plan.service(dynamic.id).choice[family.1 as usize], family.1) {
+        let dynamic_types =
+            [(Rtype::A, DynamicType::A), (Rtype::AAAA, DynamicType::Aaaa), (Rtype::HTTPS, DynamicType::Https)];
+        if let Some((_, of)) = dynamic_types.iter().find(|own| own.0 == rtype) {
+            return match (plan.choice(dynamic.id, *of), of) {
                 (Choice::NoData, _) => Reason::AnswerNodata,
                 (Choice::Servfail, _) => Reason::AnswerServfail,
-                (Choice::Table(_), Family::V4) => Reason::AnswerA,
-                (Choice::Table(_), Family::V6) => Reason::AnswerAaaa,
+                (Choice::Table(_), DynamicType::A) => Reason::AnswerA,
+                (Choice::Table(_), DynamicType::Aaaa) => Reason::AnswerAaaa,
+                (Choice::Table(_), DynamicType::Https) => Reason::AnswerHttps,
             };
         }
     }

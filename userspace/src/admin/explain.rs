@@ -170,7 +170,7 @@ fn family(
     let sticky = match (plan.service(name).policy, client) {
         (Policy::Sticky, Some(client)) if addresses.len() > 1 => match pick(name, family, client) {
             Pick::Address(address, _) => Some(address),
-            Pick::NoData | Pick::Servfail => None,
+            Pick::Https(..) | Pick::NoData | Pick::Servfail => None,
         },
         _ => None,
     };

@@ -54,12 +54,16 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         },
         ttl: 0,
         sticky_prefix: (24, 56),
-        choice,
+        choice: {
+            let [a, aaaa] = choice;
+            [a, aaaa, Choice::NoData]
+        },
     };
     assert_eq!(choices.len(), model.names.len());
     let plan = Plan {
         generation: 7,
         endpoints: endpoints(&model).into(),
+        bindings: Arc::new([]),
         services: model.names.iter().zip(choices).map(service).collect(),
         service_of: (0..model.names.len() as u32).collect(),
         chosen: Arc::new([]),

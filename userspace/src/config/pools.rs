@@ -14,7 +14,7 @@ use super::{
     values::{self, Reader},
 };
 use crate::{
-    model::{AllDown, Group, GroupId, LastResort, Policy, Pool, PoolId, Site, SiteId},
+    model::{ALPN_LEN_MAX, AllDown, Group, GroupId, Https, LastResort, Policy, Pool, PoolId, Site, SiteId},
     plan::CANDIDATES_MAX,
 };
 
@@ -103,8 +103,46 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
             reader.number("sticky_prefix_v4", &raw.sticky_prefix_v4, 0..=32, "bits", 24),
             reader.number("sticky_prefix_v6", &raw.sticky_prefix_v6, 0..=128, "bits", 56),
         ),
+        https: https(reader, raw),
         name,
     }
+}
+
+/// What HTTPS records say beside addresses.
+fn https(pool: &mut Reader<'_>, raw: &raw::Pool) -> Option<Https> {
+    let raw = raw.https.as_ref()?;
+    let section = format!("{}.https]", pool.section.trim_end_matches(']'));
+    let mut reader = Reader { report: pool.report, section, header: raw.span() };
+    let mut once = Once::new();
+    let mut alpn = Vec::new();
+    for text in reader.list("alpn", &raw.get_ref().alpn).unwrap_or_default() {
+        let Some(protocol) = reader.parsed(text, protocol) else { continue };
+        if let Some(first) = once.see(protocol.clone(), text.span()) {
+            reader
+                .error(text.span(), format!("`{protocol}` stands twice in `alpn`"))
+                .label("again")
+                .also(first, "first here")
+                .help("take one out");
+        }
+        alpn.push(protocol);
+    }
+    let len: usize = alpn.iter().map(|protocol| 1 + protocol.len()).sum();
+    if let Some(list) = raw.get_ref().alpn.as_ref().filter(|_| len > ALPN_LEN_MAX) {
+        reader
+            .error(list.span(), format!("`alpn` takes {len} bytes, more than {ALPN_LEN_MAX}"))
+            .help("have fewer protocols: an answer may only be twice its query");
+    }
+    let port = raw.get_ref().port.as_ref().map(|_| reader.number("port", &raw.get_ref().port, 1..=65_535, "", 443));
+    Some(Https { alpn, port })
+}
+
+/// An ALPN protocol ID (RFC 7301 section 6), such as those of IANA's registry.
+fn protocol(text: &str) -> Result<String, values::Fault> {
+    if !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    let help = "give IDs such as \"h2\", \"h3\" or \"http/1.1\"";
+    Err(values::Fault::new(format!("`{}` is not a protocol ID", text.escape_debug()), help))
 }
 
 fn up_threshold(reader: &mut Reader<'_>, raw: &raw::Pool) -> f64 {

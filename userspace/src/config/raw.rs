@@ -109,6 +109,14 @@ pub(super) struct Pool {
     pub last_resort: Text,
     pub sticky_prefix_v4: Number,
     pub sticky_prefix_v6: Number,
+    pub https: Option<Spanned<Https>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Https {
+    pub alpn: List<String>,
+    pub port: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -75,6 +75,7 @@ impl Shape {
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["forward", _] => Self::keys::<raw::Forward>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
+            ["pool", _, "https"] => Self::keys::<raw::Https>(),
             ["group", _] => Self::keys::<raw::Group>(),
             ["site", _] => Self::keys::<raw::Site>(),
             ["site", _, "probe"] => Self::keys::<raw::Probe>(),

@@ -13,8 +13,12 @@ use super::{
     tables::section,
     values::Reader,
 };
-use crate::model::{
-    AllDown, DynamicName, Group, GroupId, LastResort, Model, Name, NameKind, Pool, PoolId, Roles, Site, SiteId, ZoneId,
+use crate::{
+    model::{
+        AllDown, DynamicName, Group, GroupId, LastResort, Model, Name, NameKind, Pool, PoolId, Roles, Site, SiteId,
+        ZoneId,
+    },
+    plan::binding_count,
 };
 
 /// Pool, Group and Site Names: pools, groups, Sites, each in the file's order. Reports names borne twice.
@@ -86,6 +90,7 @@ pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
     if report.errors() == 0 {
         shared_addresses(report, file, model);
         lonely_sites(report, file, model);
+        bindings(report, file, model);
     }
 }
 
@@ -202,6 +207,25 @@ fn shared_addresses(report: &mut Reporter, file: &raw::File, model: &Model) {
                 }
             }
         }
+    }
+}
+
+/// HTTPS records that a pool's Sites can come to, at most, all pools' together with the zones: a slot names one in 16 bits.
+const BINDINGS_MAX: usize = 65_536;
+
+/// One record for each pair of a Site's addresses: too many only where Sites have very many.
+fn bindings(report: &mut Reporter, file: &raw::File, model: &Model) {
+    let mut left = BINDINGS_MAX.saturating_sub(model.zones.len());
+    for (pool, (key, _)) in model.pools.iter().zip(&file.pool.0).filter(|(pool, _)| pool.https.is_some()) {
+        let of_site = |site: &SiteId| binding_count(&model.sites[site.0]);
+        let Some(rest) = left.checked_sub(pool.sites.iter().map(of_site).sum()) else {
+            let header = section(&["pool", key.get_ref()]);
+            report
+                .error(key.span(), format!("{header}: more than {BINDINGS_MAX} HTTPS records in all"))
+                .help("give Sites of pools with `https` fewer addresses: each pair of IPv4 and IPv6 makes a record");
+            return;
+        };
+        left = rest;
     }
 }
 

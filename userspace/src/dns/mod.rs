@@ -47,6 +47,7 @@ pub mod resolve;
 pub mod respond;
 mod rewrite;
 pub mod server;
+pub mod svcb;
 pub mod tcp;
 pub mod transfer;
 pub mod zone;

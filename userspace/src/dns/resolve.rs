@@ -10,10 +10,11 @@ use domain::{
 
 use super::{
     query::Question,
+    svcb,
     zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
 };
 use crate::{
-    model::{self, Family},
+    model::{self, DynamicType},
     plan::Pick,
     view::{Client, Picked, View},
 };
@@ -197,22 +198,22 @@ impl<'a> Reply<'a> {
         client: Client,
         view: &View,
     ) -> bool {
-        if !matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
-            return false;
-        }
+        let of = match rtype {
+            Rtype::A => Some(DynamicType::A),
+            Rtype::AAAA => Some(DynamicType::Aaaa),
+            Rtype::HTTPS => Some(DynamicType::Https),
+            Rtype::ANY => None,
+            _ => return false,
+        };
         if let Some(role) = dynamic.refer {
             self.refer_to_role(zone, name, role);
             return true;
         }
-        let family = match rtype {
-            Rtype::A => Family::V4,
-            Rtype::AAAA => Family::V6,
-            _ => {
-                self.answer.push(Rr { owner: name.clone(), ttl: zone.soa().ttl, data: Cow::Owned(any()) });
-                return true;
-            }
+        let Some(of) = of else {
+            self.answer.push(Rr { owner: name.clone(), ttl: zone.soa().ttl, data: Cow::Owned(any()) });
+            return true;
         };
-        let Picked { pick, scope } = view.pick(dynamic.id, family, client);
+        let Picked { pick, scope } = view.pick(dynamic.id, of, client);
         self.scope = scope;
         match pick {
             Pick::Address(address, ttl) => {
@@ -221,6 +222,10 @@ impl<'a> Reply<'a> {
                     IpAddr::V6(address) => Aaaa::new(address).into(),
                 };
                 self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data) });
+            }
+            Pick::Https(binding, ttl) => {
+                let data = svcb::https(binding, &view.model);
+                self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data.into()) });
             }
             Pick::NoData => self.negative(zone),
             Pick::Servfail => *self = Self::bare(Rcode::SERVFAIL),

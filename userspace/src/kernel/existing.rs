@@ -7,11 +7,16 @@ use std::collections::HashSet;
 
 use domain::base::Name;
 use xdp_ebpf::layout::{
-    NAME_ABOVE, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry, type_bit,
+    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
+    type_bit,
 };
 
 use super::names::Named;
-use crate::dns::zone::{Folded, Found, Node, Zone, Zones};
+use crate::{
+    dns::zone::{Folded, Found, Node, Zone, Zones},
+    model::Model,
+    plan::Plan,
+};
 
 /// Labels of the shortest apex or forward name outside the zones, without the root: no shorter suffix needs to be looked up.
 #[must_use]
@@ -20,16 +25,17 @@ pub fn walk_from(zones: &Zones) -> u32 {
     apexes.chain(zones.forwards_outside()).map(|name| name.label_count() as u32 - 1).min().unwrap_or(0)
 }
 
-/// The entries of all zones; `service_of` is the plan's.
+/// The entries of all zones; `first` is any plan of theirs.
 #[must_use]
-pub fn names(zones: &Zones, walk_from: u32, service_of: &[u32]) -> Vec<Named> {
+pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<Named> {
+    let first_soa = first.bindings.len();
     let mut named = Vec::new();
     let mut above = HashSet::new();
     for (position, zone) in zones.iter().enumerate() {
         for node in zone.nodes() {
             named.extend(
-                entry(zone, node, service_of)
-                    .map(|entry| NameEntry { soa: position as u16, ..entry })
+                entry(zone, node, first, model)
+                    .map(|entry| NameEntry { soa: (first_soa + position) as u16, ..entry })
                     .map(|entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry }),
             );
         }
@@ -50,7 +56,7 @@ pub fn names(zones: &Zones, walk_from: u32, service_of: &[u32]) -> Vec<Named> {
 }
 
 /// What is said of one name; nothing of what lies below a delegation or a forward name.
-fn entry(zone: &Zone, node: &Node, service_of: &[u32]) -> Option<NameEntry> {
+fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
     let is_hidden = match zone.find(&Folded::new(name), false) {
         Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
@@ -65,11 +71,12 @@ fn entry(zone: &Zone, node: &Node, service_of: &[u32]) -> Option<NameEntry> {
         Some(_) => NAME_SERVED,
         None => NAME_STATIC,
     };
+    let has_https = node.dynamic.is_some_and(|own| model.pool_of(model.names[own.id.0].kind).https.is_some());
     Some(NameEntry {
         apex: (node.owner.len() - zone.apex().len()) as u8,
         kind,
-        flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 },
-        service: node.dynamic.map_or(0, |dynamic| service_of[dynamic.id.0]),
+        flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 } | if has_https { NAME_HAS_HTTPS } else { 0 },
+        service: node.dynamic.map_or(0, |dynamic| first.service_of[dynamic.id.0]),
         types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int())),
         ..NameEntry::default()
     })

@@ -5,13 +5,13 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 use xdp_ebpf::layout::{
     BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
     Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
-    OPTION_SUBNET, Service as KernelService, SlotBlock, Soa,
+    OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
 };
 
 use super::{
     existing,
     names::{NameTable, NotNames},
-    soa,
+    rdata,
 };
 use crate::{
     dns::Zones,
@@ -55,8 +55,8 @@ pub struct Image {
     pub control: Control,
     /// `NAMES`, `TAILS` and `DISPLACE`.
     pub names: NameTable,
-    /// `SOAS`.
-    pub soas: Vec<Soa>,
+    /// `RDATA`: HTTPS records at their positions in a plan, then the zones' SOAs.
+    pub rdata: Vec<Rdata>,
     /// `ENDPOINTS`.
     pub endpoints: Vec<Endpoint>,
     /// `CHOSEN`; `NETS` are the model's own.
@@ -68,12 +68,13 @@ impl Image {
     pub fn new(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Self, ImageError> {
         let model = planner.model();
         let walk_from = existing::walk_from(zones);
-        let existing = existing::names(zones, walk_from, &first.service_of);
+        let existing = existing::names(zones, walk_from, first, model);
         let names = NameTable::build(&existing).map_err(ImageError::Names)?;
         let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
         if blocks > BLOCKS_MAX {
             return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));
         }
+        let has_https = !first.bindings.is_empty();
         let mut control = Control {
             seed: names.seed,
             slot_mask: names.entries.len() as u32 - 1,
@@ -81,6 +82,7 @@ impl Image {
             walk_from,
             bank_services: first.services.len() as u32,
             bank_blocks: blocks as u32,
+            cursors: (if has_https { 2 } else { 1 } * names.entries.len()) as u32,
             net_roots: model.nets.tree().1,
             ..Control::default()
         };
@@ -89,6 +91,7 @@ impl Image {
         if let Some(rate) = model.rate_limit {
             control.limits = limits(rate, rand::random());
         }
+        let rdata = first.bindings.iter().map(|binding| rdata::https(*binding, model));
         let chosen = first.chosen.iter().map(|chosen| Chosen {
             service: chosen.service,
             name: names.position(model.names[chosen.name.0].name.as_slice()).unwrap_or(0),
@@ -97,7 +100,7 @@ impl Image {
             chosen: chosen.collect(),
             control,
             names,
-            soas: model.zones.iter().map(soa::prepare).collect(),
+            rdata: rdata.chain(model.zones.iter().map(rdata::soa)).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
         })
     }
@@ -195,7 +198,7 @@ impl Bank {
         self.blocks.clear();
         let mut placed = HashMap::new();
         for service in &plan.services {
-            let choice = [&service.choice[0], &service.choice[1]].map(|choice| match choice {
+            let choice = service.choice.each_ref().map(|choice| match choice {
                 Choice::NoData => KernelChoice { kind: CHOICE_NODATA, ..KernelChoice::default() },
                 Choice::Servfail => KernelChoice { kind: CHOICE_SERVFAIL, ..KernelChoice::default() },
                 Choice::Table(table) => KernelChoice {
@@ -211,8 +214,9 @@ impl Bank {
             });
             let (prefix4, prefix6) = service.sticky_prefix;
             let mask6 = mask6(prefix6);
+            let [a, aaaa, https] = choice;
             self.services.push(KernelService {
-                choice,
+                choice: [a, aaaa, https, KernelChoice::default()],
                 ttl: service.ttl.to_be(),
                 mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
                 mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],

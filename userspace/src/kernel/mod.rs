@@ -19,7 +19,7 @@ pub mod image;
 pub mod mapped;
 pub mod names;
 pub mod publish;
-pub mod soa;
+pub mod rdata;
 pub mod trace;
 
 use std::{fmt, io};
@@ -141,18 +141,19 @@ impl Fastpath {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
+        let cursors = cpus * image.control.cursors as usize;
         let sizes = [
             ("DISPLACE", image.names.displace.len() as u32),
             ("NAMES", image.names.entries.len() as u32),
             ("TAILS", image.names.tails.len() as u32),
-            ("SOAS", image.soas.len() as u32),
+            ("RDATA", image.rdata.len() as u32),
             ("ENDPOINTS", image.endpoints.len() as u32),
             ("NETS", nodes.len() as u32),
             ("CHOSEN", image.chosen.len() as u32),
             ("SERVICES", image.services()),
             ("SLOTS", image.blocks()),
             ("BUCKETS", image.buckets()),
-            ("CURSORS", (cpus * image.names.entries.len()) as u32),
+            ("CURSORS", cursors as u32),
         ];
         let mut loader = EbpfLoader::new();
         for (map, entries) in sizes {
@@ -165,11 +166,11 @@ impl Fastpath {
         fill(&mut ebpf, "DISPLACE", &image.names.displace)?;
         fill(&mut ebpf, "NAMES", &image.names.entries)?;
         fill(&mut ebpf, "TAILS", &image.names.tails)?;
-        fill(&mut ebpf, "SOAS", &image.soas)?;
+        fill(&mut ebpf, "RDATA", &image.rdata)?;
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
         fill(&mut ebpf, "NETS", nodes)?;
         fill(&mut ebpf, "CHOSEN", &image.chosen)?;
-        fill(&mut ebpf, "CURSORS", &cursors(cpus * image.names.entries.len()))?;
+        fill(&mut ebpf, "CURSORS", &start_cursors(cursors))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
         let mut publisher = Publisher::new(
@@ -235,9 +236,9 @@ fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<()
     Ok(())
 }
 
-/// Gives every cursor a start of its own: by name, family and CPU. A common start would hand the first Site of every
+/// Gives every cursor a start of its own: by name, type and CPU. A common start would hand the first Site of every
 /// table to every client's first query.
-fn cursors(count: usize) -> Vec<Cursor> {
+fn start_cursors(count: usize) -> Vec<Cursor> {
     (0..count).map(|_| Cursor(rand::random())).collect()
 }
 

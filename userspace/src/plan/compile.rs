@@ -3,16 +3,20 @@
 //! What does not change with health is worked out once, in [`Planner::new`]; [`Planner::plan`] then does the same work
 //! whether nothing has failed or everything has.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use xdp_ebpf::name::mix;
 
 use super::{
-    Basis, Choice, Chosen, Plan, Service, Table,
+    Basis, Binding, Choice, Chosen, Plan, Service, Table,
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, SiteId},
+    model::{AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteId},
     status::Status,
 };
 
@@ -23,6 +27,9 @@ pub struct Planner {
     endpoints: Arc<[IpAddr]>,
     /// By Site, by address: its position in `endpoints`.
     endpoint_of: Vec<Vec<u16>>,
+    bindings: Arc<[Binding]>,
+    /// A binding's position in `bindings`.
+    binding_of: HashMap<Binding, u16>,
     specs: Vec<Spec>,
     service_of: Arc<[u32]>,
     chosen: Arc<[Chosen]>,
@@ -43,8 +50,10 @@ struct Spec {
     up_threshold: u64,
     all_down: AllDown,
     sticky_prefix: (u8, u8),
-    /// By family, of all configured Sites.
-    slots: [usize; 2],
+    /// Whose HTTPS records it has.
+    https: Option<PoolId>,
+    /// By type, of all configured Sites.
+    slots: [usize; 3],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +62,9 @@ enum Kind {
     Failover,
 }
 
-/// What a table is made from; equal keys make equal tables, and each is made once a round.
-type TableKey = (Policy, usize, Vec<(u16, u32, bool)>, Basis);
+/// What a table is made from; equal keys make equal tables, and each is made once a round. The first says whether slots
+/// are positions in `bindings`.
+type TableKey = (bool, Policy, usize, Vec<(u16, u32, bool)>, Basis);
 
 impl Planner {
     /// Works out what does not change with health.
@@ -73,6 +83,9 @@ impl Planner {
             });
             endpoint_of.push(of_site.collect());
         }
+        let bindings: Arc<[Binding]> = bindings(&model).into();
+        // The configuration refuses more than 65,535 of them.
+        let binding_of = bindings.iter().enumerate().map(|(position, binding)| (*binding, position as u16)).collect();
         let mut specs = Vec::new();
         let mut known = HashMap::new();
         let mut position = |spec: Spec| {
@@ -83,7 +96,7 @@ impl Planner {
         };
         let service_of: Arc<[u32]> = model.names.iter().map(|name| position(Spec::of(&model, name.kind))).collect();
         let chosen = chosen(&model, &service_of, position);
-        Self { endpoints: endpoints.into(), endpoint_of, specs, service_of, chosen, model }
+        Self { endpoints: endpoints.into(), endpoint_of, bindings, binding_of, specs, service_of, chosen, model }
     }
 
     /// The model plans are made for.
@@ -107,16 +120,46 @@ impl Planner {
             policy: spec.policy,
             ttl: spec.ttl,
             sticky_prefix: spec.sticky_prefix,
-            choice: Family::ALL.map(|family| round.choose(spec, family)),
+            choice: DynamicType::ALL.map(|of| round.choose(spec, of)),
         });
         Plan {
             generation,
             services: services.collect(),
             endpoints: Arc::clone(&self.endpoints),
+            bindings: Arc::clone(&self.bindings),
             service_of: Arc::clone(&self.service_of),
             chosen: Arc::clone(&self.chosen),
         }
     }
+}
+
+/// Every HTTPS record that the Sites can come to, each once: one of a Site's addresses of each family, or none.
+fn bindings(model: &Model) -> Vec<Binding> {
+    let mut known = HashSet::new();
+    let mut bindings = Vec::new();
+    for (id, pool) in model.pools.iter().enumerate().filter(|(_, pool)| pool.https.is_some()) {
+        for binding in pool.sites.iter().flat_map(|site| of_site(PoolId(id), &model.sites[site.0])) {
+            if known.insert(binding) {
+                bindings.push(binding);
+            }
+        }
+    }
+    bindings
+}
+
+fn of_site(pool: PoolId, site: &Site) -> impl Iterator<Item = Binding> {
+    let addresses = || site.addresses.iter().map(|address| address.answer);
+    let v4 = addresses().filter_map(|a| if let IpAddr::V4(a) = a { Some(Some(a)) } else { None }).chain([None]);
+    let v6 = move || addresses().filter_map(|a| if let IpAddr::V6(a) = a { Some(Some(a)) } else { None });
+    let all = v4.flat_map(move |v4| v6().chain([None]).map(move |v6| Binding { pool, v4, v6 }));
+    all.filter(|binding| binding.v4.is_some() || binding.v6.is_some())
+}
+
+/// How many HTTPS records a pool with `https` may come to by one of its Sites.
+#[must_use]
+pub fn binding_count(site: &Site) -> usize {
+    let of = |family: Family| site.addresses.iter().filter(|address| family.has(address.answer)).count();
+    (of(Family::V4) + 1) * (of(Family::V6) + 1) - 1
 }
 
 /// What every set of groups means to every pool with client nets. The first is nobody's: 0 is no position.
@@ -145,7 +188,7 @@ impl Spec {
         let pool = model.groups[group.0].pool;
         let whole = Self::of(model, NameKind::Pool(pool));
         let own = Self::of(model, NameKind::Group(group));
-        let slots = [0, 1].map(|family| whole.slots[family].max(own.slots[family]));
+        let slots = [0, 1, 2].map(|of| whole.slots[of].max(own.slots[of]));
         Self { last_resort: whole.sites, slots, ..own }
     }
 
@@ -166,11 +209,21 @@ impl Spec {
             (Kind::Failover, LastResort::Pool) => pool.sites.clone(),
             _ => Vec::new(),
         };
-        let slots = Family::ALL.map(|family| {
+        let https = match name {
+            NameKind::Pool(id) => id,
+            NameKind::Group(id) => model.groups[id.0].pool,
+            NameKind::Site(id) => model.sites[id.0].pool,
+        };
+        let https = pool.https.as_ref().map(|_| https);
+        let slots = DynamicType::ALL.map(|of| {
             let weights: Vec<u32> = sites
                 .iter()
                 .map(|id| &model.sites[id.0])
-                .filter(|site| site.addresses.iter().any(|a| family.has(a.answer)))
+                .filter(|site| match of {
+                    DynamicType::A => site.has(Family::V4),
+                    DynamicType::Aaaa => site.has(Family::V6),
+                    DynamicType::Https => https.is_some(),
+                })
                 .map(|site| site.weight)
                 .collect();
             match kind {
@@ -188,6 +241,7 @@ impl Spec {
             up_threshold: pool.up_threshold.to_bits(),
             all_down: pool.all_down,
             sticky_prefix: pool.sticky_prefix,
+            https,
             slots,
         }
     }
@@ -201,19 +255,20 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn choose(&mut self, spec: &Spec, family: Family) -> Choice {
+    fn choose(&mut self, spec: &Spec, of: DynamicType) -> Choice {
         match spec.kind {
-            Kind::LoadBalance => self.balance(spec, family),
-            Kind::Failover => self.fail_over(spec, family),
+            _ if of == DynamicType::Https && spec.https.is_none() => Choice::NoData,
+            Kind::LoadBalance => self.balance(spec, of),
+            Kind::Failover => self.fail_over(spec, of),
         }
     }
 
-    /// A Pool or Group Name: among the Sites with a live address of the family (S4-3A-320). A group that stands for its
+    /// A Pool or Group Name: among the Sites with a live address of the family, or of either for HTTPS (S4-3A-320). A group that stands for its
     /// pool never says no while the pool could say yes.
-    fn balance(&mut self, spec: &Spec, family: Family) -> Choice {
-        let mut configured = self.candidates(&spec.sites, family);
+    fn balance(&mut self, spec: &Spec, of: DynamicType) -> Choice {
+        let mut configured = self.candidates(spec, &spec.sites, of);
         if !spec.last_resort.is_empty() && configured.iter().all(|(_, live)| !live) {
-            configured = self.candidates(&spec.last_resort, family);
+            configured = self.candidates(spec, &spec.last_resort, of);
         }
         if configured.is_empty() {
             return Choice::NoData;
@@ -233,61 +288,93 @@ impl Round<'_> {
         } else {
             Basis::Live
         };
-        let slots = spec.slots[family.index()];
-        Choice::Table(self.table(spec.policy, slots, &configured, basis))
+        let slots = spec.slots[of.index()];
+        Choice::Table(self.table(of, spec.policy, slots, &configured, basis))
     }
 
     /// A Site Name: the first operational Site of its list (S4-3B-365 to 380). Fails over per Site, never per family.
-    fn fail_over(&mut self, spec: &Spec, family: Family) -> Choice {
+    fn fail_over(&mut self, spec: &Spec, of: DynamicType) -> Choice {
         let up = |site: &&SiteId| self.status.site_is_up(&self.planner.model, **site);
         let chosen = spec.sites.iter().chain(&spec.last_resort).find(up).copied();
         if let Some(site) = chosen {
-            return match self.candidate(site, family) {
+            return match self.candidate(spec, site, of) {
                 None => Choice::NoData,
-                Some((candidate, true)) => self.single(spec, candidate, Basis::Live),
+                Some((candidate, true)) => self.single(spec, of, candidate, Basis::Live),
                 // The Site is up by its other family: this family's all-down rule, and never another Site's address.
-                Some((candidate, false)) => self.all_down(spec, candidate),
+                Some((candidate, false)) => self.all_down(spec, of, candidate),
             };
         }
-        let first = spec.sites.iter().find_map(|site| self.candidate(*site, family));
+        let first = spec.sites.iter().find_map(|site| self.candidate(spec, *site, of));
         match first {
             None => Choice::NoData,
-            Some((candidate, _)) => self.all_down(spec, candidate),
+            Some((candidate, _)) => self.all_down(spec, of, candidate),
         }
     }
 
-    fn all_down(&mut self, spec: &Spec, candidate: Candidate) -> Choice {
+    fn all_down(&mut self, spec: &Spec, of: DynamicType, candidate: Candidate) -> Choice {
         match spec.all_down {
-            AllDown::FailOpen => self.single(spec, candidate, Basis::FailOpen),
+            AllDown::FailOpen => self.single(spec, of, candidate, Basis::FailOpen),
             AllDown::Servfail => Choice::Servfail,
         }
     }
 
-    fn single(&mut self, spec: &Spec, candidate: Candidate, basis: Basis) -> Choice {
-        Choice::Table(self.table(spec.policy, 1, &[(candidate, true)], basis))
+    fn single(&mut self, spec: &Spec, of: DynamicType, candidate: Candidate, basis: Basis) -> Choice {
+        Choice::Table(self.table(of, spec.policy, 1, &[(candidate, true)], basis))
     }
 
-    fn candidates(&self, sites: &[SiteId], family: Family) -> Vec<(Candidate, bool)> {
-        sites.iter().filter_map(|site| self.candidate(*site, family)).collect()
+    fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, bool)> {
+        sites.iter().filter_map(|site| self.candidate(spec, *site, of)).collect()
+    }
+
+    /// What a Site has of a type, and whether it is live.
+    fn candidate(&self, spec: &Spec, site: SiteId, of: DynamicType) -> Option<(Candidate, bool)> {
+        let (endpoint, is_live) = match of {
+            DynamicType::A => self.endpoint(site, Family::V4)?,
+            DynamicType::Aaaa => self.endpoint(site, Family::V6)?,
+            DynamicType::Https => self.binding(spec.https?, site)?,
+        };
+        let of_site = &self.planner.model.sites[site.0];
+        let identity = of_site.key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+        Some((Candidate { endpoint, weight: of_site.weight, identity }, is_live))
+    }
+
+    fn endpoint(&self, site: SiteId, family: Family) -> Option<(u16, bool)> {
+        let (address, is_live) = self.address(site, family)?;
+        Some((self.planner.endpoint_of[site.0][address], is_live))
+    }
+
+    /// Of both families, what is live; where nothing is, what would be answered all the same.
+    fn binding(&self, pool: PoolId, site: SiteId) -> Option<(u16, bool)> {
+        let hints = Family::ALL.map(|family| self.address(site, family));
+        let is_live = hints.iter().flatten().any(|(_, is_live)| *is_live);
+        let addresses = &self.planner.model.sites[site.0].addresses;
+        let [v4, v6] = hints.map(|hint| Some(addresses[hint.filter(|(_, own)| *own || !is_live)?.0].answer));
+        let v4 = v4.and_then(|v4| if let IpAddr::V4(v4) = v4 { Some(v4) } else { None });
+        let v6 = v6.and_then(|v6| if let IpAddr::V6(v6) = v6 { Some(v6) } else { None });
+        Some((*self.planner.binding_of.get(&Binding { pool, v4, v6 })?, is_live))
     }
 
     /// A Site's first live address of a family, else its first; and whether it is live.
-    fn candidate(&self, site: SiteId, family: Family) -> Option<(Candidate, bool)> {
+    fn address(&self, site: SiteId, family: Family) -> Option<(usize, bool)> {
         let model = &self.planner.model;
         let of_site = &model.sites[site.0];
         let mut of_family = (0..of_site.addresses.len()).filter(|a| family.has(of_site.addresses[*a].answer));
         let live = of_family.clone().find(|a| self.status.address_is_live(model, site, *a));
-        let address = live.or_else(|| of_family.next())?;
-        let endpoint = self.planner.endpoint_of[site.0][address];
-        let identity = of_site.key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
-        Some((Candidate { endpoint, weight: of_site.weight, identity }, live.is_some()))
+        Some((live.or_else(|| of_family.next())?, live.is_some()))
     }
 
-    fn table(&mut self, policy: Policy, slots: usize, sites: &[(Candidate, bool)], basis: Basis) -> Arc<Table> {
+    fn table(
+        &mut self,
+        of: DynamicType,
+        policy: Policy,
+        slots: usize,
+        sites: &[(Candidate, bool)],
+        basis: Basis,
+    ) -> Arc<Table> {
         let all_live = basis != Basis::Live;
         let live: Vec<bool> = sites.iter().map(|(_, live)| *live || all_live).collect();
         let key_of = |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live);
-        let key = (policy, slots, sites.iter().zip(&live).map(key_of).collect(), basis);
+        let key = (of == DynamicType::Https, policy, slots, sites.iter().zip(&live).map(key_of).collect(), basis);
         let table = self.tables.entry(key).or_insert_with(|| {
             let configured: Vec<Candidate> = sites.iter().map(|(site, _)| *site).collect();
             let slots = if policy == Policy::Sticky {

@@ -8,20 +8,23 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
-pub use compile::{Planner, UnevenShare, share_warnings};
+pub use compile::{Planner, UnevenShare, binding_count, share_warnings};
 pub use table::CANDIDATES_MAX;
 use xdp_ebpf::decide::sticky_turn;
 
-use crate::model::{Family, NameId, Policy};
+use crate::model::{DynamicType, NameId, Policy, PoolId};
 
-/// What one name answers for one family.
+/// What one name answers for one type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// One slot of a table, chosen by the name's policy.
     Table(Arc<Table>),
-    /// NOERROR without data: no configured Site has this family, or the Site that answers has none.
+    /// NOERROR without data: no configured Site has this family, or the Site that answers has none; or no HTTPS.
     NoData,
     /// SERVFAIL, by `all_down`.
     Servfail,
@@ -30,7 +33,7 @@ pub enum Choice {
 /// 2^k slots, each an endpoint. Equal tables are one `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Table {
-    /// Positions in [`Plan::endpoints`].
+    /// Positions in [`Plan::endpoints`]; for HTTPS, in [`Plan::bindings`].
     pub slots: Box<[u16]>,
     /// Why these endpoints.
     pub basis: Basis,
@@ -58,8 +61,19 @@ pub struct Service {
     pub ttl: u32,
     /// Client prefix lengths for `sticky`: IPv4, IPv6.
     pub sticky_prefix: (u8, u8),
-    /// By [`Family::index`].
-    pub choice: [Choice; 2],
+    /// By [`DynamicType::index`].
+    pub choice: [Choice; 3],
+}
+
+/// What an HTTPS record says of a Site: a service binding (RFC 9460).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// Whose `https` it has.
+    pub pool: PoolId,
+    /// The Site's first live IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The Site's first live IPv6 address.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// Who answers a pool's clients of one set of groups.
@@ -78,6 +92,8 @@ pub struct Plan {
     pub generation: u64,
     /// Every answered address of the model; fixed for the model's life.
     pub endpoints: Arc<[IpAddr]>,
+    /// Every HTTPS record that the model's Sites can come to; fixed for the model's life.
+    pub bindings: Arc<[Binding]>,
     /// The distinct services.
     pub services: Vec<Service>,
     /// By [`NameId`]: the name's position in `services`; fixed for the model's life.
@@ -91,6 +107,8 @@ pub struct Plan {
 pub enum Pick {
     /// This address, with this TTL in seconds.
     Address(IpAddr, u32),
+    /// This HTTPS record, with this TTL in seconds.
+    Https(Binding, u32),
     /// NOERROR, SOA in authority.
     NoData,
     /// SERVFAIL.
@@ -121,10 +139,10 @@ pub fn mask6(prefix: u8) -> u128 {
 }
 
 impl Plan {
-    /// What `name` answers for `family`.
+    /// What `name` answers for a type.
     #[must_use]
-    pub fn choice(&self, name: NameId, family: Family) -> &Choice {
-        &self.service(name).choice[family.index()]
+    pub fn choice(&self, name: NameId, of: impl Into<DynamicType>) -> &Choice {
+        &self.service(name).choice[of.into().index()]
     }
 
     /// The service behind a name.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config,
-    model::{Family, Model, NameKind},
+    model::{DynamicType, Family, Model, NameKind, PoolId},
     status::{Health, Status},
     view::View,
 };
@@ -285,7 +285,7 @@ fn s4_3a_320_view_takes_turns() {
     let model = world("");
     let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
     let id = NameId(0);
-    assert_eq!(model.names[0].kind, NameKind::Pool(crate::model::PoolId(0)));
+    assert_eq!(model.names[0].kind, NameKind::Pool(PoolId(0)));
     let client = "198.51.100.1".parse::<IpAddr>().unwrap().into();
     for _ in 0..10 {
         let mut counts = BTreeMap::<IpAddr, usize>::new();
@@ -408,4 +408,76 @@ fn groups_turn_on_their_own() {
     assert_eq!(whose("10.2.0.1"), id("americas.app.com"));
     assert_eq!(whose("10.1.0.1"), id("asia.app.com"));
     assert_eq!(whose("192.0.2.1"), id("app.com"));
+}
+
+/// What a name's HTTPS records say, as hints by Site, with the table's basis.
+fn https(pool: &str, down: &[&str], name: &str) -> String {
+    let model = world(pool);
+    let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, down), 1);
+    let id = NameId(model.names.iter().position(|n| n.name.to_string() == name).expect("the name is configured"));
+    let table = match plan.choice(id, DynamicType::Https) {
+        Choice::NoData => return "nodata".to_owned(),
+        Choice::Servfail => return "servfail".to_owned(),
+        Choice::Table(table) => table,
+    };
+    let mut counts = BTreeMap::<String, usize>::new();
+    for slot in &table.slots {
+        let binding = plan.bindings[usize::from(*slot)];
+        assert_eq!(binding.pool, PoolId(0));
+        let hints = [binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)];
+        let hints: Vec<String> = hints.iter().flatten().map(ToString::to_string).collect();
+        *counts.entry(hints.join("+")).or_default() += 1;
+    }
+    let total = table.slots.len();
+    let shares = counts.iter().map(|(hints, count)| format!("{hints} {}%", (100 * count + total / 2) / total));
+    let basis = if table.basis == Basis::Live { "" } else { " all" };
+    format!("{}{basis}", shares.collect::<Vec<_>>().join(", "))
+}
+
+/// S4-3A-330: HTTPS records go with their Sites: of those with any live address, by weight, with hints of what is live.
+#[test]
+fn https_records_go_with_their_sites() {
+    let on = "https = { alpn = [\"h2\"] }";
+    let geneva = "192.0.2.1+2001:db8::1";
+    let chicago = "192.0.2.3+2001:db8::3";
+    let cases = [
+        ("without", "", vec![], "app.com", "nodata".to_owned()),
+        ("all up", on, vec![], "app.com", format!("{geneva} 20%, 192.0.2.2 40%, {chicago} 20%, 2001:db8::4 20%")),
+        (
+            "half a Site down: its other family's hint stays",
+            on,
+            vec!["2001:db8::1"],
+            "europe.app.com",
+            format!("192.0.2.1 50%, {chicago} 50%"),
+        ),
+        ("a first address down", on, vec!["192.0.2.2"], "boston.app.com", "192.0.2.22 100%".to_owned()),
+        ("a Site down", on, vec!["geneva"], "europe.app.com", format!("{chicago} 100%")),
+        ("a Site Name fails over", on, vec!["geneva"], "geneva.app.com", format!("{chicago} 100%")),
+        ("a Site Name comes back", on, vec![], "geneva.app.com", format!("{geneva} 100%")),
+        ("IPv6 alone", on, vec![], "asia.app.com", "2001:db8::4 100%".to_owned()),
+        ("all down", on, vec!["geneva", "chicago"], "europe.app.com", format!("{geneva} 50%, {chicago} 50% all")),
+    ];
+    for (description, pool, down, name, expected) in cases {
+        assert_eq!(https(pool, &down, name), expected, "{description}: {name} with {down:?} down");
+    }
+    let servfail = format!("{on}\nall_down = \"servfail\"");
+    assert_eq!(https(&servfail, &["geneva", "chicago"], "europe.app.com"), "servfail");
+    assert_eq!(https(&servfail, &["geneva", "chicago"], "geneva.app.com"), "servfail");
+}
+
+/// Two Sites with both families: HTTPS has their turns, and under `sticky` a client's hints are the addresses it gets.
+#[test]
+fn https_and_addresses_agree_under_sticky() {
+    let model = world("policy = \"sticky\"\nhttps = {}");
+    let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
+    let id = NameId(model.names.iter().position(|n| n.name.to_string() == "europe.app.com").unwrap());
+    for net in 0..=255_u8 {
+        let client = format!("198.51.{net}.7").parse::<IpAddr>().unwrap().into();
+        let [v4, v6] = Family::ALL.map(|family| match view.pick(id, family, client).pick {
+            Pick::Address(address, 0) => Some(address),
+            _ => None,
+        });
+        let Pick::Https(binding, 0) = view.pick(id, DynamicType::Https, client).pick else { panic!("no HTTPS") };
+        assert_eq!((binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)), (v4, v6), "{net}");
+    }
 }

@@ -59,6 +59,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         up_threshold: 0.0,
         all_down: AllDown::FailOpen,
         last_resort: LastResort::None,
+        https: None,
         sticky_prefix: (24, 56),
     };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();

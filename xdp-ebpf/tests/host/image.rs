@@ -7,7 +7,7 @@ use xdp_ebpf::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
-        NAME_INLINE, NAME_SERVED, NameEntry, SOA_ROOM, Service, SlotBlock, Soa,
+        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock,
     },
     name,
     scratch::Scratch,
@@ -18,7 +18,7 @@ use crate::table::{
     existing::{Existing, Is, existing},
     held::Held,
     packet::wire,
-    world::{self, Entry, Policy, STICKY_PREFIX, Says, World},
+    world::{self, BINDINGS, Entry, Policy, STICKY_PREFIX, Says, World},
 };
 
 /// The bank in use; the others hold services that no packet may meet.
@@ -32,7 +32,9 @@ pub fn held(world: World) -> Held {
     let entries = world::entries();
     let mut held = Held { scratch: Some(Scratch::default()), ..Held::default() };
     let zones = world::zones();
-    held.soas = zones.iter().map(soa).collect();
+    held.rdata = vec![rdata(&[]); BINDINGS];
+    held.rdata.extend(zones.iter().map(soa));
+    let mut https = Vec::new();
 
     let (mut bank, mut blocks) = (Vec::new(), Vec::new());
     for entry in &entries {
@@ -42,13 +44,15 @@ pub fn held(world: World) -> Held {
             mask6: [(u64::MAX << (64 - STICKY_PREFIX.1)).to_be(), 0],
             ..Service::default()
         };
-        service.choice = [0, 1].map(|family| choice(entry, family, &mut held.endpoints, &mut blocks));
+        service.choice = [0, 1, 2, 3].map(|of| choice(entry, of, &mut held.endpoints, &mut https, &mut blocks));
         bank.push(service);
     }
+    assert!(https.len() <= BINDINGS);
+    held.rdata[..https.len()].copy_from_slice(&https);
     let named: Vec<_> = existing().iter().map(|name| (wire(&name.name), named(name, world))).collect();
     control.walk_from = 1;
     place(&mut held, &mut control, &named);
-    held.cursors = RefCell::new((0..held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
+    held.cursors = RefCell::new((0..2 * held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
 
     control.bank_services = bank.len() as u32;
     control.bank_blocks = blocks.len() as u32;
@@ -89,10 +93,10 @@ pub fn alone(name: &[u8]) -> Held {
         names: vec![entry],
         tails: vec![tail],
         endpoints: vec![endpoint(world::FOUR.parse().unwrap())],
-        services: vec![Service { choice: [choice; 2], ..Service::default() }; BANKS as usize],
+        services: vec![Service { choice: [choice; 4], ..Service::default() }; BANKS as usize],
         slots: vec![SlotBlock([0; BLOCK_SLOTS]); BANKS as usize],
         cursors: RefCell::new(vec![[0; 2]]),
-        soas: vec![soa(&world::zones()[0])],
+        rdata: vec![soa(&world::zones()[0])],
         scratch: Some(Scratch::default()),
         ..Held::default()
     }
@@ -144,20 +148,24 @@ fn endpoint(address: IpAddr) -> Endpoint {
     Endpoint { address: [0, 4, 8, 12].map(|at| u32::from_ne_bytes(octets[at..at + 4].try_into().unwrap())) }
 }
 
-fn choice(entry: &Entry, family: usize, endpoints: &mut Vec<Endpoint>, blocks: &mut Vec<SlotBlock>) -> Choice {
-    let addresses = match &entry.says[family] {
-        Says::NoData => return Choice { kind: CHOICE_NODATA, ..Choice::default() },
-        Says::Servfail => return Choice { kind: CHOICE_SERVFAIL, ..Choice::default() },
-        Says::Addresses(addresses) => addresses,
+fn choice(
+    entry: &Entry,
+    of: usize,
+    endpoints: &mut Vec<Endpoint>,
+    https: &mut Vec<Rdata>,
+    blocks: &mut Vec<SlotBlock>,
+) -> Choice {
+    let positions: Vec<u16> = match entry.says.get(of) {
+        None => return Choice::default(),
+        Some(Says::NoData) => return Choice { kind: CHOICE_NODATA, ..Choice::default() },
+        Some(Says::Servfail) => return Choice { kind: CHOICE_SERVFAIL, ..Choice::default() },
+        Some(Says::Addresses(addresses)) => {
+            addresses.iter().map(|address| position_of(endpoint(*address), endpoints, |a, b| a == b)).collect()
+        }
+        Some(Says::Https(records)) => {
+            records.iter().map(|bytes| position_of(rdata(bytes), https, |a, b| a.bytes == b.bytes)).collect()
+        }
     };
-    let positions = addresses.iter().map(|address| {
-        let own = endpoint(*address);
-        endpoints.iter().position(|known| *known == own).unwrap_or_else(|| {
-            endpoints.push(own);
-            endpoints.len() - 1
-        }) as u16
-    });
-    let positions: Vec<u16> = positions.collect();
     let slots = if positions.len() == 1 { 1 } else { SLOTS };
     let block = blocks.len() as u32;
     for at in (0..slots).step_by(BLOCK_SLOTS) {
@@ -170,6 +178,14 @@ fn choice(entry: &Entry, family: usize, endpoints: &mut Vec<Endpoint>, blocks: &
         Policy::Sticky => CHOICE_STICKY,
     };
     Choice { block, mask: (slots - 1) as u16, kind, reserved: 0 }
+}
+
+/// Where a thing stands among those known, at the end if it is new.
+fn position_of<T>(own: T, known: &mut Vec<T>, is_same: impl Fn(&T, &T) -> bool) -> u16 {
+    known.iter().position(|known| is_same(known, &own)).unwrap_or_else(|| {
+        known.push(own);
+        known.len() - 1
+    }) as u16
 }
 
 /// A perfect hash of two blocks of displacements: names by bucket, each bucket moved to the first place free for all.
@@ -212,29 +228,28 @@ fn place(held: &mut Held, control: &mut Control, named: &[(Vec<u8>, NameEntry)])
     panic!("no seed places the names");
 }
 
-fn soa(zone: &world::Zone) -> Soa {
-    let mut rdata = Vec::new();
+fn soa(zone: &world::Zone) -> Rdata {
+    let mut bytes = Vec::new();
     let mut fixups = [Fixup { at: FIXUP_NONE, target: 0 }; 2];
     for ((name, pointer), fixup) in [&zone.mname, &zone.rname].into_iter().zip(zone.pointers).zip(&mut fixups) {
-        let start = rdata.len();
-        rdata.extend_from_slice(&wire(name));
+        let start = bytes.len();
+        bytes.extend_from_slice(&wire(name));
         if let Some((at, target)) = pointer {
             assert!(at >= start, "a pointer before its name");
-            rdata.truncate(at);
-            rdata.extend_from_slice(&[0, 0]);
+            bytes.truncate(at);
+            bytes.extend_from_slice(&[0, 0]);
             *fixup = Fixup { at: at as u16, target: target.map_or(FIXUP_APEX, |target| target as u16) };
         }
     }
     for number in [world::SERIAL, world::REFRESH, world::RETRY, world::EXPIRE, zone.negative_ttl] {
-        rdata.extend_from_slice(&number.to_be_bytes());
+        bytes.extend_from_slice(&number.to_be_bytes());
     }
-    let mut soa = Soa {
-        len: rdata.len() as u16,
-        sum: Sum::of_bytes(&rdata).fold(),
-        ttl: zone.negative_ttl.to_be(),
-        fixups,
-        rdata: [0; SOA_ROOM],
-    };
-    soa.rdata[..rdata.len()].copy_from_slice(&rdata);
-    soa
+    Rdata { ttl: zone.negative_ttl.to_be(), fixups, ..rdata(&bytes) }
+}
+
+fn rdata(of: &[u8]) -> Rdata {
+    let mut bytes = [0; RDATA_ROOM];
+    bytes[..of.len()].copy_from_slice(of);
+    let none = Fixup { at: FIXUP_NONE, target: 0 };
+    Rdata { len: of.len() as u16, sum: Sum::of_bytes(of).fold(), ttl: 0, fixups: [none; 2], bytes }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use xdp_ebpf::layout::{
-    NAME_ABOVE, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
+    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
 };
 
 use super::{
     packet::{A, AAAA, wire},
-    world::{self, OPAQUE, STATIC, World},
+    world::{self, BINDINGS, OPAQUE, STATIC, Says, World},
 };
 
 /// What a name is.
@@ -94,12 +94,13 @@ impl Existing {
             Is::Above => 0,
             _ => wire(&self.name).len() - wire(world::zones()[self.zone].apex).len(),
         };
+        let has_https = matches!(self.is, Is::Dynamic { entry, .. } if world::entries()[entry].says[2] != Says::NoData);
         NameEntry {
             len: wire(&self.name).len() as u8,
             apex: apex as u8,
             kind,
-            flags: if self.has_wildcard { NAME_HAS_WILDCARD } else { 0 },
-            soa: self.zone as u16,
+            flags: if self.has_wildcard { NAME_HAS_WILDCARD } else { 0 } | if has_https { NAME_HAS_HTTPS } else { 0 },
+            soa: if self.is == Is::Above { 0 } else { (BINDINGS + self.zone) as u16 },
             types: self.types.iter().fold(0, |bits, rtype| bits | 1 << bit(*rtype)),
             ..NameEntry::default()
         }

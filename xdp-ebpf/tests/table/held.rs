@@ -6,7 +6,7 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide::{self, Maps},
     frame::Frame,
-    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Service, SlotBlock, Soa},
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock},
     limit::Buckets,
     scratch::Scratch,
     walk::Step,
@@ -21,7 +21,7 @@ pub struct Held {
     pub displace: Vec<Displace>,
     pub names: Vec<NameEntry>,
     pub tails: Vec<NameTail>,
-    pub soas: Vec<Soa>,
+    pub rdata: Vec<Rdata>,
     pub endpoints: Vec<Endpoint>,
     pub services: Vec<Service>,
     pub slots: Vec<SlotBlock>,
@@ -48,8 +48,8 @@ impl Maps for Held {
     fn tail(&self, index: u32) -> Option<&NameTail> {
         self.tails.get(index as usize)
     }
-    fn soa(&self, index: u32) -> Option<&Soa> {
-        self.soas.get(index as usize)
+    fn rdata(&self, index: u32) -> Option<&Rdata> {
+        self.rdata.get(index as usize)
     }
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(index as usize)
@@ -66,9 +66,9 @@ impl Maps for Held {
     fn chosen(&self, index: u32) -> Option<&Chosen> {
         self.chosen.get(index as usize)
     }
-    fn turn(&self, index: u32, family: usize) -> Option<u32> {
+    fn turn(&self, index: u32, which: usize) -> Option<u32> {
         let mut cursors = self.cursors.borrow_mut();
-        let turn = cursors.get_mut(index as usize)?.get_mut(family)?;
+        let turn = cursors.get_mut(index as usize)?.get_mut(which)?;
         *turn = turn.wrapping_add(1);
         Some(turn.wrapping_sub(1))
     }

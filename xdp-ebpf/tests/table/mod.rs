@@ -34,6 +34,8 @@ pub enum Out {
     Unmodified,
     /// The answer with this address and TTL.
     Address(IpAddr, u32),
+    /// The answer with an HTTPS record of this RDATA and TTL.
+    Https(Vec<u8>, u32),
     /// The answer with this zone's SOA.
     NoData(&'static str),
     /// The same with NXDOMAIN.
@@ -100,6 +102,11 @@ pub fn answers_for(description: impl Into<String>, packet: impl Frame, address: 
     let address: IpAddr = address.parse().unwrap();
     let reason = if address.is_ipv4() { Reason::AnswerA } else { Reason::AnswerAaaa };
     check(description, packet, Action::Answer, Out::Address(address, ttl), reason)
+}
+
+/// A row that must be answered with an HTTPS record.
+pub fn https(description: impl Into<String>, packet: impl Frame, rdata: Vec<u8>, ttl: u32) -> Row {
+    check(description, packet, Action::Answer, Out::Https(rdata, ttl), Reason::AnswerHttps)
 }
 
 /// A row that must be answered with a zone's SOA.

@@ -6,6 +6,7 @@ use super::world::{CLIENT_MAC, CLIENT4, CLIENT6, OUR_MAC, OUR4, OUR6};
 
 pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
+pub const HTTPS: u16 = 65;
 pub const VLAN: u16 = 0x8100;
 pub const QINQ: u16 = 0x88a8;
 

@@ -7,7 +7,7 @@ use xdp_ebpf::reason::Reason;
 
 use super::{
     Machine,
-    packet::{A, AAAA, Packet, ask},
+    packet::{A, AAAA, HTTPS, Packet, ask},
     verify::well_formed,
     world::{ONE, TWO, World},
 };
@@ -19,7 +19,10 @@ pub fn answer(machine: &mut dyn Machine, packet: &Packet) -> IpAddr {
     well_formed(&frame, &ran.frame).unwrap();
     match ran.reason {
         Reason::AnswerA => <[u8; 4]>::try_from(&ran.frame[ran.frame.len() - 4..]).unwrap().into(),
-        Reason::AnswerAaaa => <[u8; 16]>::try_from(&ran.frame[ran.frame.len() - 16..]).unwrap().into(),
+        // The last hint of an HTTPS record is IPv6.
+        Reason::AnswerAaaa | Reason::AnswerHttps => {
+            <[u8; 16]>::try_from(&ran.frame[ran.frame.len() - 16..]).unwrap().into()
+        }
         other => panic!("{} for an address question", other.name()),
     }
 }
@@ -29,15 +32,17 @@ fn addresses(texts: [&str; 2]) -> [IpAddr; 2] {
 }
 
 /// The sequence of a weighted round robin of 2 to 1: never twice the lighter Site, never three times the heavier one
-/// but where the table begins anew. A and AAAA have cursors of their own: alternating, each sees every Site.
+/// but where the table begins anew. A, AAAA and HTTPS have cursors of their own: alternating, each sees every Site.
 pub fn round_robin(machine: &mut dyn Machine) {
     const ROUNDS: usize = 600;
-    let mut seen = [Vec::new(), Vec::new()];
+    let mut seen = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         seen[0].push(answer(machine, &ask("rr.example", A).v4()));
         seen[1].push(answer(machine, &ask("rr.example", AAAA).v4()));
+        seen[2].push(answer(machine, &ask("rr.example", HTTPS).v4()));
     }
-    for (family, seen) in seen.iter().enumerate() {
+    for (of, seen) in seen.iter().enumerate() {
+        let family = of.min(1);
         let (heavy, light) = (addresses(ONE)[family], addresses(TWO)[family]);
         let light_count = seen.iter().filter(|address| **address == light).count();
         assert_eq!(seen.iter().filter(|address| **address == heavy).count() + light_count, ROUNDS);
@@ -86,7 +91,7 @@ pub fn sticky(machine: &mut dyn Machine, expected: &dyn Fn(IpAddr) -> usize) {
             *sites.entry(site).or_default() += 1;
             for client in clients {
                 assert_eq!(expected(client), site, "{client}");
-                for (family, kind) in [A, AAAA].into_iter().enumerate() {
+                for (family, kind) in [(0, A), (1, AAAA), (1, HTTPS)] {
                     let message = ask("sticky.example", kind);
                     let packet = if client.is_ipv4() { message.v4() } else { message.v6() };
                     let found = answer(machine, &Packet { source: client, ..packet });

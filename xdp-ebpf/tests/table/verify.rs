@@ -7,7 +7,7 @@ use std::{
 
 use domain::{
     base::{Message, Rtype, iana::Rcode},
-    rdata::{A, Aaaa, Soa},
+    rdata::{A, Aaaa, Https, Soa},
 };
 use etherparse::{
     IpFragOffset, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader,
@@ -15,6 +15,7 @@ use etherparse::{
 
 use super::{
     Out, Ran, Row,
+    packet::{A as A_TYPE, AAAA as AAAA_TYPE, HTTPS},
     world::{self, Zone},
 };
 
@@ -70,6 +71,14 @@ fn check(row: &Row, ran: &Ran) -> Checked {
             well_formed(&row.frame, &ran.frame)?;
             small(&query, &dns, 4)?;
             address_is(&dns, *address, *ttl)
+        }
+        Out::Https(rdata, ttl) => {
+            let query = Datagram::of(&row.frame)?;
+            let dns = record_message(&query.dns, HTTPS, rdata, *ttl)?;
+            same_bytes("the frame", &ran.frame, &reply(&row.frame, &query, &dns))?;
+            well_formed(&row.frame, &ran.frame)?;
+            small(&query, &dns, 4)?;
+            https_is_read(&dns)
         }
         Out::NoData(apex) | Out::NxDomain(apex) => {
             let query = Datagram::of(&row.frame)?;
@@ -223,19 +232,24 @@ fn question_end(dns: &[u8]) -> Result<usize, String> {
 
 /// The message that answers a query with one address, byte by byte.
 fn address_message(query: &[u8], address: IpAddr, ttl: u32) -> Result<Vec<u8>, String> {
+    let (kind, data) = match address {
+        IpAddr::V4(address) => (A_TYPE, address.octets().to_vec()),
+        IpAddr::V6(address) => (AAAA_TYPE, address.octets().to_vec()),
+    };
+    record_message(query, kind, &data, ttl)
+}
+
+/// The message that answers a query with one record of its name, byte by byte.
+fn record_message(query: &[u8], kind: u16, data: &[u8], ttl: u32) -> Result<Vec<u8>, String> {
     let end = question_end(query)?;
     let has_opt = query[11] == 1;
     let mut message = query[..2].to_vec();
     message.extend_from_slice(&[0x84 | query[2] & 1, 0, 0, 1, 0, 1, 0, 0, 0, u8::from(has_opt)]);
     message.extend_from_slice(&query[12..end]);
-    let (kind, data) = match address {
-        IpAddr::V4(address) => (1, address.octets().to_vec()),
-        IpAddr::V6(address) => (28, address.octets().to_vec()),
-    };
-    message.extend_from_slice(&[0xc0, 12, 0, kind, 0, 1]);
+    message.extend_from_slice(&[0xc0, 12, 0, kind as u8, 0, 1]);
     message.extend_from_slice(&ttl.to_be_bytes());
     message.extend_from_slice(&[0, data.len() as u8]);
-    message.extend_from_slice(&data);
+    message.extend_from_slice(data);
     if has_opt {
         // Type 41, size 1232, DO where the query's OPT has it.
         message.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, query[end + 7] & 0x80, 0, 0, 0]);
@@ -272,6 +286,17 @@ fn address_is(dns: &[u8], address: IpAddr, ttl: u32) -> Checked {
         Ipv6Addr::from(record.data().addr().octets()).into()
     };
     same("the address", found, address)
+}
+
+/// `domain` reads the record, and finds its parameters in order (RFC 9460 section 2.2).
+fn https_is_read(dns: &[u8]) -> Checked {
+    let message = Message::from_octets(dns).map_err(|error| error.to_string())?;
+    let question = message.sole_question().map_err(|error| error.to_string())?;
+    let record = message.answer().map_err(|e| e.to_string())?.next().ok_or("no record")?.map_err(|e| e.to_string())?;
+    same("the owner is the question", record.owner() == *question.qname(), true)?;
+    let record = record.to_record::<Https<_, _>>().map_err(|e| e.to_string())?.ok_or("no HTTPS record")?;
+    same("SvcPriority", record.data().priority(), 1)?;
+    same("TargetName is the root", record.data().target().is_root(), true)
 }
 
 fn soa_is(query: &[u8], dns: &[u8], zone: &Zone, rcode: Rcode) -> Checked {

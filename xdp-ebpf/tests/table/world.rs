@@ -133,6 +133,8 @@ pub const SIX: &str = "2001:db8:6::10";
 pub enum Says {
     /// One of these, in turn or by policy.
     Addresses(Vec<IpAddr>),
+    /// One of these HTTPS records' RDATA, in turn or by policy.
+    Https(Vec<Vec<u8>>),
     NoData,
     Servfail,
 }
@@ -149,8 +151,8 @@ pub enum Policy {
 pub struct Entry {
     pub name: String,
     pub is_site: bool,
-    /// A, then AAAA.
-    pub says: [Says; 2],
+    /// A, AAAA, HTTPS.
+    pub says: [Says; 3],
     pub policy: Policy,
     pub ttl: u32,
 }
@@ -182,13 +184,17 @@ pub fn is_within(name: &str, apex: &str) -> bool {
 }
 
 /// Pools by name, their Sites, and the rest of their section; then what each name answers follows from it.
-pub const POOLS: [(&str, &[&str], &str); 15] = [
+pub const POOLS: [(&str, &[&str], &str); 19] = [
     ("example", &["one"], ""),
     ("www.example", &["one"], ""),
     ("ttl.example", &["one"], "ttl = 66051"),
-    ("rr.example", &["one", "two"], ""),
+    ("rr.example", &["one", "two"], "https = {}"),
     ("random.example", &["one", "two"], "policy = \"weighted-random\""),
-    ("sticky.example", &["one", "two"], "policy = \"sticky\"\nsticky_prefix_v4 = 20\nsticky_prefix_v6 = 44"),
+    (
+        "sticky.example",
+        &["one", "two"],
+        "policy = \"sticky\"\nsticky_prefix_v4 = 20\nsticky_prefix_v6 = 44\nhttps = {}",
+    ),
     ("servfail.example", &["down"], "all_down = \"servfail\""),
     ("open.example", &["down"], ""),
     ("pair.example", &["lost", "one"], ""),
@@ -198,7 +204,31 @@ pub const POOLS: [(&str, &[&str], &str); 15] = [
     ("mail.example", &["four"], ""),
     ("kept.example", &["one"], ""),
     ("big.test", &["four"], ""),
+    ("https-over.example", &["one"], HTTPS_SET),
+    ("https-exact.example", &["one"], HTTPS_SET),
+    ("https-four.example", &["four"], "https = { alpn = [\"h3\"] }"),
+    ("https-down.example", &["down"], "all_down = \"servfail\"\nhttps = {}"),
 ];
+
+/// An HTTPS record with everything; for `one`, of [`HTTPS_LEN`] bytes.
+const HTTPS_SET: &str = "ttl = 66051\nhttps = { alpn = [\"h2\", \"http/1.1\"], port = 8443 }";
+pub const HTTPS_LEN: usize = 53;
+/// HTTPS records that the pools above can come to: three by each Site of two families, one by `four`.
+pub const BINDINGS: usize = 2 * 6 + 2 * 3 + 1 + 3;
+
+/// The RDATA of an HTTPS record (RFC 9460 section 2.2), by hand: `1 .`, these parameters, and hints.
+fn https(params: &[u8], v4: Option<&str>, v6: Option<&str>) -> Vec<u8> {
+    let mut rdata = [&[0, 1, 0], params].concat();
+    if let Some(v4) = v4 {
+        rdata.extend_from_slice(&[0, 4, 0, 4]);
+        rdata.extend_from_slice(&v4.parse::<Ipv4Addr>().unwrap().octets());
+    }
+    if let Some(v6) = v6 {
+        rdata.extend_from_slice(&[0, 6, 0, 16]);
+        rdata.extend_from_slice(&v6.parse::<Ipv6Addr>().unwrap().octets());
+    }
+    rdata
+}
 
 /// Zones of which the name `v4` has no AAAA, and the apex no A; of `self.test`, whose apex is its name server, `v6`.
 const NODATA_ZONES: [&str; 5] = ["odd.test", "self.test", "abroad.test", "plain.test", "half.test"];
@@ -243,8 +273,20 @@ pub fn entries() -> Vec<Entry> {
     let six = || both([&[], &[SIX]]);
     let down = || both([&DOWN[..1], &DOWN[1..]]);
     let mut entries = Vec::new();
+    let of = |params: &[u8], site: [&str; 2]| https(params, Some(site[0]), Some(site[1]));
+    let set = b"\0\x01\0\x0c\x02h2\x08http/1.1\0\x03\0\x02\x20\xfb";
     let mut add = |name: &str, is_site, says, policy, ttl| {
-        entries.push(Entry { name: name.to_owned(), is_site, says, policy, ttl });
+        let [a, aaaa] = says;
+        let https = match name {
+            "rr.example" | "sticky.example" => Says::Https(vec![of(&[], ONE), of(&[], TWO), of(&[], ONE)]),
+            "https-over.example" | "https-exact.example" => Says::Https(vec![of(set, ONE)]),
+            "https-four.example" => Says::Https(vec![https(b"\0\x01\0\x03\x02h3", Some(FOUR), None)]),
+            // Its pool is rr.example.
+            "site-two.example" => Says::Https(vec![of(&[], TWO)]),
+            "https-down.example" => Says::Servfail,
+            _ => Says::NoData,
+        };
+        entries.push(Entry { name: name.to_owned(), is_site, says: [a, aaaa, https], policy, ttl });
     };
     for (name, _, _) in POOLS {
         let (says, policy, ttl) = match name {
@@ -252,9 +294,12 @@ pub fn entries() -> Vec<Entry> {
             "rr.example" => (two_to_one(), Policy::RoundRobin, 0),
             "random.example" => (two_to_one(), Policy::Random, 0),
             "sticky.example" => (two_to_one(), Policy::Sticky, 0),
-            "servfail.example" => ([Says::Servfail, Says::Servfail], Policy::RoundRobin, 0),
+            "https-over.example" | "https-exact.example" => (one(), Policy::RoundRobin, TTL_SET),
+            "servfail.example" | "https-down.example" => ([Says::Servfail, Says::Servfail], Policy::RoundRobin, 0),
             "open.example" => (down(), Policy::RoundRobin, 0),
-            "four.example" | "deep.under.example" | "mail.example" | "big.test" => (four(), Policy::RoundRobin, 0),
+            "four.example" | "deep.under.example" | "mail.example" | "big.test" | "https-four.example" => {
+                (four(), Policy::RoundRobin, 0)
+            }
             "six.example" => (six(), Policy::RoundRobin, 0),
             _ => (one(), Policy::RoundRobin, 0),
         };

@@ -6,6 +6,7 @@ mod cookies;
 mod dname;
 mod forward;
 mod hostile;
+mod https;
 mod limits;
 mod options;
 mod records;
@@ -129,6 +130,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             all_down: AllDown::FailOpen,
             last_resort: LastResort::None,
             sticky_prefix: (24, 56),
+            https: None,
         }],
         nets: Arc::default(),
         groups: vec![Group {
@@ -158,11 +160,17 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
 fn plan() -> Plan {
     let endpoints = ["192.0.2.10", "2001:db8:1::10", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
     let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]), basis: Basis::Live }));
-    let service =
-        |choice| Service { chosen: None, policy: Policy::WeightedRoundRobin, ttl: 0, sticky_prefix: (24, 56), choice };
+    let service = |[a, aaaa]: [Choice; 2]| Service {
+        chosen: None,
+        policy: Policy::WeightedRoundRobin,
+        ttl: 0,
+        sticky_prefix: (24, 56),
+        choice: [a, aaaa, Choice::NoData],
+    };
     Plan {
         generation: 1,
         endpoints: Arc::new(endpoints),
+        bindings: Arc::new([]),
         services: vec![
             service([table(0), table(1)]),
             service([table(2), Choice::NoData]),

@@ -2,6 +2,7 @@
 
 mod dns;
 mod edns;
+mod https;
 mod ip;
 mod link;
 mod names;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Row> {
         edns::rows(),
         names::rows(),
         negative::rows(),
+        https::rows(),
         short::rows(),
         states(),
     ];

@@ -38,6 +38,7 @@ fn says() -> Vec<Row> {
                     Says::Addresses(list) if list.len() > 1 => None,
                     Says::Addresses(list) => Some(answers_for(description, packet, &list[0].to_string(), entry.ttl)),
                     // Too big for such short questions; the sizes' rows have longer ones.
+                    Says::Https(_) => None,
                     Says::NoData if zone.apex == "big.test" => Some(truncated(description, packet, 0)),
                     Says::NoData => Some(nodata(description, packet, zone.apex)),
                     Says::Servfail => Some(bare(description, packet, 2, Reason::AnswerServfail)),

@@ -1,16 +1,21 @@
-//! A zone's SOA RDATA as the kernel sends it: compressed against the zone's apex, which the question holds, and against
+//! RDATA as the kernel sends it. A zone's SOA is compressed against the zone's apex, which the question holds, and against
 //! itself, so that a negative answer stays within 2.5 times its query (invariant 8).
 
+use domain::base::rdata::ComposeRecordData;
 use xdp_ebpf::{
-    layout::{FIXUP_APEX, FIXUP_NONE, Fixup, SOA_ROOM, Soa},
+    layout::{FIXUP_APEX, FIXUP_NONE, Fixup, RDATA_ROOM, Rdata},
     sum::Sum,
 };
 
-use crate::model::{Name, Zone};
+use crate::{
+    dns::svcb,
+    model::{Model, Name, Zone},
+    plan::Binding,
+};
 
 /// Prepares a zone's SOA.
 #[must_use]
-pub fn prepare(zone: &Zone) -> Soa {
+pub fn soa(zone: &Zone) -> Rdata {
     let mut rdata = Vec::new();
     let mname = &zone.nameservers[0];
     let first = push_name(&mut rdata, mname, &zone.apex, None);
@@ -18,15 +23,23 @@ pub fn prepare(zone: &Zone) -> Soa {
     for number in [zone.serial, zone.refresh, zone.retry, zone.expire, zone.negative_ttl] {
         rdata.extend_from_slice(&number.to_be_bytes());
     }
-    let mut soa = Soa {
-        len: rdata.len() as u16,
-        sum: Sum::of_bytes(&rdata).fold(),
-        ttl: zone.negative_ttl.to_be(),
-        fixups: [first, second],
-        rdata: [0; SOA_ROOM],
-    };
-    soa.rdata[..rdata.len()].copy_from_slice(&rdata);
-    soa
+    Rdata { ttl: zone.negative_ttl.to_be(), fixups: [first, second], ..prepared(&rdata) }
+}
+
+/// Prepares an HTTPS record.
+#[must_use]
+pub fn https(binding: Binding, model: &Model) -> Rdata {
+    let mut rdata = Vec::new();
+    // A vector takes all there is.
+    let Ok(()) = svcb::https(binding, model).compose_rdata(&mut rdata);
+    prepared(&rdata)
+}
+
+fn prepared(rdata: &[u8]) -> Rdata {
+    let mut bytes = [0; RDATA_ROOM];
+    bytes[..rdata.len()].copy_from_slice(rdata);
+    let none = Fixup { at: FIXUP_NONE, target: 0 };
+    Rdata { len: rdata.len() as u16, sum: Sum::of_bytes(rdata).fold(), ttl: 0, fixups: [none; 2], bytes }
 }
 
 /// Appends a name, as labels up to what it shares with the apex or with MNAME, then room for a pointer to that.
