@@ -5,6 +5,7 @@
 
 use std::{
     hint::black_box,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,11 +16,12 @@ use zerottl::{
         Fastpath,
         image::{Bank, Image},
     },
+    nets::Nets,
     plan::Planner,
     status::{Health, Status},
 };
 
-use crate::{Failure, scene, stats::Quartiles};
+use crate::{Failure, kinds::NETS, scene, stats::Quartiles};
 
 /// Between publications: several grace periods (8 to 16 ms each).
 const PAUSE: Duration = Duration::from_millis(50);
@@ -79,6 +81,17 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
             add(what, us);
         }
     }
+    let mut group = criterion.benchmark_group("nets");
+    group.sampling_mode(SamplingMode::Flat);
+    let names = *effort.names.last().unwrap_or(&0);
+    let rules = scene::client_nets(NETS);
+    let nets = Nets::build(&rules)?;
+    let mut add = |what, us| figures.push(Figure { what, names, us });
+    let what = "1,000,000 client nets: Nets::build";
+    add(what, timed(&mut group, what, names, || Nets::build(&rules).map(|nets| nets.ranges())));
+    let what = "1,000,000 client nets: Nets::find, random client";
+    add(what, timed(&mut group, what, names, || nets.find(IpAddr::from(rand::random::<[u8; 4]>()))));
+    group.finish();
     Ok(figures)
 }
 

@@ -14,8 +14,8 @@ use crate::{Failure, scene, stats::Quartiles};
 
 /// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
 const WALK: usize = 112;
-/// `XDP_TX`: what every timed program returns when all went well.
-const XDP_TX: u32 = 3;
+/// `XDP_TX`: what a timed program returns when all went well.
+pub const XDP_TX: u32 = 3;
 
 /// The timed programs of `xdp-ebpf/src/bench.rs`; the last is the reflector on its own, run again on its own replies.
 pub const PROGRAMS: [&str; 6] =
@@ -213,7 +213,7 @@ impl Bench {
         for round in 0..=effort.rounds {
             for (program, (name, rounds)) in PROGRAMS.iter().zip(&mut cost.rounds).enumerate() {
                 let frame = if program == REFLECTOR { &own_reply } else { &query };
-                let elapsed = run(self.fastpath.program(name), frame, effort.repeat)?;
+                let elapsed = run(self.fastpath.program(name), frame, effort.repeat, XDP_TX)?;
                 if round > 0 {
                     rounds.push(elapsed);
                 }
@@ -241,16 +241,16 @@ fn answered(counters: &Counters) -> Result<u64, Failure> {
     Ok(counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA).map_or(0, |(_, count)| count))
 }
 
-/// Runs a program and returns the CPU time of one run, ns.
+/// Runs a program and returns the CPU time of one run, ns. Fails unless it ends with `action`.
 ///
 /// By the thread's own CPU clock and not the kernel's figure, which is rounded down to whole nanoseconds; it stands still
 /// while another thread has the CPU.
-pub fn run(program: &Xdp, frame: &[u8], repeat: u32) -> Result<f64, Failure> {
+pub fn run(program: &Xdp, frame: &[u8], repeat: u32, action: u32) -> Result<f64, Failure> {
     let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
     let begun = cpu_time();
     let result = program.test_run(options)?;
     let elapsed = cpu_time() - begun;
-    if result.return_value != XDP_TX {
+    if result.return_value != action {
         return Err(io::Error::other(format!("a timed program returned {}", result.return_value)).into());
     }
     Ok(elapsed / f64::from(repeat))

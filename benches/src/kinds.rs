@@ -1,24 +1,25 @@
 //! (d) What each kind of answer costs beside the plain one: one address, no EDNS.
 //!
 //! One query of each kind is restored and answered again and again; restoring is measured on its own and subtracted. Caches
-//! are warm, so this compares the work and not the memory.
+//! are warm, so this compares the work and not the memory; but where each query comes from another client, what is looked
+//! up by client is in caches only as far as it fits.
 
 use std::str::FromStr as _;
 
 use aya::maps::{Array, MapData};
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, IpNumber, Ipv4Header, PacketBuilder};
 use serde_json::{Value, json};
-use xdp_ebpf::reason::Reason;
+use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl::{
     kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded},
-    model::{CookieSecrets, Edns, Name},
+    model::{CookieSecrets, Edns, Https, Model, Name, RateLimit},
     plan::Planner,
     status::Status,
 };
 
 use crate::{
     Failure,
-    cost::{Effort, run},
+    cost::{Effort, XDP_TX, run},
     scene,
     stats::Quartiles,
 };
@@ -29,6 +30,9 @@ const FIXED: usize = 520;
 const NAMES: usize = 1_000;
 /// Labels of the longest legal name of the most labels, its zone `app.example` among them.
 const LABELS: usize = 122;
+
+/// Client nets, where they are configured.
+pub const NETS: usize = 1_000_000;
 
 /// A kind of question, and what its answer costs.
 #[derive(Clone, Debug)]
@@ -68,6 +72,41 @@ struct Asked {
     rtype: u16,
     options: Option<Vec<u8>>,
     reason: Reason,
+    server: Server,
+    /// Whether each comes from another client.
+    spread: bool,
+}
+
+/// Of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    /// One without client nets and rate limiting.
+    Plain,
+    /// One with [`NETS`] client nets.
+    Nets,
+    /// One with rate limiting, its rate never reached by random clients.
+    Limited,
+    /// One with rate limiting, its rate always exceeded.
+    Exceeded,
+}
+
+impl Server {
+    const ALL: [Self; 4] = [Self::Plain, Self::Nets, Self::Limited, Self::Exceeded];
+
+    fn model(self) -> Model {
+        let mut model = if self == Self::Nets { scene::nets_model(NAMES, NETS) } else { scene::deep_model(NAMES) };
+        let secret = Secret::new([7; 16]);
+        model.edns =
+            Edns { cookies: Some(CookieSecrets { present: secret, previous: None }), nsid: None, client_subnet: true };
+        model.pools[1].https = Some(Https { alpn: vec!["h2".into()], port: None });
+        let limit = |per_second| RateLimit { per_second, slip: 0, prefix: (24, 56), dry_run: false };
+        model.rate_limit = match self {
+            Self::Plain | Self::Nets => None,
+            Self::Limited => Some(limit(1_000)),
+            Self::Exceeded => Some(limit(1)),
+        };
+        model
+    }
 }
 
 fn kinds() -> Vec<Asked> {
@@ -78,58 +117,53 @@ fn kinds() -> Vec<Asked> {
         rtype,
         options: options.map(<[u8]>::to_vec),
         reason,
+        server: Server::Plain,
+        spread: false,
     };
     let pool = || scene::pool_name(0);
+    let spread = |what, server| Asked { server, spread: true, ..asked(what, pool(), 1, None, Reason::AnswerA) };
     vec![
         asked("A, plain", pool(), 1, None, Reason::AnswerA),
         asked("A, EDNS", pool(), 1, Some(&[]), Reason::AnswerA),
         asked("A, EDNS with a cookie", pool(), 1, Some(b"\0\x0a\0\x08cookies!"), Reason::AnswerA),
         asked("A, client subnet", pool(), 1, Some(b"\0\x08\0\x07\0\x01\x18\0\xc0\0\x02"), Reason::AnswerA),
+        asked("HTTPS", scene::pool_name(1), 65, None, Reason::AnswerHttps),
         asked("NODATA", pool(), 65, None, Reason::AnswerNodata),
         asked("NXDOMAIN", "nobody.app.example".into(), 1, None, Reason::AnswerNxdomain),
         asked("REFUSED", "www.elsewhere.net".into(), 1, None, Reason::AnswerRefused),
         asked("A, 122 labels", scene::deep_name(), 1, None, Reason::AnswerA),
         asked("NXDOMAIN, 122 labels", deep("r"), 1, None, Reason::AnswerNxdomain),
+        spread("A, random clients", Server::Plain),
+        spread("A, random clients, 1,000,000 client nets", Server::Nets),
+        spread("A, random clients, rate limiting", Server::Limited),
+        Asked {
+            server: Server::Exceeded,
+            ..asked("A, one client over its rate, dropped", pool(), 1, None, Reason::DropLimited)
+        },
     ]
 }
+
+/// `XDP_DROP`: what is over its rate.
+const XDP_DROP: u32 = 1;
 
 /// Measures. Runs on the calling thread, which should be pinned.
 ///
 /// # Errors
 /// Whatever keeps a program from being loaded or run, and an answer under another reason than the kind's.
 pub fn measure(effort: &Effort) -> Result<Vec<Kind>, Failure> {
-    let mut model = scene::deep_model(NAMES);
-    let secret = xdp_ebpf::cookie::Secret::new([7; 16]);
-    model.edns =
-        Edns { cookies: Some(CookieSecrets { present: secret, previous: None }), nsid: None, client_subnet: true };
-    let planner = Planner::new(model.into());
-    let plan = planner.plan(&Status::unknown(planner.model()), 1);
-    let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
-    let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
-    publisher.set_macs(&[scene::SERVER_MAC]);
-    publisher.publish(&plan);
-    fastpath.program("fixed_restore").load()?;
-    let mut fixed: Array<MapData, [u8; FIXED]> = fastpath.take_map("FIXED")?.try_into()?;
-
+    let mut servers = Vec::new();
+    for server in Server::ALL {
+        servers.push(Programs::new(server)?);
+    }
     let kinds = kinds();
     let mut costs: Vec<Vec<f64>> = vec![Vec::new(); kinds.len()];
     // The first round warms caches and is not kept.
     for round in 0..=effort.rounds {
         for (asked, costs) in kinds.iter().zip(&mut costs) {
-            let frame = asked.frame();
-            let mut value = [0; FIXED];
-            value[..frame.len()].copy_from_slice(&frame);
-            value[FIXED - 8..FIXED - 4].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
-            fixed.set(0, value, 0)?;
-            let before = answered(&counters, asked.reason)?;
-            let restore = run(fastpath.program("fixed_restore"), &frame, effort.repeat)?;
-            let answer = run(fastpath.program("fixed_answer"), &frame, effort.repeat)?;
-            let answers = answered(&counters, asked.reason)? - before;
-            if answers != u64::from(effort.repeat) {
-                return Err(format!("{}: {answers} of {} were answered", asked.what, effort.repeat).into());
-            }
+            let server = &mut servers[asked.server as usize];
+            let cost = server.measure(asked, effort)?;
             if round > 0 {
-                costs.push(answer - restore);
+                costs.push(cost);
             }
         }
     }
@@ -137,14 +171,58 @@ pub fn measure(effort: &Effort) -> Result<Vec<Kind>, Failure> {
     Ok(kinds.iter().zip(costs).map(|(asked, rounds)| Kind { what: asked.what, rounds, plain: base.clone() }).collect())
 }
 
-fn answered(counters: &Counters, reason: Reason) -> Result<u64, Failure> {
+/// The programs, loaded for a server.
+struct Programs {
+    fastpath: Fastpath,
+    counters: Counters,
+    fixed: Array<MapData, [u8; FIXED]>,
+}
+
+impl Programs {
+    fn new(server: Server) -> Result<Self, Failure> {
+        let planner = Planner::new(server.model().into());
+        let plan = planner.plan(&Status::unknown(planner.model()), 1);
+        let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
+        let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
+        publisher.set_macs(&[scene::SERVER_MAC]);
+        publisher.publish(&plan);
+        fastpath.program("fixed_restore").load()?;
+        let fixed = fastpath.take_map("FIXED")?.try_into()?;
+        Ok(Self { fastpath, counters, fixed })
+    }
+
+    /// ns per answer, restoring subtracted.
+    fn measure(&mut self, asked: &Asked, effort: &Effort) -> Result<f64, Failure> {
+        let frame = asked.frame();
+        let mut value = [0; FIXED];
+        value[..frame.len()].copy_from_slice(&frame);
+        value[FIXED - 8..FIXED - 4].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        value[FIXED - 4..].copy_from_slice(&u32::from(asked.spread).to_ne_bytes());
+        self.fixed.set(0, value, 0)?;
+        let before = counted(&self.counters, asked.reason)?;
+        let action = if asked.reason == Reason::DropLimited { XDP_DROP } else { XDP_TX };
+        let restore = run(self.fastpath.program("fixed_restore"), &frame, effort.repeat, XDP_TX)?;
+        let answer = run(self.fastpath.program("fixed_answer"), &frame, effort.repeat, action)?;
+        let count = counted(&self.counters, asked.reason)? - before;
+        // A rate that is exceeded still lets one through now and then.
+        let least = u64::from(effort.repeat) - if action == XDP_DROP { 100 } else { 0 };
+        if count < least {
+            return Err(format!("{}: {count} of {} were as they should be", asked.what, effort.repeat).into());
+        }
+        Ok(answer - restore)
+    }
+}
+
+fn counted(counters: &Counters, reason: Reason) -> Result<u64, Failure> {
     Ok(counters.read()?.into_iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count))
 }
 
 impl Asked {
     fn frame(&self) -> Vec<u8> {
         let name = Name::from_str(&self.name).expect("the kinds' names are legal");
-        let mut message = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.options.is_some())];
+        // Where clients are spread, addresses and IDs are filled in, and make up for each other.
+        let (id, client) = if self.spread { ([0xff; 2], [0; 4]) } else { ([1, 2], scene::CLIENT) };
+        let mut message = vec![id[0], id[1], 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.options.is_some())];
         message.extend_from_slice(name.as_slice());
         message.extend(self.rtype.to_be_bytes());
         message.extend([0, 1]);
@@ -152,8 +230,10 @@ impl Asked {
             message.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, options.len() as u8]);
             message.extend_from_slice(options);
         }
+        let mut ip = Ipv4Header::new(0, 64, IpNumber::UDP, client, scene::SERVER).expect("an empty packet is short");
+        ip.identification = if self.spread { 0xffff } else { 0 };
         let link = PacketBuilder::ethernet2(scene::CLIENT_MAC, scene::SERVER_MAC);
-        let packet = link.ipv4(scene::CLIENT, scene::SERVER, 64).udp(scene::CLIENT_PORT, 53);
+        let packet = link.ip(IpHeaders::Ipv4(ip, Default::default())).udp(scene::CLIENT_PORT, 53);
         let mut frame = Vec::with_capacity(packet.size(message.len()));
         packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
         frame

@@ -8,13 +8,15 @@
 use std::{net::IpAddr, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use etherparse::PacketBuilder;
+use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl::{
     dns::Zones,
     model::{
-        Admin, AllDown, Chaos, DynamicName, Edns, Front, Initial, LastResort, Model, Name, NameKind, Policy, Pool,
-        PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model, Name, NameKind,
+        Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
+    nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
     status::Status,
 };
@@ -119,6 +121,47 @@ pub fn deep_model(names: usize) -> Model {
     model.names.push(DynamicName { name: pool.name.clone(), zone: ZoneId(0), kind, served: true });
     model.pools.push(pool);
     model
+}
+
+/// As [`deep_model`], with this many client nets: /22 by /22 over 128.0.0.0/2, for two groups of the first pool in turn, so
+/// that none merge.
+///
+/// # Panics
+/// Never: two groups make few sets.
+#[must_use]
+pub fn nets_model(names: usize, nets: usize) -> Model {
+    let mut model = deep_model(names);
+    for i in 0..2 {
+        let sites = vec![model.pools[0].sites[i]];
+        let group = Group {
+            name: name(&format!("group{i}.app.example")),
+            zone: ZoneId(0),
+            pool: PoolId(0),
+            sites,
+            policy: Policy::WeightedRoundRobin,
+        };
+        let kind = NameKind::Group(GroupId(i));
+        model.names.push(DynamicName { name: group.name.clone(), zone: ZoneId(0), kind, served: true });
+        model.groups.push(group);
+    }
+    model.nets = Arc::new(Nets::build(&client_nets(nets)).expect("three sets of groups"));
+    model
+}
+
+/// The rules of [`nets_model`].
+///
+/// # Panics
+/// If there are more than fit: 2^20.
+#[must_use]
+pub fn client_nets(nets: usize) -> Vec<Rule> {
+    assert!(nets <= 1 << 20);
+    let rule = |i: usize| Rule {
+        pool: PoolId(0),
+        group: GroupId(i % 2),
+        net: Ipv4Net::new_assert((0x8000_0000 | (i as u32) << 10).into(), 22).into(),
+        source: Source::Written,
+    };
+    (0..nets).map(rule).collect()
 }
 
 /// The text of the `i`-th name. The first label is made as `xdp-ebpf/src/bench.rs` makes it: eight letters, the

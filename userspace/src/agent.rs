@@ -35,7 +35,6 @@ use crate::{
     kernel::{
         Counters, Fastpath, LoadError, Loaded,
         attach::{self, AttachError},
-        boot_clock,
         publish::Publisher,
         trace,
     },
@@ -46,7 +45,7 @@ use crate::{
     view::View,
 };
 
-/// How often MACs are read anew, and tracing is looked after.
+/// How often the program is told the time, and tracing is looked after.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// MACs are read anew once in this many rounds of housekeeping.
 const MAC_ROUNDS: u32 = 10;
@@ -267,6 +266,9 @@ impl Rounds {
                     info!(generation, took_us = took.as_micros(), "plan published");
                 }
                 _ = housekeeping.tick() => {
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.set_clock(dns::now());
+                    }
                     if rounds.is_multiple_of(MAC_ROUNDS) {
                         self.refresh_macs();
                     }
@@ -286,11 +288,9 @@ impl Rounds {
         self.view.publish(plan);
     }
 
-    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path. And the clock
-    /// may have been set.
+    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
     fn refresh_macs(&mut self) {
         let Some(publisher) = &mut self.publisher else { return };
-        publisher.set_clock(boot_clock());
         let read = attach::macs();
         match &read {
             Ok(macs) => publisher.set_macs(&macs_of(self.planner.model(), macs)),

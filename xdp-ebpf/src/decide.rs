@@ -52,8 +52,6 @@ pub trait Maps {
     fn turn(&self, index: u32, which: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
-    /// Seconds since boot, modulo 2^32.
-    fn boot_seconds(&self) -> u32;
     /// Time, in ticks of [`limit`](crate::limit).
     fn ticks(&self) -> u64;
     /// `BUCKETS`.

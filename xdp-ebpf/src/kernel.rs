@@ -128,11 +128,6 @@ impl Maps for Kernel {
         unsafe { bpf_get_prandom_u32() }
     }
     #[inline(always)]
-    fn boot_seconds(&self) -> u32 {
-        // SAFETY: a helper without arguments.
-        (unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000) as u32
-    }
-    #[inline(always)]
     fn ticks(&self) -> u64 {
         // A few milliseconds are fine enough for a rate, and this clock costs a load.
         // SAFETY: a helper without arguments.

@@ -80,7 +80,7 @@ pub struct Control {
     pub walk_from: u32,
     /// What is done about EDNS options: `OPTION_` bits.
     pub options: u32,
-    /// Seconds of the Unix epoch at boot, modulo 2^32: what the time since boot is added to.
+    /// Seconds of the Unix epoch, modulo 2^32, as the agent keeps it: clocks cost more than the rest of a cookie.
     pub clock: u32,
     /// Bytes of `nsid` in use; 0 is none.
     pub nsid_len: u32,

@@ -268,12 +268,13 @@ struct ServerCookie;
 
 impl Step for ServerCookie {
     #[inline(always)]
-    fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool {
+    fn step<M: Maps>(_: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
         let at = options.cookie[0].get() as usize;
         let (client, prefix, hash) = (options.asked(at, 0), options.asked(at, 8), options.asked(at, 16));
         let (address, v6) = ([options.client[0].get(), options.client[1].get()], options.v6.get() != 0);
-        let now = maps.boot_seconds().wrapping_add(control.clock);
+        // SAFETY: a reference to an aligned u32; volatile because the agent stores to it while we run.
+        let now = unsafe { core::ptr::read_volatile(&raw const control.clock) };
         if options.cookie[1].get() == COOKIE_WHOLE {
             let verdict = cookie::check(&control.secrets[0], client, prefix, hash, address, v6, now);
             options.known.set(u32::from(verdict != Verdict::Bad));

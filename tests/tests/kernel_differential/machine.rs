@@ -3,13 +3,12 @@
 use std::{fs, sync::Arc};
 
 use aya::programs::{TestRun, TestRunOptions};
-use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl::{
-    config,
+    config, dns,
     dns::Zones,
-    kernel::{Fastpath, Loaded, PROGRAM, boot_clock},
+    kernel::{Fastpath, Loaded, PROGRAM},
     plan::{Plan, Planner},
     status::{Health, Status},
     view::View,
@@ -176,14 +175,9 @@ impl Machine {
 
     /// Runs the program, and says in which second of the Unix epoch.
     pub fn run_at(&mut self, frame: &[u8]) -> (Ran, u32) {
-        let now = || boot_clock().wrapping_add(clock_gettime(ClockId::Boottime).tv_sec.cast_unsigned() as u32);
-        loop {
-            let before = now();
-            let ran = self.run(frame);
-            if now() == before {
-                return (ran, before);
-            }
-        }
+        let now = dns::now();
+        self.loaded.publisher.set_clock(now);
+        (self.run(frame), now)
     }
 
     fn run(&mut self, frame: &[u8]) -> Ran {

@@ -56,7 +56,7 @@ pub use counters::Counters;
 pub use master::ZoneError;
 pub use respond::{Transport, respond};
 
-pub use server::{Shared, Sockets};
+pub use server::{Shared, Sockets, now};
 pub use zone::Zones;
 
 #[cfg(test)]

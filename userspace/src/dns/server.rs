@@ -165,7 +165,8 @@ impl Shared {
 
 /// Seconds since 1970 modulo 2^32, as cookies have them. A clock that was never set only makes cookies that are renewed
 /// once it is.
-fn now() -> u32 {
+#[must_use]
+pub fn now() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
 }
 

@@ -29,7 +29,6 @@ use aya::{
     maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, Xdp},
 };
-use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::{
     layout::{Cursor, Displace},
     reason::Reason,
@@ -41,7 +40,7 @@ use self::{
     publish::Publisher,
 };
 use crate::{
-    dns::Zones,
+    dns::{self, Zones},
     plan::{Plan, Planner},
 };
 
@@ -179,7 +178,7 @@ impl Fastpath {
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
             &image.control,
         );
-        publisher.set_clock(boot_clock());
+        publisher.set_clock(dns::now());
         let counters = Counters(PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?);
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
         Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
@@ -254,17 +253,6 @@ impl Counters {
         };
         Reason::ALL.iter().map(count).collect()
     }
-}
-
-/// Seconds of the Unix epoch at boot, modulo 2^32, by the realtime clock as it is set now: programs know only the time
-/// since boot.
-#[must_use]
-pub fn boot_clock() -> u32 {
-    let (real, boot) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Boottime));
-    // A second less where the fraction is borrowed from: of the difference, and not the difference of seconds, which
-    // would be one more at some moments than at others.
-    let borrowed = u32::from(real.tv_nsec < boot.tv_nsec);
-    (real.tv_sec.wrapping_sub(boot.tv_sec).cast_unsigned() as u32).wrapping_sub(borrowed)
 }
 
 const _: () = assert!(size_of::<Displace>() == 64, "fill maps whole elements");

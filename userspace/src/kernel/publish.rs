@@ -88,12 +88,12 @@ impl Publisher {
         }
     }
 
-    /// Says what time it is: seconds of the Unix epoch at boot, modulo 2^32.
+    /// Says what time it is: seconds of the Unix epoch, modulo 2^32.
     #[expect(unsafe_code, reason = "one field of a shared struct")]
-    pub fn set_clock(&mut self, boot: u32) {
+    pub fn set_clock(&mut self, now: u32) {
         let control = self.control.pointer(0);
         // SAFETY: the mapping lives as long as `self`.
-        unsafe { store_u32(&raw mut (*control).clock, boot) };
+        unsafe { store_u32(&raw mut (*control).clock, now) };
     }
 
     /// Samples one packet in `one_in` for the trace; 0 stops it.

@@ -81,10 +81,6 @@ impl Maps for Held {
         self.random.set(x);
         x
     }
-    fn boot_seconds(&self) -> u32 {
-        // Its part in cookies is tested against the socket path.
-        0
-    }
     fn ticks(&self) -> u64 {
         self.now.get()
     }
