@@ -160,7 +160,7 @@ struct Answering<'a> {
 }
 
 /// What answers a client, as `View::service` has it, and what the groups' client nets have to do with it.
-fn answering<'a>(snapshot: &'a Snapshot, name: NameId, client: Option<IpAddr>) -> (Answering<'a>, Option<String>) {
+fn answering(snapshot: &Snapshot, name: NameId, client: Option<IpAddr>) -> (Answering<'_>, Option<String>) {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
     let own = Answering { name, group: None, service: plan.service(name) };
     let NameKind::Pool(pool) = model.names[name.0].kind else { return (own, None) };
