@@ -7,6 +7,7 @@ use std::{
 };
 
 use domain::base::Rtype;
+use serde_json::Value;
 use tests::{
     client::Pinned,
     config::Config,
@@ -58,6 +59,18 @@ const ALL: [&str; 3] = ["boston", "chicago", "geneva"];
 const EUROPE: [&str; 1] = ["geneva"];
 const AMERICAS: [&str; 2] = ["boston", "chicago"];
 
+/// `explain` shows whose nets the first network is in, and the table that its clients are answered from.
+fn check_explained(scene: &Scene, answered: &str, note: Option<&str>) {
+    let client = source(1, false).to_string();
+    let text = scene.agent.zerottl(&["explain", "app.com", "--client", &client, "--json"]).expect("explain");
+    let page: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(page["group"], "europe.app.com", "{text}");
+    let a = &page["families"][0];
+    assert_eq!(a["note"].as_str(), note, "{text}");
+    let sites = a["addresses"].as_array().expect("a list");
+    assert!(sites.iter().any(|address| address["site"] == answered), "{text}");
+}
+
 /// S4-4C, S4-A-GROUP: whom a group has in its nets is answered from that group, by the longest prefix; when the group is
 /// dead, from the pool; Group and Site Names mean what they say to everyone.
 fn a_pool_query_is_answered_from_the_client_s_group(xdp: &str) {
@@ -70,8 +83,14 @@ fn a_pool_query_is_answered_from_the_client_s_group(xdp: &str) {
         assert!(AMERICAS.contains(&scene.site_at(of_group)));
         assert_eq!(client.lookup("chicago.app.com", false).expect("answer"), scene.address("chicago", false));
     }
+    check_explained(&scene, EUROPE[0], None);
     scene.lab.site("geneva").kill();
     scene.wait_for(&[("geneva", false)]);
+    check_explained(
+        &scene,
+        "boston",
+        Some("no Site of europe.app.com has a live A address: all of the pool's are asked"),
+    );
     check(&scene, [(1, &AMERICAS), (16, &AMERICAS), (17, &AMERICAS), (70, &AMERICAS), (200, &AMERICAS)]);
     scene.lab.site("geneva").restart().expect("restart");
     scene.wait_for(&[("geneva", true)]);

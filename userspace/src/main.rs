@@ -76,7 +76,7 @@ enum Command {
     Explain {
         /// A Pool, Group or Site Name
         name: String,
-        /// The client that asks; matters for sticky names
+        /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
         #[command(flatten)]

@@ -3,7 +3,7 @@
 //! The answer is read from the newest plan's tables, the reasons from the status beside it; where the two do not fit
 //! each other, the page says so rather than making up a reason.
 
-use std::{fmt::Write, net::IpAddr, str::FromStr};
+use std::{collections::BTreeSet, fmt::Write, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ use super::{
     text,
 };
 use crate::{
-    model::{AllDown, DynamicName, Family, Name, NameId, NameKind, Policy, SiteId},
-    plan::Pick,
+    model::{AllDown, DynamicName, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
+    plan::{Pick, Service},
     status::Health,
 };
 
@@ -30,9 +30,11 @@ pub struct Explanation {
     pub zone: Option<String>,
     /// `pool`, `group` or `site`; `static` for other names of our zones, `outside` for the rest.
     pub kind: String,
-    /// What decides: the policy, or `failover` for a Site Name.
+    /// The Group Name of the group that answers `client` for this Pool Name, by its client nets (S4-4C).
+    pub group: Option<String>,
+    /// What decides: the policy, of the group if there is one, or `failover` for a Site Name.
     pub policy: Option<String>,
-    /// The answer in one sentence where it is the same for every type.
+    /// What is the same for every type, in one sentence.
     pub note: Option<String>,
     /// A and AAAA; empty unless this machine answers the name from a plan.
     pub families: Vec<FamilyExplanation>,
@@ -114,6 +116,7 @@ pub fn explain(
             client,
             zone: zone.map(|zone| zone.apex.to_string()),
             kind: kind.into(),
+            group: None,
             policy: None,
             note: Some(note.into()),
             families: Vec::new(),
@@ -125,17 +128,61 @@ pub fn explain(
         client,
         zone: zone.map(|zone| zone.apex.to_string()),
         kind: kind_word(entry.kind).into(),
+        group: None,
         policy: Some(decided_by(model, entry.kind).into()),
         note: None,
         families: Vec::new(),
     };
     if entry.served {
-        let one = |of| family(snapshot, NameId(index), of, client, &pick);
+        let (answering, note) = answering(snapshot, NameId(index), client);
+        if let Some(group) = answering.group {
+            page.group = Some(model.groups[group.0].name.to_string());
+            page.policy = Some(decided_by(model, NameKind::Group(group)).into());
+        }
+        page.note = note;
+        let one = |of| family(snapshot, answering, of, client, &pick);
         page.families = Family::ALL.map(one).into();
     } else {
         page.note = Some(referral(snapshot, entry));
     }
     Ok(page)
+}
+
+/// What answers a name.
+#[derive(Clone, Copy)]
+struct Answering<'a> {
+    /// The name.
+    name: NameId,
+    /// The group whose client nets chose it, for a Pool Name.
+    group: Option<GroupId>,
+    /// The name's own, or the group's.
+    service: &'a Service,
+}
+
+/// What answers a client, as `View::service` has it, and what the groups' client nets have to do with it.
+fn answering(snapshot: &Snapshot, name: NameId, client: Option<IpAddr>) -> (Answering<'_>, Option<String>) {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let own = Answering { name, group: None, service: plan.service(name) };
+    let NameKind::Pool(pool) = model.names[name.0].kind else { return (own, None) };
+    let (Some(chosen), Ok(pool)) = (own.service.chosen, model.nets.pools().binary_search(&pool)) else {
+        return (own, None);
+    };
+    let Some(client) = client else {
+        let groups: BTreeSet<GroupId> = (0..model.nets.sets()).filter_map(|set| model.nets.group(set, pool)).collect();
+        let groups: Vec<String> = groups.iter().map(|group| model.groups[group.0].name.to_string()).collect();
+        let note = format!("for clients in no group's nets; these groups have client nets: {}", groups.join(", "));
+        return (own, Some(note));
+    };
+    let found = model.nets.find(client);
+    match model.nets.group(found.set, pool) {
+        None => (own, Some(format!("the client is in no group's nets (its /{} decides): the whole pool", found.scope))),
+        Some(group) => {
+            let service = &plan.services[plan.chosen[chosen as usize + found.set].service as usize];
+            let of = &model.groups[group.0].name;
+            let note = format!("the client is in the nets of group {of} (its /{} decides)", found.scope);
+            (Answering { group: Some(group), service, ..own }, Some(note))
+        }
+    }
 }
 
 fn referral(snapshot: &Snapshot, entry: &DynamicName) -> String {
@@ -150,16 +197,18 @@ fn referral(snapshot: &Snapshot, entry: &DynamicName) -> String {
 
 fn family(
     snapshot: &Snapshot,
-    name: NameId,
+    answering: Answering<'_>,
     family: Family,
     client: Option<IpAddr>,
     pick: impl Fn(NameId, Family, IpAddr) -> Pick,
 ) -> FamilyExplanation {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
-    let kind = model.names[name.0].kind;
+    let Answering { name, group, service } = answering;
+    let (kind, instead) = stands_for(snapshot, name, group, family);
+    let choice = &service.choice[family.index()];
     let mut counter = Counter::new(model, plan);
     let addresses: Vec<AddressShare> = counter
-        .addresses(name, family)
+        .addresses(choice)
         .iter()
         .map(|(address, share)| AddressShare {
             address: *address,
@@ -167,7 +216,7 @@ fn family(
             share: *share,
         })
         .collect();
-    let sticky = match (plan.service(name).policy, client) {
+    let sticky = match (service.policy, client) {
         (Policy::Sticky, Some(client)) if addresses.len() > 1 => match pick(name, family, client) {
             Pick::Address(address, _) => Some(address),
             Pick::Https(..) | Pick::NoData | Pick::Servfail => None,
@@ -175,16 +224,30 @@ fn family(
         _ => None,
     };
     let sites = verdicts(snapshot, kind, family, &addresses);
-    let choice = choice_word(plan.choice(name, family));
+    let choice = choice_word(choice);
+    let notes: Vec<String> = instead.into_iter().chain(note(snapshot, kind, choice, &sites)).collect();
     FamilyExplanation {
         family: type_word(family).into(),
         choice: choice.into(),
-        answer: answer(plan.service(name).policy, choice, &addresses, sticky),
-        note: note(snapshot, kind, choice, &sites),
+        answer: answer(service.policy, choice, &addresses, sticky),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
         addresses,
         sticky,
         sites,
     }
+}
+
+/// Whose Sites are asked, and why, where a group's client nets do not decide it alone: a group without a live address of
+/// the family stands back for its pool.
+fn stands_for(snapshot: &Snapshot, name: NameId, group: Option<GroupId>, family: Family) -> (NameKind, Option<String>) {
+    let (model, own) = (&snapshot.model, snapshot.model.names[name.0].kind);
+    let Some(group) = group else { return (own, None) };
+    let of_group = NameKind::Group(group);
+    if model.sites_of(of_group).iter().any(|id| is_live(snapshot, *id, family)) {
+        return (of_group, None);
+    }
+    let (of, word) = (&model.groups[group.0].name, type_word(family));
+    (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's are asked")))
 }
 
 fn type_word(family: Family) -> &'static str {
@@ -230,11 +293,15 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
         let key = &model.sites[id.0].key;
         verdicts.push(SiteVerdict { site: key.clone(), eligible, share: share_of(key), why });
     }
-    // What the name does not list can only be there as its last resort.
+    // What is not listed can only be there as a last resort, or in a plan older than the status.
     for entry in addresses {
         if !verdicts.iter().any(|verdict| verdict.site == entry.site) {
             let (site, share) = (entry.site.clone(), share_of(&entry.site));
-            let why = "not in the failover order: the pool's last resort".into();
+            let why = match kind {
+                NameKind::Site(_) => "not in the failover order: the pool's last resort",
+                NameKind::Pool(_) | NameKind::Group(_) => "not in the group",
+            };
+            let why = why.into();
             verdicts.push(SiteVerdict { site, eligible: true, share, why });
         }
     }
@@ -243,8 +310,12 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
 
 /// For Pool and Group Names, which are per family: a Site needs a live address of it.
 fn balance_verdict(snapshot: &Snapshot, id: SiteId, family: Family) -> (bool, String) {
-    let live = |index: usize| snapshot.status.address_is_live(&snapshot.model, id, index);
-    (of_family(snapshot, id, family).any(live), states(snapshot, id, family))
+    (is_live(snapshot, id, family), states(snapshot, id, family))
+}
+
+/// Whether a Site has a live address of a family.
+fn is_live(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
+    of_family(snapshot, id, family).any(|index| snapshot.status.address_is_live(&snapshot.model, id, index))
 }
 
 /// For Site Names, which fail over per Site: the first one that is up, by whatever family, answers for both.

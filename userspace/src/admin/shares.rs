@@ -30,10 +30,10 @@ impl<'a> Counter<'a> {
         Self { model, plan, counted: HashMap::new() }
     }
 
-    /// The addresses a name answers for a family, each with its share of the slots; none unless it has a table.
-    pub fn addresses(&mut self, name: NameId, family: Family) -> &[(IpAddr, f64)] {
+    /// The addresses of one of the plan's choices, each with its share of the slots; none unless it has a table.
+    pub fn addresses(&mut self, choice: &Choice) -> &[(IpAddr, f64)] {
         let plan = self.plan;
-        match plan.choice(name, family) {
+        match choice {
             Choice::Table(table) => self.counted.entry(Arc::as_ptr(table)).or_insert_with(|| count(plan, table)),
             Choice::NoData | Choice::Servfail => &[],
         }
@@ -43,7 +43,7 @@ impl<'a> Counter<'a> {
     pub fn sites(&mut self, name: NameId, family: Family) -> Shares {
         let (model, kind) = (self.model, self.model.names[name.0].kind);
         let mut shares = Shares::new();
-        for (address, share) in self.addresses(name, family) {
+        for (address, share) in self.addresses(self.plan.choice(name, family)) {
             let key = owner(model, kind, *address).map_or("?", |site| &model.sites[site.0].key);
             *shares.entry(key.to_owned()).or_default() += share;
         }

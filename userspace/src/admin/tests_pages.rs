@@ -1,6 +1,6 @@
 //! The pages as pure functions of a snapshot.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     Snapshot,
@@ -10,9 +10,11 @@ use super::{
     status::StatusPage,
 };
 use crate::{
-    model::{AllDown, Model, Policy},
-    plan::{Basis, Choice, Pick},
+    model::{AllDown, DynamicName, Group, GroupId, Model, NameKind, Policy, PoolId, SiteId, ZoneId},
+    nets::{Nets, Rule, Source},
+    plan::{Basis, Choice, Pick, Planner},
     status::Health,
+    view::View,
 };
 
 const V4: &str = "0.0.0.0";
@@ -214,6 +216,92 @@ fn explain_sticky_name_for_a_client() {
     assert_eq!(page.families[0].sticky, Some("192.0.2.20".parse().expect("valid")));
     assert_eq!(page.families[1].answer, "2001:db8:1::10 (boston)");
     assert_eq!(explained(&snapshot, "app.com").families[0].answer, "one of 3 addresses, by the client's subnet");
+}
+
+/// `app.com` with the groups `north` (boston, 10/8), sticky, and `south` (chicago and geneva, 10.1/16), planned for what
+/// is up.
+fn with_nets(up: &[&str]) -> Snapshot {
+    let mut model = model();
+    let nets = [("north.app.com", vec![0], "10.0.0.0/8"), ("south.app.com", vec![1, 2], "10.1.0.0/16")];
+    let mut rules = Vec::new();
+    for (i, (group, sites, net)) in nets.into_iter().enumerate() {
+        let (zone, pool, group_name) = (ZoneId(0), PoolId(0), name(group));
+        let kind = NameKind::Group(GroupId(i));
+        rules.push(Rule { pool, group: GroupId(i), net: net.parse().expect("a net"), source: Source::Written });
+        model.names.push(DynamicName { name: group_name.clone(), zone, kind, served: true });
+        let policy = if i == 1 { Policy::Sticky } else { Policy::WeightedRoundRobin };
+        let sites = sites.into_iter().map(SiteId).collect();
+        model.groups.push(Group { name: group_name, zone, pool, sites, policy });
+    }
+    model.nets = Arc::new(Nets::build(&rules).expect("few"));
+    let choices = vec![[Choice::NoData, Choice::NoData]; model.names.len()];
+    let mut snapshot = snapshot(model, choices);
+    for key in ["boston", "chicago", "geneva"] {
+        set(&mut snapshot, key, if up.contains(&key) { Health::Up } else { Health::Down }, None);
+    }
+    snapshot.plan = Arc::new(Planner::new(Arc::clone(&snapshot.model)).plan(&snapshot.status, 7));
+    snapshot
+}
+
+fn explained_to(snapshot: &Snapshot, name: &str, client: &str) -> Explanation {
+    let view = View::new(Arc::clone(&snapshot.model), (*snapshot.plan).clone());
+    let pick = |name, family, client: IpAddr| view.pick(name, family, client.into()).pick;
+    explain(snapshot, name, Some(client.parse().expect("an address")), pick).expect("a DNS name")
+}
+
+/// S4-4C as the operator sees it: whose nets the client is in, and that group's own table.
+#[test]
+fn s4_4c_explain_pool_name_by_client_nets() {
+    let all = ["boston", "chicago", "geneva"];
+    let snapshot = with_nets(&all);
+    let check = |client: &str, group: Option<&str>, note: &str, policy: &str, sites: &[&str]| {
+        let page = explained_to(&snapshot, "app.com", client);
+        assert_eq!((page.group.as_deref(), page.note.as_deref()), (group, Some(note)), "{client}");
+        assert_eq!(page.policy.as_deref(), Some(policy), "{client}");
+        let shown: Vec<&str> = page.families[0].sites.iter().map(|site| site.site.as_str()).collect();
+        let answered: Vec<&str> = page.families[0].addresses.iter().map(|address| address.site.as_str()).collect();
+        assert_eq!((&shown[..], &answered[..]), (sites, sites), "{client}");
+        assert_eq!(page.families[0].note, None, "{client}");
+    };
+    let north = "the client is in the nets of group north.app.com (its /15 decides)";
+    check("10.2.0.1", Some("north.app.com"), north, "weighted-round-robin", &["boston"]);
+    let south = "the client is in the nets of group south.app.com (its /16 decides)";
+    check("10.1.0.1", Some("south.app.com"), south, "sticky", &["chicago", "geneva"]);
+    let none = "the client is in no group's nets (its /1 decides): the whole pool";
+    check("192.0.2.1", None, none, "weighted-round-robin", &all);
+    let sticky = &explained_to(&snapshot, "app.com", "10.1.0.1").families[0];
+    assert!(sticky.sticky.is_some() && sticky.answer.ends_with("by the client's subnet"), "{sticky:?}");
+    // Names that nets do not choose for, and no client.
+    assert_eq!(explained_to(&snapshot, "south.app.com", "10.2.0.1").note, None);
+    assert_eq!(explained_to(&healthy(), "app.com", "10.2.0.1").note, None);
+    let page = explained(&snapshot, "app.com");
+    let listed = "for clients in no group's nets; these groups have client nets: north.app.com, south.app.com";
+    assert_eq!((page.group, page.note.as_deref()), (None, Some(listed)));
+    assert_eq!(rows(&page.families[0]).len(), 3);
+}
+
+/// S4-4C: a group that cannot say anything stands back for its pool, by family, and the page says so.
+#[test]
+fn s4_4c_explain_a_dead_group_s_clients() {
+    let page = explained_to(&with_nets(&["chicago"]), "app.com", "10.2.0.1");
+    assert_eq!(page.group.as_deref(), Some("north.app.com"));
+    let [a, aaaa] = &page.families[..] else { panic!("two families: {page:?}") };
+    let pool_s = "no Site of north.app.com has a live A address: all of the pool's are asked";
+    assert_eq!((a.answer.as_str(), a.note.as_deref()), ("192.0.2.20 (chicago)", Some(pool_s)));
+    assert_eq!(rows(a).len(), 3);
+    let open = "no Site of north.app.com has a live AAAA address: all of the pool's are asked; \
+                no Site is up: answered as if all were (all_down = \"fail-open\")";
+    assert_eq!((aaaa.answer.as_str(), aaaa.note.as_deref()), ("2001:db8:1::10 (boston)", Some(open)));
+    // South has no AAAA: the pool's, which is up.
+    let page = explained_to(&with_nets(&["boston", "geneva"]), "app.com", "10.1.0.1");
+    assert_eq!((page.families[0].answer.as_str(), &page.families[0].note), ("192.0.2.30 (geneva)", &None));
+    assert_eq!(page.families[1].answer, "2001:db8:1::10 (boston)");
+    // The plan is older than the status: the group was dead then.
+    let mut snapshot = with_nets(&["chicago"]);
+    set(&mut snapshot, "boston", Health::Up, None);
+    let a = &explained_to(&snapshot, "app.com", "10.2.0.1").families[0];
+    assert_eq!(a.note.as_deref(), Some("the plan was made before the newest change of health"));
+    assert_eq!(rows(a)[1], "chicago yes 1 not in the group");
 }
 
 #[test]

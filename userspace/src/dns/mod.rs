@@ -12,7 +12,7 @@
 //! | [`chaos`] | class CH (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
 //! | [`forward`] | names whose questions other servers answer |
-//! | [`mod@respond`] | a message into its answer, within its limits (pure but for the plan's cursors) |
+//! | [`mod@respond`] | a message into its answer, within its limits and its client's rate (pure but for the plan's cursors and the rates) |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
 //! | [`transfer`] | whole zones (pure) |
@@ -20,20 +20,26 @@
 //!
 //! | RFC | state |
 //! |-----|-------|
-//! | 1034, 1035, 2181, 2308, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
+//! | 1034, 1035, 2181, 2308, 3596, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
+//! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by the whole zone, or the SOA alone |
 //! | 3597 | unknown types |
-//! | 5452 | forwarded queries: ID, port, question and source checked |
+//! | 4033 to 4035 | DO is copied; nothing is signed |
 //! | 4892 | version.bind, id.server and their like in class CH, where configured |
 //! | 5001 | NSID, where configured |
+//! | 5452 | forwarded queries: ID, port, question, source and bailiwick checked |
+//! | 6672 | DNAME from records files, with CNAMEs made of it |
 //! | 6891 | EDNS(0): size, version, DO, options |
-//! | 7871 | client subnet: sticky, honest scope |
-//! | 7873, 9018 | cookies |
 //! | 7766, 9210 | TCP: pipelining, half-close, limits |
+//! | 7871 | client subnet: client nets, sticky, honest scope |
+//! | 7873, 9018 | cookies |
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
 //! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
-//! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by AXFR |
-//! | 6672 | DNAME from records files, with CNAMEs made of it |
+//! | 9460 | SVCB and HTTPS from records files |
+//! | 9471 | glue of referrals, or TC |
+//! | 9715 | no fragments: 1,232 bytes at most, and TC |
+//!
+//! What is proven of each, and by which test, is in `docs/rfc.md`.
 
 pub mod chaos;
 pub mod cookies;
