@@ -11,14 +11,14 @@ use std::fmt::Write as _;
 
 use tests::{config::Config, lab::front_addresses, scene::Scene};
 
-use cases::{CASES, Case, RECORDS, Shape};
+use cases::{CASES, Case, MORE, RECORDS, Shape};
 use readers::{Asked, READERS};
 
 const SHAPES: [Shape; 3] = [Shape::Plain, Shape::Edns, Shape::Options];
 
 fn config(xdp: &str) -> Config {
     let mut config =
-        Config { xdp: xdp.into(), probe: None, more: "[edns]\nnsid = \"lab\"\n".into(), ..Config::default() };
+        Config { xdp: xdp.into(), probe: None, more: format!("[edns]\nnsid = \"lab\"\n{MORE}"), ..Config::default() };
     config.records.push_str(RECORDS);
     config
 }

@@ -131,13 +131,24 @@ const fn case(
     Case { name, kind, transport: Transport::Udp, rcode, flags, records }
 }
 
+/// A pool with HTTPS records.
+pub const MORE: &str =
+    "[pool.\"secure.app.com\"]\nsites = [\"boston\"]\nhttps = { alpn = [\"h2\", \"h3\"], port = 443 }\n";
+
 /// The fixed set. Every name has one answer, whatever the cursor.
-pub const CASES: [Case; 24] = [
+pub const CASES: [Case; 25] = [
     case("geneva.app.com", "A", "NOERROR", "qr aa", &["answer geneva.app.com. 0 in a 198.51.100.10"]),
     case("geneva.app.com", "AAAA", "NOERROR", "qr aa", &["answer geneva.app.com. 0 in aaaa 2001:db8:2::10"]),
     case("europe.app.com", "A", "NOERROR", "qr aa", &["answer europe.app.com. 0 in a 198.51.100.10"]),
     case("europe.app.com", "TXT", "NOERROR", "qr aa", &[SOA]),
     case("europe.app.com", "HTTPS", "NOERROR", "qr aa", &[SOA]),
+    case(
+        "secure.app.com",
+        "HTTPS",
+        "NOERROR",
+        "qr aa",
+        &["answer secure.app.com. 0 in https 1 . alpn=h2,h3 port=443 ipv4hint=192.0.2.10 ipv6hint=2001:db8:1::10"],
+    ),
     case("ent.app.com", "A", "NOERROR", "qr aa", &[SOA]),
     case("none.app.com", "A", "NXDOMAIN", "qr aa", &[SOA]),
     case("a.b.none.app.com", "TYPE65280", "NXDOMAIN", "qr aa", &[SOA]),

@@ -6,8 +6,8 @@ use aya::programs::{TestRun, TestRunOptions};
 use tempfile::TempDir;
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl::{
-    config, dns,
-    dns::Zones,
+    config,
+    dns::{self, Zones},
     kernel::{Fastpath, Loaded, PROGRAM},
     plan::{Plan, Planner},
     status::{Health, Status},

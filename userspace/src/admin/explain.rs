@@ -5,17 +5,19 @@
 
 use std::{collections::BTreeSet, fmt::Write, net::IpAddr, str::FromStr};
 
+use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Snapshot, decided_by, kind_word,
-    shares::{Counter, owner},
+    shares::{Counter, owner, slot_shares},
     status::choice_word,
     text,
 };
 use crate::{
-    model::{AllDown, DynamicName, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
-    plan::{Pick, Service},
+    dns::svcb,
+    model::{AllDown, DynamicName, DynamicType, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
+    plan::{Choice, Pick, Service},
     status::Health,
 };
 
@@ -38,6 +40,27 @@ pub struct Explanation {
     pub note: Option<String>,
     /// A and AAAA; empty unless this machine answers the name from a plan.
     pub families: Vec<FamilyExplanation>,
+    /// HTTPS, where the pool has it and this machine answers the name.
+    #[serde(default)]
+    pub https: Option<HttpsExplanation>,
+}
+
+/// A name's HTTPS records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HttpsExplanation {
+    /// `table` or `servfail`.
+    pub choice: String,
+    /// The records in the table.
+    pub records: Vec<RecordShare>,
+}
+
+/// A record and how often it is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordShare {
+    /// Its data, as in a master file.
+    pub record: String,
+    /// Of the table's slots, 0 to 1.
+    pub share: f64,
 }
 
 /// One type of a name.
@@ -120,6 +143,7 @@ pub fn explain(
             policy: None,
             note: Some(note.into()),
             families: Vec::new(),
+            https: None,
         });
     };
     let entry = &model.names[index];
@@ -132,6 +156,7 @@ pub fn explain(
         policy: Some(decided_by(model, entry.kind).into()),
         note: None,
         families: Vec::new(),
+        https: None,
     };
     if entry.served {
         let (answering, note) = answering(snapshot, NameId(index), client);
@@ -142,6 +167,7 @@ pub fn explain(
         page.note = note;
         let one = |of| family(snapshot, answering, of, client, &pick);
         page.families = Family::ALL.map(one).into();
+        page.https = https(snapshot, answering.service);
     } else {
         page.note = Some(referral(snapshot, entry));
     }
@@ -235,6 +261,27 @@ fn family(
         sticky,
         sites,
     }
+}
+
+/// The HTTPS records of what answers a name; a Site's are decided as its addresses are, so they need no reasons of their own.
+fn https(snapshot: &Snapshot, service: &Service) -> Option<HttpsExplanation> {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let choice = &service.choice[DynamicType::Https.index()];
+    let records = match choice {
+        Choice::NoData => return None,
+        Choice::Servfail => Vec::new(),
+        Choice::Table(table) => {
+            let share = |(slot, share): (u16, f64)| {
+                let binding = *plan.bindings.get(usize::from(slot))?;
+                Some(RecordShare {
+                    record: svcb::https(binding, model).display_zonefile(DisplayKind::Simple).to_string(),
+                    share,
+                })
+            };
+            slot_shares(table).into_iter().filter_map(share).collect()
+        }
+    };
+    Some(HttpsExplanation { choice: choice_word(choice).into(), records })
 }
 
 /// Whose Sites are asked, and why, where a group's client nets do not decide it alone: a group without a live address of
@@ -418,6 +465,19 @@ impl Explanation {
             };
             let rows: Vec<_> = family.sites.iter().map(row).collect();
             page.push_str(&text::table(&["SITE", "ELIGIBLE", "SHARE", "WHY"], &rows));
+        }
+        if let Some(https) = &self.https {
+            let head = if https.records.is_empty() {
+                &https.choice.to_uppercase()
+            } else {
+                "a Site's, chosen in the same way"
+            };
+            let _ = writeln!(page, "\nHTTPS: {head}");
+            let row = |entry: &RecordShare| vec![entry.record.clone(), text::percent(entry.share)];
+            let rows: Vec<_> = https.records.iter().map(row).collect();
+            if !rows.is_empty() {
+                page.push_str(&text::table(&["RECORD", "SHARE"], &rows));
+            }
         }
         page
     }

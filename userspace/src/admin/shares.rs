@@ -51,16 +51,21 @@ impl<'a> Counter<'a> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a table has at most 65,536 slots")]
 fn count(plan: &Plan, table: &Table) -> Vec<(IpAddr, f64)> {
+    let of = |(endpoint, share): (u16, f64)| Some((*plan.endpoints.get(usize::from(endpoint))?, share));
+    slot_shares(table).into_iter().filter_map(of).collect()
+}
+
+/// What a table's slots hold, each with its share of them.
+#[expect(clippy::cast_precision_loss, reason = "a table has at most 65,536 slots")]
+#[must_use]
+pub fn slot_shares(table: &Table) -> Vec<(u16, f64)> {
     let mut slots_of = BTreeMap::<u16, usize>::new();
-    for endpoint in &table.slots {
-        *slots_of.entry(*endpoint).or_default() += 1;
+    for held in &table.slots {
+        *slots_of.entry(*held).or_default() += 1;
     }
     let all = table.slots.len() as f64;
-    let share =
-        |(endpoint, slots): (u16, usize)| Some((*plan.endpoints.get(usize::from(endpoint))?, slots as f64 / all));
-    slots_of.into_iter().filter_map(share).collect()
+    slots_of.into_iter().map(|(held, slots)| (held, slots as f64 / all)).collect()
 }
 
 /// The Site an answered address belongs to: the first of the name's own that has it, else the first of all.

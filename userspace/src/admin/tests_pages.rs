@@ -10,7 +10,7 @@ use super::{
     status::StatusPage,
 };
 use crate::{
-    model::{AllDown, DynamicName, Group, GroupId, Model, NameKind, Policy, PoolId, SiteId, ZoneId},
+    model::{AllDown, DynamicName, Group, GroupId, Https, Model, NameKind, Policy, PoolId, SiteId, ZoneId},
     nets::{Nets, Rule, Source},
     plan::{Basis, Choice, Pick, Planner},
     status::Health,
@@ -302,6 +302,29 @@ fn s4_4c_explain_a_dead_group_s_clients() {
     let a = &explained_to(&snapshot, "app.com", "10.2.0.1").families[0];
     assert_eq!(a.note.as_deref(), Some("the plan was made before the newest change of health"));
     assert_eq!(rows(a)[1], "chicago yes 1 not in the group");
+}
+
+/// S4-3A-330: HTTPS records, as in a master file, with the shares of their Sites.
+#[test]
+fn explain_https() {
+    let mut model = model();
+    model.pools[0].https = Some(Https { alpn: vec!["h2".into()], port: Some(8443) });
+    let choices = vec![[Choice::NoData, Choice::NoData]; model.names.len()];
+    let mut snapshot = snapshot(model, choices);
+    for key in ["boston", "chicago", "geneva"] {
+        set(&mut snapshot, key, if key == "geneva" { Health::Down } else { Health::Up }, None);
+    }
+    snapshot.plan = Arc::new(Planner::new(Arc::clone(&snapshot.model)).plan(&snapshot.status, 7));
+    let page = explained(&snapshot, "app.com");
+    let text = page.to_text();
+    let (_, https) = text.split_once("\nHTTPS: ").expect("HTTPS");
+    let shown = "a Site's, chosen in the same way
+RECORD                                                             SHARE
+1 . alpn=h2 port=8443 ipv4hint=192.0.2.10 ipv6hint=2001:db8:1::10  65.6%
+1 . alpn=h2 port=8443 ipv4hint=192.0.2.20                          34.4%
+";
+    assert_eq!(https, shown);
+    assert_eq!(explained(&healthy(), "app.com").https, None, "only where it is configured");
 }
 
 #[test]

@@ -35,7 +35,7 @@
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |
 //! | 8906, 9619 | unknown opcodes, types, flags, options; QDCOUNT |
 //! | 8945 | TSIG: every key is unknown (NOTAUTH, BADKEY) |
-//! | 9460 | SVCB and HTTPS from records files |
+//! | 9460 | HTTPS of dynamic names, with the chosen Site's hints; SVCB and HTTPS from records files |
 //! | 9471 | glue of referrals, or TC |
 //! | 9715 | no fragments: 1,232 bytes at most, and TC |
 //!
