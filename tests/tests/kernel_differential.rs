@@ -12,7 +12,7 @@ mod machine;
 
 use std::collections::BTreeMap;
 
-use tests::lab::can_run;
+use tests::lab::can_load;
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl::dns::{self, Transport};
 
@@ -29,7 +29,7 @@ const EACH_MIN: u64 = 50;
 /// the address from the same table, by sticky the same address; and what the kernel passes up is not its to answer.
 #[test]
 fn kernel_and_socket_path_answer_alike() {
-    if !can_run("kernel against socket path") {
+    if !can_load("kernel against socket path") {
         return;
     }
     let questions = match std::env::var("ZEROTTL_DIFFERENTIAL") {
@@ -82,7 +82,7 @@ fn kernel_and_socket_path_answer_alike() {
 /// S4-3A-330R: names that are forwarded, in a zone or in none, and those that a DNAME redirects are the socket path's; those beside and above them are not.
 #[test]
 fn forwarded_names_are_passed_up() {
-    if !can_run("forwarded names in the kernel") {
+    if !can_load("forwarded names in the kernel") {
         return;
     }
     let mut machine = Machine::new();
@@ -118,7 +118,7 @@ fn forwarded_names_are_passed_up() {
 /// now this way and now that keeps it.
 #[test]
 fn kernel_and_socket_path_know_each_others_cookies() {
-    if !can_run("cookies of kernel and socket path") {
+    if !can_load("cookies of kernel and socket path") {
         return;
     }
     let mut machine = Machine::new();

@@ -18,7 +18,7 @@ use std::{
 
 use ask::{Asked, asked};
 use machine::Machine;
-use tests::lab::can_run;
+use tests::lab::can_load;
 use xdp_ebpf::reason::Reason;
 
 /// Runs `count` of each question in turn.
@@ -43,7 +43,7 @@ fn address(client: IpAddr) -> Asked {
 /// Each network has its rate in each class, and no more.
 #[test]
 fn a_network_is_held_to_its_rate_in_each_class() {
-    if !can_run("rate limiting in the kernel") {
+    if !can_load("rate limiting in the kernel") {
         return;
     }
     let mut machine = Machine::with("[rate_limit]\nper_second = 10\nslip = 0\n");
@@ -80,7 +80,7 @@ fn a_network_is_held_to_its_rate_in_each_class() {
 /// One in `slip` is sent truncated, with the question and its OPT.
 #[test]
 fn slips_are_truncated_answers() {
-    if !can_run("rate limiting in the kernel: slip") {
+    if !can_load("rate limiting in the kernel: slip") {
         return;
     }
     let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 2\n");
@@ -110,7 +110,7 @@ fn slips_are_truncated_answers() {
 /// Whoever gives back a cookie of ours is who it says, and is answered; a forged cookie helps nobody.
 #[test]
 fn a_cookie_of_ours_is_exempt() {
-    if !can_run("rate limiting in the kernel: cookies") {
+    if !can_load("rate limiting in the kernel: cookies") {
         return;
     }
     let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 0\n");
@@ -129,7 +129,7 @@ fn a_cookie_of_ours_is_exempt() {
 /// A dry run changes no answer, and says which it would have.
 #[test]
 fn a_dry_run_only_counts() {
-    if !can_run("rate limiting in the kernel: dry run") {
+    if !can_load("rate limiting in the kernel: dry run") {
         return;
     }
     let mut machine = Machine::with("[rate_limit]\nper_second = 10\ndry_run = true\n");

@@ -86,20 +86,21 @@ pub fn find<'m>(
         }
         // The verifier follows the eleven ways as one.
         let i = (forget(i as u64) & 0xf) as usize;
-        if i > NET_ENDS {
-            return None;
+        let value = *node.values.get(i)?;
+        // Forgotten again: before Linux 6.8 the verifier learns nothing from i != 0, to which the compiler turns this.
+        let left = (forget((i as u64).wrapping_sub(1)) & 0xf) as usize;
+        if let Some(before) = node.ends.get(left) {
+            range.before = *before;
         }
-        if i > 0 {
-            range.before = node.ends[i - 1];
-        }
-        if i < NET_ENDS && node.ends[i] != NONE {
-            range.end = node.ends[i];
+        if let Some(end) = node.ends.get(i)
+            && *end != NONE
+        {
+            range.end = *end;
         }
         if node.child != 0 {
             at = node.child + i as u32;
             continue;
         }
-        let value = node.values[i];
         if value & NET_DIVIDED == 0 {
             range.set = value;
             return Some(range);

@@ -49,13 +49,13 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
     copy(frame, control, scratch, at, len).ok_or(Reason::Internal)?;
     scratch.labels.set(0);
     scratch.next.set(0);
-    scratch.encloser.set(0);
     maps.repeat::<Split>(LABELS_MAX + 1);
     let labels = scratch.labels.get();
     scratch.next.set(labels.wrapping_sub(control.walk_from));
     if labels < control.walk_from {
         return Ok(Missing::NoZone);
     }
+    scratch.encloser.set(0);
     maps.repeat::<Descend>(LABELS_MAX + 1);
     let encloser = Encloser(scratch.encloser.get());
     match encloser.kind() {
@@ -164,7 +164,9 @@ fn find<'m, M: Maps>(
     at: usize,
     len: usize,
 ) -> Option<&'m NameEntry> {
-    let full = (len & 0xff) / 8;
+    // At most 31, which the compiler is not told: it would count down from it and drop the loop's own bound, the only one
+    // that the verifier can follow.
+    let full = control.forget_word((len & 0xff) as u64 / 8) as usize;
     let mut hash = name::mix(control.seed, len as u64);
     let mut i = 0;
     while i < 32 {
@@ -175,6 +177,8 @@ fn find<'m, M: Maps>(
         }
         i += 1;
     }
+    // The verifier would tell the loop's ends apart from here on.
+    let full = control.forget::<0x1f>(full);
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let displacement = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32)?.0[bucket as usize % BLOCK_DISPLACEMENTS];
     let entry = maps.name(position(hash, displacement, control.slot_mask))?;

@@ -1,12 +1,12 @@
-//! `test --kernel`: the kernel table on Debian 12's own kernel, in a virtual machine.
+//! `test --kernel`: the kernel's tests on Debian 12's own kernel, in a virtual machine.
 //!
 //! Kernel, emulator and busybox are Debian's packages, downloaded and unpacked below `target/vm` and never installed:
-//! the table says nothing about this machine, so this machine is left as it is. The processor is emulated (TCG), not
-//! borrowed by KVM: that takes ten seconds, needs no rights, and is the same everywhere.
+//! the tests say nothing about this machine, so this machine is left as it is. The processor is emulated (TCG), not
+//! borrowed by KVM: that takes a minute, needs no rights, and is the same everywhere.
 //!
 //! ```text
 //! target/vm/root         what the packages hold
-//! target/vm/initramfs    busybox, setpriv, the test program, their libraries, and /init
+//! target/vm/initramfs    busybox, setpriv, the test programs, their libraries, and /init
 //! ```
 
 mod fetch;
@@ -29,7 +29,9 @@ use crate::{
     tally::Tally,
 };
 
-/// The whole run, from the emulator's start: it takes ten seconds on an idle machine.
+/// Those of the test programs that load the kernel's and nothing else: no lab, no agent.
+const PROGRAMS: [&str; 3] = ["kernel_table", "kernel_limit", "kernel_differential"];
+/// The whole run, from the emulator's start: it takes a minute on an idle machine.
 const RUN_MAX: Duration = Duration::from_mins(10);
 /// Between two lines on the console. The longest test takes a few seconds.
 const SILENCE_MAX: Duration = Duration::from_mins(3);
@@ -37,19 +39,19 @@ const SILENCE_MAX: Duration = Duration::from_mins(3);
 const LINES_WAITING: usize = 64;
 const MEMORY_MIB: &str = "1024";
 
-/// Runs the kernel table in the virtual machine, with the capabilities of the service alone.
+/// Runs [`PROGRAMS`] in the virtual machine, with the capabilities of the service alone.
 pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(), String> {
     setup(Door::Kernel, root)?;
     let place = target_dir().map_err(|error| error.to_string())?.join("vm");
     let parts = fetch::fetch(&place)?;
-    let program = test_program(root)?;
+    let programs = test_programs(root)?;
     let mut call: Vec<&str> = filter.into_iter().collect();
     // One processor gains nothing by threads, and the console stays readable.
     call.extend(["--nocapture", "--test-threads=1"]);
     call.extend(arguments.iter().map(String::as_str));
-    let initramfs = guest::initramfs(&place, &parts, &program, &call)?;
+    let initramfs = guest::initramfs(&place, &parts, &programs, &call)?;
 
-    eprintln!("xtask: the kernel table on {}, emulated", parts.release);
+    eprintln!("xtask: the kernel's tests on {}, emulated", parts.release);
     let begun = Instant::now();
     let mut machine = Machine::start(&parts, &initramfs)?;
     let seen = machine.watch(begun)?;
@@ -63,17 +65,22 @@ pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(
     seen.verdict()
 }
 
-/// Builds the test program and finds it.
-fn test_program(root: &Path) -> Result<PathBuf, String> {
-    let selection = ["--release", "--package", "tests", "--test", "kernel_table", "--no-run"];
+/// Builds the test programs and finds them: name and file.
+fn test_programs(root: &Path) -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let mut selection = vec!["--release", "--package", "tests", "--no-run"];
+    selection.extend(PROGRAMS.iter().flat_map(|name| ["--test", name]));
     let mut build = cargo(root);
-    build.arg("test").args(selection).args(locked());
-    step("building the kernel table (release)", &mut build)?;
+    build.arg("test").args(&selection).args(locked());
+    step("building the kernel's tests (release)", &mut build)?;
     let mut ask = cargo(root);
-    ask.arg("test").args(selection).args(locked()).args(["--quiet", "--message-format=json"]);
+    ask.arg("test").args(&selection).args(locked()).args(["--quiet", "--message-format=json"]);
     let output = ask.output().map_err(|error| format!("cargo test: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    executable(&text, "kernel_table").map(PathBuf::from).ok_or_else(|| "cargo names no test program".to_owned())
+    let found = PROGRAMS.map(|name| {
+        let file = executable(&text, name).ok_or_else(|| format!("cargo names no test program {name}"))?;
+        Ok((name, PathBuf::from(file)))
+    });
+    found.into_iter().collect()
 }
 
 /// The program that cargo's JSON lines name for a test target.
@@ -170,8 +177,8 @@ impl Machine {
 struct Seen {
     tally: Tally,
     verifier: Option<String>,
-    /// How the test program ended.
-    status: Option<i32>,
+    /// How each test program ended.
+    statuses: Vec<Option<i32>>,
 }
 
 impl Seen {
@@ -182,16 +189,20 @@ impl Seen {
             self.verifier = Some(format!("looked at {words}"));
         }
         if let Some(status) = line.strip_prefix(guest::ENDED) {
-            self.status = status.trim().parse().ok();
+            self.statuses.push(status.trim().parse().ok());
         }
     }
 
     fn verdict(&self) -> Result<(), String> {
-        match (self.status, self.tally.passed) {
-            (Some(0), 0) => Err("no test ran in the virtual machine".to_owned()),
-            (Some(0), _) => Ok(()),
-            (Some(status), _) => Err(format!("the kernel table failed in the virtual machine (status {status})")),
-            (None, _) => Err("the virtual machine ended before the kernel table did".to_owned()),
+        let failed = self.statuses.iter().zip(PROGRAMS).find(|(status, _)| **status != Some(0));
+        match failed {
+            Some((Some(status), name)) => Err(format!("{name} failed in the virtual machine (status {status})")),
+            Some((None, name)) => Err(format!("how {name} ended in the virtual machine is not known")),
+            None if self.statuses.len() < PROGRAMS.len() => {
+                Err(format!("the virtual machine ended before {} did", PROGRAMS[self.statuses.len()]))
+            }
+            None if self.tally.passed == 0 => Err("no test ran in the virtual machine".to_owned()),
+            None => Ok(()),
         }
     }
 }
@@ -221,13 +232,16 @@ mod tests {
     fn only_a_run_that_ended_well_is_good() {
         let looked = "test the_verifier ... the verifier looked at 9 instructions of 5";
         let result = "test result: ok. 8 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 4.49s";
-        let good = seen(&["Linux version 6.1.0", looked, result, "vm: ended with 0"]);
+        let ended = "vm: ended with 0";
+        let good = seen(&["Linux version 6.1.0", looked, result, ended, result, ended, ended]);
         assert_eq!(good.verifier.as_deref(), Some("looked at 9 instructions of 5"));
-        assert_eq!((good.tally.passed, good.verdict()), (8, Ok(())));
-        assert!(seen(&[result, "vm: ended with 101"]).verdict().is_err());
-        assert!(seen(&[result]).verdict().is_err(), "the kernel panicked after the tests");
-        assert!(seen(&["vm: ended with 0"]).verdict().is_err(), "the filter matched nothing");
-        assert!(seen(&[result, "vm: ended with "]).verdict().is_err());
+        assert_eq!((good.tally.passed, good.verdict()), (16, Ok(())));
+        let bad = seen(&[result, ended, result, "vm: ended with 101", ended]).verdict().unwrap_err();
+        assert!(bad.contains("kernel_limit failed"), "{bad}");
+        let bad = seen(&[result, ended, result]).verdict().unwrap_err();
+        assert!(bad.contains("before kernel_limit"), "the kernel panicked after the tests: {bad}");
+        assert!(seen(&[ended; PROGRAMS.len()]).verdict().is_err(), "the filter matched nothing");
+        assert!(seen(&[result, "vm: ended with ", ended, ended]).verdict().is_err());
     }
 
     #[test]

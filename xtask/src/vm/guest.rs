@@ -1,4 +1,4 @@
-//! What runs inside: an initramfs with one test program.
+//! What runs inside: an initramfs with the test programs.
 
 use std::{
     collections::BTreeSet,
@@ -12,14 +12,17 @@ use std::{
 use super::{empty_dir, fetch::Parts};
 use crate::host;
 
-/// The console's line with the test program's status.
+/// The console's line with a test program's status.
 pub const ENDED: &str = "vm: ended with ";
 /// The service's capabilities, and a user who has nothing else.
 const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon,+net_bind_service";
 const NOBODY: &str = "65534";
 
+/// Questions of the differential test, which is slow on an emulated processor.
+const QUESTIONS: u32 = 4000;
+
 /// Makes the initramfs and gives its path.
-pub fn initramfs(place: &Path, parts: &Parts, program: &Path, call: &[&str]) -> Result<PathBuf, String> {
+pub fn initramfs(place: &Path, parts: &Parts, programs: &[(&str, PathBuf)], call: &[&str]) -> Result<PathBuf, String> {
     let tree = place.join("initramfs");
     empty_dir(&tree)?;
     let failed = |error: std::io::Error| format!("{}: {error}", tree.display());
@@ -27,10 +30,15 @@ pub fn initramfs(place: &Path, parts: &Parts, program: &Path, call: &[&str]) -> 
         fs::create_dir(tree.join(dir)).map_err(failed)?;
     }
     let setpriv = host::program("setpriv").ok_or("setpriv is missing; Debian's util-linux has it")?;
-    for (from, to) in [(parts.busybox.as_path(), "busybox"), (&setpriv, "setpriv"), (program, "kernel_table")] {
+    let mut needed = libraries(&setpriv)?;
+    for (from, to) in [(parts.busybox.as_path(), "busybox"), (&setpriv, "setpriv")] {
         fs::copy(from, tree.join("bin").join(to)).map_err(failed)?;
     }
-    for library in [libraries(&setpriv)?, libraries(program)?].concat() {
+    for (name, program) in programs {
+        fs::copy(program, tree.join("bin").join(name)).map_err(failed)?;
+        needed.extend(libraries(program)?);
+    }
+    for library in needed {
         let to = tree.join(library.strip_prefix("/").unwrap_or(&library));
         if let Some(dir) = to.parent() {
             fs::create_dir_all(dir).map_err(failed)?;
@@ -38,14 +46,17 @@ pub fn initramfs(place: &Path, parts: &Parts, program: &Path, call: &[&str]) -> 
         fs::copy(&library, to).map_err(failed)?;
     }
     let init = tree.join("init");
-    fs::write(&init, script(call)).map_err(failed)?;
+    let names = programs.iter().map(|(name, _)| *name);
+    fs::write(&init, script(names, call)).map_err(failed)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     pack(parts, &tree, &place.join("initramfs.cpio"))
 }
 
-/// `/init`: shows what kernel and rights the program has, runs it, and switches off.
-fn script(call: &[&str]) -> String {
+/// `/init`: shows what kernel and rights the programs have, runs one after the other, and switches off.
+fn script<'a>(programs: impl Iterator<Item = &'a str>, call: &[&str]) -> String {
     let call = call.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
+    let calls: String =
+        programs.map(|program| format!("as /bin/{program} {call}\necho \"{ENDED}$?\"\n")).collect();
     format!(
         "#!/bin/busybox sh\n\
          b=/bin/busybox\n\
@@ -61,8 +72,8 @@ fn script(call: &[&str]) -> String {
          \x20       --bounding-set {CAPABILITIES} --inh-caps {CAPABILITIES} --ambient-caps {CAPABILITIES} \"$@\"\n\
          }}\n\
          as $b grep -E '^(Uid|Cap|NoNewPrivs)' /proc/self/status\n\
-         as /bin/kernel_table {call}\n\
-         echo \"{ENDED}$?\"\n\
+         export ZEROTTL_DIFFERENTIAL={QUESTIONS}\n\
+         {calls}\
          $b poweroff -f\n"
     )
 }
@@ -129,8 +140,11 @@ mod tests {
     #[test]
     fn arguments_reach_the_program_as_they_are() {
         assert_eq!(quoted("a b'c"), r"'a b'\''c'");
-        let script = script(&["every_row", "--nocapture"]);
-        assert!(script.contains("as /bin/kernel_table 'every_row' '--nocapture'\n"), "{script}");
+        let script = script(["kernel_table", "kernel_limit"].into_iter(), &["every_row", "--nocapture"]);
+        for program in ["kernel_table", "kernel_limit"] {
+            let call = format!("as /bin/{program} 'every_row' '--nocapture'\necho \"{ENDED}$?\"\n");
+            assert!(script.contains(&call), "{script}");
+        }
         assert!(script.starts_with("#!/bin/busybox sh\n") && script.ends_with("poweroff -f\n"));
     }
 
