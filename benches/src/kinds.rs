@@ -7,7 +7,7 @@
 use std::str::FromStr as _;
 
 use aya::maps::{Array, MapData};
-use etherparse::{IpHeaders, IpNumber, Ipv4Header, PacketBuilder};
+use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl::{
@@ -233,7 +233,7 @@ impl Asked {
         let mut ip = Ipv4Header::new(0, 64, IpNumber::UDP, client, scene::SERVER).expect("an empty packet is short");
         ip.identification = if self.spread { 0xffff } else { 0 };
         let link = PacketBuilder::ethernet2(scene::CLIENT_MAC, scene::SERVER_MAC);
-        let packet = link.ip(IpHeaders::Ipv4(ip, Default::default())).udp(scene::CLIENT_PORT, 53);
+        let packet = link.ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default())).udp(scene::CLIENT_PORT, 53);
         let mut frame = Vec::with_capacity(packet.size(message.len()));
         packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
         frame

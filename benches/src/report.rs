@@ -237,10 +237,8 @@ pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds:
         // Of the others, none is asked.
         let most = match kind.what {
             "A, EDNS with a cookie" => 2.5,
-            "A, 122 labels" => 4.0,
-            "NXDOMAIN" => 2.0,
-            "A, random clients, 1,000,000 client nets" => 4.0,
-            "A, random clients, rate limiting" | "A, one client over its rate, dropped" => 2.0,
+            "A, 122 labels" | "A, random clients, 1,000,000 client nets" => 4.0,
+            "NXDOMAIN" | "A, random clients, rate limiting" | "A, one client over its rate, dropped" => 2.0,
             _ => continue,
         };
         add(format!("(d) {} by the plain answer", kind.what), kind.ratio().median, most, false);

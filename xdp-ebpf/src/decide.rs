@@ -273,7 +273,7 @@ fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> 
     if limits.dry_run != 0 {
         return Ok(RATE_DRY);
     }
-    if limits.slip == 0 || maps.random() % limits.slip != 0 {
+    if limits.slip == 0 || !maps.random().is_multiple_of(limits.slip) {
         return Err(Reason::DropLimited);
     }
     Ok(RATE_SLIP)

@@ -67,11 +67,11 @@ pub fn find<'m>(
     address: [u64; 2],
 ) -> Option<Range> {
     // The verifier would tell "no range before" from one before, and so on, at every level.
-    let none = forget(NONE);
+    let unbounded = forget(NONE);
     let (mut at, mut range) = if v6 {
-        (roots[1], Range::all(0, u64::from_be(address[0]), none))
+        (roots[1], Range::all(0, u64::from_be(address[0]), unbounded))
     } else {
-        (roots[0], Range::all(0, u64::from(u32::from_be(address[0] as u32)) << 32, none))
+        (roots[0], Range::all(0, u64::from(u32::from_be(address[0] as u32)) << 32, unbounded))
     };
     let mut level = 0;
     while level < LEVELS_MAX {
@@ -106,7 +106,7 @@ pub fn find<'m>(
             return Some(range);
         }
         at = value & !NET_DIVIDED;
-        range = Range::all(64, u64::from_be(address[1]), none);
+        range = Range::all(64, u64::from_be(address[1]), unbounded);
     }
     None
 }

@@ -2,7 +2,7 @@
 //!
 //! Each try is a query of its own: a random ID from a socket of its own at a random port (RFC 5452 section 9), to one
 //! upstream. What comes back counts only from that upstream, with that ID and that question, byte for byte. Everything
-//! else is waited past, up to [`WRONG_MAX`] datagrams. Nothing is cached.
+//! else is waited past, up to `WRONG_MAX` datagrams. Nothing is cached.
 
 mod message;
 

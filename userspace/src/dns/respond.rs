@@ -98,7 +98,6 @@ pub fn respond(
 }
 
 /// As [`respond`], with what is counted, or where it is to be forwarded.
-#[must_use]
 pub fn answer(
     message: &[u8],
     transport: Transport,
@@ -133,7 +132,6 @@ pub fn answer(
 }
 
 /// The answer to a message whose question has its reply, within the same limits.
-#[must_use]
 pub fn complete(
     message: &[u8],
     transport: Transport,

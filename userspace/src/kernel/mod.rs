@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`existing`] | the zones' names, as the kernel knows them |
 //! | [`names`] | the perfect hash over names |
-//! | [`soa`] | the SOA as negative answers carry it |
+//! | [`rdata`] | SOAs and HTTPS records as answers carry them |
 //! | [`image`] | maps' contents from a model and a plan, pure |
 //! | [`mapped`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |

@@ -1,6 +1,10 @@
 //! Countries and continents of addresses, from a database file in MaxMind's format.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    path::Path,
+};
 
 use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
@@ -13,7 +17,7 @@ const NETWORKS_MAX: usize = 16 << 20;
 pub enum GeoError {
     /// The file, or what is in it.
     Database(MaxMindDbError),
-    /// More networks than [`NETWORKS_MAX`].
+    /// More networks than `NETWORKS_MAX`.
     TooManyNetworks,
 }
 
@@ -51,21 +55,25 @@ pub fn read<T: Copy>(
         }
         let network = network?;
         let Some(place) = network.offset() else { continue };
-        if !known.contains_key(&place) {
-            let text = |map: &str, key: &str| -> Result<Option<String>, MaxMindDbError> {
-                network.decode_path(&[PathElement::Key(map), PathElement::Key(key)])
-            };
-            let (country, continent) = (text("country", "iso_code")?, text("continent", "code")?);
-            known.insert(place, wanted(country.as_deref(), continent.as_deref()));
-        }
-        let of_place = &known[&place];
+        let of_place = match known.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let text = |map: &str, key: &str| -> Result<Option<String>, MaxMindDbError> {
+                    network.decode_path(&[PathElement::Key(map), PathElement::Key(key)])
+                };
+                let (country, continent) = (text("country", "iso_code")?, text("continent", "code")?);
+                new.insert(wanted(country.as_deref(), continent.as_deref()))
+            }
+        };
         if of_place.is_empty() {
             continue;
         }
         let net = network.network()?;
         // Its address has no bits beyond the prefix, whose length it gives itself.
         let Ok(net) = IpNet::new(net.ip(), net.prefix()) else { continue };
-        of_place.iter().for_each(|wanted| add(net, *wanted));
+        for wanted in of_place {
+            add(net, *wanted);
+        }
     }
     Ok(())
 }

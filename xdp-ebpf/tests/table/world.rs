@@ -290,11 +290,10 @@ pub fn entries() -> Vec<Entry> {
     };
     for (name, _, _) in POOLS {
         let (says, policy, ttl) = match name {
-            "ttl.example" => (one(), Policy::RoundRobin, TTL_SET),
+            "ttl.example" | "https-over.example" | "https-exact.example" => (one(), Policy::RoundRobin, TTL_SET),
             "rr.example" => (two_to_one(), Policy::RoundRobin, 0),
             "random.example" => (two_to_one(), Policy::Random, 0),
             "sticky.example" => (two_to_one(), Policy::Sticky, 0),
-            "https-over.example" | "https-exact.example" => (one(), Policy::RoundRobin, TTL_SET),
             "servfail.example" | "https-down.example" => ([Says::Servfail, Says::Servfail], Policy::RoundRobin, 0),
             "open.example" => (down(), Policy::RoundRobin, 0),
             "four.example" | "deep.under.example" | "mail.example" | "big.test" | "https-four.example" => {

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::*;
 use crate::model::Https;
 
+const SECTION: &str = "[pool.\"app.com\".https]";
+
 fn https(line: &str) -> Option<Https> {
     let loaded = parse("f", &changed("ttl = 0", line), &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
     loaded.model.pools[0].https.clone()
@@ -22,7 +24,6 @@ fn meaning() {
 #[test]
 fn messages() {
     let of = |value: &str, expect: &str| check("ttl = 0", &format!("https = {value}"), &[expect]);
-    const SECTION: &str = "[pool.\"app.com\".https]";
     of("true", &format!("f:15:9: error: {SECTION} must be a table (write {SECTION} once and its keys below it)"));
     of(
         "{ protocols = [\"h2\"] }",
