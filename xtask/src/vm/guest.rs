@@ -55,8 +55,7 @@ pub fn initramfs(place: &Path, parts: &Parts, programs: &[(&str, PathBuf)], call
 /// `/init`: shows what kernel and rights the programs have, runs one after the other, and switches off.
 fn script<'a>(programs: impl Iterator<Item = &'a str>, call: &[&str]) -> String {
     let call = call.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
-    let calls: String =
-        programs.map(|program| format!("as /bin/{program} {call}\necho \"{ENDED}$?\"\n")).collect();
+    let calls: String = programs.map(|program| format!("as /bin/{program} {call}\necho \"{ENDED}$?\"\n")).collect();
     format!(
         "#!/bin/busybox sh\n\
          b=/bin/busybox\n\
