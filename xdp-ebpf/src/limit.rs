@@ -27,6 +27,9 @@ const DUE_MASK: u64 = (1 << DUE_BITS) - 1;
 pub const TICKS: u64 = 1_000_000_000 >> TICK_BITS;
 /// Nanoseconds of a tick, as a shift.
 pub const TICK_BITS: u32 = 8;
+/// Ticks by which a bucket may lie further ahead than this CPU's time allows: another CPU has read the clock, which moves
+/// in steps of up to 10 ms, after its next step.
+const LATE_MAX: u64 = TICKS / 16;
 
 /// Buckets whose keys share a hash: one cache line.
 #[derive(Debug, Default)]
@@ -116,7 +119,7 @@ impl Limits {
     #[inline(always)]
     #[must_use]
     pub fn admit(&self, buckets: &Buckets, key: Key, now: u64, forget: impl Fn(usize) -> usize) -> bool {
-        let ahead_max = u64::from(self.burst) + u64::from(self.interval);
+        let ahead_max = u64::from(self.burst) + u64::from(self.interval) + LATE_MAX;
         let mut place = 0;
         let mut oldest = 0;
         let mut i = 0;
@@ -223,6 +226,21 @@ mod tests {
             admitted(&limits, &table, forged, [now].into_iter());
         }
         assert!((200..=202).contains(&given), "{given} of 200,000 in a second");
+    }
+
+    /// A CPU that has read the clock just before its step does not take a full bucket for one of 78 hours ago.
+    #[test]
+    fn a_late_cpu_forgives_nothing() {
+        let (limits, table) = (limits(), table());
+        let key = limits.key(false, 4, 0);
+        let (now, late) = (9 * TICKS, 9 * TICKS - TICKS / 100);
+        assert_eq!(admitted(&limits, &table, key, (0..200).map(|_| now)), 101);
+        assert_eq!(admitted(&limits, &table, key, (0..200).map(|_| late)), 0);
+        // Nor is that bucket thrown out for another network's.
+        for other in 5..10_000 {
+            admitted(&limits, &table, limits.key(false, other << 8, 0), [late].into_iter());
+        }
+        assert_eq!(admitted(&limits, &table, key, (0..200).map(|_| late)), 0);
     }
 
     /// An entry of 78 hours ago is no debt.
