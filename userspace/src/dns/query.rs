@@ -25,16 +25,19 @@ use super::options::Options;
 pub const HEADER_LEN: usize = 12;
 /// What a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least a size in an OPT means.
 const UDP_LEN_CLASSIC: u16 = 512;
-/// Records a query may carry. An IXFR over TSIG and EDNS has three; a message of 64 KiB could hold thousands, each with
-/// a chain of 255 pointers to follow.
+/// Records that are read of a query, and so may be there. An IXFR over TSIG and EDNS has three; a message of 64 KiB could
+/// hold thousands, each with a chain of 255 pointers to follow.
 const RECORDS_MAX: u32 = 16;
+/// Questions that are read in search of an OPT. One is allowed (RFC 9619).
+const QUESTIONS_MAX: u16 = 16;
 
 /// A message that gets an answer.
 #[derive(Debug)]
 pub struct Query<'a> {
     /// As received; only ID, opcode and RD are to be looked at.
     pub header: Header,
-    /// The one question, if it could be read; a message without one is only malformed if it has no OPT.
+    /// The one question, if it could be read. A message without one is only malformed if it has no OPT; of several
+    /// there is none here.
     pub question: Option<Question<'a>>,
     /// What the OPT says, if there is one; also after a fault, so that the answer can carry one (RFC 6891 section 7).
     pub edns: Option<Edns>,
@@ -115,16 +118,18 @@ impl<'a> Query<'a> {
             // It may be about a cookie (RFC 7873 section 5.4).
             0 => {}
             1 => self.question = Some(Question::read(&mut parser)?),
+            2..=QUESTIONS_MAX => {
+                for _ in 0..counts.qdcount() {
+                    Question::read(&mut parser)?;
+                }
+            }
             _ => return None,
         }
 
         let before = u32::from(counts.ancount()) + u32::from(counts.nscount());
         let all = before + u32::from(counts.arcount());
-        if all > RECORDS_MAX {
-            return None;
-        }
-        let mut sound = true;
-        for number in 1..=all {
+        let mut sound = counts.qdcount() <= 1 && all <= RECORDS_MAX;
+        for number in 1..=all.min(RECORDS_MAX) {
             sound &= match self.record(&mut parser)? {
                 Rtype::OPT => number > before,
                 // RFC 8945 section 5.1: the last of all.

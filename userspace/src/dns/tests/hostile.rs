@@ -66,6 +66,31 @@ fn questions() {
         }),
         "FORMERR |  |  | ",
     );
+    // RFC 6891 section 7: also this FORMERR has an OPT, wherever the query's can be read.
+    let several = |count: u8, first: &str, others: &str| {
+        changed(first, |q| {
+            let at = ask(first.split(' ').take(2).collect::<Vec<_>>().join(" ").as_str()).len();
+            let other = ask(others)[12..].to_vec();
+            q[5] = count;
+            q.splice(at..at, other.repeat(usize::from(count) - 1));
+        })
+    };
+    let fault = "FORMERR |  |  |  | opt 1232";
+    check("two and an OPT", &several(2, "app.com A +opt", "app.com A"), fault);
+    check("two others and DO", &several(2, "app.com A +do", "www.app.com AAAA"), "FORMERR |  |  |  | opt 1232 do");
+    check("two, and options", &several(2, "app.com A +o=3: +o=10:2464c4abcf10c957", "app.com A"), fault);
+    check("two and another version: FORMERR goes first", &several(2, "app.com A +version=1", "app.com A"), fault);
+    check("two and a broken option", &several(2, "app.com A +o=8:00032000", "app.com A"), fault);
+    check("16", &several(16, "app.com A +opt", "app.com A"), fault);
+    check("17: nobody looks for the OPT", &several(17, "app.com A +opt", "app.com A"), "FORMERR |  |  | ");
+    let two = several(2, "app.com A +opt", "app.com A");
+    for len in two.len() - 11..two.len() {
+        let expected = if len < two.len() - 8 { "FORMERR |  |  | " } else { fault };
+        check("two, and an OPT cut short", &two[..len], expected);
+    }
+    let pointer = [&two[..two.len() - 11 - 13], b"\xc0\x0c\0\x01\0\x01", OPT].concat();
+    check("two, the second a pointer to the first", &pointer, "FORMERR |  |  | ");
+
     let whole = ask("app.com A");
     for len in 12..whole.len() {
         check("cut short", &whole[..len], "FORMERR |  |  | ");
@@ -128,6 +153,40 @@ fn records_in_queries() {
     check("record missing after an OPT", &with([0, 0, 2], OPT), fault);
     check("too many", &with([0, 0, 17], &a.repeat(17)), "FORMERR |  |  | ");
     check("16", &with([0, 0, 16], &a.repeat(16)), DATA);
+    check("too many, the OPT among them", &with([0, 0, 17], &[&a.repeat(15), OPT, a].concat()), fault);
+    check("the OPT is the 17th", &with([0, 0, 17], &[&a.repeat(16), OPT].concat()), "FORMERR |  |  | ");
+    check("OPT 16th of 16", &with([0, 0, 16], &[&a.repeat(15), OPT].concat()), &opt_data);
+    for at in 0..3 {
+        let mut records = [&a[..]; 3];
+        records[at] = OPT;
+        check("OPT anywhere in additional", &with([0, 0, 3], &records.concat()), &opt_data);
+        check(
+            "behind records of other sections",
+            &with([1, 2, 3], &[&a.repeat(3), &records.concat()[..]].concat()),
+            &opt_data,
+        );
+        let mut records = [&a[..], OPT, OPT];
+        records.rotate_right(at);
+        check("two OPTs anywhere", &with([0, 0, 3], &records.concat()), fault);
+    }
+    let opt_do = b"\0\0\x29\x10\0\0\0\x80\0\0\0";
+    let version_1 = b"\0\0\x29\x04\xd0\0\x01\0\0\0\0";
+    check("two OPTs, the first with DO", &with([0, 0, 2], &[&opt_do[..], OPT].concat()), fault);
+    check("two OPTs of version 1: FORMERR goes first", &with([0, 0, 2], &version_1.repeat(2)), fault);
+    check("an OPT as an answer and one in its place", &with([1, 0, 1], &[OPT, OPT].concat()), fault);
+    check("OPT in authority", &with([0, 1, 0], OPT), fault);
+    check("an OPT behind a record cut short", &with([0, 0, 2], b"\0\0\x01\0\x01\0\0\0\0\0\xff"), "FORMERR |  |  | ");
+    check("half an option", &with([0, 0, 1], b"\0\0\x29\x04\xd0\0\0\0\0\0\x03\0\x0a\0"), fault);
+    check(
+        "broken, with two questions",
+        &changed("app.com A", |q| {
+            let again = q[12..].to_vec();
+            (q[5], q[11]) = (2, 1);
+            q.extend(again);
+            q.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x03\0\x0a\0");
+        }),
+        fault,
+    );
     check("a name that points to itself", &with([0, 0, 1], b"\xc0\x19\0\x01\0\x01\0\0\0\0\0\0"), "FORMERR |  |  | ");
 }
 
