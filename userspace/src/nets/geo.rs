@@ -11,6 +11,9 @@ use maxminddb::{MaxMindDbError, PathElement, Reader, WithinOptions};
 
 /// Networks of a database, at most: twice what the largest known ones have, and a bound on a hostile one.
 const NETWORKS_MAX: usize = 16 << 20;
+/// Leaves per node of a database's search tree, at most. A tree has one more leaf than nodes; the IPv4 part, which holds
+/// most of them, is found in up to five places.
+const LEAVES_PER_NODE: usize = 8;
 
 /// Why a database cannot be used.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub enum GeoError {
     Database(MaxMindDbError),
     /// More networks than `NETWORKS_MAX`.
     TooManyNetworks,
+    /// Its search tree's branches meet again, so that it has more leaves than a tree of its size.
+    NoTree,
 }
 
 impl fmt::Display for GeoError {
@@ -26,6 +31,7 @@ impl fmt::Display for GeoError {
         match self {
             Self::Database(error) => error.fmt(f),
             Self::TooManyNetworks => write!(f, "it has more than {NETWORKS_MAX} networks"),
+            Self::NoTree => write!(f, "its search tree has branches that meet again"),
         }
     }
 }
@@ -46,6 +52,13 @@ pub fn read<T: Copy>(
     mut add: impl FnMut(IpNet, T),
 ) -> Result<(), GeoError> {
     let database = Reader::open_readfile(path)?;
+    // Branches that meet again make 2^128 networks of a few hundred bytes, all of which the reader may walk through
+    // before it comes to the first that it gives: all leaves are counted, which it gives one by one.
+    let leaves_max = LEAVES_PER_NODE * (database.metadata().node_count as usize + 1);
+    let all = WithinOptions::default().include_aliased_networks().include_networks_without_data();
+    if database.networks(all)?.take(leaves_max + 1).count() > leaves_max {
+        return Err(GeoError::NoTree);
+    }
     // Aliases of the IPv4 part (6to4, Teredo, mapped) are left out by default.
     let networks = database.networks(WithinOptions::default())?;
     let mut known: HashMap<usize, Vec<T>> = HashMap::new();

@@ -3,6 +3,7 @@
 mod clients;
 mod edns;
 mod forward;
+mod geo;
 mod https;
 mod limits;
 mod meaning;
