@@ -106,7 +106,18 @@ mod tests {
         ] {
             assert_eq!(count(&verdicts(RATE, clients), Verdict::Within), 11 * networks, "{clients:?}");
         }
+        let short = RateLimit { prefix: (8, 16), ..RATE };
+        for (clients, networks) in [
+            (&["192.0.2.1", "192.255.255.1"][..], 1),
+            (&["192.0.2.1", "193.0.2.1"], 2),
+            (&["2001:db8::1", "2001:ffff::1"], 1),
+            (&["2001:db8::1", "2002:db8::1"], 2),
+            (&["0.0.0.1", "::1", "::ffff:0.0.0.1"], 2),
+        ] {
+            assert_eq!(count(&verdicts(short, clients), Verdict::Within), 11 * networks, "{clients:?}");
+        }
         let whole = RateLimit { prefix: (32, 64), ..RATE };
+        assert_eq!(count(&verdicts(whole, &["2001:db8::1", "2001:db8:0:1::1", "2001:db8::2"]), Verdict::Within), 22);
         assert_eq!(count(&verdicts(whole, &["192.0.2.1", "192.0.2.2"]), Verdict::Within), 22);
     }
 

@@ -47,6 +47,36 @@ fn the_longest_prefix_wins() {
     }
 }
 
+/// The first and the last address, and an IPv4 address in IPv6 form, which is IPv6.
+#[test]
+fn single_addresses_at_the_ends() {
+    let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    let nets = Nets::build(&[
+        rule(0, 1, "0.0.0.0/32"),
+        rule(0, 2, "255.255.255.255/32"),
+        rule(0, 3, "::/128"),
+        rule(0, 4, &format!("{last}/128")),
+        rule(0, 5, "0.0.0.0/0"),
+    ])
+    .unwrap();
+    for (address, expected) in [
+        ("0.0.0.0", (Some(1), 32)),
+        ("0.0.0.1", (Some(5), 32)),
+        ("128.0.0.0", (Some(5), 2)),
+        ("255.255.255.254", (Some(5), 32)),
+        ("255.255.255.255", (Some(2), 32)),
+        ("::", (Some(3), 128)),
+        ("::1", (None, 128)),
+        ("::ffff:192.0.2.1", (None, 81)),
+        ("0:0:0:1::", (None, 64)),
+        ("8000::", (None, 2)),
+        ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe", (None, 128)),
+        (last, (Some(4), 128)),
+    ] {
+        assert_eq!(group(&nets, 0, address), expected, "{address}");
+    }
+}
+
 #[test]
 fn written_nets_go_before_a_database() {
     let nets = Nets::build(&[rule(0, 1, "10.0.0.0/8"), database(0, 2, "10.1.0.0/16"), database(0, 2, "11.0.0.0/8")]);

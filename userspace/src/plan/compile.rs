@@ -63,8 +63,9 @@ enum Kind {
 }
 
 /// What a table is made from; equal keys make equal tables, and each is made once a round. The first says whether slots
-/// are positions in `bindings`.
-type TableKey = (bool, Policy, usize, Vec<(u16, u32, bool)>, Basis);
+/// are positions in `bindings`. Of each candidate: endpoint, weight, whether it is live, and, for sticky, who it is: Sites
+/// of two pools may have an address in common, and a Site's HTTPS record stays with its addresses.
+type TableKey = (bool, Policy, usize, Vec<(u16, u32, bool, u64)>, Basis);
 
 impl Planner {
     /// Works out what does not change with health.
@@ -373,7 +374,9 @@ impl Round<'_> {
     ) -> Arc<Table> {
         let all_live = basis != Basis::Live;
         let live: Vec<bool> = sites.iter().map(|(_, live)| *live || all_live).collect();
-        let key_of = |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live);
+        let identity = |site: &Candidate| if policy == Policy::Sticky { site.identity } else { 0 };
+        let key_of =
+            |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live, identity(site));
         let key = (of == DynamicType::Https, policy, slots, sites.iter().zip(&live).map(key_of).collect(), basis);
         let table = self.tables.entry(key).or_insert_with(|| {
             let configured: Vec<Candidate> = sites.iter().map(|(site, _)| *site).collect();

@@ -465,6 +465,52 @@ fn https_records_go_with_their_sites() {
     assert_eq!(https(&servfail, &["geneva", "chicago"], "geneva.app.com"), "servfail");
 }
 
+/// Each type turns on its own: asked in rotation, each meets both Sites in turn.
+#[test]
+fn each_type_turns_on_its_own() {
+    let model = world("https = {}");
+    let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
+    let id = NameId(model.names.iter().position(|n| n.name.to_string() == "europe.app.com").unwrap());
+    let mut last = [const { None }; 3];
+    for turn in 0..20 {
+        for of in DynamicType::ALL {
+            let pick = view.pick(id, of, "198.51.100.7".parse::<IpAddr>().unwrap().into()).pick;
+            assert_ne!(last[of.index()].replace(pick), Some(pick), "{of:?}, turn {turn}");
+        }
+    }
+}
+
+/// Where another pool's Sites have the same addresses its tables are its own, and HTTPS agrees with the addresses.
+#[test]
+fn sticky_tables_are_of_sites_and_not_of_addresses() {
+    let site = |key: &str, last: u8, v6: u8| {
+        format!(
+            "[site.{key}]\nname = \"{key}.app.com\"\naddresses = [\"192.0.2.{last}\", \"2001:db8::{v6}\"]\nprobe = {{ kind = \"tcp\", port = 1 }}\n"
+        )
+    };
+    let pool = "policy = \"sticky\"\nhttps = {}\n[pool.\"shop.app.com\"]\nsites = [\"seoul\", \"lima\"]\npolicy = \"sticky\"\nhttps = {}";
+    let text = WORLD.replace("\"geneva\", \"boston\", \"chicago\", \"tokyo\"", "\"geneva\", \"chicago\"");
+    let text = &text[..text.find("[group.").unwrap()].replace("POOL", pool);
+    let sites = [site("geneva", 1, 1), site("chicago", 3, 3), site("seoul", 1, 5), site("lima", 3, 6)].concat();
+    let model = config::parse("world", &format!("{text}{sites}"), Path::new("")).map_err(|error| error.plain());
+    let model = Arc::new(model.unwrap().model);
+    let view = View::new(Arc::clone(&model), Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1));
+    for name in ["app.com", "shop.app.com"] {
+        let id = NameId(model.names.iter().position(|n| n.name.to_string() == name).unwrap());
+        for net in 0..=255_u8 {
+            let client = format!("198.51.{net}.7").parse::<IpAddr>().unwrap().into();
+            let [v4, v6] = Family::ALL.map(|family| match view.pick(id, family, client).pick {
+                Pick::Address(address, _) => Some(address),
+                _ => None,
+            });
+            let Pick::Https(binding, _) = view.pick(id, DynamicType::Https, client).pick else { panic!("no HTTPS") };
+            assert_eq!((binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)), (v4, v6), "{name}, {net}");
+            let own = |address: &str| Some(address.parse::<IpAddr>().unwrap());
+            assert_eq!(v4 == own("192.0.2.1"), v6 == own("2001:db8::1") || v6 == own("2001:db8::5"), "{name}, {net}");
+        }
+    }
+}
+
 /// Two Sites with both families: HTTPS has their turns, and under `sticky` a client's hints are the addresses it gets.
 #[test]
 fn https_and_addresses_agree_under_sticky() {

@@ -9,6 +9,7 @@ mod hostile;
 mod https;
 mod limits;
 mod options;
+mod rates;
 mod records;
 mod sockets;
 mod transfer;
