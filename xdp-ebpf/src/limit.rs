@@ -165,12 +165,12 @@ mod tests {
 
     use super::*;
 
-    /// 100 a second, up to a second ahead.
+    /// 100 a second, up to a second ahead; /56 and /24.
     fn limits() -> Limits {
         Limits {
             seed: 7,
-            mask6: u64::MAX << 8,
-            mask4: 0x00ff_ffff,
+            mask6: (u64::MAX << 8).to_be(),
+            mask4: (u32::MAX << 8).to_be(),
             interval: (TICKS / 100) as u32,
             burst: TICKS as u32,
             slip: 2,
@@ -211,6 +211,10 @@ mod tests {
         assert_eq!(all(limits.key(false, u64::from(u32::from_ne_bytes([10, 0, 1, 1])), 0)), 101, "another");
         assert_eq!(all(limits.key(false, u64::from(u32::from_ne_bytes([10, 0, 0, 1])), 1)), 101, "another class");
         assert_eq!(all(limits.key(true, u64::from(u32::from_ne_bytes([10, 0, 0, 1])), 0)), 101, "the other family");
+        let v6 = |octets| limits.key(true, u64::from_ne_bytes(octets), 0);
+        assert_eq!(all(v6([0x20, 1, 0xd, 0xb8, 0, 0, 1, 0])), 101);
+        assert_eq!(all(v6([0x20, 1, 0xd, 0xb8, 0, 0, 1, 0xff])), 0, "the same /56");
+        assert_eq!(all(v6([0x20, 1, 0xd, 0xb8, 0, 0, 2, 0])), 101, "another");
     }
 
     /// A flood of 100,000 forged networks does not free one that is held back.
