@@ -252,6 +252,25 @@ fn equal_tables_are_shared() {
 }
 
 /// A sticky client gets the same Site for A and AAAA, its whole prefix with it.
+/// Exactly the prefix counts: its last bit does, the bit behind it does not.
+#[test]
+fn sticky_prefixes_are_exact() {
+    let model = world("policy = \"sticky\"");
+    let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, &[]), 1);
+    let (v4, v6) = (u32::from_be_bytes([198, 51, 100, 7]), 0x2001_0db8_0102_0304_0506_0708_090a_0b0c_u128);
+    for (prefix4, prefix6) in [(8, 16), (20, 48), (24, 56), (25, 64), (31, 65), (32, 128)] {
+        let service = Service { sticky_prefix: (prefix4, prefix6), ..plan.services[0].clone() };
+        let turn4 = |bits: u32| service.sticky_turn(IpAddr::V4(bits.into()));
+        let turn6 = |bits: u128| service.sticky_turn(IpAddr::V6(bits.into()));
+        assert_ne!(turn4(v4), turn4(v4 ^ 1 << (32 - prefix4)), "/{prefix4}");
+        assert_ne!(turn6(v6), turn6(v6 ^ 1 << (128 - prefix6)), "/{prefix6}");
+        if prefix4 < 32 {
+            assert_eq!(turn4(v4), turn4(v4 ^ 1 << (31 - prefix4)), "/{prefix4}");
+            assert_eq!(turn6(v6), turn6(v6 ^ 1 << (127 - prefix6)), "/{prefix6}");
+        }
+    }
+}
+
 #[test]
 fn sticky_is_by_prefix_and_not_by_family() {
     let model = world("policy = \"sticky\"");
