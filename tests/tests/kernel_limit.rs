@@ -42,7 +42,7 @@ impl Counts {
     /// The kernel's clock moves in steps of up to 10 ms, which may be worth one more.
     fn allowed(&self, networks: usize, per_second: u32) -> std::ops::RangeInclusive<usize> {
         let at_once = per_second as usize + 1;
-        let since = (self.elapsed.as_secs_f64() * f64::from(per_second)).ceil() as usize + 1;
+        let since = self.elapsed.as_millis() as usize * per_second as usize / 1000 + 2;
         networks * at_once..=networks * (at_once + since)
     }
 }
@@ -129,8 +129,7 @@ fn slips_are_truncated_answers() {
     let (slips, drops) = (counts.of(Reason::AnswerSlip), counts.of(Reason::DropLimited));
     assert_eq!(slips + drops, counts.all() - counts.of(Reason::AnswerA), "{counts:?}");
     // Five standard deviations.
-    let far = 2.5 * ((slips + drops) as f64).sqrt();
-    assert!((slips as f64 - drops as f64).abs() < 2.0 * far, "one in two: {counts:?}");
+    assert!(slips.abs_diff(drops).pow(2) <= 25 * (slips + drops), "one in two: {counts:?}");
 
     let mut machine = Machine::with("[rate_limit]\nper_second = 1\nslip = 1\n");
     let questions = [

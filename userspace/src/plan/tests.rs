@@ -251,7 +251,6 @@ fn equal_tables_are_shared() {
     assert!(Arc::ptr_eq(&table("boston.app.com"), &table("chicago.app.com")));
 }
 
-/// A sticky client gets the same Site for A and AAAA, its whole prefix with it.
 /// Exactly the prefix counts: its last bit does, the bit behind it does not.
 #[test]
 fn sticky_prefixes_are_exact() {
@@ -271,6 +270,7 @@ fn sticky_prefixes_are_exact() {
     }
 }
 
+/// A sticky client gets the same Site for A and AAAA, its whole prefix with it.
 #[test]
 fn sticky_is_by_prefix_and_not_by_family() {
     let model = world("policy = \"sticky\"");
