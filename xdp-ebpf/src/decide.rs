@@ -165,10 +165,18 @@ impl Body {
     /// The same, of which the verifier knows nothing.
     #[inline(always)]
     fn forgotten(self, control: &Control) -> Self {
+        Self::from_words(self.words().map(|word| control.forget_word(word)))
+    }
+
+    #[inline(always)]
+    fn words(&self) -> [u64; 2] {
         let record = u64::from(self.record.0);
         let meta = record | u64::from(self.flags) << 8 | u64::from(self.apex) << 24 | (self.record_len as u64) << 32;
-        let meta = control.forget_word(meta | u64::from(self.extended_rcode) << 48);
-        let data = control.forget_word(u64::from(self.index) | u64::from(self.ttl) << 32);
+        [meta | u64::from(self.extended_rcode) << 48, u64::from(self.index) | u64::from(self.ttl) << 32]
+    }
+
+    #[inline(always)]
+    fn from_words([meta, data]: [u64; 2]) -> Self {
         Self {
             record: Record(meta as u8),
             flags: (meta >> 8) as u16,
@@ -248,8 +256,9 @@ impl Answer {
 pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     let control = maps.control().ok_or(Reason::Internal)?;
     let answer = answer(frame, maps, control)?;
-    let rate =
-        if control.limits.interval == 0 || answer.known { RATE_KEPT } else { rate(frame, maps, control, &answer)? };
+    // A constant until here in some ways, which may not be followed back either: see `park`.
+    let is_known = control.forget::<1>(usize::from(answer.known)) != 0;
+    let rate = if control.limits.interval == 0 || is_known { RATE_KEPT } else { rate(frame, maps, control, &answer)? };
     let rate = control.forget::<3>(rate as usize) as u32;
     Ok(Answer { rate, ..if rate == RATE_SLIP { answer.truncated(control) } else { answer } })
 }
@@ -282,8 +291,9 @@ fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> 
 /// The answer, whoever asks how often.
 #[inline(always)]
 fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, Reason> {
-    let datagram = net::parse(frame, control)?;
-    let query = query::parse(frame, &datagram, control)?;
+    let scratch = maps.scratch().ok_or(Reason::Internal)?;
+    let mut datagram = net::parse(frame, control)?;
+    let mut query = query::parse(frame, &datagram, control)?;
     if !datagram.checksum_is_good(query.sum) {
         return Err(Reason::PassUdpChecksum);
     }
@@ -297,19 +307,76 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
     }
     if query.edns.options_len != 0 {
         let at = datagram.dns + HEADER + query.name_len + query::QUESTION_FIXED + query::OPT;
+        park(scratch, &datagram, &query);
         options::read(frame, maps, control, &datagram, at, query.edns.options_len)?;
+        unpark(scratch, &mut datagram, &mut query);
     }
     let has_options = control.forget::<1>(usize::from(query.edns.options_len != 0)) != 0;
-    let (body, scope) = body(frame, maps, control, &datagram, &query, has_options)?;
-    let (body, scope) = (body.forgotten(control), control.forget::<0xff>(usize::from(scope)));
-    let options_len = if has_options { options::compose(maps, scope as u32)? } else { 0 };
+    let (body, scope) = body(frame, maps, control, &mut datagram, &mut query, has_options)?;
+    let (mut body, scope) = (body.forgotten(control), control.forget::<0xff>(usize::from(scope)));
+    let (mut options_len, mut known) = (0, false);
+    if has_options {
+        park(scratch, &datagram, &query);
+        park_body(scratch, &body);
+        options_len = options::compose(maps, scope as u32)?;
+        unpark(scratch, &mut datagram, &mut query);
+        body = unpark_body(scratch);
+        known = options::knows_client(scratch);
+    }
     let options_len = control.forget::<0x7f>(options_len);
-    let known = has_options && options::knows_client(maps.scratch().ok_or(Reason::Internal)?);
     let answer = Answer { datagram, query, options_len, body, known, rate: RATE_KEPT };
     if body.record == Record::ADDRESS || body.record == Record::NONE || !answer.is_too_big() {
         return Ok(answer);
     }
     Ok(answer.truncated(control))
+}
+
+/// Puts away what is known of the query while steps are taken, for [`unpark`].
+///
+/// Before Linux 6.8 the verifier cannot follow a number back over a call of `bpf_loop`: if it has to, to know where in the
+/// packet something lies, it gives up telling what matters from what does not, and then follows every way there is to such
+/// a call on its own, far over its limit. What comes back from a map is new to it, so nothing is followed back.
+#[inline(always)]
+fn park(scratch: &Scratch, datagram: &Datagram, query: &Query) {
+    let Query { name_len, name, rtype, has_edns, edns, .. } = query;
+    let places = datagram.l3 as u64 | (datagram.dns as u64) << 8 | (*name_len as u64) << 16;
+    let flags = u64::from(datagram.v6) | u64::from(*has_edns) << 1 | u64::from(edns.dnssec_ok) << 2;
+    scratch.parked[0].set(places | flags << 24 | u64::from(*rtype) << 32);
+    let lens = datagram.dns_len as u64 | (edns.size as u64) << 16;
+    scratch.parked[1].set(lens | (edns.options_len as u64) << 32);
+    scratch.parked[2].set(name.hash);
+}
+
+/// Takes it back. Sums are not used for places, and stay; neither does a version other than 0 come so far.
+#[inline(always)]
+fn unpark(scratch: &Scratch, datagram: &mut Datagram, query: &mut Query) {
+    let word = scratch.parked[0].get();
+    datagram.l3 = word as usize & 0x1f;
+    datagram.dns = (word >> 8) as usize & 0x7f;
+    query.name_len = (word >> 16) as usize & 0xff;
+    datagram.v6 = word >> 24 & 1 != 0;
+    query.has_edns = word >> 25 & 1 != 0;
+    query.edns.dnssec_ok = word >> 26 & 1 != 0;
+    query.rtype = (word >> 32) as u16;
+    let word = scratch.parked[1].get();
+    datagram.dns_len = word as usize & 0xffff;
+    query.edns.size = (word >> 16) as usize & 0xffff;
+    query.edns.options_len = (word >> 32) as usize & 0xffff;
+    query.name.hash = scratch.parked[2].get();
+}
+
+/// As [`park`].
+#[inline(always)]
+fn park_body(scratch: &Scratch, body: &Body) {
+    let words = body.words();
+    scratch.parked[3].set(words[0]);
+    scratch.parked[4].set(words[1]);
+}
+
+/// As [`unpark`].
+#[inline(always)]
+fn unpark_body(scratch: &Scratch) -> Body {
+    Body::from_words([scratch.parked[3].get(), scratch.parked[4].get()])
 }
 
 /// What the answer says, and the scope of a client subnet it depends on.
@@ -318,12 +385,16 @@ fn body<M: Maps>(
     frame: Frame,
     maps: &M,
     control: &Control,
-    datagram: &Datagram,
-    query: &Query,
+    datagram: &mut Datagram,
+    query: &mut Query,
     has_options: bool,
 ) -> Result<(Body, u8), Reason> {
     let Some((index, entry)) = find(frame, maps, control, datagram, query)? else {
-        return match walk::missing(frame, maps, control, datagram.dns + HEADER, query.name_len)? {
+        let scratch = maps.scratch().ok_or(Reason::Internal)?;
+        park(scratch, datagram, query);
+        let missing = walk::missing(frame, maps, control, datagram.dns + HEADER, query.name_len)?;
+        unpark(scratch, datagram, query);
+        return match missing {
             Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
             Missing::InZone { soa, apex } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };

@@ -81,7 +81,8 @@ pub fn parse(frame: Frame, control: &Control) -> Result<Datagram, Reason> {
     }
     // From here on the verifier follows both families as one.
     let v6 = control.forget::<1>(usize::from(datagram.v6)) != 0;
-    Ok(Datagram { v6, dns: control.forget::<0x7f>(datagram.dns), ..datagram })
+    let (dns, dns_len) = (control.forget::<0x7f>(datagram.dns), control.forget::<0xffff>(datagram.dns_len));
+    Ok(Datagram { v6, dns, dns_len, ..datagram })
 }
 
 #[inline(always)]

@@ -12,9 +12,9 @@
 
 use crate::layout::{NET_DIVIDED, NET_ENDS, NetNode};
 
-/// Nodes on the way down, at most: [`NET_ENDS`] + 1 ways at each of 7 make 19,000,000 ranges, and a leaf of an IPv6 tree
-/// may lead to a second tree.
-pub const LEVELS_MAX: u32 = 14;
+/// Nodes on the way down, at most: [`NET_ENDS`] + 1 ways at each make 19,000,000 ranges. Where a /64 is cut up, the tree over
+/// its lower halves is part of the way. More levels would cost the verifier 23,000 instructions each.
+pub const LEVELS_MAX: u32 = 7;
 
 /// No range: no end of one that others follow is all ones.
 const NONE: u64 = u64::MAX;
@@ -56,6 +56,28 @@ impl Range {
     }
 }
 
+/// 1 if `a` is below `b`, else 0, by the borrow of their difference: BPF has no instruction for it, only branches.
+#[inline(always)]
+const fn borrow(a: u64, b: u64) -> u64 {
+    ((!a & b) | ((!a | b) & a.wrapping_sub(b))) >> 63
+}
+
+/// `a` where `which` is 1, `b` where it is 0.
+#[inline(always)]
+const fn choose(which: u64, a: u64, b: u64) -> u64 {
+    let mask = which.wrapping_neg();
+    (a & mask) | (b & !mask)
+}
+
+impl NetNode {
+    /// The `i`-th eight bytes, modulo 16; the first [`NET_ENDS`] are the ends.
+    #[inline(always)]
+    const fn word(&self, i: usize) -> u64 {
+        // SAFETY: a node is 16 such words, all of it plain numbers.
+        unsafe { *(&raw const *self).cast::<u64>().add(i & 15) }
+    }
+}
+
 /// The range of an address as it lies in a packet: IPv4 in the first four bytes. `forget` is
 /// [`Control::forget_word`](crate::layout::Control::forget_word), `roots` are [`Control::net_roots`](crate::layout::Control::net_roots).
 #[inline(always)]
@@ -77,33 +99,31 @@ pub fn find<'m>(
     while level < LEVELS_MAX {
         level += 1;
         let node = node(at)?;
-        let mut i = 0;
+        // How many ends are below the key, without a branch: eleven ways would be as many for the verifier to follow, and
+        // none of them for the processor to foresee.
+        let (mut below, mut i) = (0, 0);
         while i < NET_ENDS {
-            if range.key <= node.ends[i] {
-                break;
-            }
+            below += borrow(node.ends[i], range.key);
             i += 1;
         }
-        // The verifier follows the eleven ways as one.
-        let i = (forget(i as u64) & 0xf) as usize;
+        let i = below;
+        let i = (forget(i) & 0xf) as usize;
         let value = *node.values.get(i)?;
-        // Forgotten again: before Linux 6.8 the verifier learns nothing from i != 0, to which the compiler turns this.
-        let left = (forget((i as u64).wrapping_sub(1)) & 0xf) as usize;
-        if let Some(before) = node.ends.get(left) {
-            range.before = *before;
-        }
-        if let Some(end) = node.ends.get(i)
-            && *end != NONE
-        {
-            range.end = *end;
-        }
+        // The ends on both sides, where this node has them; again without a branch. With none before, `left` is 0 all the
+        // same; with none behind, or the last range's, what is above stays.
+        let has_left = borrow(0, i as u64);
+        range.before = choose(has_left, node.word(i.wrapping_sub(has_left as usize)), range.before);
+        let end = node.word(i);
+        range.end = choose(borrow(i as u64, NET_ENDS as u64) & borrow(end, NONE), end, range.end);
         if node.child != 0 {
             at = node.child + i as u32;
             continue;
         }
         if value & NET_DIVIDED == 0 {
-            range.set = value;
-            return Some(range);
+            // One range for the verifier, whatever the level.
+            let Range { above, key, before, end, .. } = range;
+            let (above, key) = (forget(above.into()) as u32, forget(key));
+            return Some(Range { set: value, above, key, before: forget(before), end: forget(end) });
         }
         at = value & !NET_DIVIDED;
         range = Range::all(64, u64::from_be(address[1]), unbounded);

@@ -77,10 +77,6 @@ pub fn read<M: Maps>(
     options.at.set(0);
     options.end.set(len as u32);
     options.found.set(0);
-    maps.repeat::<Read>(COUNT_MAX);
-    if options.found.get() & (FOUND_FAULT | FOUND_END) != FOUND_END {
-        return Err(Reason::PassAdditional);
-    }
     options.v6.set(u32::from(datagram.v6));
     options.known.set(0);
     if datagram.v6 {
@@ -91,6 +87,10 @@ pub fn read<M: Maps>(
         let source = frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?;
         options.client[0].set(u64::from(source.u32::<0>()));
         options.client[1].set(0);
+    }
+    maps.repeat::<Read>(COUNT_MAX);
+    if options.found.get() & (FOUND_FAULT | FOUND_END) != FOUND_END {
+        return Err(Reason::PassAdditional);
     }
     if options.found.get() & FOUND_COOKIE != 0 {
         maps.repeat::<ServerCookie>(1);

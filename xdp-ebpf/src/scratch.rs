@@ -25,6 +25,8 @@ pub struct Scratch {
     pub next: Cell<u32>,
     /// The name met last, as [`walk`](crate::walk) puts it.
     pub encloser: Cell<u64>,
+    /// What [`decide`](crate::decide) puts away while steps are taken.
+    pub parked: [Cell<u64>; 5],
     /// The query's EDNS options, and the answer's.
     pub options: Options,
 }
@@ -78,6 +80,7 @@ impl Default for Scratch {
             labels: Cell::default(),
             next: Cell::default(),
             encloser: Cell::default(),
+            parked: Default::default(),
             options: Options::default(),
         }
     }
@@ -218,4 +221,4 @@ impl Scratch {
     }
 }
 
-const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + size_of::<Options>());
+const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + 40 + size_of::<Options>());

@@ -82,7 +82,7 @@ pub(super) fn nets(report: &mut Reporter, file: &raw::File, pools: &[Pool], grou
         from_database(&mut reader, &path, &full, (&countries, &continents), &mut rules);
     }
     Nets::build(&rules).unwrap_or_else(|error| {
-        report.error(0..0, error.to_string()).help("let groups of different pools share their nets, or have fewer");
+        report.error(0..0, error.to_string());
         Nets::default()
     })
 }

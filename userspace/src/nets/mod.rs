@@ -17,7 +17,10 @@ mod tests;
 use std::{collections::HashMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
-use xdp_ebpf::{layout::NetNode, nets::find};
+use xdp_ebpf::{
+    layout::NetNode,
+    nets::{LEVELS_MAX, find},
+};
 
 use crate::model::{Family, GroupId, PoolId};
 
@@ -46,17 +49,32 @@ pub enum Source {
     Database,
 }
 
-/// More combinations of groups than the maps can hold.
+/// Why client nets do not fit into the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManySets;
+pub enum NetsError {
+    /// More combinations of groups than they hold.
+    TooManySets,
+    /// A tree with more levels than the program looks at.
+    TooDeep,
+}
 
-impl fmt::Display for TooManySets {
+impl fmt::Display for NetsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the groups' client nets overlap in too many ways: combinations times pools are over {CHOSEN_MAX}")
+        match self {
+            Self::TooManySets => write!(
+                f,
+                "the groups' client nets overlap in too many ways: combinations times pools are over {CHOSEN_MAX} (let \
+                 groups of different pools share their nets, or have fewer)"
+            ),
+            Self::TooDeep => f.write_str(
+                "there are too many client nets: a tree over them has more than 7 levels (have fewer, or none longer than /64 \
+                 beside over 150,000 of IPv6)",
+            ),
+        }
     }
 }
 
-impl std::error::Error for TooManySets {}
+impl std::error::Error for NetsError {}
 
 /// The nets of one configuration. Its `Default` has none.
 #[derive(Debug)]
@@ -89,7 +107,7 @@ impl Default for Nets {
 
 impl Nets {
     /// Works out ranges, sets and trees.
-    pub fn build(rules: &[Rule]) -> Result<Self, TooManySets> {
+    pub fn build(rules: &[Rule]) -> Result<Self, NetsError> {
         let mut pools: Vec<PoolId> = rules.iter().map(|rule| rule.pool).collect();
         pools.sort_unstable();
         pools.dedup();
@@ -117,10 +135,14 @@ impl Nets {
                 }
             });
             if failed {
-                return Err(TooManySets);
+                return Err(NetsError::TooManySets);
             }
             nets.ranges += ranges.len();
-            nets.roots[family.index()] = tree::build(&mut nets.nodes, &ranges);
+            let (root, levels) = tree::build(&mut nets.nodes, &ranges);
+            if levels > LEVELS_MAX {
+                return Err(NetsError::TooDeep);
+            }
+            nets.roots[family.index()] = root;
         }
         Ok(nets)
     }

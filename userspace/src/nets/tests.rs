@@ -122,7 +122,7 @@ fn too_many_combinations_are_refused() {
             Rule { net: IpNet::new(net.into(), 24).unwrap(), ..rule(pool, pool * 220 + i, "0.0.0.0/0") }
         })
         .collect();
-    assert_eq!(Nets::build(&rules).unwrap_err(), TooManySets);
+    assert_eq!(Nets::build(&rules).unwrap_err(), NetsError::TooManySets);
 }
 
 /// The longest prefix that holds an address, by looking at all of them.
@@ -188,4 +188,27 @@ proptest! {
             prop_assert_eq!(naive(&rules, other), group(found.set), "{} within {}", other, net);
         }
     }
+}
+
+/// A way down has 7 levels at most, that over the lower halves of a cut /64 with it: 11^5 ranges of IPv6 take 5, and two are
+/// left for a /64 cut into 121 parts.
+#[test]
+fn trees_that_are_too_deep_are_refused() {
+    let rule = |address: u128, length, i: usize| Rule {
+        pool: PoolId(0),
+        group: GroupId(i % 2),
+        net: IpNet::new(IpAddr::V6(address.into()), length).unwrap(),
+        source: Source::Written,
+    };
+    let build = |upper: u128, lower: u128| {
+        let mut rules: Vec<Rule> = (0..upper).map(|i| rule((0x2001_0000 << 96) + (i << 80), 48, i as usize)).collect();
+        rules.extend((0..lower).map(|i| rule((0x3000 << 112) + i, 128, i as usize)));
+        Nets::build(&rules)
+            .map(|nets| nets.find(IpAddr::V6(((0x3000_u128 << 112) + lower.saturating_sub(1)).into())).scope)
+    };
+    // One range before, one behind, and with a cut /64 that and one more.
+    assert!(build(160_000, 118).is_ok_and(|scope| scope == 128));
+    assert_eq!(build(160_000, 130).unwrap_err(), NetsError::TooDeep);
+    assert_eq!(build(162_000, 118).unwrap_err(), NetsError::TooDeep);
+    assert!(build(162_000, 0).is_ok());
 }
