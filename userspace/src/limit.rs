@@ -9,8 +9,9 @@ use xdp_ebpf::limit::{Buckets, Class, Limits, TICK_BITS, TICKS};
 
 use crate::model::RateLimit;
 
-/// Blocks of buckets, in the kernel and here: 4 MiB, half a million networks.
-pub const BLOCKS: usize = 1 << 16;
+/// Blocks of buckets, in the kernel and here: 512 KiB, 65,536 networks by class, which a CPU core's own cache holds. A bucket is
+/// only needed while its network has answers to make good for, a thousandth of a second for one answer at 1,000 a second.
+pub const BLOCKS: usize = 1 << 13;
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
