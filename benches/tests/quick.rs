@@ -23,7 +23,12 @@ fn a_quick_run_measures_everything() {
     for rate in figures["rate"].as_array().unwrap() {
         assert!(rate["agent_per_s"]["median"].as_f64().unwrap() > 0.0, "{rate}");
     }
-    assert_eq!(figures["plan"].as_array().unwrap().len(), 2 * 6, "six figures for two sizes");
+    assert_eq!(
+        figures["plan"].as_array().unwrap().len(),
+        2 * 6 + 2,
+        "six figures for two sizes, and two of client nets"
+    );
+    assert_eq!(figures["kinds"].as_array().unwrap().len(), 14);
 }
 
 #[test]

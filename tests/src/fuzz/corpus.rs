@@ -158,7 +158,7 @@ fn alone(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().filter(|line| {
         let key = line.split('=').next().unwrap_or_default().trim();
-        key != "records"
+        !["records", "[geo]", "database", "countries", "continents"].contains(&key)
             && !key.ends_with("_file")
             && !line.contains(".pem")
             && !key.is_empty()
