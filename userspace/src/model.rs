@@ -491,10 +491,16 @@ impl Model {
     /// The pool whose knobs govern a name.
     #[must_use]
     pub fn pool_of(&self, kind: NameKind) -> &Pool {
-        &self.pools[match kind {
-            NameKind::Pool(id) => id.0,
-            NameKind::Group(id) => self.groups[id.0].pool.0,
-            NameKind::Site(id) => self.sites[id.0].pool.0,
-        }]
+        &self.pools[self.pool_id_of(kind).0]
+    }
+
+    /// The same pool's position.
+    #[must_use]
+    pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
+        match kind {
+            NameKind::Pool(id) => id,
+            NameKind::Group(id) => self.groups[id.0].pool,
+            NameKind::Site(id) => self.sites[id.0].pool,
+        }
     }
 }

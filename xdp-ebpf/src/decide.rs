@@ -267,11 +267,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
 #[inline(always)]
 fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> Result<u32, Reason> {
     let (limits, datagram) = (&control.limits, &answer.datagram);
-    let address = if datagram.v6 {
-        frame.claim::<8>(datagram.l3 + 8).ok_or(Reason::Internal)?.u64::<0>()
-    } else {
-        u64::from(frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?.u32::<0>())
-    };
+    let [address, _] = datagram.source(frame).ok_or(Reason::Internal)?;
     let v6 = control.forget::<1>(usize::from(datagram.v6)) != 0;
     let class = control.forget::<3>(answer.class() as usize);
     let key = limits.key(v6, control.forget_word(address), class as u32);
@@ -291,6 +287,8 @@ fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> 
 /// The answer, whoever asks how often.
 #[inline(always)]
 fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, Reason> {
+    // Looked up before it is known to be of use: later, or once for each use, is 250,000 instructions more to the verifier of
+    // Linux 6.1.
     let scratch = maps.scratch().ok_or(Reason::Internal)?;
     let mut datagram = net::parse(frame, control)?;
     let mut query = query::parse(frame, &datagram, control)?;
@@ -517,11 +515,7 @@ fn client<M: Maps>(
     let subnet = if has_options { options::subnet(maps.scratch()?) } else { None };
     let (v6, address) = match subnet {
         Some(subnet) => subnet,
-        None if datagram.v6 => {
-            let source = frame.claim::<16>(datagram.l3 + 8)?;
-            (true, [source.u64::<0>(), source.u64::<8>()])
-        }
-        None => (false, [u64::from(frame.claim::<4>(datagram.l3 + 12)?.u32::<0>()), 0]),
+        None => (datagram.v6, datagram.source(frame)?),
     };
     Some((control.forget::<1>(usize::from(v6)) != 0, address.map(|word| control.forget_word(word))))
 }

@@ -223,6 +223,17 @@ fn datagram(so_far: Datagram, payload: usize, udp: crate::frame::Bytes<UDP>) -> 
 }
 
 impl Datagram {
+    /// The source address as in the packet; IPv4 in the first four bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self, frame: Frame) -> Option<[u64; 2]> {
+        if self.v6 {
+            let source = frame.claim::<16>(self.l3 + 8)?;
+            return Some([source.u64::<0>(), source.u64::<8>()]);
+        }
+        Some([u64::from(frame.claim::<4>(self.l3 + 12)?.u32::<0>()), 0])
+    }
+
     /// Whether the UDP checksum is one that a receiver accepts, given the sum of the DNS message.
     ///
     /// A valid one, none over IPv4 (RFC 768), or the bare pseudo-header sum: that is what a local veth or virtio sender

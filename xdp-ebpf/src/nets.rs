@@ -1,7 +1,7 @@
 //! Client nets: which set of groups an address chooses (S4-4C).
 //!
 //! A family's nets cut its addresses into ranges, each with one set. A static B-tree over the ranges' ends finds an
-//! address's own in as many steps whatever the nets look like: 7 for a million of them, and the first of those are in
+//! address's own in as many steps whatever the nets look like: 6 for a million of them, and the first of those are in
 //! cache. Its keys are the address's upper 64 bits; where a /64 is cut up, its range leads on to a tree over the lower.
 //!
 //! ```text
@@ -106,11 +106,9 @@ pub fn find<'m>(
             below += borrow(node.ends[i], range.key);
             i += 1;
         }
-        let i = below;
-        let i = (forget(i) & 0xf) as usize;
+        let i = (forget(below) & 0xf) as usize;
         let value = *node.values.get(i)?;
-        // The ends on both sides, where this node has them; again without a branch. With none before, `left` is 0 all the
-        // same; with none behind, or the last range's, what is above stays.
+        // The ends on both sides, again without a branch; where this node has none, that of the node above stays.
         let has_left = borrow(0, i as u64);
         range.before = choose(has_left, node.word(i.wrapping_sub(has_left as usize)), range.before);
         let end = node.word(i);

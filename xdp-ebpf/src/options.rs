@@ -79,15 +79,9 @@ pub fn read<M: Maps>(
     options.found.set(0);
     options.v6.set(u32::from(datagram.v6));
     options.known.set(0);
-    if datagram.v6 {
-        let source = frame.claim::<16>(datagram.l3 + 8).ok_or(Reason::Internal)?;
-        options.client[0].set(source.u64::<0>());
-        options.client[1].set(source.u64::<8>());
-    } else {
-        let source = frame.claim::<4>(datagram.l3 + 12).ok_or(Reason::Internal)?;
-        options.client[0].set(u64::from(source.u32::<0>()));
-        options.client[1].set(0);
-    }
+    let source = datagram.source(frame).ok_or(Reason::Internal)?;
+    options.client[0].set(source[0]);
+    options.client[1].set(source[1]);
     maps.repeat::<Read>(COUNT_MAX);
     if options.found.get() & (FOUND_FAULT | FOUND_END) != FOUND_END {
         return Err(Reason::PassAdditional);

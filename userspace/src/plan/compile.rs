@@ -210,12 +210,7 @@ impl Spec {
             (Kind::Failover, LastResort::Pool) => pool.sites.clone(),
             _ => Vec::new(),
         };
-        let https = match name {
-            NameKind::Pool(id) => id,
-            NameKind::Group(id) => model.groups[id.0].pool,
-            NameKind::Site(id) => model.sites[id.0].pool,
-        };
-        let https = pool.https.as_ref().map(|_| https);
+        let https = pool.https.as_ref().map(|_| model.pool_id_of(name));
         let slots = DynamicType::ALL.map(|of| {
             let weights: Vec<u32> = sites
                 .iter()
