@@ -5,7 +5,10 @@
 use std::net::IpAddr;
 
 use rustix::time::{ClockId, clock_gettime};
-use xdp_ebpf::limit::{Buckets, Class, Limits, TICK_BITS, TICKS};
+use xdp_ebpf::{
+    limit::{Buckets, Class, Limits, TICK_BITS, TICKS},
+    net::words,
+};
 
 use crate::model::RateLimit;
 
@@ -64,10 +67,7 @@ impl Limiter {
 
     fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> Verdict {
         let Some((limits, table)) = &self.0 else { return Verdict::Within };
-        let address = match client {
-            IpAddr::V4(client) => u64::from(client.to_bits().to_be()),
-            IpAddr::V6(client) => ((client.to_bits() >> 64) as u64).to_be(),
-        };
+        let [address, _] = words(client);
         let key = limits.key(client.is_ipv6(), address, class as u32);
         if limits.admit(&table[key.block as usize], key, now, |place| place) {
             Verdict::Within

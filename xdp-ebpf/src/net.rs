@@ -8,6 +8,8 @@
 //! ^ 0                              l3 -> ^                              ^ udp                 ^ dns
 //! ```
 
+use core::net::IpAddr;
+
 use crate::{
     frame::Frame,
     layout::{Control, LISTEN_MAX, MAC_MAX},
@@ -220,6 +222,18 @@ fn datagram(so_far: Datagram, payload: usize, udp: crate::frame::Bytes<UDP>) -> 
     }
     let pseudo = so_far.pseudo.u16(u16::from(PROTOCOL_UDP).to_be()).u16(udp.u16::<4>());
     Ok(Datagram { dns_len: payload - UDP, pseudo, ..so_far })
+}
+
+/// An address as [`Datagram::source`] gives it.
+#[must_use]
+pub const fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()) as u64, 0],
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
+        }
+    }
 }
 
 impl Datagram {

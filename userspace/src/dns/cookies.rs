@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use xdp_ebpf::cookie::{CLIENT_LEN, SERVER_LEN, Verdict, check, prefix, server_hash};
+use xdp_ebpf::{
+    cookie::{CLIENT_LEN, SERVER_LEN, Verdict, check, prefix, server_hash},
+    net::words,
+};
 
 use super::options::{COOKIE_LEN, Cookie};
 use crate::model::CookieSecrets;
@@ -22,7 +25,7 @@ pub struct Reply {
 /// is answered with a new one.
 #[must_use]
 pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u32) -> Reply {
-    let (ip, v6) = words(client);
+    let (ip, v6) = (words(client), client.is_ipv6());
     let own = u64::from_ne_bytes(*cookie.client);
     let verdict = match <[u8; SERVER_LEN]>::try_from(cookie.server) {
         Ok(server) => {
@@ -48,17 +51,6 @@ pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u
         data[CLIENT_LEN + 8..].copy_from_slice(&hash.to_ne_bytes());
     }
     Reply { data, known: verdict != Verdict::Bad }
-}
-
-/// An address as [`server_hash`] takes it: words as they lie in a packet.
-fn words(client: IpAddr) -> ([u64; 2], bool) {
-    match client {
-        IpAddr::V4(client) => {
-            let [a, b, c, d] = client.octets();
-            ([u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), 0], false)
-        }
-        IpAddr::V6(client) => (halves(client.octets()), true),
-    }
 }
 
 fn halves(bytes: [u8; 16]) -> [u64; 2] {

@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
-use xdp_ebpf::layout::{
-    BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
-    Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
-    OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
+use xdp_ebpf::{
+    layout::{
+        BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
+        Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
+        OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
+    },
+    net::words,
 };
 
 use super::{
@@ -134,7 +137,7 @@ fn listen(control: &mut Control, model: &Model) {
                 v4 += 1;
             }
             IpAddr::V6(address) if v6 < LISTEN_MAX => {
-                control.listen6[v6] = Listen6 { address: words(address), port, reserved: [0; 3] };
+                control.listen6[v6] = Listen6 { address: words(address.into()), port, reserved: [0; 3] };
                 v6 += 1;
             }
             // The configuration refuses more; the socket path serves them all the same.
@@ -161,12 +164,6 @@ fn edns(control: &mut Control, edns: &Edns) {
         octets[..bytes.len()].copy_from_slice(bytes);
         *word = u64::from_ne_bytes(octets);
     }
-}
-
-/// An IPv6 address as two words, as it lies in a packet.
-fn words(address: std::net::Ipv6Addr) -> [u64; 2] {
-    let bits = address.to_bits();
-    [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
 }
 
 fn endpoint(address: IpAddr) -> Endpoint {

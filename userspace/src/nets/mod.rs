@@ -19,6 +19,7 @@ use std::{collections::HashMap, fmt, net::IpAddr};
 use ipnet::IpNet;
 use xdp_ebpf::{
     layout::NetNode,
+    net::words,
     nets::{LEVELS_MAX, find},
 };
 
@@ -198,13 +199,8 @@ impl Nets {
     /// What an address chooses.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Match {
-        let word = word(address);
-        let packet = match address {
-            IpAddr::V4(address) => [u64::from(address.to_bits().to_be()), 0],
-            IpAddr::V6(_) => [((word >> 64) as u64).to_be(), (word as u64).to_be()],
-        };
         let node = |at: u32| self.nodes.get(at as usize);
-        match find(node, |word| word, self.roots, address.is_ipv6(), packet) {
+        match find(node, |word| word, self.roots, address.is_ipv6(), words(address)) {
             Some(range) => Match { set: range.set as usize, scope: range.scope() },
             // Not reached: the builder makes whole trees.
             None => Match { set: 0, scope: 0 },
