@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
+    assess::Assessor,
     dns,
     hooks::{Hooks, macs_of},
     kernel::{
@@ -41,15 +42,16 @@ use crate::{
     model::{Model, XdpMode},
     plan::{Plan, Planner},
     probe::{self, ProbeError, Probes},
-    status::Status,
+    status::{Status, Verdicts},
     view::View,
 };
 
-/// How often the program is told the time, and tracing is looked after.
-const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// MACs are read anew once in this many rounds of housekeeping.
+/// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
+/// tracing is looked after.
+const ROUND: Duration = Duration::from_millis(100);
+/// MACs are read anew once in this many rounds.
 const MAC_ROUNDS: u32 = 10;
-/// Traced packets handed on per round of housekeeping; beyond that the sample is thinned.
+/// Traced packets handed on per round; beyond that the sample is thinned.
 const TRACE_LINES: usize = 1_000;
 /// Lines a slow `zerottl trace` may lag behind.
 const TRACE_BACKLOG: usize = 4_096;
@@ -107,13 +109,14 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     // Not `cancel` itself: the tasks go on until the program is detached. And they end however this function does.
     let stop = CancellationToken::new();
     let _stop_at_end = stop.clone().drop_guard();
-    let Probes { status, reports, task: probes } = probe::start(&model, stop.clone()).map_err(AgentError::Probe)?;
+    let Probes { verdicts, reports, task: probes } = probe::start(&model, stop.clone()).map_err(AgentError::Probe)?;
     let Kernel { mut hooks, publisher, counters, events } = Kernel::start(&model, &zones, &planner, &first, &cancel)?;
     let view = Arc::new(View::new(Arc::clone(&model), first));
     let shared = Arc::new(dns::Shared::new(zones, Arc::clone(&view)));
 
     let (trace_sender, _) = broadcast::channel(TRACE_BACKLOG);
     let (published, publication) = watch::channel(None);
+    let (assessed, status) = watch::channel(Status::unknown(&model));
     let (attached, attach) = watch::channel(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
     let mut tasks = JoinSet::new();
     tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
@@ -121,7 +124,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     if let Some(listener) = admin {
         let state = AdminState {
             view: Arc::clone(&view),
-            status: status.clone(),
+            status,
             reports,
             counters: Arc::new(AllCounters { kernel: counters, socket: shared }),
             attach,
@@ -132,7 +135,9 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
         tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
     }
     let (trace, one_in, macs_known) = (trace_sender, 0, true);
-    let rounds = Rounds { planner, view, status, published, publisher, events, trace, one_in, macs_known };
+    let assessor = Assessor::new(Arc::clone(&model));
+    let rounds =
+        Rounds { assessor, planner, view, verdicts, assessed, published, publisher, events, trace, one_in, macs_known };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -225,11 +230,14 @@ impl Kernel {
     }
 }
 
-/// The loop that turns statuses into plans, and looks after what changes without one.
+/// The loop that turns what is known into plans, and looks after what changes without one.
 struct Rounds {
+    assessor: Assessor,
     planner: Planner,
     view: Arc<View>,
-    status: watch::Receiver<Status>,
+    verdicts: watch::Receiver<Verdicts>,
+    /// What the newest plan was made from.
+    assessed: watch::Sender<Status>,
     published: watch::Sender<Option<Publication>>,
     publisher: Option<Publisher>,
     events: Option<RingBuf<MapData>>,
@@ -242,14 +250,13 @@ struct Rounds {
 
 impl Rounds {
     async fn run(mut self, cancel: CancellationToken) {
-        let mut generation = self.view.plan().generation;
-        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rounds: u32 = 0;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                changed = self.status.changed() => {
+                changed = self.verdicts.changed() => {
                     if changed.is_err() {
                         // The probes have ended; so will we, or something is badly wrong.
                         if !cancel.is_cancelled() {
@@ -257,15 +264,10 @@ impl Rounds {
                         }
                         return;
                     }
-                    let since = Instant::now();
-                    generation += 1;
-                    // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
-                    tokio::task::block_in_place(|| self.publish(generation));
-                    let took = since.elapsed();
-                    self.published.send_replace(Some(Publication { at: Instant::now(), took }));
-                    info!(generation, took_us = took.as_micros(), "plan published");
+                    self.round();
                 }
-                _ = housekeeping.tick() => {
+                _ = round.tick() => {
+                    self.round();
                     if let Some(publisher) = &mut self.publisher {
                         publisher.set_clock(dns::now());
                     }
@@ -279,9 +281,24 @@ impl Rounds {
         }
     }
 
-    fn publish(&mut self, generation: u64) {
-        let status = self.status.borrow_and_update().clone();
-        let plan = self.planner.plan(&status, generation);
+    /// Assesses everything, and publishes a plan if that changes anything.
+    fn round(&mut self) {
+        let since = Instant::now();
+        let status = self.assessor.assess(since, &self.verdicts.borrow_and_update());
+        if status == *self.assessed.borrow() {
+            return;
+        }
+        let generation = self.view.plan().generation + 1;
+        // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+        tokio::task::block_in_place(|| self.publish(&status, generation));
+        self.assessed.send_replace(status);
+        let took = since.elapsed();
+        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        info!(generation, took_us = took.as_micros(), "plan published");
+    }
+
+    fn publish(&mut self, status: &Status, generation: u64) {
+        let plan = self.planner.plan(status, generation);
         if let Some(publisher) = &mut self.publisher {
             publisher.publish(&plan);
         }

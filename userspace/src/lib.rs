@@ -4,6 +4,7 @@
 //! publisher writes it into BPF maps, and the XDP program and the [`dns`] socket path answer from it.
 pub mod admin;
 pub mod agent;
+pub mod assess;
 pub mod config;
 pub mod dns;
 pub mod hooks;

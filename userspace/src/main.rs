@@ -1,6 +1,8 @@
 //! The `zerottl` command.
 #![forbid(unsafe_code)]
 
+mod cli;
+
 use std::{
     io::{self, IsTerminal, Write},
     net::{IpAddr, SocketAddr},
@@ -11,21 +13,15 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zerottl::{
-    admin::{
-        client::{self, ClientError},
-        explain::Explanation,
-        status::StatusPage,
-    },
+    admin::{client, explain::Explanation, status::StatusPage},
     agent, config,
 };
 
-/// Where the agent's admin interface is, unless told.
-const ADMIN: &str = "127.0.0.1:8053";
+use crate::cli::{AgentAt, Failure, complain, print, show, unasked};
 
 /// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "ZEROTTL_LOG";
@@ -105,53 +101,6 @@ enum Command {
     },
 }
 
-/// How to find the running agent.
-#[derive(Debug, clap::Args)]
-struct AgentAt {
-    /// The agent's admin address [default: 127.0.0.1:8053]
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "config")]
-    admin: Option<SocketAddr>,
-    /// Take the admin address from this configuration
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl AgentAt {
-    fn address(&self) -> Result<SocketAddr, Failure> {
-        match (&self.admin, &self.config) {
-            (Some(address), _) => Ok(*address),
-            (None, Some(file)) => {
-                let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
-                loaded.model.admin.listen.ok_or_else(|| {
-                    let file = file.display();
-                    Failure::Words(format!("{file}: there is no [admin] `listen`, so the agent cannot be asked"))
-                })
-            }
-            (None, None) => Ok(ADMIN.parse().expect("the constant is an address")),
-        }
-    }
-}
-
-/// Why a command failed.
-enum Failure {
-    /// In a sentence.
-    Words(String),
-    /// With the lines of the configuration at fault.
-    Shown(String),
-}
-
-impl Failure {
-    fn shown(error: &config::ConfigError) -> Self {
-        Self::Shown(error.render(io::stderr().is_terminal()))
-    }
-}
-
-impl From<String> for Failure {
-    fn from(words: String) -> Self {
-        Self::Words(words)
-    }
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match tokio::runtime::Runtime::new() {
@@ -165,22 +114,6 @@ fn main() -> ExitCode {
     };
     complain(&text);
     ExitCode::FAILURE
-}
-
-/// Where stderr is closed there is nobody left to tell.
-fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", text.trim_end());
-}
-
-/// Writes to stdout; a reader that has gone, as `| head` does, has what it wanted.
-fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Words(format!("writing the result failed: {error}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 async fn execute(command: Command) -> Result<ExitCode, Failure> {
@@ -290,22 +223,6 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Asks the agent for a page and prints it.
-async fn show<T: DeserializeOwned>(
-    at: SocketAddr,
-    path: &str,
-    json: bool,
-    to_text: impl FnOnce(&T) -> String,
-) -> Result<(), Failure> {
-    let body = client::get(at, path).await.map_err(|error| unasked(&error))?;
-    if json {
-        return print(&[&body, &b"\n"[..]].concat());
-    }
-    let page: T = serde_json::from_slice(&body)
-        .map_err(|error| format!("what answers at {at} is no agent of this version ({error}); try --json"))?;
-    print(to_text(&page).as_bytes())
-}
-
 async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
@@ -317,16 +234,4 @@ async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     client::lines(at, "/v1/trace", print).await.map_err(|error| unasked(&error))
-}
-
-/// Why the agent could not be asked, and what to do.
-fn unasked(error: &ClientError) -> Failure {
-    Failure::Words(match error {
-        ClientError::Connect(..) => {
-            format!("{error}; is it running, with this [admin] `listen`? Say where with --config or --admin")
-        }
-        // The agent's words are about what was asked for.
-        ClientError::Status(400, words) => words.trim_end().to_owned(),
-        _ => error.to_string(),
-    })
 }

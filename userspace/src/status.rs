@@ -1,6 +1,8 @@
 //! What is known about each Site at one moment: the planner's only changing input.
 
-use crate::model::{Initial, Model, SiteId};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Initial, Model, Site, SiteId};
 
 /// What an address's probe says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,11 +16,55 @@ pub enum Health {
     Down,
 }
 
-/// One moment's knowledge: per Site, per address of the model, its health.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The probes' verdicts, `[site][address]`, positions as in the model.
+pub type Verdicts = Vec<Vec<Health>>;
+
+/// The operator's word on a Site; in the words of `HAProxy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// As probes and load say.
+    #[default]
+    Ready,
+    /// No new clients: Pool and Group Names do not answer it. Its Site Name does, for those it has.
+    Drain,
+    /// As if it were down, its Site Name included.
+    Maint,
+}
+
+/// What a Site says of its load, in units of its own choosing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Now; debited answers included.
+    pub current: f64,
+    /// Where it should be at most in normal times; above 0.
+    pub target: f64,
+    /// Where it can take no more; at least `target`.
+    pub capacity: f64,
+}
+
+/// What bears on a Site beside its probes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// The operator's word.
+    pub word: Word,
+    /// Whether it has been flapping and is held back until it is steady.
+    pub held: bool,
+    /// The weight in force: the configured one, or the operator's.
+    pub weight: u32,
+    /// Of its weight, what it gets while it starts slowly; over 0, up to 1.
+    pub ramp: f64,
+    /// Its load; none where it says nothing that counts.
+    pub load: Option<Load>,
+}
+
+/// One moment's knowledge: the planner's only changing input. [`assess`](crate::assess) makes it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// `health[site][address]`, positions as in the model.
-    pub health: Vec<Vec<Health>>,
+    /// What the probes say.
+    pub health: Verdicts,
+    /// By Site, positions as in the model.
+    pub sites: Vec<Standing>,
 }
 
 impl Status {
@@ -29,7 +75,9 @@ impl Status {
             let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
             vec![first; site.addresses.len()]
         });
-        Self { health: health.collect() }
+        let standing =
+            |site: &Site| Standing { word: Word::Ready, held: false, weight: site.weight, ramp: 1.0, load: None };
+        Self { health: health.collect(), sites: model.sites.iter().map(standing).collect() }
     }
 
     /// Whether one address of a Site may be answered.

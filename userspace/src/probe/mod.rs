@@ -38,7 +38,7 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::Model, status::Status};
+use crate::{model::Model, status::Verdicts};
 
 pub use report::{AddressReport, Reports};
 
@@ -66,8 +66,8 @@ impl std::error::Error for ProbeError {}
 /// Running probes.
 #[derive(Debug)]
 pub struct Probes {
-    /// The planner's input. Changes, and so wakes its receivers, only when some address's health does.
-    pub status: watch::Receiver<Status>,
+    /// Changes, and so wakes its receivers, only when some address's health does.
+    pub verdicts: watch::Receiver<Verdicts>,
     /// Attempts, errors and ages, to be read at any time; wakes no one.
     pub reports: Reports,
     /// Ends after the token is cancelled, when every probe has.

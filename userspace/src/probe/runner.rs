@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AddressReport, CONCURRENT_MAX, Probes, Reports, attempt::Attempt, failure::Failure, schedule};
 use crate::{
     model::{Model, SiteId},
-    status::{Health, Status},
+    status::{Health, Status, Verdicts},
 };
 
 /// Everything one address's probe task needs; outlives the task, so that a new one can take over.
@@ -30,7 +30,7 @@ struct Check {
     /// The grid point of the newest attempt, or the first one's if there was none.
     tick: Mutex<Tick>,
     reports: Reports,
-    status: watch::Sender<Status>,
+    verdicts: watch::Sender<Verdicts>,
     permits: Arc<Semaphore>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn start(
     cancel: CancellationToken,
 ) -> Probes {
     let reports = Reports::new(model);
-    let (sender, status) = watch::channel(Status::unknown(model));
+    let (sender, verdicts) = watch::channel(Status::unknown(model).health);
     let permits = Arc::new(Semaphore::new(CONCURRENT_MAX));
     let now = Instant::now();
     let checks = attempts.into_iter().filter_map(|(site, address, attempt)| {
@@ -61,17 +61,17 @@ pub(super) fn start(
             attempt,
             tick: Mutex::new(Tick::First(now + schedule::phase(interval, rand::random()))),
             reports: reports.clone(),
-            status: sender.clone(),
+            verdicts: sender.clone(),
             permits: Arc::clone(&permits),
         }))
     });
     let task = tokio::spawn(watch_over(checks.collect(), sender.clone(), cancel));
-    Probes { status, reports, task }
+    Probes { verdicts, reports, task }
 }
 
-/// Runs every check until cancelled; starts those that end again. The sender keeps the status channel open when there
+/// Runs every check until cancelled; starts those that end again. The sender keeps the channel open when there
 /// is nothing to probe.
-async fn watch_over(checks: Vec<Arc<Check>>, _status: watch::Sender<Status>, cancel: CancellationToken) {
+async fn watch_over(checks: Vec<Arc<Check>>, _verdicts: watch::Sender<Verdicts>, cancel: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut running: HashMap<Id, Arc<Check>> = HashMap::new();
     let spawn = |tasks: &mut JoinSet<()>, running: &mut HashMap<Id, Arc<Check>>, check: Arc<Check>| {
@@ -136,7 +136,7 @@ impl Check {
         }
         let ended = self.reports.end(self.site, self.address, now, result.as_ref().copied());
         let Some(transition) = ended else { return };
-        self.status.send_modify(|status| status.health[self.site.0][self.address] = transition.to);
+        self.verdicts.send_modify(|verdicts| verdicts[self.site.0][self.address] = transition.to);
         self.log(transition.from, &self.reports.get(self.site, self.address));
     }
 

@@ -340,8 +340,8 @@ async fn s4_2c_s4_3b_back_down_after_fall_and_up_after_rise() {
             site.abort();
         }
         status.store(now, Ordering::Relaxed);
-        tokio::time::timeout(Duration::from_secs(20), probes.status.changed()).await.expect("soon").expect("open");
-        assert_eq!(probes.status.borrow_and_update().health[0][0], expect);
+        tokio::time::timeout(Duration::from_secs(20), probes.verdicts.changed()).await.expect("soon").expect("open");
+        assert_eq!(probes.verdicts.borrow_and_update()[0][0], expect);
         let report = probes.reports.get(SiteId(0), 0);
         assert!(report.attempts - attempts_before >= at_least, "{report:?} after {attempts_before}");
         attempts_before = report.attempts;

@@ -92,9 +92,9 @@ proptest! {
             for (expect, from, count) in
                 [(Health::Up, ms(1000), rise), (Health::Down, dies, fall), (Health::Up, returns, rise)]
             {
-                probes.status.changed().await.expect("the runner lives");
+                probes.verdicts.changed().await.expect("the runner lives");
                 let took = begun.elapsed();
-                let health = probes.status.borrow_and_update().health[0][0];
+                let health = probes.verdicts.borrow_and_update()[0][0];
                 assert_eq!(health, expect);
                 assert!(took <= from + interval * count + limit + slack, "{expect:?} after {took:?}, from {from:?}");
                 assert!(expect != Health::Down || took >= dies, "down before it died");
@@ -113,9 +113,9 @@ async fn s4_dns_status_wakes_on_transitions_alone() {
     });
     let mut wakes = Vec::new();
     let begun = Instant::now();
-    while let Ok(changed) = timeout(ms(3990).saturating_sub(begun.elapsed()), probes.status.changed()).await {
+    while let Ok(changed) = timeout(ms(3990).saturating_sub(begun.elapsed()), probes.verdicts.changed()).await {
         changed.expect("the runner lives");
-        wakes.push(probes.status.borrow_and_update().health[0][0]);
+        wakes.push(probes.verdicts.borrow_and_update()[0][0]);
     }
     assert_eq!(wakes, [Health::Up, Health::Down, Health::Up, Health::Down]);
     let report = probes.reports.get(SiteId(0), 0);
@@ -131,7 +131,7 @@ async fn first_attempt_is_prompt_with_a_long_interval() {
     let (probes, _cancel) = start(&one(Duration::from_hours(1), ms(500), 1, 1), |_| (ms(0), Ok(())));
     sleep(ms(1010)).await;
     assert_eq!(probes.reports.get(SiteId(0), 0).attempts, 1);
-    assert_eq!(probes.status.borrow().health[0][0], Health::Up);
+    assert_eq!(probes.verdicts.borrow()[0][0], Health::Up);
 }
 
 /// A checker cannot die silently: a panicking probe is restarted on its schedule and says so, and the others go on.
@@ -210,10 +210,10 @@ async fn unprobed_site_is_up_and_its_status_channel_stays_open() {
     let model = Arc::new(fixture::model(&[("boston", &["192.0.2.10"], None)]));
     let cancel = CancellationToken::new();
     let mut probes = super::start(&model, cancel.clone()).expect("starts");
-    assert_eq!(probes.status.borrow().health[0][0], Health::Up);
+    assert_eq!(probes.verdicts.borrow()[0][0], Health::Up);
     assert_eq!(probes.reports.get(SiteId(0), 0).health, Health::Up);
     assert!(
-        timeout(Duration::from_mins(1), probes.status.changed()).await.is_err(),
+        timeout(Duration::from_mins(1), probes.verdicts.changed()).await.is_err(),
         "neither a change nor a closed channel"
     );
     cancel.cancel();
