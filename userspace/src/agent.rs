@@ -10,7 +10,6 @@
 use std::{
     error::Error,
     fmt, io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +19,6 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use tokio::{
-    net::TcpListener,
     sync::{broadcast, watch},
     task::{JoinError, JoinSet},
     time::MissedTickBehavior,
@@ -29,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
+    admin::{AdminState, CounterSource, Publication, listen::Listener, server, status::SocketPage},
     assess::Assessor,
     dns,
     hooks::{Hooks, macs_of},
@@ -39,7 +37,7 @@ use crate::{
         publish::Publisher,
         trace,
     },
-    model::{Model, XdpMode},
+    model::{AdminListen, Model, XdpMode},
     plan::{Plan, Planner},
     probe::{self, ProbeError, Probes},
     status::{Status, Verdicts},
@@ -65,7 +63,7 @@ pub enum AgentError {
     /// A served address.
     Bind(io::Error),
     /// The admin address.
-    Admin(SocketAddr, io::Error),
+    Admin(AdminListen, io::Error),
     /// The program or its maps.
     Load(LoadError),
     /// An interface.
@@ -100,10 +98,10 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     let started = Instant::now();
     let model = Arc::new(model);
     let sockets = dns::Sockets::bind(&model.front.listen).map_err(AgentError::Bind)?;
-    let admin = match model.admin.listen {
-        None => None,
-        Some(at) => Some(TcpListener::bind(at).await.map_err(|error| AgentError::Admin(at, error))?),
-    };
+    let mut admin = Vec::new();
+    for place in &model.admin.listen {
+        admin.push(Listener::bind(place).await.map_err(|error| AgentError::Admin(place.clone(), error))?);
+    }
     let planner = Planner::new(Arc::clone(&model));
     let first = planner.plan(&Status::unknown(&model), 1);
     // Not `cancel` itself: the tasks go on until the program is detached. And they end however this function does.
@@ -121,7 +119,8 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     let mut tasks = JoinSet::new();
     tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
     tasks.spawn(async move { probes.await.map(|()| "probing") });
-    if let Some(listener) = admin {
+    if !admin.is_empty() {
+        let token = model.admin.token.clone();
         let state = AdminState {
             view: Arc::clone(&view),
             status,
@@ -132,7 +131,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
             trace: trace_sender.clone(),
             started,
         };
-        tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
+        tasks.spawn(named("the admin interface", server::serve(admin, token, Arc::new(state), stop.clone())));
     }
     let (trace, one_in, macs_known) = (trace_sender, 0, true);
     let assessor = Assessor::new(Arc::clone(&model));
@@ -293,7 +292,7 @@ impl Rounds {
         tokio::task::block_in_place(|| self.publish(&status, generation));
         self.assessed.send_replace(status);
         let took = since.elapsed();
-        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
         info!(generation, took_us = took.as_micros(), "plan published");
     }
 

@@ -5,7 +5,7 @@ mod cli;
 
 use std::{
     io::{self, IsTerminal, Write},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,7 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zerottl::{
-    admin::{client, explain::Explanation, status::StatusPage},
+    admin::{
+        client::{self, At},
+        explain::Explanation,
+        status::StatusPage,
+    },
     agent, config,
 };
 
@@ -32,7 +36,8 @@ const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// Shown beneath the help.
 const HELP_END: &str = "\
 Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
-Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info]";
+Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info];
+ZEROTTL_TOKEN is shown to an agent that asks for a token";
 
 /// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
 #[derive(Debug, Parser)]
@@ -223,7 +228,7 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {
+async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

@@ -46,7 +46,16 @@ pub(super) struct Front {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
-    pub listen: Text,
+    pub listen: Option<Spanned<OneOrMore>>,
+    pub token_file: Text,
+}
+
+/// A text, or a list of texts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<Spanned<String>>),
 }
 
 #[derive(Debug, Default, Deserialize)]
