@@ -125,7 +125,9 @@ impl Browser {
     /// The text that a user sees of the first element that a CSS selector finds; empty if there is none.
     pub fn text(&mut self, selector: &str) -> io::Result<String> {
         let selector = json!(selector);
-        let value = self.value(&format!("(document.querySelector({selector}) || {{}}).innerText || ''"))?;
+        // Of an element that is not shown, `innerText` would be all that stands in it.
+        let seen = "((element) => element && element.checkVisibility() ? element.innerText : '')";
+        let value = self.value(&format!("{seen}(document.querySelector({selector}))"))?;
         Ok(value.as_str().unwrap_or_default().to_owned())
     }
 

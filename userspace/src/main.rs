@@ -73,6 +73,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show Sites, names, shares, counters, anew every second; q quits
+    Top {
+        #[command(flatten)]
+        agent: AgentAt,
+    },
     /// Show what a name would be answered now, and why
     Explain {
         /// A Pool, Group or Site Name
@@ -128,6 +133,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Status { agent, json } => {
             show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await?;
         }
+        Command::Top { agent } => cli::top::top(agent.address()?).await?,
         Command::Explain { name, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));

@@ -32,6 +32,21 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// Who asks, as far as the connection tells: an address, or over a Unix socket `uid` and the user's number. Among each
+/// request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer(pub String);
+
+/// One connection.
+pub struct Accepted {
+    /// Its two directions.
+    pub stream: Pin<Box<dyn Stream>>,
+    /// The address that it came to; none over a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// Who is at its other end.
+    pub peer: Peer,
+}
+
 /// One bound socket. A Unix socket's file goes when this does.
 #[derive(Debug)]
 pub enum Listener {
@@ -55,17 +70,19 @@ impl Listener {
         }
     }
 
-    /// The next connection, and the address it came to; none over a Unix socket.
-    pub async fn accept(&self) -> io::Result<(Pin<Box<dyn Stream>>, Option<SocketAddr>)> {
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr()?;
-                Ok((Box::pin(stream), Some(local)))
+                let peer = Peer(peer.ip().to_canonical().to_string());
+                Ok(Accepted { stream: Box::pin(stream), local: Some(local), peer })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::pin(stream), None))
+                let user = stream.peer_cred()?.uid();
+                Ok(Accepted { stream: Box::pin(stream), local: None, peer: Peer(format!("uid {user}")) })
             }
         }
     }

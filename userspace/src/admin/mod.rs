@@ -30,6 +30,8 @@ mod text;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod tests_api;
+#[cfg(test)]
 mod tests_pages;
 #[cfg(test)]
 mod tests_server;

@@ -11,6 +11,7 @@ use super::pages;
 #[openapi(
     info(
         title = "zerottl",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
         description = "The admin interface of a zerottl agent. Fields are only ever added; readers pass over those they do not know."
     ),
     paths(

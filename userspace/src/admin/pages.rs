@@ -15,7 +15,6 @@ use axum::{
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
-use utoipa::IntoParams;
 
 use super::{
     explain::{self, Explanation},
@@ -62,20 +61,27 @@ pub(super) async fn status(State(shared): State<Shared>) -> Json<StatusPage> {
 }
 
 /// What is to be explained.
-#[derive(Deserialize, IntoParams)]
+#[derive(Deserialize)]
 pub(super) struct Asked {
-    /// A DNS name.
     name: String,
-    /// The client that asks.
-    #[param(value_type = Option<String>)]
     client: Option<IpAddr>,
 }
 
 /// What would be answered now, and why.
-#[utoipa::path(get, path = "/v1/explain", tag = "read", params(Asked), responses(
-    (status = 200, body = Explanation),
-    (status = 400, description = "The name is no DNS name, or the client no address", content_type = "text/plain", body = String)
-))]
+#[utoipa::path(
+    get,
+    path = "/v1/explain",
+    tag = "read",
+    params(
+        ("name" = String, Query, description = "A DNS name"),
+        ("client" = Option<String>, Query, description = "The address of the client that asks"),
+    ),
+    responses(
+        (status = 200, body = Explanation),
+        (status = 400, description = "The name is no DNS name, or the client no address",
+            content_type = "text/plain", body = String)
+    )
+)]
 pub(super) async fn explain(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
     let state = shared.state();
     let pick = |name, family, client: IpAddr| state.view.pick(name, family, client.into()).pick;

@@ -12,8 +12,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -51,7 +49,7 @@ use super::{
     AdminState,
     gate::{Refusal, admit},
     history::{self, History},
-    listen::{Listener, Stream},
+    listen::{Accepted, Listener},
     pages,
 };
 use crate::model::AdminToken;
@@ -176,10 +174,10 @@ async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
         };
         match accepted {
             None => break,
-            Some(Ok((stream, local))) => {
+            Some(Ok(accepted)) => {
                 let door = door.clone();
                 connections.spawn(async move {
-                    connection(stream, local, door).await;
+                    connection(accepted, door).await;
                     drop(permit);
                 });
             }
@@ -194,12 +192,14 @@ async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
     connections.shutdown().await;
 }
 
-async fn connection(stream: Pin<Box<dyn Stream>>, local: Option<SocketAddr>, door: Door) {
+async fn connection(accepted: Accepted, door: Door) {
+    let Accepted { stream, local, peer } = accepted;
     let tracing = Arc::new(AtomicBool::new(false));
     let inner = TowerToHyperService::new(door.router);
     let (mark, token) = (Arc::clone(&tracing), door.token);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(peer.clone());
         let admitted = admit(&parts, local, token.as_deref());
         mark.store(admitted.is_ok() && parts.uri.path() == TRACE, Ordering::Relaxed);
         let inner = inner.clone();

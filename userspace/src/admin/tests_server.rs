@@ -52,7 +52,8 @@ impl Drop for Running {
     }
 }
 
-async fn start() -> Running {
+/// A state of the fixture's moment, and where its trace is fed.
+pub(super) fn state() -> (AdminState, broadcast::Sender<Arc<str>>) {
     let model = fixture::model();
     let choices = vec![[fixture::table(&model, "0.0.0.0", &["boston", "chicago"]), Choice::NoData]; 4];
     let snapshot = fixture::snapshot(model, choices);
@@ -68,6 +69,11 @@ async fn start() -> Running {
         trace: trace.clone(),
         started: Instant::now(),
     };
+    (state, trace)
+}
+
+async fn start() -> Running {
+    let (state, trace) = state();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let cancel = CancellationToken::new();

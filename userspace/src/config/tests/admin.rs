@@ -60,7 +60,7 @@ fn places_that_cannot_be() {
     check(
         LISTEN,
         &format!("listen = [{}]", nine.join(",")),
-        &["f:7:99: error: [admin]: more than 8 places to listen on (name fewer)"],
+        &["f:7:91: error: [admin]: more than 8 places to listen on (name fewer)"],
     );
     check(
         LISTEN,
