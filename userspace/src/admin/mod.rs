@@ -25,7 +25,7 @@ mod pages;
 pub mod server;
 pub mod shares;
 pub mod status;
-mod text;
+pub mod text;
 
 #[cfg(test)]
 mod fixture;

@@ -23,6 +23,7 @@ use super::{
     server::{Shared, TRACES_MAX},
     status::StatusPage,
 };
+use crate::model::Family;
 
 /// The page, with its style and its script inside.
 const DASHBOARD: &str = include_str!("dashboard.html");
@@ -84,7 +85,7 @@ pub(super) struct Asked {
 )]
 pub(super) async fn explain(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
     let state = shared.state();
-    let pick = |name, family, client: IpAddr| state.view.pick(name, family, client.into()).pick;
+    let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
     match explain::explain(&state.snapshot(), &asked.name, asked.client, pick) {
         Ok(page) => Json(page).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

@@ -52,7 +52,7 @@ use super::{
     listen::{Accepted, Listener},
     pages,
 };
-use crate::model::AdminToken;
+use crate::agent::Current;
 
 /// The most connections at once, of all listeners together.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -80,9 +80,9 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 ];
 
 /// What the handlers share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shared {
-    state: Arc<AdminState>,
+    current: Arc<Current>,
     pub(super) history: Arc<History>,
     pub(super) traces: Arc<Semaphore>,
     pub(super) cancel: CancellationToken,
@@ -92,7 +92,7 @@ impl Shared {
     /// What the agent knows, at this request. A handler asks once, so that what it shows is of one configuration.
     #[must_use]
     pub fn state(&self) -> Arc<AdminState> {
-        Arc::clone(&self.state)
+        self.current.load_full()
     }
 }
 
@@ -113,21 +113,16 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
     read.into_iter().chain(write).collect()
 }
 
-/// Serves the admin interface until cancelled. `token` is asked of whoever comes over TCP.
-pub async fn serve(
-    listeners: Vec<Listener>,
-    token: Option<AdminToken>,
-    state: Arc<AdminState>,
-    cancel: CancellationToken,
-) {
-    let shared =
-        Shared { state, history: Arc::default(), traces: Arc::new(Semaphore::new(TRACES_MAX)), cancel: cancel.clone() };
+/// Serves the admin interface until cancelled. The token asked for is that of the configuration in force.
+pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: CancellationToken) {
+    let traces = Arc::new(Semaphore::new(TRACES_MAX));
+    let shared = Shared { current, history: Arc::default(), traces, cancel };
     let mut router = Router::new();
     for (_, path, handler) in routes() {
         router = router.route(path, handler);
     }
     let router = router.layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared.clone());
-    let door = Door { router, token: token.map(Arc::new), cancel: cancel.clone() };
+    let door = Door { router, shared: shared.clone() };
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(shared));
@@ -153,8 +148,7 @@ async fn sample(shared: Shared) {
 #[derive(Clone)]
 struct Door {
     router: Router,
-    token: Option<Arc<AdminToken>>,
-    cancel: CancellationToken,
+    shared: Shared,
 }
 
 async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
@@ -162,12 +156,12 @@ async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
     loop {
         // The semaphore is never closed; were it, the connection's own limits remain.
         let permit = tokio::select! {
-            () = door.cancel.cancelled() => break,
+            () = door.shared.cancel.cancelled() => break,
             permit = Arc::clone(&room).acquire_owned() => permit,
         };
         let accepted = loop {
             tokio::select! {
-                () = door.cancel.cancelled() => break None,
+                () = door.shared.cancel.cancelled() => break None,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => break Some(accepted),
             }
@@ -196,11 +190,11 @@ async fn connection(accepted: Accepted, door: Door) {
     let Accepted { stream, local, peer } = accepted;
     let tracing = Arc::new(AtomicBool::new(false));
     let inner = TowerToHyperService::new(door.router);
-    let (mark, token) = (Arc::clone(&tracing), door.token);
+    let (mark, shared) = (Arc::clone(&tracing), door.shared.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
-        let admitted = admit(&parts, local, token.as_deref());
+        let admitted = admit(&parts, local, shared.state().view.model.admin.token.as_ref());
         mark.store(admitted.is_ok() && parts.uri.path() == TRACE, Ordering::Relaxed);
         let inner = inner.clone();
         async move {
@@ -226,7 +220,7 @@ async fn connection(accepted: Accepted, door: Door) {
         tokio::select! {
             // An error here is the client's going away or its malformed request, which hyper has answered.
             _ = connection.as_mut() => return,
-            () = door.cancel.cancelled(), if !stopping => {
+            () = door.shared.cancel.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

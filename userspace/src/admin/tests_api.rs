@@ -13,7 +13,10 @@ use super::{
     server::{BODY_MAX, routes, serve},
     tests_server::state,
 };
-use crate::model::{AdminListen, AdminToken};
+use crate::{
+    agent::Current,
+    model::{AdminListen, AdminToken},
+};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -39,8 +42,8 @@ async fn start(token: Option<&str>) -> Running {
     let Listener::Tcp(listener) = &tcp else { panic!("{tcp:?}") };
     let at = listener.local_addr().expect("bound");
     let listeners = vec![tcp, Listener::bind(&unix).await.expect("bound")];
-    let token = token.map(|token| AdminToken::new(token).expect("a token"));
-    let task = tokio::spawn(serve(listeners, token, Arc::new(state().0), CancellationToken::new()));
+    let current = Arc::new(Current::from_pointee(state(token).0));
+    let task = tokio::spawn(serve(listeners, current, CancellationToken::new()));
     Running { tcp: at, unix, task, _folder: folder }
 }
 

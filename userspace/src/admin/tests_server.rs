@@ -25,7 +25,7 @@ use super::{
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
-use crate::{plan::Choice, probe::Reports, view::View};
+use crate::{agent::Current, model::AdminToken, plan::Choice, probe::Reports, view::View};
 
 struct Counts;
 
@@ -53,8 +53,9 @@ impl Drop for Running {
 }
 
 /// A state of the fixture's moment, and where its trace is fed.
-pub(super) fn state() -> (AdminState, broadcast::Sender<Arc<str>>) {
-    let model = fixture::model();
+pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<str>>) {
+    let mut model = fixture::model();
+    model.admin.token = token.map(|token| AdminToken::new(token).expect("a token"));
     let choices = vec![[fixture::table(&model, "0.0.0.0", &["boston", "chicago"]), Choice::NoData]; 4];
     let snapshot = fixture::snapshot(model, choices);
     let plan = Arc::unwrap_or_clone(snapshot.plan);
@@ -73,11 +74,12 @@ pub(super) fn state() -> (AdminState, broadcast::Sender<Arc<str>>) {
 }
 
 async fn start() -> Running {
-    let (state, trace) = state();
+    let (state, trace) = state(None);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(serve(vec![Listener::Tcp(listener)], None, Arc::new(state), cancel.clone()));
+    let task =
+        tokio::spawn(serve(vec![Listener::Tcp(listener)], Arc::new(Current::from_pointee(state)), cancel.clone()));
     Running { at, trace, cancel, task }
 }
 

@@ -7,11 +7,12 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `admin`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod admin;
+mod agent;
 mod clients;
 mod edns;
 mod forward;
@@ -29,7 +30,11 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 pub use report::{ConfigError, Problem};
 
@@ -45,6 +50,8 @@ pub struct Loaded {
     pub model: Model,
     /// The zones of the model with their records files.
     pub zones: Zones,
+    /// The file itself, where it was read from one, and those that it names.
+    pub files: Vec<PathBuf>,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -52,7 +59,9 @@ pub struct Loaded {
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
-    parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+    let mut loaded = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))?;
+    loaded.files.push(path.to_owned());
+    Ok(loaded)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -77,9 +86,10 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
         outcome::shares(&mut report, &file, &model);
         Some((outcome::zones(&mut report, &file, &model)?, model))
     });
+    let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
     match sound {
-        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, warnings }),
+        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings }),
         _ => {
             errors.extend(warnings);
             Err(ConfigError::new(name, errors))
@@ -91,6 +101,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = admin::admin(report, file.admin.as_ref());
+    let life = agent::agent(report, file.agent.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -101,8 +112,21 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model =
-        Model { front, admin, edns, rate_limit, chaos, zones: zones.list, forwards, pools, groups, nets, sites, names };
+    let model = Model {
+        front,
+        admin,
+        life,
+        edns,
+        rate_limit,
+        chaos,
+        zones: zones.list,
+        forwards,
+        pools,
+        groups,
+        nets,
+        sites,
+        names,
+    };
     whole::check(report, file, &model);
     model
 }

@@ -26,6 +26,7 @@ pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
+    pub agent: Option<Spanned<Agent>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -82,6 +83,16 @@ impl<'de> Deserialize<'de> for OneOrMore {
 
         deserializer.deserialize_any(Shape)
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub pins: Text,
+    pub on_stop: Text,
+    pub max_plan_age: Text,
+    pub on_stale: Text,
+    pub watch: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]

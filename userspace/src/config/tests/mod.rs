@@ -1,6 +1,7 @@
 //! The configuration: its meaning, its messages, its examples.
 
 mod admin;
+mod agent;
 mod clients;
 mod edns;
 mod forward;
