@@ -128,12 +128,12 @@ fn markup_is_text() {
         "version": evil, "uptime_s": 1, "front": { "attach": [{ "interface": evil, "mode": evil, "note": evil }], "roles": [evil] },
         "plan": { "generation": 1, "age_s": 1 },
         "sites": [{
-            "key": evil, "name": evil, "up": true, "state": evil, "weight": 1, "word": "drain", "who": evil, "why": evil,
+            "key": evil, "name": evil, "up": true, "state": evil, "weight": 1, "word": { "what": "drain", "by": evil, "reason": evil, "age_s": 5 },
             "addresses": [{ "answer": evil, "probe": evil, "health": evil, "live": false, "since_s": 1, "last_error": evil }],
         }],
         "names": [{ "name": evil, "kind": "pool", "served": true, "policy": evil,
             "a": { "choice": "table", "from": evil, "shares": { evil: 1.0 } }, "aaaa": { "choice": evil, "from": evil, "shares": {} } }],
-        "reasons": { evil: { "action": evil, "count": 1 } }, "alarms": [evil, { "text": evil }],
+        "reasons": { evil: { "action": evil, "count": 1 } }, "alarms": [{ "message": evil }], "refusal": { "age_s": 1, "message": evil },
     });
     let history = json!({
         "step_s": 1, "span_s": 600, "sites": [evil], "names": [{ "name": evil, "kind": evil }], "traffic": [],
@@ -147,7 +147,7 @@ fn markup_is_text() {
     let seen = page.value(&look).unwrap_or_else(|e| panic!("{e}"));
     let text = seen["text"].as_str().unwrap_or_default();
     assert!(text.matches(evil).count() >= 10, "shown as it is: {text}");
-    assert!(text.contains(&format!("Drained by {evil}: {evil}")), "{text}");
+    assert!(text.contains(&format!("Drained by {evil} 5 s ago: {evil}")), "{text}");
     assert_eq!((&seen["evil"], &seen["elements"]), (&json!(0), &json!(0)));
     thread::sleep(Duration::from_millis(200));
     assert_eq!(page.value("window.evil || 0").expect("a value"), json!(0));
