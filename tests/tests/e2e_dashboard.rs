@@ -13,6 +13,7 @@ use tests::{
     browser::{Browser, Look},
     config::Config,
     lab::{Lab, LabSpec, can_run},
+    process::eventually,
     scene::Scene,
 };
 
@@ -68,8 +69,12 @@ fn the_dashboard_shows_what_the_agent_knows() {
     let drawn = page.value("document.querySelectorAll(\"article[data-name='app.com'] svg.area path\").length");
     assert_eq!(drawn.expect("a number"), json!(3));
     let states = "[...document.querySelectorAll('tr[data-site=boston] svg.strip rect')].map((rect) => rect.className.baseVal).join(' ')";
-    let states = page.value(states).expect("classes");
-    assert!(states.as_str().is_some_and(|text| text.contains("f-up") && text.ends_with("f-down")), "{states}");
+    // The past is asked for every other second.
+    let drawn = || {
+        let classes = page.value(states).expect("classes");
+        classes.as_str().is_some_and(|text| text.contains("f-up") && text.ends_with("f-down"))
+    };
+    assert!(eventually(Duration::from_secs(20), drawn), "{:?}", page.value(states));
 
     // At a phone's width nothing sticks out, in either taste.
     for dark in [false, true] {
