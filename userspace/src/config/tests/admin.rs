@@ -65,9 +65,7 @@ fn places_that_cannot_be() {
     check(
         LISTEN,
         "listen = 8053",
-        &[
-            "f:7:10: error: [admin]: `listen` is of a wrong type: invalid type: integer `8053`, expected a text or a list of texts",
-        ],
+        &["f:7:10: error: [admin]: `listen` is of a wrong type: integer `8053`, expected a text or a list of texts"],
     );
 }
 
