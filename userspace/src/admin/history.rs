@@ -125,14 +125,14 @@ impl History {
             let spread = model.names.iter().enumerate().filter(|(_, entry)| !matches!(entry.kind, NameKind::Site(_)));
             spread.map(|(index, entry)| (NameId(index), entry)).take(NAMES_MAX)
         };
-        let named: Vec<HistoryName> = names()
+        let followed_names: Vec<HistoryName> = names()
             .map(|(_, entry)| HistoryName { name: entry.name.to_string(), kind: kind_word(entry.kind).into() })
             .collect();
-        let states = (0..followed).map(|site| site_state(model, &status, SiteId(site)).to_owned()).collect();
+        let words = (0..followed).map(|site| site_state(model, &status, SiteId(site)).to_owned()).collect();
         let mut kept = self.lock();
-        if kept.sites != sites || kept.names != named {
+        if kept.sites != sites || kept.names != followed_names {
             // Another configuration: what was drawn by the old one's names would be misread.
-            *kept = Kept { sites, names: named, totals: kept.totals, ..Kept::default() };
+            *kept = Kept { sites, names: followed_names, totals: kept.totals, ..Kept::default() };
         }
         let shares = match kept.runs.back() {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
@@ -141,7 +141,7 @@ impl History {
                 names().map(|(id, _)| few(&kept.sites, counter_shares(&mut counter, id))).collect()
             }
         };
-        kept.push(Instant::now(), plan.generation, states, shares);
+        kept.push(Instant::now(), plan.generation, words, shares);
         kept.count(totals(state));
     }
 

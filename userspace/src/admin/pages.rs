@@ -44,7 +44,7 @@ pub(super) async fn dashboard() -> Response {
     ([(CONTENT_TYPE, html), (CONTENT_SECURITY_POLICY, policy)], page).into_response()
 }
 
-/// Metrics: OpenMetrics where that is asked for (Accept), else Prometheus's text format.
+/// Metrics: `OpenMetrics` where that is asked for (Accept), else Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "read", responses((status = 200, content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -123,7 +123,7 @@ pub(super) async fn trace(State(shared): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-/// This interface, described (OpenAPI 3.1).
+/// This interface, described (`OpenAPI` 3.1).
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "read", responses((status = 200, content_type = "application/json")))]
 pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
     Json(openapi::document())

@@ -96,7 +96,7 @@ impl Shared {
     }
 }
 
-/// Everything that is served: method, path, handler. The OpenAPI document describes the same list, which a test holds.
+/// Everything that is served: method, path, handler. The `OpenAPI` document describes the same list, which a test holds.
 pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)> {
     // Reading: GET, which also answers HEAD.
     let read = [
