@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// For the browser's start, and for each of its answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running browser with one page; killed when dropped.
 #[derive(Debug)]
@@ -161,6 +161,7 @@ impl Browser {
         &self.complaints
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers write it in place")]
     fn call(&mut self, method: &str, parameters: Value) -> io::Result<Value> {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": parameters });

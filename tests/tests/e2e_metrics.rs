@@ -59,9 +59,9 @@ struct Prometheus<'a> {
 impl<'a> Prometheus<'a> {
     fn start(machine: &'a Netns, folder: &Path) -> Self {
         let configuration = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{:?}]\nscrape_configs:\n  - job_name: \
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n  - job_name: \
              zerottl\n    static_configs: [{{ targets: [\"127.0.0.1:8053\"] }}]\n",
-            fs::canonicalize(packaging("prometheus/alerts.yml")).expect("rules")
+            fs::canonicalize(packaging("prometheus/alerts.yml")).expect("rules").display()
         );
         let file = folder.join("prometheus.yml");
         fs::write(&file, configuration).expect("written");
@@ -108,7 +108,7 @@ fn prometheus_finds_what_alerts_and_dashboard_ask_for() {
 
     let prometheus = Prometheus::start(&scene.lab.fronts[0], &folder);
     let scraped = || prometheus.count("up{job=\"zerottl\"} == 1") == 1 && prometheus.count("zerottl_site_up") == 3;
-    assert!(eventually(Duration::from_secs(60), scraped), "{}", fs::read_to_string(folder.join("log")).expect("a log"));
+    assert!(eventually(Duration::from_mins(1), scraped), "{}", fs::read_to_string(folder.join("log")).expect("a log"));
 
     let known = prometheus.api("label/__name__/values", None).expect("names");
     let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();

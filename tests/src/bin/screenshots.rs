@@ -28,7 +28,7 @@ const LOOKS: [(&str, Look); 4] = [
 ];
 
 /// Traffic: enough for a curve, and for bounded work.
-const PACE: Pace = Pace { rate: 500, duration: Duration::from_secs(300), sockets: 4 };
+const PACE: Pace = Pace { rate: 500, duration: Duration::from_mins(5), sockets: 4 };
 
 /// How long each scene lasts.
 const WHILE: Duration = Duration::from_secs(15);

@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ impl Terminal {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut script = command.spawn().expect("util-linux's script");
         let mut from = script.stdout.take().expect("piped");
-        let (sender, output) = channel();
+        let (sender, output) = sync_channel(1024);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = from.read(&mut bytes) {
