@@ -74,7 +74,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             xdp: XdpMode::Native,
             roles: Roles { load_balance: true, failover: true },
         },
-        admin: Admin { listen: None },
+        admin: Admin::default(),
         life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,

@@ -98,6 +98,8 @@ pub struct Config {
     pub xdp: String,
     /// `front.roles`.
     pub roles: Vec<String>,
+    /// The lines of `[admin]`.
+    pub admin: String,
     /// More lines for `[zone."app.com"]`.
     pub zone: String,
     /// Master-file text for app.com.
@@ -126,6 +128,7 @@ impl Default for Config {
             addresses: vec![front_v4(0).into(), front_v6(0).into()],
             xdp: "native".into(),
             roles: vec!["load-balance".into(), "failover".into()],
+            admin: "listen = \"127.0.0.1:8053\"".into(),
             zone: String::new(),
             records: RECORDS.into(),
             policy: "weighted-round-robin".into(),
@@ -160,7 +163,7 @@ impl Config {
         let keys: Vec<_> = self.sites.iter().map(|site| &site.key).collect();
         let mut text = format!(
             "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n\n\
-             [admin]\nlisten = \"127.0.0.1:8053\"\n\n\
+             [admin]\n{}\n\n\
              [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"hostmaster@app.com\"\nnegative_ttl = 5\n\
              records = \"app.com.zone\"\n{}\n\n\
              [pool.\"app.com\"]\nsites = {keys:?}\npolicy = {:?}\n{}\n",
@@ -168,6 +171,7 @@ impl Config {
             list(&self.addresses),
             self.xdp,
             self.roles,
+            self.admin,
             self.zone,
             self.policy,
             self.pool
@@ -258,7 +262,7 @@ mod tests {
             (site.key.clone(), answers, site.weight)
         });
         let sites: Vec<_> = sites.collect();
-        (names, members, sites, model.front.listen.clone(), model.admin.listen)
+        (names, members, sites, model.front.listen.clone(), model.admin.listen.clone())
     }
 
     /// S4-A-NAMES: the lab shows the example that is shipped, not one of its own.

@@ -15,6 +15,7 @@
 //! | [`site`] | a Site's HTTP server (nginx) |
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
+//! | [`browser`] | Chromium, without a screen |
 //! | [`resolver`] | caching resolvers |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
@@ -25,6 +26,7 @@
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod agent;
+pub mod browser;
 pub mod checker;
 pub mod client;
 pub mod config;

@@ -5,7 +5,7 @@ mod cli;
 
 use std::{
     io::{self, IsTerminal, Write},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,7 +14,11 @@ use std::{
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 use zerottl::{
-    admin::{client, explain::Explanation, status::StatusPage},
+    admin::{
+        client::{self, At},
+        explain::Explanation,
+        status::StatusPage,
+    },
     config,
 };
 
@@ -26,7 +30,8 @@ const LOG_VARIABLE: &str = "ZEROTTL_LOG";
 /// Shown beneath the help.
 const HELP_END: &str = "\
 Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
-Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info]";
+Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info];
+ZEROTTL_TOKEN is shown to an agent that asks for a token";
 
 /// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
 #[derive(Debug, Parser)]
@@ -64,6 +69,11 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show Sites, names, shares, counters, anew every second; q quits
+    Top {
+        #[command(flatten)]
+        agent: AgentAt,
     },
     /// Show what a name would be answered now, and why
     Explain {
@@ -132,6 +142,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
             }
             shown?;
         }
+        Command::Top { agent } => cli::top::top(agent.address()?).await?,
         Command::Explain { name, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
@@ -200,7 +211,7 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {
+async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

@@ -14,7 +14,10 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
+pub use self::admin::{Admin, AdminListen, AdminToken, TOKEN_LEN};
 use crate::nets::Nets;
+
+mod admin;
 
 /// A DNS name in wire form, lower case.
 pub type Name = domain::base::Name<Bytes>;
@@ -163,13 +166,6 @@ pub struct Roles {
     pub load_balance: bool,
     /// Answers Site Names.
     pub failover: bool,
-}
-
-/// `[admin]`.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Where the admin interface listens; none turns it off.
-    pub listen: Option<SocketAddr>,
 }
 
 /// Bytes of an NSID, at most: it goes into many an answer, and none may be over twice its query.

@@ -2,6 +2,8 @@
 
 #[path = "cli/agent.rs"]
 mod agent;
+#[path = "cli/top.rs"]
+mod top;
 
 use std::{
     fs,
@@ -146,7 +148,7 @@ fn check_refuses_records_by_their_line() {
 
 #[test]
 fn a_file_that_is_not_there() {
-    for command in [&["check"][..], &["run"], &["status"], &["trace"], &["explain", "app.com"]] {
+    for command in [&["check"][..], &["run"], &["status"], &["top"], &["trace"], &["explain", "app.com"]] {
         let (code, out, err) = run(&[command, &["--config", "/nonexistent/zerottl.toml"]].concat());
         assert_eq!((code, out.as_str()), (1, ""), "{command:?}");
         assert!(err.contains("/nonexistent/zerottl.toml") && err.contains("No such file"), "{command:?}: {err}");
@@ -172,7 +174,7 @@ fn what_is_not_a_command_line_exits_with_2() {
     }
 }
 
-const COMMANDS: [&str; 7] = ["run", "check", "status", "explain", "trace", "completions", "man"];
+const COMMANDS: [&str; 8] = ["run", "check", "status", "top", "explain", "trace", "completions", "man"];
 
 #[test]
 fn every_command_has_help_and_a_version() {
@@ -236,7 +238,7 @@ fn closed_pipes_are_no_error() {
 fn without_an_agent_the_commands_say_so() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     let at = format!("127.0.0.1:{port}");
-    for command in [&["status"][..], &["status", "--json"], &["trace"], &["explain", "app.com"]] {
+    for command in [&["status"][..], &["status", "--json"], &["top"], &["trace"], &["explain", "app.com"]] {
         let (code, out, err) = run(&[command, &["--admin", &at]].concat());
         assert_eq!((code, out.as_str()), (1, ""), "{command:?}");
         assert!(err.starts_with(&format!("zerottl: no agent answers at {at}: ")), "{command:?}: {err}");

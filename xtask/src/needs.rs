@@ -79,6 +79,18 @@ const TOOLS: &[Tool] = &[
         why: "a strict reader of answers",
         doors: &[Door::Test],
     },
+    Tool {
+        package: "chromium",
+        sign: Sign::Program("chromium"),
+        why: "looks at the dashboard, without a screen",
+        doors: &[Door::Test],
+    },
+    Tool {
+        package: "prometheus",
+        sign: Sign::Program("promtool"),
+        why: "scrapes the metrics; promtool checks metrics and alerts",
+        doors: &[Door::Test],
+    },
     Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", doors: &[Door::Fuzz] },
     Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
     Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },
@@ -93,8 +105,13 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// The packages of daemons; installing one must neither start it now nor at the next boot.
-pub const DAEMONS: &[(&str, &str)] =
-    &[("nginx-light", "nginx"), ("unbound", "unbound"), ("bind9", "named"), ("pdns-recursor", "pdns-recursor")];
+pub const DAEMONS: &[(&str, &str)] = &[
+    ("nginx-light", "nginx"),
+    ("unbound", "unbound"),
+    ("bind9", "named"),
+    ("pdns-recursor", "pdns-recursor"),
+    ("prometheus", "prometheus"),
+];
 
 /// The tools that `door` needs and whose sign is not there.
 pub fn missing_tools(door: Door, there: &dyn Fn(Sign<'_>) -> bool) -> Vec<Need> {

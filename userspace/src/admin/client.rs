@@ -4,19 +4,27 @@ use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::ControlFlow,
+    pin::Pin,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::Incoming,
     client::conn::http1,
-    header::{HOST, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet};
+use serde::Serialize;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+};
+
+use super::listen::Stream;
+use crate::model::{AdminListen, AdminToken};
 
 /// For a whole page.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +37,7 @@ pub const LINE_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub enum ClientError {
     /// Nobody answers there: most likely no agent runs, or `admin.listen` is another.
-    Connect(SocketAddr, io::Error),
+    Connect(AdminListen, io::Error),
     /// Not within [`PAGE_TIMEOUT`].
     Timeout,
     /// The path cannot stand in a request.
@@ -57,6 +65,33 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// Where the agent is asked, and what is shown to it.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// Its place.
+    pub place: AdminListen,
+    /// Its token.
+    pub token: Option<AdminToken>,
+}
+
+impl From<SocketAddr> for At {
+    fn from(at: SocketAddr) -> Self {
+        Self { place: AdminListen::Tcp(at), token: None }
+    }
+}
+
+impl From<&At> for At {
+    fn from(at: &At) -> Self {
+        at.clone()
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.place.fmt(f)
+    }
+}
+
 /// An open exchange: dropping it ends the connection.
 struct Exchange {
     response: Response<Incoming>,
@@ -64,9 +99,19 @@ struct Exchange {
 }
 
 /// A page, whole. Must be called within a tokio runtime.
-pub async fn get(at: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+pub async fn get(at: impl Into<At>, path: &str) -> Result<Bytes, ClientError> {
+    page(&at.into(), path, None).await
+}
+
+/// What the agent says to a request that changes something. Must be called within a tokio runtime.
+pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Result<Bytes, ClientError> {
+    let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
+    page(&at.into(), path, Some(json.into())).await
+}
+
+async fn page(at: &At, path: &str, json: Option<Bytes>) -> Result<Bytes, ClientError> {
     let page = async {
-        let Exchange { response, _connection } = ask(at, path).await?;
+        let Exchange { response, _connection } = ask(at, path, json).await?;
         read_all(response.into_body(), PAGE_MAX).await
     };
     tokio::time::timeout(PAGE_TIMEOUT, page).await.unwrap_or(Err(ClientError::Timeout))
@@ -75,11 +120,12 @@ pub async fn get(at: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
 /// Calls `each` with every line of a page that goes on, until it breaks or the agent ends. Must be called within a
 /// tokio runtime.
 pub async fn lines(
-    at: SocketAddr,
+    at: impl Into<At>,
     path: &str,
     mut each: impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(at, path)).await.unwrap_or(Err(ClientError::Timeout))?;
+    let asked =
+        tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None)).await.unwrap_or(Err(ClientError::Timeout))?;
     let Exchange { response, _connection } = asked;
     let mut body = response.into_body();
     let mut pending = Vec::new();
@@ -118,24 +164,44 @@ pub fn query_value(value: &str) -> String {
     encoded
 }
 
-async fn ask(at: SocketAddr, path: &str) -> Result<Exchange, ClientError> {
-    // What listens everywhere is asked over loopback: its wildcard is no host name.
-    let ip = match at.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let at = SocketAddr::new(ip, at.port());
-    let stream = TcpStream::connect(at).await.map_err(|error| ClientError::Connect(at, error))?;
+/// A connection, and the Host to name on it.
+async fn connect(place: &AdminListen) -> Result<(Pin<Box<dyn Stream>>, String), ClientError> {
+    let failed = |error| ClientError::Connect(place.clone(), error);
+    match place {
+        AdminListen::Tcp(at) => {
+            // What listens everywhere is asked over loopback: its wildcard is no host name.
+            let ip = match at.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            let at = SocketAddr::new(ip, at.port());
+            let stream = TcpStream::connect(at).await.map_err(failed)?;
+            Ok((Box::pin(stream), at.to_string()))
+        }
+        AdminListen::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(failed)?;
+            Ok((Box::pin(stream), "localhost".into()))
+        }
+    }
+}
+
+async fn ask(at: &At, path: &str, json: Option<Bytes>) -> Result<Exchange, ClientError> {
+    let (stream, host) = connect(&at.place).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         // Its error reaches the sender or the body, which is where it is reported.
         let _ = connection.await;
     });
-    let host = HeaderValue::from_str(&at.to_string()).map_err(|error| ClientError::Http(error.to_string()))?;
-    let request = Request::get(path).header(HOST, host).body(Empty::<Bytes>::new());
-    let request = request.map_err(|_| ClientError::Path(path.to_owned()))?;
+    let mut request = Request::builder().uri(path).header(HOST, host);
+    if let Some(token) = &at.token {
+        request = request.header(AUTHORIZATION, token.header());
+    }
+    if json.is_some() {
+        request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Full::new(json.unwrap_or_default())).map_err(|_| ClientError::Path(path.to_owned()))?;
     let response = sender.send_request(request).await.map_err(http)?;
     if response.status().is_success() {
         return Ok(Exchange { response, _connection: driver });

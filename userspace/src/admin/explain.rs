@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fmt::Write, net::IpAddr, str::FromStr};
 
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Snapshot, decided_by, kind_word,
@@ -22,11 +23,12 @@ use crate::{
 };
 
 /// The page. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The name asked for, as configured if it is.
     pub name: String,
     /// The client asked for, if any.
+    #[schema(value_type = Option<String>)]
     pub client: Option<IpAddr>,
     /// The zone that holds the name, if any.
     pub zone: Option<String>,
@@ -46,7 +48,7 @@ pub struct Explanation {
 }
 
 /// A name's HTTPS records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HttpsExplanation {
     /// `table` or `servfail`.
     pub choice: String,
@@ -55,7 +57,7 @@ pub struct HttpsExplanation {
 }
 
 /// A record and how often it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecordShare {
     /// Its data, as in a master file.
     pub record: String,
@@ -64,7 +66,7 @@ pub struct RecordShare {
 }
 
 /// One type of a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyExplanation {
     /// `A` or `AAAA`.
     pub family: String,
@@ -77,15 +79,17 @@ pub struct FamilyExplanation {
     /// The addresses in the table.
     pub addresses: Vec<AddressShare>,
     /// With the policy `sticky`, the answer to `client`.
+    #[schema(value_type = Option<String>)]
     pub sticky: Option<IpAddr>,
     /// The Sites the name chooses from or fails over along, in order, then others in the table.
     pub sites: Vec<SiteVerdict>,
 }
 
 /// An address and how often it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AddressShare {
     /// The address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// The key of its Site.
     pub site: String,
@@ -94,7 +98,7 @@ pub struct AddressShare {
 }
 
 /// One Site's part in one name and family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SiteVerdict {
     /// The Site's key.
     pub site: String,

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Attach, Publication, Snapshot, status::SocketPage};
+use super::{
+    Attach, Publication, Snapshot,
+    histogram::{Histogram, PROBE_BOUNDS},
+    status::SocketPage,
+};
 use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Table},
@@ -75,11 +79,14 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         last_attempt: None,
         last_error: None,
         last_latency: None,
+        took: Histogram::new(&PROBE_BOUNDS),
         attempts: 0,
         failures: 0,
         not_tried: 0,
         restarts: 0,
     };
+    let mut publication = None;
+    Publication::record(&mut publication, started + Duration::from_secs(50), Duration::from_millis(2));
     let status = Status::unknown(&model);
     let detail = status.health.iter().map(|site| site.iter().map(|health| report(*health)).collect()).collect();
     Snapshot {
@@ -94,7 +101,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             events: BTreeMap::from([("dropped".into(), 1)]),
             tcp_open: 4,
         },
-        publication: Some(Publication { at: started + Duration::from_secs(50), took: Duration::from_millis(2) }),
+        publication,
         started,
         now: started + Duration::from_mins(1),
         model: Arc::new(model),

@@ -1,33 +1,164 @@
-//! `/metrics`: the status as `OpenMetrics` text.
+//! `/metrics`: the status as text for Prometheus.
 //!
-//! Written from a [`StatusPage`] at each scrape, so that no number is kept twice. Shares are not among them: there is
-//! one per name, family and Site, which is more series than a Prometheus wants; `/v1/status` has them.
+//! Written from a [`Snapshot`] at each scrape, so that no number is kept twice. The number of series is bounded whatever
+//! the configuration: Sites and addresses beyond [`SITES_MAX`] and [`ADDRESSES_MAX`] have none of their own, nor have
+//! shares beyond [`SHARES_MAX`], and Site Names have no shares: `/v1/status` has them all. What is left out is counted.
 
 use std::{collections::BTreeMap, fmt};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
-use super::status::{AddressPage, StatusPage};
+use super::{
+    Snapshot,
+    histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS},
+    shares::Counter,
+    status::{AddressPage, STATES, SitePage, StatusPage},
+};
+use crate::model::{Family, NameId, NameKind};
 
-/// What the text is, for the header `content-type`.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Sites with series of their own, the first of the configuration.
+pub const SITES_MAX: usize = 1_000;
+/// Addresses with series of their own, the first of the configuration.
+pub const ADDRESSES_MAX: usize = 2_000;
+/// Series of shares, names in the configuration's order; a name whose shares would go beyond has none.
+pub const SHARES_MAX: usize = 5_000;
 
-/// The page as text.
-pub fn text(page: StatusPage) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("zerottl");
-    registry.register_collector(Box::new(Source(page)));
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+/// How the text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+    /// Prometheus's text format 0.0.4.
+    Prometheus,
 }
 
+impl Format {
+    /// By the header `accept`: `OpenMetrics` where that is named, as Prometheus does.
+    #[must_use]
+    pub fn asked_for(accept: &str) -> Self {
+        let named =
+            |range: &str| range.split(';').next().is_some_and(|name| name.trim() == "application/openmetrics-text");
+        if accept.split(',').any(named) { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// For the header `content-type`.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// The page as text.
+pub fn text(snapshot: &Snapshot, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("zerottl");
+    registry.register_collector(Box::new(Source::new(snapshot)));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(match format {
+        Format::OpenMetrics => text,
+        Format::Prometheus => to_prometheus(&text),
+    })
+}
+
+/// What the two formats differ in here: counters are described by their full names, and nothing marks the end.
+fn to_prometheus(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let counters: std::collections::HashSet<&str> =
+        openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for line in openmetrics.lines().filter(|line| *line != "# EOF") {
+        let described = line.strip_prefix("# ").and_then(|rest| {
+            let mut words = rest.splitn(3, ' ');
+            Some((words.next()?, words.next()?, words.next()?)).filter(|(_, name, _)| counters.contains(name))
+        });
+        match described {
+            Some((what, name, rest)) => text.extend(["# ", what, " ", name, "_total ", rest]),
+            None => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A [`Histogram`] as the encoder takes it.
 #[derive(Debug)]
-struct Source(StatusPage);
+struct Durations(Histogram);
+
+impl EncodeMetric for Durations {
+    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum_s(), self.0.count(), &self.0.buckets(), None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+/// What a page is written from.
+#[derive(Debug)]
+struct Source {
+    page: StatusPage,
+    /// Name, `A` or `AAAA`, Site, share.
+    shares: Vec<(String, &'static str, String, f64)>,
+    /// Names without shares of their own here.
+    shares_omitted: u64,
+    /// By Site.
+    probes: Vec<Histogram>,
+    publications: Histogram,
+}
+
+impl Source {
+    fn new(snapshot: &Snapshot) -> Self {
+        let took = |site: &Vec<crate::probe::AddressReport>| {
+            let mut all = Histogram::new(&PROBE_BOUNDS);
+            for report in site {
+                all.add(&report.took);
+            }
+            all
+        };
+        let mut source = Self {
+            page: StatusPage::without_names(snapshot),
+            shares: Vec::new(),
+            shares_omitted: 0,
+            probes: snapshot.detail.iter().take(SITES_MAX).map(took).collect(),
+            publications: snapshot.publication.map_or_else(|| Histogram::new(&PUBLISH_BOUNDS), |newest| newest.all),
+        };
+        let model = &*snapshot.model;
+        let mut counter = Counter::new(model, &snapshot.plan);
+        for (id, name) in model.names.iter().enumerate() {
+            let sites = model.sites_of(name.kind).len();
+            if matches!(name.kind, NameKind::Site(_)) {
+                continue;
+            }
+            if source.shares.len() + 2 * sites > SHARES_MAX {
+                source.shares_omitted += 1;
+                continue;
+            }
+            for (word, family) in [("A", Family::V4), ("AAAA", Family::V6)] {
+                let mut shares = counter.sites(NameId(id), family);
+                // A Site that has just lost its share still has a series, at 0, or a graph would go on with the last value.
+                for site in model.sites_of(name.kind) {
+                    let key = &model.sites[site.0].key;
+                    let share = shares.remove(key).unwrap_or(0.0);
+                    source.shares.push((name.name.to_string(), word, key.clone(), share));
+                }
+            }
+        }
+        source
+    }
+
+    /// The Sites with series of their own.
+    fn sites(&self) -> &[SitePage] {
+        &self.page.sites[..self.page.sites.len().min(SITES_MAX)]
+    }
+}
 
 /// Labels, by name.
 type Labels<'a> = Vec<(&'a str, String)>;
@@ -58,7 +189,7 @@ fn single(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), sampl
 
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let (page, encoder) = (&self.0, &mut encoder);
+        let (page, encoder) = (&self.page, &mut encoder);
         let version = vec![("version", page.version.clone())];
         family(encoder, ("build_info", "The version, as a label"), [(version, gauge(1.0))])?;
         single(encoder, ("uptime_seconds", "Since the agent's start"), &gauge(page.uptime_s))?;
@@ -93,13 +224,48 @@ impl Collector for Source {
             single(encoder, ("plan_publish_seconds", help), &gauge(took_ms / 1e3))?;
         }
 
-        let up = page.sites.iter().map(|site| (vec![("site", site.key.clone())], gauge(f64::from(u8::from(site.up)))));
-        family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
+        let help = "How long publications took, from their cause to answers";
+        single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
+        self.sites_and_shares(encoder)?;
         self.addresses(encoder)
     }
 }
 
 impl Source {
+    fn sites_and_shares(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = |site: &SitePage| vec![("site", site.key.clone())];
+        let up = self.sites().iter().map(|site| (labels(site), gauge(f64::from(u8::from(site.up)))));
+        family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
+        let weights = self.sites().iter().map(|site| (labels(site), number(u64::from(site.weight))));
+        family(encoder, ("site_weight", "The weight in force"), weights)?;
+        let states = self.sites().iter().flat_map(|site| {
+            STATES.iter().map(move |state| {
+                let labels = vec![("site", site.key.clone()), ("state", (*state).to_owned())];
+                (labels, number(u64::from(site.state == *state)))
+            })
+        });
+        family(encoder, ("site_state", "1 for the state the Site is in, 0 for the others"), states)?;
+        let sites = STATES.iter().map(|state| {
+            let count = self.page.sites.iter().filter(|site| site.state == *state).count() as u64;
+            (vec![("state", (*state).to_owned())], number(count))
+        });
+        family(encoder, ("sites", "Sites by state, all of them"), sites)?;
+        let probes = self.sites().iter().zip(&self.probes).map(|(site, all)| (labels(site), Durations(*all)));
+        family(encoder, ("probe_duration_seconds", "How long successful attempts took, of all addresses"), probes)?;
+        let shares = self.shares.iter().map(|(name, kind, site, share)| {
+            (vec![("name", name.clone()), ("type", (*kind).to_owned()), ("site", site.clone())], gauge(*share))
+        });
+        family(encoder, ("share", "Share of a Pool or Group Name's answers that give the Site"), shares)?;
+        let addresses: usize = self.page.sites.iter().map(|site| site.addresses.len()).sum();
+        let omitted = [
+            ("sites", self.page.sites.len().saturating_sub(SITES_MAX) as u64),
+            ("addresses", addresses.saturating_sub(ADDRESSES_MAX) as u64),
+            ("names", self.shares_omitted),
+        ];
+        let omitted = omitted.map(|(what, count)| (vec![("what", what.to_owned())], number(count)));
+        family(encoder, ("series_omitted", "What has no series of its own here, because there are too many"), omitted)
+    }
+
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [Column<Option<f64>>; 4] = [
             ("address_up", "Whether the address counts as up", |a| Some(f64::from(u8::from(a.live)))),
@@ -130,7 +296,9 @@ impl Source {
         let of = |site: &'_ str, address: &AddressPage| {
             vec![("site", site.to_owned()), ("address", address.answer.to_string())]
         };
-        self.0.sites.iter().flat_map(move |site| site.addresses.iter().map(move |a| (of(&site.key, a), a)))
+        let all =
+            self.page.sites.iter().flat_map(move |site| site.addresses.iter().map(move |a| (of(&site.key, a), a)));
+        all.take(ADDRESSES_MAX)
     }
 }
 

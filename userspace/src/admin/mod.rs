@@ -2,18 +2,26 @@
 //!
 //! | path                          | what it is                                                        |
 //! |-------------------------------|-------------------------------------------------------------------|
-//! | `/`                           | this list                                                         |
-//! | `/metrics`                    | `OpenMetrics` text, names prefixed `zerottl_` ([`metrics`])        |
+//! | `/`                           | the dashboard, one page of HTML                                   |
+//! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` ([`metrics`])            |
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
 //! | `/v1/explain?name=…&client=…` | JSON: what would be answered now, and why ([`explain`])            |
+//! | `/v1/history`                 | JSON: the last ten minutes ([`history`])                          |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
+//! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
-//! Every page is a pure function of a [`Snapshot`]; [`server`] takes one per request. [`client`] is the command line's
-//! side.
+//! Every page is a pure function of a [`Snapshot`]; [`pages`] takes one per request. [`server`] has the list of routes,
+//! [`gate`] says who may ask, [`listen`] where. [`client`] is the command line's side.
 
 pub mod client;
 pub mod explain;
+pub mod gate;
+pub mod histogram;
+pub mod history;
+pub mod listen;
 pub mod metrics;
+pub mod openapi;
+mod pages;
 pub mod server;
 pub mod shares;
 pub mod status;
@@ -21,6 +29,8 @@ pub mod text;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests_api;
 #[cfg(test)]
 mod tests_pages;
 #[cfg(test)]
@@ -34,8 +44,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
+use utoipa::ToSchema;
 
-use self::status::SocketPage;
+use self::{histogram::Histogram, status::SocketPage};
 use crate::{
     model::{Model, NameKind, Policy, Site},
     plan::Plan,
@@ -55,7 +66,7 @@ pub trait CounterSource: Send + Sync {
 }
 
 /// How the XDP program sits on one interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attach {
     /// The interface.
     pub interface: String,
@@ -66,12 +77,23 @@ pub struct Attach {
 }
 
 /// The newest publication of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Publication {
     /// When it was done.
     pub at: Instant,
     /// From the status that caused it to answers being made from it.
     pub took: Duration,
+    /// How long each took since the agent's start.
+    pub all: Histogram,
+}
+
+impl Publication {
+    /// One more, done at `at`.
+    pub fn record(newest: &mut Option<Self>, at: Instant, took: Duration) {
+        let mut all = newest.map_or_else(|| Histogram::new(&histogram::PUBLISH_BOUNDS), |newest| newest.all);
+        all.observe(took);
+        *newest = Some(Self { at, took, all });
+    }
 }
 
 /// What the admin interface reads. Nothing here is written through it.

@@ -1,15 +1,17 @@
-//! The HTTP server: bounded, read-only, and deaf to other sites' pages.
+//! The HTTP server: bounded, and behind one gate.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. Beyond [`CONNECTIONS_MAX`] new
-//! ones wait in the listen queue. The Host header must be the address the connection came to or a loopback name, so
-//! that a web page whose name was made to resolve to us (DNS rebinding) reads nothing.
+//! ones wait in the listen queue. A request brings at most [`BODY_MAX`]. Whoever asks passes the
+//! [`gate`](super::gate) first, whatever the path.
+//!
+//! [`routes`] is the one list of what is served: a request that reads has its handler in [`pages`](super::pages), one
+//! that changes something in a module of its own.
 //!
 //! Cancelling the token given to [`serve`] stops accepting, lets requests under way finish within [`GRACE`], and ends
 //! traces.
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,15 +20,17 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    body::Body,
-    extract::{Query, State},
-    http::{Request, StatusCode, header, uri::Authority},
+    Router,
+    extract::DefaultBodyLimit,
+    http::{
+        HeaderName, HeaderValue, Request,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    },
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
-use futures_util::stream;
 use hyper::{
+    body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
@@ -34,19 +38,23 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde::Deserialize;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, broadcast::error::RecvError},
+    sync::Semaphore,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AdminState, explain, metrics, status::StatusPage};
-use crate::{agent::Current, model::Family};
+use super::{
+    AdminState,
+    gate::{Refusal, admit},
+    history::{self, History},
+    listen::{Accepted, Listener},
+    pages,
+};
+use crate::agent::Current;
 
-/// The most connections at once.
+/// The most connections at once, of all listeners together.
 pub const CONNECTIONS_MAX: usize = 64;
 /// The most traces at once: far fewer, so that they cannot keep a scrape out.
 pub const TRACES_MAX: usize = 8;
@@ -54,57 +62,123 @@ pub const TRACES_MAX: usize = 8;
 pub const HEADER_MAX: Duration = Duration::from_secs(5);
 /// For a connection that is not a trace.
 pub const CONNECTION_MAX: Duration = Duration::from_secs(30);
+/// The largest body of a request, bytes.
+pub const BODY_MAX: usize = 256 * 1024;
 /// For requests under way once the agent stops.
 pub const GRACE: Duration = Duration::from_secs(1);
 /// After a failed accept, which is mostly a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The one path whose responses go on.
+pub(super) const TRACE: &str = "/v1/trace";
 
-const INDEX: &str = "zerottl
-/metrics                     OpenMetrics
-/v1/status                   Sites, names, shares, ages, counters (JSON)
-/v1/explain?name=&client=    what would be answered now, and why (JSON)
-/v1/trace                    events, one JSON object a line
-";
+/// What every response says to browsers, unless its handler has said otherwise: run nothing, guess no type, keep nothing.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
 
-/// Shared by the handlers.
+/// What the handlers share.
 #[derive(Clone)]
-struct Shared {
+pub struct Shared {
     current: Arc<Current>,
-    traces: Arc<Semaphore>,
-    cancel: CancellationToken,
+    pub(super) history: Arc<History>,
+    pub(super) traces: Arc<Semaphore>,
+    pub(super) cancel: CancellationToken,
 }
 
 impl Shared {
     /// What the agent knows, at this request. A handler asks once, so that what it shows is of one configuration.
-    fn state(&self) -> Arc<AdminState> {
+    #[must_use]
+    pub fn state(&self) -> Arc<AdminState> {
         self.current.load_full()
     }
 }
 
-/// Serves the admin interface until cancelled.
-pub async fn serve(listener: TcpListener, current: Arc<Current>, cancel: CancellationToken) {
-    let shared = Shared { current, traces: Arc::new(Semaphore::new(TRACES_MAX)), cancel: cancel.clone() };
-    let router = Router::new()
-        .route("/", get(async || INDEX))
-        .route("/metrics", get(metrics_page))
-        .route("/v1/status", get(status_page))
-        .route("/v1/explain", get(explain_page))
-        .route("/v1/trace", get(trace))
-        .with_state(shared);
-    let mut connections = JoinSet::new();
+/// Everything that is served: method, path, handler. The `OpenAPI` document describes the same list, which a test holds.
+pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)> {
+    // Reading: GET, which also answers HEAD.
+    let read = [
+        ("get", "/", get(pages::dashboard)),
+        ("get", "/metrics", get(pages::metrics)),
+        ("get", "/v1/status", get(pages::status)),
+        ("get", "/v1/explain", get(pages::explain)),
+        ("get", "/v1/history", get(pages::history)),
+        ("get", TRACE, get(pages::trace)),
+        ("get", "/v1/openapi.json", get(pages::openapi)),
+    ];
+    // Changing something: POST with a JSON body.
+    let write: [(&str, &str, MethodRouter<Shared>); 0] = [];
+    read.into_iter().chain(write).collect()
+}
+
+/// Serves the admin interface until cancelled. The token asked for is that of the configuration in force.
+pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: CancellationToken) {
+    let traces = Arc::new(Semaphore::new(TRACES_MAX));
+    let shared = Shared { current, history: Arc::default(), traces, cancel };
+    let mut router = Router::new();
+    for (_, path, handler) in routes() {
+        router = router.route(path, handler);
+    }
+    let router = router.layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared.clone());
+    let door = Door { router, shared: shared.clone() };
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sample(shared));
+    for listener in listeners {
+        tasks.spawn(accept(listener, door.clone(), Arc::clone(&room)));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Keeps the history until cancelled.
+async fn sample(shared: Shared) {
+    let mut tick = interval(history::STEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), cancel.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "admin: accept");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            () = shared.cancel.cancelled() => return,
+            _ = tick.tick() => shared.history.sample(&shared.state()),
+        }
+    }
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    shared: Shared,
+}
+
+async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    loop {
+        // The semaphore is never closed; were it, the connection's own limits remain.
+        let permit = tokio::select! {
+            () = door.shared.cancel.cancelled() => break,
+            permit = Arc::clone(&room).acquire_owned() => permit,
+        };
+        let accepted = loop {
+            tokio::select! {
+                () = door.shared.cancel.cancelled() => break None,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => break Some(accepted),
+            }
+        };
+        match accepted {
+            None => break,
+            Some(Ok(accepted)) => {
+                let door = door.clone();
+                connections.spawn(async move {
+                    connection(accepted, door).await;
+                    drop(permit);
+                });
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "admin: accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drop(listener);
@@ -112,21 +186,26 @@ pub async fn serve(listener: TcpListener, current: Arc<Current>, cancel: Cancell
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
-    let Ok(local) = stream.local_addr() else { return };
+async fn connection(accepted: Accepted, door: Door) {
+    let Accepted { stream, local, peer } = accepted;
     let tracing = Arc::new(AtomicBool::new(false));
-    let inner = TowerToHyperService::new(router);
-    let mark = Arc::clone(&tracing);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        mark.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
-        let ours = is_ours(&request, local);
+    let inner = TowerToHyperService::new(door.router);
+    let (mark, shared) = (Arc::clone(&tracing), door.shared.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(peer.clone());
+        let admitted = admit(&parts, local, shared.state().view.model.admin.token.as_ref());
+        mark.store(admitted.is_ok() && parts.uri.path() == TRACE, Ordering::Relaxed);
         let inner = inner.clone();
         async move {
-            if !ours {
-                let why = "the Host header must be this address, a loopback address or localhost\n";
-                return Ok::<Response, Infallible>((StatusCode::FORBIDDEN, why).into_response());
+            let mut response = match admitted {
+                Ok(()) => inner.call(Request::from_parts(parts, body)).await?,
+                Err(refusal) => refused(refusal),
+            };
+            for (name, value) in HEADERS {
+                response.headers_mut().entry(name).or_insert(value);
             }
-            inner.call(request).await
+            Ok::<Response, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
@@ -141,7 +220,7 @@ async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken
         tokio::select! {
             // An error here is the client's going away or its malformed request, which hyper has answered.
             _ = connection.as_mut() => return,
-            () = cancel.cancelled(), if !stopping => {
+            () = door.shared.cancel.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -155,98 +234,10 @@ async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken
     }
 }
 
-/// Whether a request was meant for us by whoever wrote its URL.
-fn is_ours(request: &Request<hyper::body::Incoming>, local: SocketAddr) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let in_uri = request.uri().authority().is_none_or(|authority| host_is_ours(authority.as_str(), local));
-    in_uri && host.to_str().is_ok_and(|host| host_is_ours(host, local))
-}
-
-fn host_is_ours(host: &str, local: SocketAddr) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    if authority.as_str().contains('@') {
-        return false;
+fn refused(refusal: Refusal) -> Response {
+    let mut response = refusal.words().into_response();
+    if refusal == Refusal::Token {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let host = authority.host();
-    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match literal.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == local.ip().to_canonical(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
-async fn metrics_page(State(shared): State<Shared>) -> Response {
-    match metrics::text(StatusPage::without_names(&shared.state().snapshot())) {
-        Ok(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
-async fn status_page(State(shared): State<Shared>) -> Json<StatusPage> {
-    Json(StatusPage::new(&shared.state().snapshot()))
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    name: String,
-    client: Option<IpAddr>,
-}
-
-async fn explain_page(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
-    let view = &shared.state().view;
-    let pick = |name, family: Family, client: IpAddr| view.choose(name, family.into(), client.into()).0.pick;
-    match explain::explain(&shared.state().snapshot(), &asked.name, asked.client, pick) {
-        Ok(page) => Json(page).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    }
-}
-
-async fn trace(State(shared): State<Shared>) -> Response {
-    let Ok(permit) = Arc::clone(&shared.traces).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("{TRACES_MAX} traces are running already\n")).into_response();
-    };
-    let events = shared.state().trace.subscribe();
-    let lines = stream::unfold((events, permit, shared.cancel), async |(mut events, permit, cancel)| {
-        let line = tokio::select! {
-            () = cancel.cancelled() => return None,
-            event = events.recv() => match event {
-                Ok(event) => format!("{event}\n"),
-                // This client reads too slowly for its backlog; it is told how many it missed.
-                Err(RecvError::Lagged(lost)) => format!("{{\"lost\":{lost}}}\n"),
-                Err(RecvError::Closed) => return None,
-            },
-        };
-        Some((Ok::<_, Infallible>(line), (events, permit, cancel)))
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_that_are_ours_and_others() {
-        let local: SocketAddr = "192.0.2.53:8053".parse().expect("valid");
-        for host in ["localhost", "LocalHost:8053", "127.0.0.1:8053", "127.0.0.2", "[::1]:8053", "192.0.2.53:8053"] {
-            assert!(host_is_ours(host, local), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example:8053",
-            "127.0.0.1.evil.example",
-            "192.0.2.54",
-            "::1",
-            "[::2]",
-            "evil@localhost",
-            "localhost@evil.example",
-            "127.1",
-            "0.0.0.0",
-            "2130706433",
-        ] {
-            assert!(!host_is_ours(host, local), "{host}");
-        }
-    }
+    response
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Attach, Snapshot, decided_by, health_word, kind_word,
@@ -14,12 +15,13 @@ use super::{
     text,
 };
 use crate::{
-    model::{Family, NameId, SiteId},
+    model::{Family, Model, NameId, SiteId},
     plan::{Basis, Choice},
+    status::{Health, Status, Word},
 };
 
 /// The page. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusPage {
     /// The agent's version.
     pub version: String,
@@ -40,7 +42,7 @@ pub struct StatusPage {
 }
 
 /// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SocketPage {
     /// Queries received, by transport: `udp`, `tcp`.
     pub queries: BTreeMap<String, u64>,
@@ -53,9 +55,10 @@ pub struct SocketPage {
 }
 
 /// `front` of [`StatusPage`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FrontPage {
     /// Addresses and ports served.
+    #[schema(value_type = Vec<String>)]
     pub listen: Vec<SocketAddr>,
     /// `load-balance`, `failover`.
     pub roles: Vec<String>,
@@ -64,7 +67,7 @@ pub struct FrontPage {
 }
 
 /// `plan` of [`StatusPage`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlanPage {
     /// Counts publications.
     pub generation: u64,
@@ -77,7 +80,7 @@ pub struct PlanPage {
 }
 
 /// One Site.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SitePage {
     /// The operator's word for it.
     pub key: String,
@@ -85,6 +88,8 @@ pub struct SitePage {
     pub name: String,
     /// Whether any of its addresses counts as up.
     pub up: bool,
+    /// In one word: see [`STATES`].
+    pub state: String,
     /// Configured weight.
     pub weight: u32,
     /// In order of preference.
@@ -92,11 +97,13 @@ pub struct SitePage {
 }
 
 /// One address of a Site.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AddressPage {
     /// What is answered.
+    #[schema(value_type = String)]
     pub answer: IpAddr,
     /// What is probed.
+    #[schema(value_type = String)]
     pub probe: IpAddr,
     /// `up`, `down`, `unknown`, or `unprobed`, which counts as up.
     pub health: String,
@@ -121,7 +128,7 @@ pub struct AddressPage {
 }
 
 /// One dynamic name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NamePage {
     /// The name.
     pub name: String,
@@ -138,23 +145,43 @@ pub struct NamePage {
 }
 
 /// What a name answers for one type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
     /// `live` Sites; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
     pub from: String,
     /// Of each Site in the table.
+    #[schema(value_type = BTreeMap<String, f64>)]
     pub shares: Shares,
 }
 
 /// How often a reason was met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonPage {
     /// `answer`, `drop` or `pass`.
     pub action: String,
     /// Packets.
     pub count: u64,
+}
+
+/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`; the operator's `drain`; `held`
+/// back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
+pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
+
+/// One of [`STATES`].
+#[must_use]
+pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str {
+    let standing = &status.sites[site.0];
+    let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
+    match standing.word {
+        Word::Maint => "maint",
+        _ if known && !status.site_is_up(model, site) => "down",
+        Word::Drain => "drain",
+        Word::Ready if standing.held => "held",
+        Word::Ready if !known => "unknown",
+        Word::Ready => "up",
+    }
 }
 
 /// The word for what a choice is answered from.
@@ -295,6 +322,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         key: site.key.clone(),
         name: site.name.to_string(),
         up: status.site_is_up(model, id),
+        state: site_state(model, status, id).into(),
         weight: site.weight,
         addresses: site.addresses.iter().enumerate().map(address).collect(),
     }

@@ -6,7 +6,7 @@ use super::{
     Snapshot,
     explain::{Explanation, FamilyExplanation, explain},
     fixture::{model, name, set, snapshot, table},
-    metrics,
+    metrics::{self, Format},
     status::StatusPage,
 };
 use crate::{
@@ -399,7 +399,7 @@ fn status_json_goes_there_and_back() {
 fn metrics_text() {
     let mut snapshot = healthy();
     set(&mut snapshot, "geneva", Health::Down, Some("status 503, expected 200"));
-    let text = metrics::text(StatusPage::without_names(&snapshot)).expect("text");
+    let text = metrics::text(&snapshot, Format::OpenMetrics).expect("text");
     for line in [
         "# TYPE zerottl_packets counter",
         "zerottl_packets_total{reason=\"answered\",action=\"answer\"} 5",
@@ -438,7 +438,7 @@ fn metrics_escape_labels() {
     let mut model = model();
     model.sites[0].key = "bo\"st\\on\nx".into();
     let choices = vec![[Choice::NoData, Choice::NoData]; 4];
-    let text = metrics::text(StatusPage::without_names(&snapshot(model, choices))).expect("text");
+    let text = metrics::text(&snapshot(model, choices), Format::OpenMetrics).expect("text");
     let line = "zerottl_site_up{site=\"bo\\\"st\\\\on\\nx\"} 1.0";
     assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
 }
@@ -456,7 +456,7 @@ fn s4_3a_alldown_is_counted_and_visible() {
     let page = StatusPage::new(&snapshot).to_text();
     assert!(page.contains("geneva 25.0% (up-threshold)"), "{page}");
     assert!(page.contains("boston 100.0% (fail-open)"), "{page}");
-    let text = metrics::text(StatusPage::without_names(&snapshot)).expect("text");
+    let text = metrics::text(&snapshot, Format::OpenMetrics).expect("text");
     for line in ["zerottl_plan_choices{from=\"up-threshold\"} 1", "zerottl_plan_choices{from=\"fail-open\"} 1"] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }

@@ -21,10 +21,11 @@ use super::{
     client::{self, ClientError},
     explain::Explanation,
     fixture,
+    listen::Listener,
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
-use crate::{agent::Current, plan::Choice, probe::Reports, view::View};
+use crate::{agent::Current, model::AdminToken, plan::Choice, probe::Reports, view::View};
 
 struct Counts;
 
@@ -51,8 +52,10 @@ impl Drop for Running {
     }
 }
 
-async fn start() -> Running {
-    let model = fixture::model();
+/// A state of the fixture's moment, and where its trace is fed.
+pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<str>>) {
+    let mut model = fixture::model();
+    model.admin.token = token.map(|token| AdminToken::new(token).expect("a token"));
     let choices = vec![[fixture::table(&model, "0.0.0.0", &["boston", "chicago"]), Choice::NoData]; 4];
     let snapshot = fixture::snapshot(model, choices);
     let plan = Arc::unwrap_or_clone(snapshot.plan);
@@ -67,10 +70,16 @@ async fn start() -> Running {
         trace: trace.clone(),
         started: Instant::now(),
     };
+    (state, trace)
+}
+
+async fn start() -> Running {
+    let (state, trace) = state(None);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, Arc::new(Current::from_pointee(state)), cancel.clone()));
+    let task =
+        tokio::spawn(serve(vec![Listener::Tcp(listener)], Arc::new(Current::from_pointee(state)), cancel.clone()));
     Running { at, trace, cancel, task }
 }
 
@@ -90,7 +99,7 @@ async fn pages_are_served_to_the_client() {
     let text = |page: Result<bytes::Bytes, ClientError>| String::from_utf8(page.expect("a page").into()).expect("text");
 
     assert!(text(page("/").await).contains("/v1/status"));
-    assert!(text(page("/metrics").await).ends_with("# EOF\n"));
+    assert!(text(page("/metrics").await).contains("\nzerottl_packets_total{"));
     let status: StatusPage = serde_json::from_slice(&page("/v1/status").await.expect("a page")).expect("a status");
     assert_eq!((status.sites.len(), status.names.len(), status.reasons["answered"].count), (3, 4, 5));
     let path = format!("/v1/explain?name={}&client=192.0.2.1", client::query_value("app.com"));
@@ -140,7 +149,11 @@ async fn foreign_hosts_and_methods_are_refused() {
     check("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 403 ").await;
     check("GET / HTTP/1.1\r\nhost: localhost\r\nhost: rebound.example\r\n\r\n", "HTTP/1.1 403 ").await;
     check("GET http://rebound.example/ HTTP/1.1\r\nhost: localhost\r\n\r\n", "HTTP/1.1 403 ").await;
-    check("POST /v1/status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 405 ").await;
+    check("POST /v1/status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 415 ").await;
+    let json = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n";
+    check(&format!("POST /v1/status HTTP/1.1\r\n{json}\r\n{{}}"), "HTTP/1.1 405 ").await;
+    let foreign = "origin: http://evil.example\r\n";
+    check(&format!("POST /v1/status HTTP/1.1\r\n{json}{foreign}\r\n{{}}"), "HTTP/1.1 403 ").await;
     check("what\r\n\r\n", "HTTP/1.1 400 ").await;
 }
 

@@ -35,7 +35,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    net::TcpListener,
     sync::{broadcast, mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
     time::MissedTickBehavior,
@@ -49,7 +48,7 @@ use self::{
     serving::{Common, Prepared, Serving},
 };
 use crate::{
-    admin::server,
+    admin::{listen::Listener, server},
     config::{self, Loaded},
     dns::{self, Admission},
     hooks::{HookError, Hooks},
@@ -57,7 +56,7 @@ use crate::{
         LoadError,
         pins::{PinError, Pins},
     },
-    model::{Model, OnStop, XdpMode},
+    model::{AdminListen, Model, OnStop, XdpMode},
     probe::ProbeError,
 };
 
@@ -75,8 +74,8 @@ const ORDERS: usize = 16;
 pub enum AgentError {
     /// A served address.
     Bind(io::Error),
-    /// The admin address.
-    Admin(SocketAddr, io::Error),
+    /// The admin interface.
+    Admin(AdminListen, io::Error),
     /// The program or its maps.
     Load(LoadError),
     /// An interface.
@@ -219,10 +218,10 @@ impl Agent {
         let pins = has_program.then(|| tokio::task::block_in_place(own)).transpose()?;
         let admission = Arc::new(Admission::default());
         let bound = bind(&model.front.listen, &admission)?;
-        let admin = match model.admin.listen {
-            None => None,
-            Some(at) => Some(TcpListener::bind(at).await.map_err(|error| AgentError::Admin(at, error))?),
-        };
+        let mut admin = Vec::new();
+        for place in &model.admin.listen {
+            admin.push(Listener::bind(place).await.map_err(|error| AgentError::Admin(place.clone(), error))?);
+        }
         let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, pins.as_ref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (attached, attach) = watch::channel(Vec::new());
@@ -253,8 +252,8 @@ impl Agent {
             stop,
         };
         agent.open(bound);
-        if let Some(listener) = admin {
-            let serve = server::serve(listener, Arc::clone(&agent.current), agent.stop.clone());
+        if !admin.is_empty() {
+            let serve = server::serve(admin, Arc::clone(&agent.current), agent.stop.clone());
             agent.tasks.spawn(named("the admin interface", serve));
         }
         Ok(agent)

@@ -114,7 +114,7 @@ impl Rounds {
         tokio::task::block_in_place(|| self.publish(&status, generation));
         self.assessed.send_replace(status);
         let took = since.elapsed();
-        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
         info!(generation, took_us = took.as_micros(), "plan published");
     }
 

@@ -3,48 +3,83 @@
 
 pub mod left;
 pub mod run;
+pub mod top;
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
-    net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
 use zerottl::{
-    admin::client::{self, ClientError},
+    admin::client::{self, At, ClientError},
     config,
+    model::{Admin, AdminListen, AdminToken},
 };
 
 /// Where the agent's admin interface is, unless told.
 const ADMIN: &str = "127.0.0.1:8053";
 
+/// The token, for where a file of its own is too much.
+pub const TOKEN_VARIABLE: &str = "ZEROTTL_TOKEN";
+
 /// How to find the running agent.
 #[derive(Debug, clap::Args)]
 pub struct AgentAt {
-    /// The agent's admin address [default: 127.0.0.1:8053]
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "config")]
-    pub admin: Option<SocketAddr>,
-    /// Take the admin address from this configuration
+    /// Where the agent's admin interface is: ADDRESS:PORT or unix:PATH [default: 127.0.0.1:8053]
+    #[arg(long, value_name = "PLACE", conflicts_with = "config")]
+    pub admin: Option<AdminListen>,
+    /// Take the admin interface's place and token from this configuration
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The file with the admin interface's token [default: the variable `ZEROTTL_TOKEN`]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 impl AgentAt {
-    /// Where it is.
-    pub fn address(&self) -> Result<SocketAddr, Failure> {
+    /// Where it is, and what to show to it.
+    pub fn address(&self) -> Result<At, Failure> {
+        let token = self.token()?;
         match (&self.admin, &self.config) {
-            (Some(address), _) => Ok(*address),
+            (Some(place), _) => Ok(At { place: place.clone(), token }),
             (None, Some(file)) => {
                 let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
-                loaded.model.admin.listen.ok_or_else(|| {
+                let admin = loaded.model.admin;
+                let place = nearest(&admin).ok_or_else(|| {
                     let file = file.display();
                     Failure::Words(format!("{file}: there is no [admin] `listen`, so the agent cannot be asked"))
-                })
+                })?;
+                Ok(At { place: place.clone(), token: token.or(admin.token) })
             }
-            (None, None) => Ok(ADMIN.parse().expect("the constant is an address")),
+            (None, None) => Ok(At { place: ADMIN.parse().expect("the constant is an address and a port"), token }),
         }
     }
+
+    fn token(&self) -> Result<Option<AdminToken>, Failure> {
+        if let Some(file) = &self.token_file {
+            return read_token(file).map(Some).map_err(|why| Failure::Words(format!("{}: {why}", file.display())));
+        }
+        let Some(text) = std::env::var_os(TOKEN_VARIABLE) else { return Ok(None) };
+        let token = text.to_str().ok_or("it is not UTF-8").and_then(AdminToken::new);
+        token.map(Some).map_err(|why| Failure::Words(format!("{TOKEN_VARIABLE}: {why}")))
+    }
+}
+
+fn read_token(file: &Path) -> Result<AdminToken, String> {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    Ok(AdminToken::new(&text)?)
+}
+
+/// Of the places, the one that asks least: a socket, loopback, another address.
+fn nearest(admin: &Admin) -> Option<&AdminListen> {
+    let distance = |place: &&AdminListen| match place {
+        AdminListen::Unix(_) => 0,
+        AdminListen::Tcp(at) if at.ip().is_loopback() => 1,
+        AdminListen::Tcp(_) => 2,
+    };
+    admin.listen.iter().min_by_key(distance)
 }
 
 /// Why a command failed.
@@ -86,12 +121,12 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
 
 /// Asks the agent for a page and prints it.
 pub async fn show<T: DeserializeOwned>(
-    at: SocketAddr,
+    at: At,
     path: &str,
     json: bool,
     to_text: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
-    let body = client::get(at, path).await.map_err(|error| unasked(&error))?;
+    let body = client::get(&at, path).await.map_err(|error| unasked(&error))?;
     if json {
         return print(&[&body, &b"\n"[..]].concat());
     }

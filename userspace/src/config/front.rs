@@ -1,4 +1,4 @@
-//! `[front]`, `[admin]` and `[zone."…"]`.
+//! `[front]` and `[zone."…"]`.
 
 use std::{
     collections::HashMap,
@@ -15,9 +15,9 @@ use super::{
     raw,
     report::{Once, Reporter},
     tables::section,
-    values::{self, Fault, Reader},
+    values::{self, Reader},
 };
-use crate::model::{Admin, Front, Name, Roles, XdpMode, Zone, ZoneId};
+use crate::model::{Front, Name, Roles, XdpMode, Zone, ZoneId};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -149,30 +149,6 @@ fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
 
 pub(super) fn again(reader: &mut Reader<'_>, span: Range<usize>, first: Range<usize>, what: &str) {
     reader.error(span, format!("{what} is listed twice")).label("again").also(first, "first here").help("take one out");
-}
-
-pub(super) fn admin(report: &mut Reporter, raw: Option<&Spanned<raw::Admin>>) -> Admin {
-    let Some((raw, listen)) = raw.and_then(|raw| Some((raw, raw.get_ref().listen.as_ref()?))) else {
-        return Admin { listen: None };
-    };
-    let mut reader = Reader { report, section: "[admin]".into(), header: raw.span() };
-    let address = reader.parsed(listen, |text| {
-        let address: SocketAddr = text.parse().map_err(|_| Fault {
-            message: format!("`{text}` is not an address and a port"),
-            help: "give both, such as \"127.0.0.1:8053\" or \"[::1]:8053\"".into(),
-        })?;
-        if address.ip().is_loopback() {
-            return Ok(address);
-        }
-        Err(Fault {
-            message: format!(
-                "{} is not a loopback address, and the admin interface asks for no password",
-                address.ip()
-            ),
-            help: format!("listen on \"127.0.0.1:{0}\" or \"[::1]:{0}\"", address.port()),
-        })
-    });
-    Admin { listen: address }
 }
 
 /// The zones, and which of them a name lies in.

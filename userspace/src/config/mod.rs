@@ -7,10 +7,11 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
+mod admin;
 mod agent;
 mod clients;
 mod edns;
@@ -99,7 +100,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 /// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
-    let admin = front::admin(report, file.admin.as_ref());
+    let admin = admin::admin(report, file.admin.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());

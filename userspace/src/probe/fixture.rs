@@ -74,7 +74,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             xdp: XdpMode::Off,
             roles: Roles { load_balance: true, failover: true },
         },
-        admin: Admin { listen: None },
+        admin: Admin::default(),
         life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,

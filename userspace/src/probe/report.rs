@@ -10,6 +10,7 @@ use super::{
     health::{Machine, Transition},
 };
 use crate::{
+    admin::histogram::{Histogram, PROBE_BOUNDS},
     model::{Model, Site, SiteId},
     status::{Health, Status, Verdicts},
 };
@@ -29,6 +30,8 @@ pub struct AddressReport {
     pub last_error: Option<String>,
     /// How long the newest success took.
     pub last_latency: Option<Duration>,
+    /// How long the successes took.
+    pub took: Histogram,
     /// Attempts begun.
     pub attempts: u64,
     /// Attempts that counted against the address.
@@ -69,6 +72,7 @@ impl Reports {
                     last_attempt: None,
                     last_error: None,
                     last_latency: None,
+                    took: Histogram::new(&PROBE_BOUNDS),
                     attempts: 0,
                     failures: 0,
                     not_tried: 0,
@@ -139,7 +143,12 @@ impl Reports {
         let Entry { machine, report } = &mut *entry;
         report.last_error = result.err().map(ToString::to_string);
         match result {
-            Ok(()) => report.last_latency = report.last_attempt.map(|began| now.saturating_duration_since(began)),
+            Ok(()) => {
+                report.last_latency = report.last_attempt.map(|began| now.saturating_duration_since(began));
+                if let Some(took) = report.last_latency {
+                    report.took.observe(took);
+                }
+            }
             Err(failure) if failure.is_verdict() => report.failures += 1,
             Err(_) => {
                 report.not_tried += 1;

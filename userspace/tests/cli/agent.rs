@@ -17,21 +17,26 @@ use super::{config, folder, run, zerottl};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running agent; killed when dropped.
-struct Agent {
+pub(super) struct Agent {
     process: Child,
     dns: u16,
-    file: String,
+    pub(super) file: String,
     log: Option<JoinHandle<String>>,
     _folder: tempfile::TempDir,
 }
 
 impl Agent {
     /// Ready when this returns.
-    fn start() -> Self {
-        let dns = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+    pub(super) fn start() -> Self {
         let admin = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        Self::with_admin(&format!("listen = \"127.0.0.1:{admin}\""))
+    }
+
+    /// The same with other lines in `[admin]`.
+    pub(super) fn with_admin(admin: &str) -> Self {
+        let dns = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
         let text = config(false, [1, 1]).replace("127.0.0.1:5353", &format!("127.0.0.1:{dns}"));
-        let (folder, file) = folder(&format!("{text}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n"), None);
+        let (folder, file) = folder(&format!("{text}\n[admin]\n{admin}\n"), None);
         let mut command = zerottl(&["run", "--config", &file]);
         command.env("ZEROTTL_LOG", "zerottl=nonsense").stderr(Stdio::piped());
         let mut agent =

@@ -46,7 +46,7 @@ fn appendix_a_means_what_it_says() {
         ["203.0.113.53:53".parse().expect("an address"), "[2001:db8::53]:53".parse().expect("an address")];
     assert_eq!(model.front.listen, listen);
     assert_eq!(model.front.xdp, XdpMode::Auto);
-    assert_eq!(model.admin.listen, Some("127.0.0.1:8053".parse().expect("an address")));
+    assert_eq!(model.admin.listen, ["127.0.0.1:8053".parse().expect("an address")]);
     assert_eq!(model.zones[0].rname.to_string(), "hostmaster.app.com");
     assert_eq!(model.zones[0].records, Some(examples().join("app.com.zone")));
     assert!(Family::ALL.iter().all(|f| model.sites.iter().all(|s| s.addresses.iter().any(|a| f.has(a.answer)))));
@@ -60,7 +60,7 @@ fn defaults() {
     let mut text = BASE.replace("ttl = 0\n", "").replace("xdp = \"auto\"\n", "").replace("weight = 2\n", "");
     text = text.replace("[admin]\nlisten = \"127.0.0.1:8053\"\n", "");
     let model = model(&text);
-    assert_eq!((model.front.xdp, model.admin.listen), (XdpMode::Auto, None));
+    assert_eq!((model.front.xdp, model.admin.listen.len()), (XdpMode::Auto, 0));
     assert!(model.front.roles.load_balance && model.front.roles.failover);
     let zone = &model.zones[0];
     assert_eq!((zone.serial, zone.refresh, zone.retry, zone.expire), (1, 3600, 600, 604_800));

@@ -97,7 +97,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             xdp: XdpMode::Off,
             roles,
         },
-        admin: Admin { listen: None },
+        admin: Admin::default(),
         life: Life::default(),
         edns: Edns {
             cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),

@@ -1,0 +1,85 @@
+//! Pictures of the dashboard for the documents: `screenshots FOLDER`, from a lab with an agent and some traffic.
+//!
+//! Makes `dashboard.png`, `dashboard-dark.png`, `dashboard-phone.png` and `dashboard-phone-dark.png`.
+
+use std::{
+    env, io,
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use tests::{
+    browser::{Browser, Look},
+    checker::{self, Pace},
+    config::{Config, ProbeConfig},
+    lab::front_addresses,
+    scene::Scene,
+};
+
+/// The pictures' names and looks. Their heights are the pages' own.
+const LOOKS: [(&str, Look); 4] = [
+    ("dashboard", Look { width: 1200, height: 700, dark: false }),
+    ("dashboard-dark", Look { width: 1200, height: 700, dark: true }),
+    ("dashboard-phone", Look { width: 390, height: 844, dark: false }),
+    ("dashboard-phone-dark", Look { width: 390, height: 844, dark: true }),
+];
+
+/// Traffic: enough for a curve, and for bounded work.
+const PACE: Pace = Pace { rate: 500, duration: Duration::from_mins(5), sockets: 4 };
+
+/// How long each scene lasts.
+const WHILE: Duration = Duration::from_secs(15);
+
+fn main() -> ExitCode {
+    let Some(folder) = env::args_os().nth(1).map(PathBuf::from).filter(|folder| folder.is_dir()) else {
+        eprintln!("screenshots: name a folder for the pictures");
+        return ExitCode::FAILURE;
+    };
+    match pictures(&folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("screenshots: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn pictures(folder: &std::path::Path) -> io::Result<()> {
+    let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
+    let config = Config { probe: Some(probe), ..Config::default() };
+    let scene = Scene::start("pictures of the dashboard", config).ok_or_else(|| io::Error::other("needs root"))?;
+    let stop = AtomicBool::new(false);
+    let servers = front_addresses(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // What it counts is of no interest here.
+            let _ = checker::run(&scene.lab.client, &servers, &scene.targets(), PACE, &stop);
+        });
+        let taken = story(&scene, folder);
+        stop.store(true, Ordering::Relaxed);
+        taken
+    })
+}
+
+/// Some calm, then Chicago dies and comes back, then Boston dies and stays dead.
+fn story(scene: &Scene, folder: &std::path::Path) -> io::Result<()> {
+    thread::sleep(WHILE);
+    scene.lab.site("chicago").kill();
+    thread::sleep(WHILE);
+    scene.lab.site("chicago").restart()?;
+    thread::sleep(WHILE);
+    scene.lab.site("boston").kill();
+    scene.wait_for(&[("boston", false), ("chicago", true)]);
+    thread::sleep(WHILE);
+    let mut page = Browser::start(&scene.lab.fronts[0])?;
+    for (name, look) in LOOKS {
+        page.look(look)?;
+        page.go("http://127.0.0.1:8053/")?;
+        page.wait_for("#alerts", |text| text.contains("boston"))?;
+        page.picture(&folder.join(format!("{name}.png")))?;
+    }
+    Ok(())
+}

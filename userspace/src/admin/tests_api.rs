@@ -1,0 +1,199 @@
+//! The admin interface against its own description, over each way it listens.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::{self, At, ClientError},
+    listen::Listener,
+    openapi,
+    server::{BODY_MAX, routes, serve},
+    tests_server::state,
+};
+use crate::{
+    agent::Current,
+    model::{AdminListen, AdminToken},
+};
+
+const TOKEN: &str = "correct-horse-battery";
+
+struct Running {
+    tcp: SocketAddr,
+    unix: AdminListen,
+    task: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// On loopback and on a Unix socket.
+async fn start(token: Option<&str>) -> Running {
+    let folder = tempfile::tempdir().expect("a folder");
+    let unix = AdminListen::Unix(folder.path().join("admin.sock"));
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let tcp = Listener::bind(&AdminListen::Tcp(any)).await.expect("bound");
+    let Listener::Tcp(listener) = &tcp else { panic!("{tcp:?}") };
+    let at = listener.local_addr().expect("bound");
+    let listeners = vec![tcp, Listener::bind(&unix).await.expect("bound")];
+    let current = Arc::new(Current::from_pointee(state(token).0));
+    let task = tokio::spawn(serve(listeners, current, CancellationToken::new()));
+    Running { tcp: at, unix, task, _folder: folder }
+}
+
+fn document() -> Value {
+    serde_json::to_value(openapi::document()).expect("plain data")
+}
+
+/// Nothing is served that is not described, and nothing described that is not served.
+#[test]
+fn routes_and_document_are_one_list() {
+    let served: BTreeSet<(String, String)> =
+        routes().into_iter().map(|(method, path, _)| (method.to_owned(), path.to_owned())).collect();
+    let document = document();
+    let paths = document["paths"].as_object().expect("paths");
+    let described: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("an item").keys();
+            methods.map(move |method| (method.clone(), path.clone()))
+        })
+        .collect();
+    assert_eq!(served, described);
+    assert_eq!(document["openapi"], "3.1.0");
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().expect("an item") {
+            assert!(operation["summary"].is_string(), "{method} {path} says what it does");
+            let group = if method == "get" { "read" } else { "write" };
+            assert_eq!(operation["tags"], json!([group]), "{method} {path}");
+        }
+    }
+}
+
+/// The schema of a page, with all that it refers to.
+fn validator(schema: &Value) -> jsonschema::Validator {
+    let mut whole = schema.clone();
+    whole["components"] = document()["components"].clone();
+    jsonschema::validator_for(&whole).expect("a schema")
+}
+
+/// What the server really answers is what its document says: status, content type, and the shape of JSON.
+#[tokio::test]
+async fn responses_are_as_described() {
+    let server = start(None).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let document = document();
+    let mut shapes = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let Some(operation) = item.get("get").filter(|_| path != "/v1/trace") else { continue };
+        let asked = if path == "/v1/explain" { "/v1/explain?name=app.com" } else { path };
+        let body = client::get(server.tcp, asked).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let content = &operation["responses"]["200"]["content"];
+        let Some(json) = content.get("application/json") else {
+            assert!(!body.is_empty(), "{path}");
+            continue;
+        };
+        let page: Value = serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let Some(schema) = json.get("schema").filter(|schema| !schema.is_null()) else { continue };
+        shapes += 1;
+        let validator = validator(schema);
+        let faults: Vec<String> = validator.iter_errors(&page).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(faults, Vec::<String>::new(), "{path}");
+        // A page that has lost a field, or has one of another type, is told apart: the schema says something.
+        for (key, value) in page.as_object().expect("an object") {
+            if !value.is_null() {
+                let mut wrong = page.clone();
+                wrong[key] = json!({ "of": ["another", "type"] });
+                let free = ["reasons"].contains(&key.as_str());
+                assert!(free || !validator.is_valid(&wrong), "{path}: `{key}` may be anything");
+            }
+        }
+    }
+    assert!(shapes >= 3, "{shapes} pages have a schema");
+    let refused = client::get(server.tcp, "/v1/explain?name=a..b").await;
+    assert!(matches!(refused, Err(ClientError::Status(400, _))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_token_is_asked_over_tcp_and_not_over_the_socket() {
+    let server = start(Some(TOKEN)).await;
+    let with = |token: Option<&str>| At {
+        place: AdminListen::Tcp(server.tcp),
+        token: token.map(|token| AdminToken::new(token).expect("a token")),
+    };
+    for (_, path, _) in routes().into_iter().filter(|(method, path, _)| *method == "get" && *path != "/") {
+        for token in [None, Some("another-horse-battery")] {
+            let refused = client::get(&with(token), path).await;
+            assert!(
+                matches!(&refused, Err(ClientError::Status(401, words)) if words.contains("token")),
+                "{path}: {refused:?}"
+            );
+        }
+    }
+    client::get(&with(Some(TOKEN)), "/v1/status").await.expect("let in");
+    let page = client::get(&with(None), "/").await.expect("the page is open");
+    let page = String::from_utf8(page.into()).expect("text");
+    assert!(page.contains("<!doctype html>") && !page.contains("boston"), "it holds no data");
+    client::get(&At { place: server.unix.clone(), token: None }, "/v1/status")
+        .await
+        .expect("the socket's mode decides");
+    // Nobody without the token learns what paths there are.
+    let refused = client::post(&with(None), "/v1/nothing", &json!({})).await;
+    assert!(matches!(refused, Err(ClientError::Status(401, _))), "{refused:?}");
+    let refused = client::post(&with(Some(TOKEN)), "/v1/nothing", &json!({})).await;
+    assert!(matches!(refused, Err(ClientError::Status(404, _))), "{refused:?}");
+}
+
+/// The dashboard runs its own script and nothing else, and no other page can frame it or read the others.
+#[tokio::test]
+async fn responses_tell_browsers_what_not_to_do() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = start(None).await;
+    let head = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(server.tcp).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.expect("text");
+        response
+    };
+    let page = head("/").await;
+    let policy = page.lines().find_map(|line| line.strip_prefix("content-security-policy: ")).expect("a policy");
+    let (_, nonce) = policy.split_once("script-src 'nonce-").expect("scripts by nonce");
+    let nonce = &nonce[..32];
+    assert!(nonce.bytes().all(|byte| byte.is_ascii_hexdigit()), "{nonce}");
+    assert_eq!(page.matches(nonce).count(), 4, "in the policy for script and style, and at each of the two");
+    assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    assert!(!head("/").await.contains(nonce), "a nonce is used once");
+    let body = page.split_once("\r\n\r\n").expect("a body").1;
+    for outside in ["src=", "http://", "https://", "@import", "url(", "innerHTML", "eval("] {
+        let inside = body.replace("http://www.w3.org/2000/svg", "");
+        assert!(!inside.contains(outside), "the page has {outside}");
+    }
+    for path in ["/v1/status", "/metrics", "/nothing"] {
+        let response = head(path).await;
+        for header in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+        ] {
+            assert!(response.contains(header), "{path}: {response}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let server = start(None).await;
+    let huge = "a".repeat(BODY_MAX + 1);
+    // No route reads a body yet of its own accord; whatever reads one is behind the same limit.
+    let refused = client::post(server.tcp, "/v1/nothing", &json!({ "huge": huge })).await;
+    assert!(matches!(refused, Err(ClientError::Status(404 | 413, _) | ClientError::Http(_))), "{refused:?}");
+}
