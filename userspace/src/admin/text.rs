@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 /// Columns as wide as their widest cell, two spaces between them, no trailing spaces.
+#[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(ToString::to_string).collect();
     let rows: Vec<Vec<String>> =
@@ -22,12 +23,14 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// The text without what could move a terminal's cursor.
+#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// An age in its largest unit: `7s`, `12m`, `3h`, `5d`.
 #[expect(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
+#[must_use]
 pub fn age(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     match seconds {
@@ -39,6 +42,7 @@ pub fn age(seconds: f64) -> String {
 }
 
 /// A fraction in percent with one decimal: `33.3%`.
+#[must_use]
 pub fn percent(fraction: f64) -> String {
     format!("{:.1}%", fraction * 100.0)
 }

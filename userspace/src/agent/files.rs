@@ -13,7 +13,7 @@ type State = Option<(u64, u64, i64, i64, u64)>;
 /// link that is exchanged, and its folder may be a network's.
 #[derive(Debug)]
 pub struct Files {
-    files: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     /// As they were when the configuration was read.
     known: Vec<State>,
     /// As they were when looked at last.
@@ -23,15 +23,15 @@ pub struct Files {
 impl Files {
     /// As they are now.
     #[must_use]
-    pub fn new(files: Vec<PathBuf>) -> Self {
-        let known = states(&files);
-        Self { files, seen: known.clone(), known }
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        let known = states(&paths);
+        Self { paths, seen: known.clone(), known }
     }
 
     /// Whether they have changed, and then stayed for one look, so that nothing half-written is read. Said once for each
     /// change.
     pub fn changed(&mut self) -> bool {
-        let now = states(&self.files);
+        let now = states(&self.paths);
         let is_new = now != self.known && now == self.seen;
         if is_new {
             self.known.clone_from(&now);

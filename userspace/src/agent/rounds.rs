@@ -163,7 +163,7 @@ impl Rounds {
     }
 }
 
-/// How often the supervisor wants to hear of us (sd_watchdog_enabled(3)): twice as often as it must.
+/// How often the supervisor wants to hear of us (`sd_watchdog_enabled(3)`): twice as often as it must.
 fn watchdog() -> Option<(Duration, Instant)> {
     let mut microseconds = 0;
     let is_on = sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0;

@@ -159,6 +159,7 @@ impl Pins {
     }
 
     /// The pinned links.
+    #[must_use]
     pub fn links(&self) -> Vec<PinnedLink> {
         links(&self.folder)
     }
