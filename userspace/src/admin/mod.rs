@@ -17,7 +17,7 @@ pub mod metrics;
 pub mod server;
 pub mod shares;
 pub mod status;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod fixture;
