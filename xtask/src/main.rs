@@ -1,6 +1,7 @@
 //! `cargo xtask`: the doors of this repository, each of which first sets up what it lacks.
 
 mod cargo;
+mod dist;
 mod doors;
 mod ebpf;
 #[cfg(test)]
@@ -14,7 +15,10 @@ mod setup;
 mod tally;
 mod vm;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use needs::Door;
@@ -72,6 +76,15 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Make a tarball and a Debian package in target/dist
+    Dist {
+        /// Pack this binary instead of building one
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Put them here
+        #[arg(long, value_name = "DIRECTORY")]
+        out: Option<PathBuf>,
+    },
     /// Check formatting, lints, documentation and the house rules
     Lint,
     /// Change the shared packet code one place at a time and see that a test fails (cargo-mutants)
@@ -95,6 +108,7 @@ fn main() -> ExitCode {
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
+        Task::Dist { binary, out } => dist::dist(root, binary, out),
         Task::Lint => lint::lint(root),
         Task::Mutants { arguments } => lint::mutants(root, &arguments),
     };
