@@ -19,9 +19,13 @@ use crate::{
 
 /// Where tests and the lab find the agent.
 const AGENT_ENV: &str = "ZEROTTL_BIN";
+/// Where the package's test finds this program.
+const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// What `--long` sets: the variables that `kernel_differential.rs` and `e2e_flood.rs` read, questions and seconds.
-const LONG: [(&str, &str); 2] = [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10")];
+/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs` and `kernel_torn.rs` read: questions,
+/// seconds, answers.
+const LONG: [(&str, &str); 3] =
+    [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10"), ("ZEROTTL_TORN", "10000000")];
 
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {
@@ -133,6 +137,7 @@ fn run_tests(
     let mut command = cargo(root);
     command.arg("test").args(selection).arg("--no-fail-fast").args(locked()).args(filter);
     command.env(AGENT_ENV, release_dir()?.join("zerottl")).envs(env.iter().copied());
+    command.envs(std::env::current_exe().ok().map(|own| (XTASK_ENV, own)));
     // The output is read here to count, so the test programs no longer see the terminal themselves.
     let color = std::io::stdout().is_terminal();
     command.args(["--color", if color { "always" } else { "auto" }, "--"]).args(arguments);
@@ -189,7 +194,8 @@ mod tests {
     #[test]
     fn the_long_runs_read_their_variables() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
-        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs"].into_iter().zip(LONG) {
+        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs", "kernel_torn.rs"].into_iter().zip(LONG)
+        {
             let text = fs::read_to_string(tests.join(file)).unwrap();
             assert!(text.contains(&format!("env::var(\"{name}\")")), "{file} does not read {name}");
             assert!(value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
