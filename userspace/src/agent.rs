@@ -19,6 +19,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, watch},
@@ -29,7 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
+    admin::{
+        AdminState, CounterSource, Publication, server,
+        status::{SocketPage, WorkPage},
+    },
     assess::Assessor,
     dns,
     hooks::{Hooks, macs_of},
@@ -114,6 +118,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     let view = Arc::new(View::new(Arc::clone(&model), first));
     let shared = Arc::new(dns::Shared::new(zones, Arc::clone(&view)));
 
+    let work = Arc::new(Work::default());
     let (trace_sender, _) = broadcast::channel(TRACE_BACKLOG);
     let (published, publication) = watch::channel(None);
     let (assessed, status) = watch::channel(Status::unknown(&model));
@@ -126,7 +131,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
             view: Arc::clone(&view),
             status,
             reports,
-            counters: Arc::new(AllCounters { kernel: counters, socket: shared }),
+            counters: Arc::new(AllCounters { kernel: counters, socket: shared, work: Arc::clone(&work) }),
             attach,
             publication,
             trace: trace_sender.clone(),
@@ -136,8 +141,20 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     }
     let (trace, one_in, macs_known) = (trace_sender, 0, true);
     let assessor = Assessor::new(Arc::clone(&model));
-    let rounds =
-        Rounds { assessor, planner, view, verdicts, assessed, published, publisher, events, trace, one_in, macs_known };
+    let rounds = Rounds {
+        assessor,
+        planner,
+        view,
+        verdicts,
+        assessed,
+        published,
+        publisher,
+        events,
+        trace,
+        work,
+        one_in,
+        macs_known,
+    };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -242,6 +259,7 @@ struct Rounds {
     publisher: Option<Publisher>,
     events: Option<RingBuf<MapData>>,
     trace: broadcast::Sender<Arc<str>>,
+    work: Arc<Work>,
     /// One packet in this many is traced; 0 while nobody listens.
     one_in: u32,
     /// Whether the newest reading of MACs went well.
@@ -264,10 +282,10 @@ impl Rounds {
                         }
                         return;
                     }
-                    self.round();
+                    self.counted_round();
                 }
                 _ = round.tick() => {
-                    self.round();
+                    self.counted_round();
                     if let Some(publisher) = &mut self.publisher {
                         publisher.set_clock(dns::now());
                         publisher.confirm();
@@ -280,6 +298,15 @@ impl Rounds {
                 }
             }
         }
+    }
+
+    /// A round, and what it took.
+    fn counted_round(&mut self) {
+        let begun = cpu_ns();
+        self.round();
+        // A round is one call on one thread.
+        self.work.cpu_ns.fetch_add(cpu_ns().saturating_sub(begun), Ordering::Relaxed);
+        self.work.rounds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Assesses everything, and publishes a plan if that changes anything.
@@ -300,8 +327,10 @@ impl Rounds {
 
     fn publish(&mut self, status: &Status, generation: u64) {
         let plan = self.planner.plan(status, generation);
+        self.work.plans.fetch_add(1, Ordering::Relaxed);
         if let Some(publisher) = &mut self.publisher {
             publisher.publish(&plan);
+            self.work.written_bytes.store(publisher.written(), Ordering::Relaxed);
         }
         self.view.publish(plan);
     }
@@ -343,10 +372,26 @@ impl Rounds {
     }
 }
 
+/// What [`WorkPage`] shows.
+#[derive(Default)]
+struct Work {
+    rounds: AtomicU64,
+    plans: AtomicU64,
+    written_bytes: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+/// CPU time of this thread, nanoseconds.
+fn cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 /// Both paths' counters.
 struct AllCounters {
     kernel: Option<Counters>,
     socket: Arc<dns::Shared>,
+    work: Arc<Work>,
 }
 
 impl AllCounters {
@@ -373,6 +418,17 @@ impl CounterSource for AllCounters {
                 warn!("reading the kernel's counters failed: {error}");
                 Vec::new()
             }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds: exact for a hundred days of CPU time")]
+    fn work(&self) -> WorkPage {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        WorkPage {
+            rounds: read(&self.work.rounds),
+            plans: read(&self.work.plans),
+            written_bytes: read(&self.work.written_bytes),
+            cpu_s: read(&self.work.cpu_ns) as f64 / 1e9,
         }
     }
 

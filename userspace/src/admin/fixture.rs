@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Attach, Publication, Snapshot, status::SocketPage};
+use super::{
+    Attach, Publication, Snapshot,
+    status::{SocketPage, WorkPage},
+};
 use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Table},
@@ -94,6 +97,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             events: BTreeMap::from([("dropped".into(), 1)]),
             tcp_open: 4,
         },
+        work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
         publication: Some(Publication { at: started + Duration::from_secs(50), took: Duration::from_millis(2) }),
         started,
         now: started + Duration::from_mins(1),
