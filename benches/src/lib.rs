@@ -115,10 +115,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     let mut many = None;
     if wanted(Part::Sites) {
-        let (sites, interval_s, runs, window_s) = if *quick { (100, 1, 1, 2) } else { (10_000, 10, 5, 10) };
-        println!("\n(e) one agent and {sites} Sites\n{}", report::SITES_METHOD);
+        let (count, interval_s, runs, window_s) = if *quick { (100, 1, 1, 2) } else { (10_000, 10, 5, 10) };
+        println!("\n(e) one agent and {count} Sites\n{}", report::SITES_METHOD);
         println!("{runs} rounds of both states, {window_s} s each; a probe of each Site every {interval_s} s.\n");
-        let effort = sites::Effort { sites, interval_s, runs, window: Duration::from_secs(window_s) };
+        let effort = sites::Effort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
         let measured = sites::measure(&effort)?;
         println!("{}", report::sites_table(&measured));
         many = Some(measured);

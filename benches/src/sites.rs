@@ -31,7 +31,7 @@ const POOL: usize = 100;
 /// Plans made and published at once for one figure.
 const REPEAT: u64 = 10;
 /// Until the agent has loaded its configuration and answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,7 @@ pub fn measure(effort: &Effort) -> Result<Sites, Failure> {
             plan(&planner, up, samples)?;
         }
     }
-    let [none, all] = samples.map(|samples| samples.state());
+    let [none, all] = samples.map(Samples::state);
     Ok(Sites { sites: effort.sites, none, all })
 }
 

@@ -53,7 +53,7 @@ fn asked(scene: &Scene, name: &str) -> BTreeMap<String, f64> {
 /// agent answers, and what is shown as `then` is what it answers once it has the file. Nothing is touched by showing it.
 #[test]
 fn what_is_shown_is_what_comes() {
-    let Some(mut scene) = Scene::start("simulate", Config::default()) else { return };
+    let Some(scene) = Scene::start("simulate", Config::default()) else { return };
     scene.lab.site("geneva").kill();
     scene.wait_for(&[("geneva", false)]);
     let mut new = Config { policy: "weighted-random".into(), ..Config::default() };
@@ -80,13 +80,9 @@ fn what_is_shown_is_what_comes() {
     let text = scene.agent.zerottl(&["simulate", "--config", &old.to_string_lossy()]).expect("simulate");
     assert!(!text.contains("NAME"), "{text}");
 
-    let new_agent = |scene: Scene, config: Config| {
-        let Scene { agent, lab, .. } = scene;
-        agent.stop(rustix::process::Signal::TERM).expect("stop");
-        let agent = Agent::start(&lab, 0, &config).expect("start");
-        Scene { agent, lab, config }
-    };
-    scene = new_agent(scene, new);
+    let Scene { agent, lab, .. } = scene;
+    agent.stop(rustix::process::Signal::TERM).expect("stop");
+    let scene = Scene { agent: Agent::start(&lab, 0, &new).expect("start"), lab, config: new };
     scene.wait_for(&[("geneva", false), ("boston", true), ("chicago", true)]);
     for (name, shown) in &shown {
         close(shown, &asked(&scene, name), name);

@@ -35,13 +35,12 @@ const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// Makes both; from `binary` if given, else from one that it builds. They go to `out`, or to `target/dist`.
 pub fn dist(root: &Path, binary: Option<PathBuf>, out: Option<PathBuf>) -> Result<(), String> {
     let target = target_dir().map_err(|error| error.to_string())?;
-    let binary = match binary {
-        Some(binary) => binary,
-        None => {
-            setup(Door::Dist, root)?;
-            doors::build(root)?;
-            target.join("release/zerottl")
-        }
+    let binary = if let Some(binary) = binary {
+        binary
+    } else {
+        setup(Door::Dist, root)?;
+        doors::build(root)?;
+        target.join("release/zerottl")
     };
     let out = out.unwrap_or_else(|| target.join("dist"));
     let place = out.join("stage");

@@ -61,7 +61,7 @@ fn release_dir() -> Result<std::path::PathBuf, String> {
 fn build_release(root: &Path, programs: &[&str]) -> Result<(), String> {
     let mut command = cargo(root);
     command.args(["build", "--release", "--package", "zerottl"]).args(locked());
-    if programs.contains(&"lab") {
+    if programs.iter().any(|program| *program != "zerottl") {
         command.args(["--package", "tests"]);
     }
     for program in programs {
@@ -173,6 +173,24 @@ fn kernel_tests(root: &Path) -> Vec<String> {
     }
     files.sort();
     files
+}
+
+/// Programs of the package `tests` that make documents, each with its argument below `docs`.
+const DOCUMENTS: &[(&str, &str)] = &[("outputs", "outputs.md")];
+
+/// Makes the documents.
+pub fn docs(root: &Path) -> Result<(), String> {
+    setup(Door::Run, root)?;
+    host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
+    let programs: Vec<&str> = ["zerottl"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
+    build_release(root, &programs)?;
+    let release = release_dir()?;
+    for (program, document) in DOCUMENTS {
+        let mut command = Command::new(release.join(program));
+        command.arg(root.join("docs").join(document)).env(AGENT_ENV, release.join("zerottl"));
+        step(&format!("docs/{document}"), &mut command)?;
+    }
+    Ok(())
 }
 
 /// Runs the benchmarks.

@@ -76,6 +76,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Make the documents that show what the programs print and do
+    Docs,
     /// Make a tarball and a Debian package in target/dist
     Dist {
         /// Pack this binary instead of building one
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
+        Task::Docs => doors::docs(root),
         Task::Dist { binary, out } => dist::dist(root, binary, out),
         Task::Lint => lint::lint(root),
         Task::Mutants { arguments } => lint::mutants(root, &arguments),

@@ -73,7 +73,7 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
         (Base::File(_), None) => String::new(),
         (Base::Nothing(why), _) => format!("against nothing ({why}), with Sites as `initial` says"),
     };
-    let compared = tokio::task::spawn_blocking(move || run(candidate, base, listed));
+    let compared = tokio::task::spawn_blocking(move || run(candidate, base, listed.as_deref()));
     let (changes, runs) = compared.await.map_err(|error| format!("the simulation failed: {error}"))??;
     if arguments.json {
         let mut page = serde_json::to_value(&changes).map_err(|error| format!("writing JSON failed: {error}"))?;
@@ -111,7 +111,7 @@ fn read_queries(file: &Path) -> Result<Vec<Group>, Failure> {
 }
 
 /// Loads what there is, asks it, and compares; the number of queries run besides.
-fn run(candidate: config::Loaded, base: Base, listed: Option<Vec<Group>>) -> Result<(Changes, u64), Failure> {
+fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Result<(Changes, u64), Failure> {
     let words = |error: zerottl::simulate::SimulateError| Failure::Words(error.to_string());
     let (page, old) = match base {
         Base::Agent(_, page) => (Some(page), None),
@@ -126,7 +126,7 @@ fn run(candidate: config::Loaded, base: Base, listed: Option<Vec<Group>>) -> Res
     // Names that go are asked for, too: what becomes of them is part of the change.
     let gone: Vec<_> = page.iter().flat_map(|page| &page.names).filter_map(|name| name.name.parse().ok()).collect();
     let all = || queries::every(now.iter().flat_map(Simulation::names).chain(&gone).chain(then.names()));
-    let groups = listed.clone().unwrap_or_else(all);
+    let groups = listed.map_or_else(all, <[Group]>::to_vec);
     let times = queries::times(groups.len());
     let runs: usize = groups.iter().map(|group| group.askers.len().max(times)).sum();
     let runs = runs as u64 * if now.is_some() { 2 } else { 1 };
