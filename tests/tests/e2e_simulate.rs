@@ -21,10 +21,9 @@ fn simulate(agent: &Agent, file: &Path, more: &[&str]) -> Value {
 }
 
 /// All that a simulation could leave: programs, attachments, pins, plans.
-fn traces(scene: &Scene) -> (Option<(u64, String)>, u64, Vec<String>) {
-    let pins = fs::read_dir("/sys/fs/bpf").into_iter().flatten().flatten();
-    let mut pins: Vec<_> = pins.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    pins.sort();
+fn traces(scene: &Scene) -> (Option<(u64, String)>, u64, String) {
+    let pins = scene.lab.fronts[0].read("find", &["/sys/fs/bpf"]).expect("find");
+    assert!(pins.contains("/sys/fs/bpf/zerottl/"), "the agent's own pins: {pins}");
     let generation = scene.agent.status().expect("status").generation();
     (scene.agent.attached("eth0").expect("attached"), generation, pins)
 }

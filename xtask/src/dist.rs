@@ -121,14 +121,14 @@ impl<'a> Parts<'a> {
         names.into_iter().map(|name| Ok((name.clone(), self.source(&format!("{dir}/{name}"))?))).collect()
     }
 
-    /// What monitoring reads, where the repository has it.
+    /// What monitoring reads, where the repository has it; not what tests it.
     fn monitoring(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut files = Vec::new();
         for dir in ["grafana", "prometheus"] {
             let path = format!("packaging/{dir}");
             if self.root.join(&path).is_dir() {
-                let found = self.sources(&path)?;
-                files.extend(found.into_iter().map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
+                let found = self.sources(&path)?.into_iter().filter(|(name, _)| !name.contains("_test."));
+                files.extend(found.map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
             }
         }
         Ok(files)

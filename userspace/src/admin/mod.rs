@@ -17,7 +17,7 @@ pub mod metrics;
 pub mod server;
 pub mod shares;
 pub mod status;
-pub(crate) mod text;
+pub mod text;
 
 #[cfg(test)]
 mod fixture;

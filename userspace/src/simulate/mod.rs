@@ -129,6 +129,8 @@ impl Simulation {
 
     fn run_group(&mut self, group: &Group, runs: usize) -> Result<BTreeMap<String, u64>, SimulateError> {
         let id = self.names.get(&group.name).copied();
+        // A long simulation is no old plan.
+        self.loaded.publisher.confirm();
         let before = self.counts()?;
         let mut outcomes = BTreeMap::new();
         for asker in group.askers.iter().cycle().take(runs) {
