@@ -254,33 +254,63 @@ fn the_package_serves_and_leaves_nothing() {
     let config = Config::default();
     overlay.write_file("/etc/zerottl/zerottl.toml", config.to_toml());
     overlay.write_file("/etc/zerottl/app.com.zone", config.records);
-    for line in values(&unit, "ExecStartPre") {
-        overlay.read("sh", &["-ec", line.strip_prefix('+').expect("root prepares")]);
-    }
-    let mut process = Process::new(machine.spawn(service(&overlay, &unit, "/var/log/strace")).unwrap());
+    let as_root = |key| {
+        for line in values(&unit, key) {
+            overlay.read("sh", &["-ec", line.strip_prefix('+').expect("as root").trim_start_matches('-')]);
+        }
+    };
+    let start = |log: &str| {
+        as_root("ExecStartPre");
+        Process::new(machine.spawn(service(&overlay, &unit, log)).unwrap())
+    };
+    let end = |mut process: Process, key: &str| {
+        let signal = match values(&unit, key)[..] {
+            ["SIGTERM"] => Signal::TERM,
+            ["SIGUSR1"] => Signal::USR1,
+            ref other => panic!("{key}: {other:?}"),
+        };
+        process.signal(signal).unwrap();
+        assert!(process.wait(Duration::from_secs(20)).unwrap().success(), "{key}");
+        as_root("ExecStopPost");
+    };
+    let mut process = start("/var/log/strace1");
     let status = || {
         let text = machine.read("curl", &["-sf", "--max-time", "5", "http://127.0.0.1:8053/v1/status"]);
         text.ok().and_then(|text| serde_json::from_str(&text).ok()).map(Report)
     };
-    let up = eventually(Duration::from_secs(30), || {
-        status().is_some_and(|report| report.site_is_proven("boston") == Some(true))
-    });
-    assert!(up, "{:?}: {:?}", process.ended(), status());
-    for server in front_addresses(0) {
-        let client = Client::new(&lab.client, None, server).unwrap();
-        for v6 in [false, true] {
-            client.lookup("app.com", v6).unwrap();
+    let is_up = || {
+        eventually(Duration::from_secs(30), || {
+            status().is_some_and(|report| report.site_is_proven("boston") == Some(true))
+        })
+    };
+    assert!(is_up(), "{:?}: {:?}", process.ended(), status());
+    let ask = || {
+        for server in front_addresses(0) {
+            let client = Client::new(&lab.client, None, server).unwrap();
+            for v6 in [false, true] {
+                client.lookup("app.com", v6).unwrap();
+            }
         }
-    }
+    };
+    ask();
     assert_eq!(status().unwrap().kernel_answers(), 4, "answered by the XDP program");
-    // An upgrade keeps what the operator wrote, and the agent.
+    // An upgrade keeps what the operator wrote, and the agent; its restart leaves the program answering.
     overlay.read("dpkg", &["--install", "--force-confold", &package]);
     assert_eq!(overlay.read_file("/etc/zerottl/zerottl.toml"), Config::default().to_toml());
     assert!(status().is_some(), "the agent goes on");
+    end(process, "RestartKillSignal");
+    assert!(status().is_none());
+    ask();
+    let process = start("/var/log/strace2");
+    assert!(is_up(), "{:?}", status());
+    ask();
+    end(process, "KillSignal");
+    let pins = values(&unit, "BindPaths")[0];
+    assert!(overlay.fails("test", &["-e", pins]), "the pins' folder is gone");
 
-    process.signal(Signal::TERM).unwrap();
-    assert!(process.wait(Duration::from_secs(20)).unwrap().success());
-    let (allowed, made) = (allowed(&unit), made(&overlay.read_file("/var/log/strace")));
+    let logs = ["/var/log/strace1", "/var/log/strace2"].map(|log| made(&overlay.read_file(log)));
+    let made: BTreeSet<_> = logs.into_iter().flatten().collect();
+    let allowed = allowed(&unit);
     assert!(made.contains("bpf") && made.contains("membarrier"), "{made:?}");
     let refused: Vec<_> = made.difference(&allowed).collect();
     assert!(refused.is_empty(), "the unit refuses {refused:?}");
