@@ -22,10 +22,14 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 /// Where the package's test finds this program.
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs` and `kernel_torn.rs` read: questions,
-/// seconds, answers.
-const LONG: [(&str, &str); 3] =
-    [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10"), ("ZEROTTL_TORN", "10000000")];
+/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs`, those of reloads and `kernel_torn.rs`
+/// read: questions, seconds, reloads, answers.
+const LONG: [(&str, &str); 4] = [
+    ("ZEROTTL_DIFFERENTIAL", "1000000"),
+    ("ZEROTTL_FLOOD_SECONDS", "10"),
+    ("ZEROTTL_RELOADS", "100"),
+    ("ZEROTTL_TORN", "10000000"),
+];
 
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {
@@ -212,10 +216,10 @@ mod tests {
     #[test]
     fn the_long_runs_read_their_variables() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
-        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs", "kernel_torn.rs"].into_iter().zip(LONG)
-        {
+        let files = ["kernel_differential.rs", "e2e_flood.rs", "e2e_continuity.rs", "kernel_torn.rs"];
+        for (file, (name, value)) in files.into_iter().zip(LONG) {
             let text = fs::read_to_string(tests.join(file)).unwrap();
-            assert!(text.contains(&format!("env::var(\"{name}\")")), "{file} does not read {name}");
+            assert!(text.contains("env::var(") && text.contains(&format!("\"{name}\"")), "{file} does not read {name}");
             assert!(value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
         }
     }
