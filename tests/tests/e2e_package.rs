@@ -26,6 +26,9 @@ use tests::{
 /// How exposed `systemd-analyze security` may find the service, in tenths: what is left is BPF and the network, its work.
 const EXPOSURE_MAX: &str = "20";
 
+/// Where the unit is installed.
+const UNIT: &str = "/lib/systemd/system/zerottl.service";
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -206,13 +209,8 @@ fn made(log: &str) -> BTreeSet<String> {
     log[begun..].lines().skip(1).filter_map(call).collect()
 }
 
-#[test]
-fn the_package_serves_and_leaves_nothing() {
-    if !can_run("the package") {
-        return;
-    }
-    let lab = Lab::start(&LabSpec::default()).unwrap_or_else(|error| panic!("lab: {error}"));
-    let folder = lab.folder("package").unwrap();
+/// The package, made twice alike and without fault; the tarball likewise.
+fn package(folder: &Path) -> PathBuf {
     let (tarball, package) = dist(&folder.join("one"));
     let again = dist(&folder.join("two"));
     assert_eq!(fs::read(&tarball).unwrap(), fs::read(again.0).unwrap(), "the tarball is reproducible");
@@ -229,11 +227,12 @@ fn the_package_serves_and_leaves_nothing() {
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--suppress-tags", "initial-upload-closes-no-bugs"]);
     read(lintian.arg(&package));
+    package
+}
 
-    let machine = &lab.fronts[0];
-    let overlay = Overlay::new(machine, &folder);
-    let package = package.to_string_lossy();
-    overlay.read("dpkg", &["--install", &package]);
+/// Installs it, and looks at what is there then.
+fn install(overlay: &Overlay<'_>, package: &str) {
+    overlay.read("dpkg", &["--install", package]);
     overlay.read("id", &["zerottl"]);
     overlay.read("zerottl", &["check", "--config", "/etc/zerottl/zerottl.toml"]);
     for (file, words) in [
@@ -247,10 +246,22 @@ fn the_package_serves_and_leaves_nothing() {
     let manual = overlay.read("sh", &["-c", "gzip -dc /usr/share/man/man1/zerottl-simulate.1.gz"]);
     assert!(manual.contains(".TH"), "{manual}");
     overlay.read("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no", "zerottl.service"]);
-    let file = "/lib/systemd/system/zerottl.service";
-    overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, file]);
+    overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, UNIT]);
+}
 
-    let unit = overlay.read_file(file);
+#[test]
+fn the_package_serves_and_leaves_nothing() {
+    if !can_run("the package") {
+        return;
+    }
+    let lab = Lab::start(&LabSpec::default()).unwrap_or_else(|error| panic!("lab: {error}"));
+    let folder = lab.folder("package").unwrap();
+    let package = package(&folder);
+    let machine = &lab.fronts[0];
+    let overlay = Overlay::new(machine, &folder);
+    let package = package.to_string_lossy();
+    install(&overlay, &package);
+    let unit = overlay.read_file(UNIT);
     let config = Config::default();
     overlay.write_file("/etc/zerottl/zerottl.toml", config.to_toml());
     overlay.write_file("/etc/zerottl/app.com.zone", config.records);
