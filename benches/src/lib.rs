@@ -6,6 +6,7 @@
 //! | [`rate`] | (b) answered rate over veth |
 //! | [`agent`] | (c) planner and publisher |
 //! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
+//! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`report`] | figures and methods as text, and as JSON |
@@ -23,6 +24,7 @@ pub mod kinds;
 pub mod rate;
 pub mod report;
 pub mod scene;
+pub mod sites;
 pub mod stats;
 
 use std::{path::PathBuf, time::Duration};
@@ -43,6 +45,8 @@ pub enum Part {
     Plan,
     /// (d) What each kind of answer costs beside the plain one
     Kinds,
+    /// (e) One agent and 10,000 Sites, none or all of which fail
+    Sites,
 }
 
 /// The benchmarks' arguments.
@@ -109,12 +113,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("{}", report::kind_table(&kinds));
     }
 
+    let mut many = None;
+    if wanted(Part::Sites) {
+        let (count, interval_s, runs, window_s) = if *quick { (100, 1, 1, 2) } else { (10_000, 10, 5, 10) };
+        println!("\n(e) one agent and {count} Sites\n{}", report::SITES_METHOD);
+        println!("{runs} rounds of both states, {window_s} s each; a probe of each Site every {interval_s} s.\n");
+        let effort = sites::Effort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
+        let measured = sites::measure(&effort)?;
+        println!("{}", report::sites_table(&measured));
+        many = Some(measured);
+    }
+
     println!("\nsummary");
-    for target in report::targets(costs.as_ref(), &rates, &figures, &kinds) {
+    for target in report::targets(costs.as_ref(), &rates, &figures, &kinds, many.as_ref()) {
         println!("{target}");
     }
     if let Some(file) = json {
-        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures, &kinds)))?;
+        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures, &kinds, many.as_ref())))?;
         println!("\nwritten to {}", file.display());
     }
     Ok(())

@@ -31,7 +31,7 @@ use xdp_ebpf::reason::Reason;
 use zerottl::{
     kernel::{
         BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
-        attach::{Attached, attach, detach},
+        attach::{Attached, attach},
         publish::Publisher,
     },
     model::XdpMode,
@@ -206,15 +206,10 @@ impl Responder {
 
     fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, Failure> {
         let (fastpath, program) = (Arc::clone(&self.fastpath), self.program);
-        Ok(namespace.run(move || {
+        namespace.run(move || {
             let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
-            attach(fastpath.program(program), interface, XdpMode::Native)
-        })??)
-    }
-
-    fn detach(&self, attached: Attached) -> Result<(), Failure> {
-        let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(detach(fastpath.program(self.program), attached)?)
+            Ok(attach(fastpath.program(program).fd()?.as_fd(), interface, XdpMode::Native)?)
+        })?
     }
 
     /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
@@ -295,8 +290,8 @@ impl Wire {
             Generator::AfXdp => None,
         };
         let output = self.generate(generator, seconds);
-        receiver.map(|receiver| self.pass.detach(receiver)).transpose()?;
-        responder.detach(attached)?;
+        // Programs are off once nothing refers to their links.
+        drop((receiver, attached));
         // What is still queued at either end must not meet the next run.
         std::thread::sleep(Duration::from_millis(100));
         let output = output?;

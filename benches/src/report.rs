@@ -10,6 +10,7 @@ use crate::{
     kinds::Kind,
     rate::{self, Rate},
     scene::PLANS_FEW,
+    sites::{Sites, State},
 };
 
 /// What this runs on, a line each.
@@ -75,6 +76,27 @@ pub const KINDS_METHOD: &str = "\
 One query of each kind, asked again and again of 1,000 names and one of 122 labels: restored and answered, less restored.
 `by plain` divides by the first row's in the same round. Caches are warm. Random clients: each query comes from another
 address of 128.0.0.0/2, which the client nets cover by /22, each next to others of another group.";
+
+/// How (e) is measured.
+pub const SITES_METHOD: &str = "\
+Pools of 100 Sites, each with a name of its own and one address; one listener serves all of them, over loopback in a
+namespace. All fail when it is closed (connections are refused). The agent's own counters tell its rounds, plans and bytes
+written; CPU and memory of the process are the kernel's, in a window in which nobody asks for its pages. Making and
+publishing one plan of either state is measured outside the agent, as CPU time of ten in a row. `by none` divides the
+medians.";
+
+/// (e) as a table.
+#[must_use]
+pub fn sites_table(sites: &Sites) -> String {
+    let mut text = format!("{:<50} {:>30} {:>30} {:>8}\n", "", "none fails", "all fail", "by none");
+    for ((what, none, decimals), (_, all, _)) in sites.none.figures().into_iter().zip(sites.all.figures()) {
+        let ratio = if none.median > 0.0 { format!("{:.2}", all.median / none.median) } else { "-".to_owned() };
+        let [none, all] = [none, all].map(|figure| format!("{figure:.decimals$}"));
+        let _ = writeln!(text, "{what:<50} {none:>30} {all:>30} {ratio:>8}");
+    }
+    text.push_str("median [quartiles]\n");
+    text
+}
 
 /// (d) as a table.
 #[must_use]
@@ -202,7 +224,13 @@ impl fmt::Display for Target {
 
 /// The figures that have a target.
 #[must_use]
-pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[Kind]) -> Vec<Target> {
+pub fn targets(
+    costs: Option<&Costs>,
+    rates: &[Rate],
+    figures: &[Figure],
+    kinds: &[Kind],
+    sites: Option<&Sites>,
+) -> Vec<Target> {
     let mut targets = Vec::new();
     let mut add = |what: String, figure, target, at_least| targets.push(Target { what, figure, target, at_least });
     let plain: Vec<&Cost> =
@@ -243,12 +271,27 @@ pub fn targets(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds:
         };
         add(format!("(d) {} by the plain answer", kind.what), kind.ratio().median, most, false);
     }
+    if let Some(sites) = sites {
+        let (none, all) = (&sites.none, &sites.all);
+        for (what, none, all) in [
+            ("planning rounds", none.rounds_per_s, all.rounds_per_s),
+            ("CPU of a round", none.round_us, all.round_us),
+            ("CPU of making a plan", none.plan_ms, all.plan_ms),
+            ("CPU of publishing it", none.publish_ms, all.publish_ms),
+            ("bytes of it in the maps", none.plan_bytes, all.plan_bytes),
+        ] {
+            let (low, high) = (none.median.min(all.median), none.median.max(all.median));
+            add(format!("(e) {what}, {} Sites: more of either state by less", sites.sites), high / low, 1.10, false);
+        }
+        let still = [none.plans, all.plans, none.written, all.written].map(|figure| figure.high);
+        add("(e) plans made and bytes written while nothing changes".into(), still.iter().sum(), 0.0, false);
+    }
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
-pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[Kind]) -> Value {
+pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[Kind], sites: Option<&Sites>) -> Value {
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
         json!({
@@ -285,6 +328,12 @@ pub fn json(costs: Option<&Costs>, rates: &[Rate], figures: &[Figure], kinds: &[
         "cost": costs.map(|costs| costs.costs.iter().map(cost).collect::<Vec<_>>()),
         "rate": rates.iter().map(rate).collect::<Vec<_>>(),
         "plan": figures.iter().map(|f| json!({ "what": f.what, "names": f.names, "us": f.us.json() })).collect::<Vec<_>>(),
+        "sites": sites.map(|sites| {
+            let state = |state: &State| -> Value {
+                state.figures().into_iter().map(|(what, figure, _)| (what.to_owned(), figure.json())).collect()
+            };
+            json!({ "sites": sites.sites, "none": state(&sites.none), "all": state(&sites.all) })
+        }),
         "kinds": kinds.iter().map(Kind::json).collect::<Vec<_>>(),
     })
 }

@@ -28,6 +28,9 @@ fn a_quick_run_measures_everything() {
         2 * 6 + 2,
         "six figures for two sizes, and two of client nets"
     );
+    for state in ["none", "all"] {
+        assert!(figures["sites"][state]["CPU of making a plan, ms"]["median"].as_f64().unwrap() > 0.0, "{figures}");
+    }
     assert_eq!(figures["kinds"].as_array().unwrap().len(), 14);
 }
 

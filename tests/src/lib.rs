@@ -22,6 +22,7 @@
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
+//! | [`outputs`] | docs/outputs.md |
 //! | [`shares`] | cycles and chi-square |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
@@ -34,6 +35,7 @@ pub mod fuzz;
 pub mod lab;
 pub mod mmdb;
 pub mod netns;
+pub mod outputs;
 pub mod pass;
 pub mod process;
 pub mod query;

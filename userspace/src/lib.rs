@@ -14,5 +14,6 @@ pub mod model;
 pub mod nets;
 pub mod plan;
 pub mod probe;
+pub mod simulate;
 pub mod status;
 pub mod view;

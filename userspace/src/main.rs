@@ -101,6 +101,8 @@ enum Command {
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
+    /// Show what a configuration would change in the answers, before anything is touched
+    Simulate(cli::simulate::Arguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -150,6 +152,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Detach { agent } => cli::left::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
+        Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "zerottl", &mut script);

@@ -19,10 +19,17 @@ use crate::{
 
 /// Where tests and the lab find the agent.
 const AGENT_ENV: &str = "ZEROTTL_BIN";
+/// Where the package's test finds this program.
+const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// What `--long` sets: the variables that `kernel_differential.rs` and `e2e_flood.rs` read, questions and seconds.
-const LONG: [(&str, &str); 3] =
-    [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10"), ("ZEROTTL_RELOADS", "100")];
+/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs`, those of reloads and `kernel_torn.rs`
+/// read: questions, seconds, reloads, answers.
+const LONG: [(&str, &str); 4] = [
+    ("ZEROTTL_DIFFERENTIAL", "1000000"),
+    ("ZEROTTL_FLOOD_SECONDS", "10"),
+    ("ZEROTTL_RELOADS", "100"),
+    ("ZEROTTL_TORN", "10000000"),
+];
 
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {
@@ -58,7 +65,7 @@ fn release_dir() -> Result<std::path::PathBuf, String> {
 fn build_release(root: &Path, programs: &[&str]) -> Result<(), String> {
     let mut command = cargo(root);
     command.args(["build", "--release", "--package", "zerottl"]).args(locked());
-    if programs.contains(&"lab") {
+    if programs.iter().any(|program| *program != "zerottl") {
         command.args(["--package", "tests"]);
     }
     for program in programs {
@@ -134,6 +141,7 @@ fn run_tests(
     let mut command = cargo(root);
     command.arg("test").args(selection).arg("--no-fail-fast").args(locked()).args(filter);
     command.env(AGENT_ENV, release_dir()?.join("zerottl")).envs(env.iter().copied());
+    command.envs(std::env::current_exe().ok().map(|own| (XTASK_ENV, own)));
     // The output is read here to count, so the test programs no longer see the terminal themselves.
     let color = std::io::stdout().is_terminal();
     command.args(["--color", if color { "always" } else { "auto" }, "--"]).args(arguments);
@@ -171,6 +179,24 @@ fn kernel_tests(root: &Path) -> Vec<String> {
     files
 }
 
+/// Programs of the package `tests` that make documents, each with its argument below `docs`.
+const DOCUMENTS: &[(&str, &str)] = &[("outputs", "outputs.md")];
+
+/// Makes the documents.
+pub fn docs(root: &Path) -> Result<(), String> {
+    setup(Door::Run, root)?;
+    host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
+    let programs: Vec<&str> = ["zerottl"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
+    build_release(root, &programs)?;
+    let release = release_dir()?;
+    for (program, document) in DOCUMENTS {
+        let mut command = Command::new(release.join(program));
+        command.arg(root.join("docs").join(document)).env(AGENT_ENV, release.join("zerottl"));
+        step(&format!("docs/{document}"), &mut command)?;
+    }
+    Ok(())
+}
+
 /// Runs the benchmarks.
 pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     setup(Door::Bench, root)?;
@@ -190,9 +216,10 @@ mod tests {
     #[test]
     fn the_long_runs_read_their_variables() {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
-        for (file, (name, value)) in ["kernel_differential.rs", "e2e_flood.rs"].into_iter().zip(LONG) {
+        let files = ["kernel_differential.rs", "e2e_flood.rs", "e2e_continuity.rs", "kernel_torn.rs"];
+        for (file, (name, value)) in files.into_iter().zip(LONG) {
             let text = fs::read_to_string(tests.join(file)).unwrap();
-            assert!(text.contains(&format!("env::var(\"{name}\")")), "{file} does not read {name}");
+            assert!(text.contains("env::var(") && text.contains(&format!("\"{name}\"")), "{file} does not read {name}");
             assert!(value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
         }
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the doors of this repository, each of which first sets up what it lacks.
 
 mod cargo;
+mod dist;
 mod doors;
 mod ebpf;
 #[cfg(test)]
@@ -14,7 +15,10 @@ mod setup;
 mod tally;
 mod vm;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use needs::Door;
@@ -50,7 +54,7 @@ enum Task {
         /// Run `kernel_table`, `kernel_limit` and `kernel_differential` alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
         #[arg(long)]
         kernel: bool,
-        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood
+        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans flip
         #[arg(long, conflicts_with = "kernel")]
         long: bool,
         /// Arguments for the test programs, such as `--nocapture`
@@ -71,6 +75,17 @@ enum Task {
         /// Arguments for the benchmark programs
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Make the documents that show what the programs print and do
+    Docs,
+    /// Make a tarball and a Debian package in target/dist
+    Dist {
+        /// Pack this binary instead of building one
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Put them here
+        #[arg(long, value_name = "DIRECTORY")]
+        out: Option<PathBuf>,
     },
     /// Check formatting, lints, documentation and the house rules
     Lint,
@@ -95,6 +110,8 @@ fn main() -> ExitCode {
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
+        Task::Docs => doors::docs(root),
+        Task::Dist { binary, out } => dist::dist(root, binary, out),
         Task::Lint => lint::lint(root),
         Task::Mutants { arguments } => lint::mutants(root, &arguments),
     };

@@ -17,6 +17,8 @@ pub enum Door {
     Fuzz,
     /// `cargo xtask bench`
     Bench,
+    /// `cargo xtask dist`
+    Dist,
     /// `cargo xtask lint`
     Lint,
     /// All of them
@@ -49,6 +51,7 @@ struct Tool {
 }
 
 const LAB: &[Door] = &[Door::Run, Door::Test, Door::Bench];
+const PACKAGE: &[Door] = &[Door::Test, Door::Dist];
 const LIBBPF: &[Door] = &[Door::Test, Door::Kernel, Door::Bench, Door::Lint];
 
 /// Everything but the eBPF toolchain, for which see [`ebpf_plan`].
@@ -91,6 +94,16 @@ const TOOLS: &[Tool] = &[
         why: "scrapes the metrics; promtool checks metrics and alerts",
         doors: &[Door::Test],
     },
+    Tool {
+        package: "dpkg-dev",
+        sign: Sign::Program("dpkg-shlibdeps"),
+        why: "libraries of the package",
+        doors: PACKAGE,
+    },
+    Tool { package: "binutils", sign: Sign::Program("strip"), why: "strips the package's binary", doors: PACKAGE },
+    Tool { package: "lintian", sign: Sign::Program("lintian"), why: "checks the package", doors: &[Door::Test] },
+    Tool { package: "systemd", sign: Sign::Program("systemd-analyze"), why: "checks the unit", doors: &[Door::Test] },
+    Tool { package: "strace", sign: Sign::Program("strace"), why: "the service's system calls", doors: &[Door::Test] },
     Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", doors: &[Door::Fuzz] },
     Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
     Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },

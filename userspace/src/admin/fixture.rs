@@ -10,7 +10,7 @@ use std::{
 use super::{
     Attach, Publication, Snapshot,
     histogram::{Histogram, PROBE_BOUNDS},
-    status::SocketPage,
+    status::{SocketPage, WorkPage},
 };
 use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
@@ -101,6 +101,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             events: BTreeMap::from([("dropped".into(), 1)]),
             tcp_open: 4,
         },
+        work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
         publication,
         started,
         now: started + Duration::from_mins(1),

@@ -214,6 +214,16 @@ impl Collector for Source {
         family(encoder, ("attached", "How the XDP program sits on an interface, as a label"), attach)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
+        let work = &page.work;
+        let counters = [
+            ("rounds", "Planning rounds: everything assessed anew", work.rounds),
+            ("plans", "Rounds that made a plan, because something had changed", work.plans),
+            ("plan_written_bytes", "Bytes of plans written into the XDP program's maps", work.written_bytes),
+        ];
+        for (name, help, count) in counters {
+            single(encoder, (name, help), &ConstCounter::new(count))?;
+        }
+        single(encoder, ("rounds_cpu_seconds", "CPU time of planning rounds"), &ConstCounter::new(work.cpu_s))?;
         let choices = page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
         family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {

@@ -46,7 +46,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 use utoipa::ToSchema;
 
-use self::{histogram::Histogram, status::SocketPage};
+use self::{
+    histogram::Histogram,
+    status::{SocketPage, WorkPage},
+};
 use crate::{
     model::{Model, NameKind, Policy, Site},
     plan::Plan,
@@ -63,6 +66,11 @@ pub trait CounterSource: Send + Sync {
 
     /// What the socket path has seen.
     fn socket(&self) -> SocketPage;
+
+    /// What the planning rounds have done.
+    fn work(&self) -> WorkPage {
+        WorkPage::default()
+    }
 }
 
 /// How the XDP program sits on one interface.
@@ -134,6 +142,7 @@ impl AdminState {
             attach: self.attach.borrow().clone(),
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
+            work: self.counters.work(),
             publication: *self.publication.borrow(),
             started: self.started,
             now: Instant::now(),
@@ -158,6 +167,8 @@ pub struct Snapshot {
     pub reasons: Vec<(&'static str, &'static str, u64)>,
     /// As [`CounterSource::socket`].
     pub socket: SocketPage,
+    /// As [`CounterSource::work`].
+    pub work: WorkPage,
     /// The newest publication.
     pub publication: Option<Publication>,
     /// When the agent started.

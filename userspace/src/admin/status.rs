@@ -39,6 +39,23 @@ pub struct StatusPage {
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
     pub socket: SocketPage,
+    /// What planning has done.
+    #[serde(default)]
+    pub work: WorkPage,
+}
+
+/// `work` of [`StatusPage`]: what the planning rounds have done since the agent's start. What they cost hangs on the
+/// configuration and on how often something changes, not on how much has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkPage {
+    /// Rounds: everything assessed anew.
+    pub rounds: u64,
+    /// Rounds that made a plan, because something had changed.
+    pub plans: u64,
+    /// Bytes of plans written into the program's maps.
+    pub written_bytes: u64,
+    /// CPU time of rounds, planning and publishing included, seconds.
+    pub cpu_s: f64,
 }
 
 /// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
@@ -238,6 +255,7 @@ impl StatusPage {
             names: Vec::new(),
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
+            work: snapshot.work,
         }
     }
 

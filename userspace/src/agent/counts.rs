@@ -5,14 +5,50 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
 use crate::{
-    admin::{CounterSource, status::SocketPage},
+    admin::{
+        CounterSource,
+        status::{SocketPage, WorkPage},
+    },
     dns,
     kernel::Counters,
     view::View,
 };
+
+/// What planning rounds have done since the agent's start.
+#[derive(Debug, Default)]
+pub struct Work {
+    rounds: AtomicU64,
+    plans: AtomicU64,
+    written_bytes: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+impl Work {
+    /// Counts a round and its CPU time; a round is one call on one thread.
+    pub fn round<T>(&self, round: impl FnOnce() -> T) -> T {
+        let begun = cpu_ns();
+        let result = round();
+        self.cpu_ns.fetch_add(cpu_ns().saturating_sub(begun), Ordering::Relaxed);
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    /// Counts a plan, of which so many bytes went into the maps.
+    pub fn plan(&self, written_bytes: u64) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes.fetch_add(written_bytes, Ordering::Relaxed);
+    }
+}
+
+/// CPU time of this thread, nanoseconds.
+fn cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
 
 /// Both paths' counters, of one configuration.
 pub struct Counts {
@@ -22,6 +58,8 @@ pub struct Counts {
     pub socket: Arc<dns::Shared>,
     /// Whose answers the sockets count.
     pub view: Arc<View>,
+    /// What planning rounds have done, whatever the configuration.
+    pub work: Arc<Work>,
 }
 
 impl Counts {
@@ -49,6 +87,17 @@ impl CounterSource for Counts {
                 warn!("reading the kernel's counters failed: {error}");
                 Vec::new()
             }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds: exact for a hundred days of CPU time")]
+    fn work(&self) -> WorkPage {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        WorkPage {
+            rounds: read(&self.work.rounds),
+            plans: read(&self.work.plans),
+            written_bytes: read(&self.work.written_bytes),
+            cpu_s: read(&self.work.cpu_ns) as f64 / 1e9,
         }
     }
 

@@ -226,7 +226,7 @@ impl Agent {
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (attached, attach) = watch::channel(Vec::new());
         let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
-        let common = Common { dns, trace, attach, started };
+        let common = Common { dns, trace, attach, work: Arc::default(), started };
         let mut hooks = None;
         if let (Some(pins), Some(program)) = (pins, &prepared.program) {
             let program = program.try_clone().map_err(AgentError::Bind)?;

@@ -13,6 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::counts::Work;
 use crate::{
     admin::Publication,
     assess::Assessor,
@@ -52,6 +53,8 @@ pub struct Rounds {
     pub events: Option<RingBuf<MapData>>,
     /// Who reads them.
     pub trace: broadcast::Sender<Arc<str>>,
+    /// What has been done.
+    pub work: Arc<Work>,
 }
 
 /// What changes from round to round without being part of a plan.
@@ -82,10 +85,10 @@ impl Rounds {
                         }
                         return;
                     }
-                    self.round();
+                    Arc::clone(&self.work).round(|| self.round());
                 }
                 _ = round.tick() => {
-                    self.round();
+                    Arc::clone(&self.work).round(|| self.round());
                     if let Some(publisher) = &mut self.publisher {
                         publisher.set_clock(dns::now());
                         // Only now: a round that hangs confirms nothing.
@@ -120,9 +123,13 @@ impl Rounds {
 
     fn publish(&mut self, status: &Status, generation: u64) {
         let plan = self.planner.plan(status, generation);
+        let mut written = 0;
         if let Some(publisher) = &mut self.publisher {
+            let before = publisher.written();
             publisher.publish(&plan);
+            written = publisher.written() - before;
         }
+        self.work.plan(written);
         self.view.publish(plan);
     }
 

@@ -10,7 +10,12 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
-use super::{AgentError, counts::Counts, named, rounds::Rounds};
+use super::{
+    AgentError,
+    counts::{Counts, Work},
+    named,
+    rounds::Rounds,
+};
 use crate::{
     admin::{AdminState, Attach},
     assess::Assessor,
@@ -32,6 +37,8 @@ pub struct Common {
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
     pub attach: watch::Receiver<Vec<Attach>>,
+    /// What planning rounds have done.
+    pub work: Arc<Work>,
     /// When the agent started.
     pub started: Instant,
 }
@@ -132,8 +139,12 @@ impl Prepared {
         common.dns.serve(self.served);
         let (published, publication) = watch::channel(None);
         let (assessed, status) = watch::channel(self.status);
-        let counters =
-            Arc::new(Counts { kernel: self.kernel, socket: Arc::clone(&common.dns), view: Arc::clone(&view) });
+        let counters = Arc::new(Counts {
+            kernel: self.kernel,
+            socket: Arc::clone(&common.dns),
+            view: Arc::clone(&view),
+            work: Arc::clone(&common.work),
+        });
         let admin = Arc::new(AdminState {
             view: Arc::clone(&view),
             status,
@@ -154,6 +165,7 @@ impl Prepared {
             publisher: self.publisher,
             events: self.events,
             trace: common.trace.clone(),
+            work: Arc::clone(&common.work),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });

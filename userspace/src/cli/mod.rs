@@ -3,6 +3,7 @@
 
 pub mod left;
 pub mod run;
+pub mod simulate;
 pub mod top;
 
 use std::{

@@ -30,6 +30,7 @@ pub struct Publisher {
     bank_blocks: usize,
     bank: Bank,
     published: u64,
+    written: u64,
     grace: Grace,
 }
 
@@ -48,6 +49,7 @@ impl Publisher {
             bank_blocks: sizes.bank_blocks as usize,
             bank: Bank::default(),
             published: 0,
+            written: 0,
             grace: Grace::new(),
         }
     }
@@ -81,6 +83,13 @@ impl Publisher {
         assert!(self.bank.services.len() == self.bank_services && self.bank.blocks.len() <= self.bank_blocks);
         self.services.write(bank * self.bank_services, &self.bank.services);
         self.slots.write(bank * self.bank_blocks, &self.bank.blocks);
+        self.written += (size_of_val(&self.bank.services[..]) + size_of_val(&self.bank.blocks[..])) as u64;
+    }
+
+    /// Bytes of plans written into the maps so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Says that the plan in use is right, as of now.

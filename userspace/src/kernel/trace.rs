@@ -25,6 +25,9 @@ pub struct Line {
     /// The client, if it is a UDP packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
+    /// Whom it is asked for: the EDNS client subnet, as address/prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
     /// The question's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -67,6 +70,8 @@ pub fn line(event: &[u8]) -> Option<Line> {
                 line.qtype = Some(question.qtype().to_string());
             }
             line.answer = first_answer(&message);
+            let subnet = message.opt().and_then(|opt| opt.opt().client_subnet());
+            line.subnet = subnet.map(|subnet| format!("{}/{}", subnet.addr(), subnet.source_prefix_len()));
         }
     }
     Some(line)

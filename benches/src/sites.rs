@@ -1,0 +1,349 @@
+//! (e) One agent and many Sites: what planning and publishing cost while none fails and while all fail.
+//!
+//! The Sites are addresses of one namespace, all served by one listener, which the bench closes to make all of them fail
+//! and opens to bring them back. The agent probes them over loopback, by TCP.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+use tests::{agent::binary, netns::Netns, process::Process, scratch};
+use zerottl::{
+    config,
+    kernel::Fastpath,
+    plan::Planner,
+    status::{Health, Status},
+};
+
+use crate::{Failure, stats::Quartiles};
+
+/// Sites of each pool.
+const POOL: usize = 100;
+/// Plans made and published at once for one figure.
+const REPEAT: u64 = 10;
+/// Until the agent has loaded its configuration and answers.
+const START: Duration = Duration::from_mins(1);
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Sites, at most 65,000.
+    pub sites: usize,
+    /// From one probe of a Site to the next, seconds.
+    pub interval_s: u64,
+    /// Rounds of both states.
+    pub runs: usize,
+    /// How long each state is watched.
+    pub window: Duration,
+}
+
+/// What one state costs.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Planning rounds a second.
+    pub rounds_per_s: Quartiles,
+    /// CPU time of one round, µs.
+    pub round_us: Quartiles,
+    /// Plans made in the window, since nothing changes.
+    pub plans: Quartiles,
+    /// Bytes written into the maps in the window.
+    pub written: Quartiles,
+    /// CPU time of making one plan, ms.
+    pub plan_ms: Quartiles,
+    /// CPU time of publishing one, ms.
+    pub publish_ms: Quartiles,
+    /// Bytes of one plan in the maps.
+    pub plan_bytes: Quartiles,
+    /// CPU of the whole agent, probing included, percent of one core.
+    pub cpu: Quartiles,
+    /// Memory of the whole agent (RSS), MiB.
+    pub memory: Quartiles,
+    /// While all Sites come into this state: plans made.
+    pub change_plans: Quartiles,
+    /// And CPU time of their rounds, seconds.
+    pub change_cpu_s: Quartiles,
+}
+
+/// Both states.
+#[derive(Clone, Debug)]
+pub struct Sites {
+    /// How many.
+    pub sites: usize,
+    /// None fails.
+    pub none: State,
+    /// All fail.
+    pub all: State,
+}
+
+impl State {
+    /// Each figure with its name and its number of decimals.
+    #[must_use]
+    pub fn figures(&self) -> [(&'static str, Quartiles, usize); 11] {
+        [
+            ("planning rounds, 1/s", self.rounds_per_s, 2),
+            ("CPU of a round, µs", self.round_us, 1),
+            ("plans made while nothing changes", self.plans, 0),
+            ("bytes written while nothing changes", self.written, 0),
+            ("CPU of making a plan, ms", self.plan_ms, 2),
+            ("CPU of publishing it, ms", self.publish_ms, 2),
+            ("bytes of it in the maps", self.plan_bytes, 0),
+            ("CPU of the agent, probes included, % of a core", self.cpu, 1),
+            ("memory of the agent, MiB", self.memory, 1),
+            ("while all come into this state: plans", self.change_plans, 0),
+            ("and CPU of their rounds, s", self.change_cpu_s, 2),
+        ]
+    }
+}
+
+/// Measures both states in turn.
+pub fn measure(effort: &Effort) -> Result<Sites, Failure> {
+    let text = text(effort);
+    let folder = scratch::folder()?;
+    let file = folder.path().join("zerottl.toml");
+    fs::write(&file, &text)?;
+    let machine = Netns::new()?;
+    machine.ip("link set lo up\nroute add local 10.0.0.0/8 dev lo\nlink add eth0 type veth peer name peer0\n\
+         addr add 203.0.113.53/24 dev eth0\nlink set eth0 up\nlink set peer0 up")?;
+    let mut server = Some(Server::start(&machine)?);
+    let mut command = Command::new(binary()?);
+    command.args(["run", "--config"]).arg(&file).env("ZEROTTL_LOG", "warn");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("log"))?);
+    let agent = Agent { process: Process::new(machine.spawn(command)?), machine: &machine, log: folder.path() };
+    agent.wait()?;
+
+    let planner = Planner::new(Arc::new(config::parse("sites.toml", &text, Path::new(""))?.model));
+    let mut samples = [Samples::default(), Samples::default()];
+    // Once for the first verdicts, which are no change of state.
+    agent.settle(effort, true)?;
+    for _ in 0..effort.runs {
+        for (samples, up) in samples.iter_mut().zip([true, false]) {
+            let before = agent.page()?;
+            match (up, server.take()) {
+                (true, None) => server = Some(Server::start(&machine)?),
+                (false, Some(serving)) => serving.stop(),
+                (_, same) => server = same,
+            }
+            let settled = agent.settle(effort, up)?;
+            samples.change_plans.push(settled.plans - before.plans);
+            samples.change_cpu_s.push(settled.cpu_s - before.cpu_s);
+            agent.watch(effort, samples, &settled)?;
+            plan(&planner, up, samples)?;
+        }
+    }
+    let [none, all] = samples.map(Samples::state);
+    Ok(Sites { sites: effort.sites, none, all })
+}
+
+/// Pools of [`POOL`] Sites each, each Site with a name and an address of its own.
+fn text(effort: &Effort) -> String {
+    let interval = effort.interval_s;
+    let mut text = String::from(
+        "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\nxdp = \"generic\"\n\
+         [admin]\nlisten = \"127.0.0.1:8053\"\n\
+         [zone.\"app.example\"]\nnameservers = [\"ns1.app.example\"]\ncontact = \"hostmaster@app.example\"\n",
+    );
+    let keys: Vec<String> = (0..effort.sites).map(|site| format!("s{site}")).collect();
+    for (pool, keys) in keys.chunks(POOL).enumerate() {
+        let _ = write!(text, "[pool.\"p{pool}.app.example\"]\nsites = {keys:?}\n");
+    }
+    for (site, key) in keys.iter().enumerate() {
+        let _ = write!(
+            text,
+            "[site.{key}]\nname = \"{key}.app.example\"\naddresses = [\"10.1.{}.{}\"]\nprobe = {{ kind = \"tcp\", port = 80, \
+             interval = \"{interval}s\", timeout = \"{}ms\", rise = 1, fall = 1 }}\n",
+            site / 256,
+            site % 256,
+            interval * 500
+        );
+    }
+    text
+}
+
+/// Takes every connection and closes it.
+struct Server {
+    listener: TcpListener,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(machine: &Netns) -> Result<Self, Failure> {
+        let listener = machine.run(|| TcpListener::bind("0.0.0.0:80"))??;
+        let own = listener.try_clone()?;
+        let thread = std::thread::spawn(move || while own.accept().is_ok() {});
+        Ok(Self { listener, thread })
+    }
+
+    fn stop(self) {
+        // A listener that is shut down takes none any more, and its `accept` ends.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        let _ = self.thread.join();
+    }
+}
+
+/// Of `/v1/status`, what is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    at: Instant,
+    rounds: f64,
+    plans: f64,
+    written: f64,
+    cpu_s: f64,
+    sites_up: usize,
+}
+
+struct Agent<'a> {
+    process: Process,
+    machine: &'a Netns,
+    log: &'a Path,
+}
+
+impl Agent<'_> {
+    fn wait(&self) -> Result<(), Failure> {
+        let end = Instant::now() + START;
+        while self.page().is_err() {
+            if Instant::now() >= end {
+                let log = fs::read_to_string(self.log.join("log")).unwrap_or_default();
+                return Err(format!("the agent does not answer after {START:?}:\n{log}").into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn page(&self) -> Result<Page, Failure> {
+        let text = self.machine.read("curl", &["-sSf", "--max-time", "10", "http://127.0.0.1:8053/v1/status"])?;
+        let page: Value = serde_json::from_str(&text)?;
+        let work = |name: &str| page["work"][name].as_f64().ok_or_else(|| format!("the status has no {name}"));
+        let sites = page["sites"].as_array().ok_or("the status has no Sites")?;
+        Ok(Page {
+            at: Instant::now(),
+            rounds: work("rounds")?,
+            plans: work("plans")?,
+            written: work("written_bytes")?,
+            cpu_s: work("cpu_s")?,
+            sites_up: sites.iter().filter(|site| site["up"] == true).count(),
+        })
+    }
+
+    /// Waits until every Site has been probed and is as it should be.
+    fn settle(&self, effort: &Effort, up: bool) -> Result<Page, Failure> {
+        let expected = if up { effort.sites } else { 0 };
+        let end = Instant::now() + Duration::from_secs(4 * effort.interval_s + 10);
+        std::thread::sleep(Duration::from_secs(effort.interval_s));
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let page = self.page()?;
+            if page.sites_up == expected {
+                return Ok(page);
+            }
+            if Instant::now() >= end {
+                return Err(format!("{} Sites are up, not {expected}", page.sites_up).into());
+            }
+        }
+    }
+
+    /// The agent alone for a while; its page is asked for before and after, not meanwhile.
+    fn watch(&self, effort: &Effort, samples: &mut Samples, before: &Page) -> Result<(), Failure> {
+        std::thread::sleep(Duration::from_secs(1));
+        let (cpu, begun) = (self.cpu_s()?, Instant::now());
+        std::thread::sleep(effort.window);
+        samples.cpu.push((self.cpu_s()? - cpu) / begun.elapsed().as_secs_f64() * 100.0);
+        samples.memory.push(self.memory()?);
+        let after = self.page()?;
+        let rounds = after.rounds - before.rounds;
+        samples.rounds_per_s.push(rounds / after.at.duration_since(before.at).as_secs_f64());
+        samples.round_us.push((after.cpu_s - before.cpu_s) / rounds * 1e6);
+        samples.plans.push(after.plans - before.plans);
+        samples.written.push(after.written - before.written);
+        Ok(())
+    }
+
+    /// CPU time of the process so far, seconds (proc(5): fields 14 and 15 of stat, in hundredths).
+    fn cpu_s(&self) -> Result<f64, Failure> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let (_, fields) = text.rsplit_once(')').ok_or("stat has no name")?;
+        let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        Ok(ticks / 100.0)
+    }
+
+    /// Resident memory, MiB.
+    fn memory(&self) -> Result<f64, Failure> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("status has no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    }
+}
+
+/// Makes and publishes plans of a state, outside the agent: CPU time of this thread.
+fn plan(planner: &Planner, up: bool, samples: &mut Samples) -> Result<(), Failure> {
+    let mut status = Status::unknown(planner.model());
+    status.health.iter_mut().for_each(|site| site.fill(if up { Health::Up } else { Health::Down }));
+    let first = planner.plan(&status, 1);
+    let zones = zerottl::dns::Zones::load(planner.model(), Path::new(""))?;
+    let mut loaded = Fastpath::load(planner, &first, &zones)?;
+    loaded.publisher.publish(&first);
+    let written = loaded.publisher.written();
+    let (mut plan_s, mut publish_s) = (0.0, 0.0);
+    for generation in 2..2 + REPEAT {
+        let begun = cpu_time();
+        let plan = planner.plan(&status, generation);
+        let made = cpu_time();
+        loaded.publisher.publish(&plan);
+        plan_s += made - begun;
+        publish_s += cpu_time() - made;
+    }
+    let each = REPEAT as f64;
+    samples.plan_ms.push(plan_s / each * 1e3);
+    samples.publish_ms.push(publish_s / each * 1e3);
+    samples.plan_bytes.push((loaded.publisher.written() - written) as f64 / each);
+    Ok(())
+}
+
+/// Of this thread, seconds.
+fn cpu_time() -> f64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}
+
+/// One state's figures, a round each.
+#[derive(Default)]
+struct Samples {
+    rounds_per_s: Vec<f64>,
+    round_us: Vec<f64>,
+    plans: Vec<f64>,
+    written: Vec<f64>,
+    plan_ms: Vec<f64>,
+    publish_ms: Vec<f64>,
+    plan_bytes: Vec<f64>,
+    cpu: Vec<f64>,
+    memory: Vec<f64>,
+    change_plans: Vec<f64>,
+    change_cpu_s: Vec<f64>,
+}
+
+impl Samples {
+    fn state(self) -> State {
+        State {
+            rounds_per_s: Quartiles::of(self.rounds_per_s),
+            round_us: Quartiles::of(self.round_us),
+            plans: Quartiles::of(self.plans),
+            written: Quartiles::of(self.written),
+            plan_ms: Quartiles::of(self.plan_ms),
+            publish_ms: Quartiles::of(self.publish_ms),
+            plan_bytes: Quartiles::of(self.plan_bytes),
+            cpu: Quartiles::of(self.cpu),
+            memory: Quartiles::of(self.memory),
+            change_plans: Quartiles::of(self.change_plans),
+            change_cpu_s: Quartiles::of(self.change_cpu_s),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! docs/outputs.md shows what the commands print now.
+
+use std::{fs, path::Path};
+
+use tests::{
+    lab::can_run,
+    outputs::{page, shape},
+};
+
+/// Headings, commands and tables' heads, not figures: those are of one run.
+#[test]
+fn the_outputs_have_their_shape() {
+    if !can_run("docs/outputs.md") {
+        return;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outputs.md");
+    let committed = fs::read_to_string(file).expect("docs/outputs.md");
+    let now = page().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(shape(&committed), shape(&now), "`cargo xtask docs` makes it anew:\n{now}");
+}
