@@ -114,6 +114,8 @@ pub struct Config {
     pub group_keys: Vec<String>,
     /// How the Sites are probed; none for Sites that are always up.
     pub probe: Option<ProbeConfig>,
+    /// `state.directory`; one of its own beside the file unless given.
+    pub state: Option<PathBuf>,
     /// More tables at the end.
     pub more: String,
 }
@@ -134,6 +136,7 @@ impl Default for Config {
             groups: vec![group("europe.app.com", &["geneva"]), group("americas.app.com", &["boston", "chicago"])],
             group_keys: Vec::new(),
             probe: Some(PROBE),
+            state: None,
             more: String::new(),
         }
     }
@@ -160,7 +163,7 @@ impl Config {
         let keys: Vec<_> = self.sites.iter().map(|site| &site.key).collect();
         let mut text = format!(
             "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n\n\
-             [admin]\nlisten = \"127.0.0.1:8053\"\n\n\
+             [admin]\nlisten = \"127.0.0.1:8053\"\n\n[state]\ndirectory = {:?}\n\n\
              [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"hostmaster@app.com\"\nnegative_ttl = 5\n\
              records = \"app.com.zone\"\n{}\n\n\
              [pool.\"app.com\"]\nsites = {keys:?}\npolicy = {:?}\n{}\n",
@@ -168,6 +171,7 @@ impl Config {
             list(&self.addresses),
             self.xdp,
             self.roles,
+            self.state.as_deref().unwrap_or(Path::new("state")),
             self.zone,
             self.policy,
             self.pool

@@ -21,7 +21,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use tokio::{
     net::TcpListener,
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
     task::{JoinError, JoinSet},
     time::MissedTickBehavior,
 };
@@ -40,8 +40,10 @@ use crate::{
         trace,
     },
     model::{Model, XdpMode},
+    operator::{Asked, Desk, Done, Refused, Remarks, Request},
     plan::{Plan, Planner},
     probe::{self, ProbeError, Probes},
+    state::keeper::{self, Keeper, Keeping},
     status::{Status, Verdicts},
     view::View,
 };
@@ -105,7 +107,11 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
         Some(at) => Some(TcpListener::bind(at).await.map_err(|error| AgentError::Admin(at, error))?),
     };
     let planner = Planner::new(Arc::clone(&model));
-    let first = planner.plan(&Status::unknown(&model), 1);
+    // A restart goes on from what the last run knew, from the first answer on.
+    let (memory, age) = keeper::recall(&model.state);
+    let mut assessor = Assessor::new(Arc::clone(&model), &memory, age, started);
+    let known = assessor.assess(started, &Status::unknown(&model).health);
+    let first = planner.plan(&known, 1);
     // Not `cancel` itself: the tasks go on until the program is detached. And they end however this function does.
     let stop = CancellationToken::new();
     let _stop_at_end = stop.clone().drop_guard();
@@ -116,11 +122,15 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
 
     let (trace_sender, _) = broadcast::channel(TRACE_BACKLOG);
     let (published, publication) = watch::channel(None);
-    let (assessed, status) = watch::channel(Status::unknown(&model));
+    let (assessed, status) = watch::channel(known);
+    let (remarked, remarks) = watch::channel(Arc::default());
+    let (desk, asked) = Desk::new();
+    let (keeper, kept, keeping) = Keeper::new(model.state.clone());
     let (attached, attach) = watch::channel(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
     let mut tasks = JoinSet::new();
     tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
     tasks.spawn(async move { probes.await.map(|()| "probing") });
+    tasks.spawn(named("keeping the state", keeping));
     if let Some(listener) = admin {
         let state = AdminState {
             view: Arc::clone(&view),
@@ -131,13 +141,29 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
             publication,
             trace: trace_sender.clone(),
             started,
+            remarks,
+            desk,
+            kept,
         };
         tasks.spawn(named("the admin interface", server::serve(listener, Arc::new(state), stop.clone())));
     }
     let (trace, one_in, macs_known) = (trace_sender, 0, true);
-    let assessor = Assessor::new(Arc::clone(&model));
-    let rounds =
-        Rounds { assessor, planner, view, verdicts, assessed, published, publisher, events, trace, one_in, macs_known };
+    let rounds = Rounds {
+        assessor,
+        planner,
+        view,
+        verdicts,
+        assessed,
+        remarked,
+        asked,
+        keeping: Keeping::new(keeper, started),
+        published,
+        publisher,
+        events,
+        trace,
+        one_in,
+        macs_known,
+    };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -238,6 +264,10 @@ struct Rounds {
     verdicts: watch::Receiver<Verdicts>,
     /// What the newest plan was made from.
     assessed: watch::Sender<Status>,
+    remarked: watch::Sender<Arc<Remarks>>,
+    /// What operators ask for.
+    asked: mpsc::Receiver<Asked>,
+    keeping: Keeping,
     published: watch::Sender<Option<Publication>>,
     publisher: Option<Publisher>,
     events: Option<RingBuf<MapData>>,
@@ -255,7 +285,14 @@ impl Rounds {
         let mut rounds: u32 = 0;
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => {
+                    self.keep(Instant::now());
+                    return;
+                }
+                Some((request, answer)) = self.asked.recv() => {
+                    // Nobody waiting any more is no error.
+                    drop(answer.send(self.say(&request)));
+                }
                 changed = self.verdicts.changed() => {
                     if changed.is_err() {
                         // The probes have ended; so will we, or something is badly wrong.
@@ -285,9 +322,25 @@ impl Rounds {
     fn round(&mut self) {
         let since = Instant::now();
         let status = self.assessor.assess(since, &self.verdicts.borrow_and_update());
-        if status == *self.assessed.borrow() {
-            return;
+        let remarks = self.assessor.remarks(since);
+        self.remarked.send_if_modified(|newest| {
+            let is_new = **newest != remarks;
+            if is_new {
+                *newest = Arc::new(remarks);
+            }
+            is_new
+        });
+        let is_new = status != *self.assessed.borrow();
+        if is_new {
+            self.plan(status, since);
         }
+        if self.keeping.is_due(since, is_new, self.assessor.revision()) {
+            self.keep(since);
+        }
+    }
+
+    /// Makes a plan of a status and publishes it.
+    fn plan(&mut self, status: Status, since: Instant) {
         let generation = self.view.plan().generation + 1;
         // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
         tokio::task::block_in_place(|| self.publish(&status, generation));
@@ -295,6 +348,30 @@ impl Rounds {
         let took = since.elapsed();
         self.published.send_replace(Some(Publication { at: Instant::now(), took }));
         info!(generation, took_us = took.as_micros(), "plan published");
+    }
+
+    /// Takes in an operator's request; answers are made by it when this returns.
+    fn say(&mut self, request: &Request) -> Result<Done, Refused> {
+        // What is refused is measured by what holds now.
+        self.round();
+        let now = Instant::now();
+        let said = self.assessor.say(now, request, &self.assessed.borrow());
+        match &said {
+            Ok(sites) => info!(
+                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                force = request.force, "said by the operator"
+            ),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "alarm: {refused}"),
+        }
+        self.round();
+        let sites = said?;
+        Ok(Done { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+    }
+
+    /// Has what a restart should know written.
+    fn keep(&mut self, now: Instant) -> u64 {
+        let memory = self.assessor.memory(now, &self.verdicts.borrow());
+        self.keeping.keep(memory, now, self.assessor.revision())
     }
 
     fn publish(&mut self, status: &Status, generation: u64) {

@@ -19,9 +19,10 @@ use tracing_subscriber::EnvFilter;
 use zerottl::{
     admin::{client, explain::Explanation, status::StatusPage},
     agent, config,
+    status::Word,
 };
 
-use crate::cli::{AgentAt, Failure, complain, print, show, unasked};
+use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
 
 /// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "ZEROTTL_LOG";
@@ -81,6 +82,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Keep new clients away from Sites: Pool and Group Names no longer answer them, their Site Names do
+    Drain(operator::Drain),
+    /// Take Sites out as if they were down: their Site Names fail over too
+    Maint(operator::Say),
+    /// Take back `drain` and `maint`, and end a hold-down
+    Ready(operator::Say),
+    /// Give Sites another weight, or the configured one back
+    Weight(operator::Weigh),
     /// Show a sample of the packets the XDP program sees, as lines of JSON
     Trace {
         #[command(flatten)]
@@ -128,6 +137,10 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
+        Command::Drain(drain) => drain.run().await?,
+        Command::Maint(say) => say.run(Word::Maint).await?,
+        Command::Ready(say) => say.run(Word::Ready).await?,
+        Command::Weight(weigh) => weigh.run().await?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

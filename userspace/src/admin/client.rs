@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response,
     body::Incoming,
     client::conn::http1,
-    header::{HOST, HeaderValue},
+    header::{CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -65,8 +65,17 @@ struct Exchange {
 
 /// A page, whole. Must be called within a tokio runtime.
 pub async fn get(at: SocketAddr, path: &str) -> Result<Bytes, ClientError> {
+    exchange(at, path, None).await
+}
+
+/// What a JSON text, posted, is answered with. Must be called within a tokio runtime.
+pub async fn post(at: SocketAddr, path: &str, json: String) -> Result<Bytes, ClientError> {
+    exchange(at, path, Some(json)).await
+}
+
+async fn exchange(at: SocketAddr, path: &str, json: Option<String>) -> Result<Bytes, ClientError> {
     let page = async {
-        let Exchange { response, _connection } = ask(at, path).await?;
+        let Exchange { response, _connection } = ask(at, path, json).await?;
         read_all(response.into_body(), PAGE_MAX).await
     };
     tokio::time::timeout(PAGE_TIMEOUT, page).await.unwrap_or(Err(ClientError::Timeout))
@@ -79,7 +88,7 @@ pub async fn lines(
     path: &str,
     mut each: impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(at, path)).await.unwrap_or(Err(ClientError::Timeout))?;
+    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(at, path, None)).await.unwrap_or(Err(ClientError::Timeout))?;
     let Exchange { response, _connection } = asked;
     let mut body = response.into_body();
     let mut pending = Vec::new();
@@ -118,7 +127,7 @@ pub fn query_value(value: &str) -> String {
     encoded
 }
 
-async fn ask(at: SocketAddr, path: &str) -> Result<Exchange, ClientError> {
+async fn ask(at: SocketAddr, path: &str, json: Option<String>) -> Result<Exchange, ClientError> {
     // What listens everywhere is asked over loopback: its wildcard is no host name.
     let ip = match at.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -134,7 +143,13 @@ async fn ask(at: SocketAddr, path: &str) -> Result<Exchange, ClientError> {
         let _ = connection.await;
     });
     let host = HeaderValue::from_str(&at.to_string()).map_err(|error| ClientError::Http(error.to_string()))?;
-    let request = Request::get(path).header(HOST, host).body(Empty::<Bytes>::new());
+    let request = match json {
+        None => Request::get(path).header(HOST, host).body(Full::default()),
+        Some(json) => {
+            let request = Request::post(path).header(HOST, host).header(CONTENT_TYPE, "application/json");
+            request.body(Full::new(Bytes::from(json)))
+        }
+    };
     let request = request.map_err(|_| ClientError::Path(path.to_owned()))?;
     let response = sender.send_request(request).await.map_err(http)?;
     if response.status().is_success() {

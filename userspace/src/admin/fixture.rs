@@ -12,6 +12,7 @@ use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Table},
     probe::{AddressReport, fixture},
+    state::keeper::Kept,
     status::{Health, Status},
 };
 
@@ -96,6 +97,8 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         },
         publication: Some(Publication { at: started + Duration::from_secs(50), took: Duration::from_millis(2) }),
         started,
+        remarks: Arc::default(),
+        kept: Kept::default(),
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

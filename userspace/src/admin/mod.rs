@@ -18,6 +18,7 @@ pub mod server;
 pub mod shares;
 pub mod status;
 mod text;
+pub mod words;
 
 #[cfg(test)]
 mod fixture;
@@ -38,8 +39,10 @@ use tokio::sync::{broadcast, watch};
 use self::status::SocketPage;
 use crate::{
     model::{Model, NameKind, Policy, Site},
+    operator::{Desk, Remarks},
     plan::Plan,
     probe::{AddressReport, Reports},
+    state::keeper::Kept,
     status::Status,
     view::View,
 };
@@ -74,7 +77,7 @@ pub struct Publication {
     pub took: Duration,
 }
 
-/// What the admin interface reads. Nothing here is written through it.
+/// What the admin interface reads, and the desk that it hands requests to.
 pub struct AdminState {
     /// The model and the newest plan.
     pub view: Arc<View>,
@@ -92,6 +95,12 @@ pub struct AdminState {
     pub trace: broadcast::Sender<Arc<str>>,
     /// When the agent started.
     pub started: Instant,
+    /// Orders, hold-downs, alarms.
+    pub remarks: watch::Receiver<Arc<Remarks>>,
+    /// Where operators' requests go: the one way in.
+    pub desk: Desk,
+    /// What a restart would know.
+    pub kept: watch::Receiver<Kept>,
 }
 
 impl fmt::Debug for AdminState {
@@ -114,6 +123,8 @@ impl AdminState {
             socket: self.counters.socket(),
             publication: *self.publication.borrow(),
             started: self.started,
+            remarks: Arc::clone(&self.remarks.borrow()),
+            kept: self.kept.borrow().clone(),
             now: Instant::now(),
         }
     }
@@ -140,6 +151,10 @@ pub struct Snapshot {
     pub publication: Option<Publication>,
     /// When the agent started.
     pub started: Instant,
+    /// The newest remarks.
+    pub remarks: Arc<Remarks>,
+    /// What a restart would know.
+    pub kept: Kept,
     /// The moment.
     pub now: Instant,
 }

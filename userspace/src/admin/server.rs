@@ -1,4 +1,4 @@
-//! The HTTP server: bounded, read-only, and deaf to other sites' pages.
+//! The HTTP server: bounded, read-only but for the operator's words, and deaf to other sites' pages.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. Beyond [`CONNECTIONS_MAX`] new
 //! ones wait in the listen queue. The Host header must be the address the connection came to or a loopback name, so
@@ -23,7 +23,7 @@ use axum::{
     extract::{Query, State},
     http::{Request, StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::stream;
 use hyper::{
@@ -43,7 +43,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AdminState, explain, metrics, status::StatusPage};
+use super::{AdminState, explain, metrics, status::StatusPage, words};
 
 /// The most connections at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -63,6 +63,9 @@ const INDEX: &str = "zerottl
 /v1/status                   Sites, names, shares, ages, counters (JSON)
 /v1/explain?name=&client=    what would be answered now, and why (JSON)
 /v1/trace                    events, one JSON object a line
+/v1/sites/word               POST: drain, maint, ready (JSON)
+/v1/sites/weight             POST: a weight, or the configured one (JSON)
+/v1/sites/drained?sites=     how far a drain has come (JSON)
 ";
 
 /// Shared by the handlers.
@@ -82,6 +85,7 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: Cancel
         .route("/v1/status", get(status_page))
         .route("/v1/explain", get(explain_page))
         .route("/v1/trace", get(trace))
+        .merge(words_routes())
         .with_state(shared);
     let mut connections = JoinSet::new();
     loop {
@@ -89,8 +93,8 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: Cancel
             () = cancel.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), cancel.clone()));
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer, router.clone(), cancel.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "admin: accept");
@@ -104,15 +108,17 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: Cancel
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, cancel: CancellationToken) {
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel: CancellationToken) {
     let Ok(local) = stream.local_addr() else { return };
     let tracing = Arc::new(AtomicBool::new(false));
     let inner = TowerToHyperService::new(router);
     let mark = Arc::clone(&tracing);
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let peer = words::Peer(peer.ip().to_canonical().to_string());
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         mark.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
         let ours = is_ours(&request, local);
         let inner = inner.clone();
+        request.extensions_mut().insert(peer.clone());
         async move {
             if !ours {
                 let why = "the Host header must be this address, a loopback address or localhost\n";
@@ -166,6 +172,23 @@ fn host_is_ours(host: &str, local: SocketAddr) -> bool {
         Ok(address) => address.is_loopback() || address == local.ip().to_canonical(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
+}
+
+/// The operator's words.
+fn words_routes() -> Router<Shared> {
+    Router::new()
+        .route(
+            "/v1/sites/word",
+            post(async |State(shared): State<Shared>, peer, body| words::word(&shared.state, peer, body).await),
+        )
+        .route(
+            "/v1/sites/weight",
+            post(async |State(shared): State<Shared>, peer, body| words::weight(&shared.state, peer, body).await),
+        )
+        .route(
+            "/v1/sites/drained",
+            get(async |State(shared): State<Shared>, Query(asked)| words::drained(&shared.state.snapshot(), &asked)),
+        )
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {

@@ -142,7 +142,8 @@ pub struct NamePage {
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
-    /// `live` Sites; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
+    /// `live` Sites; live ones of which some would be barred but for the pool's `minimum`; live ones of which all are
+    /// `held` back or `drained`; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
     pub from: String,
     /// Of each Site in the table.
     pub shares: Shares,
@@ -164,6 +165,9 @@ fn from_word(choice: &Choice) -> &'static str {
             Basis::Live => "live",
             Basis::UpThreshold => "up-threshold",
             Basis::FailOpen => "fail-open",
+            Basis::Minimum => "minimum",
+            Basis::Held => "held",
+            Basis::Drained => "drained",
         },
         Choice::NoData | Choice::Servfail => choice_word(choice),
     }

@@ -24,7 +24,7 @@ use super::{
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
-use crate::{plan::Choice, probe::Reports, view::View};
+use crate::{operator::Desk, plan::Choice, probe::Reports, state::keeper::Kept, view::View};
 
 struct Counts;
 
@@ -66,6 +66,9 @@ async fn start() -> Running {
         publication: watch::channel(None).1,
         trace: trace.clone(),
         started: Instant::now(),
+        remarks: watch::channel(Arc::default()).1,
+        desk: Desk::new().0,
+        kept: watch::channel(Kept::default()).1,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");

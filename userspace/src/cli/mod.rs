@@ -1,6 +1,8 @@
 //! What the commands share: finding the agent, asking it, and saying what went wrong. Commands of some length have a
 //! module of their own here.
 
+pub mod operator;
+
 use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `safety`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
@@ -20,6 +20,7 @@ mod pools;
 mod rate_limit;
 mod raw;
 mod report;
+mod safety;
 mod sites;
 mod tables;
 mod values;
@@ -46,6 +47,12 @@ pub struct Loaded {
     pub zones: Zones,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
+}
+
+/// A whole number and its unit: `500ms`, `1s`, `2m`, `1h`.
+#[must_use]
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    values::duration(text)
 }
 
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
@@ -90,6 +97,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = front::admin(report, file.admin.as_ref());
+    let state = safety::state(report, file.state.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -100,8 +108,21 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model =
-        Model { front, admin, edns, rate_limit, chaos, zones: zones.list, forwards, pools, groups, nets, sites, names };
+    let model = Model {
+        front,
+        admin,
+        state,
+        edns,
+        rate_limit,
+        chaos,
+        zones: zones.list,
+        forwards,
+        pools,
+        groups,
+        nets,
+        sites,
+        names,
+    };
     whole::check(report, file, &model);
     model
 }

@@ -23,6 +23,7 @@ pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
+    pub state: Option<Spanned<State>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -47,6 +48,12 @@ pub(super) struct Front {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct State {
+    pub directory: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -107,6 +114,8 @@ pub(super) struct Pool {
     pub up_threshold: Option<Spanned<f64>>,
     pub all_down: Text,
     pub last_resort: Text,
+    pub min_sites: Number,
+    pub min_capacity: Option<Spanned<f64>>,
     pub sticky_prefix_v4: Number,
     pub sticky_prefix_v6: Number,
     pub https: Option<Spanned<Https>>,
@@ -136,7 +145,11 @@ pub(super) struct Site {
     pub name: Text,
     pub addresses: List<Address>,
     pub weight: Number,
+    pub capacity: Option<Spanned<f64>>,
     pub group: Text,
+    pub hold_down: Text,
+    pub hold_down_max: Text,
+    pub flap_window: Text,
     pub initial: Text,
     pub probe: Option<Spanned<Probe>>,
 }
