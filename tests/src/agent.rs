@@ -44,6 +44,11 @@ pub fn binary() -> io::Result<PathBuf> {
 impl Agent {
     /// Starts the agent on front `number` and waits for its `READY=1`.
     pub fn start(lab: &Lab, number: usize, config: &Config) -> io::Result<Self> {
+        Self::start_with(lab, number, config, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(lab: &Lab, number: usize, config: &Config, environment: &[(&str, String)]) -> io::Result<Self> {
         let folder = lab.folder("agent")?;
         let file = config.write(&folder)?;
         let notify_path = folder.join("notify");
@@ -51,6 +56,7 @@ impl Agent {
         notify.set_nonblocking(true)?;
         let mut command = Command::new(binary()?);
         command.arg("run").arg("--config").arg(file).env("NOTIFY_SOCKET", notify_path);
+        command.envs(environment.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
         let machine = Arc::clone(&lab.fronts[number]);
         let mut agent = Self { process: Process::new(machine.spawn(command)?), machine, folder };

@@ -19,7 +19,9 @@ use tracing_subscriber::EnvFilter;
 use zerottl::{
     admin::{client, explain::Explanation, status::StatusPage},
     agent, config,
-    status::Word,
+    model::{Model, PoolId},
+    plan::n_minus_one::{losses, sentence},
+    status::{Status, Word},
 };
 
 use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
@@ -220,20 +222,32 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     };
     if json {
         let problems: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
-        let result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let mut result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let deaths = checked.as_ref().map(|loaded| deaths(&loaded.model)).unwrap_or_default();
+        if !deaths.is_empty() {
+            result["if_a_site_dies"] = deaths.iter().map(|line| line.trim_end()).collect();
+        }
         print(format!("{result}\n").as_bytes())?;
     } else {
         match &checked {
-            Ok(_) => {
+            Ok(loaded) => {
                 for warning in problems {
                     complain(&warning.render(io::stderr().is_terminal()));
                 }
-                print(format!("{}: ok\n", file.display()).as_bytes())?;
+                print(format!("{}: ok\n{}", file.display(), deaths(&loaded.model).concat()).as_bytes())?;
             }
             Err(error) => complain(&error.render(io::stderr().is_terminal())),
         }
     }
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the death of a Site would do to the others, where capacities are configured: a line each.
+fn deaths(model: &Model) -> Vec<String> {
+    let status = Status::unknown(model);
+    let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));
+    let line = |loss| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
+    losses.map(line).collect()
 }
 
 async fn trace(at: SocketAddr, count: Option<u64>) -> Result<(), Failure> {

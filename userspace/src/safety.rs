@@ -159,3 +159,117 @@ pub fn guard(model: &Model, status: &mut Status) -> Vec<Alarm> {
     }
     alarms
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Minimum,
+        probe::fixture,
+        status::{Health, Word},
+    };
+
+    /// boston (weight 2), chicago, geneva.
+    fn model(sites: usize, capacity: f64) -> Model {
+        let probe = || Some(fixture::http(80));
+        let mut model = fixture::model(&[
+            ("boston", &["192.0.2.10"], probe()),
+            ("chicago", &["192.0.2.20"], probe()),
+            ("geneva", &["192.0.2.30"], probe()),
+        ]);
+        model.sites[0].weight = 2;
+        model.pools[0].minimum = Minimum { sites, capacity };
+        model
+    }
+
+    /// By Site: `x` down, `d`rained, `m`aint, `h`eld; anything else is eligible.
+    fn status(model: &Model, sites: &str) -> Status {
+        let mut status = Status::unknown(model);
+        for (id, letter) in sites.chars().enumerate() {
+            status.health[id][0] = if letter == 'x' { Health::Down } else { Health::Up };
+            status.sites[id].held = letter == 'h';
+            status.sites[id].word = match letter {
+                'd' => Word::Drain,
+                'm' => Word::Maint,
+                _ => Word::Ready,
+            };
+        }
+        status
+    }
+
+    #[track_caller]
+    fn check_refused((sites, capacity): (usize, f64), before: &str, after: &str, expect: &[&str]) {
+        let model = model(sites, capacity);
+        let refused = refused((&model, &status(&model, before)), (&model, &status(&model, after)));
+        let refused: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        assert_eq!(refused, expect, "{before} to {after}");
+    }
+
+    /// What the operator would take below the minimum is refused; what was there before him is not his doing.
+    #[test]
+    fn a_word_that_would_undershoot_the_minimum_is_refused() {
+        let two = "pool app.com would have 1 Site to answer, and min_sites is 2";
+        check_refused((2, 0.0), "uuu", "duu", &[]);
+        check_refused((2, 0.0), "duu", "ddu", &[two]);
+        check_refused((2, 0.0), "xuu", "xmu", &[two]);
+        // Undershot already: what takes no more away may be said.
+        check_refused((2, 0.0), "xxu", "mxu", &[]);
+        check_refused((2, 0.0), "xdu", "xmu", &[]);
+        check_refused((2, 0.0), "xdd", "xdu", &[]);
+        check_refused((0, 0.0), "duu", "ddd", &[]);
+        let none = "pool app.com would have 0 Sites to answer, and min_sites is 1";
+        check_refused((1, 0.0), "xxu", "xxd", &[none]);
+    }
+
+    #[test]
+    fn capacity_counts_by_weight_where_nobody_says() {
+        let half = "pool app.com would have 50 % of its capacity, and min_capacity is 0.6";
+        check_refused((0, 0.6), "uuu", "udu", &[]);
+        check_refused((0, 0.6), "uuu", "duu", &[half]);
+        check_refused((0, 0.5), "uuu", "duu", &[]);
+        check_refused((0, 0.6), "uuu", "uuu", &[]);
+    }
+
+    /// A new configuration is measured against the old one by the pools' names.
+    #[test]
+    fn a_new_configuration_is_measured_too() {
+        let (old, mut new) = (model(2, 0.0), model(2, 0.0));
+        new.sites.truncate(1);
+        new.pools[0].sites.truncate(1);
+        let before = status(&old, "uuu");
+        assert_eq!(refused((&old, &before), (&new, &status(&new, "u"))).len(), 1);
+        new.pools[0].minimum.sites = 1;
+        assert!(refused((&old, &before), (&new, &status(&new, "u"))).is_empty());
+        new.pools[0].name = fixture::name("other.app.com");
+        assert_eq!(refused((&old, &before), (&new, &status(&new, "x"))).len(), 1, "a new pool by itself");
+    }
+
+    #[track_caller]
+    fn check_guard(sites: usize, before: &str, expect: &str) {
+        let model = model(sites, 0.0);
+        let mut status = status(&model, before);
+        let alarms: Vec<String> = guard(&model, &mut status).iter().map(ToString::to_string).collect();
+        let lifted: String = status.sites.iter().map(|site| if site.overridden { '!' } else { '.' }).collect();
+        assert_eq!(format!("{lifted} {}", alarms.join("; ")), expect, "{before}");
+        for site in &status.sites {
+            assert!(!(site.overridden && site.held));
+        }
+    }
+
+    /// Hold-downs are lifted as far as the minimum asks; the operator's words are not, and the dead stay dead.
+    #[test]
+    fn hold_downs_give_way_to_the_minimum() {
+        let lifted = |site: &str| {
+            format!("Site {site} is answered although it keeps flapping, so that pool app.com keeps its minimum")
+        };
+        check_guard(2, "uuu", "... ");
+        check_guard(2, "huu", "... ");
+        check_guard(2, "hhu", &format!("!.. {}", lifted("boston")));
+        check_guard(2, "xhu", &format!(".!. {}", lifted("chicago")));
+        check_guard(2, "ddu", "... pool app.com has 1 Site to answer, and min_sites is 2");
+        let both = format!("!.. {}; pool app.com has 1 Site to answer, and min_sites is 2", lifted("boston"));
+        check_guard(2, "hxm", &both);
+        check_guard(1, "xxx", "... pool app.com has 0 Sites to answer, and min_sites is 1");
+        check_guard(0, "hhh", "... ");
+    }
+}

@@ -95,11 +95,50 @@ impl Collector for Source {
 
         let up = page.sites.iter().map(|site| (vec![("site", site.key.clone())], gauge(f64::from(u8::from(site.up)))));
         family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
+        self.standings(encoder)?;
         self.addresses(encoder)
     }
 }
 
 impl Source {
+    /// What the operator, the pools' minimum and hold-downs have done to the Sites.
+    fn standings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let standings = &self.0.standings;
+        let sites = &self.0.sites;
+        let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
+        family(encoder, ("site_eligible", "Whether the Site is up and nothing bars it"), eligible)?;
+        let weights = sites.iter().map(|site| (vec![("site", site.key.clone())], gauge(f64::from(site.weight_now))));
+        family(encoder, ("site_weight", "The Site's weight in force"), weights)?;
+        let words = sites.iter().filter_map(|site| {
+            let order = site.word.as_ref()?;
+            Some((vec![("site", site.key.clone()), ("word", order.what.clone()), ("by", order.by.clone())], flag(true)))
+        });
+        family(encoder, ("site_word", "The operator's word on the Site and who said it, as labels"), words)?;
+        let holds =
+            sites.iter().filter_map(|site| Some((vec![("site", site.key.clone())], gauge(site.hold.as_ref()?.left_s))));
+        family(encoder, ("site_hold_seconds", "Until a Site that keeps flapping is answered again"), holds)?;
+        let alarms = standings.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
+        let mut counts = BTreeMap::<(String, String), u64>::new();
+        for alarm in alarms {
+            *counts.entry(alarm).or_default() += 1;
+        }
+        let alarms =
+            counts.into_iter().map(|((kind, pool), count)| (vec![("kind", kind), ("pool", pool)], number(count)));
+        family(encoder, ("alarm", "What should be looked at now, by kind and pool"), alarms)?;
+        let help = "Requests refused for a pool's min_sites or min_capacity";
+        single(encoder, ("refusals", help), &ConstCounter::new(standings.refusals))?;
+        let help = "Whether the newest state could be written, so that a restart knows it";
+        single(encoder, ("state_kept", help), &flag(standings.state.error.is_none()))?;
+        let losses = standings.losses.iter().map(|loss| {
+            (
+                vec![("pool", loss.pool.clone()), ("dies", loss.dies.clone()), ("takes", loss.takes.clone())],
+                gauge(loss.at_once),
+            )
+        });
+        let help = "If the Site `dies`, how full `takes` is at once, of its capacity";
+        family(encoder, ("n_minus_one", help), losses)
+    }
+
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [Column<Option<f64>>; 4] = [
             ("address_up", "Whether the address counts as up", |a| Some(f64::from(u8::from(a.live)))),
@@ -144,6 +183,10 @@ fn counted<'a>(
 
 fn number(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn flag(on: bool) -> ConstGauge<f64> {
+    gauge(f64::from(u8::from(on)))
 }
 
 fn gauge(value: f64) -> ConstGauge<f64> {

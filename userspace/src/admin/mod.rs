@@ -16,6 +16,7 @@ pub mod explain;
 pub mod metrics;
 pub mod server;
 pub mod shares;
+pub mod standing;
 pub mod status;
 mod text;
 pub mod words;

@@ -76,12 +76,10 @@ pub(super) fn damping(reader: &mut Reader<'_>, raw: &raw::Site) -> Damping {
     let window = duration(reader, "flap_window", &raw.flap_window, default.window, WINDOW);
     let max = duration(reader, "hold_down_max", &raw.hold_down_max, default.max, HOLD_DOWN);
     let (hold_down, max) = (hold_down.unwrap_or_default(), max.unwrap_or(LONG));
-    if let Some(value) = raw.hold_down_max.as_ref().filter(|_| max < hold_down) {
+    if max < hold_down {
+        let at = raw.hold_down_max.as_ref().map_or(reader.header.clone(), Spanned::span);
         reader
-            .error(
-                value.span(),
-                format!("`hold_down_max` {} is below `hold_down` {}", written(max), written(hold_down)),
-            )
+            .error(at, format!("`hold_down_max` {} is below `hold_down` {}", written(max), written(hold_down)))
             .help(format!("give at least \"{}\"", written(hold_down)));
     }
     Damping { hold_down, max: max.max(hold_down), window: window.unwrap_or(default.window) }

@@ -282,3 +282,198 @@ fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Order<T> 
 pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{operator::checked, probe::fixture};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn model() -> Model {
+        let probe = || Some(fixture::http(80));
+        fixture::model(&[
+            ("boston", &["192.0.2.10", "2001:db8::10"], probe()),
+            ("chicago", &["192.0.2.20"], probe()),
+            ("geneva", &["192.0.2.30"], None),
+        ])
+    }
+
+    fn fresh(model: &Model, now: Instant) -> Record {
+        Record::new(model, &Memory::default(), None, now)
+    }
+
+    fn request(target: &str, what: What, lasts: Option<Duration>) -> Request {
+        let (by, reason) = ("alice".into(), Some(" disks ".into()));
+        let request = Request { target: target.into(), what, by, reason, lasts, force: false };
+        checked(request).expect("a sound request")
+    }
+
+    fn verdicts(model: &Model, health: Health) -> Verdicts {
+        model.sites.iter().map(|site| vec![health; site.addresses.len()]).collect()
+    }
+
+    /// One assessment without the guard.
+    fn assess(record: &mut Record, model: &Model, now: Instant, verdicts: &Verdicts) -> Status {
+        let health = record.recall(now, verdicts);
+        let mut status = Status { health, ..Status::unknown(model) };
+        record.apply(model, now, &mut status);
+        status
+    }
+
+    #[test]
+    fn words_and_weights_hold_until_they_lapse_or_are_taken_back() {
+        let (model, start) = (model(), Instant::now());
+        let up = verdicts(&model, Health::Up);
+        let mut record = fresh(&model, start);
+        let mut status = assess(&mut record, &model, start, &up);
+        let mut say = |record: &mut Record, now, request: Request| {
+            let said = record.say(&model, now, &request, &status).expect("done");
+            status = assess(record, &model, now, &up);
+            said
+        };
+        assert_eq!(say(&mut record, start, request("bos*", What::Word(Word::Drain), None)), ["boston"]);
+        say(&mut record, start, request("chicago", What::Word(Word::Maint), Some(30 * SECOND)));
+        say(&mut record, start, request("geneva", What::Weight(Some(7)), Some(10 * SECOND)));
+        let words = |record: &mut Record, after: u32| {
+            let status = assess(record, &model, start + after * SECOND, &up);
+            let of = |site: &crate::status::Standing| format!("{} {}", site.word.as_str(), site.weight);
+            status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(words(&mut record, 9), "drain 1, maint 1, ready 7");
+        assert_eq!(words(&mut record, 10), "drain 1, maint 1, ready 1");
+        assert_eq!(words(&mut record, 29), "drain 1, maint 1, ready 1");
+        assert_eq!(words(&mut record, 30), "drain 1, ready 1, ready 1");
+        let remarks = record.remarks(start + 30 * SECOND, Vec::new());
+        let order = &remarks.words[&0];
+        assert_eq!((order.by.as_str(), order.reason.as_deref(), order.until), ("alice", Some("disks"), None));
+        let ready = request("app.com", What::Word(Word::Ready), None);
+        record.say(&model, start, &ready, &Status::unknown(&model)).expect("done");
+        assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
+    }
+
+    #[test]
+    fn requests_at_fault_are_told_so() {
+        let wrong = |change: &dyn Fn(&mut Request)| {
+            let (target, what) = ("boston".into(), What::Word(Word::Drain));
+            let mut request = Request { target, what, by: "a".into(), reason: None, lasts: None, force: false };
+            change(&mut request);
+            checked(request).expect_err("at fault").to_string()
+        };
+        assert!(wrong(&|r| r.reason = Some("x".repeat(501))).contains("500"));
+        assert!(wrong(&|r| r.reason = Some("a\u{1b}[2J".into())).contains("control"));
+        assert!(wrong(&|r| r.by = "y".repeat(101)).contains("100"));
+        assert!(wrong(&|r| r.what = What::Weight(Some(0))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.what = What::Weight(Some(65_536))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.lasts = Some(Duration::ZERO)).contains("1s to 366 days"));
+        assert!(wrong(&|r| (r.what, r.lasts) = (What::Word(Word::Ready), Some(SECOND))).contains("duration"));
+    }
+
+    /// A restart has words with what is left of them, weights, hold-downs and health; what is too old, or of an address
+    /// that is no longer there, counts for nothing.
+    #[test]
+    fn a_restart_goes_on_where_the_last_run_was() {
+        let (model, start) = (model(), Instant::now() + 1_000 * SECOND);
+        let mut record = fresh(&model, start);
+        let mut health = verdicts(&model, Health::Up);
+        health[1][0] = Health::Down;
+        let status = assess(&mut record, &model, start, &health);
+        for (target, what, lasts) in [
+            ("boston", What::Word(Word::Drain), Some(100)),
+            ("chicago", What::Word(Word::Maint), None),
+            ("geneva", What::Weight(Some(3)), None),
+        ] {
+            let lasts = lasts.map(|seconds| seconds * SECOND);
+            record.say(&model, start, &request(target, what, lasts), &status).expect("done");
+        }
+        record.flaps[0] = Flaps { in_a_row: 4, up_since: Some(start) };
+        let memory = record.memory(&model, start + 10 * SECOND, &health);
+
+        let unknown = Status::unknown(&model).health;
+        let later = start + 500 * SECOND;
+        let mut after = Record::new(&model, &memory, Some(30 * SECOND), later);
+        let recalled = assess(&mut after, &model, later, &unknown);
+        assert_eq!(recalled.health, [vec![Health::Up, Health::Up], vec![Health::Down], vec![Health::Up]]);
+        let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
+        assert_eq!(words, [(Word::Drain, 1), (Word::Maint, 1), (Word::Ready, 3)]);
+        assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
+        assert_eq!(after.words[&SiteId(0)].at, later - 40 * SECOND);
+        assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(later - 40 * SECOND) });
+        assert_eq!(after.remarks(later, Vec::new()).recalled, [(0, 0), (0, 1), (1, 0)]);
+
+        // The probes' own verdict counts at once; what is recalled counts for two minutes since it was known.
+        let mut one = unknown.clone();
+        one[1][0] = Health::Up;
+        assert_eq!(assess(&mut after, &model, later, &one).health[1], [Health::Up]);
+        let edge = later + HEALTH_AGE_MAX - 30 * SECOND;
+        assert_eq!(assess(&mut after, &model, edge, &unknown).health[0], [Health::Up, Health::Up]);
+        assert_eq!(assess(&mut after, &model, edge + SECOND, &unknown).health[0], [Health::Unknown; 2]);
+
+        let mut old = Record::new(&model, &memory, Some(HEALTH_AGE_MAX + SECOND), later);
+        let old = assess(&mut old, &model, later, &unknown);
+        assert_eq!(old.health, unknown, "too old");
+        assert_eq!((old.sites[0].word, old.sites[1].word), (Word::Ready, Word::Maint), "lapsed meanwhile, and not");
+        let mut unknown_age = Record::new(&model, &memory, None, later);
+        let status = assess(&mut unknown_age, &model, later, &unknown);
+        assert_eq!((status.health, status.sites[0].word), (unknown, Word::Drain), "of unknown age");
+    }
+
+    /// Recalled health that is written again does not become younger by it.
+    #[test]
+    fn restarts_in_a_row_do_not_refresh_health() {
+        let (model, start) = (model(), Instant::now() + 1_000 * SECOND);
+        let memory = fresh(&model, start).memory(&model, start, &verdicts(&model, Health::Down));
+        let unknown = Status::unknown(&model).health;
+        let mut record = Record::new(&model, &memory, Some(60 * SECOND), start);
+        assert_eq!(assess(&mut record, &model, start, &unknown).health[1], [Health::Down]);
+        let again = record.memory(&model, start + 30 * SECOND, &unknown);
+        let mut third = Record::new(&model, &again, Some(29 * SECOND), start);
+        assert_eq!(assess(&mut third, &model, start, &unknown).health[1], [Health::Down]);
+        let mut third = Record::new(&model, &again, Some(31 * SECOND), start);
+        assert_eq!(assess(&mut third, &model, start, &unknown).health[1], [Health::Unknown]);
+    }
+
+    /// A new configuration keeps what is known by Site key and address, wherever they now stand.
+    #[test]
+    fn another_model_keeps_what_is_known_by_key() {
+        let (model, now) = (model(), Instant::now() + 1_000 * SECOND);
+        let mut record = fresh(&model, now);
+        let down = verdicts(&model, Health::Down);
+        let status = assess(&mut record, &model, now, &down);
+        for target in ["boston", "chicago"] {
+            record.say(&model, now, &request(target, What::Word(Word::Drain), None), &status).expect("done");
+        }
+        let probe = || Some(fixture::http(80));
+        let other =
+            fixture::model(&[("geneva", &["192.0.2.30"], None), ("chicago", &["192.0.2.99", "192.0.2.20"], probe())]);
+        let mut carried = record.carried(&model, &other, now, &down);
+        let status = assess(&mut carried, &other, now, &Status::unknown(&other).health);
+        assert_eq!((status.sites[0].word, status.sites[1].word), (Word::Ready, Word::Drain));
+        assert_eq!(status.health, [vec![Health::Up], vec![Health::Unknown, Health::Down]]);
+        assert_eq!(carried.words.len(), 1);
+    }
+
+    /// S4-3B-BACK: a Site that keeps failing is held, and the operator's `ready` lets it go.
+    #[test]
+    fn s4_3b_back_ready_ends_a_hold_down() {
+        let (model, start) = (model(), Instant::now());
+        let mut record = fresh(&model, start);
+        let (up, down) = (verdicts(&model, Health::Up), verdicts(&model, Health::Down));
+        for second in 0..3 {
+            let _ = assess(&mut record, &model, start + 2 * second * SECOND, &up);
+            let _ = assess(&mut record, &model, start + (2 * second + 1) * SECOND, &down);
+        }
+        let back = start + 6 * SECOND;
+        let status = assess(&mut record, &model, back, &up);
+        assert_eq!(
+            status.sites.iter().map(|site| site.held).collect::<Vec<_>>(),
+            [true, true, false],
+            "unprobed never"
+        );
+        assert_eq!(record.remarks(back, Vec::new()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
+        record.say(&model, back, &request("boston", What::Word(Word::Ready), None), &status).expect("done");
+        let status = assess(&mut record, &model, back, &up);
+        assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));
+        assert!(!assess(&mut record, &model, back + 10 * SECOND, &up).sites[1].held);
+    }
+}
