@@ -19,8 +19,8 @@ use xdp_ebpf::sum::Sum;
 use zerottl::{
     dns::Zones,
     model::{
-        Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Minimum, Model,
-        Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone,
+        Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
+        Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone,
         ZoneId,
     },
     nets::{Nets, Rule, Source},
@@ -84,6 +84,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         },
         admin: Admin { listen: None },
         state: PathBuf::new(),
+        life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,
         chaos: Chaos::default(),

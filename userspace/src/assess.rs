@@ -22,6 +22,8 @@ pub struct Assessor {
     model: Arc<Model>,
     record: Record,
     alarms: Vec<Alarm>,
+    /// Whether another configuration's goes on instead.
+    has_left: bool,
 }
 
 impl Assessor {
@@ -29,14 +31,27 @@ impl Assessor {
     #[must_use]
     pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
         let record = Record::new(&model, memory, age, now);
-        Self { model, record, alarms: Vec::new() }
+        Self { model, record, alarms: Vec::new(), has_left: false }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
     #[must_use]
     pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         let record = self.record.carried(&self.model, &model, now, verdicts);
-        Self { model, record, alarms: self.alarms.clone() }
+        Self { model, record, alarms: self.alarms.clone(), has_left: false }
+    }
+
+    /// The same, for good: from now on this one takes no request and has nothing to be kept.
+    #[must_use]
+    pub fn leave_to(&mut self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
+        self.has_left = true;
+        self.carried(model, now, verdicts)
+    }
+
+    /// Whether it has left to another.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// What is known at `now`, which never goes back.
@@ -51,6 +66,9 @@ impl Assessor {
 
     /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
     pub fn say(&mut self, now: Instant, request: &Request, current: &Status) -> Result<Vec<String>, Refused> {
+        if self.has_left {
+            return Err(Refused::Stopping);
+        }
         self.record.say(&self.model, now, request, current)
     }
 

@@ -18,7 +18,7 @@ pub mod server;
 pub mod shares;
 pub mod standing;
 pub mod status;
-mod text;
+pub mod text;
 pub mod words;
 
 #[cfg(test)]

@@ -186,22 +186,31 @@ pub struct AskedDrained {
 #[must_use]
 pub fn drained(snapshot: &Snapshot, asked: &AskedDrained) -> Response {
     match target::find(&snapshot.model, &asked.sites) {
-        Ok(sites) => Json(drain_page(snapshot, &sites, asked.sessions)).into_response(),
+        Ok(sites) => {
+            // No Site reports its sessions in this version.
+            let sessions = |_| None;
+            Json(drain_page(snapshot, &sites, asked.sessions, sessions)).into_response()
+        }
         Err(refused) => fault(&refused),
     }
 }
 
-fn drain_page(snapshot: &Snapshot, sites: &[SiteId], enough: u64) -> DrainPage {
+fn drain_page(
+    snapshot: &Snapshot,
+    sites: &[SiteId],
+    enough: u64,
+    sessions: impl Fn(SiteId) -> Option<u64>,
+) -> DrainPage {
     let model = &*snapshot.model;
     let site = |id: &SiteId| {
         let answered_by = answered_by(snapshot, *id);
-        let sessions = None;
+        let sessions = sessions(*id);
         DrainingSite {
             site: model.sites[id.0].key.clone(),
             word: snapshot.status.sites[id.0].word.as_str().into(),
             answered_by,
             sessions,
-            done: answered_by == 0 && sessions.is_none_or(|sessions: u64| sessions <= enough),
+            done: answered_by == 0 && sessions.is_none_or(|sessions| sessions <= enough),
         }
     };
     let sites: Vec<_> = sites.iter().map(site).collect();
@@ -225,4 +234,34 @@ fn answered_by(snapshot: &Snapshot, id: SiteId) -> u64 {
     let names = model.names.iter().enumerate().filter(|(_, name)| lists(name.kind));
     let count = names.filter(|(index, _)| holds(plan.service(NameId(*index)))).count();
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixture::{model, snapshot, table},
+        *,
+    };
+
+    /// A Site is drained once no Pool or Group Name answers it and its sessions are few; what it does not report does not
+    /// hold it up.
+    #[test]
+    fn a_drain_is_done_when_nothing_answers_it_and_sessions_are_few() {
+        let model = model();
+        let both = || table(&model, "0.0.0.0", &["boston", "chicago"]);
+        let own = || table(&model, "0.0.0.0", &["boston"]);
+        let none = || Choice::NoData;
+        let page = |pool: Choice, sessions: Option<u64>| {
+            let choices = vec![[pool, none()], [own(), none()], [own(), none()], [own(), none()]];
+            let page = drain_page(&snapshot(model.clone(), choices), &[SiteId(0)], 5, |_| sessions);
+            assert_eq!(page.done, page.sites[0].done);
+            (page.sites[0].answered_by, page.done)
+        };
+        assert_eq!(page(both(), Some(0)), (1, false));
+        assert_eq!(page(both(), None), (1, false));
+        let others = || table(&model, "0.0.0.0", &["chicago"]);
+        assert_eq!(page(others(), Some(6)), (0, false));
+        assert_eq!(page(others(), Some(5)), (0, true));
+        assert_eq!(page(others(), None), (0, true), "its own name may answer it");
+    }
 }

@@ -7,10 +7,11 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `safety`, `clients` |
+//! | sections to the model's parts; references | `front`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `safety`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
+mod agent;
 mod clients;
 mod edns;
 mod forward;
@@ -29,7 +30,11 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 pub use report::{ConfigError, Problem};
 
@@ -45,6 +50,8 @@ pub struct Loaded {
     pub model: Model,
     /// The zones of the model with their records files.
     pub zones: Zones,
+    /// The file itself, where it was read from one, and those that it names.
+    pub files: Vec<PathBuf>,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -58,7 +65,9 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
-    parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+    let mut loaded = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))?;
+    loaded.files.push(path.to_owned());
+    Ok(loaded)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -83,9 +92,10 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
         outcome::shares(&mut report, &file, &model);
         Some((outcome::zones(&mut report, &file, &model)?, model))
     });
+    let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
     match sound {
-        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, warnings }),
+        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings }),
         _ => {
             errors.extend(warnings);
             Err(ConfigError::new(name, errors))
@@ -98,6 +108,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = front::admin(report, file.admin.as_ref());
     let state = safety::state(report, file.state.as_ref());
+    let life = agent::agent(report, file.agent.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -112,6 +123,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         front,
         admin,
         state,
+        life,
         edns,
         rate_limit,
         chaos,

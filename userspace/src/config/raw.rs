@@ -24,6 +24,7 @@ pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
     pub state: Option<Spanned<State>>,
+    pub agent: Option<Spanned<Agent>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -54,6 +55,16 @@ pub(super) struct Admin {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct State {
     pub directory: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub pins: Text,
+    pub on_stop: Text,
+    pub max_plan_age: Text,
+    pub on_stale: Text,
+    pub watch: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]

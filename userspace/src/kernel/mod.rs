@@ -9,6 +9,9 @@
 //! | [`mapped`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
+//! | [`left`] | what is there without an agent |
+//! | [`pins`] | what outlives the agent |
+//! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
 //!
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
@@ -16,13 +19,19 @@
 pub mod attach;
 pub mod existing;
 pub mod image;
+pub mod left;
 pub mod mapped;
 pub mod names;
+pub mod pins;
 pub mod publish;
 pub mod rdata;
+pub mod sys;
 pub mod trace;
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -30,13 +39,14 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use xdp_ebpf::{
-    layout::{Cursor, Displace},
+    layout::{Cursor, Displace, EVENTS_LEN},
     reason::Reason,
 };
 
 use self::{
     image::{Image, ImageError},
     mapped::Mapped,
+    pins::{PinError, Pins},
     publish::Publisher,
 };
 use crate::{
@@ -49,6 +59,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"
 /// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
 /// does not hold it.
 pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// The maps that programs hand on to each other: the bytes of a key and of a value, and how many entries.
+const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len() as u32), ("EVENTS", 0, 0, EVENTS_LEN)];
 /// The program's name within [`OBJECT`].
 pub const PROGRAM: &str = "zerottl";
 
@@ -129,6 +141,12 @@ impl Fastpath {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
+    /// The same, with the counters and traced packets of the programs before it, as they are pinned; they are made and
+    /// pinned if there are none that fit.
+    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, pins: &Pins) -> Result<Loaded, LoadError> {
+        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(pins))
+    }
+
     /// As [`load`](Self::load), for another object of the same maps: the benches have one.
     pub fn load_object(
         object: &[u8],
@@ -136,6 +154,17 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
+    ) -> Result<Loaded, LoadError> {
+        Self::load_with(object, program, planner, first, zones, None)
+    }
+
+    fn load_with(
+        object: &[u8],
+        program: &'static str,
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        pins: Option<&Pins>,
     ) -> Result<Loaded, LoadError> {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let (nodes, _) = planner.model().nets.tree();
@@ -153,10 +182,23 @@ impl Fastpath {
             ("SLOTS", image.blocks()),
             ("BUCKETS", image.buckets()),
             ("CURSORS", cursors as u32),
+            ("ANSWERS", (cpus * image.control.answers as usize) as u32),
         ];
         let mut loader = EbpfLoader::new();
         for (map, entries) in sizes {
             loader.map_max_entries(map, entries.max(1));
+        }
+        if let Some(pins) = pins {
+            for (map, key_size, value_size, entries) in SHARED {
+                let path = pins.shared(map);
+                let fits = MapData::from_pin(&path).and_then(|map| map.info()).is_ok_and(|info| {
+                    (info.key_size(), info.value_size(), info.max_entries()) == (key_size, value_size, entries)
+                });
+                if !fits {
+                    let _ = std::fs::remove_file(&path);
+                }
+                loader.map_pin_path(map, path);
+            }
         }
         let mut ebpf = loader.load(object)?;
         let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
@@ -178,8 +220,14 @@ impl Fastpath {
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
             &image.control,
         );
+        publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());
-        let counters = Counters(PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?);
+        let counters = Counters {
+            reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            answers: map(&mut ebpf, "ANSWERS", cpus * image.control.answers as usize)?,
+            endpoints: image.endpoints.len(),
+            stride: image.control.answers as usize,
+        };
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
         Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
     }
@@ -212,10 +260,32 @@ impl Fastpath {
         program.try_into().expect("load found the program to be an XDP program")
     }
 
+    /// The program, to attach it.
+    pub fn program_fd(&mut self) -> Result<OwnedFd, LoadError> {
+        let fd = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned();
+        fd.map_err(|error| LoadError::Bpf(error.into()))
+    }
+
+    /// Pins `CONTROL`, for whoever wants to know how old the plan is.
+    pub fn pin_control(&self, pins: &Pins) -> Result<(), PinError> {
+        match self.ebpf.map("CONTROL") {
+            Some(Map::Array(data)) => pins.pin_control(data.fd()),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes out one of the object's own maps, beyond those that `load` fills.
     pub fn take_map(&mut self, name: &'static str) -> Result<Map, LoadError> {
         take(&mut self.ebpf, name)
     }
+}
+
+/// Nanoseconds since boot, sleep included: the clock that programs read.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // It counts up from 0 and lasts for centuries.
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
@@ -241,17 +311,33 @@ fn start_cursors(count: usize) -> Vec<Cursor> {
     (0..count).map(|_| Cursor(rand::random())).collect()
 }
 
-/// The counters, one per [`Reason`].
-pub struct Counters(PerCpuArray<MapData, u64>);
+/// What the program counts.
+pub struct Counters {
+    /// One per [`Reason`].
+    reasons: PerCpuArray<MapData, u64>,
+    /// By CPU, `stride` each, of which `endpoints` are in use.
+    answers: Mapped<u64>,
+    endpoints: usize,
+    stride: usize,
+}
 
 impl Counters {
-    /// Packets seen under each reason since the program was loaded, summed over CPUs.
+    /// Packets seen under each reason, summed over CPUs.
     pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
         let count = |reason: &Reason| {
-            let values = self.0.get(&(*reason as u32), 0)?;
+            let values = self.reasons.get(&(*reason as u32), 0)?;
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(count).collect()
+    }
+
+    /// How often each address was answered since the program was loaded, by its position in [`Plan::endpoints`]. A and
+    /// AAAA answers alone.
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        let cpus = self.answers.elements() / self.stride.max(1);
+        let count = |endpoint: usize| (0..cpus).map(|cpu| self.answers.read(cpu * self.stride + endpoint)).sum();
+        (0..self.endpoints).map(count).collect()
     }
 }
 

@@ -105,7 +105,7 @@ pub enum Refused {
     Invalid(String),
     /// Pools would have less than their minimum.
     BelowMinimum(Vec<Shortfall>),
-    /// The agent is stopping.
+    /// The agent is stopping, or has just taken another configuration.
     Stopping,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for Refused {
                 let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
                 write!(f, "refused: {}; with force it is done all the same", all.join("; "))
             }
-            Self::Stopping => f.write_str("the agent is stopping"),
+            Self::Stopping => f.write_str("the agent is stopping, or has just been reloaded: ask again"),
         }
     }
 }

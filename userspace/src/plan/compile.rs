@@ -17,8 +17,11 @@ use super::{
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteId},
-    status::Status,
+    model::{
+        AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, OnStale, Policy, PoolId, Site,
+        SiteId,
+    },
+    status::{Health, Status},
 };
 
 /// Compiles plans for one model.
@@ -110,6 +113,23 @@ impl Planner {
     /// How many slots each table may have, were none shared: what the kernel's map must hold.
     pub fn slot_counts(&self) -> impl Iterator<Item = usize> {
         self.specs.iter().flat_map(|spec| spec.slots)
+    }
+
+    /// What is answered when nobody has confirmed the newest plan for `max_plan_age`: by `on_stale`, as if all Sites were
+    /// up, or SERVFAIL.
+    #[must_use]
+    pub fn stale_plan(&self) -> Plan {
+        let mut status = Status::unknown(&self.model);
+        status.health.iter_mut().flatten().for_each(|health| *health = Health::Up);
+        let mut plan = self.plan(&status, 0);
+        if self.model.life.on_stale == OnStale::Servfail {
+            for choice in plan.services.iter_mut().flat_map(|service| &mut service.choice) {
+                if let Choice::Table(_) = choice {
+                    *choice = Choice::Servfail;
+                }
+            }
+        }
+        plan
     }
 
     /// Compiles a plan.

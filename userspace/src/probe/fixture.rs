@@ -3,8 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Minimum, Model, Name,
-    NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
+    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -79,6 +79,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         },
         admin: Admin { listen: None },
         state: PathBuf::new(),
+        life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,
         chaos: Chaos::default(),

@@ -74,10 +74,11 @@ pub struct Probes {
     pub task: JoinHandle<()>,
 }
 
-/// Starts probing every address of every Site that has a probe; reads the files its TLS needs first.
+/// Starts probing every address of every Site that has a probe, from what `reports` know already; reads the files its TLS
+/// needs first.
 ///
 /// Must be called within a tokio runtime.
-pub fn start(model: &Arc<Model>, cancel: CancellationToken) -> Result<Probes, ProbeError> {
+pub fn start(model: &Arc<Model>, reports: Reports, cancel: CancellationToken) -> Result<Probes, ProbeError> {
     let mut configs = tls::Configs::default();
     let mut attempts: Vec<(usize, usize, Arc<dyn attempt::Attempt>)> = Vec::new();
     for (site_index, site) in model.sites.iter().enumerate() {
@@ -88,5 +89,5 @@ pub fn start(model: &Arc<Model>, cancel: CancellationToken) -> Result<Probes, Pr
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }
-    Ok(runner::start(model, attempts, cancel))
+    Ok(runner::start(model, attempts, reports, cancel))
 }

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -53,7 +54,7 @@ const LATEST: Duration = Duration::from_secs(20);
 /// When memories are handed to a [`Keeper`].
 #[derive(Debug)]
 pub struct Keeping {
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     at: Instant,
     revision: u64,
     is_new: bool,
@@ -62,7 +63,7 @@ pub struct Keeping {
 impl Keeping {
     /// Nothing kept yet, at the agent's start.
     #[must_use]
-    pub fn new(keeper: Keeper, now: Instant) -> Self {
+    pub fn new(keeper: Arc<Keeper>, now: Instant) -> Self {
         Self { keeper, at: now, revision: 0, is_new: false }
     }
 

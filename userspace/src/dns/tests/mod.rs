@@ -36,7 +36,7 @@ use super::{Transport, Zones, respond};
 use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
-        Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Table},
     view::View,
@@ -107,6 +107,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         },
         admin: Admin { listen: None },
         state: PathBuf::new(),
+        life: Life::default(),
         edns: Edns {
             cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
             nsid: Some("lb1".into()),

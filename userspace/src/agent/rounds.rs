@@ -1,0 +1,256 @@
+//! The loop that turns what is known into plans, and looks after what changes without one.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::Publication,
+    assess::Assessor,
+    dns,
+    hooks::macs_of,
+    kernel::{attach, publish::Publisher, trace},
+    operator::{Asked, Done, Refused, Remarks, Request},
+    plan::Planner,
+    state::keeper::Keeping,
+    status::{Status, Verdicts},
+    view::View,
+};
+
+/// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
+/// tracing is looked after.
+pub const ROUND: Duration = Duration::from_millis(100);
+/// MACs are read anew once in this many rounds.
+const MAC_ROUNDS: u32 = 10;
+/// Traced packets handed on per round; beyond that the sample is thinned.
+const TRACE_LINES: usize = 1_000;
+
+/// All that a round needs, of one configuration.
+pub struct Rounds {
+    /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
+    pub assessor: Arc<Mutex<Assessor>>,
+    /// Makes a plan of a status.
+    pub planner: Planner,
+    /// Where the socket path finds the plan.
+    pub view: Arc<View>,
+    /// What the probes say.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// What the newest plan was made from.
+    pub assessed: watch::Sender<Status>,
+    /// What it has to say to people besides.
+    pub remarked: watch::Sender<Arc<Remarks>>,
+    /// What operators ask for.
+    pub asked: mpsc::Receiver<Asked>,
+    /// What a restart should know.
+    pub keeping: Keeping,
+    /// When it was published.
+    pub published: watch::Sender<Option<Publication>>,
+    /// Where the kernel finds it; none with `xdp = "off"`.
+    pub publisher: Option<Publisher>,
+    /// Traced packets.
+    pub events: Option<RingBuf<MapData>>,
+    /// Who reads them.
+    pub trace: broadcast::Sender<Arc<str>>,
+}
+
+/// What changes from round to round without being part of a plan.
+struct Upkeep {
+    /// One packet in this many is traced; 0 while nobody listens.
+    one_in: u32,
+    /// Whether the newest reading of MACs went well.
+    macs_known: bool,
+    /// When the supervisor is told next that rounds go on; none where it does not watch.
+    watchdog: Option<(Duration, Instant)>,
+}
+
+impl Rounds {
+    /// Goes round until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = Upkeep { one_in: 0, macs_known: true, watchdog: watchdog() };
+        let mut rounds: u32 = 0;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    self.keep(Instant::now());
+                    return;
+                }
+                Some((request, answer)) = self.asked.recv() => {
+                    // Nobody waiting any more is no error.
+                    drop(answer.send(self.say(&request)));
+                }
+                changed = self.verdicts.changed() => {
+                    if changed.is_err() {
+                        // The probes have ended; so will we, or something is badly wrong.
+                        if !cancel.is_cancelled() {
+                            error!("the probes have stopped: answers stay as they are");
+                        }
+                        return;
+                    }
+                    self.round();
+                }
+                _ = round.tick() => {
+                    self.round();
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.set_clock(dns::now());
+                        // Only now: a round that hangs confirms nothing.
+                        publisher.confirm();
+                    }
+                    if rounds.is_multiple_of(MAC_ROUNDS) {
+                        self.refresh_macs(&mut upkeep);
+                    }
+                    rounds = rounds.wrapping_add(1);
+                    self.forward_trace(&mut upkeep);
+                    upkeep.tell_supervisor();
+                }
+            }
+        }
+    }
+
+    /// Assesses everything, and publishes a plan if that changes anything.
+    fn round(&mut self) {
+        let since = Instant::now();
+        let status = {
+            let verdicts = self.verdicts.borrow_and_update().clone();
+            self.assessor().assess(since, &verdicts)
+        };
+        let (remarks, revision) = {
+            let assessor = self.assessor();
+            (assessor.remarks(since), assessor.revision())
+        };
+        self.remarked.send_if_modified(|newest| {
+            let is_new = **newest != remarks;
+            if is_new {
+                *newest = Arc::new(remarks);
+            }
+            is_new
+        });
+        let is_new = status != *self.assessed.borrow();
+        if is_new {
+            self.plan(status, since);
+        }
+        if self.keeping.is_due(since, is_new, revision) {
+            self.keep(since);
+        }
+    }
+
+    /// Makes a plan of a status and publishes it.
+    fn plan(&mut self, status: Status, since: Instant) {
+        let generation = self.view.plan().generation + 1;
+        // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+        tokio::task::block_in_place(|| self.publish(&status, generation));
+        self.assessed.send_replace(status);
+        let took = since.elapsed();
+        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        info!(generation, took_us = took.as_micros(), "plan published");
+    }
+
+    /// Takes in an operator's request; answers are made by it when this returns.
+    fn say(&mut self, request: &Request) -> Result<Done, Refused> {
+        // What is refused is measured by what holds now.
+        self.round();
+        let now = Instant::now();
+        let said = self.assessor().say(now, request, &self.assessed.borrow());
+        match &said {
+            Ok(sites) => info!(
+                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                force = request.force, "said by the operator"
+            ),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "alarm: {refused}"),
+        }
+        self.round();
+        let sites = said?;
+        Ok(Done { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+    }
+
+    /// Has what a restart should know written.
+    fn keep(&mut self, now: Instant) -> u64 {
+        let verdicts = self.verdicts.borrow().clone();
+        let (memory, revision) = {
+            let assessor = self.assessor();
+            if assessor.has_left() {
+                // Another configuration's rounds keep what there is.
+                return 0;
+            }
+            (assessor.memory(now, &verdicts), assessor.revision())
+        };
+        self.keeping.keep(memory, now, revision)
+    }
+
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&mut self, status: &Status, generation: u64) {
+        let plan = self.planner.plan(status, generation);
+        if let Some(publisher) = &mut self.publisher {
+            publisher.publish(&plan);
+        }
+        self.view.publish(plan);
+    }
+
+    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
+    fn refresh_macs(&mut self, upkeep: &mut Upkeep) {
+        let Some(publisher) = &mut self.publisher else { return };
+        let read = attach::macs();
+        match &read {
+            Ok(macs) => publisher.set_macs(&macs_of(&self.planner.model().front.interfaces, macs)),
+            Err(error) if upkeep.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
+            // Told already.
+            Err(_) => {}
+        }
+        upkeep.macs_known = read.is_ok();
+    }
+
+    /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.
+    fn forward_trace(&mut self, upkeep: &mut Upkeep) {
+        let (Some(publisher), Some(events)) = (&mut self.publisher, &mut self.events) else { return };
+        let lines = trace::drain(events, TRACE_LINES);
+        let one_in = match (self.trace.receiver_count(), lines.len()) {
+            (0, _) => 0,
+            (_, TRACE_LINES..) => upkeep.one_in.max(1).saturating_mul(2).min(1 << 20),
+            (_, few) if few < TRACE_LINES / 4 => (upkeep.one_in / 2).max(1),
+            _ => upkeep.one_in.max(1),
+        };
+        if one_in != upkeep.one_in {
+            publisher.set_trace(one_in);
+            upkeep.one_in = one_in;
+        }
+        for line in &lines {
+            match serde_json::to_string(line) {
+                // Nobody listening any more is no error.
+                Ok(line) => drop(self.trace.send(line.into())),
+                Err(error) => warn!("a traced packet could not be written: {error}"),
+            }
+        }
+    }
+}
+
+/// How often the supervisor wants to hear of us (sd_watchdog_enabled(3)): twice as often as it must.
+fn watchdog() -> Option<(Duration, Instant)> {
+    let mut microseconds = 0;
+    let is_on = sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0;
+    is_on.then(|| (Duration::from_micros(microseconds / 2), Instant::now()))
+}
+
+impl Upkeep {
+    fn tell_supervisor(&mut self) {
+        if let Some((every, next)) = &mut self.watchdog
+            && Instant::now() >= *next
+        {
+            super::notify(&[sd_notify::NotifyState::Watchdog]);
+            *next = Instant::now() + *every;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What belongs to one configuration: made whole, put in the place of the one before, and ended.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{broadcast, watch},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use super::{AgentError, counts::Counts, named, rounds::Rounds};
+use crate::{
+    admin::{AdminState, Attach},
+    assess::Assessor,
+    dns::{self, Served, Zones},
+    hooks::macs_of,
+    kernel::{Fastpath, Loaded, attach, pins::Pins},
+    model::{Model, XdpMode},
+    operator::Desk,
+    plan::Planner,
+    probe::{self, Probes, Reports},
+    state::keeper::{self, Keeper, Keeping, Kept},
+    status::Status,
+    view::View,
+};
+
+/// What every configuration shares.
+pub struct Common {
+    /// The sockets' side.
+    pub dns: Arc<dns::Shared>,
+    /// Who reads traced packets.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// How the program sits on its interfaces.
+    pub attach: watch::Receiver<Vec<Attach>>,
+    /// When the agent started.
+    pub started: Instant,
+    /// Where what a restart should know goes.
+    pub keeper: Arc<Keeper>,
+    /// What has gone there.
+    pub kept: watch::Receiver<Kept>,
+}
+
+/// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
+pub struct Prepared {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the sockets answer from.
+    pub served: Arc<Served>,
+    /// Its program, to be attached; none with `xdp = "off"`.
+    pub program: Option<OwnedFd>,
+    fastpath: Option<Fastpath>,
+    kernel: Option<crate::kernel::Counters>,
+    publisher: Option<crate::kernel::publish::Publisher>,
+    events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
+    planner: Planner,
+    assessor: Assessor,
+    /// What the first plan was made from.
+    pub status: Status,
+    probes: Probes,
+    stop: CancellationToken,
+    /// Ends the probes if it never comes into force.
+    stop_at_end: DropGuard,
+}
+
+/// A configuration in force.
+pub struct Serving {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the admin pages show.
+    pub admin: Arc<AdminState>,
+    /// The probes and the planning; none ends by itself.
+    pub tasks: JoinSet<Result<&'static str, JoinError>>,
+    reports: Reports,
+    view: Arc<View>,
+    /// Shared with the rounds, so that another configuration can go on from it.
+    assessor: Arc<Mutex<Assessor>>,
+    stop: DropGuard,
+}
+
+impl Prepared {
+    /// Loads the program and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
+    /// look at the program.
+    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Pins>) -> Result<Self, AgentError> {
+        let model = Arc::new(model);
+        let reports = match before {
+            Some(before) => before.reports.carried_over(&before.model, &model),
+            None => Reports::new(&model),
+        };
+        let planner = Planner::new(Arc::clone(&model));
+        let now = Instant::now();
+        let mut assessor = match before {
+            Some(before) => before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts()),
+            None => {
+                // A restart goes on from what the last run knew, from the first answer on.
+                let (memory, age) = keeper::recall(&model.state);
+                Assessor::new(Arc::clone(&model), &memory, age, now)
+            }
+        };
+        let status = assessor.assess(now, &reports.verdicts());
+        let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
+        let first = planner.plan(&status, generation);
+        let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
+        if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
+            let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
+            #[cfg(feature = "bpf-log")]
+            loaded.fastpath.forward_log().map_err(AgentError::Load)?;
+            loaded.publisher.publish(&first);
+            let macs = attach::macs().map_err(AgentError::Macs)?;
+            loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
+            program = Some(loaded.fastpath.program_fd().map_err(AgentError::Load)?);
+            let Loaded { fastpath: of_kernel, publisher: writes, counters, events: traced } = loaded;
+            (fastpath, kernel, publisher, events) = (Some(of_kernel), Some(counters), Some(writes), Some(traced));
+        }
+        let stop = CancellationToken::new();
+        let stop_at_end = stop.clone().drop_guard();
+        let probes = probe::start(&model, reports, stop.clone()).map_err(AgentError::Probe)?;
+        let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
+        Ok(Self {
+            model,
+            served,
+            program,
+            fastpath,
+            kernel,
+            publisher,
+            events,
+            planner,
+            assessor,
+            status,
+            probes,
+            stop,
+            stop_at_end,
+        })
+    }
+
+    /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
+    /// fails any more.
+    pub fn serve(mut self, common: &Common, pins: Option<&Pins>, before: Option<&Serving>) -> Serving {
+        if let Some(before) = before {
+            // What was said while the program was loaded; and from now on nothing is said to the one before.
+            let now = Instant::now();
+            self.assessor = before.assessor().leave_to(Arc::clone(&self.model), now, &before.reports.verdicts());
+        }
+        let assessor = Arc::new(Mutex::new(self.assessor));
+        let Probes { verdicts, reports, task: probes } = self.probes;
+        let view = Arc::clone(&self.served.view);
+        if let (Some(pins), Some(fastpath)) = (pins, &self.fastpath) {
+            // It is only for whoever asks when there is no agent.
+            if let Err(error) = fastpath.pin_control(pins) {
+                warn!("{error}");
+            }
+            pins.remove_foreign();
+        }
+        common.dns.serve(self.served);
+        let (published, publication) = watch::channel(None);
+        let (assessed, status) = watch::channel(self.status);
+        let (remarked, remarks) = watch::channel(Arc::default());
+        let (desk, asked) = Desk::new();
+        let counters =
+            Arc::new(Counts { kernel: self.kernel, socket: Arc::clone(&common.dns), view: Arc::clone(&view) });
+        let admin = Arc::new(AdminState {
+            view: Arc::clone(&view),
+            status,
+            reports: reports.clone(),
+            counters,
+            attach: common.attach.clone(),
+            publication,
+            trace: common.trace.clone(),
+            started: common.started,
+            remarks,
+            desk,
+            kept: common.kept.clone(),
+        });
+        let rounds = Rounds {
+            assessor: Arc::clone(&assessor),
+            planner: self.planner,
+            view: Arc::clone(&view),
+            verdicts,
+            assessed,
+            remarked,
+            asked,
+            keeping: Keeping::new(Arc::clone(&common.keeper), Instant::now()),
+            published,
+            publisher: self.publisher,
+            events: self.events,
+            trace: common.trace.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { probes.await.map(|()| "probing") });
+        tasks.spawn(named("planning", rounds.run(self.stop)));
+        Serving { model: self.model, admin, tasks, reports, view, assessor, stop: self.stop_at_end }
+    }
+}
+
+impl Serving {
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends its probes and its planning, and waits for that.
+    pub async fn end(mut self) {
+        drop(self.stop);
+        while let Some(ended) = self.tasks.join_next().await {
+            super::complain_of(&ended);
+        }
+    }
+}
+
+/// The configuration in force, as the admin pages find it.
+pub type Current = ArcSwap<AdminState>;
