@@ -66,7 +66,7 @@ fn what_is_out_of_range_is_told() {
     check(
         "weight = 2",
         "hold_down = \"10m\"",
-        &["f:21:2: error: [site.boston]: `hold_down_max` 5m is below `hold_down` 10m (give at least \"10m\")"],
+        &["f:21:7: error: [site.boston]: `hold_down_max` 5m is below `hold_down` 10m (give at least \"10m\")"],
     );
     check(
         "weight = 2",
