@@ -112,6 +112,8 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// More lines for the groups' sections, in their order.
     pub group_keys: Vec<String>,
+    /// More lines for every Site's section.
+    pub site_keys: String,
     /// How the Sites are probed; none for Sites that are always up.
     pub probe: Option<ProbeConfig>,
     /// `state.directory`; one of its own beside the file unless given.
@@ -135,6 +137,7 @@ impl Default for Config {
             sites: SiteConfig::appendix_a(),
             groups: vec![group("europe.app.com", &["geneva"]), group("americas.app.com", &["boston", "chicago"])],
             group_keys: Vec::new(),
+            site_keys: String::new(),
             probe: Some(PROBE),
             state: None,
             more: String::new(),
@@ -181,11 +184,12 @@ impl Config {
             let _ = write!(text, "\n[group.\"{name}\"]\npool = \"app.com\"\nsites = {sites:?}\n{keys}\n");
         }
         let probe = self.probe.as_ref().map(ProbeConfig::toml).unwrap_or_default();
+        let more = &self.site_keys;
         for SiteConfig { key, name, addresses, weight } in &self.sites {
             let addresses = list(addresses);
             let _ = write!(
                 text,
-                "\n[site.{key}]\nname = \"{name}\"\naddresses = {addresses}\nweight = {weight}\n{probe}\n"
+                "\n[site.{key}]\nname = \"{name}\"\naddresses = {addresses}\nweight = {weight}\n{probe}\n{more}\n"
             );
         }
         text + "\n" + &self.more

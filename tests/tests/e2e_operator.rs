@@ -212,6 +212,41 @@ fn words_outlive_kill_9_and_lapse_by_themselves() {
     assert_eq!(site(&scene, "geneva")["weight_now"], 1);
 }
 
+/// A reload keeps what was said, and refuses a file that would take from a pool more than its minimum allows.
+#[test]
+fn a_reload_keeps_words_and_the_minimum() {
+    let config = Config { pool: "min_sites = 2".into(), ..Config::default() };
+    let Some((mut scene, _state)) = start("reload and words", config) else { return };
+    scene.agent.zerottl(&["drain", "boston", "--reason", "disks"]).expect("said");
+    let mut reload = |scene: &mut Scene, config: &Config| {
+        let (generation, log) = (scene.agent.status().expect("status").generation(), scene.agent.log().len());
+        config.write(scene.agent.folder()).expect("written");
+        scene.agent.signal(Signal::HUP).expect("told");
+        let is_done = || scene.agent.log()[log..].contains("reloaded");
+        assert!(eventually(Duration::from_secs(10), is_done), "{}", scene.agent.log());
+        scene.agent.status().expect("status").generation() > generation
+    };
+    let mut other = scene.config.clone();
+    other.sites.reverse();
+    assert!(reload(&mut scene, &other), "{}", scene.agent.log());
+    let client = scene.client(false);
+    assert_eq!(answered(&scene, &client, "app.com"), "geneva chicago");
+    let boston = site(&scene, "boston");
+    assert_eq!((&boston["word"]["reason"], &boston["addresses"][0]["health"]), (&"disks".into(), &"up".into()));
+
+    // Without Chicago, Geneva alone would be left: it goes on as it was.
+    let mut fewer = scene.config.clone();
+    fewer.sites.retain(|site| site.key != "chicago");
+    fewer.groups = vec![("all.app.com".into(), vec!["geneva".into(), "boston".into()])];
+    assert!(!reload(&mut scene, &fewer), "{}", scene.agent.log());
+    assert!(scene.agent.log().contains("pool app.com would have 1 Site to answer, and min_sites is 2"));
+    assert_eq!(answered(&scene, &client, "app.com"), "geneva chicago");
+    // And it takes words as before.
+    done(&scene, "ready", "boston");
+    assert!(reload(&mut scene, &fewer), "{}", scene.agent.log());
+    assert_eq!(answered(&scene, &client, "app.com"), "geneva boston");
+}
+
 /// Slow enough that the first verdict after a start comes long after the test has looked.
 const SLOW: ProbeConfig = ProbeConfig { interval_ms: 5_000, timeout_ms: 400, rise: 2, fall: 3 };
 

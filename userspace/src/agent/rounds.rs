@@ -30,7 +30,7 @@ use crate::{
 /// tracing is looked after.
 pub const ROUND: Duration = Duration::from_millis(100);
 /// MACs are read anew once in this many rounds.
-const MAC_ROUNDS: u32 = 10;
+const MAC_ROUNDS: u32 = 2;
 /// Traced packets handed on per round; beyond that the sample is thinned.
 const TRACE_LINES: usize = 1_000;
 
