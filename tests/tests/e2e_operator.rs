@@ -218,7 +218,7 @@ fn a_reload_keeps_words_and_the_minimum() {
     let config = Config { pool: "min_sites = 2".into(), ..Config::default() };
     let Some((mut scene, _state)) = start("reload and words", config) else { return };
     scene.agent.zerottl(&["drain", "boston", "--reason", "disks"]).expect("said");
-    let mut reload = |scene: &mut Scene, config: &Config| {
+    let reload = |scene: &mut Scene, config: &Config| {
         let (generation, log) = (scene.agent.status().expect("status").generation(), scene.agent.log().len());
         config.write(scene.agent.folder()).expect("written");
         scene.agent.signal(Signal::HUP).expect("told");
