@@ -94,13 +94,12 @@ impl Prepared {
         };
         let planner = Planner::new(Arc::clone(&model));
         let now = Instant::now();
-        let mut assessor = match before {
-            Some(before) => before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts()),
-            None => {
-                // A restart goes on from what the last run knew, from the first answer on.
-                let (memory, age) = keeper::recall(&model.state);
-                Assessor::new(Arc::clone(&model), &memory, age, now)
-            }
+        let mut assessor = if let Some(before) = before {
+            before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts())
+        } else {
+            // A restart goes on from what the last run knew, from the first answer on.
+            let (memory, age) = keeper::recall(&model.state);
+            Assessor::new(Arc::clone(&model), &memory, age, now)
         };
         let status = assessor.assess(now, &reports.verdicts());
         let generation = before.map_or(0, |before| before.view.plan().generation) + 1;

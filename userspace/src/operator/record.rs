@@ -1,7 +1,7 @@
 //! What one assessment has to know of those before it: orders, flaps, and what a restart remembers. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -216,9 +216,9 @@ impl Record {
     #[must_use]
     pub fn carried(&self, from: &Model, to: &Model, now: Instant, verdicts: &Verdicts) -> Self {
         let memory = self.memory(from, now, verdicts);
-        let keys: HashMap<&str, ()> = to.sites.iter().map(|site| (site.key.as_str(), ())).collect();
+        let keys: HashSet<&str> = to.sites.iter().map(|site| site.key.as_str()).collect();
         for (key, site) in &memory.sites {
-            if (site.word.is_some() || site.weight.is_some()) && !keys.contains_key(key.as_str()) {
+            if (site.word.is_some() || site.weight.is_some()) && !keys.contains(key.as_str()) {
                 tracing::warn!(site = key, "what was said of it is forgotten: there is no such Site any more");
             }
         }

@@ -304,7 +304,7 @@ impl Round<'_> {
     fn fail_over(&mut self, spec: &Spec, of: DynamicType) -> Choice {
         let (model, status) = (&self.planner.model, self.status);
         let order = spec.sites.iter().chain(&spec.last_resort).copied();
-        if let Some((site, basis)) = eligible::fail_over(order, status, |site| status.site_is_up(model, site)) {
+        if let Some((site, basis)) = eligible::fail_over(&order, status, |site| status.site_is_up(model, site)) {
             return match self.candidate(spec, site, of) {
                 None => Choice::NoData,
                 Some((candidate, stand)) if stand.live => self.single(spec, of, candidate, basis),

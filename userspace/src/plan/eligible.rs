@@ -56,7 +56,7 @@ pub(super) fn balance(stands: &[Stand], up_threshold: f64, all_down: AllDown) ->
 
 /// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
 pub(super) fn fail_over(
-    sites: impl Iterator<Item = SiteId> + Clone,
+    sites: &(impl Iterator<Item = SiteId> + Clone),
     status: &Status,
     is_up: impl Fn(SiteId) -> bool,
 ) -> Option<(SiteId, Basis)> {

@@ -59,6 +59,9 @@ impl fmt::Display for NoState {
 impl std::error::Error for NoState {}
 
 /// The file's bytes.
+///
+/// # Panics
+/// Never: text keys and numbers make JSON.
 #[must_use]
 pub fn encode(written: Stamp, memory: Memory) -> Vec<u8> {
     let body = serde_json::to_string(&Content { written, memory }).expect("text keys and numbers make JSON");

@@ -27,7 +27,6 @@ pub struct Keeper {
 
 impl Keeper {
     /// A keeper, what it has kept, and the task that writes, which the caller runs.
-    #[must_use]
     pub fn new(directory: PathBuf) -> (Self, watch::Receiver<Kept>, impl Future<Output = ()> + Send + use<>) {
         let (newest, memories) = watch::channel((0, Memory::default()));
         let (kept, seen) = watch::channel(Kept::default());
@@ -35,6 +34,7 @@ impl Keeper {
     }
 
     /// Has `memory` written soon; returns its number. What was not yet begun is left out.
+    #[expect(clippy::must_use_candidate, reason = "it is kept whether somebody waits or not")]
     pub fn keep(&self, memory: Memory) -> u64 {
         let mut number = 0;
         self.newest.send_modify(|(newest, of)| {
