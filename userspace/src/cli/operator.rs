@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
     time::{Duration, Instant},
@@ -33,7 +34,7 @@ pub struct Say {
     sites: String,
     #[command(flatten)]
     why: Why,
-    /// Do it against the pool's min_sites and min_capacity too
+    /// Do it against the pool's minimum too
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -151,7 +152,7 @@ async fn said(at: SocketAddr, path: &str, body: &impl Serialize, json: bool, wor
     let said: Said = understood(at, &answer)?;
     let mut text = format!("{}: {word}, from plan {} on\n", said.sites.join(", "), said.generation);
     if let Some(why) = said.not_kept_because {
-        text.push_str(&format!("a restart will not know it: {why}\n"));
+        let _ = writeln!(text, "a restart will not know it: {why}");
     }
     print(text.as_bytes())
 }
@@ -162,6 +163,7 @@ fn understood<T: serde::de::DeserializeOwned>(at: SocketAddr, answer: &[u8]) -> 
 }
 
 /// The agent's words where it has some, else what went wrong.
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn refused(error: ClientError) -> Failure {
     if let ClientError::Status(_, body) = &error
         && let Ok(fault) = serde_json::from_str::<Fault>(body)
