@@ -11,10 +11,10 @@
 use crate::{
     frame::Frame,
     layout::{
-        BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, CHOICES, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
-        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata, STALE_BANK, Service, SlotBlock,
-        choice_of, type_bit,
+        BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
+        CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE,
+        NAME_HAS_HTTPS, NAME_INLINE, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata,
+        STALE_BANK, Service, SlotBlock, choice_of, type_bit,
     },
     limit::{Buckets, Class},
     name,
@@ -447,11 +447,16 @@ fn body<M: Maps>(
             scope = scope.max(prefix);
             turn
         }
+        CHOICE_ONE => 0,
         CHOICE_NODATA => return Ok((Body::negative(maps, entry.soa, entry.apex, 0)?, 0)),
         CHOICE_SERVFAIL => return Ok((Body::bare(SERVFAIL), 0)),
         _ => return Err(Reason::Internal),
     };
-    let slot = slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?;
+    let slot = if choice.kind == CHOICE_ONE {
+        choice.block
+    } else {
+        slot(maps, bank * control.bank_blocks, choice, turn).ok_or(Reason::Internal)?
+    };
     if which == 2 {
         return Ok((Body::https(maps, slot, service.ttl)?, scope));
     }

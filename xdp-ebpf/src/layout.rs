@@ -317,7 +317,7 @@ pub struct Service {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Choice {
-    /// The table's first block within a bank of `SLOTS`.
+    /// The table's first block within a bank of `SLOTS`; of a table of one slot, what it holds.
     pub block: u32,
     /// Slots less one; slots are a power of two.
     pub mask: u16,
@@ -351,6 +351,9 @@ pub const CHOICE_CURSOR: u8 = 3;
 pub const CHOICE_RANDOM: u8 = 4;
 /// [`Choice::kind`]: the slot of the client's prefix.
 pub const CHOICE_STICKY: u8 = 5;
+
+/// [`Choice::kind`]: always the one that [`Choice::block`] itself says, as a slot would.
+pub const CHOICE_ONE: u8 = 6;
 
 /// A node of a tree of client nets: one of [`nets`](crate::nets)' nodes, two cache lines that are fetched as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

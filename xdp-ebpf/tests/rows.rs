@@ -24,7 +24,7 @@ use table::{
 use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
-    layout::{BLOCK_SLOTS, CHOICE_SERVFAIL, STALE_BANK, type_bit},
+    layout::{BLOCK_SLOTS, CHOICE_ONE, CHOICE_SERVFAIL, Choice, STALE_BANK, type_bit},
     reason::{Action, Reason},
 };
 
@@ -86,6 +86,20 @@ fn a_plan_of_age_is_stale() {
     check(1_000, u64::MAX, Reason::AnswerServfail);
     check(1_000, 4_000, Reason::AnswerA);
     check(0, u64::MAX, Reason::AnswerA);
+}
+
+/// A choice that says itself what a slot would: no block is looked at, and no cursor turns.
+#[test]
+fn a_choice_of_one_needs_no_table() {
+    let mut held = image::held(World::Full);
+    for choice in held.services.iter_mut().map(|service| &mut service.choice[0]) {
+        *choice = Choice { block: 1, kind: CHOICE_ONE, ..Choice::default() };
+    }
+    held.slots.clear();
+    held.cursors.borrow_mut().clear();
+    let ran = held::run(&held, &ask("rr.example", A).v4().bytes(), Grow::Head);
+    let address = held.endpoints[1].address[0].to_ne_bytes();
+    assert_eq!((ran.reason, &ran.frame[ran.frame.len() - 4..]), (Reason::AnswerA, &address[..]));
 }
 
 #[test]

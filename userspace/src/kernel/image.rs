@@ -4,9 +4,9 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::{
     layout::{
-        ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
-        Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
-        OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
+        ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM, CHOICE_SERVFAIL,
+        CHOICE_STICKY, Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX,
+        OPTION_COOKIE, OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
     },
     net::words,
 };
@@ -204,6 +204,10 @@ impl Bank {
             let choice = service.choice.each_ref().map(|choice| match choice {
                 Choice::NoData => KernelChoice { kind: CHOICE_NODATA, ..KernelChoice::default() },
                 Choice::Servfail => KernelChoice { kind: CHOICE_SERVFAIL, ..KernelChoice::default() },
+                // A Site Name's: what it holds needs no place of its own, neither here nor in the kernel's cache.
+                Choice::Table(table) if table.slots.len() == 1 => {
+                    KernelChoice { block: u32::from(table.slots[0]), kind: CHOICE_ONE, ..KernelChoice::default() }
+                }
                 Choice::Table(table) => KernelChoice {
                     block: *placed.entry(Arc::as_ptr(table)).or_insert_with(|| place(&mut self.blocks, table)),
                     mask: (table.slots.len() - 1) as u16,
