@@ -5,7 +5,13 @@
 //! names cost and what tables cost are different things, and the publisher shares equal tables. The zone and the Sites
 //! are the same at every size.
 
-use std::{net::IpAddr, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
@@ -13,8 +19,9 @@ use xdp_ebpf::sum::Sum;
 use zerottl::{
     dns::Zones,
     model::{
-        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Model, Name,
-        NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
+        Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone,
+        ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -58,6 +65,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             all_down: AllDown::FailOpen,
             last_resort: LastResort::None,
             https: None,
+            minimum: Minimum::default(),
             sticky_prefix: (24, 56),
         })
         .collect();
@@ -75,6 +83,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin::default(),
+        state: PathBuf::new(),
         life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,
@@ -198,6 +207,8 @@ fn site(i: usize) -> Site {
             address(IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(host)])),
         ],
         weight: i as u32 % 3 + 1,
+        capacity: None,
+        damping: Damping::default(),
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             port: 80,

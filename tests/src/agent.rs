@@ -24,6 +24,8 @@ pub struct Agent {
     process: Process,
     machine: Arc<Netns>,
     folder: PathBuf,
+    /// What it has in its environment besides.
+    environment: Vec<(String, String)>,
 }
 
 /// Where the agent's binary is: `ZEROTTL_BIN`, else the newest build beside this program.
@@ -44,17 +46,23 @@ pub fn binary() -> io::Result<PathBuf> {
 impl Agent {
     /// Starts the agent on front `number` and waits for its `READY=1`.
     pub fn start(lab: &Lab, number: usize, config: &Config) -> io::Result<Self> {
+        Self::start_with(lab, number, config, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(lab: &Lab, number: usize, config: &Config, environment: &[(&str, String)]) -> io::Result<Self> {
         let folder = lab.folder("agent")?;
         config.write(&folder)?;
         let machine = Arc::clone(&lab.fronts[number]);
-        let process = launch(&machine, &folder, &[])?;
-        Ok(Self { process, machine, folder })
+        let environment: Vec<_> = environment.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let process = launch(&machine, &folder, &[], &environment)?;
+        Ok(Self { process, machine, folder, environment })
     }
 
     /// Starts it again from the same folder, with further arguments, and waits for its `READY=1`; the one before is killed
     /// once the new one is ready, if it runs still.
     pub fn restart(&mut self, arguments: &[&str]) -> io::Result<()> {
-        self.process = launch(&self.machine, &self.folder, arguments)?;
+        self.process = launch(&self.machine, &self.folder, arguments, &self.environment)?;
         Ok(())
     }
 
@@ -149,7 +157,7 @@ impl Agent {
 }
 
 /// Starts `zerottl run` with the configuration in a folder, and waits for its `READY=1`.
-fn launch(machine: &Netns, folder: &Path, arguments: &[&str]) -> io::Result<Process> {
+fn launch(machine: &Netns, folder: &Path, arguments: &[&str], environment: &[(String, String)]) -> io::Result<Process> {
     let notify_path = folder.join("notify");
     let _ = fs::remove_file(&notify_path);
     let notify = UnixDatagram::bind(&notify_path)?;
@@ -157,6 +165,7 @@ fn launch(machine: &Netns, folder: &Path, arguments: &[&str]) -> io::Result<Proc
     let mut command = Command::new(binary()?);
     command.arg("run").arg("--config").arg(folder.join("zerottl.toml")).args(arguments);
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
+    command.envs(environment.iter().cloned());
     command.env("NOTIFY_SOCKET", notify_path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut process = Process::new(machine.spawn(command)?);
     let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();

@@ -114,8 +114,12 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// More lines for the groups' sections, in their order.
     pub group_keys: Vec<String>,
+    /// More lines for every Site's section.
+    pub site_keys: String,
     /// How the Sites are probed; none for Sites that are always up.
     pub probe: Option<ProbeConfig>,
+    /// `state.directory`; one of its own beside the file unless given.
+    pub state: Option<PathBuf>,
     /// More tables at the end.
     pub more: String,
 }
@@ -136,7 +140,9 @@ impl Default for Config {
             sites: SiteConfig::appendix_a(),
             groups: vec![group("europe.app.com", &["geneva"]), group("americas.app.com", &["boston", "chicago"])],
             group_keys: Vec::new(),
+            site_keys: String::new(),
             probe: Some(PROBE),
+            state: None,
             more: String::new(),
         }
     }
@@ -163,7 +169,7 @@ impl Config {
         let keys: Vec<_> = self.sites.iter().map(|site| &site.key).collect();
         let mut text = format!(
             "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n\n\
-             [admin]\n{}\n\n\
+             [admin]\n{}\n\n[state]\ndirectory = {:?}\n\n\
              [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"hostmaster@app.com\"\nnegative_ttl = 5\n\
              records = \"app.com.zone\"\n{}\n\n\
              [pool.\"app.com\"]\nsites = {keys:?}\npolicy = {:?}\n{}\n",
@@ -172,6 +178,7 @@ impl Config {
             self.xdp,
             self.roles,
             self.admin,
+            self.state.as_deref().unwrap_or(Path::new("state")),
             self.zone,
             self.policy,
             self.pool
@@ -181,11 +188,12 @@ impl Config {
             let _ = write!(text, "\n[group.\"{name}\"]\npool = \"app.com\"\nsites = {sites:?}\n{keys}\n");
         }
         let probe = self.probe.as_ref().map(ProbeConfig::toml).unwrap_or_default();
+        let more = &self.site_keys;
         for SiteConfig { key, name, addresses, weight } in &self.sites {
             let addresses = list(addresses);
             let _ = write!(
                 text,
-                "\n[site.{key}]\nname = \"{name}\"\naddresses = {addresses}\nweight = {weight}\n{probe}\n"
+                "\n[site.{key}]\nname = \"{name}\"\naddresses = {addresses}\nweight = {weight}\n{probe}\n{more}\n"
             );
         }
         text + "\n" + &self.more

@@ -3,10 +3,16 @@
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     model::Model,
+    operator::{Refused, Remarks, Request, record::Record},
+    safety::{self, Alarm},
+    state::Memory,
     status::{Status, Verdicts},
 };
 
@@ -14,18 +20,85 @@ use crate::{
 #[derive(Debug)]
 pub struct Assessor {
     model: Arc<Model>,
+    record: Record,
+    alarms: Vec<Alarm>,
+    /// Whether another configuration's goes on instead.
+    has_left: bool,
 }
 
 impl Assessor {
-    /// Nothing assessed yet.
+    /// Nothing assessed yet; what is known from before the start is in `memory`, which is `age` old at `now`.
     #[must_use]
-    pub fn new(model: Arc<Model>) -> Self {
-        Self { model }
+    pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
+        let record = Record::new(&model, memory, age, now);
+        Self { model, record, alarms: Vec::new(), has_left: false }
+    }
+
+    /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
+    #[must_use]
+    pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
+        let record = self.record.carried(&self.model, &model, now, verdicts);
+        Self { model, record, alarms: self.alarms.clone(), has_left: false }
+    }
+
+    /// The same, for good: from now on this one takes no request and has nothing to be kept.
+    #[must_use]
+    pub fn leave_to(&mut self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
+        self.has_left = true;
+        self.carried(model, now, verdicts)
+    }
+
+    /// Whether it has left to another.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// What is known at `now`, which never goes back.
     #[must_use]
-    pub fn assess(&mut self, _now: Instant, verdicts: &Verdicts) -> Status {
-        Status { health: verdicts.clone(), ..Status::unknown(&self.model) }
+    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts) -> Status {
+        let health = self.record.recall(now, verdicts);
+        let mut status = Status { health, ..Status::unknown(&self.model) };
+        self.record.apply(&self.model, now, &mut status);
+        self.guard(&mut status);
+        status
+    }
+
+    /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
+    pub fn say(&mut self, now: Instant, request: &Request, current: &Status) -> Result<Vec<String>, Refused> {
+        if self.has_left {
+            return Err(Refused::Stopping);
+        }
+        self.record.say(&self.model, now, request, current)
+    }
+
+    /// What the newest assessment has to say to people.
+    #[must_use]
+    pub fn remarks(&self, now: Instant) -> Remarks {
+        self.record.remarks(now, self.alarms.clone())
+    }
+
+    /// What a restart should know.
+    #[must_use]
+    pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> Memory {
+        self.record.memory(&self.model, now, verdicts)
+    }
+
+    /// Goes up with everything that a restart should know at once.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.record.revision()
+    }
+
+    /// Lifts what would take a pool below its minimum, and says so once.
+    fn guard(&mut self, status: &mut Status) {
+        let alarms = safety::guard(&self.model, status);
+        for alarm in alarms.iter().filter(|alarm| !self.alarms.contains(alarm)) {
+            tracing::error!(pool = alarm.pool(), "alarm: {alarm}");
+        }
+        for alarm in self.alarms.iter().filter(|alarm| !alarms.contains(alarm)) {
+            tracing::info!(pool = alarm.pool(), "alarm over: {alarm}");
+        }
+        self.alarms = alarms;
     }
 }

@@ -20,9 +20,12 @@ use zerottl::{
         status::StatusPage,
     },
     config,
+    model::{Model, PoolId},
+    plan::n_minus_one::{losses, sentence},
+    status::{Status, Word},
 };
 
-use crate::cli::{AgentAt, Failure, complain, print, show, unasked};
+use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
 
 /// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "ZEROTTL_LOG";
@@ -82,6 +85,22 @@ enum Command {
         /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
+        #[command(flatten)]
+        agent: AgentAt,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep new clients away from Sites: Pool and Group Names no longer answer them, their Site Names do
+    Drain(operator::Drain),
+    /// Take Sites out as if they were down: their Site Names fail over too
+    Maint(operator::Say),
+    /// Take back `drain` and `maint`, and end a hold-down
+    Ready(operator::Say),
+    /// Give Sites another weight, or the configured one back
+    Weight(operator::Weigh),
+    /// Make the agent read its file anew: all of it, or nothing and why
+    Reload {
         #[command(flatten)]
         agent: AgentAt,
         /// Print JSON
@@ -150,6 +169,11 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
+        Command::Drain(drain) => drain.run().await?,
+        Command::Maint(say) => say.run(Word::Maint).await?,
+        Command::Ready(say) => say.run(Word::Ready).await?,
+        Command::Weight(weigh) => weigh.run().await?,
+        Command::Reload { agent, json } => cli::reload::reload(&agent, json).await?,
         Command::Detach { agent } => cli::left::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
@@ -198,20 +222,32 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     };
     if json {
         let problems: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
-        let result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let mut result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let deaths = checked.as_ref().map(|loaded| deaths(&loaded.model)).unwrap_or_default();
+        if !deaths.is_empty() {
+            result["if_a_site_dies"] = deaths.iter().map(|line| line.trim_end()).collect();
+        }
         print(format!("{result}\n").as_bytes())?;
     } else {
         match &checked {
-            Ok(_) => {
+            Ok(loaded) => {
                 for warning in problems {
                     complain(&warning.render(io::stderr().is_terminal()));
                 }
-                print(format!("{}: ok\n", file.display()).as_bytes())?;
+                print(format!("{}: ok\n{}", file.display(), deaths(&loaded.model).concat()).as_bytes())?;
             }
             Err(error) => complain(&error.render(io::stderr().is_terminal())),
         }
     }
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the death of a Site would do to the others, where capacities are configured: a line each.
+fn deaths(model: &Model) -> Vec<String> {
+    let status = Status::unknown(model);
+    let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));
+    let line = |loss| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
+    losses.map(line).collect()
 }
 
 async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {

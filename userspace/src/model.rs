@@ -61,6 +61,8 @@ pub struct Model {
     pub front: Front,
     /// The admin interface.
     pub admin: Admin,
+    /// The folder where the last known state is kept.
+    pub state: PathBuf,
     /// What outlives the agent.
     pub life: Life,
     /// Which EDNS options are answered.
@@ -282,6 +284,40 @@ pub struct Pool {
     pub sticky_prefix: (u8, u8),
     /// What HTTPS records say beside addresses; none is no HTTPS records.
     pub https: Option<Https>,
+    /// What no deliberate cause may take away.
+    pub minimum: Minimum,
+}
+
+/// What no deliberate cause (the operator, load, a hold-down) may take away from a pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Minimum {
+    /// Sites that may be answered, at least; 0 is none.
+    pub sites: usize,
+    /// Of the capacity of all its Sites, 0 to 1, what those that may be answered have at least.
+    pub capacity: f64,
+}
+
+impl Default for Minimum {
+    fn default() -> Self {
+        Self { sites: 1, capacity: 0.0 }
+    }
+}
+
+/// How the return of a Site that keeps flapping is delayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damping {
+    /// How long it must be up at its third failure in a row; doubled with each further one. Zero is off.
+    pub hold_down: Duration,
+    /// The longest; at least `hold_down`.
+    pub max: Duration,
+    /// Failures are in a row while it has not been up for longer than this between them.
+    pub window: Duration,
+}
+
+impl Default for Damping {
+    fn default() -> Self {
+        Self { hold_down: Duration::from_secs(10), max: Duration::from_mins(5), window: Duration::from_mins(2) }
+    }
 }
 
 /// Bytes of `alpn` in wire form, at most.
@@ -356,6 +392,10 @@ pub struct Site {
     pub addresses: Vec<SiteAddress>,
     /// Share relative to the other Sites'; at least 1.
     pub weight: u32,
+    /// What load it can take, in units of the operator's choosing, over 0; none where nobody says.
+    pub capacity: Option<f64>,
+    /// How its return is delayed if it keeps flapping.
+    pub damping: Damping,
     /// How its addresses are probed; none means always up.
     pub probe: Option<Probe>,
     /// What an address counts as until its first verdict.

@@ -1,6 +1,7 @@
 //! What is known about each Site at one moment: the planner's only changing input.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::model::{Initial, Model, Site, SiteId};
 
@@ -20,7 +21,7 @@ pub enum Health {
 pub type Verdicts = Vec<Vec<Health>>;
 
 /// The operator's word on a Site; in the words of `HAProxy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// As probes and load say.
@@ -30,6 +31,18 @@ pub enum Word {
     Drain,
     /// As if it were down, its Site Name included.
     Maint,
+}
+
+impl Word {
+    /// As in the file, in JSON and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
 }
 
 /// What a Site says of its load, in units of its own choosing.
@@ -50,6 +63,8 @@ pub struct Standing {
     pub word: Word,
     /// Whether it has been flapping and is held back until it is steady.
     pub held: bool,
+    /// Whether a cause that came by itself would bar it, and was lifted for its pool's minimum.
+    pub overridden: bool,
     /// The weight in force: the configured one, or the operator's.
     pub weight: u32,
     /// Of its weight, what it gets while it starts slowly; over 0, up to 1.
@@ -75,8 +90,14 @@ impl Status {
             let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
             vec![first; site.addresses.len()]
         });
-        let standing =
-            |site: &Site| Standing { word: Word::Ready, held: false, weight: site.weight, ramp: 1.0, load: None };
+        let standing = |site: &Site| Standing {
+            word: Word::Ready,
+            held: false,
+            overridden: false,
+            weight: site.weight,
+            ramp: 1.0,
+            load: None,
+        };
         Self { health: health.collect(), sites: model.sites.iter().map(standing).collect() }
     }
 

@@ -174,7 +174,23 @@ fn what_is_not_a_command_line_exits_with_2() {
     }
 }
 
-const COMMANDS: [&str; 9] = ["run", "check", "status", "top", "explain", "simulate", "trace", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "run",
+    "check",
+    "status",
+    "top",
+    "explain",
+    "simulate",
+    "drain",
+    "maint",
+    "ready",
+    "weight",
+    "reload",
+    "detach",
+    "trace",
+    "completions",
+    "man",
+];
 
 #[test]
 fn every_command_has_help_and_a_version() {

@@ -63,6 +63,7 @@ const TOOLS: &[Tool] = &[
     Tool { package: "dnsperf", sign: Sign::Program("dnsperf"), why: "DNS load from sockets", doors: LAB },
     Tool { package: "curl", sign: Sign::Program("curl"), why: "HTTP client of the lab", doors: LAB },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
+    Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
         package: "unbound",
         sign: Sign::Program("unbound"),

@@ -12,13 +12,15 @@ use utoipa::ToSchema;
 use super::{
     Snapshot, decided_by, kind_word,
     shares::{Counter, owner, slot_shares},
+    standing,
     status::choice_word,
     text,
 };
 use crate::{
+    bar::Bar,
     dns::svcb,
     model::{AllDown, DynamicName, DynamicType, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
-    plan::{Choice, Pick, Service},
+    plan::{Basis, Choice, Pick, Service},
     status::Health,
 };
 
@@ -254,8 +256,10 @@ fn family(
         _ => None,
     };
     let sites = verdicts(snapshot, kind, family, &addresses);
+    let basis = if let Choice::Table(table) = choice { basis_note(table.basis) } else { None };
     let choice = choice_word(choice);
-    let notes: Vec<String> = instead.into_iter().chain(note(snapshot, kind, choice, &sites)).collect();
+    let why = basis.or_else(|| note(snapshot, kind, choice, &sites));
+    let notes: Vec<String> = instead.into_iter().chain(why).collect();
     FamilyExplanation {
         family: type_word(family).into(),
         choice: choice.into(),
@@ -294,10 +298,16 @@ fn stands_for(snapshot: &Snapshot, name: NameId, group: Option<GroupId>, family:
     let (model, own) = (&snapshot.model, snapshot.model.names[name.0].kind);
     let Some(group) = group else { return (own, None) };
     let of_group = NameKind::Group(group);
-    if model.sites_of(of_group).iter().any(|id| is_live(snapshot, *id, family)) {
+    if model.sites_of(of_group).iter().any(|id| is_eligible(snapshot, *id, family)) {
         return (of_group, None);
     }
     let (of, word) = (&model.groups[group.0].name, type_word(family));
+    if model.sites_of(of_group).iter().any(|id| is_live(snapshot, *id, family)) {
+        return (
+            own,
+            Some(format!("the Sites of {of} with a live {word} address are all barred: all of the pool's are asked")),
+        );
+    }
     (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's are asked")))
 }
 
@@ -336,9 +346,9 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
     };
     let mut first_up = None;
     let mut verdicts = Vec::new();
-    for id in model.sites_of(kind) {
+    for (position, id) in model.sites_of(kind).iter().enumerate() {
         let (eligible, why) = match kind {
-            NameKind::Site(_) => failover_verdict(snapshot, *id, family, &mut first_up),
+            NameKind::Site(_) => failover_verdict(snapshot, (position, *id), family, &mut first_up),
             NameKind::Pool(_) | NameKind::Group(_) => balance_verdict(snapshot, *id, family),
         };
         let key = &model.sites[id.0].key;
@@ -361,7 +371,19 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
 
 /// For Pool and Group Names, which are per family: a Site needs a live address of it.
 fn balance_verdict(snapshot: &Snapshot, id: SiteId, family: Family) -> (bool, String) {
-    (is_live(snapshot, id, family), states(snapshot, id, family))
+    (is_eligible(snapshot, id, family), format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family)))
+}
+
+/// Whether a Site has a live address of a family, and nothing bars it.
+fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
+    snapshot.status.bar(id) == Bar::None && is_live(snapshot, id, family)
+}
+
+/// What bars a Site, with a `; ` behind it, if anything does.
+fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
+    let said = standing::word(snapshot, id).map(|order| order.words());
+    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }
 
 /// Whether a Site has a live address of a family.
@@ -370,17 +392,35 @@ fn is_live(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
 }
 
 /// For Site Names, which fail over per Site: the first one that is up, by whatever family, answers for both.
-fn failover_verdict(snapshot: &Snapshot, id: SiteId, family: Family, first_up: &mut Option<SiteId>) -> (bool, String) {
+fn failover_verdict(
+    snapshot: &Snapshot,
+    (position, id): (usize, SiteId),
+    family: Family,
+    first_up: &mut Option<SiteId>,
+) -> (bool, String) {
     let sites = &snapshot.model.sites;
     if !snapshot.status.site_is_up(&snapshot.model, id) {
         let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
         return (false, all.collect::<Vec<_>>().join("; "));
     }
+    let bar = snapshot.status.bar(id);
+    // Its own clients stay with a Site that is drained; those of others do not come to it.
+    let is_own = position == 0;
+    if bar != Bar::None && !(is_own && bar == Bar::Drained) {
+        return (false, format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family)));
+    }
     if let Some(first) = *first_up {
         return (true, format!("up, but {} comes first", sites[first.0].key));
     }
     *first_up = Some(id);
-    (true, format!("the first in the failover order that is up; {}", states(snapshot, id, family)))
+    (
+        true,
+        format!(
+            "the first in the failover order that is up; {}{}",
+            bar_words(snapshot, id),
+            states(snapshot, id, family)
+        ),
+    )
 }
 
 /// The positions of a Site's addresses of one family.
@@ -411,6 +451,18 @@ fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
             format!("{address} has no verdict yet and counts as {counts}{error}")
         }
     }
+}
+
+/// Why the table is what it is, where bars have given way.
+fn basis_note(basis: Basis) -> Option<String> {
+    Some(match basis {
+        Basis::Live | Basis::UpThreshold | Basis::FailOpen => return None,
+        Basis::Minimum => {
+            "a Site that would be barred is answered, so that the pool keeps its min_sites and min_capacity".into()
+        }
+        Basis::Held => "no other Site is live: those are answered that keep flapping and are held back".into(),
+        Basis::Drained => "no other Site is live: those are answered that are drained".into(),
+    })
 }
 
 /// Why the table is not the eligible Sites, where it is not.

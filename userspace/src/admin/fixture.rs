@@ -16,6 +16,7 @@ use crate::{
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Table},
     probe::{AddressReport, fixture},
+    state::keeper::Kept,
     status::{Health, Status},
 };
 
@@ -104,6 +105,8 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
         publication,
         started,
+        remarks: Arc::default(),
+        kept: Kept::default(),
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

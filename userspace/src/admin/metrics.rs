@@ -237,6 +237,7 @@ impl Collector for Source {
         let help = "How long publications took, from their cause to answers";
         single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
         self.sites_and_shares(encoder)?;
+        self.standings(encoder)?;
         self.addresses(encoder)
     }
 }
@@ -246,7 +247,7 @@ impl Source {
         let labels = |site: &SitePage| vec![("site", site.key.clone())];
         let up = self.sites().iter().map(|site| (labels(site), gauge(f64::from(u8::from(site.up)))));
         family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
-        let weights = self.sites().iter().map(|site| (labels(site), number(u64::from(site.weight))));
+        let weights = self.sites().iter().map(|site| (labels(site), number(u64::from(site.weight_now))));
         family(encoder, ("site_weight", "The weight in force"), weights)?;
         let states = self.sites().iter().flat_map(|site| {
             STATES.iter().map(move |state| {
@@ -274,6 +275,42 @@ impl Source {
         ];
         let omitted = omitted.map(|(what, count)| (vec![("what", what.to_owned())], number(count)));
         family(encoder, ("series_omitted", "What has no series of its own here, because there are too many"), omitted)
+    }
+
+    /// What the operator, the pools' minimum and hold-downs have done to the Sites.
+    fn standings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let standings = &self.page.standings;
+        let sites = self.sites();
+        let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
+        family(encoder, ("site_eligible", "Whether the Site is up and nothing bars it"), eligible)?;
+        let words = sites.iter().filter_map(|site| {
+            let order = site.word.as_ref()?;
+            Some((vec![("site", site.key.clone()), ("word", order.what.clone()), ("by", order.by.clone())], flag(true)))
+        });
+        family(encoder, ("site_word", "The operator's word on the Site and who said it, as labels"), words)?;
+        let holds =
+            sites.iter().filter_map(|site| Some((vec![("site", site.key.clone())], gauge(site.hold.as_ref()?.left_s))));
+        family(encoder, ("site_hold_seconds", "Until a Site that keeps flapping is answered again"), holds)?;
+        let alarms = standings.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
+        let mut counts = BTreeMap::<(String, String), u64>::new();
+        for alarm in alarms {
+            *counts.entry(alarm).or_default() += 1;
+        }
+        let alarms =
+            counts.into_iter().map(|((kind, pool), count)| (vec![("kind", kind), ("pool", pool)], number(count)));
+        family(encoder, ("alarm", "What should be looked at now, by kind and pool"), alarms)?;
+        let help = "Requests refused for a pool's min_sites or min_capacity";
+        single(encoder, ("refusals", help), &ConstCounter::new(standings.refusals))?;
+        let help = "Whether the newest state could be written, so that a restart knows it";
+        single(encoder, ("state_kept", help), &flag(standings.state.error.is_none()))?;
+        let losses = standings.losses.iter().map(|loss| {
+            (
+                vec![("pool", loss.pool.clone()), ("dies", loss.dies.clone()), ("takes", loss.takes.clone())],
+                gauge(loss.at_once),
+            )
+        });
+        let help = "If the Site `dies`, how full `takes` is at once, of its capacity";
+        family(encoder, ("n_minus_one", help), losses)
     }
 
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -322,6 +359,10 @@ fn counted<'a>(
 
 fn number(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn flag(on: bool) -> ConstGauge<f64> {
+    gauge(f64::from(u8::from(on)))
 }
 
 fn gauge(value: f64) -> ConstGauge<f64> {

@@ -22,10 +22,13 @@ pub mod listen;
 pub mod metrics;
 pub mod openapi;
 mod pages;
+pub mod reload;
 pub mod server;
 pub mod shares;
+pub mod standing;
 pub mod status;
 pub mod text;
+pub mod words;
 
 #[cfg(test)]
 mod fixture;
@@ -43,7 +46,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use utoipa::ToSchema;
 
 use self::{
@@ -51,9 +54,12 @@ use self::{
     status::{SocketPage, WorkPage},
 };
 use crate::{
+    agent::Order,
     model::{Model, NameKind, Policy, Site},
+    operator::{Desk, Remarks},
     plan::Plan,
     probe::{AddressReport, Reports},
+    state::keeper::Kept,
     status::Status,
     view::View,
 };
@@ -104,7 +110,7 @@ impl Publication {
     }
 }
 
-/// What the admin interface reads. Nothing here is written through it.
+/// What the admin interface reads, and the desk that it hands requests to.
 pub struct AdminState {
     /// The model and the newest plan.
     pub view: Arc<View>,
@@ -122,6 +128,14 @@ pub struct AdminState {
     pub trace: broadcast::Sender<Arc<str>>,
     /// When the agent started.
     pub started: Instant,
+    /// Where the agent takes orders.
+    pub orders: mpsc::Sender<Order>,
+    /// Orders, hold-downs, alarms.
+    pub remarks: watch::Receiver<Arc<Remarks>>,
+    /// Where operators' requests go: the one way in.
+    pub desk: Desk,
+    /// What a restart would know.
+    pub kept: watch::Receiver<Kept>,
 }
 
 impl fmt::Debug for AdminState {
@@ -145,6 +159,8 @@ impl AdminState {
             work: self.counters.work(),
             publication: *self.publication.borrow(),
             started: self.started,
+            remarks: Arc::clone(&self.remarks.borrow()),
+            kept: self.kept.borrow().clone(),
             now: Instant::now(),
         }
     }
@@ -173,6 +189,10 @@ pub struct Snapshot {
     pub publication: Option<Publication>,
     /// When the agent started.
     pub started: Instant,
+    /// The newest remarks.
+    pub remarks: Arc<Remarks>,
+    /// What a restart would know.
+    pub kept: Kept,
     /// The moment.
     pub now: Instant,
 }

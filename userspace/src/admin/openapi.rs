@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::pages;
+use super::{pages, reload, words};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,6 +22,10 @@ use super::pages;
         pages::history,
         pages::trace,
         pages::openapi,
+        words::drained,
+        reload::reload,
+        words::word,
+        words::weight,
     ),
     tags(
         (name = "read", description = "Shows something"),

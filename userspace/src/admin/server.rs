@@ -27,7 +27,7 @@ use axum::{
         header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     },
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use hyper::{
     body::Incoming,
@@ -51,6 +51,8 @@ use super::{
     history::{self, History},
     listen::{Accepted, Listener},
     pages,
+    reload::{self, RELOAD},
+    words,
 };
 use crate::agent::Current;
 
@@ -105,11 +107,16 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
         ("get", "/v1/status", get(pages::status)),
         ("get", "/v1/explain", get(pages::explain)),
         ("get", "/v1/history", get(pages::history)),
+        ("get", "/v1/sites/drained", get(words::drained)),
         ("get", TRACE, get(pages::trace)),
         ("get", "/v1/openapi.json", get(pages::openapi)),
     ];
     // Changing something: POST with a JSON body.
-    let write: [(&str, &str, MethodRouter<Shared>); 0] = [];
+    let write = [
+        ("post", RELOAD, post(reload::reload)),
+        ("post", "/v1/sites/word", post(words::word)),
+        ("post", "/v1/sites/weight", post(words::weight)),
+    ];
     read.into_iter().chain(write).collect()
 }
 

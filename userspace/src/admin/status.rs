@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::{
     Attach, Snapshot, decided_by, health_word, kind_word,
     shares::{Counter, Shares},
+    standing::{self, HoldPage, OrderPage, Standings},
     text,
 };
 use crate::{
@@ -39,6 +40,9 @@ pub struct StatusPage {
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
     pub socket: SocketPage,
+    /// Alarms, refusals, what a death would do, where the state is kept.
+    #[serde(flatten)]
+    pub standings: Standings,
     /// What planning has done.
     #[serde(default)]
     pub work: WorkPage,
@@ -109,6 +113,21 @@ pub struct SitePage {
     pub state: String,
     /// Configured weight.
     pub weight: u32,
+    /// The weight in force: the configured one, or the operator's.
+    #[serde(default)]
+    pub weight_now: u32,
+    /// Whether it is up and nothing bars it.
+    #[serde(default)]
+    pub eligible: bool,
+    /// The operator's word; none is `ready`.
+    #[serde(default)]
+    pub word: Option<OrderPage>,
+    /// The operator's weight, if it is not the configured one.
+    #[serde(default)]
+    pub weight_order: Option<OrderPage>,
+    /// Its hold-down.
+    #[serde(default)]
+    pub hold: Option<HoldPage>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
 }
@@ -126,6 +145,9 @@ pub struct AddressPage {
     pub health: String,
     /// Whether it may be answered: `unknown` counts as `initial` says.
     pub live: bool,
+    /// Whether its health is what was known before the restart, for want of a verdict since.
+    #[serde(default)]
+    pub recalled: bool,
     /// In this health for, seconds.
     pub since_s: f64,
     /// Since the newest attempt began, seconds.
@@ -166,7 +188,8 @@ pub struct NamePage {
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
-    /// `live` Sites; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
+    /// `live` Sites; live ones of which some would be barred but for the pool's `minimum`; live ones of which all are
+    /// `held` back or `drained`; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
     pub from: String,
     /// Of each Site in the table.
     #[schema(value_type = BTreeMap<String, f64>)]
@@ -208,6 +231,9 @@ fn from_word(choice: &Choice) -> &'static str {
             Basis::Live => "live",
             Basis::UpThreshold => "up-threshold",
             Basis::FailOpen => "fail-open",
+            Basis::Minimum => "minimum",
+            Basis::Held => "held",
+            Basis::Drained => "drained",
         },
         Choice::NoData | Choice::Servfail => choice_word(choice),
     }
@@ -256,6 +282,7 @@ impl StatusPage {
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
             work: snapshot.work,
+            standings: Standings::new(snapshot),
         }
     }
 
@@ -278,9 +305,22 @@ impl StatusPage {
             let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
             let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
         }
+        let standings = self.standings.to_text();
+        if !standings.is_empty() {
+            let _ = write!(page, "\n{standings}");
+        }
         let rows: Vec<_> = self.sites.iter().flat_map(site_rows).collect();
         let header = ["SITE", "STATE", "WEIGHT", "ADDRESS", "HEALTH", "SINCE", "TRIED", "LATENCY", "ERROR"];
         let _ = write!(page, "\n{}", text::table(&header, &rows));
+        for site in &self.sites {
+            let orders = site.word.iter().chain(&site.weight_order).map(|order| {
+                let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
+                format!("{what}{}", order.words())
+            });
+            for words in orders.chain(site.hold.as_ref().map(HoldPage::words)) {
+                let _ = writeln!(page, "{}: {words}", text::printable(&site.key));
+            }
+        }
         let rows: Vec<_> = self.names.iter().map(name_row).collect();
         let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
         let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
@@ -326,6 +366,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
             probe: address.probe,
             health: health_word(site, status.health[id.0][index]).into(),
             live: status.address_is_live(model, id, index),
+            recalled: snapshot.remarks.recalled.contains(&(id.0, index)),
             since_s: snapshot.age_s(report.since),
             last_attempt_s: report.last_attempt.map(|at| snapshot.age_s(at)),
             last_error: report.last_error.clone(),
@@ -342,6 +383,11 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         up: status.site_is_up(model, id),
         state: site_state(model, status, id).into(),
         weight: site.weight,
+        weight_now: status.sites[id.0].weight,
+        eligible: status.is_eligible(model, id),
+        word: standing::word(snapshot, id),
+        weight_order: standing::weight(snapshot, id),
+        hold: standing::hold(snapshot, id),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
     }
 }
@@ -365,6 +411,16 @@ fn names(snapshot: &Snapshot) -> Vec<NamePage> {
     model.names.iter().enumerate().map(page).collect()
 }
 
+/// Health and what bars it: `up`, `DOWN`, `up, drain`.
+fn state_word(site: &SitePage) -> String {
+    let health = if site.up { "up" } else { "DOWN" };
+    match (&site.word, &site.hold) {
+        (Some(order), _) => format!("{health}, {}", text::printable(&order.what)),
+        (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
+        _ => health.into(),
+    }
+}
+
 /// One row per address; what is the Site's stands on the first.
 fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
     let row = |(index, address): (usize, &AddressPage)| {
@@ -373,10 +429,14 @@ fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
             if address.probe == address.answer { String::new() } else { format!(" (probes {})", address.probe) };
         vec![
             first(site.key.clone()),
-            first(if site.up { "up".into() } else { "DOWN".into() }),
-            first(site.weight.to_string()),
+            first(state_word(site)),
+            first(if site.weight_now == site.weight {
+                site.weight.to_string()
+            } else {
+                format!("{} (of {})", site.weight_now, site.weight)
+            }),
             format!("{}{probed}", address.answer),
-            address.health.clone(),
+            if address.recalled { format!("{} (recalled)", address.health) } else { address.health.clone() },
             text::age(address.since_s),
             address.last_attempt_s.map_or("-".into(), text::age),
             address.latency_ms.map_or("-".into(), |latency| format!("{latency:.1}ms")),

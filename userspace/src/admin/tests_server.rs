@@ -25,7 +25,15 @@ use super::{
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
-use crate::{agent::Current, model::AdminToken, plan::Choice, probe::Reports, view::View};
+use crate::{
+    agent::{Current, orders},
+    model::AdminToken,
+    operator::Desk,
+    plan::Choice,
+    probe::Reports,
+    state::keeper::Kept,
+    view::View,
+};
 
 struct Counts;
 
@@ -69,6 +77,10 @@ pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<s
         publication: watch::channel(None).1,
         trace: trace.clone(),
         started: Instant::now(),
+        orders: orders().0,
+        remarks: watch::channel(Arc::default()).1,
+        desk: Desk::new().0,
+        kept: watch::channel(Kept::default()).1,
     };
     (state, trace)
 }

@@ -41,6 +41,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
+use utoipa::ToSchema;
 
 pub use self::serving::Current;
 use self::{
@@ -58,6 +59,8 @@ use crate::{
     },
     model::{AdminListen, Model, OnStop, XdpMode},
     probe::ProbeError,
+    safety::{self, Shortfall},
+    state::keeper::Keeper,
 };
 
 /// Lines a slow `zerottl trace` may lag behind.
@@ -88,6 +91,8 @@ pub enum AgentError {
     Macs(io::Error),
     /// The configuration, as its faults are shown.
     Config(String),
+    /// A configuration that would take from a pool more than its minimum allows.
+    Minimum(Vec<Shortfall>),
     /// What a reload cannot change.
     Restart(&'static str),
     /// A part ended that must not.
@@ -105,6 +110,10 @@ impl fmt::Display for AgentError {
             Self::Probe(error) => error.fmt(f),
             Self::Macs(error) => write!(f, "reading the interfaces' MAC addresses failed: {error}"),
             Self::Config(faults) => f.write_str(faults),
+            Self::Minimum(shortfalls) => {
+                let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
+                write!(f, "{}: lower the minimum in the configuration if this is meant", all.join("; "))
+            }
             Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
             Self::Ended(what) => write!(f, "stopped because {what}"),
         }
@@ -123,7 +132,7 @@ pub enum Order {
 }
 
 /// A reload that went well.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reloaded {
     /// The first plan of the new configuration.
     pub generation: u64,
@@ -142,6 +151,8 @@ pub struct Start {
     pub loaded: Loaded,
     /// Whether another agent that has the same pins has to leave.
     pub take_over: bool,
+    /// Where it is told what to do, which the admin interface does too.
+    pub orders: mpsc::Sender<Order>,
 }
 
 /// Where orders are sent, and where the agent takes them from.
@@ -152,8 +163,7 @@ pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
 
 /// Runs until it is told to stop. Needs tokio's runtime of several threads, and is best its main future: attaching blocks.
 pub async fn run(start: Start, mut orders: mpsc::Receiver<Order>) -> Result<(), AgentError> {
-    let Start { file, loaded, take_over } = start;
-    let mut agent = Agent::start(file, loaded, take_over).await?;
+    let mut agent = Agent::start(start).await?;
     let (listen, names) = (&agent.serving.model.front.listen, agent.serving.model.names.len());
     notify(&[sd_notify::NotifyState::Ready]);
     info!(addresses = ?listen, names, sites = agent.serving.model.sites.len(), "ready");
@@ -209,7 +219,8 @@ struct Agent {
 }
 
 impl Agent {
-    async fn start(file: PathBuf, loaded: Loaded, take_over: bool) -> Result<Self, AgentError> {
+    async fn start(start: Start) -> Result<Self, AgentError> {
+        let Start { file, loaded, take_over, orders } = start;
         let Loaded { model, zones, files, .. } = loaded;
         let started = Instant::now();
         let has_program = model.front.xdp != XdpMode::Off;
@@ -226,7 +237,9 @@ impl Agent {
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (attached, attach) = watch::channel(Vec::new());
         let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
-        let common = Common { dns, trace, attach, work: Arc::default(), started };
+        let (keeper, kept, keeping) = Keeper::new(prepared.model.state.clone());
+        let work = Arc::default();
+        let common = Common { dns, trace, attach, work, orders, started, keeper: Arc::new(keeper), kept };
         let mut hooks = None;
         if let (Some(pins), Some(program)) = (pins, &prepared.program) {
             let program = program.try_clone().map_err(AgentError::Bind)?;
@@ -235,7 +248,7 @@ impl Agent {
             hooks = Some(started.map_err(AgentError::Attach)?);
         }
         attached.send_replace(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
-        let serving = prepared.serve(&common, hooks.as_ref().map(Hooks::pins));
+        let serving = prepared.serve(&common, hooks.as_ref().map(Hooks::pins), None);
         let current = Arc::new(Current::new(Arc::clone(&serving.admin)));
         let stop = CancellationToken::new();
         let mut agent = Self {
@@ -252,6 +265,7 @@ impl Agent {
             stop,
         };
         agent.open(bound);
+        agent.tasks.spawn(named("keeping the state", keeping));
         if !admin.is_empty() {
             let serve = server::serve(admin, Arc::clone(&agent.current), agent.stop.clone());
             agent.tasks.spawn(named("the admin interface", serve));
@@ -315,13 +329,18 @@ impl Agent {
         let bound = bind(&new, &self.admission)?;
         let pins = self.hooks.as_ref().map(Hooks::pins);
         let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, Some(&self.serving), pins))?;
+        let known = self.serving.admin.status.borrow().clone();
+        let shortfalls = safety::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
+        if !shortfalls.is_empty() {
+            return Err(AgentError::Minimum(shortfalls));
+        }
         if let (Some(hooks), Some(program)) = (&mut self.hooks, &prepared.program) {
             let program = program.try_clone().map_err(AgentError::Bind)?;
             hooks.switch(program, &prepared.model.front.interfaces).map_err(AgentError::Attach)?;
             self.attached.send_replace(hooks.pages());
         }
         let generation = prepared.served.view.plan().generation;
-        let serving = prepared.serve(&self.common, self.hooks.as_ref().map(Hooks::pins));
+        let serving = prepared.serve(&self.common, self.hooks.as_ref().map(Hooks::pins), Some(&self.serving));
         self.open(bound);
         self.sockets.retain(|address, _| serving.model.front.listen.contains(address));
         self.current.store(Arc::clone(&serving.admin));
@@ -341,6 +360,8 @@ impl Agent {
         }
         self.stop.cancel();
         self.serving.end().await;
+        // Nobody keeps anything any more: its task writes the last of it and ends.
+        drop(self.common);
         while let Some(ended) = self.tasks.join_next().await {
             complain_of(&ended);
         }
@@ -351,6 +372,7 @@ impl Agent {
 fn same(before: &Model, now: &Model) -> Result<(), AgentError> {
     let keys = [
         ("[admin] `listen`", before.admin.listen == now.admin.listen),
+        ("[state] `directory`", before.state == now.state),
         ("[agent] `pins`", before.life.pins == now.life.pins),
         ("[front] `xdp`", before.front.xdp == now.front.xdp),
     ];

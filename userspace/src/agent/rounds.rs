@@ -1,13 +1,13 @@
 //! The loop that turns what is known into plans, and looks after what changes without one.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,9 @@ use crate::{
     dns,
     hooks::macs_of,
     kernel::{attach, publish::Publisher, trace},
+    operator::{Asked, Done, Refused, Remarks, Request},
     plan::Planner,
+    state::keeper::Keeping,
     status::{Status, Verdicts},
     view::View,
 };
@@ -35,8 +37,8 @@ const TRACE_LINES: usize = 1_000;
 
 /// All that a round needs, of one configuration.
 pub struct Rounds {
-    /// Makes a status of what is known.
-    pub assessor: Assessor,
+    /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
+    pub assessor: Arc<Mutex<Assessor>>,
     /// Makes a plan of a status.
     pub planner: Planner,
     /// Where the socket path finds the plan.
@@ -45,6 +47,12 @@ pub struct Rounds {
     pub verdicts: watch::Receiver<Verdicts>,
     /// What the newest plan was made from.
     pub assessed: watch::Sender<Status>,
+    /// What it has to say to people besides.
+    pub remarked: watch::Sender<Arc<Remarks>>,
+    /// What operators ask for.
+    pub asked: mpsc::Receiver<Asked>,
+    /// What a restart should know.
+    pub keeping: Keeping,
     /// When it was published.
     pub published: watch::Sender<Option<Publication>>,
     /// Where the kernel finds it; none with `xdp = "off"`.
@@ -76,7 +84,14 @@ impl Rounds {
         let mut rounds: u32 = 0;
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => {
+                    self.keep(Instant::now());
+                    return;
+                }
+                Some((request, answer)) = self.asked.recv() => {
+                    // Nobody waiting any more is no error.
+                    drop(answer.send(self.say(&request)));
+                }
                 changed = self.verdicts.changed() => {
                     if changed.is_err() {
                         // The probes have ended; so will we, or something is badly wrong.
@@ -108,10 +123,32 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
-        let status = self.assessor.assess(since, &self.verdicts.borrow_and_update());
-        if status == *self.assessed.borrow() {
-            return;
+        let status = {
+            let verdicts = self.verdicts.borrow_and_update().clone();
+            self.assessor().assess(since, &verdicts)
+        };
+        let (remarks, revision) = {
+            let assessor = self.assessor();
+            (assessor.remarks(since), assessor.revision())
+        };
+        self.remarked.send_if_modified(|newest| {
+            let is_new = **newest != remarks;
+            if is_new {
+                *newest = Arc::new(remarks);
+            }
+            is_new
+        });
+        let is_new = status != *self.assessed.borrow();
+        if is_new {
+            self.plan(status, since);
         }
+        if self.keeping.is_due(since, is_new, revision) {
+            self.keep(since);
+        }
+    }
+
+    /// Makes a plan of a status and publishes it.
+    fn plan(&mut self, status: Status, since: Instant) {
         let generation = self.view.plan().generation + 1;
         // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
         tokio::task::block_in_place(|| self.publish(&status, generation));
@@ -119,6 +156,43 @@ impl Rounds {
         let took = since.elapsed();
         self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
         info!(generation, took_us = took.as_micros(), "plan published");
+    }
+
+    /// Takes in an operator's request; answers are made by it when this returns.
+    fn say(&mut self, request: &Request) -> Result<Done, Refused> {
+        // What is refused is measured by what holds now.
+        self.round();
+        let now = Instant::now();
+        let said = self.assessor().say(now, request, &self.assessed.borrow());
+        match &said {
+            Ok(sites) => info!(
+                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                force = request.force, "said by the operator"
+            ),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "alarm: {refused}"),
+        }
+        self.round();
+        let sites = said?;
+        Ok(Done { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+    }
+
+    /// Has what a restart should know written.
+    fn keep(&mut self, now: Instant) -> u64 {
+        let verdicts = self.verdicts.borrow().clone();
+        let (memory, revision) = {
+            let assessor = self.assessor();
+            if assessor.has_left() {
+                // Another configuration's rounds keep what there is.
+                return 0;
+            }
+            (assessor.memory(now, &verdicts), assessor.revision())
+        };
+        self.keeping.keep(memory, now, revision)
+    }
+
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&mut self, status: &Status, generation: u64) {

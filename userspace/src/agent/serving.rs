@@ -1,17 +1,21 @@
 //! What belongs to one configuration: made whole, put in the place of the one before, and ended.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
     task::{JoinError, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::{
-    AgentError,
+    AgentError, Order,
     counts::{Counts, Work},
     named,
     rounds::Rounds,
@@ -23,8 +27,10 @@ use crate::{
     hooks::macs_of,
     kernel::{Fastpath, Loaded, attach, pins::Pins},
     model::{Model, XdpMode},
+    operator::Desk,
     plan::Planner,
     probe::{self, Probes, Reports},
+    state::keeper::{self, Keeper, Keeping, Kept},
     status::Status,
     view::View,
 };
@@ -39,8 +45,14 @@ pub struct Common {
     pub attach: watch::Receiver<Vec<Attach>>,
     /// What planning rounds have done.
     pub work: Arc<Work>,
+    /// Where the agent takes orders.
+    pub orders: mpsc::Sender<Order>,
     /// When the agent started.
     pub started: Instant,
+    /// Where what a restart should know goes.
+    pub keeper: Arc<Keeper>,
+    /// What has gone there.
+    pub kept: watch::Receiver<Kept>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
@@ -57,7 +69,8 @@ pub struct Prepared {
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
     planner: Planner,
     assessor: Assessor,
-    status: Status,
+    /// What the first plan was made from.
+    pub status: Status,
     probes: Probes,
     stop: CancellationToken,
     /// Ends the probes if it never comes into force.
@@ -74,6 +87,8 @@ pub struct Serving {
     pub tasks: JoinSet<Result<&'static str, JoinError>>,
     reports: Reports,
     view: Arc<View>,
+    /// Shared with the rounds, so that another configuration can go on from it.
+    assessor: Arc<Mutex<Assessor>>,
     stop: DropGuard,
 }
 
@@ -87,8 +102,15 @@ impl Prepared {
             None => Reports::new(&model),
         };
         let planner = Planner::new(Arc::clone(&model));
-        let mut assessor = Assessor::new(Arc::clone(&model));
-        let status = assessor.assess(Instant::now(), &reports.verdicts());
+        let now = Instant::now();
+        let mut assessor = if let Some(before) = before {
+            before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts())
+        } else {
+            // A restart goes on from what the last run knew, from the first answer on.
+            let (memory, age) = keeper::recall(&model.state);
+            Assessor::new(Arc::clone(&model), &memory, age, now)
+        };
+        let status = assessor.assess(now, &reports.verdicts());
         let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
         let first = planner.plan(&status, generation);
         let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
@@ -126,7 +148,13 @@ impl Prepared {
 
     /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
     /// fails any more.
-    pub fn serve(self, common: &Common, pins: Option<&Pins>) -> Serving {
+    pub fn serve(mut self, common: &Common, pins: Option<&Pins>, before: Option<&Serving>) -> Serving {
+        if let Some(before) = before {
+            // What was said while the program was loaded; and from now on nothing is said to the one before.
+            let now = Instant::now();
+            self.assessor = before.assessor().leave_to(Arc::clone(&self.model), now, &before.reports.verdicts());
+        }
+        let assessor = Arc::new(Mutex::new(self.assessor));
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         if let (Some(pins), Some(fastpath)) = (pins, &self.fastpath) {
@@ -139,6 +167,8 @@ impl Prepared {
         common.dns.serve(self.served);
         let (published, publication) = watch::channel(None);
         let (assessed, status) = watch::channel(self.status);
+        let (remarked, remarks) = watch::channel(Arc::default());
+        let (desk, asked) = Desk::new();
         let counters = Arc::new(Counts {
             kernel: self.kernel,
             socket: Arc::clone(&common.dns),
@@ -153,14 +183,21 @@ impl Prepared {
             attach: common.attach.clone(),
             publication,
             trace: common.trace.clone(),
+            orders: common.orders.clone(),
             started: common.started,
+            remarks,
+            desk,
+            kept: common.kept.clone(),
         });
         let rounds = Rounds {
-            assessor: self.assessor,
+            assessor: Arc::clone(&assessor),
             planner: self.planner,
             view: Arc::clone(&view),
             verdicts,
             assessed,
+            remarked,
+            asked,
+            keeping: Keeping::new(Arc::clone(&common.keeper), Instant::now()),
             published,
             publisher: self.publisher,
             events: self.events,
@@ -170,11 +207,16 @@ impl Prepared {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(named("planning", rounds.run(self.stop)));
-        Serving { model: self.model, admin, tasks, reports, view, stop: self.stop_at_end }
+        Serving { model: self.model, admin, tasks, reports, view, assessor, stop: self.stop_at_end }
     }
 }
 
 impl Serving {
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends its probes and its planning, and waits for that.
     pub async fn end(mut self) {
         drop(self.stop);

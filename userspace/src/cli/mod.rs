@@ -2,6 +2,8 @@
 //! module of their own here.
 
 pub mod left;
+pub mod operator;
+pub mod reload;
 pub mod run;
 pub mod simulate;
 pub mod top;

@@ -42,8 +42,8 @@ pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
         reload: handle(SignalKind::hangup())?,
     };
     let (sender, orders) = agent::orders();
-    tokio::spawn(heed(signals, sender));
-    agent::run(Start { file, loaded, take_over }, orders).await.map_err(|error| error.to_string())?;
+    tokio::spawn(heed(signals, sender.clone()));
+    agent::run(Start { file, loaded, take_over, orders: sender }, orders).await.map_err(|error| error.to_string())?;
     Ok(())
 }
 

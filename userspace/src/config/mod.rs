@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `safety`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
@@ -22,6 +22,7 @@ mod pools;
 mod rate_limit;
 mod raw;
 mod report;
+mod safety;
 mod sites;
 mod tables;
 mod values;
@@ -54,6 +55,12 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
+}
+
+/// A whole number and its unit: `500ms`, `1s`, `2m`, `1h`.
+#[must_use]
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    values::duration(text)
 }
 
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
@@ -101,6 +108,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = admin::admin(report, file.admin.as_ref());
+    let state = safety::state(report, file.state.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
@@ -115,6 +123,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let model = Model {
         front,
         admin,
+        state,
         life,
         edns,
         rate_limit,

@@ -9,6 +9,7 @@ use super::{
     front::{Zones, again},
     raw,
     report::{Once, Reporter},
+    safety,
     sites::site_name,
     tables::section,
     values::{self, Reader},
@@ -104,6 +105,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
             reader.number("sticky_prefix_v6", &raw.sticky_prefix_v6, 0..=128, "bits", 56),
         ),
         https: https(reader, raw),
+        minimum: safety::minimum(reader, raw),
         name,
     }
 }

@@ -26,6 +26,7 @@ pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
+    pub state: Option<Spanned<State>>,
     pub agent: Option<Spanned<Agent>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
@@ -83,6 +84,12 @@ impl<'de> Deserialize<'de> for OneOrMore {
 
         deserializer.deserialize_any(Shape)
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct State {
+    pub directory: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -153,6 +160,8 @@ pub(super) struct Pool {
     pub up_threshold: Option<Spanned<f64>>,
     pub all_down: Text,
     pub last_resort: Text,
+    pub min_sites: Number,
+    pub min_capacity: Option<Spanned<f64>>,
     pub sticky_prefix_v4: Number,
     pub sticky_prefix_v6: Number,
     pub https: Option<Spanned<Https>>,
@@ -182,7 +191,11 @@ pub(super) struct Site {
     pub name: Text,
     pub addresses: List<Address>,
     pub weight: Number,
+    pub capacity: Option<Spanned<f64>>,
     pub group: Text,
+    pub hold_down: Text,
+    pub hold_down_max: Text,
+    pub flap_window: Text,
     pub initial: Text,
     pub probe: Option<Spanned<Probe>>,
 }

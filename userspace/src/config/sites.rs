@@ -14,6 +14,7 @@ use super::{
     front::{Zones, readable},
     raw,
     report::Reporter,
+    safety,
     tables::section,
     values::{self, Reader, written},
 };
@@ -67,6 +68,8 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         pool: PoolId(0),
         addresses: addresses(reader, raw),
         weight,
+        capacity: safety::capacity(reader, raw),
+        damping: safety::damping(reader, raw),
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
         failover: Vec::new(),

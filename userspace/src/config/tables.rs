@@ -68,6 +68,7 @@ impl Shape {
             ["zone" | "pool" | "group" | "site" | "forward"] => Self::Sections,
             ["front"] => Self::keys::<raw::Front>(),
             ["admin"] => Self::keys::<raw::Admin>(),
+            ["state"] => Self::keys::<raw::State>(),
             ["edns"] => Self::keys::<raw::Edns>(),
             ["chaos"] => Self::keys::<raw::Chaos>(),
             ["geo"] => Self::keys::<raw::Geo>(),
@@ -204,7 +205,7 @@ impl Cleaner<'_> {
         let message = message.replace("f64", "a number").replace("invalid type: ", "");
         let span = fault.span().unwrap_or_else(|| value.span());
         let problem = self.report.error(span, format!("{section}: `{}` is of a wrong type: {message}", key.get_ref()));
-        if let "interval" | "timeout" = key.get_ref().as_ref() {
+        if let "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" = key.get_ref().as_ref() {
             problem.help("a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"");
         }
         self.report.spoil(&section, key.get_ref());

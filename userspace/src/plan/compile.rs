@@ -13,6 +13,7 @@ use xdp_ebpf::name::mix;
 
 use super::{
     Basis, Binding, Choice, Chosen, Plan, Service, Table,
+    eligible::{self, Stand},
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
@@ -45,7 +46,7 @@ struct Spec {
     sites: Vec<SiteId>,
     /// Position of a pool among those whose groups have client nets.
     nets: Option<usize>,
-    /// Sites to fall back on once all of `sites` are down.
+    /// Sites to fall back on once none of `sites` is eligible.
     last_resort: Vec<SiteId>,
     policy: Policy,
     ttl: u32,
@@ -283,45 +284,37 @@ impl Round<'_> {
     /// pool never says no while the pool could say yes.
     fn balance(&mut self, spec: &Spec, of: DynamicType) -> Choice {
         let mut configured = self.candidates(spec, &spec.sites, of);
-        if !spec.last_resort.is_empty() && configured.iter().all(|(_, live)| !live) {
+        let stands = |configured: &[(Candidate, Stand)]| configured.iter().map(|(_, stand)| *stand).collect::<Vec<_>>();
+        if !spec.last_resort.is_empty() && !configured.iter().any(|(_, stand)| stand.is_eligible()) {
             configured = self.candidates(spec, &spec.last_resort, of);
         }
         if configured.is_empty() {
             return Choice::NoData;
         }
-        let weight = |live_only: bool| -> f64 {
-            configured.iter().filter(|(_, live)| *live || !live_only).map(|(c, _)| f64::from(c.weight)).sum()
-        };
-        let (live, all) = (weight(true), weight(false));
         let threshold = f64::from_bits(spec.up_threshold);
-        let basis = if live == 0.0 {
-            match spec.all_down {
-                AllDown::FailOpen => Basis::FailOpen,
-                AllDown::Servfail => return Choice::Servfail,
-            }
-        } else if live < threshold * all {
-            Basis::UpThreshold
-        } else {
-            Basis::Live
+        let Some((picked, basis)) = eligible::balance(&stands(&configured), threshold, spec.all_down) else {
+            return Choice::Servfail;
         };
+        let configured: Vec<_> = configured.iter().zip(picked).map(|((site, _), picked)| (*site, picked)).collect();
         let slots = spec.slots[of.index()];
         Choice::Table(self.table(of, spec.policy, slots, &configured, basis))
     }
 
     /// A Site Name: the first operational Site of its list (S4-3B-365 to 380). Fails over per Site, never per family.
     fn fail_over(&mut self, spec: &Spec, of: DynamicType) -> Choice {
-        let up = |site: &&SiteId| self.status.site_is_up(&self.planner.model, **site);
-        let chosen = spec.sites.iter().chain(&spec.last_resort).find(up).copied();
-        if let Some(site) = chosen {
+        let (model, status) = (&self.planner.model, self.status);
+        let order = spec.sites.iter().chain(&spec.last_resort).copied();
+        if let Some((site, basis)) = eligible::fail_over(&order, status, |site| status.site_is_up(model, site)) {
             return match self.candidate(spec, site, of) {
                 None => Choice::NoData,
-                Some((candidate, true)) => self.single(spec, of, candidate, Basis::Live),
+                Some((candidate, stand)) if stand.live => self.single(spec, of, candidate, basis),
                 // The Site is up by its other family: this family's all-down rule, and never another Site's address.
-                Some((candidate, false)) => self.all_down(spec, of, candidate),
+                Some((candidate, _)) => self.all_down(spec, of, candidate),
             };
         }
-        let first = spec.sites.iter().find_map(|site| self.candidate(spec, *site, of));
-        match first {
+        let has = |site: SiteId| self.candidate(spec, site, of).is_some();
+        let stand_in = eligible::stand_in(spec.sites.iter().copied(), status, has);
+        match stand_in.and_then(|site| self.candidate(spec, site, of)) {
             None => Choice::NoData,
             Some((candidate, _)) => self.all_down(spec, of, candidate),
         }
@@ -338,20 +331,23 @@ impl Round<'_> {
         Choice::Table(self.table(of, spec.policy, 1, &[(candidate, true)], basis))
     }
 
-    fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, bool)> {
+    fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, Stand)> {
         sites.iter().filter_map(|site| self.candidate(spec, *site, of)).collect()
     }
 
-    /// What a Site has of a type, and whether it is live.
-    fn candidate(&self, spec: &Spec, site: SiteId, of: DynamicType) -> Option<(Candidate, bool)> {
-        let (endpoint, is_live) = match of {
+    /// What a Site has of a type, and where it stands.
+    fn candidate(&self, spec: &Spec, site: SiteId, of: DynamicType) -> Option<(Candidate, Stand)> {
+        let (endpoint, live) = match of {
             DynamicType::A => self.endpoint(site, Family::V4)?,
             DynamicType::Aaaa => self.endpoint(site, Family::V6)?,
             DynamicType::Https => self.binding(spec.https?, site)?,
         };
         let of_site = &self.planner.model.sites[site.0];
+        let standing = &self.status.sites[site.0];
         let identity = of_site.key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
-        Some((Candidate { endpoint, weight: of_site.weight, identity }, is_live))
+        let weight = f64::from(standing.weight);
+        let stand = Stand { live, bar: standing.bar(), overridden: standing.overridden, weight };
+        Some((Candidate { endpoint, weight: standing.weight, identity }, stand))
     }
 
     fn endpoint(&self, site: SiteId, family: Family) -> Option<(u16, bool)> {
@@ -387,8 +383,7 @@ impl Round<'_> {
         sites: &[(Candidate, bool)],
         basis: Basis,
     ) -> Arc<Table> {
-        let all_live = basis != Basis::Live;
-        let live: Vec<bool> = sites.iter().map(|(_, live)| *live || all_live).collect();
+        let live: Vec<bool> = sites.iter().map(|(_, picked)| *picked).collect();
         let identity = |site: &Candidate| if policy == Policy::Sticky { site.identity } else { 0 };
         let key_of =
             |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live, identity(site));

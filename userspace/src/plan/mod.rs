@@ -4,6 +4,8 @@
 //! [`Choice`]'s arms; the kernel and the socket path both answer from it (invariant 7).
 
 mod compile;
+mod eligible;
+pub mod n_minus_one;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ pub struct Table {
     pub basis: Basis,
 }
 
-/// Why a table holds the endpoints it holds.
+/// Why a table holds the endpoints it holds; [`bar`](crate::bar) says which comes before which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Basis {
     /// They are live.
@@ -48,6 +50,12 @@ pub enum Basis {
     UpThreshold,
     /// None is live: `all_down = "fail-open"`.
     FailOpen,
+    /// They are live, and one at least only so that the pool keeps its `min_sites` and `min_capacity`.
+    Minimum,
+    /// They are live but held back, and no other is live.
+    Held,
+    /// They are live but drained, and no other is live.
+    Drained,
 }
 
 /// What a set of equal names shares: policy, Sites and knobs.

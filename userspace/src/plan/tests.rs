@@ -95,6 +95,9 @@ fn describe(plan: &Plan, choice: &Choice) -> String {
             Basis::Live => "",
             Basis::UpThreshold => " by threshold",
             Basis::FailOpen => " fail-open",
+            Basis::Minimum => " minimum",
+            Basis::Held => " held",
+            Basis::Drained => " drained",
         },
     };
     format!("{}{basis}", addresses.join(" "))

@@ -1,10 +1,10 @@
 //! Models for tests of what consumes them.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Model, Name, NameKind,
-    Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
+    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -46,6 +46,8 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             })
             .collect(),
         weight: 1,
+        capacity: None,
+        damping: Damping::default(),
         probe: probe.clone(),
         initial: Initial::Up,
         failover: (0..sites.len()).map(|step| SiteId((index + step) % sites.len())).collect(),
@@ -60,6 +62,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         all_down: AllDown::FailOpen,
         last_resort: LastResort::None,
         https: None,
+        minimum: Minimum::default(),
         sticky_prefix: (24, 56),
     };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();
@@ -75,6 +78,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin::default(),
+        state: PathBuf::new(),
         life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,

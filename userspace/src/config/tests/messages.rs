@@ -25,7 +25,7 @@ fn unknown_keys() {
         "weight = 2",
         r#"load = "agent""#,
         &[
-            "f:25:1: error: [site.boston]: unknown key `load` (what may stand here: name, addresses, weight, group, initial, probe)",
+            "f:25:1: error: [site.boston]: unknown key `load` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, initial, probe)",
         ],
     );
     check(
@@ -43,7 +43,7 @@ fn unknown_keys() {
         "[admin]",
         "[director]\n[admin]",
         &[
-            "f:6:2: error: unknown section `director` (what may stand here: front, admin, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward)",
+            "f:6:2: error: unknown section `director` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward)",
         ],
     );
     check(

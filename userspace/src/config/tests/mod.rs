@@ -12,6 +12,7 @@ mod meaning;
 mod messages;
 mod messages_whole;
 mod reference;
+mod safety;
 mod shown;
 
 use std::path::PathBuf;

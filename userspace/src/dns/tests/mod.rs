@@ -14,7 +14,13 @@ mod records;
 mod sockets;
 mod transfer;
 
-use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
+use std::{
+    fmt::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use domain::{
     base::{
@@ -29,8 +35,8 @@ use domain::{
 use super::{Transport, Zones, respond};
 use crate::{
     model::{
-        Admin, AllDown, Chaos, CookieSecrets, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life,
-        Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
+        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Table},
     view::View,
@@ -84,6 +90,8 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             .map(|text| SiteAddress { answer: text.parse().unwrap(), probe: text.parse().unwrap() })
             .collect(),
         weight: 1,
+        capacity: None,
+        damping: Damping::default(),
         probe: None,
         initial: Initial::Up,
         failover: vec![SiteId(0), SiteId(1), SiteId(2)],
@@ -98,6 +106,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             roles,
         },
         admin: Admin::default(),
+        state: PathBuf::new(),
         life: Life::default(),
         edns: Edns {
             cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
@@ -133,6 +142,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             last_resort: LastResort::None,
             sticky_prefix: (24, 56),
             https: None,
+            minimum: Minimum::default(),
         }],
         nets: Arc::default(),
         groups: vec![Group {

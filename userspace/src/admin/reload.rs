@@ -1,0 +1,49 @@
+//! `POST /v1/reload`: the agent reads its file anew, as by SIGHUP.
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+
+use super::server::Shared;
+use crate::agent::{Order, Reloaded};
+
+/// Where it is asked for.
+pub const RELOAD: &str = "/v1/reload";
+
+/// Body of `POST /v1/reload`: nothing can be said yet.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {}
+
+/// Reads the agent's file anew and answers by it, or changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/reload",
+    tag = "write",
+    request_body = Reload,
+    responses(
+        (status = 200, description = "Answers are made by it", body = Reloaded),
+        (status = 409, description = "Nothing has changed: the faults, as `zerottl check` shows them",
+            content_type = "text/plain", body = String),
+        (status = 503, description = "The agent is stopping, or has too much to do",
+            content_type = "text/plain", body = String),
+    )
+)]
+pub(super) async fn reload(State(shared): State<Shared>, Json(Reload {}): Json<Reload>) -> Response {
+    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "the agent takes no orders now\n").into_response();
+    let (reply, done) = oneshot::channel();
+    if shared.state().orders.try_send(Order::Reload(Some(reply))).is_err() {
+        return unavailable();
+    }
+    match done.await {
+        Ok(Ok(reloaded)) => Json(reloaded).into_response(),
+        Ok(Err(faults)) => (StatusCode::CONFLICT, format!("{}\n", faults.trim_end())).into_response(),
+        Err(_) => unavailable(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What bars a Site that is live from being answered, and in which order bars give way when nothing is left.
+//!
+//! | while there are Sites that are live and | Pool and Group Names answer | a Site Name answers |
+//! |---|---|---|
+//! | not barred | those | itself if it is, or only drained; else the first of those |
+//! | none of these, but held | those | the first of those |
+//! | none of these, but drained | those | the first of those |
+//! | none at all | by `all_down`, among those not in maint; among all if all are | the same |
+//!
+//! The machine's own caution (held) gives way before the operator's word (drained), and `maint` never gives way to a
+//! Site's being live: what is in maint counts as down.
+
+use crate::{
+    model::{Model, SiteId},
+    status::{Standing, Status, Word},
+};
+
+/// What bars a Site, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bar {
+    /// Nothing does.
+    None,
+    /// It keeps flapping and is held back until it has been steady.
+    Held,
+    /// The operator's `drain`, or a cause that counts as one.
+    Drained,
+    /// The operator's `maint`.
+    Maint,
+}
+
+impl Standing {
+    /// What bars the Site.
+    #[must_use]
+    pub fn bar(&self) -> Bar {
+        match self.word {
+            Word::Maint => Bar::Maint,
+            Word::Drain => Bar::Drained,
+            Word::Ready if self.held => Bar::Held,
+            Word::Ready => Bar::None,
+        }
+    }
+}
+
+impl Status {
+    /// What bars a Site.
+    #[must_use]
+    pub fn bar(&self, site: SiteId) -> Bar {
+        self.sites[site.0].bar()
+    }
+
+    /// Whether a Site is up and nothing bars it.
+    #[must_use]
+    pub fn is_eligible(&self, model: &Model, site: SiteId) -> bool {
+        self.bar(site) == Bar::None && self.site_is_up(model, site)
+    }
+}

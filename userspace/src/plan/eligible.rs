@@ -1,0 +1,159 @@
+//! Who of a name's Sites is answered, and on what basis: see [`bar`](crate::bar). Pure.
+
+use super::Basis;
+use crate::{
+    bar::Bar,
+    model::{AllDown, SiteId},
+    status::Status,
+};
+
+/// What counts of a Site that a Pool or Group Name may answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stand {
+    /// Whether it has a live address of the type.
+    pub live: bool,
+    /// What bars it.
+    pub bar: Bar,
+    /// Whether a bar of its own was lifted for the pool's minimum.
+    pub overridden: bool,
+    /// Its weight, for `up_threshold`.
+    pub weight: f64,
+}
+
+impl Stand {
+    /// Live, and nothing bars it.
+    pub fn is_eligible(&self) -> bool {
+        self.live && self.bar == Bar::None
+    }
+}
+
+/// Which of the Sites a Pool or Group Name answers; none is SERVFAIL. Never an empty set, unless `stands` is.
+pub(super) fn balance(stands: &[Stand], up_threshold: f64, all_down: AllDown) -> Option<(Vec<bool>, Basis)> {
+    let pick = |who: &dyn Fn(&Stand) -> bool, basis| {
+        let picked: Vec<bool> = stands.iter().map(who).collect();
+        picked.contains(&true).then_some((picked, basis))
+    };
+    let weight = |who: &dyn Fn(&Stand) -> bool| stands.iter().filter(|s| who(s)).fold(0.0, |sum, s| sum + s.weight);
+    // Who was taken out on purpose says nothing of how many have died.
+    let is_in_use = |stand: &Stand| stand.bar <= Bar::Held;
+    let live = weight(&Stand::is_eligible);
+    if live > 0.0 {
+        if live < up_threshold * weight(&is_in_use) {
+            return pick(&is_in_use, Basis::UpThreshold);
+        }
+        let overridden = stands.iter().any(|stand| stand.is_eligible() && stand.overridden);
+        return pick(&Stand::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
+    }
+    pick(&|stand| stand.live && stand.bar == Bar::Held, Basis::Held)
+        .or_else(|| pick(&|stand| stand.live && stand.bar == Bar::Drained, Basis::Drained))
+        .or_else(|| match all_down {
+            AllDown::Servfail => None,
+            AllDown::FailOpen => {
+                pick(&|stand| stand.bar < Bar::Maint, Basis::FailOpen).or_else(|| pick(&|_| true, Basis::FailOpen))
+            }
+        })
+}
+
+/// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
+pub(super) fn fail_over(
+    sites: &(impl Iterator<Item = SiteId> + Clone),
+    status: &Status,
+    is_up: impl Fn(SiteId) -> bool,
+) -> Option<(SiteId, Basis)> {
+    // Itself also while drained: its clients stay with it.
+    let own = sites.clone().next().filter(|own| is_up(*own) && matches!(status.bar(*own), Bar::None | Bar::Drained));
+    let of = |site: SiteId| if status.sites[site.0].overridden { Basis::Minimum } else { Basis::Live };
+    if let Some(own) = own {
+        return Some((own, of(own)));
+    }
+    let first = |bar: Bar| sites.clone().find(|site| status.bar(*site) == bar && is_up(*site));
+    first(Bar::None)
+        .map(|site| (site, of(site)))
+        .or_else(|| first(Bar::Held).map(|site| (site, Basis::Held)))
+        .or_else(|| first(Bar::Drained).map(|site| (site, Basis::Drained)))
+}
+
+/// Of a failover order that has no live Site, the one that stands for it: the first not in maint, else the first.
+pub(super) fn stand_in(
+    sites: impl Iterator<Item = SiteId> + Clone,
+    status: &Status,
+    has: impl Fn(SiteId) -> bool,
+) -> Option<SiteId> {
+    let of_type = sites.filter(|site| has(*site));
+    of_type.clone().find(|site| status.bar(*site) < Bar::Maint).or_else(|| of_type.clone().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A Site by its letters: `u`p or down (`x`), then its bar: none, `h`eld, `d`rained, `m`aint; `!` is overridden.
+    fn stand(word: &str) -> Stand {
+        let has = |letter| word.contains(letter);
+        let bar = if has('m') {
+            Bar::Maint
+        } else if has('d') {
+            Bar::Drained
+        } else if has('h') {
+            Bar::Held
+        } else {
+            Bar::None
+        };
+        Stand { live: has('u'), bar, overridden: has('!'), weight: 1.0 }
+    }
+
+    #[track_caller]
+    fn check(sites: &str, up_threshold: f64, expect: &str) {
+        let words: Vec<&str> = sites.split(' ').collect();
+        let stands: Vec<Stand> = words.iter().map(|word| stand(word)).collect();
+        let (picked, basis) = balance(&stands, up_threshold, AllDown::FailOpen).expect("fail-open always answers");
+        let picked: Vec<&str> = words.iter().zip(picked).filter(|(_, picked)| *picked).map(|(word, _)| *word).collect();
+        assert_eq!(format!("{} {basis:?}", picked.join(" ")), expect, "{sites}");
+    }
+
+    #[test]
+    fn s4_3a_alldown_bars_give_way_in_order() {
+        check("u u x", 0.0, "u u Live");
+        check("u ud um uh x", 0.0, "u Live");
+        check("x ud um uh", 0.0, "uh Held");
+        check("x ud um xh", 0.0, "ud Drained");
+        check("x xd um xh", 0.0, "x xd xh FailOpen");
+        check("um xm um", 0.0, "um xm um FailOpen");
+        check("u u! x", 0.0, "u u! Minimum");
+        check("u x! x", 0.0, "u Live");
+    }
+
+    /// `up_threshold` is about deaths: who was taken out on purpose counts neither way, and is not brought back by it.
+    #[test]
+    fn the_panic_threshold_counts_sites_in_use() {
+        check("u x x", 0.5, "u x x UpThreshold");
+        check("u x", 0.5, "u Live");
+        check("u ud um", 0.9, "u Live");
+        check("u x x ud um", 0.5, "u x x UpThreshold");
+        check("u uh uh", 0.5, "u uh uh UpThreshold");
+    }
+
+    proptest! {
+        /// Never an empty set, never a Site in maint while another will do, and never one that is down while an eligible
+        /// one is up (invariant 3).
+        #[test]
+        fn s4_3a_alldown_never_an_empty_set(sites in prop::collection::vec((any::<bool>(), 0..4_u8), 1..6)) {
+            let bars = [Bar::None, Bar::Held, Bar::Drained, Bar::Maint];
+            let stands: Vec<Stand> = sites
+                .iter()
+                .map(|(live, bar)| Stand { live: *live, bar: bars[usize::from(*bar)], overridden: false, weight: 1.0 })
+                .collect();
+            let (picked, basis) = balance(&stands, 0.0, AllDown::FailOpen).expect("fail-open always answers");
+            let picked: Vec<&Stand> = stands.iter().zip(picked).filter(|(_, picked)| *picked).map(|(s, _)| s).collect();
+            prop_assert!(!picked.is_empty());
+            if stands.iter().any(Stand::is_eligible) {
+                prop_assert!(picked.iter().all(|stand| stand.is_eligible()) && basis == Basis::Live);
+            }
+            if stands.iter().any(|stand| stand.bar < Bar::Maint) {
+                prop_assert!(picked.iter().all(|stand| stand.bar < Bar::Maint));
+            }
+        }
+    }
+}

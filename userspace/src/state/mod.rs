@@ -1,0 +1,128 @@
+//! What a restart should know: health, orders and flaps, by Site key, in a small file.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | this | what is kept |
+//! | [`stamp`] | how old a file is, whatever the wall clock did |
+//! | [`file`] | the file: versioned, checksummed, replaced whole |
+//! | [`keeper`] | the task that writes it |
+//!
+//! Everything in it is relative to when it was written: an age, or what is left of a duration.
+
+pub mod file;
+pub mod keeper;
+pub mod stamp;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    operator::{Order, record::ms},
+    status::Word,
+};
+
+/// What is kept, by Site key. Sites of which there is nothing to keep are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// By Site key.
+    pub sites: BTreeMap<String, SiteMemory>,
+}
+
+/// What is kept of one Site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteMemory {
+    /// By answered address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub health: BTreeMap<IpAddr, HealthMemory>,
+    /// The operator's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<OrderMemory<Word>>,
+    /// The operator's weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<OrderMemory<u32>>,
+    /// Its failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaps: Option<FlapMemory>,
+}
+
+/// The verdict on one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthMemory {
+    /// Whether it was up.
+    pub up: bool,
+    /// When the file was written, how long ago the probes last stood by it, milliseconds.
+    pub age_ms: u64,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderMemory<T> {
+    /// What.
+    pub what: T,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// How old it was when the file was written, milliseconds.
+    pub age_ms: u64,
+    /// When it was said by the wall clock, milliseconds since 1970; only shown.
+    pub at_wall_ms: u64,
+    /// What was left of it when the file was written, milliseconds.
+    pub left_ms: Option<u64>,
+    /// Whether it was said against a minimum.
+    pub forced: bool,
+}
+
+/// A Site's [`Flaps`](crate::damping::Flaps).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlapMemory {
+    /// Failures in a row.
+    pub in_a_row: u32,
+    /// For how long it had been up when the file was written, milliseconds; none if it was not.
+    pub up_ms: Option<u64>,
+}
+
+impl<T: Copy> OrderMemory<T> {
+    /// What a restart should know of an order.
+    #[must_use]
+    pub fn of(order: &Order<T>, now: Instant) -> Self {
+        Self {
+            what: order.what,
+            by: order.by.clone(),
+            reason: order.reason.clone(),
+            age_ms: ms(now.saturating_duration_since(order.at)),
+            at_wall_ms: order.at_wall_ms,
+            left_ms: order.until.map(|until| ms(until.saturating_duration_since(now))),
+            forced: order.forced,
+        }
+    }
+
+    /// The order again, from a file that is `old` as of `now`; none once it has lapsed.
+    #[must_use]
+    pub fn recall(&self, old: Duration, now: Instant) -> Option<Order<T>> {
+        let until = match self.left_ms {
+            None => None,
+            Some(left_ms) => {
+                let left = Duration::from_millis(left_ms).checked_sub(old).filter(|left| !left.is_zero())?;
+                Some(now.checked_add(left)?)
+            }
+        };
+        let age = old.saturating_add(Duration::from_millis(self.age_ms));
+        Some(Order {
+            what: self.what,
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            // The monotonic clock begins with the machine: what is older than that is as old as it can say.
+            at: now.checked_sub(age).unwrap_or(now),
+            at_wall_ms: self.at_wall_ms,
+            until,
+            forced: self.forced,
+        })
+    }
+}
