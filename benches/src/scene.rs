@@ -14,7 +14,7 @@ use zerottl::{
     dns::Zones,
     model::{
         Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model, Name, NameKind,
-        Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -59,6 +59,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             last_resort: LastResort::None,
             https: None,
             sticky_prefix: (24, 56),
+            steering: Steering::default(),
         })
         .collect();
     let dynamic = |(i, pool): (usize, &Pool)| DynamicName {
@@ -205,6 +206,7 @@ fn site(i: usize) -> Site {
             rise: 2,
             fall: 3,
         }),
+        load: None,
         initial: Initial::Up,
         failover: vec![SiteId(i)],
     }

@@ -26,11 +26,11 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     admin::{AdminState, CounterSource, Publication, server, status::SocketPage},
-    assess::Assessor,
+    assess::{Assessor, LoadInputs},
     dns,
     hooks::{Hooks, macs_of},
     kernel::{
@@ -39,8 +39,9 @@ use crate::{
         publish::Publisher,
         trace,
     },
+    load::{self, Board},
     model::{Model, XdpMode},
-    plan::{Plan, Planner},
+    plan::{Before, Plan, Planner},
     probe::{self, ProbeError, Probes},
     status::{Status, Verdicts},
     view::View,
@@ -49,6 +50,8 @@ use crate::{
 /// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
 /// tracing is looked after.
 const ROUND: Duration = Duration::from_millis(100);
+/// Shares move by no more than this much time allows, however late a round is.
+const STEP_MAX: Duration = Duration::from_secs(1);
 /// MACs are read anew once in this many rounds.
 const MAC_ROUNDS: u32 = 10;
 /// Traced packets handed on per round; beyond that the sample is thinned.
@@ -109,7 +112,10 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     // Not `cancel` itself: the tasks go on until the program is detached. And they end however this function does.
     let stop = CancellationToken::new();
     let _stop_at_end = stop.clone().drop_guard();
-    let Probes { verdicts, reports, task: probes } = probe::start(&model, stop.clone()).map_err(AgentError::Probe)?;
+    let board = Board::new(&model);
+    let started_probes = probe::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
+    let Probes { verdicts, reports, task: probes } = started_probes;
+    let asking = load::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
     let Kernel { mut hooks, publisher, counters, events } = Kernel::start(&model, &zones, &planner, &first, &cancel)?;
     let view = Arc::new(View::new(Arc::clone(&model), first));
     let shared = Arc::new(dns::Shared::new(zones, Arc::clone(&view)));
@@ -121,11 +127,13 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     let mut tasks = JoinSet::new();
     tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
     tasks.spawn(async move { probes.await.map(|()| "probing") });
+    tasks.spawn(async move { asking.await.map(|()| "asking for loads") });
     if let Some(listener) = admin {
         let state = AdminState {
             view: Arc::clone(&view),
             status,
             reports,
+            board: board.clone(),
             counters: Arc::new(AllCounters { kernel: counters, socket: shared }),
             attach,
             publication,
@@ -136,8 +144,21 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     }
     let (trace, one_in, macs_known) = (trace_sender, 0, true);
     let assessor = Assessor::new(Arc::clone(&model));
-    let rounds =
-        Rounds { assessor, planner, view, verdicts, assessed, published, publisher, events, trace, one_in, macs_known };
+    let rounds = Rounds {
+        assessor,
+        planner,
+        view,
+        verdicts,
+        board,
+        planned: started,
+        assessed,
+        published,
+        publisher,
+        events,
+        trace,
+        one_in,
+        macs_known,
+    };
     tasks.spawn(named("planning", rounds.run(stop.clone())));
 
     if !cancel.is_cancelled() {
@@ -236,6 +257,9 @@ struct Rounds {
     planner: Planner,
     view: Arc<View>,
     verdicts: watch::Receiver<Verdicts>,
+    board: Board,
+    /// When shares last moved.
+    planned: Instant,
     /// What the newest plan was made from.
     assessed: watch::Sender<Status>,
     published: watch::Sender<Option<Publication>>,
@@ -284,21 +308,43 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
-        let status = self.assessor.assess(since, &self.verdicts.borrow_and_update());
-        if status == *self.assessed.borrow() {
-            return;
+        let (entries, answers) = (self.board.read(), Vec::new());
+        let loads = LoadInputs { entries: &entries, answers: &answers };
+        let status = self.assessor.assess(since, &self.verdicts.borrow_and_update(), loads);
+        let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
+        let before = self.view.plan();
+        let alike = |by_load| status.decides_as(&self.assessed.borrow(), by_load);
+        let (is_moved, is_event) = (before.shares.moving || !alike(self.planner.goes_by_load()), !alike(false));
+        if is_moved {
+            // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+            tokio::task::block_in_place(|| self.move_on(&status, &before, elapsed, is_event, since));
         }
-        let generation = self.view.plan().generation + 1;
-        // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
-        tokio::task::block_in_place(|| self.publish(&status, generation));
-        self.assessed.send_replace(status);
-        let took = since.elapsed();
-        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
-        info!(generation, took_us = took.as_micros(), "plan published");
+        // Figures that move nothing are there to be seen all the same.
+        self.assessed.send_if_modified(|assessed| std::mem::replace(assessed, status.clone()) != status);
     }
 
-    fn publish(&mut self, status: &Status, generation: u64) {
-        let plan = self.planner.plan(status, generation);
+    /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
+    fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
+        let generation = before.generation + 1;
+        let shares = Before { shares: &before.shares, elapsed };
+        let mut plan = self.planner.follow(status, generation, Some(shares));
+        if !is_event && plan.answers_as(before) {
+            // Only what the next plan moves from is new.
+            plan.generation = before.generation;
+            return self.view.publish(plan);
+        }
+        self.publish(plan);
+        let took = since.elapsed();
+        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        if is_event {
+            info!(generation, took_us = took.as_micros(), "plan published");
+        } else {
+            // Loads move shares all the time.
+            debug!(generation, took_us = took.as_micros(), "shares moved");
+        }
+    }
+
+    fn publish(&mut self, plan: Plan) {
         if let Some(publisher) = &mut self.publisher {
             publisher.publish(&plan);
         }

@@ -236,6 +236,38 @@ pub struct Pool {
     pub sticky_prefix: (u8, u8),
     /// What HTTPS records say beside addresses; none is no HTTPS records.
     pub https: Option<Https>,
+    /// How load moves shares.
+    pub steering: Steering,
+}
+
+/// How load moves shares: knobs of a pool, and of its groups.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steering {
+    /// Of a Site's target: up to here it counts as free. Over 0, up to 1.
+    pub low_watermark: f64,
+    /// Of a Site's capacity: from here on it counts as full. Over 0, up to 1.
+    pub high_watermark: f64,
+    /// How far a share moves in a second, at most, 0 to 1; 0 is without a bound.
+    pub max_step: f64,
+    /// What a full Site gets, relative to its weight's share, 0 to 1.
+    pub trickle: f64,
+    /// How long a Site that returns takes to its whole share; zero is at once.
+    pub slow_start: Duration,
+    /// A Site over this many times the mean utilisation gives slots away under `sticky`; 1 to 10, 0 is off.
+    pub balance_factor: f64,
+}
+
+impl Default for Steering {
+    fn default() -> Self {
+        Self {
+            low_watermark: 0.5,
+            high_watermark: 1.0,
+            max_step: 0.1,
+            trickle: 0.0,
+            slow_start: Duration::ZERO,
+            balance_factor: 0.0,
+        }
+    }
 }
 
 /// Bytes of `alpn` in wire form, at most.
@@ -260,6 +292,8 @@ pub enum Policy {
     WeightedRandom,
     /// A hash of the client's prefix.
     Sticky,
+    /// As weighted round robin, with shares made from headroom: only the planner knows the difference.
+    LeastLoad,
 }
 
 /// `all_down`: the answer when no configured Site of that family is up.
@@ -312,6 +346,8 @@ pub struct Site {
     pub weight: u32,
     /// How its addresses are probed; none means always up.
     pub probe: Option<Probe>,
+    /// Where its load is learned from; none where nobody says.
+    pub load: Option<LoadSource>,
     /// What an address counts as until its first verdict.
     pub initial: Initial,
     /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
@@ -383,6 +419,58 @@ pub struct HttpProbe {
     pub expect_body: Option<String>,
     /// TLS, for kind `https`.
     pub tls: Option<ProbeTls>,
+}
+
+/// `load = { … }`: where a Site's load is learned from, and what its figures are worth.
+#[derive(Clone, Debug)]
+pub struct LoadSource {
+    /// How figures come.
+    pub kind: LoadKind,
+    /// A figure older than this is stale.
+    pub stale_after: Duration,
+    /// What a Site whose figures are stale counts as.
+    pub when_stale: WhenStale,
+    /// What one answer adds, in the figures' unit; learned where none.
+    pub per_answer: Option<f64>,
+    /// For reports that name no target, over 0; none is the capacity.
+    pub target: Option<f64>,
+    /// For reports that name no capacity, over 0.
+    pub capacity: Option<f64>,
+}
+
+/// `load.kind`.
+#[derive(Clone, Debug)]
+pub enum LoadKind {
+    /// A report fetched by a GET.
+    Http(Poll, HttpProbe),
+    /// A line that the Site says once it is connected to, in `HAProxy`'s agent-check grammar.
+    AgentCheck(Poll),
+    /// The header `endpoint-load-metrics` of the health probe's response (ORCA).
+    ProbeHeader,
+    /// Reports sent to the admin interface.
+    Push,
+}
+
+/// When and where a Site is asked for its load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// TCP port.
+    pub port: u16,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Until an attempt counts as failed; at most the interval.
+    pub timeout: Duration,
+}
+
+/// `load.when_stale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// The last figure counts on.
+    Hold,
+    /// As loaded as the others are in the mean.
+    Equal,
+    /// No new clients, as with the operator's `drain`.
+    Drain,
 }
 
 /// TLS of an HTTPS probe.
@@ -492,6 +580,15 @@ impl Model {
     #[must_use]
     pub fn pool_of(&self, kind: NameKind) -> &Pool {
         &self.pools[self.pool_id_of(kind).0]
+    }
+
+    /// Whether a Site's part of its weight moves by itself: it starts slowly, or says what it wants.
+    #[must_use]
+    pub fn shares_move(&self, site: SiteId) -> bool {
+        let site = &self.sites[site.0];
+        let pool = self.pools.get(site.pool.0);
+        // Any report may be a line of the agent check.
+        site.load.is_some() || pool.is_some_and(|pool| !pool.steering.slow_start.is_zero())
     }
 
     /// The same pool's position.

@@ -20,7 +20,7 @@ pub enum Health {
 pub type Verdicts = Vec<Vec<Health>>;
 
 /// The operator's word on a Site; in the words of `HAProxy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// As probes and load say.
@@ -43,6 +43,27 @@ pub struct Load {
     pub capacity: f64,
 }
 
+/// What a Site says of itself, beside the figures of its [`Load`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said {
+    /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
+    pub word: Word,
+    /// Of its weight, what it wants; 1 unless it says so, and 0 is no new clients.
+    pub factor: f64,
+    /// Whether it has been silent for longer than `stale_after`.
+    pub stale: bool,
+    /// What one answer adds to its load, as set or as learned so far.
+    pub per_answer: f64,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, sessions: None }
+    }
+}
+
 /// What bears on a Site beside its probes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
@@ -56,6 +77,16 @@ pub struct Standing {
     pub ramp: f64,
     /// Its load; none where it says nothing that counts.
     pub load: Option<Load>,
+    /// What else it says of itself.
+    pub said: Said,
+}
+
+impl Standing {
+    /// The stronger of the operator's word and the Site's own.
+    #[must_use]
+    pub fn word_in_force(&self) -> Word {
+        self.word.max(self.said.word)
+    }
 }
 
 /// One moment's knowledge: the planner's only changing input. [`assess`](crate::assess) makes it.
@@ -75,9 +106,26 @@ impl Status {
             let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
             vec![first; site.addresses.len()]
         });
-        let standing =
-            |site: &Site| Standing { word: Word::Ready, held: false, weight: site.weight, ramp: 1.0, load: None };
+        let standing = |site: &Site| Standing {
+            word: Word::Ready,
+            held: false,
+            weight: site.weight,
+            ramp: 1.0,
+            load: None,
+            said: Said::default(),
+        };
         Self { health: health.collect(), sites: model.sites.iter().map(standing).collect() }
+    }
+
+    /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
+    #[must_use]
+    pub fn decides_as(&self, other: &Self, by_load: bool) -> bool {
+        let shown = |site: &Standing| {
+            let load = site.load.filter(|_| by_load);
+            let said = Said { word: site.said.word, factor: site.said.factor, ..Said::default() };
+            Standing { load, said, ..*site }
+        };
+        self.health == other.health && self.sites.iter().map(shown).eq(other.sites.iter().map(shown))
     }
 
     /// Whether one address of a Site may be answered.

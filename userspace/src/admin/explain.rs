@@ -314,7 +314,7 @@ fn answer(policy: Policy, choice: &str, addresses: &[AddressShare], sticky: Opti
         }
         (many, None) => {
             let how = match policy {
-                Policy::WeightedRoundRobin => "in turn",
+                Policy::WeightedRoundRobin | Policy::LeastLoad => "in turn",
                 Policy::WeightedRandom => "at random",
                 Policy::Sticky => "by the client's subnet",
             };

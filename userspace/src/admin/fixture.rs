@@ -9,8 +9,9 @@ use std::{
 
 use super::{Attach, Publication, Snapshot, status::SocketPage};
 use crate::{
+    load::Entry,
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
-    plan::{Basis, Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Shares, Table},
     probe::{AddressReport, fixture},
     status::{Health, Status},
 };
@@ -67,6 +68,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         services: model.names.iter().zip(choices).map(service).collect(),
         service_of: (0..model.names.len() as u32).collect(),
         chosen: Arc::new([]),
+        shares: Shares::default(),
     };
     let report = |health| AddressReport {
         health,
@@ -86,6 +88,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         plan: Arc::new(plan),
         status,
         detail,
+        loads: vec![Entry::default(); model.sites.len()],
         attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
         socket: SocketPage {

@@ -6,6 +6,7 @@
 //! | `/metrics`                    | `OpenMetrics` text, names prefixed `zerottl_` ([`metrics`])        |
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
 //! | `/v1/explain?name=…&client=…` | JSON: what would be answered now, and why ([`explain`])            |
+//! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
 //!
 //! Every page is a pure function of a [`Snapshot`]; [`server`] takes one per request. [`client`] is the command line's
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod explain;
+pub mod load;
 pub mod metrics;
 pub mod server;
 pub mod shares;
@@ -37,6 +39,7 @@ use tokio::sync::{broadcast, watch};
 
 use self::status::SocketPage;
 use crate::{
+    load::{Board, Entry},
     model::{Model, NameKind, Policy, Site},
     plan::Plan,
     probe::{AddressReport, Reports},
@@ -82,6 +85,8 @@ pub struct AdminState {
     pub status: watch::Receiver<Status>,
     /// What the probes found.
     pub reports: Reports,
+    /// What the Sites say of their load.
+    pub board: Board,
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
     /// One per interface.
@@ -109,6 +114,7 @@ impl AdminState {
             plan: self.view.plan(),
             status: self.status.borrow().clone(),
             detail: self.reports.snapshot(),
+            loads: self.board.read(),
             attach: self.attach.borrow().clone(),
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
@@ -130,6 +136,8 @@ pub struct Snapshot {
     pub status: Status,
     /// By Site and address, as in the model.
     pub detail: Vec<Vec<AddressReport>>,
+    /// What each Site has said of its load.
+    pub loads: Vec<Entry>,
     /// One per interface.
     pub attach: Vec<Attach>,
     /// As [`CounterSource::reasons`].
@@ -166,6 +174,7 @@ fn policy_word(policy: Policy) -> &'static str {
         Policy::WeightedRoundRobin => "weighted-round-robin",
         Policy::WeightedRandom => "weighted-random",
         Policy::Sticky => "sticky",
+        Policy::LeastLoad => "least-load",
     }
 }
 

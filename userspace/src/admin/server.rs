@@ -1,4 +1,4 @@
-//! The HTTP server: bounded, read-only, and deaf to other sites' pages.
+//! The HTTP server: bounded, and deaf to other sites' pages.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. Beyond [`CONNECTIONS_MAX`] new
 //! ones wait in the listen queue. The Host header must be the address the connection came to or a loopback name, so
@@ -62,6 +62,7 @@ const INDEX: &str = "zerottl
 /metrics                     OpenMetrics
 /v1/status                   Sites, names, shares, ages, counters (JSON)
 /v1/explain?name=&client=    what would be answered now, and why (JSON)
+/v1/load                     POST: load reports from Sites (JSON)
 /v1/trace                    events, one JSON object a line
 ";
 
@@ -75,6 +76,7 @@ struct Shared {
 
 /// Serves the admin interface until cancelled.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: CancellationToken) {
+    let loads = super::load::routes(Arc::clone(&state));
     let shared = Shared { state, traces: Arc::new(Semaphore::new(TRACES_MAX)), cancel: cancel.clone() };
     let router = Router::new()
         .route("/", get(async || INDEX))
@@ -82,7 +84,8 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: Cancel
         .route("/v1/status", get(status_page))
         .route("/v1/explain", get(explain_page))
         .route("/v1/trace", get(trace))
-        .with_state(shared);
+        .with_state(shared)
+        .merge(loads);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

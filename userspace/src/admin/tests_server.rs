@@ -59,6 +59,7 @@ async fn start() -> Running {
     let (trace, _) = broadcast::channel(4);
     let state = AdminState {
         reports: Reports::new(&snapshot.model),
+        board: crate::load::Board::new(&snapshot.model),
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
         counters: Arc::new(Counts),

@@ -4,7 +4,7 @@ use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
     Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Model, Name, NameKind, Policy,
-    Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -47,6 +47,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             .collect(),
         weight: 1,
         probe: probe.clone(),
+        load: None,
         initial: Initial::Up,
         failover: (0..sites.len()).map(|step| SiteId((index + step) % sites.len())).collect(),
     };
@@ -61,6 +62,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         last_resort: LastResort::None,
         https: None,
         sticky_prefix: (24, 56),
+        steering: Steering::default(),
     };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();
     let mut names = vec![DynamicName { name: pool.name.clone(), zone, kind: NameKind::Pool(PoolId(0)), served: true }];

@@ -30,9 +30,9 @@ use super::{Transport, Zones, respond};
 use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model,
-        NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
     },
-    plan::{Basis, Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
 };
 
@@ -85,6 +85,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             .collect(),
         weight: 1,
         probe: None,
+        load: None,
         initial: Initial::Up,
         failover: vec![SiteId(0), SiteId(1), SiteId(2)],
     };
@@ -132,6 +133,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             last_resort: LastResort::None,
             sticky_prefix: (24, 56),
             https: None,
+            steering: Steering::default(),
         }],
         nets: Arc::default(),
         groups: vec![Group {
@@ -179,6 +181,7 @@ fn plan() -> Plan {
         ],
         service_of: Arc::new([0, 1, 1, 0, 2]),
         chosen: Arc::new([]),
+        shares: Shares::default(),
     }
 }
 

@@ -1,0 +1,1 @@
+//! Loads at one moment.

@@ -1,0 +1,1 @@
+//! Load: reading what Sites say.
