@@ -22,6 +22,7 @@
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
 //! | [`shares`] | cycles and chi-square |
+//! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod agent;
@@ -30,6 +31,7 @@ pub mod client;
 pub mod config;
 pub mod fuzz;
 pub mod lab;
+pub mod load_sim;
 pub mod mmdb;
 pub mod netns;
 pub mod pass;
