@@ -22,6 +22,8 @@ use zerottl::{
 
 /// The length of a simulation, seconds.
 pub const SECONDS: usize = 600;
+/// The second in which a burst comes.
+pub const BURST: usize = 120;
 /// Site 0 dies at this second.
 pub const DEATH: usize = 150;
 /// Site 0 returns.
@@ -55,12 +57,14 @@ pub struct Setup {
     pub report_every_s: f64,
     /// Seconds that a report is late.
     pub report_late_s: f64,
+    /// Sessions that come all at once, within one second.
+    pub burst: f64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            max_step: 0.1,
+            max_step: 0.02,
             per_answer: None,
             policy: "least-load",
             demand: 1400.0,
@@ -68,6 +72,7 @@ impl Default for Setup {
             cached_s: 3.0,
             report_every_s: 2.0,
             report_late_s: 3.0,
+            burst: 0.0,
         }
     }
 }
@@ -203,7 +208,8 @@ impl World {
         // Who lost a session tries anew, within some five seconds.
         let again = self.lost * step_s / 5.0;
         self.lost -= again;
-        let usual = setup.demand / setup.session_s * step_s + again;
+        let at_once = if at_s as usize == BURST { setup.burst * step_s } else { 0.0 };
+        let usual = setup.demand / setup.session_s * step_s + again + at_once;
         let mut coming = usual * random.random_range(0.5..1.5);
         while coming > random.random_range(0.0..1.0) {
             coming -= 1.0;

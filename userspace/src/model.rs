@@ -262,7 +262,7 @@ impl Default for Steering {
         Self {
             low_watermark: 0.5,
             high_watermark: 1.0,
-            max_step: 0.1,
+            max_step: 0.02,
             trickle: 0.0,
             slow_start: Duration::ZERO,
             balance_factor: 0.0,

@@ -54,13 +54,15 @@ pub struct Said {
     pub stale: bool,
     /// What one answer adds to its load, as set or as learned so far.
     pub per_answer: f64,
+    /// What answers since its newest report add to its load.
+    pub debit: f64,
     /// Sessions that it has.
     pub sessions: Option<f64>,
 }
 
 impl Default for Said {
     fn default() -> Self {
-        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, sessions: None }
+        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
     }
 }
 

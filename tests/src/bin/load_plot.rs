@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, io, path::PathBuf};
 
 use clap::Parser;
-use tests::load_sim::{DEATH, GROWS, RETURN, SECONDS, SHRINKS, Second, Setup, peak, run, spread, swing};
+use tests::load_sim::{BURST, DEATH, GROWS, RETURN, SECONDS, SHRINKS, Second, Setup, peak, run, spread, swing};
 
 /// What is compared: a title, and what is varied.
 const CASES: [(&str, fn() -> Setup); 4] = [
@@ -32,6 +32,19 @@ struct Arguments {
 
 fn main() -> io::Result<()> {
     let Arguments { folder } = Arguments::parse();
+    if std::env::var("EXPLORE").is_ok() {
+        let harsh = Setup { demand: 1400.0, session_s: 8.0, cached_s: 5.0, report_every_s: 5.0, report_late_s: 5.0, ..Setup::default() };
+        for (name, base) in [("mild", Setup::default()), ("harsh", harsh), ("burst", Setup { burst: 1000.0, cached_s: 0.0, report_every_s: 5.0, report_late_s: 0.5, ..Setup::default() })] {
+            for debit in [None, Some(0.0), Some(1.0)] {
+                for step in [0.0, 0.1, 0.03, 0.02, 0.01] {
+                    let r = run(&Setup { max_step: step, per_answer: debit, ..base });
+                    print!("{name} {debit:?} {step}: ");
+                    for (_, from, to) in PARTS { print!(" {:.2}/{:.2}/{:.2}", spread(&r[from..to]), swing(&r[from..to]), peak(&r[from..to])); }
+                    println!(" burst {:.2}", peak(&r[BURST - 1..BURST + 8]));
+                }
+            }
+        }
+    }
     let runs: Vec<(&str, Vec<Second>)> = CASES.iter().map(|(title, setup)| (*title, run(&setup()))).collect();
     fs::write(folder.join("load.svg"), svg(&runs))?;
     fs::write(folder.join("load.md"), page(&runs))

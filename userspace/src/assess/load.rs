@@ -15,8 +15,8 @@ use crate::{
 /// Fewer answers than this between two reports say nothing about what one of them weighs.
 const LEARN_ANSWERS_MIN: u64 = 8;
 /// How much of a new lesson counts: more where answers turn out heavier, so that a debit is rather too large.
-const LEARN_UP: f64 = 0.5;
-const LEARN_DOWN: f64 = 0.05;
+const LEARN_UP: f64 = 0.25;
+const LEARN_DOWN: f64 = 0.1;
 /// Of a Site's capacity, the most that one answer can weigh.
 const PER_ANSWER_MAX: f64 = 0.1;
 /// A slow start goes in this many steps, so that it is not a new plan in every round.
@@ -104,6 +104,7 @@ impl Ledger {
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
             per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),
+            debit: 0.0,
             sessions: entry.sessions,
         };
         let mut load = entry.load;
@@ -113,8 +114,8 @@ impl Ledger {
             (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
             (true, WhenStale::Drain) => said.word = said.word.max(Word::Drain),
             (false, _) => {
-                let debit = said.per_answer * float(answers - self.answers);
-                load = load.map(|load| Load { current: load.current + debit, ..load });
+                said.debit = said.per_answer * float(answers - self.answers);
+                load = load.map(|load| Load { current: load.current + said.debit, ..load });
             }
         }
         (load, said)

@@ -25,8 +25,10 @@ use crate::{
 const KEEP_MIN: f64 = 1.0 / 64.0;
 /// A Site's slots under `sticky` move this much slower than shares: its load follows them late, as its sessions end.
 const KEEP_SLOWNESS: f64 = 10.0;
-/// Shares nearer to each other than this are the same: below what any table can show.
-const SAME: f64 = 1e-6;
+/// A full Site's share falls this much faster than others move.
+const FULL_HASTE: f64 = 4.0;
+/// Shares nearer to each other than this are the same: half a slot of the smallest table.
+const SAME: f64 = 1.0 / 2048.0;
 
 /// One Site that can take new clients.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,15 +41,15 @@ pub struct Taker {
     pub room: Option<f64>,
 }
 
-/// A Site's headroom, 0 to 1.
+/// A Site's headroom, 0 to 1, at a load: that of its report, or one with debits.
 #[must_use]
-pub fn headroom(load: &Load, steering: &Steering) -> f64 {
-    let (low, high) = (steering.low_watermark * load.target, steering.high_watermark * load.capacity);
-    if load.current >= high {
+pub fn headroom(current: f64, of: &Load, steering: &Steering) -> f64 {
+    let (low, high) = (steering.low_watermark * of.target, steering.high_watermark * of.capacity);
+    if current >= high {
         return 0.0;
     }
     // The target is at most the capacity and the low mark below the high one, so there is a distance.
-    ((high - load.current) / (high - low)).clamp(0.0, 1.0)
+    ((high - current) / (high - low)).clamp(0.0, 1.0)
 }
 
 /// Each taker's share, and whether it is full; shares add up to 1 unless there is no taker.
@@ -85,49 +87,59 @@ pub fn goal(takers: &[Taker], trickle: f64) -> Vec<(f64, bool)> {
 }
 
 /// Shares on their way from those in force to those that are due: of each Site, and whether any is still to move.
-/// `before` has Sites that are no takers any more, and lacks new ones.
+/// `before` has Sites that are no takers any more, and lacks new ones. `part` is the part of its way that a share goes;
+/// none is all of it.
 #[must_use]
 pub fn advance(
     before: &[(SiteId, f64)],
     takers: &[Taker],
     goal: &[(f64, bool)],
-    step: Option<f64>,
+    part: Option<f64>,
 ) -> (Vec<f64>, bool) {
     let due: Vec<f64> = goal.iter().map(|(share, _)| *share).collect();
-    let Some(step) = step else { return (due, false) };
+    let Some(part) = part else { return (due, false) };
     let was = |site: SiteId| before.iter().find(|(of, _)| *of == site).map_or(0.0, |(_, share)| *share);
     let mut shares: Vec<f64> = takers.iter().map(|taker| was(taker.site)).collect();
-    if shares.iter().sum::<f64>() <= SAME || goal.iter().all(|(_, full)| *full) {
+    if shares.iter().sum::<f64>() <= SAME {
         return (due, false);
     }
-    // At once: what full Sites have too much. What dead ones had is missing from the sum already.
+    // What dead Sites had is missing from the sum, and goes to the others at once.
+    fill(&mut shares, goal);
     for (share, (due, full)) in shares.iter_mut().zip(goal) {
-        if *full {
-            *share = share.min(*due);
-        }
+        let part = if *full { part * FULL_HASTE } else { part };
+        *share += (due - *share) * part.min(1.0);
     }
-    let (free, room): (f64, f64) =
-        (1.0 - shares.iter().sum::<f64>(), goal.iter().filter(|(_, full)| !full).map(|(due, _)| due).sum());
-    if room <= 0.0 {
-        return (due, false);
-    }
-    for (share, (due, full)) in shares.iter_mut().zip(goal) {
-        if !full {
-            *share = (*share + free * due / room).max(0.0);
-        }
-    }
+    fill(&mut shares, goal);
     let far = shares.iter().zip(&due).map(|(share, due)| (due - share).abs()).fold(0.0, f64::max);
-    if far <= step.max(SAME) {
-        return (due, false);
-    }
-    // All by the same part of their way, so that they still add up to 1.
-    let part = step / far;
-    (shares.iter().zip(&due).map(|(share, due)| share + (due - share) * part).collect(), true)
+    if far <= SAME { (due, false) } else { (shares, true) }
 }
 
-/// How far a share may move in this time; none without a bound.
+/// Makes shares add up to 1: what is missing goes to those with headroom, by what is due to them; what is too much goes
+/// from all alike.
+fn fill(shares: &mut [f64], goal: &[(f64, bool)]) {
+    let all_full = goal.iter().all(|(_, full)| *full);
+    let takes = |(due, full): &(f64, bool)| if *full && !all_full { 0.0 } else { *due };
+    let (sum, room): (f64, f64) = (shares.iter().sum(), goal.iter().map(takes).sum());
+    for (share, goal) in shares.iter_mut().zip(goal) {
+        *share = if sum >= 1.0 { *share / sum } else { *share + (1.0 - sum) * takes(goal) / room };
+    }
+}
+
+/// Shares with what has been handed out since the newest reports: each by what is left of its headroom. They are in force
+/// until those reports come; the others move on from `shares` as if nothing had been.
 #[must_use]
-pub fn step(steering: &Steering, elapsed: Duration) -> Option<f64> {
+pub fn debited(shares: &[f64], left: &[f64]) -> Vec<f64> {
+    let sum: f64 = shares.iter().zip(left).map(|(share, left)| share * left).sum();
+    // Where all have had theirs, it is as before.
+    if sum <= SAME {
+        return shares.to_vec();
+    }
+    shares.iter().zip(left).map(|(share, left)| share * left / sum).collect()
+}
+
+/// The part of its way that a share goes in this time; none is all of it.
+#[must_use]
+pub fn part(steering: &Steering, elapsed: Duration) -> Option<f64> {
     (steering.max_step > 0.0).then(|| steering.max_step * elapsed.as_secs_f64())
 }
 
@@ -139,7 +151,7 @@ pub fn step(steering: &Steering, elapsed: Duration) -> Option<f64> {
 #[must_use]
 pub fn keep(before: f64, utilisation: f64, mean: f64, steering: &Steering, elapsed: Duration) -> (f64, bool) {
     let bound = steering.balance_factor * mean;
-    let step = step(steering, elapsed).unwrap_or(elapsed.as_secs_f64()) / KEEP_SLOWNESS;
+    let step = part(steering, elapsed).unwrap_or(elapsed.as_secs_f64()) / KEEP_SLOWNESS;
     if utilisation > bound {
         let after = (before - step).max(KEEP_MIN);
         (after, after > KEEP_MIN)

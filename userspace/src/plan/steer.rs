@@ -78,17 +78,28 @@ impl Steer<'_> {
         wanted: impl Fn(&Candidate) -> f64,
     ) -> (Vec<(SiteId, f64)>, bool) {
         let live = candidates.iter().filter(|(_, live)| *live);
+        let room = |site: SiteId, debits: f64| {
+            let standing = &self.status.sites[site.0];
+            let load = standing.load?;
+            let current = load.current - standing.said.debit * (1.0 - debits);
+            Some(headroom::headroom(current, &load, steering))
+        };
         let taker = |(candidate, _): &(Candidate, bool)| Taker {
             site: candidate.site,
             weight: f64::from(candidate.weight) * wanted(candidate),
-            room: self.status.sites[candidate.site.0].load.map(|load| headroom::headroom(&load, steering)),
+            room: room(candidate.site, 0.0),
         };
         let takers: Vec<Taker> = live.map(taker).collect();
         let goal = headroom::goal(&takers, steering.trickle);
         let (before, elapsed) = self.before.unwrap_or_default();
-        let step = self.before.and_then(|_| headroom::step(steering, elapsed));
-        let (shares, moving) = headroom::advance(before, &takers, &goal, step);
-        let mut each = shares.iter();
+        let part = self.before.and_then(|_| headroom::part(steering, elapsed));
+        let (shares, moving) = headroom::advance(before, &takers, &goal, part);
+        let left = takers.iter().map(|taker| match (taker.room, room(taker.site, 1.0)) {
+            (Some(reported), Some(debited)) if reported > 0.0 => (debited / reported).max(steering.trickle),
+            _ => 1.0,
+        });
+        let in_force = headroom::debited(&shares, &left.collect::<Vec<_>>());
+        let mut each = in_force.iter();
         for (candidate, live) in candidates.iter_mut().filter(|(_, live)| *live) {
             let share = each.next().copied().unwrap_or_default();
             *live = share > 0.0;
