@@ -13,8 +13,9 @@ use xdp_ebpf::sum::Sum;
 use zerottl::{
     dns::Zones,
     model::{
-        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model, Name, NameKind,
-        Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Model, Name,
+        NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone,
+        ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -76,6 +77,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin { listen: None },
+        life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,
         chaos: Chaos::default(),

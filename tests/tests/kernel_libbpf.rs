@@ -97,6 +97,7 @@ fn the_object_loads_with_libbpf() {
         ("ENDPOINTS", image.endpoints.len() as u32),
         ("SERVICES", image.services()),
         ("SLOTS", image.blocks()),
+        ("ANSWERS", libbpf_rs::num_possible_cpus().unwrap() as u32 * image.control.answers),
         ("CURSORS", (libbpf_rs::num_possible_cpus().unwrap() * image.names.entries.len()) as u32),
     ];
     for (name, entries) in sizes {

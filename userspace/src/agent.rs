@@ -128,13 +128,14 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
     tasks.spawn(named("the socket path", sockets.run(Arc::clone(&shared), stop.clone())));
     tasks.spawn(async move { probes.await.map(|()| "probing") });
     tasks.spawn(async move { asking.await.map(|()| "asking for loads") });
+    let counters = Arc::new(AllCounters { kernel: counters, socket: shared });
     if let Some(listener) = admin {
         let state = AdminState {
             view: Arc::clone(&view),
             status,
             reports,
             board: board.clone(),
-            counters: Arc::new(AllCounters { kernel: counters, socket: shared }),
+            counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
             attach,
             publication,
             trace: trace_sender.clone(),
@@ -150,6 +151,7 @@ pub async fn run(model: Model, zones: dns::Zones, cancel: CancellationToken) -> 
         view,
         verdicts,
         board,
+        counters,
         planned: started,
         assessed,
         published,
@@ -258,6 +260,7 @@ struct Rounds {
     view: Arc<View>,
     verdicts: watch::Receiver<Verdicts>,
     board: Board,
+    counters: Arc<AllCounters>,
     /// When shares last moved.
     planned: Instant,
     /// What the newest plan was made from.
@@ -294,6 +297,7 @@ impl Rounds {
                     self.round();
                     if let Some(publisher) = &mut self.publisher {
                         publisher.set_clock(dns::now());
+                        publisher.confirm();
                     }
                     if rounds.is_multiple_of(MAC_ROUNDS) {
                         self.refresh_macs();
@@ -308,7 +312,7 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
-        let (entries, answers) = (self.board.read(), Vec::new());
+        let (entries, answers) = (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()));
         let loads = LoadInputs { entries: &entries, answers: &answers };
         let status = self.assessor.assess(since, &self.verdicts.borrow_and_update(), loads);
         let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
@@ -392,6 +396,18 @@ impl Rounds {
 struct AllCounters {
     kernel: Option<Counters>,
     socket: Arc<dns::Shared>,
+}
+
+impl AllCounters {
+    /// How often each address was answered by either path, by its position in [`Plan::endpoints`]; counted from 0 again
+    /// when the configuration is loaded anew.
+    fn answers(&self) -> Vec<u64> {
+        let mut answers = self.socket.view.answers();
+        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(Counters::answers)) {
+            *sum += count;
+        }
+        answers
+    }
 }
 
 impl CounterSource for AllCounters {

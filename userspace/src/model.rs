@@ -58,6 +58,8 @@ pub struct Model {
     pub front: Front,
     /// The admin interface.
     pub admin: Admin,
+    /// What outlives the agent.
+    pub life: Life,
     /// Which EDNS options are answered.
     pub edns: Edns,
     /// How many answers a client network gets; none is without a limit.
@@ -91,6 +93,54 @@ pub struct Front {
     pub xdp: XdpMode,
     /// Which kinds of name this machine answers itself.
     pub roles: Roles,
+}
+
+/// `[agent]`: what outlives the agent, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The folder on a bpffs that holds what outlives the agent.
+    pub pins: PathBuf,
+    /// What becomes of the program when the agent is told to stop.
+    pub on_stop: OnStop,
+    /// From this age on, a plan that no agent confirms is stale; none is never.
+    pub max_plan_age: Option<Duration>,
+    /// What is answered from then on.
+    pub on_stale: OnStale,
+    /// Whether a change of the configuration's files is a reload.
+    pub watch: bool,
+}
+
+impl Default for Life {
+    /// The file's own defaults.
+    fn default() -> Self {
+        Self {
+            pins: PathBuf::from("/sys/fs/bpf/zerottl"),
+            on_stop: OnStop::Detach,
+            max_plan_age: None,
+            on_stale: OnStale::Keep,
+            watch: false,
+        }
+    }
+}
+
+/// `agent.on_stop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// It is taken off.
+    Detach,
+    /// It goes on answering from the last plan.
+    Keep,
+}
+
+/// `agent.on_stale`: what the program answers while no agent confirms its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// The last plan.
+    Keep,
+    /// SERVFAIL.
+    Servfail,
+    /// As if all Sites were up.
+    FailOpen,
 }
 
 /// `front.xdp`.

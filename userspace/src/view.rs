@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -69,6 +69,8 @@ pub struct View {
     pub limiter: Limiter,
     plan: ArcSwap<Plan>,
     cursors: Box<[[AtomicU32; 3]]>,
+    /// By position in [`Plan::endpoints`].
+    answers: Box<[AtomicU64]>,
 }
 
 impl View {
@@ -78,7 +80,8 @@ impl View {
         // Staggered, so that browsers asking A and AAAA in pairs do not meet the same Sites in the same order.
         let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(rand::random())));
         let limiter = Limiter::new(model.rate_limit);
-        Self { cursors: cursors.collect(), plan: ArcSwap::from_pointee(plan), limiter, model }
+        let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { cursors: cursors.collect(), answers, plan: ArcSwap::from_pointee(plan), limiter, model }
     }
 
     /// The newest plan.
@@ -105,15 +108,30 @@ impl View {
         (&plan.services[chosen.service as usize], chosen.name, scope)
     }
 
-    /// Answers one question for a name by the newest plan.
+    /// How often each address was answered, by its position in [`Plan::endpoints`].
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        self.answers.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Answers one question for a name by the newest plan, and counts the address that is answered.
     #[must_use]
     pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: Client) -> Picked {
-        let of = of.into();
+        let (picked, endpoint) = self.choose(name, of.into(), client);
+        if let Some(count) = endpoint.and_then(|endpoint| self.answers.get(endpoint)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        picked
+    }
+
+    /// The answer to one question by the newest plan, and the position of its address in [`Plan::endpoints`].
+    #[must_use]
+    pub fn choose(&self, name: NameId, of: DynamicType, client: Client) -> (Picked, Option<usize>) {
         let plan = self.plan.load();
         let (service, whose, mut scope) = self.service(&plan, name, client);
         match &service.choice[of.index()] {
-            Choice::NoData => Picked { pick: Pick::NoData, scope: 0 },
-            Choice::Servfail => Picked { pick: Pick::Servfail, scope: 0 },
+            Choice::NoData => (Picked { pick: Pick::NoData, scope: 0 }, None),
+            Choice::Servfail => (Picked { pick: Pick::Servfail, scope: 0 }, None),
             Choice::Table(table) => {
                 let turn = match service.policy {
                     Policy::WeightedRoundRobin | Policy::LeastLoad => {
@@ -131,11 +149,13 @@ impl View {
                 };
                 // Tables are never empty, and their length is a power of two.
                 let slot = usize::from(table.slots[turn as usize & (table.slots.len() - 1)]);
-                let pick = match of {
-                    DynamicType::A | DynamicType::Aaaa => Pick::Address(plan.endpoints[slot], service.ttl),
-                    DynamicType::Https => Pick::Https(plan.bindings[slot], service.ttl),
+                let (pick, endpoint) = match of {
+                    DynamicType::A | DynamicType::Aaaa => {
+                        (Pick::Address(plan.endpoints[slot], service.ttl), Some(slot))
+                    }
+                    DynamicType::Https => (Pick::Https(plan.bindings[slot], service.ttl), None),
                 };
-                Picked { pick, scope }
+                (Picked { pick, scope }, endpoint)
             }
         }
     }

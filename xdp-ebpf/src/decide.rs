@@ -13,8 +13,8 @@ use crate::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, CHOICES, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
-        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock, choice_of,
-        type_bit,
+        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata, STALE_BANK, Service, SlotBlock,
+        choice_of, type_bit,
     },
     limit::{Buckets, Class},
     name,
@@ -52,6 +52,8 @@ pub trait Maps {
     fn turn(&self, index: u32, which: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;
+    /// Nanoseconds since boot.
+    fn boot_ns(&self) -> u64;
     /// Time, in ticks of [`limit`](crate::limit).
     fn ticks(&self) -> u64;
     /// `BUCKETS`.
@@ -412,7 +414,10 @@ fn body<M: Maps>(
     if word == 0 {
         return Err(Reason::PassNoPlan);
     }
-    let bank = word as u32 % BANKS;
+    let is_stale = control.age_max != 0 && plan_is_stale(maps, control);
+    let bank = if is_stale { STALE_BANK } else { word as u32 % BANKS };
+    // Else all that follows would be followed for a bank that is known and for one that is not.
+    let bank = control.forget::<7>(bank as usize) as u32;
     let bank_services = bank * control.bank_services;
     let mut service = maps.service(bank_services + entry.service).ok_or(Reason::Internal)?;
     let (mut whose, mut scope) = (index, 0);
@@ -453,6 +458,15 @@ fn body<M: Maps>(
     // Read where the answer is written; that it is there must be known before the packet is changed.
     maps.endpoint(slot).ok_or(Reason::Internal)?;
     Ok((Body::address(which == 1, slot, service.ttl), scope))
+}
+
+/// Whether the agent has not said for too long that the plan is right. A confirmation that is later than now is of now: the
+/// clock was read before.
+#[inline(always)]
+fn plan_is_stale<M: Maps>(maps: &M, control: &Control) -> bool {
+    // SAFETY: a reference to an aligned u64; volatile because the agent stores to it while we run.
+    let confirmed = unsafe { core::ptr::read_volatile(&raw const control.confirmed) };
+    maps.boot_ns().saturating_sub(confirmed) >= control.age_max
 }
 
 /// Finds a name and its position: one displacement, one entry, compared whole (invariant 2).

@@ -18,7 +18,7 @@ use aya_ebpf::{
 
 use xdp_ebpf::{
     answer::{self, Packet},
-    decide::{self, Answer, Maps},
+    decide::{self, Answer, Maps, Record},
     frame::Frame,
     layout::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Rdata, Service,
@@ -47,15 +47,17 @@ static RDATA: Array<Rdata, 1, MMAP> = Array::new();
 #[btf_map]
 static ENDPOINTS: Array<Endpoint, 1, MMAP> = Array::new();
 #[btf_map]
-static SERVICES: Array<Service, 4, MMAP> = Array::new();
+static SERVICES: Array<Service, 5, MMAP> = Array::new();
 #[btf_map]
-static SLOTS: Array<SlotBlock, 4, MMAP> = Array::new();
+static SLOTS: Array<SlotBlock, 5, MMAP> = Array::new();
 #[btf_map]
 static NETS: Array<NetNode, 1, MMAP> = Array::new();
 #[btf_map]
 static CHOSEN: Array<Chosen, 1, MMAP> = Array::new();
 #[btf_map]
 static CURSORS: Array<Cursor, 1, MMAP> = Array::new();
+#[btf_map]
+static ANSWERS: Array<u64, 1, MMAP> = Array::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
@@ -126,6 +128,11 @@ impl Maps for Kernel {
     fn random(&self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_get_prandom_u32() }
+    }
+    #[inline(always)]
+    fn boot_ns(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_boot_ns() }
     }
     #[inline(always)]
     fn ticks(&self) -> u64 {
@@ -209,7 +216,10 @@ fn handle(ctx: &XdpContext) -> Reason {
     match decide::decide(packet.frame(), &Kernel) {
         Ok(answer) => match resize(&packet, &answer) {
             Ok(()) => match answer::write(&packet, &Kernel, &answer) {
-                Some(()) => answer.reason(),
+                Some(()) => {
+                    count_address(&answer);
+                    answer.reason()
+                }
                 None => Reason::Internal,
             },
             Err(reason) => reason,
@@ -275,6 +285,21 @@ fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: a per-CPU element, as for the cursors; the agent only reads it.
         unsafe { *counter += 1 };
+    }
+}
+
+/// Counts an answered address, which is what a Site's share came to.
+#[inline(always)]
+fn count_address(answer: &Answer) {
+    if answer.body.record != Record::ADDRESS {
+        return;
+    }
+    let Some(control) = CONTROL.get(0) else { return };
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(count) = ANSWERS.get_ptr_mut(cpu * control.answers + answer.body.index) {
+        // SAFETY: this CPU's element, as for the cursors; the agent only reads it.
+        unsafe { *count += 1 };
     }
 }
 

@@ -8,11 +8,12 @@
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
 //! | `RDATA` | array, mmapable | [`Rdata`]: one SOA per zone, then HTTPS records | once before attach |
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
-//! | `SERVICES` | array, mmapable | [`BANKS`] × [`Service`] | a bank at a time, never the one in use |
-//! | `SLOTS` | array, mmapable | [`BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
+//! | `SERVICES` | array, mmapable | [`ALL_BANKS`] × [`Service`] | a bank at a time, never the one in use |
+//! | `SLOTS` | array, mmapable | [`ALL_BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
 //! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES`; where HTTPS is configured, as many again behind | by the program; start values by the agent |
+//! | `ANSWERS` | array, mmapable | possible CPUs × `u64`, at an address's position in `ENDPOINTS`: how often it was answered | by the program |
 //! | `BUCKETS` | array | [`Buckets`](crate::limit::Buckets), a power of two | by the program |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
 //! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
@@ -27,8 +28,15 @@ use crate::{
     query::{TYPE_A, TYPE_AAAA},
 };
 
-/// Plan banks. A retired bank is written again only after a grace period, so several let the publisher work ahead.
+/// Plan banks in turn. A retired bank is written again only after a grace period, so several let the publisher work ahead.
 pub const BANKS: u32 = 4;
+/// The bank behind them: what is answered while the plan is older than [`Control::age_max`]. Written once before attach.
+pub const STALE_BANK: u32 = BANKS;
+/// All banks of `SERVICES` and `SLOTS`.
+pub const ALL_BANKS: u32 = BANKS + 1;
+/// Says in [`Control::abi`] that a pinned `CONTROL` is one of ours, of this layout: `"ztl"` and a number that counts up
+/// with each change of a struct or a map here.
+pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x01");
 /// Served addresses per family.
 pub const LISTEN_MAX: usize = 8;
 /// Interfaces' MAC addresses that are ours.
@@ -56,8 +64,16 @@ pub const RDATA_ROOM: usize = 1024;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Control {
+    /// [`ABI`]; first, so that every version finds it.
+    pub abi: u32,
+    /// The agent's process, in its own namespace.
+    pub pid: u32,
     /// Generation in use: `generation << 8 | bank`; 0 before the first plan.
     pub word: u64,
+    /// When the agent last found the plan in use to be right: nanoseconds since boot.
+    pub confirmed: u64,
+    /// From this age on (nanoseconds since `confirmed`) answers are made from [`STALE_BANK`]; 0 is never.
+    pub age_max: u64,
     /// Keys the name hash.
     pub seed: u64,
     /// Entries of `NAMES` less one.
@@ -86,8 +102,8 @@ pub struct Control {
     pub nsid_len: u32,
     /// `CURSORS` per CPU.
     pub cursors: u32,
-    /// Padding.
-    pub reserved: u32,
+    /// `ANSWERS` per CPU: those of `ENDPOINTS`, and some so that CPUs share no cache line.
+    pub answers: u32,
     /// Roots of the trees of client nets in `NETS`: IPv4, IPv6.
     pub net_roots: [u32; 2],
     /// What NSID answers (RFC 5001), zeros behind.
@@ -404,5 +420,5 @@ const _: () = assert!(size_of::<Chosen>() == 8);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);
-const _: () = assert!(size_of::<Control>() == 120 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(size_of::<Control>() == 144 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
 const _: () = assert!(size_of::<Event>() == 528);

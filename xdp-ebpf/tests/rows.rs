@@ -24,7 +24,7 @@ use table::{
 use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
-    layout::{BLOCK_SLOTS, type_bit},
+    layout::{BLOCK_SLOTS, CHOICE_SERVFAIL, STALE_BANK, type_bit},
     reason::{Action, Reason},
 };
 
@@ -63,6 +63,29 @@ fn every_row_holds() {
 #[test]
 fn every_row_holds_where_frames_grow_at_the_head() {
     assert_eq!(table::run(&mut AtHead(Host::new()), &rows::all()), 0);
+}
+
+/// A plan that nobody confirms is answered from the bank behind the others once it is of age, and not a nanosecond before;
+/// a confirmation that lies in the future is none that is missing.
+#[test]
+fn a_plan_of_age_is_stale() {
+    let check = |age_max: u64, boot_ns: u64, expected: Reason| {
+        let mut held = image::held(World::Full);
+        let control = held.control.as_mut().unwrap();
+        (control.confirmed, control.age_max) = (5_000, age_max);
+        held.boot_ns = boot_ns;
+        let stale = (STALE_BANK * control.bank_services) as usize;
+        for choice in held.services[stale..].iter_mut().flat_map(|service| &mut service.choice) {
+            choice.kind = CHOICE_SERVFAIL;
+        }
+        let ran = held::run(&held, &ask("rr.example", A).v4().bytes(), Grow::Head);
+        assert_eq!(ran.reason, expected, "{age_max} {boot_ns}");
+    };
+    check(1_000, 5_999, Reason::AnswerA);
+    check(1_000, 6_000, Reason::AnswerServfail);
+    check(1_000, u64::MAX, Reason::AnswerServfail);
+    check(1_000, 4_000, Reason::AnswerA);
+    check(0, u64::MAX, Reason::AnswerA);
 }
 
 #[test]

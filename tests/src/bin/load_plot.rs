@@ -21,8 +21,6 @@ const PARTS: [(&str, usize, usize); 5] = [
     ("s1 whole", GROWS + 60, SECONDS),
 ];
 
-
-
 /// Where it goes.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -33,13 +31,29 @@ struct Arguments {
 fn main() -> io::Result<()> {
     let Arguments { folder } = Arguments::parse();
     if std::env::var("EXPLORE").is_ok() {
-        let harsh = Setup { demand: 1400.0, session_s: 8.0, cached_s: 5.0, report_every_s: 5.0, report_late_s: 5.0, ..Setup::default() };
-        for (name, base) in [("mild", Setup::default()), ("harsh", harsh), ("burst", Setup { burst: 1000.0, cached_s: 0.0, report_every_s: 5.0, report_late_s: 0.5, ..Setup::default() })] {
+        let harsh = Setup {
+            demand: 1400.0,
+            session_s: 8.0,
+            cached_s: 5.0,
+            report_every_s: 5.0,
+            report_late_s: 5.0,
+            ..Setup::default()
+        };
+        for (name, base) in [
+            ("mild", Setup::default()),
+            ("harsh", harsh),
+            (
+                "burst",
+                Setup { burst: 1000.0, cached_s: 0.0, report_every_s: 5.0, report_late_s: 0.5, ..Setup::default() },
+            ),
+        ] {
             for debit in [None, Some(0.0), Some(1.0)] {
                 for step in [0.0, 0.1, 0.03, 0.02, 0.01] {
                     let r = run(&Setup { max_step: step, per_answer: debit, ..base });
                     print!("{name} {debit:?} {step}: ");
-                    for (_, from, to) in PARTS { print!(" {:.2}/{:.2}/{:.2}", spread(&r[from..to]), swing(&r[from..to]), peak(&r[from..to])); }
+                    for (_, from, to) in PARTS {
+                        print!(" {:.2}/{:.2}/{:.2}", spread(&r[from..to]), swing(&r[from..to]), peak(&r[from..to]));
+                    }
                     println!(" burst {:.2}", peak(&r[BURST - 1..BURST + 8]));
                 }
             }
@@ -55,11 +69,19 @@ fn page(runs: &[(&str, Vec<Second>)]) -> String {
     for (title, seconds) in runs {
         for (part, from, to) in PARTS {
             let part_of = &seconds[from..to];
-            let _ = writeln!(page, "| {title} | {part} | {:.3} | {:.3} | {:.3} |", spread(part_of), swing(part_of), peak(part_of));
+            let _ = writeln!(
+                page,
+                "| {title} | {part} | {:.3} | {:.3} | {:.3} |",
+                spread(part_of),
+                swing(part_of),
+                peak(part_of)
+            );
         }
         let _ = writeln!(page, "peak {:.3}", peak(seconds));
     }
     page
 }
 
-fn svg(_: &[(&str, Vec<Second>)]) -> String { String::new() }
+fn svg(_: &[(&str, Vec<Second>)]) -> String {
+    String::new()
+}

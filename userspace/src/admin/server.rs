@@ -44,6 +44,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AdminState, explain, metrics, status::StatusPage};
+use crate::model::Family;
 
 /// The most connections at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -190,7 +191,7 @@ struct Asked {
 
 async fn explain_page(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
     let view = &shared.state.view;
-    let pick = |name, family, client: IpAddr| view.pick(name, family, client.into()).pick;
+    let pick = |name, family: Family, client: IpAddr| view.choose(name, family.into(), client.into()).0.pick;
     match explain::explain(&shared.state.snapshot(), &asked.name, asked.client, pick) {
         Ok(page) => Json(page).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

@@ -171,7 +171,8 @@ pub(super) fn steering(reader: &mut Reader<'_>, raw: &raw::Pool) -> Steering {
     let default = Steering::default();
     let mark = |reader: &mut Reader<'_>, key, value, help| reader.fraction(key, value, 0.01..=1.0, help);
     let low = mark(reader, "low_watermark", &raw.low_watermark, "the part of its target up to which a Site is free");
-    let high = mark(reader, "high_watermark", &raw.high_watermark, "the part of its capacity from which a Site is full");
+    let high =
+        mark(reader, "high_watermark", &raw.high_watermark, "the part of its capacity from which a Site is full");
     let (low, high) = (low.unwrap_or(default.low_watermark), high.unwrap_or(default.high_watermark));
     if let Some(at) = raw.low_watermark.as_ref().or(raw.high_watermark.as_ref()).filter(|_| low >= high) {
         reader

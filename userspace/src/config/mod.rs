@@ -7,10 +7,11 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `clients` |
+//! | sections to the model's parts; references | `front`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
+mod agent;
 mod clients;
 mod edns;
 mod forward;
@@ -91,6 +92,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
 fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = front::admin(report, file.admin.as_ref());
+    let life = agent::agent(report, file.agent.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -101,8 +103,21 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model =
-        Model { front, admin, edns, rate_limit, chaos, zones: zones.list, forwards, pools, groups, nets, sites, names };
+    let model = Model {
+        front,
+        admin,
+        life,
+        edns,
+        rate_limit,
+        chaos,
+        zones: zones.list,
+        forwards,
+        pools,
+        groups,
+        nets,
+        sites,
+        names,
+    };
     whole::check(report, file, &model);
     model
 }

@@ -24,6 +24,7 @@ pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 pub(super) struct File {
     pub front: Option<Spanned<Front>>,
     pub admin: Option<Spanned<Admin>>,
+    pub agent: Option<Spanned<Agent>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -48,6 +49,16 @@ pub(super) struct Front {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
     pub listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub pins: Text,
+    pub on_stop: Text,
+    pub max_plan_age: Text,
+    pub on_stale: Text,
+    pub watch: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]

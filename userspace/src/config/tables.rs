@@ -71,6 +71,7 @@ impl Shape {
             ["edns"] => Self::keys::<raw::Edns>(),
             ["chaos"] => Self::keys::<raw::Chaos>(),
             ["geo"] => Self::keys::<raw::Geo>(),
+            ["agent"] => Self::keys::<raw::Agent>(),
             ["rate_limit"] => Self::keys::<raw::RateLimit>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["forward", _] => Self::keys::<raw::Forward>(),

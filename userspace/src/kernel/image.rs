@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::{
     layout::{
-        BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
+        ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL, CHOICE_STICKY,
         Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
         OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
     },
@@ -19,12 +19,12 @@ use super::{
 use crate::{
     dns::Zones,
     limit::limits,
-    model::{Edns, Model, Policy},
+    model::{Edns, Model, OnStale, Policy},
     plan::{Choice, Plan, Planner, Table, mask6},
 };
 
 /// Blocks of a bank, at most: all banks then take 4 GiB, and their numbers stay within the maps' 32 bits.
-const BLOCKS_MAX: usize = (4 << 30) / (BANKS as usize * size_of::<SlotBlock>());
+const BLOCKS_MAX: usize = (4 << 30) / (ALL_BANKS as usize * size_of::<SlotBlock>());
 
 /// Why a model does not fit into the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ impl Image {
         if blocks > BLOCKS_MAX {
             return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));
         }
+        let stale = model.life.max_plan_age.filter(|_| model.life.on_stale != OnStale::Keep);
         let has_https = !first.bindings.is_empty();
         let mut control = Control {
             seed: names.seed,
@@ -86,6 +87,11 @@ impl Image {
             bank_services: first.services.len() as u32,
             bank_blocks: blocks as u32,
             cursors: (if has_https { 2 } else { 1 } * names.entries.len()) as u32,
+            abi: ABI,
+            pid: std::process::id(),
+            // Of 8 bytes, 8 of which are a cache line.
+            answers: first.endpoints.len().next_multiple_of(8) as u32,
+            age_max: stale.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
             net_roots: model.nets.tree().1,
             ..Control::default()
         };
@@ -117,13 +123,13 @@ impl Image {
     /// Entries of `SERVICES`.
     #[must_use]
     pub fn services(&self) -> u32 {
-        BANKS * self.control.bank_services
+        ALL_BANKS * self.control.bank_services
     }
 
     /// Entries of `SLOTS`.
     #[must_use]
     pub fn blocks(&self) -> u32 {
-        BANKS * self.control.bank_blocks
+        ALL_BANKS * self.control.bank_blocks
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Mapped<T> {
 
 // SAFETY: the mapping is process-wide, and `T` is plain data.
 unsafe impl<T: Send> Send for Mapped<T> {}
+// SAFETY: a shared reference only reads, each element by one volatile read; what writes takes a mutable one.
+unsafe impl<T: Sync> Sync for Mapped<T> {}
 
 impl<T: Copy> Mapped<T> {
     /// Maps `len` elements of the array behind `map`.
@@ -27,6 +29,12 @@ impl<T: Copy> Mapped<T> {
         let start = unsafe { mmap(std::ptr::null_mut(), len * size_of::<T>(), protection, MapFlags::SHARED, map, 0)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, len, _owns: PhantomData })
+    }
+
+    /// How many elements.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.len
     }
 
     /// Writes `values` from element `at` on. The caller sees to it that no program reads these elements meanwhile, or

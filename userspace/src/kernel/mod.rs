@@ -153,6 +153,7 @@ impl Fastpath {
             ("SLOTS", image.blocks()),
             ("BUCKETS", image.buckets()),
             ("CURSORS", cursors as u32),
+            ("ANSWERS", (cpus * image.control.answers as usize) as u32),
         ];
         let mut loader = EbpfLoader::new();
         for (map, entries) in sizes {
@@ -178,8 +179,14 @@ impl Fastpath {
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
             &image.control,
         );
+        publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());
-        let counters = Counters(PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?);
+        let counters = Counters {
+            reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            answers: map(&mut ebpf, "ANSWERS", cpus * image.control.answers as usize)?,
+            endpoints: image.endpoints.len(),
+            stride: image.control.answers as usize,
+        };
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
         Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
     }
@@ -218,6 +225,14 @@ impl Fastpath {
     }
 }
 
+/// Nanoseconds since boot, sleep included: the clock that programs read.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // It counts up from 0 and lasts for centuries.
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
     ebpf.take_map(name).ok_or(LoadError::Missing(name))
 }
@@ -241,17 +256,33 @@ fn start_cursors(count: usize) -> Vec<Cursor> {
     (0..count).map(|_| Cursor(rand::random())).collect()
 }
 
-/// The counters, one per [`Reason`].
-pub struct Counters(PerCpuArray<MapData, u64>);
+/// What the program counts.
+pub struct Counters {
+    /// One per [`Reason`].
+    reasons: PerCpuArray<MapData, u64>,
+    /// By CPU, `stride` each, of which `endpoints` are in use.
+    answers: Mapped<u64>,
+    endpoints: usize,
+    stride: usize,
+}
 
 impl Counters {
-    /// Packets seen under each reason since the program was loaded, summed over CPUs.
+    /// Packets seen under each reason, summed over CPUs.
     pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
         let count = |reason: &Reason| {
-            let values = self.0.get(&(*reason as u32), 0)?;
+            let values = self.reasons.get(&(*reason as u32), 0)?;
             Ok((*reason, values.iter().sum()))
         };
         Reason::ALL.iter().map(count).collect()
+    }
+
+    /// How often each address was answered since the program was loaded, by its position in [`Plan::endpoints`]. A and
+    /// AAAA answers alone.
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        let cpus = self.answers.elements() / self.stride.max(1);
+        let count = |endpoint: usize| (0..cpus).map(|cpu| self.answers.read(cpu * self.stride + endpoint)).sum();
+        (0..self.endpoints).map(count).collect()
     }
 }
 

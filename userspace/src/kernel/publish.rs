@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use rustix::thread::{MembarrierCommand, membarrier};
-use xdp_ebpf::layout::{BANKS, Control, MAC_MAX, Service, SlotBlock};
+use xdp_ebpf::layout::{BANKS, Control, MAC_MAX, STALE_BANK, Service, SlotBlock};
 
 use super::{
     image::Bank,
@@ -61,13 +61,34 @@ impl Publisher {
         let bank = plan.generation as usize % BANKS as usize;
         // The bank's last user is at most BANKS generations back; none of its readers may be left.
         self.grace.wait_for((plan.generation + 1).saturating_sub(u64::from(BANKS)).min(self.published));
+        self.write(bank, plan);
+        self.confirm();
+        self.store_word((plan.generation << 8) | bank as u64);
+        self.published = plan.generation;
+        self.grace.begin(plan.generation);
+    }
+
+    /// Says what is answered once nobody confirms the plan any more. Before the program is attached.
+    ///
+    /// # Panics
+    /// If the plan is of another model than the maps were made for.
+    pub fn set_stale(&mut self, plan: &Plan) {
+        self.write(STALE_BANK as usize, plan);
+    }
+
+    fn write(&mut self, bank: usize, plan: &Plan) {
         self.bank.lay_out(plan);
         assert!(self.bank.services.len() == self.bank_services && self.bank.blocks.len() <= self.bank_blocks);
         self.services.write(bank * self.bank_services, &self.bank.services);
         self.slots.write(bank * self.bank_blocks, &self.bank.blocks);
-        self.store_word((plan.generation << 8) | bank as u64);
-        self.published = plan.generation;
-        self.grace.begin(plan.generation);
+    }
+
+    /// Says that the plan in use is right, as of now.
+    #[expect(unsafe_code, reason = "one field of a shared struct")]
+    pub fn confirm(&mut self) {
+        let control = self.control.pointer(0);
+        // SAFETY: the mapping lives as long as `self`.
+        unsafe { store_u64(&raw mut (*control).confirmed, super::boot_ns()) };
     }
 
     #[expect(unsafe_code, reason = "one field of a shared struct")]

@@ -67,7 +67,8 @@ impl Board {
         let entries = model.sites.iter().map(|site| {
             let before = old.get(site.key.as_str()).copied();
             let kind = |load: &crate::model::LoadSource| std::mem::discriminant(&load.kind);
-            let same = before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
+            let same =
+                before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
             Mutex::new(same.map(|id| self.lock(id).clone()).unwrap_or_default())
         });
         Self { entries: entries.collect(), model: Arc::clone(model) }

@@ -51,7 +51,8 @@ pub fn header(value: &[u8]) -> Result<Report, BadReport> {
             return bad(format!("{HEADER}: {key} is {value}: it must be 0 or more"));
         }
     }
-    let Some(current) = figures.into_iter().flatten().find(|value| *value > 0.0).or(figures.into_iter().flatten().next())
+    let Some(current) =
+        figures.into_iter().flatten().find(|value| *value > 0.0).or(figures.into_iter().flatten().next())
     else {
         return bad(format!("{HEADER} has none of {}", UTILISATIONS.join(", ")));
     };

@@ -17,8 +17,11 @@ use super::{
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, DynamicName, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteId},
-    status::Status,
+    model::{
+        AllDown, DynamicName, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, OnStale, Policy,
+        PoolId, Site, SiteId,
+    },
+    status::{Health, Status},
 };
 
 /// Compiles plans for one model.
@@ -132,9 +135,8 @@ impl Planner {
             let Some(old) = before.get(&name).and_then(|old| shares.of.get(other.service_of[*old] as usize)) else {
                 continue;
             };
-            let same_site = |(site, share): &(SiteId, f64)| {
-                Some((*keys.get(other.model.sites[site.0].key.as_str())?, *share))
-            };
+            let same_site =
+                |(site, share): &(SiteId, f64)| Some((*keys.get(other.model.sites[site.0].key.as_str())?, *share));
             let new = &mut of[self.service_of[i] as usize];
             *new = [0, 1, 2].map(|of| old[of].iter().filter_map(same_site).collect());
         }
@@ -158,6 +160,23 @@ impl Planner {
     /// How many slots each table may have, were none shared: what the kernel's map must hold.
     pub fn slot_counts(&self) -> impl Iterator<Item = usize> {
         self.specs.iter().flat_map(|spec| spec.slots)
+    }
+
+    /// What is answered when nobody has confirmed the newest plan for `max_plan_age`: by `on_stale`, as if all Sites were
+    /// up, or SERVFAIL.
+    #[must_use]
+    pub fn stale_plan(&self) -> Plan {
+        let mut status = Status::unknown(&self.model);
+        status.health.iter_mut().flatten().for_each(|health| *health = Health::Up);
+        let mut plan = self.plan(&status, 0);
+        if self.model.life.on_stale == OnStale::Servfail {
+            for choice in plan.services.iter_mut().flat_map(|service| &mut service.choice) {
+                if let Choice::Table(_) = choice {
+                    *choice = Choice::Servfail;
+                }
+            }
+        }
+        plan
     }
 
     /// Compiles a plan whose shares are where they are due.

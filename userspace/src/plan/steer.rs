@@ -64,7 +64,8 @@ impl Steer<'_> {
             _ => {
                 let all = candidates.iter().all(|(candidate, live)| !live || (wanted(candidate) - 1.0).abs() < 1e-9);
                 for (candidate, _) in candidates.iter_mut().filter(|_| !all) {
-                    candidate.weight = (f64::from(candidate.weight) * wanted(candidate) * FINER).round().max(1.0) as u32;
+                    candidate.weight =
+                        (f64::from(candidate.weight) * wanted(candidate) * FINER).round().max(1.0) as u32;
                 }
                 (Vec::new(), false)
             }
@@ -114,10 +115,10 @@ impl Steer<'_> {
         steering: Option<&Steering>,
         wanted: impl Fn(&Candidate) -> f64,
     ) -> (Vec<(SiteId, f64)>, bool) {
-        let utilisation = |candidate: &Candidate| {
-            self.status.sites[candidate.site.0].load.map(|load| load.current / load.capacity)
-        };
-        let loads = || candidates.iter().filter(|(_, live)| *live).filter_map(|(c, _)| Some((c.weight, utilisation(c)?)));
+        let utilisation =
+            |candidate: &Candidate| self.status.sites[candidate.site.0].load.map(|load| load.current / load.capacity);
+        let loads =
+            || candidates.iter().filter(|(_, live)| *live).filter_map(|(c, _)| Some((c.weight, utilisation(c)?)));
         let weights: f64 = loads().map(|(weight, _)| f64::from(weight)).sum();
         let mean = loads().map(|(weight, load)| f64::from(weight) * load).sum::<f64>() / weights.max(1.0);
         let (before, elapsed) = self.before.unwrap_or_default();

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Model, Name, NameKind, Policy,
-    Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
+    Admin, AllDown, Chaos, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Model, Name, NameKind,
+    Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -77,6 +77,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin { listen: None },
+        life: Life::default(),
         edns: Edns::default(),
         rate_limit: None,
         chaos: Chaos::default(),

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 use xdp_ebpf::{
     decide::position,
     layout::{
-        BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
+        ALL_BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
         NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock,
     },
@@ -57,7 +57,7 @@ pub fn held(world: World) -> Held {
     control.bank_services = bank.len() as u32;
     control.bank_blocks = blocks.len() as u32;
     control.word = if world == World::NoPlan { 0 } else { 7 << 8 | u64::from(BANK) };
-    for i in 0..BANKS {
+    for i in 0..ALL_BANKS {
         let other = vec![Service::default(); bank.len()];
         held.services.extend_from_slice(if i == BANK { &bank } else { &other });
         let none = vec![SlotBlock([u16::MAX; BLOCK_SLOTS]); blocks.len()];
@@ -93,8 +93,8 @@ pub fn alone(name: &[u8]) -> Held {
         names: vec![entry],
         tails: vec![tail],
         endpoints: vec![endpoint(world::FOUR.parse().unwrap())],
-        services: vec![Service { choice: [choice; 4], ..Service::default() }; BANKS as usize],
-        slots: vec![SlotBlock([0; BLOCK_SLOTS]); BANKS as usize],
+        services: vec![Service { choice: [choice; 4], ..Service::default() }; ALL_BANKS as usize],
+        slots: vec![SlotBlock([0; BLOCK_SLOTS]); ALL_BANKS as usize],
         cursors: RefCell::new(vec![[0; 2]]),
         rdata: vec![soa(&world::zones()[0])],
         scratch: Some(Scratch::default()),

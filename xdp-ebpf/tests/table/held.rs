@@ -28,6 +28,8 @@ pub struct Held {
     pub nets: Vec<NetNode>,
     pub chosen: Vec<Chosen>,
     pub buckets: Vec<Buckets>,
+    /// Time, in nanoseconds since boot.
+    pub boot_ns: u64,
     /// Time, in ticks.
     pub now: Cell<u64>,
     pub cursors: RefCell<Vec<[u32; 2]>>,
@@ -80,6 +82,9 @@ impl Maps for Held {
         x ^= x << 5;
         self.random.set(x);
         x
+    }
+    fn boot_ns(&self) -> u64 {
+        self.boot_ns
     }
     fn ticks(&self) -> u64 {
         self.now.get()

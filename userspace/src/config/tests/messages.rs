@@ -24,9 +24,7 @@ fn unknown_keys() {
     check(
         "weight = 2",
         r#"lode = "agent""#,
-        &[
-            "f:25:1: error: [site.boston]: unknown key `lode` (did you mean `load`?)",
-        ],
+        &["f:25:1: error: [site.boston]: unknown key `lode` (did you mean `load`?)"],
     );
     check(
         r#"kind = "http""#,
@@ -43,7 +41,7 @@ fn unknown_keys() {
         "[admin]",
         "[director]\n[admin]",
         &[
-            "f:6:2: error: unknown section `director` (what may stand here: front, admin, edns, chaos, geo, rate_limit, zone, pool, group, site, forward)",
+            "f:6:2: error: unknown section `director` (what may stand here: front, admin, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward)",
         ],
     );
     check(

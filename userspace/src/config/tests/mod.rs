@@ -1,5 +1,6 @@
 //! The configuration: its meaning, its messages, its examples.
 
+mod agent;
 mod clients;
 mod edns;
 mod forward;

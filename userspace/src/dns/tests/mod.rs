@@ -29,8 +29,8 @@ use domain::{
 use super::{Transport, Zones, respond};
 use crate::{
     model::{
-        Admin, AllDown, Chaos, CookieSecrets, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Model,
-        NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
+        Admin, AllDown, Chaos, CookieSecrets, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life,
+        Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
@@ -99,6 +99,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             roles,
         },
         admin: Admin { listen: None },
+        life: Life::default(),
         edns: Edns {
             cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
             nsid: Some("lb1".into()),
