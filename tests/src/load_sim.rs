@@ -271,18 +271,21 @@ pub fn swing(seconds: &[Second]) -> f64 {
     (0..4).map(of).fold(0.0, f64::max)
 }
 
+/// How far one Site's utilisation goes up and down in these seconds, the largest of all.
+#[must_use]
+pub fn utilisation_swing(seconds: &[Second]) -> f64 {
+    let of = |site: usize| {
+        let loads = seconds.iter().map(|second| second.utilisation[site]);
+        let (low, high) = loads.fold((f64::INFINITY, 0.0), |(low, high), load: f64| (load.min(low), load.max(high)));
+        high - low
+    };
+    (0..4).map(of).fold(0.0, f64::max)
+}
+
 /// The highest utilisation of any Site in these seconds.
 #[must_use]
 pub fn peak(seconds: &[Second]) -> f64 {
     seconds.iter().flat_map(|second| second.utilisation).fold(0.0, f64::max)
-}
-
-/// How far apart the Sites' mean utilisations are in these seconds, of those that are used at all.
-#[must_use]
-pub fn spread(seconds: &[Second]) -> f64 {
-    let mean = |site: usize| seconds.iter().map(|second| second.utilisation[site]).sum::<f64>() / number(seconds.len());
-    let means = || (0..4).map(mean).filter(|mean| *mean > 0.01);
-    means().fold(0.0, f64::max) - means().fold(f64::INFINITY, f64::min)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds, rounds and slots of one simulation")]

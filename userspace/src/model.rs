@@ -297,7 +297,7 @@ pub struct Steering {
     pub low_watermark: f64,
     /// Of a Site's capacity: from here on it counts as full. Over 0, up to 1.
     pub high_watermark: f64,
-    /// How far a share moves in a second, at most, 0 to 1; 0 is without a bound.
+    /// What part of its way a share goes in a second, 0 to 1; 0 is at once.
     pub max_step: f64,
     /// What a full Site gets, relative to its weight's share, 0 to 1.
     pub trickle: f64,
@@ -623,6 +623,17 @@ impl Model {
             NameKind::Pool(id) => &self.pools[id.0].sites,
             NameKind::Group(id) => &self.groups[id.0].sites,
             NameKind::Site(id) => &self.sites[id.0].failover,
+        }
+    }
+
+    /// How a query for a name becomes a slot; a Site Name's table of one Site needs no
+    /// cursor, no random number and no client.
+    #[must_use]
+    pub fn policy_of(&self, kind: NameKind) -> Policy {
+        match kind {
+            NameKind::Pool(id) => self.pools[id.0].policy,
+            NameKind::Group(id) => self.groups[id.0].policy,
+            NameKind::Site(_) => Policy::WeightedRoundRobin,
         }
     }
 

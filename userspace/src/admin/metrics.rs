@@ -12,7 +12,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::status::{AddressPage, StatusPage};
+use super::{
+    load::LoadPage,
+    status::{AddressPage, SitePage, StatusPage},
+};
 
 /// What the text is, for the header `content-type`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,6 +37,9 @@ type Labels<'a> = Vec<(&'a str, String)>;
 
 /// One value of each address: name, help, where it is.
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
+
+/// The same of each Site's load.
+type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
 
 /// Writes one metric with a sample per label set.
 fn family<'a, M: EncodeMetric>(
@@ -95,11 +101,40 @@ impl Collector for Source {
 
         let up = page.sites.iter().map(|site| (vec![("site", site.key.clone())], gauge(f64::from(u8::from(site.up)))));
         family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
-        self.addresses(encoder)
+        self.addresses(encoder)?;
+        self.loads(encoder)
     }
 }
 
 impl Source {
+    fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges: [LoadColumn<Option<f64>>; 8] = [
+            ("site_load", "The load that counts, in the Site's unit: its report's, and answers since", |l| l.current),
+            ("site_load_target", "Where the load should be at most", |l| l.target),
+            ("site_load_capacity", "Where the Site can take no more", |l| l.capacity),
+            ("site_load_headroom", "1 is free and 0 full, by the watermarks", |l| l.headroom),
+            ("site_load_per_answer", "What one answer adds, as set or learned", |l| Some(l.per_answer)),
+            ("site_load_age_seconds", "Since the newest report that said something new", |l| l.age_s),
+            ("site_load_stale", "Whether that is longer than stale_after", |l| Some(f64::from(u8::from(l.stale)))),
+            ("site_sessions", "Sessions that the Site reports", |l| l.sessions),
+        ];
+        let labels = |site: &SitePage| vec![("site", site.key.clone())];
+        let each = || self.0.sites.iter().filter_map(|site| Some((labels(site), site.load.as_ref()?)));
+        for (name, help, value) in gauges {
+            let samples = each().filter_map(|(labels, load)| Some((labels, gauge(value(load)?))));
+            family(encoder, (name, help), samples)?;
+        }
+        let counters: [LoadColumn<u64>; 2] = [
+            ("site_load_reports", "Load reports taken", |l| l.reports),
+            ("site_load_failures", "Attempts to learn the load, and reports, that came to nothing", |l| l.failures),
+        ];
+        for (name, help, value) in counters {
+            let samples = each().map(|(labels, load)| (labels, ConstCounter::new(value(load))));
+            family(encoder, (name, help), samples)?;
+        }
+        Ok(())
+    }
+
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [Column<Option<f64>>; 4] = [
             ("address_up", "Whether the address counts as up", |a| Some(f64::from(u8::from(a.live)))),

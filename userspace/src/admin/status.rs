@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attach, Snapshot, decided_by, health_word, kind_word,
+    load::{self, LoadPage},
     shares::{Counter, Shares},
     text,
 };
@@ -89,6 +90,9 @@ pub struct SitePage {
     pub weight: u32,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
+    /// What it says of its load; none unless it is asked, or tells.
+    #[serde(default)]
+    pub load: Option<LoadPage>,
 }
 
 /// One address of a Site.
@@ -236,6 +240,10 @@ impl StatusPage {
         let rows: Vec<_> = self.sites.iter().flat_map(site_rows).collect();
         let header = ["SITE", "STATE", "WEIGHT", "ADDRESS", "HEALTH", "SINCE", "TRIED", "LATENCY", "ERROR"];
         let _ = write!(page, "\n{}", text::table(&header, &rows));
+        let rows: Vec<_> = self.sites.iter().filter_map(|site| Some(site.load.as_ref()?.row(&site.key))).collect();
+        if !rows.is_empty() {
+            let _ = write!(page, "\n{}", text::table(&LoadPage::HEADER, &rows));
+        }
         let rows: Vec<_> = self.names.iter().map(name_row).collect();
         let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
         let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
@@ -297,6 +305,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         up: status.site_is_up(model, id),
         weight: site.weight,
         addresses: site.addresses.iter().enumerate().map(address).collect(),
+        load: load::page_of(snapshot, id),
     }
 }
 

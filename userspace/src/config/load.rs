@@ -186,7 +186,12 @@ pub(super) fn steering(reader: &mut Reader<'_>, raw: &raw::Pool) -> Steering {
         low_watermark: low,
         high_watermark: high,
         max_step: reader
-            .fraction("max_step", &raw.max_step, 0.0..=1.0, "how far a share moves in a second; 0 is without a bound")
+            .fraction(
+                "max_step",
+                &raw.max_step,
+                0.0..=1.0,
+                "what part of its way a share goes in a second; 0 is at once",
+            )
             .unwrap_or(default.max_step),
         trickle: reader
             .fraction("trickle", &raw.trickle, 0.0..=1.0, "what a full Site gets of its weight's share")

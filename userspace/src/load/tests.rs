@@ -74,7 +74,10 @@ fn json_reports() {
     let why = |text: &str| report::body(text.as_bytes()).unwrap_err().to_string();
     assert_eq!(why(r#"{"capacity": 3}"#), "not a load report: missing field `current` at line 1 column 15");
     assert_eq!(why(r#"{"current": -1}"#), format!("`current` is -1: it must be 0 to {FIGURE_MAX}"));
-    assert_eq!(why(r#"{"current": 1, "capacity": 0}"#), format!("`capacity` is 0: it must be 0.000001 to {FIGURE_MAX}"));
+    assert_eq!(
+        why(r#"{"current": 1, "capacity": 0}"#),
+        format!("`capacity` is 0: it must be 0.000001 to {FIGURE_MAX}")
+    );
     assert!(why(r#"{"current": 1e400}"#).starts_with("not a load report"));
     assert!(why(&format!("{{\"current\": {}1}}", "[".repeat(9000))).starts_with("not a load report"));
     assert_eq!(why(&" ".repeat(20_000)), "a report of more than 16384 bytes");

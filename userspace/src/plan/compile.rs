@@ -275,11 +275,10 @@ impl Spec {
     fn of(model: &Model, name: NameKind) -> Self {
         let pool = model.pool_of(name);
         let sites = model.sites_of(name).to_vec();
-        let (kind, policy) = match name {
-            NameKind::Pool(_) => (Kind::LoadBalance, pool.policy),
-            NameKind::Group(id) => (Kind::LoadBalance, model.groups[id.0].policy),
-            // A table of one Site needs no cursor, no random number and no client.
-            NameKind::Site(_) => (Kind::Failover, Policy::WeightedRoundRobin),
+        let policy = model.policy_of(name);
+        let kind = match name {
+            NameKind::Pool(_) | NameKind::Group(_) => Kind::LoadBalance,
+            NameKind::Site(_) => Kind::Failover,
         };
         let nets = match name {
             NameKind::Pool(id) => model.nets.pools().binary_search(&id).ok(),

@@ -9,6 +9,8 @@ mod steer;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_load;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

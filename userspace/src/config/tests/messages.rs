@@ -24,7 +24,9 @@ fn unknown_keys() {
     check(
         "weight = 2",
         r#"lode = "agent""#,
-        &["f:25:1: error: [site.boston]: unknown key `lode` (did you mean `load`?)"],
+        &[
+            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, group, initial, probe, load)",
+        ],
     );
     check(
         r#"kind = "http""#,
