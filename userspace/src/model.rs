@@ -517,7 +517,7 @@ pub struct Poll {
 pub enum WhenStale {
     /// The last figure counts on.
     Hold,
-    /// As loaded as the others are in the mean.
+    /// As loaded as the others that are not full, in the mean.
     Equal,
     /// No new clients, as with the operator's `drain`.
     Drain,

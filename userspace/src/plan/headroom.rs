@@ -37,7 +37,7 @@ pub struct Taker {
     pub site: SiteId,
     /// Its weight in force; over 0.
     pub weight: f64,
-    /// Its headroom; none where it is not known, which counts as the others' mean.
+    /// Its headroom; none where it is not known, which counts as the mean of the others that are not full.
     pub room: Option<f64>,
 }
 
@@ -56,7 +56,7 @@ pub fn headroom(current: f64, of: &Load, steering: &Steering) -> f64 {
 #[must_use]
 pub fn goal(takers: &[Taker], trickle: f64) -> Vec<(f64, bool)> {
     let all: f64 = takers.iter().map(|taker| taker.weight).sum();
-    let known = || takers.iter().filter_map(|taker| Some((taker.weight, taker.room?)));
+    let known = || takers.iter().filter_map(|taker| Some((taker.weight, taker.room.filter(|room| *room > 0.0)?)));
     let known_weight: f64 = known().map(|(weight, _)| weight).sum();
     let mean = if known_weight > 0.0 { known().map(|(w, room)| w * room).sum::<f64>() / known_weight } else { 1.0 };
     let room = |taker: &Taker| taker.room.unwrap_or(mean);

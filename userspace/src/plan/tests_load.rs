@@ -58,6 +58,7 @@ fn s4_3a_320_shares_are_filled_like_water() {
     let unknown = &[(1.0, None), (1.0, Some(0.5)), (1.0, Some(0.1))];
     assert_eq!(goals(unknown, 0.0), [(33, false), (56, false), (11, false)], "who says nothing is as the mean");
     assert_eq!(goals(&[(1.0, None), (1.0, None)], 0.0), [(50, false), (50, false)]);
+    assert_eq!(goals(&[(1.0, None), (1.0, Some(0.0))], 0.0), [(100, false), (0, true)], "and not as the full ones");
 }
 
 proptest! {
