@@ -45,31 +45,37 @@ impl Agent {
     /// Starts the agent on front `number` and waits for its `READY=1`.
     pub fn start(lab: &Lab, number: usize, config: &Config) -> io::Result<Self> {
         let folder = lab.folder("agent")?;
-        let file = config.write(&folder)?;
-        let notify_path = folder.join("notify");
-        let notify = UnixDatagram::bind(&notify_path)?;
-        notify.set_nonblocking(true)?;
-        let mut command = Command::new(binary()?);
-        command.arg("run").arg("--config").arg(file).env("NOTIFY_SOCKET", notify_path);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(folder.join("log"))?);
+        config.write(&folder)?;
         let machine = Arc::clone(&lab.fronts[number]);
-        let mut agent = Self { process: Process::new(machine.spawn(command)?), machine, folder };
-        let end = Instant::now() + PATIENCE;
-        let mut note = [0; 512];
-        loop {
-            if let Ok(length) = notify.recv(&mut note)
-                && note[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
-            {
-                return Ok(agent);
-            }
-            if let Some(status) = agent.process.ended()? {
-                return Err(io::Error::other(format!("zerottl ended with {status}:\n{}", agent.log())));
-            }
-            if Instant::now() >= end {
-                return Err(io::Error::other(format!("zerottl is not ready after {PATIENCE:?}:\n{}", agent.log())));
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let process = launch(&machine, &folder, &[])?;
+        Ok(Self { process, machine, folder })
+    }
+
+    /// Starts it again from the same folder, with further arguments, and waits for its `READY=1`; the one before is killed
+    /// once the new one is ready, if it runs still.
+    pub fn restart(&mut self, arguments: &[&str]) -> io::Result<()> {
+        self.process = launch(&self.machine, &self.folder, arguments)?;
+        Ok(())
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Ends it by a signal and waits; an error unless it exits with success.
+    pub fn end(&mut self, signal: Signal) -> io::Result<()> {
+        self.process.signal(signal)?;
+        let status = self.process.wait(PATIENCE).map_err(|e| io::Error::other(format!("{e}\n{}", self.log())))?;
+        if status.success() {
+            return Ok(());
         }
+        Err(io::Error::other(format!("zerottl ended with {status}:\n{}", self.log())))
     }
 
     /// What it has logged.
@@ -119,6 +125,13 @@ impl Agent {
         self.machine.read(&binary()?.to_string_lossy(), arguments)
     }
 
+    /// The same, whatever it exits with.
+    pub fn output(&self, arguments: &[&str]) -> io::Result<std::process::Output> {
+        let mut command = Command::new(binary()?);
+        command.args(arguments);
+        self.machine.output(command)
+    }
+
     /// Waits until probes have proven each Site's addresses up or down as told.
     pub fn wait_for(&self, sites: &[(&str, bool)], limit: Duration) -> io::Result<()> {
         let as_told = || {
@@ -136,14 +149,39 @@ impl Agent {
         attached(&self.machine, interface)
     }
 
-    /// Ends it by a signal and waits; an error unless it exits with success.
+    /// As [`Self::end`].
     pub fn stop(mut self, signal: Signal) -> io::Result<()> {
-        self.process.signal(signal)?;
-        let status = self.process.wait(PATIENCE).map_err(|e| io::Error::other(format!("{e}\n{}", self.log())))?;
-        if status.success() {
-            return Ok(());
+        self.end(signal)
+    }
+}
+
+/// Starts `zerottl run` with the configuration in a folder, and waits for its `READY=1`.
+fn launch(machine: &Netns, folder: &Path, arguments: &[&str]) -> io::Result<Process> {
+    let notify_path = folder.join("notify");
+    let _ = fs::remove_file(&notify_path);
+    let notify = UnixDatagram::bind(&notify_path)?;
+    notify.set_nonblocking(true)?;
+    let mut command = Command::new(binary()?);
+    command.arg("run").arg("--config").arg(folder.join("zerottl.toml")).args(arguments);
+    let log = File::options().create(true).append(true).open(folder.join("log"))?;
+    command.env("NOTIFY_SOCKET", notify_path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut process = Process::new(machine.spawn(command)?);
+    let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let end = Instant::now() + PATIENCE;
+    let mut note = [0; 512];
+    loop {
+        if let Ok(length) = notify.recv(&mut note)
+            && note[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+        {
+            return Ok(process);
         }
-        Err(io::Error::other(format!("zerottl ended with {status}:\n{}", self.log())))
+        if let Some(status) = process.ended()? {
+            return Err(io::Error::other(format!("zerottl ended with {status}:\n{}", log())));
+        }
+        if Instant::now() >= end {
+            return Err(io::Error::other(format!("zerottl is not ready after {PATIENCE:?}:\n{}", log())));
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,7 +1,8 @@
-//! A network namespace with a thread that lives in it.
+//! A network namespace, and a bpffs of its own, with a thread that lives in it.
 //!
 //! The namespace has no name and no mount: only the thread, its children and an open file keep it, so it goes with the
-//! process however that ends. Children are started by the thread, so they are born inside, and since it lives as long
+//! process however that ends. So does the bpffs, which is mounted in a mount namespace of the thread's own: what an agent
+//! pins there nobody else meets, and nothing of it stays. Children are started by the thread, so they are born inside, and since it lives as long
 //! as the [`Netns`] does, a parent-death signal on them means "the lab is gone" (the kernel sends it when the thread
 //! that forked them ends, not the process). `ip netns exec` is not used: it remounts /sys and hides the bpffs.
 
@@ -16,9 +17,15 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    thread::{UnshareFlags, unshare_unsafe},
+};
 
 use crate::process::die_with_parent;
+
+/// Where agents pin unless told otherwise.
+const BPFFS: &str = "/sys/fs/bpf";
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -141,7 +148,9 @@ impl Drop for Netns {
 }
 
 fn enter_new() -> io::Result<File> {
-    // SAFETY: only the network namespace of this thread changes; no file descriptor table is unshared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    // SAFETY: only this thread's namespaces change; no file descriptor table is unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount("bpf", BPFFS, "bpf", MountFlags::empty(), None)?;
     File::open("/proc/thread-self/ns/net")
 }

@@ -9,25 +9,19 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use zerottl::{
     admin::{client, explain::Explanation, status::StatusPage},
-    agent, config,
+    config,
 };
 
 use crate::cli::{AgentAt, Failure, complain, print, show, unasked};
 
 /// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "ZEROTTL_LOG";
-
-/// A signal so soon after the first is the same one: `timeout` and terminals signal a process and its group.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
@@ -50,6 +44,9 @@ enum Command {
         /// The configuration, TOML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Make another agent that has the same pins leave, and go on in its place
+        #[arg(long)]
+        take_over: bool,
     },
     /// Check a configuration: exit 0, or 1 with every fault's place and mend
     Check {
@@ -80,6 +77,11 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Take off a program that an agent has left on its interfaces
+    Detach {
+        #[command(flatten)]
+        agent: AgentAt,
     },
     /// Show a sample of the packets the XDP program sees, as lines of JSON
     Trace {
@@ -118,16 +120,24 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Run { config } => run(&config).await?,
+        Command::Run { config, take_over } => {
+            log_to_stderr();
+            cli::run::run(config, take_over).await?;
+        }
         Command::Check { config, json } => return check(&config, json),
         Command::Status { agent, json } => {
-            show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await?;
+            let shown = show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await;
+            if shown.is_err() {
+                cli::left::status(&agent, json)?;
+            }
+            shown?;
         }
         Command::Explain { name, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
             let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
+        Command::Detach { agent } => cli::left::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -140,39 +150,6 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn run(file: &Path) -> Result<(), Failure> {
-    log_to_stderr();
-    let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{}", warning.line());
-    }
-    let cancel = CancellationToken::new();
-    let stop = |kind| signal(kind).map_err(|error| format!("installing a signal handler failed: {error}"));
-    let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
-    let on_signal = cancel.clone();
-    tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        let name = next().await;
-        let first = Instant::now();
-        tracing::info!("{name}: stopping; once more to stop at once");
-        on_signal.cancel();
-        let mut name = next().await;
-        while first.elapsed() < SAME_SIGNAL {
-            name = next().await;
-        }
-        // The kernel takes the program off when the process has gone.
-        tracing::warn!("{name} again: stopping at once");
-        std::process::exit(1);
-    });
-    agent::run(loaded.model, loaded.zones, cancel).await.map_err(|error| error.to_string())?;
-    Ok(())
 }
 
 fn log_to_stderr() {

@@ -21,8 +21,8 @@ use xdp_ebpf::{
     decide::{self, Answer, Maps, Record},
     frame::Frame,
     layout::{
-        Chosen, Control, Cursor, Displace, EVENT_FRAME, Endpoint, Event, NameEntry, NameTail, NetNode, Rdata, Service,
-        SlotBlock,
+        Chosen, Control, Cursor, Displace, EVENT_FRAME, EVENTS_LEN, Endpoint, Event, NameEntry, NameTail, NetNode,
+        Rdata, Service, SlotBlock,
     },
     limit::{Buckets, TICK_BITS},
     name::OFFSET_MASK,
@@ -65,7 +65,7 @@ static BUCKETS: Array<Buckets, 1> = Array::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
-static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
+static EVENTS: RingBuf<(), { EVENTS_LEN as usize }> = RingBuf::new();
 
 /// The maps above.
 struct Kernel;

@@ -393,6 +393,9 @@ pub const NAMES_MIN: usize = 8;
 #[repr(C)]
 pub struct Cursor(pub [u32; 2]);
 
+/// Bytes of `EVENTS`.
+pub const EVENTS_LEN: u32 = 1 << 20;
+
 /// Bytes of a frame kept in an [`Event`].
 pub const EVENT_FRAME: usize = 512;
 

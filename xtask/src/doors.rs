@@ -21,7 +21,8 @@ use crate::{
 const AGENT_ENV: &str = "ZEROTTL_BIN";
 
 /// What `--long` sets: the variables that `kernel_differential.rs` and `e2e_flood.rs` read, questions and seconds.
-const LONG: [(&str, &str); 2] = [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10")];
+const LONG: [(&str, &str); 3] =
+    [("ZEROTTL_DIFFERENTIAL", "1000000"), ("ZEROTTL_FLOOD_SECONDS", "10"), ("ZEROTTL_RELOADS", "100")];
 
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {

@@ -16,8 +16,9 @@ use axum::{
     routing::post,
 };
 
-use super::{AdminState, Snapshot, text};
+use super::{Snapshot, text};
 use crate::{
+    agent::Current,
     load::push::{self, PUSH_MAX},
     model::{LoadKind, NameKind, Policy, SiteId},
     plan::headroom::headroom,
@@ -182,11 +183,11 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
 }
 
 /// The route, for the server's own.
-pub fn routes(state: Arc<AdminState>) -> Router {
-    Router::new().route("/v1/load", post(page)).layer(DefaultBodyLimit::max(PUSH_MAX)).with_state(state)
+pub fn routes(current: Arc<Current>) -> Router {
+    Router::new().route("/v1/load", post(page)).layer(DefaultBodyLimit::max(PUSH_MAX)).with_state(current)
 }
 
-async fn page(State(state): State<Arc<AdminState>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn page(State(current): State<Arc<Current>>, headers: HeaderMap, body: Bytes) -> Response {
     // A browser asks before it sends this type to a server that is not the page's own, and is told no.
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
@@ -195,6 +196,7 @@ async fn page(State(state): State<Arc<AdminState>>, headers: HeaderMap, body: By
     if !is_json {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as content-type: application/json\n").into_response();
     }
+    let state = current.load();
     match push::push(&state.board, state.board.model(), Instant::now(), &body) {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),

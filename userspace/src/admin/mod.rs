@@ -19,7 +19,7 @@ pub mod metrics;
 pub mod server;
 pub mod shares;
 pub mod status;
-mod text;
+pub mod text;
 
 #[cfg(test)]
 mod fixture;

@@ -44,7 +44,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AdminState, explain, metrics, status::StatusPage};
-use crate::model::Family;
+use crate::{agent::Current, model::Family};
 
 /// The most connections at once.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -70,15 +70,22 @@ const INDEX: &str = "zerottl
 /// Shared by the handlers.
 #[derive(Clone)]
 struct Shared {
-    state: Arc<AdminState>,
+    current: Arc<Current>,
     traces: Arc<Semaphore>,
     cancel: CancellationToken,
 }
 
+impl Shared {
+    /// What the agent knows, at this request. A handler asks once, so that what it shows is of one configuration.
+    fn state(&self) -> Arc<AdminState> {
+        self.current.load_full()
+    }
+}
+
 /// Serves the admin interface until cancelled.
-pub async fn serve(listener: TcpListener, state: Arc<AdminState>, cancel: CancellationToken) {
-    let loads = super::load::routes(Arc::clone(&state));
-    let shared = Shared { state, traces: Arc::new(Semaphore::new(TRACES_MAX)), cancel: cancel.clone() };
+pub async fn serve(listener: TcpListener, current: Arc<Current>, cancel: CancellationToken) {
+    let loads = super::load::routes(Arc::clone(&current));
+    let shared = Shared { current, traces: Arc::new(Semaphore::new(TRACES_MAX)), cancel: cancel.clone() };
     let router = Router::new()
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics_page))
@@ -173,14 +180,14 @@ fn host_is_ours(host: &str, local: SocketAddr) -> bool {
 }
 
 async fn metrics_page(State(shared): State<Shared>) -> Response {
-    match metrics::text(StatusPage::without_names(&shared.state.snapshot())) {
+    match metrics::text(StatusPage::without_names(&shared.state().snapshot())) {
         Ok(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
 async fn status_page(State(shared): State<Shared>) -> Json<StatusPage> {
-    Json(StatusPage::new(&shared.state.snapshot()))
+    Json(StatusPage::new(&shared.state().snapshot()))
 }
 
 #[derive(Deserialize)]
@@ -190,9 +197,9 @@ struct Asked {
 }
 
 async fn explain_page(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
-    let view = &shared.state.view;
+    let view = &shared.state().view;
     let pick = |name, family: Family, client: IpAddr| view.choose(name, family.into(), client.into()).0.pick;
-    match explain::explain(&shared.state.snapshot(), &asked.name, asked.client, pick) {
+    match explain::explain(&shared.state().snapshot(), &asked.name, asked.client, pick) {
         Ok(page) => Json(page).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
@@ -202,7 +209,7 @@ async fn trace(State(shared): State<Shared>) -> Response {
     let Ok(permit) = Arc::clone(&shared.traces).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{TRACES_MAX} traces are running already\n")).into_response();
     };
-    let events = shared.state.trace.subscribe();
+    let events = shared.state().trace.subscribe();
     let lines = stream::unfold((events, permit, shared.cancel), async |(mut events, permit, cancel)| {
         let line = tokio::select! {
             () = cancel.cancelled() => return None,

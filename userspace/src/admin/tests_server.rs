@@ -24,7 +24,7 @@ use super::{
     server::{CONNECTION_MAX, CONNECTIONS_MAX, HEADER_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
-use crate::{plan::Choice, probe::Reports, view::View};
+use crate::{agent::Current, plan::Choice, probe::Reports, view::View};
 
 struct Counts;
 
@@ -71,7 +71,7 @@ async fn start() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, Arc::new(state), cancel.clone()));
+    let task = tokio::spawn(serve(listener, Arc::new(Current::from_pointee(state)), cancel.clone()));
     Running { at, trace, cancel, task }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Columns as wide as their widest cell, two spaces between them, no trailing spaces.
-pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header: Vec<String> = header.iter().map(ToString::to_string).collect();
     let rows: Vec<Vec<String>> =
         std::iter::once(&header).chain(rows).map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
@@ -22,13 +22,13 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// The text without what could move a terminal's cursor.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// An age in its largest unit: `7s`, `12m`, `3h`, `5d`.
 #[expect(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
-pub(super) fn age(seconds: f64) -> String {
+pub fn age(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -39,7 +39,7 @@ pub(super) fn age(seconds: f64) -> String {
 }
 
 /// A fraction in percent with one decimal: `33.3%`.
-pub(super) fn percent(fraction: f64) -> String {
+pub fn percent(fraction: f64) -> String {
     format!("{:.1}%", fraction * 100.0)
 }
 

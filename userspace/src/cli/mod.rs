@@ -1,6 +1,9 @@
 //! What the commands share: finding the agent, asking it, and saying what went wrong. Commands of some length have a
 //! module of their own here.
 
+pub mod left;
+pub mod run;
+
 use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,

@@ -298,6 +298,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
 /// A file's path from the configuration's directory; reported unless it is a file that can be read.
 pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Spanned<String>) -> Option<PathBuf> {
     let full = reader.report.base_dir().join(path.get_ref());
+    reader.report.files.push(full.clone());
     match probe_file(&full) {
         Ok(()) => Some(full),
         Err(reason) => {

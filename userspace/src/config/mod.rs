@@ -30,7 +30,11 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 pub use report::{ConfigError, Problem};
 
@@ -46,6 +50,8 @@ pub struct Loaded {
     pub model: Model,
     /// The zones of the model with their records files.
     pub zones: Zones,
+    /// The file itself, where it was read from one, and those that it names.
+    pub files: Vec<PathBuf>,
     /// What is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
 }
@@ -53,7 +59,9 @@ pub struct Loaded {
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
-    parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+    let mut loaded = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))?;
+    loaded.files.push(path.to_owned());
+    Ok(loaded)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -78,9 +86,10 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
         outcome::shares(&mut report, &file, &model);
         Some((outcome::zones(&mut report, &file, &model)?, model))
     });
+    let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
     match sound {
-        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, warnings }),
+        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings }),
         _ => {
             errors.extend(warnings);
             Err(ConfigError::new(name, errors))

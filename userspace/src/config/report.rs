@@ -229,6 +229,8 @@ pub(super) struct Reporter {
     errors: usize,
     /// `section key` pairs already complained about: not to be called missing too.
     spoiled: HashSet<String>,
+    /// The files that the configuration names.
+    pub(super) files: Vec<PathBuf>,
 }
 
 impl Reporter {
@@ -236,7 +238,8 @@ impl Reporter {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let source = Arc::new(NamedSource::new(name, text.to_owned()));
         let base_dir = base_dir.to_owned();
-        Self { base_dir, source, line_starts, problems: Vec::new(), errors: 0, spoiled: HashSet::new() }
+        let (problems, spoiled, files) = (Vec::new(), HashSet::new(), Vec::new());
+        Self { base_dir, source, line_starts, problems, errors: 0, spoiled, files }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {

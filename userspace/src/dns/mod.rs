@@ -62,7 +62,8 @@ pub use counters::Counters;
 pub use master::ZoneError;
 pub use respond::{Transport, respond};
 
-pub use server::{Shared, Sockets, now};
+pub use server::{Served, Shared, Sockets, now};
+pub use tcp::Admission;
 pub use zone::Zones;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use domain::base::iana::OptRcode;
 use rustix::{
     fd::OwnedFd,
@@ -27,7 +28,7 @@ use super::{
     counters::Counters,
     forward::{self, CONCURRENT_MAX},
     respond::{self, Answer, Silence, Transport, answer, complete},
-    tcp::{self, Admission, Limits},
+    tcp::{self, Admission},
     transfer,
     zone::Zones,
 };
@@ -48,13 +49,19 @@ const TCP_BACKLOG: i32 = 256;
 /// After an error that receiving gave: it may persist (out of memory), so the loop must not spin.
 const UDP_RETRY: Duration = Duration::from_millis(10);
 
-/// What every socket answers from.
+/// What is answered from: all of one configuration, so that no answer mixes two.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Served {
     /// Static data.
     pub zones: Zones,
     /// The plan.
     pub view: Arc<View>,
+}
+
+/// What every socket shares.
+#[derive(Debug)]
+pub struct Shared {
+    served: ArcSwap<Served>,
     /// What is counted.
     pub counters: Counters,
     /// A permit for each query that upstreams may be asked at a time.
@@ -67,7 +74,7 @@ pub(super) enum Outcome {
     /// This is its answer.
     Ready(Vec<u8>),
     /// [`Shared::transfer`] makes it, of many messages.
-    Transfer(ZoneId),
+    Transfer(Arc<Served>, ZoneId),
     /// [`Shared::forward`] makes it, and waits for upstreams.
     Forward(Job),
 }
@@ -75,6 +82,7 @@ pub(super) enum Outcome {
 /// A query to be forwarded.
 #[derive(Debug)]
 pub(super) struct Job {
+    served: Arc<Served>,
     id: ForwardId,
     message: Box<[u8]>,
     transport: Transport,
@@ -87,8 +95,25 @@ impl Shared {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(zones: Zones, view: Arc<View>) -> Self {
+        Self::of(Arc::new(Served { zones, view }))
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn of(served: Arc<Served>) -> Self {
         let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX));
-        Self { zones, view, counters: Counters::default(), forwarding }
+        Self { served: ArcSwap::new(served), counters: Counters::default(), forwarding }
+    }
+
+    /// Answers from another configuration from now on.
+    pub fn serve(&self, served: Arc<Served>) {
+        self.served.store(served);
+    }
+
+    /// What is answered from.
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        self.served.load_full()
     }
 
     /// Answers one message and counts it, unless upstreams have to be asked.
@@ -99,16 +124,18 @@ impl Shared {
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
         let now = now();
-        let answer = match answer(message, transport, client, now, &self.zones, &self.view) {
+        let served = self.served.load();
+        let answer = match answer(message, transport, client, now, &served.zones, &served.view) {
             Ok(respond::Outcome::Ready(answer)) => Ok(answer),
-            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(zone)),
+            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(&served), zone)),
             Ok(respond::Outcome::Forward(id)) => {
                 // Over the limit a client is told so at once; it may ask another server.
                 let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
-                    let answer = complete(message, transport, client, now, &self.view, &forward::failed());
+                    let answer = complete(message, transport, client, now, &served.view, &forward::failed());
                     return self.counted(answer).map(Outcome::Ready);
                 };
-                return Some(Outcome::Forward(Job { id, message: message.into(), transport, client, _permit: permit }));
+                let (served, message) = (Arc::clone(&served), message.into());
+                return Some(Outcome::Forward(Job { served, id, message, transport, client, _permit: permit }));
             }
             Err(silence) => Err(silence),
         };
@@ -117,26 +144,27 @@ impl Shared {
 
     /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
     pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
-        let forward = &self.view.model.forwards[job.id.0];
+        let forward = &job.served.view.model.forwards[job.id.0];
         let said = forward::ask(forward, &job.message, job.transport).await;
         let reply = match &said {
             Some(said) => said.reply(),
             None => forward::failed(),
         };
-        self.counted(complete(&job.message, job.transport, job.client, now(), &self.view, &reply))
+        self.counted(complete(&job.message, job.transport, job.client, now(), &job.served.view, &reply))
     }
 
     /// The messages that a zone is sent in, counted as one answer.
     pub(super) fn transfer<'a>(
         &'a self,
+        served: &'a Served,
         zone: ZoneId,
         message: &'a [u8],
         client: IpAddr,
     ) -> impl Iterator<Item = Vec<u8>> + 'a {
         self.counters.answered(OptRcode::NOERROR);
         let now = now();
-        let messages = transfer::replies(self.zones.zone(zone)).map(move |reply| {
-            complete(message, Transport::Tcp, client, now, &self.view, &reply).map(|answer| answer.message)
+        let messages = transfer::replies(served.zones.zone(zone)).map(move |reply| {
+            complete(message, Transport::Tcp, client, now, &served.view, &reply).map(|answer| answer.message)
         });
         // It is none for what is no query only, which did not come here.
         messages.map_while(Result::ok)
@@ -175,7 +203,7 @@ pub fn now() -> u32 {
 pub struct Sockets {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
-    limits: Limits,
+    admission: Arc<Admission>,
 }
 
 impl Sockets {
@@ -184,12 +212,12 @@ impl Sockets {
     /// # Errors
     /// The first address that cannot be bound; the message names it.
     pub fn bind(listen: &[SocketAddr]) -> io::Result<Self> {
-        Self::bind_with(listen, Limits::default())
+        Self::bind_with(listen, Arc::default())
     }
 
-    /// As [`Self::bind`], with other TCP limits.
-    pub fn bind_with(listen: &[SocketAddr], limits: Limits) -> io::Result<Self> {
-        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), limits };
+    /// As [`Self::bind`], with the TCP limits of others.
+    pub fn bind_with(listen: &[SocketAddr], admission: Arc<Admission>) -> io::Result<Self> {
+        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), admission };
         for &address in listen {
             let udp = named(address, "UDP", bind_udp(address))?;
             let port = named(address, "UDP", udp.local_addr())?.port();
@@ -220,9 +248,8 @@ impl Sockets {
                 });
             }
         }
-        let admission = Arc::new(Admission::new(self.limits));
         for listener in self.tcp {
-            let (shared, admission) = (Arc::clone(&shared), Arc::clone(&admission));
+            let (shared, admission) = (Arc::clone(&shared), Arc::clone(&self.admission));
             let (connections, cancel) = (tasks.clone(), cancel.clone());
             tasks.spawn(async move {
                 let accepting = tcp::accept(&listener, &shared, &admission, &connections, &cancel);
@@ -309,7 +336,7 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
                 });
             }
             // Over UDP there are no transfers.
-            Some(Outcome::Transfer(_)) | None => {}
+            Some(Outcome::Transfer(..)) | None => {}
         }
     }
 }

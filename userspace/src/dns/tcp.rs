@@ -80,6 +80,12 @@ struct Admitted {
     client: IpAddr,
 }
 
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
 impl Admission {
     /// Nobody yet.
     #[must_use]
@@ -187,8 +193,8 @@ async fn connection(
             // A peer that sends no query is no client.
             let answer = match shared.answer(&message, Transport::Tcp, client) {
                 Some(Outcome::Ready(answer)) => Some(answer),
-                Some(Outcome::Transfer(zone)) => {
-                    for answer in shared.transfer(zone, &message, client) {
+                Some(Outcome::Transfer(served, zone)) => {
+                    for answer in shared.transfer(&served, zone, &message, client) {
                         output.put_u16(answer.len() as u16);
                         output.extend_from_slice(&answer);
                         if output.len() >= WRITE_LEN {

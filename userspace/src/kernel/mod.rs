@@ -9,6 +9,9 @@
 //! | [`mapped`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
+//! | [`left`] | what is there without an agent |
+//! | [`pins`] | what outlives the agent |
+//! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
 //!
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
@@ -16,13 +19,19 @@
 pub mod attach;
 pub mod existing;
 pub mod image;
+pub mod left;
 pub mod mapped;
 pub mod names;
+pub mod pins;
 pub mod publish;
 pub mod rdata;
+pub mod sys;
 pub mod trace;
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -30,13 +39,14 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use xdp_ebpf::{
-    layout::{Cursor, Displace},
+    layout::{Cursor, Displace, EVENTS_LEN},
     reason::Reason,
 };
 
 use self::{
     image::{Image, ImageError},
     mapped::Mapped,
+    pins::{PinError, Pins},
     publish::Publisher,
 };
 use crate::{
@@ -49,6 +59,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"
 /// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
 /// does not hold it.
 pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// The maps that programs hand on to each other: the bytes of a key and of a value, and how many entries.
+const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len() as u32), ("EVENTS", 0, 0, EVENTS_LEN)];
 /// The program's name within [`OBJECT`].
 pub const PROGRAM: &str = "zerottl";
 
@@ -129,6 +141,12 @@ impl Fastpath {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
+    /// The same, with the counters and traced packets of the programs before it, as they are pinned; they are made and
+    /// pinned if there are none that fit.
+    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, pins: &Pins) -> Result<Loaded, LoadError> {
+        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(pins))
+    }
+
     /// As [`load`](Self::load), for another object of the same maps: the benches have one.
     pub fn load_object(
         object: &[u8],
@@ -136,6 +154,17 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
+    ) -> Result<Loaded, LoadError> {
+        Self::load_with(object, program, planner, first, zones, None)
+    }
+
+    fn load_with(
+        object: &[u8],
+        program: &'static str,
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        pins: Option<&Pins>,
     ) -> Result<Loaded, LoadError> {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let (nodes, _) = planner.model().nets.tree();
@@ -158,6 +187,18 @@ impl Fastpath {
         let mut loader = EbpfLoader::new();
         for (map, entries) in sizes {
             loader.map_max_entries(map, entries.max(1));
+        }
+        if let Some(pins) = pins {
+            for (map, key_size, value_size, entries) in SHARED {
+                let path = pins.shared(map);
+                let fits = MapData::from_pin(&path).and_then(|map| map.info()).is_ok_and(|info| {
+                    (info.key_size(), info.value_size(), info.max_entries()) == (key_size, value_size, entries)
+                });
+                if !fits {
+                    let _ = std::fs::remove_file(&path);
+                }
+                loader.map_pin_path(map, path);
+            }
         }
         let mut ebpf = loader.load(object)?;
         let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
@@ -217,6 +258,20 @@ impl Fastpath {
     pub fn program(&mut self, name: &str) -> &mut Xdp {
         let program = self.ebpf.program_mut(name).expect("load found the program by this name");
         program.try_into().expect("load found the program to be an XDP program")
+    }
+
+    /// The program, to attach it.
+    pub fn program_fd(&mut self) -> Result<OwnedFd, LoadError> {
+        let fd = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned();
+        fd.map_err(|error| LoadError::Bpf(error.into()))
+    }
+
+    /// Pins `CONTROL`, for whoever wants to know how old the plan is.
+    pub fn pin_control(&self, pins: &Pins) -> Result<(), PinError> {
+        match self.ebpf.map("CONTROL") {
+            Some(Map::Array(data)) => pins.pin_control(data.fd()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes out one of the object's own maps, beyond those that `load` fills.

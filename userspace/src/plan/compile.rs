@@ -112,10 +112,10 @@ impl Planner {
         &self.model
     }
 
-    /// The shares of another planner's plan, for this one's: of each name that was there before, by its kind and name, and
+    /// The shares of another model's plan, for this one's: of each name that was there before, by its kind and name, and
     /// each Site, by its key.
     #[must_use]
-    pub fn carry_over(&self, other: &Self, shares: &Shares) -> Shares {
+    pub fn carry_over(&self, other: &Model, plan: &Plan) -> Shares {
         let names = |model: &Model| -> HashMap<(u8, String), usize> {
             let key = |name: &DynamicName| {
                 let kind = match name.kind {
@@ -129,14 +129,14 @@ impl Planner {
         };
         let keys: HashMap<&str, SiteId> =
             self.model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
-        let before = names(&other.model);
+        let before = names(other);
         let mut of: Vec<[Vec<(SiteId, f64)>; 3]> = vec![Default::default(); self.specs.len()];
         for (name, i) in names(&self.model) {
-            let Some(old) = before.get(&name).and_then(|old| shares.of.get(other.service_of[*old] as usize)) else {
+            let Some(old) = before.get(&name).and_then(|old| plan.shares.of.get(plan.service_of[*old] as usize)) else {
                 continue;
             };
             let same_site =
-                |(site, share): &(SiteId, f64)| Some((*keys.get(other.model.sites[site.0].key.as_str())?, *share));
+                |(site, share): &(SiteId, f64)| Some((*keys.get(other.sites[site.0].key.as_str())?, *share));
             let new = &mut of[self.service_of[i] as usize];
             *new = [0, 1, 2].map(|of| old[of].iter().filter_map(same_site).collect());
         }

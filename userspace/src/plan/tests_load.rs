@@ -235,7 +235,7 @@ fn shares_are_carried_over() {
     let mut model = (*old).clone();
     model.sites.swap(0, 3);
     let planner = Planner::new(Arc::new(model));
-    let carried = planner.carry_over(&before, &plan.shares);
+    let carried = planner.carry_over(&old, &plan);
     let by_site: Vec<(SiteId, f64)> = carried.of[0][0].clone();
     assert_eq!(by_site.iter().find(|(site, _)| *site == SiteId(0)).unwrap().1, plan.shares.of[0][0][3].1);
     assert!(carried.moving);

@@ -37,6 +37,12 @@ impl Machine {
         Self { health: Health::Unknown, rise: rise.max(1), fall: fall.max(1), last: false, in_a_row: 0 }
     }
 
+    /// What is known here, by the thresholds of another.
+    #[must_use]
+    pub fn with(self, thresholds: &Self) -> Self {
+        Self { rise: thresholds.rise, fall: thresholds.fall, ..self }
+    }
+
     /// The verdict now.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -83,11 +83,16 @@ pub struct Probes {
     pub task: JoinHandle<()>,
 }
 
-/// Starts probing every address of every Site that has a probe; reads the files its TLS needs first. Load that comes in
-/// responses goes to the board.
+/// Starts probing every address of every Site that has a probe, from what `reports` know already; reads the files its TLS
+/// needs first. Load that comes in responses goes to the board.
 ///
 /// Must be called within a tokio runtime.
-pub fn start(model: &Arc<Model>, board: &Board, cancel: CancellationToken) -> Result<Probes, ProbeError> {
+pub fn start(
+    model: &Arc<Model>,
+    reports: Reports,
+    board: &Board,
+    cancel: CancellationToken,
+) -> Result<Probes, ProbeError> {
     let mut configs = tls::Configs::default();
     let mut attempts: Vec<(usize, usize, Arc<dyn attempt::Attempt>)> = Vec::new();
     for (site_index, site) in model.sites.iter().enumerate() {
@@ -100,5 +105,5 @@ pub fn start(model: &Arc<Model>, board: &Board, cancel: CancellationToken) -> Re
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }
-    Ok(runner::start(model, attempts, cancel))
+    Ok(runner::start(model, attempts, reports, cancel))
 }

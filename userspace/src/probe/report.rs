@@ -10,8 +10,8 @@ use super::{
     health::{Machine, Transition},
 };
 use crate::{
-    model::{Model, SiteId},
-    status::{Health, Status},
+    model::{Model, Site, SiteId},
+    status::{Health, Status, Verdicts},
 };
 
 /// What is known of one address.
@@ -78,6 +78,33 @@ impl Reports {
             health.into_iter().map(|health| Mutex::new(entry(health))).collect()
         });
         Self { entries: entries.collect() }
+    }
+
+    /// The same for another configuration: what is known of an address of a Site stays, if the Site still has it.
+    #[must_use]
+    pub fn carried_over(&self, from: &Model, to: &Model) -> Self {
+        let reports = Self::new(to);
+        for (id, site) in to.sites.iter().enumerate() {
+            let Some(old) = from.sites.iter().position(|old| old.key == site.key) else { continue };
+            let before = &from.sites[old];
+            let probed = |site: &Site| site.probe.is_some();
+            for (index, address) in site.addresses.iter().enumerate() {
+                let known = before.addresses.iter().position(|known| known == address);
+                let Some(known) = known.filter(|_| probed(before) && probed(site)) else { continue };
+                let old = self.lock(SiteId(old), known);
+                let mut new = reports.lock(SiteId(id), index);
+                new.machine = old.machine.with(&new.machine);
+                new.report = old.report.clone();
+            }
+        }
+        reports
+    }
+
+    /// Every address's verdict.
+    #[must_use]
+    pub fn verdicts(&self) -> Verdicts {
+        let verdict = |entry: &Mutex<Entry>| entry.lock().unwrap_or_else(PoisonError::into_inner).report.health;
+        self.entries.iter().map(|site| site.iter().map(verdict).collect()).collect()
     }
 
     /// The report on one address of a Site, positions as in the model.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AddressReport, CONCURRENT_MAX, Probes, Reports, attempt::Attempt, failure::Failure, schedule};
 use crate::{
     model::{Model, SiteId},
-    status::{Health, Status, Verdicts},
+    status::{Health, Verdicts},
 };
 
 /// Everything one address's probe task needs; outlives the task, so that a new one can take over.
@@ -44,10 +44,10 @@ enum Tick {
 pub(super) fn start(
     model: &Arc<Model>,
     attempts: Vec<(usize, usize, Arc<dyn Attempt>)>,
+    reports: Reports,
     cancel: CancellationToken,
 ) -> Probes {
-    let reports = Reports::new(model);
-    let (sender, verdicts) = watch::channel(Status::unknown(model).health);
+    let (sender, verdicts) = watch::channel(reports.verdicts());
     let permits = Arc::new(Semaphore::new(CONCURRENT_MAX));
     let now = Instant::now();
     let checks = attempts.into_iter().filter_map(|(site, address, attempt)| {
@@ -59,7 +59,11 @@ pub(super) fn start(
             address,
             interval,
             attempt,
-            tick: Mutex::new(Tick::First(now + schedule::phase(interval, rand::random()))),
+            // Where there was an attempt before, its grid goes on: reloads one after the other put nothing off.
+            tick: Mutex::new(Tick::First(match reports.get(SiteId(site), address).last_attempt {
+                Some(last) => now.max(Instant::from_std(last) + interval),
+                None => now + schedule::phase(interval, rand::random()),
+            })),
             reports: reports.clone(),
             verdicts: sender.clone(),
             permits: Arc::clone(&permits),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CONCURRENT_MAX, Probes,
+    CONCURRENT_MAX, Probes, Reports,
     attempt::{Attempt, Running},
     failure::{Failure, Stage},
     fixture, runner,
@@ -57,7 +57,7 @@ where
 {
     let cancel = CancellationToken::new();
     let fake: Arc<dyn Attempt> = Arc::new(Fake(Instant::now(), outcome));
-    (runner::start(model, vec![(0, 0, fake)], cancel.clone()), cancel)
+    (runner::start(model, vec![(0, 0, fake)], Reports::new(model), cancel.clone()), cancel)
 }
 
 fn paused() -> tokio::runtime::Runtime {
@@ -146,7 +146,7 @@ async fn panicking_probe_is_restarted_and_reported() {
     }));
     let good: Arc<dyn Attempt> = Arc::new(Fake(begun, |_| (ms(0), Ok(()))));
     let cancel = CancellationToken::new();
-    let probes = runner::start(&model, vec![(0, 0, bad), (1, 0, good)], cancel.clone());
+    let probes = runner::start(&model, vec![(0, 0, bad), (1, 0, good)], Reports::new(&model), cancel.clone());
 
     sleep(ms(1995)).await;
     let report = probes.reports.get(SiteId(0), 0);
@@ -197,7 +197,7 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
     let model = Arc::new(fixture::model(&[("boston", &addresses, Some(probe))]));
     let count = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
     let attempts = (0..addresses.len()).map(|a| (0, a, Arc::new(Counted(Arc::clone(&count))) as Arc<dyn Attempt>));
-    let probes = runner::start(&model, attempts.collect(), CancellationToken::new());
+    let probes = runner::start(&model, attempts.collect(), Reports::new(&model), CancellationToken::new());
     sleep(ms(200)).await;
     assert_eq!(count[1].load(Ordering::Relaxed), CONCURRENT_MAX);
     let least = (0..addresses.len()).map(|a| probes.reports.get(SiteId(0), a).attempts).min();
@@ -209,7 +209,8 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
 async fn unprobed_site_is_up_and_its_status_channel_stays_open() {
     let model = Arc::new(fixture::model(&[("boston", &["192.0.2.10"], None)]));
     let cancel = CancellationToken::new();
-    let mut probes = super::start(&model, &crate::load::Board::new(&model), cancel.clone()).expect("starts");
+    let mut probes =
+        super::start(&model, Reports::new(&model), &crate::load::Board::new(&model), cancel.clone()).expect("starts");
     assert_eq!(probes.verdicts.borrow()[0][0], Health::Up);
     assert_eq!(probes.reports.get(SiteId(0), 0).health, Health::Up);
     assert!(

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, model, name, show};
 use crate::{
-    dns::{Shared, Sockets, Zones, tcp::Limits},
+    dns::{Admission, Shared, Sockets, Zones, tcp::Limits},
     model::{Model, Zone},
     plan::Plan,
     view::View,
@@ -67,7 +67,9 @@ impl Server {
         let plan: Plan = Bench::new(BOTH).view.plan().as_ref().clone();
         let shared = Arc::new(Shared::new(zones, Arc::new(View::new(model, plan))));
         let listen = ["127.0.0.1:0".parse().unwrap()];
-        let sockets = (0..20).find_map(|_| Sockets::bind_with(&listen, limits).ok()).expect("a free port");
+        let sockets = (0..20)
+            .find_map(|_| Sockets::bind_with(&listen, Arc::new(Admission::new(limits))).ok())
+            .expect("a free port");
         let (address, cancel) = (sockets.addresses().unwrap()[0], CancellationToken::new());
         let running = tokio::spawn(sockets.run(shared, cancel.clone()));
         Self { address, cancel, running }

@@ -1,0 +1,391 @@
+//! The agent: everything wired together, one direction (probes → status → plan → kernel and socket path).
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`serving`] | what belongs to one configuration |
+//! | [`rounds`] | the loop from what is known to a published plan |
+//! | [`counts`] | both paths' counters |
+//! | [`files`] | the configuration's files, watched |
+//!
+//! Order of coming up: sockets are bound, the program is loaded and has its first plan, and only then is it attached, so
+//! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program
+//! is detached first, while the socket path still answers; or it is left where it is.
+//!
+//! A reload makes everything that belongs to a configuration anew, beside the one in force: another program with maps of
+//! its own, probes that go on from what is known. Then the program takes the other's place on every interface in one step.
+//! Whatever fails before that leaves everything as it was.
+//!
+//! No task ends before the agent does. One that does so all the same takes the agent with it, so that the supervisor
+//! starts it anew: answers from a plan that nobody renews would look healthy.
+
+mod counts;
+mod files;
+mod rounds;
+mod serving;
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::{JoinError, JoinSet},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{error, info, warn};
+
+pub use self::serving::Current;
+use self::{
+    files::Files,
+    serving::{Common, Prepared, Serving},
+};
+use crate::{
+    admin::server,
+    config::{self, Loaded},
+    dns::{self, Admission},
+    hooks::{HookError, Hooks},
+    kernel::{
+        LoadError,
+        pins::{PinError, Pins},
+    },
+    model::{Model, OnStop, XdpMode},
+    probe::ProbeError,
+};
+
+/// Lines a slow `zerottl trace` may lag behind.
+const TRACE_BACKLOG: usize = 4_096;
+/// How often interfaces are looked after: one that comes back is answered on within a second.
+const CARE: Duration = Duration::from_millis(250);
+/// How often the configuration's files are looked at, if they are.
+const WATCH: Duration = Duration::from_secs(1);
+/// Orders that wait for one before them.
+const ORDERS: usize = 16;
+
+/// Why the agent does not start, or ends by itself, or keeps its configuration.
+#[derive(Debug)]
+pub enum AgentError {
+    /// A served address.
+    Bind(io::Error),
+    /// The admin address.
+    Admin(SocketAddr, io::Error),
+    /// The program or its maps.
+    Load(LoadError),
+    /// An interface.
+    Attach(HookError),
+    /// What outlives the agent.
+    Pin(PinError),
+    /// The probes' own setup.
+    Probe(ProbeError),
+    /// Interfaces' MACs cannot be read.
+    Macs(io::Error),
+    /// The configuration, as its faults are shown.
+    Config(String),
+    /// What a reload cannot change.
+    Restart(&'static str),
+    /// A part ended that must not.
+    Ended(String),
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => write!(f, "front.addresses: {error}"),
+            Self::Admin(address, error) => write!(f, "admin.listen: cannot listen on {address}: {error}"),
+            Self::Load(error) => error.fmt(f),
+            Self::Attach(error) => write!(f, "front.interfaces: {error}"),
+            Self::Pin(error) => write!(f, "agent.pins: {error}"),
+            Self::Probe(error) => error.fmt(f),
+            Self::Macs(error) => write!(f, "reading the interfaces' MAC addresses failed: {error}"),
+            Self::Config(faults) => f.write_str(faults),
+            Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
+            Self::Ended(what) => write!(f, "stopped because {what}"),
+        }
+    }
+}
+
+impl Error for AgentError {}
+
+/// What the agent is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// To stop; as `on_stop` says, unless told.
+    Stop(Option<OnStop>),
+    /// To read its file anew.
+    Reload(Option<oneshot::Sender<Result<Reloaded, String>>>),
+}
+
+/// A reload that went well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The first plan of the new configuration.
+    pub generation: u64,
+    /// From the order to answers by it, milliseconds.
+    pub took_ms: f64,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// How the agent is started.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration's file, for reloads.
+    pub file: PathBuf,
+    /// What it said.
+    pub loaded: Loaded,
+    /// Whether another agent that has the same pins has to leave.
+    pub take_over: bool,
+}
+
+/// Where orders are sent, and where the agent takes them from.
+#[must_use]
+pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+    mpsc::channel(ORDERS)
+}
+
+/// Runs until it is told to stop. Needs tokio's runtime of several threads, and is best its main future: attaching blocks.
+pub async fn run(start: Start, mut orders: mpsc::Receiver<Order>) -> Result<(), AgentError> {
+    let Start { file, loaded, take_over } = start;
+    let mut agent = Agent::start(file, loaded, take_over).await?;
+    let (listen, names) = (&agent.serving.model.front.listen, agent.serving.model.names.len());
+    notify(&[sd_notify::NotifyState::Ready]);
+    info!(addresses = ?listen, names, sites = agent.serving.model.sites.len(), "ready");
+    let mut care = tokio::time::interval(CARE);
+    let mut watch = tokio::time::interval(WATCH);
+    care.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                // Nobody is left to tell it anything.
+                None => break Ok(None),
+                Some(Order::Stop(how)) => break Ok(how),
+                Some(Order::Reload(reply)) => agent.reload(reply).await,
+            },
+            Some(ended) = agent.tasks.join_next() => break Err(ended_words(ended)),
+            Some(ended) = agent.serving.tasks.join_next() => break Err(ended_words(ended)),
+            _ = care.tick() => agent.look_after(),
+            _ = watch.tick(), if agent.serving.model.life.watch => if agent.files.changed() {
+                info!("the configuration's files have changed");
+                agent.reload(None).await;
+            },
+        }
+    };
+    if let Err(ended) = &ended {
+        error!("{ended}: stopping");
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    // One that fails is started again: what it left answers meanwhile.
+    let how = ended.as_ref().map_or(OnStop::Keep, |how| how.unwrap_or(agent.serving.model.life.on_stop));
+    agent.stop(how).await;
+    info!("stopped");
+    ended.map(drop).map_err(AgentError::Ended)
+}
+
+/// What lives as long as the process.
+struct Agent {
+    file: PathBuf,
+    files: Files,
+    common: Common,
+    /// None with `xdp = "off"`.
+    hooks: Option<Hooks>,
+    attached: watch::Sender<Vec<crate::admin::Attach>>,
+    serving: Serving,
+    /// What the admin pages are made of.
+    current: Arc<Current>,
+    admission: Arc<Admission>,
+    /// By served address; dropping one closes its sockets.
+    sockets: BTreeMap<SocketAddr, DropGuard>,
+    /// The sockets and the admin interface; none ends by itself.
+    tasks: JoinSet<Result<&'static str, JoinError>>,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    async fn start(file: PathBuf, loaded: Loaded, take_over: bool) -> Result<Self, AgentError> {
+        let Loaded { model, zones, files, .. } = loaded;
+        let started = Instant::now();
+        let has_program = model.front.xdp != XdpMode::Off;
+        // First, since an agent that has to leave has the sockets too.
+        let own = || Pins::own(&model.life.pins, take_over).map_err(AgentError::Pin);
+        let pins = has_program.then(|| tokio::task::block_in_place(own)).transpose()?;
+        let admission = Arc::new(Admission::default());
+        let bound = bind(&model.front.listen, &admission)?;
+        let admin = match model.admin.listen {
+            None => None,
+            Some(at) => Some(TcpListener::bind(at).await.map_err(|error| AgentError::Admin(at, error))?),
+        };
+        let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, pins.as_ref()))?;
+        let (trace, _) = broadcast::channel(TRACE_BACKLOG);
+        let (attached, attach) = watch::channel(Vec::new());
+        let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
+        let common = Common { dns, trace, attach, started };
+        let mut hooks = None;
+        if let (Some(pins), Some(program)) = (pins, &prepared.program) {
+            let program = program.try_clone().map_err(AgentError::Bind)?;
+            let front = &prepared.model.front;
+            let started = tokio::task::block_in_place(|| Hooks::start(pins, program, front.xdp, &front.interfaces));
+            hooks = Some(started.map_err(AgentError::Attach)?);
+        }
+        attached.send_replace(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
+        let serving = prepared.serve(&common, hooks.as_ref().map(Hooks::pins));
+        let current = Arc::new(Current::new(Arc::clone(&serving.admin)));
+        let stop = CancellationToken::new();
+        let mut agent = Self {
+            file,
+            files: Files::new(files),
+            common,
+            hooks,
+            attached,
+            serving,
+            current,
+            admission,
+            sockets: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            stop,
+        };
+        agent.open(bound);
+        if let Some(listener) = admin {
+            let serve = server::serve(listener, Arc::clone(&agent.current), agent.stop.clone());
+            agent.tasks.spawn(named("the admin interface", serve));
+        }
+        Ok(agent)
+    }
+
+    /// Answers on bound sockets.
+    fn open(&mut self, bound: Vec<(SocketAddr, dns::Sockets)>) {
+        for (address, sockets) in bound {
+            // Ended by its own guard, or with the agent.
+            let close = self.stop.child_token();
+            let running = sockets.run(Arc::clone(&self.common.dns), close.clone());
+            let all = self.stop.clone();
+            self.tasks.spawn(async move {
+                running.await;
+                // Closed by a reload, which is no end of the agent's.
+                all.cancelled().await;
+                Ok("the socket path")
+            });
+            self.sockets.insert(address, close.drop_guard());
+        }
+    }
+
+    fn look_after(&mut self) {
+        if let Some(hooks) = &mut self.hooks
+            && hooks.look_after()
+        {
+            self.attached.send_replace(hooks.pages());
+        }
+    }
+
+    /// Reads the file anew and answers by it, or says why not.
+    async fn reload(&mut self, reply: Option<oneshot::Sender<Result<Reloaded, String>>>) {
+        notify(&[sd_notify::NotifyState::Reloading]);
+        let result = self.try_reload().await;
+        match &result {
+            Ok(Reloaded { generation, took_ms, warnings }) => {
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                info!(generation, took_ms, "reloaded");
+            }
+            Err(error) => error!("not reloaded, and everything as it was: {error}"),
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(result.map_err(|error| error.to_string()));
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<Reloaded, AgentError> {
+        let since = Instant::now();
+        let loaded = tokio::task::block_in_place(|| config::load(&self.file))
+            .map_err(|error| AgentError::Config(error.render(false)))?;
+        let Loaded { model, zones, files, warnings } = loaded;
+        same(&self.serving.model, &model)?;
+        let new: Vec<_> =
+            model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
+        let bound = bind(&new, &self.admission)?;
+        let pins = self.hooks.as_ref().map(Hooks::pins);
+        let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, Some(&self.serving), pins))?;
+        if let (Some(hooks), Some(program)) = (&mut self.hooks, &prepared.program) {
+            let program = program.try_clone().map_err(AgentError::Bind)?;
+            hooks.switch(program, &prepared.model.front.interfaces).map_err(AgentError::Attach)?;
+            self.attached.send_replace(hooks.pages());
+        }
+        let generation = prepared.served.view.plan().generation;
+        let serving = prepared.serve(&self.common, self.hooks.as_ref().map(Hooks::pins));
+        self.open(bound);
+        self.sockets.retain(|address, _| serving.model.front.listen.contains(address));
+        self.current.store(Arc::clone(&serving.admin));
+        let before = std::mem::replace(&mut self.serving, serving);
+        before.end().await;
+        self.files = Files::new(files);
+        let warnings = warnings.iter().map(config::Problem::line).collect();
+        Ok(Reloaded { generation, took_ms: since.elapsed().as_secs_f64() * 1e3, warnings })
+    }
+
+    /// Ends everything; the program first, while the sockets still answer.
+    async fn stop(mut self, how: OnStop) {
+        match (self.hooks, how) {
+            (Some(hooks), OnStop::Detach) => hooks.detach(),
+            (Some(hooks), OnStop::Keep) => hooks.keep(),
+            (None, _) => {}
+        }
+        self.stop.cancel();
+        self.serving.end().await;
+        while let Some(ended) = self.tasks.join_next().await {
+            complain_of(&ended);
+        }
+    }
+}
+
+/// What cannot change while the agent runs.
+fn same(before: &Model, now: &Model) -> Result<(), AgentError> {
+    let keys = [
+        ("[admin] `listen`", before.admin.listen == now.admin.listen),
+        ("[agent] `pins`", before.life.pins == now.life.pins),
+        ("[front] `xdp`", before.front.xdp == now.front.xdp),
+    ];
+    keys.into_iter().find(|(_, is_same)| !is_same).map_or(Ok(()), |(key, _)| Err(AgentError::Restart(key)))
+}
+
+fn bind(listen: &[SocketAddr], admission: &Arc<Admission>) -> Result<Vec<(SocketAddr, dns::Sockets)>, AgentError> {
+    let bind = |address: &SocketAddr| Ok((*address, dns::Sockets::bind_with(&[*address], Arc::clone(admission))?));
+    listen.iter().map(bind).collect::<io::Result<_>>().map_err(AgentError::Bind)
+}
+
+/// A part of the agent, with the word for it.
+async fn named(word: &'static str, part: impl Future<Output = ()>) -> Result<&'static str, JoinError> {
+    part.await;
+    Ok(word)
+}
+
+/// What ended, and by what; a panic has been written to stderr besides.
+fn ended_words(ended: Result<Result<&'static str, JoinError>, JoinError>) -> String {
+    match ended {
+        Ok(Ok(word)) => format!("{word} has ended"),
+        Ok(Err(error)) | Err(error) => format!("a part has failed ({error})"),
+    }
+}
+
+/// Says so if a part did not end as it was told to.
+fn complain_of(ended: &Result<Result<&'static str, JoinError>, JoinError>) {
+    if let Ok(Err(error)) | Err(error) = ended {
+        error!("a part has failed ({error}) while stopping");
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        warn!("telling the supervisor failed: {error}");
+    }
+}

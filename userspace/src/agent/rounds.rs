@@ -1,0 +1,219 @@
+//! The loop that turns what is known into plans, and looks after what changes without one.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::counts::Counts;
+
+use crate::{
+    admin::Publication,
+    assess::{Assessor, LoadInputs},
+    dns,
+    hooks::macs_of,
+    kernel::{attach, publish::Publisher, trace},
+    load::Board,
+    plan::{Before, Plan, Planner},
+    status::{Status, Verdicts},
+    view::View,
+};
+
+/// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
+/// tracing is looked after.
+pub const ROUND: Duration = Duration::from_millis(100);
+/// Shares move by no more than this much time allows, however late a round is.
+const STEP_MAX: Duration = Duration::from_secs(1);
+/// MACs are read anew once in this many rounds.
+const MAC_ROUNDS: u32 = 2;
+/// Traced packets handed on per round; beyond that the sample is thinned.
+const TRACE_LINES: usize = 1_000;
+
+/// All that a round needs, of one configuration.
+pub struct Rounds {
+    /// Makes a status of what is known.
+    pub assessor: Arc<Mutex<Assessor>>,
+    /// What Sites say of their load.
+    pub board: Board,
+    /// What they are debited by.
+    pub counters: Arc<Counts>,
+    /// When shares last moved.
+    pub planned: Instant,
+    /// Makes a plan of a status.
+    pub planner: Planner,
+    /// Where the socket path finds the plan.
+    pub view: Arc<View>,
+    /// What the probes say.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// What the newest plan was made from.
+    pub assessed: watch::Sender<Status>,
+    /// When it was published.
+    pub published: watch::Sender<Option<Publication>>,
+    /// Where the kernel finds it; none with `xdp = "off"`.
+    pub publisher: Option<Publisher>,
+    /// Traced packets.
+    pub events: Option<RingBuf<MapData>>,
+    /// Who reads them.
+    pub trace: broadcast::Sender<Arc<str>>,
+}
+
+/// What changes from round to round without being part of a plan.
+struct Upkeep {
+    /// One packet in this many is traced; 0 while nobody listens.
+    one_in: u32,
+    /// Whether the newest reading of MACs went well.
+    macs_known: bool,
+    /// When the supervisor is told next that rounds go on; none where it does not watch.
+    watchdog: Option<(Duration, Instant)>,
+}
+
+impl Rounds {
+    /// Goes round until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = Upkeep { one_in: 0, macs_known: true, watchdog: watchdog() };
+        let mut rounds: u32 = 0;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = self.verdicts.changed() => {
+                    if changed.is_err() {
+                        // The probes have ended; so will we, or something is badly wrong.
+                        if !cancel.is_cancelled() {
+                            error!("the probes have stopped: answers stay as they are");
+                        }
+                        return;
+                    }
+                    self.round();
+                }
+                _ = round.tick() => {
+                    self.round();
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.set_clock(dns::now());
+                        // Only now: a round that hangs confirms nothing.
+                        publisher.confirm();
+                    }
+                    if rounds.is_multiple_of(MAC_ROUNDS) {
+                        self.refresh_macs(&mut upkeep);
+                    }
+                    rounds = rounds.wrapping_add(1);
+                    self.forward_trace(&mut upkeep);
+                    upkeep.tell_supervisor();
+                }
+            }
+        }
+    }
+
+    /// Assesses everything, and publishes a plan if that changes anything.
+    fn round(&mut self) {
+        let since = Instant::now();
+        let (entries, answers) = (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()));
+        let loads = LoadInputs { entries: &entries, answers: &answers };
+        let status = self.assessor.lock().unwrap_or_else(PoisonError::into_inner).assess(
+            since,
+            &self.verdicts.borrow_and_update(),
+            loads,
+        );
+        let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
+        let before = self.view.plan();
+        let alike = |by_load| status.decides_as(&self.assessed.borrow(), by_load);
+        let (is_moved, is_event) = (before.shares.moving || !alike(self.planner.goes_by_load()), !alike(false));
+        if is_moved {
+            // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+            tokio::task::block_in_place(|| self.move_on(&status, &before, elapsed, is_event, since));
+        }
+        // Figures that move nothing are there to be seen all the same.
+        self.assessed.send_if_modified(|assessed| std::mem::replace(assessed, status.clone()) != status);
+    }
+
+    /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
+    fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
+        let generation = before.generation + 1;
+        let shares = Before { shares: &before.shares, elapsed };
+        let mut plan = self.planner.follow(status, generation, Some(shares));
+        if !is_event && plan.answers_as(before) {
+            // Only what the next plan moves from is new.
+            plan.generation = before.generation;
+            return self.view.publish(plan);
+        }
+        self.publish(plan);
+        let took = since.elapsed();
+        self.published.send_replace(Some(Publication { at: Instant::now(), took }));
+        if is_event {
+            info!(generation, took_us = took.as_micros(), "plan published");
+        } else {
+            // Loads move shares all the time.
+            debug!(generation, took_us = took.as_micros(), "shares moved");
+        }
+    }
+
+    fn publish(&mut self, plan: Plan) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.publish(&plan);
+        }
+        self.view.publish(plan);
+    }
+
+    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
+    fn refresh_macs(&mut self, upkeep: &mut Upkeep) {
+        let Some(publisher) = &mut self.publisher else { return };
+        let read = attach::macs();
+        match &read {
+            Ok(macs) => publisher.set_macs(&macs_of(&self.planner.model().front.interfaces, macs)),
+            Err(error) if upkeep.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
+            // Told already.
+            Err(_) => {}
+        }
+        upkeep.macs_known = read.is_ok();
+    }
+
+    /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.
+    fn forward_trace(&mut self, upkeep: &mut Upkeep) {
+        let (Some(publisher), Some(events)) = (&mut self.publisher, &mut self.events) else { return };
+        let lines = trace::drain(events, TRACE_LINES);
+        let one_in = match (self.trace.receiver_count(), lines.len()) {
+            (0, _) => 0,
+            (_, TRACE_LINES..) => upkeep.one_in.max(1).saturating_mul(2).min(1 << 20),
+            (_, few) if few < TRACE_LINES / 4 => (upkeep.one_in / 2).max(1),
+            _ => upkeep.one_in.max(1),
+        };
+        if one_in != upkeep.one_in {
+            publisher.set_trace(one_in);
+            upkeep.one_in = one_in;
+        }
+        for line in &lines {
+            match serde_json::to_string(line) {
+                // Nobody listening any more is no error.
+                Ok(line) => drop(self.trace.send(line.into())),
+                Err(error) => warn!("a traced packet could not be written: {error}"),
+            }
+        }
+    }
+}
+
+/// How often the supervisor wants to hear of us (sd_watchdog_enabled(3)): twice as often as it must.
+fn watchdog() -> Option<(Duration, Instant)> {
+    let mut microseconds = 0;
+    let is_on = sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0;
+    is_on.then(|| (Duration::from_micros(microseconds / 2), Instant::now()))
+}
+
+impl Upkeep {
+    fn tell_supervisor(&mut self) {
+        if let Some((every, next)) = &mut self.watchdog
+            && Instant::now() >= *next
+        {
+            super::notify(&[sd_notify::NotifyState::Watchdog]);
+            *next = Instant::now() + *every;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What belongs to one configuration: made whole, put in the place of the one before, and ended.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{broadcast, watch},
+    task::{JoinError, JoinHandle, JoinSet},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use super::{AgentError, counts::Counts, named, rounds::Rounds};
+use crate::{
+    admin::{AdminState, Attach, CounterSource},
+    assess::{Assessor, LoadInputs},
+    dns::{self, Served, Zones},
+    hooks::macs_of,
+    kernel::{Fastpath, Loaded, attach, pins::Pins},
+    load::{self, Board},
+    model::{Model, XdpMode},
+    plan::{Before, Planner},
+    probe::{self, Probes, Reports},
+    status::Status,
+    view::View,
+};
+
+/// What every configuration shares.
+pub struct Common {
+    /// The sockets' side.
+    pub dns: Arc<dns::Shared>,
+    /// Who reads traced packets.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// How the program sits on its interfaces.
+    pub attach: watch::Receiver<Vec<Attach>>,
+    /// When the agent started.
+    pub started: Instant,
+}
+
+/// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
+pub struct Prepared {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the sockets answer from.
+    pub served: Arc<Served>,
+    /// Its program, to be attached; none with `xdp = "off"`.
+    pub program: Option<OwnedFd>,
+    fastpath: Option<Fastpath>,
+    kernel: Option<crate::kernel::Counters>,
+    publisher: Option<crate::kernel::publish::Publisher>,
+    events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
+    planner: Planner,
+    assessor: Arc<Mutex<Assessor>>,
+    board: Board,
+    /// Asks Sites for their load.
+    asking: JoinHandle<()>,
+    status: Status,
+    probes: Probes,
+    stop: CancellationToken,
+    /// Ends the probes if it never comes into force.
+    stop_at_end: DropGuard,
+}
+
+/// A configuration in force.
+pub struct Serving {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the admin pages show.
+    pub admin: Arc<AdminState>,
+    /// The probes and the planning; none ends by itself.
+    pub tasks: JoinSet<Result<&'static str, JoinError>>,
+    reports: Reports,
+    assessor: Arc<Mutex<Assessor>>,
+    board: Board,
+    view: Arc<View>,
+    stop: DropGuard,
+}
+
+impl Prepared {
+    /// Loads the program and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
+    /// look at the program.
+    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Pins>) -> Result<Self, AgentError> {
+        let model = Arc::new(model);
+        let reports = match before {
+            Some(before) => before.reports.carried_over(&before.model, &model),
+            None => Reports::new(&model),
+        };
+        let planner = Planner::new(Arc::clone(&model));
+        let (mut assessor, board) = match before {
+            Some(before) => (before.assessor().carry_over(&model), before.board.carry_over(&model)),
+            None => (Assessor::new(Arc::clone(&model)), Board::new(&model)),
+        };
+        // The new program counts answers from 0.
+        let loads = LoadInputs { entries: &board.read(), answers: &[] };
+        let status = assessor.assess(Instant::now(), &reports.verdicts(), loads);
+        let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
+        let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
+        let moved = shares.as_ref().map(|shares| Before { shares, elapsed: Duration::ZERO });
+        let first = planner.follow(&status, generation, moved);
+        let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
+        if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
+            let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
+            #[cfg(feature = "bpf-log")]
+            loaded.fastpath.forward_log().map_err(AgentError::Load)?;
+            loaded.publisher.publish(&first);
+            let macs = attach::macs().map_err(AgentError::Macs)?;
+            loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
+            program = Some(loaded.fastpath.program_fd().map_err(AgentError::Load)?);
+            let Loaded { fastpath: of_kernel, publisher: writes, counters, events: traced } = loaded;
+            (fastpath, kernel, publisher, events) = (Some(of_kernel), Some(counters), Some(writes), Some(traced));
+        }
+        let stop = CancellationToken::new();
+        let stop_at_end = stop.clone().drop_guard();
+        let probes = probe::start(&model, reports, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let asking = load::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
+        Ok(Self {
+            model,
+            served,
+            program,
+            fastpath,
+            kernel,
+            publisher,
+            events,
+            planner,
+            assessor: Arc::new(Mutex::new(assessor)),
+            board,
+            asking,
+            status,
+            probes,
+            stop,
+            stop_at_end,
+        })
+    }
+
+    /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
+    /// fails any more.
+    pub fn serve(self, common: &Common, pins: Option<&Pins>) -> Serving {
+        let Probes { verdicts, reports, task: probes } = self.probes;
+        let view = Arc::clone(&self.served.view);
+        if let (Some(pins), Some(fastpath)) = (pins, &self.fastpath) {
+            // It is only for whoever asks when there is no agent.
+            if let Err(error) = fastpath.pin_control(pins) {
+                warn!("{error}");
+            }
+            pins.remove_foreign();
+        }
+        common.dns.serve(self.served);
+        let (published, publication) = watch::channel(None);
+        let (assessed, status) = watch::channel(self.status);
+        let counters =
+            Arc::new(Counts { kernel: self.kernel, socket: Arc::clone(&common.dns), view: Arc::clone(&view) });
+        let admin = Arc::new(AdminState {
+            view: Arc::clone(&view),
+            status,
+            reports: reports.clone(),
+            counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
+            board: self.board.clone(),
+            attach: common.attach.clone(),
+            publication,
+            trace: common.trace.clone(),
+            started: common.started,
+        });
+        let rounds = Rounds {
+            assessor: Arc::clone(&self.assessor),
+            board: self.board.clone(),
+            counters,
+            planned: Instant::now(),
+            planner: self.planner,
+            view: Arc::clone(&view),
+            verdicts,
+            assessed,
+            published,
+            publisher: self.publisher,
+            events: self.events,
+            trace: common.trace.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { probes.await.map(|()| "probing") });
+        tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
+        tasks.spawn(named("planning", rounds.run(self.stop)));
+        let (assessor, board) = (self.assessor, self.board);
+        Serving { model: self.model, admin, tasks, reports, assessor, board, view, stop: self.stop_at_end }
+    }
+}
+
+impl Serving {
+    /// What it has seen so far.
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every assessment leaves it whole enough to go on from.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends its probes and its planning, and waits for that.
+    pub async fn end(mut self) {
+        drop(self.stop);
+        while let Some(ended) = self.tasks.join_next().await {
+            super::complain_of(&ended);
+        }
+    }
+}
+
+/// The configuration in force, as the admin pages find it.
+pub type Current = ArcSwap<AdminState>;
