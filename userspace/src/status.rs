@@ -133,6 +133,10 @@ impl Status {
     /// Whether one address of a Site may be answered.
     #[must_use]
     pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
+        // A Site that says it is down is believed.
+        if self.sites[site.0].said.word == Word::Maint {
+            return false;
+        }
         match self.health[site.0][address] {
             Health::Up => true,
             Health::Down => false,

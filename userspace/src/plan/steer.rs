@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Model, Policy, PoolId, SiteId, Steering},
-    status::{Standing, Status},
+    status::{Standing, Status, Word},
 };
 
 /// A share of 1 as a weight: fine enough for every table.
@@ -44,7 +44,7 @@ pub(super) fn knobs(model: &Model, pool: Option<PoolId>) -> Option<&Steering> {
 
 /// Of its weight, what a Site is to get.
 fn wanted(standing: &Standing) -> f64 {
-    standing.ramp * standing.said.factor
+    if standing.said.word == Word::Ready { standing.ramp * standing.said.factor } else { 0.0 }
 }
 
 impl Steer<'_> {
