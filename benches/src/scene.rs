@@ -20,8 +20,8 @@ use zerottl::{
     dns::Zones,
     model::{
         Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
-        Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone,
-        ZoneId,
+        Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
+        XdpMode, Zone, ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -67,6 +67,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             https: None,
             minimum: Minimum::default(),
             sticky_prefix: (24, 56),
+            steering: Steering::default(),
         })
         .collect();
     let dynamic = |(i, pool): (usize, &Pool)| DynamicName {
@@ -217,6 +218,7 @@ fn site(i: usize) -> Site {
             rise: 2,
             fall: 3,
         }),
+        load: None,
         initial: Initial::Up,
         failover: vec![SiteId(i)],
     }

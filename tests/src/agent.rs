@@ -121,6 +121,13 @@ impl Agent {
         self.machine.read("curl", &["-sSf", "--max-time", "5", &address])
     }
 
+    /// Sends JSON to a page of the admin interface.
+    pub fn post(&self, page: &str, json: &str) -> io::Result<String> {
+        let address = format!("http://127.0.0.1:8053{page}");
+        let arguments = ["-sSf", "--max-time", "5", "-H", "content-type: application/json", "-d", json, &address];
+        self.machine.read("curl", &arguments)
+    }
+
     /// Runs another `zerottl` command in the agent's namespace, with its configuration; returns what it prints.
     pub fn zerottl(&self, arguments: &[&str]) -> io::Result<String> {
         self.machine.read(&binary()?.to_string_lossy(), arguments)

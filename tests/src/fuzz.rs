@@ -8,6 +8,7 @@
 //! | [`socket`] | a DNS message | an answer can be read to its end and is small |
 //! | [`trace`] | a traced packet | no panic; a plain question is read as others read it |
 //! | [`records`] | a master file | no panic; what was read is served |
+//! | [`load`] | what a Site says of its load | no panic; what is taken are figures that can be counted with |
 //! | [`config`] | a configuration file | no panic; a valid one can be planned and laid out for the kernel, and answers no other address |
 //!
 //! TCP's framing has no target: it is a length and a buffer inside the connection's task, tested over real sockets. Nor
@@ -18,12 +19,14 @@
 mod agent;
 pub mod corpus;
 mod files;
+mod load;
 #[path = "../tests/kernel_table/maps.rs"]
 mod maps;
 mod message;
 mod packet;
 
 pub use files::{config, is_valid, records};
+pub use load::load;
 pub use message::{socket, trace};
 pub use packet::{frame, reason};
 
@@ -31,8 +34,8 @@ pub use packet::{frame, reason};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] =
-    [("config", config), ("frame", frame), ("records", records), ("socket", socket), ("trace", trace)];
+pub const TARGETS: [Target; 6] =
+    [("config", config), ("frame", frame), ("load", load), ("records", records), ("socket", socket), ("trace", trace)];
 
 /// The first byte chooses how the others are taken.
 fn split(data: &[u8]) -> (u8, &[u8]) {

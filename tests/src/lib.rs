@@ -24,6 +24,7 @@
 //! | [`checker`] | many questions, every answer checked |
 //! | [`outputs`] | docs/outputs.md |
 //! | [`shares`] | cycles and chi-square |
+//! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod agent;
@@ -33,6 +34,7 @@ pub mod client;
 pub mod config;
 pub mod fuzz;
 pub mod lab;
+pub mod load_sim;
 pub mod mmdb;
 pub mod netns;
 pub mod outputs;

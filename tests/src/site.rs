@@ -1,10 +1,16 @@
 //! A Site's HTTP server: nginx as one process in the Site's namespace.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -69,6 +75,15 @@ impl Site {
         self.server().as_mut().map_or(Ok(()), |server| server.signal(signal))
     }
 
+    /// Says this at `/load` from now on; nothing (404) where none.
+    pub fn report(&self, text: Option<&str>) -> io::Result<()> {
+        let (file, new) = (self.folder.join("load"), self.folder.join("load.new"));
+        match text {
+            Some(text) => fs::write(&new, text).and_then(|()| fs::rename(new, file)),
+            None => fs::remove_file(file),
+        }
+    }
+
     /// The server's process id, if it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -78,6 +93,50 @@ impl Site {
 
     fn server(&self) -> MutexGuard<'_, Option<Process>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A Site's agent check: says a line to whoever connects, and hangs up. Ends when dropped.
+#[derive(Debug)]
+pub struct AgentCheck {
+    line: Arc<Mutex<String>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AgentCheck {
+    /// Listens on a port of a machine.
+    pub fn start(machine: &Netns, port: u16, line: &str) -> io::Result<Self> {
+        let listener = machine.run(move || TcpListener::bind(("0.0.0.0", port)))??;
+        listener.set_nonblocking(true)?;
+        let (line, stop) = (Arc::new(Mutex::new(line.to_owned())), Arc::new(AtomicBool::new(false)));
+        let (says, ends) = (Arc::clone(&line), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                if let Ok((mut stream, _)) = listener.accept() {
+                    let line = says.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    // Who has gone meanwhile has missed it.
+                    let _ = stream.write_all(line.as_bytes());
+                } else {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        Ok(Self { line, stop, thread: Some(thread) })
+    }
+
+    /// Says this line from now on.
+    pub fn say(&self, line: &str) {
+        line.clone_into(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for AgentCheck {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -102,6 +161,7 @@ http {{
     listen 80;
     listen [::]:80;
     location = /health {{ return 200 \"ok\\n\"; }}
+    location = /load {{ alias {folder}/load; }}
     location / {{ return 200 \"{key}\\n\"; }}
   }}
 }}

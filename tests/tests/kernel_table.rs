@@ -47,7 +47,7 @@ fn the_agent_configures_what_the_rows_assume() {
         let at = model.names.iter().position(|name| name.name.to_string() == entry.name).unwrap();
         let service = plan.service(NameId(at));
         let policy = match service.policy {
-            Policy::WeightedRoundRobin => world::Policy::RoundRobin,
+            Policy::WeightedRoundRobin | Policy::LeastLoad => world::Policy::RoundRobin,
             Policy::WeightedRandom => world::Policy::Random,
             Policy::Sticky => world::Policy::Sticky,
         };

@@ -3,18 +3,33 @@
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 
+pub mod load;
+#[cfg(test)]
+mod tests_load;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use self::load::{Loads, Returns};
 use crate::{
+    load::Entry,
     model::Model,
     operator::{Refused, Remarks, Request, record::Record},
     safety::{self, Alarm},
     state::Memory,
     status::{Status, Verdicts},
 };
+
+/// What Sites say of their load, and what they have been given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadInputs<'a> {
+    /// What each Site has said, positions as in the model.
+    pub entries: &'a [Entry],
+    /// How often each was answered; only ever grows, but for a new start from 0.
+    pub answers: &'a [u64],
+}
 
 /// Keeps what one moment's assessment needs of those before.
 #[derive(Debug)]
@@ -24,6 +39,8 @@ pub struct Assessor {
     alarms: Vec<Alarm>,
     /// Whether another configuration's goes on instead.
     has_left: bool,
+    loads: Loads,
+    returns: Returns,
 }
 
 impl Assessor {
@@ -31,14 +48,16 @@ impl Assessor {
     #[must_use]
     pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
         let record = Record::new(&model, memory, age, now);
-        Self { model, record, alarms: Vec::new(), has_left: false }
+        let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
+        Self { model, record, alarms: Vec::new(), has_left: false, loads, returns }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
     #[must_use]
     pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         let record = self.record.carried(&self.model, &model, now, verdicts);
-        Self { model, record, alarms: self.alarms.clone(), has_left: false }
+        let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
+        Self { model, record, alarms: self.alarms.clone(), has_left: false, loads, returns }
     }
 
     /// The same, for good: from now on this one takes no request and has nothing to be kept.
@@ -56,11 +75,14 @@ impl Assessor {
 
     /// What is known at `now`, which never goes back.
     #[must_use]
-    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts) -> Status {
+    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Status {
         let health = self.record.recall(now, verdicts);
         let mut status = Status { health, ..Status::unknown(&self.model) };
         self.record.apply(&self.model, now, &mut status);
+        self.loads.observe(now, loads.entries, loads.answers, &mut status);
         self.guard(&mut status);
+        // Last: whether a Site is in service depends on all else.
+        self.returns.observe(now, &mut status);
         status
     }
 

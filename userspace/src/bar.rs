@@ -32,7 +32,7 @@ impl Standing {
     /// What bars the Site.
     #[must_use]
     pub fn bar(&self) -> Bar {
-        match self.word {
+        match self.word_in_force() {
             Word::Maint => Bar::Maint,
             Word::Drain => Bar::Drained,
             Word::Ready if self.held => Bar::Held,

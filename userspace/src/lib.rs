@@ -12,6 +12,7 @@ pub mod dns;
 pub mod hooks;
 pub mod kernel;
 pub mod limit;
+pub mod load;
 pub mod model;
 pub mod nets;
 pub mod operator;

@@ -14,10 +14,16 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
-pub use self::admin::{Admin, AdminListen, AdminToken, TOKEN_LEN};
+pub use self::{
+    admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
+    pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
+    site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
+};
 use crate::nets::Nets;
 
 mod admin;
+mod pool;
+mod site;
 
 /// A DNS name in wire form, lower case.
 pub type Name = domain::base::Name<Bytes>;
@@ -261,227 +267,6 @@ pub struct Forward {
     pub clients: Vec<IpNet>,
 }
 
-/// `[pool."…"]`: all Sites of an application.
-#[derive(Clone, Debug)]
-pub struct Pool {
-    /// The Pool Name.
-    pub name: Name,
-    /// Its zone.
-    pub zone: ZoneId,
-    /// Its Sites, in the file's order.
-    pub sites: Vec<SiteId>,
-    /// How a query becomes a slot.
-    pub policy: Policy,
-    /// TTL of dynamic answers, seconds; 0 unless set.
-    pub ttl: u32,
-    /// Below this share of live weight, 0 to 1, all Sites count as up; 0 is off. Never for Site Names.
-    pub up_threshold: f64,
-    /// What is answered when no Site is up.
-    pub all_down: AllDown,
-    /// What a Site Name does when its whole failover list is down.
-    pub last_resort: LastResort,
-    /// Client prefix lengths for `sticky`: IPv4, IPv6.
-    pub sticky_prefix: (u8, u8),
-    /// What HTTPS records say beside addresses; none is no HTTPS records.
-    pub https: Option<Https>,
-    /// What no deliberate cause may take away.
-    pub minimum: Minimum,
-}
-
-/// What no deliberate cause (the operator, load, a hold-down) may take away from a pool.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Minimum {
-    /// Sites that may be answered, at least; 0 is none.
-    pub sites: usize,
-    /// Of the capacity of all its Sites, 0 to 1, what those that may be answered have at least.
-    pub capacity: f64,
-}
-
-impl Default for Minimum {
-    fn default() -> Self {
-        Self { sites: 1, capacity: 0.0 }
-    }
-}
-
-/// How the return of a Site that keeps flapping is delayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damping {
-    /// How long it must be up at its third failure in a row; doubled with each further one. Zero is off.
-    pub hold_down: Duration,
-    /// The longest; at least `hold_down`.
-    pub max: Duration,
-    /// Failures are in a row while it has not been up for longer than this between them.
-    pub window: Duration,
-}
-
-impl Default for Damping {
-    fn default() -> Self {
-        Self { hold_down: Duration::from_secs(10), max: Duration::from_mins(5), window: Duration::from_mins(2) }
-    }
-}
-
-/// Bytes of `alpn` in wire form, at most.
-pub const ALPN_LEN_MAX: usize = 64;
-
-/// `https` of a pool: HTTPS records of its Pool, Group and Site Names (RFC 9460). Its `Default` is a record of addresses
-/// alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Https {
-    /// Protocol IDs (RFC 7301), each of 1 to 255 bytes; [`ALPN_LEN_MAX`] together, with a length byte each.
-    pub alpn: Vec<String>,
-    /// The port, if it is not the URL's.
-    pub port: Option<u16>,
-}
-
-/// `policy`: where the slot index comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// A cursor over a table filled by smooth weighted round robin.
-    WeightedRoundRobin,
-    /// A random number.
-    WeightedRandom,
-    /// A hash of the client's prefix.
-    Sticky,
-}
-
-/// `all_down`: the answer when no configured Site of that family is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AllDown {
-    /// Answer as if all were up.
-    FailOpen,
-    /// SERVFAIL.
-    Servfail,
-}
-
-/// `last_resort`, for Site Names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LastResort {
-    /// The all-down rule.
-    None,
-    /// Any operational Site of the pool, in the pool's order.
-    Pool,
-}
-
-/// `[group."…"]`: an ordered part of a pool.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// The Group Name; may be the Pool Name if it has the same Sites.
-    pub name: Name,
-    /// Its zone.
-    pub zone: ZoneId,
-    /// Its pool.
-    pub pool: PoolId,
-    /// Its Sites; overflow and failover go down this list, circularly.
-    pub sites: Vec<SiteId>,
-    /// The pool's, unless the group sets its own.
-    pub policy: Policy,
-}
-
-/// `[site.…]`.
-#[derive(Clone, Debug)]
-pub struct Site {
-    /// The key in the file: what the operator calls it.
-    pub key: String,
-    /// The Site Name.
-    pub name: Name,
-    /// Its zone.
-    pub zone: ZoneId,
-    /// Its pool: the first that lists it. Policy knobs for the Site Name come from here.
-    pub pool: PoolId,
-    /// Answered addresses in order of preference, each with where it is probed. Never empty.
-    pub addresses: Vec<SiteAddress>,
-    /// Share relative to the other Sites'; at least 1.
-    pub weight: u32,
-    /// What load it can take, in units of the operator's choosing, over 0; none where nobody says.
-    pub capacity: Option<f64>,
-    /// How its return is delayed if it keeps flapping.
-    pub damping: Damping,
-    /// How its addresses are probed; none means always up.
-    pub probe: Option<Probe>,
-    /// What an address counts as until its first verdict.
-    pub initial: Initial,
-    /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
-    pub failover: Vec<SiteId>,
-}
-
-impl Site {
-    /// Whether it has an address of a family.
-    #[must_use]
-    pub fn has(&self, family: Family) -> bool {
-        self.addresses.iter().any(|address| family.has(address.answer))
-    }
-}
-
-/// One address of a Site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SiteAddress {
-    /// What is answered.
-    pub answer: IpAddr,
-    /// What is probed, where it differs (NAT, split horizon).
-    pub probe: IpAddr,
-}
-
-/// `initial`: what `unknown` counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initial {
-    /// Answered, so that a cold start serves.
-    Up,
-    /// Not answered before the first success.
-    Down,
-}
-
-/// `probe = { … }`.
-#[derive(Clone, Debug)]
-pub struct Probe {
-    /// What is asked.
-    pub kind: ProbeKind,
-    /// TCP port.
-    pub port: u16,
-    /// From one start to the next.
-    pub interval: Duration,
-    /// Until an attempt counts as failed; at most the interval.
-    pub timeout: Duration,
-    /// Successes in a row that make an address up.
-    pub rise: u32,
-    /// Failures in a row that make it down.
-    pub fall: u32,
-}
-
-/// `probe.kind`.
-#[derive(Clone, Debug)]
-pub enum ProbeKind {
-    /// A TCP handshake.
-    Tcp,
-    /// A GET over HTTP/1.1.
-    Http(HttpProbe),
-}
-
-/// The HTTP side of a probe.
-#[derive(Clone, Debug)]
-pub struct HttpProbe {
-    /// Path and query.
-    pub path: String,
-    /// The Host header; the Site Name unless set.
-    pub host: String,
-    /// Status codes that count as success.
-    pub expect_status: Vec<u16>,
-    /// Text the body's first 64 KiB must hold.
-    pub expect_body: Option<String>,
-    /// TLS, for kind `https`.
-    pub tls: Option<ProbeTls>,
-}
-
-/// TLS of an HTTPS probe.
-#[derive(Clone, Debug)]
-pub struct ProbeTls {
-    /// SNI, and the name the certificate must bear; `host` unless set.
-    pub server_name: String,
-    /// Whether the certificate is verified.
-    pub verify: bool,
-    /// A PEM file of trust anchors instead of the system's.
-    pub ca: Option<PathBuf>,
-}
-
 /// What a dynamic name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NameKind {
@@ -574,10 +359,30 @@ impl Model {
         }
     }
 
+    /// How a query for a name becomes a slot; a Site Name's table of one Site needs no
+    /// cursor, no random number and no client.
+    #[must_use]
+    pub fn policy_of(&self, kind: NameKind) -> Policy {
+        match kind {
+            NameKind::Pool(id) => self.pools[id.0].policy,
+            NameKind::Group(id) => self.groups[id.0].policy,
+            NameKind::Site(_) => Policy::WeightedRoundRobin,
+        }
+    }
+
     /// The pool whose knobs govern a name.
     #[must_use]
     pub fn pool_of(&self, kind: NameKind) -> &Pool {
         &self.pools[self.pool_id_of(kind).0]
+    }
+
+    /// Whether a Site's part of its weight moves by itself: it starts slowly, or says what it wants.
+    #[must_use]
+    pub fn shares_move(&self, site: SiteId) -> bool {
+        let site = &self.sites[site.0];
+        let pool = self.pools.get(site.pool.0);
+        // Any report may be a line of the agent check.
+        site.load.is_some() || pool.is_some_and(|pool| !pool.steering.slow_start.is_zero())
     }
 
     /// The same pool's position.

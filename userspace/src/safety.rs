@@ -3,7 +3,7 @@
 //! | what would undershoot the minimum | what is done |
 //! |---|---|
 //! | the operator's word, or a new configuration | refused ([`refused`]), unless forced; the plan stays as it is |
-//! | a cause that comes by itself: a hold-down | given way to nothing: [`guard`] lifts it, and the tables say `minimum` |
+//! | a cause that comes by itself: a hold-down, stale load figures that count as `drain` | given way to nothing: [`guard`] lifts it, and the tables say `minimum` |
 //! | Sites that are down | taken out all the same (invariant 3) |
 //!
 //! Whatever is left below the minimum is an [`Alarm`] for as long as it lasts.
@@ -13,7 +13,7 @@ use std::fmt;
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
     plan::n_minus_one::capacities,
-    status::Status,
+    status::{Status, Word},
 };
 
 /// A pool with less than its minimum.
@@ -82,7 +82,10 @@ impl fmt::Display for Alarm {
         match self {
             Self::BelowMinimum(shortfall) => f.write_str(&shortfall.to_string().replacen("would have", "has", 1)),
             Self::Overridden { pool, site } => {
-                write!(f, "Site {site} is answered although it keeps flapping, so that pool {pool} keeps its minimum")
+                write!(
+                    f,
+                    "Site {site} is answered although it keeps flapping or its load figures are stale, so that pool {pool} keeps its minimum"
+                )
             }
         }
     }
@@ -144,9 +147,18 @@ pub fn guard(model: &Model, status: &mut Status) -> Vec<Alarm> {
             if shortfall(model, status, pool).is_none() {
                 break;
             }
-            if status.sites[site.0].held && status.site_is_up(model, *site) {
-                status.sites[site.0].held = false;
-                status.sites[site.0].overridden = true;
+            if !status.site_is_up(model, *site) {
+                continue;
+            }
+            let standing = &mut status.sites[site.0];
+            // Nobody knows what a silent Site wants; that it should count as drained was this side's own caution.
+            if standing.said.stale && standing.said.word == Word::Drain && standing.word == Word::Ready {
+                standing.said.word = Word::Ready;
+                standing.overridden = true;
+            }
+            if standing.held {
+                standing.held = false;
+                standing.overridden = true;
             }
         }
         let overridden = pool.sites.iter().filter(|site| status.sites[site.0].overridden);
@@ -260,7 +272,9 @@ mod tests {
     #[test]
     fn hold_downs_give_way_to_the_minimum() {
         let lifted = |site: &str| {
-            format!("Site {site} is answered although it keeps flapping, so that pool app.com keeps its minimum")
+            format!(
+                "Site {site} is answered although it keeps flapping or its load figures are stale, so that pool app.com keeps its minimum"
+            )
         };
         check_guard(2, "uuu", "... ");
         check_guard(2, "huu", "... ");

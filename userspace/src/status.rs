@@ -21,7 +21,7 @@ pub enum Health {
 pub type Verdicts = Vec<Vec<Health>>;
 
 /// The operator's word on a Site; in the words of `HAProxy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Word {
     /// As probes and load say.
@@ -56,6 +56,29 @@ pub struct Load {
     pub capacity: f64,
 }
 
+/// What a Site says of itself, beside the figures of its [`Load`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said {
+    /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
+    pub word: Word,
+    /// Of its weight, what it wants; 1 unless it says so, and 0 is no new clients.
+    pub factor: f64,
+    /// Whether it has been silent for longer than `stale_after`.
+    pub stale: bool,
+    /// What one answer adds to its load, as set or as learned so far.
+    pub per_answer: f64,
+    /// What answers since its newest report add to its load.
+    pub debit: f64,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
+    }
+}
+
 /// What bears on a Site beside its probes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
@@ -71,6 +94,17 @@ pub struct Standing {
     pub ramp: f64,
     /// Its load; none where it says nothing that counts.
     pub load: Option<Load>,
+    /// What else it says of itself.
+    pub said: Said,
+}
+
+impl Standing {
+    /// The stronger of the operator's word and the Site's own; one that wants nothing of its weight says `drain`.
+    #[must_use]
+    pub fn word_in_force(&self) -> Word {
+        let none = if self.said.factor > 0.0 { Word::Ready } else { Word::Drain };
+        self.word.max(self.said.word).max(none)
+    }
 }
 
 /// One moment's knowledge: the planner's only changing input. [`assess`](crate::assess) makes it.
@@ -97,13 +131,29 @@ impl Status {
             weight: site.weight,
             ramp: 1.0,
             load: None,
+            said: Said::default(),
         };
         Self { health: health.collect(), sites: model.sites.iter().map(standing).collect() }
+    }
+
+    /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
+    #[must_use]
+    pub fn decides_as(&self, other: &Self, by_load: bool) -> bool {
+        let shown = |site: &Standing| {
+            let load = site.load.filter(|_| by_load);
+            let said = Said { word: site.said.word, factor: site.said.factor, ..Said::default() };
+            Standing { load, said, ..*site }
+        };
+        self.health == other.health && self.sites.iter().map(shown).eq(other.sites.iter().map(shown))
     }
 
     /// Whether one address of a Site may be answered.
     #[must_use]
     pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
+        // A Site that says it is down is believed.
+        if self.sites[site.0].said.word == Word::Maint {
+            return false;
+        }
         match self.health[site.0][address] {
             Health::Up => true,
             Health::Down => false,

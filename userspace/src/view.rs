@@ -134,7 +134,9 @@ impl View {
             Choice::Servfail => (Picked { pick: Pick::Servfail, scope: 0 }, None),
             Choice::Table(table) => {
                 let turn = match service.policy {
-                    Policy::WeightedRoundRobin => self.cursors[whose.0][of.index()].fetch_add(1, Ordering::Relaxed),
+                    Policy::WeightedRoundRobin | Policy::LeastLoad => {
+                        self.cursors[whose.0][of.index()].fetch_add(1, Ordering::Relaxed)
+                    }
                     Policy::WeightedRandom => rand::random(),
                     Policy::Sticky => {
                         scope = scope.max(match client.subnet.and_then(|subnet| subnet.address) {

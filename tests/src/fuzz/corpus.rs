@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{files, packet};
+use super::{files, load, packet};
 use crate::table::{
     packet::{ask, opt},
     rows,
@@ -80,6 +80,7 @@ pub fn made(target: &str) -> BTreeMap<String, Vec<u8>> {
             let examples = example_files("zone").into_iter();
             examples.chain([("every-kind".to_owned(), files::RECORDS.as_bytes().to_vec())]).collect()
         }
+        "load" => load::made(),
         "config" => {
             let examples = example_files("toml");
             // No file is found beside them while fuzzing, so these go further.

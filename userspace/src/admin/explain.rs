@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Snapshot, decided_by, kind_word,
+    Snapshot, decided_by, kind_word, load,
     shares::{Counter, owner, slot_shares},
     standing,
     status::choice_word,
@@ -328,7 +328,7 @@ fn answer(policy: Policy, choice: &str, addresses: &[AddressShare], sticky: Opti
         }
         (many, None) => {
             let how = match policy {
-                Policy::WeightedRoundRobin => "in turn",
+                Policy::WeightedRoundRobin | Policy::LeastLoad => "in turn",
                 Policy::WeightedRandom => "at random",
                 Policy::Sticky => "by the client's subnet",
             };
@@ -349,11 +349,12 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
     for (position, id) in model.sites_of(kind).iter().enumerate() {
         let (eligible, why) = match kind {
             NameKind::Site(_) => failover_verdict(snapshot, (position, *id), family, &mut first_up),
-            NameKind::Pool(_) | NameKind::Group(_) => balance_verdict(snapshot, *id, family),
+            NameKind::Pool(_) | NameKind::Group(_) => balance_verdict(snapshot, kind, *id, family),
         };
         let key = &model.sites[id.0].key;
         verdicts.push(SiteVerdict { site: key.clone(), eligible, share: share_of(key), why });
     }
+    heed_nobody_if_all_are_full(snapshot, kind, family, &mut verdicts);
     // What is not listed can only be there as a last resort, or in a plan older than the status.
     for entry in addresses {
         if !verdicts.iter().any(|verdict| verdict.site == entry.site) {
@@ -370,8 +371,12 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
 }
 
 /// For Pool and Group Names, which are per family: a Site needs a live address of it.
-fn balance_verdict(snapshot: &Snapshot, id: SiteId, family: Family) -> (bool, String) {
-    (is_eligible(snapshot, id, family), format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family)))
+fn balance_verdict(snapshot: &Snapshot, kind: NameKind, id: SiteId, family: Family) -> (bool, String) {
+    let policy = snapshot.model.policy_of(kind);
+    let (in_the_way, clause) = load::verdict(snapshot, kind, policy, id);
+    let states = format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family));
+    let why = clause.map_or(states.clone(), |clause| format!("{states}; {clause}"));
+    (is_eligible(snapshot, id, family) && !in_the_way, why)
 }
 
 /// Whether a Site has a live address of a family, and nothing bars it.
@@ -384,6 +389,19 @@ fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
     let said = standing::word(snapshot, id).map(|order| order.words());
     let hold = standing::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
+}
+
+/// Loads and wishes keep nobody out where they would keep everybody out.
+fn heed_nobody_if_all_are_full(snapshot: &Snapshot, kind: NameKind, family: Family, verdicts: &mut [SiteVerdict]) {
+    if matches!(kind, NameKind::Site(_)) || verdicts.iter().any(|verdict| verdict.eligible) {
+        return;
+    }
+    for (verdict, id) in verdicts.iter_mut().zip(snapshot.model.sites_of(kind)) {
+        if is_eligible(snapshot, *id, family) {
+            verdict.eligible = true;
+            verdict.why += "; so are all others, so by weight alone";
+        }
+    }
 }
 
 /// Whether a Site has a live address of a family.
@@ -474,6 +492,8 @@ fn note(snapshot: &Snapshot, kind: NameKind, choice: &str, sites: &[SiteVerdict]
     let ineligible_answered = own.iter().any(|site| !site.eligible && site.share > 0.0);
     let due = own.iter().filter(|site| site.eligible).take(if is_site { 1 } else { usize::MAX });
     let due_left_out = due.into_iter().any(|site| site.share <= 0.0);
+    // Shares by load are on their way, or held back by what has been handed out since the newest report.
+    let by_load = !is_site && snapshot.model.policy_of(kind) == Policy::LeastLoad;
     match (choice, none_eligible) {
         ("nodata", _) => None,
         (_, true) if !others.is_empty() => {
@@ -488,7 +508,7 @@ fn note(snapshot: &Snapshot, kind: NameKind, choice: &str, sites: &[SiteVerdict]
         _ if !is_site && ineligible_answered && pool.up_threshold > 0.0 => {
             Some(format!("too few Sites are up: answered as if all were (up_threshold = {})", pool.up_threshold))
         }
-        _ if none_eligible || ineligible_answered || due_left_out || !others.is_empty() => {
+        _ if none_eligible || (!by_load && (ineligible_answered || due_left_out)) || !others.is_empty() => {
             Some("the plan was made before the newest change of health".into())
         }
         _ => None,

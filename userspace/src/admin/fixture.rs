@@ -13,8 +13,9 @@ use super::{
     status::{SocketPage, WorkPage},
 };
 use crate::{
+    load::Entry,
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
-    plan::{Basis, Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Shares, Table},
     probe::{AddressReport, fixture},
     state::keeper::Kept,
     status::{Health, Status},
@@ -72,6 +73,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         services: model.names.iter().zip(choices).map(service).collect(),
         service_of: (0..model.names.len() as u32).collect(),
         chosen: Arc::new([]),
+        shares: Shares::default(),
     };
     let report = |health| AddressReport {
         health,
@@ -94,6 +96,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         plan: Arc::new(plan),
         status,
         detail,
+        loads: vec![Entry::default(); model.sites.len()],
         attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
         socket: SocketPage {

@@ -16,6 +16,7 @@ use prometheus_client::{
 use super::{
     Snapshot,
     histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS},
+    load::LoadPage,
     shares::Counter,
     status::{AddressPage, STATES, SitePage, StatusPage},
 };
@@ -166,6 +167,9 @@ type Labels<'a> = Vec<(&'a str, String)>;
 /// One value of each address: name, help, where it is.
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
 
+/// The same of each Site's load.
+type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
+
 /// Writes one metric with a sample per label set.
 fn family<'a, M: EncodeMetric>(
     encoder: &mut DescriptorEncoder<'_>,
@@ -238,7 +242,8 @@ impl Collector for Source {
         single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
         self.sites_and_shares(encoder)?;
         self.standings(encoder)?;
-        self.addresses(encoder)
+        self.addresses(encoder)?;
+        self.loads(encoder)
     }
 }
 
@@ -311,6 +316,34 @@ impl Source {
         });
         let help = "If the Site `dies`, how full `takes` is at once, of its capacity";
         family(encoder, ("n_minus_one", help), losses)
+    }
+
+    fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges: [LoadColumn<Option<f64>>; 8] = [
+            ("site_load", "The load that counts, in the Site's unit: its report's, and answers since", |l| l.current),
+            ("site_load_target", "Where the load should be at most", |l| l.target),
+            ("site_load_capacity", "Where the Site can take no more", |l| l.capacity),
+            ("site_load_headroom", "1 is free and 0 full, by the watermarks", |l| l.headroom),
+            ("site_load_per_answer", "What one answer adds, as set or learned", |l| Some(l.per_answer)),
+            ("site_load_age_seconds", "Since the newest report that said something new", |l| l.age_s),
+            ("site_load_stale", "Whether that is longer than stale_after", |l| Some(f64::from(u8::from(l.stale)))),
+            ("site_sessions", "Sessions that the Site reports", |l| l.sessions),
+        ];
+        let labels = |site: &SitePage| vec![("site", site.key.clone())];
+        let each = || self.sites().iter().filter_map(|site| Some((labels(site), site.load.as_ref()?)));
+        for (name, help, value) in gauges {
+            let samples = each().filter_map(|(labels, load)| Some((labels, gauge(value(load)?))));
+            family(encoder, (name, help), samples)?;
+        }
+        let counters: [LoadColumn<u64>; 2] = [
+            ("site_load_reports", "Load reports taken", |l| l.reports),
+            ("site_load_failures", "Attempts to learn the load, and reports, that came to nothing", |l| l.failures),
+        ];
+        for (name, help, value) in counters {
+            let samples = each().map(|(labels, load)| (labels, ConstCounter::new(value(load))));
+            family(encoder, (name, help), samples)?;
+        }
+        Ok(())
     }
 
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
 //! | `/v1/explain?name=…&client=…` | JSON: what would be answered now, and why ([`explain`])            |
 //! | `/v1/history`                 | JSON: the last ten minutes ([`history`])                          |
+//! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
 //! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
@@ -19,6 +20,7 @@ pub mod gate;
 pub mod histogram;
 pub mod history;
 pub mod listen;
+pub mod load;
 pub mod metrics;
 pub mod openapi;
 mod pages;
@@ -55,6 +57,7 @@ use self::{
 };
 use crate::{
     agent::Order,
+    load::{Board, Entry},
     model::{Model, NameKind, Policy, Site},
     operator::{Desk, Remarks},
     plan::Plan,
@@ -118,6 +121,8 @@ pub struct AdminState {
     pub status: watch::Receiver<Status>,
     /// What the probes found.
     pub reports: Reports,
+    /// What the Sites say of their load.
+    pub board: Board,
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
     /// One per interface.
@@ -153,6 +158,7 @@ impl AdminState {
             plan: self.view.plan(),
             status: self.status.borrow().clone(),
             detail: self.reports.snapshot(),
+            loads: self.board.read(),
             attach: self.attach.borrow().clone(),
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
@@ -177,6 +183,8 @@ pub struct Snapshot {
     pub status: Status,
     /// By Site and address, as in the model.
     pub detail: Vec<Vec<AddressReport>>,
+    /// What each Site has said of its load.
+    pub loads: Vec<Entry>,
     /// One per interface.
     pub attach: Vec<Attach>,
     /// As [`CounterSource::reasons`].
@@ -219,6 +227,7 @@ fn policy_word(policy: Policy) -> &'static str {
         Policy::WeightedRoundRobin => "weighted-round-robin",
         Policy::WeightedRandom => "weighted-random",
         Policy::Sticky => "sticky",
+        Policy::LeastLoad => "least-load",
     }
 }
 

@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{pages, reload, words};
+use super::{load, pages, reload, words};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{pages, reload, words};
         pages::trace,
         pages::openapi,
         words::drained,
+        load::take,
         reload::reload,
         words::word,
         words::weight,

@@ -50,7 +50,7 @@ use super::{
     gate::{Refusal, admit},
     history::{self, History},
     listen::{Accepted, Listener},
-    pages,
+    load, pages,
     reload::{self, RELOAD},
     words,
 };
@@ -113,6 +113,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
     ];
     // Changing something: POST with a JSON body.
     let write = [
+        ("post", "/v1/load", post(load::take)),
         ("post", RELOAD, post(reload::reload)),
         ("post", "/v1/sites/word", post(words::word)),
         ("post", "/v1/sites/weight", post(words::weight)),

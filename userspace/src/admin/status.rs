@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Attach, Snapshot, decided_by, health_word, kind_word,
+    load::{self, LoadPage},
     shares::{Counter, Shares},
     standing::{self, HoldPage, OrderPage, Standings},
     text,
@@ -130,6 +131,9 @@ pub struct SitePage {
     pub hold: Option<HoldPage>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
+    /// What it says of its load; none unless it is asked, or tells.
+    #[serde(default)]
+    pub load: Option<LoadPage>,
 }
 
 /// One address of a Site.
@@ -321,6 +325,10 @@ impl StatusPage {
                 let _ = writeln!(page, "{}: {words}", text::printable(&site.key));
             }
         }
+        let rows: Vec<_> = self.sites.iter().filter_map(|site| Some(site.load.as_ref()?.row(&site.key))).collect();
+        if !rows.is_empty() {
+            let _ = write!(page, "\n{}", text::table(&LoadPage::HEADER, &rows));
+        }
         let rows: Vec<_> = self.names.iter().map(name_row).collect();
         let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
         let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
@@ -389,6 +397,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         weight_order: standing::weight(snapshot, id),
         hold: standing::hold(snapshot, id),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
+        load: load::page_of(snapshot, id),
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<s
     let (trace, _) = broadcast::channel(4);
     let state = AdminState {
         reports: Reports::new(&snapshot.model),
+        board: crate::load::Board::new(&snapshot.model),
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
         counters: Arc::new(Counts),

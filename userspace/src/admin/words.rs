@@ -232,12 +232,17 @@ pub(super) async fn drained(State(shared): State<Shared>, Query(asked): Query<As
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {
-            // No Site reports its sessions in this version.
-            let sessions = |_| None;
+            let sessions = |site: SiteId| snapshot.status.sites[site.0].said.sessions.map(whole);
             Json(drain_page(snapshot, &sites, asked.sessions, sessions)).into_response()
         }
         Err(refused) => fault(&refused),
     }
+}
+
+/// Sessions are reported as numbers of any kind; a part of one is one.
+#[expect(clippy::cast_sign_loss, reason = "not below 0")]
+fn whole(sessions: f64) -> u64 {
+    sessions.max(0.0).ceil() as u64
 }
 
 fn drain_page(

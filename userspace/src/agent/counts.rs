@@ -66,7 +66,6 @@ impl Counts {
     /// How often each address was answered by either path, by its position in
     /// [`Plan::endpoints`](crate::plan::Plan::endpoints); counted from 0 again when the configuration is loaded anew.
     #[must_use]
-    #[expect(dead_code, reason = "load figures will be debited by it")]
     pub fn answers(&self) -> Vec<u64> {
         let mut answers = self.view.answers();
         for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(Counters::answers)) {

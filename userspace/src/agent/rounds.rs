@@ -11,17 +11,20 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
+
+use super::counts::Counts;
 
 use super::counts::Work;
 use crate::{
     admin::Publication,
-    assess::Assessor,
+    assess::{Assessor, LoadInputs},
     dns,
     hooks::macs_of,
     kernel::{attach, publish::Publisher, trace},
+    load::Board,
     operator::{Asked, Done, Refused, Remarks, Request},
-    plan::Planner,
+    plan::{Before, Plan, Planner},
     state::keeper::Keeping,
     status::{Status, Verdicts},
     view::View,
@@ -30,6 +33,8 @@ use crate::{
 /// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
 /// tracing is looked after.
 pub const ROUND: Duration = Duration::from_millis(100);
+/// Shares move by no more than this much time allows, however late a round is.
+const STEP_MAX: Duration = Duration::from_secs(1);
 /// MACs are read anew once in this many rounds.
 const MAC_ROUNDS: u32 = 2;
 /// Traced packets handed on per round; beyond that the sample is thinned.
@@ -39,6 +44,12 @@ const TRACE_LINES: usize = 1_000;
 pub struct Rounds {
     /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
     pub assessor: Arc<Mutex<Assessor>>,
+    /// What Sites say of their load.
+    pub board: Board,
+    /// What they are debited by.
+    pub counters: Arc<Counts>,
+    /// When shares last moved.
+    pub planned: Instant,
     /// Makes a plan of a status.
     pub planner: Planner,
     /// Where the socket path finds the plan.
@@ -123,13 +134,13 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
-        let status = {
-            let verdicts = self.verdicts.borrow_and_update().clone();
-            self.assessor().assess(since, &verdicts)
-        };
-        let (remarks, revision) = {
-            let assessor = self.assessor();
-            (assessor.remarks(since), assessor.revision())
+        let (entries, answers) = (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()));
+        let loads = LoadInputs { entries: &entries, answers: &answers };
+        let verdicts = self.verdicts.borrow_and_update().clone();
+        let (status, remarks, revision) = {
+            let mut assessor = self.assessor();
+            let status = assessor.assess(since, &verdicts, loads);
+            (status, assessor.remarks(since), assessor.revision())
         };
         self.remarked.send_if_modified(|newest| {
             let is_new = **newest != remarks;
@@ -138,24 +149,40 @@ impl Rounds {
             }
             is_new
         });
-        let is_new = status != *self.assessed.borrow();
-        if is_new {
-            self.plan(status, since);
+        let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
+        let before = self.view.plan();
+        let alike = |by_load| status.decides_as(&self.assessed.borrow(), by_load);
+        let (is_moved, is_event) = (before.shares.moving || !alike(self.planner.goes_by_load()), !alike(false));
+        if is_moved {
+            // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+            tokio::task::block_in_place(|| self.move_on(&status, &before, elapsed, is_event, since));
         }
-        if self.keeping.is_due(since, is_new, revision) {
+        // Figures that move nothing are there to be seen all the same.
+        self.assessed.send_if_modified(|assessed| std::mem::replace(assessed, status.clone()) != status);
+        if self.keeping.is_due(since, is_event, revision) {
             self.keep(since);
         }
     }
 
-    /// Makes a plan of a status and publishes it.
-    fn plan(&mut self, status: Status, since: Instant) {
-        let generation = self.view.plan().generation + 1;
-        // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
-        tokio::task::block_in_place(|| self.publish(&status, generation));
-        self.assessed.send_replace(status);
+    /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
+    fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
+        let generation = before.generation + 1;
+        let shares = Before { shares: &before.shares, elapsed };
+        let mut plan = self.planner.follow(status, generation, Some(shares));
+        if !is_event && plan.answers_as(before) {
+            // Only what the next plan moves from is new.
+            plan.generation = before.generation;
+            return self.view.publish(plan);
+        }
+        self.publish(plan);
         let took = since.elapsed();
         self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
-        info!(generation, took_us = took.as_micros(), "plan published");
+        if is_event {
+            info!(generation, took_us = took.as_micros(), "plan published");
+        } else {
+            // Loads move shares all the time.
+            debug!(generation, took_us = took.as_micros(), "shares moved");
+        }
     }
 
     /// Takes in an operator's request; answers are made by it when this returns.
@@ -195,8 +222,7 @@ impl Rounds {
         self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&mut self, status: &Status, generation: u64) {
-        let plan = self.planner.plan(status, generation);
+    fn publish(&mut self, plan: Plan) {
         let mut written = 0;
         if let Some(publisher) = &mut self.publisher {
             let before = publisher.written();

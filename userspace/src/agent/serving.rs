@@ -3,13 +3,13 @@
 use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{broadcast, mpsc, watch},
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinHandle, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
@@ -21,14 +21,15 @@ use super::{
     rounds::Rounds,
 };
 use crate::{
-    admin::{AdminState, Attach},
-    assess::Assessor,
+    admin::{AdminState, Attach, CounterSource},
+    assess::{Assessor, LoadInputs},
     dns::{self, Served, Zones},
     hooks::macs_of,
     kernel::{Fastpath, Loaded, attach, pins::Pins},
+    load::{self, Board},
     model::{Model, XdpMode},
     operator::Desk,
-    plan::Planner,
+    plan::{Before, Planner},
     probe::{self, Probes, Reports},
     state::keeper::{self, Keeper, Keeping, Kept},
     status::Status,
@@ -69,6 +70,9 @@ pub struct Prepared {
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
     planner: Planner,
     assessor: Assessor,
+    board: Board,
+    /// Asks Sites for their load.
+    asking: JoinHandle<()>,
     /// What the first plan was made from.
     pub status: Status,
     probes: Probes,
@@ -86,6 +90,7 @@ pub struct Serving {
     /// The probes and the planning; none ends by itself.
     pub tasks: JoinSet<Result<&'static str, JoinError>>,
     reports: Reports,
+    board: Board,
     view: Arc<View>,
     /// Shared with the rounds, so that another configuration can go on from it.
     assessor: Arc<Mutex<Assessor>>,
@@ -103,16 +108,21 @@ impl Prepared {
         };
         let planner = Planner::new(Arc::clone(&model));
         let now = Instant::now();
-        let mut assessor = if let Some(before) = before {
-            before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts())
+        let (mut assessor, board) = if let Some(before) = before {
+            let assessor = before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts());
+            (assessor, before.board.carry_over(&model))
         } else {
             // A restart goes on from what the last run knew, from the first answer on.
             let (memory, age) = keeper::recall(&model.state);
-            Assessor::new(Arc::clone(&model), &memory, age, now)
+            (Assessor::new(Arc::clone(&model), &memory, age, now), Board::new(&model))
         };
-        let status = assessor.assess(now, &reports.verdicts());
+        // The new program counts answers from 0.
+        let loads = LoadInputs { entries: &board.read(), answers: &[] };
+        let status = assessor.assess(now, &reports.verdicts(), loads);
         let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
-        let first = planner.plan(&status, generation);
+        let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
+        let moved = shares.as_ref().map(|shares| Before { shares, elapsed: Duration::ZERO });
+        let first = planner.follow(&status, generation, moved);
         let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
@@ -127,7 +137,8 @@ impl Prepared {
         }
         let stop = CancellationToken::new();
         let stop_at_end = stop.clone().drop_guard();
-        let probes = probe::start(&model, reports, stop.clone()).map_err(AgentError::Probe)?;
+        let probes = probe::start(&model, reports, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let asking = load::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
         let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
         Ok(Self {
             model,
@@ -139,6 +150,8 @@ impl Prepared {
             events,
             planner,
             assessor,
+            board,
+            asking,
             status,
             probes,
             stop,
@@ -179,7 +192,8 @@ impl Prepared {
             view: Arc::clone(&view),
             status,
             reports: reports.clone(),
-            counters,
+            counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
+            board: self.board.clone(),
             attach: common.attach.clone(),
             publication,
             trace: common.trace.clone(),
@@ -191,6 +205,9 @@ impl Prepared {
         });
         let rounds = Rounds {
             assessor: Arc::clone(&assessor),
+            board: self.board.clone(),
+            counters,
+            planned: Instant::now(),
             planner: self.planner,
             view: Arc::clone(&view),
             verdicts,
@@ -206,8 +223,10 @@ impl Prepared {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });
+        tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
         tasks.spawn(named("planning", rounds.run(self.stop)));
-        Serving { model: self.model, admin, tasks, reports, view, assessor, stop: self.stop_at_end }
+        let board = self.board;
+        Serving { model: self.model, admin, tasks, reports, assessor, board, view, stop: self.stop_at_end }
     }
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `pools`, `safety`, `clients` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
@@ -17,6 +17,7 @@ mod clients;
 mod edns;
 mod forward;
 mod front;
+mod load;
 mod outcome;
 mod pools;
 mod rate_limit;

@@ -7,7 +7,7 @@ use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
 use super::{
     front::{Zones, again},
-    raw,
+    load, raw,
     report::{Once, Reporter},
     safety,
     sites::site_name,
@@ -24,14 +24,12 @@ const TTL_MAX: i64 = 86_400;
 /// Seconds above which a TTL keeps clients on a dead Site noticeably long.
 const TTL_ODD: u32 = 60;
 
-const POLICIES: [(&str, Policy); 3] = [
+const POLICIES: [(&str, Policy); 4] = [
     ("weighted-round-robin", Policy::WeightedRoundRobin),
     ("weighted-random", Policy::WeightedRandom),
     ("sticky", Policy::Sticky),
+    ("least-load", Policy::LeastLoad),
 ];
-
-/// A policy of the design that comes later: known, so not to be mistaken for a slip.
-const POLICY_TO_COME: &str = "least-load";
 
 /// What pools and groups refer to, as the operator wrote it.
 struct Index<'a> {
@@ -106,6 +104,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
         ),
         https: https(reader, raw),
         minimum: safety::minimum(reader, raw),
+        steering: load::steering(reader, raw),
         name,
     }
 }
@@ -148,26 +147,12 @@ fn protocol(text: &str) -> Result<String, values::Fault> {
 }
 
 fn up_threshold(reader: &mut Reader<'_>, raw: &raw::Pool) -> f64 {
-    let Some(value) = &raw.up_threshold else { return 0.0 };
-    // NaN lies in no range.
-    if (0.0..=1.0).contains(value.get_ref()) {
-        return *value.get_ref();
-    }
-    reader
-        .error(value.span(), format!("`up_threshold` is {}, out of range", value.get_ref()))
-        .help("give 0 to 1, the share of live weight below which all Sites count as up; 0 is off");
-    0.0
+    let help = "the share of live weight below which all Sites count as up; 0 is off";
+    reader.fraction("up_threshold", &raw.up_threshold, 0.0..=1.0, help).unwrap_or(0.0)
 }
 
 fn policy(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<Policy> {
     let word = raw.as_ref()?;
-    if word.get_ref() == POLICY_TO_COME {
-        let allowed: Vec<_> = POLICIES.iter().map(|(name, _)| *name).collect();
-        reader
-            .error(word.span(), format!("policy `{POLICY_TO_COME}` is not in this version"))
-            .help(format!("policy is one of {}", allowed.join(", ")));
-        return None;
-    }
     reader.word("policy", word, &POLICIES)
 }
 

@@ -18,6 +18,7 @@ use super::tables::fields_of;
 
 pub(super) type Text = Option<Spanned<String>>;
 pub(super) type Number = Option<Spanned<i64>>;
+pub(super) type Fraction = Option<Spanned<f64>>;
 pub(super) type Switch = Option<Spanned<bool>>;
 pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 
@@ -157,13 +158,19 @@ pub(super) struct Pool {
     pub sites: List<String>,
     pub policy: Text,
     pub ttl: Number,
-    pub up_threshold: Option<Spanned<f64>>,
+    pub up_threshold: Fraction,
     pub all_down: Text,
     pub last_resort: Text,
     pub min_sites: Number,
     pub min_capacity: Option<Spanned<f64>>,
     pub sticky_prefix_v4: Number,
     pub sticky_prefix_v6: Number,
+    pub balance_factor: Fraction,
+    pub low_watermark: Fraction,
+    pub high_watermark: Fraction,
+    pub max_step: Fraction,
+    pub trickle: Fraction,
+    pub slow_start: Text,
     pub https: Option<Spanned<Https>>,
 }
 
@@ -198,6 +205,26 @@ pub(super) struct Site {
     pub flap_window: Text,
     pub initial: Text,
     pub probe: Option<Spanned<Probe>>,
+    pub load: Option<Spanned<Load>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Load {
+    pub kind: Text,
+    pub port: Number,
+    pub path: Text,
+    pub host: Text,
+    pub interval: Text,
+    pub timeout: Text,
+    pub stale_after: Text,
+    pub when_stale: Text,
+    pub load_per_answer: Fraction,
+    pub target: Fraction,
+    pub capacity: Fraction,
+    pub verify: Switch,
+    pub ca: Text,
+    pub server_name: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     front::{Zones, readable},
-    raw,
+    load, raw,
     report::Reporter,
     safety,
     tables::section,
@@ -70,6 +70,7 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         weight,
         capacity: safety::capacity(reader, raw),
         damping: safety::damping(reader, raw),
+        load: load::load(reader, raw, &name),
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
         failover: Vec::new(),
@@ -195,7 +196,7 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Probe, kind: Kind, word:
     }
 }
 
-fn timing(reader: &mut Reader<'_>, raw: &raw::Probe) -> (Duration, Duration) {
+pub(super) fn timing(reader: &mut Reader<'_>, raw: &raw::Probe) -> (Duration, Duration) {
     let interval = duration(reader, "interval", &raw.interval, Duration::from_secs(1), INTERVAL);
     let timeout = duration(reader, "timeout", &raw.timeout, Duration::from_millis(500), TIMEOUT_MIN..=*INTERVAL.end());
     if let (Some(interval), Some(timeout)) = (interval, timeout)
@@ -235,7 +236,7 @@ pub(super) fn duration(
     None
 }
 
-fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_name: &Name) -> HttpProbe {
+pub(super) fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_name: &Name) -> HttpProbe {
     let path = raw.path.as_ref().and_then(|text| {
         let bad = |b: u8| b.is_ascii_whitespace() || b.is_ascii_control() || !b.is_ascii() || b == b'#';
         if text.get_ref().starts_with('/') && !text.get_ref().bytes().any(bad) {

@@ -81,6 +81,7 @@ impl Shape {
             ["group", _] => Self::keys::<raw::Group>(),
             ["site", _] => Self::keys::<raw::Site>(),
             ["site", _, "probe"] => Self::keys::<raw::Probe>(),
+            ["site", _, "load"] => Self::keys::<raw::Load>(),
             ["site", _, "addresses"] => Self::List(fields_of::<raw::AddressTable>(), reads::<raw::AddressTable>),
             _ => return None,
         })
@@ -205,7 +206,9 @@ impl Cleaner<'_> {
         let message = message.replace("f64", "a number").replace("invalid type: ", "");
         let span = fault.span().unwrap_or_else(|| value.span());
         let problem = self.report.error(span, format!("{section}: `{}` is of a wrong type: {message}", key.get_ref()));
-        if let "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" = key.get_ref().as_ref() {
+        if let "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" | "stale_after" | "slow_start" =
+            key.get_ref().as_ref()
+        {
             problem.help("a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"");
         }
         self.report.spoil(&section, key.get_ref());

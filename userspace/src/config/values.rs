@@ -255,6 +255,24 @@ impl Reader<'_> {
         default
     }
 
+    /// A number within a range, which need not be whole; not a number lies in none.
+    pub(super) fn fraction(
+        &mut self,
+        key: &str,
+        value: &raw::Fraction,
+        range: RangeInclusive<f64>,
+        help: &str,
+    ) -> Option<f64> {
+        let value = value.as_ref()?;
+        if range.contains(value.get_ref()) {
+            return Some(*value.get_ref());
+        }
+        let (from, to) = (range.start(), range.end());
+        self.error(value.span(), format!("`{key}` is {}, out of range", value.get_ref()))
+            .help(format!("give {from} to {to}, {help}"));
+        None
+    }
+
     /// One word out of a few.
     pub(super) fn choice<T: Copy>(&mut self, key: &str, value: &raw::Text, allowed: &[(&str, T)], default: T) -> T {
         value.as_ref().and_then(|value| self.word(key, value, allowed)).unwrap_or(default)

@@ -212,7 +212,7 @@ impl Bank {
                     block: *placed.entry(Arc::as_ptr(table)).or_insert_with(|| place(&mut self.blocks, table)),
                     mask: (table.slots.len() - 1) as u16,
                     kind: match service.policy {
-                        Policy::WeightedRoundRobin => CHOICE_CURSOR,
+                        Policy::WeightedRoundRobin | Policy::LeastLoad => CHOICE_CURSOR,
                         Policy::WeightedRandom => CHOICE_RANDOM,
                         Policy::Sticky => CHOICE_STICKY,
                     },

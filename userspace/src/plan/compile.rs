@@ -12,14 +12,15 @@ use std::{
 use xdp_ebpf::name::mix;
 
 use super::{
-    Basis, Binding, Choice, Chosen, Plan, Service, Table,
+    Basis, Before, Binding, Choice, Chosen, Plan, Service, Shares, Table,
     eligible::{self, Stand},
+    steer::{self, Steer},
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
     model::{
-        AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, OnStale, Policy, PoolId, Site,
-        SiteId,
+        AllDown, DynamicName, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, OnStale, Policy,
+        PoolId, Site, SiteId,
     },
     status::{Health, Status},
 };
@@ -50,6 +51,8 @@ struct Spec {
     last_resort: Vec<SiteId>,
     policy: Policy,
     ttl: u32,
+    /// Whose knobs it has, where it goes by load.
+    steered: Option<PoolId>,
     /// Bits of an `f64`, so that a spec can be a key.
     up_threshold: u64,
     all_down: AllDown,
@@ -67,9 +70,9 @@ enum Kind {
 }
 
 /// What a table is made from; equal keys make equal tables, and each is made once a round. The first says whether slots
-/// are positions in `bindings`. Of each candidate: endpoint, weight, whether it is live, and, for sticky, who it is: Sites
-/// of two pools may have an address in common, and a Site's HTTPS record stays with its addresses.
-type TableKey = (bool, Policy, usize, Vec<(u16, u32, bool, u64)>, Basis);
+/// are positions in `bindings`. Of each candidate: endpoint, weight, whether it is live, and, for sticky, who it is (Sites
+/// of two pools may have an address in common, and a Site's HTTPS record stays with its addresses) and what it keeps.
+type TableKey = (bool, Policy, usize, Vec<(u16, u32, bool, u64, u32)>, Basis);
 
 impl Planner {
     /// Works out what does not change with health.
@@ -110,6 +113,51 @@ impl Planner {
         &self.model
     }
 
+    /// The shares of another model's plan, for this one's: of each name that was there before, by its kind and name, and
+    /// each Site, by its key.
+    #[must_use]
+    pub fn carry_over(&self, other: &Model, plan: &Plan) -> Shares {
+        let names = |model: &Model| -> HashMap<(u8, String), usize> {
+            let key = |name: &DynamicName| {
+                let kind = match name.kind {
+                    NameKind::Pool(_) => 0,
+                    NameKind::Group(_) => 1,
+                    NameKind::Site(_) => 2,
+                };
+                (kind, name.name.to_string())
+            };
+            model.names.iter().enumerate().map(|(i, name)| (key(name), i)).collect()
+        };
+        let keys: HashMap<&str, SiteId> =
+            self.model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
+        let before = names(other);
+        let mut of: Vec<[Vec<(SiteId, f64)>; 3]> = vec![Default::default(); self.specs.len()];
+        for (name, i) in names(&self.model) {
+            let Some(old) = before.get(&name).and_then(|old| plan.shares.of.get(plan.service_of[*old] as usize)) else {
+                continue;
+            };
+            let same_site =
+                |(site, share): &(SiteId, f64)| Some((*keys.get(other.sites[site.0].key.as_str())?, *share));
+            let new = &mut of[self.service_of[i] as usize];
+            *new = [0, 1, 2].map(|of| old[of].iter().filter_map(same_site).collect());
+        }
+        Shares { of, moving: true }
+    }
+
+    /// Whether any name's answers depend on loads.
+    #[must_use]
+    pub fn goes_by_load(&self) -> bool {
+        self.specs.iter().any(|spec| spec.steered.is_some())
+    }
+
+    /// How often each Site was answered, of how often each of [`Plan::endpoints`] was; an address of two Sites counts for
+    /// both.
+    #[must_use]
+    pub fn answers_of_sites(&self, by_endpoint: &[u64]) -> Vec<u64> {
+        let count = |endpoint: &u16| by_endpoint.get(usize::from(*endpoint)).copied().unwrap_or(0);
+        self.endpoint_of.iter().map(|of| of.iter().map(count).fold(0, u64::saturating_add)).collect()
+    }
+
     /// How many slots each table may have, were none shared: what the kernel's map must hold.
     pub fn slot_counts(&self) -> impl Iterator<Item = usize> {
         self.specs.iter().flat_map(|spec| spec.slots)
@@ -132,21 +180,32 @@ impl Planner {
         plan
     }
 
-    /// Compiles a plan.
+    /// Compiles a plan whose shares are where they are due.
     #[must_use]
     pub fn plan(&self, status: &Status, generation: u64) -> Plan {
-        let mut round = Round { planner: self, status, tables: HashMap::new() };
+        self.follow(status, generation, None)
+    }
+
+    /// Compiles a plan whose shares move on from those before.
+    #[must_use]
+    pub fn follow(&self, status: &Status, generation: u64, before: Option<Before<'_>>) -> Plan {
+        let mut round = Round { planner: self, status, before, shares: Shares::default(), tables: HashMap::new() };
         let sets = self.model.nets.sets();
-        let services = self.specs.iter().map(|spec| Service {
-            chosen: spec.nets.map(|pool| (1 + pool * sets) as u32),
-            policy: spec.policy,
-            ttl: spec.ttl,
-            sticky_prefix: spec.sticky_prefix,
-            choice: DynamicType::ALL.map(|of| round.choose(spec, of)),
-        });
+        let mut services = Vec::with_capacity(self.specs.len());
+        for spec in &self.specs {
+            round.shares.of.push(Default::default());
+            services.push(Service {
+                chosen: spec.nets.map(|pool| (1 + pool * sets) as u32),
+                policy: spec.policy,
+                ttl: spec.ttl,
+                sticky_prefix: spec.sticky_prefix,
+                choice: DynamicType::ALL.map(|of| round.choose(spec, of)),
+            });
+        }
         Plan {
             generation,
-            services: services.collect(),
+            services,
+            shares: round.shares,
             endpoints: Arc::clone(&self.endpoints),
             bindings: Arc::clone(&self.bindings),
             service_of: Arc::clone(&self.service_of),
@@ -217,11 +276,10 @@ impl Spec {
     fn of(model: &Model, name: NameKind) -> Self {
         let pool = model.pool_of(name);
         let sites = model.sites_of(name).to_vec();
-        let (kind, policy) = match name {
-            NameKind::Pool(_) => (Kind::LoadBalance, pool.policy),
-            NameKind::Group(id) => (Kind::LoadBalance, model.groups[id.0].policy),
-            // A table of one Site needs no cursor, no random number and no client.
-            NameKind::Site(_) => (Kind::Failover, Policy::WeightedRoundRobin),
+        let policy = model.policy_of(name);
+        let kind = match name {
+            NameKind::Pool(_) | NameKind::Group(_) => Kind::LoadBalance,
+            NameKind::Site(_) => Kind::Failover,
         };
         let nets = match name {
             NameKind::Pool(id) => model.nets.pools().binary_search(&id).ok(),
@@ -232,6 +290,12 @@ impl Spec {
             _ => Vec::new(),
         };
         let https = pool.https.as_ref().map(|_| model.pool_id_of(name));
+        let by_load = match policy {
+            Policy::LeastLoad => true,
+            Policy::Sticky => pool.steering.balance_factor > 0.0,
+            Policy::WeightedRoundRobin | Policy::WeightedRandom => false,
+        };
+        let moves = by_load || sites.iter().any(|id| model.shares_move(*id));
         let slots = DynamicType::ALL.map(|of| {
             let weights: Vec<u32> = sites
                 .iter()
@@ -244,7 +308,10 @@ impl Spec {
                 .map(|site| site.weight)
                 .collect();
             match kind {
-                Kind::LoadBalance if !weights.is_empty() => table::slot_count(&weights),
+                Kind::LoadBalance if !weights.is_empty() => {
+                    let moving = if moves { table::moving_slot_count(weights.len()) } else { 0 };
+                    table::slot_count(&weights).max(moving)
+                }
                 _ => 1,
             }
         });
@@ -255,6 +322,7 @@ impl Spec {
             last_resort,
             policy,
             ttl: pool.ttl,
+            steered: by_load.then(|| model.pool_id_of(name)),
             up_threshold: pool.up_threshold.to_bits(),
             all_down: pool.all_down,
             sticky_prefix: pool.sticky_prefix,
@@ -268,6 +336,9 @@ impl Spec {
 struct Round<'a> {
     planner: &'a Planner,
     status: &'a Status,
+    before: Option<Before<'a>>,
+    /// Of the services so far; the last one's is being made.
+    shares: Shares,
     tables: HashMap<TableKey, Arc<Table>>,
 }
 
@@ -295,9 +366,23 @@ impl Round<'_> {
         let Some((picked, basis)) = eligible::balance(&stands(&configured), threshold, spec.all_down) else {
             return Choice::Servfail;
         };
-        let configured: Vec<_> = configured.iter().zip(picked).map(|((site, _), picked)| (*site, picked)).collect();
+        let mut configured: Vec<_> = configured.iter().zip(picked).map(|((site, _), picked)| (*site, picked)).collect();
+        if matches!(basis, Basis::Live | Basis::Minimum) {
+            self.steer(spec, of, &mut configured);
+        }
         let slots = spec.slots[of.index()];
         Choice::Table(self.table(of, spec.policy, slots, &configured, basis))
+    }
+
+    /// What loads and the Sites' own wishes make of the candidates.
+    fn steer(&mut self, spec: &Spec, of: DynamicType, candidates: &mut [(Candidate, bool)]) {
+        let at = self.shares.of.len() - 1;
+        let before = self.before.and_then(|before| Some((&before.shares.of.get(at)?[of.index()][..], before.elapsed)));
+        let steering = steer::knobs(&self.planner.model, spec.steered);
+        let steer = Steer { status: self.status, policy: spec.policy, steering, before };
+        let (shares, moving) = steer.apply(candidates);
+        self.shares.of[at][of.index()] = shares;
+        self.shares.moving |= moving;
     }
 
     /// A Site Name: the first operational Site of its list (S4-3B-365 to 380). Fails over per Site, never per family.
@@ -347,7 +432,8 @@ impl Round<'_> {
         let identity = of_site.key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
         let weight = f64::from(standing.weight);
         let stand = Stand { live, bar: standing.bar(), overridden: standing.overridden, weight };
-        Some((Candidate { endpoint, weight: standing.weight, identity }, stand))
+        let (weight, keep) = (standing.weight, table::KEEP_ALL);
+        Some((Candidate { endpoint, weight, identity, site, keep }, stand))
     }
 
     fn endpoint(&self, site: SiteId, family: Family) -> Option<(u16, bool)> {
@@ -385,8 +471,9 @@ impl Round<'_> {
     ) -> Arc<Table> {
         let live: Vec<bool> = sites.iter().map(|(_, picked)| *picked).collect();
         let identity = |site: &Candidate| if policy == Policy::Sticky { site.identity } else { 0 };
-        let key_of =
-            |((site, _), live): (&(Candidate, bool), &bool)| (site.endpoint, site.weight, *live, identity(site));
+        let key_of = |((site, _), live): (&(Candidate, bool), &bool)| {
+            (site.endpoint, site.weight, *live, identity(site), site.keep)
+        };
         let key = (of == DynamicType::Https, policy, slots, sites.iter().zip(&live).map(key_of).collect(), basis);
         let table = self.tables.entry(key).or_insert_with(|| {
             let configured: Vec<Candidate> = sites.iter().map(|(site, _)| *site).collect();

@@ -5,10 +5,14 @@
 
 mod compile;
 mod eligible;
+pub mod headroom;
 pub mod n_minus_one;
+mod steer;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_load;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -16,10 +20,11 @@ use std::{
 };
 
 pub use compile::{Planner, UnevenShare, binding_count, share_warnings};
+pub use steer::Before;
 pub use table::CANDIDATES_MAX;
 use xdp_ebpf::decide::sticky_turn;
 
-use crate::model::{DynamicType, NameId, Policy, PoolId};
+use crate::model::{DynamicType, NameId, Policy, PoolId, SiteId};
 
 /// What one name answers for one type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +98,18 @@ pub struct Chosen {
     pub name: NameId,
 }
 
+/// What shares move from, from one plan to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shares {
+    /// By position in [`Plan::services`] and [`DynamicType::index`]: of each Site that takes new clients, its share
+    /// (least-load) or what it keeps of its slots (sticky with a bounded load), 0 to 1. Empty where neither is so.
+    pub of: Vec<[Vec<(SiteId, f64)>; 3]>,
+    /// Whether some are not yet where they are due, so that there is a plan to be made even if nothing else changes.
+    pub moving: bool,
+}
+
 /// A compiled plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Counts up by one with every publication; 0 is "none yet".
     pub generation: u64,
@@ -108,6 +123,8 @@ pub struct Plan {
     pub service_of: Arc<[u32]>,
     /// By [`Service::chosen`] and set of groups; fixed for the model's life.
     pub chosen: Arc<[Chosen]>,
+    /// What the next plan's shares move from.
+    pub shares: Shares,
 }
 
 /// The answer to one question.
@@ -147,6 +164,12 @@ pub fn mask6(prefix: u8) -> u128 {
 }
 
 impl Plan {
+    /// Whether both answer alike, whatever their generations.
+    #[must_use]
+    pub fn answers_as(&self, other: &Self) -> bool {
+        self.services == other.services
+    }
+
     /// What `name` answers for a type.
     #[must_use]
     pub fn choice(&self, name: NameId, of: impl Into<DynamicType>) -> &Choice {

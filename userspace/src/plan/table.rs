@@ -4,6 +4,8 @@ use std::collections::BinaryHeap;
 
 use xdp_ebpf::{layout::TABLE_SLOTS_MAX, name::mix};
 
+use crate::model::SiteId;
+
 /// Slots per candidate at least.
 const SLOTS_PER_CANDIDATE: usize = 8;
 /// Candidates of one table, at most; the configuration refuses more.
@@ -20,6 +22,23 @@ pub struct Candidate {
     pub weight: u32,
     /// Who it is, for sticky: stable across address changes and restarts.
     pub identity: u64,
+    /// Whose it is.
+    pub site: SiteId,
+    /// For sticky: of the slots it would hold, what it keeps; [`KEEP_ALL`] is all.
+    pub keep: u32,
+}
+
+/// All of [`Candidate::keep`].
+pub const KEEP_ALL: u32 = 1_000_000;
+
+/// Enough slots for shares that move: within 1 % of an even share each; at most 65,536.
+#[must_use]
+pub fn moving_slot_count(candidates: usize) -> usize {
+    /// Half a slot of these is below 1 % of one even share.
+    const SLOTS_PER_SHARE: usize = 64;
+    /// Few Sites have shares finer than 0.1 %.
+    const SLOTS_MIN: usize = 1024;
+    (candidates * SLOTS_PER_SHARE).next_power_of_two().clamp(SLOTS_MIN, TABLE_SLOTS_MAX)
 }
 
 /// The smallest power of two that gives every weight its share within [`SHARE_ERROR_MAX`]; at least 8 slots a candidate,
@@ -104,10 +123,26 @@ pub fn sticky(configured: &[Candidate], live: &[bool], slots: usize) -> Box<[u16
     let fill = (0..slots).map(|slot| {
         let owner = highest(configured, slot, |i| left[i] > 0);
         left[owner] -= 1;
-        let holder = if live[owner] { owner } else { highest(configured, slot, |i| live[i]) };
-        configured[holder].endpoint
+        if live[owner] { owner } else { highest(configured, slot, |i| live[i]) }
     });
-    fill.collect()
+    let mut holders: Vec<usize> = fill.collect();
+    give_away(configured, live, &mut holders);
+    holders.into_iter().map(|holder| configured[holder].endpoint).collect()
+}
+
+/// Takes from candidates what they do not keep, and gives it to live ones that keep the most. Which slots go depends on
+/// the candidate alone: those that went first return last.
+fn give_away(configured: &[Candidate], live: &[bool], holders: &mut [usize]) {
+    let of_live = configured.iter().zip(live).filter(|(_, live)| **live).map(|(candidate, _)| candidate.keep);
+    let most = of_live.max().unwrap_or(KEEP_ALL).max(1);
+    for (giver, candidate) in configured.iter().enumerate().filter(|(i, c)| live[*i] && c.keep < most) {
+        let mut held: Vec<usize> = (0..holders.len()).filter(|slot| holders[*slot] == giver).collect();
+        held.sort_by_key(|slot| mix(mix(candidate.identity, *slot as u64), 0x6b65_6570));
+        let keeps = (held.len() as u64 * u64::from(candidate.keep) / u64::from(most)).max(1) as usize;
+        for slot in held.into_iter().skip(keeps) {
+            holders[slot] = highest(configured, slot, |i| live[i] && configured[i].keep == most);
+        }
+    }
 }
 
 /// The candidate that scores highest for a slot among those that may have it; the first if none may.
@@ -150,6 +185,8 @@ mod tests {
             endpoint: i as u16,
             weight: *weight,
             identity: mix(i as u64, 0x1234),
+            site: SiteId(i),
+            keep: KEEP_ALL,
         };
         weights.iter().enumerate().map(make).collect()
     }

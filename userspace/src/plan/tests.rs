@@ -337,8 +337,8 @@ proptest! {
             *health = if bits.next().unwrap() { Health::Up } else { Health::Down };
         }
         let plan = Planner::new(Arc::clone(&model)).plan(&status, 1);
-        let live = |family: Family, sites: &[crate::model::SiteId]| -> Vec<IpAddr> {
-            let of_site = |site: &crate::model::SiteId| {
+        let live = |family: Family, sites: &[SiteId]| -> Vec<IpAddr> {
+            let of_site = |site: &SiteId| {
                 let addresses = &model.sites[site.0].addresses;
                 let is_live = |i: &usize| family.has(addresses[*i].answer) && status.address_is_live(&model, *site, *i);
                 (0..addresses.len()).filter(is_live).map(|i| addresses[i].answer).next()

@@ -12,7 +12,10 @@ use super::{
     http::Get,
     tcp, tls,
 };
-use crate::model::{Probe, ProbeKind, SiteAddress};
+use crate::{
+    load::Board,
+    model::{Probe, ProbeKind, SiteAddress, SiteId},
+};
 
 /// The future of [`Attempt::run`].
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
@@ -25,7 +28,7 @@ pub(super) trait Attempt: Send + Sync {
 
 /// How far a running attempt has come, for the words of its timeout.
 #[derive(Default)]
-pub(super) struct Progress(AtomicU8);
+pub(crate) struct Progress(AtomicU8);
 
 impl Progress {
     pub(super) fn enter(&self, stage: Stage) {
@@ -48,11 +51,12 @@ impl Network {
     pub(super) fn new(
         probe: &Probe,
         address: SiteAddress,
+        load: Option<(Board, SiteId)>,
         configs: &mut tls::Configs,
     ) -> Result<Self, tls::SetupError> {
         let get = match &probe.kind {
             ProbeKind::Tcp => None,
-            ProbeKind::Http(http) => Some(Get::new(http, configs)?),
+            ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_load(load)),
         };
         Ok(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get })
     }

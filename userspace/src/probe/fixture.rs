@@ -4,7 +4,8 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
     Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
-    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone,
+    ZoneId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -49,6 +50,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         capacity: None,
         damping: Damping::default(),
         probe: probe.clone(),
+        load: None,
         initial: Initial::Up,
         failover: (0..sites.len()).map(|step| SiteId((index + step) % sites.len())).collect(),
     };
@@ -64,6 +66,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         https: None,
         minimum: Minimum::default(),
         sticky_prefix: (24, 56),
+        steering: Steering::default(),
     };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();
     let mut names = vec![DynamicName { name: pool.name.clone(), zone, kind: NameKind::Pool(PoolId(0)), served: true }];

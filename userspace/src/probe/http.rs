@@ -1,4 +1,4 @@
-//! One HTTP/1.1 attempt: a GET, its status, and some text in its body.
+//! One HTTP/1.1 attempt: a GET, its status, and some text in its body; or its body, whole.
 //!
 //! Redirects are not followed: a Site that answers its health path by one says nothing about itself.
 
@@ -8,7 +8,7 @@ use hyper::{
     Request, Response, Uri,
     body::Incoming,
     client::conn::http1,
-    header::{CONNECTION, HOST, HeaderValue, USER_AGENT},
+    header::{CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use memchr::memmem::Finder;
@@ -16,6 +16,7 @@ use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::TlsConnector;
 
@@ -24,7 +25,10 @@ use super::{
     failure::{Failure, Stage},
     tls,
 };
-use crate::model::HttpProbe;
+use crate::{
+    load::{BadReport, Board, Report, orca},
+    model::{HttpProbe, SiteId},
+};
 
 /// How much of a body is searched for the expected text, bytes.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -34,17 +38,19 @@ const HEADER_MAX: usize = 32 * 1024;
 const HEADER_FIELDS_MAX: usize = 128;
 
 /// A GET made ready once, tried often.
-pub(super) struct Get {
+pub(crate) struct Get {
     uri: Uri,
     host: HeaderValue,
     statuses: Vec<u16>,
     text: Option<Finder<'static>>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Whose load is in a header of the response.
+    load: Option<(Board, SiteId)>,
 }
 
 impl Get {
     /// From the configuration; the error is a sentence.
-    pub(super) fn new(probe: &HttpProbe, configs: &mut tls::Configs) -> Result<Self, tls::SetupError> {
+    pub(crate) fn new(probe: &HttpProbe, configs: &mut tls::Configs) -> Result<Self, tls::SetupError> {
         let uri = probe
             .path
             .parse::<Uri>()
@@ -57,22 +63,59 @@ impl Get {
         // The empty text is in every body, also in one that never comes.
         let text = probe.expect_body.as_ref().filter(|text| !text.is_empty());
         let text = text.map(|text| Finder::new(text).into_owned());
-        Ok(Self { uri, host, statuses: probe.expect_status.clone(), text, tls })
+        Ok(Self { uri, host, statuses: probe.expect_status.clone(), text, tls, load: None })
+    }
+
+    /// The same; what the response's header says of a Site's load goes to the board.
+    pub(super) fn with_load(self, load: Option<(Board, SiteId)>) -> Self {
+        Self { load, ..self }
     }
 
     /// Asks over a connected stream and judges the answer.
     pub(super) async fn run(&self, stream: TcpStream, progress: &Progress) -> Result<(), Failure> {
+        self.over(stream, progress, async |response| self.judge(response, progress).await).await
+    }
+
+    /// Asks over a connected stream and reads the answer's body, or as much of it as `max` bytes and one frame.
+    pub(crate) async fn fetch(&self, stream: TcpStream, progress: &Progress, max: usize) -> Result<Vec<u8>, Failure> {
+        let read = async |response: Response<Incoming>| {
+            self.expected(&response)?;
+            progress.enter(Stage::Body);
+            let mut body = response.into_body();
+            let mut bytes = Vec::new();
+            while bytes.len() < max {
+                let Some(frame) = body.frame().await else { break };
+                if let Ok(data) = frame.map_err(http)?.into_data() {
+                    bytes.extend_from_slice(&data);
+                }
+            }
+            Ok(bytes)
+        };
+        self.over(stream, progress, read).await
+    }
+
+    async fn over<T>(
+        &self,
+        stream: TcpStream,
+        progress: &Progress,
+        take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         match &self.tls {
-            None => self.exchange(stream, progress).await,
+            None => self.exchange(stream, progress, take).await,
             Some((connector, name)) => {
                 progress.enter(Stage::Tls);
                 let stream = tls::handshake(connector, name, stream).await?;
-                self.exchange(stream, progress).await
+                self.exchange(stream, progress, take).await
             }
         }
     }
 
-    async fn exchange<S>(&self, stream: S, progress: &Progress) -> Result<(), Failure>
+    async fn exchange<S, T>(
+        &self,
+        stream: S,
+        progress: &Progress,
+        take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+    ) -> Result<T, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -84,13 +127,13 @@ impl Get {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(http)?;
-        let judged = async {
+        let taken = async {
             let response = sender.send_request(self.request()).await.map_err(http)?;
-            self.judge(response, progress).await
+            take(response).await
         };
         // The connection makes progress only while polled. Once it ends, what it has read is still to be judged.
         tokio::select! {
-            result = judged => result,
+            result = taken => result,
             never = async { let _ = connection.await; std::future::pending().await } => never,
         }
     }
@@ -105,10 +148,18 @@ impl Get {
         request
     }
 
-    async fn judge(&self, response: Response<Incoming>, progress: &Progress) -> Result<(), Failure> {
+    fn expected(&self, response: &Response<Incoming>) -> Result<(), Failure> {
         let got = response.status().as_u16();
-        if !self.statuses.contains(&got) {
-            return Err(Failure::Status { got, expected: self.statuses.clone() });
+        if self.statuses.contains(&got) {
+            return Ok(());
+        }
+        Err(Failure::Status { got, expected: self.statuses.clone() })
+    }
+
+    async fn judge(&self, response: Response<Incoming>, progress: &Progress) -> Result<(), Failure> {
+        self.expected(&response)?;
+        if let Some((board, site)) = &self.load {
+            board.report(*site, Instant::now().into_std(), load_in(response.headers()));
         }
         let Some(text) = &self.text else { return Ok(()) };
         progress.enter(Stage::Body);
@@ -127,6 +178,12 @@ impl Get {
         }
         Err(Failure::Body { expected: String::from_utf8_lossy(text.needle()).into_owned() })
     }
+}
+
+/// What a response says of its Site's load.
+fn load_in(headers: &HeaderMap) -> Result<Report, BadReport> {
+    let value = headers.get(orca::HEADER).map_or(&b""[..], HeaderValue::as_bytes);
+    orca::header(value)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]

@@ -26,6 +26,11 @@ pub mod schedule;
 mod tcp;
 mod tls;
 
+/// What learning a Site's load shares with probing it.
+pub(crate) mod fetch {
+    pub(crate) use super::{attempt::Progress, failure::Failure, http::Get, tcp::connect, tls::Configs};
+}
+
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
@@ -38,7 +43,11 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::Model, status::Verdicts};
+use crate::{
+    load::Board,
+    model::{LoadKind, Model, SiteId},
+    status::Verdicts,
+};
 
 pub use report::{AddressReport, Reports};
 
@@ -75,16 +84,23 @@ pub struct Probes {
 }
 
 /// Starts probing every address of every Site that has a probe, from what `reports` know already; reads the files its TLS
-/// needs first.
+/// needs first. Load that comes in responses goes to the board.
 ///
 /// Must be called within a tokio runtime.
-pub fn start(model: &Arc<Model>, reports: Reports, cancel: CancellationToken) -> Result<Probes, ProbeError> {
+pub fn start(
+    model: &Arc<Model>,
+    reports: Reports,
+    board: &Board,
+    cancel: CancellationToken,
+) -> Result<Probes, ProbeError> {
     let mut configs = tls::Configs::default();
     let mut attempts: Vec<(usize, usize, Arc<dyn attempt::Attempt>)> = Vec::new();
     for (site_index, site) in model.sites.iter().enumerate() {
         let Some(probe) = &site.probe else { continue };
+        let in_header = site.load.as_ref().is_some_and(|load| matches!(load.kind, LoadKind::ProbeHeader));
+        let sink = in_header.then(|| (board.clone(), SiteId(site_index)));
         for (address_index, address) in site.addresses.iter().enumerate() {
-            let attempt = attempt::Network::new(probe, *address, &mut configs)
+            let attempt = attempt::Network::new(probe, *address, sink.clone(), &mut configs)
                 .map_err(|why| ProbeError { site: site.key.clone(), why })?;
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }

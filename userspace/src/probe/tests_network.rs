@@ -29,6 +29,7 @@ use super::{
     fixture, tls,
 };
 use crate::{
+    load::Board,
     model::{HttpProbe, Probe, ProbeKind, ProbeTls, SiteAddress, SiteId},
     status::Health,
 };
@@ -91,7 +92,7 @@ async fn serve(parts: Vec<(u64, Vec<u8>)>, hold: Duration, acceptor: Option<TlsA
 /// One attempt at `at`; the failure's sentence or `ok`.
 async fn attempt(at: SocketAddr, probe: &Probe) -> String {
     let address = SiteAddress { answer: at.ip(), probe: at.ip() };
-    match Network::new(probe, address, &mut tls::Configs::default()) {
+    match Network::new(probe, address, None, &mut tls::Configs::default()) {
         Err(why) => why,
         Ok(network) => network.run().await.map_or_else(|failure| failure.to_string(), |()| "ok".into()),
     }
@@ -331,7 +332,8 @@ async fn s4_2c_s4_3b_back_down_after_fall_and_up_after_rise() {
     });
     let model = Arc::new(fixture::model(&[("boston", &["127.0.0.1"], Some(fixture::http(at.port())))]));
     let cancel = CancellationToken::new();
-    let mut probes = super::start(&model, super::Reports::new(&model), cancel.clone()).expect("starts");
+    let mut probes =
+        super::start(&model, super::Reports::new(&model), &Board::new(&model), cancel.clone()).expect("starts");
     let mut attempts_before = 0;
     for (now, expect, at_least) in
         [(200, Health::Up, 2), (503, Health::Down, 3), (200, Health::Up, 2), (0, Health::Down, 3)]

@@ -29,11 +29,11 @@ enum Trust {
 }
 
 /// Why a probe's TLS cannot be set up, as a sentence.
-pub(super) type SetupError = String;
+pub(crate) type SetupError = String;
 
 /// Client configurations, one per distinct trust: reading the system's roots is slow and their copies are large.
 #[derive(Default)]
-pub(super) struct Configs {
+pub(crate) struct Configs {
     made: HashMap<Trust, Arc<ClientConfig>>,
 }
 

@@ -23,9 +23,9 @@ fn unknown_keys() {
     check("weight = 2", "wieght = 2", &["f:25:1: error: [site.boston]: unknown key `wieght` (did you mean `weight`?)"]);
     check(
         "weight = 2",
-        r#"load = "agent""#,
+        r#"lode = "agent""#,
         &[
-            "f:25:1: error: [site.boston]: unknown key `load` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, initial, probe)",
+            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, initial, probe, load)",
         ],
     );
     check(
@@ -236,16 +236,9 @@ fn choices() {
     );
     check(
         "ttl = 0",
-        r#"policy = "least-load""#,
-        &[
-            r#"f:15:10: error: [pool."app.com"]: policy `least-load` is not in this version (policy is one of weighted-round-robin, weighted-random, sticky)"#,
-        ],
-    );
-    check(
-        "ttl = 0",
         r#"policy = "round-robin""#,
         &[
-            r#"f:15:10: error: [pool."app.com"]: `round-robin` is not a value of `policy` (policy is one of weighted-round-robin, weighted-random, sticky)"#,
+            r#"f:15:10: error: [pool."app.com"]: `round-robin` is not a value of `policy` (policy is one of weighted-round-robin, weighted-random, sticky, least-load)"#,
         ],
     );
     check(

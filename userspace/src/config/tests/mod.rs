@@ -8,6 +8,7 @@ mod forward;
 mod geo;
 mod https;
 mod limits;
+mod load;
 mod meaning;
 mod messages;
 mod messages_whole;

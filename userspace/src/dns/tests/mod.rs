@@ -36,9 +36,10 @@ use super::{Transport, Zones, respond};
 use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
-        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, XdpMode, Zone, ZoneId,
+        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode,
+        Zone, ZoneId,
     },
-    plan::{Basis, Choice, Plan, Service, Table},
+    plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
 };
 
@@ -93,6 +94,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         capacity: None,
         damping: Damping::default(),
         probe: None,
+        load: None,
         initial: Initial::Up,
         failover: vec![SiteId(0), SiteId(1), SiteId(2)],
     };
@@ -143,6 +145,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             sticky_prefix: (24, 56),
             https: None,
             minimum: Minimum::default(),
+            steering: Steering::default(),
         }],
         nets: Arc::default(),
         groups: vec![Group {
@@ -190,6 +193,7 @@ fn plan() -> Plan {
         ],
         service_of: Arc::new([0, 1, 1, 0, 2]),
         chosen: Arc::new([]),
+        shares: Shares::default(),
     }
 }
 

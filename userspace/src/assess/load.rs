@@ -1,0 +1,189 @@
+//! Loads at one moment: figures with their age, debited answers, and slow starts.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    load::Entry,
+    model::{LoadSource, Model, SiteId, WhenStale},
+    status::{Load, Said, Status, Word},
+};
+
+/// Fewer answers than this between two reports say nothing about what one of them weighs.
+const LEARN_ANSWERS_MIN: u64 = 8;
+/// How much of a new lesson counts: more where answers turn out heavier, so that a debit is rather too large.
+const LEARN_UP: f64 = 0.25;
+const LEARN_DOWN: f64 = 0.1;
+/// Of a Site's capacity, the most that one answer can weigh.
+const PER_ANSWER_MAX: f64 = 0.1;
+/// A slow start goes in this many steps, so that it is not a new plan in every round.
+const RAMP_STEPS: f64 = 20.0;
+
+/// What one moment's loads need of those before.
+#[derive(Clone, Debug)]
+pub struct Loads {
+    model: Arc<Model>,
+    /// When the first moment was: a Site that never said anything is silent since then.
+    since: Option<Instant>,
+    ledgers: Vec<Ledger>,
+}
+
+/// One Site's answers and reports.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ledger {
+    /// [`Entry::news`] of the newest report seen.
+    news: u64,
+    /// Answers when it was seen.
+    answers: u64,
+    /// What it said.
+    current: Option<f64>,
+    /// What one answer adds, as far as is known.
+    per_answer: Option<f64>,
+}
+
+impl Loads {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(model: Arc<Model>) -> Self {
+        Self { ledgers: vec![Ledger::default(); model.sites.len()], since: None, model }
+    }
+
+    /// What has been seen, for a new configuration: of each Site that was there before, by its key.
+    #[must_use]
+    pub fn carry_over(&self, model: Arc<Model>) -> Self {
+        let old: HashMap<&str, Ledger> =
+            self.model.sites.iter().zip(&self.ledgers).map(|(site, ledger)| (site.key.as_str(), *ledger)).collect();
+        let ledgers = model.sites.iter().map(|site| old.get(site.key.as_str()).copied().unwrap_or_default());
+        Self { ledgers: ledgers.collect(), since: self.since, model }
+    }
+
+    /// Sets loads and wishes at `now`, which never goes back. `entries` are what Sites said, `answers` how often each was
+    /// answered; the latter only ever grows, but for a new start from 0.
+    pub fn observe(&mut self, now: Instant, entries: &[Entry], answers: &[u64], status: &mut Status) {
+        let since = *self.since.get_or_insert(now);
+        for (i, (site, entry)) in self.model.sites.iter().zip(entries).enumerate() {
+            let Some(source) = &site.load else { continue };
+            let answers = answers.get(i).copied().unwrap_or(0);
+            let ledger = &mut self.ledgers[i];
+            ledger.learn(entry, answers);
+            let age = now.saturating_duration_since(entry.received.unwrap_or(since));
+            let standing = &mut status.sites[i];
+            (standing.load, standing.said) = ledger.stand(source, entry, answers, age > source.stale_after);
+        }
+    }
+}
+
+impl Ledger {
+    /// Sees whether there is a new report, and what answers have added since the one before.
+    fn learn(&mut self, entry: &Entry, answers: u64) {
+        // The counts began anew.
+        self.answers = self.answers.min(answers);
+        if self.news == entry.news {
+            return;
+        }
+        self.news = entry.news;
+        let given = answers - self.answers;
+        self.answers = answers;
+        let Some(Load { current, capacity, .. }) = entry.load else { return };
+        let before = self.current.replace(current);
+        if let Some(before) = before.filter(|_| given >= LEARN_ANSWERS_MIN) {
+            let lesson = ((current - before) / float(given)).clamp(0.0, capacity * PER_ANSWER_MAX);
+            let known = self.per_answer.unwrap_or(lesson);
+            let part = if lesson > known { LEARN_UP } else { LEARN_DOWN };
+            self.per_answer = Some(known + (lesson - known) * part);
+        }
+    }
+
+    /// What counts of a Site's report.
+    fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, is_stale: bool) -> (Option<Load>, Said) {
+        let mut said = Said {
+            word: entry.word,
+            factor: entry.factor.unwrap_or(1.0),
+            stale: is_stale,
+            per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),
+            debit: 0.0,
+            sessions: entry.sessions,
+        };
+        let mut load = entry.load;
+        match (is_stale, source.when_stale) {
+            // Answers since then are not debited: without reports there is nobody to end it.
+            (true, WhenStale::Hold) => {}
+            (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
+            (true, WhenStale::Drain) => said.word = said.word.max(Word::Drain),
+            (false, _) => {
+                said.debit = said.per_answer * float(answers - self.answers);
+                load = load.map(|load| Load { current: load.current + said.debit, ..load });
+            }
+        }
+        (load, said)
+    }
+}
+
+/// Which Sites have come back, and when.
+#[derive(Clone, Debug)]
+pub struct Returns {
+    model: Arc<Model>,
+    sites: Vec<Past>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Past {
+    /// Never in service so far: its first time is no return.
+    #[default]
+    Never,
+    InService,
+    Away,
+    Back(Instant),
+}
+
+impl Returns {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(model: Arc<Model>) -> Self {
+        Self { sites: vec![Past::Never; model.sites.len()], model }
+    }
+
+    /// What has been seen, for a new configuration: of each Site that was there before, by its key.
+    #[must_use]
+    pub fn carry_over(&self, model: Arc<Model>) -> Self {
+        let old: HashMap<&str, Past> =
+            self.model.sites.iter().zip(&self.sites).map(|(site, past)| (site.key.as_str(), *past)).collect();
+        let sites = model.sites.iter().map(|site| old.get(site.key.as_str()).copied().unwrap_or_default()).collect();
+        Self { sites, model }
+    }
+
+    /// Sets each Site's ramp at `now`, once all else is known of it.
+    pub fn observe(&mut self, now: Instant, status: &mut Status) {
+        for (i, past) in self.sites.iter_mut().enumerate() {
+            let standing = &status.sites[i];
+            let takes = standing.word_in_force() == Word::Ready && !standing.held && standing.said.factor > 0.0;
+            let in_service = takes && status.site_is_up(&self.model, SiteId(i));
+            let slow_start = self.model.pools[self.model.sites[i].pool.0].steering.slow_start;
+            let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
+            *past = match (*past, in_service) {
+                (Past::Never, false) => Past::Never,
+                (_, false) => Past::Away,
+                (Past::Away, true) if !slow_start.is_zero() => Past::Back(now),
+                (Past::Back(since), true) if !over(since) => Past::Back(since),
+                (_, true) => Past::InService,
+            };
+            if let Past::Back(since) = *past {
+                status.sites[i].ramp = ramp(now.saturating_duration_since(since), slow_start);
+            }
+        }
+    }
+}
+
+/// Of its weight, what a Site gets this long after its return; over 0, up to 1.
+fn ramp(since: Duration, slow_start: Duration) -> f64 {
+    let steps = (since.as_secs_f64() / slow_start.as_secs_f64() * RAMP_STEPS).floor();
+    ((steps + 1.0) / RAMP_STEPS).min(1.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "answers between two reports, far below 2^53")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

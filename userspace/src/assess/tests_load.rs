@@ -1,0 +1,238 @@
+//! Loads at one moment.
+#![expect(clippy::float_cmp, reason = "sums and products of few binary digits are exact")]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{
+    config,
+    load::{Board, Report, words},
+    model::SiteId,
+    state::Memory,
+    status::{Health, Word},
+};
+
+/// Three Sites: one whose load is pushed, with `load` for the rest of its table; one by agent check; one that says nothing.
+struct Scene {
+    board: Board,
+    assessor: Assessor,
+    begin: Instant,
+    answers: Vec<u64>,
+    verdicts: Verdicts,
+}
+
+impl Scene {
+    fn new(pool: &str, load: &str) -> Self {
+        Self::with(pool, load, "")
+    }
+
+    /// With boston's `load_per_answer` set.
+    fn set(per_answer: f64) -> Self {
+        Self::with("", "", &format!(", load_per_answer = {per_answer:?}"))
+    }
+
+    fn with(pool: &str, load: &str, of_boston: &str) -> Self {
+        let text = format!(
+            r#"
+[front]
+interfaces = ["eth0"]
+addresses = ["203.0.113.53"]
+[zone."app.com"]
+nameservers = ["ns1.app.com"]
+contact = "h@app.com"
+[pool."app.com"]
+sites = ["boston", "chicago", "geneva"]
+{pool}
+[site.boston]
+name = "boston.app.com"
+addresses = ["192.0.2.1"]
+probe = {{ kind = "tcp", port = 1 }}
+load = {{ kind = "push", capacity = 100, stale_after = "10s"{load}{of_boston} }}
+[site.chicago]
+name = "chicago.app.com"
+addresses = ["192.0.2.2"]
+load = {{ kind = "agent-check", port = 9, stale_after = "10s"{load} }}
+[site.geneva]
+name = "geneva.app.com"
+addresses = ["192.0.2.3"]
+"#
+        );
+        let loaded = config::parse("test", &text, Path::new("")).map_err(|error| error.plain()).unwrap();
+        let model = Arc::new(loaded.model);
+        let verdicts = vec![vec![Health::Up]; 3];
+        let begin = Instant::now();
+        let (board, assessor) = (Board::new(&model), Assessor::new(model, &Memory::default(), None, begin));
+        Self { board, assessor, begin, answers: vec![0; 3], verdicts }
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.begin + Duration::from_secs(seconds)
+    }
+
+    fn says(&self, seconds: u64, current: f64) {
+        let report = Report { current: Some(current), ..Report::default() };
+        self.board.report(SiteId(0), self.at(seconds), Ok(report));
+    }
+
+    fn line(&self, seconds: u64, line: &str) {
+        self.board.report(SiteId(1), self.at(seconds), words::line(line.as_bytes()));
+    }
+
+    fn assess(&mut self, seconds: u64) -> Status {
+        let now = self.at(seconds);
+        let loads = LoadInputs { entries: &self.board.read(), answers: &self.answers };
+        self.assessor.assess(now, &self.verdicts, loads)
+    }
+
+    /// boston's load, debits included, and what one answer is thought to add.
+    fn boston(&mut self, seconds: u64) -> (Option<f64>, f64) {
+        let boston = self.assess(seconds).sites[0];
+        (boston.load.map(|load| load.current), boston.said.per_answer)
+    }
+}
+
+/// S4-3A-320: answers are debited until the next report, which knows better; and only then.
+#[test]
+fn s4_3a_320_answers_are_debited_until_the_next_report() {
+    let mut scene = Scene::set(0.5);
+    scene.says(0, 10.0);
+    assert_eq!(scene.boston(0), (Some(10.0), 0.5));
+    scene.answers[0] = 100;
+    assert_eq!(scene.boston(1), (Some(60.0), 0.5));
+    scene.answers[0] = 120;
+    assert_eq!(scene.boston(2), (Some(70.0), 0.5));
+    scene.says(3, 12.0);
+    assert_eq!(scene.boston(3), (Some(12.0), 0.5), "the report has them");
+    scene.answers[0] = 121;
+    assert_eq!(scene.boston(4), (Some(12.5), 0.5));
+    // The program was loaded anew: counts begin at 0, and nothing is debited twice.
+    scene.answers[0] = 5;
+    assert_eq!(scene.boston(5), (Some(12.0), 0.5));
+    scene.answers[0] = 7;
+    assert_eq!(scene.boston(6), (Some(13.0), 0.5));
+}
+
+/// What an answer adds is learned from one report to the next, within bounds, more quickly up than down.
+#[test]
+fn what_an_answer_adds_is_learned() {
+    let mut scene = Scene::new("", "");
+    scene.says(0, 10.0);
+    assert_eq!(scene.boston(0), (Some(10.0), 0.0), "nothing is known yet");
+    scene.answers[0] = 20;
+    assert_eq!(scene.boston(1), (Some(10.0), 0.0));
+    scene.says(2, 20.0);
+    assert_eq!(scene.boston(2), (Some(20.0), 0.5), "10 by 20 answers");
+    scene.answers[0] = 30;
+    assert_eq!(scene.boston(3), (Some(25.0), 0.5));
+    scene.says(4, 40.0);
+    assert_eq!(scene.boston(4), (Some(40.0), 0.5 + 1.5 / 4.0), "20 by 10, a fourth of which is learned");
+    let known = 0.5 + 1.5 / 4.0;
+    scene.answers[0] = 40;
+    scene.says(5, 30.0);
+    let (_, less) = scene.boston(5);
+    assert!((less - known * 0.9).abs() < 1e-9, "fewer though there were answers: 0, a tenth of which is learned");
+    scene.answers[0] = 47;
+    scene.says(6, 100.0);
+    assert_eq!(scene.boston(6).1, less, "seven answers tell nothing");
+    scene.answers[0] = 57;
+    scene.says(7, 1e9);
+    let (_, more) = scene.boston(7);
+    assert!((more - (less + (10.0 - less) / 4.0)).abs() < 1e-9, "a tenth of the capacity at most: {more}");
+}
+
+/// `stale_after` and `when_stale`, by the monotonic clock; a figure that comes again counts again.
+#[test]
+fn s4_3a_320_stale_figures_count_as_configured() {
+    let check = |when: &str, expect: (Option<f64>, Word, f64)| {
+        let mut scene = Scene::new("", &format!(", when_stale = \"{when}\""));
+        scene.says(0, 40.0);
+        scene.line(0, "30%");
+        let fresh = scene.assess(10);
+        assert_eq!(fresh.sites[0].load.map(|load| load.current), Some(40.0));
+        assert!(!fresh.sites[0].said.stale && !fresh.sites[2].said.stale);
+        scene.answers[0] = 50;
+        let stale = scene.assess(11);
+        let (boston, chicago) = (&stale.sites[0], &stale.sites[1]);
+        assert!(boston.said.stale && chicago.said.stale && !stale.sites[2].said.stale);
+        let got = (boston.load.map(|load| load.current), boston.said.word, chicago.said.factor);
+        assert_eq!(got, expect, "{when}");
+        scene.says(12, 41.0);
+        assert_eq!(scene.assess(12).sites[0].load.map(|load| load.current), Some(41.0));
+    };
+    check("hold", (Some(40.0), Word::Ready, 0.3));
+    check("equal", (None, Word::Ready, 1.0));
+    check("drain", (Some(40.0), Word::Drain, 0.3));
+}
+
+/// A Site that never says anything is stale `stale_after` from the start on.
+#[test]
+fn silence_from_the_start_is_stale() {
+    let mut scene = Scene::new("", ", when_stale = \"drain\"");
+    assert_eq!(scene.assess(0).sites[0].said.word, Word::Ready);
+    assert_eq!(scene.assess(10).sites[0].said.word, Word::Ready);
+    assert_eq!(scene.assess(11).sites[0].said.word, Word::Drain);
+}
+
+/// S4-3B-BACK: a Site that returns starts slowly; one that is there from the agent's start on does not.
+#[test]
+fn s4_3b_back_a_site_that_returns_starts_slowly() {
+    let mut scene = Scene::new("slow_start = \"20s\"", "");
+    let ramp = |scene: &mut Scene, seconds| scene.assess(seconds).sites[0].ramp;
+    scene.verdicts[0][0] = Health::Unknown;
+    assert_eq!(ramp(&mut scene, 0), 1.0);
+    scene.verdicts[0][0] = Health::Up;
+    assert_eq!(ramp(&mut scene, 1), 1.0, "not at the agent's start");
+    scene.verdicts[0][0] = Health::Down;
+    scene.assess(2);
+    scene.verdicts[0][0] = Health::Up;
+    assert_eq!(ramp(&mut scene, 5), 0.05);
+    assert_eq!(ramp(&mut scene, 6), 0.1);
+    assert_eq!(ramp(&mut scene, 15), 0.55);
+    // Down again on the way: from the beginning.
+    scene.verdicts[0][0] = Health::Down;
+    scene.assess(16);
+    scene.verdicts[0][0] = Health::Up;
+    assert_eq!(ramp(&mut scene, 17), 0.05);
+    assert_eq!(ramp(&mut scene, 37), 1.0);
+    // Its own drain is an absence too.
+    scene.line(38, "drain");
+    assert_eq!(scene.assess(38).sites[1].ramp, 1.0);
+    scene.line(39, "ready");
+    assert_eq!(scene.assess(39).sites[1].ramp, 0.05);
+}
+
+/// Without `slow_start` a Site is back at once.
+#[test]
+fn without_slow_start_a_site_is_back_at_once() {
+    let mut scene = Scene::new("", "");
+    scene.assess(0);
+    scene.verdicts[0][0] = Health::Down;
+    scene.assess(1);
+    scene.verdicts[0][0] = Health::Up;
+    assert_eq!(scene.assess(2).sites[0].ramp, 1.0);
+}
+
+/// A new configuration goes on where the old one was: what is learned, what is debited, and who is on the way back.
+#[test]
+fn what_is_known_is_carried_over() {
+    let mut scene = Scene::new("slow_start = \"20s\"", "");
+    scene.says(0, 10.0);
+    scene.assess(0);
+    scene.answers[0] = 20;
+    scene.says(1, 20.0);
+    scene.verdicts[0][0] = Health::Down;
+    scene.assess(1);
+    scene.verdicts[0][0] = Health::Up;
+    scene.assess(2);
+    scene.answers[0] = 30;
+    let model = Arc::new((**scene.board.model()).clone());
+    scene.assessor = scene.assessor.carried(Arc::clone(&model), scene.at(2), &scene.verdicts);
+    scene.board = scene.board.carry_over(&model);
+    let boston = scene.assess(7).sites[0];
+    assert_eq!((boston.load.map(|load| load.current), boston.said.per_answer), (Some(25.0), 0.5));
+    assert!((boston.ramp - 0.3).abs() < 1e-9, "{}", boston.ramp);
+}

@@ -1,0 +1,123 @@
+//! The newest report of each Site, with its age by the monotonic clock.
+//!
+//! A report that bears the `at` of the one before is that one again (a cache, a Site whose figures have frozen), and
+//! makes nothing younger. One with an earlier `at` has been overtaken and is left out, unless what it would replace is
+//! stale: then the Site's clock was set back, and its reports are good again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::report::{self, BadReport, Report};
+use crate::{
+    model::{Model, SiteId},
+    status::{Load, Word},
+};
+
+/// What a Site has said so far. What it never spoke of is as if it had said nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Counts the reports that said something new.
+    pub news: u64,
+    /// When the newest of those came.
+    pub received: Option<Instant>,
+    /// Its own time of that, seconds.
+    pub at: Option<f64>,
+    /// Its figures, as reported.
+    pub load: Option<Load>,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+    /// Of its weight, what it wants.
+    pub factor: Option<f64>,
+    /// What it wants of itself.
+    pub word: Word,
+    /// Connections that it takes, at most.
+    pub maxconn: Option<u64>,
+    /// Reports taken, repeated ones too.
+    pub reports: u64,
+    /// Attempts and reports that came to nothing.
+    pub failures: u64,
+    /// Why the newest attempt or report came to nothing; none if it did not.
+    pub error: Option<Arc<str>>,
+}
+
+/// Shared access to what all Sites have said. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Board {
+    model: Arc<Model>,
+    entries: Arc<[Mutex<Entry>]>,
+}
+
+impl Board {
+    /// Nobody has said anything yet.
+    #[must_use]
+    pub fn new(model: &Arc<Model>) -> Self {
+        let entries = model.sites.iter().map(|_| Mutex::default()).collect();
+        Self { model: Arc::clone(model), entries }
+    }
+
+    /// What is known, for a new configuration: of each Site that was there before, by its key, and whose load comes in the
+    /// same way.
+    #[must_use]
+    pub fn carry_over(&self, model: &Arc<Model>) -> Self {
+        let old: HashMap<&str, SiteId> =
+            self.model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
+        let entries = model.sites.iter().map(|site| {
+            let before = old.get(site.key.as_str()).copied();
+            let kind = |load: &crate::model::LoadSource| std::mem::discriminant(&load.kind);
+            let same =
+                before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
+            Mutex::new(same.map(|id| self.lock(id).clone()).unwrap_or_default())
+        });
+        Self { entries: entries.collect(), model: Arc::clone(model) }
+    }
+
+    /// The configuration whose Sites these are.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What each Site has said, positions as in the model.
+    #[must_use]
+    pub fn read(&self) -> Vec<Entry> {
+        (0..self.entries.len()).map(|site| self.lock(SiteId(site)).clone()).collect()
+    }
+
+    /// What became of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
+    pub fn report(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
+        let Some(source) = self.model.sites.get(site.0).and_then(|site| site.load.as_ref()) else { return };
+        let said = said.and_then(|report| Ok((report, report::load(&report, source)?)));
+        let mut entry = self.lock(site);
+        let (report, load) = match said {
+            Ok(said) => said,
+            Err(why) => {
+                entry.failures += 1;
+                entry.error = Some(why.0.into());
+                return;
+            }
+        };
+        entry.reports += 1;
+        entry.error = None;
+        let is_stale = entry.received.is_none_or(|then| now.saturating_duration_since(then) > source.stale_after);
+        match (entry.at, report.at) {
+            (Some(before), Some(at)) if at == before || (at < before && !is_stale) => return,
+            _ => {}
+        }
+        entry.news += 1;
+        entry.received = Some(now);
+        entry.at = report.at;
+        entry.load = load.or(entry.load);
+        entry.sessions = report.sessions.or(entry.sessions);
+        entry.factor = report.factor.or(entry.factor);
+        entry.word = report.word.unwrap_or(entry.word);
+        entry.maxconn = report.maxconn.or(entry.maxconn);
+    }
+
+    fn lock(&self, site: SiteId) -> MutexGuard<'_, Entry> {
+        // Every change leaves the entry whole, so one cut short by a panic is still good to read.
+        self.entries[site.0].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

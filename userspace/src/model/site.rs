@@ -1,0 +1,164 @@
+//! Sites, how they are probed, and where their load is learned.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use super::{Damping, Family, Name, PoolId, SiteId, ZoneId};
+
+/// `[site.…]`.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The key in the file: what the operator calls it.
+    pub key: String,
+    /// The Site Name.
+    pub name: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its pool: the first that lists it. Policy knobs for the Site Name come from here.
+    pub pool: PoolId,
+    /// Answered addresses in order of preference, each with where it is probed. Never empty.
+    pub addresses: Vec<SiteAddress>,
+    /// Share relative to the other Sites'; at least 1.
+    pub weight: u32,
+    /// What load it can take, in units of the operator's choosing, over 0; none where nobody says.
+    pub capacity: Option<f64>,
+    /// How its return is delayed if it keeps flapping.
+    pub damping: Damping,
+    /// How its addresses are probed; none means always up.
+    pub probe: Option<Probe>,
+    /// Where its load is learned from; none where nobody says.
+    pub load: Option<LoadSource>,
+    /// What an address counts as until its first verdict.
+    pub initial: Initial,
+    /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
+    pub failover: Vec<SiteId>,
+}
+
+impl Site {
+    /// Whether it has an address of a family.
+    #[must_use]
+    pub fn has(&self, family: Family) -> bool {
+        self.addresses.iter().any(|address| family.has(address.answer))
+    }
+}
+
+/// One address of a Site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteAddress {
+    /// What is answered.
+    pub answer: IpAddr,
+    /// What is probed, where it differs (NAT, split horizon).
+    pub probe: IpAddr,
+}
+
+/// `initial`: what `unknown` counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial {
+    /// Answered, so that a cold start serves.
+    Up,
+    /// Not answered before the first success.
+    Down,
+}
+
+/// `probe = { … }`.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// TCP port.
+    pub port: u16,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Until an attempt counts as failed; at most the interval.
+    pub timeout: Duration,
+    /// Successes in a row that make an address up.
+    pub rise: u32,
+    /// Failures in a row that make it down.
+    pub fall: u32,
+}
+
+/// `probe.kind`.
+#[derive(Clone, Debug)]
+pub enum ProbeKind {
+    /// A TCP handshake.
+    Tcp,
+    /// A GET over HTTP/1.1.
+    Http(HttpProbe),
+}
+
+/// The HTTP side of a probe.
+#[derive(Clone, Debug)]
+pub struct HttpProbe {
+    /// Path and query.
+    pub path: String,
+    /// The Host header; the Site Name unless set.
+    pub host: String,
+    /// Status codes that count as success.
+    pub expect_status: Vec<u16>,
+    /// Text the body's first 64 KiB must hold.
+    pub expect_body: Option<String>,
+    /// TLS, for kind `https`.
+    pub tls: Option<ProbeTls>,
+}
+
+/// `load = { … }`: where a Site's load is learned from, and what its figures are worth.
+#[derive(Clone, Debug)]
+pub struct LoadSource {
+    /// How figures come.
+    pub kind: LoadKind,
+    /// A figure older than this is stale.
+    pub stale_after: Duration,
+    /// What a Site whose figures are stale counts as.
+    pub when_stale: WhenStale,
+    /// What one answer adds, in the figures' unit; learned where none.
+    pub per_answer: Option<f64>,
+    /// For reports that name no target, over 0; none is the capacity.
+    pub target: Option<f64>,
+    /// For reports that name no capacity, over 0.
+    pub capacity: Option<f64>,
+}
+
+/// `load.kind`.
+#[derive(Clone, Debug)]
+pub enum LoadKind {
+    /// A report fetched by a GET.
+    Http(Poll, HttpProbe),
+    /// A line that the Site says once it is connected to, in `HAProxy`'s agent-check grammar.
+    AgentCheck(Poll),
+    /// The header `endpoint-load-metrics` of the health probe's response (ORCA).
+    ProbeHeader,
+    /// Reports sent to the admin interface.
+    Push,
+}
+
+/// When and where a Site is asked for its load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// TCP port.
+    pub port: u16,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Until an attempt counts as failed; at most the interval.
+    pub timeout: Duration,
+}
+
+/// `load.when_stale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// The last figure counts on.
+    Hold,
+    /// As loaded as the others that are not full, in the mean.
+    Equal,
+    /// No new clients, as with the operator's `drain`.
+    Drain,
+}
+
+/// TLS of an HTTPS probe.
+#[derive(Clone, Debug)]
+pub struct ProbeTls {
+    /// SNI, and the name the certificate must bear; `host` unless set.
+    pub server_name: String,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+    /// A PEM file of trust anchors instead of the system's.
+    pub ca: Option<PathBuf>,
+}
