@@ -169,7 +169,7 @@ impl Config {
         let keys: Vec<_> = self.sites.iter().map(|site| &site.key).collect();
         let mut text = format!(
             "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n\n\
-             [admin]\n{}\n\n[state]\ndirectory = {:?}\n\n\
+             [admin]\n{}\n\n[state]\ndirectory = \"{}\"\n\n\
              [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"hostmaster@app.com\"\nnegative_ttl = 5\n\
              records = \"app.com.zone\"\n{}\n\n\
              [pool.\"app.com\"]\nsites = {keys:?}\npolicy = {:?}\n{}\n",
@@ -178,7 +178,7 @@ impl Config {
             self.xdp,
             self.roles,
             self.admin,
-            self.state.as_deref().unwrap_or(Path::new("state")),
+            self.state.as_deref().unwrap_or(Path::new("state")).display(),
             self.zone,
             self.policy,
             self.pool

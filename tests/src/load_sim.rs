@@ -3,8 +3,10 @@
 //! What is real: the board, the assessment, the planner, the tables. What is made up, and the same in every run: clients
 //! that come in unevenly, resolvers that keep an answer for some seconds, sessions that last, reports that are late, a
 //! Site's death, its return, and one whose capacity shrinks. Nothing sleeps: time is a number.
+#![expect(clippy::cast_sign_loss, reason = "seconds since the beginning")]
 
 use std::{
+    fmt::Write as _,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -148,7 +150,8 @@ fn model(setup: &Setup) -> Arc<Model> {
     );
     for site in 0..4 {
         let per_answer = setup.per_answer.map(|load| format!(", load_per_answer = {load:?}")).unwrap_or_default();
-        text += &format!(
+        let _ = write!(
+            text,
             "[site.s{site}]\nname = \"s{site}.app.com\"\naddresses = [\"192.0.2.{}\"]\n\
              probe = {{ kind = \"tcp\", port = 80 }}\nload = {{ kind = \"push\"{per_answer} }}\n",
             site + 1

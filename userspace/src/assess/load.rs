@@ -152,7 +152,7 @@ impl Returns {
         let old: HashMap<&str, Past> =
             self.model.sites.iter().zip(&self.sites).map(|(site, past)| (site.key.as_str(), *past)).collect();
         let sites = model.sites.iter().map(|site| old.get(site.key.as_str()).copied().unwrap_or_default()).collect();
-        Self { sites, model }
+        Self { model, sites }
     }
 
     /// Sets each Site's ramp at `now`, once all else is known of it.

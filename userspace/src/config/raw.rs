@@ -210,6 +210,7 @@ pub(super) struct Site {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "keys are as they stand in the file")]
 pub(super) struct Load {
     pub kind: Text,
     pub port: Number,

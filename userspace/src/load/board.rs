@@ -103,7 +103,8 @@ impl Board {
         entry.error = None;
         let is_stale = entry.received.is_none_or(|then| now.saturating_duration_since(then) > source.stale_after);
         match (entry.at, report.at) {
-            (Some(before), Some(at)) if at == before || (at < before && !is_stale) => return,
+            // The same report once more; or an older one, unless the newer is too old itself.
+            (Some(before), Some(at)) if at.total_cmp(&before).is_eq() || (at < before && !is_stale) => return,
             _ => {}
         }
         entry.news += 1;

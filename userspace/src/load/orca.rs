@@ -24,6 +24,7 @@ const UTILISATIONS: [&str; 3] = ["application_utilization", "cpu_utilization", "
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the format's own names")]
 struct Json {
     application_utilization: Option<f64>,
     cpu_utilization: Option<f64>,

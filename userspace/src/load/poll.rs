@@ -111,14 +111,13 @@ impl Source {
     async fn once(&self, at: SocketAddr) -> Result<Report, BadReport> {
         let said = timeout(self.poll.timeout, async {
             let stream = connect(at).await.map_err(|failure| failure.to_string())?;
-            let bytes = match &self.get {
-                Some(get) => get.fetch(stream, &Progress::default(), REPORT_MAX + 1).await,
-                None => {
-                    let mut line = Vec::new();
-                    let end = words::LINE_MAX as u64 + 1;
-                    let read = read_line(&mut stream.take(end), &mut line).await;
-                    read.map(|()| line).map_err(Failure::Connect)
-                }
+            let bytes = if let Some(get) = &self.get {
+                get.fetch(stream, &Progress::default(), REPORT_MAX + 1).await
+            } else {
+                let mut line = Vec::new();
+                let end = words::LINE_MAX as u64 + 1;
+                let read = read_line(&mut stream.take(end), &mut line).await;
+                read.map(|()| line).map_err(Failure::Connect)
             };
             bytes.map_err(|failure| failure.to_string())
         });

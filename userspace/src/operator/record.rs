@@ -290,6 +290,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn before(moment: Instant, seconds: u32) -> Instant {
+        moment.checked_sub(seconds * SECOND).expect("since boot")
+    }
+
     fn model() -> Model {
         let probe = || Some(fixture::http(80));
         fixture::model(&[
@@ -397,15 +401,15 @@ mod tests {
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
         assert_eq!(words, [(Word::Drain, 1), (Word::Maint, 1), (Word::Ready, 3)]);
         assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
-        assert_eq!(after.words[&SiteId(0)].at, later - 40 * SECOND);
-        assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(later - 40 * SECOND) });
+        assert_eq!(after.words[&SiteId(0)].at, before(later, 40));
+        assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });
         assert_eq!(after.remarks(later, Vec::new()).recalled, [(0, 0), (0, 1), (1, 0)]);
 
         // The probes' own verdict counts at once; what is recalled counts for two minutes since it was known.
         let mut one = unknown.clone();
         one[1][0] = Health::Up;
         assert_eq!(assess(&mut after, &model, later, &one).health[1], [Health::Up]);
-        let edge = later + HEALTH_AGE_MAX - 30 * SECOND;
+        let edge = later + (HEALTH_AGE_MAX.saturating_sub(30 * SECOND));
         assert_eq!(assess(&mut after, &model, edge, &unknown).health[0], [Health::Up, Health::Up]);
         assert_eq!(assess(&mut after, &model, edge + SECOND, &unknown).health[0], [Health::Unknown; 2]);
 

@@ -140,7 +140,7 @@ pub fn debited(shares: &[f64], left: &[f64]) -> Vec<f64> {
 /// The part of its way that a share goes in this time; none is all of it.
 #[must_use]
 pub fn part(steering: &Steering, elapsed: Duration) -> Option<f64> {
-    (steering.max_step > 0.0).then(|| steering.max_step * elapsed.as_secs_f64())
+    (steering.max_step > 0.0).then_some(steering.max_step * elapsed.as_secs_f64())
 }
 
 /// Under `sticky` with a bounded load: of its slots, what a Site keeps, and whether that is still to move.

@@ -111,8 +111,8 @@ mod tests {
         losses(model, status, PoolId(0)).iter().map(|loss| sentence(model, loss)).collect()
     }
 
-    fn load(current: f64, capacity: f64) -> Option<Load> {
-        Some(Load { current, target: capacity, capacity })
+    fn load(current: f64, capacity: f64) -> Load {
+        Load { current, target: capacity, capacity }
     }
 
     /// From live figures, in the seed's own words.
@@ -121,7 +121,7 @@ mod tests {
         let model = model();
         let mut status = Status::unknown(&model);
         for (site, current) in [(0, 60.0), (1, 58.0), (2, 40.0)] {
-            status.sites[site].load = load(current, 100.0);
+            status.sites[site].load = Some(load(current, 100.0));
         }
         assert_eq!(
             sentences(&model, &status),

@@ -1,4 +1,5 @@
 //! What loads and the Sites' own wishes make of a name's candidates.
+#![expect(clippy::cast_sign_loss, reason = "weights and parts, which are never below 0")]
 
 use std::time::Duration;
 

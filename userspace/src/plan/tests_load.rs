@@ -1,7 +1,7 @@
 //! Shares by load: the rules by themselves, and in plans.
 #![expect(clippy::float_cmp, reason = "sums and products of few binary digits are exact")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
@@ -143,7 +143,8 @@ fn world(pool: &str) -> Arc<Model> {
          [pool.\"app.com\"]\nsites = [\"a\", \"b\", \"c\", \"d\"]\n{pool}\n"
     );
     for (i, key) in ["a", "b", "c", "d"].iter().enumerate() {
-        text += &format!(
+        let _ = write!(
+            text,
             "[site.{key}]\nname = \"{key}.app.com\"\naddresses = [\"192.0.2.{i}\"]\nload = {{ kind = \"push\" }}\n\
              probe = {{ kind = \"tcp\", port = 1 }}\n"
         );
