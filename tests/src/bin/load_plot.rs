@@ -1,4 +1,5 @@
 //! Runs the load simulation and writes its figures and its plot: `cargo run --release -p tests --bin load_plot -- docs`.
+#![expect(clippy::cast_precision_loss, reason = "seconds and Sites, far below 2^52")]
 
 use std::{fmt::Write as _, fs, io, path::PathBuf};
 
