@@ -36,11 +36,11 @@ fn s4_3a_320_least_load_converges() {
 /// S4-3A-320: `max_step` keeps late figures from making shares swing; without it they do.
 #[test]
 fn s4_3a_320_max_step_keeps_shares_from_swinging() {
-    let with = run(&Setup { per_answer: Some(0.0), ..hard() });
-    let without = run(&Setup { per_answer: Some(0.0), max_step: 0.0, ..hard() });
+    let with = run(&hard());
+    let without = run(&Setup { max_step: 0.0, ..hard() });
     let dead = DEATH + 60..RETURN;
     let (calm, wild) = (swing(&with[dead.clone()]), swing(&without[dead.clone()]));
-    assert!(calm < 0.3 && wild > 0.5, "shares go up and down by {calm:.2}, without max_step by {wild:.2}");
+    assert!(calm < 0.4 && wild > 0.6, "shares go up and down by {calm:.2}, without max_step by {wild:.2}");
     let (calm, wild) = (peak(&with[dead.clone()]), peak(&without[dead]));
     assert!(calm < 1.15 && wild > 1.4, "load per capacity {calm:.2}, without max_step {wild:.2}");
 }

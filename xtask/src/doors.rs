@@ -180,11 +180,12 @@ fn kernel_tests(root: &Path) -> Vec<String> {
 }
 
 /// Programs of the package `tests` that make documents, each with its argument below `docs`.
-const DOCUMENTS: &[(&str, &str)] = &[("outputs", "outputs.md")];
+const DOCUMENTS: &[(&str, &str)] = &[("outputs", "outputs.md"), ("load_plot", ""), ("screenshots", "")];
 
 /// Makes the documents.
 pub fn docs(root: &Path) -> Result<(), String> {
-    setup(Door::Run, root)?;
+    // Chromium takes the pictures.
+    setup(Door::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
     let programs: Vec<&str> = ["zerottl"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
     build_release(root, &programs)?;

@@ -14,9 +14,9 @@ use crate::{
 
 /// Fewer answers than this between two reports say nothing about what one of them weighs.
 const LEARN_ANSWERS_MIN: u64 = 8;
-/// How much of a new lesson counts: more where answers turn out heavier, so that a debit is rather too large.
-const LEARN_UP: f64 = 0.25;
-const LEARN_DOWN: f64 = 0.1;
+/// What is left of earlier lessons at each report. Loads that rise and fall by themselves have to cancel each other out:
+/// counting rises alone, or rises more, makes debits that swing shares.
+const LESSON_KEPT: f64 = 0.8;
 /// Of a Site's capacity, the most that one answer can weigh.
 const PER_ANSWER_MAX: f64 = 0.1;
 /// A slow start goes in this many steps, so that it is not a new plan in every round.
@@ -40,6 +40,8 @@ struct Ledger {
     answers: u64,
     /// What it said.
     current: Option<f64>,
+    /// By how much its load has grown, and by how many answers, over its reports; older ones count less and less.
+    lessons: Option<(f64, f64)>,
     /// What one answer adds, as far as is known.
     per_answer: Option<f64>,
 }
@@ -90,10 +92,10 @@ impl Ledger {
         let Some(Load { current, capacity, .. }) = entry.load else { return };
         let before = self.current.replace(current);
         if let Some(before) = before.filter(|_| given >= LEARN_ANSWERS_MIN) {
-            let lesson = ((current - before) / float(given)).clamp(0.0, capacity * PER_ANSWER_MAX);
-            let known = self.per_answer.unwrap_or(lesson);
-            let part = if lesson > known { LEARN_UP } else { LEARN_DOWN };
-            self.per_answer = Some(known + (lesson - known) * part);
+            let (load, answers) = self.lessons.unwrap_or_default();
+            let (load, answers) = (load * LESSON_KEPT + current - before, answers * LESSON_KEPT + float(given));
+            self.lessons = Some((load, answers));
+            self.per_answer = Some((load / answers).clamp(0.0, capacity * PER_ANSWER_MAX));
         }
     }
 

@@ -116,7 +116,7 @@ fn s4_3a_320_answers_are_debited_until_the_next_report() {
     assert_eq!(scene.boston(6), (Some(13.0), 0.5));
 }
 
-/// What an answer adds is learned from one report to the next, within bounds, more quickly up than down.
+/// What an answer adds is learned from one report to the next, within bounds, and older lessons count less.
 #[test]
 fn what_an_answer_adds_is_learned() {
     let mut scene = Scene::new("", "");
@@ -129,19 +129,20 @@ fn what_an_answer_adds_is_learned() {
     scene.answers[0] = 30;
     assert_eq!(scene.boston(3), (Some(25.0), 0.5));
     scene.says(4, 40.0);
-    assert_eq!(scene.boston(4), (Some(40.0), 0.5 + 1.5 / 4.0), "20 by 10, a fourth of which is learned");
-    let known = 0.5 + 1.5 / 4.0;
+    let known = (0.8 * 10.0 + 20.0) / (0.8 * 20.0 + 10.0);
+    assert_eq!(scene.boston(4), (Some(40.0), known), "20 by 10, and of the 10 by 20 before four fifths");
     scene.answers[0] = 40;
     scene.says(5, 30.0);
     let (_, less) = scene.boston(5);
-    assert!((less - known * 0.9).abs() < 1e-9, "fewer though there were answers: 0, a tenth of which is learned");
+    let fallen = (0.8 * 28.0 - 10.0) / (0.8 * 26.0 + 10.0);
+    assert!((less - fallen).abs() < 1e-9, "a fall counts as a rise does");
     scene.answers[0] = 47;
     scene.says(6, 100.0);
     assert_eq!(scene.boston(6).1, less, "seven answers tell nothing");
     scene.answers[0] = 57;
     scene.says(7, 1e9);
     let (_, more) = scene.boston(7);
-    assert!((more - (less + (10.0 - less) / 4.0)).abs() < 1e-9, "a tenth of the capacity at most: {more}");
+    assert!((more - 10.0).abs() < 1e-9, "a tenth of the capacity at most: {more}");
 }
 
 /// `stale_after` and `when_stale`, by the monotonic clock; a figure that comes again counts again.
