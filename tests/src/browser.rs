@@ -1,7 +1,7 @@
 //! A browser without a screen: Debian's Chromium, driven by its `DevTools` protocol over a pair of pipes.
 //!
 //! The protocol is one JSON object a message, ended by a zero byte; requests bear a number, and events none. Everything
-//! waits for at most [`PATIENCE`].
+//! waits for at most `PATIENCE`.
 
 use std::{
     io::{self, BufRead, BufReader, Write},

@@ -1,6 +1,6 @@
 //! Loads in the pages, and `POST /v1/load`: load reports from Sites, or from whatever knows their load.
 //!
-//! What a report is stands in [`push`](crate::load::push). The answer is 204 if all of it was taken; else nothing was,
+//! What a report is stands in [`push`]. The answer is 204 if all of it was taken; else nothing was,
 //! and the answer's text says why.
 
 use std::time::Instant;

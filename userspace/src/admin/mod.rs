@@ -11,7 +11,7 @@
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
 //! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
-//! Every page is a pure function of a [`Snapshot`]; [`pages`] takes one per request. [`server`] has the list of routes,
+//! Every page is a pure function of a [`Snapshot`]; `pages` takes one per request. [`server`] has the list of routes,
 //! [`gate`] says who may ask, [`listen`] where. [`client`] is the command line's side.
 
 pub mod client;

@@ -4,7 +4,7 @@
 //! ones wait in the listen queue. A request brings at most [`BODY_MAX`]. Whoever asks passes the
 //! [`gate`](super::gate) first, whatever the path.
 //!
-//! [`routes`] is the one list of what is served: a request that reads has its handler in [`pages`](super::pages), one
+//! `routes` is the one list of what is served: a request that reads has its handler in `pages`, one
 //! that changes something in a module of its own.
 //!
 //! Cancelling the token given to [`serve`] stops accepting, lets requests under way finish within [`GRACE`], and ends

@@ -2,10 +2,10 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | [`serving`] | what belongs to one configuration |
-//! | [`rounds`] | the loop from what is known to a published plan |
-//! | [`counts`] | both paths' counters |
-//! | [`files`] | the configuration's files, watched |
+//! | `serving` | what belongs to one configuration |
+//! | `rounds` | the loop from what is known to a published plan |
+//! | `counts` | both paths' counters |
+//! | `files` | the configuration's files, watched |
 //!
 //! Order of coming up: sockets are bound, the program is loaded and has its first plan, and only then is it attached, so
 //! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program

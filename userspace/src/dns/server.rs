@@ -234,7 +234,7 @@ impl Sockets {
     }
 
     /// Answers until `cancel`; then every task ends: UDP at once, a TCP connection when what it has read is answered,
-    /// at the latest after [`Limits::write`].
+    /// at the latest after [`Limits::write`](tcp::Limits::write).
     pub async fn run(self, shared: Arc<Shared>, cancel: CancellationToken) {
         let tasks = TaskTracker::new();
         let udp_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(UDP_TASKS_MAX));

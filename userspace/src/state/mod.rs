@@ -4,7 +4,7 @@
 //! |---|---|
 //! | this | what is kept |
 //! | [`stamp`] | how old a file is, whatever the wall clock did |
-//! | [`file`] | the file: versioned, checksummed, replaced whole |
+//! | [`mod@file`] | the file: versioned, checksummed, replaced whole |
 //! | [`keeper`] | the task that writes it |
 //!
 //! Everything in it is relative to when it was written: an age, or what is left of a duration.
