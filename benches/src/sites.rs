@@ -148,7 +148,7 @@ fn text(effort: &Effort) -> String {
     let interval = effort.interval_s;
     let mut text = String::from(
         "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\nxdp = \"generic\"\n\
-         [admin]\nlisten = \"127.0.0.1:8053\"\n\
+         [state]\ndirectory = \"state\"\n[admin]\nlisten = \"127.0.0.1:8053\"\n\
          [zone.\"app.example\"]\nnameservers = [\"ns1.app.example\"]\ncontact = \"hostmaster@app.example\"\n",
     );
     let keys: Vec<String> = (0..effort.sites).map(|site| format!("s{site}")).collect();

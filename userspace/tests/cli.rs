@@ -60,7 +60,8 @@ fn config(records: bool, weights: [u32; 2]) -> String {
          [site.boston]\nname = \"boston.app.com\"\naddresses = [\"192.0.2.10\"]\nweight = {boston}\n\
          probe = {{ kind = \"tcp\", port = 80, interval = \"1h\" }}\n\n\
          [site.geneva]\nname = \"geneva.app.com\"\naddresses = [\"198.51.100.10\"]\nweight = {geneva}\n\
-         probe = {{ kind = \"tcp\", port = 80, interval = \"1h\" }}\n"
+         probe = {{ kind = \"tcp\", port = 80, interval = \"1h\" }}\n\n\
+         [state]\ndirectory = \"state\"\n"
     )
 }
 

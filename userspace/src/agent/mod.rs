@@ -242,7 +242,7 @@ impl Agent {
         let common = Common { dns, trace, attach, work, orders, started, keeper: Arc::new(keeper), kept };
         let mut hooks = None;
         if let (Some(pins), Some(program)) = (pins, &prepared.program) {
-            let program = program.try_clone().map_err(AgentError::Bind)?;
+            let program = program.try_clone().map_err(|error| AgentError::Load(LoadError::Bpf(error.into())))?;
             let front = &prepared.model.front;
             let started = tokio::task::block_in_place(|| Hooks::start(pins, program, front.xdp, &front.interfaces));
             hooks = Some(started.map_err(AgentError::Attach)?);
@@ -335,7 +335,7 @@ impl Agent {
             return Err(AgentError::Minimum(shortfalls));
         }
         if let (Some(hooks), Some(program)) = (&mut self.hooks, &prepared.program) {
-            let program = program.try_clone().map_err(AgentError::Bind)?;
+            let program = program.try_clone().map_err(|error| AgentError::Load(LoadError::Bpf(error.into())))?;
             hooks.switch(program, &prepared.model.front.interfaces).map_err(AgentError::Attach)?;
             self.attached.send_replace(hooks.pages());
         }

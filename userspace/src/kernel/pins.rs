@@ -22,7 +22,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode as Permissions, OFlags, flock, fstat, open, statfs},
+    fs::{FlockOperation, Mode as Permissions, OFlags, flock, fstat, major, minor, open, statfs},
     process::{Pid, Signal, kill_process},
 };
 use xdp_ebpf::layout::ABI;
@@ -101,15 +101,12 @@ impl Pins {
     pub fn own(folder: &Path, take_over: bool) -> Result<Self, PinError> {
         let failed = |error| PinError::Folder(folder.to_owned(), error);
         loop {
-            match fs::DirBuilder::new().recursive(true).mode(0o700).create(folder) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-                _ => {}
-            }
-            if statfs(folder).map_err(|error| failed(error.into()))?.f_type != BPF_FS_MAGIC {
-                // What was made there is of no use; if it was there before, it is kept.
-                let _ = fs::remove_dir(folder);
+            // Asked of what is there, so that nothing is made on another kind of file system.
+            let there = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
+            if statfs(there).map_err(|error| failed(error.into()))?.f_type != BPF_FS_MAGIC {
                 return Err(PinError::NotBpffs(folder.to_owned()));
             }
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let lock = open(folder, flags, Permissions::empty()).map_err(|error| failed(error.into()))?;
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -242,15 +239,59 @@ fn displace(folder: &Path, lock: &OwnedFd) -> Result<(), PinError> {
     if taken(Duration::ZERO) { Ok(()) } else { Err(owned()) }
 }
 
-/// The process that holds the folder's lock, by /proc/locks: `1: FLOCK ADVISORY WRITE 1234 00:1f:5678 0 EOF`.
+/// The process that holds the folder's lock, by /proc/locks.
 #[must_use]
 pub fn owner(folder: &Path) -> Option<i32> {
-    let inode = format!(":{}", fs::metadata(folder).ok()?.ino());
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let holder = |line: &str| {
+    let meta = fs::metadata(folder).ok()?;
+    let file = format!("{:02x}:{:02x}:{}", major(meta.dev()), minor(meta.dev()), meta.ino());
+    holder(&fs::read_to_string("/proc/locks").ok()?, &file)
+}
+
+/// Who has a lock by flock on a file, given as device and inode: of lines as `1: FLOCK ADVISORY WRITE 1234 00:1f:5678 0 EOF`.
+/// The whole of it counts: inodes of another file system bear the same numbers, and whoever is found may be killed.
+fn holder(locks: &str, file: &str) -> Option<i32> {
+    let pid = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_it = words.get(1) == Some(&"FLOCK") && words.get(5)?.ends_with(&inode);
+        let is_it = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&file);
         words.get(4).filter(|_| is_it)?.parse().ok().filter(|pid| *pid > 0)
     };
-    locks.lines().find_map(holder)
+    locks.lines().find_map(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_of_the_same_device_and_inode() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 00:1f:5678 0 EOF\n2: FLOCK  ADVISORY  WRITE 8 08:01:5678 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 9 00:1f:15678 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 10 00:1f:5678 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 11 00:1f:5678 0 EOF\n";
+        assert_eq!(holder(locks, "00:1f:5678"), Some(11));
+        assert_eq!(holder(locks, "08:01:5678"), Some(8));
+        assert_eq!(holder(locks, "00:1e:5678"), None);
+        assert_eq!(holder("4: FLOCK  ADVISORY  WRITE -1 00:1f:5678 0 EOF", "00:1f:5678"), None, "of another namespace");
+    }
+
+    /// A lock that is really held is found, by the kernel's own words.
+    #[test]
+    fn a_real_lock_has_its_owner() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(owner(folder.path()), None);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lock = open(folder.path(), flags, Permissions::empty()).expect("opened");
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("locked");
+        assert_eq!(owner(folder.path()), i32::try_from(std::process::id()).ok());
+        let other = tempfile::tempdir().expect("a folder");
+        assert_eq!(owner(other.path()), None);
+    }
+
+    #[test]
+    fn nothing_is_made_on_another_file_system() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in [folder.path().to_owned(), folder.path().join("one/two")] {
+            assert!(matches!(Pins::own(&path, false), Err(PinError::NotBpffs(_))), "{}", path.display());
+        }
+        assert!(folder.path().exists() && fs::read_dir(folder.path()).expect("read").next().is_none());
+    }
 }
