@@ -1,7 +1,7 @@
 //! (c) The agent's side: how long a plan takes to make, to lay out and to publish.
 //!
-//! What can be repeated at once is measured by criterion. A publication cannot: each needs the grace period of an earlier
-//! one, which a loop would measure instead. So those are made one at a time with a pause between.
+//! What can be repeated at once is measured by criterion. A status change cannot: its publication needs the grace period of
+//! an earlier one, which a loop would measure instead. So those are made one at a time with a pause between.
 
 use std::{
     hint::black_box,
@@ -14,10 +14,14 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measuremen
 use zerottl::{
     kernel::{
         Fastpath,
-        image::{Bank, Image},
+        image::{Bank, Image, Layout},
     },
     nets::Nets,
-    plan::Planner,
+    assess::{Assessor, LoadInputs},
+    load::board::Board,
+    model::Model,
+    plan::{Before, Planner},
+    state::Memory,
     status::{Health, Status},
 };
 
@@ -26,6 +30,9 @@ use crate::{Failure, kinds::NETS, scene, stats::Quartiles};
 /// Between publications: several grace periods (8 to 16 ms each).
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// From one Site that changes to the next; a prime, so that all of them come up.
+const STRIDE: usize = 7_919;
+
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Effort {
@@ -33,8 +40,6 @@ pub struct Effort {
     pub names: Vec<usize>,
     /// Criterion's time for one figure, after a third of it to warm up.
     pub time: Duration,
-    /// Single publications.
-    pub publications: usize,
 }
 
 /// One figure.
@@ -48,7 +53,33 @@ pub struct Figure {
     pub us: Quartiles,
 }
 
-/// Measures all.
+/// What a status change costs.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The scene.
+    pub what: &'static str,
+    /// Names configured.
+    pub names: usize,
+    /// Sites configured.
+    pub sites: usize,
+    /// By [`STEPS`], of each change, microseconds.
+    pub us: [Vec<f64>; 4],
+}
+
+/// The steps of a status change.
+pub const STEPS: [&str; 4] = ["assess all Sites", "plan", "publish", "status change to published plan"];
+
+/// Measures status changes, `count` in each scene.
+pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, Failure> {
+    let mut all = Vec::new();
+    for names in names.iter().copied() {
+        all.push(changes_of("30 Sites for all pools", &scene::model(names, scene::PLANS_MANY), count)?);
+        all.push(changes_of("3 Sites of its own for each pool", &scene::own_sites_model(names), count)?);
+    }
+    Ok(all)
+}
+
+/// Measures all but [`changes`].
 ///
 /// # Panics
 /// If the scene is one that the maps refuse; those of the benchmarks are not.
@@ -66,20 +97,17 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
         let model = Arc::clone(planner.model());
         let zones = scene::zones(&planner);
         let status = Status::unknown(&model);
-        let mut bank = Bank::default();
+        let layout = Layout::new(&planner);
         let mut add = |what, us| figures.push(Figure { what, names, us });
         let what = "prepare a configuration: Planner::new";
         add(what, timed(&mut group, what, names, || Planner::new(Arc::clone(&model))));
         let what = "prepare a configuration: Image::new (name table, SOAs)";
         add(what, timed(&mut group, what, names, || Image::new(&planner, &plan, &zones).expect("the scene fits")));
-        let what = "each round: Planner::plan";
+        let what = "a whole plan: Planner::plan";
         add(what, timed(&mut group, what, names, || planner.plan(&status, 1)));
-        let what = "each round: Bank::lay_out";
-        add(what, timed(&mut group, what, names, || bank.lay_out(&plan)));
+        let what = "a whole plan: Bank::new";
+        add(what, timed(&mut group, what, names, || Bank::new(&layout, &plan)));
         group.finish();
-        for (what, us) in publications(&planner, effort.publications)? {
-            add(what, us);
-        }
     }
     let mut group = criterion.benchmark_group("nets");
     group.sampling_mode(SamplingMode::Flat);
@@ -117,26 +145,45 @@ fn timed<T>(
     Quartiles::of(samples)
 }
 
-/// A Site goes down or comes back: from the changed status to the plan that is answered from.
-fn publications(planner: &Planner, count: usize) -> Result<[(&'static str, Quartiles); 2], Failure> {
-    let mut status = Status::unknown(planner.model());
-    let mut loaded = Fastpath::load(planner, &planner.plan(&status, 1), &scene::zones(planner))?;
-    let (mut publish, mut whole) = (Vec::new(), Vec::new());
-    for generation in 1..=count as u64 {
+/// A Site goes down or comes back, another one each time: from the probes' verdict to the plan that is answered from, by
+/// the steps of the agent's round.
+fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Changes, Failure> {
+    let planner = Planner::new(Arc::clone(model));
+    let mut verdicts = Status::unknown(model).health;
+    verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
+    let (board, begin) = (Board::new(model), Instant::now());
+    let mut assessor = Assessor::new(Arc::clone(model), &Memory::default(), None, begin);
+    let mut status = assessor.assess(begin, &verdicts, LoadInputs { entries: &board.read(), answers: &[] });
+    let mut plan = planner.plan(&status, 1);
+    let mut loaded = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
+    loaded.publisher.publish(&plan);
+    let mut steps: [Vec<f64>; 4] = Default::default();
+    let sites = model.sites.len();
+    for turn in 0..count {
         std::thread::sleep(PAUSE);
-        let health = if generation % 2 == 0 { Health::Up } else { Health::Down };
+        // Goes down and comes back before the next one does.
+        let site = turn / 2 * STRIDE % sites;
+        verdicts[site].fill(if turn % 2 == 0 { Health::Down } else { Health::Up });
         let begun = Instant::now();
-        status.health[0].fill(health);
-        let plan = planner.plan(&status, generation);
-        let publishing = Instant::now();
-        loaded.publisher.publish(&plan);
-        publish.push(micros(publishing.elapsed()));
-        whole.push(micros(begun.elapsed()));
+        let seen = verdicts.clone();
+        let entries = board.read();
+        let next = assessor.assess(begun, &seen, LoadInputs { entries: &entries, answers: &[] });
+        let is_same = next.decides_as(&status, false);
+        let assessed = Instant::now();
+        let from = Before { shares: &plan.shares, plan: Some(&plan), elapsed: PAUSE };
+        let next_plan = planner.follow(&next, plan.generation + 1, Some(from));
+        let planned = Instant::now();
+        loaded.publisher.publish(&next_plan);
+        let published = Instant::now();
+        assert!(!is_same, "a change that changes nothing");
+        for (step, time) in
+            steps.iter_mut().zip([assessed - begun, planned - assessed, published - planned, published - begun])
+        {
+            step.push(micros(time));
+        }
+        (status, plan) = (next, next_plan);
     }
-    Ok([
-        ("each round: Publisher::publish", Quartiles::of(publish)),
-        ("status change to published plan", Quartiles::of(whole)),
-    ])
+    Ok(Changes { what, names: model.names.len(), sites, us: steps })
 }
 
 fn micros(time: Duration) -> f64 {

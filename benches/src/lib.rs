@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
 
-    let mut costs = None;
+    let mut all = report::Measured::default();
     if wanted(Part::Cost) {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(a) time in the kernel per answered query\n{}", report::COST_METHOD);
@@ -86,34 +86,32 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let effort = cost::Effort { scenes, rounds, repeat };
         let measured = on_own_cpu(move || cost::measure(&effort))??;
         println!("{}", report::cost_table(&measured));
-        costs = Some(measured);
+        all.costs = Some(measured);
     }
-    let mut rates = Vec::new();
     if wanted(Part::Rate) {
         let (rounds, seconds, timed_rounds) = if *quick { (1, 1, 1) } else { (11, 2, 5) };
         println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
         println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
-        rates = rate::measure(rate::Effort { rounds, seconds, timed_rounds })?;
-        println!("{}", report::rate_table(&rates));
+        all.rates = rate::measure(rate::Effort { rounds, seconds, timed_rounds })?;
+        println!("{}", report::rate_table(&all.rates));
     }
-    let mut figures = Vec::new();
     if wanted(Part::Plan) {
         println!("\n(c) planner and publisher\n{}\n", report::AGENT_METHOD);
-        let (time, publications) =
-            if *quick { (Duration::from_millis(60), 3) } else { (Duration::from_millis(1_500), 51) };
-        figures = agent::measure(&agent::Effort { names: sizes, time, publications })?;
-        println!("\n{}", report::agent_table(&figures));
+        let (time, changes) = if *quick { (60, 5) } else { (1_500, 1_000) };
+        all.figures = agent::measure(&agent::Effort { names: sizes.clone(), time: Duration::from_millis(time) })?;
+        println!("\n{}", report::agent_table(&all.figures));
+        let sizes: Vec<_> = sizes.into_iter().filter(|names| (1_000..=10_000).contains(names)).collect();
+        all.changes = agent::changes(&sizes, changes)?;
+        println!("status changes, {changes} in each scene\n{}", report::changes_table(&all.changes));
     }
-    let mut kinds = Vec::new();
     if wanted(Part::Kinds) {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(d) what each kind of answer costs\n{}\n{rounds} rounds of {repeat} runs.\n", report::KINDS_METHOD);
         let effort = cost::Effort { scenes: Vec::new(), rounds, repeat };
-        kinds = on_own_cpu(move || kinds::measure(&effort))??;
-        println!("{}", report::kind_table(&kinds));
+        all.kinds = on_own_cpu(move || kinds::measure(&effort))??;
+        println!("{}", report::kind_table(&all.kinds));
     }
 
-    let mut many = None;
     if wanted(Part::Sites) {
         let (count, interval_s, runs, window_s) = if *quick { (100, 1, 1, 2) } else { (10_000, 10, 5, 10) };
         println!("\n(e) one agent and {count} Sites\n{}", report::SITES_METHOD);
@@ -121,15 +119,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let effort = sites::Effort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
         let measured = sites::measure(&effort)?;
         println!("{}", report::sites_table(&measured));
-        many = Some(measured);
+        all.sites = Some(measured);
     }
 
     println!("\nsummary");
-    for target in report::targets(costs.as_ref(), &rates, &figures, &kinds, many.as_ref()) {
+    for target in report::targets(&all) {
         println!("{target}");
     }
     if let Some(file) = json {
-        std::fs::write(file, format!("{:#}\n", report::json(costs.as_ref(), &rates, &figures, &kinds, many.as_ref())))?;
+        std::fs::write(file, format!("{:#}\n", report::json(&all)))?;
         println!("\nwritten to {}", file.display());
     }
     Ok(())

@@ -99,6 +99,48 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
     })
 }
 
+/// Sites of a pool in [`own_sites_model`].
+pub const OWN_SITES: usize = 3;
+
+/// A model of `names` names where every pool has Sites of its own, each with a Site Name that fails over to the others.
+///
+/// # Panics
+/// If `names` is not a multiple of one pool's: four.
+#[must_use]
+pub fn own_sites_model(names: usize) -> Arc<Model> {
+    let pools = names / (1 + OWN_SITES);
+    assert_eq!(pools * (1 + OWN_SITES), names);
+    let mut model = Model::clone(&model(pools, PLANS_FEW));
+    model.sites = (0..pools * OWN_SITES)
+        .map(|i| {
+            let (pool, at, number) = (i / OWN_SITES, i % OWN_SITES, i as u32);
+            let addresses = [
+                IpAddr::from((0x0a00_0000 | number).to_be_bytes()),
+                IpAddr::from((0x2001_0db8 << 96 | u128::from(number)).to_be_bytes()),
+            ];
+            Site {
+                key: format!("site{i:05}"),
+                name: name(&format!("site{i:05}.app.example")),
+                pool: PoolId(pool),
+                addresses: addresses.map(|address| SiteAddress { answer: address, probe: address }).to_vec(),
+                failover: (0..OWN_SITES).map(|next| SiteId(pool * OWN_SITES + (at + next) % OWN_SITES)).collect(),
+                ..site(i % SITES)
+            }
+        })
+        .collect();
+    for (i, pool) in model.pools.iter_mut().enumerate() {
+        pool.sites = (0..OWN_SITES).map(|at| SiteId(i * OWN_SITES + at)).collect();
+    }
+    let dynamic = |(i, site): (usize, &Site)| DynamicName {
+        name: site.name.clone(),
+        zone: ZoneId(0),
+        kind: NameKind::Site(SiteId(i)),
+        served: true,
+    };
+    model.names.extend(model.sites.iter().enumerate().map(dynamic).collect::<Vec<_>>());
+    Arc::new(model)
+}
+
 /// A planner for [`model`] and its first plan, with every Site up.
 #[must_use]
 pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
@@ -209,7 +251,8 @@ fn site(i: usize) -> Site {
         ],
         weight: i as u32 % 3 + 1,
         capacity: None,
-        damping: Damping::default(),
+        // Or those that the benchmarks take down again and again would be held back.
+        damping: Damping { hold_down: Duration::ZERO, ..Damping::default() },
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             port: 80,

@@ -44,6 +44,17 @@ impl Quartiles {
     }
 }
 
+/// What this share of the figures, 0 to 1, does not exceed.
+///
+/// # Panics
+/// If there is no figure.
+#[must_use]
+pub fn percentile(figures: &[f64], share: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((share * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1]
+}
+
 impl fmt::Display for Quartiles {
     /// `median [q1 q3]`, with the formatter's precision.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -122,14 +122,14 @@ pub fn run(setup: &Setup) -> Vec<Second> {
         for (site, report) in world.reports(setup, at_s, &capacities, dead) {
             board.report(SiteId(site), now, Ok(report));
         }
-        let mut verdicts: Verdicts = vec![vec![Health::Up]; 4];
+        let mut verdicts: Verdicts = [[Health::Up]; 4].into_iter().collect();
         // Two seconds for the probes to notice.
         if (DEATH + 2..RETURN + 2).contains(&second) {
             verdicts[0][0] = Health::Down;
         }
         let loads = LoadInputs { entries: &board.read(), answers: &world.answers };
         let status = assessor.assess(now, &verdicts, loads);
-        let before = Before { shares: &plan.shares, elapsed: Duration::from_secs_f64(step_s) };
+        let before = Before { shares: &plan.shares, plan: Some(&plan), elapsed: Duration::from_secs_f64(step_s) };
         plan = planner.follow(&status, plan.generation + 1, Some(before));
         if tick % ROUNDS == ROUNDS - 1 {
             let share = shares(&plan);

@@ -124,8 +124,7 @@ fn the_object_loads_with_libbpf() {
     let answered = [Reason::AnswerA, Reason::AnswerAaaa, Reason::AnswerNodata];
     assert_eq!(answered.map(|reason| count(&object, reason)), [0; 3]);
 
-    let mut bank = Bank::default();
-    bank.lay_out(&plan);
+    let bank = Bank::new(&image.layout, &plan);
     let at = BANKS - 1;
     fill(&mut object, "SERVICES", at * control.bank_services, &bank.services);
     fill(&mut object, "SLOTS", at * control.bank_blocks, &bank.blocks);

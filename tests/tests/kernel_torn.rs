@@ -34,7 +34,7 @@ use tests::lab::can_load;
 use xdp_ebpf::layout::{Service, SlotBlock};
 use zerottl::{
     config,
-    kernel::{Fastpath, Loaded, PROGRAM, image::Bank, mapped::Mapped},
+    kernel::{Fastpath, Loaded, PROGRAM, image::{Bank, Layout}, mapped::Mapped},
     model::SiteId,
     plan::{Plan, Planner},
     status::{Health, Status},
@@ -87,6 +87,7 @@ fn text(program: usize) -> String {
 /// A program, and its plans by generation modulo [`MODULUS`].
 struct Machine {
     loaded: Loaded,
+    layout: Layout,
     plans: Vec<Plan>,
 }
 
@@ -108,14 +109,14 @@ impl Machine {
         let plans: Vec<_> = (0..MODULUS).map(plan).collect();
         let mut loaded = Fastpath::load(&planner, &plans[0], &read.zones).unwrap_or_else(|error| panic!("{error}"));
         loaded.publisher.set_macs(&MACS[..1]);
-        Self { loaded, plans }
+        Self { loaded, layout: Layout::new(&planner), plans }
     }
 
     /// The plan of a generation: its addresses and its TTLs tell which.
     fn plan(&mut self, generation: u64) -> &Plan {
         let plan = &mut self.plans[(generation % MODULUS) as usize];
         plan.generation = generation;
-        for service in &mut plan.services {
+        for service in plan.services.iter_mut() {
             service.ttl = generation as u32;
         }
         plan
@@ -279,7 +280,7 @@ fn no_answer_is_of_two_generations() {
     }
     let [one, two] = &mut machines;
     let (mut publishers, mut fastpaths) = (Vec::new(), Vec::new());
-    for Machine { loaded, plans } in [one, two] {
+    for Machine { loaded, plans, .. } in [one, two] {
         publishers.push((&mut loaded.publisher, plans));
         fastpaths.push(&mut loaded.fastpath);
     }
@@ -338,9 +339,8 @@ fn writing_in_place_is_seen() {
     let mut machine = Machine::new(0);
     machine.publish(1);
     let bank = 1 % xdp_ebpf::layout::BANKS as usize;
-    let mut laid = Bank::default();
     let plan = machine.plan(1).clone();
-    laid.lay_out(&plan);
+    let laid = Bank::new(&machine.layout, &plan);
     let (services, blocks) = (laid.services.len(), laid.blocks.len());
     let banks = xdp_ebpf::layout::BANKS as usize;
     let service_map = machine.loaded.fastpath.take_map("SERVICES").unwrap();
@@ -348,7 +348,7 @@ fn writing_in_place_is_seen() {
     let (Map::Array(service_map), Map::Array(slot_map)) = (&service_map, &slot_map) else { panic!("arrays") };
     let mut service_memory = Mapped::<Service>::new(service_map.fd(), banks * services).unwrap();
     let mut slot_memory = Mapped::<SlotBlock>::new(slot_map.fd(), banks * blocks).unwrap();
-    let Machine { loaded, plans } = &mut machine;
+    let Machine { loaded, layout, plans } = &mut machine;
     let program: &Xdp = loaded.fastpath.program(PROGRAM);
     let questions: Vec<_> = questions();
     let (seen, ended, count) = (Seen::default(), AtomicBool::new(false), AtomicUsize::new(0));
@@ -368,7 +368,7 @@ fn writing_in_place_is_seen() {
         while seen.mixed.load(Ordering::Relaxed) == 0 && Instant::now() < end && !asker.is_finished() {
             let plan = &mut plans[(generation % MODULUS) as usize];
             plan.services.iter_mut().for_each(|service| service.ttl = generation as u32);
-            laid.lay_out(plan);
+            let laid = Bank::new(layout, plan);
             service_memory.write(bank * services, &laid.services);
             slot_memory.write(bank * blocks, &laid.blocks);
             generation += 1;

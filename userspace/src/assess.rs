@@ -8,6 +8,7 @@ pub mod load;
 mod tests_load;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,7 +37,9 @@ pub struct LoadInputs<'a> {
 pub struct Assessor {
     model: Arc<Model>,
     record: Record,
-    alarms: Vec<Alarm>,
+    alarms: Arc<[Alarm]>,
+    /// Whether a status of this model has been looked at for alarms.
+    has_looked: bool,
     /// Whether another configuration's goes on instead.
     has_left: bool,
     loads: Loads,
@@ -49,7 +52,7 @@ impl Assessor {
     pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
         let record = Record::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
-        Self { model, record, alarms: Vec::new(), has_left: false, loads, returns }
+        Self { model, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
@@ -57,7 +60,8 @@ impl Assessor {
     pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         let record = self.record.carried(&self.model, &model, now, verdicts);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
-        Self { model, record, alarms: self.alarms.clone(), has_left: false, loads, returns }
+        let alarms = Arc::clone(&self.alarms);
+        Self { model, record, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
     /// The same, for good: from now on this one takes no request and has nothing to be kept.
@@ -77,10 +81,10 @@ impl Assessor {
     #[must_use]
     pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Status {
         let health = self.record.recall(now, verdicts);
-        let mut status = Status { health, ..Status::unknown(&self.model) };
+        let mut status = Status::of(&self.model, health);
         self.record.apply(&self.model, now, &mut status);
         self.loads.observe(now, loads.entries, loads.answers, &mut status);
-        self.guard(&mut status);
+        safety::guard(&self.model, &mut status);
         // Last: whether a Site is in service depends on all else.
         self.returns.observe(now, &mut status);
         status
@@ -94,10 +98,15 @@ impl Assessor {
         self.record.say(&self.model, now, request, current)
     }
 
-    /// What the newest assessment has to say to people.
+    /// What the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before. Nothing that is
+    /// answered waits for it.
     #[must_use]
-    pub fn remarks(&self, now: Instant) -> Remarks {
-        self.record.remarks(now, self.alarms.clone())
+    pub fn remarks(&mut self, now: Instant, status: &Status, is_new: bool) -> Remarks {
+        if is_new || !self.has_looked {
+            self.alarms = self.look(status);
+            self.has_looked = true;
+        }
+        self.record.remarks(now, Arc::clone(&self.alarms))
     }
 
     /// What a restart should know.
@@ -112,15 +121,18 @@ impl Assessor {
         self.record.revision()
     }
 
-    /// Lifts what would take a pool below its minimum, and says so once.
-    fn guard(&mut self, status: &mut Status) {
-        let alarms = safety::guard(&self.model, status);
-        for alarm in alarms.iter().filter(|alarm| !self.alarms.contains(alarm)) {
+    /// Raises the alarms that a status gives cause for, and says so once.
+    fn look(&mut self, status: &Status) -> Arc<[Alarm]> {
+        let alarms: Arc<[Alarm]> = safety::alarms(&self.model, status).into();
+        // By their words: there may be one for each pool.
+        let words = |alarms: &[Alarm]| alarms.iter().map(ToString::to_string).collect::<HashSet<_>>();
+        let (before, now) = (words(&self.alarms), words(&alarms));
+        for alarm in alarms.iter().filter(|alarm| !before.contains(&alarm.to_string())) {
             tracing::error!(pool = alarm.pool(), "alarm: {alarm}");
         }
-        for alarm in self.alarms.iter().filter(|alarm| !alarms.contains(alarm)) {
+        for alarm in self.alarms.iter().filter(|alarm| !now.contains(&alarm.to_string())) {
             tracing::info!(pool = alarm.pool(), "alarm over: {alarm}");
         }
-        self.alarms = alarms;
+        alarms
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Whatever is left below the minimum is an [`Alarm`] for as long as it lasts.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
@@ -94,15 +94,19 @@ impl fmt::Display for Alarm {
 /// The pool's shortfall, if it has one.
 #[must_use]
 pub fn shortfall(model: &Model, status: &Status, pool: &Pool) -> Option<Shortfall> {
-    let is_eligible = |site: &&SiteId| status.is_eligible(model, **site);
-    let sites = pool.sites.iter().filter(is_eligible).count();
-    let capacity = capacity_left(model, status, pool);
     let minimum = pool.minimum;
+    let eligible = || pool.sites.iter().filter(|site| status.is_eligible(model, **site));
+    // Asked of every pool in every round, where most want one Site and have it.
+    let has_sites = eligible().take(minimum.sites).count() == minimum.sites;
+    if has_sites && minimum.capacity <= 0.0 {
+        return None;
+    }
+    let capacity = capacity_left(model, status, pool);
     // Shares are sums of quotients: two halves may come to a hair less than one.
-    let enough = sites >= minimum.sites && capacity >= minimum.capacity - 1e-9;
+    let enough = has_sites && capacity >= minimum.capacity - 1e-9;
     (!enough).then(|| Shortfall {
         pool: pool.name.to_string(),
-        sites,
+        sites: eligible().count(),
         min_sites: minimum.sites,
         capacity,
         min_capacity: minimum.capacity,
@@ -124,8 +128,9 @@ fn capacity_left(model: &Model, status: &Status, pool: &Pool) -> f64 {
 /// configuration, the old one and the new one.
 #[must_use]
 pub fn refused(before: (&Model, &Status), after: (&Model, &Status)) -> Vec<Shortfall> {
+    let known: HashMap<&[u8], &Pool> = before.0.pools.iter().map(|pool| (pool.name.as_slice(), pool)).collect();
     let of = |pool: &Pool| {
-        let old = before.0.pools.iter().find(|old| old.name == pool.name);
+        let old = known.get(pool.name.as_slice()).copied();
         let eligible = |old: &Pool| old.sites.iter().filter(|site| before.1.is_eligible(before.0, **site)).count();
         (old.map(eligible), old.map(|old| capacity_left(before.0, before.1, old)))
     };
@@ -139,10 +144,9 @@ pub fn refused(before: (&Model, &Status), after: (&Model, &Status)) -> Vec<Short
 }
 
 /// Lifts causes that came by themselves, one Site at a time in the pool's order, until each pool has its minimum or
-/// nothing is left to lift; and says what to look at. Pure, and done after everything else in an assessment.
-pub fn guard(model: &Model, status: &mut Status) -> Vec<Alarm> {
-    let mut alarms = Vec::new();
-    for (id, pool) in model.pools.iter().enumerate() {
+/// nothing is left to lift. Pure, and done after everything else in an assessment.
+pub fn guard(model: &Model, status: &mut Status) {
+    for pool in &model.pools {
         for site in &pool.sites {
             if shortfall(model, status, pool).is_none() {
                 break;
@@ -161,15 +165,21 @@ pub fn guard(model: &Model, status: &mut Status) -> Vec<Alarm> {
                 standing.overridden = true;
             }
         }
-        let overridden = pool.sites.iter().filter(|site| status.sites[site.0].overridden);
-        let of_here = overridden.filter(|site| model.sites[site.0].pool == PoolId(id));
-        alarms.extend(
-            of_here
-                .map(|site| Alarm::Overridden { pool: pool.name.to_string(), site: model.sites[site.0].key.clone() }),
-        );
-        alarms.extend(shortfall(model, status, pool).map(Alarm::BelowMinimum));
     }
-    alarms
+}
+
+/// What there is to look at in a [guarded](guard) status.
+#[must_use]
+pub fn alarms(model: &Model, status: &Status) -> Vec<Alarm> {
+    let of_pool = |(id, pool): (usize, &Pool)| {
+        let own = |site: &&SiteId| status.sites[site.0].overridden && model.sites[site.0].pool == PoolId(id);
+        let overridden = pool.sites.iter().filter(own).map(|site| model.sites[site.0].key.clone());
+        let mut alarms: Vec<_> =
+            overridden.map(|site| Alarm::Overridden { pool: pool.name.to_string(), site }).collect();
+        alarms.extend(shortfall(model, status, pool).map(Alarm::BelowMinimum));
+        alarms
+    };
+    model.pools.iter().enumerate().flat_map(of_pool).collect()
 }
 
 #[cfg(test)]
@@ -260,7 +270,8 @@ mod tests {
     fn check_guard(sites: usize, before: &str, expect: &str) {
         let model = model(sites, 0.0);
         let mut status = status(&model, before);
-        let alarms: Vec<String> = guard(&model, &mut status).iter().map(ToString::to_string).collect();
+        guard(&model, &mut status);
+        let alarms: Vec<String> = alarms(&model, &status).iter().map(ToString::to_string).collect();
         let lifted: String = status.sites.iter().map(|site| if site.overridden { '!' } else { '.' }).collect();
         assert_eq!(format!("{lifted} {}", alarms.join("; ")), expect, "{before}");
         for site in &status.sites {

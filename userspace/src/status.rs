@@ -1,5 +1,10 @@
 //! What is known about each Site at one moment: the planner's only changing input.
 
+use std::{
+    ops::{Index, IndexMut, Range},
+    sync::Arc,
+};
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,8 +22,61 @@ pub enum Health {
     Down,
 }
 
-/// The probes' verdicts, `[site][address]`, positions as in the model.
-pub type Verdicts = Vec<Vec<Health>>;
+/// The probes' verdicts, `[site][address]`, positions as in the model. They lie in one piece: every round copies them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    all: Vec<Health>,
+    /// By Site: where its addresses end.
+    ends: Arc<[usize]>,
+}
+
+impl Verdicts {
+    /// Of every Site.
+    pub fn iter(&self) -> impl Iterator<Item = &[Health]> {
+        (0..self.ends.len()).map(|site| &self[site])
+    }
+
+    /// Of every Site, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [Health]> {
+        let (mut rest, mut begin) = (&mut self.all[..], 0);
+        self.ends.iter().map(move |end| {
+            let (site, others) = std::mem::take(&mut rest).split_at_mut(end - begin);
+            (rest, begin) = (others, *end);
+            site
+        })
+    }
+
+    fn range(&self, site: usize) -> Range<usize> {
+        site.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[site]
+    }
+}
+
+impl Index<usize> for Verdicts {
+    type Output = [Health];
+
+    fn index(&self, site: usize) -> &[Health] {
+        &self.all[self.range(site)]
+    }
+}
+
+impl IndexMut<usize> for Verdicts {
+    fn index_mut(&mut self, site: usize) -> &mut [Health] {
+        let range = self.range(site);
+        &mut self.all[range]
+    }
+}
+
+impl<Site: IntoIterator<Item = Health>> FromIterator<Site> for Verdicts {
+    fn from_iter<Sites: IntoIterator<Item = Site>>(sites: Sites) -> Self {
+        let mut all = Vec::new();
+        let ends = sites.into_iter().map(|site| {
+            all.extend(site);
+            all.len()
+        });
+        let ends = ends.collect();
+        Self { all, ends }
+    }
+}
 
 /// The operator's word on a Site; in the words of `HAProxy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -105,6 +163,12 @@ impl Standing {
         let none = if self.said.factor > 0.0 { Word::Ready } else { Word::Drain };
         self.word.max(self.said.word).max(none)
     }
+
+    /// Of its weight, what it is to get by its own word and while it starts slowly; 0 is no new clients.
+    #[must_use]
+    pub fn wanted(&self) -> f64 {
+        if self.said.word == Word::Ready { self.ramp * self.said.factor } else { 0.0 }
+    }
 }
 
 /// One moment's knowledge: the planner's only changing input. [`assess`](crate::assess) makes it.
@@ -122,8 +186,14 @@ impl Status {
     pub fn unknown(model: &Model) -> Self {
         let health = model.sites.iter().map(|site| {
             let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
-            vec![first; site.addresses.len()]
+            std::iter::repeat_n(first, site.addresses.len())
         });
+        Self::of(model, health.collect())
+    }
+
+    /// These verdicts, and nothing else known yet.
+    #[must_use]
+    pub fn of(model: &Model, health: Verdicts) -> Self {
         let standing = |site: &Site| Standing {
             word: Word::Ready,
             held: false,
@@ -133,7 +203,7 @@ impl Status {
             load: None,
             said: Said::default(),
         };
-        Self { health: health.collect(), sites: model.sites.iter().map(standing).collect() }
+        Self { health, sites: model.sites.iter().map(standing).collect() }
     }
 
     /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
@@ -164,6 +234,6 @@ impl Status {
     /// A Site is a unit: up if any of its addresses is.
     #[must_use]
     pub fn site_is_up(&self, model: &Model, site: SiteId) -> bool {
-        (0..model.sites[site.0].addresses.len()).any(|a| self.address_is_live(model, site, a))
+        (0..self.health[site.0].len()).any(|a| self.address_is_live(model, site, a))
     }
 }

@@ -46,8 +46,8 @@ pub fn config(data: &[u8]) {
             let planner = Planner::new(Arc::new(loaded.model));
             let plan = planner.plan(&Status::unknown(planner.model()), 1);
             only_what_stands_there(text, &plan);
-            if Image::new(&planner, &plan, &loaded.zones).is_ok() {
-                Bank::default().lay_out(&plan);
+            if let Ok(image) = Image::new(&planner, &plan, &loaded.zones) {
+                drop(Bank::new(&image.layout, &plan));
             }
         }
     }

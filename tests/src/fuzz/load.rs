@@ -74,7 +74,7 @@ fn plans(board: &Board, now: Instant) {
         let loads = LoadInputs { entries: &board.read(), answers: &answers };
         let status = assessor.assess(now + Duration::from_secs(1), &verdicts, loads);
         let plan = planner.plan(&status, 1);
-        let sum: f64 = plan.shares.of[0][0].iter().map(|(_, share)| share).sum();
+        let sum: f64 = plan.shares.of[&0][0].iter().map(|(_, share)| share).sum();
         assert!((sum - 1.0).abs() < 1e-6, "{:?}", plan.shares);
     }
 }

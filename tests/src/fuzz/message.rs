@@ -88,7 +88,7 @@ fn served() -> (Zones, View) {
     let loaded = files::valid(files::RECORDS.as_bytes());
     let planner = Planner::new(Arc::new(loaded.model));
     let mut status = Status::unknown(planner.model());
-    for health in &mut status.health {
+    for health in status.health.iter_mut() {
         health.fill(Health::Up);
     }
     let plan = planner.plan(&status, 1);

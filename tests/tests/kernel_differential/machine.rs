@@ -161,7 +161,7 @@ impl Machine {
         let planner = Planner::new(Arc::new(read.model));
         let model = planner.model();
         let mut status = Status::unknown(model);
-        for (site, health) in model.sites.iter().zip(&mut status.health) {
+        for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
             health.fill(if site.key == "down" { Health::Down } else { Health::Up });
         }
         let plan = planner.plan(&status, 1);

@@ -76,7 +76,7 @@ impl Agent {
         let planner = Planner::new(Arc::new(model));
         let model = planner.model();
         let mut status = Status::unknown(model);
-        for (site, health) in model.sites.iter().zip(&mut status.health) {
+        for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
             health.fill(if SITES_DOWN.contains(&site.key.as_str()) { Health::Down } else { Health::Up });
         }
         Self { planner, zones: loaded.zones, status }

@@ -15,8 +15,7 @@ pub fn held(world: World) -> Held {
 pub fn held_by(agent: &Agent, world: World) -> Held {
     let plan = agent.plan(1);
     let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();
-    let mut bank = Bank::default();
-    bank.lay_out(&plan);
+    let bank = Bank::new(&image.layout, &plan);
     let mut control = image.control;
     control.word = 1 << 8;
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {

@@ -74,6 +74,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         service_of: (0..model.names.len() as u32).collect(),
         chosen: Arc::new([]),
         shares: Shares::default(),
+        footings: Arc::default(),
     };
     let report = |health| AddressReport {
         health,

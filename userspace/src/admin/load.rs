@@ -177,7 +177,7 @@ pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) 
 /// What a Site keeps of its slots, for the name's A answers, or else AAAA.
 fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     let name = snapshot.model.names.iter().position(|name| name.kind == kind)?;
-    let shares = snapshot.plan.shares.of.get(*snapshot.plan.service_of.get(name)? as usize)?;
+    let shares = snapshot.plan.shares.of.get(snapshot.plan.service_of.get(name)?)?;
     shares.iter().flatten().find(|(site, _)| *site == id).map(|(_, keep)| *keep)
 }
 

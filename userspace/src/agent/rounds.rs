@@ -143,18 +143,7 @@ impl Rounds {
         };
         let loads = LoadInputs { entries: &entries, answers: &answers };
         let verdicts = self.verdicts.borrow_and_update().clone();
-        let (status, remarks, revision) = {
-            let mut assessor = self.assessor();
-            let status = assessor.assess(since, &verdicts, loads);
-            (status, assessor.remarks(since), assessor.revision())
-        };
-        self.remarked.send_if_modified(|newest| {
-            let is_new = **newest != remarks;
-            if is_new {
-                *newest = Arc::new(remarks);
-            }
-            is_new
-        });
+        let status = self.assessor().assess(since, &verdicts, loads);
         let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
         let before = self.view.plan();
         let alike = |by_load| status.decides_as(&self.assessed.borrow(), by_load);
@@ -164,7 +153,21 @@ impl Rounds {
             tokio::task::block_in_place(|| self.move_on(&status, &before, elapsed, is_event, since));
         }
         // Figures that move nothing are there to be seen all the same.
-        self.assessed.send_if_modified(|assessed| std::mem::replace(assessed, status.clone()) != status);
+        let is_new = *self.assessed.borrow() != status;
+        let (remarks, revision) = {
+            let mut assessor = self.assessor();
+            (assessor.remarks(since, &status, is_new), assessor.revision())
+        };
+        self.remarked.send_if_modified(|newest| {
+            let is_new = **newest != remarks;
+            if is_new {
+                *newest = Arc::new(remarks);
+            }
+            is_new
+        });
+        if is_new {
+            self.assessed.send_replace(status);
+        }
         if self.keeping.is_due(since, is_event, revision) {
             self.keep(since);
         }
@@ -173,8 +176,8 @@ impl Rounds {
     /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
     fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
         let generation = before.generation + 1;
-        let shares = Before { shares: &before.shares, elapsed };
-        let mut plan = self.planner.follow(status, generation, Some(shares));
+        let from = Before { shares: &before.shares, plan: Some(before), elapsed };
+        let mut plan = self.planner.follow(status, generation, Some(from));
         if !is_event && plan.answers_as(before) {
             // Only what the next plan moves from is new.
             plan.generation = before.generation;

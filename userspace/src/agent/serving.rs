@@ -121,7 +121,7 @@ impl Prepared {
         let status = assessor.assess(now, &reports.verdicts(), loads);
         let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
-        let moved = shares.as_ref().map(|shares| Before { shares, elapsed: Duration::ZERO });
+        let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
         let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {

@@ -63,7 +63,7 @@ addresses = ["192.0.2.3"]
         );
         let loaded = config::parse("test", &text, Path::new("")).map_err(|error| error.plain()).unwrap();
         let model = Arc::new(loaded.model);
-        let verdicts = vec![vec![Health::Up]; 3];
+        let verdicts = [[Health::Up]; 3].into_iter().collect();
         let begin = Instant::now();
         let (board, assessor) = (Board::new(&model), Assessor::new(model, &Memory::default(), None, begin));
         Self { board, assessor, begin, answers: vec![0; 3], verdicts }

@@ -1,6 +1,6 @@
 //! What goes into the maps: a model's immutable part, and a plan's bank. Pure.
 
-use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use xdp_ebpf::{
     layout::{
@@ -20,7 +20,7 @@ use crate::{
     dns::Zones,
     limit::limits,
     model::{Edns, Model, OnStale, Policy},
-    plan::{Choice, Plan, Planner, Table, mask6},
+    plan::{Choice, Plan, Planner, Service, Services, mask6},
 };
 
 /// Blocks of a bank, at most: all banks then take 4 GiB, and their numbers stay within the maps' 32 bits.
@@ -64,6 +64,8 @@ pub struct Image {
     pub endpoints: Vec<Endpoint>,
     /// `CHOSEN`; `NETS` are the model's own.
     pub chosen: Vec<Chosen>,
+    /// Of each bank of `SERVICES` and `SLOTS`.
+    pub layout: Layout,
 }
 
 impl Image {
@@ -73,9 +75,9 @@ impl Image {
         let walk_from = existing::walk_from(zones);
         let existing = existing::names(zones, walk_from, first, model);
         let names = NameTable::build(&existing).map_err(ImageError::Names)?;
-        let blocks: usize = planner.slot_counts().map(|slots| slots.div_ceil(BLOCK_SLOTS)).sum();
-        if blocks > BLOCKS_MAX {
-            return Err(ImageError::TooManySlots(blocks * BLOCK_SLOTS));
+        let layout = Layout::new(planner);
+        if layout.blocks > BLOCKS_MAX {
+            return Err(ImageError::TooManySlots(layout.blocks * BLOCK_SLOTS));
         }
         let stale = model.life.max_plan_age.filter(|_| model.life.on_stale != OnStale::Keep);
         let has_https = !first.bindings.is_empty();
@@ -85,7 +87,7 @@ impl Image {
             bucket_mask: names.bucket_mask,
             walk_from,
             bank_services: first.services.len() as u32,
-            bank_blocks: blocks as u32,
+            bank_blocks: layout.blocks as u32,
             cursors: (if has_https { 2 } else { 1 } * names.entries.len()) as u32,
             abi: ABI,
             pid: std::process::id(),
@@ -108,6 +110,7 @@ impl Image {
         Ok(Self {
             chosen: chosen.collect(),
             control,
+            layout,
             names,
             rdata: rdata.chain(model.zones.iter().map(rdata::soa)).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
@@ -185,8 +188,110 @@ fn endpoint(address: IpAddr) -> Endpoint {
     endpoint
 }
 
-/// A plan's bank: what goes into `SERVICES` and `SLOTS`.
-#[derive(Debug, Default)]
+/// Where the tables of each of a plan's services lie in a bank, whatever the plan: a plan differs from another in a bank
+/// only where its services differ.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// By position of the service and [`DynamicType::index`](crate::model::DynamicType::index): the table's first block.
+    homes: Arc<[[u32; 3]]>,
+    /// Blocks of a bank.
+    blocks: usize,
+}
+
+/// What a plan changes in a bank at one service.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    /// The service's position in the bank's part of `SERVICES`.
+    pub at: usize,
+    /// What goes there.
+    pub service: KernelService,
+    /// Slots, and the position of the block that they begin in, in the bank's part of `SLOTS`.
+    pub tables: [Option<(usize, &'a [u16])>; 3],
+}
+
+impl Layout {
+    /// For the plans of a planner.
+    #[must_use]
+    pub fn new(planner: &Planner) -> Self {
+        let mut blocks = 0;
+        let homes = planner.slot_counts().map(|slots| {
+            slots.map(|slots| {
+                let home = blocks as u32;
+                // A Site Name's one endpoint needs no place of its own, neither here nor in the kernel's cache.
+                blocks += if slots > 1 { slots.div_ceil(BLOCK_SLOTS) } else { 0 };
+                home
+            })
+        });
+        let homes = homes.collect();
+        // No map is empty.
+        Self { homes, blocks: blocks.max(1) }
+    }
+
+    /// What has to be written to a bank that holds the services of the plan `held` so that it holds those of `plan`.
+    pub fn changes<'a>(&'a self, held: &'a Services, plan: &'a Plan) -> impl Iterator<Item = Change<'a>> {
+        plan.services.changed(held).map(|(at, service, held)| {
+            let mut tables = [None; 3];
+            let mut choice = [KernelChoice::default(); 4];
+            for of in 0..3 {
+                let home = self.homes[at][of];
+                choice[of] = kernel_choice(service, of, home);
+                if let Choice::Table(table) = &service.choice[of]
+                    && choice[of].kind != CHOICE_ONE
+                    && held.is_none_or(|held| held.choice[of] != service.choice[of])
+                {
+                    tables[of] = Some((home as usize, &table.slots[..]));
+                }
+            }
+            Change { at, service: kernel_service(service, choice), tables }
+        })
+    }
+}
+
+fn kernel_choice(service: &Service, of: usize, home: u32) -> KernelChoice {
+    let of_kind = |kind| KernelChoice { kind, ..KernelChoice::default() };
+    match &service.choice[of] {
+        Choice::NoData => of_kind(CHOICE_NODATA),
+        Choice::Servfail => of_kind(CHOICE_SERVFAIL),
+        Choice::Table(table) => match &table.slots[..] {
+            [endpoint] => KernelChoice { block: u32::from(*endpoint), ..of_kind(CHOICE_ONE) },
+            slots => KernelChoice {
+                block: home,
+                mask: (slots.len() - 1) as u16,
+                ..of_kind(match service.policy {
+                    Policy::WeightedRoundRobin | Policy::LeastLoad => CHOICE_CURSOR,
+                    Policy::WeightedRandom => CHOICE_RANDOM,
+                    Policy::Sticky => CHOICE_STICKY,
+                })
+            },
+        },
+    }
+}
+
+fn kernel_service(service: &Service, choice: [KernelChoice; 4]) -> KernelService {
+    let (prefix4, prefix6) = service.sticky_prefix;
+    let mask6 = mask6(prefix6);
+    KernelService {
+        choice,
+        ttl: service.ttl.to_be(),
+        mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
+        mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],
+        chosen: service.chosen.unwrap_or(0),
+        prefix: [prefix4, prefix6],
+        reserved: [0; 2],
+    }
+}
+
+/// A table as the blocks it is written in.
+pub fn blocks(slots: &[u16]) -> impl Iterator<Item = SlotBlock> {
+    slots.chunks(BLOCK_SLOTS).map(|slots| {
+        let mut block = SlotBlock([0; BLOCK_SLOTS]);
+        block.0[..slots.len()].copy_from_slice(slots);
+        block
+    })
+}
+
+/// A plan's bank, whole: for whoever fills maps without a [`Publisher`](super::publish::Publisher).
+#[derive(Clone, Debug)]
 pub struct Bank {
     /// `SERVICES`.
     pub services: Vec<KernelService>,
@@ -195,52 +300,24 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// Lays out a plan; equal tables lie there once. Reuses the memory of the bank laid out before.
-    pub fn lay_out(&mut self, plan: &Plan) {
-        self.services.clear();
-        self.blocks.clear();
-        let mut placed = HashMap::new();
-        for service in &plan.services {
-            let choice = service.choice.each_ref().map(|choice| match choice {
-                Choice::NoData => KernelChoice { kind: CHOICE_NODATA, ..KernelChoice::default() },
-                Choice::Servfail => KernelChoice { kind: CHOICE_SERVFAIL, ..KernelChoice::default() },
-                // A Site Name's: what it holds needs no place of its own, neither here nor in the kernel's cache.
-                Choice::Table(table) if table.slots.len() == 1 => {
-                    KernelChoice { block: u32::from(table.slots[0]), kind: CHOICE_ONE, ..KernelChoice::default() }
-                }
-                Choice::Table(table) => KernelChoice {
-                    block: *placed.entry(Arc::as_ptr(table)).or_insert_with(|| place(&mut self.blocks, table)),
-                    mask: (table.slots.len() - 1) as u16,
-                    kind: match service.policy {
-                        Policy::WeightedRoundRobin | Policy::LeastLoad => CHOICE_CURSOR,
-                        Policy::WeightedRandom => CHOICE_RANDOM,
-                        Policy::Sticky => CHOICE_STICKY,
-                    },
-                    reserved: 0,
-                },
-            });
-            let (prefix4, prefix6) = service.sticky_prefix;
-            let mask6 = mask6(prefix6);
-            let [a, aaaa, https] = choice;
-            self.services.push(KernelService {
-                choice: [a, aaaa, https, KernelChoice::default()],
-                ttl: service.ttl.to_be(),
-                mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
-                mask6: [((mask6 >> 64) as u64).to_be(), (mask6 as u64).to_be()],
-                chosen: service.chosen.unwrap_or(0),
-                prefix: [prefix4, prefix6],
-                reserved: [0; 2],
-            });
+    /// Lays out a plan.
+    #[must_use]
+    pub fn new(layout: &Layout, plan: &Plan) -> Self {
+        let mut bank = Self {
+            services: vec![KernelService::default(); plan.services.len()],
+            blocks: vec![SlotBlock([0; BLOCK_SLOTS]); layout.blocks],
+        };
+        bank.apply(layout.changes(&Services::default(), plan));
+        bank
+    }
+
+    /// Takes over what changes from the plan that lies there to another.
+    pub fn apply<'a>(&mut self, changes: impl Iterator<Item = Change<'a>>) {
+        for change in changes {
+            self.services[change.at] = change.service;
+            for (home, slots) in change.tables.into_iter().flatten() {
+                self.blocks[home..].iter_mut().zip(blocks(slots)).for_each(|(at, block)| *at = block);
+            }
         }
     }
-}
-
-fn place(blocks: &mut Vec<SlotBlock>, table: &Table) -> u32 {
-    let at = blocks.len() as u32;
-    for slots in table.slots.chunks(BLOCK_SLOTS) {
-        let mut block = SlotBlock([0; BLOCK_SLOTS]);
-        block.0[..slots.len()].copy_from_slice(slots);
-        blocks.push(block);
-    }
-    at
 }

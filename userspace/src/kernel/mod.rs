@@ -218,7 +218,7 @@ impl Fastpath {
             control,
             map(&mut ebpf, "SERVICES", image.services() as usize)?,
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
-            &image.control,
+            &image,
         );
         publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());

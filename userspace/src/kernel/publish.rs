@@ -1,7 +1,7 @@
 //! Publishing plans: banks and generations (invariant 4).
 //!
-//! A plan is written into a bank that no packet can be reading, then one store to the generation word makes it the one
-//! in use. A packet reads that word once, so it sees one plan whole. The bank it replaced may still be in use by packets
+//! A plan is written into a bank that no packet can be reading, as far as it differs from what that bank held; then one
+//! store to the generation word makes it the one in use. A packet reads that word once, so it sees one plan whole. The bank it replaced may still be in use by packets
 //! on other CPUs; it is written again only after a grace period, waited for by a thread of its own, so that publishing
 //! itself does not wait: with four banks it would take three publications within one grace period (8 ms) to have to.
 
@@ -12,13 +12,13 @@ use std::sync::{
 };
 
 use rustix::thread::{MembarrierCommand, membarrier};
-use xdp_ebpf::layout::{BANKS, Control, MAC_MAX, STALE_BANK, Service, SlotBlock};
+use xdp_ebpf::layout::{ALL_BANKS, BANKS, Control, MAC_MAX, STALE_BANK, Service, SlotBlock};
 
 use super::{
-    image::Bank,
+    image::{Image, Layout, blocks},
     mapped::{Mapped, store_u32, store_u64},
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, Services};
 
 /// Writes plans into the maps of one loaded program.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ pub struct Publisher {
     slots: Mapped<SlotBlock>,
     bank_services: usize,
     bank_blocks: usize,
-    bank: Bank,
+    layout: Layout,
+    /// By bank: what lies there.
+    held: [Services; ALL_BANKS as usize],
     published: u64,
     written: u64,
     grace: Grace,
@@ -39,15 +41,16 @@ impl Publisher {
         control: Mapped<Control>,
         services: Mapped<Service>,
         slots: Mapped<SlotBlock>,
-        sizes: &Control,
+        image: &Image,
     ) -> Self {
         Self {
             control,
             services,
             slots,
-            bank_services: sizes.bank_services as usize,
-            bank_blocks: sizes.bank_blocks as usize,
-            bank: Bank::default(),
+            bank_services: image.control.bank_services as usize,
+            bank_blocks: image.control.bank_blocks as usize,
+            layout: image.layout.clone(),
+            held: Default::default(),
             published: 0,
             written: 0,
             grace: Grace::new(),
@@ -79,11 +82,19 @@ impl Publisher {
     }
 
     fn write(&mut self, bank: usize, plan: &Plan) {
-        self.bank.lay_out(plan);
-        assert!(self.bank.services.len() == self.bank_services && self.bank.blocks.len() <= self.bank_blocks);
-        self.services.write(bank * self.bank_services, &self.bank.services);
-        self.slots.write(bank * self.bank_blocks, &self.bank.blocks);
-        self.written += (size_of_val(&self.bank.services[..]) + size_of_val(&self.bank.blocks[..])) as u64;
+        assert_eq!(plan.services.len(), self.bank_services, "a plan of another model");
+        for change in self.layout.changes(&self.held[bank], plan) {
+            self.services.write(bank * self.bank_services + change.at, &[change.service]);
+            self.written += size_of::<Service>() as u64;
+            for (home, slots) in change.tables.into_iter().flatten() {
+                for (at, block) in (bank * self.bank_blocks + home..).zip(blocks(slots)) {
+                    self.slots.write(at, &[block]);
+                    self.written += size_of::<SlotBlock>() as u64;
+                }
+            }
+        }
+        // Shares its memory with the plan.
+        self.held[bank] = plan.services.clone();
     }
 
     /// Bytes of plans written into the maps so far.

@@ -155,7 +155,7 @@ pub struct Remarks {
     /// Addresses whose health is what was known before the restart, as (Site, address).
     pub recalled: Vec<(usize, usize)>,
     /// What should be looked at.
-    pub alarms: Vec<Alarm>,
+    pub alarms: std::sync::Arc<[Alarm]>,
     /// The newest refusal.
     pub refusal: Option<Refusal>,
     /// Requests refused since the start.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -26,7 +27,7 @@ pub struct Record {
     weights: BTreeMap<SiteId, Order<u32>>,
     flaps: Vec<Flaps>,
     /// By Site and address: what was known before the restart, and as of when. Forgotten once the probes know better.
-    recalled: Vec<Vec<Option<(Health, Instant)>>>,
+    recalled: BTreeMap<(usize, usize), (Health, Instant)>,
     holds: BTreeMap<SiteId, Hold>,
     refusal: Option<Refusal>,
     refusals: u64,
@@ -44,7 +45,7 @@ impl Record {
             words: BTreeMap::new(),
             weights: BTreeMap::new(),
             flaps: vec![Flaps::default(); model.sites.len()],
-            recalled: model.sites.iter().map(|site| vec![None; site.addresses.len()]).collect(),
+            recalled: BTreeMap::new(),
             holds: BTreeMap::new(),
             refusal: None,
             refusals: 0,
@@ -70,7 +71,7 @@ impl Record {
                     && let Some(at) = now.checked_sub(age)
                 {
                     let verdict = if health.up { Health::Up } else { Health::Down };
-                    record.recalled[id][index] = Some((verdict, at));
+                    record.recalled.insert((id, index), (verdict, at));
                 }
             }
         }
@@ -81,16 +82,14 @@ impl Record {
     #[must_use]
     pub fn recall(&mut self, now: Instant, verdicts: &Verdicts) -> Verdicts {
         let mut health = verdicts.clone();
-        for (site, of_site) in self.recalled.iter_mut().enumerate() {
-            for (address, slot) in of_site.iter_mut().enumerate() {
-                let Some((recalled, at)) = *slot else { continue };
-                if health[site][address] == Health::Unknown && now.saturating_duration_since(at) <= HEALTH_AGE_MAX {
-                    health[site][address] = recalled;
-                } else {
-                    *slot = None;
-                }
+        self.recalled.retain(|(site, address), (recalled, at)| {
+            let verdict = &mut health[*site][*address];
+            let counts = *verdict == Health::Unknown && now.saturating_duration_since(*at) <= HEALTH_AGE_MAX;
+            if counts {
+                *verdict = *recalled;
             }
-        }
+            counts
+        });
         health
     }
 
@@ -164,16 +163,13 @@ impl Record {
 
     /// For people.
     #[must_use]
-    pub fn remarks(&self, now: Instant, alarms: Vec<safety::Alarm>) -> Remarks {
-        let recalled = self.recalled.iter().enumerate().flat_map(|(site, of_site)| {
-            of_site.iter().enumerate().filter(|(_, slot)| slot.is_some()).map(move |(address, _)| (site, address))
-        });
+    pub fn remarks(&self, now: Instant, alarms: Arc<[safety::Alarm]>) -> Remarks {
         let is_fresh = |refusal: &&Refusal| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
         Remarks {
             words: self.words.iter().map(|(site, order)| (site.0, order.clone())).collect(),
             weights: self.weights.iter().map(|(site, order)| (site.0, order.clone())).collect(),
             holds: self.holds.iter().map(|(site, hold)| (site.0, *hold)).collect(),
-            recalled: recalled.collect(),
+            recalled: self.recalled.keys().copied().collect(),
             alarms,
             refusal: self.refusal.as_ref().filter(is_fresh).cloned(),
             refusals: self.refusals,
@@ -192,8 +188,8 @@ impl Record {
         let since = |then: Instant| ms(now.saturating_duration_since(then));
         let site = |(id, site): (usize, &crate::model::Site)| {
             let health = site.addresses.iter().enumerate().filter_map(|(index, address)| {
-                let (health, age_ms) = match (verdicts[id][index], self.recalled[id][index]) {
-                    (Health::Unknown, Some((health, at))) => (health, since(at)),
+                let (health, age_ms) = match (verdicts[id][index], self.recalled.get(&(id, index))) {
+                    (Health::Unknown, Some((health, at))) => (*health, since(*at)),
                     (Health::Unknown, None) => return None,
                     (health, _) => (health, 0),
                 };
@@ -320,7 +316,7 @@ mod tests {
     /// One assessment without the guard.
     fn assess(record: &mut Record, model: &Model, now: Instant, verdicts: &Verdicts) -> Status {
         let health = record.recall(now, verdicts);
-        let mut status = Status { health, ..Status::unknown(model) };
+        let mut status = Status::of(model, health);
         record.apply(model, now, &mut status);
         status
     }
@@ -348,7 +344,7 @@ mod tests {
         assert_eq!(words(&mut record, 10), "drain 1, maint 1, ready 1");
         assert_eq!(words(&mut record, 29), "drain 1, maint 1, ready 1");
         assert_eq!(words(&mut record, 30), "drain 1, ready 1, ready 1");
-        let remarks = record.remarks(start + 30 * SECOND, Vec::new());
+        let remarks = record.remarks(start + 30 * SECOND, Arc::default());
         let order = &remarks.words[&0];
         assert_eq!((order.by.as_str(), order.reason.as_deref(), order.until), ("alice", Some("disks"), None));
         let ready = request("app.com", What::Word(Word::Ready), None);
@@ -397,13 +393,13 @@ mod tests {
         let later = start + 500 * SECOND;
         let mut after = Record::new(&model, &memory, Some(30 * SECOND), later);
         let recalled = assess(&mut after, &model, later, &unknown);
-        assert_eq!(recalled.health, [vec![Health::Up, Health::Up], vec![Health::Down], vec![Health::Up]]);
+        assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
         assert_eq!(words, [(Word::Drain, 1), (Word::Maint, 1), (Word::Ready, 3)]);
         assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
         assert_eq!(after.words[&SiteId(0)].at, before(later, 40));
         assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });
-        assert_eq!(after.remarks(later, Vec::new()).recalled, [(0, 0), (0, 1), (1, 0)]);
+        assert_eq!(after.remarks(later, Arc::default()).recalled, [(0, 0), (0, 1), (1, 0)]);
 
         // The probes' own verdict counts at once; what is recalled counts for two minutes since it was known.
         let mut one = unknown.clone();
@@ -453,7 +449,7 @@ mod tests {
         let mut carried = record.carried(&model, &other, now, &down);
         let status = assess(&mut carried, &other, now, &Status::unknown(&other).health);
         assert_eq!((status.sites[0].word, status.sites[1].word), (Word::Ready, Word::Drain));
-        assert_eq!(status.health, [vec![Health::Up], vec![Health::Unknown, Health::Down]]);
+        assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
         assert_eq!(carried.words.len(), 1);
     }
 
@@ -474,7 +470,7 @@ mod tests {
             [true, true, false],
             "unprobed never"
         );
-        assert_eq!(record.remarks(back, Vec::new()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
+        assert_eq!(record.remarks(back, Arc::default()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
         record.say(&model, back, &request("boston", What::Word(Word::Ready), None), &status).expect("done");
         let status = assess(&mut record, &model, back, &up);
         assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));

@@ -1,10 +1,9 @@
 //! Who of a name's Sites is answered, and on what basis: see [`bar`](crate::bar). Pure.
 
-use super::Basis;
+use super::{Basis, footing::Footing};
 use crate::{
     bar::Bar,
     model::{AllDown, SiteId},
-    status::Status,
 };
 
 /// What counts of a Site that a Pool or Group Name may answer.
@@ -57,16 +56,16 @@ pub(super) fn balance(stands: &[Stand], up_threshold: f64, all_down: AllDown) ->
 /// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
 pub(super) fn fail_over(
     sites: &(impl Iterator<Item = SiteId> + Clone),
-    status: &Status,
-    is_up: impl Fn(SiteId) -> bool,
+    footings: &[Footing],
 ) -> Option<(SiteId, Basis)> {
+    let (is_up, bar) = (|site: SiteId| footings[site.0].is_up, |site: SiteId| footings[site.0].bar);
     // Itself also while drained: its clients stay with it.
-    let own = sites.clone().next().filter(|own| is_up(*own) && matches!(status.bar(*own), Bar::None | Bar::Drained));
-    let of = |site: SiteId| if status.sites[site.0].overridden { Basis::Minimum } else { Basis::Live };
+    let own = sites.clone().next().filter(|own| is_up(*own) && matches!(bar(*own), Bar::None | Bar::Drained));
+    let of = |site: SiteId| if footings[site.0].overridden { Basis::Minimum } else { Basis::Live };
     if let Some(own) = own {
         return Some((own, of(own)));
     }
-    let first = |bar: Bar| sites.clone().find(|site| status.bar(*site) == bar && is_up(*site));
+    let first = |by: Bar| sites.clone().find(|site| bar(*site) == by && is_up(*site));
     first(Bar::None)
         .map(|site| (site, of(site)))
         .or_else(|| first(Bar::Held).map(|site| (site, Basis::Held)))
@@ -76,11 +75,11 @@ pub(super) fn fail_over(
 /// Of a failover order that has no live Site, the one that stands for it: the first not in maint, else the first.
 pub(super) fn stand_in(
     sites: impl Iterator<Item = SiteId> + Clone,
-    status: &Status,
+    footings: &[Footing],
     has: impl Fn(SiteId) -> bool,
 ) -> Option<SiteId> {
     let of_type = sites.filter(|site| has(*site));
-    of_type.clone().find(|site| status.bar(*site) < Bar::Maint).or_else(|| of_type.clone().next())
+    of_type.clone().find(|site| footings[site.0].bar < Bar::Maint).or_else(|| of_type.clone().next())
 }
 
 #[cfg(test)]

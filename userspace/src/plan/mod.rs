@@ -5,8 +5,11 @@
 
 mod compile;
 mod eligible;
+mod footing;
 pub mod headroom;
 pub mod n_minus_one;
+mod services;
+mod spec;
 mod steer;
 mod table;
 #[cfg(test)]
@@ -15,11 +18,15 @@ mod tests;
 mod tests_load;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
-pub use compile::{Planner, UnevenShare, binding_count, share_warnings};
+pub use compile::{Planner, UnevenShare, share_warnings};
+pub use footing::Footing;
+pub use services::Services;
+pub use spec::binding_count;
 pub use steer::Before;
 pub use table::CANDIDATES_MAX;
 use xdp_ebpf::decide::sticky_turn;
@@ -37,7 +44,7 @@ pub enum Choice {
     Servfail,
 }
 
-/// 2^k slots, each an endpoint. Equal tables are one `Arc`.
+/// 2^k slots, each an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Table {
     /// Positions in [`Plan::endpoints`]; for HTTPS, in [`Plan::bindings`].
@@ -102,8 +109,8 @@ pub struct Chosen {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
     /// By position in [`Plan::services`] and [`DynamicType::index`]: of each Site that takes new clients, its share
-    /// (least-load) or what it keeps of its slots (sticky with a bounded load), 0 to 1. Empty where neither is so.
-    pub of: Vec<[Vec<(SiteId, f64)>; 3]>,
+    /// (least-load) or what it keeps of its slots (sticky with a bounded load), 0 to 1. Only where one of these is so.
+    pub of: BTreeMap<u32, [Vec<(SiteId, f64)>; 3]>,
     /// Whether some are not yet where they are due, so that there is a plan to be made even if nothing else changes.
     pub moving: bool,
 }
@@ -118,13 +125,15 @@ pub struct Plan {
     /// Every HTTPS record that the model's Sites can come to; fixed for the model's life.
     pub bindings: Arc<[Binding]>,
     /// The distinct services.
-    pub services: Vec<Service>,
+    pub services: Services,
     /// By [`NameId`]: the name's position in `services`; fixed for the model's life.
     pub service_of: Arc<[u32]>,
     /// By [`Service::chosen`] and set of groups; fixed for the model's life.
     pub chosen: Arc<[Chosen]>,
     /// What the next plan's shares move from.
     pub shares: Shares,
+    /// By Site: what it was made from.
+    pub footings: Arc<[Footing]>,
 }
 
 /// The answer to one question.

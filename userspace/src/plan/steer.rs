@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::{
-    Shares,
+    Plan, Shares,
+    footing::Footing,
     headroom::{self, Taker},
     table::{Candidate, KEEP_ALL},
 };
 use crate::{
     model::{Model, Policy, PoolId, SiteId, Steering},
-    status::{Standing, Status, Word},
+    status::Status,
 };
 
 /// A share of 1 as a weight: fine enough for every table.
@@ -23,6 +24,8 @@ const FINER: f64 = 1000.0;
 pub struct Before<'a> {
     /// Its shares.
     pub shares: &'a Shares,
+    /// The plan itself, where it is of the same model: what cannot have changed since is taken from it.
+    pub plan: Option<&'a Plan>,
     /// How long ago it was made.
     pub elapsed: Duration,
 }
@@ -31,6 +34,7 @@ pub struct Before<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steer<'a> {
     pub status: &'a Status,
+    pub footings: &'a [Footing],
     pub policy: Policy,
     /// The knobs, where the name goes by load.
     pub steering: Option<&'a Steering>,
@@ -43,22 +47,17 @@ pub(super) fn knobs(model: &Model, pool: Option<PoolId>) -> Option<&Steering> {
     pool.map(|pool| &model.pools[pool.0].steering)
 }
 
-/// Of its weight, what a Site is to get.
-fn wanted(standing: &Standing) -> f64 {
-    if standing.said.word == Word::Ready { standing.ramp * standing.said.factor } else { 0.0 }
-}
-
 impl Steer<'_> {
     /// Sets weights, what is kept of slots, and who takes new clients, of candidates of whom some are live. Returns the
     /// shares in force, where there are any to remember, and whether they are still to move.
     pub(super) fn apply(&self, candidates: &mut [(Candidate, bool)]) -> (Vec<(SiteId, f64)>, bool) {
-        let of = |candidate: &Candidate| &self.status.sites[candidate.site.0];
+        let wanted = |candidate: &Candidate| self.footings[candidate.site.0].wanted;
         // Never an empty set: where all want no clients, nobody's wish is heard.
-        let heard = candidates.iter().any(|(candidate, live)| *live && wanted(of(candidate)) > 0.0);
+        let heard = candidates.iter().any(|(candidate, live)| *live && wanted(candidate) > 0.0);
         for (candidate, live) in candidates.iter_mut().filter(|_| heard) {
-            *live &= wanted(of(candidate)) > 0.0;
+            *live &= wanted(candidate) > 0.0;
         }
-        let wanted = |candidate: &Candidate| if heard { wanted(of(candidate)) } else { 1.0 };
+        let wanted = |candidate: &Candidate| if heard { wanted(candidate) } else { 1.0 };
         match (self.policy, self.steering) {
             (Policy::LeastLoad, Some(steering)) => self.by_headroom(candidates, steering, wanted),
             (Policy::Sticky, steering) => self.bounded(candidates, steering, wanted),

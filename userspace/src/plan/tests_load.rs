@@ -207,7 +207,7 @@ fn s4_3a_320_plans_follow_one_another() {
     let now = status(&model, [0.1, 0.1, 0.1, 0.75]);
     let second = Duration::from_secs(1);
     let follow = |plan: &Plan, status: &Status| {
-        planner.follow(status, plan.generation + 1, Some(Before { shares: &plan.shares, elapsed: second }))
+        planner.follow(status, plan.generation + 1, Some(Before { shares: &plan.shares, plan: Some(&plan), elapsed: second }))
     };
     plan = follow(&plan, &now);
     // From 25 to 14 in all, of which a tenth.
@@ -237,8 +237,8 @@ fn shares_are_carried_over() {
     model.sites.swap(0, 3);
     let planner = Planner::new(Arc::new(model));
     let carried = planner.carry_over(&old, &plan);
-    let by_site: Vec<(SiteId, f64)> = carried.of[0][0].clone();
-    assert_eq!(by_site.iter().find(|(site, _)| *site == SiteId(0)).unwrap().1, plan.shares.of[0][0][3].1);
+    let by_site: Vec<(SiteId, f64)> = carried.of[&0][0].clone();
+    assert_eq!(by_site.iter().find(|(site, _)| *site == SiteId(0)).unwrap().1, plan.shares.of[&0][0][3].1);
     assert!(carried.moving);
 }
 
@@ -264,7 +264,7 @@ fn sticky_with_a_bounded_load() {
     let model = world("policy = \"sticky\"\nbalance_factor = 1.2\nmax_step = 1.0");
     let planner = Planner::new(Arc::clone(&model));
     let follow = |plan: &Plan, loads| {
-        let before = Before { shares: &plan.shares, elapsed: Duration::from_secs(1) };
+        let before = Before { shares: &plan.shares, plan: Some(&plan), elapsed: Duration::from_secs(1) };
         planner.follow(&status(&model, loads), plan.generation + 1, Some(before))
     };
     let even = planner.plan(&status(&model, [0.5; 4]), 1);

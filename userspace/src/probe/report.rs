@@ -1,6 +1,7 @@
 //! What is known of each address, for status pages and metrics.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -61,7 +62,7 @@ impl Reports {
     pub fn new(model: &Model) -> Self {
         let (since, since_wall) = (tokio::time::Instant::now().into_std(), SystemTime::now());
         let initial = Status::unknown(model);
-        let entries = model.sites.iter().zip(initial.health).map(|(site, health)| {
+        let entries = model.sites.iter().zip(initial.health.iter()).map(|(site, health)| {
             let (rise, fall) = site.probe.as_ref().map_or((1, 1), |probe| (probe.rise, probe.fall));
             let entry = |health| Entry {
                 machine: Machine::new(rise, fall),
@@ -79,7 +80,7 @@ impl Reports {
                     restarts: 0,
                 },
             };
-            health.into_iter().map(|health| Mutex::new(entry(health))).collect()
+            health.iter().map(|health| Mutex::new(entry(*health))).collect()
         });
         Self { entries: entries.collect() }
     }
@@ -88,8 +89,9 @@ impl Reports {
     #[must_use]
     pub fn carried_over(&self, from: &Model, to: &Model) -> Self {
         let reports = Self::new(to);
+        let keys: HashMap<&str, usize> = from.sites.iter().zip(0..).map(|(site, id)| (site.key.as_str(), id)).collect();
         for (id, site) in to.sites.iter().enumerate() {
-            let Some(old) = from.sites.iter().position(|old| old.key == site.key) else { continue };
+            let Some(old) = keys.get(site.key.as_str()).copied() else { continue };
             let before = &from.sites[old];
             let probed = |site: &Site| site.probe.is_some();
             for (index, address) in site.addresses.iter().enumerate() {
@@ -108,7 +110,7 @@ impl Reports {
     #[must_use]
     pub fn verdicts(&self) -> Verdicts {
         let verdict = |entry: &Mutex<Entry>| entry.lock().unwrap_or_else(PoisonError::into_inner).report.health;
-        self.entries.iter().map(|site| site.iter().map(verdict).collect()).collect()
+        self.entries.iter().map(|site| site.iter().map(verdict)).collect()
     }
 
     /// The report on one address of a Site, positions as in the model.

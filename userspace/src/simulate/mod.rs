@@ -255,7 +255,7 @@ impl Group {
 #[must_use]
 pub fn status_of(page: &StatusPage, model: &Model) -> Status {
     let mut status = Status::unknown(model);
-    for (site, health) in model.sites.iter().zip(&mut status.health) {
+    for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
         if site.probe.is_none() {
             continue;
         }

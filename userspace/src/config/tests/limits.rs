@@ -76,10 +76,9 @@ fn runs(text: &str) {
         for site in status.health.iter_mut().skip(1) {
             site.fill(health);
         }
-        let mut bank = Bank::default();
-        bank.lay_out(&planner.plan(&status, generation));
+        let bank = Bank::new(&image.layout, &planner.plan(&status, generation));
         assert_eq!(bank.services.len() as u32, image.control.bank_services);
-        assert!(bank.blocks.len() as u32 <= image.control.bank_blocks);
+        assert_eq!(bank.blocks.len() as u32, image.control.bank_blocks);
     }
 }
 

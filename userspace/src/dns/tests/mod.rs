@@ -186,14 +186,17 @@ fn plan() -> Plan {
         generation: 1,
         endpoints: Arc::new(endpoints),
         bindings: Arc::new([]),
-        services: vec![
+        services: [
             service([table(0), table(1)]),
             service([table(2), Choice::NoData]),
             service([Choice::Servfail, Choice::Servfail]),
-        ],
+        ]
+        .into_iter()
+        .collect(),
         service_of: Arc::new([0, 1, 1, 0, 2]),
         chosen: Arc::new([]),
         shares: Shares::default(),
+        footings: Arc::default(),
     }
 }
 
