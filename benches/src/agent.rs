@@ -166,7 +166,7 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Ch
         verdicts[site].fill(if turn % 2 == 0 { Health::Down } else { Health::Up });
         let begun = Instant::now();
         let seen = verdicts.clone();
-        let entries = board.read();
+        let entries = if board.is_used() { board.read() } else { Vec::new() };
         let next = assessor.assess(begun, &seen, LoadInputs { entries: &entries, answers: &[] });
         let is_same = next.decides_as(&status, false);
         let assessed = Instant::now();

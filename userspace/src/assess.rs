@@ -20,7 +20,7 @@ use crate::{
     operator::{Refused, Remarks, Request, record::Record},
     safety::{self, Alarm},
     state::Memory,
-    status::{Status, Verdicts},
+    status::{Standing, Status, Verdicts},
 };
 
 /// What Sites say of their load, and what they have been given.
@@ -36,6 +36,8 @@ pub struct LoadInputs<'a> {
 #[derive(Debug)]
 pub struct Assessor {
     model: Arc<Model>,
+    /// What is known of Sites of which nothing is known.
+    blank: Vec<Standing>,
     record: Record,
     alarms: Arc<[Alarm]>,
     /// Whether a status of this model has been looked at for alarms.
@@ -52,7 +54,8 @@ impl Assessor {
     pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
         let record = Record::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
-        Self { model, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
+        let blank = Status::unknown(&model).sites;
+        Self { model, blank, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
@@ -61,7 +64,8 @@ impl Assessor {
         let record = self.record.carried(&self.model, &model, now, verdicts);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
         let alarms = Arc::clone(&self.alarms);
-        Self { model, record, alarms, has_looked: false, has_left: false, loads, returns }
+        let blank = Status::unknown(&model).sites;
+        Self { model, blank, record, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
     /// The same, for good: from now on this one takes no request and has nothing to be kept.
@@ -81,7 +85,7 @@ impl Assessor {
     #[must_use]
     pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Status {
         let health = self.record.recall(now, verdicts);
-        let mut status = Status::of(&self.model, health);
+        let mut status = Status { health, sites: self.blank.clone() };
         self.record.apply(&self.model, now, &mut status);
         self.loads.observe(now, loads.entries, loads.answers, &mut status);
         safety::guard(&self.model, &mut status);

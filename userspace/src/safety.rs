@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt};
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
     plan::n_minus_one::capacities,
-    status::{Status, Word},
+    status::{Standing, Status, Word},
 };
 
 /// A pool with less than its minimum.
@@ -146,17 +146,22 @@ pub fn refused(before: (&Model, &Status), after: (&Model, &Status)) -> Vec<Short
 /// Lifts causes that came by themselves, one Site at a time in the pool's order, until each pool has its minimum or
 /// nothing is left to lift. Pure, and done after everything else in an assessment.
 pub fn guard(model: &Model, status: &mut Status) {
+    // Nobody knows what a silent Site wants; that it should count as drained was this side's own caution.
+    let is_silent = |site: &Standing| site.said.stale && site.said.word == Word::Drain && site.word == Word::Ready;
+    let is_liftable = |site: &Standing| site.held || is_silent(site);
+    if !status.sites.iter().any(is_liftable) {
+        return;
+    }
     for pool in &model.pools {
         for site in &pool.sites {
+            if !is_liftable(&status.sites[site.0]) || !status.site_is_up(model, *site) {
+                continue;
+            }
             if shortfall(model, status, pool).is_none() {
                 break;
             }
-            if !status.site_is_up(model, *site) {
-                continue;
-            }
             let standing = &mut status.sites[site.0];
-            // Nobody knows what a silent Site wants; that it should count as drained was this side's own caution.
-            if standing.said.stale && standing.said.word == Word::Drain && standing.word == Word::Ready {
+            if is_silent(standing) {
                 standing.said.word = Word::Ready;
                 standing.overridden = true;
             }

@@ -42,7 +42,7 @@ pub(super) fn table(model: &Model, like: &str, keys: &[&str]) -> Choice {
         let address = site.addresses.iter().find(|a| a.answer.is_ipv4() == like.is_ipv4()).expect("of the family");
         endpoints.iter().position(|endpoint| *endpoint == address.answer).expect("an endpoint") as u16
     };
-    Choice::Table(Arc::new(Table { slots: keys.iter().map(slot).collect(), basis: Basis::Live }))
+    Choice::Table(Table { slots: keys.iter().map(slot).collect(), basis: Basis::Live })
 }
 
 fn endpoints(model: &Model) -> Vec<IpAddr> {

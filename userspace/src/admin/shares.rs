@@ -20,7 +20,7 @@ pub struct Counter<'a> {
     model: &'a Model,
     plan: &'a Plan,
     /// By the table's address; the plan keeps the tables alive for as long.
-    counted: HashMap<*const Table, Vec<(IpAddr, f64)>>,
+    counted: HashMap<*const [u16], Vec<(IpAddr, f64)>>,
 }
 
 impl<'a> Counter<'a> {
@@ -34,7 +34,7 @@ impl<'a> Counter<'a> {
     pub fn addresses(&mut self, choice: &Choice) -> &[(IpAddr, f64)] {
         let plan = self.plan;
         match choice {
-            Choice::Table(table) => self.counted.entry(Arc::as_ptr(table)).or_insert_with(|| count(plan, table)),
+            Choice::Table(table) => self.counted.entry(Arc::as_ptr(&table.slots)).or_insert_with(|| count(plan, table)),
             Choice::NoData | Choice::Servfail => &[],
         }
     }
@@ -61,7 +61,7 @@ fn count(plan: &Plan, table: &Table) -> Vec<(IpAddr, f64)> {
 #[must_use]
 pub fn slot_shares(table: &Table) -> Vec<(u16, f64)> {
     let mut slots_of = BTreeMap::<u16, usize>::new();
-    for held in &table.slots {
+    for held in &table.slots[..] {
         *slots_of.entry(*held).or_default() += 1;
     }
     let all = table.slots.len() as f64;

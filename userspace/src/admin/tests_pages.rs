@@ -454,7 +454,7 @@ fn s4_3a_alldown_is_counted_and_visible() {
     let plan = Arc::make_mut(&mut snapshot.plan);
     for (service, basis) in plan.services.iter_mut().zip([Basis::UpThreshold, Basis::FailOpen]) {
         if let Choice::Table(table) = &mut service.choice[0] {
-            Arc::make_mut(table).basis = basis;
+            table.basis = basis;
         }
     }
     let page = StatusPage::new(&snapshot).to_text();

@@ -134,12 +134,11 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
-        let entries = self.board.read();
-        // Counting them goes through every address on every CPU: only where something is debited by it.
-        let answers = if self.planner.model().sites.iter().any(|site| site.load.is_some()) {
-            self.planner.answers_of_sites(&self.counters.answers())
+        // Counting answers goes through every address on every CPU: only where something is debited by them.
+        let (entries, answers) = if self.board.is_used() {
+            (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()))
         } else {
-            Vec::new()
+            Default::default()
         };
         let loads = LoadInputs { entries: &entries, answers: &answers };
         let verdicts = self.verdicts.borrow_and_update().clone();

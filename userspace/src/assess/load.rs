@@ -29,6 +29,8 @@ pub struct Loads {
     /// When the first moment was: a Site that never said anything is silent since then.
     since: Option<Instant>,
     ledgers: Vec<Ledger>,
+    /// The Sites that report their load.
+    reporting: Vec<usize>,
 }
 
 /// One Site's answers and reports.
@@ -50,7 +52,7 @@ impl Loads {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
-        Self { ledgers: vec![Ledger::default(); model.sites.len()], since: None, model }
+        Self { ledgers: vec![Ledger::default(); model.sites.len()], reporting: reporting(&model), since: None, model }
     }
 
     /// What has been seen, for a new configuration: of each Site that was there before, by its key.
@@ -59,15 +61,15 @@ impl Loads {
         let old: HashMap<&str, Ledger> =
             self.model.sites.iter().zip(&self.ledgers).map(|(site, ledger)| (site.key.as_str(), *ledger)).collect();
         let ledgers = model.sites.iter().map(|site| old.get(site.key.as_str()).copied().unwrap_or_default());
-        Self { ledgers: ledgers.collect(), since: self.since, model }
+        Self { ledgers: ledgers.collect(), reporting: reporting(&model), since: self.since, model }
     }
 
     /// Sets loads and wishes at `now`, which never goes back. `entries` are what Sites said, `answers` how often each was
     /// answered; the latter only ever grows, but for a new start from 0.
     pub fn observe(&mut self, now: Instant, entries: &[Entry], answers: &[u64], status: &mut Status) {
         let since = *self.since.get_or_insert(now);
-        for (i, (site, entry)) in self.model.sites.iter().zip(entries).enumerate() {
-            let Some(source) = &site.load else { continue };
+        for i in self.reporting.iter().copied() {
+            let (Some(entry), Some(source)) = (entries.get(i), &self.model.sites[i].load) else { continue };
             let answers = answers.get(i).copied().unwrap_or(0);
             let ledger = &mut self.ledgers[i];
             ledger.learn(entry, answers);
@@ -76,6 +78,10 @@ impl Loads {
             (standing.load, standing.said) = ledger.stand(source, entry, answers, age > source.stale_after);
         }
     }
+}
+
+fn reporting(model: &Model) -> Vec<usize> {
+    (0..model.sites.len()).filter(|site| model.sites[*site].load.is_some()).collect()
 }
 
 impl Ledger {
@@ -129,6 +135,8 @@ impl Ledger {
 pub struct Returns {
     model: Arc<Model>,
     sites: Vec<Past>,
+    /// By Site: its pool's.
+    slow_starts: Vec<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -145,7 +153,7 @@ impl Returns {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
-        Self { sites: vec![Past::Never; model.sites.len()], model }
+        Self { sites: vec![Past::Never; model.sites.len()], slow_starts: slow_starts(&model), model }
     }
 
     /// What has been seen, for a new configuration: of each Site that was there before, by its key.
@@ -154,16 +162,16 @@ impl Returns {
         let old: HashMap<&str, Past> =
             self.model.sites.iter().zip(&self.sites).map(|(site, past)| (site.key.as_str(), *past)).collect();
         let sites = model.sites.iter().map(|site| old.get(site.key.as_str()).copied().unwrap_or_default()).collect();
-        Self { model, sites }
+        Self { sites, slow_starts: slow_starts(&model), model }
     }
 
     /// Sets each Site's ramp at `now`, once all else is known of it.
     pub fn observe(&mut self, now: Instant, status: &mut Status) {
-        for (i, past) in self.sites.iter_mut().enumerate() {
+        for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
+            let slow_start = *slow_start;
             let standing = &status.sites[i];
             let takes = standing.word_in_force() == Word::Ready && !standing.held && standing.said.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
-            let slow_start = self.model.pools[self.model.sites[i].pool.0].steering.slow_start;
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {
                 (Past::Never, false) => Past::Never,
@@ -177,6 +185,10 @@ impl Returns {
             }
         }
     }
+}
+
+fn slow_starts(model: &Model) -> Vec<Duration> {
+    model.sites.iter().map(|site| model.pools[site.pool.0].steering.slow_start).collect()
 }
 
 /// Of its weight, what a Site gets this long after its return; over 0, up to 1.

@@ -220,6 +220,7 @@ impl Fastpath {
             map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
             &image,
         );
+        publisher.fill(first);
         publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());
         let counters = Counters {

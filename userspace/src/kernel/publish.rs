@@ -73,6 +73,16 @@ impl Publisher {
         self.grace.begin(plan.generation);
     }
 
+    /// Fills every bank, so that no later publication has a whole plan to write. Before the program is attached.
+    ///
+    /// # Panics
+    /// If the plan is of another model than the maps were made for.
+    pub fn fill(&mut self, plan: &Plan) {
+        for bank in 0..BANKS as usize {
+            self.write(bank, plan);
+        }
+    }
+
     /// Says what is answered once nobody confirms the plan any more. Before the program is attached.
     ///
     /// # Panics

@@ -48,6 +48,7 @@ pub struct Entry {
 pub struct Board {
     model: Arc<Model>,
     entries: Arc<[Mutex<Entry>]>,
+    is_used: bool,
 }
 
 impl Board {
@@ -55,7 +56,7 @@ impl Board {
     #[must_use]
     pub fn new(model: &Arc<Model>) -> Self {
         let entries = model.sites.iter().map(|_| Mutex::default()).collect();
-        Self { model: Arc::clone(model), entries }
+        Self { model: Arc::clone(model), entries, is_used: is_used(model) }
     }
 
     /// What is known, for a new configuration: of each Site that was there before, by its key, and whose load comes in the
@@ -71,7 +72,13 @@ impl Board {
                 before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
             Mutex::new(same.map(|id| self.lock(id).clone()).unwrap_or_default())
         });
-        Self { entries: entries.collect(), model: Arc::clone(model) }
+        Self { entries: entries.collect(), model: Arc::clone(model), is_used: is_used(model) }
+    }
+
+    /// Whether any Site may say anything.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.is_used
     }
 
     /// The configuration whose Sites these are.
@@ -121,4 +128,8 @@ impl Board {
         // Every change leaves the entry whole, so one cut short by a panic is still good to read.
         self.entries[site.0].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_used(model: &Model) -> bool {
+    model.sites.iter().any(|site| site.load.is_some())
 }

@@ -9,7 +9,7 @@ use std::{
 use super::{Hold, Order, Refusal, Refused, Remarks, Request, What, target};
 use crate::{
     damping::{Flaps, Proven},
-    model::{Model, SiteId},
+    model::{Damping, Model, SiteId},
     safety,
     state::{FlapMemory, HealthMemory, Memory, OrderMemory, SiteMemory},
     status::{Health, Status, Verdicts, Word},
@@ -26,6 +26,8 @@ pub struct Record {
     words: BTreeMap<SiteId, Order<Word>>,
     weights: BTreeMap<SiteId, Order<u32>>,
     flaps: Vec<Flaps>,
+    /// By Site, where it is probed.
+    dampings: Vec<Option<Damping>>,
     /// By Site and address: what was known before the restart, and as of when. Forgotten once the probes know better.
     recalled: BTreeMap<(usize, usize), (Health, Instant)>,
     holds: BTreeMap<SiteId, Hold>,
@@ -45,6 +47,7 @@ impl Record {
             words: BTreeMap::new(),
             weights: BTreeMap::new(),
             flaps: vec![Flaps::default(); model.sites.len()],
+            dampings: model.sites.iter().map(|site| site.probe.as_ref().map(|_| site.damping)).collect(),
             recalled: BTreeMap::new(),
             holds: BTreeMap::new(),
             refusal: None,
@@ -103,16 +106,16 @@ impl Record {
             status.sites[site.0].weight = order.what;
         }
         let told = std::mem::take(&mut self.holds);
-        for (id, site) in model.sites.iter().enumerate().filter(|(_, site)| site.probe.is_some()) {
-            let flaps = &mut self.flaps[id];
+        for (id, (flaps, damping)) in self.flaps.iter_mut().zip(&self.dampings).enumerate() {
+            let Some(damping) = *damping else { continue };
             let before = flaps.in_a_row;
-            flaps.observe(site.damping, proven(model, status, SiteId(id)), now);
+            flaps.observe(damping, proven(model, status, SiteId(id)), now);
             if flaps.in_a_row != before {
                 self.revision += 1;
             }
-            if let Some(until) = flaps.held_until(site.damping, now) {
+            if let Some(until) = flaps.held_until(damping, now) {
                 if told.get(&SiteId(id)).is_none_or(|hold| hold.failures != flaps.in_a_row) {
-                    tracing::warn!(site = site.key, failures = flaps.in_a_row, "keeps flapping: held back");
+                    tracing::warn!(site = model.sites[id].key, failures = flaps.in_a_row, "keeps flapping: held back");
                 }
                 status.sites[id].held = true;
                 self.holds.insert(SiteId(id), Hold { until, failures: flaps.in_a_row });

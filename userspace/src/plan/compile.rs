@@ -217,6 +217,7 @@ impl Planner {
             footings: &footings,
             shares: Shares::default(),
             patterns: HashMap::new(),
+            buffers: Default::default(),
         };
         for at in due {
             let spec = &self.specs[at as usize];
@@ -248,6 +249,8 @@ struct Round<'a> {
     shares: Shares,
     /// Filled tables of positions among candidates, by their weights behind the number of slots: many names have equal ones.
     patterns: HashMap<Box<[u32]>, Box<[u16]>>,
+    /// Memory for one table's key and endpoints.
+    buffers: (Vec<u32>, Vec<u16>),
 }
 
 impl Round<'_> {
@@ -263,7 +266,6 @@ impl Round<'_> {
     /// pool never says no while the pool could say yes.
     fn balance(&mut self, at: u32, spec: &Spec, of: DynamicType) -> Choice {
         let mut configured = self.candidates(spec, &spec.sites, of);
-        let stands = |configured: &[(Candidate, Stand)]| configured.iter().map(|(_, stand)| *stand).collect::<Vec<_>>();
         if !spec.last_resort.is_empty() && !configured.iter().any(|(_, stand)| stand.is_eligible()) {
             configured = self.candidates(spec, &spec.last_resort, of);
         }
@@ -271,10 +273,10 @@ impl Round<'_> {
             return Choice::NoData;
         }
         let threshold = f64::from_bits(spec.up_threshold);
-        let Some((picked, basis)) = eligible::balance(&stands(&configured), threshold, spec.all_down) else {
+        let Some((is_picked, basis)) = eligible::balance(&configured.iter().map(|(_, stand)| stand), threshold, spec.all_down) else {
             return Choice::Servfail;
         };
-        let mut configured: Vec<_> = configured.iter().zip(picked).map(|((site, _), picked)| (*site, picked)).collect();
+        let mut configured: Vec<_> = configured.iter().map(|(site, stand)| (*site, is_picked(stand))).collect();
         if matches!(basis, Basis::Live | Basis::Minimum) {
             self.steer(at, spec, of, &mut configured);
         }
@@ -347,23 +349,27 @@ impl Round<'_> {
     fn table(&mut self, policy: Policy, slots: usize, sites: &[(Candidate, bool)], basis: Basis) -> Choice {
         let slots = if policy == Policy::Sticky {
             let (configured, live): (Vec<Candidate>, Vec<bool>) = sites.iter().copied().unzip();
-            table::sticky(&configured, &live, slots)
+            table::sticky(&configured, &live, slots).into()
         } else {
             let live = || sites.iter().filter(|(_, live)| *live).map(|(site, _)| site);
+            let (key, endpoints) = &mut self.buffers;
+            key.clear();
             // Tables have at most 65,536 slots.
-            let key: Vec<u32> = std::iter::once(slots as u32).chain(live().map(|site| site.weight)).collect();
-            let endpoints: Vec<u16> = live().map(|site| site.endpoint).collect();
+            key.push(slots as u32);
+            key.extend(live().map(|site| site.weight));
+            endpoints.clear();
+            endpoints.extend(live().map(|site| site.endpoint));
             if !self.patterns.contains_key(&key[..]) {
-                self.patterns.insert(key.clone().into(), table::round_robin(&key[1..], slots));
+                self.patterns.insert(key[..].into(), table::round_robin(&key[1..], slots));
             }
             self.patterns[&key[..]].iter().map(|position| endpoints[usize::from(*position)]).collect()
         };
-        Choice::Table(Arc::new(Table { slots, basis }))
+        Choice::Table(Table { slots, basis })
     }
 }
 
 fn single(endpoint: u16, basis: Basis) -> Choice {
-    Choice::Table(Arc::new(Table { slots: Box::new([endpoint]), basis }))
+    Choice::Table(Table { slots: Arc::new([endpoint]), basis })
 }
 
 fn all_down(spec: &Spec, endpoint: u16) -> Choice {

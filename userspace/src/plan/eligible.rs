@@ -26,29 +26,33 @@ impl Stand {
     }
 }
 
+/// Who is answered.
+pub(super) type Picked = fn(&Stand) -> bool;
+
 /// Which of the Sites a Pool or Group Name answers; none is SERVFAIL. Never an empty set, unless `stands` is.
-pub(super) fn balance(stands: &[Stand], up_threshold: f64, all_down: AllDown) -> Option<(Vec<bool>, Basis)> {
-    let pick = |who: &dyn Fn(&Stand) -> bool, basis| {
-        let picked: Vec<bool> = stands.iter().map(who).collect();
-        picked.contains(&true).then_some((picked, basis))
-    };
-    let weight = |who: &dyn Fn(&Stand) -> bool| stands.iter().filter(|s| who(s)).fold(0.0, |sum, s| sum + s.weight);
+pub(super) fn balance<'a>(
+    stands: &(impl Iterator<Item = &'a Stand> + Clone),
+    up_threshold: f64,
+    all_down: AllDown,
+) -> Option<(Picked, Basis)> {
+    let pick = |who: Picked, basis| stands.clone().any(who).then_some((who, basis));
+    let weight = |who: Picked| stands.clone().filter(|stand| who(stand)).fold(0.0, |sum, stand| sum + stand.weight);
     // Who was taken out on purpose says nothing of how many have died.
-    let is_in_use = |stand: &Stand| stand.bar <= Bar::Held;
-    let live = weight(&Stand::is_eligible);
+    let is_in_use: Picked = |stand| stand.bar <= Bar::Held;
+    let live = weight(Stand::is_eligible);
     if live > 0.0 {
-        if live < up_threshold * weight(&is_in_use) {
-            return pick(&is_in_use, Basis::UpThreshold);
+        if live < up_threshold * weight(is_in_use) {
+            return pick(is_in_use, Basis::UpThreshold);
         }
-        let overridden = stands.iter().any(|stand| stand.is_eligible() && stand.overridden);
-        return pick(&Stand::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
+        let overridden = stands.clone().any(|stand| stand.is_eligible() && stand.overridden);
+        return pick(Stand::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
     }
-    pick(&|stand| stand.live && stand.bar == Bar::Held, Basis::Held)
-        .or_else(|| pick(&|stand| stand.live && stand.bar == Bar::Drained, Basis::Drained))
+    pick(|stand| stand.live && stand.bar == Bar::Held, Basis::Held)
+        .or_else(|| pick(|stand| stand.live && stand.bar == Bar::Drained, Basis::Drained))
         .or_else(|| match all_down {
             AllDown::Servfail => None,
             AllDown::FailOpen => {
-                pick(&|stand| stand.bar < Bar::Maint, Basis::FailOpen).or_else(|| pick(&|_| true, Basis::FailOpen))
+                pick(|stand| stand.bar < Bar::Maint, Basis::FailOpen).or_else(|| pick(|_| true, Basis::FailOpen))
             }
         })
 }
@@ -107,8 +111,10 @@ mod tests {
     fn check(sites: &str, up_threshold: f64, expect: &str) {
         let words: Vec<&str> = sites.split(' ').collect();
         let stands: Vec<Stand> = words.iter().map(|word| stand(word)).collect();
-        let (picked, basis) = balance(&stands, up_threshold, AllDown::FailOpen).expect("fail-open always answers");
-        let picked: Vec<&str> = words.iter().zip(picked).filter(|(_, picked)| *picked).map(|(word, _)| *word).collect();
+        let answered = balance(&stands.iter(), up_threshold, AllDown::FailOpen);
+        let (is_picked, basis) = answered.expect("fail-open always answers");
+        let picked: Vec<&str> =
+            words.iter().zip(&stands).filter(|(_, stand)| is_picked(stand)).map(|(word, _)| *word).collect();
         assert_eq!(format!("{} {basis:?}", picked.join(" ")), expect, "{sites}");
     }
 
@@ -144,8 +150,9 @@ mod tests {
                 .iter()
                 .map(|(live, bar)| Stand { live: *live, bar: bars[usize::from(*bar)], overridden: false, weight: 1.0 })
                 .collect();
-            let (picked, basis) = balance(&stands, 0.0, AllDown::FailOpen).expect("fail-open always answers");
-            let picked: Vec<&Stand> = stands.iter().zip(picked).filter(|(_, picked)| *picked).map(|(s, _)| s).collect();
+            let answered = balance(&stands.iter(), 0.0, AllDown::FailOpen);
+            let (is_picked, basis) = answered.expect("fail-open always answers");
+            let picked: Vec<&Stand> = stands.iter().filter(|stand| is_picked(stand)).collect();
             prop_assert!(!picked.is_empty());
             if stands.iter().any(Stand::is_eligible) {
                 prop_assert!(picked.iter().all(|stand| stand.is_eligible()) && basis == Basis::Live);

@@ -37,7 +37,7 @@ use crate::model::{DynamicType, NameId, Policy, PoolId, SiteId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// One slot of a table, chosen by the name's policy.
-    Table(Arc<Table>),
+    Table(Table),
     /// NOERROR without data: no configured Site has this family, or the Site that answers has none; or no HTTPS.
     NoData,
     /// SERVFAIL, by `all_down`.
@@ -48,7 +48,7 @@ pub enum Choice {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Table {
     /// Positions in [`Plan::endpoints`]; for HTTPS, in [`Plan::bindings`].
-    pub slots: Box<[u16]>,
+    pub slots: Arc<[u16]>,
     /// Why these endpoints.
     pub basis: Basis,
 }

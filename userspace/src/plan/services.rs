@@ -8,7 +8,7 @@ use std::{
 use super::Service;
 
 /// Services of a block: few enough to be copied for one change, enough that a plan of many is copied as few blocks.
-const BLOCK: usize = 32;
+const BLOCK: usize = 8;
 
 /// Services by position. A copy shares every block with its original until one of the two is changed there, so that a
 /// plan that follows another, and its publication, cost what has changed and not what there is.

@@ -81,7 +81,7 @@ fn choice(model: &Arc<Model>, plan: &Plan, name: &str, family: Family) -> Choice
 fn slots(plan: &Plan, choice: &Choice) -> BTreeMap<IpAddr, usize> {
     let mut counts = BTreeMap::new();
     if let Choice::Table(table) = choice {
-        for slot in &table.slots {
+        for slot in &table.slots[..] {
             *counts.entry(plan.endpoints[usize::from(*slot)]).or_default() += 1;
         }
     }
@@ -509,7 +509,7 @@ fn https(pool: &str, down: &[&str], name: &str) -> String {
         Choice::Table(table) => table,
     };
     let mut counts = BTreeMap::<String, usize>::new();
-    for slot in &table.slots {
+    for slot in &table.slots[..] {
         let binding = plan.bindings[usize::from(*slot)];
         assert_eq!(binding.pool, PoolId(0));
         let hints = [binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)];

@@ -20,7 +20,7 @@ fn bench(roles: Roles, https: Https) -> Bench {
             Binding { pool, v4: v4(10), v6: Some("2001:db8:1::10".parse().unwrap()) },
             Binding { pool, v4: v4(1), v6: None },
         ]);
-        let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]), basis: Basis::Live }));
+        let table = |slot| Choice::Table(Table { slots: Arc::new([slot]), basis: Basis::Live });
         let of = DynamicType::Https.index();
         plan.services[0].choice[of] = table(0);
         plan.services[1].choice[of] = table(1);

@@ -174,7 +174,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
 /// geneva are Geneva in IPv4 alone, chicago has its all-down SERVFAIL.
 fn plan() -> Plan {
     let endpoints = ["192.0.2.10", "2001:db8:1::10", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
-    let table = |slot| Choice::Table(Arc::new(Table { slots: Box::new([slot]), basis: Basis::Live }));
+    let table = |slot| Choice::Table(Table { slots: Arc::new([slot]), basis: Basis::Live });
     let service = |[a, aaaa]: [Choice; 2]| Service {
         chosen: None,
         policy: Policy::WeightedRoundRobin,

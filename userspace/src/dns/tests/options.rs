@@ -149,7 +149,7 @@ fn sticky() -> Bench {
         let table = Table { slots: (base..base + 16).collect(), basis: Basis::Live };
         plan.services[0].policy = Policy::Sticky;
         plan.services[0].sticky_prefix = (20, 56);
-        plan.services[0].choice[0] = Choice::Table(Arc::new(table));
+        plan.services[0].choice[0] = Choice::Table(table);
     })
 }
 
