@@ -12,14 +12,14 @@ use std::{
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measurement::WallTime};
 use zerottl::{
+    assess::{Assessor, LoadInputs},
     kernel::{
         Fastpath,
         image::{Bank, Image, Layout},
     },
-    nets::Nets,
-    assess::{Assessor, LoadInputs},
     load::board::Board,
     model::Model,
+    nets::Nets,
     plan::{Before, Planner},
     state::Memory,
     status::{Health, Status},
@@ -151,9 +151,9 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Ch
     let planner = Planner::new(Arc::clone(model));
     let mut verdicts = Status::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
-    let (board, begin) = (Board::new(model), Instant::now());
-    let mut assessor = Assessor::new(Arc::clone(model), &Memory::default(), None, begin);
-    let mut status = assessor.assess(begin, &verdicts, LoadInputs { entries: &board.read(), answers: &[] });
+    let (board, first) = (Board::new(model), Instant::now());
+    let mut assessor = Assessor::new(Arc::clone(model), &Memory::default(), None, first);
+    let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &board.read(), answers: &[] });
     let mut plan = planner.plan(&status, 1);
     let mut loaded = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
     loaded.publisher.publish(&plan);
@@ -172,12 +172,12 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Ch
         let assessed = Instant::now();
         let from = Before { shares: &plan.shares, plan: Some(&plan), elapsed: PAUSE };
         let next_plan = planner.follow(&next, plan.generation + 1, Some(from));
-        let planned = Instant::now();
+        let followed = Instant::now();
         loaded.publisher.publish(&next_plan);
         let published = Instant::now();
         assert!(!is_same, "a change that changes nothing");
         for (step, time) in
-            steps.iter_mut().zip([assessed - begun, planned - assessed, published - planned, published - begun])
+            steps.iter_mut().zip([assessed - begun, followed - assessed, published - followed, published - begun])
         {
             step.push(micros(time));
         }

@@ -5,6 +5,7 @@
 //! | [`cost`] | (a) time in the kernel per answered query |
 //! | [`rate`] | (b) answered rate over veth |
 //! | [`agent`] | (c) planner and publisher |
+//! | [`instructions`] | what rounds and plans of (e) take, counted by valgrind |
 //! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
 //! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
 //! | [`scene`] | the names, Sites and queries of all of them |
@@ -20,6 +21,7 @@
 
 pub mod agent;
 pub mod cost;
+pub mod instructions;
 pub mod kinds;
 pub mod rate;
 pub mod report;
@@ -62,6 +64,9 @@ pub struct Arguments {
     /// Only this; may be given again
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
+    /// What is counted
+    #[command(flatten)]
+    pub count: Option<instructions::Arguments>,
     /// What cargo adds
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -69,6 +74,11 @@ pub struct Arguments {
 
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(count) = &arguments.count
+        && count.run()?
+    {
+        return Ok(());
+    }
     let Arguments { quick, json, only, .. } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };

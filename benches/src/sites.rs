@@ -19,16 +19,20 @@ use serde_json::Value;
 use tests::{agent::binary, netns::Netns, process::Process, scratch};
 use zerottl::{
     config,
-    kernel::Fastpath,
+    kernel::image::{Bank, Layout},
     plan::Planner,
     status::{Health, Status},
 };
 
-use crate::{Failure, stats::Quartiles};
+use crate::{
+    Failure,
+    instructions::{self, What},
+    stats::Quartiles,
+};
 
 /// Sites of each pool.
 const POOL: usize = 100;
-/// Plans made and published at once for one figure.
+/// Plans made and laid out at once for one figure.
 const REPEAT: u64 = 10;
 /// Until the agent has loaded its configuration and answers.
 const START: Duration = Duration::from_mins(1);
@@ -59,16 +63,20 @@ pub struct State {
     pub written: Quartiles,
     /// CPU time of making one plan, ms.
     pub plan_ms: Quartiles,
-    /// CPU time of publishing one, ms.
-    pub publish_ms: Quartiles,
-    /// Bytes of one plan in the maps.
-    pub plan_bytes: Quartiles,
+    /// CPU time of laying one out, ms.
+    pub lay_out_ms: Quartiles,
+    /// Instructions of one round's assessment.
+    pub round_instructions: f64,
+    /// Instructions of making and laying out one plan.
+    pub plan_instructions: f64,
     /// CPU of the whole agent, probing included, percent of one core.
     pub cpu: Quartiles,
     /// Memory of the whole agent (RSS), MiB.
     pub memory: Quartiles,
     /// While all Sites come into this state: plans made.
     pub change_plans: Quartiles,
+    /// Bytes of them written into the maps.
+    pub change_written: Quartiles,
     /// And CPU time of their rounds, seconds.
     pub change_cpu_s: Quartiles,
 }
@@ -87,18 +95,20 @@ pub struct Sites {
 impl State {
     /// Each figure with its name and its number of decimals.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, Quartiles, usize); 11] {
+    pub fn figures(&self) -> [(&'static str, Quartiles, usize); 13] {
         [
             ("planning rounds, 1/s", self.rounds_per_s, 2),
             ("CPU of a round, µs", self.round_us, 1),
             ("plans made while nothing changes", self.plans, 0),
             ("bytes written while nothing changes", self.written, 0),
-            ("CPU of making a plan, ms", self.plan_ms, 2),
-            ("CPU of publishing it, ms", self.publish_ms, 2),
-            ("bytes of it in the maps", self.plan_bytes, 0),
+            ("instructions of a round's assessment", Quartiles::of([self.round_instructions]), 0),
+            ("CPU of making a whole plan, ms", self.plan_ms, 2),
+            ("CPU of laying it out, ms", self.lay_out_ms, 2),
+            ("instructions of both", Quartiles::of([self.plan_instructions]), 0),
             ("CPU of the agent, probes included, % of a core", self.cpu, 1),
             ("memory of the agent, MiB", self.memory, 1),
             ("while all come into this state: plans", self.change_plans, 0),
+            ("bytes of them written", self.change_written, 0),
             ("and CPU of their rounds, s", self.change_cpu_s, 2),
         ]
     }
@@ -134,12 +144,17 @@ pub fn measure(effort: &Effort) -> Result<Sites, Failure> {
             }
             let settled = agent.settle(effort, up)?;
             samples.change_plans.push(settled.plans - before.plans);
+            samples.change_written.push(settled.written - before.written);
             samples.change_cpu_s.push(settled.cpu_s - before.cpu_s);
             agent.watch(effort, samples, &settled)?;
-            plan(&planner, up, samples)?;
+            plan(&planner, up, samples);
         }
     }
-    let [none, all] = samples.map(Samples::state);
+    let count = |all_fail| -> Result<_, Failure> {
+        Ok([instructions::count(What::Round, all_fail, &file)?, instructions::count(What::Plan, all_fail, &file)?])
+    };
+    let [none, all] = samples;
+    let (none, all) = (none.state(count(false)?), all.state(count(true)?));
     Ok(Sites { sites: effort.sites, none, all })
 }
 
@@ -283,29 +298,23 @@ impl Agent<'_> {
     }
 }
 
-/// Makes and publishes plans of a state, outside the agent: CPU time of this thread.
-fn plan(planner: &Planner, up: bool, samples: &mut Samples) -> Result<(), Failure> {
+/// Makes whole plans of a state and lays them out, outside the agent: CPU time of this thread.
+fn plan(planner: &Planner, up: bool, samples: &mut Samples) {
     let mut status = Status::unknown(planner.model());
     status.health.iter_mut().for_each(|site| site.fill(if up { Health::Up } else { Health::Down }));
-    let first = planner.plan(&status, 1);
-    let zones = zerottl::dns::Zones::load(planner.model(), Path::new(""))?;
-    let mut loaded = Fastpath::load(planner, &first, &zones)?;
-    loaded.publisher.publish(&first);
-    let written = loaded.publisher.written();
-    let (mut plan_s, mut publish_s) = (0.0, 0.0);
-    for generation in 2..2 + REPEAT {
+    let layout = Layout::new(planner);
+    let (mut plan_s, mut lay_out_s) = (0.0, 0.0);
+    for generation in 1..=REPEAT {
         let begun = cpu_time();
         let plan = planner.plan(&status, generation);
         let made = cpu_time();
-        loaded.publisher.publish(&plan);
+        std::hint::black_box(Bank::new(&layout, &plan));
         plan_s += made - begun;
-        publish_s += cpu_time() - made;
+        lay_out_s += cpu_time() - made;
     }
     let each = REPEAT as f64;
     samples.plan_ms.push(plan_s / each * 1e3);
-    samples.publish_ms.push(publish_s / each * 1e3);
-    samples.plan_bytes.push((loaded.publisher.written() - written) as f64 / each);
-    Ok(())
+    samples.lay_out_ms.push(lay_out_s / each * 1e3);
 }
 
 /// Of this thread, seconds.
@@ -322,27 +331,29 @@ struct Samples {
     plans: Vec<f64>,
     written: Vec<f64>,
     plan_ms: Vec<f64>,
-    publish_ms: Vec<f64>,
-    plan_bytes: Vec<f64>,
+    lay_out_ms: Vec<f64>,
     cpu: Vec<f64>,
     memory: Vec<f64>,
     change_plans: Vec<f64>,
+    change_written: Vec<f64>,
     change_cpu_s: Vec<f64>,
 }
 
 impl Samples {
-    fn state(self) -> State {
+    fn state(self, [round_instructions, plan_instructions]: [f64; 2]) -> State {
         State {
             rounds_per_s: Quartiles::of(self.rounds_per_s),
             round_us: Quartiles::of(self.round_us),
             plans: Quartiles::of(self.plans),
             written: Quartiles::of(self.written),
             plan_ms: Quartiles::of(self.plan_ms),
-            publish_ms: Quartiles::of(self.publish_ms),
-            plan_bytes: Quartiles::of(self.plan_bytes),
+            lay_out_ms: Quartiles::of(self.lay_out_ms),
+            round_instructions,
+            plan_instructions,
             cpu: Quartiles::of(self.cpu),
             memory: Quartiles::of(self.memory),
             change_plans: Quartiles::of(self.change_plans),
+            change_written: Quartiles::of(self.change_written),
             change_cpu_s: Quartiles::of(self.change_cpu_s),
         }
     }

@@ -34,7 +34,11 @@ use tests::lab::can_load;
 use xdp_ebpf::layout::{Service, SlotBlock};
 use zerottl::{
     config,
-    kernel::{Fastpath, Loaded, PROGRAM, image::{Bank, Layout}, mapped::Mapped},
+    kernel::{
+        Fastpath, Loaded, PROGRAM,
+        image::{Bank, Layout},
+        mapped::Mapped,
+    },
     model::SiteId,
     plan::{Plan, Planner},
     status::{Health, Status},

@@ -21,9 +21,7 @@ use super::{
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{
-        AllDown, DynamicName, DynamicType, Family, Model, NameId, NameKind, OnStale, Policy, PoolId, SiteId,
-    },
+    model::{AllDown, DynamicName, DynamicType, Family, Model, NameId, NameKind, OnStale, Policy, PoolId, SiteId},
     status::{Health, Status},
 };
 
@@ -199,7 +197,8 @@ impl Planner {
     pub fn follow(&self, status: &Status, generation: u64, before: Option<Before<'_>>) -> Plan {
         let footings = self.ground.footings(&self.model, status);
         // Of another model, everything is to be found out.
-        let known = before.and_then(|before| before.plan).filter(|plan| Arc::ptr_eq(&plan.service_of, &self.service_of));
+        let known =
+            before.and_then(|before| before.plan).filter(|plan| Arc::ptr_eq(&plan.service_of, &self.service_of));
         let (mut services, due) = match known {
             None => (self.blank.clone(), (0..).take(self.specs.len()).collect()),
             Some(plan) => {
@@ -221,7 +220,7 @@ impl Planner {
         };
         for at in due {
             let spec = &self.specs[at as usize];
-            let choice = DynamicType::ALL.map(|of| round.choose(at, spec, of));
+            let choice = round.choose(at, spec);
             if services[at as usize].choice != choice {
                 services[at as usize].choice = choice;
             }
@@ -254,12 +253,16 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn choose(&mut self, at: u32, spec: &Spec, of: DynamicType) -> Choice {
-        match spec.kind {
+    fn choose(&mut self, at: u32, spec: &Spec) -> [Choice; 3] {
+        let operational = match spec.kind {
+            Kind::LoadBalance => None,
+            Kind::Failover => eligible::fail_over(spec.sites.iter().chain(&spec.last_resort).copied(), self.footings),
+        };
+        DynamicType::ALL.map(|of| match spec.kind {
             _ if of == DynamicType::Https && spec.https.is_none() => Choice::NoData,
             Kind::LoadBalance => self.balance(at, spec, of),
-            Kind::Failover => self.fail_over(spec, of),
-        }
+            Kind::Failover => self.fail_over(spec, of, operational),
+        })
     }
 
     /// A Pool or Group Name: among the Sites with a live address of the family, or of either for HTTPS (S4-3A-320). A group that stands for its
@@ -273,7 +276,9 @@ impl Round<'_> {
             return Choice::NoData;
         }
         let threshold = f64::from_bits(spec.up_threshold);
-        let Some((is_picked, basis)) = eligible::balance(&configured.iter().map(|(_, stand)| stand), threshold, spec.all_down) else {
+        let Some((is_picked, basis)) =
+            eligible::balance(&configured.iter().map(|(_, stand)| stand), threshold, spec.all_down)
+        else {
             return Choice::Servfail;
         };
         let mut configured: Vec<_> = configured.iter().map(|(site, stand)| (*site, is_picked(stand))).collect();
@@ -288,8 +293,7 @@ impl Round<'_> {
     fn steer(&mut self, at: u32, spec: &Spec, of: DynamicType, candidates: &mut [(Candidate, bool)]) {
         let before = self.before.and_then(|before| Some((&before.shares.of.get(&at)?[of.index()][..], before.elapsed)));
         let steering = steer::knobs(&self.planner.model, spec.steered);
-        let steer =
-            Steer { status: self.status, footings: self.footings, policy: spec.policy, steering, before };
+        let steer = Steer { status: self.status, footings: self.footings, policy: spec.policy, steering, before };
         let (shares, moving) = steer.apply(candidates);
         if spec.steered.is_some() {
             self.shares.of.entry(at).or_default()[of.index()] = shares;
@@ -298,9 +302,8 @@ impl Round<'_> {
     }
 
     /// A Site Name: the first operational Site of its list (S4-3B-365 to 380). Fails over per Site, never per family.
-    fn fail_over(&self, spec: &Spec, of: DynamicType) -> Choice {
-        let order = spec.sites.iter().chain(&spec.last_resort).copied();
-        if let Some((site, basis)) = eligible::fail_over(&order, self.footings) {
+    fn fail_over(&self, spec: &Spec, of: DynamicType, operational: Option<(SiteId, Basis)>) -> Choice {
+        if let Some((site, basis)) = operational {
             return match self.hint(spec, site, of) {
                 None => Choice::NoData,
                 Some((endpoint, true)) => single(endpoint, basis),

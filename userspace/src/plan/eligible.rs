@@ -58,22 +58,21 @@ pub(super) fn balance<'a>(
 }
 
 /// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
-pub(super) fn fail_over(
-    sites: &(impl Iterator<Item = SiteId> + Clone),
-    footings: &[Footing],
-) -> Option<(SiteId, Basis)> {
-    let (is_up, bar) = (|site: SiteId| footings[site.0].is_up, |site: SiteId| footings[site.0].bar);
-    // Itself also while drained: its clients stay with it.
-    let own = sites.clone().next().filter(|own| is_up(*own) && matches!(bar(*own), Bar::None | Bar::Drained));
-    let of = |site: SiteId| if footings[site.0].overridden { Basis::Minimum } else { Basis::Live };
-    if let Some(own) = own {
-        return Some((own, of(own)));
+pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[Footing]) -> Option<(SiteId, Basis)> {
+    let live = |overridden| if overridden { Basis::Minimum } else { Basis::Live };
+    let (mut held, mut drained) = (None, None);
+    for (i, site) in sites.enumerate().filter(|(_, site)| footings[site.0].is_up) {
+        let Footing { bar, overridden, .. } = footings[site.0];
+        match bar {
+            // Itself also while drained: its clients stay with it.
+            Bar::None => return Some((site, live(overridden))),
+            Bar::Drained if i == 0 => return Some((site, live(overridden))),
+            Bar::Held => held = held.or(Some((site, Basis::Held))),
+            Bar::Drained => drained = drained.or(Some((site, Basis::Drained))),
+            Bar::Maint => {}
+        }
     }
-    let first = |by: Bar| sites.clone().find(|site| bar(*site) == by && is_up(*site));
-    first(Bar::None)
-        .map(|site| (site, of(site)))
-        .or_else(|| first(Bar::Held).map(|site| (site, Basis::Held)))
-        .or_else(|| first(Bar::Drained).map(|site| (site, Basis::Drained)))
+    held.or(drained)
 }
 
 /// Of a failover order that has no live Site, the one that stands for it: the first not in maint, else the first.

@@ -50,9 +50,10 @@ impl Services {
             (!is_same).then_some((i, block, before))
         });
         blocks.flat_map(|(i, block, before)| {
-            let pairs = block.iter().enumerate().map(move |(at, service)| {
-                (i * BLOCK + at, service, before.and_then(|before| before.get(at)))
-            });
+            let pairs = block
+                .iter()
+                .enumerate()
+                .map(move |(at, service)| (i * BLOCK + at, service, before.and_then(|before| before.get(at))));
             pairs.filter(|(_, service, before)| *before != Some(*service))
         })
     }
@@ -122,7 +123,7 @@ mod tests {
             assert_eq!(first[last as usize].ttl, last, "a copy's change is its own");
             second.iter_mut().for_each(|service| service.ttl = 7);
             assert!(second.iter().all(|service| service.ttl == 7));
-            assert_ne!(first, services(0..len + 1), "one more");
+            assert_ne!(first, services(0..=len), "one more");
         }
     }
 }

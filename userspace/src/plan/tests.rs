@@ -246,7 +246,10 @@ fn s4_a_lbns_shares_follow_weights() {
 /// Names of the same Sites by the same rules are one service, and its tables lie there once.
 #[test]
 fn equal_names_share_a_service() {
-    let text = WORLD.replace("POOL", "").replace("[group.\"europe", "[group.\"again.app.com\"]\npool = \"app.com\"\nsites = [\"geneva\", \"chicago\"]\n[group.\"europe");
+    let text = WORLD.replace("POOL", "").replace(
+        "[group.\"europe",
+        "[group.\"again.app.com\"]\npool = \"app.com\"\nsites = [\"geneva\", \"chicago\"]\n[group.\"europe",
+    );
     let model = Arc::new(config::parse("world", &text, Path::new("")).map_err(|error| error.plain()).unwrap().model);
     let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, &["boston"]), 1);
     let service = |name: &str| {

@@ -207,7 +207,11 @@ fn s4_3a_320_plans_follow_one_another() {
     let now = status(&model, [0.1, 0.1, 0.1, 0.75]);
     let second = Duration::from_secs(1);
     let follow = |plan: &Plan, status: &Status| {
-        planner.follow(status, plan.generation + 1, Some(Before { shares: &plan.shares, plan: Some(&plan), elapsed: second }))
+        planner.follow(
+            status,
+            plan.generation + 1,
+            Some(Before { shares: &plan.shares, plan: Some(plan), elapsed: second }),
+        )
     };
     plan = follow(&plan, &now);
     // From 25 to 14 in all, of which a tenth.
@@ -264,7 +268,7 @@ fn sticky_with_a_bounded_load() {
     let model = world("policy = \"sticky\"\nbalance_factor = 1.2\nmax_step = 1.0");
     let planner = Planner::new(Arc::clone(&model));
     let follow = |plan: &Plan, loads| {
-        let before = Before { shares: &plan.shares, plan: Some(&plan), elapsed: Duration::from_secs(1) };
+        let before = Before { shares: &plan.shares, plan: Some(plan), elapsed: Duration::from_secs(1) };
         planner.follow(&status(&model, loads), plan.generation + 1, Some(before))
     };
     let even = planner.plan(&status(&model, [0.5; 4]), 1);
