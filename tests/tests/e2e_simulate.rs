@@ -79,6 +79,12 @@ fn what_is_shown_is_what_comes() {
     let text = scene.agent.zerottl(&["simulate", "--config", &old.to_string_lossy()]).expect("simulate");
     assert!(!text.contains("NAME"), "{text}");
 
+    // Nor does it while a Site is drained and another weighs more: what the operator said holds there, too.
+    scene.agent.zerottl(&["drain", "chicago", "--config", &old.to_string_lossy()]).expect("drain");
+    let text = scene.agent.zerottl(&["simulate", "--config", &old.to_string_lossy()]).expect("simulate");
+    assert!(!text.contains("NAME"), "{text}");
+    scene.agent.zerottl(&["ready", "chicago", "--config", &old.to_string_lossy()]).expect("ready");
+
     let Scene { agent, lab, .. } = scene;
     agent.stop(rustix::process::Signal::TERM).expect("stop");
     let scene = Scene { agent: Agent::start(&lab, 0, &new).expect("start"), lab, config: new };

@@ -92,6 +92,12 @@ pub enum Word {
 }
 
 impl Word {
+    /// From its text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ready, Self::Drain, Self::Maint].into_iter().find(|word| word.as_str() == text)
+    }
+
     /// As in the file, in JSON and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {

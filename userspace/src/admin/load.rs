@@ -21,7 +21,7 @@ use crate::{
     load::push,
     model::{LoadKind, NameKind, Policy, SiteId},
     plan::headroom::headroom,
-    status::Word,
+    status::{Load, Said, Word},
 };
 
 /// What a Site says of its load, in the unit of its reports.
@@ -96,6 +96,15 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
 }
 
 impl LoadPage {
+    /// What the planner was told of the Site.
+    #[must_use]
+    pub fn standing(&self) -> (Option<Load>, Said) {
+        let (word, factor, stale) = (self.word, self.factor, self.stale);
+        let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
+        let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
+        (load(), Said { word, factor, stale, per_answer, debit, sessions })
+    }
+
     /// The heads of [`row`](Self::row).
     pub const HEADER: [&'static str; 9] =
         ["SITE", "LOAD", "TARGET", "CAPACITY", "HEADROOM", "SESSIONS", "AGE", "PER ANSWER", "SAYS"];

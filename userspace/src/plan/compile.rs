@@ -5,7 +5,7 @@
 //! plan with less: of the plan before it keeps what cannot have changed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -41,6 +41,9 @@ pub struct Planner {
     specs: Vec<Spec>,
     /// By Site: positions in `specs` of those that may answer it.
     specs_of: Vec<Vec<u32>>,
+    /// By spec: which set its Sites are, so that all names of Sites that are all down learn it at once.
+    set_of: Vec<u32>,
+    sets: usize,
     /// Positions in `specs` of those that go by load.
     steered: Vec<u32>,
     /// Services that answer nothing yet.
@@ -88,6 +91,13 @@ impl Planner {
                 specs_of[site.0].push(position);
             }
         }
+        let mut known = HashMap::new();
+        let set_of = specs.iter().map(|spec| {
+            let set: BTreeSet<SiteId> = spec.sites.iter().chain(&spec.last_resort).copied().collect();
+            let next = known.len() as u32;
+            *known.entry(set).or_insert(next)
+        });
+        let set_of = set_of.collect();
         let steered = specs.iter().zip(0..).filter(|(spec, _)| spec.steered.is_some()).map(|(_, at)| at).collect();
         let sets = model.nets.sets();
         let blank = specs.iter().map(|spec| Service {
@@ -107,6 +117,8 @@ impl Planner {
             identities,
             specs,
             specs_of,
+            set_of,
+            sets: known.len(),
             steered,
             service_of,
             chosen,
@@ -214,6 +226,7 @@ impl Planner {
             status,
             before,
             footings: &footings,
+            any_up: vec![None; self.sets],
             shares: Shares::default(),
             patterns: HashMap::new(),
             buffers: Default::default(),
@@ -244,6 +257,8 @@ struct Round<'a> {
     status: &'a Status,
     before: Option<Before<'a>>,
     footings: &'a [Footing],
+    /// By [`Planner::set_of`]: whether any of the Sites is up, once asked.
+    any_up: Vec<Option<bool>>,
     /// Of the services so far.
     shares: Shares,
     /// Filled tables of positions among candidates, by their weights behind the number of slots: many names have equal ones.
@@ -256,6 +271,7 @@ impl Round<'_> {
     fn choose(&mut self, at: u32, spec: &Spec) -> [Choice; 3] {
         let operational = match spec.kind {
             Kind::LoadBalance => None,
+            Kind::Failover if !self.any_is_up(at, spec) => None,
             Kind::Failover => eligible::fail_over(spec.sites.iter().chain(&spec.last_resort).copied(), self.footings),
         };
         DynamicType::ALL.map(|of| match spec.kind {
@@ -263,6 +279,12 @@ impl Round<'_> {
             Kind::LoadBalance => self.balance(at, spec, of),
             Kind::Failover => self.fail_over(spec, of, operational),
         })
+    }
+
+    fn any_is_up(&mut self, at: u32, spec: &Spec) -> bool {
+        let is_up = |site: &SiteId| self.footings[site.0].is_up;
+        let known = &mut self.any_up[self.planner.set_of[at as usize] as usize];
+        *known.get_or_insert_with(|| spec.sites.iter().chain(&spec.last_resort).any(is_up))
     }
 
     /// A Pool or Group Name: among the Sites with a live address of the family, or of either for HTTPS (S4-3A-320). A group that stands for its

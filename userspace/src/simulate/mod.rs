@@ -35,12 +35,16 @@ use self::{
     queries::{Asker, Group},
 };
 use crate::{
-    admin::{shares::owner, status::StatusPage},
+    admin::{
+        shares::owner,
+        status::{SitePage, StatusPage},
+    },
     config, dns,
     kernel::{Fastpath, LoadError, Loaded, PROGRAM},
     model::{Model, Name, NameId},
     plan::{Plan, Planner},
-    status::{Health, Status},
+    safety,
+    status::{Health, Status, Word},
 };
 
 /// MACs of the server and of its clients, locally administered.
@@ -250,17 +254,22 @@ impl Group {
     }
 }
 
-/// What a running agent's page says of the Sites that a model has, too. A Site or address it does not know counts as
-/// `initial` says.
+/// What a running agent's page says of the Sites that a model has, too, with the model's own minimums kept. A Site or address
+/// it does not know counts as `initial` says.
 #[must_use]
 pub fn status_of(page: &StatusPage, model: &Model) -> Status {
     let mut status = Status::unknown(model);
-    for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
-        if site.probe.is_none() {
-            continue;
+    let known: HashMap<&str, &SitePage> = page.sites.iter().map(|site| (site.key.as_str(), site)).collect();
+    for ((site, standing), health) in model.sites.iter().zip(&mut status.sites).zip(status.health.iter_mut()) {
+        let Some(known) = known.get(site.key.as_str()) else { continue };
+        standing.word = known.word.as_ref().and_then(|order| Word::parse(&order.what)).unwrap_or_default();
+        let weight = known.weight_order.as_ref().and_then(|order| order.what.parse().ok());
+        standing.weight = weight.unwrap_or(standing.weight);
+        standing.held = known.hold.is_some();
+        if let (Some(load), Some(_)) = (&known.load, &site.load) {
+            (standing.load, standing.said) = load.standing();
         }
-        let Some(known) = page.sites.iter().find(|known| known.key == site.key) else { continue };
-        for (address, health) in site.addresses.iter().zip(health) {
+        for (address, health) in site.addresses.iter().zip(health).filter(|_| site.probe.is_some()) {
             let known = known.addresses.iter().find(|known| known.answer == address.answer);
             *health = match known.map(|known| known.health.as_str()) {
                 Some("up") => Health::Up,
@@ -270,6 +279,7 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Status {
             };
         }
     }
+    safety::guard(model, &mut status);
     status
 }
 
