@@ -275,7 +275,7 @@ impl Round<'_> {
             Kind::Failover => eligible::fail_over(spec.sites.iter().chain(&spec.last_resort).copied(), self.footings),
         };
         DynamicType::ALL.map(|of| match spec.kind {
-            _ if of == DynamicType::Https && spec.https.is_none() => Choice::NoData,
+            _ if !spec.has[of.index()] => Choice::NoData,
             Kind::LoadBalance => self.balance(at, spec, of),
             Kind::Failover => self.fail_over(spec, of, operational),
         })

@@ -30,6 +30,8 @@ pub(super) struct Spec {
     pub sticky_prefix: (u8, u8),
     /// Whose HTTPS records it has.
     pub https: Option<PoolId>,
+    /// By type: whether any configured Site has it.
+    pub has: [bool; 3],
     /// By type, of all configured Sites.
     pub slots: [usize; 3],
 }
@@ -47,7 +49,7 @@ impl Spec {
         let whole = Self::of(model, NameKind::Pool(pool));
         let own = Self::of(model, NameKind::Group(group));
         let slots = [0, 1, 2].map(|of| whole.slots[of].max(own.slots[of]));
-        Self { last_resort: whole.sites, slots, ..own }
+        Self { last_resort: whole.sites, slots, has: whole.has, ..own }
     }
 
     pub fn of(model: &Model, name: NameKind) -> Self {
@@ -73,17 +75,16 @@ impl Spec {
             Policy::WeightedRoundRobin | Policy::WeightedRandom => false,
         };
         let moves = by_load || sites.iter().any(|id| model.shares_move(*id));
+        let has = |site: &Site, of: DynamicType| match of {
+            DynamicType::A => site.has(Family::V4),
+            DynamicType::Aaaa => site.has(Family::V6),
+            DynamicType::Https => https.is_some(),
+        };
+        let of_sites = || sites.iter().map(|id| &model.sites[id.0]);
+        let of_all = || of_sites().chain(last_resort.iter().map(|id| &model.sites[id.0]));
+        let any_has = DynamicType::ALL.map(|of| of_all().any(|site| has(site, of)));
         let slots = DynamicType::ALL.map(|of| {
-            let weights: Vec<u32> = sites
-                .iter()
-                .map(|id| &model.sites[id.0])
-                .filter(|site| match of {
-                    DynamicType::A => site.has(Family::V4),
-                    DynamicType::Aaaa => site.has(Family::V6),
-                    DynamicType::Https => https.is_some(),
-                })
-                .map(|site| site.weight)
-                .collect();
+            let weights: Vec<u32> = of_sites().filter(|site| has(site, of)).map(|site| site.weight).collect();
             match kind {
                 Kind::LoadBalance if !weights.is_empty() => {
                     let moving = if moves { table::moving_slot_count(weights.len()) } else { 0 };
@@ -104,6 +105,7 @@ impl Spec {
             all_down: pool.all_down,
             sticky_prefix: pool.sticky_prefix,
             https,
+            has: any_has,
             slots,
         }
     }
