@@ -39,6 +39,7 @@ pub const GROWS: usize = 480;
 pub const CAPACITIES: [f64; 4] = [1000.0, 800.0, 600.0, 400.0];
 /// Planning rounds in a second.
 const ROUNDS: usize = 10;
+/// The first of [`seeds`].
 const SEED: u64 = 0x7a65_726f_7474_6c04;
 
 /// What is varied.
@@ -62,6 +63,13 @@ pub struct Setup {
     pub report_late_s: f64,
     /// Sessions that come all at once, within one second.
     pub burst: f64,
+    /// What clients and resolvers do by chance.
+    pub seed: u64,
+}
+
+/// The same with so many chances.
+pub fn seeds(setup: Setup, count: u64) -> impl Iterator<Item = Setup> {
+    (0..count).map(move |i| Setup { seed: SEED + i, ..setup })
 }
 
 impl Default for Setup {
@@ -76,6 +84,7 @@ impl Default for Setup {
             report_every_s: 2.0,
             report_late_s: 3.0,
             burst: 0.0,
+            seed: SEED,
         }
     }
 }
@@ -104,7 +113,7 @@ struct Resolver {
 pub fn run(setup: &Setup) -> Vec<Second> {
     let model = model(setup);
     let (board, planner) = (Board::new(&model), Planner::new(Arc::clone(&model)));
-    let (begin, mut random) = (Instant::now(), SmallRng::seed_from_u64(SEED));
+    let (begin, mut random) = (Instant::now(), SmallRng::seed_from_u64(setup.seed));
     let mut assessor = Assessor::new(Arc::clone(&model), &Memory::default(), None, begin);
     let mut world = World::new(setup);
     let mut plan = planner.plan(&Status::unknown(&model), 1);
@@ -262,6 +271,17 @@ impl World {
         }
         reports
     }
+}
+
+/// Median and worst of a figure over so many [`seeds`].
+///
+/// # Panics
+/// If there are none.
+#[must_use]
+pub fn over_seeds(setup: Setup, count: u64, figure: impl Fn(&[Second]) -> f64) -> (f64, f64) {
+    let mut figures: Vec<f64> = seeds(setup, count).map(|setup| figure(&run(&setup))).collect();
+    figures.sort_by(f64::total_cmp);
+    (figures[figures.len() / 2], figures[figures.len() - 1])
 }
 
 /// How far one Site's share goes up and down in these seconds, the largest of all.

@@ -12,11 +12,14 @@ use crate::{
     status::{Load, Said, Status, Word},
 };
 
-/// Fewer answers than this between two reports say nothing about what one of them weighs.
-const LEARN_ANSWERS_MIN: u64 = 8;
-/// What is left of earlier lessons at each report. Loads that rise and fall by themselves have to cancel each other out:
-/// counting rises alone, or rises more, makes debits that swing shares.
-const LESSON_KEPT: f64 = 0.8;
+/// Fewer answers than this beyond the usual say nothing about what one of them weighs.
+const LEARN_ANSWERS_MIN: f64 = 8.0;
+/// What is left of earlier lessons at each report.
+const LESSON_KEPT: f64 = 0.9;
+/// Of the usual rate of answers, what is left of earlier ones at each report.
+const RATE_KEPT: f64 = 0.7;
+/// Answers may be this many times the root of their usual number beyond it by mere chance.
+const CHANCE: f64 = 2.0;
 /// Of a Site's capacity, the most that one answer can weigh.
 const PER_ANSWER_MAX: f64 = 0.1;
 /// A slow start goes in this many steps, so that it is not a new plan in every round.
@@ -42,8 +45,13 @@ struct Ledger {
     answers: u64,
     /// What it said.
     current: Option<f64>,
-    /// By how much its load has grown, and by how many answers, over its reports; older ones count less and less.
-    lessons: Option<(f64, f64)>,
+    /// When it came.
+    received: Option<Instant>,
+    /// Answers a second that have been usual: as many sessions end meanwhile, so they are no burden.
+    rate: f64,
+    /// Over its reports, sums of growth times answers beyond the usual, and of the latter's squares: by their quotient, the
+    /// regression's, chance cancels out. Older ones count less and less.
+    lessons: (f64, f64),
     /// What one answer adds, as far as is known.
     per_answer: Option<f64>,
 }
@@ -75,7 +83,7 @@ impl Loads {
             ledger.learn(entry, answers);
             let age = now.saturating_duration_since(entry.received.unwrap_or(since));
             let standing = &mut status.sites[i];
-            (standing.load, standing.said) = ledger.stand(source, entry, answers, age > source.stale_after);
+            (standing.load, standing.said) = ledger.stand(source, entry, answers, age);
         }
     }
 }
@@ -93,20 +101,28 @@ impl Ledger {
             return;
         }
         self.news = entry.news;
-        let given = answers - self.answers;
+        let given = float(answers - self.answers);
         self.answers = answers;
         let Some(Load { current, capacity, .. }) = entry.load else { return };
-        let before = self.current.replace(current);
-        if let Some(before) = before.filter(|_| given >= LEARN_ANSWERS_MIN) {
-            let (load, answers) = self.lessons.unwrap_or_default();
-            let (load, answers) = (load * LESSON_KEPT + current - before, answers * LESSON_KEPT + float(given));
-            self.lessons = Some((load, answers));
-            self.per_answer = Some((load / answers).clamp(0.0, capacity * PER_ANSWER_MAX));
+        let (before, since) = (self.current.replace(current), std::mem::replace(&mut self.received, entry.received));
+        let (Some(before), Some(since), Some(received)) = (before, since, entry.received) else { return };
+        let seconds = received.saturating_duration_since(since).as_secs_f64();
+        let beyond = given - self.rate * seconds;
+        if beyond.abs() >= LEARN_ANSWERS_MIN {
+            let (growth, answers) = self.lessons;
+            self.lessons =
+                (growth * LESSON_KEPT + (current - before) * beyond, answers * LESSON_KEPT + beyond * beyond);
+            let (growth, answers) = self.lessons;
+            self.per_answer = Some((growth / answers).clamp(0.0, capacity * PER_ANSWER_MAX));
+        }
+        if seconds > 0.0 {
+            self.rate = self.rate * RATE_KEPT + given / seconds * (1.0 - RATE_KEPT);
         }
     }
 
     /// What counts of a Site's report.
-    fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, is_stale: bool) -> (Option<Load>, Said) {
+    fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, age: Duration) -> (Option<Load>, Said) {
+        let is_stale = age > source.stale_after;
         let mut said = Said {
             word: entry.word,
             factor: entry.factor.unwrap_or(1.0),
@@ -122,7 +138,9 @@ impl Ledger {
             (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
             (true, WhenStale::Drain) => said.word = said.word.max(Word::Drain),
             (false, _) => {
-                said.debit = said.per_answer * float(answers - self.answers);
+                let usual = self.rate * age.as_secs_f64();
+                let beyond = float(answers - self.answers) - usual - CHANCE * usual.sqrt();
+                said.debit = said.per_answer * beyond.max(0.0);
                 load = load.map(|load| Load { current: load.current + said.debit, ..load });
             }
         }

@@ -107,16 +107,37 @@ fn s4_3a_320_answers_are_debited_until_the_next_report() {
     assert_eq!(scene.boston(2), (Some(70.0), 0.5));
     scene.says(3, 12.0);
     assert_eq!(scene.boston(3), (Some(12.0), 0.5), "the report has them");
-    scene.answers[0] = 121;
-    assert_eq!(scene.boston(4), (Some(12.5), 0.5));
     // The program was loaded anew: counts begin at 0, and nothing is debited twice.
     scene.answers[0] = 5;
-    assert_eq!(scene.boston(5), (Some(12.0), 0.5));
-    scene.answers[0] = 7;
-    assert_eq!(scene.boston(6), (Some(13.0), 0.5));
+    assert_eq!(scene.boston(3), (Some(12.0), 0.5));
+    scene.answers[0] = 25;
+    assert_eq!(scene.boston(3), (Some(22.0), 0.5));
 }
 
-/// What an answer adds is learned from one report to the next, within bounds, and older lessons count less.
+/// Only answers beyond the usual are debited, and beyond what chance makes of that: as many sessions end meanwhile.
+#[test]
+fn s4_3a_320_the_usual_answers_are_no_burden() {
+    let mut scene = Scene::set(0.5);
+    for second in 0..40 {
+        scene.says(second, 50.0);
+        let (load, _) = scene.boston(second);
+        assert_eq!(load, Some(50.0));
+        scene.answers[0] += 100;
+    }
+    // 100 a second are usual now; the report at 39 s has all but the newest 100. The root of 100 is 10.
+    let check = |scene: &mut Scene, expect: f64, what: &str| {
+        let load = scene.boston(40).0.expect("a load");
+        assert!((load - expect).abs() < 0.1, "{what}: {load}, not {expect}");
+    };
+    check(&mut scene, 50.0, "as usual");
+    scene.answers[0] += 20;
+    check(&mut scene, 50.0, "chance");
+    scene.answers[0] += 1_000;
+    check(&mut scene, 50.0 + 0.5 * 1_000.0, "what it was just handed");
+}
+
+/// What an answer adds is learned from one report to the next: growth by answers beyond the usual, within bounds, and older
+/// lessons count less.
 #[test]
 fn what_an_answer_adds_is_learned() {
     let mut scene = Scene::new("", "");
@@ -126,23 +147,39 @@ fn what_an_answer_adds_is_learned() {
     assert_eq!(scene.boston(1), (Some(10.0), 0.0));
     scene.says(2, 20.0);
     assert_eq!(scene.boston(2), (Some(20.0), 0.5), "10 by 20 answers");
-    scene.answers[0] = 30;
-    assert_eq!(scene.boston(3), (Some(25.0), 0.5));
+    // 3 a second are usual by now: 0.3 × 20 / 2 s.
+    scene.answers[0] = 20 + 6 + 10;
     scene.says(4, 40.0);
-    let known = (0.8 * 10.0 + 20.0) / (0.8 * 20.0 + 10.0);
-    assert_eq!(scene.boston(4), (Some(40.0), known), "20 by 10, and of the 10 by 20 before four fifths");
-    scene.answers[0] = 40;
-    scene.says(5, 30.0);
-    let (_, less) = scene.boston(5);
-    let fallen = (0.8 * 28.0 - 10.0) / (0.8 * 26.0 + 10.0);
-    assert!((less - fallen).abs() < 1e-9, "a fall counts as a rise does");
-    scene.answers[0] = 47;
-    scene.says(6, 100.0);
-    assert_eq!(scene.boston(6).1, less, "seven answers tell nothing");
-    scene.answers[0] = 57;
-    scene.says(7, 1e9);
-    let (_, more) = scene.boston(7);
+    let known = (0.9 * 200.0 + 20.0 * 10.0) / (0.9 * 400.0 + 100.0);
+    assert!((scene.boston(4).1 - known).abs() < 1e-9, "20 by 10, and of the 10 by 20 before nine tenths");
+    let usual = 3.0 * 0.7 + 8.0 * 0.3;
+    scene.says(8, 20.0);
+    let beyond = -usual * 4.0;
+    let fewer = (0.9 * (0.9 * 200.0 + 200.0) - 20.0 * beyond) / (0.9 * (0.9 * 400.0 + 100.0) + beyond * beyond);
+    let (_, learned) = scene.boston(8);
+    assert!((learned - fewer).abs() < 1e-9, "fewer answers and less load teach the same: {learned}, not {fewer}");
+    scene.answers[0] += 7;
+    scene.says(9, 100.0);
+    assert_eq!(scene.boston(9).1, learned, "a few answers tell nothing");
+    scene.answers[0] += 1_000;
+    scene.says(10, 1e9);
+    let (_, more) = scene.boston(10);
     assert!((more - 10.0).abs() < 1e-9, "a tenth of the capacity at most: {more}");
+    scene.answers[0] += 100_000;
+    scene.says(11, 0.0);
+    assert_eq!(scene.boston(11).1, 0.0, "and never less than nothing");
+}
+
+/// Loads that come and go by chance teach nothing that lasts.
+#[test]
+fn chance_is_not_learned() {
+    let mut scene = Scene::new("", "");
+    for (second, wobble) in (0..200).zip([3.0, -4.0, 1.0, 5.0, -5.0, 0.0, -2.0, 2.0].into_iter().cycle()) {
+        scene.says(second, 50.0 + wobble);
+        let (_, learned) = scene.boston(second);
+        assert!(second < 10 || learned < 0.1, "{learned} at {second}");
+        scene.answers[0] += [100, 130, 70, 110, 90][second as usize % 5];
+    }
 }
 
 /// `stale_after` and `when_stale`, by the monotonic clock; a figure that comes again counts again.
@@ -229,11 +266,13 @@ fn what_is_known_is_carried_over() {
     scene.assess(1);
     scene.verdicts[0][0] = Health::Up;
     scene.assess(2);
-    scene.answers[0] = 30;
+    scene.answers[0] = 100;
     let model = Arc::new((**scene.board.model()).clone());
     scene.assessor = scene.assessor.carried(Arc::clone(&model), scene.at(2), &scene.verdicts);
     scene.board = scene.board.carry_over(&model);
     let boston = scene.assess(7).sites[0];
-    assert_eq!((boston.load.map(|load| load.current), boston.said.per_answer), (Some(25.0), 0.5));
+    // 80 answers in the 6 s since the report, of which 0.3 × 20 a second are usual, with a root of 6.
+    let debited = 20.0 + 0.5 * (80.0 - 36.0 - 2.0 * 6.0);
+    assert_eq!((boston.load.map(|load| load.current), boston.said.per_answer), (Some(debited), 0.5));
     assert!((boston.ramp - 0.3).abs() < 1e-9, "{}", boston.ramp);
 }

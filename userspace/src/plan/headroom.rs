@@ -26,7 +26,7 @@ const KEEP_MIN: f64 = 1.0 / 64.0;
 /// A Site's slots under `sticky` move this much slower than shares: its load follows them late, as its sessions end.
 const KEEP_SLOWNESS: f64 = 10.0;
 /// A full Site's share falls this much faster than others move.
-const FULL_HASTE: f64 = 4.0;
+const FULL_HASTE: f64 = 2.0;
 /// Shares nearer to each other than this are the same: half a slot of the smallest table.
 const SAME: f64 = 1.0 / 2048.0;
 
