@@ -90,11 +90,17 @@ impl<'a> Prometheus<'a> {
     }
 }
 
+/// With all that has metrics of its own: loads, and a minimum to be undershot.
+fn config() -> Config {
+    let more = "[site.geneva.load]\nkind = \"push\"\ncapacity = 100\n";
+    Config { pool: "min_sites = 3".into(), more: more.into(), ..Config::default() }
+}
+
 /// Each metric that an alert or the dashboard names is one that a real agent gives a real Prometheus, each question that
 /// the dashboard asks is understood, and a dead Site comes to an alert.
 #[test]
 fn prometheus_finds_what_alerts_and_dashboard_ask_for() {
-    let Some(scene) = Scene::start("metrics in Prometheus", Config::default()) else { return };
+    let Some(scene) = Scene::start("metrics in Prometheus", config()) else { return };
     let text = scene.agent.get("/metrics").expect("a page");
     let folder = scene.lab.folder("prometheus").expect("a folder");
     // Linted as Prometheus's own text format.
@@ -110,8 +116,6 @@ fn prometheus_finds_what_alerts_and_dashboard_ask_for() {
     let scraped = || prometheus.count("up{job=\"zerottl\"} == 1") == 1 && prometheus.count("zerottl_site_up") == 3;
     assert!(eventually(Duration::from_mins(1), scraped), "{}", fs::read_to_string(folder.join("log")).expect("a log"));
 
-    let known = prometheus.api("label/__name__/values", None).expect("names");
-    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let alerts = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let dashboard: Value =
         serde_json::from_str(&fs::read_to_string(packaging("grafana/zerottl.json")).expect("a dashboard"))
@@ -124,11 +128,6 @@ fn prometheus_finds_what_alerts_and_dashboard_ask_for() {
         .collect();
     assert!(expressions.len() >= 15, "{expressions:?}");
     let variables = dashboard["templating"].to_string();
-    for metric in
-        [metrics_in(&alerts), metrics_in(&expressions.join(" ")), metrics_in(&variables)].into_iter().flatten()
-    {
-        assert!(known.contains(metric.as_str()), "no agent has {metric}");
-    }
     for expression in &expressions {
         let asked = expression.replace("$instance", ".*").replace("$name", ".*").replace("$__rate_interval", "5s");
         // An error of PromQL's would be the answer; nothing found may be right.
@@ -153,4 +152,15 @@ fn prometheus_finds_what_alerts_and_dashboard_ask_for() {
         2,
         "a lost share is 0, not absent"
     );
+
+    // Now that there is something of everything, an alarm too.
+    let alarmed = || prometheus.count("zerottl_alarm{kind=\"below-minimum\", pool=\"app.com\"} == 1") == 1;
+    assert!(eventually(Duration::from_secs(30), alarmed), "no alarm");
+    let known = prometheus.api("label/__name__/values", None).expect("names");
+    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for metric in
+        [metrics_in(&alerts), metrics_in(&expressions.join(" ")), metrics_in(&variables)].into_iter().flatten()
+    {
+        assert!(known.contains(metric.as_str()), "no agent has {metric}");
+    }
 }

@@ -16,8 +16,8 @@ use crate::{
 const LEARN_ANSWERS_MIN: f64 = 8.0;
 /// What is left of earlier lessons at each report.
 const LESSON_KEPT: f64 = 0.9;
-/// Of the usual rate of answers, what is left of earlier ones at each report.
-const RATE_KEPT: f64 = 0.7;
+/// After so many seconds the usual rate of answers is by two thirds that of these.
+const USUAL_S: f64 = 10.0;
 /// Answers may be this many times the root of their usual number beyond it by mere chance.
 const CHANCE: f64 = 2.0;
 /// Of a Site's capacity, the most that one answer can weigh.
@@ -116,8 +116,18 @@ impl Ledger {
             self.per_answer = Some((growth / answers).clamp(0.0, capacity * PER_ANSWER_MAX));
         }
         if seconds > 0.0 {
-            self.rate = self.rate * RATE_KEPT + given / seconds * (1.0 - RATE_KEPT);
+            let kept = (-seconds / USUAL_S).exp();
+            self.rate = self.rate * kept + given / seconds * (1.0 - kept);
         }
+    }
+
+    /// What answers have added to the load in the `age` of the newest report.
+    fn debit(&self, per_answer: f64, answers: f64, age: Duration) -> f64 {
+        let usual = self.rate * age.as_secs_f64();
+        let usual = per_answer * (usual + CHANCE * usual.sqrt());
+        // What ends meanwhile is at most what there was.
+        let ends = usual.min(self.current.unwrap_or(0.0));
+        (per_answer * answers - ends).max(0.0)
     }
 
     /// What counts of a Site's report.
@@ -138,9 +148,7 @@ impl Ledger {
             (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
             (true, WhenStale::Drain) => said.word = said.word.max(Word::Drain),
             (false, _) => {
-                let usual = self.rate * age.as_secs_f64();
-                let beyond = float(answers - self.answers) - usual - CHANCE * usual.sqrt();
-                said.debit = said.per_answer * beyond.max(0.0);
+                said.debit = self.debit(said.per_answer, float(answers - self.answers), age);
                 load = load.map(|load| Load { current: load.current + said.debit, ..load });
             }
         }

@@ -118,22 +118,28 @@ fn s4_3a_320_answers_are_debited_until_the_next_report() {
 #[test]
 fn s4_3a_320_the_usual_answers_are_no_burden() {
     let mut scene = Scene::set(0.5);
-    for second in 0..40 {
-        scene.says(second, 50.0);
+    for second in 0..100 {
+        scene.says(second, 60.0);
         let (load, _) = scene.boston(second);
-        assert_eq!(load, Some(50.0));
+        assert_eq!(load, Some(60.0));
         scene.answers[0] += 100;
     }
-    // 100 a second are usual now; the report at 39 s has all but the newest 100. The root of 100 is 10.
+    // 100 a second are usual now; the report at 99 s has all but the newest 100. The root of 100 is 10.
     let check = |scene: &mut Scene, expect: f64, what: &str| {
-        let load = scene.boston(40).0.expect("a load");
+        let load = scene.boston(100).0.expect("a load");
         assert!((load - expect).abs() < 0.1, "{what}: {load}, not {expect}");
     };
-    check(&mut scene, 50.0, "as usual");
+    check(&mut scene, 60.0, "as usual");
     scene.answers[0] += 20;
-    check(&mut scene, 50.0, "chance");
+    check(&mut scene, 60.0, "chance");
     scene.answers[0] += 1_000;
-    check(&mut scene, 50.0 + 0.5 * 1_000.0, "what it was just handed");
+    check(&mut scene, 60.0 + 0.5 * 1_000.0, "what it was just handed");
+    scene.answers[0] = 100 * 101;
+    scene.says(101, 4.0);
+    scene.boston(101);
+    scene.answers[0] += 100;
+    let load = scene.boston(102).0.expect("a load");
+    assert!((load - (4.0 + 50.0 - 4.0)).abs() < 0.1, "{load}: no more ends than there was");
 }
 
 /// What an answer adds is learned from one report to the next: growth by answers beyond the usual, within bounds, and older
@@ -147,27 +153,30 @@ fn what_an_answer_adds_is_learned() {
     assert_eq!(scene.boston(1), (Some(10.0), 0.0));
     scene.says(2, 20.0);
     assert_eq!(scene.boston(2), (Some(20.0), 0.5), "10 by 20 answers");
-    // 3 a second are usual by now: 0.3 × 20 / 2 s.
-    scene.answers[0] = 20 + 6 + 10;
+    // 20 in 2 s were new, and so little is usual yet; of 20 in the next 2 s that much is not beyond it.
+    let part = |seconds: f64| 1.0 - (-seconds / 10.0_f64).exp();
+    let usual = 10.0 * part(2.0);
+    scene.answers[0] = 40;
     scene.says(4, 40.0);
-    let known = (0.9 * 200.0 + 20.0 * 10.0) / (0.9 * 400.0 + 100.0);
-    assert!((scene.boston(4).1 - known).abs() < 1e-9, "20 by 10, and of the 10 by 20 before nine tenths");
-    let usual = 3.0 * 0.7 + 8.0 * 0.3;
-    scene.says(8, 20.0);
-    let beyond = -usual * 4.0;
-    let fewer = (0.9 * (0.9 * 200.0 + 200.0) - 20.0 * beyond) / (0.9 * (0.9 * 400.0 + 100.0) + beyond * beyond);
-    let (_, learned) = scene.boston(8);
+    let beyond = 20.0 - 2.0 * usual;
+    let (growth, squares) = (0.9 * 10.0 * 20.0 + 20.0 * beyond, 0.9 * 20.0 * 20.0 + beyond * beyond);
+    assert!((scene.boston(4).1 - growth / squares).abs() < 1e-9, "and of the 10 by 20 before nine tenths");
+    let usual = usual + (10.0 - usual) * part(2.0);
+    scene.says(10, 20.0);
+    let beyond = -usual * 6.0;
+    let fewer = (0.9 * growth - 20.0 * beyond) / (0.9 * squares + beyond * beyond);
+    let (_, learned) = scene.boston(10);
     assert!((learned - fewer).abs() < 1e-9, "fewer answers and less load teach the same: {learned}, not {fewer}");
     scene.answers[0] += 7;
-    scene.says(9, 100.0);
-    assert_eq!(scene.boston(9).1, learned, "a few answers tell nothing");
+    scene.says(11, 100.0);
+    assert_eq!(scene.boston(11).1, learned, "a few answers tell nothing");
     scene.answers[0] += 1_000;
-    scene.says(10, 1e9);
-    let (_, more) = scene.boston(10);
+    scene.says(12, 1e9);
+    let (_, more) = scene.boston(12);
     assert!((more - 10.0).abs() < 1e-9, "a tenth of the capacity at most: {more}");
     scene.answers[0] += 100_000;
-    scene.says(11, 0.0);
-    assert_eq!(scene.boston(11).1, 0.0, "and never less than nothing");
+    scene.says(13, 0.0);
+    assert_eq!(scene.boston(13).1, 0.0, "and never less than nothing");
 }
 
 /// Loads that come and go by chance teach nothing that lasts.
@@ -271,8 +280,10 @@ fn what_is_known_is_carried_over() {
     scene.assessor = scene.assessor.carried(Arc::clone(&model), scene.at(2), &scene.verdicts);
     scene.board = scene.board.carry_over(&model);
     let boston = scene.assess(7).sites[0];
-    // 80 answers in the 6 s since the report, of which 0.3 × 20 a second are usual, with a root of 6.
-    let debited = 20.0 + 0.5 * (80.0 - 36.0 - 2.0 * 6.0);
-    assert_eq!((boston.load.map(|load| load.current), boston.said.per_answer), (Some(debited), 0.5));
+    // 80 answers in the 6 s since the report, of which some are usual.
+    let usual = 6.0 * 20.0 * (1.0 - (-0.1_f64).exp());
+    let debited = 20.0 + 0.5 * (80.0 - usual - 2.0 * usual.sqrt());
+    let load = boston.load.expect("a load").current;
+    assert!((load - debited).abs() < 1e-9 && boston.said.per_answer == 0.5, "{load}, not {debited}");
     assert!((boston.ramp - 0.3).abs() < 1e-9, "{}", boston.ramp);
 }
