@@ -108,9 +108,9 @@ fn s4_3a_320_shares_move_by_steps_and_a_dead_sites_at_once() {
     // Site 0 is dead: 0.5 is free, of which 3/4 are due to Site 1; no step has been made yet.
     let due = [(0.75, false), (0.25, false)];
     assert_eq!(advance(&before, &three[1..], &due, Some(0.0)), (vec![0.625, 0.375], true));
-    // A full Site's share falls faster than the others move.
+    // A full Site's share falls twice as fast as the others move.
     let due = [(0.0, true), (0.5, false), (0.5, false)];
-    assert_eq!(advance(&before, &three, &due, Some(0.125)), (vec![0.25, 0.375, 0.375], true));
+    assert_eq!(advance(&before, &three, &due, Some(0.25)), (vec![0.25, 0.375, 0.375], true));
 }
 
 /// S4-3A-320: what has been handed out since the newest reports is held against its Site, and all alike are as before.
