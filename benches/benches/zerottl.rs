@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    match benches::run(&benches::Arguments::parse()) {
+    let arguments =
+        benches::Arguments { counted: env!("CARGO_BIN_EXE_instructions").into(), ..benches::Arguments::parse() };
+    match benches::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

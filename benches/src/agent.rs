@@ -73,8 +73,9 @@ pub const STEPS: [&str; 4] = ["assess all Sites", "plan", "publish", "status cha
 pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, Failure> {
     let mut all = Vec::new();
     for names in names.iter().copied() {
-        all.push(changes_of("30 Sites for all pools", &scene::model(names, scene::PLANS_MANY), count)?);
+        all.push(changes_of("30 Sites in 30 threes", &scene::model(names, scene::PLANS_FEW), count)?);
         all.push(changes_of("3 Sites of its own for each pool", &scene::own_sites_model(names), count)?);
+        all.push(changes_of("30 Sites in all their threes", &scene::model(names, scene::PLANS_MANY), count)?);
     }
     Ok(all)
 }

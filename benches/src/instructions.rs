@@ -1,12 +1,12 @@
 //! Instructions of rounds and plans, counted by valgrind: what they come to does not depend on the machine's mood.
 //!
-//! The benchmark calls itself under cachegrind, for so many rounds and plans of a state; the difference of two counts is
-//! what the further ones took.
+//! `src/bin/instructions.rs` runs under cachegrind, for so many rounds or plans of a state; the difference of two counts is what
+//! the further ones took.
 
 use std::{
     fs,
     hint::black_box,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     time::Instant,
@@ -32,33 +32,32 @@ pub enum What {
     Plan,
 }
 
-/// Rounds or plans, as an argument of the benchmark's.
-#[derive(Clone, Debug, clap::Args)]
+/// What is to be called, as the arguments of `src/bin/instructions.rs`.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(about = "Makes rounds or plans, for valgrind to count their instructions")]
 pub struct Arguments {
     /// What is called again and again
-    #[arg(long, hide = true, value_enum, requires_all = ["times", "config"])]
-    what: Option<What>,
+    #[arg(value_enum)]
+    what: What,
     /// How often
-    #[arg(long, hide = true)]
-    times: Option<u32>,
-    /// While all Sites fail
-    #[arg(long, hide = true)]
-    all_fail: bool,
+    times: u32,
     /// The configuration
-    #[arg(long, hide = true)]
-    config: Option<std::path::PathBuf>,
+    config: PathBuf,
+    /// While all Sites fail
+    #[arg(long)]
+    all_fail: bool,
 }
 
 impl Arguments {
-    /// Does what the arguments say, if they say so.
-    pub fn run(&self) -> Result<bool, Failure> {
-        let (Some(what), Some(times), Some(config)) = (self.what, self.times, &self.config) else { return Ok(false) };
+    /// Does what the arguments say.
+    pub fn run(&self) -> Result<(), Failure> {
+        let Self { what, times, config, all_fail } = self;
         let text = fs::read_to_string(config)?;
         let model = Arc::new(config::parse("sites.toml", &text, Path::new(""))?.model);
         let planner = Planner::new(Arc::clone(&model));
         let layout = Layout::new(&planner);
         let mut verdicts = Status::unknown(&model).health;
-        let health = if self.all_fail { Health::Down } else { Health::Up };
+        let health = if *all_fail { Health::Down } else { Health::Up };
         verdicts.iter_mut().for_each(|site| site.fill(health));
         let mut assessor = Assessor::new(Arc::clone(&model), &Memory::default(), None, Instant::now());
         let mut assess = || {
@@ -67,7 +66,7 @@ impl Arguments {
             (status, remarks)
         };
         let (first, _) = assess();
-        for _ in 0..times {
+        for _ in 0..*times {
             match what {
                 What::Round => {
                     let (status, remarks) = assess();
@@ -78,22 +77,22 @@ impl Arguments {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 }
 
-/// Instructions of one round or plan of a configuration.
-pub fn count(what: What, all_fail: bool, config: &Path) -> Result<f64, Failure> {
+/// Instructions of one round or plan of a configuration; `counted` is the program of these [`Arguments`].
+pub fn count(counted: &Path, what: What, all_fail: bool, config: &Path) -> Result<f64, Failure> {
     // The first ones find memory and fill the libraries' tables.
     let (few, many) = (2, 7);
-    Ok((run(what, all_fail, config, many)? - run(what, all_fail, config, few)?) / f64::from(many - few))
+    let run = |times| run(counted, what, all_fail, config, times);
+    Ok((run(many)? - run(few)?) / f64::from(many - few))
 }
 
-fn run(what: What, all_fail: bool, config: &Path, times: u32) -> Result<f64, Failure> {
+fn run(counted: &Path, what: What, all_fail: bool, config: &Path, times: u32) -> Result<f64, Failure> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
-    command.arg(std::env::current_exe()?).arg("--config").arg(config).args(["--times", &times.to_string()]);
-    command.args(["--what", if what == What::Round { "round" } else { "plan" }]);
+    command.arg(counted).args([if what == What::Round { "round" } else { "plan" }, &times.to_string()]).arg(config);
     command.args(all_fail.then_some("--all-fail"));
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("valgrind: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);

@@ -64,9 +64,9 @@ pub struct Arguments {
     /// Only this; may be given again
     #[arg(long, value_enum)]
     pub only: Vec<Part>,
-    /// What is counted
-    #[command(flatten)]
-    pub count: Option<instructions::Arguments>,
+    /// The program whose instructions are counted
+    #[arg(skip)]
+    pub counted: PathBuf,
     /// What cargo adds
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -74,12 +74,7 @@ pub struct Arguments {
 
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if let Some(count) = &arguments.count
-        && count.run()?
-    {
-        return Ok(());
-    }
-    let Arguments { quick, json, only, .. } = arguments;
+    let Arguments { quick, json, only, counted, .. } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
@@ -107,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if wanted(Part::Plan) {
         println!("\n(c) planner and publisher\n{}\n", report::AGENT_METHOD);
-        let (time, changes) = if *quick { (60, 5) } else { (1_500, 1_000) };
+        let (time, changes) = if *quick { (60, 5) } else { (1_500, 500) };
         all.figures = agent::measure(&agent::Effort { names: sizes.clone(), time: Duration::from_millis(time) })?;
         println!("\n{}", report::agent_table(&all.figures));
         let sizes: Vec<_> = sizes.into_iter().filter(|names| (1_000..=10_000).contains(names)).collect();
@@ -127,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("\n(e) one agent and {count} Sites\n{}", report::SITES_METHOD);
         println!("{runs} rounds of both states, {window_s} s each; a probe of each Site every {interval_s} s.\n");
         let effort = sites::Effort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
-        let measured = sites::measure(&effort)?;
+        let measured = sites::measure(&effort, counted)?;
         println!("{}", report::sites_table(&measured));
         all.sites = Some(measured);
     }

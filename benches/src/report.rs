@@ -88,7 +88,7 @@ pub const AGENT_METHOD: &str = "\
 Wall-clock time, one thread. Criterion with 11 samples, but for status changes, which are made one at a time with 50 ms
 between: each publication needs the grace period of an earlier one. A status change is one Site's going down or coming
 back, another one each time: what the agent does in a round, from the verdict to the plan that is answered from. Of 30
-Sites for all pools, one is in every tenth pool; all threes are used, so that up to 4,060 plans differ.";
+Sites for all pools, one is in every tenth; where all their threes are used, 4,060 plans differ and 406 change with a Site.";
 
 /// How (d) is measured.
 pub const KINDS_METHOD: &str = "\

@@ -114,8 +114,8 @@ impl State {
     }
 }
 
-/// Measures both states in turn.
-pub fn measure(effort: &Effort) -> Result<Sites, Failure> {
+/// Measures both states in turn; `counted` is the program whose instructions are counted.
+pub fn measure(effort: &Effort, counted: &Path) -> Result<Sites, Failure> {
     let text = text(effort);
     let folder = scratch::folder()?;
     let file = folder.path().join("zerottl.toml");
@@ -151,7 +151,8 @@ pub fn measure(effort: &Effort) -> Result<Sites, Failure> {
         }
     }
     let count = |all_fail| -> Result<_, Failure> {
-        Ok([instructions::count(What::Round, all_fail, &file)?, instructions::count(What::Plan, all_fail, &file)?])
+        let count = |what| instructions::count(counted, what, all_fail, &file);
+        Ok([count(What::Round)?, count(What::Plan)?])
     };
     let [none, all] = samples;
     let (none, all) = (none.state(count(false)?), all.state(count(true)?));

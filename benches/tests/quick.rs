@@ -10,7 +10,9 @@ fn a_quick_run_measures_everything() {
     }
     let folder = tests::scratch::folder().unwrap();
     let file = folder.path().join("figures.json");
-    benches::run(&Arguments { quick: true, json: Some(file.clone()), ..Arguments::default() }).unwrap();
+    let counted = env!("CARGO_BIN_EXE_instructions").into();
+    let arguments = Arguments { quick: true, json: Some(file.clone()), counted, ..Arguments::default() };
+    benches::run(&arguments).unwrap();
     let figures: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
 
     let reflector = figures["reflector"]["instructions"].as_u64().unwrap();
@@ -25,11 +27,17 @@ fn a_quick_run_measures_everything() {
     }
     assert_eq!(
         figures["plan"].as_array().unwrap().len(),
-        2 * 6 + 2,
-        "six figures for two sizes, and two of client nets"
+        2 * 4 + 2,
+        "four figures for two sizes, and two of client nets"
     );
+    assert_eq!(figures["changes"].as_array().unwrap().len(), 3, "three scenes of one size");
+    for changes in figures["changes"].as_array().unwrap() {
+        assert!(changes["us"]["status change to published plan"]["p99"].as_f64().unwrap() > 0.0, "{changes}");
+    }
     for state in ["none", "all"] {
-        assert!(figures["sites"][state]["CPU of making a plan, ms"]["median"].as_f64().unwrap() > 0.0, "{figures}");
+        for what in ["CPU of making a whole plan, ms", "instructions of a round's assessment", "instructions of both"] {
+            assert!(figures["sites"][state][what]["median"].as_f64().unwrap() > 0.0, "{what}: {figures}");
+        }
     }
     assert_eq!(figures["kinds"].as_array().unwrap().len(), 14);
 }

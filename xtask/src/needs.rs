@@ -104,7 +104,12 @@ const TOOLS: &[Tool] = &[
     Tool { package: "binutils", sign: Sign::Program("strip"), why: "strips the package's binary", doors: PACKAGE },
     Tool { package: "lintian", sign: Sign::Program("lintian"), why: "checks the package", doors: &[Door::Test] },
     Tool { package: "systemd", sign: Sign::Program("systemd-analyze"), why: "checks the unit", doors: &[Door::Test] },
-    Tool { package: "valgrind", sign: Sign::Program("valgrind"), why: "counts instructions", doors: &[Door::Bench] },
+    Tool {
+        package: "valgrind",
+        sign: Sign::Program("valgrind"),
+        why: "counts instructions",
+        doors: &[Door::Test, Door::Bench],
+    },
     Tool { package: "strace", sign: Sign::Program("strace"), why: "the service's system calls", doors: &[Door::Test] },
     Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", doors: &[Door::Fuzz] },
     Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },

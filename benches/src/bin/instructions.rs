@@ -1,0 +1,7 @@
+//! Makes rounds or plans, for valgrind to count their instructions.
+
+use clap::Parser as _;
+
+fn main() -> Result<(), benches::Failure> {
+    benches::instructions::Arguments::parse().run()
+}
