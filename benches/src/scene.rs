@@ -2,7 +2,7 @@
 //!
 //! Names are many and Sites are few, as where one operator's Sites host many applications: 30 Sites with weights 1 to 3,
 //! and each Pool over three of them. How many different threes there are is the scene's second size, its plans: what
-//! names cost and what tables cost are different things, and the publisher shares equal tables. The zone and the Sites
+//! names cost and what tables cost are different things, and names of the same three are one service. The zone and the Sites
 //! are the same at every size.
 
 use std::{
