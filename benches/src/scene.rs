@@ -91,6 +91,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         chaos: Chaos::default(),
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
+        web: Vec::new(),
         forwards: vec![],
         pools,
         nets: Arc::default(),

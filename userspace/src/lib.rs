@@ -20,6 +20,7 @@ pub mod plan;
 pub mod probe;
 pub mod safety;
 pub mod simulate;
+pub mod site;
 pub mod state;
 pub mod status;
 pub mod view;

@@ -18,12 +18,17 @@ pub use self::{
     admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
+    web::{
+        Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule, MarkerConfig, MarkerMode, Peers,
+        RedirectForm, SessionConfig, Web, WebLimits, WebTls,
+    },
 };
 use crate::nets::Nets;
 
 mod admin;
 mod pool;
 mod site;
+mod web;
 
 /// A DNS name in wire form, lower case.
 pub type Name = domain::base::Name<Bytes>;
@@ -91,6 +96,8 @@ pub struct Model {
     pub sites: Vec<Site>,
     /// Every Pool, Group and Site Name, each once, in a stable order.
     pub names: Vec<DynamicName>,
+    /// What runs at each Site, by position; empty where the file has no `[web]`.
+    pub web: Vec<Arc<Web>>,
 }
 
 /// `[front]`: where queries arrive.

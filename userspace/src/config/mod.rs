@@ -136,6 +136,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         nets,
         sites,
         names,
+        web: Vec::new(),
     };
     whole::check(report, file, &model);
     model

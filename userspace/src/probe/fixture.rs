@@ -107,5 +107,6 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         nets: Arc::default(),
         sites,
         names,
+        web: Vec::new(),
     }
 }

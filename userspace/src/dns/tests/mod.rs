@@ -100,6 +100,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
     };
     let dynamic = |text: &str, kind, served| DynamicName { name: name(text), zone: ZoneId(0), kind, served };
     Model {
+        web: vec![],
         front: Front {
             interfaces: vec![],
             // One address with two ports is still one address of the name server.

@@ -1,0 +1,307 @@
+//! `[web]`: what runs at a Site, beside what DNS knows of it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::GroupId;
+
+/// `[web]` as it is for one Site: the shared keys, with what `[web.SITE]` says instead.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Where plain HTTP is taken; the Site's own addresses, port 80, unless given. Empty is none.
+    pub listen: Vec<SocketAddr>,
+    /// Where HTTPS is taken.
+    pub tls: Option<WebTls>,
+    /// Where metrics, the load report, the state of backends and the checks for other servers are; none is nowhere.
+    pub admin: Option<SocketAddr>,
+    /// The application servers, HTTP/1.1 without TLS; empty where only checks are served.
+    pub backends: Vec<Backend>,
+    /// How backends' health is found out.
+    pub backend_probe: BackendProbe,
+    /// Other names of the Site (C13), lower case, without a trailing dot.
+    pub aliases: Vec<String>,
+    /// Whether Fig. 5B is run (C20).
+    pub overflow: bool,
+    /// Whether an admitted GET is sent to its URL without the marker, by a 303 (C18).
+    pub clean_url: bool,
+    /// How redirects are made.
+    pub redirect: RedirectForm,
+    /// The marker.
+    pub marker: MarkerConfig,
+    /// When the Site is too busy, and what it says then.
+    pub busy: BusyConfig,
+    /// Priority classes, the first that matches; those whom none matches have a share of 1.
+    pub classes: Vec<Class>,
+    /// What a session is.
+    pub session: SessionConfig,
+    /// The cookie that records a client's group (S4-4C-FLAG); none is off.
+    pub flag: Option<FlagConfig>,
+    /// Which group a request belongs to: the first rule that matches. After them comes the flag, then client nets.
+    pub rules: Vec<GroupRule>,
+    /// Where the state of the other Sites is known from.
+    pub peers: Peers,
+    /// From whom `X-Forwarded-For`, `-Proto` and `-Host` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds on connections and requests.
+    pub limits: WebLimits,
+}
+
+/// `web.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebTls {
+    /// Where HTTPS is taken.
+    pub listen: Vec<SocketAddr>,
+    /// A folder of `NAME.pem` (chain and key together) or `NAME.crt` and `NAME.key`; names are in the certificates.
+    pub certificates: PathBuf,
+}
+
+/// One of `web.backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Backend {
+    /// As written, for people: `http://127.0.0.1:8080`.
+    pub url: String,
+    /// Host and port, for connecting.
+    pub authority: String,
+}
+
+/// `web.backend_probe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendProbe {
+    /// What is asked for; none is a TCP handshake.
+    pub path: Option<String>,
+    /// From one start to the next.
+    pub interval: Duration,
+    /// Until an attempt counts as failed.
+    pub timeout: Duration,
+}
+
+/// `web.redirect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectForm {
+    /// 302 to GET and HEAD, 307 to others, with `Location` (C10).
+    Status,
+    /// A page with a META refresh, for GET; others as `Status`.
+    Meta,
+}
+
+/// `web.marker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkerConfig {
+    /// Where it stands.
+    pub mode: MarkerMode,
+    /// How long it holds, seconds.
+    pub lifetime: u64,
+    /// How far the clocks of Sites may be apart (C16), seconds.
+    pub skew: u64,
+    /// A file whose bytes are the key of its HMAC (C19); none is without one.
+    pub key: Option<PathBuf>,
+}
+
+/// `web.marker.mode`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkerMode {
+    /// The last segment of the path.
+    Path,
+    /// The last parameter of the query.
+    Query,
+    /// A cookie of this domain, below which all Site Names are.
+    Cookie {
+        /// Its `Domain`.
+        domain: String,
+    },
+}
+
+/// `web.busy`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BusyConfig {
+    /// Requests under way at which the Site is too busy; 0 is never.
+    pub in_flight: u32,
+    /// Times its usual latency at which it is too busy; 0 is never, else over 1.
+    pub latency: f64,
+    /// Sessions at which it is too busy; 0 is never.
+    pub sessions: u64,
+    /// What part of a limit it must fall below to be no longer too busy, over 0, at most 1.
+    pub resume: f64,
+    /// The status of the busy page (C9): 503 or 200.
+    pub status: u16,
+    /// When a client that was turned away is told to return, at the earliest.
+    pub retry: Duration,
+}
+
+/// `[[web.class]]`: whose requests are deferred later than others'.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// What the operator calls it.
+    pub name: String,
+    /// Whom it is for.
+    pub when: Condition,
+    /// What part of each limit of `busy` its requests may fill, over 0, at most 1: the lowest is deferred first.
+    pub share: f64,
+}
+
+/// `web.session`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The cookie's name.
+    pub cookie: String,
+    /// How long a session lives after its last request.
+    pub lifetime: Duration,
+    /// A file whose bytes are the key that sessions are signed with; random at each start where none.
+    pub key: Option<PathBuf>,
+}
+
+/// `web.flag`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagConfig {
+    /// The cookie's name.
+    pub cookie: String,
+    /// Its `Domain`: a Site's host cannot set a cookie for a Pool Name that it is not below.
+    pub domain: String,
+    /// Its `Max-Age`.
+    pub lifetime: Duration,
+}
+
+/// `[[web.rule]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRule {
+    /// The proper group of requests that it matches.
+    pub group: GroupId,
+    /// Which they are.
+    pub when: Condition,
+}
+
+/// What a request must be like; every part that is given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The client's address is in one of these; empty is any.
+    pub clients: Vec<IpNet>,
+    /// A header, by its name in lower case, and its whole value; no value is any.
+    pub header: Option<(String, Option<String>)>,
+    /// A cookie and its value; no value is any.
+    pub cookie: Option<(String, Option<String>)>,
+    /// The path is this, or goes on after it with a `/`.
+    pub path: Option<String>,
+    /// The Host, lower case, without port and trailing dot.
+    pub host: Option<String>,
+}
+
+/// `web.peers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// By the probes of the Sites' own sections, made from here.
+    Probe,
+    /// An agent's status API is asked.
+    Agent {
+        /// Where its admin interface is.
+        at: SocketAddr,
+        /// From one start to the next.
+        interval: Duration,
+    },
+    /// All count as up.
+    None,
+}
+
+/// `web.limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebLimits {
+    /// Connections at once, of all listeners together.
+    pub connections: usize,
+    /// Connections of one client address at once.
+    pub connections_per_client: usize,
+    /// Bytes of a request's head.
+    pub head: usize,
+    /// Header fields.
+    pub headers: usize,
+    /// Bytes of a request's body; 0 is without a bound.
+    pub body: u64,
+    /// Until a request's head is whole, from the connection's (or the one before's) start of it.
+    pub head_timeout: Duration,
+    /// Without a byte of a body, from either side.
+    pub idle_timeout: Duration,
+    /// Until a backend is connected.
+    pub connect_timeout: Duration,
+    /// Until a backend's response begins.
+    pub response_timeout: Duration,
+    /// HTTP/2 streams at once on one connection.
+    pub streams: u32,
+}
+
+impl Web {
+    /// What the file's defaults come to at a Site with these addresses.
+    #[must_use]
+    pub fn at(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self {
+            listen: addresses.into_iter().map(|address| SocketAddr::new(address, 80)).collect(),
+            tls: None,
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], 8054))),
+            backends: Vec::new(),
+            backend_probe: BackendProbe::default(),
+            aliases: Vec::new(),
+            overflow: true,
+            clean_url: false,
+            redirect: RedirectForm::Status,
+            marker: MarkerConfig::default(),
+            busy: BusyConfig::default(),
+            classes: Vec::new(),
+            session: SessionConfig::default(),
+            flag: None,
+            rules: Vec::new(),
+            peers: Peers::Probe,
+            trusted_proxies: Vec::new(),
+            limits: WebLimits::default(),
+        }
+    }
+}
+
+impl Default for BackendProbe {
+    fn default() -> Self {
+        Self { path: None, interval: Duration::from_secs(1), timeout: Duration::from_millis(500) }
+    }
+}
+
+impl Default for MarkerConfig {
+    fn default() -> Self {
+        Self { mode: MarkerMode::Path, lifetime: 60, skew: 5, key: None }
+    }
+}
+
+impl Default for BusyConfig {
+    fn default() -> Self {
+        Self {
+            in_flight: 1000,
+            latency: 0.0,
+            sessions: 0,
+            resume: 0.9,
+            status: 503,
+            retry: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self { cookie: "ZSESSION".into(), lifetime: Duration::from_mins(30), key: None }
+    }
+}
+
+impl Default for WebLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_client: 256,
+            head: 32 * 1024,
+            headers: 100,
+            body: 0,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_mins(1),
+            streams: 100,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Whether the Site is too busy for one more session (stage 550).

@@ -1,0 +1,1 @@
+//! Deferral (S4-5B-DEFER).

@@ -1,0 +1,1 @@
+//! Operation 500 as a tower layer.

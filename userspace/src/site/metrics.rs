@@ -1,0 +1,1 @@
+//! What ended how often at which stage.

@@ -1,0 +1,35 @@
+//! The Site: operation 500 of seed 004, Figs. 5A and 5B.
+//!
+//! DNS chooses a Site; the Site binds the client to it. A request without a session is decided on by a pure function of
+//! what is known of it, and redirected, admitted, told that all Sites are busy, or refused; one with a session passes by.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`host`] | authorities, normalised |
+//! | [`place`] | where a Site stands among the others: names and orders |
+//! | [`marker`] | what a redirect leaves in the URL for the next stage |
+//! | [`decide`] | operation 500, stage by stage; pure |
+//! | [`group`] | which group a request belongs to; pure |
+//! | [`busy`] | whether the Site is too busy for one more session |
+//! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
+//! | [`session`] | what a session is |
+//! | [`peers`] | which other Sites are up |
+//! | [`gate`] | all of these at run time: from a request to what is done with it |
+//! | [`respond`] | decisions as responses |
+//! | [`layer`] | the same around any tower service |
+//! | [`metrics`] | what ended how often at which stage |
+//! | [`front`] | the stand-alone server and proxy |
+pub mod busy;
+pub mod decide;
+pub mod defer;
+pub mod front;
+pub mod gate;
+pub mod group;
+pub mod host;
+pub mod layer;
+pub mod marker;
+pub mod metrics;
+pub mod peers;
+pub mod place;
+pub mod respond;
+pub mod session;

@@ -1,0 +1,1 @@
+//! Where a Site stands among the others.
