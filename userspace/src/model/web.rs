@@ -201,6 +201,8 @@ pub enum Peers {
         at: SocketAddr,
         /// From one start to the next.
         interval: Duration,
+        /// A file with its token, without which it lets only its own machine ask.
+        token: Option<PathBuf>,
     },
     /// All count as up.
     None,
@@ -272,14 +274,7 @@ impl Default for MarkerConfig {
 
 impl Default for BusyConfig {
     fn default() -> Self {
-        Self {
-            in_flight: 1000,
-            latency: 0.0,
-            sessions: 0,
-            resume: 0.9,
-            status: 503,
-            retry: Duration::from_secs(10),
-        }
+        Self { in_flight: 1000, latency: 0.0, sessions: 0, resume: 0.9, status: 503, retry: Duration::from_secs(10) }
     }
 }
 
