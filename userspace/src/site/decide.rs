@@ -229,6 +229,57 @@ pub enum Decision<'a> {
     Refuse(Refusal),
 }
 
+/// A decision's kind, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It had a session.
+    InSession,
+    /// It got one.
+    Admitted,
+    /// It got one because it had been sent round too often.
+    AdmittedDespite,
+    /// It was sent elsewhere.
+    Redirected,
+    /// It was told that all Sites are busy.
+    Busy,
+    /// It was refused.
+    Refused,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::InSession, Self::Admitted, Self::AdmittedDespite, Self::Redirected, Self::Busy, Self::Refused];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InSession => "in-session",
+            Self::Admitted => "admitted",
+            Self::AdmittedDespite => "admitted-at-hop-limit",
+            Self::Redirected => "redirected",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Decision<'_> {
+    /// Its kind.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Bypass => Outcome::InSession,
+            Self::Admit { despite: false } => Outcome::Admitted,
+            Self::Admit { despite: true } => Outcome::AdmittedDespite,
+            Self::Redirect(_) => Outcome::Redirected,
+            Self::Busy => Outcome::Busy,
+            Self::Refuse(_) => Outcome::Refused,
+        }
+    }
+}
+
 /// Where a request is sent: the same URL with this host, and with this marker instead of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirect<'a> {
