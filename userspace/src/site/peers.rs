@@ -55,11 +55,11 @@ impl PeerHealth {
                 tokio::spawn(cancel.run_until_cancelled_owned(ask_agent(found, at, interval.max(INTERVAL_MIN))));
             }
             Peers::Probe => {
-                let probed = Arc::new(others(model, &found));
-                let reports = Reports::new(&probed);
-                let probes = probe::start(&probed, reports, &Board::new(&probed), cancel.clone());
+                let checked = Arc::new(others(model, &found));
+                let reports = Reports::new(&checked);
+                let probes = probe::start(&checked, reports, &Board::new(&checked), cancel.clone());
                 let probes = probes.map_err(|error| error.to_string())?;
-                tokio::spawn(cancel.run_until_cancelled_owned(follow_probes(found, probed, probes)));
+                tokio::spawn(cancel.run_until_cancelled_owned(follow_probes(found, checked, probes)));
             }
         }
         Ok(peers)
@@ -120,14 +120,14 @@ fn others(model: &Model, found: &Found) -> Model {
 }
 
 /// What the probes say, and how long ago each Site's last said anything.
-async fn follow_probes(found: Found, probed: Arc<Model>, probes: Probes) {
+async fn follow_probes(found: Found, checked: Arc<Model>, probes: Probes) {
     let Probes { mut verdicts, reports, task: _task } = probes;
-    let intervals = probed.sites.iter().filter_map(|site| site.probe.as_ref().map(|probe| probe.interval));
+    let intervals = checked.sites.iter().filter_map(|site| site.probe.as_ref().map(|probe| probe.interval));
     // With nothing to probe there is nothing to be said.
     let Some(shortest) = intervals.min() else { return };
     let mut look = interval(shortest.max(INTERVAL_MIN));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard: Vec<(u64, Instant)> = vec![(0, Instant::now()); probed.sites.len()];
+    let mut heard: Vec<(u64, Instant)> = vec![(0, Instant::now()); checked.sites.len()];
     loop {
         tokio::select! {
             _ = look.tick() => {}
@@ -135,14 +135,14 @@ async fn follow_probes(found: Found, probed: Arc<Model>, probes: Probes) {
         }
         let now = Instant::now();
         for (id, (outcomes, since)) in heard.iter_mut().enumerate() {
-            let all = (0..probed.sites[id].addresses.len()).map(|address| reports.get(SiteId(id), address));
+            let all = (0..checked.sites[id].addresses.len()).map(|address| reports.get(SiteId(id), address));
             let newer = all.map(|report| report.took.count() + report.failures).sum();
             if newer != *outcomes {
                 (*outcomes, *since) = (newer, now);
             }
         }
         let is_stale = |site: SiteId| {
-            let probe = probed.sites[site.0].probe.as_ref();
+            let probe = checked.sites[site.0].probe.as_ref();
             probe.is_some_and(|probe| now - heard[site.0].1 > probe.interval * STALE)
         };
         let down = all_down(&mut verdicts);
