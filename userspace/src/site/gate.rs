@@ -28,11 +28,11 @@ use super::{
     host,
     marker::{self, COOKIES_ASKED, Found, Marker, Markers, Mode},
     peers::PeerHealth,
-    place::{Known, Place},
+    place::Place,
     respond::{self, Page},
     session::{CookieSessions, Session, Sessions, read_key},
 };
-use crate::model::{GroupId, LoadKind, MarkerMode, Model, ProbeKind, RedirectForm, SiteId, Web};
+use crate::model::{GroupId, LoadKind, MarkerMode, Model, ProbeKind, SiteId, Web};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -91,7 +91,8 @@ pub struct Gate {
     deferrals: Deferrals,
     peers: PeerHealth,
     exempt: Exempt,
-    /// The pool's order of the model as places, for `peers`.
+    /// By place, the position in the pool's own list, which peers go by; none where they are the same.
+    reordered: Option<Vec<usize>>,
     web: Arc<Web>,
 }
 
@@ -112,6 +113,17 @@ struct Seen<'a> {
     proper: Option<GroupId>,
     share: f64,
     now: u64,
+}
+
+impl Seen<'_> {
+    /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
+    fn url(&self, host: &str, target: &str) -> String {
+        let port = self.authority.as_deref().and_then(|authority| host::parse(authority)?.port);
+        match port {
+            Some(port) => format!("{}://{host}:{port}{target}", self.scheme),
+            None => format!("{}://{host}{target}", self.scheme),
+        }
+    }
 }
 
 impl Gate {
@@ -147,8 +159,14 @@ impl Gate {
             LoadKind::Http(_, http) => Some(http.path.clone()),
             _ => None,
         });
+        let place = Place::of(model, site);
+        let listed = &model.pools[here.pool.0].sites;
+        let position = |name: &String| listed.iter().position(|id| model.sites[id.0].name.to_string() == *name);
+        let order: Vec<usize> = place.sites.iter().filter_map(position).collect();
+        let reordered = (!order.is_sorted()).then_some(order);
         Ok(Self {
-            place: Place::of(model, site),
+            place,
+            reordered,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
             markers: Markers::new(mode, key.as_deref()),
             domain,
@@ -178,7 +196,7 @@ impl Gate {
 
     fn judge_at(&self, head: &Parts, connection: &Connection<'_>, now: u64) -> Verdict {
         let seen = self.see(head, connection, now);
-        let up = self.peers.up();
+        let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
         let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, now));
         let (decision, path) = self.decide(&seen, head, connection, standing, &up);
@@ -195,6 +213,15 @@ impl Gate {
         }
     }
 
+    /// Which Sites are up, by their places.
+    fn up(&self) -> Arc<[bool]> {
+        let up = self.peers.up();
+        match &self.reordered {
+            Some(order) => order.iter().map(|at| up.get(*at).copied().unwrap_or(true)).collect(),
+            None => up,
+        }
+    }
+
     /// Collects what is to be known. Forwarded headers are believed from trusted proxies alone.
     fn see<'a>(&self, head: &'a Parts, connection: &Connection<'_>, now: u64) -> Seen<'a> {
         let headers = &head.headers;
@@ -208,14 +235,17 @@ impl Gate {
             Some(scheme) => scheme.eq_ignore_ascii_case("https"),
             None => connection.secure,
         };
-        let client = if by_proxy { forwarded_client(headers, connection.client, is_trusted) } else { connection.client };
+        let client =
+            if by_proxy { forwarded_client(headers, connection.client, is_trusted) } else { connection.client };
         let authority = match forwarded(&FORWARDED_HOST) {
             Some(host) => Some(Cow::Borrowed(host)),
             None => authority(head),
         };
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let cookie = (self.markers.mode == Mode::Cookie)
-            .then(|| cookies::values(headers, marker::COOKIE).take(MARKERS_MAX).find_map(|v| std::str::from_utf8(v).ok()))
+            .then(|| {
+                cookies::values(headers, marker::COOKIE).take(MARKERS_MAX).find_map(|v| std::str::from_utf8(v).ok())
+            })
             .flatten();
         let found = self.markers.find(target, cookie);
         let session = self.sessions.find(headers, now, secure);
@@ -275,7 +305,7 @@ impl Gate {
         let cookies = Vec::from_iter(renewed);
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         if was_asked && respond::is_read(&head.method) {
-            return Verdict::Respond(respond::see_other(&self.url(seen, self.place.own_name(), &seen.found.clean), cookies));
+            return Verdict::Respond(respond::see_other(&seen.url(self.place.own_name(), &seen.found.clean), cookies));
         }
         self.serve(seen, cookies)
     }
@@ -305,7 +335,7 @@ impl Gate {
         let can_ask = seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != Mode::Cookie;
         if should_clean && can_ask && respond::is_read(&head.method) && !cookies.is_empty() {
             let asking = Marker { at: seen.now, key: Some(COOKIES_ASKED), ..marker };
-            let location = self.url(seen, self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
+            let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
             return Verdict::Respond(respond::see_other(&location, cookies));
         }
         self.serve(seen, cookies)
@@ -340,7 +370,7 @@ impl Gate {
                 }
             }
         };
-        respond::redirect(&self.url(seen, redirect.host, &target), &head.method, self.web.redirect, cookies)
+        respond::redirect(&seen.url(redirect.host, &target), &head.method, self.web.redirect, cookies)
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
@@ -359,17 +389,8 @@ impl Gate {
         let wait = due.saturating_sub(seen.now).max(1);
         let marker = Marker { at: due, key: Some(&key), ..Marker::default() };
         let target = self.markers.add(&seen.found.clean, &marker);
-        let back = self.url(seen, self.place.own_name(), &target);
+        let back = seen.url(self.place.own_name(), &target);
         respond::busy(self.web.busy.status, wait, respond::is_read(&head.method).then_some(&back))
-    }
-
-    /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
-    fn url(&self, seen: &Seen<'_>, host: &str, target: &str) -> String {
-        let port = seen.authority.as_deref().and_then(|authority| host::parse(authority)?.port);
-        match port {
-            Some(port) => format!("{}://{host}:{port}{target}", seen.scheme),
-            None => format!("{}://{host}{target}", seen.scheme),
-        }
     }
 
     /// The Site's load as the DNS side's agents read it.
@@ -388,12 +409,6 @@ impl Gate {
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
-    }
-
-    /// What a name is here, as a word for people.
-    #[must_use]
-    pub fn known(&self, name: &str) -> Option<Known> {
-        self.place.known(name)
     }
 }
 

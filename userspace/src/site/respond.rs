@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE},
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    },
 };
 use http_body_util::Full;
 
@@ -51,7 +53,8 @@ pub fn redirect(location: &str, method: &Method, form: RedirectForm, cookies: Ve
         let head = format!("<meta http-equiv=\"refresh\" content=\"0;url={link}\">");
         return page(StatusCode::OK, "One moment", &head, &text, cookies);
     }
-    let mut response = page(redirect_status(method), "Moved", "", &format!("<p><a href=\"{link}\">{link}</a></p>"), cookies);
+    let mut response =
+        page(redirect_status(method), "Moved", "", &format!("<p><a href=\"{link}\">{link}</a></p>"), cookies);
     response.headers_mut().insert(LOCATION, header);
     response
 }
@@ -151,7 +154,8 @@ mod tests {
             (Method::DELETE, RedirectForm::Meta, 307),
             (Method::GET, RedirectForm::Meta, 200),
         ] {
-            let page = redirect("https://boston.app.com/a?b=\"&c", &method, form, vec![HeaderValue::from_static("a=b")]);
+            let page =
+                redirect("https://boston.app.com/a?b=\"&c", &method, form, vec![HeaderValue::from_static("a=b")]);
             assert_eq!(page.status(), status, "{method}");
             assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
             assert_eq!(page.headers()[SET_COOKIE], "a=b");
@@ -166,10 +170,16 @@ mod tests {
     #[test]
     fn s4_5b_570_the_busy_page() {
         let page = busy(503, 10, Some("http://boston.app.com/a/distrib=1!k?\"><script>"));
-        assert_eq!((page.status(), &page.headers()[RETRY_AFTER]), (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from(10)));
+        assert_eq!(
+            (page.status(), &page.headers()[RETRY_AFTER]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from(10))
+        );
         assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
         let shown = text(page);
-        assert!(shown.contains("content=\"10;url=http://boston.app.com/a/distrib=1!k?&quot;&gt;&lt;script&gt;\""), "{shown}");
+        assert!(
+            shown.contains("content=\"10;url=http://boston.app.com/a/distrib=1!k?&quot;&gt;&lt;script&gt;\""),
+            "{shown}"
+        );
         assert!(!shown.contains("<script"), "{shown}");
         let page = busy(200, 10, None);
         assert_eq!(page.status(), 200);
