@@ -272,14 +272,7 @@ impl Default for MarkerConfig {
 
 impl Default for BusyConfig {
     fn default() -> Self {
-        Self {
-            in_flight: 1000,
-            latency: 0.0,
-            sessions: 0,
-            resume: 0.9,
-            status: 503,
-            retry: Duration::from_secs(10),
-        }
+        Self { in_flight: 1000, latency: 0.0, sessions: 0, resume: 0.9, status: 503, retry: Duration::from_secs(10) }
     }
 }
 
