@@ -149,7 +149,9 @@ pub fn run(request: &Request) -> Outcome {
             }
             delete(&mut relative_uri);
             // Printed as "/Distrib=This Site + Current Timestamp"; everywhere else the timestamp comes first, so it does here.
-            return Outcome::Redirect302(format!("{scheme}://{next_site}{relative_uri}{DISTRIB}{now}+{this_site}{query}"));
+            return Outcome::Redirect302(format!(
+                "{scheme}://{next_site}{relative_uri}{DISTRIB}{now}+{this_site}{query}"
+            ));
         }
         let next_site = ordinally_next(this_group, this_site);
         if Some(&next_site) == initial_site.as_ref() {
