@@ -570,11 +570,11 @@ impl<'a> Operation<'a, '_> {
     }
 
     /// Stage 520, C16 and C19: not older than its lifetime, nor from the future, by more than clocks may be apart. The key
-    /// of a deferral is given for a time to come.
+    /// of a deferral is given for a time to come; one that is not known here may be anybody's own make.
     fn is_fresh(&self) -> bool {
         let Some(marker) = self.facts.found.marker.filter(|marker| marker.at > 0) else { return false };
         let Rules { lifetime, skew, .. } = *self.rules;
-        let is_begun = marker.at <= self.facts.now.saturating_add(skew) || marker.key.is_some();
+        let is_begun = marker.at <= self.facts.now.saturating_add(skew) || self.facts.waiting;
         is_begun && self.facts.now < marker.at.saturating_add(lifetime).saturating_add(skew)
     }
 }
