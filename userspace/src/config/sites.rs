@@ -73,6 +73,7 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         load: load::load(reader, raw, &name),
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
+        primary: None,
         failover: Vec::new(),
         name,
     }

@@ -13,13 +13,16 @@
 //! | [`busy`] | whether the Site is too busy for one more session |
 //! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
 //! | [`session`] | what a session is |
+//! | [`cookies`] | cookies, read and written |
 //! | [`peers`] | which other Sites are up |
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
 //! | [`metrics`] | what ended how often at which stage |
 //! | [`front`] | the stand-alone server and proxy |
+mod buckets;
 pub mod busy;
+pub mod cookies;
 pub mod decide;
 pub mod defer;
 pub mod front;
