@@ -133,7 +133,7 @@ impl Stage {
             Self::OnlySite => "is there another?",
             Self::AllBusy => "all Sites are busy",
             Self::Initial => "the Site at which it began",
-            Self::CycleNext => "the next Site",
+            Self::CycleNext => "the one after this",
             Self::CycleEnd => "have all been tried?",
             Self::Start => "a session begins",
             Self::Overflow => "a marker with this Site as the first",
@@ -186,6 +186,7 @@ pub struct Rules {
 
 /// What is known of a request when it is decided on.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Facts<'a> {
     /// Whether it belongs to a valid session of this Site.
     pub in_session: bool,
@@ -227,6 +228,57 @@ pub enum Decision<'a> {
     Busy,
     /// It is not for us.
     Refuse(Refusal),
+}
+
+/// A decision's kind, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It had a session.
+    InSession,
+    /// It got one.
+    Admitted,
+    /// It got one because it had been sent round too often.
+    AdmittedDespite,
+    /// It was sent elsewhere.
+    Redirected,
+    /// It was told that all Sites are busy.
+    Busy,
+    /// It was refused.
+    Refused,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] =
+        [Self::InSession, Self::Admitted, Self::AdmittedDespite, Self::Redirected, Self::Busy, Self::Refused];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InSession => "in-session",
+            Self::Admitted => "admitted",
+            Self::AdmittedDespite => "admitted-at-hop-limit",
+            Self::Redirected => "redirected",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Decision<'_> {
+    /// Its kind.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Bypass => Outcome::InSession,
+            Self::Admit { despite: false } => Outcome::Admitted,
+            Self::Admit { despite: true } => Outcome::AdmittedDespite,
+            Self::Redirect(_) => Outcome::Redirected,
+            Self::Busy => Outcome::Busy,
+            Self::Refuse(_) => Outcome::Refused,
+        }
+    }
 }
 
 /// Where a request is sent: the same URL with this host, and with this marker instead of its own.
@@ -325,13 +377,13 @@ impl<'a> Operation<'a, '_> {
                 self.path.go(Stage::PoolName);
                 self.path.go(Stage::ProperGroup);
                 match self.proper() {
-                    Some(group) if !self.place.is_in(group) => self.to_group(),
-                    _ => self.to_site(known),
+                    Some(group) if !self.place.is_in(group) => self.send_back(),
+                    _ => self.send_here(known),
                 }
             }
             Some(_) => {
                 self.path.go(Stage::PoolName);
-                self.to_site(known)
+                self.send_here(known)
             }
             None => self.without_host(),
         }
@@ -365,7 +417,7 @@ impl<'a> Operation<'a, '_> {
         if self.hops() >= self.place.hops_max() {
             return self.balanced(true);
         }
-        self.to_group()
+        self.send_back()
     }
 
     /// C7: HTTP/1.0 without a Host.
@@ -376,7 +428,7 @@ impl<'a> Operation<'a, '_> {
         if self.hops() >= self.place.hops_max() {
             return self.balanced(true);
         }
-        match self.to_site(None) {
+        match self.send_here(None) {
             Decision::Redirect(redirect) => {
                 let hops = if self.facts.found.was_marked { self.hops() + 1 } else { 0 };
                 let marker = redirect.marker.map(|marker| Marker { hops, ..marker });
@@ -387,7 +439,7 @@ impl<'a> Operation<'a, '_> {
     }
 
     /// 535 and 540. A fresh Initial is kept (C15), so that an overflow goes on where a Site's name has failed over.
-    fn to_site(&mut self, known: Option<Known>) -> Decision<'a> {
+    fn send_here(&mut self, known: Option<Known>) -> Decision<'a> {
         self.path.go(Stage::ToSite);
         self.path.go(Stage::Redirect);
         let named = match known {
@@ -411,7 +463,7 @@ impl<'a> Operation<'a, '_> {
     }
 
     /// 545: without the marker (C6). Where there was one, how often this has happened goes along (C16).
-    fn to_group(&mut self) -> Decision<'a> {
+    fn send_back(&mut self) -> Decision<'a> {
         self.path.go(Stage::ToGroup);
         self.path.go(Stage::Redirect);
         let host = self.proper().map_or(&*self.place.pool, |group| &*self.place.groups[group].name);
@@ -454,7 +506,7 @@ impl<'a> Operation<'a, '_> {
         match next {
             Some(next) if self.hops() < self.place.hops_max() => {
                 let marker = marker.map(|marker| Marker { hops: marker.hops + 1, key: None, ..marker });
-                self.to_next(next, marker)
+                self.send_on(next, marker)
             }
             _ => self.all_busy(),
         }
@@ -475,10 +527,10 @@ impl<'a> Operation<'a, '_> {
             hops: self.hops() + 1,
             key: None,
         };
-        self.to_next(next, Some(marker))
+        self.send_on(next, Some(marker))
     }
 
-    fn to_next(&mut self, next: usize, marker: Option<Marker<'a>>) -> Decision<'a> {
+    fn send_on(&mut self, next: usize, marker: Option<Marker<'a>>) -> Decision<'a> {
         self.path.go(Stage::ToNext);
         Decision::Redirect(Redirect { host: &self.place.sites[next], marker })
     }
@@ -518,11 +570,11 @@ impl<'a> Operation<'a, '_> {
     }
 
     /// Stage 520, C16 and C19: not older than its lifetime, nor from the future, by more than clocks may be apart. The key
-    /// of a deferral is given for a time to come.
+    /// of a deferral is given for a time to come; one that is not known here may be anybody's own make.
     fn is_fresh(&self) -> bool {
         let Some(marker) = self.facts.found.marker.filter(|marker| marker.at > 0) else { return false };
         let Rules { lifetime, skew, .. } = *self.rules;
-        let is_begun = marker.at <= self.facts.now.saturating_add(skew) || marker.key.is_some();
+        let is_begun = marker.at <= self.facts.now.saturating_add(skew) || self.facts.waiting;
         is_begun && self.facts.now < marker.at.saturating_add(lifetime).saturating_add(skew)
     }
 }

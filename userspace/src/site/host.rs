@@ -25,26 +25,21 @@ pub fn parse(authority: &str) -> Option<Host<'_>> {
     if authority.len() > AUTHORITY_LEN_MAX {
         return None;
     }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']')?;
-            if !rest[..end].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
-                return None;
-            }
-            (&authority[..end + 2], &rest[end + 1..])
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let end = rest.find(']')?;
+        if !rest[..end].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
+            return None;
         }
-        None => {
-            let end = authority.find(':').unwrap_or(authority.len());
-            (&authority[..end], &authority[end..])
-        }
+        authority.split_at(end + 2)
+    } else {
+        authority.split_at(authority.find(':').unwrap_or(authority.len()))
     };
     let port = match port.strip_prefix(':') {
         // An empty port is the scheme's own (RFC 3986 section 3.2.3).
         Some("") => None,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
-        Some(_) => return None,
         None if port.is_empty() => None,
-        None => return None,
+        _ => return None,
     };
     Some(Host { name: name(host)?, port })
 }

@@ -114,6 +114,12 @@ impl Place {
         self.ids.iter().position(|&other| other == id)
     }
 
+    /// The number in the model of a group.
+    #[must_use]
+    pub fn id(&self, group: usize) -> Option<GroupId> {
+        self.ids.get(group).copied()
+    }
+
     /// The group with a name, in any case.
     #[must_use]
     pub fn group_named(&self, name: &str) -> Option<usize> {

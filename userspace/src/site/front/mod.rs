@@ -1,1 +1,64 @@
 //! The stand-alone server and proxy.
+//!
+//! ```text
+//! listen ─> serve ─────────────> the service: operation 500 around Proxy ──> backend
+//!           TLS, HTTP, bounds,    any tower service                          health, kept connections
+//!           one Host per request
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`listen`] | sockets, and who may connect |
+//! | [`tls`] | certificates by server name, read anew as a whole |
+//! | [`serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
+//! | `socket` | how long a connection may wait, in both directions |
+//! | `intake` | requests in one form, or refused; pure |
+//! | [`proxy`] | requests to one of the backends |
+//! | `forward` | what of a head is passed on, and what is added; pure |
+//! | [`backend`] | which backend, whether it is healthy, connections kept to it |
+//! | `link` | one connection to a backend |
+//! | `body` | bodies within bounds of size and time |
+//! | `tunnel` | what an upgraded connection (WebSocket) becomes |
+//! | [`counters`] | what happened how often |
+pub mod backend;
+mod body;
+pub mod counters;
+mod forward;
+mod intake;
+mod link;
+pub mod listen;
+pub mod proxy;
+pub mod serve;
+mod socket;
+pub mod tls;
+mod tunnel;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+pub use self::{
+    body::ProxyBody,
+    counters::{Counters, Refused},
+    listen::{Bound, bind},
+    proxy::Proxy,
+    serve::serve,
+    tls::Certificates,
+};
+
+/// After a stop, until connections that are still busy are cut.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Where a request came from: in the extensions of every request that [`serve`] hands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's end of the connection.
+    pub client: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// The TLS server name (SNI), lower case, where there was one.
+    pub server_name: Option<Arc<str>>,
+}

@@ -1,0 +1,239 @@
+//! Which backend, whether it is healthy, and connections kept to it.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, header};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    body::RequestBody,
+    counters::{BackendCounters, Counters},
+    link::Link,
+};
+use crate::model::{BackendProbe, Web};
+
+/// Probes in a row that must succeed before an unhealthy backend is asked again.
+const RISE: u32 = 2;
+/// Probes or connects in a row that must fail before a backend is no longer asked.
+const FALL: u32 = 3;
+/// Connections kept to one backend.
+const KEPT_MAX: usize = 512;
+/// How long one is kept without use.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+
+/// The verdict on one backend: pure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Health {
+    pub(super) healthy: bool,
+    /// Attempts in a row that speak against the verdict.
+    against: u32,
+}
+
+impl Health {
+    /// Healthy until something speaks against it.
+    pub(super) const START: Self = Self { healthy: true, against: 0 };
+
+    /// After one more attempt.
+    pub(super) const fn after(self, succeeded: bool) -> Self {
+        if succeeded == self.healthy {
+            return Self { healthy: self.healthy, against: 0 };
+        }
+        let against = self.against + 1;
+        let turns = against >= if self.healthy { FALL } else { RISE };
+        if turns { Self { healthy: succeeded, against: 0 } } else { Self { healthy: self.healthy, against } }
+    }
+}
+
+/// One of them, at run time.
+#[derive(Debug)]
+pub(super) struct Backend {
+    authority: String,
+    /// What the authority is, where it is an address: then nothing is to be resolved.
+    address: Option<SocketAddr>,
+    position: usize,
+    counters: Arc<Counters>,
+    health: Mutex<Health>,
+    kept: Mutex<Vec<Box<Link>>>,
+    connect_timeout: Duration,
+}
+
+/// A backend, seen by a connection that may return to it.
+#[derive(Clone, Debug)]
+pub(super) struct Kept(Arc<Backend>);
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Backends {
+    all: Box<[Arc<Backend>]>,
+    next: AtomicUsize,
+}
+
+impl Backends {
+    /// The backends of this configuration, probed until `cancel`, which ends the tasks started here.
+    pub(super) fn start(web: &Web, counters: &Arc<Counters>, cancel: &CancellationToken) -> Self {
+        let all: Box<[_]> = web
+            .backends
+            .iter()
+            .enumerate()
+            .map(|(position, configured)| {
+                Arc::new(Backend {
+                    authority: configured.authority.clone(),
+                    address: configured.authority.parse().ok(),
+                    position,
+                    counters: Arc::clone(counters),
+                    health: Mutex::new(Health::START),
+                    kept: Mutex::default(),
+                    connect_timeout: web.limits.connect_timeout,
+                })
+            })
+            .collect();
+        for backend in &all {
+            let backend = Arc::clone(backend);
+            let (probe, cancel) = (web.backend_probe.clone(), cancel.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = backend.watch(&probe) => {}
+                    () = cancel.cancelled() => {}
+                }
+            });
+        }
+        Self { all, next: AtomicUsize::new(0) }
+    }
+
+    /// The healthy ones, each once, the first of them another every time.
+    pub(super) fn turn(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let (from, count) = (self.next.fetch_add(1, Relaxed), self.all.len());
+        (0..count).map(move |step| &self.all[from.wrapping_add(step) % count]).filter(|backend| backend.is_healthy())
+    }
+}
+
+impl Backend {
+    pub(super) fn counted(&self) -> &BackendCounters {
+        &self.counters.backends[self.position]
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.counted().healthy.load(Relaxed)
+    }
+
+    /// A kept connection that still stands, the one used last first.
+    pub(super) async fn kept(&self) -> Option<Box<Link>> {
+        loop {
+            let mut link = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            // What came of the backend meanwhile is seen now: that it closed it, for one.
+            poll_fn(|cx| Poll::Ready(link.drive(cx))).await;
+            if link.is_ready() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// A new connection. Its failure counts against the backend; its success says less than a probe does.
+    pub(super) async fn connect(&self) -> io::Result<Box<Link>> {
+        let connected = self.stream(self.connect_timeout).await;
+        self.counted().connects.fetch_add(1, Relaxed);
+        if connected.is_err() {
+            self.note(false);
+            self.counted().failures.fetch_add(1, Relaxed);
+        }
+        Link::over(connected?).await.map(Box::new)
+    }
+
+    async fn stream(&self, limit: Duration) -> io::Result<TcpStream> {
+        let connected = async {
+            match self.address {
+                Some(address) => TcpStream::connect(address).await,
+                None => TcpStream::connect(&self.authority).await,
+            }
+        };
+        timeout(limit, connected).await.map_err(io::Error::from)?
+    }
+
+    fn note(&self, succeeded: bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = health.healthy;
+        *health = health.after(succeeded);
+        if health.healthy != before {
+            self.counted().healthy.store(health.healthy, SeqCst);
+            let backend = self.counted().url.as_str();
+            if health.healthy {
+                info!(backend, "backend is healthy");
+            } else {
+                warn!(backend, "backend is not healthy");
+            }
+        }
+    }
+
+    /// Probes it, and lets go of connections that nobody used for long; until it is dropped.
+    async fn watch(&self, probe: &BackendProbe) {
+        let mut ticks = interval(probe.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let succeeded = timeout(probe.timeout, self.probe(probe)).await.unwrap_or(false);
+            self.note(succeeded);
+            self.sweep(Instant::now());
+        }
+    }
+
+    async fn probe(&self, probe: &BackendProbe) -> bool {
+        let Ok(stream) = self.stream(probe.timeout).await else { return false };
+        let Some(path) = &probe.path else { return true };
+        let Ok(mut link) = Link::over(stream).await else { return false };
+        let request = Request::get(path.as_str())
+            .header(header::HOST, self.authority.as_str())
+            .header(header::USER_AGENT, HeaderValue::from_static(concat!("zerottl/", env!("CARGO_PKG_VERSION"))))
+            .header(header::CONNECTION, HeaderValue::from_static("close"))
+            .body(RequestBody::none());
+        let Ok(request) = request else { return false };
+        match link.ask(request, probe.timeout).await {
+            Ok(response) => response.status().is_success() || response.status().is_redirection(),
+            Err(_) => false,
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|link| now.duration_since(link.idle_since()) < KEPT_FOR);
+    }
+}
+
+impl Kept {
+    pub(super) fn at(backend: &Arc<Backend>) -> Self {
+        Self(Arc::clone(backend))
+    }
+
+    /// Takes a connection back whose response is over, if it can serve another.
+    pub(super) fn keep(&self, mut link: Box<Link>) {
+        if !link.is_ready() {
+            return;
+        }
+        link.rest();
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT_MAX {
+            kept.push(link);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What of a head is passed on, and what is added; pure.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use ipnet::IpNet;
+
+use super::Peer;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// Says the same as the four, and would be the client's word where a backend believes it first (RFC 7239).
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// CGI makes `HTTP_PROXY` of it (CVE-2016-5385).
+const PROXY: HeaderName = HeaderName::from_static("proxy");
+
+/// What never goes further than the connection it came on (RFC 9110 section 7.6.1), with what the field says that
+/// names more of them.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    KEEP_ALIVE,
+    PROXY,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Fields that a `Connection` may not take away: the backend would see another request than was decided on.
+const KEPT: [HeaderName; 2] = [HOST, http::header::COOKIE];
+
+/// Takes off what belongs to the connection; gives the protocol that the connection is asked to become.
+pub(super) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut upgrade = None;
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+        headers.remove(CONNECTION);
+        for token in named.iter().flat_map(tokens) {
+            if token.eq_ignore_ascii_case(b"upgrade") {
+                upgrade = headers.get(UPGRADE).cloned();
+            } else if let Ok(name) = HeaderName::from_bytes(token)
+                && !KEPT.contains(&name)
+            {
+                headers.remove(name);
+            }
+        }
+    }
+    // One walk over few names is cheaper than as many look-ups that find nothing.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        let trailers = headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+    upgrade
+}
+
+/// Puts back what [`strip`] took off, on a connection that changes its protocol.
+pub(super) fn upgrading(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Says to the backend whom the request came from. What the client says of that is believed from trusted proxies alone.
+pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
+    // The front has answered or is about to: it asks for the body itself.
+    headers.remove(EXPECT);
+    headers.remove(FORWARDED);
+    let client = peer.client.ip().to_canonical();
+    let believed = is_trusted(client, trusted);
+    let mut address = client.to_string();
+    if believed && headers.contains_key(FORWARDED_FOR) {
+        let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let mut list: Vec<&str> = before.collect();
+        list.push(&address);
+        address = list.join(", ");
+    }
+    if let Ok(value) = HeaderValue::try_from(address) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+    let port = match peer.local.port() {
+        80 => HeaderValue::from_static("80"),
+        443 => HeaderValue::from_static("443"),
+        other => HeaderValue::from(other),
+    };
+    let proto = HeaderValue::from_static(if peer.tls { "https" } else { "http" });
+    let host = headers.get(HOST).cloned();
+    for (name, value) in [(FORWARDED_PROTO, Some(proto)), (FORWARDED_PORT, Some(port)), (FORWARDED_HOST, host)] {
+        if believed && headers.contains_key(&name) {
+            continue;
+        }
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
+    }
+}
+
+/// Whether what this address says of others is believed.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// Whether a connection may become this. HTTP itself may not: requests in it would pass by unseen (h2c).
+pub(super) fn may_upgrade(protocol: &HeaderValue) -> bool {
+    tokens(protocol).all(|token| {
+        let name = token.split(|byte| *byte == b'/').next().unwrap_or_default();
+        !(name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http"))
+    })
+}

@@ -1,0 +1,143 @@
+//! One connection to a backend.
+//!
+//! It is worked on by whoever waits for it (a request, then its response's body), not by a task of its own: no wake-ups
+//! between two tasks, and a client that goes away takes it along.
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, Connection, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::Instant};
+
+use super::body::{RequestBody, Timer};
+
+/// The largest head of a response, bytes.
+const HEAD_MAX: usize = 64 * 1024;
+/// The most header fields of a response.
+const HEADERS_MAX: usize = 256;
+/// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
+const BUFFER_MAX: usize = 64 * 1024;
+
+type Wire = TokioIo<TcpStream>;
+
+/// One connection to a backend.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: SendRequest<RequestBody>,
+    connection: Connection<Wire, RequestBody>,
+    /// Whether it must not be polled again. What it has read is with the response; why it ended is the response's error.
+    ended: bool,
+    timer: Timer,
+    /// Since when nothing is asked of it.
+    idle_since: Instant,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// None came in time.
+    Timeout,
+    /// Nothing of the request was sent: it may go elsewhere.
+    Unsent(Box<Request<RequestBody>>),
+    /// What HTTP says.
+    Http(hyper::Error),
+}
+
+impl Link {
+    /// HTTP/1.1 over a connected stream.
+    pub(super) async fn over(stream: TcpStream) -> io::Result<Self> {
+        // Heads and bodies are written when they are whole; waiting for more would only be slower.
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
+            .max_header_size(HEAD_MAX)
+            .max_headers(HEADERS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
+    }
+
+    /// Asks, and waits for the response's head.
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<RequestBody>,
+        timeout: Duration,
+    ) -> Result<Response<Incoming>, Failed> {
+        let Self { sender, connection, ended, timer, .. } = self;
+        let asked = request.body().asked();
+        let mut seen = 0;
+        timer.start(timeout);
+        let mut answer = pin!(sender.try_send_request(request));
+        poll_fn(|cx| {
+            poll_connection(connection, ended, cx);
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
+                Poll::Ready(Err(mut error)) => {
+                    return Poll::Ready(Err(match error.take_message() {
+                        Some(request) => Failed::Unsent(Box::new(request)),
+                        None => Failed::Http(error.into_error()),
+                    }));
+                }
+                Poll::Pending => {}
+            }
+            let now = asked.as_ref().map_or(0, |asked| asked.load(Relaxed));
+            if now != seen {
+                seen = now;
+                timer.start(timeout);
+            }
+            timer.poll(cx, timeout).map(|()| Err(Failed::Timeout))
+        })
+        .await
+    }
+
+    /// Does what can be done on it now.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        poll_connection(&mut self.connection, &mut self.ended, cx);
+    }
+
+    /// Whether it takes a request now.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// It is at rest from now on.
+    pub(super) fn rest(&mut self) {
+        self.idle_since = Instant::now();
+        self.timer.stop();
+    }
+
+    /// Since when it is at rest.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    /// The stream itself, after a response that changes the protocol, and what was read of it already.
+    pub(super) async fn into_stream(mut self) -> (TcpStream, Bytes) {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = self.connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+}
+
+fn poll_connection(connection: &mut Connection<Wire, RequestBody>, ended: &mut bool, cx: &mut Context<'_>) {
+    if !*ended {
+        *ended = Pin::new(connection).poll(cx).is_ready();
+    }
+}

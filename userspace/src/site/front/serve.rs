@@ -1,0 +1,315 @@
+//! Connections: TLS, HTTP/1.1, HTTP/2, and how they end.
+
+use std::{
+    error::Error,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use tower_service::Service;
+
+use super::{
+    Counters, GRACE, Peer, ProxyBody, Refused,
+    body::BodyError,
+    intake,
+    listen::{Admission, Bound, Place},
+    proxy::page,
+    socket::{Begun, Socket, State},
+    tls::Certificates,
+};
+use crate::model::WebLimits;
+
+/// hyper's own, which it holds without an allocation.
+const HEADERS_USUAL: usize = 100;
+/// The least that hyper takes for a buffer, bytes.
+const BUFFER_MIN: usize = 8192;
+/// Streams of HTTP/2 that were reset before they were looked at, and our own resets, until a connection is ended.
+const RESETS_MAX: usize = 20;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What all connections have in common.
+struct Shared<S> {
+    service: S,
+    limits: WebLimits,
+    counters: Arc<Counters>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    tasks: TaskTracker,
+}
+
+/// Serves until `cancel`: then nothing is accepted any more, idle connections end, and busy ones may finish what they
+/// have begun for [`GRACE`]. Returns when the last connection is closed.
+///
+/// Each request that `service` sees has a [`Peer`] in its extensions, a target in origin form (`/path?query`, or `*`),
+/// and at most one `Host`, which is the authority of the request: of the target, where it was given there.
+pub async fn serve<S, B>(
+    bound: Vec<Bound>,
+    service: S,
+    limits: &WebLimits,
+    counters: Arc<Counters>,
+    cancel: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let admission = Arc::new(Admission::new(limits, Arc::clone(&counters)));
+    let shared = Arc::new(Shared {
+        service,
+        limits: *limits,
+        counters,
+        http1: http1(limits),
+        http2: http2(limits),
+        tasks: TaskTracker::new(),
+    });
+    for listener in bound {
+        let (shared, admission, cancel) = (Arc::clone(&shared), Arc::clone(&admission), cancel.clone());
+        shared.tasks.clone().spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return,
+                    (stream, client, place) = listener.accept(&admission) => {
+                        let certificates = listener.certificates().cloned();
+                        // A token of its own: all connections waiting at one would meet at its lock.
+                        let stop = cancel.child_token();
+                        let connection = Connection { stream, client, place, certificates, stop };
+                        shared.tasks.spawn(connection.run(Arc::clone(&shared)));
+                    }
+                }
+            }
+        });
+    }
+    let tasks = shared.tasks.clone();
+    drop(shared);
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn http1(limits: &WebLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.head.max(BUFFER_MIN)).max_header_size(limits.head).header_read_timeout(None);
+    if limits.headers != HEADERS_USUAL {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+fn http2(limits: &WebLimits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        // A client that is gone without a word is found out also while its requests are under way.
+        .keep_alive_interval(limits.idle_timeout)
+        .keep_alive_timeout(GRACE);
+    builder
+}
+
+/// One connection, accepted.
+struct Connection {
+    stream: TcpStream,
+    client: SocketAddr,
+    place: Place,
+    certificates: Option<Arc<Certificates>>,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after `stop`.
+    async fn run<S, B>(self, shared: Arc<Shared<S>>)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // Fails where the client is gone already.
+        let (Ok(()), Ok(local)) = (self.stream.set_nodelay(true), self.stream.local_addr()) else { return };
+        let mut peer = Peer { client: self.client, local, tls: false, server_name: None };
+        let place = (self.place, shared.tasks.token());
+        let Some(certificates) = self.certificates else {
+            return speak(self.stream, peer, false, place, &shared, &self.stop).await;
+        };
+        let handshake = timeout(shared.limits.head_timeout, certificates.accept(self.stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(Refused::Handshake) };
+        let (_, session) = stream.get_ref();
+        peer.tls = true;
+        peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
+        let two = session.alpn_protocol() == Some(b"h2");
+        speak(stream, peer, two, place, &shared, &self.stop).await;
+    }
+}
+
+/// HTTP over a stream.
+async fn speak<IO, S, B>(
+    stream: IO,
+    peer: Peer,
+    two: bool,
+    place: (Place, TaskTrackerToken),
+    shared: &Arc<Shared<S>>,
+    stop: &CancellationToken,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let state = Arc::<State>::default();
+    let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
+    let (io, service) = (TokioIo::new(socket), Requests { shared: Arc::clone(shared), peer, state });
+    /// Both protocols end alike, but share no trait for it.
+    macro_rules! until_stopped {
+        ($connection:expr) => {{
+            let mut connection = pin!($connection);
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    timeout(GRACE, connection).await.unwrap_or(Ok(()))
+                }
+            }
+        }};
+    }
+    let ended = if two {
+        until_stopped!(shared.http2.serve_connection(io, service))
+    } else {
+        until_stopped!(shared.http1.serve_connection(io, service).with_upgrades())
+    };
+    match ended {
+        Err(error) if error.is_parse_too_large() => shared.counters.refuse(Refused::HeadTooLarge),
+        Err(error) if error.is_parse() => shared.counters.refuse(Refused::Malformed),
+        _ => {}
+    }
+}
+
+/// The requests of one connection.
+struct Requests<S> {
+    shared: Arc<Shared<S>>,
+    peer: Peer,
+    state: Arc<State>,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Sent<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let counters = &self.shared.counters;
+        let mut begun = Begun::new(&self.state);
+        if self.state.is_abused() {
+            counters.refuse(Refused::Resets);
+        }
+        if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
+            counters.refuse(why);
+            begun.answered();
+            let response = refused(status, request.version());
+            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun })) });
+        }
+        counters.requests.fetch_add(1, Relaxed);
+        request.extensions_mut().insert(self.peer.clone());
+        let mut service = self.shared.service.clone();
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            let response = service.call(request).await.map_err(Into::into)?;
+            begun.answered();
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                state.becomes_tunnel();
+            }
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun }))
+        })
+    }
+}
+
+/// A refusal; HTTP/1.1 goes no further on this connection.
+fn refused(status: StatusCode, version: Version) -> Response<ProxyBody> {
+    let mut response = page(status);
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A body on its way out; its request is under way as long.
+struct Sent<B> {
+    body: Either<B>,
+    #[expect(dead_code, reason = "held until the body is over")]
+    begun: Begun,
+}
+
+enum Either<B> {
+    Service(B),
+    Page(ProxyBody),
+}
+
+impl<B> Body for Sent<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.body {
+            Either::Service(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Either::Page(page) => Pin::new(page).poll_frame(cx).map_err(|error: BodyError| error.into()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Either::Service(body) => body.is_end_stream(),
+            Either::Page(page) => page.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Either::Service(body) => body.size_hint(),
+            Either::Page(page) => page.size_hint(),
+        }
+    }
+}

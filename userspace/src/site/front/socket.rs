@@ -1,0 +1,256 @@
+//! How long a connection may wait, in both directions.
+//!
+//! hyper has a timer for a head alone, and starts it anew for each request. Here is one timer for all of a connection's
+//! life, which is touched only while the connection waits:
+//!
+//! | waits for | at most |
+//! |---|---|
+//! | the first request, and the rest of a head that has begun | `head_timeout` |
+//! | the next request | `idle_timeout` |
+//! | the client to take something of a response | `idle_timeout` |
+//!
+//! While requests are under way, reading has no bound of its own: bodies and backends have theirs.
+
+use std::{
+    future::Future as _,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{Counters, Refused, listen::Place};
+use crate::model::WebLimits;
+
+/// Requests that a client of HTTP/2 may cancel before it is asked what for (CVE-2023-44487).
+const CANCELLED_MIN: u32 = 100;
+
+/// What a connection's socket and its requests know of each other.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    in_flight: AtomicU32,
+    served: AtomicU32,
+    cancelled: AtomicU32,
+    tunnel: AtomicBool,
+    cut: AtomicBool,
+}
+
+impl State {
+    /// From now on it is no HTTP; whoever has it sees to its end.
+    pub(super) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, SeqCst);
+    }
+
+    /// Whether most of many requests were cancelled; then the connection ends with its next read.
+    pub(super) fn is_abused(&self) -> bool {
+        let cancelled = self.cancelled.load(Relaxed);
+        let abused = cancelled > CANCELLED_MIN && cancelled > self.served.load(Relaxed) / 2;
+        abused && !self.cut.swap(true, SeqCst)
+    }
+}
+
+/// A request under way: from its head until its response's last byte is handed over.
+#[derive(Debug)]
+pub(super) struct Begun {
+    state: Arc<State>,
+    answered: bool,
+}
+
+impl Begun {
+    pub(super) fn new(state: &Arc<State>) -> Self {
+        state.in_flight.fetch_add(1, SeqCst);
+        state.served.fetch_add(1, SeqCst);
+        Self { state: Arc::clone(state), answered: false }
+    }
+
+    /// It has a response.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.state.cancelled.fetch_add(1, Relaxed);
+        }
+        self.state.in_flight.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A connection's stream, with its place among the open ones, wherever it goes.
+pub(super) struct Socket<IO> {
+    io: IO,
+    state: Arc<State>,
+    limits: WebLimits,
+    counters: Arc<Counters>,
+    /// HTTP/2: bytes are no sign of a head.
+    multiplexed: bool,
+    timer: Pin<Box<Sleep>>,
+    /// Since when the next head, or its rest, is waited for.
+    since: Instant,
+    /// Whether it has begun.
+    begun: bool,
+    /// How many had been served then.
+    served: u32,
+    /// Since when the client has taken nothing.
+    stalled: Option<Instant>,
+    _place: Place,
+    _open: TaskTrackerToken,
+}
+
+impl<IO> Socket<IO> {
+    pub(super) fn new(
+        io: IO,
+        state: Arc<State>,
+        limits: WebLimits,
+        counters: Arc<Counters>,
+        multiplexed: bool,
+        (place, open): (Place, TaskTrackerToken),
+    ) -> Self {
+        Self {
+            io,
+            state,
+            limits,
+            counters,
+            multiplexed,
+            timer: Box::pin(sleep(limits.head_timeout)),
+            since: Instant::now(),
+            begun: false,
+            served: 0,
+            stalled: None,
+            _place: place,
+            _open: open,
+        }
+    }
+
+    /// Whether this moment has come; if not, the task is woken then, or before it.
+    fn is_over(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        // Deadlines mostly move on: the timer is left to run out at the old one and set anew only then.
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        false
+    }
+
+    /// Something was read.
+    fn has_read(&mut self) {
+        if self.begun || self.multiplexed || self.state.in_flight.load(SeqCst) > 0 {
+            return;
+        }
+        self.begun = true;
+        let served = self.state.served.load(SeqCst);
+        if served > 0 {
+            self.since = Instant::now();
+        }
+        self.served = served;
+    }
+
+    /// Nothing is there to be read: whether it was waited for long enough.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst) {
+            return Poll::Pending;
+        }
+        let served = self.state.served.load(SeqCst);
+        if served != self.served {
+            self.served = served;
+            self.begun = false;
+            self.since = Instant::now();
+        }
+        let between = served > 0 && !self.begun;
+        let limit = if between { self.limits.idle_timeout } else { self.limits.head_timeout };
+        if !self.is_over(self.since + limit, cx) {
+            return Poll::Pending;
+        }
+        if between {
+            // The end of the stream, as if the client had closed it.
+            return Poll::Ready(Ok(()));
+        }
+        self.counters.refuse(Refused::Slow);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// What came of writing, if it was not waited for too long.
+    fn wrote<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        if self.state.tunnel.load(SeqCst) {
+            return Poll::Pending;
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        if !self.is_over(since + self.limits.idle_timeout, cx) {
+            return Poll::Pending;
+        }
+        self.counters.refuse(Refused::Slow);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        if me.state.cut.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut me.io).poll_read(cx, buffer) {
+            Poll::Pending => me.poll_waiting(cx),
+            Poll::Ready(read) => {
+                if buffer.filled().len() > before {
+                    me.has_read();
+                }
+                Poll::Ready(read)
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.wrote(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.wrote(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.wrote(flushed, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.wrote(shut, cx)
+    }
+}
