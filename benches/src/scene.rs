@@ -124,6 +124,7 @@ pub fn own_sites_model(names: usize) -> Arc<Model> {
                 name: name(&format!("site{i:05}.app.example")),
                 pool: PoolId(pool),
                 addresses: addresses.map(|address| SiteAddress { answer: address, probe: address }).to_vec(),
+                primary: None,
                 failover: (0..OWN_SITES).map(|next| SiteId(pool * OWN_SITES + (at + next) % OWN_SITES)).collect(),
                 ..site(i % SITES)
             }
@@ -264,6 +265,7 @@ fn site(i: usize) -> Site {
         }),
         load: None,
         initial: Initial::Up,
+        primary: None,
         failover: vec![SiteId(i)],
     }
 }

@@ -25,9 +25,12 @@
 //! | [`outputs`] | docs/outputs.md |
 //! | [`shares`] | cycles and chi-square |
 //! | [`load_sim`] | a simulation of Sites whose load follows the answers |
+//! | [`appendix_b`] | seed 004's pseudo code as printed, the oracle of operation 500 |
+//! | [`site_world`] | small pools for the model check of operation 500, and where their names lead |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod agent;
+pub mod appendix_b;
 pub mod browser;
 pub mod checker;
 pub mod client;
@@ -46,6 +49,7 @@ pub mod scene;
 pub mod scratch;
 pub mod shares;
 pub mod site;
+pub mod site_world;
 
 #[path = "../../xdp-ebpf/tests/table/mod.rs"]
 #[expect(dead_code, reason = "the fuzz targets use the table's world, its packets and its checks, not its machines")]

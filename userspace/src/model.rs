@@ -356,6 +356,12 @@ impl From<Family> for DynamicType {
 }
 
 impl Model {
+    /// The Site with a key of the file.
+    #[must_use]
+    pub fn site_by_key(&self, key: &str) -> Option<SiteId> {
+        self.sites.iter().position(|site| site.key == key).map(SiteId)
+    }
+
     /// The Sites a name chooses from or fails over along, in order.
     #[must_use]
     pub fn sites_of(&self, kind: NameKind) -> &[SiteId] {

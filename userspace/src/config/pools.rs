@@ -293,6 +293,7 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
             Some(text) => primary_group(&mut reader, text, id, groups, &group_headers),
             None => first_group.get(&id).copied(),
         };
+        site.primary = primary;
         let list = match primary {
             Some(group) => &groups[group.0].sites[..],
             None => pools.get(site.pool.0).map_or(&[][..], |p| &p.sites[..]),

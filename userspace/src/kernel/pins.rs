@@ -169,9 +169,13 @@ impl Pins {
         }
     }
 
-    /// Removes everything, which takes the program off where nobody else holds its link; the interfaces it was on.
+    /// Takes the program off and removes everything; the interfaces it was on.
     pub fn clear(self) -> io::Result<Vec<String>> {
         let links = self.links();
+        for link in &links {
+            // What refuses it, such as an interface that has gone, goes with its last reference.
+            let _ = sys::get(&link.path).and_then(|link| sys::link_detach(link.as_fd()));
+        }
         for name in names(&self.folder) {
             fs::remove_file(self.folder.join(name))?;
         }

@@ -19,6 +19,7 @@ const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_XDP: u32 = 37;
 const BPF_F_REPLACE: u32 = 4;
 
@@ -46,6 +47,12 @@ struct Update {
     new_prog_fd: u32,
     flags: u32,
     old_prog_fd: u32,
+}
+
+/// `union bpf_attr` of `BPF_LINK_DETACH`.
+#[repr(C)]
+struct Detach {
+    link_fd: u32,
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
@@ -76,6 +83,12 @@ pub fn link_update(link: BorrowedFd<'_>, to: BorrowedFd<'_>, from: Option<Borrow
     let flags = if from.is_some() { BPF_F_REPLACE } else { 0 };
     let update = Update { link_fd: number(link), new_prog_fd: number(to), flags, old_prog_fd: from.map_or(0, number) };
     bpf(BPF_LINK_UPDATE, &update).map(drop)
+}
+
+/// Takes a link's program off its interface (Linux 5.9), done when this returns: where the last reference to a link goes
+/// instead, the kernel does that some time later.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &Detach { link_fd: number(link) }).map(drop)
 }
 
 /// Pins an object under a path of a bpffs that does not exist yet.

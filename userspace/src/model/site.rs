@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{Damping, Family, Name, PoolId, SiteId, ZoneId};
+use super::{Damping, Family, GroupId, Name, PoolId, SiteId, ZoneId};
 
 /// `[site.…]`.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Site {
     pub load: Option<LoadSource>,
     /// What an address counts as until its first verdict.
     pub initial: Initial,
+    /// Its primary group; none where no group lists it.
+    pub primary: Option<GroupId>,
     /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
     pub failover: Vec<SiteId>,
 }

@@ -52,6 +52,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         probe: probe.clone(),
         load: None,
         initial: Initial::Up,
+        primary: None,
         failover: (0..sites.len()).map(|step| SiteId((index + step) % sites.len())).collect(),
     };
     let pool = Pool {

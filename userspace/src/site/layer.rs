@@ -1,1 +1,232 @@
-//! Operation 500 as a tower layer.
+//! Operation 500 as a tower layer, around any service that takes HTTP requests (S4-B-FORM).
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use tokio_util::sync::CancellationToken;
+//! use zerottl::{config, site::{gate::Gate, layer::OperationLayer, peers::PeerHealth}};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Arc::new(config::load(Path::new("zerottl.toml"))?.model);
+//! let boston = model.site_by_key("boston").ok_or("no such Site")?;
+//! let peers = PeerHealth::start(&model, boston, &model.web[boston.0], CancellationToken::new())?;
+//! let gate = Arc::new(Gate::new(&model, boston, peers)?);
+//! let app = axum::Router::<()>::new().layer(OperationLayer::new(gate));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request that has a session reaches the service as it came. The others do when they are admitted; whatever else becomes
+//! of them is answered here. The service sees URLs without markers.
+//!
+//! How a request came is read from its extensions: [`Peer`] of [`front`](super::front), or axum's `ConnectInfo` of a socket
+//! address. Without either the client is unknown (`::`), which no client net matches.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header::SET_COOKIE};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    busy::Guard,
+    decide::Refusal,
+    front::Peer,
+    gate::{Connection, Gate, Pass, Verdict},
+    respond,
+};
+
+/// Puts operation 500 before services.
+#[derive(Clone, Debug)]
+pub struct OperationLayer {
+    gate: Arc<Gate>,
+}
+
+impl OperationLayer {
+    /// One gate for all of them.
+    #[must_use]
+    pub fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+}
+
+impl<S> Layer<S> for OperationLayer {
+    type Service = Operation<S>;
+
+    fn layer(&self, inner: S) -> Operation<S> {
+        Operation { gate: Arc::clone(&self.gate), inner }
+    }
+}
+
+/// A service behind operation 500.
+#[derive(Clone, Debug)]
+pub struct Operation<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Operation<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<Guarded<R>>;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let peer = head.extensions.get::<Peer>().cloned();
+        let client = peer.as_ref().map(|peer| peer.client);
+        let client = client.or_else(|| head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+        let connection = Connection {
+            client: client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |client| client.ip().to_canonical()),
+            secure: peer.as_ref().is_some_and(|peer| peer.tls),
+            server_name: peer.as_ref().and_then(|peer| peer.server_name.as_deref()),
+        };
+        match self.gate.judge(&head, &connection) {
+            Verdict::Respond(page) => Answering::here(page),
+            Verdict::Serve(Pass { target, cookies, guard }) => {
+                if let Some(target) = target {
+                    let mut parts = std::mem::take(&mut head.uri).into_parts();
+                    parts.path_and_query = Some(target);
+                    let Ok(uri) = Uri::from_parts(parts) else {
+                        return Answering::here(respond::refuse(Refusal::BadTarget));
+                    };
+                    head.uri = uri;
+                }
+                let inner = self.inner.call(Request::from_parts(head, body));
+                Answering { state: State::There { inner, cookies, guard: Some(guard) } }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The response to come.
+    pub struct Answering<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Here { page: Option<respond::Page> },
+        There { #[pin] inner: F, cookies: Vec<HeaderValue>, guard: Option<Guard> },
+    }
+}
+
+impl<F> Answering<F> {
+    fn here(page: respond::Page) -> Self {
+        Self { state: State::Here { page: Some(page) } }
+    }
+}
+
+impl<F> fmt::Debug for Answering<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answering").finish_non_exhaustive()
+    }
+}
+
+impl<F, R, E> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<Guarded<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Here { page } => {
+                let page = page.take().expect("a future is not polled after it has ended");
+                Poll::Ready(Ok(page.map(|body| Guarded { body: Either::Own { body }, guard: None })))
+            }
+            StateProjection::There { inner, cookies, guard } => {
+                let mut response = ready!(inner.poll(context))?;
+                for cookie in cookies.drain(..) {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                let mut guard = guard.take();
+                if let Some(guard) = &mut guard {
+                    guard.responded();
+                }
+                Poll::Ready(Ok(response.map(|body| Guarded { body: Either::Inner { body }, guard })))
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body. While it is there, the request counts as under way.
+    pub struct Guarded<R> {
+        #[pin]
+        body: Either<R>,
+        guard: Option<Guard>,
+    }
+}
+
+pin_project! {
+    #[project = EitherProjection]
+    enum Either<R> {
+        Own { body: Full<Bytes> },
+        Inner { #[pin] body: R },
+    }
+}
+
+impl<R> fmt::Debug for Guarded<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for Guarded<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let this = self.project();
+        let frame = match this.body.project() {
+            EitherProjection::Own { body } => {
+                ready!(Pin::new(body).poll_frame(context)).map(|frame| frame.map_err(never))
+            }
+            EitherProjection::Inner { body } => ready!(body.poll_frame(context)),
+        };
+        if frame.is_none() {
+            *this.guard = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Either::Own { body } => body.is_end_stream(),
+            Either::Inner { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Either::Own { body } => body.size_hint(),
+            Either::Inner { body } => body.size_hint(),
+        }
+    }
+}
+
+fn never<E>(error: Infallible) -> E {
+    match error {}
+}

@@ -13,13 +13,19 @@
 //! | [`busy`] | whether the Site is too busy for one more session |
 //! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
 //! | [`session`] | what a session is |
+//! | [`cookies`] | cookies, read and written |
 //! | [`peers`] | which other Sites are up |
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
 //! | [`metrics`] | what ended how often at which stage |
+//! | [`run`] | the stand-alone Site, everything wired |
+//! | [`admin`] | its admin interface: metrics, load, state |
 //! | [`front`] | the stand-alone server and proxy |
+pub mod admin;
+mod buckets;
 pub mod busy;
+pub mod cookies;
 pub mod decide;
 pub mod defer;
 pub mod front;
@@ -32,4 +38,5 @@ pub mod metrics;
 pub mod peers;
 pub mod place;
 pub mod respond;
+pub mod run;
 pub mod session;

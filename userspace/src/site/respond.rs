@@ -1,1 +1,198 @@
 //! Decisions as responses.
+//!
+//! None of them may be stored: each holds for one moment and one client (C10). What comes from a request is put into a
+//! page escaped, and into a header as it was, which the HTTP library has checked.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    },
+};
+use http_body_util::Full;
+
+use super::decide::Refusal;
+use crate::model::RedirectForm;
+
+/// A response made here.
+pub type Page = Response<Full<Bytes>>;
+
+/// Nothing but the pages' own style.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem;color:#1b1f24;\
+                     background:#fff}h1{font-size:1.5rem}a{color:#0b57d0}.bar{height:.5rem;border-radius:.25rem;background:#d7dce2;\
+                     overflow:hidden}.bar i{display:block;height:100%;background:#0b57d0;transform-origin:left;\
+                     animation:run linear both}@keyframes run{from{transform:scaleX(0)}to{transform:scaleX(1)}}\
+                     @media(prefers-color-scheme:dark){body{color:#e6e9ed;background:#14171a}a{color:#8ab4f8}\
+                     .bar{background:#33383e}.bar i{background:#8ab4f8}}";
+
+/// The status that sends a request elsewhere: 302 makes a GET of any method, 307 keeps it (C10).
+#[must_use]
+pub fn redirect_status(method: &Method) -> StatusCode {
+    if is_read(method) { StatusCode::FOUND } else { StatusCode::TEMPORARY_REDIRECT }
+}
+
+/// Whether a method is GET or HEAD.
+#[must_use]
+pub fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+/// Sends a client to a URL (stages 540, 545 and 595).
+#[must_use]
+pub fn redirect(location: &str, method: &Method, form: RedirectForm, cookies: Vec<HeaderValue>) -> Page {
+    let Ok(header) = HeaderValue::from_bytes(location.as_bytes()) else { return refuse(Refusal::BadTarget) };
+    let link = escaped(location);
+    if form == RedirectForm::Meta && *method == Method::GET {
+        let text = format!("<p>Going to <a href=\"{link}\">{link}</a>.</p>");
+        let head = format!("<meta http-equiv=\"refresh\" content=\"0;url={link}\">");
+        return page(StatusCode::OK, "One moment", &head, &text, cookies);
+    }
+    let mut response =
+        page(redirect_status(method), "Moved", "", &format!("<p><a href=\"{link}\">{link}</a></p>"), cookies);
+    response.headers_mut().insert(LOCATION, header);
+    response
+}
+
+/// To the same page without a marker, now that the client has shown that it keeps cookies.
+#[must_use]
+pub fn see_other(location: &str, cookies: Vec<HeaderValue>) -> Page {
+    let mut response = redirect(location, &Method::GET, RedirectForm::Status, cookies);
+    if response.status().is_redirection() {
+        *response.status_mut() = StatusCode::SEE_OTHER;
+    }
+    response
+}
+
+/// "All Sites Busy" (stage 570, C9): in how many seconds to return, and where to.
+#[must_use]
+pub fn busy(status: u16, wait: u64, back: Option<&str>) -> Page {
+    let mut head = String::new();
+    let mut text = String::from("<p>All sites are busy at the moment. ");
+    if let Some(back) = back.map(escaped) {
+        let _ = write!(head, "<meta http-equiv=\"refresh\" content=\"{wait};url={back}\">");
+        let _ = write!(
+            text,
+            "Your place is kept: this page goes on by itself in {wait}&nbsp;seconds.</p><p class=\"bar\" role=\"presentation\">\
+             <i style=\"animation-duration:{wait}s\"></i></p><p><a href=\"{back}\">Try again</a></p>"
+        );
+    } else {
+        let _ = write!(text, "Please try again in {wait}&nbsp;seconds.</p>");
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = page(status, "All sites are busy", &head, &text, Vec::new());
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
+    response
+}
+
+/// Refuses a request.
+#[must_use]
+pub fn refuse(refusal: Refusal) -> Page {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    page(status, status.canonical_reason().unwrap_or("Refused"), "", &format!("<p>{}.</p>", refusal.text()), Vec::new())
+}
+
+fn page(status: StatusCode, title: &str, head: &str, text: &str, cookies: Vec<HeaderValue>) -> Page {
+    let html = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>{title}</title>{head}<style>{STYLE}</style></head><body><h1>{title}</h1>{text}\
+         </body></html>\n"
+    );
+    let mut response = Response::new(Full::new(Bytes::from(html)));
+    *response.status_mut() = status;
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HTML);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+    // A marker is nobody else's business.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Text as it may stand in an attribute.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn text(page: Page) -> String {
+        let body = futures_util::FutureExt::now_or_never(page.into_body().collect()).unwrap().unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// S4-5A-540: 302 for GET and HEAD, 307 for others, or a META refresh; never stored (C10).
+    #[test]
+    fn s4_5a_540_redirects() {
+        for (method, form, status) in [
+            (Method::GET, RedirectForm::Status, 302),
+            (Method::HEAD, RedirectForm::Status, 302),
+            (Method::POST, RedirectForm::Status, 307),
+            (Method::DELETE, RedirectForm::Meta, 307),
+            (Method::GET, RedirectForm::Meta, 200),
+        ] {
+            let page =
+                redirect("https://boston.app.com/a?b=\"&c", &method, form, vec![HeaderValue::from_static("a=b")]);
+            assert_eq!(page.status(), status, "{method}");
+            assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
+            assert_eq!(page.headers()[SET_COOKIE], "a=b");
+            assert_eq!(page.headers().contains_key(LOCATION), status != 200);
+            let refresh = "<meta http-equiv=\"refresh\" content=\"0;url=https://boston.app.com/a?b=&quot;&amp;c\">";
+            assert_eq!(text(page).contains(refresh), status == 200, "{method}");
+        }
+        assert_eq!(redirect("https://a/\r\nx: y", &Method::GET, RedirectForm::Status, vec![]).status(), 400);
+    }
+
+    /// S4-5B-570: the busy page is 503, or 200 for strict compatibility (C9), and says when to return.
+    #[test]
+    fn s4_5b_570_the_busy_page() {
+        let page = busy(503, 10, Some("http://boston.app.com/a/distrib=1!k?\"><script>"));
+        assert_eq!(
+            (page.status(), &page.headers()[RETRY_AFTER]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from(10))
+        );
+        assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
+        let shown = text(page);
+        assert!(
+            shown.contains("content=\"10;url=http://boston.app.com/a/distrib=1!k?&quot;&gt;&lt;script&gt;\""),
+            "{shown}"
+        );
+        assert!(!shown.contains("<script"), "{shown}");
+        let page = busy(200, 10, None);
+        assert_eq!(page.status(), 200);
+        assert!(!text(page).contains("http-equiv"));
+    }
+
+    /// S4-C13: refused, and told why.
+    #[test]
+    fn s4_c13_refusals() {
+        for refusal in Refusal::ALL {
+            let page = refuse(refusal);
+            assert_eq!(page.status(), refusal.status());
+            assert!(text(page).contains(refusal.text()));
+        }
+    }
+}

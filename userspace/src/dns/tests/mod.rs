@@ -96,6 +96,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         probe: None,
         load: None,
         initial: Initial::Up,
+        primary: None,
         failover: vec![SiteId(0), SiteId(1), SiteId(2)],
     };
     let dynamic = |text: &str, kind, served| DynamicName { name: name(text), zone: ZoneId(0), kind, served };

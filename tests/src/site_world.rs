@@ -1,0 +1,233 @@
+//! Small worlds for the model check of operation 500: which Sites and groups there are, what is wrong with them, and which
+//! Sites a name may lead to.
+//!
+//! Names are resolved as Appendix A of seed 004 says, by nothing of zerottl's own: a load-balancing answer is any live Site
+//! of the pool or group, and all of them are followed; a Site Name is the first operational Site from it onward, circularly
+//! through its primary group. Where all of a name's Sites are down, it leads to none of them.
+
+use std::fmt::Write as _;
+
+/// Sites of a world at most.
+pub const SITES_MAX: usize = 4;
+/// The Pool Name of every world.
+pub const POOL_NAME: &str = "app.com";
+
+/// What a URL's host names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// The Pool.
+    Pool,
+    /// A group, by its position.
+    Group(usize),
+    /// A Site, by its position in the pool.
+    Site(usize),
+    /// Another name of a Site (C13), which DNS makes an alias of the Site Name.
+    Alias(usize),
+}
+
+impl Name {
+    /// As a host.
+    #[must_use]
+    pub fn host(self) -> String {
+        match self {
+            Self::Pool => POOL_NAME.to_owned(),
+            Self::Group(group) => format!("g{group}.{POOL_NAME}"),
+            Self::Site(site) => format!("s{site}.{POOL_NAME}"),
+            Self::Alias(site) => format!("www.s{site}.{POOL_NAME}"),
+        }
+    }
+
+    /// The host's name; none is not of this world.
+    #[must_use]
+    pub fn of(host: &str) -> Option<Self> {
+        if host == POOL_NAME {
+            return Some(Self::Pool);
+        }
+        let label = host.strip_suffix(POOL_NAME)?.strip_suffix('.')?;
+        if let Some(group) = label.strip_prefix('g') {
+            return group.parse().ok().map(Self::Group);
+        }
+        match label.strip_prefix("www.s") {
+            Some(site) => site.parse().ok().map(Self::Alias),
+            None => label.strip_prefix('s')?.parse().ok().map(Self::Site),
+        }
+    }
+}
+
+/// The Sites of a pool and its groups: what stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How many Sites the pool has.
+    pub sites: usize,
+    /// Each group's Sites in its order.
+    pub groups: Vec<Vec<usize>>,
+}
+
+impl Layout {
+    /// All layouts of so many Sites with up to so many groups, each an ordered part of the pool.
+    #[must_use]
+    pub fn all(sites: usize, groups_max: usize) -> Vec<Self> {
+        let orders = orders(sites);
+        let mut layouts = vec![Self { sites, groups: Vec::new() }];
+        let mut from = 0;
+        for _ in 0..groups_max {
+            let until = layouts.len();
+            for shorter in from..until {
+                for order in &orders {
+                    let mut longer = layouts[shorter].clone();
+                    longer.groups.push(order.clone());
+                    layouts.push(longer);
+                }
+            }
+            from = until;
+        }
+        layouts
+    }
+
+    /// The order that a Site overflows and fails over in, unless a request says otherwise: the group that is listed first, or
+    /// the pool.
+    #[must_use]
+    pub fn primary(&self, site: usize) -> Vec<usize> {
+        let group = self.groups.iter().find(|group| group.contains(&site));
+        group.cloned().unwrap_or_else(|| (0..self.sites).collect())
+    }
+
+    /// All names there are.
+    #[must_use]
+    pub fn names(&self) -> Vec<Name> {
+        let groups = (0..self.groups.len()).map(Name::Group);
+        let sites = (0..self.sites).flat_map(|site| [Name::Site(site), Name::Alias(site)]);
+        [Name::Pool].into_iter().chain(groups).chain(sites).collect()
+    }
+
+    /// As a configuration file.
+    #[must_use]
+    pub fn file(&self) -> String {
+        let list = |sites: &[usize]| {
+            let keys: Vec<String> = sites.iter().map(|site| format!("\"s{site}\"")).collect();
+            keys.join(", ")
+        };
+        let pool: Vec<usize> = (0..self.sites).collect();
+        let mut file = format!(
+            "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\n\
+             [zone.\"{POOL_NAME}\"]\nnameservers = [\"ns1.{POOL_NAME}\"]\ncontact = \"hostmaster@{POOL_NAME}\"\n\
+             [pool.\"{POOL_NAME}\"]\nsites = [{}]\n",
+            list(&pool)
+        );
+        for (group, sites) in self.groups.iter().enumerate() {
+            let name = Name::Group(group).host();
+            let _ = write!(file, "[group.\"{name}\"]\npool = \"{POOL_NAME}\"\nsites = [{}]\n", list(sites));
+        }
+        for site in pool {
+            let name = Name::Site(site).host();
+            let _ = write!(file, "[site.s{site}]\nname = \"{name}\"\naddresses = [\"192.0.2.{}\"]\n", site + 1);
+        }
+        file
+    }
+}
+
+/// All ordered parts of so many Sites, but the empty one.
+fn orders(sites: usize) -> Vec<Vec<usize>> {
+    let mut all: Vec<Vec<usize>> = vec![Vec::new()];
+    let mut from = 0;
+    for _ in 0..sites {
+        let until = all.len();
+        for shorter in from..until {
+            for site in (0..sites).filter(|site| !all[shorter].contains(site)).collect::<Vec<_>>() {
+                let mut longer = all[shorter].clone();
+                longer.push(site);
+                all.push(longer);
+            }
+        }
+        from = until;
+    }
+    all.remove(0);
+    all
+}
+
+/// A set of Sites, by their positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sites(pub u8);
+
+impl Sites {
+    /// All sets of so many Sites.
+    pub fn subsets(sites: usize) -> impl Iterator<Item = Self> {
+        (0..1_u8 << sites).map(Self)
+    }
+
+    /// Whether the Site is one of them.
+    #[must_use]
+    pub fn has(self, site: usize) -> bool {
+        self.0 >> site & 1 == 1
+    }
+}
+
+/// What is wrong with the Sites of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Weather {
+    /// The Sites that are down: DNS gives none of their addresses.
+    pub down: Sites,
+    /// The Sites that are too busy, of those that are up.
+    pub busy: Sites,
+    /// How far each Site's clock is ahead of the true time, seconds.
+    pub clocks: [i64; SITES_MAX],
+    /// Seconds from one request of the client to the next.
+    pub pace: u64,
+    /// Whether the Sites know which of them are down; otherwise they take all for up.
+    pub is_known: bool,
+}
+
+/// The Sites that a name may lead to.
+#[must_use]
+pub fn resolve(layout: &Layout, down: Sites, name: Name) -> Vec<usize> {
+    let is_up = |site: &usize| !down.has(*site);
+    match name {
+        Name::Pool => (0..layout.sites).filter(is_up).collect(),
+        Name::Group(group) => layout.groups[group].iter().copied().filter(is_up).collect(),
+        Name::Site(site) | Name::Alias(site) => {
+            let order = layout.primary(site);
+            let own = order.iter().position(|other| *other == site).unwrap_or_default();
+            let onward = order[own..].iter().chain(&order[..own]).copied();
+            onward.filter(is_up).take(1).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(description: &str, down: &[usize], name: Name, expected: &[usize]) {
+        // Appendix A's second example: Geneva and Chicago; Boston and Chicago.
+        let layout = Layout { sites: 3, groups: vec![vec![0, 2], vec![1, 2]] };
+        let down = Sites(down.iter().map(|site| 1 << site).sum());
+        assert_eq!(resolve(&layout, down, name), expected, "{description}");
+    }
+
+    #[test]
+    fn names_lead_where_appendix_a_says() {
+        check("the pool: any", &[], Name::Pool, &[0, 1, 2]);
+        check("the pool: any operational", &[1], Name::Pool, &[0, 2]);
+        check("a group: its own", &[], Name::Group(1), &[1, 2]);
+        check("a Site Name: the Site", &[], Name::Site(1), &[1]);
+        check("else the next of its group", &[1], Name::Site(1), &[2]);
+        check("circularly, and through the first group that lists it", &[2], Name::Site(2), &[0]);
+        check("an alias goes with it", &[1], Name::Alias(1), &[2]);
+        check("nobody", &[0, 2], Name::Group(0), &[]);
+    }
+
+    #[test]
+    fn layouts_are_all_there_are() {
+        assert_eq!(orders(3).len(), 3 + 6 + 6);
+        assert_eq!(Layout::all(3, 2).len(), 1 + 15 + 15 * 15);
+        assert_eq!(Layout::all(1, 1).len(), 2);
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in (Layout { sites: 3, groups: vec![vec![0], vec![1]] }).names() {
+            assert_eq!(Name::of(&name.host()), Some(name));
+        }
+        assert_eq!(Name::of("evil.example"), None);
+    }
+}
