@@ -218,3 +218,7 @@ fn states(page: Page) -> HashMap<String, bool> {
     let state = |site: SiteState| (site.name.to_ascii_lowercase(), site.eligible.unwrap_or(site.up));
     page.sites.into_iter().map(state).collect()
 }
+
+#[cfg(test)]
+#[path = "tests_peers.rs"]
+mod tests;
