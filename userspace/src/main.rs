@@ -122,6 +122,8 @@ enum Command {
     },
     /// Show what a configuration would change in the answers, before anything is touched
     Simulate(cli::simulate::Arguments),
+    /// Run what binds clients to this Site: redirects, and a proxy to its application servers
+    Site(cli::site::Arguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -177,6 +179,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Detach { agent } => cli::left::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
+        Command::Site(arguments) => cli::site::site(arguments, log_to_stderr).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "zerottl", &mut script);

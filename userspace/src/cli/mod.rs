@@ -6,6 +6,7 @@ pub mod operator;
 pub mod reload;
 pub mod run;
 pub mod simulate;
+pub mod site;
 pub mod top;
 
 use std::{

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients`, `web` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
@@ -27,6 +27,7 @@ mod safety;
 mod sites;
 mod tables;
 mod values;
+mod web;
 mod whole;
 
 #[cfg(test)]
@@ -121,7 +122,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
-    let model = Model {
+    let mut model = Model {
         front,
         admin,
         state,
@@ -139,5 +140,6 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         web: Vec::new(),
     };
     whole::check(report, file, &model);
+    model.web = web::web(report, file, &model);
     model
 }

@@ -16,6 +16,10 @@ use toml::Spanned;
 
 use super::tables::fields_of;
 
+mod web;
+
+pub(super) use web::*;
+
 pub(super) type Text = Option<Spanned<String>>;
 pub(super) type Number = Option<Spanned<i64>>;
 pub(super) type Fraction = Option<Spanned<f64>>;
@@ -38,6 +42,7 @@ pub(super) struct File {
     pub group: Named<Group>,
     pub site: Named<Site>,
     pub forward: Named<Forward>,
+    pub web: Option<Spanned<Web>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

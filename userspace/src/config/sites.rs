@@ -237,17 +237,20 @@ pub(super) fn duration(
     None
 }
 
+/// A path and a query for a GET.
+pub(super) fn request_path(text: &str) -> Result<String, values::Fault> {
+    let bad = |b: u8| b.is_ascii_whitespace() || b.is_ascii_control() || !b.is_ascii() || b == b'#';
+    if text.starts_with('/') && !text.bytes().any(bad) {
+        return Ok(text.to_owned());
+    }
+    Err(values::Fault::new(
+        format!("`{text}` is not a path"),
+        "give one that begins with / and has no space, such as \"/health?full=1\"",
+    ))
+}
+
 pub(super) fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_name: &Name) -> HttpProbe {
-    let path = raw.path.as_ref().and_then(|text| {
-        let bad = |b: u8| b.is_ascii_whitespace() || b.is_ascii_control() || !b.is_ascii() || b == b'#';
-        if text.get_ref().starts_with('/') && !text.get_ref().bytes().any(bad) {
-            return Some(text.get_ref().clone());
-        }
-        reader
-            .error(text.span(), format!("`{}` is not a path", text.get_ref()))
-            .help("give one that begins with / and has no space, such as \"/health?full=1\"");
-        None
-    });
+    let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
     let host = raw.host.as_ref().and_then(|text| {
         let bad = |b: u8| !b.is_ascii_graphic() || b"/\\@#?".contains(&b);
         if !text.get_ref().is_empty() && !text.get_ref().bytes().any(bad) {

@@ -3,6 +3,8 @@
 //! Serde stops at its first error. So the parsed tree is cleaned first, entry by entry, against the very shapes serde
 //! will read: what a shape does not know is reported and dropped, and what is left always reads.
 
+use std::collections::BTreeSet;
+
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Visitor},
@@ -50,14 +52,19 @@ pub(super) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
 
 type Reads = fn(Spanned<DeValue<'_>>) -> Result<(), toml::de::Error>;
 
+/// What to write where a number stands for a duration.
+const DURATION: &str = "a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"";
+
 /// What stands at one place of the file.
 pub(super) enum Shape {
     /// Sections named by the operator.
     Sections,
     /// A table of known keys; and whether a table with one given entry can be read.
     Keys(&'static [&'static str], Reads),
-    /// A list that may hold such tables.
-    List(&'static [&'static str], Reads),
+    /// As `Keys`, beside which each Site may have a table by its key.
+    Shared(&'static [&'static str], Reads),
+    /// What may be such a table, or a list that may hold some.
+    Loose(&'static [&'static str], Reads),
 }
 
 impl Shape {
@@ -82,9 +89,37 @@ impl Shape {
             ["site", _] => Self::keys::<raw::Site>(),
             ["site", _, "probe"] => Self::keys::<raw::Probe>(),
             ["site", _, "load"] => Self::keys::<raw::Load>(),
-            ["site", _, "addresses"] => Self::List(fields_of::<raw::AddressTable>(), reads::<raw::AddressTable>),
+            ["site", _, "addresses"] => Self::loose::<raw::AddressTable>(),
+            ["web"] => Self::Shared(fields_of::<raw::Web>(), reads::<raw::Web>),
+            ["web", below @ ..] => return Self::below_web(below),
             _ => return None,
         })
+    }
+
+    /// The shape at a path below `[web]`, which is the same below `[web.SITE]`.
+    fn below_web(path: &[&str]) -> Option<Self> {
+        let below = match path {
+            [site, below @ ..] if !fields_of::<raw::WebKeys>().contains(site) => below,
+            _ => path,
+        };
+        Some(match below {
+            [] => Self::keys::<raw::WebKeys>(),
+            ["tls"] => Self::keys::<raw::WebTls>(),
+            ["backend_probe"] => Self::keys::<raw::BackendProbe>(),
+            ["marker"] => Self::keys::<raw::Marker>(),
+            ["busy"] => Self::keys::<raw::Busy>(),
+            ["session"] => Self::keys::<raw::Session>(),
+            ["flag"] => Self::keys::<raw::Flag>(),
+            ["limits"] => Self::keys::<raw::WebLimits>(),
+            ["peers"] => Self::loose::<raw::PeersTable>(),
+            ["rule"] => Self::loose::<raw::Rule>(),
+            ["class"] => Self::loose::<raw::Class>(),
+            _ => return None,
+        })
+    }
+
+    fn loose<T: DeserializeOwned>() -> Self {
+        Self::Loose(fields_of::<T>(), reads::<T>)
     }
 
     fn keys<T: DeserializeOwned>() -> Self {
@@ -108,8 +143,9 @@ pub(super) fn read(report: &mut Reporter, text: &str) -> Option<raw::File> {
         return None;
     }
     let span = tree.span();
-    let mut cleaner = Cleaner { report, path: Vec::new(), lost_section: false };
     let mut tree = tree.into_inner();
+    let sites = site_keys(&tree);
+    let mut cleaner = Cleaner { report, sites, path: Vec::new(), lost_section: false };
     cleaner.clean(&mut tree);
     if cleaner.lost_section {
         // Everything that refers to the lost section would be reported as dangling.
@@ -124,8 +160,17 @@ pub(super) fn read(report: &mut Reporter, text: &str) -> Option<raw::File> {
     }
 }
 
+/// The keys of the Sites, which `[web]` has tables of.
+fn site_keys(tree: &DeTable<'_>) -> BTreeSet<String> {
+    match tree.get("site").map(Spanned::get_ref) {
+        Some(DeValue::Table(sites)) => sites.keys().map(|key| key.get_ref().to_string()).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
 struct Cleaner<'a> {
     report: &'a mut Reporter,
+    sites: BTreeSet<String>,
     path: Vec<String>,
     lost_section: bool,
 }
@@ -138,9 +183,17 @@ impl Cleaner<'_> {
     /// Drops from the table at `self.path` what its shape does not know or cannot read.
     fn clean(&mut self, table: &mut DeTable<'_>) {
         match self.shape() {
-            Some(Shape::Keys(fields, reads) | Shape::List(fields, reads)) => retain(table, |key, value| {
+            Some(Shape::Keys(fields, reads) | Shape::Loose(fields, reads)) => retain(table, |key, value| {
                 if !fields.contains(&key.get_ref().as_ref()) {
                     self.unknown_key(key, value, fields);
+                    return false;
+                }
+                self.inside(key, |cleaner| cleaner.value(value)) && self.readable(key, value, reads)
+            }),
+            Some(Shape::Shared(fields, reads)) => retain(table, |key, value| {
+                let word = key.get_ref().as_ref();
+                if !fields.contains(&word) && !self.sites.contains(word) {
+                    self.neither_key_nor_site(key, fields);
                     return false;
                 }
                 self.inside(key, |cleaner| cleaner.value(value)) && self.readable(key, value, reads)
@@ -163,15 +216,15 @@ impl Cleaner<'_> {
     fn value(&mut self, value: &mut Spanned<DeValue<'_>>) -> bool {
         let span = value.span();
         match (self.shape(), value.get_mut()) {
-            (Some(Shape::Sections | Shape::Keys(..)), DeValue::Table(table)) => self.clean(table),
-            (Some(Shape::List(..)), DeValue::Array(items)) => {
+            (Some(_), DeValue::Table(table)) => self.clean(table),
+            (Some(Shape::Loose(..)), DeValue::Array(items)) => {
                 for item in items.iter_mut() {
                     if let DeValue::Table(table) = item.get_mut() {
                         self.clean(table);
                     }
                 }
             }
-            (Some(shape @ (Shape::Sections | Shape::Keys(..))), _) => {
+            (Some(shape @ (Shape::Sections | Shape::Keys(..) | Shape::Shared(..))), _) => {
                 let header = section(&self.path);
                 let (message, help) = match shape {
                     Shape::Sections => {
@@ -181,8 +234,8 @@ impl Cleaner<'_> {
                     _ => (format!("{header} must be a table"), format!("write {header} once and its keys below it")),
                 };
                 self.report.error(span, message).help(help);
-                // `probe` can be done without; what is nearer the root is referred to.
-                self.lost_section |= self.path.len() < 3;
+                // `probe` can be done without; what is nearer the root is referred to, but for what is in [web].
+                self.lost_section |= self.path.len() < 3 && self.path[0] != "web";
                 let (parent, key) = self.path.split_at(self.path.len() - 1);
                 self.report.spoil(&section(parent), &key[0]);
                 return false;
@@ -194,7 +247,7 @@ impl Cleaner<'_> {
 
     /// Whether a shape reads this one entry. Tables have been cleaned and need no second look.
     fn readable(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, reads: Reads) -> bool {
-        if matches!(self.inside(key, |c| c.shape()), Some(Shape::Sections | Shape::Keys(..))) {
+        if matches!(self.inside(key, |c| c.shape()), Some(Shape::Sections | Shape::Keys(..) | Shape::Shared(..))) {
             return true;
         }
         let mut alone = DeTable::new();
@@ -206,10 +259,20 @@ impl Cleaner<'_> {
         let message = message.replace("f64", "a number").replace("invalid type: ", "");
         let span = fault.span().unwrap_or_else(|| value.span());
         let problem = self.report.error(span, format!("{section}: `{}` is of a wrong type: {message}", key.get_ref()));
-        if let "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" | "stale_after" | "slow_start" =
-            key.get_ref().as_ref()
-        {
-            problem.help("a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"");
+        let in_web = self.path.first().is_some_and(|first| first == "web");
+        match key.get_ref().as_ref() {
+            "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" | "stale_after" | "slow_start"
+            | "lifetime" | "skew" | "head_timeout" | "idle_timeout" | "connect_timeout" | "response_timeout" => {
+                problem.help(DURATION);
+            }
+            // A zone's is a number.
+            "retry" if in_web => {
+                problem.help(DURATION);
+            }
+            word @ ("rule" | "class") if in_web => {
+                problem.help(format!("write [[{}.{word}]] for each", self.path.join(".")));
+            }
+            _ => {}
         }
         self.report.spoil(&section, key.get_ref());
         false
@@ -235,6 +298,21 @@ impl Cleaner<'_> {
         if let Some(meant) = meant {
             self.report.spoil(&section, meant);
         }
+    }
+
+    /// What stands in `[web]`.
+    fn neither_key_nor_site(&mut self, key: &Spanned<DeString<'_>>, fields: &[&str]) {
+        let word = key.get_ref().as_ref();
+        let known = fields.iter().copied().chain(self.sites.iter().map(String::as_str));
+        let help = match self.report.did_you_mean(word, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("what may stand here: {}; or a Site's key with a table of them", fields.join(", ")),
+        };
+        let section = section(&self.path);
+        self.report
+            .error(key.span(), format!("{section}: `{word}` is neither a key nor a Site"))
+            .label("not known")
+            .help(help);
     }
 
     /// `[pool.app.com]` for `[pool."app.com"]`.

@@ -178,7 +178,8 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Fault> {
     Ok(net)
 }
 
-fn unicast(ip: IpAddr) -> Result<IpAddr, Fault> {
+/// An address that is one host's.
+pub(super) fn unicast(ip: IpAddr) -> Result<IpAddr, Fault> {
     if ip.is_unspecified() {
         return Err(Fault::new(format!("{ip} is the unspecified address"), "give the host's own address"));
     }

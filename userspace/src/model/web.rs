@@ -201,6 +201,8 @@ pub enum Peers {
         at: SocketAddr,
         /// From one start to the next.
         interval: Duration,
+        /// A file with its token, without which it lets only its own machine ask.
+        token: Option<PathBuf>,
     },
     /// All count as up.
     None,

@@ -48,6 +48,8 @@ const WINDOWS_MAX: u64 = 600;
 const STALE_MS: u64 = 10_000;
 /// Lower latencies count as this, microseconds.
 const LATENCY_MIN_US: f64 = 1000.0;
+/// The most sessions that are reported: `FIGURE_MAX`.
+const SESSIONS_MAX: u64 = 1_000_000_000_000_000;
 /// The capacity that is reported where only latency is limited: per cent.
 const PER_CENT: f64 = 100.0;
 
@@ -241,6 +243,7 @@ impl Overload for Limits {
     }
 
     fn report(&self, sessions: u64) -> Value {
+        let sessions = sessions.min(SESSIONS_MAX);
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let state = &*self.0;
         let found = state.uses(sessions);
@@ -360,3 +363,7 @@ impl Latency {
         (newest / usual.max(LATENCY_MIN_US) - 1.0).max(0.0)
     }
 }
+
+#[cfg(test)]
+#[path = "tests_busy.rs"]
+mod tests;

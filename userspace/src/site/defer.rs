@@ -178,3 +178,145 @@ impl Table {
 fn parse(key: &str) -> Option<Key> {
     if key.len() == KEY_TEXT_LEN { decode(key.as_bytes()) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::HashSet,
+        sync::atomic::{AtomicU32, Ordering},
+        thread,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn deferrals() -> Deferrals {
+        Deferrals::new(Duration::from_secs(10))
+    }
+
+    /// S4-5B-DEFER: a key holds from when it is due, until it lapses or is used.
+    #[test]
+    fn s4_5b_defer_a_key_holds_once_when_it_is_due() {
+        let deferrals = deferrals();
+        let Deferral { key, due } = deferrals.defer(NOW, 1.0);
+        assert_eq!((key.len(), due), (22, NOW + 10));
+        let standing = |now| deferrals.standing(&key, now);
+        assert_eq!(standing(NOW), Standing::Early { due });
+        assert_eq!(standing(due - 1), Standing::Early { due });
+        assert_eq!([standing(due), standing(due + 9)], [Standing::Due; 2]);
+        assert_eq!(standing(due + 10), Standing::Unknown);
+        assert_eq!(
+            [deferrals.due(due - 1), deferrals.due(due), deferrals.due(due + 9), deferrals.due(due + 10)],
+            [0, 1, 1, 0]
+        );
+        assert!(deferrals.redeem(&key));
+        assert_eq!((standing(due), deferrals.due(due)), (Standing::Unknown, 0));
+        assert!(!deferrals.redeem(&key));
+    }
+
+    #[test]
+    fn s4_5b_defer_threads_that_meet_redeem_a_key_once() {
+        let deferrals = deferrals();
+        let keys: Vec<String> = (0..500).map(|_| deferrals.defer(NOW, 1.0).key).collect();
+        let redeemed = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for key in &keys {
+                        redeemed.fetch_add(u32::from(deferrals.redeem(key)), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(redeemed.into_inner(), 500);
+        assert_eq!(deferrals.due(NOW + 100), 0);
+    }
+
+    #[test]
+    fn s4_5b_defer_the_table_is_bounded_and_the_oldest_go() {
+        let deferrals = deferrals();
+        let first: Vec<Deferral> = (0..10).map(|_| deferrals.defer(NOW, 1.0)).collect();
+        for _ in 0..KEYS_MAX - 5 {
+            deferrals.defer(NOW, 1.0);
+        }
+        let known = |deferral: &Deferral| deferrals.standing(&deferral.key, NOW) != Standing::Unknown;
+        assert_eq!(first.iter().map(known).collect::<Vec<_>>(), [[false; 5], [true; 5]].concat());
+        let table = deferrals.table();
+        assert_eq!((table.places.len(), table.ring.len()), (KEYS_MAX, KEYS_MAX));
+        drop(table);
+        let dues = deferrals.dues.sum(NOW..=NOW + 10 + WAIT_MAX);
+        assert_eq!(dues, KEYS_MAX as u64, "what is forgotten is no longer due");
+    }
+
+    #[test]
+    fn s4_5b_defer_at_the_pace_of_what_is_admitted() {
+        let deferrals = deferrals();
+        let dues = |now, count| (0..count).map(|_| deferrals.defer(now, 1.0).due - now).collect::<Vec<_>>();
+        assert_eq!(dues(NOW, 4), [10, 11, 12, 13], "where nothing is admitted, one a second");
+        let later = NOW + 1000;
+        for second in later - 10..later {
+            for _ in 0..4 {
+                deferrals.admitted(second);
+            }
+        }
+        assert_eq!(dues(later, 9), [10, 11, 11, 11, 11, 12, 12, 12, 12], "four a second: in the second before");
+        assert_eq!(dues(later + 60, 3), [10, 11, 12], "what was a minute ago is not lately");
+    }
+
+    #[test]
+    fn s4_5b_defer_what_is_no_key_is_unknown() {
+        let deferrals = deferrals();
+        let key = deferrals.defer(NOW, 1.0).key;
+        let last = key.chars().last().expect("characters");
+        // The last of 22 characters has four bits that no key uses.
+        let other = char::from(u32::from(last).to_le_bytes()[0] + 1);
+        let huge = "A".repeat(1 << 20);
+        for bad in ["", "A", "AAAAAAAAAAAAAAAAAAAAA+", "AAAAAAAAAAAAAAAAAAAAAA", &key[1..], &format!("{key}A"), &huge] {
+            assert_eq!(deferrals.standing(bad, NOW + 10), Standing::Unknown);
+            assert!(!deferrals.redeem(bad));
+        }
+        assert_eq!(deferrals.standing(&format!("{}{other}", &key[..21]), NOW + 10), Standing::Unknown);
+        assert_eq!(deferrals.standing(&key, NOW + 10), Standing::Due);
+    }
+
+    proptest! {
+        /// S4-5B-DEFER: times of one share never go back, a lower share's is never the earlier one at one moment, none is
+        /// before `retry` or without end; keys that are due are counted.
+        #[test]
+        fn s4_5b_defer_times_are_in_order(
+            retry in 1_u64..30,
+            steps in prop::collection::vec((0_u64..3, 0_usize..4, 0_u32..20), 1..120),
+        ) {
+            const SHARES: [f64; 4] = [0.01, 0.3, 0.5, 1.0];
+            let deferrals = Deferrals::new(Duration::from_secs(retry));
+            let (mut now, mut last) = (NOW, [0; 4]);
+            let (mut keys, mut given) = (HashSet::new(), Vec::new());
+            for (later, share, admitted) in steps {
+                now += later;
+                for _ in 0..admitted {
+                    deferrals.admitted(now);
+                }
+                let Deferral { key, due } = deferrals.defer(now, SHARES[share]);
+                prop_assert!((now + retry..=now + retry + WAIT_MAX).contains(&due));
+                prop_assert!(due >= last[share]);
+                last[share] = due;
+                given.push(due);
+                prop_assert!(keys.insert(key));
+                let counted = given.iter().filter(|due| (now.saturating_sub(retry) + 1..=now).contains(*due)).count();
+                prop_assert_eq!(deferrals.due(now) as usize, counted);
+            }
+            let at_once = SHARES.map(|share| deferrals.defer(now, share).due);
+            prop_assert!(at_once.is_sorted_by(|lower, higher| lower >= higher), "{:?}", at_once);
+            let at_once: Vec<_> = SHARES.iter().rev().map(|share| deferrals.defer(now, *share).due).collect();
+            prop_assert!(at_once.is_sorted(), "{:?}", at_once);
+        }
+
+        #[test]
+        fn s4_5b_defer_any_text_is_looked_at(text in ".{0,40}") {
+            prop_assert_eq!(deferrals().standing(&text, NOW), Standing::Unknown);
+        }
+    }
+}

@@ -17,6 +17,7 @@ use http::{
 };
 use http_body_util::Full;
 use ipnet::IpNet;
+use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::{
@@ -88,7 +89,7 @@ pub struct Gate {
     groups: Groups,
     sessions: Arc<dyn Sessions>,
     overload: Arc<dyn Overload>,
-    deferrals: Deferrals,
+    deferrals: Arc<Deferrals>,
     peers: PeerHealth,
     exempt: Exempt,
     /// By place, the position in the pool's own list, which peers go by; none where they are the same.
@@ -135,6 +136,21 @@ impl Gate {
         Self::with(model, site, peers, Arc::new(sessions), Arc::new(Limits::new(&web.busy)))
     }
 
+    /// By another configuration of the same Site. Sessions, requests under way and keys go on where what they are
+    /// configured by has not changed.
+    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
+        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
+        let mut next = Self::new(model, site, peers)?;
+        if web.session == self.web.session && next.place.own_name() == self.place.own_name() {
+            next.sessions = Arc::clone(&self.sessions);
+        }
+        if web.busy == self.web.busy {
+            next.overload = Arc::clone(&self.overload);
+            next.deferrals = Arc::clone(&self.deferrals);
+        }
+        Ok(next)
+    }
+
     /// The same with another idea of what a session is, and of when the Site is too busy.
     pub fn with(
         model: &Model,
@@ -173,7 +189,7 @@ impl Gate {
             groups: Groups::new(model, site, web),
             sessions,
             overload,
-            deferrals: Deferrals::new(web.busy.retry),
+            deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
             exempt: Exempt { probe, load },
             web: Arc::clone(web),
@@ -190,8 +206,7 @@ impl Gate {
         if self.exempt.load.as_deref() == Some(target) {
             return Verdict::Respond(self.load_report());
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.judge_at(head, connection, now)
+        self.judge_at(head, connection, unix_now())
     }
 
     fn judge_at(&self, head: &Parts, connection: &Connection<'_>, now: u64) -> Verdict {
@@ -214,7 +229,8 @@ impl Gate {
     }
 
     /// Which Sites are up, by their places.
-    fn up(&self) -> Arc<[bool]> {
+    #[must_use]
+    pub fn up(&self) -> Arc<[bool]> {
         let up = self.peers.up();
         match &self.reordered {
             Some(order) => order.iter().map(|at| up.get(*at).copied().unwrap_or(true)).collect(),
@@ -393,11 +409,16 @@ impl Gate {
         respond::busy(self.web.busy.status, wait, respond::is_read(&head.method).then_some(&back))
     }
 
-    /// The Site's load as the DNS side's agents read it.
+    /// The Site's load as the DNS side's agents read it ([`load::report`](crate::load::report)).
+    #[must_use]
+    pub fn report(&self) -> Value {
+        self.overload.report(self.sessions.active(unix_now()))
+    }
+
+    /// The same as a response.
     #[must_use]
     pub fn load_report(&self) -> Page {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let report = self.overload.report(self.sessions.active(now)).to_string();
+        let report = self.report().to_string();
         let mut response = Response::new(Full::new(Bytes::from(report)));
         *response.status_mut() = StatusCode::OK;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -410,6 +431,10 @@ impl Gate {
     pub fn place(&self) -> &Place {
         &self.place
     }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The host a request is for: the target's, or else the `Host` header's (RFC 9112 section 3.2.2). Two are none that can be

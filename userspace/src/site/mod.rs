@@ -19,7 +19,10 @@
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
 //! | [`metrics`] | what ended how often at which stage |
+//! | [`run`] | the stand-alone Site, everything wired |
+//! | [`admin`] | its admin interface: metrics, load, state |
 //! | [`front`] | the stand-alone server and proxy |
+pub mod admin;
 mod buckets;
 pub mod busy;
 pub mod cookies;
@@ -35,4 +38,5 @@ pub mod metrics;
 pub mod peers;
 pub mod place;
 pub mod respond;
+pub mod run;
 pub mod session;

@@ -9,7 +9,7 @@
 //! What is not known is up: a redirect to a Site that is down after all ends at another, since its name fails over. So is
 //! what has not been heard of for [`STALE`] intervals. This Site itself is always up.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::client::{self, At},
     load::Board,
-    model::{AdminListen, Model, Peers, SiteId, Web},
+    model::{AdminListen, AdminToken, Model, Peers, SiteId, Web},
     probe::{self, Probes, Reports},
     status::{Health, Verdicts},
 };
@@ -48,11 +48,12 @@ impl PeerHealth {
         let sites = model.pools[model.sites[site.0].pool.0].sites.clone();
         let peers = Self { up: Arc::new(ArcSwap::from_pointee(sites.iter().map(|_| true).collect())) };
         let found = Found { up: Arc::clone(&peers.up), model: Arc::clone(model), own: site, sites };
-        match web.peers {
+        match &web.peers {
             Peers::None => {}
-            Peers::Agent { at, interval } => {
-                let at = At { place: AdminListen::Tcp(at), token: model.admin.token.clone() };
-                tokio::spawn(cancel.run_until_cancelled_owned(ask_agent(found, at, interval.max(INTERVAL_MIN))));
+            Peers::Agent { at, interval, token } => {
+                let token = token.as_deref().map(read_token).transpose()?;
+                let at = At { place: AdminListen::Tcp(*at), token };
+                tokio::spawn(cancel.run_until_cancelled_owned(ask_agent(found, at, (*interval).max(INTERVAL_MIN))));
             }
             Peers::Probe => {
                 let checked = Arc::new(others(model, &found));
@@ -76,6 +77,12 @@ impl PeerHealth {
     pub fn up(&self) -> Arc<[bool]> {
         Arc::clone(&self.up.load())
     }
+}
+
+fn read_token(file: &Path) -> Result<AdminToken, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let token = text.and_then(|text| AdminToken::new(&text).map_err(Into::into));
+    token.map_err(|why| format!("the token file {}: {why}", file.display()))
 }
 
 /// Where what is found out goes.

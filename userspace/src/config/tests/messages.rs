@@ -43,7 +43,7 @@ fn unknown_keys() {
         "[admin]",
         "[director]\n[admin]",
         &[
-            "f:6:2: error: unknown section `director` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward)",
+            "f:6:2: error: unknown section `director` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web)",
         ],
     );
     check(

@@ -15,6 +15,8 @@ mod messages_whole;
 mod reference;
 mod safety;
 mod shown;
+mod web;
+mod web_messages;
 
 use std::path::PathBuf;
 

@@ -48,7 +48,7 @@ fn walk(value: &Value, path: &mut Vec<String>, known: &mut BTreeSet<String>, use
     };
     let shape = Shape::at(&path.iter().map(String::as_str).collect::<Vec<_>>());
     match shape {
-        Some(Shape::Keys(fields, _) | Shape::List(fields, _)) => {
+        Some(Shape::Keys(fields, _) | Shape::Shared(fields, _) | Shape::Loose(fields, _)) => {
             known.extend(fields.iter().map(|field| dotted(path, field)));
             used.extend(table.keys().map(|key| dotted(path, key)));
         }
@@ -56,6 +56,15 @@ fn walk(value: &Value, path: &mut Vec<String>, known: &mut BTreeSet<String>, use
         None => panic!("Shape::at does not know the table at {path:?}"),
     }
     for (key, inner) in table {
+        if let Some(Shape::Shared(fields, _)) = shape
+            && !fields.contains(&key.as_str())
+        {
+            used.remove(&dotted(path, key));
+            // A Site's table has the keys of the one it stands in.
+            let inner = inner.as_table().expect("a table").clone();
+            walk(&Value::Table(inner), path, known, used);
+            continue;
+        }
         // Sections named by the operator are one place of the file.
         path.push(if matches!(shape, Some(Shape::Sections)) { "*".into() } else { key.clone() });
         walk(inner, path, known, used);

@@ -45,6 +45,11 @@ impl Bound {
         self.certificates.as_ref()
     }
 
+    /// Listens for plain HTTP. Inside a tokio runtime; the error is a sentence.
+    pub fn plain(address: SocketAddr) -> Result<Self, String> {
+        Self::at(address, None)
+    }
+
     fn at(address: SocketAddr, certificates: Option<Arc<Certificates>>) -> Result<Self, String> {
         let bound = listener(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) = bound.map_err(|error| {

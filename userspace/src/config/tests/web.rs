@@ -1,0 +1,253 @@
+//! `[web]`: what it means at each Site.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use super::*;
+use crate::model::{
+    Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, MarkerConfig, MarkerMode, Peers, RedirectForm,
+    SessionConfig, Web, WebLimits, WebTls,
+};
+
+/// [`BASE`](super::BASE) with lines at its end.
+pub(super) fn with(lines: &str) -> String {
+    format!("{BASE}{lines}")
+}
+
+/// boston's and geneva's.
+fn webs(lines: &str) -> [Arc<Web>; 2] {
+    let loaded =
+        parse("f", &with(lines), Path::new("/etc/zerottl")).unwrap_or_else(|error| panic!("{}", error.plain()));
+    assert_eq!(loaded.warnings.iter().map(Problem::line).collect::<Vec<_>>(), Vec::<String>::new());
+    let keys: Vec<_> = loaded.model.sites.iter().map(|site| site.key.as_str()).collect();
+    assert_eq!(keys, ["boston", "geneva"]);
+    loaded.model.web.try_into().expect("one for each Site")
+}
+
+fn places(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().expect("an address and a port")).collect()
+}
+
+#[test]
+fn none_without_the_section() {
+    assert!(parse("f", BASE, &examples()).expect("valid").model.web.is_empty());
+}
+
+/// The file's defaults are the model's.
+#[test]
+fn defaults_are_the_sites_own_places() {
+    let [boston, geneva] = webs("[web]\n");
+    let expect = |address: &str| format!("{:?}", Web::at([address.parse().expect("an address")]));
+    assert_eq!(format!("{boston:?}"), expect("192.0.2.10"));
+    assert_eq!(format!("{geneva:?}"), expect("198.51.100.10"));
+    assert_eq!((&boston.listen, boston.tls.is_none()), (&places(&["192.0.2.10:80"]), true));
+    assert_eq!(boston.admin, Some(places(&["127.0.0.1:8054"])[0]));
+}
+
+#[test]
+fn every_key_has_a_meaning() {
+    let [web, _] = webs(
+        r#"
+[web]
+listen = ["192.0.2.10", "[2001:db8:1::10]:8080", "127.0.0.1:81", "0.0.0.0:82"]
+admin = "::1"
+tls = { listen = ["192.0.2.10", "192.0.2.10:8443"], certificates = "certs" }
+backends = ["http://127.0.0.1:8080", "HTTP://App1/", "http://[2001:DB8::1]", "http://[::1]:1"]
+backend_probe = { path = "/health?full=1", interval = "2s", timeout = "1s" }
+aliases = ["WWW.app.com.", "app.example"]
+overflow = false
+clean_url = true
+redirect = "meta"
+trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"]
+marker = { mode = "query", lifetime = "2m", skew = "0s", key = "/keys/marker" }
+busy = { in_flight = 0, latency = 1.5, sessions = 7, resume = 1, status = 200, retry = "1m" }
+session = { cookie = "SID", lifetime = "1h", key = "session" }
+flag = { cookie = "G", domain = "App.com.", lifetime = "24h" }
+peers = { agent = "203.0.113.53", interval = "500ms", token_file = "token" }
+limits = { connections = 100, head = 8192, headers = 50, body = 1000, head_timeout = "1s", idle_timeout = "2s", connect_timeout = "3s", response_timeout = "4s", streams = 5 }
+[[web.rule]]
+group = "all.app.com"
+clients = ["192.0.2.0/24"]
+header = "X-Region:  eu west "
+cookie = "region=eu"
+path = "/eu/"
+host = "App.Example."
+[[web.rule]]
+group = "ALL.app.com"
+header = "X-Region"
+cookie = "region"
+[[web.class]]
+name = "gold"
+share = 1
+cookie = "tier=gold=1"
+[[web.class]]
+name = "rest"
+share = 0.5
+"#,
+    );
+    assert_eq!(web.listen, places(&["192.0.2.10:80", "[2001:db8:1::10]:8080", "127.0.0.1:81", "0.0.0.0:82"]));
+    assert_eq!(web.admin, Some(places(&["[::1]:8054"])[0]));
+    let certificates = "/etc/zerottl/certs".into();
+    assert_eq!(web.tls, Some(WebTls { listen: places(&["192.0.2.10:443", "192.0.2.10:8443"]), certificates }));
+    let backend = |url: &str, authority: &str| Backend { url: url.into(), authority: authority.into() };
+    let backends = [
+        backend("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        backend("HTTP://App1/", "app1:80"),
+        backend("http://[2001:DB8::1]", "[2001:DB8::1]:80"),
+        backend("http://[::1]:1", "[::1]:1"),
+    ];
+    assert_eq!(web.backends, backends);
+    let (interval, timeout) = (Duration::from_secs(2), Duration::from_secs(1));
+    assert_eq!(web.backend_probe, BackendProbe { path: Some("/health?full=1".into()), interval, timeout });
+    assert_eq!(web.aliases, ["www.app.com", "app.example"]);
+    assert_eq!((web.overflow, web.clean_url, web.redirect), (false, true, RedirectForm::Meta));
+    assert_eq!(web.trusted_proxies, ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().expect("a net")));
+    let key = Some("/keys/marker".into());
+    assert_eq!(web.marker, MarkerConfig { mode: MarkerMode::Query, lifetime: 120, skew: 0, key });
+    let retry = Duration::from_mins(1);
+    let busy = BusyConfig { in_flight: 0, latency: 1.5, sessions: 7, resume: 1.0, status: 200, retry };
+    assert_eq!(web.busy, busy);
+    let (lifetime, key) = (Duration::from_hours(1), Some("/etc/zerottl/session".into()));
+    assert_eq!(web.session, SessionConfig { cookie: "SID".into(), lifetime, key });
+    let lifetime = Duration::from_hours(24);
+    assert_eq!(web.flag, Some(FlagConfig { cookie: "G".into(), domain: "app.com".into(), lifetime }));
+    let token = Some("/etc/zerottl/token".into());
+    let (at, interval) = (places(&["203.0.113.53:8053"])[0], Duration::from_millis(500));
+    assert_eq!(web.peers, Peers::Agent { at, interval, token });
+    let limits = WebLimits {
+        connections: 100,
+        connections_per_client: 100,
+        head: 8192,
+        headers: 50,
+        body: 1000,
+        head_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(3),
+        response_timeout: Duration::from_secs(4),
+        streams: 5,
+    };
+    assert_eq!(web.limits, limits);
+    let pair = |name: &str, value: Option<&str>| Some((name.to_owned(), value.map(str::to_owned)));
+    let first = Condition {
+        clients: vec!["192.0.2.0/24".parse().expect("a net")],
+        header: pair("x-region", Some("eu west")),
+        cookie: pair("region", Some("eu")),
+        path: Some("/eu".into()),
+        host: Some("app.example".into()),
+    };
+    let second = Condition { header: pair("x-region", None), cookie: pair("region", None), ..Condition::default() };
+    let rules: Vec<_> = web.rules.iter().map(|rule| (rule.group.0, rule.when.clone())).collect();
+    assert_eq!(rules, [(0, first), (0, second)]);
+    let gold = Condition { cookie: pair("tier", Some("gold=1")), ..Condition::default() };
+    let class = |name: &str, when, share| Class { name: name.into(), when, share };
+    assert_eq!(web.classes, [class("gold", gold, 1.0), class("rest", Condition::default(), 0.5)]);
+}
+
+/// What a Site's own table gives replaces the key's whole value, and nothing else.
+#[test]
+fn a_sites_own_table_goes_before() {
+    let [boston, geneva] = webs(
+        r#"
+[web]
+admin = "none"
+backends = ["http://app:80"]
+busy = { in_flight = 5, sessions = 6 }
+tls = { listen = ["0.0.0.0:443"], certificates = "shared" }
+[web.geneva]
+busy = { sessions = 7 }
+listen = []
+tls = { certificates = "own" }
+[[web.geneva.class]]
+name = "all"
+share = 0.5
+[[web.rule]]
+group = "all.app.com"
+"#,
+    );
+    assert_eq!((boston.busy.in_flight, boston.busy.sessions), (5, 6));
+    assert_eq!((geneva.busy.in_flight, geneva.busy.sessions), (1000, 7));
+    assert_eq!((boston.admin, geneva.admin), (None, None));
+    assert_eq!((boston.listen.len(), geneva.listen.len()), (1, 0));
+    let tls = |web: &Web| web.tls.clone().expect("it has TLS");
+    assert_eq!(tls(&boston), WebTls { listen: places(&["0.0.0.0:443"]), certificates: "/etc/zerottl/shared".into() });
+    let own = WebTls { listen: places(&["198.51.100.10:443"]), certificates: "/etc/zerottl/own".into() };
+    assert_eq!(tls(&geneva), own);
+    assert_eq!((boston.classes.len(), geneva.classes.len()), (0, 1));
+    assert_eq!((boston.rules.len(), geneva.rules.len()), (1, 1));
+    assert_eq!(boston.backends, geneva.backends);
+}
+
+/// A `[web.SITE]` may stand without, or before, `[web]`; and only the other Sites get what it leaves open.
+#[test]
+fn a_sites_table_alone() {
+    let [boston, geneva] = webs("[web.boston]\nredirect = \"meta\"\n");
+    assert_eq!((boston.redirect, geneva.redirect), (RedirectForm::Meta, RedirectForm::Status));
+}
+
+#[test]
+fn peers_and_modes() {
+    let peers = |text: &str| webs(&format!("[web]\npeers = {text}\n"))[0].peers.clone();
+    assert_eq!(peers("\"probe\""), Peers::Probe);
+    assert_eq!(peers("\"none\""), Peers::None);
+    let (at, interval) = (places(&["[::1]:9"])[0], Duration::from_secs(1));
+    assert_eq!(peers("{ agent = \"[::1]:9\" }"), Peers::Agent { at, interval, token: None });
+    let marker = |text: &str| webs(&format!("[web]\nmarker = {text}\n"))[0].marker.clone();
+    assert_eq!(
+        marker("{ mode = \"cookie\", domain = \"APP.com\" }").mode,
+        MarkerMode::Cookie { domain: "app.com".into() }
+    );
+    assert_eq!(marker("{ mode = \"path\" }"), MarkerConfig::default());
+    // The default gives way to a shorter life.
+    assert_eq!((marker("{ lifetime = \"2s\" }").lifetime, marker("{ lifetime = \"2s\" }").skew), (2, 2));
+}
+
+/// Rules of several pools in one file: each for its own pool's Sites.
+#[test]
+fn rules_are_for_their_pools_sites() {
+    let text = r#"
+[pool."two.app.com"]
+sites = ["paris"]
+[group."one.two.app.com"]
+pool = "two.app.com"
+sites = ["paris"]
+[site.paris]
+name = "paris.two.app.com"
+addresses = ["203.0.113.1"]
+probe = { kind = "http" }
+[web]
+[[web.rule]]
+group = "one.two.app.com"
+path = "/two"
+[[web.rule]]
+group = "all.app.com"
+path = "/one"
+"#;
+    let loaded = parse("f", &with(text), &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
+    let paths = loaded
+        .model
+        .web
+        .iter()
+        .map(|web| web.rules.iter().map(|rule| rule.when.path.clone().expect("a path")).collect::<Vec<_>>());
+    assert_eq!(paths.collect::<Vec<_>>(), [vec!["/one"], vec!["/one"], vec!["/two"]]);
+}
+
+/// A table for each of very many Sites costs each its own reading and no more.
+#[test]
+fn many_sites_have_tables_of_their_own() {
+    use std::fmt::Write;
+
+    let mut text = changed("[group", "[nothing").split("[pool").next().expect("the head").to_owned();
+    let keys: Vec<_> = (0..5_000).map(|i| format!("\"s{i}\"")).collect();
+    writeln!(text, "[pool.\"app.com\"]\nsites = [{}]", keys.join(", ")).expect("written");
+    for i in 0..5_000 {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0001 + i);
+        writeln!(text, "[site.s{i}]\nname = \"s{i}.app.com\"\naddresses = [\"{address}\"]").expect("written");
+        writeln!(
+            text,
+            "[web.s{i}]\nbusy = {{ in_flight = {i} }}\nmarker = {{ mode = \"cookie\", domain = \"app.com\" }}"
+        )
+        .expect("written");
+    }
+    let loaded = parse("f", &text, &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
+    let in_flight: Vec<_> = loaded.model.web.iter().map(|web| web.busy.in_flight).collect();
+    assert_eq!(in_flight, (0..5_000).collect::<Vec<u32>>());
+}

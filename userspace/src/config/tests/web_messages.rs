@@ -1,0 +1,1 @@
+//! `[web]`: what is wrong with it, each message whole.

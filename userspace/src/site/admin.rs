@@ -1,0 +1,95 @@
+//! The stand-alone Site's admin interface (`web.admin`): read-only, for Prometheus, for the agents of the DNS side, and
+//! for other servers that ask for a decision.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
+//! | `/v1/site` | the Site's state: peers, backends, sessions |
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    front::{self, Counters},
+    gate::Gate,
+    respond::Page,
+};
+use crate::model::{Web, WebLimits};
+
+/// What is shown, as it is at one moment.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Operation 500 in force.
+    pub gate: Arc<Gate>,
+    /// Of the backends in force.
+    pub backends: Arc<Counters>,
+    /// Of clients' connections.
+    pub connections: Arc<Counters>,
+}
+
+/// Asks for it.
+type Ask = Arc<dyn Fn() -> Shown + Send + Sync>;
+
+/// Few clients, and none that has anything large to say.
+fn limits() -> WebLimits {
+    let second = Duration::from_secs(1);
+    WebLimits {
+        connections: 64,
+        connections_per_client: 64,
+        head: 32 * 1024,
+        body: 64 * 1024,
+        head_timeout: 5 * second,
+        idle_timeout: 30 * second,
+        ..WebLimits::default()
+    }
+}
+
+/// Serves it until `cancel`. Inside a tokio runtime; the error is a sentence.
+pub fn start(
+    place: SocketAddr,
+    ask: impl Fn() -> Shown + Send + Sync + 'static,
+    cancel: CancellationToken,
+) -> Result<(), String> {
+    let bound = front::Bound::plain(place).map_err(|why| format!("admin: {why}"))?;
+    let ask: Ask = Arc::new(ask);
+    let router = Router::new().route("/load", get(load)).route("/v1/site", get(site)).with_state(ask);
+    let counters = Counters::new(&Web::at([]));
+    tokio::spawn(async move { front::serve(vec![bound], router, &limits(), counters, cancel).await });
+    Ok(())
+}
+
+async fn load(State(ask): State<Ask>) -> Page {
+    ask().gate.load_report()
+}
+
+async fn site(State(ask): State<Ask>) -> Json<Value> {
+    let Shown { gate, backends, connections } = ask();
+    let place = gate.place();
+    let up = gate.up();
+    let sites = place.sites.iter().enumerate().map(|(at, name)| {
+        json!({ "name": name, "own": at == place.own, "up": at == place.own || up.get(at).copied().unwrap_or(true) })
+    });
+    let backends = backends.backends.iter().map(|backend| {
+        json!({
+            "url": backend.url,
+            "healthy": backend.healthy.load(Relaxed),
+            "requests": backend.requests.load(Relaxed),
+            "failures": backend.failures.load(Relaxed),
+        })
+    });
+    Json(json!({
+        "site": place.own_name(),
+        "pool": place.pool,
+        "sites": sites.collect::<Vec<_>>(),
+        "backends": backends.collect::<Vec<_>>(),
+        "connections": connections.open.load(Relaxed),
+        "load": gate.report(),
+    }))
+}
