@@ -93,8 +93,9 @@ impl Metrics {
         self.requests[stage][outcome as usize].load(Relaxed)
     }
 
-    /// The page as text. Without a front, its metrics are left out.
-    pub fn text(&self, now: &Now, front: Option<&Counters>, format: Format) -> Result<String, fmt::Error> {
+    /// The page as text. Without a front, its metrics are left out; with one, its counters are given twice where a reload has
+    /// left connections to one and backends to another.
+    pub fn text(&self, now: &Now, front: Option<[&Counters; 2]>, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("zerottl_site");
         registry.register_collector(Box::new(self.read(now, front)));
         let mut text = String::new();
@@ -105,7 +106,7 @@ impl Metrics {
         })
     }
 
-    fn read(&self, now: &Now, front: Option<&Counters>) -> Source {
+    fn read(&self, now: &Now, front: Option<[&Counters; 2]>) -> Source {
         let mut requests = Vec::new();
         for stage in Stage::ALL {
             for outcome in Outcome::ALL {
@@ -164,7 +165,7 @@ struct BackendCounts {
 }
 
 impl Front {
-    fn read(counters: &Counters) -> Self {
+    fn read([connections, backends]: [&Counters; 2]) -> Self {
         let backend = |backend: &BackendCounters| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
@@ -172,13 +173,18 @@ impl Front {
             connects: backend.connects.load(Relaxed),
             is_healthy: backend.healthy.load(Relaxed),
         };
+        let is_one = std::ptr::eq(connections, backends);
+        let tunnels = connections.tunnels.load(Relaxed) + backends.tunnels.load(Relaxed);
         Self {
-            accepted: counters.accepted.load(Relaxed),
-            received: counters.requests.load(Relaxed),
-            open: counters.open.load(Relaxed),
-            tunnels: counters.tunnels.load(Relaxed),
-            refused: Refused::ALL.map(|why| (why.word(), counters.refused(why))),
-            backends: counters.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
+            accepted: connections.accepted.load(Relaxed),
+            received: connections.requests.load(Relaxed),
+            open: connections.open.load(Relaxed),
+            tunnels: if is_one { connections.tunnels.load(Relaxed) } else { tunnels },
+            refused: Refused::ALL.map(|why| {
+                let of_backends = if is_one { 0 } else { backends.refused(why) };
+                (why.word(), connections.refused(why) + of_backends)
+            }),
+            backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
         }
     }
 }
@@ -261,7 +267,7 @@ mod tests {
     use crate::model::{Backend, Web};
 
     fn text(metrics: &Metrics, now: &Now, front: Option<&Counters>) -> String {
-        metrics.text(now, front, Format::Prometheus).expect("text")
+        metrics.text(now, front.map(|front| [front; 2]), Format::Prometheus).expect("text")
     }
 
     fn has(text: &str, line: &str) {
