@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use super::{
     busy::{Ask, Guard, Limits, Overload},
     cookies::{self, Cookie},
-    decide::{Decision, Facts, Path, Redirect, Rules, decide},
+    decide::{Decision, Facts, Outcome, Path, Redirect, Rules, decide},
     defer::{Deferrals, Standing},
     group::{Asked, Groups},
     host,
@@ -52,7 +52,20 @@ pub struct Connection<'a> {
     pub server_name: Option<&'a str>,
 }
 
-/// What becomes of a request.
+/// What becomes of a request, and how it came to that.
+#[derive(Debug)]
+pub struct Judged {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// The decision's kind.
+    pub outcome: Outcome,
+    /// The stages it went through; none if it is exempt.
+    pub path: Path,
+    /// The group it belongs to, if anything told.
+    pub proper: Option<GroupId>,
+}
+
+/// What is to be done with a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// The application serves it.
@@ -198,34 +211,34 @@ impl Gate {
 
     /// What becomes of a request.
     #[must_use]
-    pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Verdict {
+    pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let exempt = |verdict| Judged { verdict, outcome: Outcome::InSession, path: Path::default(), proper: None };
         if self.exempt.probe.as_deref() == Some(target) {
-            return Verdict::Serve(Pass { target: None, cookies: Vec::new(), guard: Guard::none() });
+            let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
+            return exempt(Verdict::Serve(pass));
         }
         if self.exempt.load.as_deref() == Some(target) {
-            return Verdict::Respond(self.load_report());
+            return exempt(Verdict::Respond(self.load_report()));
         }
-        self.judge_at(head, connection, unix_now())
-    }
-
-    fn judge_at(&self, head: &Parts, connection: &Connection<'_>, now: u64) -> Verdict {
-        let seen = self.see(head, connection, now);
+        let seen = self.see(head, connection, unix_now());
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, now));
+        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, seen.now));
         let (decision, path) = self.decide(&seen, head, connection, standing, &up);
+        let outcome = decision.outcome();
         debug!(
-            stages = %Stages(&path), outcome = decision.outcome().name(), host = seen.authority.as_deref(), target = seen.target,
+            stages = %Stages(&path), outcome = outcome.name(), host = seen.authority.as_deref(), target = seen.target,
             client = %seen.client, "decided"
         );
-        match decision {
+        let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => self.admit(&seen, head, despite),
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
-        }
+        };
+        Judged { verdict, outcome, path, proper: seen.proper }
     }
 
     /// Which Sites are up, by their places.
