@@ -513,3 +513,7 @@ impl fmt::Display for Stages<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tests_gate.rs"]
+mod tests;
