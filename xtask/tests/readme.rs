@@ -52,7 +52,8 @@ fn is_row(line: &str, action: &str) -> bool {
 fn every_metric_is_in_the_readme() {
     let readme = read("README.md");
     let (agent, site) = (read("userspace/src/admin/metrics.rs"), read("userspace/src/site/metrics.rs"));
-    let named = |source, prefix: &str| metrics(source).iter().map(|name| format!("{prefix}_{name}")).collect::<Vec<_>>();
+    let named =
+        |source, prefix: &str| metrics(source).iter().map(|name| format!("{prefix}_{name}")).collect::<Vec<_>>();
     let (agent, site) = (named(&agent, "zerottl"), named(&site, "zerottl_site"));
     assert!(agent.len() > 15 && site.len() > 15, "{agent:?} {site:?}");
     assert!(site.iter().all(|name| !agent.contains(name)), "one name for two things");

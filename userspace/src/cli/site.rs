@@ -1,6 +1,10 @@
 //! `zerottl site`.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::{
@@ -36,7 +40,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Explain {
-    /// What is asked for: http://HOST/PATH or https://HOST/PATH
+    /// What is asked for: a URL with scheme and host
     url: String,
     #[command(flatten)]
     which: Which,
@@ -98,7 +102,7 @@ pub async fn site(arguments: Arguments, log: impl FnOnce()) -> Result<(), Failur
     serve(which).await
 }
 
-fn load(file: &PathBuf) -> Result<Loaded, Failure> {
+fn load(file: &Path) -> Result<Loaded, Failure> {
     config::load(file).map_err(|error| Failure::shown(&error))
 }
 
