@@ -1,6 +1,6 @@
 //! Peers found out with real servers on loopback.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Mutex};
+use std::{net::SocketAddr, sync::Mutex};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    model::{Name, Policy, Pool, PoolId},
+    model::{AdminToken, Name, Policy, Pool, PoolId},
     probe::fixture,
 };
 
@@ -96,8 +96,8 @@ fn web(peers: Peers) -> Web {
     Web { peers, ..Web::at([]) }
 }
 
-fn by_agent(at: SocketAddr, token: Option<PathBuf>) -> Peers {
-    Peers::Agent { at, interval: Duration::from_millis(30), token }
+fn by_agent(at: SocketAddr) -> Peers {
+    Peers::Agent { at, interval: Duration::from_millis(30) }
 }
 
 /// Waits until exactly these count as up.
@@ -153,11 +153,10 @@ async fn c15_by_the_agent_s_word() {
     let up = "\"up\":true,\"eligible\":true";
     let agent = Server::new("200 OK", &page([up, "\"up\":false", "\"up\":true,\"eligible\":false"])).await;
     let cancel = CancellationToken::new();
-    let folder = tempfile::tempdir().expect("a folder");
-    let token = folder.path().join("token");
-    std::fs::write(&token, "correct-horse-battery\n").expect("written");
-    let by = by_agent(agent.at, Some(token));
-    let peers = PeerHealth::start(&model([1; 3]), BOSTON, &web(by), cancel.clone()).expect("started");
+    let mut model = Arc::unwrap_or_clone(model([1; 3]));
+    model.admin.token = Some(AdminToken::new("correct-horse-battery").expect("a token"));
+    let by = by_agent(agent.at);
+    let peers = PeerHealth::start(&Arc::new(model), BOSTON, &web(by), cancel.clone()).expect("started");
     becomes(&peers, [true, true, false], "Chicago is drained; this Site is up whatever the agent says").await;
     let asked = agent.asked.lock().expect("whole").first().expect("a request").to_ascii_lowercase();
     assert!(asked.starts_with("get /v1/status http/1.1\r\n"), "{asked}");
@@ -176,7 +175,7 @@ async fn c15_what_is_stale_is_up() {
     for (status, body) in [("500 Fault", ""), ("200 OK", "no JSON"), ("200 OK", "{\"sites\":3}"), ("000", "")] {
         let agent = Server::new("200 OK", &down).await;
         let cancel = CancellationToken::new();
-        let by = by_agent(agent.at, None);
+        let by = by_agent(agent.at);
         let peers = PeerHealth::start(&model([1; 3]), BOSTON, &web(by), cancel.clone()).expect("started");
         becomes(&peers, [false, true, true], "Geneva is down").await;
         agent.says(status, body);
@@ -185,7 +184,7 @@ async fn c15_what_is_stale_is_up() {
     }
     let agent = Server::new("200 OK", &down).await;
     let cancel = CancellationToken::new();
-    let by = by_agent(agent.at, None);
+    let by = by_agent(agent.at);
     let peers = PeerHealth::start(&model([1; 3]), BOSTON, &web(by), cancel.clone()).expect("started");
     becomes(&peers, [false, true, true], "Geneva is down").await;
     let heard = agent.asked.lock().expect("whole").len();
@@ -194,21 +193,6 @@ async fn c15_what_is_stale_is_up() {
     assert_eq!(*peers.up(), [false, true, true], "not yet stale, after {heard} answers");
     becomes(&peers, [true; 3], "the agent is gone").await;
     cancel.cancel();
-}
-
-#[tokio::test]
-async fn a_token_that_cannot_be_read_is_said_at_the_start() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let start = |file: &str| {
-        let by = by_agent(([127, 0, 0, 1], 1).into(), Some(folder.path().join(file)));
-        PeerHealth::start(&model([1; 3]), BOSTON, &web(by), CancellationToken::new()).expect_err("an error")
-    };
-    std::fs::write(folder.path().join("short"), "short").expect("written");
-    let errors = [start("none"), start("short")];
-    assert!(
-        errors[0].contains("none: ") && errors[1].ends_with("short: the token does not have 16 to 256 characters"),
-        "{errors:?}"
-    );
 }
 
 #[tokio::test]
