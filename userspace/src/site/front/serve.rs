@@ -5,7 +5,13 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
     task::{Context, Poll},
 };
 
@@ -55,6 +61,37 @@ struct Shared<S> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     tasks: TaskTracker,
+    stop: Stop,
+}
+
+/// What ends all connections. To look at a token on every wake-up of every connection would take two locks each time.
+#[derive(Default)]
+struct Stop {
+    stopped: AtomicBool,
+    token: CancellationToken,
+}
+
+impl Stop {
+    fn cancel(&self) {
+        self.stopped.store(true, SeqCst);
+        self.token.cancel();
+    }
+
+    /// What a future comes to, unless this is cancelled before. To be awaited by one task alone.
+    async fn before<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
+        let mut cancelled = pin!(self.token.cancelled());
+        let mut registered = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            // A task has one waker all its life: it is registered once, and woken after the word is set.
+            let first = !std::mem::replace(&mut registered, true);
+            let over = if first { cancelled.as_mut().poll(cx).is_ready() } else { self.stopped.load(SeqCst) };
+            if over { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
 }
 
 /// Serves until `cancel`: then nothing is accepted any more, idle connections end, and busy ones may finish what they
@@ -83,6 +120,7 @@ pub async fn serve<S, B>(
         http1: http1(limits),
         http2: http2(limits),
         tasks: TaskTracker::new(),
+        stop: Stop::default(),
     });
     for listener in bound {
         let (shared, admission, cancel) = (Arc::clone(&shared), Arc::clone(&admission), cancel.clone());
@@ -93,19 +131,17 @@ pub async fn serve<S, B>(
                     () = cancel.cancelled() => return,
                     (stream, client, place) = listener.accept(&admission) => {
                         let certificates = listener.certificates().cloned();
-                        // A token of its own: all connections waiting at one would meet at its lock.
-                        let stop = cancel.child_token();
-                        let connection = Connection { stream, client, place, certificates, stop };
+                        let connection = Connection { stream, client, place, certificates };
                         shared.tasks.spawn(connection.run(Arc::clone(&shared)));
                     }
                 }
             }
         });
     }
-    let tasks = shared.tasks.clone();
-    drop(shared);
-    tasks.close();
-    tasks.wait().await;
+    cancel.cancelled().await;
+    shared.stop.cancel();
+    shared.tasks.close();
+    shared.tasks.wait().await;
 }
 
 fn http1(limits: &WebLimits) -> http1::Builder {
@@ -137,11 +173,10 @@ struct Connection {
     client: SocketAddr,
     place: Place,
     certificates: Option<Arc<Certificates>>,
-    stop: CancellationToken,
 }
 
 impl Connection {
-    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after `stop`.
+    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -155,31 +190,25 @@ impl Connection {
         let mut peer = Peer { client: self.client, local, tls: false, server_name: None };
         let place = (self.place, shared.tasks.token());
         let Some(certificates) = self.certificates else {
-            return speak(self.stream, peer, false, place, &shared, &self.stop).await;
+            return speak(self.stream, peer, false, place, &shared).await;
         };
         let handshake = timeout(shared.limits.head_timeout, certificates.accept(self.stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
-            () = self.stop.cancelled() => return,
+            () = shared.stop.token.cancelled() => return,
         };
         let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(Refused::Handshake) };
         let (_, session) = stream.get_ref();
         peer.tls = true;
         peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
         let two = session.alpn_protocol() == Some(b"h2");
-        speak(stream, peer, two, place, &shared, &self.stop).await;
+        speak(stream, peer, two, place, &shared).await;
     }
 }
 
 /// HTTP over a stream.
-async fn speak<IO, S, B>(
-    stream: IO,
-    peer: Peer,
-    two: bool,
-    place: (Place, TaskTrackerToken),
-    shared: &Arc<Shared<S>>,
-    stop: &CancellationToken,
-) where
+async fn speak<IO, S, B>(stream: IO, peer: Peer, two: bool, place: (Place, TaskTrackerToken), shared: &Arc<Shared<S>>)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -194,10 +223,9 @@ async fn speak<IO, S, B>(
     macro_rules! until_stopped {
         ($connection:expr) => {{
             let mut connection = pin!($connection);
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
+            match shared.stop.before(connection.as_mut()).await {
+                Some(ended) => ended,
+                None => {
                     connection.as_mut().graceful_shutdown();
                     timeout(GRACE, connection).await.unwrap_or(Ok(()))
                 }
