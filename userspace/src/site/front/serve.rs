@@ -21,7 +21,7 @@ use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -40,6 +40,7 @@ use super::{
     listen::{Admission, Bound, Place},
     proxy::page,
     socket::{Begun, Socket, State},
+    streams::{Streams, Taken},
     tls::Certificates,
 };
 use crate::model::WebLimits;
@@ -59,7 +60,6 @@ struct Shared<S> {
     limits: WebLimits,
     counters: Arc<Counters>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
     tasks: TaskTracker,
     stop: Stop,
 }
@@ -118,7 +118,6 @@ pub async fn serve<S, B>(
         limits: *limits,
         counters,
         http1: http1(limits),
-        http2: http2(limits),
         tasks: TaskTracker::new(),
         stop: Stop::default(),
     });
@@ -153,8 +152,8 @@ fn http1(limits: &WebLimits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &WebLimits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(limits: &WebLimits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
@@ -218,7 +217,9 @@ where
 {
     let state = Arc::<State>::default();
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
-    let (io, service) = (TokioIo::new(socket), Requests { shared: Arc::clone(shared), peer, state });
+    let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
+    let io = TokioIo::new(socket);
+    let service = Requests { shared: Arc::clone(shared), peer, state, streams: streams.clone() };
     /// Both protocols end alike, but share no trait for it.
     macro_rules! until_stopped {
         ($connection:expr) => {{
@@ -232,10 +233,9 @@ where
             }
         }};
     }
-    let ended = if two {
-        until_stopped!(shared.http2.serve_connection(io, service))
-    } else {
-        until_stopped!(shared.http1.serve_connection(io, service).with_upgrades())
+    let ended = match streams {
+        Some(streams) => until_stopped!(http2(&shared.limits, streams).serve_connection(io, service)),
+        None => until_stopped!(shared.http1.serve_connection(io, service).with_upgrades()),
     };
     match ended {
         Err(error) if error.is_parse_too_large() => shared.counters.refuse(Refused::HeadTooLarge),
@@ -249,6 +249,8 @@ struct Requests<S> {
     shared: Arc<Shared<S>>,
     peer: Peer,
     state: Arc<State>,
+    /// HTTP/2 alone has them.
+    streams: Option<Streams>,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
@@ -266,6 +268,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let counters = &self.shared.counters;
         let mut begun = Begun::new(&self.state);
+        let taken = self.streams.as_ref().map(Streams::begin);
         if self.state.is_abused() {
             counters.refuse(Refused::Resets);
         }
@@ -273,7 +276,7 @@ where
             counters.refuse(why);
             begun.answered();
             let response = refused(status, request.version());
-            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun })) });
+            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken })) });
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
@@ -286,7 +289,10 @@ where
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.becomes_tunnel();
             }
-            Ok(response.map(|body| Sent { body: Either::Service(body), begun }))
+            if let Some(taken) = &taken {
+                taken.fetch_add(1, Relaxed);
+            }
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken }))
         })
     }
 }
@@ -305,6 +311,7 @@ struct Sent<B> {
     body: Either<B>,
     #[expect(dead_code, reason = "held until the body is over")]
     begun: Begun,
+    taken: Option<Taken>,
 }
 
 enum Either<B> {
@@ -321,6 +328,9 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(taken) = &self.taken {
+            taken.fetch_add(1, Relaxed);
+        }
         match &mut self.body {
             Either::Service(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Either::Page(page) => Pin::new(page).poll_frame(cx).map_err(|error: BodyError| error.into()),
