@@ -273,7 +273,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
         _ => Some(site(random)),
     };
     let group = match random.random_range(0..4) {
-        0 => Some("gone.app.com".to_owned()),
+        0 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
         1 if !layout.groups.is_empty() => Some(Name::Group(random.random_range(0..layout.groups.len())).host()),
         _ => None,
     };

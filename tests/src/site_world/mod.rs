@@ -5,7 +5,9 @@
 //! of the pool or group, and all of them are followed; a Site Name is the first operational Site from it onward, circularly
 //! through its primary group. Where all of a name's Sites are down, it leads to none of them.
 
-use std::fmt::Write as _;
+mod explore;
+
+pub use explore::{Explorer, Fault, Found, LIFETIME, Mark, SKEW, Start};
 
 /// Sites of a world at most.
 pub const SITES_MAX: usize = 4;
@@ -98,31 +100,6 @@ impl Layout {
         let groups = (0..self.groups.len()).map(Name::Group);
         let sites = (0..self.sites).flat_map(|site| [Name::Site(site), Name::Alias(site)]);
         [Name::Pool].into_iter().chain(groups).chain(sites).collect()
-    }
-
-    /// As a configuration file.
-    #[must_use]
-    pub fn file(&self) -> String {
-        let list = |sites: &[usize]| {
-            let keys: Vec<String> = sites.iter().map(|site| format!("\"s{site}\"")).collect();
-            keys.join(", ")
-        };
-        let pool: Vec<usize> = (0..self.sites).collect();
-        let mut file = format!(
-            "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\n\
-             [zone.\"{POOL_NAME}\"]\nnameservers = [\"ns1.{POOL_NAME}\"]\ncontact = \"hostmaster@{POOL_NAME}\"\n\
-             [pool.\"{POOL_NAME}\"]\nsites = [{}]\n",
-            list(&pool)
-        );
-        for (group, sites) in self.groups.iter().enumerate() {
-            let name = Name::Group(group).host();
-            let _ = write!(file, "[group.\"{name}\"]\npool = \"{POOL_NAME}\"\nsites = [{}]\n", list(sites));
-        }
-        for site in pool {
-            let name = Name::Site(site).host();
-            let _ = write!(file, "[site.s{site}]\nname = \"{name}\"\naddresses = [\"192.0.2.{}\"]\n", site + 1);
-        }
-        file
     }
 }
 
