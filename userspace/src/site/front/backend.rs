@@ -213,7 +213,7 @@ impl Backend {
             .header(header::CONNECTION, HeaderValue::from_static("close"))
             .body(RequestBody::none());
         let Ok(request) = request else { return false };
-        match link.ask(request, probe.timeout).await {
+        match link.ask(request, Instant::now(), probe.timeout).await {
             Ok(response) => response.status().is_success() || response.status().is_redirection(),
             Err(_) => false,
         }

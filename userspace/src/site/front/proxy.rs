@@ -15,6 +15,7 @@ use http::{
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use ipnet::IpNet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -144,11 +145,12 @@ impl Inner {
                         Err(_) => break status = StatusCode::BAD_GATEWAY,
                     },
                 };
-                let may_be_closed = reused && repeatable && link.idle_since().elapsed() > SURELY_OPEN;
+                let now = Instant::now();
+                let may_be_closed = reused && repeatable && now.duration_since(link.idle_since()) > SURELY_OPEN;
                 let copy = may_be_closed.then(|| copy(&request));
                 ensure_host(&mut request, backend);
                 backend.counted().requests.fetch_add(1, Relaxed);
-                let failed = match link.ask(request, self.limits.response_timeout).await {
+                let failed = match link.ask(request, now, self.limits.response_timeout).await {
                     Ok(response) => return Ok((response, link, Kept::at(backend))),
                     Err(failed) => failed,
                 };
