@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt::{self, Write as _},
     net::IpAddr,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -124,22 +124,31 @@ struct Seen<'a> {
     scheme: &'static str,
     client: IpAddr,
     authority: Option<Cow<'a, str>>,
+    /// That of the authority.
+    port: Option<u16>,
     target: &'a str,
     found: Found<'a>,
     session: Session,
     proper: Option<GroupId>,
     share: f64,
+    /// Whether it may come to stage 550.
+    may_stay: bool,
     now: u64,
 }
 
 impl Seen<'_> {
     /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
     fn url(&self, host: &str, target: &str) -> String {
-        let port = self.authority.as_deref().and_then(|authority| host::parse(authority)?.port);
-        match port {
-            Some(port) => format!("{}://{host}:{port}{target}", self.scheme),
-            None => format!("{}://{host}{target}", self.scheme),
+        let mut url = String::with_capacity(self.scheme.len() + host.len() + target.len() + "://:65535".len());
+        url.push_str(self.scheme);
+        url.push_str("://");
+        url.push_str(host);
+        if let Some(port) = self.port {
+            // Writing into a String does not fail.
+            let _ = write!(url, ":{port}");
         }
+        url.push_str(target);
+        url
     }
 }
 
@@ -263,7 +272,10 @@ impl Gate {
         let is_trusted = |ip: IpAddr| self.web.trusted_proxies.iter().any(|net| contains(net, ip));
         let by_proxy = is_trusted(connection.client);
         let forwarded = |name: &HeaderName| {
-            let value = headers.get_all(name).iter().next_back().filter(|_| by_proxy)?;
+            if !by_proxy {
+                return None;
+            }
+            let value = headers.get_all(name).iter().next_back()?;
             value.to_str().ok()?.rsplit(',').next().map(str::trim)
         };
         let secure = match forwarded(&FORWARDED_PROTO) {
@@ -284,16 +296,19 @@ impl Gate {
             .flatten();
         let found = self.markers.find(target, cookie);
         let session = self.sessions.find(headers, now, secure);
-        let (proper, share) = if matches!(session, Session::None) {
-            let parsed = authority.as_deref().and_then(host::parse);
-            let host = parsed.as_ref().map_or("", |host| &host.name);
+        let is_new = matches!(session, Session::None);
+        let parsed = authority.as_deref().filter(|_| is_new || found.was_marked).and_then(host::parse);
+        let port = parsed.as_ref().and_then(|host| host.port);
+        let host = parsed.as_ref().map_or("", |host| &host.name);
+        let may_stay = is_new && (authority.is_none() || host == self.place.own_name());
+        let (proper, share) = if is_new {
             let asked = Asked { client, headers, path: marker::split(&found.clean).0, host };
             (self.groups.proper(&asked), self.groups.share(&asked))
         } else {
             (None, 1.0)
         };
         let scheme = if secure { "https" } else { "http" };
-        Seen { scheme, client, authority, target, found, session, proper, share, now }
+        Seen { scheme, client, authority, port, target, found, session, proper, share, may_stay, now }
     }
 
     fn decide<'a>(
@@ -306,7 +321,7 @@ impl Gate {
     ) -> (Decision<'a>, Path) {
         let in_session = !matches!(seen.session, Session::None);
         let is_due = standing == Standing::Due;
-        let busy = !in_session
+        let busy = seen.may_stay
             && (matches!(standing, Standing::Early { .. })
                 || self.overload.is_busy(Ask {
                     share: seen.share,
@@ -340,7 +355,7 @@ impl Gate {
         let cookies = Vec::from_iter(renewed);
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         if was_asked && respond::is_read(&head.method) {
-            return Verdict::Respond(respond::see_other(&seen.url(self.place.own_name(), &seen.found.clean), cookies));
+            return Verdict::Respond(respond::see_other(seen.url(self.place.own_name(), &seen.found.clean), cookies));
         }
         self.serve(seen, cookies)
     }
@@ -371,7 +386,7 @@ impl Gate {
         if should_clean && can_ask && respond::is_read(&head.method) && !cookies.is_empty() {
             let asking = Marker { at: seen.now, key: Some(COOKIES_ASKED), ..marker };
             let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
-            return Verdict::Respond(respond::see_other(&location, cookies));
+            return Verdict::Respond(respond::see_other(location, cookies));
         }
         self.serve(seen, cookies)
     }
@@ -405,7 +420,7 @@ impl Gate {
                 }
             }
         };
-        respond::redirect(&seen.url(redirect.host, &target), &head.method, self.web.redirect, cookies)
+        respond::redirect(seen.url(redirect.host, &target), &head.method, self.web.redirect, cookies)
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
