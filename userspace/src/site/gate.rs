@@ -392,10 +392,9 @@ impl Gate {
     }
 
     fn serve(&self, seen: &Seen<'_>, cookies: Vec<HeaderValue>) -> Verdict {
-        let target = match PathAndQuery::try_from(seen.found.clean.as_ref()) {
-            _ if seen.found.clean == seen.target => None,
-            Ok(clean) => Some(clean),
-            Err(_) => return Verdict::Respond(respond::refuse(super::decide::Refusal::BadTarget)),
+        let clean = (seen.found.clean != seen.target).then(|| PathAndQuery::try_from(seen.found.clean.as_ref()));
+        let Ok(target) = clean.transpose() else {
+            return Verdict::Respond(respond::refuse(super::decide::Refusal::BadTarget));
         };
         Verdict::Serve(Pass { target, cookies, guard: self.overload.begin() })
     }
