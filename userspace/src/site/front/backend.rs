@@ -71,6 +71,7 @@ pub(super) struct Backend {
     position: usize,
     counters: Arc<Counters>,
     health: Mutex<Health>,
+    #[expect(clippy::vec_box, reason = "a link is large, and moves from here to a request, to its body, and back")]
     kept: Mutex<Vec<Box<Link>>>,
     connect_timeout: Duration,
 }
@@ -143,7 +144,11 @@ impl Backend {
         loop {
             let mut link = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             // What came of the backend meanwhile is seen now: that it closed it, for one.
-            poll_fn(|cx| Poll::Ready(link.drive(cx))).await;
+            poll_fn(|cx| {
+                link.drive(cx);
+                Poll::Ready(())
+            })
+            .await;
             if link.is_ready() {
                 return Some(link);
             }
