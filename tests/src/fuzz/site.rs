@@ -201,7 +201,7 @@ fn through_gate(how: u8, host: &[u8], target: &[u8], cookie: &[u8]) {
         secure: how & SECURE != 0,
         server_name: (how & SECURE != 0).then_some(NAMES[4]),
     };
-    match GATES[mode][usize::from(how & BUSY != 0)].judge(&head, &connection) {
+    match GATES[mode][usize::from(how & BUSY != 0)].judge(&head, &connection).verdict {
         Verdict::Respond(page) => sound(&page, MODES[mode]),
         Verdict::Serve(pass) => {
             let target = pass.target.as_ref().or(head.uri.path_and_query()).map_or("", PathAndQuery::as_str);
