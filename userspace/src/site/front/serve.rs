@@ -20,6 +20,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTI
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -42,6 +43,7 @@ use super::{
     socket::{Begun, Socket, State},
     streams::{Streams, Taken},
     tls::Certificates,
+    tunnel::Stopping,
 };
 use crate::model::WebLimits;
 
@@ -233,9 +235,10 @@ where
             }
         }};
     }
-    let ended = match streams {
-        Some(streams) => until_stopped!(http2(&shared.limits, streams).serve_connection(io, service)),
-        None => until_stopped!(shared.http1.serve_connection(io, service).with_upgrades()),
+    let ended = if let Some(streams) = streams {
+        until_stopped!(http2(&shared.limits, streams).serve_connection(io, service))
+    } else {
+        until_stopped!(shared.http1.serve_connection(io, service).with_upgrades())
     };
     match ended {
         Err(error) if error.is_parse_too_large() => shared.counters.refuse(Refused::HeadTooLarge),
@@ -280,6 +283,9 @@ where
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(Stopping(self.shared.stop.token.clone()));
+        }
         let mut service = self.shared.service.clone();
         let state = Arc::clone(&self.state);
         Box::pin(async move {
