@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     front::{self, Counters},
     gate::Gate,
+    metrics::FrontCounters,
     respond::Page,
 };
 use crate::admin::metrics::Format;
@@ -79,7 +80,8 @@ async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl Into
     let Shown { gate, backends, connections } = ask();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
-    let text = gate.metrics(Some([&connections, &backends]), format).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let front = FrontCounters { connections: &connections, backends: &backends };
+    let text = gate.metrics(Some(&front), format).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
 

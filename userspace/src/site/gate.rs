@@ -25,11 +25,10 @@ use super::{
     cookies::{self, Cookie},
     decide::{Decision, Facts, Outcome, Path, Redirect, Rules, decide},
     defer::{Deferrals, Standing},
-    front::Counters,
     group::{Asked, Groups},
     host,
     marker::{self, COOKIES_ASKED, Found, Marker, Markers, Mode},
-    metrics::{Metrics, Now},
+    metrics::{FrontCounters, Metrics, Now},
     peers::PeerHealth,
     place::Place,
     respond::{self, Page},
@@ -431,7 +430,7 @@ impl Gate {
     }
 
     /// The metrics as text; those of a front beside them where there is one.
-    pub fn metrics(&self, front: Option<[&Counters; 2]>, format: Format) -> Result<String, fmt::Error> {
+    pub fn metrics(&self, front: Option<&FrontCounters<'_>>, format: Format) -> Result<String, fmt::Error> {
         let now = unix_now();
         let sessions = self.sessions.active(now);
         let reserved = self.deferrals.due(now);
@@ -514,3 +513,7 @@ impl fmt::Display for Stages<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tests_gate.rs"]
+mod tests;

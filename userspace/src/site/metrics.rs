@@ -62,6 +62,15 @@ pub struct Now {
     pub peers: Vec<(String, bool)>,
 }
 
+/// Of the stand-alone server; a Site that only has the layer has none.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontCounters<'a> {
+    /// Of clients' connections and requests.
+    pub connections: &'a Counters,
+    /// Of the backends in force; a reload may have replaced them.
+    pub backends: &'a Counters,
+}
+
 impl Metrics {
     /// A request was decided on, after these stages.
     pub fn decided(&self, stages: impl Iterator<Item = Stage>, decision: &Decision<'_>) {
@@ -93,9 +102,8 @@ impl Metrics {
         self.requests[stage][outcome as usize].load(Relaxed)
     }
 
-    /// The page as text. Without a front, its metrics are left out; with one, its counters are given twice where a reload has
-    /// left connections to one and backends to another.
-    pub fn text(&self, now: &Now, front: Option<[&Counters; 2]>, format: Format) -> Result<String, fmt::Error> {
+    /// The page as text.
+    pub fn text(&self, now: &Now, front: Option<&FrontCounters<'_>>, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("zerottl_site");
         registry.register_collector(Box::new(self.read(now, front)));
         let mut text = String::new();
@@ -106,7 +114,7 @@ impl Metrics {
         })
     }
 
-    fn read(&self, now: &Now, front: Option<[&Counters; 2]>) -> Source {
+    fn read(&self, now: &Now, front: Option<&FrontCounters<'_>>) -> Source {
         let mut requests = Vec::new();
         for stage in Stage::ALL {
             for outcome in Outcome::ALL {
@@ -165,7 +173,7 @@ struct BackendCounts {
 }
 
 impl Front {
-    fn read([connections, backends]: [&Counters; 2]) -> Self {
+    fn read(FrontCounters { connections, backends }: &FrontCounters<'_>) -> Self {
         let backend = |backend: &BackendCounters| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
@@ -173,17 +181,12 @@ impl Front {
             connects: backend.connects.load(Relaxed),
             is_healthy: backend.healthy.load(Relaxed),
         };
-        let is_one = std::ptr::eq(connections, backends);
-        let tunnels = connections.tunnels.load(Relaxed) + backends.tunnels.load(Relaxed);
         Self {
             accepted: connections.accepted.load(Relaxed),
             received: connections.requests.load(Relaxed),
             open: connections.open.load(Relaxed),
-            tunnels: if is_one { connections.tunnels.load(Relaxed) } else { tunnels },
-            refused: Refused::ALL.map(|why| {
-                let of_backends = if is_one { 0 } else { backends.refused(why) };
-                (why.word(), connections.refused(why) + of_backends)
-            }),
+            tunnels: connections.tunnels.load(Relaxed),
+            refused: Refused::ALL.map(|why| (why.word(), connections.refused(why))),
             backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
         }
     }
@@ -266,8 +269,8 @@ mod tests {
     use super::*;
     use crate::model::{Backend, Web};
 
-    fn text(metrics: &Metrics, now: &Now, front: Option<&Counters>) -> String {
-        metrics.text(now, front.map(|front| [front; 2]), Format::Prometheus).expect("text")
+    fn text(metrics: &Metrics, now: &Now, front: Option<&FrontCounters<'_>>) -> String {
+        metrics.text(now, front, Format::Prometheus).expect("text")
     }
 
     fn has(text: &str, line: &str) {
@@ -336,16 +339,21 @@ mod tests {
     fn what_the_front_counts_is_read() {
         let backend = |url: &str| Backend { url: url.into(), authority: String::new() };
         let web = Web { backends: vec![backend("http://127.0.0.1:1"), backend("http://127.0.0.1:2")], ..Web::at([]) };
-        let counters = Counters::new(&web);
-        counters.accepted.store(9, Relaxed);
-        counters.open.store(2, Relaxed);
-        counters.requests.store(7, Relaxed);
-        counters.tunnels.store(1, Relaxed);
+        let (counters, before) = (Counters::new(&web), Counters::new(&web));
+        counters.accepted.store(1, Relaxed);
+        before.accepted.store(9, Relaxed);
+        before.open.store(2, Relaxed);
+        before.requests.store(7, Relaxed);
+        before.tunnels.store(1, Relaxed);
         counters.backends[1].requests.store(6, Relaxed);
         counters.backends[1].failures.store(5, Relaxed);
         counters.backends[1].connects.store(4, Relaxed);
         counters.backends[1].healthy.store(false, Relaxed);
-        let text = text(&Metrics::default(), &Now::default(), Some(&counters));
+        let text = text(
+            &Metrics::default(),
+            &Now::default(),
+            Some(&FrontCounters { connections: &before, backends: &counters }),
+        );
         for line in [
             "zerottl_site_connections_accepted_total 9",
             "zerottl_site_connections 2",

@@ -96,6 +96,10 @@ fn web(peers: Peers) -> Web {
     Web { peers, ..Web::at([]) }
 }
 
+fn by_agent(at: SocketAddr) -> Peers {
+    Peers::Agent { at, interval: Duration::from_millis(30) }
+}
+
 /// Waits until exactly these count as up.
 async fn becomes(peers: &PeerHealth, expect: [bool; 3], why: &str) {
     let until = Instant::now() + Duration::from_secs(20);
@@ -106,7 +110,7 @@ async fn becomes(peers: &PeerHealth, expect: [bool; 3], why: &str) {
 }
 
 #[tokio::test]
-async fn s4_c14_s4_c15_by_probes_of_the_others() {
+async fn c14_c15_by_probes_of_the_others() {
     let (geneva, chicago) = (Server::new("200 OK", "").await, Server::new("503 Busy", "").await);
     let cancel = CancellationToken::new();
     // Nobody listens at the own port, and nobody asks.
@@ -145,13 +149,13 @@ fn page(states: [&str; 3]) -> String {
 }
 
 #[tokio::test]
-async fn s4_c15_by_the_agent_s_word() {
+async fn c15_by_the_agent_s_word() {
     let up = "\"up\":true,\"eligible\":true";
     let agent = Server::new("200 OK", &page([up, "\"up\":false", "\"up\":true,\"eligible\":false"])).await;
     let cancel = CancellationToken::new();
     let mut model = Arc::unwrap_or_clone(model([1; 3]));
     model.admin.token = Some(AdminToken::new("correct-horse-battery").expect("a token"));
-    let by = Peers::Agent { at: agent.at, interval: Duration::from_millis(30) };
+    let by = by_agent(agent.at);
     let peers = PeerHealth::start(&Arc::new(model), BOSTON, &web(by), cancel.clone()).expect("started");
     becomes(&peers, [true, true, false], "Chicago is drained; this Site is up whatever the agent says").await;
     let asked = agent.asked.lock().expect("whole").first().expect("a request").to_ascii_lowercase();
@@ -166,12 +170,12 @@ async fn s4_c15_by_the_agent_s_word() {
 
 /// Without news for ten intervals nothing counts any more.
 #[tokio::test]
-async fn s4_c15_what_is_stale_is_up() {
+async fn c15_what_is_stale_is_up() {
     let down = page(["\"up\":false", "\"up\":true", "\"up\":true"]);
     for (status, body) in [("500 Fault", ""), ("200 OK", "no JSON"), ("200 OK", "{\"sites\":3}"), ("000", "")] {
         let agent = Server::new("200 OK", &down).await;
         let cancel = CancellationToken::new();
-        let by = Peers::Agent { at: agent.at, interval: Duration::from_millis(30) };
+        let by = by_agent(agent.at);
         let peers = PeerHealth::start(&model([1; 3]), BOSTON, &web(by), cancel.clone()).expect("started");
         becomes(&peers, [false, true, true], "Geneva is down").await;
         agent.says(status, body);
@@ -180,7 +184,7 @@ async fn s4_c15_what_is_stale_is_up() {
     }
     let agent = Server::new("200 OK", &down).await;
     let cancel = CancellationToken::new();
-    let by = Peers::Agent { at: agent.at, interval: Duration::from_millis(30) };
+    let by = by_agent(agent.at);
     let peers = PeerHealth::start(&model([1; 3]), BOSTON, &web(by), cancel.clone()).expect("started");
     becomes(&peers, [false, true, true], "Geneva is down").await;
     let heard = agent.asked.lock().expect("whole").len();
