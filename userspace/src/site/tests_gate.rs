@@ -1,8 +1,14 @@
 //! The gate with everything behind it, but for the network: whole requests in, whole verdicts out.
 
-use std::{path::Path as FilePath, sync::atomic::{AtomicBool, Ordering::Relaxed}};
+use std::{
+    path::Path as FilePath,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use http::{Method, Request, StatusCode, header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE}};
+use http::{
+    Method, Request, StatusCode,
+    header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+};
 use http_body_util::BodyExt;
 use serde_json::json;
 
@@ -139,7 +145,8 @@ fn s4_5a_bind_by_redirect_and_session() {
 fn s4_5a_505_scheme_port_and_method_stay() {
     let boston = Boston::new("trusted_proxies = [\"192.0.2.0/24\"]\n");
     let ask = |name: &str, value: &str| {
-        let request = Request::builder().method(Method::POST).uri("/a").header(HOST, "app.com:8443").header(name, value);
+        let request =
+            Request::builder().method(Method::POST).uri("/a").header(HOST, "app.com:8443").header(name, value);
         boston.judge(request).0
     };
     let Came::Sent(307, location) = ask("x-forwarded-proto", "https") else { panic!("307") };
