@@ -130,7 +130,7 @@ impl Explorer {
             let parts = orders.iter().zip(&layout.groups);
             let parts = parts.map(|(name, sites)| Part { name: name.clone(), sites: sites.clone() }).collect();
             let primary = layout.groups.iter().position(|group| group.contains(&own));
-            Place::new(POOL_NAME, sites.clone(), parts, own, primary, &[Name::Alias(own).host()])
+            Place::new(POOL_NAME, sites.clone(), parts, own, primary, &[Name::Alias.host()])
         });
         Self { places: places.collect(), markers: Markers::new(Mode::Path, None), sites, orders, layout }
     }

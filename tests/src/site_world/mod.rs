@@ -23,8 +23,8 @@ pub enum Name {
     Group(usize),
     /// A Site, by its position in the pool.
     Site(usize),
-    /// Another name of a Site (C13), which DNS makes an alias of the Site Name.
-    Alias(usize),
+    /// Another name of the Pool (C13), which leads to the same Sites.
+    Alias,
 }
 
 impl Name {
@@ -35,7 +35,7 @@ impl Name {
             Self::Pool => POOL_NAME.to_owned(),
             Self::Group(group) => format!("g{group}.{POOL_NAME}"),
             Self::Site(site) => format!("s{site}.{POOL_NAME}"),
-            Self::Alias(site) => format!("www.s{site}.{POOL_NAME}"),
+            Self::Alias => format!("www.{POOL_NAME}"),
         }
     }
 
@@ -49,10 +49,10 @@ impl Name {
         if let Some(group) = label.strip_prefix('g') {
             return group.parse().ok().map(Self::Group);
         }
-        match label.strip_prefix("www.s") {
-            Some(site) => site.parse().ok().map(Self::Alias),
-            None => label.strip_prefix('s')?.parse().ok().map(Self::Site),
+        if label == "www" {
+            return Some(Self::Alias);
         }
+        label.strip_prefix('s')?.parse().ok().map(Self::Site)
     }
 }
 
@@ -98,8 +98,8 @@ impl Layout {
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
         let groups = (0..self.groups.len()).map(Name::Group);
-        let sites = (0..self.sites).flat_map(|site| [Name::Site(site), Name::Alias(site)]);
-        [Name::Pool].into_iter().chain(groups).chain(sites).collect()
+        let sites = (0..self.sites).map(Name::Site);
+        [Name::Pool, Name::Alias].into_iter().chain(groups).chain(sites).collect()
     }
 }
 
@@ -159,9 +159,9 @@ pub struct Weather {
 pub fn resolve(layout: &Layout, down: Sites, name: Name) -> Vec<usize> {
     let is_up = |site: &usize| !down.has(*site);
     match name {
-        Name::Pool => (0..layout.sites).filter(is_up).collect(),
+        Name::Pool | Name::Alias => (0..layout.sites).filter(is_up).collect(),
         Name::Group(group) => layout.groups[group].iter().copied().filter(is_up).collect(),
-        Name::Site(site) | Name::Alias(site) => {
+        Name::Site(site) => {
             let order = layout.primary(site);
             let own = order.iter().position(|other| *other == site).unwrap_or_default();
             let onward = order[own..].iter().chain(&order[..own]).copied();
@@ -189,7 +189,7 @@ mod tests {
         check("a Site Name: the Site", &[], Name::Site(1), &[1]);
         check("else the next of its group", &[1], Name::Site(1), &[2]);
         check("circularly, and through the first group that lists it", &[2], Name::Site(2), &[0]);
-        check("an alias goes with it", &[1], Name::Alias(1), &[2]);
+        check("an alias: the pool's", &[1], Name::Alias, &[0, 2]);
         check("nobody", &[0, 2], Name::Group(0), &[]);
     }
 

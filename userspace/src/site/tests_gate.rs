@@ -216,7 +216,7 @@ async fn s4_5b_defer_a_key_admits_once() {
 
 /// C18: `clean_url` leaves no marker with who keeps cookies, and serves who does not.
 #[test]
-fn s4_c18_clean_urls_for_those_who_keep_cookies() {
+fn c18_clean_urls_for_those_who_keep_cookies() {
     let boston = Boston::new("clean_url = true\n");
     assert_eq!(boston.follow("app.com/a/", true, &mut Vec::new()), (served("/a/"), 3));
     assert_eq!(boston.follow("app.com/a/", false, &mut Vec::new()), (served("/a/"), 2));
@@ -254,7 +254,7 @@ fn probes_and_loads_pass_by() {
 
 /// Two hosts are none; the target's own goes before the header's (RFC 9112 section 3.2.2).
 #[test]
-fn s4_c13_one_host_alone() {
+fn c13_one_host_alone() {
     let boston = Boston::new("");
     let two = Request::get("/a").header(HOST, "app.com").header(HOST, "boston.app.com");
     assert_eq!(boston.judge(two).0, Came::Page(400));

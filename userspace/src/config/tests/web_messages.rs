@@ -435,7 +435,10 @@ fn sessions_flags_and_busy() {
             "busy = { resume = 0.0 }",
             "[web.busy]: `resume` is 0, out of range (give 0.01 to 1, the part of a limit to fall below)",
         ),
-        ("busy = { status = 500 }", "[web.busy]: `status` is 500 (give 503, or 200 as the patent has it)"),
+        (
+            "busy = { status = 500 }",
+            "[web.busy]: `status` is 500 (give 503, or 200 for clients that must not be told of an error)",
+        ),
         (
             "busy = { retry = \"500ms\" }",
             "[web.busy]: `retry` is 500ms, out of range (give \"1s\" to \"1h\", with the unit ms, s, m or h)",
