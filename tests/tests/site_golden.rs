@@ -324,7 +324,7 @@ fn s4_5a_gate_before_any_branch() {
 
 /// C13, C14 and C7: what the pseudo code would send on, and is refused.
 #[test]
-fn s4_c13_refused() {
+fn c13_refused() {
     check("C7 HTTP/1.1 without Host", "/", USUAL, "400 bad-host", &[505, 510]);
     check("C13 a name that is nobody's", "evil.example/", USUAL, "421 unknown-host", &[505, 510]);
     let coalesced = Given { version: Version::HTTP_2, server_name: Some("boston.app.com"), ..USUAL };

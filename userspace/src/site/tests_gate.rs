@@ -1,8 +1,14 @@
 //! The gate with everything behind it, but for the network: whole requests in, whole verdicts out.
 
-use std::{path::Path as FilePath, sync::atomic::{AtomicBool, Ordering::Relaxed}};
+use std::{
+    path::Path as FilePath,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use http::{Method, Request, StatusCode, header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE}};
+use http::{
+    Method, Request, StatusCode,
+    header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+};
 use http_body_util::BodyExt;
 use serde_json::json;
 
@@ -139,7 +145,8 @@ fn s4_5a_bind_by_redirect_and_session() {
 fn s4_5a_505_scheme_port_and_method_stay() {
     let boston = Boston::new("trusted_proxies = [\"192.0.2.0/24\"]\n");
     let ask = |name: &str, value: &str| {
-        let request = Request::builder().method(Method::POST).uri("/a").header(HOST, "app.com:8443").header(name, value);
+        let request =
+            Request::builder().method(Method::POST).uri("/a").header(HOST, "app.com:8443").header(name, value);
         boston.judge(request).0
     };
     let Came::Sent(307, location) = ask("x-forwarded-proto", "https") else { panic!("307") };
@@ -209,7 +216,7 @@ async fn s4_5b_defer_a_key_admits_once() {
 
 /// C18: `clean_url` leaves no marker with who keeps cookies, and serves who does not.
 #[test]
-fn s4_c18_clean_urls_for_those_who_keep_cookies() {
+fn c18_clean_urls_for_those_who_keep_cookies() {
     let boston = Boston::new("clean_url = true\n");
     assert_eq!(boston.follow("app.com/a/", true, &mut Vec::new()), (served("/a/"), 3));
     assert_eq!(boston.follow("app.com/a/", false, &mut Vec::new()), (served("/a/"), 2));
@@ -247,7 +254,7 @@ fn probes_and_loads_pass_by() {
 
 /// Two hosts are none; the target's own goes before the header's (RFC 9112 section 3.2.2).
 #[test]
-fn s4_c13_one_host_alone() {
+fn c13_one_host_alone() {
     let boston = Boston::new("");
     let two = Request::get("/a").header(HOST, "app.com").header(HOST, "boston.app.com");
     assert_eq!(boston.judge(two).0, Came::Page(400));

@@ -6,16 +6,16 @@ use super::{lines, web::with, *};
 /// not are shown at once.
 #[track_caller]
 fn told(rows: &[(&str, &[&str])]) {
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (text, expect) in rows {
         let said = lines(&with(text));
         // `f:line:column: ` is in front.
         let said: Vec<&str> = said.iter().map(|line| line.splitn(4, ':').last().unwrap_or_default().trim()).collect();
         if said != *expect {
-            wrong += &format!("{text}\n  said:   {said:#?}\n  expect: {expect:#?}\n");
+            wrong.push(format!("{text}\n  said:   {said:#?}\n  expect: {expect:#?}\n"));
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(wrong.is_empty(), "\n{}", wrong.concat());
 }
 
 /// The same for a key of `[web]`, with what `error: [web]: ` begins with.
@@ -435,7 +435,10 @@ fn sessions_flags_and_busy() {
             "busy = { resume = 0.0 }",
             "[web.busy]: `resume` is 0, out of range (give 0.01 to 1, the part of a limit to fall below)",
         ),
-        ("busy = { status = 500 }", "[web.busy]: `status` is 500 (give 503, or 200 as the patent has it)"),
+        (
+            "busy = { status = 500 }",
+            "[web.busy]: `status` is 500 (give 503, or 200 for clients that must not be told of an error)",
+        ),
         (
             "busy = { retry = \"500ms\" }",
             "[web.busy]: `retry` is 500ms, out of range (give \"1s\" to \"1h\", with the unit ms, s, m or h)",

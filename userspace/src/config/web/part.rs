@@ -329,7 +329,9 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
         503 => 503,
         200 => 200,
         other => {
-            reader.error(value.span(), format!("`status` is {other}")).help("give 503, or 200 as the patent has it");
+            reader
+                .error(value.span(), format!("`status` is {other}"))
+                .help("give 503, or 200 for clients that must not be told of an error");
             default.status
         }
     });

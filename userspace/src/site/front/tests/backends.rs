@@ -9,7 +9,7 @@ use crate::site::front::backend::Health;
 #[test]
 fn a_verdict_takes_three_failures_and_two_successes() {
     let run = |outcomes: &str| {
-        let health = outcomes.chars().fold(Health::START, |health, outcome| health.after(outcome == '+'));
+        let health = outcomes.chars().fold(Health::from(true), |health, outcome| health.after(outcome == '+'));
         health.healthy
     };
     for (outcomes, healthy) in
@@ -105,6 +105,21 @@ async fn without_a_healthy_backend_there_is_a_page_that_says_so() {
     });
     until("it is healthy", || front.counters.backends[0].healthy.load(SeqCst)).await;
     assert!(front.get("/").await.ends_with("back"));
+}
+
+/// Counters go on with a new configuration: what was known of a backend does, too, and is not held for ever.
+#[tokio::test]
+async fn what_is_known_of_a_backend_outlives_a_reload() {
+    let app = Recorder::start("app").await;
+    let mut web = Web::at([]);
+    web.backends = vec![Backend { url: "app".into(), authority: app.at.to_string() }];
+    web.backend_probe.interval = Duration::from_millis(20);
+    let counters = Counters::new(&web);
+    counters.backends[0].healthy.store(false, SeqCst);
+    let cancel = CancellationToken::new();
+    let _stop = cancel.clone().drop_guard();
+    let _proxy = Proxy::new(&web, Arc::clone(&counters), &cancel);
+    until("it is healthy again", || counters.backends[0].healthy.load(SeqCst)).await;
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ fn fields_of_the_connection_go_no_further() {
         ("proxy-authenticate", "Basic"),
         ("proxy-connection", "keep-alive"),
         ("proxy", "http://evil"),
+        ("expect", "100-continue"),
+        ("forwarded", "for=6.6.6.6"),
         ("te", "gzip"),
         ("trailer", "x"),
         ("transfer-encoding", "chunked"),

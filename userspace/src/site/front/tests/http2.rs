@@ -207,6 +207,44 @@ async fn what_a_body_announces_is_what_it_has() {
     assert!(app.seen().is_empty(), "{:?}", app.seen());
 }
 
+/// The next frame: kind, stream, payload.
+async fn next_frame(stream: &mut TlsStream<TcpStream>) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    (head[3], u32::from_be_bytes(head[5..9].try_into().unwrap()), payload)
+}
+
+/// A stream without a window holds a response, and its backend, for no longer than a connection that is not read from.
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_reset() {
+    let app = Recorder::start("app").await;
+    let (front, _folder) = secured(app.at, |web| web.limits.idle_timeout = Duration::from_millis(300));
+    // SETTINGS_INITIAL_WINDOW_SIZE: 0.
+    let mut stream = raw(&front, &[0, 4, 0, 0, 0, 0]).await;
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, GET)).await.unwrap();
+    let mut answered = false;
+    let reset = async {
+        loop {
+            match next_frame(&mut stream).await {
+                (HEADERS, 1, _) => answered = true,
+                (DATA, 1, payload) => panic!("{} bytes without a window", payload.len()),
+                (RST_STREAM, 1, _) => break,
+                _ => {}
+            }
+        }
+    };
+    timeout(SOON, reset).await.expect("it is reset");
+    assert!(answered);
+    assert_eq!(front.counters.refused(Refused::Slow), 1);
+    // Its connection goes on.
+    stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 3, GET)).await.unwrap();
+    let other = async { while next_frame(&mut stream).await.0 != HEADERS {} };
+    timeout(SOON, other).await.expect("the next is answered");
+}
+
 #[tokio::test]
 async fn a_connection_at_rest_ends() {
     let app = Recorder::start("app").await;

@@ -1,7 +1,7 @@
 //! WebSocket and its like.
 
 use super::*;
-use crate::site::front::Refused;
+use crate::site::front::{GRACE, Refused};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -61,6 +61,23 @@ async fn a_tunnel_in_which_nothing_moves_ends() {
     }
     assert_eq!(read_to_end(&mut stream).await, "");
     until("it is closed", || front.counters.open.load(SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_tunnel_go_on_for_a_while() {
+    let mut front = Front::start(&[echo().await], |_| ());
+    let mut stream = TcpStream::connect(front.at).await.unwrap();
+    stream.write_all(ASK.as_bytes()).await.unwrap();
+    read_until(&mut stream, "hello ").await;
+    let stopped = Instant::now();
+    front.cancel.cancel();
+    sleep(Duration::from_millis(300)).await;
+    stream.write_all(b"still here").await.unwrap();
+    read_until(&mut stream, "still here").await;
+    assert!(!front.task.is_finished(), "it waits for the tunnel");
+    assert_eq!(read_to_end(&mut stream).await, "");
+    assert!(stopped.elapsed() >= GRACE);
+    timeout(SOON, &mut front.task).await.expect("it ends").unwrap();
 }
 
 #[tokio::test]
