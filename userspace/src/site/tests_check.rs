@@ -17,6 +17,7 @@ contact = "hostmaster@app.com"
 [pool."app.com"]
 sites = ["geneva", "boston", "chicago"]
 [group."europe.app.com"]
+pool = "app.com"
 sites = ["geneva"]
 [site.geneva]
 name = "geneva.app.com"

@@ -6,16 +6,16 @@ use super::{lines, web::with, *};
 /// not are shown at once.
 #[track_caller]
 fn told(rows: &[(&str, &[&str])]) {
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (text, expect) in rows {
         let said = lines(&with(text));
         // `f:line:column: ` is in front.
         let said: Vec<&str> = said.iter().map(|line| line.splitn(4, ':').last().unwrap_or_default().trim()).collect();
         if said != *expect {
-            wrong += &format!("{text}\n  said:   {said:#?}\n  expect: {expect:#?}\n");
+            wrong.push(format!("{text}\n  said:   {said:#?}\n  expect: {expect:#?}\n"));
         }
     }
-    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(wrong.is_empty(), "\n{}", wrong.concat());
 }
 
 /// The same for a key of `[web]`, with what `error: [web]: ` begins with.
