@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | `X-Original-URI`, `-Method` | nginx | target and method |
 //! | `X-Original-Host` | nginx | the `Host`; HTTP/1.0 where there is none |
-//! | `X-Original-Server-Name` | nginx | the TLS server name, if there was one |
+//! | `X-Original-Protocol`, `-Server-Name` | nginx | `HTTP/2.0` and its like; the TLS server name, if there was one |
 //! | `X-Zerottl-URI` | 204 | the target without a marker, for the application |
 //! | `X-Zerottl-Cookie`, `-Cookie-2` | all | what `Set-Cookie` is to say |
 //! | `X-Zerottl-Status` | 401, 403 | the status for the client |
@@ -51,6 +51,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
+const ORIGINAL_PROTOCOL: HeaderName = HeaderName::from_static("x-original-protocol");
 const ORIGINAL_SERVER_NAME: HeaderName = HeaderName::from_static("x-original-server-name");
 const URI: HeaderName = HeaderName::from_static("x-zerottl-uri");
 const STATUS: HeaderName = HeaderName::from_static("x-zerottl-status");
@@ -114,7 +115,10 @@ pub async fn nginx(gate: &Gate, mut head: Parts) -> Page {
         // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
         return plain(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    head.version = Version::HTTP_11;
+    head.version = match headers.remove(ORIGINAL_PROTOCOL) {
+        Some(protocol) if protocol == "HTTP/2.0" || protocol == "HTTP/3.0" => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
     match headers.remove(ORIGINAL_HOST) {
         Some(host) => headers.insert(HOST, host),
         None => {

@@ -151,6 +151,20 @@ fn s4_b_form_nginx_gets_pages() {
     assert!(field(&busy, "x-zerottl-page").contains("content=\"10;url=http://boston.app.com/a/distrib="), "{busy:?}");
 }
 
+/// S4-C14: on HTTP/2 a name of the pool that the connection was not made for is asked for anew.
+#[test]
+fn s4_c14_nginx_says_protocol_and_server_name() {
+    let gate = gate("");
+    let status = |protocol: &str, server_name: &str| {
+        let request = asking("GET", "app.com", "/");
+        let request = request.header("x-original-protocol", protocol).header("x-original-server-name", server_name);
+        field(&run(nginx(&gate, head(request))), "x-zerottl-status").to_owned()
+    };
+    assert_eq!(status("HTTP/2.0", "geneva.app.com"), "421");
+    assert_eq!(status("HTTP/2.0", "App.com"), "302");
+    assert_eq!(status("HTTP/1.1", "geneva.app.com"), "302");
+}
+
 /// A configuration that does not say what was asked for serves nobody.
 #[test]
 fn nginx_must_say_what_the_request_was() {
