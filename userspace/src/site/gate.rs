@@ -4,7 +4,10 @@ use std::{
     borrow::Cow,
     fmt::{self, Write as _},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -42,6 +45,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
+/// The log says so often that the hop limit is reached, seconds; each time counts in the metrics.
+const ALARM_EVERY: u64 = 60;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +112,8 @@ pub struct Gate {
     deferrals: Arc<Deferrals>,
     peers: PeerHealth,
     metrics: Arc<Metrics>,
+    /// When the hop limit was last said to be reached, in parts of [`ALARM_EVERY`].
+    alarmed: AtomicU64,
     exempt: Exempt,
     /// By place, the position in the pool's own list, which peers go by; none where they are the same.
     reordered: Option<Vec<usize>>,
@@ -218,6 +225,7 @@ impl Gate {
             deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
             metrics: Arc::default(),
+            alarmed: AtomicU64::default(),
             exempt: Exempt { probe, load },
             web: Arc::clone(web),
         })
@@ -238,7 +246,7 @@ impl Gate {
         let seen = self.see(head, connection, unix_now());
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, seen.now));
+        let standing = key.map_or(Standing::Unknown, |key| self.claimed(key, &seen));
         let (decision, path) = self.decide(&seen, head, connection, standing, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
@@ -248,12 +256,27 @@ impl Gate {
         );
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
-            Decision::Admit { despite } => self.admit(&seen, head, despite),
+            Decision::Admit { despite } => {
+                if standing == Standing::Due {
+                    self.metrics.redeemed();
+                }
+                self.admit(&seen, head, despite)
+            }
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
         Judged { verdict, outcome, path, proper: seen.proper }
+    }
+
+    /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
+    /// requests which show it at once only one goes first; who is turned away all the same gets another.
+    fn claimed(&self, key: &str, seen: &Seen<'_>) -> Standing {
+        match self.deferrals.standing(key, seen.now) {
+            Standing::Due if !matches!(seen.session, Session::None) => Standing::Unknown,
+            Standing::Due if !self.deferrals.redeem(key) => Standing::Unknown,
+            standing => standing,
+        }
     }
 
     /// Which Sites are up, by their places.
@@ -364,14 +387,12 @@ impl Gate {
     fn admit(&self, seen: &Seen<'_>, head: &Parts, despite: bool) -> Verdict {
         let secure = seen.scheme == "https";
         let marker = seen.found.marker.unwrap_or_default();
-        if despite {
+        // Whoever makes such requests on purpose is not to fill the log.
+        if despite && self.alarmed.swap(seen.now / ALARM_EVERY, Relaxed) != seen.now / ALARM_EVERY {
             warn!(
                 client = %seen.client, target = seen.target, hops = marker.hops,
                 "admitted at the hop limit: are the clocks of all Sites right, and their configurations the same?"
             );
-        }
-        if marker.key.is_some_and(|key| self.deferrals.redeem(key)) {
-            self.metrics.redeemed();
         }
         self.deferrals.admitted(seen.now);
         let mut cookies = Vec::from_iter(self.sessions.start(seen.now, secure));
@@ -427,10 +448,7 @@ impl Gate {
         let key = seen.found.marker.and_then(|marker| marker.key);
         let (key, due) = match (standing, key) {
             (Standing::Early { due }, Some(key)) => (key.to_owned(), due),
-            (_, key) => {
-                if let Some(key) = key {
-                    self.deferrals.redeem(key);
-                }
+            _ => {
                 self.metrics.deferred();
                 let deferral = self.deferrals.defer(seen.now, seen.share);
                 (deferral.key, deferral.due)
