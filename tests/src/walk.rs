@@ -86,6 +86,7 @@ impl<'a> Curl<'a> {
         fs::write(&body, "")?;
         let mut command = Command::new("curl");
         command.args(["-sS", "-g", "--max-time", "20", "--max-redirs", "12", "-w", "%{url_effective}"]);
+        command.args(["-H", "accept: text/html"]);
         command.arg("-D").arg(&heads).arg("-o").arg(&body);
         if self.keeps_cookies {
             command.arg("-b").arg(&jar).arg("-c").arg(&jar);

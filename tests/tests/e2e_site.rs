@@ -109,7 +109,6 @@ fn s4_5a_545_bookmarks_go_back_through_load_balancing() {
             format!("http://boston.app.com/a/distrib={old}+geneva.app.com?b"),
             "http://app.com/a/distrib=0+++1?b".to_owned(),
         ),
-        ("http://boston.app.com:80/a?b".to_owned(), "http://app.com:80/a?b".to_owned()),
     ] {
         let walk = Curl::new(&scene.lab).go(&bookmark);
         // Who was redirected for a marker's sake is shown a URL without one in the end (C18).

@@ -21,7 +21,7 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
@@ -71,6 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let site = Arc::clone(&app.site);
     let routes = Router::new()
         .route("/health", get("ok\n"))
+        .route("/favicon.ico", get(StatusCode::NOT_FOUND))
         .route("/note", post(note))
         .fallback(get(page))
         .layer(DefaultBodyLimit::max(NOTE_MAX))
@@ -204,7 +205,15 @@ impl App {
             }
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("no Host");
-        let mut response = Html(html(&self.site, &format!("{host}{}", uri.path()), &visit)).into_response();
+        let asked = format!("{host}{}", uri.path());
+        let is_read_by_people =
+            headers.get(header::ACCEPT).is_some_and(|types| types.as_bytes().starts_with(b"text/html"));
+        let mut response = if is_read_by_people {
+            Html(html(&self.site, &asked, &visit)).into_response()
+        } else {
+            format!("{}: look {} of a session since {} UTC\n", self.site, visit.looks, time(visit.began))
+                .into_response()
+        };
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
         response
@@ -221,8 +230,12 @@ async fn note(State(app): State<App>, headers: HeaderMap, uri: Uri, body: String
     app.look(&headers, &uri, |visit| text.clone_into(&mut visit.note))
 }
 
+fn time(unix: u64) -> String {
+    format!("{:02}:{:02}:{:02}", unix / 3600 % 24, unix / 60 % 60, unix % 60)
+}
+
 fn html(site: &str, asked: &str, Visit { looks, began, note }: &Visit) -> String {
-    let time = format!("{:02}:{:02}:{:02}", began / 3600 % 24, began / 60 % 60, began % 60);
+    let time = time(*began);
     // A colour for each Site.
     let hue = site.bytes().fold(7_u32, |hue, byte| (hue * 31 + u32::from(byte)) % 360);
     let (site, asked, note) = (escaped(site), escaped(asked), escaped(note));
