@@ -9,6 +9,7 @@
 //! | [`trace`] | a traced packet | no panic; a plain question is read as others read it |
 //! | [`records`] | a master file | no panic; what was read is served |
 //! | [`load`] | what a Site says of its load | no panic; what is taken are figures that can be counted with |
+//! | [`site`] | a request's host, target and cookie | nobody is sent to a name that is not ours, no URL has two markers, what is added comes off to the byte (S4-5A-535) |
 //! | [`config`] | a configuration file | no panic; a valid one can be planned and laid out for the kernel, and answers no other address |
 //!
 //! TCP's framing has no target: it is a length and a buffer inside the connection's task, tested over real sockets. Nor
@@ -24,18 +25,27 @@ mod load;
 mod maps;
 mod message;
 mod packet;
+mod site;
 
 pub use files::{config, is_valid, records};
 pub use load::load;
 pub use message::{socket, trace};
 pub use packet::{frame, reason};
+pub use site::site;
 
 /// A target's name and function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] =
-    [("config", config), ("frame", frame), ("load", load), ("records", records), ("socket", socket), ("trace", trace)];
+pub const TARGETS: [Target; 7] = [
+    ("config", config),
+    ("frame", frame),
+    ("load", load),
+    ("records", records),
+    ("site", site),
+    ("socket", socket),
+    ("trace", trace),
+];
 
 /// The first byte chooses how the others are taken.
 fn split(data: &[u8]) -> (u8, &[u8]) {

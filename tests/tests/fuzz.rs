@@ -15,8 +15,8 @@ const MUTATIONS: usize = 100_000;
 const SEED: u64 = 0x7a65_726f_7474_6c03;
 /// The changes of one input.
 const EDITS_MAX: usize = 4;
-/// Bytes that have a meaning in DNS or in master files.
-const TELLING: [u8; 16] = *b"\0\x01\x29\x3f\x40\x7f\x80\xc0\xff\n\"();@\\";
+/// Bytes that have a meaning in DNS, in master files or in URLs.
+const TELLING: [u8; 24] = *b"\0\x01\x29\x3f\x40\x7f\x80\xc0\xff\n\"();@\\/?&=,+!~";
 
 /// Runs a target and, if it panics, says on what.
 fn run(name: &str, target: fn(&[u8]), input: &[u8], origin: &str) {

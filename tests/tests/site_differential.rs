@@ -17,9 +17,13 @@ use std::{collections::BTreeMap, env};
 use case::{Case, LIFETIME, Mark, NOW};
 use rand::{SeedableRng, rngs::SmallRng};
 use rows::{End, ROWS, Sent};
-use zerottl::site::{
-    decide::{Decision, Facts, Rules, decide},
-    marker::{Markers, Mode},
+use zerottl::{
+    model::BusyConfig,
+    site::{
+        decide::{Decision, Facts, Rules, decide},
+        marker::{Markers, Mode},
+        respond::redirect_status,
+    },
 };
 
 /// Requests in the normal run.
@@ -49,13 +53,13 @@ fn decided(case: &Case) -> End {
     match decide(&place, &rules, &facts).0 {
         Decision::Bypass => panic!("there is no session"),
         Decision::Admit { despite } => End::Admit { despite },
-        Decision::Busy => End::Busy { status: 503 },
+        Decision::Busy => End::Busy { status: BusyConfig::default().status },
         Decision::Refuse(refusal) => End::Refuse(refusal.status()),
         Decision::Redirect(redirect) => {
             let target =
                 redirect.marker.map_or_else(|| found.clean.to_string(), |marker| markers.add(&found.clean, &marker));
             let again = markers.find(&target, None);
-            let status = if ["GET", "HEAD"].contains(&case.method) { 302 } else { 307 };
+            let status = redirect_status(&case.method.parse().unwrap()).as_u16();
             let owned = |text: Option<&str>| text.map(str::to_owned);
             let marker = again.marker;
             let marker =

@@ -22,13 +22,15 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 /// Where the package's test finds this program.
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs`, those of reloads and `kernel_torn.rs`
-/// read: questions, seconds, reloads, answers.
-const LONG: [(&str, &str); 4] = [
+/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs`, those of reloads, `kernel_torn.rs`,
+/// `site_differential.rs` and `site_model_check.rs` read: questions, seconds, reloads, answers, requests, worlds.
+const LONG: [(&str, &str); 6] = [
     ("ZEROTTL_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_FLOOD_SECONDS", "10"),
     ("ZEROTTL_RELOADS", "100"),
     ("ZEROTTL_TORN", "10000000"),
+    ("ZEROTTL_SITE_DIFFERENTIAL", "1000000"),
+    ("ZEROTTL_SITE_WORLDS", "all"),
 ];
 
 /// Sets up and builds the release binary.

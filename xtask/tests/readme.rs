@@ -50,10 +50,15 @@ fn is_row(line: &str, action: &str) -> bool {
 
 #[test]
 fn every_metric_is_in_the_readme() {
-    let (readme, source) = (read("README.md"), read("userspace/src/admin/metrics.rs"));
-    let metrics = metrics(&source);
-    assert!(metrics.len() > 15, "{metrics:?}");
-    let missing: Vec<_> = metrics.iter().filter(|name| !readme.contains(&format!("| `zerottl_{name}"))).collect();
+    let readme = read("README.md");
+    let (agent, site) = (read("userspace/src/admin/metrics.rs"), read("userspace/src/site/metrics.rs"));
+    let named =
+        |source, prefix: &str| metrics(source).iter().map(|name| format!("{prefix}_{name}")).collect::<Vec<_>>();
+    let (agent, site) = (named(&agent, "zerottl"), named(&site, "zerottl_site"));
+    assert!(agent.len() > 15 && site.len() > 15, "{agent:?} {site:?}");
+    assert!(site.iter().all(|name| !agent.contains(name)), "one name for two things");
+    let metrics = [agent, site].concat();
+    let missing: Vec<_> = metrics.iter().filter(|name| !readme.contains(&format!("| `{name}"))).collect();
     assert!(missing.is_empty(), "README.md lacks {missing:?}");
     let shown = readme.lines().filter(|line| line.starts_with("| `zerottl_")).count();
     assert_eq!(shown, metrics.len(), "README.md has metrics that are no more");

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{files, load, packet};
+use super::{files, load, packet, site};
 use crate::table::{
     packet::{ask, opt},
     rows,
@@ -81,6 +81,7 @@ pub fn made(target: &str) -> BTreeMap<String, Vec<u8>> {
             examples.chain([("every-kind".to_owned(), files::RECORDS.as_bytes().to_vec())]).collect()
         }
         "load" => load::made(),
+        "site" => site::made(),
         "config" => {
             let examples = example_files("toml");
             // No file is found beside them while fuzzing, so these go further.

@@ -102,7 +102,7 @@ impl Case {
         let host = match random.random_range(0..20) {
             0 => Host::Missing,
             1 => Host::Unknown(
-                ["evil.example", "gone.app.com", "192.0.2.1", "www.app.com"].choose(random).expect("some"),
+                ["evil.example", "gone.app.com", "192.0.2.1", "www.gone.app.com"].choose(random).expect("some"),
             ),
             2 => Host::Broken(["", "a b", "user@app.com", "app.com/evil", ":80"].choose(random).expect("some")),
             3..9 => Host::Known { name: any(random), spelled: String::new() },
@@ -110,8 +110,6 @@ impl Case {
             _ => Host::Known { name: Name::Site(own), spelled: String::new() },
         };
         let host = match host {
-            // Another Site's alias is no name of this one.
-            Host::Known { name: Name::Alias(site), .. } if site != own => Host::Unknown("www.other.app.com"),
             Host::Known { name, .. } => Host::Known { name, spelled: spelled(random, &name.host()) },
             other => other,
         };
@@ -158,7 +156,7 @@ impl Case {
         let parts = groups.iter().enumerate();
         let parts = parts.map(|(at, sites)| Part { name: Name::Group(at).host(), sites: sites.clone() }).collect();
         let primary = groups.iter().position(|group| group.contains(&self.own));
-        Place::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias(self.own).host()])
+        Place::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
     }
 
     /// What the client's request has as `Host` or `:authority`.
@@ -273,7 +271,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
         _ => Some(site(random)),
     };
     let group = match random.random_range(0..4) {
-        0 => Some("gone.app.com".to_owned()),
+        0 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
         1 if !layout.groups.is_empty() => Some(Name::Group(random.random_range(0..layout.groups.len())).host()),
         _ => None,
     };

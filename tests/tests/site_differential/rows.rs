@@ -145,29 +145,37 @@ fn is_fresh(case: &Case) -> bool {
     at > 0 && is_begun && NOW < at + LIFETIME + case.skew
 }
 
-fn group_at(name: Option<&String>) -> Option<usize> {
-    match Name::of(name?)? {
-        Name::Group(at) => Some(at),
-        _ => None,
-    }
+/// The order that the marker carries: a group that this Site is of, or the Pool.
+fn carried(case: &Case) -> Option<Name> {
+    let Some(Mark::Sound { group: Some(group), .. }) = &case.mark else { return None };
+    Name::of(group).filter(|name| match name {
+        Name::Group(group) => case.layout.groups.get(*group).is_some_and(|sites| sites.contains(&case.own)),
+        name => *name == Name::Pool,
+    })
+}
+
+fn member(case: &Case, group: Option<usize>) -> Option<Name> {
+    group.filter(|group| has(case, *group)).map(Name::Group)
+}
+
+fn primary(case: &Case) -> Name {
+    (0..case.layout.groups.len()).find(|group| has(case, *group)).map_or(Name::Pool, Name::Group)
 }
 
 fn alive(case: &Case) -> Option<usize> {
     case.proper.filter(|group| case.layout.groups[*group].iter().any(|site| is_up(case, *site)))
 }
 
-/// C12: the group that the marker carries, the proper one, the primary one, of those that this Site is of.
-fn overflow_group(case: &Case) -> Option<usize> {
-    let carried = match &case.mark {
-        Some(Mark::Sound { group, .. }) => group_at(group.as_ref()),
-        _ => None,
-    };
-    let primary = (0..case.layout.groups.len()).find(|group| has(case, *group));
-    carried.filter(|group| has(case, *group)).or(alive(case).filter(|group| has(case, *group))).or(primary)
+/// C12: the order that the marker carries, the proper group's, the primary one's, of those that this Site is of.
+fn overflow_group(case: &Case) -> Name {
+    carried(case).or(member(case, alive(case))).unwrap_or(primary(case))
 }
 
 fn order(case: &Case) -> Vec<usize> {
-    overflow_group(case).map_or_else(|| (0..case.layout.sites).collect(), |group| case.layout.groups[group].clone())
+    match overflow_group(case) {
+        Name::Group(group) => case.layout.groups[group].clone(),
+        _ => (0..case.layout.sites).collect(),
+    }
 }
 
 /// C17: Initial, if the cycle can come round to it.
@@ -182,6 +190,12 @@ fn initial_of(case: &Case) -> Option<usize> {
 /// C16: sent round too often by markers that do not hold.
 fn is_lost(case: &Case) -> bool {
     (is_own(case) || is_hostless_10(case)) && !is_fresh(case) && hops_of(case) >= limit(case)
+}
+
+/// C15: an overflow is under way, from a Site that there is.
+fn is_overflowing(case: &Case) -> bool {
+    let Some(Mark::Sound { initial: Some(initial), .. }) = &case.mark else { return false };
+    is_fresh(case) && matches!(Name::of(initial), Some(Name::Site(_)))
 }
 
 // Before.
@@ -258,27 +272,26 @@ fn groups(case: &Case, request: &mut Request) {
     if let Some(group) = alive(case).filter(|group| has(case, *group)) {
         request.this_group.name = Name::Group(group).host();
     }
-    if let Some(group) = overflow_group(case) {
-        request.this_group.sites = case.group(group).sites;
-    }
+    request.this_group.sites = order(case).into_iter().map(|site| Name::Site(site).host()).collect();
 }
 
 fn say_group(case: &Case, end: &mut End) {
     let End::Redirect { host, marker: Some(marker), .. } = end else { return };
     match Name::of(host) {
         Some(Name::Site(site)) if site == case.own => {
-            // 535: the group whose order the request will go through, if it is not the Site's primary one anyway.
-            let carried = match &case.mark {
-                Some(Mark::Sound { group, .. }) if is_fresh(case) => group_at(group.as_ref()),
-                _ => None,
-            };
+            // 535: the order of an overflow under way; else the one that the request will go through, if it is not the
+            // Site's primary one anyway.
             let named = match name(case) {
-                Some(Name::Group(group)) => Some(group),
+                Some(Name::Group(group)) => member(case, Some(group)),
                 _ => None,
             };
-            let primary = (0..case.layout.groups.len()).find(|group| has(case, *group));
-            let group = [alive(case), carried, named].into_iter().flatten().find(|group| has(case, *group));
-            marker.group = group.filter(|group| Some(*group) != primary).map(|group| Name::Group(group).host());
+            let (carried, proper) = (carried(case).filter(|_| is_fresh(case)), member(case, alive(case)));
+            let order = if is_overflowing(case) {
+                carried.or(proper).or(named)
+            } else {
+                proper.or(carried).or(named).filter(|order| *order != primary(case))
+            };
+            marker.group = order.map(Name::host);
         }
         Some(Name::Site(_)) if is_fresh(case) && initial_of(case).is_some() => {
             // 595: carried unchanged.
@@ -286,7 +299,7 @@ fn say_group(case: &Case, end: &mut End) {
                 marker.group.clone_from(group);
             }
         }
-        Some(Name::Site(_)) => marker.group = overflow_group(case).map(|group| Name::Group(group).host()),
+        Some(Name::Site(_)) if !case.layout.groups.is_empty() => marker.group = Some(overflow_group(case).host()),
         _ => {}
     }
 }
@@ -369,11 +382,10 @@ fn strip(case: &Case, end: &mut End) {
 fn keep_initial(case: &Case, end: &mut End) {
     if let End::Redirect { host, marker: Some(marker), .. } = end
         && *host == own(case)
-        && is_fresh(case)
-        && let Some(Mark::Sound { initial: Some(initial), .. }) = &case.mark
-        && matches!(Name::of(initial), Some(Name::Site(_)))
+        && is_overflowing(case)
+        && let Some(Mark::Sound { initial, .. }) = &case.mark
     {
-        marker.initial = Some(initial.clone());
+        marker.initial.clone_from(initial);
     }
 }
 

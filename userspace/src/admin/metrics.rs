@@ -70,7 +70,7 @@ pub fn text(snapshot: &Snapshot, format: Format) -> Result<String, fmt::Error> {
 }
 
 /// What the two formats differ in here: counters are described by their full names, and nothing marks the end.
-fn to_prometheus(openmetrics: &str) -> String {
+pub(crate) fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());
     let counters: std::collections::HashSet<&str> =
         openmetrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -162,7 +162,7 @@ impl Source {
 }
 
 /// Labels, by name.
-type Labels<'a> = Vec<(&'a str, String)>;
+pub(crate) type Labels<'a> = Vec<(&'a str, String)>;
 
 /// One value of each address: name, help, where it is.
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
@@ -171,7 +171,7 @@ type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
 type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
 
 /// Writes one metric with a sample per label set.
-fn family<'a, M: EncodeMetric>(
+pub(crate) fn family<'a, M: EncodeMetric>(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
     samples: impl IntoIterator<Item = (Labels<'a>, M)>,
@@ -186,7 +186,11 @@ fn family<'a, M: EncodeMetric>(
 }
 
 /// Writes one metric without labels.
-fn single(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), sample: &impl EncodeMetric) -> fmt::Result {
+pub(crate) fn single(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    sample: &impl EncodeMetric,
+) -> fmt::Result {
     let metric = encoder.encode_descriptor(name, help, None, sample.metric_type())?;
     sample.encode(metric)
 }
@@ -390,7 +394,7 @@ fn counted<'a>(
     counts.iter().map(move |(key, count)| (vec![(label, key.clone())], ConstCounter::new(*count)))
 }
 
-fn number(value: u64) -> ConstGauge<i64> {
+pub(crate) fn number(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
@@ -398,6 +402,6 @@ fn flag(on: bool) -> ConstGauge<f64> {
     gauge(f64::from(u8::from(on)))
 }
 
-fn gauge(value: f64) -> ConstGauge<f64> {
+pub(crate) fn gauge(value: f64) -> ConstGauge<f64> {
     ConstGauge::new(value)
 }

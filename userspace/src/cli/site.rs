@@ -1,22 +1,82 @@
 //! `zerottl site`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
-use zerottl::{config, site::run};
+use zerottl::{
+    config::{self, Loaded},
+    site::{
+        explain::{self, Question},
+        run,
+    },
+};
 
-use super::Failure;
+use super::{Failure, print};
 
 /// Which Site, by which file.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     which: Option<Which>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what would become of a request at a Site, stage by stage of Figs. 5A and 5B
+    Explain(Explain),
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// What is asked for: a URL with scheme and host
+    url: String,
+    #[command(flatten)]
+    which: Which,
+    /// The client that asks
+    #[arg(long, value_name = "IP", default_value = "192.0.2.1")]
+    client: IpAddr,
+    /// The method
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    /// A header field; may be given again
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// The HTTP version
+    #[arg(long, value_name = "VERSION", default_value = "1.1", value_parser = ["1.0", "1.1", "2"])]
+    http: String,
+    /// The server's name in the TLS handshake, if it is not the URL's host
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// Suppose that it belongs to a session
+    #[arg(long)]
+    in_session: bool,
+    /// Suppose that the Site is too busy
+    #[arg(long)]
+    busy: bool,
+    /// Suppose that a Site is down; may be given again
+    #[arg(long, value_name = "SITE")]
+    down: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("no `:` between name and value")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    Ok((name, HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?))
 }
 
 /// Which Site, by which file.
@@ -32,6 +92,9 @@ struct Which {
 
 /// Runs a Site until it is told to stop.
 pub async fn site(arguments: Arguments, log: impl FnOnce()) -> Result<(), Failure> {
+    if let Some(Command::Explain(question)) = arguments.command {
+        return explain(question);
+    }
     let Some(which) = arguments.which else {
         return Err(Failure::Words("give --config FILE and --as SITE; see `zerottl site --help`".into()));
     };
@@ -39,8 +102,42 @@ pub async fn site(arguments: Arguments, log: impl FnOnce()) -> Result<(), Failur
     serve(which).await
 }
 
+fn load(file: &Path) -> Result<Loaded, Failure> {
+    config::load(file).map_err(|error| Failure::shown(&error))
+}
+
+fn explain(asked: Explain) -> Result<(), Failure> {
+    let model = load(&asked.which.config)?.model;
+    let site = run::find(&model, &asked.which.site)?;
+    let down = asked.down.iter().map(|key| run::find(&model, key)).collect::<Result<_, _>>()?;
+    let version = match asked.http.as_str() {
+        "1.0" => Version::HTTP_10,
+        "2" => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let question = Question {
+        url: asked.url,
+        method: asked.method,
+        version,
+        headers: asked.header.into_iter().collect::<HeaderMap>(),
+        client: asked.client,
+        server_name: asked.sni,
+        in_session: asked.in_session,
+        busy: asked.busy,
+        down,
+    };
+    let explanation = explain::explain(&model, site, &question)?;
+    let text = if asked.json {
+        let json = serde_json::to_string(&explanation).map_err(|error| error.to_string())?;
+        format!("{json}\n")
+    } else {
+        explanation.to_text()
+    };
+    print(text.as_bytes())
+}
+
 async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
-    let loaded = config::load(&file).map_err(|error| Failure::shown(&error))?;
+    let loaded = load(&file)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line());
     }

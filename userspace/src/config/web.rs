@@ -55,7 +55,7 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
         return Vec::new();
     }
     let mut whole = Whole { report, model, told: HashSet::new(), aliases: HashMap::new(), markers: HashMap::new() };
-    let reach: Vec<Reach> = (0..model.pools.len()).map(|pool| Reach::of(model, PoolId(pool))).collect();
+    let reach = Reach::of(model);
     let webs = model.sites.iter().map(|site| {
         let parts = Parts { own: own.get(site.key.as_str()), shared: &shared };
         let web = parts.web(site, model);
@@ -169,13 +169,19 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(model: &Model, pool: PoolId) -> Self {
-        let own = &model.pools[pool.0];
-        let sites = own.sites.iter().map(|site| &model.sites[site.0].name);
-        let sites = sites.fold(own.name.clone(), common);
-        let groups = model.groups.iter().filter(|group| group.pool == pool);
-        let all = groups.fold(sites.clone(), |above, group| common(above, &group.name));
-        Self { sites, all }
+    /// By pool.
+    fn of(model: &Model) -> Vec<Self> {
+        let pools = model.pools.iter().map(|pool| {
+            let sites = pool.sites.iter().map(|site| &model.sites[site.0].name);
+            let sites = sites.fold(pool.name.clone(), common);
+            Self { all: sites.clone(), sites }
+        });
+        let mut reach: Vec<Self> = pools.collect();
+        for group in &model.groups {
+            let all = &mut reach[group.pool.0].all;
+            *all = common(all.clone(), &group.name);
+        }
+        reach
     }
 }
 

@@ -201,8 +201,6 @@ pub enum Peers {
         at: SocketAddr,
         /// From one start to the next.
         interval: Duration,
-        /// A file with its token, without which it lets only its own machine ask.
-        token: Option<PathBuf>,
     },
     /// All count as up.
     None,

@@ -3,6 +3,7 @@
 //!
 //! | path | what |
 //! |---|---|
+//! | `/metrics` | for Prometheus; every name begins with `zerottl_site_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
 //! | `/v1/site` | the Site's state: peers, backends, sessions |
 
@@ -12,15 +13,21 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
+use http::{
+    HeaderMap, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     front::{self, Counters},
     gate::Gate,
+    metrics::FrontCounters,
     respond::Page,
 };
+use crate::admin::metrics::Format;
 use crate::model::{Web, WebLimits};
 
 /// What is shown, as it is at one moment.
@@ -59,10 +66,23 @@ pub fn start(
 ) -> Result<(), String> {
     let bound = front::Bound::plain(place).map_err(|why| format!("admin: {why}"))?;
     let ask: Ask = Arc::new(ask);
-    let router = Router::new().route("/load", get(load)).route("/v1/site", get(site)).with_state(ask);
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/load", get(load))
+        .route("/v1/site", get(site))
+        .with_state(ask);
     let counters = Counters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(), counters, cancel).await });
     Ok(())
+}
+
+async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
+    let Shown { gate, backends, connections } = ask();
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::asked_for(accept);
+    let front = FrontCounters { connections: &connections, backends: &backends };
+    let text = gate.metrics(Some(&front), format).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
 
 async fn load(State(ask): State<Ask>) -> Page {

@@ -442,23 +442,22 @@ impl<'a> Operation<'a, '_> {
     fn send_here(&mut self, known: Option<Known>) -> Decision<'a> {
         self.path.go(Stage::ToSite);
         self.path.go(Stage::Redirect);
+        let fresh = self.facts.found.marker.filter(|_| self.is_fresh());
+        let initial = fresh.and_then(|marker| self.place.site_named(marker.initial?)).map(|at| &*self.place.sites[at]);
+        let member = |group: &usize| self.place.is_in(*group);
+        let proper = self.proper().filter(member).map(Some);
+        let carried = fresh.and_then(|marker| self.carried(marker));
         let named = match known {
-            Some(Known::Group(group)) => Some(group),
+            Some(Known::Group(group)) => Some(group).filter(member).map(Some),
             _ => None,
         };
-        let fresh = self.facts.found.marker.filter(|_| self.is_fresh());
-        let carried = fresh.and_then(|marker| self.place.group_named(marker.group?));
-        let member = |group: &usize| self.place.is_in(*group);
-        let group = self.proper().filter(member).or(carried.filter(member)).or(named.filter(member));
-        let marker = Marker {
-            at: self.facts.now,
-            initial: fresh.and_then(|marker| self.place.site_named(marker.initial?)).map(|at| &*self.place.sites[at]),
-            group: group
-                .filter(|group| self.place.primary != Some(*group))
-                .map(|group| &*self.place.groups[group].name),
-            hops: self.hops(),
-            key: None,
+        let order = if initial.is_some() {
+            carried.or(proper).or(named)
+        } else {
+            proper.or(carried).or(named).filter(|order| *order != self.place.primary)
         };
+        let group = order.map(|group| self.order_name(group));
+        let marker = Marker { at: self.facts.now, initial, group, hops: self.hops(), key: None };
         Decision::Redirect(Redirect { host: self.place.own_name(), marker: Some(marker) })
     }
 
@@ -466,7 +465,7 @@ impl<'a> Operation<'a, '_> {
     fn send_back(&mut self) -> Decision<'a> {
         self.path.go(Stage::ToGroup);
         self.path.go(Stage::Redirect);
-        let host = self.proper().map_or(&*self.place.pool, |group| &*self.place.groups[group].name);
+        let host = self.order_name(self.proper());
         let counts = self.facts.found.was_marked || self.facts.by_cookie;
         let marker = counts.then(|| Marker { hops: self.hops() + 1, ..Marker::default() });
         Decision::Redirect(Redirect { host, marker })
@@ -523,7 +522,7 @@ impl<'a> Operation<'a, '_> {
         let marker = Marker {
             at: self.facts.now,
             initial: Some(self.place.own_name()),
-            group: group.map(|group| &*self.place.groups[group].name),
+            group: Some(self.order_name(group)).filter(|_| !self.place.groups.is_empty()),
             hops: self.hops() + 1,
             key: None,
         };
@@ -549,11 +548,28 @@ impl<'a> Operation<'a, '_> {
         onward.take_while(|site| Some(*site) != initial).find(|site| self.is_up(*site))
     }
 
-    /// In whose order overflow goes: the marker's group, the proper one, the primary one, each if this Site is of it (C12).
+    /// In whose order overflow goes: the marker's, the proper group's, the primary one's, each if this Site is of it (C12);
+    /// none is the pool's.
     fn group(&self) -> Option<usize> {
         let member = |group: &usize| self.place.is_in(*group);
-        let carried = self.facts.found.marker.and_then(|marker| self.place.group_named(marker.group?));
-        carried.filter(member).or(self.proper().filter(member)).or(self.place.primary.filter(member))
+        let carried = self.facts.found.marker.and_then(|marker| self.carried(marker));
+        carried.unwrap_or_else(|| self.proper().filter(member).or(self.place.primary.filter(member)))
+    }
+
+    /// The order that a marker carries: of a group that this Site is of, or of the pool, which a Site in no group begins with
+    /// and which Sites in groups must go on with, or the cycle would end before all were tried.
+    #[expect(clippy::option_option, reason = "no order, and the pool's order")]
+    fn carried(&self, marker: Marker<'_>) -> Option<Option<usize>> {
+        match self.place.known(&host::name(marker.group?)?)? {
+            Known::Group(group) => self.place.is_in(group).then_some(Some(group)),
+            Known::Pool => Some(None),
+            Known::Own | Known::Site(_) | Known::Alias => None,
+        }
+    }
+
+    /// A Group Name, or the Pool Name.
+    fn order_name(&self, group: Option<usize>) -> &'a str {
+        group.map_or(&self.place.pool, |group| &self.place.groups[group].name)
     }
 
     /// The proper group, if any of its Sites is up.

@@ -267,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn s4_5b_defer_lower_shares_wait_for_higher_ones_and_not_the_other_way() {
+        let deferrals = deferrals();
+        let last = |share| (0..100).map(|_| deferrals.defer(NOW, share).due - NOW).last().expect("some");
+        assert_eq!(last(1.0), 109);
+        assert_eq!(last(0.5), 209);
+        assert_eq!(last(1.0), 209, "its own hundred before it, and none of a lower share");
+        assert_eq!(last(0.2), 409);
+    }
+
+    #[test]
     fn s4_5b_defer_what_is_no_key_is_unknown() {
         let deferrals = deferrals();
         let key = deferrals.defer(NOW, 1.0).key;

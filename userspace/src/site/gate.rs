@@ -23,16 +23,18 @@ use tracing::{debug, warn};
 use super::{
     busy::{Ask, Guard, Limits, Overload},
     cookies::{self, Cookie},
-    decide::{Decision, Facts, Path, Redirect, Rules, decide},
+    decide::{Decision, Facts, Outcome, Path, Redirect, Rules, decide},
     defer::{Deferrals, Standing},
     group::{Asked, Groups},
     host,
     marker::{self, COOKIES_ASKED, Found, Marker, Markers, Mode},
+    metrics::{FrontCounters, Metrics, Now},
     peers::PeerHealth,
     place::Place,
     respond::{self, Page},
     session::{CookieSessions, Session, Sessions, read_key},
 };
+use crate::admin::metrics::Format;
 use crate::model::{GroupId, LoadKind, MarkerMode, Model, ProbeKind, SiteId, Web};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -52,7 +54,20 @@ pub struct Connection<'a> {
     pub server_name: Option<&'a str>,
 }
 
-/// What becomes of a request.
+/// What becomes of a request, and how it came to that.
+#[derive(Debug)]
+pub struct Judged {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// The decision's kind.
+    pub outcome: Outcome,
+    /// The stages it went through; none if it is exempt.
+    pub path: Path,
+    /// The group it belongs to, if anything told.
+    pub proper: Option<GroupId>,
+}
+
+/// What is to be done with a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// The application serves it.
@@ -91,6 +106,7 @@ pub struct Gate {
     overload: Arc<dyn Overload>,
     deferrals: Arc<Deferrals>,
     peers: PeerHealth,
+    metrics: Arc<Metrics>,
     exempt: Exempt,
     /// By place, the position in the pool's own list, which peers go by; none where they are the same.
     reordered: Option<Vec<usize>>,
@@ -141,6 +157,7 @@ impl Gate {
     pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
         let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
         let mut next = Self::new(model, site, peers)?;
+        next.metrics = Arc::clone(&self.metrics);
         if web.session == self.web.session && next.place.own_name() == self.place.own_name() {
             next.sessions = Arc::clone(&self.sessions);
         }
@@ -191,6 +208,7 @@ impl Gate {
             overload,
             deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
+            metrics: Arc::default(),
             exempt: Exempt { probe, load },
             web: Arc::clone(web),
         })
@@ -198,34 +216,35 @@ impl Gate {
 
     /// What becomes of a request.
     #[must_use]
-    pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Verdict {
+    pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let exempt = |verdict| Judged { verdict, outcome: Outcome::InSession, path: Path::default(), proper: None };
         if self.exempt.probe.as_deref() == Some(target) {
-            return Verdict::Serve(Pass { target: None, cookies: Vec::new(), guard: Guard::none() });
+            let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
+            return exempt(Verdict::Serve(pass));
         }
         if self.exempt.load.as_deref() == Some(target) {
-            return Verdict::Respond(self.load_report());
+            return exempt(Verdict::Respond(self.load_report()));
         }
-        self.judge_at(head, connection, unix_now())
-    }
-
-    fn judge_at(&self, head: &Parts, connection: &Connection<'_>, now: u64) -> Verdict {
-        let seen = self.see(head, connection, now);
+        let seen = self.see(head, connection, unix_now());
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, now));
+        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, seen.now));
         let (decision, path) = self.decide(&seen, head, connection, standing, &up);
+        let outcome = decision.outcome();
+        self.metrics.decided(path.iter(), &decision);
         debug!(
-            stages = %Stages(&path), outcome = decision.outcome().name(), host = seen.authority.as_deref(), target = seen.target,
+            stages = %Stages(&path), outcome = outcome.name(), host = seen.authority.as_deref(), target = seen.target,
             client = %seen.client, "decided"
         );
-        match decision {
+        let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => self.admit(&seen, head, despite),
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
-        }
+        };
+        Judged { verdict, outcome, path, proper: seen.proper }
     }
 
     /// Which Sites are up, by their places.
@@ -336,8 +355,8 @@ impl Gate {
                 "admitted at the hop limit: are the clocks of all Sites right, and their configurations the same?"
             );
         }
-        if let Some(key) = marker.key {
-            self.deferrals.redeem(key);
+        if marker.key.is_some_and(|key| self.deferrals.redeem(key)) {
+            self.metrics.redeemed();
         }
         self.deferrals.admitted(seen.now);
         let mut cookies = Vec::from_iter(self.sessions.start(seen.now, secure));
@@ -398,6 +417,7 @@ impl Gate {
                 if let Some(key) = key {
                     self.deferrals.redeem(key);
                 }
+                self.metrics.deferred();
                 let deferral = self.deferrals.defer(seen.now, seen.share);
                 (deferral.key, deferral.due)
             }
@@ -407,6 +427,24 @@ impl Gate {
         let target = self.markers.add(&seen.found.clean, &marker);
         let back = seen.url(self.place.own_name(), &target);
         respond::busy(self.web.busy.status, wait, respond::is_read(&head.method).then_some(&back))
+    }
+
+    /// The metrics as text; those of a front beside them where there is one.
+    pub fn metrics(&self, front: Option<&FrontCounters<'_>>, format: Format) -> Result<String, fmt::Error> {
+        let now = unix_now();
+        let sessions = self.sessions.active(now);
+        let reserved = self.deferrals.due(now);
+        let up = self.up();
+        let others = self.place.sites.iter().enumerate().filter(|(at, _)| *at != self.place.own);
+        let peers = others.map(|(at, name)| (name.clone(), up.get(at).copied().unwrap_or(true)));
+        let now = Now {
+            in_flight: self.overload.in_flight(),
+            is_busy: self.overload.is_busy(Ask { share: 1.0, returns: false, sessions, reserved }),
+            sessions,
+            keys_due: reserved,
+            peers: peers.collect(),
+        };
+        self.metrics.text(&now, front, format)
     }
 
     /// The Site's load as the DNS side's agents read it ([`load::report`](crate::load::report)).
@@ -475,3 +513,7 @@ impl fmt::Display for Stages<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "tests_gate.rs"]
+mod tests;

@@ -102,7 +102,7 @@ where
             secure: peer.as_ref().is_some_and(|peer| peer.tls),
             server_name: peer.as_ref().and_then(|peer| peer.server_name.as_deref()),
         };
-        match self.gate.judge(&head, &connection) {
+        match self.gate.judge(&head, &connection).verdict {
             Verdict::Respond(page) => Answering::here(page),
             Verdict::Serve(Pass { target, cookies, guard }) => {
                 if let Some(target) = target {

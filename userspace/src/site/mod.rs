@@ -18,6 +18,7 @@
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
+//! | [`explain`] | what would become of a request, for people |
 //! | [`metrics`] | what ended how often at which stage |
 //! | [`run`] | the stand-alone Site, everything wired |
 //! | [`admin`] | its admin interface: metrics, load, state |
@@ -28,6 +29,7 @@ pub mod busy;
 pub mod cookies;
 pub mod decide;
 pub mod defer;
+pub mod explain;
 pub mod front;
 pub mod gate;
 pub mod group;

@@ -9,7 +9,7 @@
 //! What is not known is up: a redirect to a Site that is down after all ends at another, since its name fails over. So is
 //! what has not been heard of for [`STALE`] intervals. This Site itself is always up.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::Deserialize;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::client::{self, At},
     load::Board,
-    model::{AdminListen, AdminToken, Model, Peers, SiteId, Web},
+    model::{AdminListen, Model, Peers, SiteId, Web},
     probe::{self, Probes, Reports},
     status::{Health, Verdicts},
 };
@@ -50,9 +50,8 @@ impl PeerHealth {
         let found = Found { up: Arc::clone(&peers.up), model: Arc::clone(model), own: site, sites };
         match &web.peers {
             Peers::None => {}
-            Peers::Agent { at, interval, token } => {
-                let token = token.as_deref().map(read_token).transpose()?;
-                let at = At { place: AdminListen::Tcp(*at), token };
+            Peers::Agent { at, interval } => {
+                let at = At { place: AdminListen::Tcp(*at), token: model.admin.token.clone() };
                 tokio::spawn(cancel.run_until_cancelled_owned(ask_agent(found, at, (*interval).max(INTERVAL_MIN))));
             }
             Peers::Probe => {
@@ -77,12 +76,6 @@ impl PeerHealth {
     pub fn up(&self) -> Arc<[bool]> {
         Arc::clone(&self.up.load())
     }
-}
-
-fn read_token(file: &Path) -> Result<AdminToken, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
-    let token = text.and_then(|text| AdminToken::new(&text).map_err(Into::into));
-    token.map_err(|why| format!("the token file {}: {why}", file.display()))
 }
 
 /// Where what is found out goes.
@@ -218,3 +211,7 @@ fn states(page: Page) -> HashMap<String, bool> {
     let state = |site: SiteState| (site.name.to_ascii_lowercase(), site.eligible.unwrap_or(site.up));
     page.sites.into_iter().map(state).collect()
 }
+
+#[cfg(test)]
+#[path = "tests_peers.rs"]
+mod tests;

@@ -186,9 +186,9 @@ mod tests {
         assert!(!text(page).contains("http-equiv"));
     }
 
-    /// S4-C13: refused, and told why.
+    /// C13: refused, and told why.
     #[test]
-    fn s4_c13_refusals() {
+    fn c13_refusals() {
         for refusal in Refusal::ALL {
             let page = refuse(refusal);
             assert_eq!(page.status(), refusal.status());

@@ -302,7 +302,7 @@ mod tests {
 
     /// C32: what another Site signed is none of this one's, though the key is the same.
     #[test]
-    fn s4_c32_a_session_is_of_one_site() {
+    fn c32_a_session_is_of_one_site() {
         let boston = site("boston.app.com");
         let cookie = started(&boston);
         assert!(is_found(&site("Boston.APP.com."), &cookie, NOW), "another machine of the same Site");

@@ -109,7 +109,7 @@ fn s4_5a_term_a_marker_that_never_holds_is_let_in() {
 
 /// C13, C14, C7: hosts that are not ours, not this connection's, not there.
 #[test]
-fn s4_c13_hosts_that_are_not_ours() {
+fn c13_hosts_that_are_not_ours() {
     let to_boston = format!("boston.app.com/a/distrib={NOW}");
     check("www.app.com/a", |_| (), &to_boston, &[505, 510, 525, 535, 540]);
     check("evil.example/a", |_| (), "Refuse(UnknownHost)", &[505, 510]);

@@ -139,7 +139,6 @@ pub(in crate::config) struct Class {
 pub(in crate::config) struct PeersTable {
     pub agent: Text,
     pub interval: Text,
-    pub token_file: Text,
 }
 
 /// A word, or a table.

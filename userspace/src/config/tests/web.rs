@@ -62,7 +62,7 @@ marker = { mode = "query", lifetime = "2m", skew = "0s", key = "/keys/marker" }
 busy = { in_flight = 0, latency = 1.5, sessions = 7, resume = 1, status = 200, retry = "1m" }
 session = { cookie = "SID", lifetime = "1h", key = "session" }
 flag = { cookie = "G", domain = "App.com.", lifetime = "24h" }
-peers = { agent = "203.0.113.53", interval = "500ms", token_file = "token" }
+peers = { agent = "127.0.0.1", interval = "500ms" }
 limits = { connections = 100, head = 8192, headers = 50, body = 1000, head_timeout = "1s", idle_timeout = "2s", connect_timeout = "3s", response_timeout = "4s", streams = 5 }
 [[web.rule]]
 group = "all.app.com"
@@ -110,9 +110,8 @@ share = 0.5
     assert_eq!(web.session, SessionConfig { cookie: "SID".into(), lifetime, key });
     let lifetime = Duration::from_hours(24);
     assert_eq!(web.flag, Some(FlagConfig { cookie: "G".into(), domain: "app.com".into(), lifetime }));
-    let token = Some("/etc/zerottl/token".into());
-    let (at, interval) = (places(&["203.0.113.53:8053"])[0], Duration::from_millis(500));
-    assert_eq!(web.peers, Peers::Agent { at, interval, token });
+    let (at, interval) = (places(&["127.0.0.1:8053"])[0], Duration::from_millis(500));
+    assert_eq!(web.peers, Peers::Agent { at, interval });
     let limits = WebLimits {
         connections: 100,
         connections_per_client: 100,
@@ -189,7 +188,7 @@ fn peers_and_modes() {
     assert_eq!(peers("\"probe\""), Peers::Probe);
     assert_eq!(peers("\"none\""), Peers::None);
     let (at, interval) = (places(&["[::1]:9"])[0], Duration::from_secs(1));
-    assert_eq!(peers("{ agent = \"[::1]:9\" }"), Peers::Agent { at, interval, token: None });
+    assert_eq!(peers("{ agent = \"[::1]:9\" }"), Peers::Agent { at, interval });
     let marker = |text: &str| webs(&format!("[web]\nmarker = {text}\n"))[0].marker.clone();
     assert_eq!(
         marker("{ mode = \"cookie\", domain = \"APP.com\" }").mode,

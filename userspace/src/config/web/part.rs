@@ -124,7 +124,7 @@ impl Part {
             busy: raw.busy.as_ref().map(|raw| busy(reader, raw)),
             session: raw.session.as_ref().map(|raw| Spanned::new(raw.span(), session(reader, raw))),
             flag: raw.flag.as_ref().and_then(|raw| Some(Spanned::new(raw.span(), flag(reader, raw)?))),
-            peers: raw.peers.as_ref().and_then(|raw| peers(reader, raw)),
+            peers: raw.peers.as_ref().and_then(|raw| peers(reader, raw, names)),
             limits: raw.limits.as_ref().map(|raw| limits(reader, raw)),
             rules: raw.rule.as_ref().map(|_| rules(reader, &raw.rule, names)),
             classes: raw.class.as_ref().map(|_| classes(reader, &raw.class)),
@@ -329,7 +329,9 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
         503 => 503,
         200 => 200,
         other => {
-            reader.error(value.span(), format!("`status` is {other}")).help("give 503, or 200 as the patent has it");
+            reader
+                .error(value.span(), format!("`status` is {other}"))
+                .help("give 503, or 200 for clients that must not be told of an error");
             default.status
         }
     });
@@ -380,7 +382,7 @@ fn flag(reader: &mut Reader<'_>, raw: &Spanned<raw::Flag>) -> Option<FlagConfig>
     Some(FlagConfig { cookie: cookie.unwrap_or_else(|| "ZGROUP".into()), domain: domain?.0, lifetime })
 }
 
-fn peers(reader: &mut Reader<'_>, raw: &Spanned<raw::Peers>) -> Option<Peers> {
+fn peers(reader: &mut Reader<'_>, raw: &Spanned<raw::Peers>, names: &Names<'_>) -> Option<Peers> {
     #[derive(Clone, Copy)]
     enum Word {
         Probe,
@@ -399,21 +401,17 @@ fn peers(reader: &mut Reader<'_>, raw: &Spanned<raw::Peers>) -> Option<Peers> {
     };
     let reader = &mut inside(reader, "peers", raw.span());
     let interval = duration(reader, "interval", &table.interval, Duration::from_secs(1), INTERVAL);
-    let token = file(reader, "token_file", &table.token_file);
     let Some(text) = &table.agent else {
         reader.missing("agent", "\"203.0.113.53:8053\"");
         return None;
     };
     let at = reader.parsed(text, |text| agent(text, AGENT))?;
-    if !at.ip().is_loopback() && table.token_file.is_none() {
+    if !at.ip().is_loopback() && names.model.admin.token.is_none() {
         reader
-            .warn(
-                text.span(),
-                format!("an agent's admin interface at {at} asks for a token, and there is no `token_file`"),
-            )
-            .help("name a file with the agent's token");
+            .warn(text.span(), format!("an agent at {at} asks for a token, and [admin] has no `token_file`"))
+            .help("name a file with the agent's token there, for agent and Site alike");
     }
-    Some(Peers::Agent { at, interval: interval?, token })
+    Some(Peers::Agent { at, interval: interval? })
 }
 
 fn limits(reader: &mut Reader<'_>, raw: &Spanned<raw::WebLimits>) -> WebLimits {

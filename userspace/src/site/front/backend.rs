@@ -48,8 +48,10 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Healthy until something speaks against it.
-    pub(super) const START: Self = Self { healthy: true, against: 0 };
+    /// As it was counted last; healthy at first.
+    pub(super) const fn from(healthy: bool) -> Self {
+        Self { healthy, against: 0 }
+    }
 
     /// After one more attempt.
     pub(super) const fn after(self, succeeded: bool) -> Self {
@@ -71,6 +73,7 @@ pub(super) struct Backend {
     position: usize,
     counters: Arc<Counters>,
     health: Mutex<Health>,
+    #[expect(clippy::vec_box, reason = "a link is large, and moves from here to a request, to its body, and back")]
     kept: Mutex<Vec<Box<Link>>>,
     connect_timeout: Duration,
 }
@@ -99,7 +102,8 @@ impl Backends {
                     address: configured.authority.parse().ok(),
                     position,
                     counters: Arc::clone(counters),
-                    health: Mutex::new(Health::START),
+                    // Counters may outlive a configuration: what is known goes on with them.
+                    health: Mutex::new(Health::from(counters.backends[position].healthy.load(SeqCst))),
                     kept: Mutex::default(),
                     connect_timeout: web.limits.connect_timeout,
                 })
@@ -143,7 +147,11 @@ impl Backend {
         loop {
             let mut link = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             // What came of the backend meanwhile is seen now: that it closed it, for one.
-            poll_fn(|cx| Poll::Ready(link.drive(cx))).await;
+            poll_fn(|cx| {
+                link.drive(cx);
+                Poll::Ready(())
+            })
+            .await;
             if link.is_ready() {
                 return Some(link);
             }
@@ -208,7 +216,7 @@ impl Backend {
             .header(header::CONNECTION, HeaderValue::from_static("close"))
             .body(RequestBody::none());
         let Ok(request) = request else { return false };
-        match link.ask(request, probe.timeout).await {
+        match link.ask(request, Instant::now(), probe.timeout).await {
             Ok(response) => response.status().is_success() || response.status().is_redirection(),
             Err(_) => false,
         }

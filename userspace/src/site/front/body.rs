@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{backend::Kept, link::Link};
 
@@ -50,12 +50,12 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// From now on.
-    pub(super) fn start(&mut self, after: Duration) {
+    /// Runs until then.
+    pub(super) fn start(&mut self, end: Instant) {
         self.armed = true;
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().reset(Instant::now() + after),
-            None => self.sleep = Some(Box::pin(sleep(after))),
+            Some(sleep) => sleep.as_mut().reset(end),
+            None => self.sleep = Some(Box::pin(sleep_until(end))),
         }
     }
 
@@ -67,7 +67,7 @@ impl Timer {
     /// Waits: whether it is over. Starts it, if nothing was waited for.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
         if !self.armed {
-            self.start(after);
+            self.start(Instant::now() + after);
         }
         self.sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx))
     }
@@ -173,12 +173,11 @@ impl ProxyBody {
 
     /// A backend's, over its connection, which goes home afterwards.
     pub(super) fn passing(incoming: Incoming, link: Box<Link>, home: Kept, idle: Duration) -> Self {
-        let mut passing = Passing { incoming, link: Some(link), home, idle, timer: Timer::default() };
-        if passing.incoming.is_end_stream() {
-            passing.finish();
+        if incoming.is_end_stream() {
+            home.keep(link);
             return Self::none();
         }
-        Self(Inner::Backend(passing))
+        Self(Inner::Backend(Passing { incoming, link: Some(link), home, idle, timer: Timer::default() }))
     }
 }
 
@@ -189,8 +188,7 @@ impl Passing {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer.stop();
                     if self.incoming.is_end_stream() {
-                        self.drive(cx);
-                        self.finish();
+                        self.finish(cx);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -199,8 +197,7 @@ impl Passing {
                     return Poll::Ready(Some(Err(BodyError::Http(error))));
                 }
                 Poll::Ready(None) => {
-                    self.drive(cx);
-                    self.finish();
+                    self.finish(cx);
                     return Poll::Ready(None);
                 }
                 Poll::Pending if attempt == 0 => self.drive(cx),
@@ -219,8 +216,11 @@ impl Passing {
     }
 
     /// A connection whose response is over is kept, unless the request was not.
-    fn finish(&mut self) {
-        if let Some(link) = self.link.take() {
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        if let Some(mut link) = self.link.take() {
+            if !link.is_ready() {
+                link.drive(cx);
+            }
             self.home.keep(link);
         }
     }

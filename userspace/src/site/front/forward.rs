@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, HOST, TE, UPGRADE},
 };
 use ipnet::IpNet;
 
@@ -16,26 +14,26 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// Says the same as the four, and would be the client's word where a backend believes it first (RFC 7239).
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// CGI makes `HTTP_PROXY` of it (CVE-2016-5385).
-const PROXY: HeaderName = HeaderName::from_static("proxy");
-
-/// What never goes further than the connection it came on (RFC 9110 section 7.6.1), with what the field says that
-/// names more of them.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    KEEP_ALIVE,
-    PROXY,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Whether a field goes no further than the connection it came on (RFC 9110 section 7.6.1), or is not a client's to say.
+fn stays(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            // The front asks for the body itself.
+            | "expect"
+            // CGI makes `HTTP_PROXY` of it (CVE-2016-5385).
+            | "proxy"
+            // Says what the four `X-Forwarded-` say, and a backend may believe it first (RFC 7239).
+            | "forwarded"
+    )
+}
 
 /// Fields that a `Connection` may not take away: the backend would see another request than was decided on.
 const KEPT: [HeaderName; 2] = [HOST, http::header::COOKIE];
@@ -56,10 +54,10 @@ pub(super) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    // One walk over few names is cheaper than as many look-ups that find nothing.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    if headers.keys().any(stays) {
         let trailers = headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-        for name in &HOP_BY_HOP {
+        let staying: Vec<HeaderName> = headers.keys().filter(|name| stays(name)).cloned().collect();
+        for name in staying {
             headers.remove(name);
         }
         if trailers {
@@ -82,9 +80,6 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 /// Says to the backend whom the request came from. What the client says of that is believed from trusted proxies alone.
 pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
-    // The front has answered or is about to: it asks for the body itself.
-    headers.remove(EXPECT);
-    headers.remove(FORWARDED);
     let client = peer.client.ip().to_canonical();
     let believed = is_trusted(client, trusted);
     let mut address = client.to_string();

@@ -68,9 +68,10 @@ fn authority<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| MALFORMED)?;
     request.headers_mut().insert(HOST, host);
     parts.scheme = None;
-    // `http://host` asks for `/`.
-    if parts.path_and_query.as_ref().is_none_or(|target| target.as_str().is_empty()) {
-        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    // `http://host` asks for `/`, `http://host?a` for `/?a`.
+    let target = parts.path_and_query.as_ref().map_or("", PathAndQuery::as_str);
+    if !target.starts_with('/') {
+        parts.path_and_query = Some(format!("/{target}").parse().map_err(|_| MALFORMED)?);
     }
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| MALFORMED)?;
     Ok(())

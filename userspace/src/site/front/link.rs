@@ -5,7 +5,7 @@
 
 use std::{
     future::{Future as _, poll_fn},
-    io,
+    io::{self, IoSlice},
     pin::{Pin, pin},
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
@@ -19,24 +19,65 @@ use hyper::{
     client::conn::http1::{self, Connection, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
 
-use super::body::{RequestBody, Timer};
+use super::{
+    body::{RequestBody, Timer},
+    socket::write_joined,
+};
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
-/// The most header fields of a response.
-const HEADERS_MAX: usize = 256;
 /// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
 const BUFFER_MAX: usize = 64 * 1024;
 
-type Wire = TokioIo<TcpStream>;
+type Io = TokioIo<Wire>;
+
+/// A stream to a backend, on which few bytes are written at once.
+#[derive(Debug)]
+struct Wire(TcpStream);
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        write_joined(&mut self.0, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// One connection to a backend.
 #[derive(Debug)]
 pub(super) struct Link {
     sender: SendRequest<RequestBody>,
-    connection: Connection<Wire, RequestBody>,
+    connection: Connection<Io, RequestBody>,
     /// Whether it must not be polled again. What it has read is with the response; why it ended is the response's error.
     ended: bool,
     timer: Timer,
@@ -63,8 +104,8 @@ impl Link {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
             .max_header_size(HEAD_MAX)
-            .max_headers(HEADERS_MAX)
-            .handshake(TokioIo::new(stream))
+            // 100 fields are hyper's own bound, for which it needs no allocation.
+            .handshake(TokioIo::new(Wire(stream)))
             .await
             .map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
@@ -74,12 +115,13 @@ impl Link {
     pub(super) async fn ask(
         &mut self,
         request: Request<RequestBody>,
+        now: Instant,
         timeout: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         let Self { sender, connection, ended, timer, .. } = self;
         let asked = request.body().asked();
         let mut seen = 0;
-        timer.start(timeout);
+        timer.start(now + timeout);
         let mut answer = pin!(sender.try_send_request(request));
         poll_fn(|cx| {
             poll_connection(connection, ended, cx);
@@ -96,7 +138,7 @@ impl Link {
             let now = asked.as_ref().map_or(0, |asked| asked.load(Relaxed));
             if now != seen {
                 seen = now;
-                timer.start(timeout);
+                timer.start(Instant::now() + timeout);
             }
             timer.poll(cx, timeout).map(|()| Err(Failed::Timeout))
         })
@@ -132,11 +174,11 @@ impl Link {
         })
         .await;
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        (parts.io.into_inner().0, parts.read_buf)
     }
 }
 
-fn poll_connection(connection: &mut Connection<Wire, RequestBody>, ended: &mut bool, cx: &mut Context<'_>) {
+fn poll_connection(connection: &mut Connection<Io, RequestBody>, ended: &mut bool, cx: &mut Context<'_>) {
     if !*ended {
         *ended = Pin::new(connection).poll(cx).is_ready();
     }

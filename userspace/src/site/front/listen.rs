@@ -181,6 +181,6 @@ impl Drop for Place {
 fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        four => four,
+        four @ IpAddr::V4(_) => four,
     }
 }

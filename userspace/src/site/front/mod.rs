@@ -12,6 +12,7 @@
 //! | [`tls`] | certificates by server name, read anew as a whole |
 //! | [`serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
 //! | `socket` | how long a connection may wait, in both directions |
+//! | `streams` | the same for HTTP/2's streams |
 //! | `intake` | requests in one form, or refused; pure |
 //! | [`proxy`] | requests to one of the backends |
 //! | `forward` | what of a head is passed on, and what is added; pure |
@@ -30,6 +31,7 @@ pub mod listen;
 pub mod proxy;
 pub mod serve;
 mod socket;
+mod streams;
 pub mod tls;
 mod tunnel;
 

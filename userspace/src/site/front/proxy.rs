@@ -15,6 +15,7 @@ use http::{
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use ipnet::IpNet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -24,7 +25,7 @@ use super::{
     body::{BodyError, RequestBody},
     forward,
     link::{Failed, Link},
-    tunnel::Tunnels,
+    tunnel::{Stopping, Tunnels},
 };
 use crate::model::{Web, WebLimits};
 
@@ -46,7 +47,8 @@ struct Inner {
 }
 
 impl Proxy {
-    /// To the backends of `web`. Starts their probes, which `cancel` ends; tunnels outlive it by [`super::GRACE`] at most.
+    /// To the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve`]
+    /// ends them.
     ///
     /// # Panics
     ///
@@ -57,7 +59,7 @@ impl Proxy {
             backends: Backends::start(web, &counters, cancel),
             limits: web.limits,
             trusted: web.trusted_proxies.clone().into(),
-            tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters), cancel.clone()),
+            tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
             counters,
         }))
     }
@@ -99,7 +101,10 @@ impl Inner {
         if let Some(peer) = parts.extensions.get::<Peer>() {
             forward::forwarded(&mut parts.headers, peer, &self.trusted);
         }
-        let client = protocol.as_ref().and_then(|_| parts.extensions.remove::<OnUpgrade>());
+        let client = protocol.as_ref().and_then(|_| {
+            let stopping = parts.extensions.remove::<Stopping>().unwrap_or_default();
+            parts.extensions.remove::<OnUpgrade>().map(|client| (client, stopping))
+        });
         if let Some(protocol) = protocol {
             forward::upgrading(&mut parts.headers, protocol);
         }
@@ -112,7 +117,7 @@ impl Inner {
         }
     }
 
-    fn answer(&self, (response, link, home): Answer, client: Option<OnUpgrade>) -> Response<ProxyBody> {
+    fn answer(&self, (response, link, home): Answer, client: Option<(OnUpgrade, Stopping)>) -> Response<ProxyBody> {
         let (mut parts, body) = response.into_parts();
         let protocol = forward::strip(&mut parts.headers);
         parts.extensions.clear();
@@ -121,9 +126,11 @@ impl Inner {
             return Response::from_parts(parts, ProxyBody::passing(body, link, home, self.limits.idle_timeout));
         }
         // One that nobody asked for would leave the client without any response.
-        let (Some(client), Some(protocol)) = (client, protocol) else { return page(StatusCode::BAD_GATEWAY) };
+        let (Some((client, stopping)), Some(protocol)) = (client, protocol) else {
+            return page(StatusCode::BAD_GATEWAY);
+        };
         forward::upgrading(&mut parts.headers, protocol);
-        self.tunnels.join(client, *link);
+        self.tunnels.join(client, *link, stopping);
         Response::from_parts(parts, ProxyBody::none())
     }
 
@@ -144,11 +151,12 @@ impl Inner {
                         Err(_) => break status = StatusCode::BAD_GATEWAY,
                     },
                 };
-                let may_be_closed = reused && repeatable && link.idle_since().elapsed() > SURELY_OPEN;
+                let now = Instant::now();
+                let may_be_closed = reused && repeatable && now.duration_since(link.idle_since()) > SURELY_OPEN;
                 let copy = may_be_closed.then(|| copy(&request));
                 ensure_host(&mut request, backend);
                 backend.counted().requests.fetch_add(1, Relaxed);
-                let failed = match link.ask(request, self.limits.response_timeout).await {
+                let failed = match link.ask(request, now, self.limits.response_timeout).await {
                     Ok(response) => return Ok((response, link, Kept::at(backend))),
                     Err(failed) => failed,
                 };

@@ -5,7 +5,13 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
     task::{Context, Poll},
 };
 
@@ -14,8 +20,9 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTI
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
+    upgrade::OnUpgrade,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -34,7 +41,9 @@ use super::{
     listen::{Admission, Bound, Place},
     proxy::page,
     socket::{Begun, Socket, State},
+    streams::{Streams, Taken},
     tls::Certificates,
+    tunnel::Stopping,
 };
 use crate::model::WebLimits;
 
@@ -53,8 +62,38 @@ struct Shared<S> {
     limits: WebLimits,
     counters: Arc<Counters>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
     tasks: TaskTracker,
+    stop: Stop,
+}
+
+/// What ends all connections. To look at a token on every wake-up of every connection would take two locks each time.
+#[derive(Default)]
+struct Stop {
+    stopped: AtomicBool,
+    token: CancellationToken,
+}
+
+impl Stop {
+    fn cancel(&self) {
+        self.stopped.store(true, SeqCst);
+        self.token.cancel();
+    }
+
+    /// What a future comes to, unless this is cancelled before. To be awaited by one task alone.
+    async fn before<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
+        let mut cancelled = pin!(self.token.cancelled());
+        let mut registered = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            // A task has one waker all its life: it is registered once, and woken after the word is set.
+            let first = !std::mem::replace(&mut registered, true);
+            let over = if first { cancelled.as_mut().poll(cx).is_ready() } else { self.stopped.load(SeqCst) };
+            if over { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
 }
 
 /// Serves until `cancel`: then nothing is accepted any more, idle connections end, and busy ones may finish what they
@@ -81,8 +120,8 @@ pub async fn serve<S, B>(
         limits: *limits,
         counters,
         http1: http1(limits),
-        http2: http2(limits),
         tasks: TaskTracker::new(),
+        stop: Stop::default(),
     });
     for listener in bound {
         let (shared, admission, cancel) = (Arc::clone(&shared), Arc::clone(&admission), cancel.clone());
@@ -93,19 +132,17 @@ pub async fn serve<S, B>(
                     () = cancel.cancelled() => return,
                     (stream, client, place) = listener.accept(&admission) => {
                         let certificates = listener.certificates().cloned();
-                        // A token of its own: all connections waiting at one would meet at its lock.
-                        let stop = cancel.child_token();
-                        let connection = Connection { stream, client, place, certificates, stop };
+                        let connection = Connection { stream, client, place, certificates };
                         shared.tasks.spawn(connection.run(Arc::clone(&shared)));
                     }
                 }
             }
         });
     }
-    let tasks = shared.tasks.clone();
-    drop(shared);
-    tasks.close();
-    tasks.wait().await;
+    cancel.cancelled().await;
+    shared.stop.cancel();
+    shared.tasks.close();
+    shared.tasks.wait().await;
 }
 
 fn http1(limits: &WebLimits) -> http1::Builder {
@@ -117,8 +154,8 @@ fn http1(limits: &WebLimits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &WebLimits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(limits: &WebLimits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
@@ -137,11 +174,10 @@ struct Connection {
     client: SocketAddr,
     place: Place,
     certificates: Option<Arc<Certificates>>,
-    stop: CancellationToken,
 }
 
 impl Connection {
-    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after `stop`.
+    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -155,31 +191,25 @@ impl Connection {
         let mut peer = Peer { client: self.client, local, tls: false, server_name: None };
         let place = (self.place, shared.tasks.token());
         let Some(certificates) = self.certificates else {
-            return speak(self.stream, peer, false, place, &shared, &self.stop).await;
+            return speak(self.stream, peer, false, place, &shared).await;
         };
         let handshake = timeout(shared.limits.head_timeout, certificates.accept(self.stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
-            () = self.stop.cancelled() => return,
+            () = shared.stop.token.cancelled() => return,
         };
         let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(Refused::Handshake) };
         let (_, session) = stream.get_ref();
         peer.tls = true;
         peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
         let two = session.alpn_protocol() == Some(b"h2");
-        speak(stream, peer, two, place, &shared, &self.stop).await;
+        speak(stream, peer, two, place, &shared).await;
     }
 }
 
 /// HTTP over a stream.
-async fn speak<IO, S, B>(
-    stream: IO,
-    peer: Peer,
-    two: bool,
-    place: (Place, TaskTrackerToken),
-    shared: &Arc<Shared<S>>,
-    stop: &CancellationToken,
-) where
+async fn speak<IO, S, B>(stream: IO, peer: Peer, two: bool, place: (Place, TaskTrackerToken), shared: &Arc<Shared<S>>)
+where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -189,23 +219,24 @@ async fn speak<IO, S, B>(
 {
     let state = Arc::<State>::default();
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
-    let (io, service) = (TokioIo::new(socket), Requests { shared: Arc::clone(shared), peer, state });
+    let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
+    let io = TokioIo::new(socket);
+    let service = Requests { shared: Arc::clone(shared), peer, state, streams: streams.clone() };
     /// Both protocols end alike, but share no trait for it.
     macro_rules! until_stopped {
         ($connection:expr) => {{
             let mut connection = pin!($connection);
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
+            match shared.stop.before(connection.as_mut()).await {
+                Some(ended) => ended,
+                None => {
                     connection.as_mut().graceful_shutdown();
                     timeout(GRACE, connection).await.unwrap_or(Ok(()))
                 }
             }
         }};
     }
-    let ended = if two {
-        until_stopped!(shared.http2.serve_connection(io, service))
+    let ended = if let Some(streams) = streams {
+        until_stopped!(http2(&shared.limits, streams).serve_connection(io, service))
     } else {
         until_stopped!(shared.http1.serve_connection(io, service).with_upgrades())
     };
@@ -221,6 +252,8 @@ struct Requests<S> {
     shared: Arc<Shared<S>>,
     peer: Peer,
     state: Arc<State>,
+    /// HTTP/2 alone has them.
+    streams: Option<Streams>,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
@@ -238,6 +271,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let counters = &self.shared.counters;
         let mut begun = Begun::new(&self.state);
+        let taken = self.streams.as_ref().map(Streams::begin);
         if self.state.is_abused() {
             counters.refuse(Refused::Resets);
         }
@@ -245,10 +279,13 @@ where
             counters.refuse(why);
             begun.answered();
             let response = refused(status, request.version());
-            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun })) });
+            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken })) });
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(Stopping(self.shared.stop.token.clone()));
+        }
         let mut service = self.shared.service.clone();
         let state = Arc::clone(&self.state);
         Box::pin(async move {
@@ -258,7 +295,10 @@ where
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.becomes_tunnel();
             }
-            Ok(response.map(|body| Sent { body: Either::Service(body), begun }))
+            if let Some(taken) = &taken {
+                taken.fetch_add(1, Relaxed);
+            }
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken }))
         })
     }
 }
@@ -277,6 +317,7 @@ struct Sent<B> {
     body: Either<B>,
     #[expect(dead_code, reason = "held until the body is over")]
     begun: Begun,
+    taken: Option<Taken>,
 }
 
 enum Either<B> {
@@ -293,6 +334,9 @@ where
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(taken) = &self.taken {
+            taken.fetch_add(1, Relaxed);
+        }
         match &mut self.body {
             Either::Service(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Either::Page(page) => Pin::new(page).poll_frame(cx).map_err(|error: BodyError| error.into()),

@@ -101,6 +101,8 @@ pub(super) struct Socket<IO> {
     timer: Pin<Box<Sleep>>,
     /// Since when the next head, or its rest, is waited for.
     since: Instant,
+    /// Whether that is still to be read off the clock.
+    fresh: bool,
     /// Whether it has begun.
     begun: bool,
     /// How many had been served then.
@@ -128,6 +130,7 @@ impl<IO> Socket<IO> {
             multiplexed,
             timer: Box::pin(sleep(limits.head_timeout)),
             since: Instant::now(),
+            fresh: false,
             begun: false,
             served: 0,
             stalled: None,
@@ -156,12 +159,10 @@ impl<IO> Socket<IO> {
         if self.begun || self.multiplexed || self.state.in_flight.load(SeqCst) > 0 {
             return;
         }
+        // The clock is read when the rest does not come along; a first head has its time from the connection's start.
         self.begun = true;
-        let served = self.state.served.load(SeqCst);
-        if served > 0 {
-            self.since = Instant::now();
-        }
-        self.served = served;
+        self.fresh = self.state.served.load(SeqCst) > 0;
+        self.served = self.state.served.load(SeqCst);
     }
 
     /// Nothing is there to be read: whether it was waited for long enough.
@@ -173,6 +174,9 @@ impl<IO> Socket<IO> {
         if served != self.served {
             self.served = served;
             self.begun = false;
+            self.fresh = true;
+        }
+        if std::mem::take(&mut self.fresh) {
             self.since = Instant::now();
         }
         let between = served > 0 && !self.begun;
@@ -206,6 +210,33 @@ impl<IO> Socket<IO> {
     }
 }
 
+/// Bytes up to which a head and its body are copied together: that costs less than a system call with a vector, or
+/// than a second TLS record.
+const JOINED_MAX: usize = 2048;
+
+/// Writes slices, small ones as one.
+pub(super) fn write_joined<IO: AsyncWrite + Unpin>(
+    io: &mut IO,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    let io = Pin::new(io);
+    if let [one] = slices {
+        return io.poll_write(cx, one);
+    }
+    let length: usize = slices.iter().map(|slice| slice.len()).sum();
+    if length > JOINED_MAX {
+        return io.poll_write_vectored(cx, slices);
+    }
+    let mut joined = [0; JOINED_MAX];
+    let mut at = 0;
+    for slice in slices {
+        joined[at..at + slice.len()].copy_from_slice(slice);
+        at += slice.len();
+    }
+    io.poll_write(cx, &joined[..length])
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
@@ -236,12 +267,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let written = write_joined(&mut self.io, cx, slices);
         self.wrote(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -20,7 +20,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// A fatal alert, unrecognized_name (RFC 6066 section 3), as a record of its own.
+/// A fatal alert, `unrecognized_name` (RFC 6066 section 3), as a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// What HTTP may be spoken, the best first.
@@ -89,14 +89,12 @@ impl Certificates {
     {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let config = self.current.load().choose(start.client_hello().server_name());
-        match config {
-            Some(config) => start.into_stream(config).await,
-            None => {
-                start.io.write_all(&UNRECOGNIZED_NAME).await?;
-                start.io.shutdown().await?;
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "no certificate for this server name"))
-            }
+        if let Some(config) = config {
+            return start.into_stream(config).await;
         }
+        start.io.write_all(&UNRECOGNIZED_NAME).await?;
+        start.io.shutdown().await?;
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "no certificate for this server name"))
     }
 }
 

@@ -27,23 +27,26 @@ use super::{Counters, GRACE, link::Link};
 pub(super) struct Tunnels {
     idle: Duration,
     counters: Arc<Counters>,
-    cancel: CancellationToken,
 }
 
+/// In the extensions of a request that asks for another protocol: what stops the connection it came on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stopping(pub(super) CancellationToken);
+
 impl Tunnels {
-    /// Cut after `idle` without a byte, and [`GRACE`] after `cancel`.
-    pub(super) fn new(idle: Duration, counters: Arc<Counters>, cancel: CancellationToken) -> Self {
-        Self { idle, counters, cancel }
+    /// Cut after `idle` without a byte.
+    pub(super) fn new(idle: Duration, counters: Arc<Counters>) -> Self {
+        Self { idle, counters }
     }
 
-    /// Joins them in a task of its own, which ends as [`Self::new`] says, or when either end does.
-    pub(super) fn join(&self, client: OnUpgrade, backend: Link) {
+    /// Joins them in a task of its own, which ends when either end does, after `idle`, or [`GRACE`] after the stop.
+    pub(super) fn join(&self, client: OnUpgrade, backend: Link, stopping: Stopping) {
         let open = Open::new(&self.counters);
-        let (idle, cancel) = (self.idle, self.cancel.clone());
+        let idle = self.idle;
         tokio::spawn(async move {
             tokio::select! {
                 _ = pass(client, backend, idle) => {}
-                () = stopped(&cancel) => {}
+                () = stopped(&stopping.0) => {}
             }
             drop(open);
         });

@@ -5,7 +5,9 @@
 //! of the pool or group, and all of them are followed; a Site Name is the first operational Site from it onward, circularly
 //! through its primary group. Where all of a name's Sites are down, it leads to none of them.
 
-use std::fmt::Write as _;
+mod explore;
+
+pub use explore::{Explorer, Fault, Found, LIFETIME, Mark, SKEW, Start};
 
 /// Sites of a world at most.
 pub const SITES_MAX: usize = 4;
@@ -21,8 +23,8 @@ pub enum Name {
     Group(usize),
     /// A Site, by its position in the pool.
     Site(usize),
-    /// Another name of a Site (C13), which DNS makes an alias of the Site Name.
-    Alias(usize),
+    /// Another name of the Pool (C13), which leads to the same Sites.
+    Alias,
 }
 
 impl Name {
@@ -33,7 +35,7 @@ impl Name {
             Self::Pool => POOL_NAME.to_owned(),
             Self::Group(group) => format!("g{group}.{POOL_NAME}"),
             Self::Site(site) => format!("s{site}.{POOL_NAME}"),
-            Self::Alias(site) => format!("www.s{site}.{POOL_NAME}"),
+            Self::Alias => format!("www.{POOL_NAME}"),
         }
     }
 
@@ -47,10 +49,10 @@ impl Name {
         if let Some(group) = label.strip_prefix('g') {
             return group.parse().ok().map(Self::Group);
         }
-        match label.strip_prefix("www.s") {
-            Some(site) => site.parse().ok().map(Self::Alias),
-            None => label.strip_prefix('s')?.parse().ok().map(Self::Site),
+        if label == "www" {
+            return Some(Self::Alias);
         }
+        label.strip_prefix('s')?.parse().ok().map(Self::Site)
     }
 }
 
@@ -96,33 +98,8 @@ impl Layout {
     #[must_use]
     pub fn names(&self) -> Vec<Name> {
         let groups = (0..self.groups.len()).map(Name::Group);
-        let sites = (0..self.sites).flat_map(|site| [Name::Site(site), Name::Alias(site)]);
-        [Name::Pool].into_iter().chain(groups).chain(sites).collect()
-    }
-
-    /// As a configuration file.
-    #[must_use]
-    pub fn file(&self) -> String {
-        let list = |sites: &[usize]| {
-            let keys: Vec<String> = sites.iter().map(|site| format!("\"s{site}\"")).collect();
-            keys.join(", ")
-        };
-        let pool: Vec<usize> = (0..self.sites).collect();
-        let mut file = format!(
-            "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\n\
-             [zone.\"{POOL_NAME}\"]\nnameservers = [\"ns1.{POOL_NAME}\"]\ncontact = \"hostmaster@{POOL_NAME}\"\n\
-             [pool.\"{POOL_NAME}\"]\nsites = [{}]\n",
-            list(&pool)
-        );
-        for (group, sites) in self.groups.iter().enumerate() {
-            let name = Name::Group(group).host();
-            let _ = write!(file, "[group.\"{name}\"]\npool = \"{POOL_NAME}\"\nsites = [{}]\n", list(sites));
-        }
-        for site in pool {
-            let name = Name::Site(site).host();
-            let _ = write!(file, "[site.s{site}]\nname = \"{name}\"\naddresses = [\"192.0.2.{}\"]\n", site + 1);
-        }
-        file
+        let sites = (0..self.sites).map(Name::Site);
+        [Name::Pool, Name::Alias].into_iter().chain(groups).chain(sites).collect()
     }
 }
 
@@ -182,9 +159,9 @@ pub struct Weather {
 pub fn resolve(layout: &Layout, down: Sites, name: Name) -> Vec<usize> {
     let is_up = |site: &usize| !down.has(*site);
     match name {
-        Name::Pool => (0..layout.sites).filter(is_up).collect(),
+        Name::Pool | Name::Alias => (0..layout.sites).filter(is_up).collect(),
         Name::Group(group) => layout.groups[group].iter().copied().filter(is_up).collect(),
-        Name::Site(site) | Name::Alias(site) => {
+        Name::Site(site) => {
             let order = layout.primary(site);
             let own = order.iter().position(|other| *other == site).unwrap_or_default();
             let onward = order[own..].iter().chain(&order[..own]).copied();
@@ -212,7 +189,7 @@ mod tests {
         check("a Site Name: the Site", &[], Name::Site(1), &[1]);
         check("else the next of its group", &[1], Name::Site(1), &[2]);
         check("circularly, and through the first group that lists it", &[2], Name::Site(2), &[0]);
-        check("an alias goes with it", &[1], Name::Alias(1), &[2]);
+        check("an alias: the pool's", &[1], Name::Alias, &[0, 2]);
         check("nobody", &[0, 2], Name::Group(0), &[]);
     }
 

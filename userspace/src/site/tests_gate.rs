@@ -1,0 +1,265 @@
+//! The gate with everything behind it, but for the network: whole requests in, whole verdicts out.
+
+use std::{
+    path::Path as FilePath,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use http::{
+    Method, Request, StatusCode,
+    header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+};
+use http_body_util::BodyExt;
+use serde_json::json;
+
+use super::*;
+use crate::config;
+
+/// Appendix A with a `[web]`.
+fn model(web: &str) -> Model {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/appendix-a.toml")).unwrap();
+    let text = text.lines().filter(|line| !line.starts_with("records")).collect::<Vec<_>>().join("\n");
+    let loaded = config::parse("test", &format!("{text}\n[web]\n{web}"), FilePath::new(""));
+    loaded.unwrap_or_else(|error| panic!("{}", error.render(false))).model
+}
+
+/// Busy or not, as a test says.
+#[derive(Default)]
+struct Switch(AtomicBool);
+
+impl Overload for Switch {
+    fn is_busy(&self, _ask: Ask) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    fn begin(&self) -> Guard {
+        Guard::none()
+    }
+
+    fn report(&self, sessions: u64) -> Value {
+        json!({ "sessions": sessions })
+    }
+
+    fn in_flight(&self) -> u64 {
+        0
+    }
+}
+
+struct Boston {
+    gate: Gate,
+    busy: Arc<Switch>,
+}
+
+/// What came of a request.
+#[derive(Debug, PartialEq)]
+enum Came {
+    /// The application was asked for this.
+    Served(String),
+    /// Sent to this, by this status.
+    Sent(u16, String),
+    /// Another page.
+    Page(u16),
+}
+
+impl Boston {
+    fn new(web: &str) -> Self {
+        let model = model(web);
+        let site = model.site_by_key("boston").unwrap();
+        let busy = Arc::new(Switch::default());
+        let sessions = CookieSessions::new(&model.web[site.0].session, "boston.app.com").unwrap();
+        let peers = PeerHealth::fixed([true, true, true].into());
+        let gate = Gate::with(&model, site, peers, Arc::new(sessions), Arc::<Switch>::clone(&busy)).unwrap();
+        Self { gate, busy }
+    }
+
+    fn judge(&self, request: http::request::Builder) -> (Came, Vec<String>, Judged) {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let connection = Connection { client: [192, 0, 2, 99].into(), secure: false, server_name: None };
+        let judged = self.gate.judge(&head, &connection);
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let (came, cookies) = match &judged.verdict {
+            Verdict::Serve(pass) => {
+                let target = pass.target.as_ref().or(head.uri.path_and_query()).unwrap();
+                (Came::Served(target.to_string()), pass.cookies.iter().map(text).collect())
+            }
+            Verdict::Respond(page) => {
+                let cookies = page.headers().get_all(SET_COOKIE).iter().map(text).collect();
+                let came = match page.headers().get(LOCATION) {
+                    Some(location) => Came::Sent(page.status().as_u16(), text(location)),
+                    None => Came::Page(page.status().as_u16()),
+                };
+                (came, cookies)
+            }
+        };
+        (came, cookies, judged)
+    }
+
+    /// A GET of a URL without its scheme, with cookies.
+    fn get(&self, url: &str, cookies: &[String]) -> (Came, Vec<String>) {
+        let (host, target) = url.trim_start_matches("http://").split_once('/').unwrap();
+        let mut request = Request::get(format!("/{target}")).header(HOST, host);
+        for cookie in cookies {
+            request = request.header(COOKIE, cookie.split(';').next().unwrap());
+        }
+        let (came, set, _) = self.judge(request);
+        (came, set)
+    }
+
+    /// Follows redirects as a client does that keeps cookies, or none, for 10 at most; how many there were.
+    fn follow(&self, url: &str, keeps: bool, jar: &mut Vec<String>) -> (Came, usize) {
+        let mut url = url.to_owned();
+        for hops in 0..10 {
+            let (came, set) = self.get(&url, jar);
+            if keeps {
+                let name = |cookie: &String| cookie.split('=').next().unwrap_or_default().to_owned();
+                jar.retain(|old| !set.iter().any(|new| name(new) == name(old)));
+                jar.extend(set);
+            }
+            match came {
+                Came::Sent(_, location) => url = location,
+                came => return (came, hops),
+            }
+        }
+        panic!("no end: {url}");
+    }
+}
+
+fn served(target: &str) -> Came {
+    Came::Served(target.into())
+}
+
+/// S4-5A-BIND, S4-5B-588: from the Pool Name to a session under the Site Name, which then passes at once.
+#[test]
+fn s4_5a_bind_by_redirect_and_session() {
+    let boston = Boston::new("");
+    let mut jar = Vec::new();
+    assert_eq!(boston.follow("http://app.com:8080/a?b", true, &mut jar), (served("/a?b"), 1));
+    assert!(jar[0].starts_with("ZSESSION="), "{jar:?}");
+    assert_eq!(boston.follow("http://boston.app.com:8080/c", true, &mut jar), (served("/c"), 0));
+    // Another Site's name, with that session: it is none there, and the browser would not even send it.
+    assert_eq!(boston.follow("http://chicago.app.com/c", false, &mut Vec::new()), (served("/c"), 1));
+}
+
+/// S4-5A-505, C10: scheme and port stay, also behind a proxy that ends TLS; other methods keep theirs by 307.
+#[test]
+fn s4_5a_505_scheme_port_and_method_stay() {
+    let boston = Boston::new("trusted_proxies = [\"192.0.2.0/24\"]\n");
+    let ask = |name: &str, value: &str| {
+        let request =
+            Request::builder().method(Method::POST).uri("/a").header(HOST, "app.com:8443").header(name, value);
+        boston.judge(request).0
+    };
+    let Came::Sent(307, location) = ask("x-forwarded-proto", "https") else { panic!("307") };
+    assert!(location.starts_with("https://boston.app.com:8443/a/distrib="), "{location}");
+    let Came::Sent(307, location) = ask("x-forwarded-host", "www.app.com, europe.app.com:81") else { panic!("307") };
+    assert!(location.starts_with("http://boston.app.com:81/a/distrib="), "{location}");
+    let untrusting = Boston::new("");
+    let request = Request::get("/a").header(HOST, "app.com").header("x-forwarded-proto", "https");
+    let (Came::Sent(302, location), ..) = untrusting.judge(request) else { panic!("302") };
+    assert!(location.starts_with("http://boston.app.com/a/"), "{location}");
+}
+
+/// S4-5A-530, S4-5A-545: the wrong group is left for the right one, by rule; and the client's net is that of the forwarded client.
+#[test]
+fn s4_5a_530_the_proper_group_by_a_rule() {
+    let rule = "[[web.rule]]\ngroup = \"europe.app.com\"\npath = \"/eu\"\n";
+    let boston = Boston::new(rule);
+    assert_eq!(boston.get("app.com/eu/x", &[]).0, Came::Sent(302, "http://europe.app.com/eu/x".into()));
+    let Came::Sent(302, location) = boston.get("app.com/europe", &[]).0 else { panic!("302") };
+    assert!(location.starts_with("http://boston.app.com/europe/distrib="), "{location}");
+}
+
+/// S4-4C-FLAG: the group is recorded with the session, once.
+#[test]
+fn s4_4c_flag_is_set_with_the_session() {
+    let boston = Boston::new("flag = { cookie = \"ZGROUP\", domain = \"app.com\" }\n");
+    let mut jar = Vec::new();
+    boston.follow("app.com/", true, &mut jar);
+    let flag = jar.iter().find(|cookie| cookie.starts_with("ZGROUP=")).expect("a flag");
+    assert!(flag.starts_with("ZGROUP=americas.app.com;") && flag.contains("Domain=app.com"), "{flag}");
+    let only = vec![flag.clone()];
+    let Came::Sent(_, location) = boston.get("app.com/", &only).0 else { panic!("sent") };
+    let (_, set) = boston.get(&location, &only);
+    assert!(!set.iter().any(|cookie| cookie.starts_with("ZGROUP=")), "{set:?}");
+}
+
+/// S4-5B-DEFER: a key waits with who was turned away, is kept when they return too early, and admits once.
+#[tokio::test]
+async fn s4_5b_defer_a_key_admits_once() {
+    let boston = Boston::new("busy = { retry = \"1s\" }\n");
+    boston.busy.0.store(true, Relaxed);
+    // Chicago sends it on to here as the last of the group.
+    let now = unix_now();
+    let url = format!("/a/distrib={now}+chicago.app.com+americas.app.com+1");
+    let (came, _, judged) = boston.judge(Request::get(&url).header(HOST, "boston.app.com"));
+    assert_eq!(came, Came::Page(503));
+    let Verdict::Respond(page) = judged.verdict else { panic!("a page") };
+    assert!(page.headers().contains_key(RETRY_AFTER));
+    let html = String::from_utf8(page.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let back = html.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a link").to_owned();
+    let key = back.split('!').nth(1).expect("a key").to_owned();
+    // At once is too early: busy or not, the same key.
+    boston.busy.0.store(false, Relaxed);
+    if unix_now() == now {
+        assert_eq!(boston.get(&back, &[]).0, Came::Page(503));
+    }
+    while boston.gate.deferrals.standing(&key, unix_now()) != Standing::Due {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(boston.get(&back, &[]).0, served("/a"));
+    assert_eq!(boston.gate.deferrals.standing(&key, unix_now()), Standing::Unknown);
+    // A POST has no place to return to.
+    boston.busy.0.store(true, Relaxed);
+    let (came, ..) = boston.judge(Request::post(&url).header(HOST, "boston.app.com"));
+    assert_eq!(came, Came::Page(503));
+}
+
+/// C18: `clean_url` leaves no marker with who keeps cookies, and serves who does not.
+#[test]
+fn c18_clean_urls_for_those_who_keep_cookies() {
+    let boston = Boston::new("clean_url = true\n");
+    assert_eq!(boston.follow("app.com/a/", true, &mut Vec::new()), (served("/a/"), 3));
+    assert_eq!(boston.follow("app.com/a/", false, &mut Vec::new()), (served("/a/"), 2));
+    // A bookmark that has gone round is tidied whatever the configuration.
+    let boston = Boston::new("");
+    let marked = "boston.app.com/a/distrib=17";
+    let Came::Sent(302, location) = boston.get(marked, &[]).0 else { panic!("302") };
+    assert_eq!(location, "http://americas.app.com/a/distrib=0+++1".replace("americas.app.com", "app.com"));
+    assert_eq!(boston.follow(marked, true, &mut Vec::new()), (served("/a"), 4));
+    assert_eq!(boston.follow(marked, false, &mut Vec::new()), (served("/a"), 3));
+}
+
+/// S4-5A-TERM in mode `cookie`: who keeps cookies is bound without a trace in the URL; who keeps none is served in the end.
+#[test]
+fn s4_5a_term_markers_in_cookies() {
+    let boston = Boston::new("marker = { mode = \"cookie\", domain = \"app.com\" }\n");
+    let mut jar = Vec::new();
+    let (came, set) = boston.get("app.com/a", &[]);
+    assert_eq!(came, Came::Sent(302, "http://boston.app.com/a".into()));
+    assert!(set[0].starts_with("distrib=") && set[0].contains("Domain=app.com"), "{set:?}");
+    assert_eq!(boston.follow("app.com/a", true, &mut jar), (served("/a"), 1));
+    let (came, hops) = boston.follow("app.com/a", false, &mut Vec::new());
+    assert_eq!(came, served("/a"));
+    assert!(hops <= 8, "{hops}");
+}
+
+/// What the DNS side asks for passes by: its probe reaches a backend, its load is answered here.
+#[test]
+fn probes_and_loads_pass_by() {
+    let boston = Boston::new("");
+    let (came, ..) = boston.judge(Request::get("/health").header(HOST, "192.0.2.10"));
+    assert_eq!(came, served("/health"));
+    assert_eq!(boston.get("boston.app.com/health?x", &[]).0, Came::Sent(302, "http://app.com/health?x".into()));
+}
+
+/// Two hosts are none; the target's own goes before the header's (RFC 9112 section 3.2.2).
+#[test]
+fn c13_one_host_alone() {
+    let boston = Boston::new("");
+    let two = Request::get("/a").header(HOST, "app.com").header(HOST, "boston.app.com");
+    assert_eq!(boston.judge(two).0, Came::Page(400));
+    let absolute = Request::get("http://evil.example/a").header(HOST, "app.com");
+    assert_eq!(boston.judge(absolute).0, Came::Page(421));
+    let odd = Request::options("*").header(HOST, "app.com");
+    assert_eq!(boston.judge(odd).0, Came::Page(StatusCode::BAD_REQUEST.as_u16()));
+}
