@@ -65,7 +65,7 @@ fn s4_5a_bind_the_pool_name_leads_to_a_site_and_its_session_stays() {
     panic!("only {met:?} were chosen");
 }
 
-/// S4-5A-REPEAT, S4-2C, S4-C32: a Site dies in session. Its name fails over by DNS; the next Site is asked for another's
+/// S4-5A-REPEAT, S4-2C, C32: a Site dies in session. Its name fails over by DNS; the next Site is asked for another's
 /// name, binds the client to its own, and begins a session that knows nothing of the one before. When the dead Site is back,
 /// its name is its own again, and what it had in memory is gone.
 #[test]

@@ -51,7 +51,7 @@ fn s4_5a_540_a_browser_is_bound_and_rebound() {
     eprintln!("Chromium left the dead Site {:?} after DNS had", begun.elapsed());
     let next = next.to_lowercase();
     assert_eq!(host(&mut page), format!("{next}.app.com"));
-    page.wait_for("#looks", |text| text == "1" || text == "2").expect("S4-C32: a new session");
+    page.wait_for("#looks", |text| text == "1" || text == "2").expect("C32: a new session");
     assert_eq!(
         page.value("document.querySelector('input').value").expect("a field"),
         "",

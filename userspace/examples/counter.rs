@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let site = Arc::clone(&app.site);
     let routes = Router::new()
         .route("/health", get("ok\n"))
-        .route("/favicon.ico", get(StatusCode::NOT_FOUND))
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT))
         .route("/note", post(note))
         .fallback(get(page))
         .layer(DefaultBodyLimit::max(NOTE_MAX))
@@ -237,7 +237,7 @@ fn time(unix: u64) -> String {
 fn html(site: &str, asked: &str, Visit { looks, began, note }: &Visit) -> String {
     let time = time(*began);
     // A colour for each Site.
-    let hue = site.bytes().fold(7_u32, |hue, byte| (hue * 31 + u32::from(byte)) % 360);
+    let hue = site.bytes().fold(7_u32, |hue, byte| (hue * 23 + u32::from(byte)) % 360);
     let (site, asked, note) = (escaped(site), escaped(asked), escaped(note));
     format!(
         "<!DOCTYPE html>

@@ -82,7 +82,7 @@ fn pictures(folder: &Path) -> io::Result<()> {
     }
     page.wait_for("#site", |text| text.eq_ignore_ascii_case("chicago"))?;
     let caption = format!(
-        "Boston is killed. Its name leads to Chicago {:.0} s later, which binds the browser to its own name, in a new session.",
+        "Boston is killed. {:.0}&nbsp;s later DNS has moved its name to Chicago, which binds the browser when it comes, in a new session.",
         moved.as_secs_f64().ceil()
     );
     frames.push(frame(&mut page, &scratch, &caption)?);
@@ -90,7 +90,7 @@ fn pictures(folder: &Path) -> io::Result<()> {
     for (number, name) in ["site-walk", "site-walk-dark"].into_iter().enumerate() {
         let file = scratch.join("walk.html");
         fs::write(&file, composed(&frames, number))?;
-        page.look(Look { width: 3 * FRAME.0 + 112, height: 100, dark: number == 1 })?;
+        page.look(Look { width: 3 * (FRAME.0 + 2) + 2 * 28 + 2 * 24, height: 100, dark: number == 1 })?;
         page.go(&format!("file://{}", file.display()))?;
         page.wait_for("body", |text| text.contains("Boston is killed"))?;
         page.picture(&folder.join(format!("{name}.png")))?;
@@ -141,7 +141,7 @@ fn composed(frames: &[Frame], look: usize) -> String {
 const STYLE: &str = "
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #5b6570; --line: #c9d0d8; --bar: #e6eaee; --mark: #0b57d0 }
 @media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6e9ed; --soft: #b4bcc5; --line: #3a4149; --bar: #262c33; --mark: #8ab4f8 } }
-body { margin: 0; padding: 24px; display: grid; grid-template-columns: repeat(3, 1fr); grid-template-rows: auto auto; gap: 12px 28px;
+body { margin: 0; padding: 24px; display: grid; grid-template-columns: repeat(3, 402px); grid-template-rows: auto auto; gap: 12px 28px;
   background: var(--paper); color: var(--ink); font: 16px/1.4 system-ui, sans-serif; min-height: 0 }
 figure { display: grid; grid-row: span 2; grid-template-rows: subgrid; margin: 0 }
 figcaption { display: flex; gap: 10px }
