@@ -33,14 +33,18 @@ pub fn binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("ZEROTTL_BIN") {
         return Ok(path.into());
     }
+    built("zerottl", "zerottl")
+}
+
+/// The newest build of a program beside this one; `package` is what it is built with.
+pub(crate) fn built(name: &str, package: &str) -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let builds = program
-        .ancestors()
-        .flat_map(|folder| ["zerottl", "release/zerottl", "debug/zerottl"].map(|file| folder.join(file)));
+    let builds = program.ancestors().flat_map(|folder| ["", "release", "debug"].map(|of| folder.join(of).join(name)));
     let built = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     // Three levels up from target/debug/deps/… is enough; farther could find another tree's build.
     let newest = builds.take(4 * 3).filter(|path| path.is_file()).max_by_key(built);
-    newest.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no zerottl binary: run `cargo build -p zerottl`"))
+    let missing = || format!("no {name} binary: run `cargo build -p {package}`");
+    newest.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, missing()))
 }
 
 impl Agent {
@@ -165,14 +169,19 @@ impl Agent {
 
 /// Starts `zerottl run` with the configuration in a folder, and waits for its `READY=1`.
 fn launch(machine: &Netns, folder: &Path, arguments: &[&str], environment: &[(String, String)]) -> io::Result<Process> {
+    let mut command = Command::new(binary()?);
+    command.arg("run").arg("--config").arg(folder.join("zerottl.toml")).args(arguments);
+    command.envs(environment.iter().cloned());
+    until_ready(machine, folder, command)
+}
+
+/// Starts a `zerottl` that logs into a folder, and waits for its `READY=1`.
+pub(crate) fn until_ready(machine: &Netns, folder: &Path, mut command: Command) -> io::Result<Process> {
     let notify_path = folder.join("notify");
     let _ = fs::remove_file(&notify_path);
     let notify = UnixDatagram::bind(&notify_path)?;
     notify.set_nonblocking(true)?;
-    let mut command = Command::new(binary()?);
-    command.arg("run").arg("--config").arg(folder.join("zerottl.toml")).args(arguments);
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
-    command.envs(environment.iter().cloned());
     command.env("NOTIFY_SOCKET", notify_path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let mut process = Process::new(machine.spawn(command)?);
     let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();

@@ -7,7 +7,7 @@
 //!     │  └── front1 ═══════ veth ═════ eth0 ── front 1
 //!     │ net0                                      │ eth1      resolver eth0 ══ veth ══ front 0's eth2
 //!   ──┴──────────────── bridge (hub) ─────────────┴──┬─────────┬─────────┐
-//!                                                  geneva    boston   chicago   (eth0; nginx on port 80)
+//!                                                  geneva    boston   chicago   (eth0; a server on port 80)
 //! ```
 //!
 //! The client reaches each front by a wire of its own, as the program's replies leave by the interface the query came
@@ -32,7 +32,7 @@ use crate::{
     netns::Netns,
     pass,
     scratch::{find_tool, folder},
-    site::Site,
+    site::{Serves, Site},
 };
 
 /// The client's addresses on its wires to the fronts.
@@ -56,12 +56,14 @@ pub struct LabSpec {
     pub mtu: u32,
     /// The Sites, each with its own machine.
     pub sites: Vec<SiteConfig>,
+    /// What runs at them.
+    pub serves: Serves,
 }
 
 impl Default for LabSpec {
     /// One front and Appendix A's three Sites.
     fn default() -> Self {
-        Self { fronts: 1, resolver: false, mtu: 1500, sites: SiteConfig::appendix_a() }
+        Self { fronts: 1, resolver: false, mtu: 1500, sites: SiteConfig::appendix_a(), serves: Serves::Nginx }
     }
 }
 
@@ -148,6 +150,9 @@ impl Lab {
              route add local 198.18.0.0/15 dev lo\nroute add local 2001:db8:c::/48 dev lo")?;
         let fronts = (0..spec.fronts).map(|n| front(&hub, &client, n, spec.mtu).map(Arc::new));
         let fronts = fronts.collect::<io::Result<Vec<_>>>()?;
+        if !matches!(spec.serves, Serves::Nginx) {
+            client.resolve_by(&front_addresses(0).map(|server| server.ip()), scratch.path())?;
+        }
         let resolver = spec.resolver.then(|| resolver(&fronts[0])).transpose()?;
         let mut passes = Vec::new();
         // Beyond this MTU neither end takes a native program, and a generic one's replies go the usual way.
@@ -176,7 +181,7 @@ impl Lab {
                     front.ip(&format!("route add {address} dev eth1 src {source}"))?;
                 }
             }
-            sites.push(Site::start(site, machine, &scratch.path().join(&site.key))?);
+            sites.push(Site::start(site, machine, &scratch.path().join(&site.key), &spec.serves)?);
         }
         Ok(Self { fronts, client, resolver, sites, folders: AtomicUsize::new(0), _passes: passes, hub, scratch })
     }

@@ -12,7 +12,8 @@
 //! | [`process`] | child processes that never outlive their lab |
 //! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
 //! | [`lab`] | the topology |
-//! | [`site`] | a Site's HTTP server (nginx) |
+//! | [`site`] | a Site's HTTP servers |
+//! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
@@ -50,6 +51,7 @@ pub mod scratch;
 pub mod shares;
 pub mod site;
 pub mod site_world;
+pub mod walk;
 
 #[path = "../../xdp-ebpf/tests/table/mod.rs"]
 #[expect(dead_code, reason = "the fuzz targets use the table's world, its packets and its checks, not its machines")]

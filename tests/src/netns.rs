@@ -12,13 +12,14 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
 };
 
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
@@ -35,6 +36,7 @@ pub struct Netns {
     jobs: Option<mpsc::SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     file: File,
+    mounts: File,
 }
 
 impl Netns {
@@ -52,8 +54,8 @@ impl Netns {
                 }
             }
         })?;
-        let file = wait.recv().map_err(io::Error::other)??;
-        let namespace = Self { jobs: Some(jobs), thread: Some(thread), file };
+        let (file, mounts) = wait.recv().map_err(io::Error::other)??;
+        let namespace = Self { jobs: Some(jobs), thread: Some(thread), file, mounts };
         namespace.ip("link set lo up")?;
         // A link-local address under duplicate detection may not be used for neighbour discovery yet, for seconds.
         namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
@@ -64,6 +66,27 @@ impl Netns {
     #[must_use]
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    /// The same for its view of the file system: for `nsenter --mount=…`.
+    #[must_use]
+    pub fn mounts(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.mounts.as_raw_fd())
+    }
+
+    /// Has the programs inside find hosts by DNS, from these servers: with a resolv.conf and an nsswitch.conf of their own,
+    /// written into `folder`.
+    pub fn resolve_by(&self, servers: &[IpAddr], folder: &Path) -> io::Result<()> {
+        let servers: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        for (system, text) in [("/etc/resolv.conf", servers), ("/etc/nsswitch.conf", "hosts: files dns\n".into())] {
+            // It may be a link to where something else keeps it.
+            let system =
+                std::fs::canonicalize(system).map_err(|e| io::Error::new(e.kind(), format!("{system}: {e}")))?;
+            let own = folder.join(system.file_name().unwrap_or_default());
+            std::fs::write(&own, text)?;
+            self.run(move || mount_bind(own, system))??;
+        }
+        Ok(())
     }
 
     /// Runs `job` on the namespace's thread. Sockets made there stay in the namespace wherever they are used.
@@ -147,10 +170,10 @@ impl Drop for Netns {
     }
 }
 
-fn enter_new() -> io::Result<File> {
+fn enter_new() -> io::Result<(File, File)> {
     // SAFETY: only this thread's namespaces change; no file descriptor table is unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     mount("bpf", BPFFS, "bpf", MountFlags::empty(), None)?;
-    File::open("/proc/thread-self/ns/net")
+    Ok((File::open("/proc/thread-self/ns/net")?, File::open("/proc/thread-self/ns/mnt")?))
 }

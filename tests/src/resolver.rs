@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    lab::{front_v4, front_v6},
+    lab::{Lab, front_v4, front_v6},
+    netns::Netns,
     process::{Process, eventually},
     scene::Scene,
     scratch::find_tool,
@@ -84,7 +85,16 @@ impl Kind {
 /// If it does not come to that.
 #[must_use]
 pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
-    let folder = scene.lab.folder(kind.name()).expect("folder");
+    start_on(&scene.lab, scene.lab.resolver.as_ref().expect("the lab has a resolver"), kind, more)
+}
+
+/// The same on a machine of the lab that reaches front 0.
+///
+/// # Panics
+/// If it does not come to that.
+#[must_use]
+pub fn start_on(lab: &Lab, machine: &Netns, kind: Kind, more: &str) -> Process {
+    let folder = lab.folder(kind.name()).expect("folder");
     let (name, text) = kind.file(&folder, more);
     let file = folder.join(name);
     fs::write(&file, text).expect("write");
@@ -92,9 +102,8 @@ pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
     let output = || Stdio::from(fs::OpenOptions::new().create(true).append(true).open(&log).expect("log"));
     let mut command = Command::new(find_tool(kind.name()).unwrap_or_else(|e| panic!("{e}")));
     command.args(kind.arguments(&file, &folder)).stdin(Stdio::null()).stdout(output()).stderr(output());
-    let machine = scene.lab.resolver.as_ref().expect("the lab has a resolver");
     let process = Process::new(machine.spawn(command).expect("spawn"));
-    let answers = eventually(Duration::from_secs(15), || !ask(scene, "app.com", "A").is_empty());
+    let answers = eventually(Duration::from_secs(15), || !ask_on(machine, "app.com", "A").is_empty());
     assert!(answers, "{} does not answer:\n{}", kind.name(), fs::read_to_string(log).unwrap_or_default());
     process
 }
@@ -105,7 +114,10 @@ pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
 /// If the lab has no resolver.
 #[must_use]
 pub fn ask(scene: &Scene, name: &str, rtype: &str) -> Vec<IpAddr> {
-    let machine = scene.lab.resolver.as_ref().expect("the lab has a resolver");
+    ask_on(scene.lab.resolver.as_ref().expect("the lab has a resolver"), name, rtype)
+}
+
+fn ask_on(machine: &Netns, name: &str, rtype: &str) -> Vec<IpAddr> {
     let fixed = ["@127.0.0.1", "+short", "+tries=1", "+time=2"];
     let text = machine.read("dig", &[&fixed[..], &[name, rtype]].concat()).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()

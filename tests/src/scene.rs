@@ -10,6 +10,7 @@ use crate::{
     client::Client,
     config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run, front_addresses},
+    site::Serves,
 };
 
 /// Health has to be seen within this, on a machine that is busy with other tests.
@@ -36,6 +37,16 @@ impl Scene {
         // A Site that is not probed needs no server.
         let sites = if config.probe.is_some() { config.sites.clone() } else { vec![] };
         Self::in_lab(what, &LabSpec { sites, ..LabSpec::default() }, config)
+    }
+
+    /// The same with the example application at the Sites, behind `zerottl site`. `config.more` has the `[web]`.
+    ///
+    /// # Panics
+    /// If it cannot be set up.
+    #[must_use]
+    pub fn with_fronts(what: &str, config: Config) -> Option<Self> {
+        let serves = Serves::Front(Box::new(config.clone()));
+        Self::in_lab(what, &LabSpec { sites: config.sites.clone(), serves, ..LabSpec::default() }, config)
     }
 
     /// The same in a lab of one's own.

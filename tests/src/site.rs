@@ -1,4 +1,4 @@
-//! A Site's HTTP server: nginx as one process in the Site's namespace.
+//! A Site's HTTP servers in the Site's namespace: nginx as one process, or the example application with operation 500.
 
 use std::{
     fs,
@@ -17,13 +17,29 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    config::SiteConfig,
+    agent::{binary, built, until_ready},
+    config::{Config, SiteConfig},
     netns::Netns,
     process::{Process, eventually},
     scratch::find_tool,
 };
 
-/// One Site: a machine with an HTTP server on port 80, which says `ok` at `/health` and the Site's key elsewhere.
+/// Where the application listens behind `zerottl site`.
+const BACKEND: &str = "127.0.0.1:8080";
+
+/// What runs at the Sites of a lab.
+#[derive(Clone, Debug, Default)]
+pub enum Serves {
+    /// nginx: `ok` at `/health`, a test's report at `/load`, and the Site's key elsewhere.
+    #[default]
+    Nginx,
+    /// The application `counter` as a backend, and `zerottl site` before it, by this file's `[web]`.
+    Front(Box<Config>),
+    /// `counter` alone, with operation 500 as a layer, by this file's `[web]`.
+    Layer(Box<Config>),
+}
+
+/// One Site: a machine with an HTTP server on port 80.
 #[derive(Debug)]
 pub struct Site {
     /// What the configuration says of it.
@@ -31,48 +47,135 @@ pub struct Site {
     /// Its machine.
     pub machine: Netns,
     folder: PathBuf,
-    server: Mutex<Option<Process>>,
+    serves: Serves,
+    /// What faces the network, and then what is behind it.
+    servers: Mutex<Vec<Process>>,
 }
 
 impl Site {
-    /// Starts the server and waits until it answers.
-    pub fn start(config: &SiteConfig, machine: Netns, folder: &Path) -> io::Result<Self> {
+    /// Starts the servers and waits until they answer.
+    pub fn start(config: &SiteConfig, machine: Netns, folder: &Path, serves: &Serves) -> io::Result<Self> {
         fs::create_dir(folder)?;
-        let text = nginx_configuration(&config.key, folder);
-        fs::write(folder.join("nginx.conf"), text)?;
-        let site = Self { config: config.clone(), machine, folder: folder.into(), server: Mutex::new(None) };
+        match serves {
+            Serves::Nginx => {
+                fs::write(folder.join("nginx.conf"), nginx_configuration(&config.key, folder))?;
+            }
+            Serves::Front(file) | Serves::Layer(file) => {
+                file.write(folder)?;
+            }
+        }
+        let (folder, serves) = (folder.into(), serves.clone());
+        let site = Self { config: config.clone(), machine, folder, serves, servers: Mutex::default() };
         site.restart()?;
         Ok(site)
     }
 
-    /// Starts the server again after [`kill`](Self::kill), and waits until it answers.
+    /// Starts the servers again after [`kill`](Self::kill), and waits until they answer.
     pub fn restart(&self) -> io::Result<()> {
+        self.kill();
+        let servers = match self.serves {
+            Serves::Nginx => vec![self.nginx()?],
+            Serves::Front(_) => {
+                let application = self.counter(&["--plain", BACKEND], &format!("http://{BACKEND}/health"))?;
+                vec![self.front()?, application]
+            }
+            Serves::Layer(_) => {
+                let file = self.folder.join("zerottl.toml");
+                let address = self.config.addresses.iter().find(|address| address.is_ipv4());
+                let address = address.ok_or_else(|| io::Error::other("a Site without IPv4"))?;
+                vec![self.counter(&["--config", &file.to_string_lossy()], &format!("http://{address}/health"))?]
+            }
+        };
+        *self.servers() = servers;
+        Ok(())
+    }
+
+    fn nginx(&self) -> io::Result<Process> {
         let mut command = Command::new(find_tool("nginx")?);
         command.arg("-p").arg(&self.folder).arg("-c").arg(self.folder.join("nginx.conf"));
         command.arg("-e").arg(self.folder.join("error.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        *self.server() = Some(Process::new(self.machine.spawn(command)?));
-        let answers = || self.machine.read("curl", &["-sf", "--max-time", "1", "http://127.0.0.1/health"]).is_ok();
+        let server = Process::new(self.machine.spawn(command)?);
+        self.wait_for("http://127.0.0.1/health", "error.log")?;
+        Ok(server)
+    }
+
+    fn counter(&self, arguments: &[&str], health: &str) -> io::Result<Process> {
+        let mut command = Command::new(built("counter", "tests")?);
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("counter.log"))?;
+        command.args(["--as", &self.config.key]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let server = Process::new(self.machine.spawn(command)?);
+        self.wait_for(health, "counter.log")?;
+        Ok(server)
+    }
+
+    fn front(&self) -> io::Result<Process> {
+        let mut command = Command::new(binary()?);
+        command.arg("site").arg("--config").arg(self.folder.join("zerottl.toml")).args(["--as", &self.config.key]);
+        // Which way each request went.
+        command.env("ZEROTTL_LOG", "info,zerottl::site=debug");
+        until_ready(&self.machine, &self.folder, command)
+    }
+
+    fn wait_for(&self, health: &str, log: &str) -> io::Result<()> {
+        let answers = || self.machine.read("curl", &["-sfg", "--max-time", "1", health]).is_ok();
         if eventually(Duration::from_secs(10), answers) {
             return Ok(());
         }
-        let log = fs::read_to_string(self.folder.join("error.log")).unwrap_or_default();
-        Err(io::Error::other(format!("nginx of {} does not answer: {log}", self.config.key)))
+        let log = fs::read_to_string(self.folder.join(log)).unwrap_or_default();
+        Err(io::Error::other(format!("{health} of {} does not answer: {log}", self.config.key)))
     }
 
-    /// SIGKILL; returns the moment before it was sent.
+    /// Starts what faces the network again, after it was killed or instead of the one that runs; what is behind it stays.
+    pub fn restart_front(&self) -> io::Result<()> {
+        if let Some(front) = self.servers().first_mut() {
+            front.kill();
+        }
+        let front = self.front()?;
+        if let Some(before) = self.servers().first_mut() {
+            *before = front;
+        }
+        Ok(())
+    }
+
+    /// Has what faces the network read a new file, and waits until it says that it has.
+    pub fn reload(&self, file: &Config) -> io::Result<()> {
+        file.write(&self.folder)?;
+        let done = || self.log().matches("reloaded").count();
+        let before = done();
+        self.servers().first_mut().map_or(Ok(()), |front| front.signal(Signal::HUP))?;
+        if eventually(Duration::from_secs(10), || done() > before) && !self.log().contains("not reloaded") {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} has not reloaded:\n{}", self.config.key, self.log())))
+    }
+
+    /// What `zerottl site` has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// SIGKILL to all servers; returns the moment before it was sent.
     pub fn kill(&self) -> Instant {
         let before = Instant::now();
-        if let Some(mut server) = self.server().take() {
+        for mut server in self.servers().drain(..) {
             server.kill();
         }
         before
     }
 
-    /// Stops the server without closing its sockets: connections are accepted by the kernel and never answered.
+    /// Stops the servers without closing their sockets: connections are accepted by the kernel and never answered.
     pub fn hang(&self, hung: bool) -> io::Result<()> {
         let signal = if hung { Signal::STOP } else { Signal::CONT };
-        self.server().as_mut().map_or(Ok(()), |server| server.signal(signal))
+        self.servers().iter_mut().try_for_each(|server| server.signal(signal))
     }
 
     /// Says this at `/load` from now on; nothing (404) where none.
@@ -84,15 +187,22 @@ impl Site {
         }
     }
 
-    /// The server's process id, if it runs.
+    /// The process id of what faces the network, if it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        let mut server = self.server();
-        server.as_mut().and_then(|process| matches!(process.ended(), Ok(None)).then(|| process.id()))
+        let mut servers = self.servers();
+        let front = servers.first_mut()?;
+        matches!(front.ended(), Ok(None)).then(|| front.id())
     }
 
-    fn server(&self) -> MutexGuard<'_, Option<Process>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The process ids of all servers that were started.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.servers().iter().map(Process::id).collect()
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Vec<Process>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

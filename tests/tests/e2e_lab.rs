@@ -27,35 +27,48 @@ fn the_lab_checks_itself() {
 }
 
 /// A signal ends the lab with success, and with it every process and folder it made; what it prints can be pasted: the
-/// dig line is run as it stands while the lab is up.
+/// dig line is run as it stands while the lab is up and, of `lab --site`, the curl line, which ends bound to a Site.
 #[test]
 fn a_signal_ends_the_lab_and_leaves_nothing() {
     if !can_run("the lab's end by SIGINT and SIGTERM") {
         return;
     }
-    for signal in [Signal::INT, Signal::TERM] {
+    for (signal, site) in [(Signal::INT, false), (Signal::TERM, true)] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        command.args(site.then_some("--site"));
         // Not the test's own process group or signals: those are the terminal's.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         die_with_parent(&mut command);
         let mut lab = Process::new(command.spawn().expect("spawn"));
         let mut output = BufReader::new(lab.child().stdout.take().expect("piped"));
-        let (mut pids, mut dig, mut line) = (vec![], None, String::new());
+        let (mut pids, mut dig, mut curl, mut line) = (vec![], None, None, String::new());
         while output.read_line(&mut line).expect("read") > 0 && !line.contains("Ctrl-C ends") {
             if let Some(rest) = line.trim().strip_prefix("kill -9 ") {
-                pids.push(rest.split_whitespace().next().expect("a pid").to_owned());
+                let own = rest.split_whitespace().take_while(|word| *word != "#");
+                pids.extend(own.map(ToOwned::to_owned));
+            }
+            if line.trim().ends_with("http://app.com/") && line.contains(" curl ") {
+                curl = Some(line.trim().to_owned());
             }
             if line.contains(" dig ") && dig.is_none() {
                 dig = Some(line.trim().to_owned());
             }
             line.clear();
         }
-        assert_eq!(pids.len(), 3, "a line to kill each Site");
+        assert_eq!(pids.len(), if site { 6 } else { 3 }, "lines to kill each Site");
         let gone = |pid: &String| !fs::exists(format!("/proc/{pid}")).expect("proc");
         assert!(!pids.iter().any(gone));
         let pasted = Command::new("sh").args(["-c", &dig.expect("a dig line")]).output().expect("sh");
         let said = String::from_utf8_lossy(&pasted.stdout);
         assert!(said.contains("status: NOERROR") && said.contains("app.com.\t\t0\tIN\tA\t"), "{said}");
+        assert_eq!(curl.is_some(), site);
+        if let Some(curl) = curl {
+            let pasted = Command::new("sh").args(["-c", &curl]).output().expect("sh");
+            let said = String::from_utf8_lossy(&pasted.stdout);
+            let (page, walk) = said.split_once('\n').expect("two lines");
+            let (key, look) = page.split_once(": ").expect("the Site and the look");
+            assert!(look.starts_with("look ") && walk.ends_with(&format!(", http://{key}.app.com/\n")), "{said}");
+        }
         lab.signal(signal).expect("signal");
         let status = lab.wait(Duration::from_secs(20)).expect("it ends");
         let mut rest = String::new();

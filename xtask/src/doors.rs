@@ -39,16 +39,16 @@ pub fn build(root: &Path) -> Result<(), String> {
     build_release(root, &["zerottl"])
 }
 
-/// Runs the lab, or the agent with `arguments`. Returns only on failure.
-pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+/// Runs the lab, `site` with applications at its Sites, or the agent with `arguments`. Returns only on failure.
+pub fn run(root: &Path, site: bool, arguments: &[String]) -> Result<(), String> {
     let release = release_dir()?;
     let agent = release.join("zerottl");
     let mut program = if arguments.is_empty() {
         setup(Door::Run, root)?;
         host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
-        build_release(root, &["zerottl", "lab"])?;
+        build_release(root, &["zerottl", "lab", "counter"])?;
         let mut lab = Command::new(release.join("lab"));
-        lab.env(AGENT_ENV, &agent);
+        lab.env(AGENT_ENV, &agent).args(site.then_some("--site"));
         lab
     } else {
         build(root)?;
@@ -182,14 +182,16 @@ fn kernel_tests(root: &Path) -> Vec<String> {
 }
 
 /// Programs of the package `tests` that make documents, each with its argument below `docs`.
-const DOCUMENTS: &[(&str, &str)] = &[("outputs", "outputs.md"), ("load_plot", ""), ("screenshots", "")];
+const DOCUMENTS: &[(&str, &str)] =
+    &[("outputs", "outputs.md"), ("load_plot", ""), ("screenshots", ""), ("site_walk", "")];
 
 /// Makes the documents.
 pub fn docs(root: &Path) -> Result<(), String> {
     // Chromium takes the pictures.
     setup(Door::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
-    let programs: Vec<&str> = ["zerottl"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
+    let programs: Vec<&str> =
+        ["zerottl", "counter"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
     build_release(root, &programs)?;
     let release = release_dir()?;
     for (program, document) in DOCUMENTS {

@@ -42,6 +42,9 @@ enum Task {
     Build,
     /// Run the quick-start lab; with arguments after `--`, the agent on this host: `run -- --config F`
     Run {
+        /// In the lab, run the example application at the Sites, behind `zerottl site`
+        #[arg(long, conflicts_with = "arguments")]
+        site: bool,
         /// Arguments for `zerottl run`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -105,7 +108,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().door {
         Task::Setup { door } => setup::setup(door, root),
         Task::Build => doors::build(root),
-        Task::Run { arguments } => doors::run(root, &arguments),
+        Task::Run { site, arguments } => doors::run(root, site, &arguments),
         Task::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),

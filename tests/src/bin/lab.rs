@@ -3,6 +3,7 @@
 //! `cargo xtask run` builds and starts it. Ctrl-C ends it, and with it every namespace and process it made.
 
 use std::{
+    env,
     fmt::Write as _,
     fs,
     io::{self, IsTerminal as _, Write as _},
@@ -24,11 +25,15 @@ use tests::{
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
     scratch::find_tool,
+    site::Serves,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A Site that was killed is started again after this, so that its name is seen to come back.
 const REVIVE_AFTER: Duration = Duration::from_secs(15);
+
+/// `[web]` of the Sites.
+const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nclean_url = true\n";
 
 /// Appendix A's front end, client and three Sites in network namespaces of this machine, with zerottl in front.
 #[derive(Debug, Parser)]
@@ -37,6 +42,9 @@ struct Arguments {
     /// End after this many seconds; without it, at Ctrl-C
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Run the example application at the Sites, behind `zerottl site`, and show how a client is bound
+    #[arg(long)]
+    site: bool,
     /// Ask with dig and with a checking client, exit 0 if every answer was right and made in the kernel
     #[arg(long)]
     check: bool,
@@ -63,17 +71,25 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     for tool in ["dig", "dnsperf", "nsenter"] {
         find_tool(tool)?;
     }
-    eprintln!("Making namespaces, wires and three Sites ...");
-    let lab = Lab::start(&LabSpec::default())?;
     // Appendix A's own figures, not the quicker ones of the tests.
     let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
-    let config = Config { xdp: "auto".into(), probe: Some(probe), ..Config::default() };
+    let mut config = Config { xdp: "auto".into(), probe: Some(probe), ..Config::default() };
+    let mut spec = LabSpec::default();
+    if arguments.site {
+        WEB.clone_into(&mut config.more);
+        // Geneva is alone in its group: its name has to go somewhere, too.
+        "last_resort = \"pool\"".clone_into(&mut config.pool);
+        spec.serves = Serves::Front(Box::new(config.clone()));
+    }
+    eprintln!("Making namespaces, wires and three Sites ...");
+    let lab = Lab::start(&spec)?;
     eprintln!("Starting zerottl ...");
     let mut agent = Agent::start(&lab, 0, &config)?;
     let result = if arguments.check {
         check(&lab, &agent, &config)
     } else {
-        print!("{}", welcome(&lab, &agent, &config)?);
+        let walk = if arguments.site { walk(&lab)? } else { String::new() };
+        print!("{}", welcome(&lab, &agent, &config)? + &walk + "\nCtrl-C ends everything.\n\n");
         io::stdout().flush()?;
         watch(&lab, &mut agent, arguments.seconds.map(Duration::from_secs), &stop)
     };
@@ -136,9 +152,51 @@ Kill a Site (it is started again {revive} s later):
         revive = REVIVE_AFTER.as_secs(),
     );
     for site in &lab.sites {
-        let _ = writeln!(text, "  kill -9 {:<8} # {}", site.pid().unwrap_or(0), site.config.key);
+        let pids: Vec<_> = site.pids().iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "  kill -9 {:<16} # {}", pids.join(" "), site.config.key);
     }
-    text.push_str("\nCtrl-C ends everything.\n\n");
+    Ok(text)
+}
+
+/// The same for `--site`: how a client is bound, and bound anew.
+fn walk(lab: &Lab) -> io::Result<String> {
+    // With the client's resolv.conf, which names the front.
+    let client = format!("nsenter --net={} --mount={}", lab.client.path(), lab.client.mounts());
+    let folder = lab.folder("walk")?;
+    let jar = folder.join("jar");
+    let curl = format!(
+        "{client} curl -sSL -b {jar} -c {jar} -w '%{{num_redirects}} redirects, %{{url_effective}}\\n'",
+        jar = jar.display()
+    );
+    let mut text = format!(
+        "
+At each Site `zerottl site` faces the network, and the application userspace/examples/counter.rs is behind it.
+Open the Pool Name: DNS chooses a Site, which binds you to its own name and begins a session:
+  {curl} http://app.com/
+Go on there, in session; kill the Site, and its name leads to the next, which binds you to its own, in a new session:
+  {curl} http://boston.app.com/
+  {curl} http://chicago.app.com/
+  {curl} http://geneva.app.com/
+Why a Site redirects:
+"
+    );
+    for site in &lab.sites {
+        let _ = writeln!(text, "  tail -f {}/log", site.folder().display());
+    }
+    if let Ok(chromium) = find_tool("chromium") {
+        let has_screen = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some());
+        let picture =
+            format!("--headless --hide-scrollbars --window-size=640,560 --screenshot={}/page.png", folder.display());
+        let how = if has_screen { "--no-first-run" } else { &picture };
+        let _ = writeln!(
+            text,
+            "Browse{}:\n  {client} {} --no-sandbox --user-data-dir={}/chromium {how} http://app.com/",
+            if has_screen { "" } else { ", without a screen" },
+            chromium.display(),
+            folder.display(),
+        );
+        text.push_str("  (Chromium keeps an address for a minute, whatever its TTL: so long it may look for a Site that is dead.)\n");
+    }
     Ok(text)
 }
 

@@ -2,7 +2,9 @@
 //!
 //! ```no_run
 //! use std::{path::Path, sync::Arc};
+//! use axum::Router;
 //! use tokio_util::sync::CancellationToken;
+//! use tower_layer::Layer;
 //! use zerottl::{config, site::{gate::Gate, layer::OperationLayer, peers::PeerHealth}};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,13 +12,15 @@
 //! let boston = model.site_by_key("boston").ok_or("no such Site")?;
 //! let peers = PeerHealth::start(&model, boston, &model.web[boston.0], CancellationToken::new())?;
 //! let gate = Arc::new(Gate::new(&model, boston, peers)?);
-//! let app = axum::Router::<()>::new().layer(OperationLayer::new(gate));
+//! let routes = Router::<()>::new();
+//! let app = Router::<()>::new().fallback_service(OperationLayer::new(gate).layer(routes));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! A request that has a session reaches the service as it came. The others do when they are admitted; whatever else becomes
-//! of them is answered here. The service sees URLs without markers.
+//! of them is answered here. The service sees URLs without markers: so axum's `Router::layer`, which comes after a route
+//! is chosen, is too late. `userspace/examples/counter.rs` is a whole application.
 //!
 //! How a request came is read from its extensions: [`Peer`] of [`front`](super::front), or axum's `ConnectInfo` of a socket
 //! address. Without either the client is unknown (`::`), which no client net matches.
