@@ -1,4 +1,5 @@
-//! The benchmarks: what an answer costs in the kernel, what rate it sustains, how fast a plan is made and published.
+//! The benchmarks: what an answer costs in the kernel, what rate it sustains, how fast a plan is made and published,
+//! how the Site does beside nginx.
 //!
 //! | module | what |
 //! |---|---|
@@ -8,6 +9,7 @@
 //! | [`instructions`] | what rounds and plans of (e) take, counted by valgrind |
 //! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
 //! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
+//! | [`web`] | (f) `zerottl site` beside nginx |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`report`] | figures and methods as text, and as JSON |
@@ -28,6 +30,7 @@ pub mod report;
 pub mod scene;
 pub mod sites;
 pub mod stats;
+pub mod web;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -49,6 +52,8 @@ pub enum Part {
     Kinds,
     /// (e) One agent and 10,000 Sites, none or all of which fail
     Sites,
+    /// (f) `zerottl site` beside nginx
+    Web,
 }
 
 /// The benchmarks' arguments.
@@ -125,6 +130,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let measured = sites::measure(&effort, counted)?;
         println!("{}", report::sites_table(&measured));
         all.sites = Some(measured);
+    }
+    if wanted(Part::Web) {
+        let (rounds, seconds) = if *quick { (1, 1) } else { (11, 2) };
+        println!("\n(f) zerottl site beside nginx\n{}\n{rounds} rounds of {seconds} s each.\n", report::web_method());
+        all.web = web::measure(web::Effort { rounds, seconds })?;
+        println!("{}", report::web_table(&all.web));
     }
 
     println!("\nsummary");

@@ -12,6 +12,7 @@ use crate::{
     scene::PLANS_FEW,
     sites::{Sites, State},
     stats::percentile,
+    web::{self, Compared, Load, Web, Work},
 };
 
 /// What has been measured; what was not asked for is empty.
@@ -29,6 +30,8 @@ pub struct Measured {
     pub kinds: Vec<Kind>,
     /// (e)
     pub sites: Option<Sites>,
+    /// (f)
+    pub web: Vec<Web>,
 }
 
 /// What this runs on, a line each.
@@ -103,6 +106,37 @@ namespace. All fail when it is closed (connections are refused). The agent's own
 written; CPU and memory of the process are the kernel's, in a window in which nobody asks for its pages. Making one whole
 plan of either state and laying it out is measured outside the agent, as CPU time of ten in a row; instructions are
 counted by valgrind. `by none` divides the medians.";
+
+/// How (f) is measured.
+#[must_use]
+pub fn web_method() -> String {
+    format!(
+        "\
+Loopback in a namespace. The front under test, zerottl site or nginx (one process), has CPU 0; wrk and the backend, an nginx
+that says 1 KiB, share CPU 1. {} connections, plain HTTP/1.1, kept alive on both sides; no access logs. Redirects: nginx
+`return 302 http://NAME$request_uri`; zerottl site goes through operation 500 from the Pool Name to its Site Name, with a
+marker. Proxied: nginx `proxy_pass` with `keepalive`; zerottl site finds the session's cookie good and proxies; the backend
+gets the same X-Forwarded fields of both. Full load: the next request follows the response. Moderate load: 0 to 32 ms later,
+at random. Each round asks both, the first in turn; the first round is not kept; ratios are taken round by round. CPU time is
+the front's own, user and kernel; a run in which any request failed does not count.",
+        web::CONNECTIONS
+    )
+}
+
+/// (f) as a table.
+#[must_use]
+pub fn web_table(web: &[Web]) -> String {
+    let mut text = format!("{:<72} {:>26} {:>26} {:>20}\n", "", "nginx", "zerottl site", "by nginx's");
+    for web in web {
+        for Compared { what, nginx, zerottl, ratio } in web.figures() {
+            let what = format!("{}: {what}", web.what());
+            let [nginx, zerottl] = [nginx, zerottl].map(|figure| format!("{figure:.0}"));
+            let _ = writeln!(text, "{what:<72} {nginx:>26} {zerottl:>26} {:>20}", format!("{ratio:.2}"));
+        }
+    }
+    text.push_str("median [quartiles]\n");
+    text
+}
 
 /// (e) as a table.
 #[must_use]
@@ -266,7 +300,7 @@ impl fmt::Display for Target {
 /// The figures that have a target.
 #[must_use]
 pub fn targets(measured: &Measured) -> Vec<Target> {
-    let Measured { costs, rates, changes, kinds, sites, .. } = measured;
+    let Measured { costs, rates, changes, kinds, sites, web, .. } = measured;
     let mut targets = Vec::new();
     let mut add = |what: String, figure, target, at_least| targets.push(Target { what, figure, target, at_least });
     let plain: Vec<&Cost> =
@@ -330,13 +364,24 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
         let still = [none.plans, all.plans, none.written, all.written].map(|figure| figure.high);
         add("(e) plans made and bytes written while nothing changes".into(), still.iter().sum(), 0.0, false);
     }
+    for web in web {
+        let [rate, _, _, p99] = web.figures();
+        let work = match web.work {
+            Work::Redirect => "redirects",
+            Work::Proxy => "proxied in a session",
+        };
+        if web.load == Load::Full {
+            add(format!("(f) {work}: requests a second by nginx's"), rate.ratio.median, 0.8, true);
+        }
+        add(format!("(f) {}: p99 by nginx's", web.what()), p99.ratio.median, 1.5, false);
+    }
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -390,5 +435,14 @@ pub fn json(measured: &Measured) -> Value {
             json!({ "sites": sites.sites, "none": state(&sites.none), "all": state(&sites.all) })
         }),
         "kinds": kinds.iter().map(Kind::json).collect::<Vec<_>>(),
+        "web": web.iter().map(web_json).collect::<Vec<_>>(),
     })
+}
+
+fn web_json(web: &Web) -> Value {
+    let figure = |Compared { what, nginx, zerottl, ratio }: Compared| {
+        (what.to_owned(), json!({ "nginx": nginx.json(), "zerottl": zerottl.json(), "ratio": ratio.json() }))
+    };
+    let figures: serde_json::Map<_, _> = web.figures().into_iter().map(figure).collect();
+    json!({ "what": web.what(), "figures": figures })
 }

@@ -40,6 +40,12 @@ fn a_quick_run_measures_everything() {
         }
     }
     assert_eq!(figures["kinds"].as_array().unwrap().len(), 14);
+    assert_eq!(figures["web"].as_array().unwrap().len(), 4, "two kinds of work, at two loads");
+    for web in figures["web"].as_array().unwrap() {
+        for (what, figure) in web["figures"].as_object().unwrap() {
+            assert!(figure["ratio"]["median"].as_f64().unwrap() > 0.0, "{what}: {web}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ const EUROPE: Option<usize> = Some(0);
 const AMERICAS: Option<usize> = Some(1);
 
 /// What differs from the usual.
+#[expect(clippy::struct_excessive_bools, reason = "facts of a request")]
 #[derive(Clone, Copy)]
 struct Given {
     at: usize,

@@ -3,7 +3,6 @@
 //! followed.
 //!
 //! `ZEROTTL_SITE_WORLDS=all cargo test --release --package tests --test site_model_check` takes more of them.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     collections::HashMap,

@@ -62,6 +62,12 @@ const TOOLS: &[Tool] = &[
     Tool { package: "bind9-dnsutils", sign: Sign::Program("dig"), why: "dig, the DNS client", doors: LAB },
     Tool { package: "dnsperf", sign: Sign::Program("dnsperf"), why: "DNS load from sockets", doors: LAB },
     Tool { package: "curl", sign: Sign::Program("curl"), why: "HTTP client of the lab", doors: LAB },
+    Tool {
+        package: "wrk",
+        sign: Sign::Program("wrk"),
+        why: "HTTP load, beside nginx",
+        doors: &[Door::Test, Door::Bench],
+    },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
     Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
@@ -228,6 +234,7 @@ mod tests {
         assert_eq!(names(&missing_tools(Door::Test, &all_but("dig"))), ["bind9-dnsutils"]);
         assert_eq!(missing_tools(Door::Run, &all_but("kxdpgun")), []);
         assert_eq!(names(&missing_tools(Door::Bench, &all_but("kxdpgun"))), ["knot-dnsutils"]);
+        assert_eq!(names(&missing_tools(Door::Bench, &all_but("wrk"))), ["wrk"]);
         let lint = missing_tools(Door::Lint, &|_| false);
         assert_eq!(names(&lint), ["make", "pkg-config", "libelf-dev", "zlib1g-dev"]);
         // The table is built together with the loader test; what the virtual machine needs is not installed.

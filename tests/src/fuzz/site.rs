@@ -55,11 +55,9 @@ fn model(mode: Mode) -> Model {
         Mode::Cookie => "mode = \"cookie\", domain = \"app.com\"",
     };
     let redirect = if mode == Mode::Query { "meta" } else { "status" };
-    let sites = ["geneva", "boston", "chicago"];
-    let sites: String = (1..)
-        .zip(sites)
-        .map(|(last, key)| format!("[site.{key}]\nname = \"{key}.app.com\"\naddresses = [\"192.0.2.{last}\"]\n"))
-        .collect();
+    let site =
+        |key: &str, last: u8| format!("[site.{key}]\nname = \"{key}.app.com\"\naddresses = [\"192.0.2.{last}\"]\n");
+    let sites = [site("geneva", 1), site("boston", 2), site("chicago", 3)].concat();
     let text = format!(
         "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\n\
          [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"h@app.com\"\n\

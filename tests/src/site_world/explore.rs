@@ -57,6 +57,7 @@ pub struct Start {
 }
 
 /// What lies ahead of a state, over all ways.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one kind of end was seen")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Redirects at most.

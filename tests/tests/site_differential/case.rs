@@ -206,10 +206,8 @@ impl Case {
             Some(Mark::Sound { at, .. }) => format!("/{}{at}", self.word),
             Some(Mark::Broken(text)) => format!("/{}{text}", self.word),
         };
-        let pool = || appendix_b::Group {
-            name: POOL_NAME.into(),
-            sites: self.names(&(0..self.layout.sites).collect::<Vec<_>>()),
-        };
+        let pool =
+            || appendix_b::Group { name: POOL_NAME.into(), sites: names(&(0..self.layout.sites).collect::<Vec<_>>()) };
         let this_group = self.layout.groups.iter().position(|group| group.contains(&self.own));
         appendix_b::Request {
             scheme: self.scheme,
@@ -229,12 +227,12 @@ impl Case {
 
     /// A group, for the pseudo code.
     pub fn group(&self, group: usize) -> appendix_b::Group {
-        appendix_b::Group { name: Name::Group(group).host(), sites: self.names(&self.layout.groups[group]) }
+        appendix_b::Group { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
     }
+}
 
-    fn names(&self, sites: &[usize]) -> Vec<String> {
-        sites.iter().map(|site| Name::Site(*site).host()).collect()
-    }
+fn names(sites: &[usize]) -> Vec<String> {
+    sites.iter().map(|site| Name::Site(*site).host()).collect()
 }
 
 fn layout(random: &mut SmallRng) -> Layout {

@@ -6,6 +6,7 @@
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_site_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
 //! | `/v1/site` | the Site's state: peers, backends, sessions |
+//! | `/check/…` | decisions for other servers ([`check`]) |
 
 use std::{
     net::SocketAddr,
@@ -13,7 +14,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    response::IntoResponse,
+    routing::{any, get},
+};
 use http::{
     HeaderMap, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
@@ -22,6 +28,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    check,
     front::{self, Counters},
     gate::Gate,
     metrics::FrontCounters,
@@ -44,13 +51,14 @@ pub struct Shown {
 /// Asks for it.
 type Ask = Arc<dyn Fn() -> Shown + Send + Sync>;
 
-/// Few clients, and none that has anything large to say.
+/// Few clients, one of which may ask about every request that it gets, and sends its head along with more fields.
 fn limits() -> WebLimits {
     let second = Duration::from_secs(1);
     WebLimits {
-        connections: 64,
-        connections_per_client: 64,
-        head: 32 * 1024,
+        connections: 4096,
+        connections_per_client: 4096,
+        head: 64 * 1024,
+        headers: 200,
         body: 64 * 1024,
         head_timeout: 5 * second,
         idle_timeout: 30 * second,
@@ -70,6 +78,9 @@ pub fn start(
         .route("/metrics", get(metrics))
         .route("/load", get(load))
         .route("/v1/site", get(site))
+        .route(check::NGINX, any(for_nginx))
+        .route(&format!("{}/", check::ENVOY), any(for_envoy))
+        .route(&format!("{}/{{*path}}", check::ENVOY), any(for_envoy))
         .with_state(ask);
     let counters = Counters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(), counters, cancel).await });
@@ -87,6 +98,14 @@ async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl Into
 
 async fn load(State(ask): State<Ask>) -> Page {
     ask().gate.load_report()
+}
+
+async fn for_nginx(State(ask): State<Ask>, request: Request) -> Page {
+    check::nginx(&ask().gate, request.into_parts().0).await
+}
+
+async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
+    check::envoy(&ask().gate, request.into_parts().0)
 }
 
 async fn site(State(ask): State<Ask>) -> Json<Value> {

@@ -2,9 +2,12 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt::{self, Write as _},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -42,6 +45,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
+/// The log says so often that the hop limit is reached, seconds; each time counts in the metrics.
+const ALARM_EVERY: u64 = 60;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +112,8 @@ pub struct Gate {
     deferrals: Arc<Deferrals>,
     peers: PeerHealth,
     metrics: Arc<Metrics>,
+    /// When the hop limit was last said to be reached, in parts of [`ALARM_EVERY`].
+    alarmed: AtomicU64,
     exempt: Exempt,
     /// By place, the position in the pool's own list, which peers go by; none where they are the same.
     reordered: Option<Vec<usize>>,
@@ -124,22 +131,31 @@ struct Seen<'a> {
     scheme: &'static str,
     client: IpAddr,
     authority: Option<Cow<'a, str>>,
+    /// That of the authority.
+    port: Option<u16>,
     target: &'a str,
     found: Found<'a>,
     session: Session,
     proper: Option<GroupId>,
     share: f64,
+    /// Whether it may come to stage 550.
+    may_stay: bool,
     now: u64,
 }
 
 impl Seen<'_> {
     /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
     fn url(&self, host: &str, target: &str) -> String {
-        let port = self.authority.as_deref().and_then(|authority| host::parse(authority)?.port);
-        match port {
-            Some(port) => format!("{}://{host}:{port}{target}", self.scheme),
-            None => format!("{}://{host}{target}", self.scheme),
+        let mut url = String::with_capacity(self.scheme.len() + host.len() + target.len() + "://:65535".len());
+        url.push_str(self.scheme);
+        url.push_str("://");
+        url.push_str(host);
+        if let Some(port) = self.port {
+            // Writing into a String does not fail.
+            let _ = write!(url, ":{port}");
         }
+        url.push_str(target);
+        url
     }
 }
 
@@ -209,6 +225,7 @@ impl Gate {
             deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
             metrics: Arc::default(),
+            alarmed: AtomicU64::default(),
             exempt: Exempt { probe, load },
             web: Arc::clone(web),
         })
@@ -229,7 +246,7 @@ impl Gate {
         let seen = self.see(head, connection, unix_now());
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(Standing::Unknown, |key| self.deferrals.standing(key, seen.now));
+        let standing = key.map_or(Standing::Unknown, |key| self.claimed(key, &seen));
         let (decision, path) = self.decide(&seen, head, connection, standing, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
@@ -239,12 +256,27 @@ impl Gate {
         );
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
-            Decision::Admit { despite } => self.admit(&seen, head, despite),
+            Decision::Admit { despite } => {
+                if standing == Standing::Due {
+                    self.metrics.redeemed();
+                }
+                self.admit(&seen, head, despite)
+            }
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
         Judged { verdict, outcome, path, proper: seen.proper }
+    }
+
+    /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
+    /// requests which show it at once only one goes first; who is turned away all the same gets another.
+    fn claimed(&self, key: &str, seen: &Seen<'_>) -> Standing {
+        match self.deferrals.standing(key, seen.now) {
+            Standing::Due if !matches!(seen.session, Session::None) => Standing::Unknown,
+            Standing::Due if !self.deferrals.redeem(key) => Standing::Unknown,
+            standing => standing,
+        }
     }
 
     /// Which Sites are up, by their places.
@@ -263,7 +295,10 @@ impl Gate {
         let is_trusted = |ip: IpAddr| self.web.trusted_proxies.iter().any(|net| contains(net, ip));
         let by_proxy = is_trusted(connection.client);
         let forwarded = |name: &HeaderName| {
-            let value = headers.get_all(name).iter().next_back().filter(|_| by_proxy)?;
+            if !by_proxy {
+                return None;
+            }
+            let value = headers.get_all(name).iter().next_back()?;
             value.to_str().ok()?.rsplit(',').next().map(str::trim)
         };
         let secure = match forwarded(&FORWARDED_PROTO) {
@@ -284,16 +319,19 @@ impl Gate {
             .flatten();
         let found = self.markers.find(target, cookie);
         let session = self.sessions.find(headers, now, secure);
-        let (proper, share) = if matches!(session, Session::None) {
-            let parsed = authority.as_deref().and_then(host::parse);
-            let host = parsed.as_ref().map_or("", |host| &host.name);
+        let is_new = matches!(session, Session::None);
+        let parsed = authority.as_deref().filter(|_| is_new || found.was_marked).and_then(host::parse);
+        let port = parsed.as_ref().and_then(|host| host.port);
+        let host = parsed.as_ref().map_or("", |host| &host.name);
+        let may_stay = is_new && (authority.is_none() || host == self.place.own_name());
+        let (proper, share) = if is_new {
             let asked = Asked { client, headers, path: marker::split(&found.clean).0, host };
             (self.groups.proper(&asked), self.groups.share(&asked))
         } else {
             (None, 1.0)
         };
         let scheme = if secure { "https" } else { "http" };
-        Seen { scheme, client, authority, target, found, session, proper, share, now }
+        Seen { scheme, client, authority, port, target, found, session, proper, share, may_stay, now }
     }
 
     fn decide<'a>(
@@ -306,7 +344,7 @@ impl Gate {
     ) -> (Decision<'a>, Path) {
         let in_session = !matches!(seen.session, Session::None);
         let is_due = standing == Standing::Due;
-        let busy = !in_session
+        let busy = seen.may_stay
             && (matches!(standing, Standing::Early { .. })
                 || self.overload.is_busy(Ask {
                     share: seen.share,
@@ -340,7 +378,7 @@ impl Gate {
         let cookies = Vec::from_iter(renewed);
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         if was_asked && respond::is_read(&head.method) {
-            return Verdict::Respond(respond::see_other(&seen.url(self.place.own_name(), &seen.found.clean), cookies));
+            return Verdict::Respond(respond::see_other(seen.url(self.place.own_name(), &seen.found.clean), cookies));
         }
         self.serve(seen, cookies)
     }
@@ -349,14 +387,12 @@ impl Gate {
     fn admit(&self, seen: &Seen<'_>, head: &Parts, despite: bool) -> Verdict {
         let secure = seen.scheme == "https";
         let marker = seen.found.marker.unwrap_or_default();
-        if despite {
+        // Whoever makes such requests on purpose is not to fill the log.
+        if despite && self.alarmed.swap(seen.now / ALARM_EVERY, Relaxed) != seen.now / ALARM_EVERY {
             warn!(
                 client = %seen.client, target = seen.target, hops = marker.hops,
                 "admitted at the hop limit: are the clocks of all Sites right, and their configurations the same?"
             );
-        }
-        if marker.key.is_some_and(|key| self.deferrals.redeem(key)) {
-            self.metrics.redeemed();
         }
         self.deferrals.admitted(seen.now);
         let mut cookies = Vec::from_iter(self.sessions.start(seen.now, secure));
@@ -371,16 +407,15 @@ impl Gate {
         if should_clean && can_ask && respond::is_read(&head.method) && !cookies.is_empty() {
             let asking = Marker { at: seen.now, key: Some(COOKIES_ASKED), ..marker };
             let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
-            return Verdict::Respond(respond::see_other(&location, cookies));
+            return Verdict::Respond(respond::see_other(location, cookies));
         }
         self.serve(seen, cookies)
     }
 
     fn serve(&self, seen: &Seen<'_>, cookies: Vec<HeaderValue>) -> Verdict {
-        let target = match PathAndQuery::try_from(seen.found.clean.as_ref()) {
-            _ if seen.found.clean == seen.target => None,
-            Ok(clean) => Some(clean),
-            Err(_) => return Verdict::Respond(respond::refuse(super::decide::Refusal::BadTarget)),
+        let clean = (seen.found.clean != seen.target).then(|| PathAndQuery::try_from(seen.found.clean.as_ref()));
+        let Ok(target) = clean.transpose() else {
+            return Verdict::Respond(respond::refuse(super::decide::Refusal::BadTarget));
         };
         Verdict::Serve(Pass { target, cookies, guard: self.overload.begin() })
     }
@@ -405,7 +440,7 @@ impl Gate {
                 }
             }
         };
-        respond::redirect(&seen.url(redirect.host, &target), &head.method, self.web.redirect, cookies)
+        respond::redirect(seen.url(redirect.host, &target), &head.method, self.web.redirect, cookies)
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
@@ -413,10 +448,7 @@ impl Gate {
         let key = seen.found.marker.and_then(|marker| marker.key);
         let (key, due) = match (standing, key) {
             (Standing::Early { due }, Some(key)) => (key.to_owned(), due),
-            (_, key) => {
-                if let Some(key) = key {
-                    self.deferrals.redeem(key);
-                }
+            _ => {
                 self.metrics.deferred();
                 let deferral = self.deferrals.defer(seen.now, seen.share);
                 (deferral.key, deferral.due)

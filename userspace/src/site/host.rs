@@ -32,7 +32,7 @@ pub fn parse(authority: &str) -> Option<Host<'_>> {
         }
         authority.split_at(end + 2)
     } else {
-        authority.split_at(authority.find(':').unwrap_or(authority.len()))
+        authority.split_at(authority.bytes().position(|b| b == b':').unwrap_or(authority.len()))
     };
     let port = match port.strip_prefix(':') {
         // An empty port is the scheme's own (RFC 3986 section 3.2.3).
@@ -48,16 +48,23 @@ pub fn parse(authority: &str) -> Option<Host<'_>> {
 #[must_use]
 pub fn name(host: &str) -> Option<Cow<'_, str>> {
     let bare = host.strip_suffix('.').unwrap_or(host);
-    let is_literal = bare.starts_with('[');
-    let is_sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if bare.is_empty() || !(is_literal || bare.bytes().all(is_sound)) || bare.starts_with('.') || bare.contains("..") {
+    if bare.is_empty() {
         return None;
     }
-    Some(if bare.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(bare.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(bare)
-    })
+    let is_literal = bare.starts_with('[');
+    let (mut is_lower, mut previous) = (true, b'.');
+    for byte in bare.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'A'..=b'Z' => is_lower = false,
+            b'.' if previous == b'.' => return None,
+            b'.' => {}
+            _ if is_literal => {}
+            _ => return None,
+        }
+        previous = byte;
+    }
+    Some(if is_lower { Cow::Borrowed(bare) } else { Cow::Owned(bare.to_ascii_lowercase()) })
 }
 
 #[cfg(test)]

@@ -94,13 +94,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let peer = head.extensions.get::<Peer>().cloned();
-        let client = peer.as_ref().map(|peer| peer.client);
+        let peer = head.extensions.get::<Peer>();
+        let client = peer.map(|peer| peer.client);
         let client = client.or_else(|| head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
         let connection = Connection {
             client: client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |client| client.ip().to_canonical()),
-            secure: peer.as_ref().is_some_and(|peer| peer.tls),
-            server_name: peer.as_ref().and_then(|peer| peer.server_name.as_deref()),
+            secure: peer.is_some_and(|peer| peer.tls),
+            server_name: peer.and_then(|peer| peer.server_name.as_deref()),
         };
         match self.gate.judge(&head, &connection).verdict {
             Verdict::Respond(page) => Answering::here(page),

@@ -22,10 +22,12 @@
 //! | [`metrics`] | what ended how often at which stage |
 //! | [`run`] | the stand-alone Site, everything wired |
 //! | [`admin`] | its admin interface: metrics, load, state |
+//! | [`check`] | operation 500 for other servers that ask: nginx, Envoy |
 //! | [`front`] | the stand-alone server and proxy |
 pub mod admin;
 mod buckets;
 pub mod busy;
+pub mod check;
 pub mod cookies;
 pub mod decide;
 pub mod defer;

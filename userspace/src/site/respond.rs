@@ -22,6 +22,8 @@ pub type Page = Response<Full<Bytes>>;
 
 /// Nothing but the pages' own style.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+/// Around the link of a redirect's page.
+const MOVED: (&str, &str) = ("<!doctype html><title>Moved</title><a href=\"", "\">Moved</a>\n");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem;color:#1b1f24;\
@@ -45,23 +47,34 @@ pub fn is_read(method: &Method) -> bool {
 
 /// Sends a client to a URL (stages 540, 545 and 595).
 #[must_use]
-pub fn redirect(location: &str, method: &Method, form: RedirectForm, cookies: Vec<HeaderValue>) -> Page {
-    let Ok(header) = HeaderValue::from_bytes(location.as_bytes()) else { return refuse(Refusal::BadTarget) };
-    let link = escaped(location);
+pub fn redirect(location: String, method: &Method, form: RedirectForm, cookies: Vec<HeaderValue>) -> Page {
     if form == RedirectForm::Meta && *method == Method::GET {
+        let link = escaped(&location);
         let text = format!("<p>Going to <a href=\"{link}\">{link}</a>.</p>");
         let head = format!("<meta http-equiv=\"refresh\" content=\"0;url={link}\">");
         return page(StatusCode::OK, "One moment", &head, &text, cookies);
     }
-    let mut response =
-        page(redirect_status(method), "Moved", "", &format!("<p><a href=\"{link}\">{link}</a></p>"), cookies);
-    response.headers_mut().insert(LOCATION, header);
+    // Few see this page, and all clients wait for it: it is as small as RFC 9110 section 15.4.3 wants it.
+    let mut html = String::with_capacity(location.len() + MOVED.0.len() + MOVED.1.len());
+    html.push_str(MOVED.0);
+    escape(&mut html, &location);
+    html.push_str(MOVED.1);
+    let Ok(location) = HeaderValue::try_from(location) else { return refuse(Refusal::BadTarget) };
+    let mut response = Response::new(Full::new(Bytes::from(html)));
+    *response.status_mut() = redirect_status(method);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    headers.insert(CONTENT_TYPE, HTML);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    for cookie in cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
     response
 }
 
 /// To the same page without a marker, now that the client has shown that it keeps cookies.
 #[must_use]
-pub fn see_other(location: &str, cookies: Vec<HeaderValue>) -> Page {
+pub fn see_other(location: String, cookies: Vec<HeaderValue>) -> Page {
     let mut response = redirect(location, &Method::GET, RedirectForm::Status, cookies);
     if response.status().is_redirection() {
         *response.status_mut() = StatusCode::SEE_OTHER;
@@ -120,17 +133,26 @@ fn page(status: StatusCode, title: &str, head: &str, text: &str, cookies: Vec<He
 /// Text as it may stand in an attribute.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
+    escape(&mut out, text);
     out
+}
+
+fn escape(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| matches!(b, b'&' | b'<' | b'>' | b'"' | b'\'')) {
+        let (before, from) = rest.split_at(at);
+        let (special, after) = from.split_at(1);
+        out.push_str(before);
+        out.push_str(match special {
+            "&" => "&amp;",
+            "<" => "&lt;",
+            ">" => "&gt;",
+            "\"" => "&quot;",
+            _ => "&#39;",
+        });
+        rest = after;
+    }
+    out.push_str(rest);
 }
 
 #[cfg(test)]
@@ -154,16 +176,23 @@ mod tests {
             (Method::DELETE, RedirectForm::Meta, 307),
             (Method::GET, RedirectForm::Meta, 200),
         ] {
-            let page =
-                redirect("https://boston.app.com/a?b=\"&c", &method, form, vec![HeaderValue::from_static("a=b")]);
+            let page = redirect(
+                "https://boston.app.com/a?b=\"&c".into(),
+                &method,
+                form,
+                vec![HeaderValue::from_static("a=b")],
+            );
             assert_eq!(page.status(), status, "{method}");
             assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
             assert_eq!(page.headers()[SET_COOKIE], "a=b");
             assert_eq!(page.headers().contains_key(LOCATION), status != 200);
             let refresh = "<meta http-equiv=\"refresh\" content=\"0;url=https://boston.app.com/a?b=&quot;&amp;c\">";
-            assert_eq!(text(page).contains(refresh), status == 200, "{method}");
+            let shown = text(page);
+            assert_eq!(shown.contains(refresh), status == 200, "{method}");
+            assert!(shown.contains("<a href=\"https://boston.app.com/a?b=&quot;&amp;c\">"), "{shown}");
         }
-        assert_eq!(redirect("https://a/\r\nx: y", &Method::GET, RedirectForm::Status, vec![]).status(), 400);
+        assert_eq!(escaped("<ä>'x'\"&"), "&lt;ä&gt;&#39;x&#39;&quot;&amp;");
+        assert_eq!(redirect("https://a/\r\nx: y".into(), &Method::GET, RedirectForm::Status, vec![]).status(), 400);
     }
 
     /// S4-5B-570: the busy page is 503, or 200 for strict compatibility (C9), and says when to return.

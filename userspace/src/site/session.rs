@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_shorter_lifetime_holds_for_sessions_that_are_there() {
         let cookie = started(&site("boston.app.com"));
-        let shorter = SessionConfig { lifetime: Duration::from_secs(60), ..config() };
+        let shorter = SessionConfig { lifetime: Duration::from_mins(1), ..config() };
         let shorter = CookieSessions::with_key(&shorter, "boston.app.com", b"0123456789abcdef", NOW);
         let Session::Active { renew: Some(renewed) } = shorter.find(&headers(&[&cookie]), NOW, false) else {
             panic!("it is shortened at once")

@@ -12,10 +12,10 @@ use super::*;
 use crate::load::report;
 
 /// Limits, and the milliseconds of their clock.
-fn limits(config: BusyConfig) -> (Limits, Arc<AtomicU64>) {
+fn limits(config: &BusyConfig) -> (Limits, Arc<AtomicU64>) {
     let clock = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&clock);
-    (Limits::with_clock(&config, move || Duration::from_millis(read.load(Relaxed))), clock)
+    (Limits::with_clock(config, move || Duration::from_millis(read.load(Relaxed))), clock)
 }
 
 fn none() -> BusyConfig {
@@ -30,7 +30,7 @@ fn begin(limits: &Limits, count: usize) -> Vec<Guard> {
 
 #[test]
 fn s4_5b_550_without_limits_it_is_never_too_busy() {
-    let (limits, _) = limits(none());
+    let (limits, _) = limits(&none());
     let _under_way = begin(&limits, 100_000);
     assert!(!limits.is_busy(Ask { sessions: u64::MAX, reserved: u32::MAX, share: 1e-9, ..NEWCOMER }));
 }
@@ -38,7 +38,7 @@ fn s4_5b_550_without_limits_it_is_never_too_busy() {
 /// S4-5B-550: at the limit, then until it has fallen below `resume` of it.
 #[test]
 fn s4_5b_550_requests_under_way() {
-    let (limits, _) = limits(BusyConfig { in_flight: 10, resume: 0.8, ..none() });
+    let (limits, _) = limits(&BusyConfig { in_flight: 10, resume: 0.8, ..none() });
     let mut under_way = begin(&limits, 9);
     let mut check = |count: usize, is: bool| {
         under_way.truncate(count);
@@ -59,7 +59,7 @@ fn s4_5b_550_requests_under_way() {
 
 #[test]
 fn s4_5b_550_sessions() {
-    let (limits, _) = limits(BusyConfig { sessions: 100, resume: 0.5, ..none() });
+    let (limits, _) = limits(&BusyConfig { sessions: 100, resume: 0.5, ..none() });
     let check = |sessions, is: bool| {
         assert_eq!(limits.is_busy(Ask { sessions, ..NEWCOMER }), is, "with {sessions} sessions");
     };
@@ -85,7 +85,7 @@ fn second(limits: &Limits, clock: &AtomicU64, responses: u64, latency_ms: u64) {
 /// S4-5B-550: latency against what is usual.
 #[test]
 fn s4_5b_550_latency() {
-    let new = || limits(BusyConfig { latency: 3.0, resume: 0.9, ..none() });
+    let new = || limits(&BusyConfig { latency: 3.0, resume: 0.9, ..none() });
     let (early, clock) = new();
     let _long = early.begin();
     for _ in 0..7 {
@@ -123,7 +123,7 @@ fn s4_5b_550_latency() {
 #[test]
 fn s4_5b_550_latency_that_is_not_known_counts_for_nothing() {
     let slow = || {
-        let (limits, clock) = limits(BusyConfig { latency: 2.0, ..none() });
+        let (limits, clock) = limits(&BusyConfig { latency: 2.0, ..none() });
         for latency in [10; 20].into_iter().chain([50; 5]) {
             second(&limits, &clock, 20, latency);
         }
@@ -157,7 +157,7 @@ fn latencies_below_a_millisecond_are_alike() {
 /// S4-5B-DEFER: those who return with a key go first; newcomers find what is left.
 #[test]
 fn s4_5b_defer_keys_that_are_due_go_first() {
-    let (limits, _) = limits(BusyConfig { in_flight: 10, sessions: 1000, resume: 1.0, ..none() });
+    let (limits, _) = limits(&BusyConfig { in_flight: 10, sessions: 1000, resume: 1.0, ..none() });
     let check = |reserved, newcomer: bool, returner: bool| {
         let ask = Ask { reserved, ..NEWCOMER };
         assert_eq!(limits.is_busy(ask), newcomer, "a newcomer with {reserved} keys due");
@@ -180,7 +180,7 @@ fn s4_5b_defer_keys_that_are_due_go_first() {
 #[test]
 fn the_report_is_one_that_the_agent_reads() {
     let under_way = |config: BusyConfig, count: usize, sessions: u64| {
-        let (limits, _) = limits(config);
+        let (limits, _) = limits(&config);
         let _under_way = begin(&limits, count);
         let report = limits.report(sessions);
         report::json(report.to_string().as_bytes()).expect("a report")
@@ -227,10 +227,10 @@ proptest! {
         loads in prop::collection::vec(0_u64..150, 1..40),
         shares in prop::collection::vec(0.01_f64..=1.0, 1..8),
     ) {
-        let (limits, _) = limits(BusyConfig { sessions: 100, resume, ..none() });
+        let (limits, _) = limits(&BusyConfig { sessions: 100, resume, ..none() });
         let mut held = vec![false; shares.len()];
         for sessions in loads {
-            let used = sessions as f64 / 100.0;
+            let used = number(sessions) / 100.0;
             let mut highest: Option<f64> = None;
             let mut lowest_free: Option<f64> = None;
             for (share, held) in shares.iter().zip(&mut held) {
@@ -253,7 +253,7 @@ proptest! {
     /// S4-5B-550: around the limit it turns once, not with every request.
     #[test]
     fn s4_5b_550_no_flapping_at_the_limit(noise in prop::collection::vec(0_u64..10, 100)) {
-        let (limits, _) = limits(BusyConfig { sessions: 100, resume: 0.9, ..none() });
+        let (limits, _) = limits(&BusyConfig { sessions: 100, resume: 0.9, ..none() });
         let mut turns = 0;
         let mut was_busy = false;
         for noise in noise {

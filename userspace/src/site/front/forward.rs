@@ -47,6 +47,8 @@ pub(super) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
         for token in named.iter().flat_map(tokens) {
             if token.eq_ignore_ascii_case(b"upgrade") {
                 upgrade = headers.get(UPGRADE).cloned();
+            } else if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
+                // What nearly all say; the field that the one names goes anyway.
             } else if let Ok(name) = HeaderName::from_bytes(token)
                 && !KEPT.contains(&name)
             {
@@ -82,7 +84,7 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
     let client = peer.client.ip().to_canonical();
     let believed = is_trusted(client, trusted);
-    let mut address = client.to_string();
+    let mut address = text(client);
     if believed && headers.contains_key(FORWARDED_FOR) {
         let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         let mut list: Vec<&str> = before.collect();
@@ -110,6 +112,25 @@ pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet])
     }
 }
 
+/// An address as text. It is written for each request, and the standard library takes five times as long.
+fn text(client: IpAddr) -> String {
+    let IpAddr::V4(client) = client else { return client.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (at, octet) in client.octets().into_iter().enumerate() {
+        if at > 0 {
+            text.push('.');
+        }
+        if octet >= 100 {
+            text.push(char::from(b'0' + octet / 100));
+        }
+        if octet >= 10 {
+            text.push(char::from(b'0' + octet / 10 % 10));
+        }
+        text.push(char::from(b'0' + octet % 10));
+    }
+    text
+}
+
 /// Whether what this address says of others is believed.
 pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
@@ -121,4 +142,18 @@ pub(super) fn may_upgrade(protocol: &HeaderValue) -> bool {
         let name = token.split(|byte| *byte == b'/').next().unwrap_or_default();
         !(name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_by_the_standard_library() {
+        for octet in 0..=u8::MAX {
+            let address = IpAddr::from([octet, 255 - octet, octet / 2, octet.reverse_bits()]);
+            assert_eq!(text(address), address.to_string());
+        }
+        assert_eq!(text("2001:db8::1".parse().unwrap()), "2001:db8::1");
+    }
 }

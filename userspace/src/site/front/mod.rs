@@ -35,9 +35,6 @@ mod streams;
 pub mod tls;
 mod tunnel;
 
-#[cfg(test)]
-mod tests;
-
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::{
@@ -64,3 +61,6 @@ pub struct Peer {
     /// The TLS server name (SNI), lower case, where there was one.
     pub server_name: Option<Arc<str>>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,11 +151,11 @@ async fn bodies_are_bounded_in_time() {
 #[tokio::test]
 async fn a_slow_upload_is_not_a_slow_response() {
     let app = Recorder::start("app").await;
-    let front = Front::start(&[app.at], |web| web.limits.response_timeout = SHORT);
+    let front = Front::start(&[app.at], |web| web.limits.response_timeout = Duration::from_secs(1));
     let mut stream = TcpStream::connect(front.at).await.unwrap();
     stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n").await.unwrap();
     for _ in 0..8 {
-        sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(200)).await;
         stream.write_all(b"a").await.unwrap();
     }
     read_until(&mut stream, "app").await;

@@ -48,14 +48,14 @@ async fn a_connection_that_is_upgraded_passes_bytes_both_ways() {
 #[tokio::test]
 async fn a_tunnel_in_which_nothing_moves_ends() {
     let front = Front::start(&[echo().await], |web| {
-        web.limits.idle_timeout = Duration::from_millis(200);
-        web.limits.head_timeout = Duration::from_millis(100);
+        web.limits.idle_timeout = Duration::from_secs(1);
+        web.limits.head_timeout = Duration::from_secs(1);
     });
     let mut stream = TcpStream::connect(front.at).await.unwrap();
     stream.write_all(ASK.as_bytes()).await.unwrap();
     read_until(&mut stream, "hello ").await;
-    for _ in 0..10 {
-        sleep(Duration::from_millis(60)).await;
+    for _ in 0..12 {
+        sleep(Duration::from_millis(200)).await;
         stream.write_all(b"x").await.unwrap();
         read_until(&mut stream, "x").await;
     }

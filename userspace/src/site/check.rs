@@ -1,0 +1,203 @@
+//! Operation 500 as a check for other servers (S4-B-FORM): they ask about each request, and do with it what they are told.
+//!
+//! | path | who asks | served | anything else |
+//! |---|---|---|---|
+//! | `/check/nginx` | `auth_request` of nginx | 204 | 401 where it is sent elsewhere, 403 for pages; in fields |
+//! | `/check/envoy/…` | `ext_authz` of Envoy, over HTTP | 200 | the response itself, which goes to the client |
+//!
+//! nginx says what the request was in fields of its own, as `auth_request` knows no other way, and understands 2xx, 401
+//! and 403 alone:
+//!
+//! | field | of | what |
+//! |---|---|---|
+//! | `X-Original-URI`, `-Method` | nginx | target and method |
+//! | `X-Original-Host` | nginx | the `Host`; HTTP/1.0 where there is none |
+//! | `X-Original-Protocol`, `-Server-Name` | nginx | `HTTP/2.0` and its like; the TLS server name, if there was one |
+//! | `X-Zerottl-URI` | 204 | the target without a marker, for the application |
+//! | `X-Zerottl-Cookie`, `-Cookie-2` | all | what `Set-Cookie` is to say |
+//! | `X-Zerottl-Status` | 401, 403 | the status for the client |
+//! | `X-Zerottl-Location` | 401 | where to |
+//! | `X-Zerottl-Page`, `-Retry-After` | 403 | HTML, and a field that goes with it |
+//!
+//! Both say in `X-Forwarded-Proto` what scheme it came by, and last in `X-Forwarded-For` from whom; that is believed of
+//! whoever may ask at all. What stands in `X-Forwarded-For` before that, the gate believes of `trusted_proxies`.
+//!
+//! Nobody says here when a request has ended, so none counts as under way: of `[web.busy]` only `sessions` holds.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{HOST, LOCATION, RETRY_AFTER, SET_COOKIE},
+    request::Parts,
+    uri::PathAndQuery,
+};
+use http_body_util::{BodyExt, Full};
+
+use super::{
+    decide::Refusal,
+    gate::{Connection, Gate, Pass, Verdict},
+    respond::{self, Page},
+};
+
+/// Where Envoy asks: before the path of the request.
+pub const ENVOY: &str = "/check/envoy";
+/// Where nginx asks.
+pub const NGINX: &str = "/check/nginx";
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
+const ORIGINAL_PROTOCOL: HeaderName = HeaderName::from_static("x-original-protocol");
+const ORIGINAL_SERVER_NAME: HeaderName = HeaderName::from_static("x-original-server-name");
+const URI: HeaderName = HeaderName::from_static("x-zerottl-uri");
+const STATUS: HeaderName = HeaderName::from_static("x-zerottl-status");
+const TO: HeaderName = HeaderName::from_static("x-zerottl-location");
+const PAGE: HeaderName = HeaderName::from_static("x-zerottl-page");
+const RETRY: HeaderName = HeaderName::from_static("x-zerottl-retry-after");
+/// No verdict has more.
+const COOKIES: [HeaderName; 2] =
+    [HeaderName::from_static("x-zerottl-cookie"), HeaderName::from_static("x-zerottl-cookie-2")];
+
+/// A request that is asked about.
+struct Asked {
+    head: Parts,
+    client: IpAddr,
+    secure: bool,
+    server_name: Option<String>,
+}
+
+impl Asked {
+    /// Takes off what is said of the connection.
+    fn new(mut head: Parts) -> Self {
+        let headers = &mut head.headers;
+        let secure =
+            headers.remove(FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+        let server_name =
+            headers.remove(ORIGINAL_SERVER_NAME).and_then(|name| Some(name.to_str().ok()?.to_ascii_lowercase()));
+        let client = last_forwarded(headers).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        Self { head, client, secure, server_name }
+    }
+
+    fn judge(&self, gate: &Gate) -> Verdict {
+        let connection =
+            Connection { client: self.client, secure: self.secure, server_name: self.server_name.as_deref() };
+        gate.judge(&self.head, &connection).verdict
+    }
+
+    /// What the application is to be asked for.
+    fn target(&self, pass: &Pass) -> Option<HeaderValue> {
+        let target = pass.target.as_ref().or(self.head.uri.path_and_query())?;
+        HeaderValue::from_bytes(target.as_str().as_bytes()).ok()
+    }
+}
+
+/// The last address of `X-Forwarded-For`, which is taken off it.
+fn last_forwarded(headers: &mut HeaderMap) -> Option<IpAddr> {
+    let all: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
+    let all = all.join(",");
+    let (before, last) = all.rsplit_once(',').unwrap_or(("", &all));
+    match HeaderValue::from_str(before) {
+        Ok(before) if !before.is_empty() => headers.insert(FORWARDED_FOR, before),
+        _ => headers.remove(FORWARDED_FOR),
+    };
+    last.trim().parse::<IpAddr>().ok().map(|client| client.to_canonical())
+}
+
+/// What nginx is told of the request that it tells of.
+pub async fn nginx(gate: &Gate, mut head: Parts) -> Page {
+    let headers = &mut head.headers;
+    let (Some(target), Some(method)) = (headers.remove(ORIGINAL_URI), headers.remove(ORIGINAL_METHOD)) else {
+        // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
+        return plain(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    head.version = match headers.remove(ORIGINAL_PROTOCOL) {
+        Some(protocol) if protocol == "HTTP/2.0" || protocol == "HTTP/3.0" => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    match headers.remove(ORIGINAL_HOST) {
+        Some(host) => headers.insert(HOST, host),
+        None => {
+            // nginx itself has refused later versions without one.
+            head.version = Version::HTTP_10;
+            headers.remove(HOST)
+        }
+    };
+    let (Ok(target), Ok(method)) = (PathAndQuery::try_from(target.as_bytes()), Method::from_bytes(method.as_bytes()))
+    else {
+        return told(respond::refuse(Refusal::BadTarget)).await;
+    };
+    (head.uri, head.method) = (Uri::from(target), method);
+    let asked = Asked::new(head);
+    match asked.judge(gate) {
+        Verdict::Respond(page) => told(page).await,
+        Verdict::Serve(pass) => {
+            let Some(target) = asked.target(&pass) else { return told(respond::refuse(Refusal::BadTarget)).await };
+            let mut response = plain(StatusCode::NO_CONTENT);
+            response.headers_mut().insert(URI, target);
+            response.headers_mut().extend(COOKIES.into_iter().zip(pass.cookies));
+            response
+        }
+    }
+}
+
+/// A response for the client as nginx is told of it.
+async fn told(page: Page) -> Page {
+    let (head, body) = page.into_parts();
+    let moves = head.headers.contains_key(LOCATION);
+    let mut response = plain(if moves { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN });
+    let headers = response.headers_mut();
+    headers.insert(STATUS, HeaderValue::from(head.status.as_u16()));
+    for (name, from) in [(TO, LOCATION), (RETRY, RETRY_AFTER)] {
+        headers.extend(head.headers.get(from).map(|value| (name, value.clone())));
+    }
+    headers.extend(COOKIES.into_iter().zip(head.headers.get_all(SET_COOKIE).iter().cloned()));
+    if !moves {
+        let Ok(body) = body.collect().await;
+        let mut text = body.to_bytes().trim_ascii().to_vec();
+        text.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+        headers.extend(HeaderValue::from_maybe_shared(Bytes::from(text)).ok().map(|text| (PAGE, text)));
+    }
+    response
+}
+
+/// What Envoy is told of the request that it sends on, [`ENVOY`] before its path.
+pub fn envoy(gate: &Gate, mut head: Parts) -> Page {
+    let target = head.uri.path_and_query().and_then(|target| target.as_str().strip_prefix(ENVOY));
+    let Some(Ok(target)) = target.map(PathAndQuery::try_from) else { return respond::refuse(Refusal::BadTarget) };
+    head.uri = Uri::from(target);
+    head.version = Version::HTTP_11;
+    let asked = Asked::new(head);
+    match asked.judge(gate) {
+        Verdict::Respond(mut page) => {
+            // 200 alone would let the request through.
+            if page.status() == StatusCode::OK {
+                *page.status_mut() = StatusCode::NON_AUTHORITATIVE_INFORMATION;
+            }
+            page
+        }
+        Verdict::Serve(pass) => {
+            let Some(target) = asked.target(&pass) else { return respond::refuse(Refusal::BadTarget) };
+            let mut response = plain(StatusCode::OK);
+            response.headers_mut().insert(URI, target);
+            for cookie in pass.cookies {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
+            response
+        }
+    }
+}
+
+fn plain(status: StatusCode) -> Page {
+    let mut response = Page::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+#[path = "tests_check.rs"]
+mod tests;
