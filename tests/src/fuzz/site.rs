@@ -176,7 +176,7 @@ fn decided(markers: &Markers, how: u8, host: &str, target: &str, cookie: Option<
         assert!(NAMES.contains(&host), "to {host:?}");
         let target = marker.map_or_else(|| found.clean.to_string(), |marker| markers.add(&found.clean, &marker));
         for form in [RedirectForm::Status, RedirectForm::Meta] {
-            sound(&respond::redirect(&format!("http://{host}{target}"), &Method::GET, form, Vec::new()), markers.mode);
+            sound(&respond::redirect(format!("http://{host}{target}"), &Method::GET, form, Vec::new()), markers.mode);
         }
     }
 }
