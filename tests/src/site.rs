@@ -172,6 +172,13 @@ impl Site {
         before
     }
 
+    /// SIGKILL to what is behind the one that faces the network.
+    pub fn kill_application(&self) {
+        for mut server in self.servers().drain(1..) {
+            server.kill();
+        }
+    }
+
     /// Stops the servers without closing their sockets: connections are accepted by the kernel and never answered.
     pub fn hang(&self, hung: bool) -> io::Result<()> {
         let signal = if hung { Signal::STOP } else { Signal::CONT };

@@ -95,6 +95,27 @@ fn s4_5a_repeat_a_dead_sites_client_is_bound_to_the_next() {
     assert_eq!(bookmark.status(), 200);
 }
 
+/// S4-2C: a Site whose application is gone is down, although its front answers: the probe's question goes through to the
+/// application. Its clients are bound to the next; and a Site that says nothing at all is left as well.
+#[test]
+fn s4_2c_a_site_without_its_application_is_down() {
+    let Some(scene) = Scene::with_fronts("S4-2C: the application alone dies", config("")) else { return };
+    let client = bound_to(&scene, "boston");
+    let boston = scene.lab.site("boston");
+    boston.kill_application();
+    let without = client.ask(&["http://boston.app.com/"]).expect("curl");
+    assert!([502, 503].contains(&without.status()), "its front answers, but with no page: {without:?}");
+    scene.wait_for(&[("boston", false)]);
+    let walk = client.go("http://boston.app.com/");
+    assert_eq!((walk.hosts(), walk.site(), walk.looks()), (vec!["chicago.app.com"], "chicago", 1), "{walk:?}");
+    boston.restart().expect("restart");
+    scene.wait_for(&[("boston", true)]);
+    scene.lab.site("chicago").hang(true).expect("stop");
+    scene.wait_for(&[("chicago", false)]);
+    let walk = client.go("http://chicago.app.com/");
+    assert_eq!((walk.hosts(), walk.site(), walk.looks()), (vec!["boston.app.com"], "boston", 1), "{walk:?}");
+}
+
 /// S4-5A-545, S4-5A-515, S4-5A-520, C6: who comes to a Site Name without a session, or with a marker of long ago, has not been
 /// through load balancing, and is sent there; without groups that is the Pool Name. The URL is otherwise as it was.
 #[test]
@@ -175,7 +196,7 @@ fn s4_c15_a_resolver_that_keeps_answers_leaves_clients_bound() {
 /// S4-B-FORM: the same as a layer in the application's own process, which says itself what a session is.
 #[test]
 fn s4_b_form_operation_500_as_a_layer_in_the_example() {
-    let config = config("clean_url = true\n");
+    let config = config("");
     let serves = Serves::Layer(Box::new(config.clone()));
     let spec = LabSpec { serves, ..LabSpec::default() };
     let Some(scene) = Scene::in_lab("S4-B-FORM: the example application", &spec, config) else { return };
@@ -192,6 +213,7 @@ fn s4_b_form_operation_500_as_a_layer_in_the_example() {
     scene.wait_for(&[("boston", false)]);
     let walk = client.go("http://boston.app.com/");
     assert_eq!((walk.site(), walk.host()), ("chicago", "chicago.app.com"), "{walk:?}");
-    // The marker's timestamp is gone from the URL too.
-    assert_eq!(walk.url, "http://chicago.app.com/");
+    // The application is not shown the marker that the URL has.
+    assert!(walk.url.starts_with("http://chicago.app.com/distrib="), "{walk:?}");
+    assert_eq!((walk.shown("asked"), walk.looks()), ("chicago.app.com/", 1));
 }

@@ -92,7 +92,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         package: "chromium",
         sign: Sign::Program("chromium"),
-        why: "looks at the dashboard, without a screen",
+        why: "looks at pages, without a screen",
         doors: &[Door::Test],
     },
     Tool {

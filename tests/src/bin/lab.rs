@@ -89,7 +89,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         check(&lab, &agent, &config)
     } else {
         let walk = if arguments.site { walk(&lab)? } else { String::new() };
-        print!("{}", welcome(&lab, &agent, &config)? + &walk + "\nCtrl-C ends everything.\n\n");
+        print!("{}", welcome(&lab, &agent, &config, arguments.site)? + &walk + "\nCtrl-C ends everything.\n\n");
         io::stdout().flush()?;
         watch(&lab, &mut agent, arguments.seconds.map(Duration::from_secs), &stop)
     };
@@ -121,13 +121,19 @@ fn stop_on_signals(stop: Arc<AtomicBool>) -> io::Result<()> {
 }
 
 /// The lines to paste into another terminal.
-fn welcome(lab: &Lab, agent: &Agent, config: &Config) -> io::Result<String> {
+fn welcome(lab: &Lab, agent: &Agent, config: &Config, site: bool) -> io::Result<String> {
     let client = format!("nsenter --net={}", lab.client.path());
     let front = format!("nsenter --net={}", lab.fronts[0].path());
     let (v4, v6) = (front_v4(0), front_v6(0));
     let queries = lab.path().join("queries");
     fs::write(&queries, config.dnsperf_queries())?;
     let mode = attach_mode(&lab.fronts[0])?;
+    // An address is no name of a Site, so `zerottl site` does not serve it.
+    let direct = if site {
+        String::new()
+    } else {
+        format!("Go to the Site that was answered, with no proxy between:\n  {client} curl http://192.0.2.10/\n")
+    };
     let mut text = format!(
         "
 zerottl (pid {pid}) answers on {v4} and {v6}; XDP on the front's eth0: {mode}.
@@ -140,9 +146,7 @@ Ask, from the client:
   {client} dig @{v4} boston.app.com +short
 Ask fast:
   {client} dnsperf -s {v4} -d {queries} -l 10
-Go to the Site that was answered, with no proxy between:
-  {client} curl http://192.0.2.10/
-Why that answer, and what the agent sees:
+{direct}Why that answer, and what the agent sees:
   {front} curl -s http://127.0.0.1:8053/v1/status
   {front} curl -s 'http://127.0.0.1:8053/v1/explain?name=boston.app.com'
 Kill a Site (it is started again {revive} s later):
@@ -163,11 +167,13 @@ fn walk(lab: &Lab) -> io::Result<String> {
     // With the client's resolv.conf, which names the front.
     let client = format!("nsenter --net={} --mount={}", lab.client.path(), lab.client.mounts());
     let folder = lab.folder("walk")?;
-    let jar = folder.join("jar");
-    let curl = format!(
-        "{client} curl -sSL -b {jar} -c {jar} -w '%{{num_redirects}} redirects, %{{url_effective}}\\n'",
-        jar = jar.display()
+    let (jar, options) = (folder.join("jar"), folder.join("curl"));
+    let lines = format!(
+        "silent\nshow-error\nlocation\ncookie = {jar:?}\ncookie-jar = {jar:?}\n\
+         write-out = \"%{{num_redirects}} redirects, %{{url_effective}}\\n\"\n"
     );
+    fs::write(&options, lines)?;
+    let curl = format!("{client} curl -K {}", options.display());
     let mut text = format!(
         "
 At each Site `zerottl site` faces the network, and the application userspace/examples/counter.rs is behind it.

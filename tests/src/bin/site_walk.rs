@@ -82,7 +82,7 @@ fn pictures(folder: &Path) -> io::Result<()> {
     }
     page.wait_for("#site", |text| text.eq_ignore_ascii_case("chicago"))?;
     let caption = format!(
-        "Boston is killed. {:.0}&nbsp;s later DNS has moved its name to Chicago, which binds the browser when it comes, in a new session.",
+        "Boston is killed. {:.0}&nbsp;s later DNS gives its name to Chicago, which binds the browser to its own name, in a new session.",
         moved.as_secs_f64().ceil()
     );
     frames.push(frame(&mut page, &scratch, &caption)?);
