@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tests::{
+use ::tests::{
     agent::binary,
     netns::Netns,
     process::{Process, eventually},
