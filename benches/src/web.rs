@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tests::{
+use ::tests::{
     agent::binary,
     netns::Netns,
     process::{Process, eventually},
@@ -224,8 +224,8 @@ impl Scene {
         }
         let cookie = session(&machine)?;
         let scripts = folder.path().to_owned();
-        let _folder = Box::new(folder);
-        let scene = Self { nginx: own, zerottl: ours, cookie, _backend: backend, machine, scripts, _folder };
+        let scene =
+            Self { nginx: own, zerottl: ours, cookie, _backend: backend, machine, scripts, _folder: Box::new(folder) };
         scene.check()?;
         Ok(scene)
     }

@@ -1,5 +1,6 @@
 //! `zerottl site` as a check for other servers (S4-B-FORM): the example for nginx under nginx itself, and what Envoy asks,
 //! asked by curl.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{fs, process::Command, process::Stdio, time::Duration};
 
@@ -243,7 +244,7 @@ fn s4_b_form_envoy_asks() {
     assert_eq!(ask("other.example", "/", &[]).status(), 421);
     // The second session fills the Site; the third is told so, with the page itself.
     boston.session();
-    let busy = ask("boston.app.example", &format!("{marked}").replace('?', "+chicago.app.example++2?"), &[]);
+    let busy = ask("boston.app.example", &marked.replace('?', "+chicago.app.example++2?"), &[]);
     assert_eq!((busy.status(), busy.field("retry-after")), (503, "10"), "{busy:?}");
     assert!(busy.body.contains("http-equiv=\"refresh\""), "{busy:?}");
 }

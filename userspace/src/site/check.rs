@@ -119,14 +119,13 @@ pub async fn nginx(gate: &Gate, mut head: Parts) -> Page {
         Some(protocol) if protocol == "HTTP/2.0" || protocol == "HTTP/3.0" => Version::HTTP_2,
         _ => Version::HTTP_11,
     };
-    match headers.remove(ORIGINAL_HOST) {
-        Some(host) => headers.insert(HOST, host),
-        None => {
-            // nginx itself has refused later versions without one.
-            head.version = Version::HTTP_10;
-            headers.remove(HOST)
-        }
-    };
+    if let Some(host) = headers.remove(ORIGINAL_HOST) {
+        headers.insert(HOST, host);
+    } else {
+        // nginx itself has refused later versions without one.
+        head.version = Version::HTTP_10;
+        headers.remove(HOST);
+    }
     let (Ok(target), Ok(method)) = (PathAndQuery::try_from(target.as_bytes()), Method::from_bytes(method.as_bytes()))
     else {
         return told(respond::refuse(Refusal::BadTarget)).await;

@@ -446,13 +446,12 @@ impl Gate {
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
     fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: Standing) -> Page {
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let (key, due) = match (standing, key) {
-            (Standing::Early { due }, Some(key)) => (key.to_owned(), due),
-            _ => {
-                self.metrics.deferred();
-                let deferral = self.deferrals.defer(seen.now, seen.share);
-                (deferral.key, deferral.due)
-            }
+        let (key, due) = if let (Standing::Early { due }, Some(key)) = (standing, key) {
+            (key.to_owned(), due)
+        } else {
+            self.metrics.deferred();
+            let deferral = self.deferrals.defer(seen.now, seen.share);
+            (deferral.key, deferral.due)
         };
         let wait = due.saturating_sub(seen.now).max(1);
         let marker = Marker { at: due, key: Some(&key), ..Marker::default() };

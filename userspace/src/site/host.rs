@@ -55,10 +55,9 @@ pub fn name(host: &str) -> Option<Cow<'_, str>> {
     let (mut is_lower, mut previous) = (true, b'.');
     for byte in bare.bytes() {
         match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
             b'A'..=b'Z' => is_lower = false,
             b'.' if previous == b'.' => return None,
-            b'.' => {}
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
             _ if is_literal => {}
             _ => return None,
         }
