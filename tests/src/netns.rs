@@ -77,7 +77,7 @@ impl Netns {
     /// Has the programs inside find hosts by DNS, from these servers: with a resolv.conf and an nsswitch.conf of their own,
     /// written into `folder`.
     pub fn resolve_by(&self, servers: &[IpAddr], folder: &Path) -> io::Result<()> {
-        let servers: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        let servers = servers.iter().fold(String::new(), |all, server| format!("{all}nameserver {server}\n"));
         for (system, text) in [("/etc/resolv.conf", servers), ("/etc/nsswitch.conf", "hosts: files dns\n".into())] {
             // It may be a link to where something else keeps it.
             let system =

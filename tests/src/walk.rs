@@ -235,5 +235,5 @@ impl Held {
 fn in_flight(site: &Site) -> u64 {
     let text = site.machine.read("curl", &["-sSf", "--max-time", "5", "http://127.0.0.1:8054/load"]);
     let report: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
-    report["current"].as_f64().map_or(0, |current| current.round() as u64)
+    report["current"].as_f64().and_then(|current| format!("{current:.0}").parse().ok()).unwrap_or(0)
 }

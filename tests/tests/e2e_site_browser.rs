@@ -10,7 +10,7 @@ use tests::{browser::Browser, config::Config, scene::Scene, walk::Held};
 const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\n";
 
 /// Chromium keeps an address for a minute, whatever its TTL.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 fn host(page: &mut Browser) -> String {
     page.value("location.host").expect("a page").as_str().unwrap_or_default().to_owned()

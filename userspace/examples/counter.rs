@@ -193,16 +193,15 @@ impl App {
             visit.looks += 1;
             change(visit);
         };
-        let (visit, cookie) = match self.visits.change(headers, look) {
-            Some(visit) => (visit, None),
-            None => {
-                let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                let mut visit = Visit { looks: 0, began, note: String::new() };
-                look(&mut visit);
-                let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-                let cookie = if self.begins { self.visits.begin(visit.clone(), secure) } else { None };
-                (visit, cookie)
-            }
+        let (visit, cookie) = if let Some(visit) = self.visits.change(headers, look) {
+            (visit, None)
+        } else {
+            let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let mut visit = Visit { looks: 0, began, note: String::new() };
+            look(&mut visit);
+            let secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+            let cookie = if self.begins { self.visits.begin(visit.clone(), secure) } else { None };
+            (visit, cookie)
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("no Host");
         let asked = format!("{host}{}", uri.path());

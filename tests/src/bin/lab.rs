@@ -167,7 +167,7 @@ fn walk(lab: &Lab) -> io::Result<String> {
     // With the client's resolv.conf, which names the front.
     let client = format!("nsenter --net={} --mount={}", lab.client.path(), lab.client.mounts());
     let folder = lab.folder("walk")?;
-    let (jar, options) = (folder.join("jar"), folder.join("curl"));
+    let (jar, options) = (folder.join("jar").display().to_string(), folder.join("curl"));
     let lines = format!(
         "silent\nshow-error\nlocation\ncookie = {jar:?}\ncookie-jar = {jar:?}\n\
          write-out = \"%{{num_redirects}} redirects, %{{url_effective}}\\n\"\n"

@@ -24,7 +24,7 @@ const FRAME: (u32, u32) = (400, 430);
 /// From one attempt to the next while the Site is gone.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Chromium keeps an address for a minute, whatever its TTL.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One moment of the walk.
 struct Frame {
