@@ -209,13 +209,9 @@ impl Gate {
             _ => None,
         });
         let place = Place::of(model, site);
-        let listed = &model.pools[here.pool.0].sites;
-        let position = |name: &String| listed.iter().position(|id| model.sites[id.0].name.to_string() == *name);
-        let order: Vec<usize> = place.sites.iter().filter_map(position).collect();
-        let reordered = (!order.is_sorted()).then_some(order);
         Ok(Self {
+            reordered: place.listed(model),
             place,
-            reordered,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
             markers: Markers::new(mode, key.as_deref()),
             domain,
