@@ -49,7 +49,7 @@ fn suite(roles: &Roles<'_>) {
         let (balance, failover) = (roles.client(roles.balance, v6), roles.client(roles.failover, v6));
         let (lb, fo) = (roles.kernel_answers(roles.balance), roles.kernel_answers(roles.failover));
 
-        // S4-C1, S4-C16: an initial request gets the address of a Site selected by status; the subsequent request, for
+        // S4-C1, S4-C16, S4-C31: an initial request gets the address of a Site selected by status; the subsequent request, for
         // the selected one, gets that one's address. S4-C3, S4-C18: the subsequent request bears a Site Name.
         // S4-C4, S4-C19: answered by the failover server. S4-C5, S4-C20: the initial one bears the Pool Name.
         // S4-C6, S4-C21: answered by the load balance server. S4-C9, S4-C10, S4-C24, S4-C25: or a Group Name.
@@ -87,7 +87,7 @@ fn suite(roles: &Roles<'_>) {
     }
 }
 
-/// S4-4A, S4-C1, S4-C2, S4-C3, S4-C4, S4-C5, S4-C6, S4-C7, S4-C9, S4-C10, S4-C16, S4-C17, S4-C18, S4-C19, S4-C20,
+/// S4-4A, S4-C1, S4-C2, S4-C3, S4-C4, S4-C5, S4-C6, S4-C7, S4-C9, S4-C10, S4-C16, S4-C31, S4-C17, S4-C18, S4-C19, S4-C20,
 /// S4-C21, S4-C22, S4-C24, S4-C25: Fig. 4A, both roles by one program on one machine.
 #[test]
 fn both_roles_on_one_machine() {

@@ -165,7 +165,7 @@ fn s4_5a_nogroups_the_pool_name_stands_for_the_groups() {
     assert_eq!((walk.hosts(), walk.site()), (vec!["geneva.app.com"], "geneva"), "{walk:?}");
 }
 
-/// S4-C15: with a resolver between that keeps answers whatever their TTL, who is bound stays bound, and lookups of the Pool Name
+/// S4-C15 and S4-C30: with a resolver between that keeps answers whatever their TTL, who is bound stays bound, and lookups of the Pool Name
 /// that all give one Site do no harm to whoever is bound to another.
 #[test]
 fn s4_c15_a_resolver_that_keeps_answers_leaves_clients_bound() {
