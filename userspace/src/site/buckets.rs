@@ -36,7 +36,8 @@ impl Buckets {
 
     /// One less, if there is one.
     pub(super) fn take(&self, epoch: u64) -> bool {
-        let less = |word| Some(word - 1).filter(|_| Self::count(word, epoch).is_some_and(|count| count > 0));
+        // Only where something is counted is there anything to subtract from.
+        let less = |word| Self::count(word, epoch).filter(|count| *count > 0).map(|_| word - 1);
         self.slot(epoch).fetch_update(Relaxed, Relaxed, less).is_ok()
     }
 

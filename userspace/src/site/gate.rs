@@ -115,8 +115,6 @@ pub struct Gate {
     /// When the hop limit was last said to be reached, in parts of [`ALARM_EVERY`].
     alarmed: AtomicU64,
     exempt: Exempt,
-    /// By place, the position in the pool's own list, which peers go by; none where they are the same.
-    reordered: Option<Vec<usize>>,
     web: Arc<Web>,
 }
 
@@ -210,7 +208,6 @@ impl Gate {
         });
         let place = Place::of(model, site);
         Ok(Self {
-            reordered: place.listed(model),
             place,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
             markers: Markers::new(mode, key.as_deref()),
@@ -278,11 +275,7 @@ impl Gate {
     /// Which Sites are up, by their places.
     #[must_use]
     pub fn up(&self) -> Arc<[bool]> {
-        let up = self.peers.up();
-        match &self.reordered {
-            Some(order) => order.iter().map(|at| up.get(*at).copied().unwrap_or(true)).collect(),
-            None => up,
-        }
+        self.peers.up()
     }
 
     /// Collects what is to be known. Forwarded headers are believed from trusted proxies alone.

@@ -48,8 +48,6 @@ pub struct Place {
     names: HashMap<String, Known>,
     /// By group, its number in the model.
     ids: Vec<GroupId>,
-    /// By Site, its number in the model.
-    listed: Vec<SiteId>,
 }
 
 impl Place {
@@ -61,13 +59,13 @@ impl Place {
     pub fn of(model: &Model, site: SiteId) -> Self {
         let pool_id = model.sites[site.0].pool;
         let pool = &model.pools[pool_id.0];
-        let of_pool = || model.groups.iter().enumerate().filter(|(_, group)| group.pool == pool_id);
-        // A group of the pool's name says in which order its Sites are.
-        let order = of_pool().find(|(_, group)| group.name == pool.name).map_or(&pool.sites, |(_, group)| &group.sites);
-        let places: HashMap<&SiteId, usize> = order.iter().zip(0..).collect();
+        let places: HashMap<&SiteId, usize> = pool.sites.iter().zip(0..).collect();
         let position = |id: &SiteId| places.get(id).copied();
-        let (ids, groups): (Vec<_>, Vec<_>) = of_pool()
-            .filter(|(_, group)| group.name != pool.name)
+        let (ids, groups): (Vec<_>, Vec<_>) = model
+            .groups
+            .iter()
+            .enumerate()
+            .filter(|(_, group)| group.pool == pool_id && group.name != pool.name)
             .map(|(id, group)| {
                 let sites = group.sites.iter().filter_map(position).collect();
                 (GroupId(id), Part { name: group.name.to_string(), sites })
@@ -75,9 +73,9 @@ impl Place {
             .unzip();
         let primary = model.sites[site.0].primary.and_then(|id| ids.iter().position(|&other| other == id));
         let aliases = model.web.get(site.0).map_or(&[][..], |web| &web.aliases);
-        let sites = order.iter().map(|id| model.sites[id.0].name.to_string()).collect();
+        let sites = pool.sites.iter().map(|id| model.sites[id.0].name.to_string()).collect();
         let own = position(&site).expect("a Site is in its own pool, which `config::pools` sees to");
-        Self { ids, listed: order.clone(), ..Self::new(&pool.name.to_string(), sites, groups, own, primary, aliases) }
+        Self { ids, ..Self::new(&pool.name.to_string(), sites, groups, own, primary, aliases) }
     }
 
     /// From its parts: `sites` in the pool's order, `own` one of them, `primary` one of `groups`.
@@ -96,21 +94,7 @@ impl Place {
         names.extend(sites.iter().enumerate().map(|(at, name)| (name.clone(), of_site(at))));
         names.insert(pool.to_owned(), Known::Pool);
         let ids = (0..groups.len()).map(GroupId).collect();
-        let listed = (0..sites.len()).map(SiteId).collect();
-        Self { pool: pool.to_owned(), sites, groups, own, primary, names, ids, listed }
-    }
-
-    /// By place, the position in the pool's own list of Sites; none where a group of the pool's name does not order them
-    /// otherwise.
-    #[must_use]
-    pub fn listed(&self, model: &Model) -> Option<Vec<usize>> {
-        let own = self.listed.get(self.own)?;
-        let pool = &model.pools[model.sites[own.0].pool.0].sites;
-        if *pool == self.listed {
-            return None;
-        }
-        let positions: HashMap<&SiteId, usize> = pool.iter().zip(0..).collect();
-        Some(self.listed.iter().filter_map(|id| positions.get(id).copied()).collect())
+        Self { pool: pool.to_owned(), sites, groups, own, primary, names, ids }
     }
 
     /// What a host's name is here; none where it is nobody's. `name` as [`host::parse`] gives it.
@@ -182,18 +166,18 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn place(more: &str, key: &str) -> (Place, Model) {
+    fn place(more: &str, key: &str) -> Place {
         let text =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/appendix-a.toml")).unwrap();
         let text = text.lines().filter(|line| !line.starts_with("records")).collect::<Vec<_>>().join("\n");
         let model = config::parse("test", &format!("{text}\n{more}"), Path::new("")).unwrap().model;
-        (Place::of(&model, model.site_by_key(key).unwrap()), model)
+        Place::of(&model, model.site_by_key(key).unwrap())
     }
 
     /// S4-5A-510: what Appendix A's names are to Boston.
     #[test]
     fn s4_5a_510_names_of_appendix_a() {
-        let (boston, model) = place("[web]\naliases = [\"www.app.com\"]\n", "boston");
+        let boston = place("[web]\naliases = [\"www.app.com\"]\n", "boston");
         for (name, wanted) in [
             ("boston.app.com", Some(Known::Own)),
             ("app.com", Some(Known::Pool)),
@@ -205,18 +189,15 @@ mod tests {
             assert_eq!(boston.known(name), wanted, "{name}");
         }
         assert_eq!((boston.own_name(), boston.primary, boston.is_in(0)), ("boston.app.com", Some(1), false));
-        assert_eq!(boston.listed(&model), None);
     }
 
-    /// A group of the pool's name sets the order that overflow goes through, and peers are told apart all the same.
+    /// A group of the pool's name sets the order that overflow goes through.
     #[test]
     fn s4_5b_565_the_pools_own_order() {
         let order = "[group.\"app.com\"]\npool = \"app.com\"\nsites = [\"chicago\", \"geneva\", \"boston\"]\n";
-        let (boston, model) = place(order, "boston");
+        let boston = place(order, "boston");
         assert_eq!(boston.sites, ["chicago.app.com", "geneva.app.com", "boston.app.com"]);
         assert_eq!(boston.order(None).collect::<Vec<_>>(), [0, 1, 2]);
-        // The pool lists geneva, boston, chicago.
-        assert_eq!(boston.listed(&model), Some(vec![2, 0, 1]));
         assert_eq!(
             boston.groups.iter().map(|group| &*group.name).collect::<Vec<_>>(),
             ["europe.app.com", "americas.app.com"]
