@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`listen`] | sockets, and who may connect |
 //! | [`tls`] | certificates by server name, read anew as a whole |
-//! | [`serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
+//! | [`mod@serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
 //! | `socket` | how long a connection may wait, in both directions |
 //! | `streams` | the same for HTTP/2's streams |
 //! | `intake` | requests in one form, or refused; pure |
@@ -49,7 +49,7 @@ pub use self::{
 /// After a stop, until connections that are still busy are cut.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Where a request came from: in the extensions of every request that [`serve`] hands on.
+/// Where a request came from: in the extensions of every request that [`serve()`] hands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The client's end of the connection.

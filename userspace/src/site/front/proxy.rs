@@ -47,7 +47,7 @@ struct Inner {
 }
 
 impl Proxy {
-    /// To the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve`]
+    /// To the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve()`]
     /// ends them.
     ///
     /// # Panics
