@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     busy::{Ask, Guard, Overload},
-    decide::Stage,
+    decide::{Refusal, Stage},
     gate::{Connection, Gate, Verdict},
     peers::PeerHealth,
     session::{Session, Sessions},
@@ -65,6 +65,8 @@ pub struct Explanation {
     pub stages: Vec<Step>,
     /// As in the metrics.
     pub outcome: &'static str,
+    /// Why it is refused, if it is.
+    pub refused: Option<&'static str>,
     /// The status of a response that is made here.
     pub status: Option<u16>,
     /// Where a redirect leads.
@@ -148,6 +150,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
         proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
         outcome: judged.outcome.name(),
+        refused: judged.refusal.map(Refusal::text),
         status: None,
         location: None,
         target: None,
@@ -210,6 +213,9 @@ impl Explanation {
         let _ = write!(text, "{}", self.outcome);
         if let Some(status) = self.status {
             let _ = write!(text, ": {status}");
+        }
+        if let Some(why) = self.refused {
+            let _ = write!(text, ": {why}");
         }
         if let Some(location) = &self.location {
             let _ = write!(text, " {location}");
@@ -277,6 +283,8 @@ mod tests {
         let found = explain(&model, boston, &ask(&location)).unwrap();
         assert_eq!((found.outcome, found.target.as_deref()), ("admitted", Some("/a?b")));
         assert_eq!(found.cookies, ["session"]);
+        let refused = explain(&model, boston, &ask("http://nobody.example/")).unwrap().to_text();
+        assert!(refused.ends_with("refused: 421: this server does not serve that host\n"), "{refused}");
         let found = explain(&model, boston, &Question { in_session: true, ..ask("https://app.com/a") }).unwrap();
         assert_eq!((found.outcome, found.stages.len()), ("in-session", 1));
     }

@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use super::{
     busy::{Ask, Guard, Limits, Overload},
     cookies::{self, Cookie},
-    decide::{Decision, Facts, Outcome, Path, Redirect, Rules, decide},
+    decide::{Decision, Facts, Outcome, Path, Redirect, Refusal, Rules, decide},
     defer::{Deferrals, Standing},
     group::{Asked, Groups},
     host,
@@ -70,6 +70,8 @@ pub struct Judged {
     pub path: Path,
     /// The group it belongs to, if anything told.
     pub proper: Option<GroupId>,
+    /// Why it is refused, if it is.
+    pub refusal: Option<Refusal>,
 }
 
 /// What is to be done with a request.
@@ -228,7 +230,13 @@ impl Gate {
     #[must_use]
     pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let exempt = |verdict| Judged { verdict, outcome: Outcome::InSession, path: Path::default(), proper: None };
+        let exempt = |verdict| Judged {
+            verdict,
+            outcome: Outcome::InSession,
+            path: Path::default(),
+            proper: None,
+            refusal: None,
+        };
         if self.exempt.probe.as_deref() == Some(target) {
             let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
             return exempt(Verdict::Serve(pass));
@@ -247,6 +255,10 @@ impl Gate {
             stages = %Stages(&path), outcome = outcome.name(), host = seen.authority.as_deref(), target = seen.target,
             client = %seen.client, "decided"
         );
+        let refusal = match decision {
+            Decision::Refuse(refusal) => Some(refusal),
+            _ => None,
+        };
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => {
@@ -259,7 +271,7 @@ impl Gate {
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
-        Judged { verdict, outcome, path, proper: seen.proper }
+        Judged { verdict, outcome, path, proper: seen.proper, refusal }
     }
 
     /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
@@ -404,7 +416,7 @@ impl Gate {
     fn serve(&self, seen: &Seen<'_>, cookies: Vec<HeaderValue>) -> Verdict {
         let clean = (seen.found.clean != seen.target).then(|| PathAndQuery::try_from(seen.found.clean.as_ref()));
         let Ok(target) = clean.transpose() else {
-            return Verdict::Respond(respond::refuse(super::decide::Refusal::BadTarget));
+            return Verdict::Respond(respond::refuse(Refusal::BadTarget));
         };
         Verdict::Serve(Pass { target, cookies, guard: self.overload.begin() })
     }
