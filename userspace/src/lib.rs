@@ -16,6 +16,7 @@ pub mod load;
 pub mod model;
 pub mod nets;
 pub mod operator;
+pub mod places;
 pub mod plan;
 pub mod probe;
 pub mod safety;

@@ -4,10 +4,9 @@
 //! client that does not take its answers is not read from.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -24,6 +23,7 @@ use super::{
     respond::Transport,
     server::{Outcome, Shared},
 };
+use crate::places::{Place, Places};
 
 /// Bytes of the length before every message (RFC 1035 section 4.2.2).
 const PREFIX_LEN: usize = 2;
@@ -59,25 +59,18 @@ impl Default for Limits {
     }
 }
 
-/// Who has connections open.
+/// Who may connect.
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
+    places: Arc<Places>,
 }
 
 /// One open connection; dropping it gives its place back.
 #[derive(Debug)]
 struct Admitted {
-    admission: Arc<Admission>,
+    _place: Place,
     shared: Arc<Shared>,
-    client: IpAddr,
 }
 
 impl Default for Admission {
@@ -90,42 +83,19 @@ impl Admission {
     /// Nobody yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, open: Mutex::default() }
+        Self { limits, places: Places::new(limits.connections, limits.connections_per_client) }
     }
 
-    fn admit(self: &Arc<Self>, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
-        let client = client_of(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_client = open.by_client.get(&client).copied().unwrap_or(0);
-        if open.all >= self.limits.connections || by_client >= self.limits.connections_per_client {
-            return None;
-        }
-        open.all += 1;
-        open.by_client.insert(client, by_client + 1);
+    fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
+        let place = self.places.take(address).ok()?;
         shared.counters.tcp_open.fetch_add(1, Relaxed);
-        Some(Admitted { admission: Arc::clone(self), shared: Arc::clone(shared), client })
+        Some(Admitted { _place: place, shared: Arc::clone(shared) })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all -= 1;
-        if let Some(count) = open.by_client.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_client.remove(&self.client);
-            }
-        }
         self.shared.counters.tcp_open.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Who counts as one client: an IPv6 host has a whole /64 to choose addresses from.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -153,9 +123,8 @@ pub(super) async fn accept(
             shared.counters.tcp_refused.fetch_add(1, Relaxed);
             continue;
         };
-        let cancel = cancel.clone();
+        let (cancel, limits) = (cancel.clone(), admission.limits);
         tasks.spawn(async move {
-            let limits = admitted.admission.limits;
             // What breaks a connection concerns its client only.
             let outcome = connection(stream, peer.ip(), &admitted.shared, limits, &cancel).await;
             if outcome.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {

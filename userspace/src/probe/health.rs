@@ -37,6 +37,12 @@ impl Machine {
         Self { health: Health::Unknown, rise: rise.max(1), fall: fall.max(1), last: false, in_a_row: 0 }
     }
 
+    /// The same from what is known already.
+    #[must_use]
+    pub fn from(health: Health, rise: u32, fall: u32) -> Self {
+        Self { health, ..Self::new(rise, fall) }
+    }
+
     /// What is known here, by the thresholds of another.
     #[must_use]
     pub fn with(self, thresholds: &Self) -> Self {
@@ -67,6 +73,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// What is known already is left by the same rule.
+    #[test]
+    fn from_what_is_known() {
+        let after = |health, outcomes: &[bool]| {
+            let mut machine = Machine::from(health, 2, 3);
+            for outcome in outcomes {
+                machine.observe(*outcome);
+            }
+            machine.health()
+        };
+        assert_eq!([after(Health::Up, &[]), after(Health::Up, &[false; 2])], [Health::Up; 2]);
+        assert_eq!([after(Health::Up, &[false; 3]), after(Health::Down, &[true])], [Health::Down; 2]);
+        assert_eq!(after(Health::Down, &[true; 2]), Health::Up);
+    }
 
     /// Feeds `outcomes` (`+` success, `-` failure) to a new machine; the verdicts as `?`, `U`, `D`, one per outcome.
     #[track_caller]

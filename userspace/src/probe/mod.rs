@@ -50,6 +50,8 @@ use crate::{
 };
 
 pub use report::{AddressReport, Reports};
+#[cfg(test)]
+pub(crate) use tls::TrustAnyone;
 
 /// The most attempts that run at once. Each holds one file descriptor, and half of the usual limit of 1024 is left to
 /// the rest of the agent.

@@ -37,6 +37,7 @@ use http_body_util::{BodyExt, Full};
 
 use super::{
     decide::Refusal,
+    forwarded,
     gate::{Connection, Gate, Pass, Verdict},
     respond::{self, Page},
 };
@@ -46,8 +47,6 @@ pub const ENVOY: &str = "/check/envoy";
 /// Where nginx asks.
 pub const NGINX: &str = "/check/nginx";
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
@@ -75,7 +74,7 @@ impl Asked {
     fn new(mut head: Parts) -> Self {
         let headers = &mut head.headers;
         let secure =
-            headers.remove(FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+            headers.remove(forwarded::PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
         let server_name =
             headers.remove(ORIGINAL_SERVER_NAME).and_then(|name| Some(name.to_str().ok()?.to_ascii_lowercase()));
         let client = last_forwarded(headers).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
@@ -98,12 +97,12 @@ impl Asked {
 /// The last address of `X-Forwarded-For`, which is taken off it.
 fn last_forwarded(headers: &mut HeaderMap) -> Option<IpAddr> {
     let all: Vec<&str> =
-        headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
+        headers.get_all(forwarded::FOR).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
     let all = all.join(",");
     let (before, last) = all.rsplit_once(',').unwrap_or(("", &all));
     match HeaderValue::from_str(before) {
-        Ok(before) if !before.is_empty() => headers.insert(FORWARDED_FOR, before),
-        _ => headers.remove(FORWARDED_FOR),
+        Ok(before) if !before.is_empty() => headers.insert(forwarded::FOR, before),
+        _ => headers.remove(forwarded::FOR),
     };
     last.trim().parse::<IpAddr>().ok().map(|client| client.to_canonical())
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     busy::{Ask, Guard, Overload},
-    decide::{Refusal, Stage},
+    decide::{Outcome, Refusal, Stage},
     gate::{Connection, Gate, Verdict},
     peers::PeerHealth,
     session::{Session, Sessions},
@@ -63,7 +63,7 @@ pub struct Explanation {
     pub proper_group: Option<String>,
     /// The stages, in order.
     pub stages: Vec<Step>,
-    /// As in the metrics.
+    /// As in the metrics, or `exempt`: a probe's path, or the load report's.
     pub outcome: &'static str,
     /// Why it is refused, if it is.
     pub refused: Option<&'static str>,
@@ -149,7 +149,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
         url: question.url.clone(),
         proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
-        outcome: judged.outcome.name(),
+        outcome: judged.outcome.map_or("exempt", Outcome::name),
         refused: judged.refusal.map(Refusal::text),
         status: None,
         location: None,
@@ -233,19 +233,10 @@ impl Explanation {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config;
+    use super::{super::fixture::appendix_a, *};
 
     fn model(web: &str) -> Model {
-        let text =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/appendix-a.toml")).unwrap();
-        // The example's records file is not what this is about.
-        let text = text.lines().filter(|line| !line.starts_with("records")).collect::<Vec<_>>().join("\n");
-        config::parse("test", &format!("{text}\n[web]\n{web}"), Path::new(""))
-            .unwrap_or_else(|e| panic!("{}", e.render(false)))
-            .model
+        appendix_a(&format!("[web]\n{web}"))
     }
 
     fn ask(url: &str) -> Question {
@@ -287,6 +278,8 @@ mod tests {
         assert!(refused.ends_with("refused: 421: this server does not serve that host\n"), "{refused}");
         let found = explain(&model, boston, &Question { in_session: true, ..ask("https://app.com/a") }).unwrap();
         assert_eq!((found.outcome, found.stages.len()), ("in-session", 1));
+        let found = explain(&model, boston, &ask("http://192.0.2.10/health")).unwrap();
+        assert_eq!((found.outcome, found.stages.len(), found.target.as_deref()), ("exempt", 0, Some("/health")));
     }
 
     /// A Site that is supposed to be busy sends on to the next, or none that is up is left.

@@ -19,7 +19,6 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::Full;
-use ipnet::IpNet;
 use serde_json::Value;
 use tracing::{debug, warn};
 
@@ -28,6 +27,7 @@ use super::{
     cookies::{self, Cookie},
     decide::{Decision, Facts, Outcome, Path, Redirect, Refusal, Rules, decide},
     defer::{Deferrals, Standing},
+    forwarded,
     group::{Asked, Groups},
     host,
     marker::{self, COOKIES_ASKED, Found, Marker, Markers, Mode},
@@ -40,9 +40,6 @@ use super::{
 use crate::admin::metrics::Format;
 use crate::model::{GroupId, LoadKind, MarkerMode, Model, ProbeKind, SiteId, Web};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
 /// The log says so often that the hop limit is reached, seconds; each time counts in the metrics.
@@ -64,9 +61,9 @@ pub struct Connection<'a> {
 pub struct Judged {
     /// What is to be done.
     pub verdict: Verdict,
-    /// The decision's kind.
-    pub outcome: Outcome,
-    /// The stages it went through; none if it is exempt.
+    /// The decision's kind; none if it passes operation 500 by, as probes do.
+    pub outcome: Option<Outcome>,
+    /// The stages it went through.
     pub path: Path,
     /// The group it belongs to, if anything told.
     pub proper: Option<GroupId>,
@@ -230,13 +227,7 @@ impl Gate {
     #[must_use]
     pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let exempt = |verdict| Judged {
-            verdict,
-            outcome: Outcome::InSession,
-            path: Path::default(),
-            proper: None,
-            refusal: None,
-        };
+        let exempt = |verdict| Judged { verdict, outcome: None, path: Path::default(), proper: None, refusal: None };
         if self.exempt.probe.as_deref() == Some(target) {
             let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
             return exempt(Verdict::Serve(pass));
@@ -271,7 +262,7 @@ impl Gate {
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
-        Judged { verdict, outcome, path, proper: seen.proper, refusal }
+        Judged { verdict, outcome: Some(outcome), path, proper: seen.proper, refusal }
     }
 
     /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
@@ -293,22 +284,22 @@ impl Gate {
     /// Collects what is to be known. Forwarded headers are believed from trusted proxies alone.
     fn see<'a>(&self, head: &'a Parts, connection: &Connection<'_>, now: u64) -> Seen<'a> {
         let headers = &head.headers;
-        let is_trusted = |ip: IpAddr| self.web.trusted_proxies.iter().any(|net| contains(net, ip));
+        let is_trusted = |ip: IpAddr| forwarded::is_trusted(ip, &self.web.trusted_proxies);
         let by_proxy = is_trusted(connection.client);
-        let forwarded = |name: &HeaderName| {
+        let said = |name: &HeaderName| {
             if !by_proxy {
                 return None;
             }
             let value = headers.get_all(name).iter().next_back()?;
             value.to_str().ok()?.rsplit(',').next().map(str::trim)
         };
-        let secure = match forwarded(&FORWARDED_PROTO) {
+        let secure = match said(&forwarded::PROTO) {
             Some(scheme) => scheme.eq_ignore_ascii_case("https"),
             None => connection.secure,
         };
         let client =
             if by_proxy { forwarded_client(headers, connection.client, is_trusted) } else { connection.client };
-        let authority = match forwarded(&FORWARDED_HOST) {
+        let authority = match said(&forwarded::HOST) {
             Some(host) => Some(Cow::Borrowed(host)),
             None => authority(head),
         };
@@ -520,7 +511,7 @@ fn authority(head: &Parts) -> Option<Cow<'_, str>> {
 
 /// The last address that no trusted proxy has.
 fn forwarded_client(headers: &HeaderMap, mut client: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
-    let values = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(forwarded::FOR).iter().rev().filter_map(|value| value.to_str().ok());
     for text in values.flat_map(|value| value.rsplit(',')) {
         let Ok(address) = text.trim().parse() else { break };
         client = address;
@@ -529,10 +520,6 @@ fn forwarded_client(headers: &HeaderMap, mut client: IpAddr, is_trusted: impl Fn
         }
     }
     client
-}
-
-fn contains(net: &IpNet, ip: IpAddr) -> bool {
-    net.contains(&ip.to_canonical())
 }
 
 struct Stages<'a>(&'a Path);

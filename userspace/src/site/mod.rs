@@ -15,6 +15,7 @@
 //! | [`session`] | what a session is |
 //! | [`cookies`] | cookies, read and written |
 //! | [`peers`] | which other Sites are up |
+//! | `forwarded` | what proxies say of a client, and who is believed |
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
@@ -32,6 +33,9 @@ pub mod cookies;
 pub mod decide;
 pub mod defer;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
+mod forwarded;
 pub mod front;
 pub mod gate;
 pub mod group;

@@ -161,16 +161,10 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config;
+    use super::{super::fixture::appendix_a, *};
 
     fn place(more: &str, key: &str) -> Place {
-        let text =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/appendix-a.toml")).unwrap();
-        let text = text.lines().filter(|line| !line.starts_with("records")).collect::<Vec<_>>().join("\n");
-        let model = config::parse("test", &format!("{text}\n{more}"), Path::new("")).unwrap().model;
+        let model = appendix_a(more);
         Place::of(&model, model.site_by_key(key).unwrap())
     }
 

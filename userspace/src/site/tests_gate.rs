@@ -1,9 +1,6 @@
 //! The gate with everything behind it, but for the network: whole requests in, whole verdicts out.
 
-use std::{
-    path::Path as FilePath,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use http::{
     Method, Request, StatusCode,
@@ -12,16 +9,7 @@ use http::{
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::*;
-use crate::config;
-
-/// Appendix A with a `[web]`.
-fn model(web: &str) -> Model {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/appendix-a.toml")).unwrap();
-    let text = text.lines().filter(|line| !line.starts_with("records")).collect::<Vec<_>>().join("\n");
-    let loaded = config::parse("test", &format!("{text}\n[web]\n{web}"), FilePath::new(""));
-    loaded.unwrap_or_else(|error| panic!("{}", error.render(false))).model
-}
+use super::{super::fixture::appendix_a, *};
 
 /// Busy or not, as a test says.
 #[derive(Default)]
@@ -63,7 +51,7 @@ enum Came {
 
 impl Boston {
     fn new(web: &str) -> Self {
-        let model = model(web);
+        let model = appendix_a(&format!("[web]\n{web}"));
         let site = model.site_by_key("boston").unwrap();
         let busy = Arc::new(Switch::default());
         let sessions = CookieSessions::new(&model.web[site.0].session, "boston.app.com").unwrap();

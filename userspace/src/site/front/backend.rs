@@ -28,7 +28,11 @@ use super::{
     counters::{BackendCounters, Counters},
     link::Link,
 };
-use crate::model::{BackendProbe, Web};
+use crate::{
+    model::{BackendProbe, Web},
+    probe::health::{Machine, Transition},
+    status::Health,
+};
 
 /// Probes in a row that must succeed before an unhealthy backend is asked again.
 const RISE: u32 = 2;
@@ -39,31 +43,6 @@ const KEPT_MAX: usize = 512;
 /// How long one is kept without use.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
-/// The verdict on one backend: pure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Health {
-    pub(super) healthy: bool,
-    /// Attempts in a row that speak against the verdict.
-    against: u32,
-}
-
-impl Health {
-    /// As it was counted last; healthy at first.
-    pub(super) const fn from(healthy: bool) -> Self {
-        Self { healthy, against: 0 }
-    }
-
-    /// After one more attempt.
-    pub(super) const fn after(self, succeeded: bool) -> Self {
-        if succeeded == self.healthy {
-            return Self { healthy: self.healthy, against: 0 };
-        }
-        let against = self.against + 1;
-        let turns = against >= if self.healthy { FALL } else { RISE };
-        if turns { Self { healthy: succeeded, against: 0 } } else { Self { healthy: self.healthy, against } }
-    }
-}
-
 /// One of them, at run time.
 #[derive(Debug)]
 pub(super) struct Backend {
@@ -72,7 +51,7 @@ pub(super) struct Backend {
     address: Option<SocketAddr>,
     position: usize,
     counters: Arc<Counters>,
-    health: Mutex<Health>,
+    health: Mutex<Machine>,
     #[expect(clippy::vec_box, reason = "a link is large, and moves from here to a request, to its body, and back")]
     kept: Mutex<Vec<Box<Link>>>,
     connect_timeout: Duration,
@@ -103,7 +82,7 @@ impl Backends {
                     position,
                     counters: Arc::clone(counters),
                     // Counters may outlive a configuration: what is known goes on with them.
-                    health: Mutex::new(Health::from(counters.backends[position].healthy.load(SeqCst))),
+                    health: Mutex::new(Machine::from(counters.backends[position].health(), RISE, FALL)),
                     kept: Mutex::default(),
                     connect_timeout: web.limits.connect_timeout,
                 })
@@ -181,16 +160,13 @@ impl Backend {
 
     fn note(&self, succeeded: bool) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = health.healthy;
-        *health = health.after(succeeded);
-        if health.healthy != before {
-            self.counted().healthy.store(health.healthy, SeqCst);
-            let backend = self.counted().url.as_str();
-            if health.healthy {
-                info!(backend, "backend is healthy");
-            } else {
-                warn!(backend, "backend is not healthy");
-            }
+        let Some(Transition { to, .. }) = health.observe(succeeded) else { return };
+        self.counted().healthy.store(to == Health::Up, SeqCst);
+        let backend = self.counted().url.as_str();
+        if to == Health::Up {
+            info!(backend, "backend is healthy");
+        } else {
+            warn!(backend, "backend is not healthy");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::model::Web;
+use crate::{model::Web, status::Health};
 
 /// Why the front refused or cut something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,14 @@ pub struct BackendCounters {
     pub connects: AtomicU64,
     /// Whether requests go there.
     pub healthy: AtomicBool,
+}
+
+impl BackendCounters {
+    /// The verdict on it.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        if self.healthy.load(Relaxed) { Health::Up } else { Health::Down }
+    }
 }
 
 impl Counters {

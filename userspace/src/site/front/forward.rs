@@ -1,19 +1,13 @@
 //! What of a head is passed on, and what is added; pure.
 
-use std::net::IpAddr;
-
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{CONNECTION, HOST, TE, UPGRADE},
 };
 use ipnet::IpNet;
 
-use super::Peer;
+use super::{super::forwarded, Peer};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// Whether a field goes no further than the connection it came on (RFC 9110 section 7.6.1), or is not a client's to say.
 fn stays(name: &HeaderName) -> bool {
     matches!(
@@ -81,18 +75,18 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Says to the backend whom the request came from. What the client says of that is believed from trusted proxies alone.
-pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
+pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
     let client = peer.client.ip().to_canonical();
-    let believed = is_trusted(client, trusted);
-    let mut address = text(client);
-    if believed && headers.contains_key(FORWARDED_FOR) {
-        let before = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let believed = forwarded::is_trusted(client, trusted);
+    let mut address = client.to_string();
+    if believed && headers.contains_key(forwarded::FOR) {
+        let before = headers.get_all(forwarded::FOR).iter().filter_map(|value| value.to_str().ok());
         let mut list: Vec<&str> = before.collect();
         list.push(&address);
         address = list.join(", ");
     }
     if let Ok(value) = HeaderValue::try_from(address) {
-        headers.insert(FORWARDED_FOR, value);
+        headers.insert(forwarded::FOR, value);
     }
     let port = match peer.local.port() {
         80 => HeaderValue::from_static("80"),
@@ -101,7 +95,7 @@ pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet])
     };
     let proto = HeaderValue::from_static(if peer.tls { "https" } else { "http" });
     let host = headers.get(HOST).cloned();
-    for (name, value) in [(FORWARDED_PROTO, Some(proto)), (FORWARDED_PORT, Some(port)), (FORWARDED_HOST, host)] {
+    for (name, value) in [(forwarded::PROTO, Some(proto)), (forwarded::PORT, Some(port)), (forwarded::HOST, host)] {
         if believed && headers.contains_key(&name) {
             continue;
         }
@@ -112,48 +106,10 @@ pub(super) fn forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet])
     }
 }
 
-/// An address as text. It is written for each request, and the standard library takes five times as long.
-fn text(client: IpAddr) -> String {
-    let IpAddr::V4(client) = client else { return client.to_string() };
-    let mut text = String::with_capacity("255.255.255.255".len());
-    for (at, octet) in client.octets().into_iter().enumerate() {
-        if at > 0 {
-            text.push('.');
-        }
-        if octet >= 100 {
-            text.push(char::from(b'0' + octet / 100));
-        }
-        if octet >= 10 {
-            text.push(char::from(b'0' + octet / 10 % 10));
-        }
-        text.push(char::from(b'0' + octet % 10));
-    }
-    text
-}
-
-/// Whether what this address says of others is believed.
-pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
-}
-
 /// Whether a connection may become this. HTTP itself may not: requests in it would pass by unseen (h2c).
 pub(super) fn may_upgrade(protocol: &HeaderValue) -> bool {
     tokens(protocol).all(|token| {
         let name = token.split(|byte| *byte == b'/').next().unwrap_or_default();
         !(name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http"))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_written_as_by_the_standard_library() {
-        for octet in 0..=u8::MAX {
-            let address = IpAddr::from([octet, 255 - octet, octet / 2, octet.reverse_bits()]);
-            assert_eq!(text(address), address.to_string());
-        }
-        assert_eq!(text("2001:db8::1".parse().unwrap()), "2001:db8::1");
-    }
 }

@@ -1,10 +1,9 @@
 //! Sockets, and who may connect.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -16,7 +15,10 @@ use tokio::{
 use tracing::warn;
 
 use super::{Counters, Refused, tls::Certificates};
-use crate::model::{Web, WebLimits};
+use crate::{
+    model::{Web, WebLimits},
+    places::{self, Full, Places},
+};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -115,72 +117,45 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Who has connections open.
+/// Who may connect.
 #[derive(Debug)]
 pub(super) struct Admission {
-    all_max: usize,
-    client_max: usize,
+    places: Arc<Places>,
     counters: Arc<Counters>,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
 }
 
 /// A connection's place among the open ones; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Place {
-    admission: Arc<Admission>,
-    client: IpAddr,
+    _place: places::Place,
+    counters: Arc<Counters>,
 }
 
 impl Admission {
     pub(super) fn new(limits: &WebLimits, counters: Arc<Counters>) -> Self {
-        let (all_max, client_max) = (limits.connections, limits.connections_per_client);
-        Self { all_max, client_max, counters, open: Mutex::default() }
+        Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
         self.counters.accepted.fetch_add(1, Relaxed);
-        let client = client_of(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= self.all_max {
-            self.counters.refuse(Refused::Full);
-            return None;
+        match self.places.take(client) {
+            Ok(place) => {
+                self.counters.open.fetch_add(1, Relaxed);
+                Some(Place { _place: place, counters: Arc::clone(&self.counters) })
+            }
+            Err(full) => {
+                self.counters.refuse(match full {
+                    Full::All => Refused::Full,
+                    Full::Client => Refused::PerClient,
+                });
+                None
+            }
         }
-        let by_client = open.by_client.entry(client).or_default();
-        if *by_client >= self.client_max {
-            self.counters.refuse(Refused::PerClient);
-            return None;
-        }
-        *by_client += 1;
-        open.all += 1;
-        self.counters.open.fetch_add(1, Relaxed);
-        Some(Place { admission: Arc::clone(self), client })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all -= 1;
-        if let Some(count) = open.by_client.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_client.remove(&self.client);
-            }
-        }
-        self.admission.counters.open.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Who counts as one client: an IPv6 host has a whole /64 to choose addresses from.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        four @ IpAddr::V4(_) => four,
+        self.counters.open.fetch_sub(1, Relaxed);
     }
 }

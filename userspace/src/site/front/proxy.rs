@@ -99,7 +99,7 @@ impl Inner {
         let protocol = forward::strip(&mut parts.headers)
             .filter(|protocol| parts.version == Version::HTTP_11 && forward::may_upgrade(protocol));
         if let Some(peer) = parts.extensions.get::<Peer>() {
-            forward::forwarded(&mut parts.headers, peer, &self.trusted);
+            forward::add_forwarded(&mut parts.headers, peer, &self.trusted);
         }
         let client = protocol.as_ref().and_then(|_| {
             let stopping = parts.extensions.remove::<Stopping>().unwrap_or_default();

@@ -4,20 +4,6 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 
 use super::*;
-use crate::site::front::backend::Health;
-
-#[test]
-fn a_verdict_takes_three_failures_and_two_successes() {
-    let run = |outcomes: &str| {
-        let health = outcomes.chars().fold(Health::from(true), |health, outcome| health.after(outcome == '+'));
-        health.healthy
-    };
-    for (outcomes, healthy) in
-        [("", true), ("--", true), ("--+--", true), ("---", false), ("---+", false), ("---+-+", false), ("---++", true)]
-    {
-        assert_eq!(run(outcomes), healthy, "{outcomes}");
-    }
-}
 
 #[tokio::test]
 async fn backends_take_turns_and_connections_are_kept() {

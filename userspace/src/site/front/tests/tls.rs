@@ -8,15 +8,11 @@ use tempfile::TempDir;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{
-        AlertDescription, ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::ring,
-    },
+    rustls::{AlertDescription, ClientConfig, Error as TlsError, crypto::ring},
 };
 
 use super::*;
-use crate::{model::WebTls, site::front::Refused};
+use crate::{model::WebTls, probe::TrustAnyone, site::front::Refused};
 
 /// Writes `NAME.pem` for these DNS names, and gives the certificate.
 pub(super) fn pem(folder: &Path, file: &str, names: &[&str]) -> Vec<u8> {
@@ -37,54 +33,17 @@ pub(super) fn front(backends: &[SocketAddr], folder: &TempDir, change: impl FnOn
 
 /// Connects with this server name, believing any certificate; without SNI where the name is an address.
 pub(super) async fn connect(front: &Front, name: &str, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_custom_certificate_verifier(Arc::new(TrustAnyone(provider)))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let stream = TcpStream::connect(front.secure.unwrap()).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     timeout(SOON, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.expect("shaken in time")
-}
-
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &rustls_pki_types::CertificateDer<'_>,
-        _intermediates: &[rustls_pki_types::CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: rustls_pki_types::UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &rustls_pki_types::CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &rustls_pki_types::CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// The certificate that is shown to a client that asks for this name, or the alert.
