@@ -15,6 +15,7 @@ mod admin;
 mod agent;
 mod clients;
 mod edns;
+mod excerpt;
 mod forward;
 mod front;
 mod load;

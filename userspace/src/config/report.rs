@@ -11,8 +11,12 @@ use std::{
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde_json::{Value, json};
 
+use super::excerpt::{self, Excerpt};
+
 /// Most problems shown one by one: a file whose generator went wrong is not worth a screenful per line.
 const SHOWN_MAX: usize = 50;
+/// The longest message, bytes: it may quote a value, and a value may be a whole generated file.
+const MESSAGE_MAX: usize = 1_000;
 
 /// One error or warning, at one place of one file.
 ///
@@ -25,6 +29,8 @@ pub struct Problem {
     labels: Vec<LabeledSpan>,
     place: Option<(usize, usize)>,
     source: Arc<NamedSource<String>>,
+    /// The piece that is shown where the lines are too long.
+    excerpt: Option<Excerpt>,
 }
 
 impl Problem {
@@ -93,7 +99,7 @@ impl Problem {
     pub(super) fn also(&mut self, span: Range<usize>, text: impl Into<String>) -> &mut Self {
         let span = clamp(self.source.inner(), span);
         // Two marks on one spot draw over each other.
-        if self.labels.iter().all(|l| l.offset() != span.start) {
+        if self.labels.iter().all(|l| l.offset() != span.start) && !excerpt::is_too_long(self.source.inner(), &span) {
             self.labels.push(LabeledSpan::new(Some(text.into()), span.start, span.len()));
         }
         self
@@ -118,11 +124,15 @@ impl Diagnostic for Problem {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.place.map(|_| &*self.source as _)
+        self.place.map(|_| self.excerpt.as_ref().map_or(&*self.source as _, |excerpt| excerpt as _))
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.place.map(|_| Box::new(self.labels.iter().cloned()) as _)
+        self.place?;
+        Some(match &self.excerpt {
+            None => Box::new(self.labels.iter().cloned()),
+            Some(excerpt) => Box::new(self.labels.iter().take(1).map(|label| excerpt.label(label.label()))),
+        })
     }
 }
 
@@ -147,7 +157,15 @@ impl ConfigError {
         let source = Arc::new(NamedSource::new(&file, String::new()));
         let message = format!("cannot read the configuration: {reason}");
         let help = Some("give the path of a readable TOML file".to_owned());
-        let problem = Problem { severity: Severity::Error, message, help, labels: Vec::new(), place: None, source };
+        let problem = Problem {
+            severity: Severity::Error,
+            message,
+            help,
+            labels: Vec::new(),
+            place: None,
+            source,
+            excerpt: None,
+        };
         Self { file, problems: vec![problem] }
     }
 
@@ -227,6 +245,8 @@ pub(super) struct Reporter {
     line_starts: Vec<usize>,
     problems: Vec<(usize, Problem)>,
     errors: usize,
+    /// Where the last problem is, as byte offset and as column.
+    last_column: Option<(usize, usize)>,
     /// `section key` pairs already complained about: not to be called missing too.
     spoiled: HashSet<String>,
     /// The files that the configuration names.
@@ -239,7 +259,7 @@ impl Reporter {
         let source = Arc::new(NamedSource::new(name, text.to_owned()));
         let base_dir = base_dir.to_owned();
         let (problems, spoiled, files) = (Vec::new(), HashSet::new(), Vec::new());
-        Self { base_dir, source, line_starts, problems, errors: 0, spoiled, files }
+        Self { base_dir, source, line_starts, problems, errors: 0, last_column: None, spoiled, files }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
@@ -257,28 +277,43 @@ impl Reporter {
         let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
         let shown = text[start..].lines().next().unwrap_or_default();
         let indent = shown.len() - shown.trim_start().len();
-        let span = (start + indent, shown.trim().len());
+        let span = start + indent..start + indent + shown.trim().len();
+        let place = (line, 1 + shown[..indent].chars().count());
+        let name = path.display().to_string();
         self.errors += 1;
         let problem = Problem {
             severity: Severity::Error,
             message: message.to_owned(),
             help: None,
-            labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span)],
-            place: Some((line, 1 + shown[..indent].chars().count())),
-            source: Arc::new(NamedSource::new(path.display().to_string(), text)),
+            labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span.clone())],
+            place: Some(place),
+            excerpt: Excerpt::cut(&name, &text, &span, place),
+            source: Arc::new(NamedSource::new(name, text)),
         };
         // Behind what is wrong with the configuration itself.
         self.problems.push((usize::MAX, problem));
     }
 
-    fn add(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Problem {
+    fn add(&mut self, severity: Severity, span: Range<usize>, mut message: String) -> &mut Problem {
+        if message.len() > MESSAGE_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+            message.push('…');
+        }
         let text = self.source.inner();
         let span = clamp(text, span);
         let row = self.line_starts.partition_point(|&start| start <= span.start);
-        let column = text[self.line_starts[row - 1]..span.start].chars().count() + 1;
+        let line_start = self.line_starts[row - 1];
+        // Counted on from the place before, where it lies in the same line: the faults of one long line come in its order,
+        // and counting from the line's start each time would be quadratic.
+        let (from, column) =
+            self.last_column.filter(|(at, _)| (line_start..=span.start).contains(at)).unwrap_or((line_start, 1));
+        let column = column + text[from..span.start].chars().count();
+        self.last_column = Some((span.start, column));
         let labels = vec![LabeledSpan::new_primary_with_span(Some("here".into()), span.clone())];
         let source = Arc::clone(&self.source);
-        let problem = Problem { severity, message, help: None, labels, place: Some((row, column)), source };
+        let place = (row, column);
+        let excerpt = Excerpt::cut(source.name(), text, &span, place);
+        let problem = Problem { severity, message, help: None, labels, place: Some(place), source, excerpt };
         self.problems.push((span.start, problem));
         &mut self.problems.last_mut().expect("pushed just above").1
     }

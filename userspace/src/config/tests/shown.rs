@@ -108,6 +108,53 @@ fn very_many_faults_are_cut_short() {
     assert!(error.render(false).contains("… and 4950 more"));
 }
 
+/// A list that a generator wrote as one line: the piece around the fault is shown. The renderer's formatting widths end at
+/// 65,535 columns, and a tab counts for several.
+#[test]
+fn a_fault_far_to_the_right_is_shown_by_the_piece_around_it() {
+    let list = |before: &str| changed("sites = [\"geneva\", \"boston\"]", &format!("sites = [{before}\"nosuch\"]"));
+    let good = "\"geneva\", ";
+    for (what, before) in [
+        ("just beyond a width", good.repeat(65_536 / good.len() + 1)),
+        ("far beyond it", good.repeat(100_000)),
+        ("tabs", "\t".repeat(20_000)),
+        ("letters of several bytes, in names nobody has", "\"öööööööö\", ".repeat(10_000)),
+        ("lines of their own, and the fault beside a long one", format!("{}\n", good.repeat(10_000))),
+        ("carriage returns", format!("{}\r\n{}", good.repeat(10_000), " ".repeat(70_000))),
+    ] {
+        let error = refused(&list(&before));
+        let shown = error.render(false);
+        assert!(shown.lines().all(|line| line.chars().count() <= 200), "{what}: long lines");
+        assert!(error.problems().iter().any(|problem| problem.message().contains("nosuch")), "{what}");
+        let last = error.problems().iter().find(|problem| problem.message().contains("nosuch")).expect("seen above");
+        let (line, column) = last.place().expect("a place");
+        let shown = last.render(false);
+        assert!(shown.contains(&format!("[zerottl.toml:{line}:{column}]")), "{what}: {shown}");
+        assert!(shown.contains("\"nosuch\"]") && shown.contains("here"), "{what}: {shown}");
+    }
+}
+
+/// Not only lists: whatever is reported, as an error or a warning, in whatever form.
+#[test]
+fn every_fault_can_be_shown_anywhere() {
+    let pad = " ".repeat(70_000);
+    for text in [
+        "weight =PAD0",
+        "PADwieght = 2",
+        "weight = 2PAD2",
+        "probe = { PAD kind = \"icmp\" }",
+        "addresses = [PAD\"::1\", PAD\"::1\"]",
+    ] {
+        let text = changed("weight = 2", &text.replace("PAD", &pad));
+        let error = refused(&text);
+        assert!(!error.render(false).is_empty() && !error.plain().is_empty());
+        assert!(error.render(true).len() < 20_000 && format!("{:?}", miette::Report::new(error)).len() < 20_000);
+    }
+    let (key, value) = ("k".repeat(100_000), "v".repeat(100_000));
+    let error = refused(&changed("weight = 2", &format!("{key} = 2\nname = \"{value}\"")));
+    assert!(error.plain().len() < 10_000 && error.render(false).len() < 20_000, "{}", error.plain().len());
+}
+
 fn example_texts() -> Vec<String> {
     let mut texts: Vec<_> = ["appendix-a.toml", "reference.toml", "balance-only.toml"]
         .iter()
@@ -169,6 +216,8 @@ fn piece() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned),
         (1_usize..300).prop_map(|n| "a".repeat(n)),
         (1_usize..200).prop_map(|n| "a.".repeat(n)),
+        // Beyond the widths of formatting.
+        (1_usize..3).prop_map(|n| " ".repeat(40_000 * n)),
         ".{0,12}",
     ]
 }
