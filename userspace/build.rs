@@ -32,7 +32,8 @@ fn build() -> Result<(), String> {
         "xtask/src/ebpf.rs",
         "xtask/src/ebpf_build.rs",
     ] {
-        println!("cargo::rerun-if-changed={}", root.join(input).display());
+        // Relative to this package: a moved checkout looks at its own files.
+        println!("cargo::rerun-if-changed=../{input}");
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={}", ebpf::TOOLCHAIN_ENV);

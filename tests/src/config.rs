@@ -276,7 +276,7 @@ mod tests {
     /// S4-A-NAMES: the lab shows the example that is shipped, not one of its own.
     #[test]
     fn the_lab_is_appendix_a() {
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/appendix-a.toml");
+        let example = crate::scratch::root().join("examples/appendix-a.toml");
         let example = load(&example).expect("the example is valid");
         let ours = Config::default().check().expect("the lab's configuration is valid");
         assert_eq!(essence(&ours.model), essence(&example.model));

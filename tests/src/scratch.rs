@@ -39,6 +39,17 @@ pub fn find_tool(name: &str) -> io::Result<PathBuf> {
     })
 }
 
+/// The checkout: where cargo says that this package lies now. The place at compile time is another one once the checkout
+/// has been moved or copied.
+///
+/// # Panics
+/// If the program was not run by cargo.
+#[must_use]
+pub fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
+    Path::new(&package).parent().expect("a package of the workspace").to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

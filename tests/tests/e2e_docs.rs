@@ -1,6 +1,6 @@
 //! docs/outputs.md shows what the commands print now.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use tests::{
     lab::can_run,
@@ -13,7 +13,7 @@ fn the_outputs_have_their_shape() {
     if !can_run("docs/outputs.md") {
         return;
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outputs.md");
+    let file = tests::scratch::root().join("docs/outputs.md");
     let committed = fs::read_to_string(file).expect("docs/outputs.md");
     let now = page().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(shape(&committed), shape(&now), "`cargo xtask docs` makes it anew:\n{now}");

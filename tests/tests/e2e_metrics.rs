@@ -14,11 +14,11 @@ use tests::{
     netns::Netns,
     process::{Process, eventually},
     scene::Scene,
-    scratch::find_tool,
+    scratch::{find_tool, root},
 };
 
 fn packaging(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(file)
+    root().join("packaging").join(file)
 }
 
 fn promtool(arguments: &[&str]) -> String {

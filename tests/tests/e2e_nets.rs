@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::Path,
 };
 
 use domain::base::Rtype;
@@ -141,7 +140,7 @@ fn the_example_database_is_as_the_writer_makes_it() {
         ("2001:db8:f::/48", "LI", "EU"),
     ];
     let places = places.map(|(net, country, continent)| (net.parse().expect("a net"), country, continent));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/example-country.mmdb");
+    let path = tests::scratch::root().join("examples/example-country.mmdb");
     if std::env::var_os("ZEROTTL_BLESS").is_some() {
         fs::write(&path, mmdb::write(&places)).expect("written");
     }

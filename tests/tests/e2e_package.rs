@@ -21,6 +21,7 @@ use tests::{
     lab::{Lab, LabSpec, can_run, front_addresses},
     netns::Netns,
     process::{Process, eventually},
+    scratch::root,
 };
 
 /// How exposed `systemd-analyze security` may find the service, in tenths: what is left is BPF and the network, its work.
@@ -28,10 +29,6 @@ const EXPOSURE_MAX: &str = "20";
 
 /// Where the unit is installed.
 const UNIT: &str = "/lib/systemd/system/zerottl.service";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
 
 /// `cargo xtask` itself: `ZEROTTL_XTASK`, else the newest build beside this program.
 fn xtask() -> PathBuf {

@@ -57,6 +57,7 @@ fn s4_5a_540_a_browser_is_bound_and_rebound() {
         "",
         "which knows nothing of the other"
     );
+    // The application's page has no icon: Chromium would ask for one in its own time, of a Site that may be dead by then.
     assert_eq!(page.complaints(), Vec::<String>::new());
 }
 

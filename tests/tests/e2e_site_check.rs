@@ -103,9 +103,9 @@ impl Boston {
         let log = fs::File::create(folder.path().join("zerottl.log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let site = Process::new(machine.spawn(command).unwrap());
-        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nginx-auth-request.conf");
+        let example = scratch::root().join("examples/nginx-auth-request.conf");
         let file = folder.path().join("nginx.conf");
-        fs::write(&file, NGINX.replace("EXAMPLE", &format!("\"{example}\""))).unwrap();
+        fs::write(&file, NGINX.replace("EXAMPLE", &format!("\"{}\"", example.display()))).unwrap();
         let mut command = Command::new(scratch::find_tool("nginx").unwrap());
         command.arg("-p").arg(folder.path()).arg("-c").arg(&file).arg("-e").arg(folder.path().join("error.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

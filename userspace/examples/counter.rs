@@ -71,7 +71,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let site = Arc::clone(&app.site);
     let routes = Router::new()
         .route("/health", get("ok\n"))
-        .route("/favicon.ico", get(StatusCode::NO_CONTENT))
         .route("/note", post(note))
         .fallback(get(page))
         .layer(DefaultBodyLimit::max(NOTE_MAX))
@@ -245,6 +244,8 @@ fn html(site: &str, asked: &str, Visit { looks, began, note }: &Visit) -> String
 <meta charset=\"utf-8\">
 <meta name=\"viewport\" content=\"width=device-width\">
 <title>{site}</title>
+<!-- None, so that no browser asks for one, at a time of its own choice. -->
+<link rel=\"icon\" href=\"data:,\">
 <style>{STYLE}</style>
 </head>
 <body style=\"--hue: {hue}\">

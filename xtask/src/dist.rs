@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_there() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = crate::cargo::root().unwrap();
         let scripts = SCRIPTS.map(|script| format!("packaging/debian/{script}"));
         for path in CONFFILES.map(|(source, _)| source.to_owned()).iter().chain(&scripts).chain([&UNIT.to_owned()]) {
             assert!(root.join(path).is_file(), "{path}");

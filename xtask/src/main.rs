@@ -101,10 +101,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else {
-        eprintln!("error: xtask has no workspace above it");
+    let Some(root) = cargo::root() else {
+        eprintln!("error: there is no checkout of zerottl here: run `cargo xtask` inside of one");
         return ExitCode::FAILURE;
     };
+    let root = root.as_path();
     let result = match Arguments::parse().door {
         Task::Setup { door } => setup::setup(door, root),
         Task::Build => doors::build(root),

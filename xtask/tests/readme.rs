@@ -4,7 +4,9 @@
 use std::{fs, path::Path};
 
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)).unwrap()
+    // The place now; the one at compile time is another once the checkout has been moved.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    fs::read_to_string(Path::new(&package).parent().unwrap().join(path)).unwrap()
 }
 
 /// The README's row of each reason in `reason.rs`: the sentence is the variant's doc comment.

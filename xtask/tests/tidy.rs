@@ -4,8 +4,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 const PACKAGES: [&str; 5] = ["xdp-ebpf", "userspace", "xtask", "tests", "benches"];
@@ -30,8 +31,11 @@ const REQUIREMENTS: &str = "
     S4-C32 S4-C33
     S4-C15 S4-C16 S4-C17 S4-C18 S4-C19 S4-C20 S4-C21 S4-C22 S4-C23 S4-C24 S4-C25";
 
+/// The checkout, where cargo says that it lies now.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    static ROOT: LazyLock<PathBuf> =
+        LazyLock::new(|| Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_owned());
+    &ROOT
 }
 
 /// Every file below `dir` with one of these extensions, by its path from the root.
@@ -104,6 +108,12 @@ fn bare_allows(path: &str, text: &str) -> Vec<String> {
 
 fn ignored_tests(path: &str, text: &str) -> Vec<String> {
     lines_with(path, text, &[concat!("#[ign", "ore")], "a test that nothing runs")
+}
+
+/// A path that is compiled in is another checkout's once this one has been moved or copied.
+fn places_at_compile_time(path: &str, text: &str) -> Vec<String> {
+    let needle = concat!("env!(\"CARGO_MANIFEST", "_DIR\")");
+    lines_with(path, text, &[needle], "ask at run time where the checkout is")
 }
 
 fn stubs(path: &str, text: &str) -> Vec<String> {
@@ -322,6 +332,11 @@ fn no_test_is_ignored() {
 }
 
 #[test]
+fn no_place_at_compile_time() {
+    apply(&sources(), places_at_compile_time);
+}
+
+#[test]
 fn nothing_is_a_stub() {
     apply(&sources(), stubs);
 }
@@ -391,6 +406,8 @@ mod the_rules_themselves {
         assert_eq!(unwraps(source, &format!("#[cfg(test)]\nmod tests {{\n{code}}}")), Vec::<String>::new());
         assert_eq!(bare_allows(source, concat!("#[all", "ow(dead_code)]")).len(), 1);
         assert_eq!(bare_allows(source, "#[expect(dead_code, reason = \"r\")]"), Vec::<String>::new());
+        let place = concat!("    Path::new(env!(\"CARGO_MANIFEST", "_DIR\"))");
+        assert_eq!(places_at_compile_time(source, place).len(), 1);
         assert_eq!(ignored_tests(source, concat!("    #[ign", "ore = \"slow\"]")).len(), 1);
         assert_eq!(stubs(source, concat!("tod", "o!()\n// FIX", "ME later")).len(), 2);
         assert_eq!(stray_unsafe(source, concat!("uns", "afe { x }")).len(), 1);

@@ -4,14 +4,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::{files, load, packet, site};
-use crate::table::{
-    packet::{ask, opt},
-    rows,
-    world::World,
+use crate::{
+    scratch::root,
+    table::{
+        packet::{ask, opt},
+        rows,
+        world::World,
+    },
 };
 
 /// Rows of the kernel table per reason, the shortest ones.
@@ -38,7 +41,7 @@ const KINDS: [u16; 8] = [1, 2, 6, 16, 28, 65, 252, 255];
 /// Where the corpus of a target lies.
 #[must_use]
 pub fn folder(target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+    root().join("tests/fuzz/corpus").join(target)
 }
 
 /// The inputs of a target, by their files' names.
@@ -171,7 +174,7 @@ fn alone(text: &[u8]) -> Vec<u8> {
 }
 
 fn example_files(extension: &str) -> BTreeMap<String, Vec<u8>> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let examples = root().join("examples");
     let paths = fs::read_dir(examples).into_iter().flatten().flatten().map(|entry| entry.path());
     let chosen = paths.filter(|path| path.extension().is_some_and(|own| own == extension));
     chosen.filter_map(|path| Some((path.file_stem()?.to_string_lossy().into_owned(), fs::read(&path).ok()?))).collect()

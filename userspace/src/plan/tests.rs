@@ -207,7 +207,7 @@ fn s4_3a_320_up_threshold() {
 /// S4-A-NAMES, S4-C1…C10: Appendix A's examples, literally.
 #[test]
 fn s4_a_names_appendix_a() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let examples = config::tests::package().join("../examples");
     let loaded = config::load(&examples.join("appendix-a.toml")).map_err(|error| error.plain()).unwrap();
     let model = Arc::new(loaded.model);
     let planner = Planner::new(Arc::clone(&model));

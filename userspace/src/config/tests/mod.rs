@@ -55,8 +55,13 @@ addresses = ["198.51.100.10"]
 probe = { kind = "http" }
 "#;
 
+/// Where the package lies now, as cargo says: not where it was compiled, which a moved checkout no longer is.
+pub(crate) fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, PathBuf::from)
+}
+
 fn examples() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples")
+    package().join("../examples")
 }
 
 /// [`BASE`] with one piece replaced, once.
