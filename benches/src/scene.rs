@@ -58,7 +58,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         .map(|i| Pool {
             name: name(&pool_name(i)),
             zone: ZoneId(0),
-            sites: threes[i % threes.len()].map(SiteId).to_vec(),
+            sites: threes[i % threes.len()].map(SiteId).into_iter().collect(),
             policy: Policy::WeightedRoundRobin,
             ttl: 0,
             up_threshold: 0.0,
@@ -192,7 +192,7 @@ pub fn nets_model(names: usize, nets: usize) -> Model {
             name: name(&format!("group{i}.app.example")),
             zone: ZoneId(0),
             pool: PoolId(0),
-            sites,
+            sites: sites.into(),
             policy: Policy::WeightedRoundRobin,
         };
         let kind = NameKind::Group(GroupId(i));
@@ -266,7 +266,7 @@ fn site(i: usize) -> Site {
         load: None,
         initial: Initial::Up,
         primary: None,
-        failover: vec![SiteId(i)],
+        failover: vec![SiteId(i)].into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The dashboard, in a real browser, of a real agent in the lab.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::PermissionsExt,
     thread,
     time::Duration,
@@ -11,7 +11,7 @@ use serde_json::json;
 use tests::{
     agent::Agent,
     browser::{Browser, Look},
-    config::Config,
+    config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run},
     process::eventually,
     scene::Scene,
@@ -67,7 +67,7 @@ fn the_dashboard_shows_what_the_agent_knows() {
     assert!(name.contains("chicago 100.0%"), "{name}");
     // The past is there, not only the moment: both shares are drawn.
     let drawn = page.value("document.querySelectorAll(\"article[data-name='app.com'] svg.area path\").length");
-    assert_eq!(drawn.expect("a number"), json!(3));
+    assert_eq!(drawn.expect("a number"), json!(6), "A and AAAA of three Sites");
     let states = "[...document.querySelectorAll('tr[data-site=boston] svg.strip rect')].map((rect) => rect.className.baseVal).join(' ')";
     // The past is asked for every other second.
     let drawn = || {
@@ -97,6 +97,57 @@ fn the_dashboard_shows_what_the_agent_knows() {
         page.value("document.querySelector('#content').classList.contains('old')").expect("a value") == json!(true)
     );
     drop(lab);
+}
+
+/// With 200 Sites and 500 names the page still fits three screens, at a desk and on a phone, those in trouble come first, and
+/// everything can be found. It was 29,567 pixels high once, 75,142 on a phone.
+#[test]
+fn two_hundred_sites_fit_three_screens() {
+    let site = |i: u32| SiteConfig {
+        addresses: vec![
+            Ipv4Addr::from_bits(0x0a00_0001 + i).into(),
+            Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)).into(),
+        ],
+        ..SiteConfig::new(&format!("site{i:03}"), 1, 1 + i % 3)
+    };
+    let sites: Vec<SiteConfig> = (0..200).map(site).collect();
+    let some = |from: usize| sites.iter().cycle().skip(from).take(12).map(|site| site.key.clone()).collect();
+    let groups = (0..299).map(|i| (format!("group{i:03}.app.com"), some(i % 200))).collect();
+    let config = Config { sites, groups, probe: None, ..Config::default() };
+    if !can_run("the dashboard with 200 Sites") {
+        return;
+    }
+    let lab = Lab::start(&LabSpec::default()).expect("lab");
+    let agent = Agent::start(&lab, 0, &config).unwrap_or_else(|e| panic!("{e}"));
+    agent.post("/v1/sites/word", r#"{"sites":"site150","word":"drain","reason":"a disk","by":"eve"}"#).expect("said");
+    let mut page = browser(&lab);
+    for look in [Look { width: 1400, height: 900, dark: false }, Look { width: 400, height: 800, dark: false }] {
+        page.look(look).expect("a window");
+        page.go(PAGE).expect("the page");
+        page.wait_for("#alerts", |text| text.contains("site150: Drained")).unwrap_or_else(|e| panic!("{e}"));
+        page.wait_for("#traffic", |text| !text.is_empty()).expect("drawn");
+        let height =
+            page.value("document.documentElement.scrollHeight").expect("a number").as_u64().unwrap_or(u64::MAX);
+        println!("{} × {}: {height} pixels high", look.width, look.height);
+        assert!(height <= 3 * u64::from(look.height), "{height} pixels at {look:?}");
+        assert_eq!(page.value("document.documentElement.scrollWidth").expect("a number"), json!(look.width));
+        assert_eq!(page.value("document.querySelector('#sites-body tr').dataset.site").expect("a row"), "site150");
+    }
+    // What is not on the first page is found, by turning or by searching.
+    page.value("document.querySelector('#sites-pager button:last-child').click()").expect("turned");
+    page.wait_for("#sites-pager", |text| text.contains("of 200") && !text.contains("1–"))
+        .unwrap_or_else(|e| panic!("{e}"));
+    let search =
+        "const f = document.querySelector('#filter'); f.value = 'site177'; f.dispatchEvent(new Event('input'))";
+    page.value(search).expect("searched");
+    page.wait_for("tr[data-site=site177]", |text| text.contains("10.0.0.178")).unwrap_or_else(|e| panic!("{e}"));
+    // A large pool is drawn by its largest shares and the rest, both families.
+    page.value("document.querySelector('#filter').value = ''; document.querySelector('#filter').dispatchEvent(new Event('input'))").expect("cleared");
+    let card = page.wait_for("article[data-name='app.com']", |text| text.contains("the other")).expect("a card");
+    assert!(card.lines().count() < 20, "{card}");
+    let charts = page.value("document.querySelectorAll(\"article[data-name='app.com'] svg.area\").length");
+    assert_eq!(charts.expect("a number"), json!(2), "A and AAAA");
+    assert_eq!(page.complaints(), Vec::<String>::new());
 }
 
 /// The poorest contrast (WCAG 2, 1.4.3) of any text on the page against what is behind it.

@@ -17,7 +17,6 @@ use zerottl::{
     admin::{
         client::{self, At},
         explain::Explanation,
-        status::StatusPage,
     },
     config,
     model::{Model, PoolId},
@@ -69,11 +68,13 @@ enum Command {
     Status {
         #[command(flatten)]
         agent: AgentAt,
+        #[command(flatten)]
+        of: cli::status::Of,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show Sites, names, shares, counters, anew every second; q quits
+    /// Show Sites, their answers a second, loads and troubles, anew every second; q quits
     Top {
         #[command(flatten)]
         agent: AgentAt,
@@ -158,13 +159,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
             cli::run::run(config, take_over).await?;
         }
         Command::Check { config, json } => return check(&config, json),
-        Command::Status { agent, json } => {
-            let shown = show::<StatusPage>(agent.address()?, "/v1/status", json, StatusPage::to_text).await;
-            if shown.is_err() {
-                cli::left::status(&agent, json)?;
-            }
-            shown?;
-        }
+        Command::Status { agent, of, json } => cli::status::status(&agent, &of, json).await?,
         Command::Top { agent } => cli::top::top(agent.address()?).await?,
         Command::Explain { name, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();

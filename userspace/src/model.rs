@@ -16,6 +16,7 @@ use xdp_ebpf::cookie::Secret;
 
 pub use self::{
     admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
+    order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
@@ -26,6 +27,7 @@ pub use self::{
 use crate::nets::Nets;
 
 mod admin;
+mod order;
 mod pool;
 mod site;
 mod web;
@@ -365,6 +367,12 @@ impl Model {
     /// The Sites a name chooses from or fails over along, in order.
     #[must_use]
     pub fn sites_of(&self, kind: NameKind) -> &[SiteId] {
+        self.order_of(kind)
+    }
+
+    /// The same as what is shared by all names that go round the same ring.
+    #[must_use]
+    pub fn order_of(&self, kind: NameKind) -> &SiteOrder {
         match kind {
             NameKind::Pool(id) => &self.pools[id.0].sites,
             NameKind::Group(id) => &self.groups[id.0].sites,

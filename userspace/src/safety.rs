@@ -262,7 +262,7 @@ mod tests {
     fn a_new_configuration_is_measured_too() {
         let (old, mut new) = (model(2, 0.0), model(2, 0.0));
         new.sites.truncate(1);
-        new.pools[0].sites.truncate(1);
+        new.pools[0].sites = vec![SiteId(0)].into();
         let before = status(&old, "uuu");
         assert_eq!(refused((&old, &before), (&new, &status(&new, "u"))).len(), 1);
         new.pools[0].minimum.sites = 1;

@@ -107,6 +107,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             tcp_open: 4,
         },
         work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
+        answers: Vec::new(),
         publication,
         started,
         remarks: Arc::default(),

@@ -62,6 +62,9 @@ pub struct Run {
     pub states: Vec<String>,
     /// By position in `names`: the shares of the name's A answers, or of AAAA where it has no A, by Site key.
     pub shares: Vec<BTreeMap<String, f64>>,
+    /// The same of the name's AAAA answers; empty where it has none.
+    #[serde(default)]
+    pub shares_aaaa: Vec<BTreeMap<String, f64>>,
 }
 
 /// What was done in one step.
@@ -112,8 +115,11 @@ struct Known {
     began: Instant,
     generation: u64,
     states: Vec<String>,
-    shares: Vec<BTreeMap<String, f64>>,
+    shares: Drawn,
 }
+
+/// By name followed: the shares that are drawn, first those of A or of AAAA where it has no A, then those of AAAA.
+type Drawn = [Vec<BTreeMap<String, f64>>; 2];
 
 impl History {
     /// Looks at the agent now.
@@ -138,7 +144,13 @@ impl History {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
             _ => {
                 let mut counter = Counter::new(model, &plan);
-                names().map(|(id, _)| few(&kept.sites, counter_shares(&mut counter, id))).collect()
+                let mut drawn = Drawn::default();
+                for (id, _) in names() {
+                    let [a, aaaa] = [Family::V4, Family::V6].map(|family| counter.sites(id, family));
+                    drawn[0].push(few(&kept.sites, if a.is_empty() { aaaa.clone() } else { a }));
+                    drawn[1].push(few(&kept.sites, aaaa));
+                }
+                drawn
             }
         };
         kept.push(Instant::now(), plan.generation, words, shares);
@@ -153,7 +165,8 @@ impl History {
             steps: known.steps,
             began_s: now.saturating_duration_since(known.began).as_secs_f64(),
             states: known.states.clone(),
-            shares: known.shares.clone(),
+            shares: known.shares[0].clone(),
+            shares_aaaa: known.shares[1].clone(),
         };
         HistoryPage {
             step_s: STEP.as_secs_f64(),
@@ -172,7 +185,7 @@ impl History {
 }
 
 impl Kept {
-    fn push(&mut self, now: Instant, generation: u64, states: Vec<String>, shares: Vec<BTreeMap<String, f64>>) {
+    fn push(&mut self, now: Instant, generation: u64, states: Vec<String>, shares: Drawn) {
         match self.runs.back_mut() {
             Some(last) if last.states == states && last.shares == shares => {
                 last.steps += 1;
@@ -204,11 +217,6 @@ impl Kept {
     }
 }
 
-fn counter_shares(counter: &mut Counter<'_>, name: NameId) -> BTreeMap<String, f64> {
-    let a = counter.sites(name, Family::V4);
-    if a.is_empty() { counter.sites(name, Family::V6) } else { a }
-}
-
 /// The shares of the Sites followed, and of all others together under the empty key.
 fn few(sites: &[String], shares: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     if shares.len() <= SITES_MAX && shares.keys().all(|key| sites.contains(key)) {
@@ -237,8 +245,8 @@ fn totals(state: &AdminState) -> Traffic {
 mod tests {
     use super::*;
 
-    fn one(share: f64) -> Vec<BTreeMap<String, f64>> {
-        vec![BTreeMap::from([("boston".to_owned(), share)])]
+    fn one(share: f64) -> Drawn {
+        [vec![BTreeMap::from([("boston".to_owned(), share)])], Vec::new()]
     }
 
     #[test]

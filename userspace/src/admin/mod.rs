@@ -23,6 +23,7 @@ pub mod listen;
 pub mod load;
 pub mod metrics;
 pub mod openapi;
+pub mod overview;
 mod pages;
 pub mod reload;
 pub mod server;
@@ -75,6 +76,11 @@ pub trait CounterSource: Send + Sync {
 
     /// What the socket path has seen.
     fn socket(&self) -> SocketPage;
+
+    /// How often each of the plan's endpoints was answered, by either path, since the configuration was loaded.
+    fn answers(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
     /// What the planning rounds have done.
     fn work(&self) -> WorkPage {
@@ -163,6 +169,7 @@ impl AdminState {
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
             work: self.counters.work(),
+            answers: self.counters.answers(),
             publication: *self.publication.borrow(),
             started: self.started,
             remarks: Arc::clone(&self.remarks.borrow()),
@@ -193,6 +200,8 @@ pub struct Snapshot {
     pub socket: SocketPage,
     /// As [`CounterSource::work`].
     pub work: WorkPage,
+    /// As [`CounterSource::answers`].
+    pub answers: Vec<u64>,
     /// The newest publication.
     pub publication: Option<Publication>,
     /// When the agent started.

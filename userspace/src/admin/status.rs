@@ -1,8 +1,7 @@
 //! `zerottl status` and `/v1/status`: everything at one moment.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
 };
 
@@ -12,12 +11,12 @@ use utoipa::ToSchema;
 use super::{
     Attach, Snapshot, decided_by, health_word, kind_word,
     load::{self, LoadPage},
+    overview,
     shares::{Counter, Shares},
     standing::{self, HoldPage, OrderPage, Standings},
-    text,
 };
 use crate::{
-    model::{Family, Model, NameId, SiteId},
+    model::{Family, Model, NameId, NameKind, SiteId},
     plan::{Basis, Choice},
     status::{Health, Status, Word},
 };
@@ -112,6 +111,13 @@ pub struct SitePage {
     pub up: bool,
     /// In one word: see [`STATES`].
     pub state: String,
+    /// Pool and Group Names that list it.
+    #[serde(default)]
+    pub member_of: Vec<String>,
+    /// Answers with its addresses since the configuration was loaded, in the kernel and by the sockets; those of an address
+    /// that another Site has, too, count for both.
+    #[serde(default)]
+    pub answers: u64,
     /// Configured weight.
     pub weight: u32,
     /// The weight in force: the configured one, or the operator's.
@@ -267,6 +273,14 @@ impl StatusPage {
         let reason = |(name, action, count): &(&str, &str, u64)| {
             ((*name).to_owned(), ReasonPage { action: (*action).to_owned(), count: *count })
         };
+        let (lists, answers) = (lists(snapshot), answers(snapshot));
+        let site = |index: usize| {
+            let of = |address: &crate::model::SiteAddress| answers.get(&address.answer).copied().unwrap_or(0);
+            let mut page = site(snapshot, SiteId(index));
+            page.answers = snapshot.model.sites[index].addresses.iter().map(of).sum();
+            page.member_of = lists[index].iter().map(|name| snapshot.model.names[name.0].name.to_string()).collect();
+            page
+        };
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_s: snapshot.age_s(snapshot.started),
@@ -281,7 +295,7 @@ impl StatusPage {
                 publish_ms: snapshot.publication.map(|publication| publication.took.as_secs_f64() * 1e3),
                 choices: choices(snapshot),
             },
-            sites: (0..snapshot.model.sites.len()).map(|index| site(snapshot, SiteId(index))).collect(),
+            sites: (0..snapshot.model.sites.len()).map(site).collect(),
             names: Vec::new(),
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
@@ -293,65 +307,24 @@ impl StatusPage {
     /// The page for a terminal.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut page = String::new();
-        let age = self.plan.age_s.map_or("not yet published".into(), |age| format!("published {} ago", text::age(age)));
-        let listen: Vec<String> = self.front.listen.iter().map(ToString::to_string).collect();
-        let _ = writeln!(
-            page,
-            "zerottl {}, up {}; plan {}, {age}\nanswers on {}; roles: {}",
-            text::printable(&self.version),
-            text::age(self.uptime_s),
-            self.plan.generation,
-            listen.join(", "),
-            text::printable(&self.front.roles.join(", ")),
-        );
-        for attach in &self.front.attach {
-            let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
-            let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
-        }
-        let standings = self.standings.to_text();
-        if !standings.is_empty() {
-            let _ = write!(page, "\n{standings}");
-        }
-        let rows: Vec<_> = self.sites.iter().flat_map(site_rows).collect();
-        let header = ["SITE", "STATE", "WEIGHT", "ADDRESS", "HEALTH", "SINCE", "TRIED", "LATENCY", "ERROR"];
-        let _ = write!(page, "\n{}", text::table(&header, &rows));
-        for site in &self.sites {
-            let orders = site.word.iter().chain(&site.weight_order).map(|order| {
-                let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
-                format!("{what}{}", order.words())
-            });
-            for words in orders.chain(site.hold.as_ref().map(HoldPage::words)) {
-                let _ = writeln!(page, "{}: {words}", text::printable(&site.key));
-            }
-        }
-        let rows: Vec<_> = self.sites.iter().filter_map(|site| Some(site.load.as_ref()?.row(&site.key))).collect();
-        if !rows.is_empty() {
-            let _ = write!(page, "\n{}", text::table(&LoadPage::HEADER, &rows));
-        }
-        let rows: Vec<_> = self.names.iter().map(name_row).collect();
-        let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
-        let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
-        let rows = counts
-            .filter(|(.., count)| *count > 0)
-            .map(|(name, action, count)| vec![name.to_owned(), action.to_owned(), count.to_string()]);
-        let rows: Vec<_> = rows.chain(self.socket.rows()).collect();
-        if !rows.is_empty() {
-            let _ = write!(page, "\n{}", text::table(&["REASON", "ACTION", "COUNT"], &rows));
-        }
-        page
+        overview::text(self, &overview::Filter::default())
     }
 }
 
-impl SocketPage {
-    /// Counts that are not zero, as rows beside the kernel's reasons.
-    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
-        let queries = self.queries.iter().map(|(transport, count)| (format!("{transport}-queries"), *count));
-        let others = self.answers.iter().chain(&self.events).map(|(name, count)| (name.clone(), *count));
-        let open = [("tcp-open".to_owned(), self.tcp_open)];
-        let counts = queries.chain(others).chain(open).filter(|(_, count)| *count > 0);
-        counts.map(|(name, count)| vec![name, "socket".into(), count.to_string()])
+/// By Site: the names of pools and groups that list it.
+fn lists(snapshot: &Snapshot) -> Vec<Vec<NameId>> {
+    let mut lists = vec![Vec::new(); snapshot.model.sites.len()];
+    for (index, entry) in snapshot.model.names.iter().enumerate() {
+        if !matches!(entry.kind, NameKind::Site(_)) {
+            snapshot.model.sites_of(entry.kind).iter().for_each(|site| lists[site.0].push(NameId(index)));
+        }
     }
+    lists
+}
+
+/// How often each address was answered.
+fn answers(snapshot: &Snapshot) -> HashMap<IpAddr, u64> {
+    snapshot.plan.endpoints.iter().copied().zip(snapshot.answers.iter().copied()).collect()
 }
 
 fn choices(snapshot: &Snapshot) -> BTreeMap<String, u64> {
@@ -390,6 +363,8 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         name: site.name.to_string(),
         up: status.site_is_up(model, id),
         state: site_state(model, status, id).into(),
+        member_of: Vec::new(),
+        answers: 0,
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
@@ -418,53 +393,4 @@ fn names(snapshot: &Snapshot) -> Vec<NamePage> {
         aaaa: family(NameId(index), Family::V6),
     };
     model.names.iter().enumerate().map(page).collect()
-}
-
-/// Health and what bars it: `up`, `DOWN`, `up, drain`.
-fn state_word(site: &SitePage) -> String {
-    let health = if site.up { "up" } else { "DOWN" };
-    match (&site.word, &site.hold) {
-        (Some(order), _) => format!("{health}, {}", text::printable(&order.what)),
-        (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
-        _ => health.into(),
-    }
-}
-
-/// One row per address; what is the Site's stands on the first.
-fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
-    let row = |(index, address): (usize, &AddressPage)| {
-        let first = |cell: String| if index == 0 { cell } else { String::new() };
-        let probed =
-            if address.probe == address.answer { String::new() } else { format!(" (probes {})", address.probe) };
-        vec![
-            first(site.key.clone()),
-            first(state_word(site)),
-            first(if site.weight_now == site.weight {
-                site.weight.to_string()
-            } else {
-                format!("{} (of {})", site.weight_now, site.weight)
-            }),
-            format!("{}{probed}", address.answer),
-            if address.recalled { format!("{} (recalled)", address.health) } else { address.health.clone() },
-            text::age(address.since_s),
-            address.last_attempt_s.map_or("-".into(), text::age),
-            address.latency_ms.map_or("-".into(), |latency| format!("{latency:.1}ms")),
-            address.last_error.clone().unwrap_or_default(),
-        ]
-    };
-    site.addresses.iter().enumerate().map(row).collect()
-}
-
-fn name_row(name: &NamePage) -> Vec<String> {
-    let family = |family: &FamilyPage| {
-        let shares = family.shares.iter().map(|(site, share)| format!("{site} {}", text::percent(*share)));
-        let shares: Vec<String> = shares.collect();
-        match (shares.is_empty(), family.from.as_str()) {
-            (true, _) => family.choice.to_uppercase(),
-            (false, "live") => shares.join(", "),
-            (false, from) => format!("{} ({from})", shares.join(", ")),
-        }
-    };
-    let by = if name.served { name.policy.clone() } else { "referral".into() };
-    vec![name.name.clone(), name.kind.clone(), by, family(&name.a), family(&name.aaaa)]
 }

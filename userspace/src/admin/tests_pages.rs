@@ -168,7 +168,7 @@ fn explain_notes_what_health_alone_does_not_explain() {
         Some("too few Sites are up: answered as if all were (up_threshold = 0.5)"),
     );
     let last_resort = |model: &mut Model, choices: &mut Vec<[Choice; 2]>| {
-        model.sites[0].failover.truncate(1);
+        model.sites[0].failover = vec![SiteId(0)].into();
         choices[1][0] = table(model, V4, &["geneva"]);
     };
     check_note(

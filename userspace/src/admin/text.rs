@@ -22,6 +22,48 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The same, no wider than a terminal of `columns`: the widest columns are cut as far as need be, and end in `…`.
+#[must_use]
+pub fn fitted(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
+    /// What a column keeps.
+    const LEAST: usize = 6;
+    let Some(columns) = columns else { return table(header, rows) };
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.chars().count());
+    let mut widths: Vec<usize> = header
+        .iter()
+        .enumerate()
+        .map(|(column, head)| cells(column).chain([head.chars().count()]).max().unwrap_or(0))
+        .collect();
+    let mut surplus = (widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)).saturating_sub(columns);
+    while surplus > 0 {
+        let Some(widest) = widths.iter_mut().max().filter(|width| **width > LEAST) else { break };
+        *widest -= 1;
+        surplus -= 1;
+    }
+    let cut = |(cell, width): (&String, &usize)| {
+        if cell.chars().count() <= *width {
+            return cell.clone();
+        }
+        let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
+        format!("{}…", kept.trim_end())
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().zip(&widths).map(cut).collect()).collect();
+    let text = table(header, &rows);
+    if surplus == 0 {
+        return text;
+    }
+    // A terminal too narrow for even that.
+    text.lines().map(|line| line.chars().take(columns).chain(['\n']).collect::<String>()).collect()
+}
+
+/// Lines broken between words so that none is wider than a terminal of `columns`; what goes on is indented.
+#[must_use]
+pub fn wrapped(text: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let options = textwrap::Options::new(columns.max(20)).subsequent_indent("  ");
+    text.lines().flat_map(|line| textwrap::wrap(line, &options)).flat_map(|line| [line, "\n".into()]).collect()
+}
+
 /// The text without what could move a terminal's cursor.
 #[must_use]
 pub fn printable(text: &str) -> String {
@@ -55,6 +97,28 @@ mod tests {
     fn table_is_aligned_and_harmless() {
         let rows = [vec!["a\x1b[2J".into(), "1".into(), String::new()], vec!["boston".into(), "é".into(), "x".into()]];
         assert_eq!(table(&["SITE", "UP", "NOTE"], &rows), "SITE    UP  NOTE\na\u{fffd}[2J   1\nboston  é   x\n");
+    }
+
+    /// Whatever the terminal, no line is wider, and what is cut says so.
+    #[test]
+    fn nothing_is_wider_than_the_terminal() {
+        let row = |name: &str| vec![name.into(), "up".into(), "connect: connection refused by somebody".into()];
+        let rows = [row("boston"), row(&"a-rather-long-name.".repeat(20))];
+        let header = ["SITE", "UP", "ERROR"];
+        for columns in [10, 20, 40, 80, 120] {
+            let text = fitted(&header, &rows, Some(columns));
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{columns}:\n{text}");
+            let words = wrapped(
+                "ALARM: pool app.com has 3 Sites that may be answered, below its minimum of 4\nshort\n",
+                Some(columns),
+            );
+            assert!(words.lines().all(|line| line.chars().count() <= columns.max(20)), "{columns}:\n{words}");
+        }
+        let text = fitted(&header, &rows, Some(60));
+        assert!(text.starts_with("SITE ") && text.contains("boston  ") && text.contains('…'), "{text}");
+        assert_eq!(fitted(&header, &rows[..1], Some(60)), table(&header, &rows[..1]), "what fits is not cut");
+        assert_eq!(fitted(&header, &rows, None), table(&header, &rows));
+        assert_eq!(wrapped("one two three four five six", Some(20)), "one two three four\n  five six\n");
     }
 
     #[test]

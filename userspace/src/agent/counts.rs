@@ -89,6 +89,10 @@ impl CounterSource for Counts {
         }
     }
 
+    fn answers(&self) -> Vec<u64> {
+        Self::answers(self)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds: exact for a hundred days of CPU time")]
     fn work(&self) -> WorkPage {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

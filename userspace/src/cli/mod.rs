@@ -7,6 +7,7 @@ pub mod reload;
 pub mod run;
 pub mod simulate;
 pub mod site;
+pub mod status;
 pub mod top;
 
 use std::{

@@ -1,5 +1,7 @@
 //! `zerottl top`: the status, drawn anew every second.
 
+mod lines;
+
 use std::{
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
@@ -25,6 +27,7 @@ use zerottl::admin::{
     status::StatusPage,
 };
 
+use self::lines::{Choices, Pages};
 use super::{Failure, complain, show};
 
 /// How often the agent is asked.
@@ -59,16 +62,26 @@ enum Wish {
     Scroll(i32),
     Top,
     Redraw,
+    /// A letter: a command, or part of what is searched for.
+    Letter(char),
+    Back,
+    Enter,
+    Escape,
 }
 
 fn wish(event: &Event) -> Option<Wish> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => Some(Wish::Quit),
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Quit),
-            KeyCode::Down | KeyCode::Char('j') => Some(Wish::Scroll(1)),
-            KeyCode::Up | KeyCode::Char('k') => Some(Wish::Scroll(-1)),
-            KeyCode::PageDown | KeyCode::Char(' ') => Some(Wish::Scroll(20)),
+            KeyCode::Char(letter) if key.modifiers.difference(KeyModifiers::SHIFT).is_empty() => {
+                Some(Wish::Letter(letter))
+            }
+            KeyCode::Esc => Some(Wish::Escape),
+            KeyCode::Enter => Some(Wish::Enter),
+            KeyCode::Backspace => Some(Wish::Back),
+            KeyCode::Down => Some(Wish::Scroll(1)),
+            KeyCode::Up => Some(Wish::Scroll(-1)),
+            KeyCode::PageDown => Some(Wish::Scroll(20)),
             KeyCode::PageUp => Some(Wish::Scroll(-20)),
             KeyCode::Home => Some(Wish::Top),
             _ => None,
@@ -76,6 +89,43 @@ fn wish(event: &Event) -> Option<Wish> {
         Event::Resize(..) => Some(Wish::Redraw),
         _ => None,
     }
+}
+
+/// Longest that is searched for, characters.
+const WISH_MAX: usize = 60;
+
+/// What a wish makes of the choices; true is the end.
+fn obey(choices: &mut Choices, wish: Wish) -> bool {
+    match wish {
+        Wish::Quit => return true,
+        Wish::Scroll(by) => choices.from = choices.from.saturating_add_signed(by as isize),
+        Wish::Top => choices.from = 0,
+        Wish::Redraw => {}
+        Wish::Enter => choices.typing = false,
+        Wish::Back if choices.typing => drop(choices.wish.pop()),
+        Wish::Back => {}
+        Wish::Escape if choices.typing || !choices.wish.is_empty() => {
+            choices.wish.clear();
+            choices.typing = false;
+        }
+        Wish::Escape => return true,
+        Wish::Letter(letter) if choices.typing => {
+            if choices.wish.chars().count() < WISH_MAX {
+                choices.wish.extend(letter.to_lowercase());
+            }
+            choices.from = 0;
+        }
+        Wish::Letter('q') => return true,
+        Wish::Letter('j') => choices.from = choices.from.saturating_add(1),
+        Wish::Letter('k') => choices.from = choices.from.saturating_sub(1),
+        Wish::Letter(' ') => choices.from = choices.from.saturating_add(20),
+        Wish::Letter('s') => choices.sort = choices.sort.next(),
+        Wish::Letter('d') => choices.down = !choices.down,
+        Wish::Letter('n') => choices.names = !choices.names,
+        Wish::Letter('/') => choices.typing = true,
+        Wish::Letter(_) => {}
+    }
+    false
 }
 
 async fn run(at: &At, first: StatusPage) -> Result<(), Failure> {
@@ -87,18 +137,18 @@ async fn run(at: &At, first: StatusPage) -> Result<(), Failure> {
     let mut wishes = keys();
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut shown = View { page: first, at: Instant::now(), lost: None, from: 0 };
+    let mut shown = View { page: first, at: Instant::now(), before: None, lost: None, choices: Choices::default() };
     loop {
         tokio::select! {
             _ = tick.tick() => match page(at).await {
-                Ok(page) => shown = View { page, at: Instant::now(), lost: None, from: shown.from },
+                Ok(page) => shown.take(page),
                 Err(error) => shown.lost = Some(error.to_string()),
             },
             asked = wishes.recv() => match asked {
-                None | Some(Wish::Quit) => return Ok(()),
-                Some(Wish::Scroll(by)) => shown.from = shown.from.saturating_add_signed(by as isize),
-                Some(Wish::Top) => shown.from = 0,
-                Some(Wish::Redraw) => {}
+                None => return Ok(()),
+                Some(wish) => if obey(&mut shown.choices, wish) {
+                    return Ok(());
+                },
             },
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -135,43 +185,40 @@ struct View {
     page: StatusPage,
     /// When it was had.
     at: Instant,
+    /// The one before, and how many seconds before.
+    before: Option<(StatusPage, f64)>,
     /// Why no newer one could be had.
     lost: Option<String>,
-    /// The first line shown.
-    from: usize,
+    choices: Choices,
 }
 
 impl View {
-    /// The lines, the first of them a heading.
-    fn lines(&self) -> Vec<String> {
-        let heading = match &self.lost {
-            None => "zerottl top: q quits, arrows scroll".to_owned(),
-            Some(why) => {
-                let why: String = why.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-                format!(
-                    "THE AGENT DOES NOT ANSWER ({why}); this is from {} s ago; q quits",
-                    self.at.elapsed().as_secs()
-                )
-            }
-        };
-        let text = self.page.to_text();
-        std::iter::once(heading).chain(text.lines().map(ToOwned::to_owned)).collect()
+    /// Takes a newer page.
+    fn take(&mut self, page: StatusPage) {
+        let seconds = self.at.elapsed().as_secs_f64();
+        self.at = Instant::now();
+        self.before = Some((std::mem::replace(&mut self.page, page), seconds));
+        self.lost = None;
     }
 
     fn draw(&mut self) -> io::Result<()> {
         let (columns, rows) = size()?;
-        let lines = self.lines();
-        let room = usize::from(rows).saturating_sub(1);
-        self.from = self.from.min(lines.len().saturating_sub(1 + room));
+        let before = self.before.as_ref().map(|(page, seconds)| (page, *seconds));
+        let pages = Pages { now: &self.page, before };
+        let mut lines = lines::screen(&pages, &mut self.choices, usize::from(columns), usize::from(rows));
+        if let (Some(why), Some(heading)) = (&self.lost, lines.first_mut()) {
+            let why: String = why.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            let age = self.at.elapsed().as_secs();
+            let told = format!("THE AGENT DOES NOT ANSWER ({why}); this is from {age} s ago");
+            *heading = told.chars().take(usize::from(columns)).collect();
+        }
         let mut out = io::stdout().lock();
-        let shown = std::iter::once(&lines[0]).chain(lines[1..].iter().skip(self.from).take(room));
-        for (row, line) in (0..rows).zip(shown) {
-            let cut: String = line.chars().take(usize::from(columns)).collect();
+        for (row, line) in (0..rows).zip(&lines) {
             queue!(out, MoveTo(0, row))?;
             if row == 0 {
-                queue!(out, SetAttribute(Attribute::Reverse), Print(cut), SetAttribute(Attribute::Reset))?;
+                queue!(out, SetAttribute(Attribute::Reverse), Print(line), SetAttribute(Attribute::Reset))?;
             } else {
-                queue!(out, Print(cut))?;
+                queue!(out, Print(line))?;
             }
             queue!(out, Clear(ClearType::UntilNewLine))?;
         }
@@ -238,11 +285,21 @@ mod tests {
     #[test]
     fn keys_mean_what_the_heading_says() {
         let key = |code, modifiers| wish(&Event::Key(KeyEvent::new(code, modifiers)));
-        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Some(Wish::Quit));
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Wish::Quit));
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), None);
+        assert_eq!(key(KeyCode::Char('x'), KeyModifiers::CONTROL), None);
         assert_eq!(key(KeyCode::Down, KeyModifiers::NONE), Some(Wish::Scroll(1)));
         assert_eq!(wish(&Event::Resize(80, 24)), Some(Wish::Redraw));
         assert_eq!(wish(&Event::FocusGained), None);
+        let mut choices = Choices::default();
+        let mut press = |code| obey(&mut choices, key(code, KeyModifiers::NONE).expect("a wish"));
+        assert!(press(KeyCode::Char('q')) && press(KeyCode::Esc));
+        // While something is typed, letters are no commands.
+        for letter in ['s', 'd', '/', 'Q', 's'] {
+            assert!(!press(KeyCode::Char(letter)));
+        }
+        assert!(!press(KeyCode::Enter) && !press(KeyCode::Char('n')));
+        assert_eq!((choices.wish.as_str(), choices.typing, choices.down, choices.names), ("qs", false, true, true));
+        assert!(!obey(&mut choices, Wish::Escape), "takes back what was searched for");
+        assert!(choices.wish.is_empty() && obey(&mut choices, Wish::Escape));
     }
 }

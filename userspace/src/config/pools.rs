@@ -92,7 +92,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
     let last_resort = [("none", LastResort::None), ("pool", LastResort::Pool)];
     Pool {
         zone: zones.of(reader, &name, key.span()),
-        sites: site_list(reader, &raw.sites, index),
+        sites: site_list(reader, &raw.sites, index).into(),
         policy: policy(reader, &raw.policy).unwrap_or(Policy::WeightedRoundRobin),
         ttl,
         up_threshold: up_threshold(reader, raw),
@@ -176,7 +176,7 @@ fn group(
     };
     let own_policy = policy(reader, &raw.policy);
     let Some(id) = pool else {
-        return Group { name, zone, pool: PoolId(0), sites, policy: Policy::WeightedRoundRobin };
+        return Group { name, zone, pool: PoolId(0), sites: sites.into(), policy: Policy::WeightedRoundRobin };
     };
     let pool = &mut pools[id.0];
     let members: HashSet<_> = pool.sites.iter().collect();
@@ -193,7 +193,7 @@ fn group(
     if name == pool.name && !pool_is_spoiled && reader.report.errors() == errors_before {
         order_pool(reader, key, raw, &sites, pool);
     }
-    Group { name, zone, pool: id, sites, policy: own_policy.unwrap_or(pool.policy) }
+    Group { name, zone, pool: id, sites: sites.into(), policy: own_policy.unwrap_or(pool.policy) }
 }
 
 /// A group that bears its pool's name has the same Sites, and only sets their order.
@@ -204,7 +204,7 @@ fn order_pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Group, 
             .help(format!("set `policy` in [pool.\"{}\"]", pool.name));
     }
     if sites.len() == pool.sites.len() {
-        pool.sites = sites.to_vec();
+        pool.sites = sites.to_vec().into();
     } else {
         reader
             .error(
@@ -275,6 +275,7 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
     let first_group = first_listing(proper.map(|(i, g)| (GroupId(i), &g.sites[..])));
     let pools_are_spoiled =
         file.pool.0.iter().any(|(key, _)| report.is_spoiled(&section(&["pool", key.get_ref()]), "sites"));
+    let mut positions: HashMap<Result<GroupId, PoolId>, HashMap<SiteId, usize>> = HashMap::new();
     let group_headers: Vec<_> = file.group.0.iter().map(|(key, _)| section(&["group", key.get_ref()])).collect();
     for (i, (site, (key, raw))) in sites.iter_mut().zip(&file.site.0).enumerate() {
         let id = SiteId(i);
@@ -295,10 +296,15 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
         };
         site.primary = primary;
         let list = match primary {
-            Some(group) => &groups[group.0].sites[..],
-            None => pools.get(site.pool.0).map_or(&[][..], |p| &p.sites[..]),
+            Some(group) => Some((Ok(group), &groups[group.0].sites)),
+            None => pools.get(site.pool.0).map(|pool| (Err(site.pool), &pool.sites)),
         };
-        site.failover = circular_from(list, id);
+        // From the Site onward and around (C3); it alone if it is not there. A look for each Site would take quadratic time.
+        let at = list.and_then(|(whose, list)| {
+            let positions = positions.entry(whose).or_insert_with(|| list.iter().copied().zip(0..).collect());
+            Some(list.from_position(*positions.get(&id)?))
+        });
+        site.failover = at.unwrap_or_else(|| vec![id].into());
     }
 }
 
@@ -310,14 +316,6 @@ fn first_listing<'a, T: Copy>(lists: impl Iterator<Item = (T, &'a [SiteId])>) ->
         }
     }
     first
-}
-
-/// The list from `start` onward and around (C3); `start` alone if it is not there.
-fn circular_from(list: &[SiteId], start: SiteId) -> Vec<SiteId> {
-    match list.iter().position(|&s| s == start) {
-        Some(at) => list[at..].iter().chain(&list[..at]).copied().collect(),
-        None => vec![start],
-    }
 }
 
 fn primary_group(

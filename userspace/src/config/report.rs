@@ -362,10 +362,28 @@ impl Reporter {
         (distance <= (word.chars().count() / 3).max(1)).then_some(best)
     }
 
-    /// Errors and warnings, each in the file's order.
+    /// Errors and warnings, each in the file's order; of very many warnings the first, and how many more there are.
+    ///
+    /// Whoever is told of warnings (check, run, reload, the log) shows all that there are, each with its lines, which are
+    /// looked for from the file's start: a line for each of ten thousand Sites would take minutes and help nobody.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
         self.problems.sort_by_key(|(at, _)| *at);
-        self.problems.into_iter().map(|(_, p)| p).partition(|p| p.severity == Severity::Error)
+        let (errors, mut warnings): (Vec<_>, Vec<_>) =
+            self.problems.into_iter().map(|(_, p)| p).partition(|p| p.severity == Severity::Error);
+        let more = warnings.len().saturating_sub(SHOWN_MAX);
+        if more > 0 {
+            warnings.truncate(SHOWN_MAX);
+            warnings.push(Problem {
+                severity: Severity::Warning,
+                message: format!("and {more} more warnings, which show once there are fewer"),
+                help: None,
+                labels: Vec::new(),
+                place: None,
+                source: self.source,
+                excerpt: None,
+            });
+        }
+        (errors, warnings)
     }
 }
 

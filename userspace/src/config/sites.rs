@@ -18,7 +18,7 @@ use super::{
     tables::section,
     values::{self, Reader, written},
 };
-use crate::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, ProbeTls, Site, SiteAddress};
+use crate::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, ProbeTls, Site, SiteAddress, SiteOrder};
 
 /// Endpoints of a plan, at most: a slot names one in 16 bits.
 const ENDPOINTS_MAX: usize = 65_535;
@@ -74,7 +74,7 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
         primary: None,
-        failover: Vec::new(),
+        failover: SiteOrder::default(),
         name,
     }
 }

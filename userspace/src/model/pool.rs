@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Name, PoolId, SiteId, ZoneId};
+use super::{Name, PoolId, SiteOrder, ZoneId};
 
 /// `[pool."…"]`: all Sites of an application.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Pool {
     /// Its zone.
     pub zone: ZoneId,
     /// Its Sites, in the file's order.
-    pub sites: Vec<SiteId>,
+    pub sites: SiteOrder,
     /// How a query becomes a slot.
     pub policy: Policy,
     /// TTL of dynamic answers, seconds; 0 unless set.
@@ -149,7 +149,7 @@ pub struct Group {
     /// Its pool.
     pub pool: PoolId,
     /// Its Sites; overflow and failover go down this list, circularly.
-    pub sites: Vec<SiteId>,
+    pub sites: SiteOrder,
     /// The pool's, unless the group sets its own.
     pub policy: Policy,
 }

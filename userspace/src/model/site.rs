@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{Damping, Family, GroupId, Name, PoolId, SiteId, ZoneId};
+use super::{Damping, Family, GroupId, Name, PoolId, SiteOrder, ZoneId};
 
 /// `[site.…]`.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Site {
     /// Its primary group; none where no group lists it.
     pub primary: Option<GroupId>,
     /// Where the Site Name goes: this Site first, then circularly onward through its primary group (C3).
-    pub failover: Vec<SiteId>,
+    pub failover: SiteOrder,
 }
 
 impl Site {

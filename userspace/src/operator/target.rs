@@ -17,7 +17,7 @@ pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, Refused> {
     let groups = model.groups.iter().map(|group| (&group.name, &group.sites));
     let pools = model.pools.iter().map(|pool| (&pool.name, &pool.sites));
     if let Some((_, sites)) = groups.clone().chain(pools).find(|(name, _)| is_named(name)) {
-        return Ok(sorted(sites.clone()));
+        return Ok(sorted(sites.to_vec()));
     }
     if !target.contains(['*', '?', '[']) {
         return Err(Refused::NoSuch(target.to_owned()));

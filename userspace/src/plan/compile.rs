@@ -39,11 +39,13 @@ pub struct Planner {
     /// By Site: who it is, for sticky; made from its key.
     identities: Vec<u64>,
     specs: Vec<Spec>,
-    /// By Site: positions in `specs` of those that may answer it.
+    /// By Site: the sets of Sites that it is in.
+    sets_of: Vec<Vec<u32>>,
+    /// By set: positions in `specs` of those whose Sites it is. By Site and spec it would be quadratic: every Site of a pool is
+    /// in the failover order of every other.
     specs_of: Vec<Vec<u32>>,
     /// By spec: which set its Sites are, so that all names of Sites that are all down learn it at once.
     set_of: Vec<u32>,
-    sets: usize,
     /// Positions in `specs` of those that go by load.
     steered: Vec<u32>,
     /// Services that answer nothing yet.
@@ -85,19 +87,26 @@ impl Planner {
         };
         let service_of: Arc<[u32]> = model.names.iter().map(|name| position(Spec::of(&model, name.kind))).collect();
         let chosen = spec::chosen(&model, &service_of, position);
-        let mut specs_of = vec![Vec::new(); model.sites.len()];
-        for (spec, position) in specs.iter().zip(0..) {
-            for site in spec.sites.iter().chain(&spec.last_resort) {
-                specs_of[site.0].push(position);
-            }
-        }
+        let (mut sets_of, mut specs_of) = (vec![Vec::new(); model.sites.len()], Vec::new());
         let mut known = HashMap::new();
-        let set_of = specs.iter().map(|spec| {
-            let set: BTreeSet<SiteId> = spec.sites.iter().chain(&spec.last_resort).copied().collect();
-            let next = known.len() as u32;
-            *known.entry(set).or_insert(next)
-        });
-        let set_of = set_of.collect();
+        let mut set_of = Vec::new();
+        for (spec, position) in specs.iter().zip(0..) {
+            // Orders on one ring are of the same Sites.
+            let last_resort = (!spec.last_resort.is_empty()).then(|| spec.last_resort.ring());
+            let set = *known.entry((spec.sites.ring(), last_resort)).or_insert_with(|| {
+                let set = specs_of.len() as u32;
+                for site in spec.sites.iter().chain(&spec.last_resort) {
+                    let sets: &mut Vec<u32> = &mut sets_of[site.0];
+                    if sets.last() != Some(&set) {
+                        sets.push(set);
+                    }
+                }
+                specs_of.push(Vec::new());
+                set
+            });
+            specs_of[set as usize].push(position);
+            set_of.push(set);
+        }
         let steered = specs.iter().zip(0..).filter(|(spec, _)| spec.steered.is_some()).map(|(_, at)| at).collect();
         let sets = model.nets.sets();
         let blank = specs.iter().map(|spec| Service {
@@ -116,9 +125,9 @@ impl Planner {
             ground,
             identities,
             specs,
+            sets_of,
             specs_of,
             set_of,
-            sets: known.len(),
             steered,
             service_of,
             chosen,
@@ -214,8 +223,10 @@ impl Planner {
         let (mut services, due) = match known {
             None => (self.blank.clone(), (0..).take(self.specs.len()).collect()),
             Some(plan) => {
-                let moved = footing::moved(&plan.footings, &footings).flat_map(|site| &self.specs_of[site.0]);
-                let mut due: Vec<u32> = moved.chain(&self.steered).copied().collect();
+                let moved = footing::moved(&plan.footings, &footings).flat_map(|site| &self.sets_of[site.0]);
+                let sets: BTreeSet<u32> = moved.copied().collect();
+                let of_sets = sets.iter().flat_map(|set| &self.specs_of[*set as usize]);
+                let mut due: Vec<u32> = of_sets.chain(&self.steered).copied().collect();
                 due.sort_unstable();
                 due.dedup();
                 (plan.services.clone(), due)
@@ -226,7 +237,7 @@ impl Planner {
             status,
             before,
             footings: &footings,
-            any_up: vec![None; self.sets],
+            any_up: vec![None; self.specs_of.len()],
             shares: Shares::default(),
             patterns: HashMap::new(),
             buffers: Default::default(),

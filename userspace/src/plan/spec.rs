@@ -8,18 +8,18 @@ use std::{
 
 use super::{Binding, Chosen, table};
 use crate::model::{
-    AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteId,
+    AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteOrder,
 };
 
 /// What makes two names one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Spec {
     pub kind: Kind,
-    pub sites: Vec<SiteId>,
+    pub sites: SiteOrder,
     /// Position of a pool among those whose groups have client nets.
     pub nets: Option<usize>,
     /// Sites to fall back on once none of `sites` is eligible.
-    pub last_resort: Vec<SiteId>,
+    pub last_resort: SiteOrder,
     pub policy: Policy,
     pub ttl: u32,
     /// Whose knobs it has, where it goes by load.
@@ -54,7 +54,7 @@ impl Spec {
 
     pub fn of(model: &Model, name: NameKind) -> Self {
         let pool = model.pool_of(name);
-        let sites = model.sites_of(name).to_vec();
+        let sites = model.order_of(name).clone();
         let policy = model.policy_of(name);
         let kind = match name {
             NameKind::Pool(_) | NameKind::Group(_) => Kind::LoadBalance,
@@ -66,7 +66,7 @@ impl Spec {
         };
         let last_resort = match (kind, pool.last_resort) {
             (Kind::Failover, LastResort::Pool) => pool.sites.clone(),
-            _ => Vec::new(),
+            _ => SiteOrder::default(),
         };
         let https = pool.https.as_ref().map(|_| model.pool_id_of(name));
         let by_load = match policy {

@@ -58,7 +58,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
     let pool = Pool {
         name: name("app.com"),
         zone,
-        sites: ids.clone(),
+        sites: ids.clone().into(),
         policy: Policy::WeightedRoundRobin,
         ttl: 0,
         up_threshold: 0.0,

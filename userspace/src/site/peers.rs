@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::client::{self, At},
     load::Board,
-    model::{AdminListen, Model, Peers, SiteId, Web},
+    model::{AdminListen, Model, Peers, SiteId, SiteOrder, Web},
     probe::{self, Probes, Reports},
     status::{Health, Verdicts},
 };
@@ -84,7 +84,7 @@ struct Found {
     model: Arc<Model>,
     own: SiteId,
     /// The pool's list.
-    sites: Vec<SiteId>,
+    sites: SiteOrder,
 }
 
 impl Found {

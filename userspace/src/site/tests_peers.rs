@@ -84,9 +84,9 @@ fn model(ports: [u16; 3]) -> Arc<Model> {
         ("chicago", addresses, probe(chicago)),
         ("elsewhere", addresses, probe(geneva)),
     ]);
-    model.pools[0].sites.pop();
+    model.pools[0].sites = [0, 1, 2].map(SiteId).into_iter().collect();
     let name: Name = fixture::name("other.example");
-    let other = Pool { name, sites: vec![SiteId(3)], policy: Policy::Sticky, ..model.pools[0].clone() };
+    let other = Pool { name, sites: vec![SiteId(3)].into(), policy: Policy::Sticky, ..model.pools[0].clone() };
     model.pools.push(other);
     model.sites[3].pool = PoolId(1);
     Arc::new(model)

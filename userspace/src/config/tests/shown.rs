@@ -155,6 +155,22 @@ fn every_fault_can_be_shown_anywhere() {
     assert!(error.plain().len() < 10_000 && error.render(false).len() < 20_000, "{}", error.plain().len());
 }
 
+/// Nor does a file with an oddity at each of very many Sites take minutes, or fill the log.
+#[test]
+fn very_many_warnings_are_cut_short() {
+    let keys: String = (0..5_000).map(|i| format!(", \"s{i}\"")).collect();
+    let site = |i: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0001 + i);
+        format!("[site.s{i}]\nname = \"s{i}.app.com\"\naddresses = [\"{address}\"]\n")
+    };
+    let sites: String = (0..5_000).map(site).collect();
+    let text = changed("sites = [\"geneva\", \"boston\"]", &format!("sites = [\"geneva\", \"boston\"{keys}]"));
+    let warnings = parse("zerottl.toml", &format!("{text}{sites}"), &examples()).expect("valid").warnings;
+    assert_eq!(warnings.len(), 51);
+    assert_eq!(warnings[50].message(), "and 4950 more warnings, which show once there are fewer");
+    assert!(warnings.iter().all(|warning| !warning.render(false).is_empty() && !warning.line().is_empty()));
+}
+
 fn example_texts() -> Vec<String> {
     let mut texts: Vec<_> = ["appendix-a.toml", "reference.toml", "balance-only.toml"]
         .iter()

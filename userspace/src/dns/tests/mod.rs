@@ -97,7 +97,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         load: None,
         initial: Initial::Up,
         primary: None,
-        failover: vec![SiteId(0), SiteId(1), SiteId(2)],
+        failover: vec![SiteId(0), SiteId(1), SiteId(2)].into(),
     };
     let dynamic = |text: &str, kind, served| DynamicName { name: name(text), zone: ZoneId(0), kind, served };
     Model {
@@ -138,7 +138,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         pools: vec![Pool {
             name: name("app.com."),
             zone: ZoneId(0),
-            sites: vec![SiteId(0), SiteId(1), SiteId(2)],
+            sites: vec![SiteId(0), SiteId(1), SiteId(2)].into(),
             policy: Policy::WeightedRoundRobin,
             ttl: 0,
             up_threshold: 0.0,
@@ -154,7 +154,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             name: name("europe.app.com."),
             zone: ZoneId(0),
             pool: PoolId(0),
-            sites: vec![SiteId(0)],
+            sites: vec![SiteId(0)].into(),
             policy: Policy::WeightedRoundRobin,
         }],
         sites: vec![
