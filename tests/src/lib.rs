@@ -17,6 +17,7 @@
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
+//! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
@@ -45,6 +46,7 @@ pub mod outputs;
 pub mod pass;
 pub mod process;
 pub mod query;
+pub mod relay;
 pub mod resolver;
 pub mod scene;
 pub mod scratch;

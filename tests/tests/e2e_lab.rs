@@ -27,7 +27,8 @@ fn the_lab_checks_itself() {
 }
 
 /// A signal ends the lab with success, and with it every process and folder it made; what it prints can be pasted: the
-/// dig line is run as it stands while the lab is up and, of `lab --site`, the curl line, which ends bound to a Site.
+/// dig line and zerottl's own commands are run as they stand while the lab is up, the dashboard is there from outside and, of
+/// `lab --site`, so is the curl line, which ends bound to a Site.
 #[test]
 fn a_signal_ends_the_lab_and_leaves_nothing() {
     if !can_run("the lab's end by SIGINT and SIGTERM") {
@@ -42,6 +43,7 @@ fn a_signal_ends_the_lab_and_leaves_nothing() {
         let mut lab = Process::new(command.spawn().expect("spawn"));
         let mut output = BufReader::new(lab.child().stdout.take().expect("piped"));
         let (mut pids, mut dig, mut curl, mut line) = (vec![], None, None, String::new());
+        let (mut commands, mut page) = (vec![], None);
         while output.read_line(&mut line).expect("read") > 0 && !line.contains("Ctrl-C ends") {
             if let Some(rest) = line.trim().strip_prefix("kill -9 ") {
                 let own = rest.split_whitespace().take_while(|word| *word != "#");
@@ -49,6 +51,12 @@ fn a_signal_ends_the_lab_and_leaves_nothing() {
             }
             if line.trim().ends_with("http://app.com/") && line.contains(" curl ") {
                 curl = Some(line.trim().to_owned());
+            }
+            if line.contains("/zerottl ") {
+                commands.push(line.trim().to_owned());
+            }
+            if let Some((_, url)) = line.split_once("this machine: ") {
+                page = Some(url.trim().to_owned());
             }
             if line.contains(" dig ") && dig.is_none() {
                 dig = Some(line.trim().to_owned());
@@ -61,6 +69,16 @@ fn a_signal_ends_the_lab_and_leaves_nothing() {
         let pasted = Command::new("sh").args(["-c", &dig.expect("a dig line")]).output().expect("sh");
         let said = String::from_utf8_lossy(&pasted.stdout);
         assert!(said.contains("status: NOERROR") && said.contains("app.com.\t\t0\tIN\tA\t"), "{said}");
+        assert_eq!(commands.len(), 6, "explain, status, top, drain, ready, simulate: {commands:?}");
+        for command in &commands {
+            // Without a terminal `top` prints once.
+            let pasted = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output().expect("sh");
+            let errors = String::from_utf8_lossy(&pasted.stderr);
+            assert!(pasted.status.success() && !pasted.stdout.is_empty(), "{command}: {errors}");
+        }
+        let pasted =
+            Command::new("curl").args(["-sSf", "--max-time", "10", &page.expect("a page")]).output().expect("curl");
+        assert!(String::from_utf8_lossy(&pasted.stdout).contains("<title>zerottl</title>"), "{pasted:?}");
         assert_eq!(curl.is_some(), site);
         if let Some(curl) = curl {
             let pasted = Command::new("sh").args(["-c", &curl]).output().expect("sh");

@@ -213,12 +213,27 @@ fn package(folder: &Path) -> PathBuf {
     assert_eq!(fs::read(&tarball).unwrap(), fs::read(again.0).unwrap(), "the tarball is reproducible");
     assert_eq!(fs::read(&package).unwrap(), fs::read(again.1).unwrap(), "the package is reproducible");
     let listed = read(Command::new("tar").arg("--list").arg("--file").arg(&tarball));
-    for file in ["bin/zerottl", "share/man/man1/zerottl.1", "zerottl.service", "LICENSE-MIT", "examples/reference.toml"]
-    {
+    for file in [
+        "bin/zerottl",
+        "share/man/man1/zerottl.1",
+        "share/man/man5/zerottl.toml.5",
+        "zerottl.service",
+        "LICENSE-MIT",
+        "examples/reference.toml",
+    ] {
         assert!(
             listed.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == file)),
             "{file}: {listed}"
         );
+    }
+    // What the README leads to is there, too; the source it also leads to is not a package's.
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    for link in links.filter(|link| {
+        link.starts_with("docs/") || link.starts_with("examples/") || link.ends_with(".md") && !link.contains(':')
+    }) {
+        let is_there = listed.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == link));
+        assert!(is_there, "the installed README leads to {link}: {listed}");
     }
     // A first upload to Debian closes a bug there; this is none.
     let mut lintian = Command::new("lintian");

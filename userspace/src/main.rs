@@ -58,7 +58,7 @@ enum Command {
     /// Check a configuration: exit 0, or 1 with every fault's place and mend
     Check {
         /// The configuration, TOML
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", default_value = cli::INSTALLED)]
         config: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -82,6 +82,7 @@ enum Command {
     /// Show what a name would be answered now, and why
     Explain {
         /// A Pool, Group or Site Name
+        #[arg(add = clap_complete::engine::ArgValueCompleter::new(cli::completions::names))]
         name: String,
         /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
@@ -138,6 +139,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    cli::completions::answer(Cli::command);
     let cli = Cli::parse();
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(execute(cli.command)),
@@ -177,12 +179,11 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Site(arguments) => cli::site::site(arguments, log_to_stderr).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "zerottl", &mut script);
+            cli::completions::write(shell, &mut script).map_err(|error| error.to_string())?;
             print(&script)?;
         }
         Command::Man { directory } => {
-            clap_mangen::generate_to(Cli::command(), &directory)
-                .map_err(|error| format!("{}: {error}", directory.display()))?;
+            cli::man::write(Cli::command(), &directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)

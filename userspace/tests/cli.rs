@@ -212,11 +212,28 @@ fn every_command_has_help_and_a_version() {
 
 #[test]
 fn completions_and_man_pages() {
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = run(&["completions", shell]);
-        assert_eq!(code, 0);
-        assert!(COMMANDS.iter().all(|command| script.contains(command)), "{shell}: {script}");
+        assert!(code == 0 && script.contains("COMPLETE") && script.contains("zerottl"), "{shell}: {script}");
     }
+    // What bash asks once it has run that script, with the cursor in the last word.
+    let file = example("appendix-a.toml");
+    let candidates = |words: &[&str]| -> Vec<String> {
+        let mut command = zerottl(&[]);
+        command.arg("--").arg("zerottl").args(words).env("COMPLETE", "bash").env("_CLAP_IFS", "\n");
+        command.env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_COMPLETE_COMP_TYPE", "9");
+        let output = command.output().expect("the binary starts");
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    };
+    let commands = candidates(&[""]);
+    assert!(COMMANDS.iter().all(|command| commands.iter().any(|known| known == command)), "{commands:?}");
+    assert_eq!(candidates(&["drain", "--config", &file, "bo"]), ["boston"]);
+    assert_eq!(candidates(&["status", "--config", &file, "--site", ""]), ["geneva", "boston", "chicago"]);
+    assert!(candidates(&["explain", "--config", &file, "e"]).contains(&"europe.app.com".to_owned()));
+    assert_eq!(
+        candidates(&["drain", "--config", "/nonexistent", "--admin", "127.0.0.1:1", "bo"]),
+        Vec::<String>::new()
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let (code, out, err) = run(&["man", &folder.path().display().to_string()]);
     assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
@@ -224,6 +241,16 @@ fn completions_and_man_pages() {
     for page in std::iter::once("zerottl.1").chain(own.iter().map(String::as_str)) {
         let text = fs::read_to_string(folder.path().join(page)).expect(page);
         assert!(text.contains(".TH zerottl"), "{page}: {text}");
+        assert!(
+            ["FILES", "ENVIRONMENT", "\"SEE ALSO\""].iter().all(|head| text.contains(&format!(".SH {head}"))),
+            "{page}: {text}"
+        );
+    }
+    let text = fs::read_to_string(folder.path().join("zerottl.toml.5")).expect("zerottl.toml.5");
+    let reference = fs::read_to_string(example("reference.toml")).expect("the reference");
+    for key in reference.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim_start_matches("# "))
+    {
+        assert!(text.contains(&format!("{} = ", key.replace('-', "\\-"))), "{key}");
     }
     let (code, _, err) = run(&["man", "/nonexistent"]);
     assert_eq!(code, 1);

@@ -135,19 +135,27 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A man page's section: the end of its name.
+fn section(page: &str) -> &str {
+    page.rsplit('.').next().unwrap_or("1")
+}
+
 fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathBuf, String> {
     let name = format!("zerottl-{VERSION}-{}-linux", env::consts::ARCH);
     let tree = Tree(place.join(&name));
     tree.put("bin/zerottl", &parts.binary()?, 0o755)?;
     for (page, bytes) in &parts.manuals {
-        tree.put(&format!("share/man/man1/{page}"), bytes, 0o644)?;
+        tree.put(&format!("share/man/man{}/{page}", section(page)), bytes, 0o644)?;
     }
     for ((_, path), text) in COMPLETIONS.iter().zip(&parts.completions) {
         tree.put(path.trim_start_matches("usr/"), text.as_bytes(), 0o644)?;
     }
     tree.put("zerottl.service", &parts.source(UNIT)?, 0o644)?;
-    for document in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         tree.put(document, &parts.source(document)?, 0o644)?;
+    }
+    for (chapter, bytes) in parts.sources("docs")? {
+        tree.put(&format!("docs/{chapter}"), &bytes, 0o644)?;
     }
     for (example, bytes) in parts.sources("examples")? {
         tree.put(&format!("examples/{example}"), &bytes, 0o644)?;
@@ -168,7 +176,7 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     let doc = |file: &str| format!("usr/share/doc/zerottl/{file}");
     tree.put("usr/bin/zerottl", &parts.binary()?, 0o755)?;
     for (page, bytes) in &parts.manuals {
-        tree.put_compressed(&format!("usr/share/man/man1/{page}"), bytes)?;
+        tree.put_compressed(&format!("usr/share/man/man{}/{page}", section(page)), bytes)?;
     }
     for ((_, path), text) in COMPLETIONS.iter().zip(&parts.completions) {
         tree.put(path, text.as_bytes(), 0o644)?;
@@ -179,7 +187,13 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     }
     tree.put_compressed(&doc("changelog"), &parts.source("CHANGELOG.md")?)?;
     tree.put_compressed(&doc("changelog.Debian"), changelog(epoch)?.as_bytes())?;
-    tree.put_compressed(&doc("README.md"), &parts.source("README.md")?)?;
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        tree.put_compressed(&doc(document), &parts.source(document)?)?;
+    }
+    // What the README leads to.
+    for (chapter, bytes) in parts.sources("docs")? {
+        tree.put(&doc(&format!("docs/{chapter}")), &bytes, 0o644)?;
+    }
     let mit = String::from_utf8_lossy(&parts.source("LICENSE-MIT")?).into_owned();
     tree.put(&doc("copyright"), copyright(&mit).as_bytes(), 0o644)?;
     for (example, bytes) in parts.sources("examples")? {

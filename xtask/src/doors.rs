@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    cargo::{self, cargo, locked, step, target_dir},
+    cargo::{cargo, locked, step, target_dir},
     host,
     needs::Door,
     setup::setup,
@@ -221,7 +221,7 @@ mod tests {
     /// never be run long.
     #[test]
     fn the_long_runs_read_their_variables() {
-        let folder = cargo::root().unwrap().join("tests/tests");
+        let folder = crate::cargo::root().unwrap().join("tests/tests");
         let sources = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let texts: Vec<String> = sources.filter_map(|path| fs::read_to_string(path).ok()).collect();
         for (name, value) in LONG {

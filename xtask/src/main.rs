@@ -16,7 +16,7 @@ mod tally;
 mod vm;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 

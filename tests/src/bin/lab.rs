@@ -7,6 +7,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, IsTerminal as _, Write as _},
+    net::Ipv4Addr,
     process::{Command, ExitCode},
     sync::{
         Arc,
@@ -19,11 +20,12 @@ use std::{
 use clap::Parser;
 use rustix::process::Signal;
 use tests::{
-    agent::{Agent, Report},
+    agent::{Agent, Report, binary},
     checker::{self, Pace},
     config::{Config, ProbeConfig},
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
+    relay,
     scratch::find_tool,
     site::Serves,
 };
@@ -128,6 +130,8 @@ fn welcome(lab: &Lab, agent: &Agent, config: &Config, site: bool) -> io::Result<
     let queries = lab.path().join("queries");
     fs::write(&queries, config.dnsperf_queries())?;
     let mode = attach_mode(&lab.fronts[0])?;
+    let admin = (Ipv4Addr::LOCALHOST, 8053).into();
+    let dashboard = relay::into_namespace(Arc::clone(&lab.fronts[0]), admin)?;
     // An address is no name of a Site, so `zerottl site` does not serve it.
     let direct = if site {
         String::new()
@@ -147,12 +151,21 @@ Ask, from the client:
 Ask fast:
   {client} dnsperf -s {v4} -d {queries} -l 10
 {direct}Why that answer, and what the agent sees:
-  {front} curl -s http://127.0.0.1:8053/v1/status
-  {front} curl -s 'http://127.0.0.1:8053/v1/explain?name=boston.app.com'
+  {front} {zerottl} explain boston.app.com
+  {front} {zerottl} status
+  {front} {zerottl} top
+The same as a page, for a browser on this machine: http://{dashboard}/
+Take a Site out of use, see its share go, and put it back:
+  {front} {zerottl} drain boston --for 10m --reason 'a try'
+  {front} {zerottl} ready boston
+What a change of the configuration would do, before it is made:
+  {front} {zerottl} simulate --config {config}
 Kill a Site (it is started again {revive} s later):
 ",
         pid = agent.pid(),
         queries = queries.display(),
+        zerottl = binary()?.display(),
+        config = agent.folder().join("zerottl.toml").display(),
         revive = REVIVE_AFTER.as_secs(),
     );
     for site in &lab.sites {

@@ -1,7 +1,9 @@
 //! What the commands share: finding the agent, asking it, and saying what went wrong. Commands of some length have a
 //! module of their own here.
 
+pub mod completions;
 pub mod left;
+pub mod man;
 pub mod operator;
 pub mod reload;
 pub mod run;
@@ -22,6 +24,9 @@ use zerottl::{
     config,
     model::{Admin, AdminListen, AdminToken},
 };
+
+/// Where the package puts the configuration.
+pub const INSTALLED: &str = "/etc/zerottl/zerottl.toml";
 
 /// Where the agent's admin interface is, unless told.
 const ADMIN: &str = "127.0.0.1:8053";

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 use zerottl::{
     admin::{
@@ -17,7 +18,7 @@ use zerottl::{
     status::Word,
 };
 
-use super::{AgentAt, Failure, print, unasked};
+use super::{AgentAt, Failure, completions, print, unasked};
 
 /// How often a drain is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ const LINE: Duration = Duration::from_secs(30);
 #[derive(Debug, clap::Args)]
 pub struct Say {
     /// A Site's key, a group's or pool's name, or a glob over keys such as 'bos*'
+    #[arg(add = ArgValueCompleter::new(completions::sites))]
     sites: String,
     #[command(flatten)]
     why: Why,
@@ -71,6 +73,7 @@ pub struct Drain {
 #[derive(Debug, clap::Args)]
 pub struct Weigh {
     /// A Site's key, a group's or pool's name, or a glob over keys such as 'bos*'
+    #[arg(add = ArgValueCompleter::new(completions::sites))]
     sites: String,
     /// 1 to 65535, or `configured`
     #[arg(value_parser = weight)]

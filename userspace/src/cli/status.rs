@@ -2,22 +2,23 @@
 
 use std::io::{self, IsTerminal};
 
+use clap_complete::engine::ArgValueCompleter;
 use zerottl::admin::{
     client,
     overview::{self, Filter},
     status::StatusPage,
 };
 
-use super::{AgentAt, Failure, left, print, unasked};
+use super::{AgentAt, Failure, completions, left, print, unasked};
 
 /// What of the status is shown.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Of {
     /// Only Sites with this key or name; a shell's pattern, such as 'boston*'
-    #[arg(long, value_name = "PATTERN", value_parser = glob::Pattern::new)]
+    #[arg(long, value_name = "PATTERN", value_parser = glob::Pattern::new, add = ArgValueCompleter::new(completions::sites))]
     site: Vec<glob::Pattern>,
     /// Only Sites of this pool or group
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(completions::names))]
     pool: Option<String>,
     /// Only Sites that are not simply up
     #[arg(long)]
