@@ -16,7 +16,7 @@ use axum::{
 
 use utoipa::ToSchema;
 
-use super::{Snapshot, server::Shared, text};
+use super::{Snapshot, asked::Plain, server::Shared, text};
 use crate::{
     load::push,
     model::{LoadKind, NameKind, Policy, SiteId},
@@ -199,9 +199,10 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     responses(
         (status = 204, description = "Taken"),
         (status = 400, description = "None of them was", content_type = "text/plain", body = String),
+        (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
     )
 )]
-pub(super) async fn take(State(shared): State<Shared>, body: Bytes) -> Response {
+pub(super) async fn take(State(shared): State<Shared>, _: Plain, body: Bytes) -> Response {
     let state = shared.state();
     match push::push(&state.board, state.board.model(), Instant::now(), &body) {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
