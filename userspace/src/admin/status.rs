@@ -112,6 +112,9 @@ pub struct SitePage {
     pub up: bool,
     /// In one word: see [`STATES`].
     pub state: String,
+    /// Why it is not simply up and answered: the operator's word, its own, its probes' errors, a hold-down; none if it is.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Configured weight.
     pub weight: u32,
     /// The weight in force: the configured one, or the operator's.
@@ -209,8 +212,11 @@ pub struct ReasonPage {
     pub count: u64,
 }
 
-/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`; the operator's `drain`; `held`
-/// back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
+/// Addresses of a Site whose errors stand in its reason, at most.
+const REASONS_MAX: usize = 8;
+
+/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
+/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
 pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
 
 /// One of [`STATES`].
@@ -220,7 +226,8 @@ pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str 
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
     match standing.word {
         Word::Maint => "maint",
-        _ if known && !status.site_is_up(model, site) => "down",
+        _ if (known || standing.said.word == Word::Maint) && !status.site_is_up(model, site) => "down",
+        _ if standing.word_in_force() == Word::Drain => "drain",
         Word::Drain => "drain",
         Word::Ready if standing.held => "held",
         Word::Ready if !known => "unknown",
@@ -228,8 +235,11 @@ pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str 
     }
 }
 
-/// The word for what a choice is answered from.
-fn from_word(choice: &Choice) -> &'static str {
+/// The words for what names are answered from.
+pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
+
+/// The word for what a choice is answered from, one of [`BASES`].
+pub(crate) fn from_word(choice: &Choice) -> &'static str {
     match choice {
         Choice::Table(table) => match table.basis {
             Basis::Live => "live",
@@ -321,7 +331,9 @@ impl StatusPage {
                 let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
                 format!("{what}{}", order.words())
             });
-            for words in orders.chain(site.hold.as_ref().map(HoldPage::words)) {
+            let own = site.load.as_ref().and_then(|load| Some(format!("it says {}", load.says.as_ref()?)));
+            for words in orders.chain(own).chain(site.hold.as_ref().map(HoldPage::words)) {
+                let words = text::printable(&words);
                 let _ = writeln!(page, "{}: {words}", text::printable(&site.key));
             }
         }
@@ -390,6 +402,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         name: site.name.to_string(),
         up: status.site_is_up(model, id),
         state: site_state(model, status, id).into(),
+        reason: reason(snapshot, id),
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
@@ -399,6 +412,21 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         addresses: site.addresses.iter().enumerate().map(address).collect(),
         load: load::page_of(snapshot, id),
     }
+}
+
+/// Why a Site is not simply up and answered.
+fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+    let (model, status) = (&snapshot.model, &snapshot.status);
+    let said = standing::word(snapshot, id).map(|order| order.words());
+    let own = load::takes_itself_out(snapshot, id);
+    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != Word::Maint;
+    let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
+        let why = report.last_error.as_deref().unwrap_or("no verdict yet");
+        is_down.then(|| format!("{}: {why}", address.answer))
+    });
+    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn names(snapshot: &Snapshot) -> Vec<NamePage> {
@@ -420,12 +448,13 @@ fn names(snapshot: &Snapshot) -> Vec<NamePage> {
     model.names.iter().enumerate().map(page).collect()
 }
 
-/// Health and what bars it: `up`, `DOWN`, `up, drain`.
+/// Health and what bars it, the operator or the Site itself: `up`, `DOWN`, `up, drain`.
 fn state_word(site: &SitePage) -> String {
     let health = if site.up { "up" } else { "DOWN" };
     match (&site.word, &site.hold) {
         (Some(order), _) => format!("{health}, {}", text::printable(&order.what)),
         (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
+        (None, _) if site.state == "drain" => format!("{health}, drain"),
         _ => health.into(),
     }
 }

@@ -123,11 +123,8 @@ pub fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
             shifted.push(name);
         }
     }
-    let mut parts: Vec<String> = moves
-        .iter()
-        .take(SITES_MAX)
-        .map(|((site, way), names)| format!("{site} {way} {}", listed(names)))
-        .collect();
+    let mut parts: Vec<String> =
+        moves.iter().take(SITES_MAX).map(|((site, way), names)| format!("{site} {way} {}", listed(names))).collect();
     if moves.len() > SITES_MAX {
         parts.push(format!("{} more moves", moves.len() - SITES_MAX));
     }
@@ -341,7 +338,8 @@ mod tests {
         let (well, ill) = (forced(&model, &planner.plan(&all, 1)), forced(&model, &planner.plan(&none, 2)));
         assert!(well.is_empty());
         let names = "app.com, boston.app.com, chicago.app.com, geneva.app.com";
-        let begun = format!("answered by fail-open from now on: {names}; none of their Sites is up, so all count as up");
+        let begun =
+            format!("answered by fail-open from now on: {names}; none of their Sites is up, so all count as up");
         assert_eq!(of_forced(&well, &ill), [(true, begun)]);
         assert_eq!(of_forced(&ill, &well), [(false, format!("no longer answered by fail-open: {names}"))]);
         assert_eq!(of_forced(&ill, &ill), []);

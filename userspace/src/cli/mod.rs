@@ -2,6 +2,7 @@
 //! module of their own here.
 
 pub mod left;
+pub mod log;
 pub mod operator;
 pub mod reload;
 pub mod run;

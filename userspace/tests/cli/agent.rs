@@ -38,7 +38,7 @@ impl Agent {
         let text = config(false, [1, 1]).replace("127.0.0.1:5353", &format!("127.0.0.1:{dns}"));
         let (folder, file) = folder(&format!("{text}\n[admin]\n{admin}\n"), None);
         let mut command = zerottl(&["run", "--config", &file]);
-        command.env("ZEROTTL_LOG", "zerottl=nonsense").stderr(Stdio::piped());
+        command.env("ZEROTTL_LOG_FORMAT", "json").stderr(Stdio::piped());
         let mut agent =
             Self { process: command.spawn().expect("the binary starts"), dns, file, log: None, _folder: folder };
         let mut lines = BufReader::new(agent.process.stderr.take().expect("piped"));
@@ -91,6 +91,7 @@ fn the_commands_ask_a_running_agent() {
     let (code, page, _) = ask(&["status", "--json"]);
     let json: Value = serde_json::from_str(&page).expect("JSON");
     assert_eq!((code, json["sites"].as_array().map(Vec::len)), (0, Some(2)));
+    let (age, page_text) = (json["plan"]["age_s"].as_f64(), ask(&["status"]).1);
     let (code, page, _) = ask(&["explain", "BOSTON.app.com"]);
     assert_eq!(code, 0);
     assert!(page.contains("192.0.2.10"), "{page}");
@@ -105,7 +106,37 @@ fn the_commands_ask_a_running_agent() {
     agent.signal(Signal::TERM);
     let (code, log) = agent.ended();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("ZEROTTL_LOG") && log.contains("SIGTERM") && log.contains("stopped"), "{log}");
+    assert!(log.contains("SIGTERM") && log.contains("stopped"), "{log}");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(line["level"].is_string() && line["message"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+    // Its Sites have no probes, and nothing has changed since the start: it answers all the same, and says so.
+    assert!(age.is_some() && page_text.contains("plan 1, published "), "{page_text}");
+}
+
+/// A slip would log nothing, errors included: no command goes on with it.
+#[test]
+fn a_slip_in_what_is_logged_is_refused() {
+    let (_folder, file) = folder(&config(false, [1, 1]), None);
+    let site = ["site", "--config", &file, "--as", "boston"];
+    let commands: [&[&str]; 5] =
+        [&["run", "--config", &file], &site, &["check", "--config", &file], &["status"], &["completions", "bash"]];
+    for (variable, slip, allowed) in [
+        ("ZEROTTL_LOG", "inf0", "off, error, warn, info, debug, trace"),
+        ("ZEROTTL_LOG", "info,zerottl=chatty", "off, error, warn, info, debug, trace"),
+        ("ZEROTTL_LOG_FORMAT", "xml", "`text`, `json` or `journald`"),
+    ] {
+        for command in commands {
+            let output = zerottl(command).env(variable, slip).output().expect("the binary starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{command:?} {said}");
+            assert!(
+                said.starts_with(&format!("zerottl: {variable}: ")) && said.contains(allowed),
+                "{command:?} {said}"
+            );
+        }
+    }
 }
 
 /// A client that reads no answers holds up the end for some seconds, but not against a second signal.
