@@ -232,7 +232,7 @@ impl Rounds {
                 what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
                 force = request.force, "said by the operator"
             ),
-            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "alarm: {refused}"),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "not done: {refused}"),
         }
         self.round();
         let sites = said?;

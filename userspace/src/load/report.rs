@@ -64,6 +64,14 @@ impl Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadReport(pub(super) String);
 
+impl BadReport {
+    /// The same with the address that it came from.
+    #[must_use]
+    pub fn at(self, address: impl fmt::Display) -> Self {
+        Self(format!("{address}: {}", self.0))
+    }
+}
+
 impl fmt::Display for BadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
