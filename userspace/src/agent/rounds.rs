@@ -189,17 +189,18 @@ impl Rounds {
             plan.generation = before.generation;
             return self.view.publish(plan);
         }
-        let model = Arc::clone(self.planner.model());
-        // Only what was an event is told: loads move shares all the time.
-        let changes = is_event.then(|| (news::of_plan(&model, before, &plan), news::forced(&model, &plan)));
         self.publish(plan);
         let took = since.elapsed();
         self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
-        if let Some((changes, forced)) = changes {
+        if is_event {
+            // Answers are made by it already: nobody waits for words.
+            let (model, plan) = (self.planner.model(), self.view.plan());
+            let changes = news::of_plan(model, before, &plan);
             let changes = if changes.is_empty() { "no answer changes".into() } else { changes };
             info!(generation, took_us = took.as_micros(), "plan published: {changes}");
-            tell_forced(&news::forced(&model, before), &forced);
+            tell_forced(&news::forced(model, before), &news::forced(model, &plan));
         } else {
+            // Loads move shares all the time.
             debug!(generation, took_us = took.as_micros(), "shares moved");
         }
     }

@@ -1,7 +1,7 @@
 //! What is logged and in which form.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     io::{self, IsTerminal},
     os::unix::fs::MetadataExt,
 };
@@ -143,7 +143,11 @@ fn prioritised(level: Level, text: &str) -> String {
         Level::INFO => 6,
         Level::DEBUG | Level::TRACE => 7,
     };
-    text.trim_start().lines().map(|line| format!("<{priority}>{line}\n")).collect()
+    let mut lines = String::with_capacity(text.len() + 4);
+    for line in text.trim_start().lines() {
+        let _ = writeln!(lines, "<{priority}>{line}");
+    }
+    lines
 }
 
 #[cfg(test)]

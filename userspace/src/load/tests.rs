@@ -21,10 +21,10 @@ fn words_are(line: &str, expect: Result<Report, &str>) {
 /// Every word of the grammar, alone and together; a body of `0` or `0%` is no new clients.
 #[test]
 fn agent_check_words() {
-    let none = Report::default();
-    let factor = |factor| Ok(Report { factor: Some(factor), ..none.clone() });
-    let word = |word| Ok(Report { word: Some(word), ..none.clone() });
-    let condition = |condition| Ok(Report { condition: Some(condition), ..none.clone() });
+    let silent = Report::default();
+    let factor = |factor| Ok(Report { factor: Some(factor), ..silent.clone() });
+    let word = |word| Ok(Report { word: Some(word), ..silent.clone() });
+    let condition = |condition| Ok(Report { condition: Some(condition), ..silent.clone() });
     words_are("75%\n", factor(0.75));
     words_are("75", factor(0.75));
     words_are("0\r\n", factor(0.0));
@@ -37,16 +37,17 @@ fn agent_check_words() {
     for down in [Condition::Down, Condition::Fail, Condition::Stopped] {
         words_are(down.as_str(), condition(down));
     }
-    words_are("maxconn:30", Ok(Report { maxconn: Some(30), ..none.clone() }));
+    words_are("maxconn:30", Ok(Report { maxconn: Some(30), ..silent.clone() }));
     let note = Some("all is well 20% drain".into());
-    let together = Report { factor: Some(0.5), condition: Some(Condition::Up), maxconn: Some(7), note, ..none.clone() };
+    let together =
+        Report { factor: Some(0.5), condition: Some(Condition::Up), maxconn: Some(7), note, ..silent.clone() };
     words_are("  up,50%\tmaxconn:7 # all is well 20% drain\nmaint", Ok(together));
     // HAProxy: the last word of a kind counts.
     words_are("ready drain", word(Word::Drain));
     words_are("drain ready", word(Word::Ready));
     // HAProxy: a word that is not known is shown, and the others count.
     let slip = Some("\"upp\" is no word of the agent check".into());
-    words_are("drain upp", Ok(Report { word: Some(Word::Drain), slip, ..none }));
+    words_are("drain upp", Ok(Report { word: Some(Word::Drain), slip, ..silent }));
 }
 
 /// Lines one after another, and what they have come to: `-` is nothing.
@@ -61,7 +62,7 @@ fn sequence_is(lines: &[&str], expect: &str) {
     assert_eq!(format!("{says}: {}", entry.word_in_force().as_str()), expect, "{lines:?}");
 }
 
-/// Three things are said, each of which stays until it is said otherwise; so it is in HAProxy 2.6, beside which
+/// Three things are said, each of which stays until it is said otherwise; so it is in `HAProxy` 2.6, beside which
 /// `e2e_haproxy` holds this.
 #[test]
 fn each_word_replaces_its_own_kind_alone() {

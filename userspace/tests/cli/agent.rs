@@ -115,6 +115,61 @@ fn the_commands_ask_a_running_agent() {
     assert!(age.is_some() && page_text.contains("plan 1, published "), "{page_text}");
 }
 
+/// Where systemd has connected stderr to its journal, each line bears its priority and no time; elsewhere it does not, though
+/// the variable is there, as a child's is whose stderr is another.
+#[test]
+fn the_journal_is_told_priorities() {
+    use std::os::unix::fs::MetadataExt;
+    for is_journal in [true, false] {
+        let dns = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let text = config(false, [1, 1]).replace("127.0.0.1:5353", &format!("127.0.0.1:{dns}"));
+        let (folder, file) = folder(&text, None);
+        let log = folder.path().join("log");
+        let stderr = std::fs::File::create(&log).expect("a file");
+        let own = stderr.metadata().expect("of a file");
+        let stream = format!("{}:{}", own.dev(), own.ino() + u64::from(!is_journal));
+        let mut command = zerottl(&["run", "--config", &file]);
+        let mut agent = command.env("JOURNAL_STREAM", stream).stderr(stderr).spawn().expect("the binary starts");
+        let until = Instant::now() + PATIENCE;
+        let text = || std::fs::read_to_string(&log).expect("UTF-8");
+        while !text().contains("ready") && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = agent.kill();
+        let _ = agent.wait();
+        let is_as_told = |line: &str| line.starts_with("<6>zerottl") || line.starts_with("<4>zerottl");
+        assert!(text().contains("ready") && text().lines().all(|line| is_as_told(line) == is_journal), "{}", text());
+    }
+}
+
+/// Who says a word: as told, else whoever `sudo` and the environment name, else the user that the kernel knows.
+#[test]
+fn words_bear_the_name_of_whoever_says_them() {
+    let agent = Agent::start();
+    let named = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let arguments = [&["maint", "boston", "--force"], arguments, &["--config", &agent.file]].concat();
+        let mut command = zerottl(&arguments);
+        for variable in ["SUDO_USER", "USER", "LOGNAME"] {
+            command.env_remove(variable);
+        }
+        let output = command.envs(environment.iter().copied()).output().expect("the binary starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (_, page, _) = run(&["status", "--json", "--config", &agent.file]);
+        let page: Value = serde_json::from_str(&page).expect("JSON");
+        page["sites"][0]["word"]["by"].as_str().expect("a name").to_owned()
+    };
+    let uid = rustix::process::getuid().as_raw();
+    let user = zerottl::admin::listen::user_name(uid).unwrap_or_else(|| format!("uid {uid}"));
+    for (arguments, environment, name) in [
+        (&[][..], &[][..], user.as_str()),
+        (&[], &[("USER", "carol")], "carol"),
+        (&[], &[("USER", "root"), ("SUDO_USER", "alice")], "alice"),
+        (&["--by", "the night watch"], &[("USER", "carol")], "the night watch"),
+    ] {
+        assert_eq!(named(arguments, environment), format!("{name} (127.0.0.1)"), "{arguments:?} {environment:?}");
+    }
+}
+
 /// A slip would log nothing, errors included: no command goes on with it.
 #[test]
 fn a_slip_in_what_is_logged_is_refused() {
