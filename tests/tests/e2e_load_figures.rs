@@ -69,7 +69,7 @@ fn explained(scene: &Scene) -> String {
 #[test]
 fn s4_3a_320_s4_a_lbns_shares_follow_reports() {
     let loads = "\
-[site.geneva.load]\nkind = \"http\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\nstale_after = \"1s\"\nwhen_stale = \"drain\"\n\
+[site.geneva.load]\nkind = \"http\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\nstale_after = \"1s\"\nwhen_stale = \"drain\"\nload_per_answer = 0.0\n\
 [site.boston.load]\nkind = \"agent-check\"\nport = 9999\ninterval = \"200ms\"\ntimeout = \"150ms\"\nstale_after = \"1h\"\n\
 [site.chicago.load]\nkind = \"push\"\nstale_after = \"1h\"\nload_per_answer = 0.0\n";
     let Some(scene) = Scene::start("S4-3A-320: load figures", config("trickle = 0.3", loads)) else { return };

@@ -170,8 +170,8 @@ fn the_minimum_refuses_words_and_never_keeps_the_dead() {
 
     scene.agent.zerottl(&["drain", "chicago", "--force", "--reason", "fire"]).expect("forced");
     assert_eq!(answered(&scene, &client, "app.com"), "geneva");
-    let alarm =
-        |scene: &Scene| scene.agent.get("/metrics").expect("metrics").contains("zerottl_alarm{kind=\"below-minimum\"");
+    let line = "zerottl_alarm{kind=\"below-minimum\",pool=\"app.com\"} 1\n";
+    let alarm = |scene: &Scene| scene.agent.get("/metrics").expect("metrics").contains(line);
     assert!(alarm(&scene));
     done(&scene, "ready", "app.com");
     assert!(!alarm(&scene));

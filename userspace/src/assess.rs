@@ -8,7 +8,6 @@ pub mod load;
 mod tests_load;
 
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +17,7 @@ use crate::{
     load::Entry,
     model::Model,
     operator::{Refused, Remarks, Request, record::Record},
-    safety::{self, Alarm},
+    safety::{self, Alarm, Turn},
     state::Memory,
     status::{Standing, Status, Verdicts},
 };
@@ -125,17 +124,15 @@ impl Assessor {
         self.record.revision()
     }
 
-    /// Raises the alarms that a status gives cause for, and says so once.
+    /// Raises the alarms that a status gives cause for, and says what has become of them.
     fn look(&mut self, status: &Status) -> Arc<[Alarm]> {
         let alarms: Arc<[Alarm]> = safety::alarms(&self.model, status).into();
-        // By their words: there may be one for each pool.
-        let words = |alarms: &[Alarm]| alarms.iter().map(ToString::to_string).collect::<HashSet<_>>();
-        let (before, now) = (words(&self.alarms), words(&alarms));
-        for alarm in alarms.iter().filter(|alarm| !before.contains(&alarm.to_string())) {
-            tracing::error!(pool = alarm.pool(), "alarm: {alarm}");
-        }
-        for alarm in self.alarms.iter().filter(|alarm| !now.contains(&alarm.to_string())) {
-            tracing::info!(pool = alarm.pool(), "alarm over: {alarm}");
+        for (turn, text) in safety::turns(&self.alarms, &alarms) {
+            match turn {
+                Turn::Begun => tracing::error!("alarm: {text}"),
+                Turn::Changed => tracing::error!("alarm changed: {text}"),
+                Turn::Over => tracing::info!("alarm over: {text}"),
+            }
         }
         alarms
     }

@@ -12,7 +12,6 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 use zerottl::{
     admin::{
         client::{self, At},
@@ -26,13 +25,11 @@ use zerottl::{
 
 use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
 
-/// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
-const LOG_VARIABLE: &str = "ZEROTTL_LOG";
-
 /// Shown beneath the help.
 const HELP_END: &str = "\
 Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
-Environment: ZEROTTL_LOG says what `run` logs, such as `debug` or `info,zerottl::probe=debug` [default: info];
+Environment: ZEROTTL_LOG says what `run` and `site` log, such as `debug` or `info,zerottl::probe=debug` [default: info];
+ZEROTTL_LOG_FORMAT in which form: `text`, `json` or `journald` [default: `journald` under systemd, else `text`];
 ZEROTTL_TOKEN is shown to an agent that asks for a token";
 
 /// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
@@ -155,9 +152,11 @@ fn main() -> ExitCode {
 }
 
 async fn execute(command: Command) -> Result<ExitCode, Failure> {
+    // Of every command: a slip is told before anybody relies on it.
+    let log = cli::log::Log::from_environment()?;
     match command {
         Command::Run { config, take_over } => {
-            log_to_stderr();
+            log.start();
             cli::run::run(config, take_over).await?;
         }
         Command::Check { config, json } => return check(&config, json),
@@ -176,7 +175,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Detach { agent } => cli::left::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
-        Command::Site(arguments) => cli::site::site(arguments, log_to_stderr).await?,
+        Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             cli::completions::write(shell, &mut script).map_err(|error| error.to_string())?;
@@ -187,29 +186,6 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn log_to_stderr() {
-    let wish = std::env::var_os(LOG_VARIABLE);
-    let parsed = wish.as_ref().map(|wish| {
-        let wish = wish.to_str().ok_or_else(|| "it is not UTF-8".to_owned())?;
-        EnvFilter::try_new(wish).map_err(|error| error.to_string())
-    });
-    let (filter, fault) = match parsed {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(fault)) => (EnvFilter::new("info"), Some(fault)),
-        None => (EnvFilter::new("info"), None),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        // It would panic where stderr is closed.
-        .log_internal_errors(false)
-        .init();
-    if let Some(fault) = fault {
-        tracing::warn!("{LOG_VARIABLE}: {fault}; logging as by `info`");
-    }
 }
 
 /// The files alone decide: nothing is bound, attached or probed.

@@ -57,6 +57,9 @@ pub enum Alarm {
     },
 }
 
+/// The kinds of [`Alarm`], as in metrics and JSON.
+pub const KINDS: [&str; 2] = ["below-minimum", "overridden"];
+
 impl Alarm {
     /// The kind, as in metrics and JSON.
     #[must_use]
@@ -75,6 +78,54 @@ impl Alarm {
             Self::Overridden { pool, .. } => pool,
         }
     }
+}
+
+impl Alarm {
+    /// What it is about: with [`kind`](Self::kind), what tells one alarm from another, whatever its figures are.
+    #[must_use]
+    pub fn subject(&self) -> (&str, &str) {
+        match self {
+            Self::BelowMinimum(shortfall) => (&shortfall.pool, ""),
+            Self::Overridden { pool, site } => (pool, site),
+        }
+    }
+
+    /// That it is over, as a sentence.
+    fn over(&self) -> String {
+        match self {
+            Self::BelowMinimum(shortfall) => format!("pool {} has its minimum again", shortfall.pool),
+            Self::Overridden { pool, site } => {
+                format!("pool {pool} has its minimum without Site {site}, or that is steady")
+            }
+        }
+    }
+}
+
+/// What has become of alarms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There was none of this kind and subject.
+    Begun,
+    /// There was, with other figures.
+    Changed,
+    /// There is none any more.
+    Over,
+}
+
+/// What has become of alarms from one look to the next, as sentences. Pure.
+#[must_use]
+pub fn turns(before: &[Alarm], now: &[Alarm]) -> Vec<(Turn, String)> {
+    fn by_subject(alarms: &[Alarm]) -> HashMap<(&'static str, (&str, &str)), &Alarm> {
+        alarms.iter().map(|alarm| ((alarm.kind(), alarm.subject()), alarm)).collect()
+    }
+    let (old, new) = (by_subject(before), by_subject(now));
+    let is_there = now.iter().filter_map(|alarm| match old.get(&(alarm.kind(), alarm.subject())) {
+        None => Some((Turn::Begun, alarm.to_string())),
+        Some(same) if *same != alarm => Some((Turn::Changed, alarm.to_string())),
+        Some(_) => None,
+    });
+    let is_gone = before.iter().filter(|alarm| !new.contains_key(&(alarm.kind(), alarm.subject())));
+    is_there.chain(is_gone.map(|alarm| (Turn::Over, alarm.over()))).collect()
 }
 
 impl fmt::Display for Alarm {
@@ -301,5 +352,36 @@ mod tests {
         check_guard(2, "hxm", &both);
         check_guard(1, "xxx", "... pool app.com has 0 Sites to answer, and min_sites is 1");
         check_guard(0, "hhh", "... ");
+    }
+
+    #[track_caller]
+    fn check_turns(before: &str, now: &str, expect: &[(Turn, &str)]) {
+        let model = model(2, 0.0);
+        let alarms = |sites: &str| {
+            let mut status = status(&model, sites);
+            guard(&model, &mut status);
+            alarms(&model, &status)
+        };
+        let told = turns(&alarms(before), &alarms(now));
+        let told: Vec<(Turn, &str)> = told.iter().map(|(turn, text)| (*turn, text.as_str())).collect();
+        assert_eq!(told, expect, "{before} to {now}");
+    }
+
+    /// An alarm is what its kind and subject are: another figure is no other alarm, and ends none.
+    #[test]
+    fn alarms_begin_change_and_end() {
+        let (one, none) = (
+            "pool app.com has 1 Site to answer, and min_sites is 2",
+            "pool app.com has 0 Sites to answer, and min_sites is 2",
+        );
+        check_turns("uuu", "uxu", &[]);
+        check_turns("uxu", "xxu", &[(Turn::Begun, one)]);
+        check_turns("xxu", "xxx", &[(Turn::Changed, none)]);
+        check_turns("xxx", "xux", &[(Turn::Changed, one)]);
+        check_turns("xxu", "xux", &[]);
+        check_turns("xxu", "uxu", &[(Turn::Over, "pool app.com has its minimum again")]);
+        let over = "pool app.com has its minimum without Site boston, or that is steady";
+        check_turns("hxu", "uxu", &[(Turn::Over, over)]);
+        check_turns("hxu", "xxu", &[(Turn::Begun, one), (Turn::Over, over)]);
     }
 }

@@ -15,10 +15,7 @@ mod setup;
 mod tally;
 mod vm;
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use needs::Door;

@@ -102,6 +102,12 @@ const TOOLS: &[Tool] = &[
         doors: &[Door::Test],
     },
     Tool {
+        package: "haproxy",
+        sign: Sign::Program("haproxy"),
+        why: "reads the same agent checks",
+        doors: &[Door::Test],
+    },
+    Tool {
         package: "dpkg-dev",
         sign: Sign::Program("dpkg-shlibdeps"),
         why: "libraries of the package",
@@ -137,6 +143,7 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("bind9", "named"),
     ("pdns-recursor", "pdns-recursor"),
     ("prometheus", "prometheus"),
+    ("haproxy", "haproxy"),
 ];
 
 /// The tools that `door` needs and whose sign is not there.

@@ -391,6 +391,11 @@ fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }
 
+/// What a Site that takes itself out says, with a `; ` behind it.
+fn own_words(snapshot: &Snapshot, id: SiteId) -> String {
+    load::takes_itself_out(snapshot, id).map_or(String::new(), |words| format!("{words}; "))
+}
+
 /// Loads and wishes keep nobody out where they would keep everybody out.
 fn heed_nobody_if_all_are_full(snapshot: &Snapshot, kind: NameKind, family: Family, verdicts: &mut [SiteVerdict]) {
     if matches!(kind, NameKind::Site(_)) || verdicts.iter().any(|verdict| verdict.eligible) {
@@ -418,14 +423,18 @@ fn failover_verdict(
 ) -> (bool, String) {
     let sites = &snapshot.model.sites;
     if !snapshot.status.site_is_up(&snapshot.model, id) {
+        let own = load::takes_itself_out(snapshot, id);
         let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
-        return (false, all.collect::<Vec<_>>().join("; "));
+        return (false, own.into_iter().chain(all).collect::<Vec<_>>().join("; "));
     }
     let bar = snapshot.status.bar(id);
     // Its own clients stay with a Site that is drained; those of others do not come to it.
     let is_own = position == 0;
     if bar != Bar::None && !(is_own && bar == Bar::Drained) {
-        return (false, format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family)));
+        return (
+            false,
+            format!("{}{}{}", bar_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),
+        );
     }
     if let Some(first) = *first_up {
         return (true, format!("up, but {} comes first", sites[first.0].key));
@@ -434,8 +443,9 @@ fn failover_verdict(
     (
         true,
         format!(
-            "the first in the failover order that is up; {}{}",
+            "the first in the failover order that is up; {}{}{}",
             bar_words(snapshot, id),
+            own_words(snapshot, id),
             states(snapshot, id, family)
         ),
     )

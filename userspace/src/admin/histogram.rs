@@ -59,7 +59,7 @@ impl Histogram {
     /// Bounds in seconds, the last infinite, each with how many were over the one before and not over it.
     #[must_use]
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        self.bounds.iter().copied().chain([f64::MAX]).zip(self.counts).collect()
+        self.bounds.iter().copied().chain([f64::INFINITY]).zip(self.counts).collect()
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         let mut twice = histogram;
         twice.add(&histogram);
         let counted: Vec<_> = twice.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counted, [(0.001, 2), (0.0025, 2), (0.005, 2), (f64::MAX, 4)]);
+        assert_eq!(counted, [(0.001, 2), (0.0025, 2), (0.005, 2), (f64::INFINITY, 4)]);
         assert_eq!((twice.count(), twice.sum_s().round()), (10, 26.0));
         for bounds in [PROBE_BOUNDS, PUBLISH_BOUNDS] {
             assert!(bounds.is_sorted());

@@ -9,6 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     pin::Pin,
+    time::Duration,
 };
 
 use rustix::{
@@ -24,6 +25,8 @@ use crate::model::AdminListen;
 
 /// Who may ask over a Unix socket: its owner and its group.
 pub const SOCKET_MODE: u32 = 0o660;
+/// For a user's name to be found.
+const NAME_WITHIN: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -32,10 +35,24 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Who asks, as far as the connection tells: an address, or over a Unix socket `uid` and the user's number. Among each
-/// request's extensions.
+/// Who asks, as far as the connection tells. Among each request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer(pub String);
+pub struct Peer {
+    /// An address, or over a Unix socket `uid` and the user's number.
+    pub from: String,
+    /// The user's number, where the kernel says it.
+    pub uid: Option<u32>,
+}
+
+impl Peer {
+    /// The user's name, where the kernel says who it is and the machine has a name for it.
+    pub async fn user(&self) -> Option<String> {
+        let uid = self.uid?;
+        // Names may come from a directory server that does not answer.
+        let asked = tokio::task::spawn_blocking(move || user_name(uid));
+        tokio::time::timeout(NAME_WITHIN, asked).await.ok()?.ok()?
+    }
+}
 
 /// One connection.
 pub struct Accepted {
@@ -76,16 +93,24 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr()?;
-                let peer = Peer(peer.ip().to_canonical().to_string());
+                let peer = Peer { from: peer.ip().to_canonical().to_string(), uid: None };
                 Ok(Accepted { stream: Box::pin(stream), local: Some(local), peer })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 let user = stream.peer_cred()?.uid();
-                Ok(Accepted { stream: Box::pin(stream), local: None, peer: Peer(format!("uid {user}")) })
+                let peer = Peer { from: format!("uid {user}"), uid: Some(user) };
+                Ok(Accepted { stream: Box::pin(stream), local: None, peer })
             }
         }
     }
+}
+
+/// The name of a user of this machine.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    let user = nix::unistd::User::from_uid(uid.into()).ok()??;
+    Some(user.name)
 }
 
 /// A socket's file while it is ours: another agent's at the same path is left alone.

@@ -16,7 +16,7 @@ use axum::{
 
 use utoipa::ToSchema;
 
-use super::{Snapshot, server::Shared, text};
+use super::{Snapshot, asked::Plain, server::Shared, text};
 use crate::{
     load::push,
     model::{LoadKind, NameKind, Policy, SiteId},
@@ -53,6 +53,9 @@ pub struct LoadPage {
     pub factor: f64,
     /// `ready`, `drain` or `maint`: what it wants of itself.
     pub word: Word,
+    /// The same in its own words, such as `stopped (new disks)`; none where it says nothing of itself.
+    #[serde(default)]
+    pub says: Option<String>,
     /// Reports taken.
     pub reports: u64,
     /// Attempts and reports that came to nothing.
@@ -89,6 +92,7 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
         per_answer: said.per_answer,
         factor: said.factor,
         word: said.word,
+        says: entry.says(),
         reports: entry.reports,
         failures: entry.failures,
         error: entry.error.as_ref().map(ToString::to_string),
@@ -113,13 +117,7 @@ impl LoadPage {
     #[must_use]
     pub fn row(&self, site: &str) -> Vec<String> {
         let figure = |value: Option<f64>| value.map_or("-".into(), short);
-        let mut says = Vec::new();
-        if self.word != Word::Ready {
-            says.push(if self.word == Word::Drain { "drain".into() } else { "maint".into() });
-        }
-        if (self.factor - 1.0).abs() > 1e-9 {
-            says.push(text::percent(self.factor));
-        }
+        let mut says: Vec<String> = self.says.iter().cloned().collect();
         says.extend(self.maxconn.map(|maxconn| format!("maxconn:{maxconn}")));
         says.extend(self.error.clone());
         let age = self.age_s.map_or("-".into(), text::age);
@@ -135,6 +133,17 @@ impl LoadPage {
             says.join(", "),
         ]
     }
+}
+
+/// Why a Site that takes itself out does so, as a sentence; none unless it does.
+#[must_use]
+pub fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+    let said = snapshot.status.sites[id.0].said;
+    if said.word == Word::Ready && said.factor > 0.0 {
+        return None;
+    }
+    let says = snapshot.loads[id.0].says().map(|says| format!("it says {says}"));
+    Some(says.unwrap_or_else(|| "its load figures are stale, and when_stale is \"drain\"".into()))
 }
 
 /// A figure with three places at most.
@@ -155,9 +164,11 @@ pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) 
         clauses.push("its load figures are stale".to_owned());
     }
     if refuses && !said.stale {
-        clauses.push("it wants no new clients".to_owned());
+        let says = snapshot.loads[id.0].says().map_or(String::new(), |says| format!(": it says {says}"));
+        clauses.push(format!("it wants no new clients{says}"));
     } else if (said.factor - 1.0).abs() > 1e-9 {
-        clauses.push(format!("it wants {} of its weight", text::percent(said.factor)));
+        let note = snapshot.loads[id.0].note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        clauses.push(format!("it wants {} of its weight{note}", text::percent(said.factor)));
     }
     if standing.ramp < 1.0 {
         clauses.push(format!("it starts slowly, with {} of its weight", text::percent(standing.ramp)));
@@ -199,9 +210,10 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     responses(
         (status = 204, description = "Taken"),
         (status = 400, description = "None of them was", content_type = "text/plain", body = String),
+        (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
     )
 )]
-pub(super) async fn take(State(shared): State<Shared>, body: Bytes) -> Response {
+pub(super) async fn take(State(shared): State<Shared>, _: Plain, body: Bytes) -> Response {
     let state = shared.state();
     match push::push(&state.board, state.board.model(), Instant::now(), &body) {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),

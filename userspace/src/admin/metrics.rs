@@ -18,9 +18,13 @@ use super::{
     histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS},
     load::LoadPage,
     shares::Counter,
-    status::{AddressPage, STATES, SitePage, StatusPage},
+    status::{AddressPage, BASES, STATES, SitePage, StatusPage},
 };
-use crate::model::{Family, NameId, NameKind};
+use crate::{
+    model::{Family, NameId, NameKind},
+    safety::KINDS,
+    status::Word,
+};
 
 /// Sites with series of their own, the first of the configuration.
 pub const SITES_MAX: usize = 1_000;
@@ -28,6 +32,9 @@ pub const SITES_MAX: usize = 1_000;
 pub const ADDRESSES_MAX: usize = 2_000;
 /// Series of shares, names in the configuration's order; a name whose shares would go beyond has none.
 pub const SHARES_MAX: usize = 5_000;
+
+/// How the program may sit on an interface.
+const MODES: [&str; 3] = ["native", "generic", "off"];
 
 /// How the text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +120,8 @@ struct Source {
     /// By Site.
     probes: Vec<Histogram>,
     publications: Histogram,
+    /// Pool Names.
+    pools: Vec<String>,
 }
 
 impl Source {
@@ -129,6 +138,7 @@ impl Source {
             shares: Vec::new(),
             shares_omitted: 0,
             probes: snapshot.detail.iter().take(SITES_MAX).map(took).collect(),
+            pools: snapshot.model.pools.iter().take(SITES_MAX).map(|pool| pool.name.to_string()).collect(),
             publications: snapshot.publication.map_or_else(|| Histogram::new(&PUBLISH_BOUNDS), |newest| newest.all),
         };
         let model = &*snapshot.model;
@@ -215,11 +225,14 @@ impl Collector for Source {
         family(encoder, ("socket_answers", "Answers that the socket path made"), counted("rcode", &socket.answers))?;
         family(encoder, ("socket_events", "What else befell on the socket path"), counted("event", &socket.events))?;
         single(encoder, ("tcp_connections", "TCP connections open now"), &number(socket.tcp_open))?;
-        let attach =
-            page.front.attach.iter().map(|attach| {
-                (vec![("interface", attach.interface.clone()), ("mode", attach.mode.clone())], gauge(1.0))
-            });
-        family(encoder, ("attached", "How the XDP program sits on an interface, as a label"), attach)?;
+        let attach = page.front.attach.iter().flat_map(|attach| {
+            MODES.iter().map(|mode| {
+                let labels = vec![("interface", attach.interface.clone()), ("mode", (*mode).to_owned())];
+                (labels, flag(attach.mode == *mode))
+            })
+        });
+        let help = "1 for the way the XDP program sits on an interface, 0 for the others";
+        family(encoder, ("attached", help), attach)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
         let work = &page.work;
@@ -232,7 +245,10 @@ impl Collector for Source {
             single(encoder, (name, help), &ConstCounter::new(count))?;
         }
         single(encoder, ("rounds_cpu_seconds", "CPU time of planning rounds"), &ConstCounter::new(work.cpu_s))?;
-        let choices = page.plan.choices.iter().map(|(from, count)| (vec![("from", from.clone())], number(*count)));
+        let choices = BASES.iter().map(|from| {
+            let count = page.plan.choices.get(*from).copied().unwrap_or(0);
+            (vec![("from", (*from).to_owned())], number(count))
+        });
         family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {
             single(encoder, ("plan_age_seconds", "Since the newest plan was published"), &gauge(age_s))?;
@@ -297,11 +313,19 @@ impl Source {
             Some((vec![("site", site.key.clone()), ("word", order.what.clone()), ("by", order.by.clone())], flag(true)))
         });
         family(encoder, ("site_word", "The operator's word on the Site and who said it, as labels"), words)?;
-        let holds =
-            sites.iter().filter_map(|site| Some((vec![("site", site.key.clone())], gauge(site.hold.as_ref()?.left_s))));
-        family(encoder, ("site_hold_seconds", "Until a Site that keeps flapping is answered again"), holds)?;
+        let holds = sites.iter().map(|site| {
+            let left = site.hold.as_ref().map_or(0.0, |hold| hold.left_s);
+            (vec![("site", site.key.clone())], gauge(left))
+        });
+        family(
+            encoder,
+            ("site_hold_seconds", "Until a Site that keeps flapping is answered again; 0 unless it is held"),
+            holds,
+        )?;
         let alarms = standings.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
-        let mut counts = BTreeMap::<(String, String), u64>::new();
+        // What is well is 0, not absent.
+        let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
+        let mut counts: BTreeMap<(String, String), u64> = none.collect();
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
         }
@@ -339,6 +363,10 @@ impl Source {
             let samples = each().filter_map(|(labels, load)| Some((labels, gauge(value(load)?))));
             family(encoder, (name, help), samples)?;
         }
+        let out = |load: &LoadPage| load.word != Word::Ready || load.factor <= 0.0;
+        let samples = each().map(|(labels, load)| (labels, flag(out(load))));
+        let help = "Whether the Site takes itself out, by its own word or because it is silent";
+        family(encoder, ("site_takes_itself_out", help), samples)?;
         let counters: [LoadColumn<u64>; 2] = [
             ("site_load_reports", "Load reports taken", |l| l.reports),
             ("site_load_failures", "Attempts to learn the load, and reports, that came to nothing", |l| l.failures),

@@ -14,6 +14,7 @@
 //! Every page is a pure function of a [`Snapshot`]; `pages` takes one per request. [`server`] has the list of routes,
 //! [`gate`] says who may ask, [`listen`] where. [`client`] is the command line's side.
 
+pub mod asked;
 pub mod client;
 pub mod explain;
 pub mod gate;

@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{load, pages, reload, words};
+use super::{asked::Refusals, load, pages, reload, words};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,7 +32,7 @@ use super::{load, pages, reload, words};
         (name = "read", description = "Shows something"),
         (name = "write", description = "Changes something; needs Content-Type: application/json"),
     ),
-    modifiers(&Token),
+    modifiers(&Token, &Refusals),
     security((), ("token" = [])),
 )]
 struct Document;

@@ -158,7 +158,9 @@ fn sites(page: &mut String, status: &StatusPage, filter: &Filter) {
             let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
             format!("{what}{}", order.words())
         });
-        for words in orders.chain(site.hold.as_ref().map(HoldPage::words)) {
+        let own = site.load.as_ref().and_then(|load| Some(format!("it says {}", load.says.as_ref()?)));
+        for words in orders.chain(own).chain(site.hold.as_ref().map(HoldPage::words)) {
+            let words = text::printable(&words);
             let _ = writeln!(lines, "{}: {words}", text::printable(&site.key));
         }
     }
@@ -228,13 +230,14 @@ fn socket_rows(socket: &SocketPage) -> impl Iterator<Item = Vec<String>> {
     counts.map(|(name, count)| vec![name, "socket".into(), count.to_string()])
 }
 
-/// Health and what bars it: `up`, `DOWN`, `up, drain`.
+/// Health and what bars it, the operator or the Site itself: `up`, `DOWN`, `up, drain`.
 #[must_use]
 pub fn state_word(site: &SitePage) -> String {
     let health = if site.up { "up" } else { "DOWN" };
     match (&site.word, &site.hold) {
         (Some(order), _) => format!("{health}, {}", text::printable(&order.what)),
         (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
+        (None, _) if site.state == "drain" => format!("{health}, drain"),
         _ => health.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
 use axum::{
     Json,
     body::Body,
-    extract::{Query, State},
+    extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
@@ -17,11 +17,13 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
+    asked::{Asked, Plain, invalid},
     explain::{self, Explanation},
     history::HistoryPage,
     metrics, openapi,
     server::{Shared, TRACES_MAX},
     status::StatusPage,
+    words::Fault,
 };
 use crate::model::Family;
 
@@ -32,7 +34,7 @@ const NONCE: &str = "{{nonce}}";
 
 /// The dashboard, for browsers. Asks for nothing itself; what its script then asks for does.
 #[utoipa::path(get, path = "/", tag = "read", security(()), responses((status = 200, content_type = "text/html", body = String)))]
-pub(super) async fn dashboard() -> Response {
+pub(super) async fn dashboard(_: Plain) -> Response {
     let nonce = format!("{:032x}", rand::random::<u128>());
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
@@ -46,7 +48,7 @@ pub(super) async fn dashboard() -> Response {
 
 /// Metrics: `OpenMetrics` where that is asked for (Accept), else Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "read", responses((status = 200, content_type = "text/plain", body = String)))]
-pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(_: Plain, State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = metrics::Format::asked_for(accept);
     match metrics::text(&shared.state().snapshot(), format) {
@@ -57,13 +59,14 @@ pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) ->
 
 /// Sites, names, shares, ages, counters: all that is known now.
 #[utoipa::path(get, path = "/v1/status", tag = "read", responses((status = 200, body = StatusPage)))]
-pub(super) async fn status(State(shared): State<Shared>) -> Json<StatusPage> {
+pub(super) async fn status(_: Plain, State(shared): State<Shared>) -> Json<StatusPage> {
     Json(StatusPage::new(&shared.state().snapshot()))
 }
 
 /// What is to be explained.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
     name: String,
     client: Option<IpAddr>,
 }
@@ -79,22 +82,22 @@ pub(super) struct Asked {
     ),
     responses(
         (status = 200, body = Explanation),
-        (status = 400, description = "The name is no DNS name, or the client no address",
-            content_type = "text/plain", body = String)
+        (status = 400, description = "The name is no DNS name, the client no address, or a parameter is not known",
+            body = Fault)
     )
 )]
-pub(super) async fn explain(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn explain(State(shared): State<Shared>, Asked(asked): Asked<Question>) -> Response {
     let state = shared.state();
     let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
     match explain::explain(&state.snapshot(), &asked.name, asked.client, pick) {
         Ok(page) => Json(page).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(error) => invalid(error.to_string()),
     }
 }
 
 /// The last ten minutes of shares, states and packets.
 #[utoipa::path(get, path = "/v1/history", tag = "read", responses((status = 200, body = HistoryPage)))]
-pub(super) async fn history(State(shared): State<Shared>) -> Json<HistoryPage> {
+pub(super) async fn history(_: Plain, State(shared): State<Shared>) -> Json<HistoryPage> {
     Json(shared.history.page(Instant::now()))
 }
 
@@ -103,7 +106,7 @@ pub(super) async fn history(State(shared): State<Shared>) -> Json<HistoryPage> {
     (status = 200, content_type = "application/x-ndjson", body = String),
     (status = 503, description = "As many traces run as may", content_type = "text/plain", body = String)
 ))]
-pub(super) async fn trace(State(shared): State<Shared>) -> Response {
+pub(super) async fn trace(_: Plain, State(shared): State<Shared>) -> Response {
     let Ok(permit) = Arc::clone(&shared.traces).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{TRACES_MAX} traces are running already\n")).into_response();
     };
@@ -125,6 +128,6 @@ pub(super) async fn trace(State(shared): State<Shared>) -> Response {
 
 /// This interface, described (`OpenAPI` 3.1).
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "read", responses((status = 200, content_type = "application/json")))]
-pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+pub(super) async fn openapi(_: Plain) -> Json<utoipa::openapi::OpenApi> {
     Json(openapi::document())
 }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use super::server::Shared;
+use super::{
+    asked::{Plain, Said},
+    server::Shared,
+};
 use crate::agent::{Order, Reloaded};
 
 /// Where it is asked for.
@@ -35,7 +38,7 @@ pub struct Reload {}
             content_type = "text/plain", body = String),
     )
 )]
-pub(super) async fn reload(State(shared): State<Shared>, Json(Reload {}): Json<Reload>) -> Response {
+pub(super) async fn reload(State(shared): State<Shared>, _: Plain, Said(Reload {}): Said<Reload>) -> Response {
     let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "the agent takes no orders now\n").into_response();
     let (reply, done) = oneshot::channel();
     if shared.state().orders.try_send(Order::Reload(Some(reply))).is_err() {

@@ -1,7 +1,7 @@
 //! The HTTP server: bounded, and behind one gate.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. Beyond [`CONNECTIONS_MAX`] new
-//! ones wait in the listen queue. A request brings at most [`BODY_MAX`]. Whoever asks passes the
+//! ones wait in the listen queue. A request brings at most [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the
 //! [`gate`](super::gate) first, whatever the path.
 //!
 //! `routes` is the one list of what is served: a request that reads has its handler in `pages`, one
@@ -54,7 +54,7 @@ use super::{
     reload::{self, RELOAD},
     words,
 };
-use crate::agent::Current;
+use crate::{agent::Current, load::push::PUSH_MAX};
 
 /// The most connections at once, of all listeners together.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -64,7 +64,7 @@ pub const TRACES_MAX: usize = 8;
 pub const HEADER_MAX: Duration = Duration::from_secs(5);
 /// For a connection that is not a trace.
 pub const CONNECTION_MAX: Duration = Duration::from_secs(30);
-/// The largest body of a request, bytes.
+/// The largest body of a request other than load reports, bytes.
 pub const BODY_MAX: usize = 256 * 1024;
 /// For requests under way once the agent stops.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -113,7 +113,8 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
     ];
     // Changing something: POST with a JSON body.
     let write = [
-        ("post", "/v1/load", post(load::take)),
+        // Layers within win: a push may be larger.
+        ("post", "/v1/load", post(load::take).layer(DefaultBodyLimit::max(PUSH_MAX))),
         ("post", RELOAD, post(reload::reload)),
         ("post", "/v1/sites/word", post(words::word)),
         ("post", "/v1/sites/weight", post(words::weight)),

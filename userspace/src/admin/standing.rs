@@ -205,7 +205,7 @@ impl OrderPage {
     /// `drain by alice (127.0.0.1) 5m ago, for 25m more: disks`.
     #[must_use]
     pub fn words(&self) -> String {
-        let left = self.left_s.map_or(String::new(), |left| format!(", for {} more", text::age(left)));
+        let left = self.left_s.map_or(String::new(), |left| format!(", for {} more", text::left(left)));
         let forced = if self.forced { ", forced" } else { "" };
         let reason = self.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         text::printable(&format!("{} by {} {} ago{left}{forced}{reason}", self.what, self.by, text::age(self.age_s)))
@@ -216,7 +216,7 @@ impl HoldPage {
     /// `held for 12s more after 3 failures in a row`.
     #[must_use]
     pub fn words(&self) -> String {
-        let left = text::age(self.left_s);
+        let left = text::left(self.left_s);
         let in_spite = if self.overridden { "answered for the pool's minimum, though " } else { "" };
         format!("{in_spite}held for {left} more after {} failures in a row", self.failures)
     }

@@ -118,6 +118,9 @@ pub struct SitePage {
     /// that another Site has, too, count for both.
     #[serde(default)]
     pub answers: u64,
+    /// Why it is not simply up and answered: the operator's word, its own, its probes' errors, a hold-down; none if it is.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Configured weight.
     pub weight: u32,
     /// The weight in force: the configured one, or the operator's.
@@ -215,8 +218,11 @@ pub struct ReasonPage {
     pub count: u64,
 }
 
-/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`; the operator's `drain`; `held`
-/// back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
+/// Addresses of a Site whose errors stand in its reason, at most.
+const REASONS_MAX: usize = 8;
+
+/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
+/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
 pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
 
 /// One of [`STATES`].
@@ -226,7 +232,8 @@ pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str 
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
     match standing.word {
         Word::Maint => "maint",
-        _ if known && !status.site_is_up(model, site) => "down",
+        _ if (known || standing.said.word == Word::Maint) && !status.site_is_up(model, site) => "down",
+        _ if standing.word_in_force() == Word::Drain => "drain",
         Word::Drain => "drain",
         Word::Ready if standing.held => "held",
         Word::Ready if !known => "unknown",
@@ -234,8 +241,11 @@ pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str 
     }
 }
 
-/// The word for what a choice is answered from.
-fn from_word(choice: &Choice) -> &'static str {
+/// The words for what names are answered from.
+pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
+
+/// The word for what a choice is answered from, one of [`BASES`].
+pub(crate) fn from_word(choice: &Choice) -> &'static str {
     match choice {
         Choice::Table(table) => match table.basis {
             Basis::Live => "live",
@@ -365,6 +375,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         state: site_state(model, status, id).into(),
         member_of: Vec::new(),
         answers: 0,
+        reason: reason(snapshot, id),
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
@@ -374,6 +385,21 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         addresses: site.addresses.iter().enumerate().map(address).collect(),
         load: load::page_of(snapshot, id),
     }
+}
+
+/// Why a Site is not simply up and answered.
+fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+    let (model, status) = (&snapshot.model, &snapshot.status);
+    let said = standing::word(snapshot, id).map(|order| order.words());
+    let own = load::takes_itself_out(snapshot, id);
+    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != Word::Maint;
+    let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
+        let why = report.last_error.as_deref().unwrap_or("no verdict yet");
+        is_down.then(|| format!("{}: {why}", address.answer))
+    });
+    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn names(snapshot: &Snapshot) -> Vec<NamePage> {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     agent::Current,
+    load::push::PUSH_MAX,
     model::{AdminListen, AdminToken},
 };
 
@@ -193,11 +194,88 @@ async fn responses_tell_browsers_what_not_to_do() {
     }
 }
 
+/// Whatever is not known is told, at every path, and nothing is done.
 #[tokio::test]
-async fn bodies_are_bounded() {
+async fn what_is_not_known_is_refused() {
     let server = start(None).await;
-    let huge = "a".repeat(BODY_MAX + 1);
-    // No route reads a body yet of its own accord; whatever reads one is behind the same limit.
-    let refused = client::post(server.tcp, "/v1/nothing", &json!({ "huge": huge })).await;
-    assert!(matches!(refused, Err(ClientError::Status(404 | 413, _) | ClientError::Http(_))), "{refused:?}");
+    for (method, path, _) in routes() {
+        let refused = match method {
+            "get" => client::get(server.tcp, &format!("{path}?colour=blue")).await,
+            _ => client::post(server.tcp, &format!("{path}?colour=blue"), &json!({})).await,
+        };
+        assert!(matches!(refused, Err(ClientError::Status(400, _))), "{method} {path}: {refused:?}");
+        assert!(document()["paths"][path][method]["responses"]["400"].is_object(), "{method} {path} does not say so");
+    }
+    for path in [
+        "/v1/explain?name=app.com&clinet=192.0.2.1",
+        "/v1/explain?name=app.com&name=b.app.com",
+        "/v1/sites/drained?sites=a&session=3",
+    ] {
+        let refused = client::get(server.tcp, path).await;
+        assert!(matches!(refused, Err(ClientError::Status(400, _))), "{path}: {refused:?}");
+    }
+    for (path, body, words) in [
+        ("/v1/sites/weight", json!({ "sites": "boston" }), "weight"),
+        ("/v1/sites/weight", json!({ "sites": "boston", "weight": "7" }), "weight"),
+        ("/v1/sites/word", json!({ "sites": "boston" }), "word"),
+        ("/v1/sites/word", json!({ "sites": "boston", "word": "drain", "forced": true }), "forced"),
+        ("/v1/reload", json!({ "all": true }), "all"),
+    ] {
+        match client::post(server.tcp, path, &body).await {
+            Err(ClientError::Status(400, said)) => {
+                assert!(said.contains(words) && said.contains("\"error\":\"invalid\""), "{path} {body}: {said}");
+            }
+            other => panic!("{path} {body}: {other:?}"),
+        }
+    }
+    let weight = &document()["components"]["schemas"]["SayWeight"];
+    assert_eq!(weight["required"], json!(["sites", "weight"]), "{weight}");
+}
+
+/// As many reports as are documented, and no more; other bodies are small.
+#[tokio::test]
+async fn pushes_may_be_as_large_as_they_are_said_to_be() {
+    let server = start(None).await;
+    let report = json!({ "site": "a-site-of-some-length", "current": 123_456.75, "capacity": 1_000_000 });
+    let taken = client::post(server.tcp, "/v1/load", &vec![&report; 10_000]).await;
+    // There is no such Site, which is found out once all of it has been read.
+    assert!(matches!(&taken, Err(ClientError::Status(400, why)) if why.contains("no Site")), "{taken:?}");
+    let many = client::post(server.tcp, "/v1/load", &vec![&report; 10_001]).await;
+    assert!(matches!(&many, Err(ClientError::Status(400, why)) if why.contains("10000")), "{many:?}");
+    for (path, bytes) in [("/v1/load", PUSH_MAX), ("/v1/sites/word", BODY_MAX)] {
+        let huge = client::post(server.tcp, path, &json!({ "site": "a".repeat(bytes) })).await;
+        assert!(matches!(huge, Err(ClientError::Status(413, _) | ClientError::Http(_))), "{path}: {huge:?}");
+    }
+}
+
+/// Who says a word: as told; else whoever the kernel says is at the other end.
+#[tokio::test]
+async fn words_bear_a_name() {
+    let (mut state, _) = state(None);
+    let (desk, mut asked) = crate::operator::Desk::new();
+    state.desk = desk;
+    let folder = tempfile::tempdir().expect("a folder");
+    let unix = AdminListen::Unix(folder.path().join("admin.sock"));
+    let listeners = vec![Listener::bind(&unix).await.expect("bound")];
+    let task = tokio::spawn(serve(listeners, Arc::new(Current::from_pointee(state)), CancellationToken::new()));
+    let heard = tokio::spawn(async move {
+        let mut names = Vec::new();
+        while let Some((request, answer)) = asked.recv().await {
+            names.push(request.by);
+            drop(answer.send(Err(crate::operator::Refused::Stopping)));
+            if names.len() == 2 {
+                break;
+            }
+        }
+        names
+    });
+    let at = At { place: unix, token: None };
+    for by in [Value::Null, json!("mallory")] {
+        let _ = client::post(&at, "/v1/sites/word", &json!({ "sites": "boston", "word": "drain", "by": by })).await;
+    }
+    let uid = rustix::process::getuid().as_raw();
+    let user = crate::admin::listen::user_name(uid).expect("whoever runs the tests has a name");
+    let names = heard.await.expect("two words");
+    assert_eq!(names, [format!("{user} (uid {uid})"), format!("mallory (uid {uid}, {user})")]);
+    task.abort();
 }

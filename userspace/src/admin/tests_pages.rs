@@ -1,6 +1,6 @@
 //! The pages as pure functions of a snapshot.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     Snapshot,
@@ -10,10 +10,14 @@ use super::{
     status::StatusPage,
 };
 use crate::{
-    model::{AllDown, DynamicName, Group, GroupId, Https, Model, NameKind, Policy, PoolId, SiteId, ZoneId},
+    load::{Entry, words::Condition},
+    model::{
+        AllDown, DynamicName, Group, GroupId, Https, LoadKind, LoadSource, Model, NameKind, Policy, PoolId, SiteId,
+        WhenStale, ZoneId,
+    },
     nets::{Nets, Rule, Source},
     plan::{Basis, Choice, Pick, Planner},
-    status::Health,
+    status::{Health, Said, Word},
     view::View,
 };
 
@@ -464,4 +468,104 @@ fn s4_3a_alldown_is_counted_and_visible() {
     for line in ["zerottl_plan_choices{from=\"up-threshold\"} 1", "zerottl_plan_choices{from=\"fail-open\"} 1"] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
+}
+
+/// A histogram without a last bucket of everything makes every quantile NaN: whichever it is, its `+Inf` is its count.
+#[test]
+fn histograms_end_at_infinity() {
+    for format in [Format::OpenMetrics, Format::Prometheus] {
+        let text = metrics::text(&healthy(), format).expect("text");
+        let families: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram")).collect();
+        assert_eq!(families, ["zerottl_plan_publication_duration_seconds", "zerottl_probe_duration_seconds"]);
+        for family in families {
+            let values = |part: &str| -> Vec<&str> {
+                let of = format!("{family}_{part}");
+                let of = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(&of));
+                of.filter(|line| part == "count" || line.contains("le=\"+Inf\""))
+                    .filter_map(|line| line.rsplit_once(' ').map(|(_, value)| value))
+                    .collect()
+            };
+            assert_eq!(values("bucket"), values("count"), "{family} in\n{text}");
+        }
+    }
+}
+
+/// What is well is 0 from the start: an alert or a panel that finds nothing cannot be told from one that is broken.
+#[test]
+fn what_is_well_is_zero_and_not_absent() {
+    let text = metrics::text(&healthy(), Format::OpenMetrics).expect("text");
+    let mut zeros = vec![
+        "zerottl_attached{interface=\"eth0\",mode=\"native\"} 0.0".to_owned(),
+        "zerottl_attached{interface=\"eth0\",mode=\"off\"} 0.0".to_owned(),
+        "zerottl_site_hold_seconds{site=\"geneva\"} 0.0".to_owned(),
+        "zerottl_refusals_total 0".to_owned(),
+    ];
+    zeros.extend(
+        ["held", "drained", "minimum", "up-threshold", "fail-open", "servfail"]
+            .map(|from| format!("zerottl_plan_choices{{from=\"{from}\"}} 0")),
+    );
+    zeros.extend(crate::safety::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")));
+    for line in zeros {
+        assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+    }
+}
+
+/// A Site that takes itself out: the reason and its own words wherever it is shown.
+#[test]
+fn what_a_site_says_of_itself_is_shown() {
+    let mut model = model();
+    model.sites[0].load = Some(LoadSource {
+        kind: LoadKind::Push,
+        stale_after: Duration::from_secs(9),
+        when_stale: WhenStale::Hold,
+        per_answer: None,
+        target: None,
+        capacity: None,
+    });
+    let choices = all_up(&model);
+    let mut snapshot = snapshot(model, choices);
+    for key in ["boston", "chicago", "geneva"] {
+        set(&mut snapshot, key, Health::Up, None);
+    }
+    snapshot.loads[0].condition = Condition::Stopped;
+    snapshot.loads[0].note = Some("new disks".into());
+    snapshot.status.sites[0].said.word = Word::Maint;
+    let words = "it says stopped (new disks)";
+    for name in ["app.com", "boston.app.com"] {
+        let page = explained(&snapshot, name);
+        let row = &rows(&page.families[0])[0];
+        assert!(row.starts_with("boston no ") && row.contains(words) && row.contains("192.0.2.10 up for 12s"), "{row}");
+    }
+    let page = StatusPage::new(&snapshot);
+    let site = &page.sites[0];
+    assert_eq!((site.state.as_str(), site.reason.as_deref()), ("down", Some(words)));
+    assert_eq!(site.load.as_ref().and_then(|load| load.says.as_deref()), Some("stopped (new disks)"));
+    assert!(page.to_text().contains(&format!("\nboston: {words}\n")), "{}", page.to_text());
+    let out = |text: String, value: &str| {
+        let line = format!("zerottl_site_takes_itself_out{{site=\"boston\"}} {value}");
+        assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+    };
+    out(metrics::text(&snapshot, Format::OpenMetrics).expect("text"), "1.0");
+    // Up, and wants nobody.
+    snapshot.loads[0] = Entry { factor: Some(0.0), note: Some("full".into()), ..Default::default() };
+    snapshot.status.sites[0].said = Said { factor: 0.0, ..Default::default() };
+    let page = StatusPage::new(&snapshot);
+    assert_eq!((page.sites[0].state.as_str(), page.sites[0].reason.as_deref()), ("drain", Some("it says 0% (full)")));
+    assert!(page.to_text().contains("up, drain"), "{}", page.to_text());
+    assert!(
+        rows(&explained(&snapshot, "app.com").families[0])[0].contains("it wants no new clients: it says 0% (full)")
+    );
+    out(metrics::text(&snapshot, Format::OpenMetrics).expect("text"), "1.0");
+}
+
+/// A Site that is down says why, as each of its addresses has it.
+#[test]
+fn a_site_that_is_down_has_its_reason() {
+    let mut snapshot = healthy();
+    set(&mut snapshot, "boston", Health::Down, Some("connect: connection refused"));
+    let page = StatusPage::new(&snapshot);
+    let why = "192.0.2.10: connect: connection refused; 2001:db8:1::10: connect: connection refused";
+    assert_eq!(page.sites[0].reason.as_deref(), Some(why));
+    assert_eq!(page.sites[1].reason, None);
 }

@@ -83,6 +83,23 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
+/// What is left of a time, rounded up to its second largest unit: `7s`, `12m`, `2h`, `1h30m`, `5d`.
+#[expect(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
+#[must_use]
+pub fn left(seconds: f64) -> String {
+    let two = |whole: u64, unit: &str, part: u64, of: &str| match part {
+        0 => format!("{whole}{unit}"),
+        part => format!("{whole}{unit}{part}{of}"),
+    };
+    let seconds = seconds.max(0.0).ceil() as u64;
+    match (seconds, seconds.div_ceil(60), seconds.div_ceil(3600)) {
+        (0..60, ..) => format!("{seconds}s"),
+        (_, minutes @ 0..60, _) => format!("{minutes}m"),
+        (_, minutes @ 60..1440, _) => two(minutes / 60, "h", minutes % 60, "m"),
+        (.., hours) => two(hours / 24, "d", hours % 24, "h"),
+    }
+}
+
 /// A fraction in percent with one decimal: `33.3%`.
 #[must_use]
 pub fn percent(fraction: f64) -> String {
@@ -125,6 +142,11 @@ mod tests {
     fn ages_and_shares_are_short() {
         let ages = [0.9, 59.9, 60.0, 3599.0, 3600.0, 86_399.0, 86_400.0, -1.0].map(age);
         assert_eq!(ages, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "0s"]);
+        // An order for two hours has two hours left, not one.
+        let lefts =
+            [0.0, 0.2, 7.0, 59.1, 60.0, 61.0, 3599.0, 7199.98, 7200.0, 5400.0, 5401.0, 86_399.5, 90_000.0].map(left);
+        let expect = ["0s", "1s", "7s", "1m", "1m", "2m", "1h", "2h", "2h", "1h30m", "1h31m", "1d", "1d1h"];
+        assert_eq!(lefts, expect);
         assert_eq!([1.0, 1.0 / 3.0, 0.0].map(percent), ["100.0%", "33.3%", "0.0%"]);
     }
 }

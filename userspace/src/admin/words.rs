@@ -14,14 +14,19 @@ use std::time::Duration;
 
 use axum::{
     Extension, Json,
-    extract::{Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminState, Snapshot, listen::Peer, server::Shared};
+use super::{
+    AdminState, Snapshot,
+    asked::{self, Asked},
+    listen::Peer,
+    server::Shared,
+};
 use crate::{
     model::{Family, NameId, NameKind, SiteId},
     operator::{self, Refused, Request, What, target},
@@ -61,7 +66,9 @@ pub struct SayWord {
 pub struct SayWeight {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// 1 to 65535; null for the configured one.
+    /// 1 to 65535; null for the configured one, which has to be said.
+    #[serde(deserialize_with = "asked::nullable")]
+    #[schema(required = true)]
     pub weight: Option<u32>,
     /// Why; at most 500 characters.
     #[serde(default)]
@@ -137,7 +144,8 @@ pub struct DrainingSite {
 pub(super) async fn word(
     State(shared): State<Shared>,
     peer: Option<Extension<Peer>>,
-    Json(body): Json<SayWord>,
+    _: asked::Plain,
+    asked::Said(body): asked::Said<SayWord>,
 ) -> Response {
     let what = What::Word(body.word);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
@@ -160,7 +168,8 @@ pub(super) async fn word(
 pub(super) async fn weight(
     State(shared): State<Shared>,
     peer: Option<Extension<Peer>>,
-    Json(body): Json<SayWeight>,
+    _: asked::Plain,
+    asked::Said(body): asked::Said<SayWeight>,
 ) -> Response {
     let what = What::Weight(body.weight);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
@@ -177,13 +186,16 @@ async fn ask(
     for_s: Option<u64>,
     force: bool,
 ) -> Response {
-    let by = by.filter(|by| !by.is_empty()).unwrap_or_else(|| "unnamed".into());
+    let peer = peer.map(|Extension(peer)| peer);
+    let user = if let Some(peer) = &peer { peer.user().await } else { None };
+    let named = by.filter(|by| !by.trim().is_empty());
+    let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let lasts = for_s.map(Duration::from_secs);
     let request = match operator::checked(Request { target, what, by, reason, lasts, force }) {
         Ok(request) => request,
         Err(refused) => return fault(&refused),
     };
-    let by = peer.map_or(request.by.clone(), |Extension(Peer(peer))| format!("{} ({peer})", request.by));
+    let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
     match state.desk.ask(Request { by, ..request }).await {
         Ok(done) => {
             let why = keeper::wait(&mut state.kept.clone(), done.memory, KEPT_WITHIN).await;
@@ -191,6 +203,14 @@ async fn ask(
                 .into_response()
         }
         Err(refused) => fault(&refused),
+    }
+}
+
+/// Who says it, and from where: who claims to be another is told apart.
+fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
+    match user {
+        Some(user) if user != claimed => format!("{claimed} ({from}, {user})"),
+        _ => format!("{claimed} ({from})"),
     }
 }
 
@@ -206,6 +226,7 @@ fn fault(refused: &Refused) -> Response {
 
 /// Query of `GET /v1/sites/drained`.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AskedDrained {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
@@ -228,7 +249,7 @@ pub struct AskedDrained {
         (status = 404, description = "Nothing is called that", body = Fault),
     )
 )]
-pub(super) async fn drained(State(shared): State<Shared>, Query(asked): Query<AskedDrained>) -> Response {
+pub(super) async fn drained(State(shared): State<Shared>, Asked(asked): Asked<AskedDrained>) -> Response {
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {

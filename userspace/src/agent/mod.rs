@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `serving` | what belongs to one configuration |
 //! | `rounds` | the loop from what is known to a published plan |
+//! | `news` | what a round has changed, in words for the log |
 //! | `counts` | both paths' counters |
 //! | `files` | the configuration's files, watched |
 //!
@@ -20,6 +21,7 @@
 
 mod counts;
 mod files;
+mod news;
 mod rounds;
 mod serving;
 

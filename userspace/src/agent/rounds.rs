@@ -1,6 +1,7 @@
 //! The loop that turns what is known into plans, and looks after what changes without one.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,18 +14,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::counts::Counts;
-
-use super::counts::Work;
+use super::{
+    counts::{Counts, Work},
+    news,
+};
 use crate::{
     admin::Publication,
     assess::{Assessor, LoadInputs},
     dns,
     hooks::macs_of,
     kernel::{attach, publish::Publisher, trace},
-    load::Board,
+    load::{Board, Entry},
     operator::{Asked, Done, Refused, Remarks, Request},
     plan::{Before, Plan, Planner},
+    probe::Reports,
     state::keeper::Keeping,
     status::{Status, Verdicts},
     view::View,
@@ -54,6 +57,8 @@ pub struct Rounds {
     pub planner: Planner,
     /// Where the socket path finds the plan.
     pub view: Arc<View>,
+    /// What the probes found.
+    pub reports: Reports,
     /// What the probes say.
     pub verdicts: watch::Receiver<Verdicts>,
     /// What the newest plan was made from.
@@ -93,6 +98,7 @@ impl Rounds {
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut upkeep = Upkeep { one_in: 0, macs_known: true, watchdog: watchdog() };
         let mut rounds: u32 = 0;
+        tell_forced(&BTreeMap::new(), &news::forced(self.planner.model(), &self.view.plan()));
         loop {
             tokio::select! {
                 () = cancel.cancelled() => {
@@ -165,6 +171,7 @@ impl Rounds {
             is_new
         });
         if is_new {
+            self.tell_of_sites(&status, &entries);
             self.assessed.send_replace(status);
         }
         if self.keeping.is_due(since, is_event, revision) {
@@ -186,10 +193,32 @@ impl Rounds {
         let took = since.elapsed();
         self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
         if is_event {
-            info!(generation, took_us = took.as_micros(), "plan published");
+            // Answers are made by it already: nobody waits for words.
+            let (model, plan) = (self.planner.model(), self.view.plan());
+            let changes = news::of_plan(model, before, &plan);
+            let changes = if changes.is_empty() { "no answer changes".into() } else { changes };
+            info!(generation, took_us = took.as_micros(), "plan published: {changes}");
+            tell_forced(&news::forced(model, before), &news::forced(model, &plan));
         } else {
             // Loads move shares all the time.
             debug!(generation, took_us = took.as_micros(), "shares moved");
+        }
+    }
+
+    /// Says which Sites went up or down, or want clients no longer or again, and why.
+    fn tell_of_sites(&self, status: &Status, entries: &[Entry]) {
+        let detail = |site, address| self.reports.get(site, address);
+        let before = self.assessed.borrow();
+        let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
+        for news::Line { site, is_bad, text } in lines {
+            if is_bad {
+                warn!(site, "Site {site} {text}");
+            } else {
+                info!(site, "Site {site} {text}");
+            }
+        }
+        if more > 0 {
+            warn!(more, "more Sites have changed");
         }
     }
 
@@ -204,7 +233,7 @@ impl Rounds {
                 what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
                 force = request.force, "said by the operator"
             ),
-            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "alarm: {refused}"),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "not done: {refused}"),
         }
         self.round();
         let sites = said?;
@@ -274,6 +303,17 @@ impl Rounds {
                 Ok(line) => drop(self.trace.send(line.into())),
                 Err(error) => warn!("a traced packet could not be written: {error}"),
             }
+        }
+    }
+}
+
+/// Says which names begin and end to be answered from Sites that are not known to be up.
+fn tell_forced(before: &BTreeMap<&'static str, Vec<String>>, after: &BTreeMap<&'static str, Vec<String>>) {
+    for (is_bad, text) in news::of_forced(before, after) {
+        if is_bad {
+            warn!("{text}");
+        } else {
+            info!("{text}");
         }
     }
 }

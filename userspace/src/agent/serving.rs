@@ -21,7 +21,10 @@ use super::{
     rounds::Rounds,
 };
 use crate::{
-    admin::{AdminState, Attach, CounterSource},
+    admin::{
+        AdminState, Attach, CounterSource, Publication,
+        histogram::{Histogram, PUBLISH_BOUNDS},
+    },
     assess::{Assessor, LoadInputs},
     dns::{self, Served, Zones},
     hooks::macs_of,
@@ -68,6 +71,8 @@ pub struct Prepared {
     kernel: Option<crate::kernel::Counters>,
     publisher: Option<crate::kernel::publish::Publisher>,
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
+    /// When its making began.
+    begun: Instant,
     planner: Planner,
     assessor: Assessor,
     board: Board,
@@ -148,6 +153,7 @@ impl Prepared {
             kernel,
             publisher,
             events,
+            begun: now,
             planner,
             assessor,
             board,
@@ -159,9 +165,21 @@ impl Prepared {
         })
     }
 
+    /// The first plan is answered from now on: it is one that was published, though no change caused it. What earlier ones
+    /// took goes on to be counted.
+    fn first_publication(&self, before: Option<&Serving>) -> Publication {
+        let all = before.and_then(|before| before.admin.publication.borrow().map(|newest| newest.all));
+        Publication {
+            at: Instant::now(),
+            took: self.begun.elapsed(),
+            all: all.unwrap_or_else(|| Histogram::new(&PUBLISH_BOUNDS)),
+        }
+    }
+
     /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
     /// fails any more.
     pub fn serve(mut self, common: &Common, pins: Option<&Pins>, before: Option<&Serving>) -> Serving {
+        let first = self.first_publication(before);
         if let Some(before) = before {
             // What was said while the program was loaded; and from now on nothing is said to the one before.
             let now = Instant::now();
@@ -178,7 +196,7 @@ impl Prepared {
             pins.remove_foreign();
         }
         common.dns.serve(self.served);
-        let (published, publication) = watch::channel(None);
+        let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::default());
         let (desk, asked) = Desk::new();
@@ -210,6 +228,7 @@ impl Prepared {
             planned: Instant::now(),
             planner: self.planner,
             view: Arc::clone(&view),
+            reports: reports.clone(),
             verdicts,
             assessed,
             remarked,

@@ -134,7 +134,7 @@ impl Ledger {
     fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, age: Duration) -> (Option<Load>, Said) {
         let is_stale = age > source.stale_after;
         let mut said = Said {
-            word: entry.word,
+            word: entry.word_in_force(),
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
             per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),

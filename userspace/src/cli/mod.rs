@@ -3,6 +3,7 @@
 
 pub mod completions;
 pub mod left;
+pub mod log;
 pub mod man;
 pub mod operator;
 pub mod reload;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use zerottl::{
     admin::{
         client::{self, At, ClientError},
+        listen::user_name,
         words::{DrainPage, DrainingSite, Fault, Said, SayWeight, SayWord},
     },
     config,
@@ -54,6 +55,9 @@ struct Why {
     /// Let it lapse by itself after this time, such as 30m or 2h
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: Option<Duration>,
+    /// Who says so, if not the user that runs this
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 /// `drain`, with waiting.
@@ -104,9 +108,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "give a whole number and its unit, s, m or h, such as 30m; 1s at least".into())
 }
 
-/// Who asks: the user behind `sudo`, else the user.
-fn by() -> Option<String> {
-    ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|by| !by.is_empty()))
+impl Why {
+    /// Who asks: as told, else the user behind `sudo`, else the user, also where the environment does not say (cron, a
+    /// container, `su -`).
+    fn by(&self) -> Option<String> {
+        let told = |name: &&str| std::env::var(name).ok().filter(|by| !by.is_empty());
+        let variable = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(told);
+        let uid = rustix::process::getuid().as_raw();
+        self.by.clone().or_else(variable).or_else(|| user_name(uid)).or_else(|| Some(format!("uid {uid}")))
+    }
 }
 
 impl Say {
@@ -121,7 +131,7 @@ impl Say {
             word,
             reason: self.why.reason.clone(),
             for_s: self.why.lasts.map(|lasts| lasts.as_secs()),
-            by: by(),
+            by: self.why.by(),
             force: self.force,
         };
         said(at, "/v1/sites/word", &body, self.json, word.as_str()).await
@@ -137,7 +147,7 @@ impl Weigh {
             weight,
             reason: self.why.reason.clone(),
             for_s: self.why.lasts.map(|lasts| lasts.as_secs()),
-            by: by(),
+            by: self.why.by(),
         };
         let word = weight.map_or("configured weight".into(), |weight| format!("weight {weight}"));
         said(&self.agent.address()?, "/v1/sites/weight", &body, self.json, &word).await

@@ -1,7 +1,7 @@
 //! The newest report of each Site, with its age by the monotonic clock.
 //!
 //! A report that bears the `at` of the one before is that one again (a cache, a Site whose figures have frozen), and
-//! makes nothing younger. One with an earlier `at` has been overtaken and is left out, unless what it would replace is
+//! makes nothing younger, nor does it end a word that was said in between. One with an earlier `at` has been overtaken and is left out, unless what it would replace is
 //! stale: then the Site's clock was set back, and its reports are good again.
 
 use std::{
@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use super::report::{self, BadReport, Report};
+use super::{
+    report::{self, BadReport, Report},
+    words::Condition,
+};
 use crate::{
     model::{Model, SiteId},
     status::{Load, Word},
@@ -33,14 +36,54 @@ pub struct Entry {
     pub factor: Option<f64>,
     /// What it wants of itself.
     pub word: Word,
+    /// Whether it works, as it says.
+    pub condition: Condition,
+    /// What it said in its own words beside these three.
+    pub note: Option<Arc<str>>,
     /// Connections that it takes, at most.
     pub maxconn: Option<u64>,
     /// Reports taken, repeated ones too.
     pub reports: u64,
     /// Attempts and reports that came to nothing.
     pub failures: u64,
-    /// Why the newest attempt or report came to nothing; none if it did not.
+    /// Why the newest attempt or report came to nothing, or what in it did; none if it was understood.
     pub error: Option<Arc<str>>,
+}
+
+impl Entry {
+    /// What its word and its condition come to.
+    #[must_use]
+    pub fn word_in_force(&self) -> Word {
+        if self.condition == Condition::Up { self.word } else { Word::Maint }
+    }
+
+    /// What it says of itself beside figures, such as `drain, 50% (new disks)`; none where that is nothing.
+    #[must_use]
+    pub fn says(&self) -> Option<String> {
+        let word = (self.word != Word::Ready).then(|| self.word.as_str().to_owned());
+        let condition = (self.condition != Condition::Up).then(|| self.condition.as_str().to_owned());
+        let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);
+        let factor = factor.map(|factor| format!("{:.0}%", factor * 100.0));
+        let said: Vec<String> = word.into_iter().chain(condition).chain(factor).collect();
+        let note = self.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        (!said.is_empty()).then(|| format!("{}{note}", said.join(", ")))
+    }
+
+    /// Takes in what a report says beside figures. What is not spoken of stays, as in `HAProxy`; but figures alone, where
+    /// there have been words, come from a Site that has gone back to reporting its load: they end them.
+    fn hear(&mut self, report: &Report) {
+        if report.is_figures() {
+            (self.word, self.condition, self.factor, self.note) = Default::default();
+            return;
+        }
+        let has_state = report.word.is_some() || report.condition.is_some();
+        if has_state || report.note.is_some() {
+            self.note.clone_from(&report.note);
+        }
+        self.word = report.word.unwrap_or(self.word);
+        self.condition = report.condition.unwrap_or(self.condition);
+        self.factor = report.factor.or(self.factor);
+    }
 }
 
 /// Shared access to what all Sites have said. Cheap to clone.
@@ -96,7 +139,7 @@ impl Board {
     /// What became of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
     pub fn report(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
         let Some(source) = self.model.sites.get(site.0).and_then(|site| site.load.as_ref()) else { return };
-        let said = said.and_then(|report| Ok((report, report::load(&report, source)?)));
+        let said = said.and_then(|report| report::load(&report, source).map(|load| (report, load)));
         let mut entry = self.lock(site);
         let (report, load) = match said {
             Ok(said) => said,
@@ -107,7 +150,7 @@ impl Board {
             }
         };
         entry.reports += 1;
-        entry.error = None;
+        entry.error.clone_from(&report.slip);
         let is_stale = entry.received.is_none_or(|then| now.saturating_duration_since(then) > source.stale_after);
         match (entry.at, report.at) {
             // The same report once more; or an older one, unless the newer is too old itself.
@@ -116,11 +159,13 @@ impl Board {
         }
         entry.news += 1;
         entry.received = Some(now);
-        entry.at = report.at;
+        if load.is_some() {
+            // Words have no time of their own: figures from before them end nothing.
+            entry.at = report.at;
+        }
         entry.load = load.or(entry.load);
         entry.sessions = report.sessions.or(entry.sessions);
-        entry.factor = report.factor.or(entry.factor);
-        entry.word = report.word.unwrap_or(entry.word);
+        entry.hear(&report);
         entry.maxconn = report.maxconn.or(entry.maxconn);
     }
 

@@ -29,6 +29,9 @@ use crate::{
 /// The most attempts that run at once; each holds one file descriptor, beside those of the probes.
 pub const CONCURRENT_MAX: usize = 128;
 
+/// Addresses whose faults are shown, at most.
+const FAULTS_MAX: usize = 4;
+
 /// Everything one Site's task needs; outlives the task, so that a new one can take over.
 struct Source {
     site: SiteId,
@@ -94,12 +97,14 @@ async fn watch_over(sources: Vec<Arc<Source>>, cancel: CancellationToken) {
 impl Source {
     async fn run(self: Arc<Self>, mut tick: Instant) {
         let mut first = 0;
+        let mut faults = Faults::default();
         loop {
             sleep_until(tick).await;
             // The semaphore is never closed.
             let permit = self.permits.acquire().await;
             let said = self.once(self.addresses[first]).await;
             drop(permit);
+            let said = faults.tell(self.addresses[first], said);
             if said.is_err() {
                 first = (first + 1) % self.addresses.len();
             }
@@ -130,6 +135,30 @@ impl Source {
     }
 }
 
+/// Why each address came to nothing since one last did not. They are asked in turn, so the newest fault alone would
+/// mostly be that of an address, or a family, that the Site does not even use.
+#[derive(Debug, Default)]
+struct Faults(Vec<(SocketAddr, String)>);
+
+impl Faults {
+    /// What became of asking one address; a fault comes with those of the others.
+    fn tell(&mut self, at: SocketAddr, said: Result<Report, BadReport>) -> Result<Report, BadReport> {
+        let Err(BadReport(why)) = said else {
+            self.0.clear();
+            return said;
+        };
+        match self.0.iter_mut().find(|(address, _)| *address == at) {
+            Some((_, before)) => *before = why,
+            None => self.0.push((at, why)),
+        }
+        let mut all: Vec<String> = self.0.iter().take(FAULTS_MAX).map(|(at, why)| format!("{at}: {why}")).collect();
+        if self.0.len() > FAULTS_MAX {
+            all.push(format!("and {} more addresses", self.0.len() - FAULTS_MAX));
+        }
+        Err(BadReport(all.join("; ")))
+    }
+}
+
 /// Until a line's end, or the stream's: some agents leave the connection open.
 async fn read_line(stream: &mut (impl AsyncReadExt + Unpin), line: &mut Vec<u8>) -> std::io::Result<()> {
     while !line.contains(&b'\n') {
@@ -138,4 +167,33 @@ async fn read_line(stream: &mut (impl AsyncReadExt + Unpin), line: &mut Vec<u8>)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A Site of two families is told apart in its faults, whichever was asked last.
+    #[test]
+    fn faults_bear_their_addresses() {
+        let (v4, v6): (SocketAddr, SocketAddr) =
+            ("192.0.2.7:9".parse().expect("valid"), "[2001:db8::7]:9".parse().expect("valid"));
+        let mut faults = Faults::default();
+        let mut fail = |at, why: &str| match faults.tell(at, Err(BadReport(why.into()))) {
+            Err(BadReport(why)) => why,
+            Ok(_) => panic!("a fault"),
+        };
+        assert_eq!(fail(v4, "timeout"), "192.0.2.7:9: timeout");
+        let both = "192.0.2.7:9: timeout; [2001:db8::7]:9: unreachable";
+        assert_eq!(fail(v6, "unreachable"), both);
+        assert_eq!(fail(v4, "refused"), "192.0.2.7:9: refused; [2001:db8::7]:9: unreachable");
+        assert!(faults.tell(v6, Ok(Report::default())).is_ok());
+        assert!(faults.0.is_empty(), "an answer ends them");
+        for port in 1..=9 {
+            let at = SocketAddr::new(v4.ip(), port);
+            assert!(faults.tell(at, Err(BadReport("no".into()))).is_err());
+        }
+        let text = faults.tell(v4, Err(BadReport("no".into()))).expect_err("a fault").to_string();
+        assert!(text.ends_with("; and 5 more addresses"), "{text}");
+    }
 }

@@ -6,11 +6,11 @@
 //!
 //! Only `current` is needed. Figures are in a unit of the Site's choosing; other keys are not looked at.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Deserialize;
 
-use super::words;
+use super::words::{self, Condition};
 use crate::{
     model::LoadSource,
     status::{Load, Word},
@@ -26,7 +26,7 @@ pub const FIGURE_MIN: f64 = 1e-6;
 const QUOTED_MAX: usize = 64;
 
 /// What a Site says at one moment. What it leaves out, it does not change.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Its load now, 0 to [`FIGURE_MAX`].
     pub current: Option<f64>,
@@ -42,13 +42,35 @@ pub struct Report {
     pub factor: Option<f64>,
     /// What it wants of itself.
     pub word: Option<Word>,
+    /// Whether it works, as it says.
+    pub condition: Option<Condition>,
+    /// What it says in its own words beside that.
+    pub note: Option<Arc<str>>,
+    /// What in it was not understood, while the rest was.
+    pub slip: Option<Arc<str>>,
     /// Connections that it takes, at most; 0 is without a bound.
     pub maxconn: Option<u64>,
+}
+
+impl Report {
+    /// Whether it has figures and says nothing else of the Site: what a body of JSON, a push and a header are.
+    #[must_use]
+    pub fn is_figures(&self) -> bool {
+        self.current.is_some() && self.word.is_none() && self.condition.is_none() && self.factor.is_none()
+    }
 }
 
 /// Why a report is not taken, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadReport(pub(super) String);
+
+impl BadReport {
+    /// The same with the address that it came from.
+    #[must_use]
+    pub fn at(self, address: impl fmt::Display) -> Self {
+        Self(format!("{address}: {}", self.0))
+    }
+}
 
 impl fmt::Display for BadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

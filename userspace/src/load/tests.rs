@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{report::FIGURE_MAX, *};
+use super::{report::FIGURE_MAX, words::Condition, *};
 use crate::{
     config,
     model::{Model, SiteId},
@@ -21,24 +21,93 @@ fn words_are(line: &str, expect: Result<Report, &str>) {
 /// Every word of the grammar, alone and together; a body of `0` or `0%` is no new clients.
 #[test]
 fn agent_check_words() {
-    let none = Report::default();
-    let factor = |factor| Ok(Report { factor: Some(factor), ..none });
-    let word = |word| Ok(Report { word: Some(word), ..none });
+    let silent = Report::default();
+    let factor = |factor| Ok(Report { factor: Some(factor), ..silent.clone() });
+    let word = |word| Ok(Report { word: Some(word), ..silent.clone() });
+    let condition = |condition| Ok(Report { condition: Some(condition), ..silent.clone() });
     words_are("75%\n", factor(0.75));
     words_are("75", factor(0.75));
     words_are("0\r\n", factor(0.0));
     words_are("0%", factor(0.0));
     words_are("1000%", factor(10.0));
     words_are("ready", word(Word::Ready));
-    words_are("up", word(Word::Ready));
     words_are("DRAIN", word(Word::Drain));
-    for down in ["maint", "down", "fail", "stopped"] {
-        words_are(down, word(Word::Maint));
+    words_are("maint", word(Word::Maint));
+    words_are("up", condition(Condition::Up));
+    for down in [Condition::Down, Condition::Fail, Condition::Stopped] {
+        words_are(down.as_str(), condition(down));
     }
-    words_are("maxconn:30", Ok(Report { maxconn: Some(30), ..none }));
-    let together = Report { factor: Some(0.5), word: Some(Word::Ready), maxconn: Some(7), ..none };
+    words_are("maxconn:30", Ok(Report { maxconn: Some(30), ..silent.clone() }));
+    let note = Some("all is well 20% drain".into());
+    let together =
+        Report { factor: Some(0.5), condition: Some(Condition::Up), maxconn: Some(7), note, ..silent.clone() };
     words_are("  up,50%\tmaxconn:7 # all is well 20% drain\nmaint", Ok(together));
+    // HAProxy: the last word of a kind counts.
     words_are("ready drain", word(Word::Drain));
+    words_are("drain ready", word(Word::Ready));
+    // HAProxy: a word that is not known is shown, and the others count.
+    let slip = Some("\"upp\" is no word of the agent check".into());
+    words_are("drain upp", Ok(Report { word: Some(Word::Drain), slip, ..silent }));
+}
+
+/// Lines one after another, and what they have come to: `-` is nothing.
+fn sequence_is(lines: &[&str], expect: &str) {
+    let model = model();
+    let (board, now) = (Board::new(&model), Instant::now());
+    for line in lines {
+        board.report(SiteId(1), now, report::body(line.as_bytes()));
+    }
+    let entry = board.read().remove(1);
+    let says = entry.says().unwrap_or_else(|| "-".into());
+    assert_eq!(format!("{says}: {}", entry.word_in_force().as_str()), expect, "{lines:?}");
+}
+
+/// Three things are said, each of which stays until it is said otherwise; so it is in `HAProxy` 2.6, beside which
+/// `e2e_haproxy` holds this.
+#[test]
+fn each_word_replaces_its_own_kind_alone() {
+    for (lines, expect) in [
+        (&["drain", "up"][..], "drain: drain"),
+        (&["drain", "up 50%"], "drain, 50%: drain"),
+        (&["drain", "50%"], "drain, 50%: drain"),
+        (&["drain", "ready"], "-: ready"),
+        (&["drain", "maint"], "maint: maint"),
+        (&["maint", "drain"], "drain: drain"),
+        (&["maint", "up"], "maint: maint"),
+        (&["maint", "ready"], "-: ready"),
+        (&["down", "ready"], "down: maint"),
+        (&["stopped # for the night", "ready"], "stopped: maint"),
+        (&["fail", "75%"], "fail, 75%: maint"),
+        (&["fail # disk full", "75%"], "fail, 75% (disk full): maint"),
+        (&["down", "up"], "-: ready"),
+        (&["down", "drain", "up"], "drain: drain"),
+        (&["down", "drain", "ready"], "down: maint"),
+        (&["down # db", "stopped # night"], "stopped (night): maint"),
+        (&["0%", "up"], "0%: ready"),
+        (&["0%", "ready"], "0%: ready"),
+        (&["0% # full", "100%"], "-: ready"),
+        (&["drain", "maxconn:9"], "drain: drain"),
+        (&["drain", "nonsense"], "drain: drain"),
+        (&["drain nonsense", "down upp"], "drain, down: maint"),
+    ] {
+        sequence_is(lines, expect);
+    }
+}
+
+/// A body that is figures takes back what bodies of words said before, as from a Site that drained itself with one line
+/// and reports its load again.
+#[test]
+fn figures_end_words_of_the_same_source() {
+    let figures = r#"{"current": 5, "capacity": 9}"#;
+    for word in ["drain", "0", "0%", "maint", "stopped # night", "drain 20%"] {
+        sequence_is(&[figures, word, figures], "-: ready");
+        sequence_is(&[word, figures, figures], "-: ready");
+    }
+    sequence_is(&[figures, "drain"], "drain: drain");
+    // A cache, or a Site that has frozen: the report from before the word, once more.
+    let (first, second) = (r#"{"current": 5, "capacity": 9, "at": 7}"#, r#"{"current": 5, "capacity": 9, "at": 8}"#);
+    sequence_is(&[first, "drain", first], "drain: drain");
+    sequence_is(&[first, "drain", first, second], "-: ready");
 }
 
 #[test]
@@ -53,6 +122,7 @@ fn agent_check_faults() {
     words_are("maxconn:+3", Err("\"maxconn:+3\" is no word of the agent check"));
     words_are("upp", Err("\"upp\" is no word of the agent check"));
     let long = "up ".repeat(400);
+    words_are("upp,#up", Err("\"upp\" is no word of the agent check"));
     words_are(&long, Err("an agent-check line of more than 1024 bytes"));
     assert_eq!(words::line(b"\xff").unwrap_err().to_string(), "an agent-check line that is not UTF-8");
 }

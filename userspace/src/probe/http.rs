@@ -2,6 +2,8 @@
 //!
 //! Redirects are not followed: a Site that answers its health path by one says nothing about itself.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{
@@ -73,7 +75,8 @@ impl Get {
 
     /// Asks over a connected stream and judges the answer.
     pub(super) async fn run(&self, stream: TcpStream, progress: &Progress) -> Result<(), Failure> {
-        self.over(stream, progress, async |response| self.judge(response, progress).await).await
+        let from = stream.peer_addr().map(|from| from.ip()).ok();
+        self.over(stream, progress, async |response| self.judge(response, from, progress).await).await
     }
 
     /// Asks over a connected stream and reads the answer's body, or as much of it as `max` bytes and one frame.
@@ -156,10 +159,20 @@ impl Get {
         Err(Failure::Status { got, expected: self.statuses.clone() })
     }
 
-    async fn judge(&self, response: Response<Incoming>, progress: &Progress) -> Result<(), Failure> {
+    async fn judge(
+        &self,
+        response: Response<Incoming>,
+        from: Option<IpAddr>,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
         self.expected(&response)?;
         if let Some((board, site)) = &self.load {
-            board.report(*site, Instant::now().into_std(), load_in(response.headers()));
+            // Each of a Site's addresses reports; a fault is one address's.
+            let said = load_in(response.headers()).map_err(|why| match from {
+                Some(from) => why.at(from),
+                None => why,
+            });
+            board.report(*site, Instant::now().into_std(), said);
         }
         let Some(text) = &self.text else { return Ok(()) };
         progress.enter(Stage::Body);

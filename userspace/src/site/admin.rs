@@ -34,8 +34,10 @@ use super::{
     metrics::FrontCounters,
     respond::Page,
 };
-use crate::admin::metrics::Format;
-use crate::model::{Web, WebLimits};
+use crate::{
+    admin::{asked::Plain, metrics::Format},
+    model::{Web, WebLimits},
+};
 
 /// What is shown, as it is at one moment.
 #[derive(Clone, Debug)]
@@ -87,7 +89,7 @@ pub fn start(
     Ok(())
 }
 
-async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
+async fn metrics(_: Plain, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
     let Shown { gate, backends, connections } = ask();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
@@ -96,7 +98,7 @@ async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl Into
     Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
 
-async fn load(State(ask): State<Ask>) -> Page {
+async fn load(_: Plain, State(ask): State<Ask>) -> Page {
     ask().gate.load_report()
 }
 
@@ -108,7 +110,7 @@ async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
     check::envoy(&ask().gate, request.into_parts().0)
 }
 
-async fn site(State(ask): State<Ask>) -> Json<Value> {
+async fn site(_: Plain, State(ask): State<Ask>) -> Json<Value> {
     let Shown { gate, backends, connections } = ask();
     let place = gate.place();
     let up = gate.up();

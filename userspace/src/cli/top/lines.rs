@@ -186,12 +186,10 @@ fn fullness(site: &SitePage) -> Option<f64> {
     Some(load.current? / load.capacity?)
 }
 
-/// The operator's words, then what holds it back, then what a probe found.
+/// Why it is not simply up: what the agent says, or what a probe found.
 fn why(site: &SitePage) -> String {
-    let order = site.word.as_ref().map(|order| order.words());
-    let hold = || site.hold.as_ref().map(|hold| hold.words());
     let error = || site.addresses.iter().filter(|address| !address.live).find_map(|address| address.last_error.clone());
-    order.or_else(hold).or_else(error).unwrap_or_default()
+    site.reason.clone().or_else(error).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! What a request may say: parameters and bodies that are known, or 400.
+//!
+//! A parameter that is passed over in silence is a slip that nobody sees (`?clinet=…`, a `weight` left out), so nothing is.
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Query, Request, rejection::JsonRejection},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::{
+    Modify,
+    openapi::{Ref, RefOr, ResponseBuilder},
+};
+
+use super::words::Fault;
+
+/// Parameters as `T` has them; its unknown ones are to be denied by serde.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<T>(pub T);
+
+/// No parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+/// A JSON body; what it lacks or has too much is a [`Fault`].
+#[derive(Clone, Copy, Debug)]
+pub struct Said<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(why) => Err(invalid(why.body_text())),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Plain {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        match parts.uri.query() {
+            None | Some("") => Ok(Self),
+            Some(_) => Err(invalid(format!("{} takes no query parameters", parts.uri.path()))),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Said<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(said)) => Ok(Self(said)),
+            // Too long, or cut off: the server's own words and status.
+            Err(JsonRejection::BytesRejection(why)) => Err(why.into_response()),
+            Err(why) => Err(invalid(why.body_text())),
+        }
+    }
+}
+
+/// A [`Fault`] of the request's.
+pub(super) fn invalid(message: String) -> Response {
+    (StatusCode::BAD_REQUEST, Json(Fault { error: "invalid".into(), message })).into_response()
+}
+
+/// Reads a field that may be null and must be there.
+pub fn nullable<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(reader)
+}
+
+/// Tells of the 400 that every request may get.
+pub(super) struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                let words = "A parameter or a field that is not known, is missing or is malformed";
+                let content =
+                    utoipa::openapi::ContentBuilder::new().schema(Some(Ref::from_schema_name("Fault"))).build();
+                let response = ResponseBuilder::new().description(words).content("application/json", content).build();
+                operation.responses.responses.entry("400".into()).or_insert(RefOr::T(response));
+            }
+        }
+    }
+}
