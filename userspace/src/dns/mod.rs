@@ -63,7 +63,8 @@ pub use master::ZoneError;
 pub use respond::{Transport, respond};
 
 pub use server::{Served, Shared, Sockets, now};
-pub use tcp::Admission;
+pub use forward::CONCURRENT_MAX as FORWARDS_MAX;
+pub use tcp::{Admission, CONNECTIONS_MAX};
 pub use zone::Zones;
 
 #[cfg(test)]
