@@ -22,6 +22,7 @@ use zerottl::{
     config,
     model::{Model, PoolId},
     plan::n_minus_one::{losses, sentence},
+    state::apart,
     status::{Status, Word},
 };
 
@@ -137,6 +138,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // First of all: it is this program that is run for it.
+    if let Some(done) = apart::command() {
+        return done;
+    }
+    apart::by("/proc/self/exe".into());
     let cli = Cli::parse();
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(execute(cli.command)),

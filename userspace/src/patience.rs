@@ -4,11 +4,7 @@
 //! next was not. So a wait looks at the clock several times. A look that comes late does not count; the wait is that much
 //! longer, and where more of it was lost than was to be waited, nothing can be said of whoever was waited for.
 
-use std::{
-    fmt,
-    pin::pin,
-    time::Duration,
-};
+use std::{fmt, pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 

@@ -127,8 +127,9 @@ pub async fn lines(
     path: &str,
     mut each: impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let asked =
-        tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None, usize::MAX)).await.unwrap_or(Err(ClientError::Timeout))?;
+    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None, usize::MAX))
+        .await
+        .unwrap_or(Err(ClientError::Timeout))?;
     let Exchange { response, _connection } = asked;
     let mut body = response.into_body();
     let mut pending = Vec::new();

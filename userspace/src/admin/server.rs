@@ -60,8 +60,8 @@ use super::{
 use crate::{
     agent::Current,
     log_limit::LogLimit,
-    machine::{AgentShare, Stumbles, is_ours},
     places::{Place, Places},
+    resources::{AgentShare, Stumbles, is_ours},
 };
 
 /// The most connections at once by TCP, of all listeners together. Fewer where there are few descriptors.

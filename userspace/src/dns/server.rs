@@ -34,8 +34,8 @@ use super::{
 };
 use crate::{
     limit::Verdict,
-    machine::{AgentShare, Stumbles},
     model::{ForwardId, ZoneId},
+    resources::{AgentShare, Stumbles},
     view::View,
 };
 

@@ -26,8 +26,8 @@ use super::{
     server::{Outcome, Shared},
 };
 use crate::{
-    machine::{AgentShare, Stumbles, is_ours},
     places::{Place, Places},
+    resources::{AgentShare, Stumbles, is_ours},
 };
 
 /// Bytes of the length before every message (RFC 1035 section 4.2.2).

@@ -287,7 +287,7 @@ pub fn boot_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     // It counts up from 0 and lasts for centuries.
     let own = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-    own.saturating_add_signed(crate::machine::boot_offset().saturating_neg())
+    own.saturating_add_signed(crate::resources::boot_offset().saturating_neg())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

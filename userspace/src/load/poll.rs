@@ -24,7 +24,6 @@ use super::{
 };
 use crate::{
     log_limit::LogLimit,
-    machine::AgentShare,
     model::{LoadKind, Model, Poll, SiteId},
     patience::{self, Late},
     probe::{
@@ -32,6 +31,7 @@ use crate::{
         fetch::{Configs, Failure, Get, Progress, connect},
         schedule,
     },
+    resources::AgentShare,
 };
 
 /// The most attempts that run at once; each holds one file descriptor, beside those of the probes. Fewer where there are
@@ -133,7 +133,9 @@ impl Source {
                     self.board.report(self.site, now.into_std(), Err(why));
                 }
                 Err(NoReport::Untried(why)) => {
-                    if let Some(unsaid) = self.untried.lock().unwrap_or_else(PoisonError::into_inner).admit(now.into_std()) {
+                    if let Some(unsaid) =
+                        self.untried.lock().unwrap_or_else(PoisonError::into_inner).admit(now.into_std())
+                    {
                         tracing::error!(site = self.key, %why, unsaid, "load not asked for");
                     }
                     self.board.not_tried(self.site, since, &why);

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io, time::Duration};
 
-use crate::{machine, patience::Late};
+use crate::{patience::Late, resources};
 
 /// How far an attempt had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Failure {
 
     /// The same of any error, which says of a Site what `of_site` makes of it.
     pub(super) fn sorted<E: Error + Send + Sync + 'static>(error: E, of_site: impl FnOnce(E) -> Self) -> Self {
-        if machine::is_ours(&error) { Self::Local(io::Error::other(error)) } else { of_site(error) }
+        if resources::is_ours(&error) { Self::Local(io::Error::other(error)) } else { of_site(error) }
     }
 
     /// Why an attempt has not ended within its time.

@@ -32,7 +32,13 @@ mod tls;
 
 /// What learning a Site's load shares with probing it.
 pub(crate) mod fetch {
-    pub(crate) use super::{attempt::Progress, failure::Failure, http::Get, tcp::{attempt_over, connect}, tls::Configs};
+    pub(crate) use super::{
+        attempt::Progress,
+        failure::Failure,
+        http::Get,
+        tcp::{attempt_over, connect},
+        tls::Configs,
+    };
 }
 
 #[cfg(test)]

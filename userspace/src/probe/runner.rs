@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{AddressReport, Probes, Reports, attempt::Attempt, schedule};
 use crate::{
     log_limit::LogLimit,
-    machine::AgentShare,
     model::{Model, SiteId},
+    resources::AgentShare,
     status::{Health, Verdicts},
 };
 

@@ -4,11 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::{
-    failure::Failure,
-    http::TAKEN_MAX,
-    metered::Metered,
-};
+use super::{failure::Failure, http::TAKEN_MAX, metered::Metered};
 
 /// A connection of an attempt.
 pub(crate) type Connected = Metered<TcpStream>;

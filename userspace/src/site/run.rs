@@ -33,8 +33,8 @@ use super::{
 };
 use crate::{
     config,
-    machine::SiteShare,
     model::{Model, SiteId, Web, WebLimits},
+    resources::SiteShare,
 };
 
 /// One configuration in force.

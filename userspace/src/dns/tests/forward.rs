@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::{BOTH, Bench, ask, name, show};
 use crate::{
     dns::{Shared, Sockets, zone::Data},
-    machine::AgentShare,
     model::Forward,
+    resources::AgentShare,
 };
 
 /// Longer than anything here takes, so that a fault ends a test instead of hanging it.

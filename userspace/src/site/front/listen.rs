@@ -16,9 +16,9 @@ use tokio::{
 
 use super::{Counters, Refused, tls::Certificates};
 use crate::{
-    machine::{Stumbles, is_ours},
     model::{Web, WebLimits},
     places::{self, Full, Places},
+    resources::{Stumbles, is_ours},
 };
 
 /// Connections that the kernel keeps until they are accepted.
