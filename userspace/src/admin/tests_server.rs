@@ -298,7 +298,7 @@ async fn the_token_has_places_of_its_own() {
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n").as_bytes()).await.expect("sent");
         idle.push(stream);
     }
-    let at = client::At { place: crate::model::AdminListen::Tcp(at), token: AdminToken::new(token) };
+    let at = client::At { place: crate::model::AdminListen::Tcp(at), token: AdminToken::new(token).ok() };
     for _ in 0..REQUESTS_MAX * 2 {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }

@@ -204,7 +204,8 @@ async fn endless_responses_are_cut() {
         let ProbeKind::Http(http) = &probe.kind else { unreachable!("the fixture is HTTP") };
         let get = Get::new(http, &mut tls::Configs::default()).expect("a GET");
         let stream = connect(server.at).await.expect("accepted");
-        let fetched = get.fetch(stream, &Progress::default(), 16 * 1024);
+        let progress = Progress::default();
+        let fetched = get.fetch(stream, &progress, 16 * 1024);
         let fetched = tokio::time::timeout(Duration::from_mins(1), fetched).await;
         assert!(fetched.is_ok_and(|fetched| fetched.map_or(true, |body| body.len() < 1 << 20)), "{what} as a load");
     }
