@@ -282,12 +282,38 @@ impl Loops {
     }
 }
 
+/// A target that takes its time: more than half of the timeout. Its threads end with the process.
+fn slow(machine: &Netns, address: SocketAddr) {
+    let listener = machine.run(move || TcpListener::bind(address)).expect("the namespace").expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || -> io::Result<()> {
+                let length = stream.read(&mut [0; 1024])?;
+                thread::sleep(Duration::from_millis(230));
+                let answer = if length > 0 { "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" } else { "" };
+                stream.write_all(answer.as_bytes())
+            });
+        }
+    });
+}
+
 /// An agent that runs only when nothing else does, beside busy loops on every core: what it misses is not the Sites' fault.
 #[test]
 fn a_starved_machine_blames_no_site() {
     let probe = ProbeConfig { interval_ms: 500, timeout_ms: 400, rise: 1, fall: 2 };
     let config = Config { probe: Some(probe), ..Config::default() };
     let Some(scene) = Scene::start("limits: a starved agent", config) else { return };
+    for site in &scene.lab.sites {
+        site.kill();
+        site.config.addresses.iter().for_each(|address| slow(&site.machine, (*address, 80).into()));
+    }
+    let up = [("geneva", true), ("boston", true), ("chicago", true)];
+    let is_steady = || {
+        thread::sleep(Duration::from_secs(1));
+        scene.agent.wait_for(&up, Duration::ZERO).is_ok()
+    };
+    assert!(eventually(PATIENCE, || (0..3).all(|_| is_steady())), "they are slow, but not too slow");
     let pid = scene.agent.pid().to_string();
     let before = scene.agent.log().len();
     run("chrt", &["--all-tasks", "--idle", "--pid", "0", &pid]).expect("chrt");
@@ -299,7 +325,7 @@ fn a_starved_machine_blames_no_site() {
     let log = scene.agent.log();
     let downs: Vec<_> = log[before..].lines().filter(|line| line.contains("to=Down")).collect();
     assert!(downs.is_empty(), "no Site has failed: {downs:#?}");
-    scene.wait_for(&[("geneva", true), ("boston", true), ("chicago", true)]);
+    scene.wait_for(&up);
 }
 
 /// A file system of its own for the state, which can be frozen: whoever writes there then waits, and no signal frees them.
@@ -385,6 +411,8 @@ fn a_state_disk_that_hangs_holds_up_nothing() {
 fn a_state_file_that_hangs_does_not_hold_up_the_start() {
     let config = Config { probe: None, ..Config::default() };
     let Some(mut scene) = Scene::start("limits: a state file that hangs", config) else { return };
+    let said = scene.agent.post("/v1/sites/word", r#"{"sites":"boston","word":"drain"}"#).expect("said");
+    assert!(said.contains(r#""kept":true"#), "{said}");
     scene.agent.end(Signal::TERM).expect("it ends");
     let file = scene.agent.folder().join("state/state.json");
     fs::remove_file(&file).expect("it was kept");
