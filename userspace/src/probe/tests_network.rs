@@ -167,6 +167,8 @@ async fn endless(first: &'static [u8], more: &'static [u8]) -> Server {
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let block = more.repeat(4096 / more.len() + 1);
+            // What comes before the request is no answer to it.
+            let _ = stream.read(&mut [0; 1024]).await;
             let _ = stream.write_all(first).await;
             while stream.write_all(&block).await.is_ok() {}
         }
@@ -264,7 +266,13 @@ async fn timeout_names_what_it_waited_for() {
             probe.expect_body = body.then(|| "ready".into());
         });
         probe.timeout = Duration::from_millis(200);
-        seen.push(attempt(server.at, &probe).await);
+        // On a machine that is too busy it says that.
+        seen.push(loop {
+            let said = attempt(server.at, &probe).await;
+            if !said.starts_with("not tried") {
+                break said;
+            }
+        });
     }
     assert_eq!(
         seen,
