@@ -105,7 +105,7 @@ fn all_is_well(scene: &Scene, socket: &str, when: &str) -> Duration {
         }
         let shares = status.shares("app.com");
         assert!(shares.len() == 3 && shares.iter().all(|(_, share)| *share > 0.1), "{when}: {shares:?}");
-        assert_eq!(status.0["attach"][0]["mode"], "native", "{when}: {}", status.0["attach"]);
+        assert_eq!(status.0["front"]["attach"][0]["mode"], "native", "{when}: {}", status.0["front"]);
     }
     slowest
 }
@@ -123,7 +123,7 @@ fn idle_connections_and_few_descriptors_harm_nobody() {
         let socket = format!("unix:{}", lab.path().join("admin.sock").display());
         let config = Config {
             admin: format!("listen = [\"127.0.0.1:8053\", \"{socket}\"]"),
-            site_keys: "load = { kind = \"push\", capacity = 100, stale_after = \"5s\", when_stale = \"drain\" }"
+            site_keys: "load = { kind = \"push\", capacity = 100, stale_after = \"10s\", when_stale = \"drain\" }"
                 .into(),
             ..Config::default()
         };

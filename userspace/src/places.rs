@@ -21,7 +21,12 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+/// For those who were told to go.
+const LEAVING: Duration = Duration::from_secs(1);
+/// Between looks whether they have.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Places for connections. One client is an IPv4 address, or an IPv6 /64.
 #[derive(Debug)]
@@ -69,6 +74,8 @@ pub enum Full {
     All,
     /// As many of this client.
     Client,
+    /// Idle ones were told to go, and have not yet: there is one in a moment.
+    Leaving,
 }
 
 /// What may be idle while half of the places are free is a tenth of the usual when none is.
@@ -87,16 +94,16 @@ impl Places {
         let now = self.micros();
         let mut open = self.open();
         if open.of(client) >= self.client_max {
-            open.dismiss(Some(client), 1, self.leaving_max(), now);
+            let dismissed = open.dismiss(Some(client), 1, self.leaving_max(), now);
             if open.of(client) >= self.client_max {
-                return Err(Full::Client);
+                return Err(if dismissed { Full::Client } else { Full::Leaving });
             }
         }
         if open.all >= self.all_max {
             // To look at all of them costs: so that it is not done for each newcomer, some go at a time.
-            open.dismiss(None, self.batch(), self.leaving_max(), now);
+            let dismissed = open.dismiss(None, self.batch(), self.leaving_max(), now);
             if open.all >= self.all_max {
-                return Err(Full::All);
+                return Err(if dismissed { Full::All } else { Full::Leaving });
             }
         }
         let number = open.next;
@@ -107,6 +114,17 @@ impl Places {
         open.by_client.entry(client).or_default().insert(number, Arc::clone(&seat));
         drop(open);
         Ok(Place { places: Arc::clone(self), client, number, seat })
+    }
+
+    /// The same; those who were told to go are waited for, so that a burst of newcomers does not keep anybody out.
+    pub async fn take_in_time(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        let end = Instant::now() + LEAVING;
+        loop {
+            match self.take(address) {
+                Err(Full::Leaving) if Instant::now() < end => sleep(LOOK).await,
+                taken => return taken,
+            }
+        }
     }
 
     /// Has some idle connections go: something else than places has run out.
@@ -144,8 +162,9 @@ impl Open {
         self.by_client.get(&client).map_or(0, BTreeMap::len)
     }
 
-    /// Tells some idle ones to go, of one client or of all; their places are free from now on.
-    fn dismiss(&mut self, of: Option<IpAddr>, count: usize, leaving_max: usize, now: u64) {
+    /// Tells some idle ones to go, of one client or of all; their places are free from now on. Whether it did all that it could:
+    /// not where there are idle ones, and too many have yet to go.
+    fn dismiss(&mut self, of: Option<IpAddr>, count: usize, leaving_max: usize, now: u64) -> bool {
         let count = count.min(leaving_max.saturating_sub(self.leaving));
         let mut idle: Vec<(u64, IpAddr, u64)> = Vec::new();
         let mut look = |client: IpAddr, seats: &BTreeMap<u64, Arc<Seat>>| {
@@ -161,6 +180,7 @@ impl Open {
             Some(client) => self.by_client.get(&client).into_iter().for_each(|seats| look(client, seats)),
             None => self.by_client.iter().for_each(|(client, seats)| look(*client, seats)),
         }
+        let all_done = count > 0 || idle.is_empty();
         if idle.len() > count && count > 0 {
             // The first of equals is the one that came first.
             idle.select_nth_unstable_by(count - 1, |a, b| b.0.cmp(&a.0).then(a.2.cmp(&b.2)));
@@ -172,6 +192,7 @@ impl Open {
                 seat.waker.wake();
             }
         }
+        all_done
     }
 
     fn remove(&mut self, client: IpAddr, number: u64) -> Option<Arc<Seat>> {
@@ -348,9 +369,27 @@ mod tests {
                 kept.push(place);
                 false
             }
-            Err(full) => full == Full::All,
+            Err(full) => full == Full::Leaving,
         });
         assert_eq!(refused, Some(8 + places.leaving_max()));
+    }
+
+    /// A burst is held up for as long as those take who were told to go.
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_waits_for_those_who_go() {
+        let places = Places::new(8, 8);
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let address: IpAddr = format!("192.0.2.{n}").parse().unwrap();
+            let place = places.take_in_time(address).await.expect("in a moment");
+            tasks.spawn(async move {
+                place.told().await;
+                sleep(Duration::from_millis(20)).await;
+            });
+        }
+        drop(tasks);
+        tokio::task::yield_now().await;
+        assert_eq!((places.taken(), places.open().leaving), (0, 0));
     }
 
     #[test]

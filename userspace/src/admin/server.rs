@@ -220,13 +220,12 @@ async fn accept(listener: Listener, door: Door) {
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        match accepted.map(|accepted| (places.take(accepted.client), accepted)) {
-            Ok((Ok(place), accepted)) => {
+        match accepted {
+            Ok(accepted) => {
                 stumbles.good();
-                connections.spawn(connection(accepted, place, door.clone()));
-            }
-            Ok((Err(_), accepted)) => {
-                if let Some(unsaid) = full.admit(Instant::now().into_std()) {
+                if let Ok(place) = places.take_in_time(accepted.client).await {
+                    connections.spawn(connection(accepted, place, door.clone()));
+                } else if let Some(unsaid) = full.admit(Instant::now().into_std()) {
                     tracing::warn!(client = accepted.peer.0, unsaid, "admin: too many requests at a time");
                 }
             }

@@ -90,8 +90,8 @@ impl Admission {
         Self { limits, places: Places::new(limits.connections, limits.connections_per_client) }
     }
 
-    fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
-        let place = self.places.take(address).ok()?;
+    async fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
+        let place = self.places.take_in_time(address).await.ok()?;
         shared.counters.tcp_open.fetch_add(1, Relaxed);
         Some(Admitted { place, shared: Arc::clone(shared) })
     }
@@ -125,7 +125,7 @@ pub(super) async fn accept(
             }
         };
         stumbles.good();
-        let Some(admitted) = admission.admit(shared, peer.ip()) else {
+        let Some(admitted) = admission.admit(shared, peer.ip()).await else {
             shared.counters.tcp_refused.fetch_add(1, Relaxed);
             continue;
         };

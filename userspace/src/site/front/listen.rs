@@ -79,7 +79,7 @@ impl Bound {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
                     stumbles.good();
-                    if let Some(place) = admission.admit(client.ip()) {
+                    if let Some(place) = admission.admit(client.ip()).await {
                         return (stream, client, place);
                     }
                 }
@@ -143,16 +143,16 @@ impl Admission {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
+    pub(super) async fn admit(&self, client: IpAddr) -> Option<Place> {
         self.counters.accepted.fetch_add(1, Relaxed);
-        match self.places.take(client) {
+        match self.places.take_in_time(client).await {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
                 Some(Place { place, counters: Arc::clone(&self.counters) })
             }
             Err(full) => {
                 self.counters.refuse(match full {
-                    Full::All => Refused::Full,
+                    Full::All | Full::Leaving => Refused::Full,
                     Full::Client => Refused::PerClient,
                 });
                 None

@@ -16,20 +16,20 @@ use crate::{
 
 const SHORT: Duration = Duration::from_millis(150);
 
-#[test]
-fn a_client_is_an_address_or_a_64() {
+#[tokio::test]
+async fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
     let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
-    let admit = |address: &str| admission.admit(address.parse().unwrap()).inspect(Place::busy);
-    let first = admit("2001:db8::1").unwrap();
-    let _second = admit("2001:db8::2").unwrap();
-    assert!(admit("2001:db8::ffff:3").is_none());
-    let _others = [admit("2001:db8:0:1::1").unwrap(), admit("192.0.2.1").unwrap()];
-    assert!(admit("192.0.2.2").is_none(), "full");
+    let admit = async |address: &str| admission.admit(address.parse().unwrap()).await.inspect(Place::busy);
+    let first = admit("2001:db8::1").await.unwrap();
+    let _second = admit("2001:db8::2").await.unwrap();
+    assert!(admit("2001:db8::ffff:3").await.is_none());
+    let _others = [admit("2001:db8:0:1::1").await.unwrap(), admit("192.0.2.1").await.unwrap()];
+    assert!(admit("192.0.2.2").await.is_none(), "full");
     assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (1, 1));
     drop(first);
-    assert!(admit("::ffff:192.0.2.1").is_some(), "a place is given back; the same client in the other notation");
+    assert!(admit("::ffff:192.0.2.1").await.is_some(), "a place is given back; the same client in the other notation");
     assert_eq!(counters.open.load(SeqCst), 3);
 }
 
