@@ -274,8 +274,9 @@ struct Loops {
 impl Loops {
     fn start(machine: &Netns, count: usize) -> Self {
         let one = |_| {
-            let mut command = Command::new("sh");
-            command.args(["-c", "while :; do :; done"]).stdin(Stdio::null());
+            // Below the Sites, above the agent.
+            let mut command = Command::new("nice");
+            command.args(["-n", "5", "sh", "-c", "while :; do :; done"]).stdin(Stdio::null());
             Process::new(machine.spawn(command).expect("a shell"))
         };
         Self { _processes: (0..count).map(one).collect() }
@@ -301,7 +302,7 @@ fn slow(machine: &Netns, address: SocketAddr) {
 /// An agent that runs only when nothing else does, beside busy loops on every core: what it misses is not the Sites' fault.
 #[test]
 fn a_starved_machine_blames_no_site() {
-    let probe = ProbeConfig { interval_ms: 500, timeout_ms: 400, rise: 1, fall: 2 };
+    let probe = ProbeConfig { interval_ms: 500, timeout_ms: 400, rise: 1, fall: 1 };
     let config = Config { probe: Some(probe), ..Config::default() };
     let Some(scene) = Scene::start("limits: a starved agent", config) else { return };
     for site in &scene.lab.sites {
@@ -318,7 +319,7 @@ fn a_starved_machine_blames_no_site() {
     let before = scene.agent.log().len();
     run("chrt", &["--all-tasks", "--idle", "--pid", "0", &pid]).expect("chrt");
     let cores = thread::available_parallelism().map_or(2, usize::from);
-    let loops = Loops::start(&scene.lab.fronts[0], cores * 3);
+    let loops = Loops::start(&scene.lab.fronts[0], cores * 6);
     thread::sleep(Duration::from_secs(15));
     drop(loops);
     run("chrt", &["--all-tasks", "--other", "--pid", "0", &pid]).expect("chrt");
