@@ -38,24 +38,24 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, 
     let mut future = pin!(future);
     let look = (limit / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
     let begun = Instant::now();
-    let (mut last, mut lost) = (begun, Duration::ZERO);
+    let (mut looked, mut lost) = (begun, Duration::ZERO);
     loop {
         let end = begun + limit + lost;
-        let due = end.min(last + look);
+        let due = end.min(looked + look);
         if let Ok(output) = timeout_at(due, future.as_mut()).await {
             return Ok(output);
         }
         let now = Instant::now();
         // When within the look it stopped running cannot be known, so none of it counts.
         if now.saturating_duration_since(due) > look {
-            lost += now.saturating_duration_since(last);
+            lost += now.saturating_duration_since(looked);
             if lost > limit {
                 return Err(Late::Starved(lost));
             }
         } else if now >= end {
             return Err(Late::Timeout);
         }
-        last = now;
+        looked = now;
     }
 }
 

@@ -177,9 +177,8 @@ impl AgentShare {
 
     /// Says so where not all of it fits.
     pub fn tell(descriptors: Descriptors) {
-        match descriptors.shortage(Self::parts()) {
-            Some(shortage) => tracing::warn!("{shortage}"),
-            None => tracing::debug!(limit = descriptors.limit, "file descriptors"),
+        if let Some(shortage) = descriptors.shortage(Self::parts()) {
+            tracing::warn!("{shortage}");
         }
     }
 }

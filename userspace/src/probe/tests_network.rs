@@ -176,12 +176,15 @@ async fn endless(first: &'static [u8], more: &'static [u8]) -> Server {
     Server { at, task: task.abort_handle() }
 }
 
+/// What it is, how it begins and goes on, whether over TLS, and what comes of it.
+type Row = (&'static str, &'static [u8], &'static [u8], bool, &'static str);
+
 /// What never ends is cut by what it is, long before its time is over: it costs no more than an answer does.
 #[tokio::test]
 async fn endless_responses_are_cut() {
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
     const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    let rows: [(&str, &'static [u8], &'static [u8], bool, &str); 9] = [
+    let rows: [Row; 9] = [
         ("100", b"", b"HTTP/1.1 100 Continue\r\n\r\n", false, "it sends more than 16 interim responses (1xx)"),
         ("103", b"", b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n", false, "interim"),
         ("a header", HEAD, b"x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", false, "http: "),
