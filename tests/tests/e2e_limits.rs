@@ -259,7 +259,8 @@ fn targets_without_end_cost_nobody_else() {
         assert_eq!(scene.agent.status().expect("a status").site_is_up("boston"), Some(true));
         thread::sleep(Duration::from_millis(100));
     }
-    let share = (cpu_ticks(scene.agent.pid()) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64();
+    let ticks = u32::try_from(cpu_ticks(scene.agent.pid()) - before).expect("not for years");
+    let share = f64::from(ticks) / 100.0 / begun.elapsed().as_secs_f64();
     eprintln!("four endless targets: {share:.2} of a core");
     assert!(share < 0.5, "{share} of a core");
     let error = scene.agent.get("/v1/status").expect("a status");
