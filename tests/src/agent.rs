@@ -13,7 +13,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{config::Config, lab::Lab, netns::Netns, process::Process, process::eventually};
+use crate::{config::Config, lab::Lab, netns::Netns, process::Process, process::eventually, scratch::find_tool};
 
 /// How long the agent may take to answer after its start, and to end after a signal.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,6 +61,17 @@ impl Agent {
         let environment: Vec<_> = environment.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         let process = launch(&machine, &folder, &[], &environment)?;
         Ok(Self { process, machine, folder, environment })
+    }
+
+    /// Starts it under another program that runs it in its own place, such as `prlimit` with its arguments.
+    pub fn start_under(lab: &Lab, number: usize, config: &Config, wrapper: &[String]) -> io::Result<Self> {
+        let folder = lab.folder("agent")?;
+        config.write(&folder)?;
+        let machine = Arc::clone(&lab.fronts[number]);
+        let mut command = under(wrapper)?;
+        command.arg("run").arg("--config").arg(folder.join("zerottl.toml"));
+        let process = until_ready(&machine, &folder, command)?;
+        Ok(Self { process, machine, folder, environment: Vec::new() })
     }
 
     /// Starts it again from the same folder, with further arguments, and waits for its `READY=1`; the one before is killed
@@ -173,6 +184,14 @@ fn launch(machine: &Netns, folder: &Path, arguments: &[&str], environment: &[(St
     command.arg("run").arg("--config").arg(folder.join("zerottl.toml")).args(arguments);
     command.envs(environment.iter().cloned());
     until_ready(machine, folder, command)
+}
+
+/// `zerottl`, to be run in its place by a program that is given with its arguments.
+pub(crate) fn under(wrapper: &[String]) -> io::Result<Command> {
+    let [program, arguments @ ..] = wrapper else { return Ok(Command::new(binary()?)) };
+    let mut command = Command::new(find_tool(program)?);
+    command.args(arguments).arg(binary()?);
+    Ok(command)
 }
 
 /// Starts a `zerottl` that logs into a folder, and waits for its `READY=1`.

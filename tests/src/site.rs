@@ -17,7 +17,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    agent::{binary, built, until_ready},
+    agent::{binary, built, under, until_ready},
     config::{Config, SiteConfig},
     netns::Netns,
     process::{Process, eventually},
@@ -111,7 +111,10 @@ impl Site {
     }
 
     fn front(&self) -> io::Result<Process> {
-        let mut command = Command::new(binary()?);
+        self.front_by(Command::new(binary()?))
+    }
+
+    fn front_by(&self, mut command: Command) -> io::Result<Process> {
         command.arg("site").arg("--config").arg(self.folder.join("zerottl.toml")).args(["--as", &self.config.key]);
         // Which way each request went.
         command.env("ZEROTTL_LOG", "info,zerottl::site=debug");
@@ -133,6 +136,18 @@ impl Site {
             front.kill();
         }
         let front = self.front()?;
+        if let Some(before) = self.servers().first_mut() {
+            *before = front;
+        }
+        Ok(())
+    }
+
+    /// The same under another program that runs it in its own place, such as `prlimit` with its arguments.
+    pub fn restart_front_under(&self, wrapper: &[String]) -> io::Result<()> {
+        if let Some(front) = self.servers().first_mut() {
+            front.kill();
+        }
+        let front = self.front_by(under(wrapper)?)?;
         if let Some(before) = self.servers().first_mut() {
             *before = front;
         }

@@ -20,6 +20,7 @@ use zerottl::{
     config,
     model::{Model, PoolId},
     plan::n_minus_one::{losses, sentence},
+    state::apart,
     status::{Status, Word},
 };
 
@@ -136,6 +137,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // First of all: it is this program that is run for it.
+    if let Some(done) = apart::command() {
+        return done;
+    }
+    apart::by("/proc/self/exe".into());
     cli::completions::answer(Cli::command);
     let cli = Cli::parse();
     let result = match tokio::runtime::Runtime::new() {

@@ -69,6 +69,18 @@ const TOOLS: &[Tool] = &[
         doors: &[Door::Test, Door::Bench],
     },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
+    Tool {
+        package: "util-linux",
+        sign: Sign::Program("prlimit"),
+        why: "limits of descriptors, idle scheduling, a file system that hangs",
+        doors: &[Door::Test],
+    },
+    Tool {
+        package: "e2fsprogs",
+        sign: Sign::Program("mkfs.ext4"),
+        why: "a file system that hangs",
+        doors: &[Door::Test],
+    },
     Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
         package: "unbound",

@@ -24,7 +24,10 @@ use tokio::{
 };
 
 use super::listen::Stream;
-use crate::model::{AdminListen, AdminToken};
+use crate::{
+    model::{AdminListen, AdminToken},
+    probe::metered::Metered,
+};
 
 /// For a whole page.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,7 +114,7 @@ pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Re
 
 async fn page(at: &At, path: &str, json: Option<Bytes>) -> Result<Bytes, ClientError> {
     let page = async {
-        let Exchange { response, _connection } = ask(at, path, json).await?;
+        let Exchange { response, _connection } = ask(at, path, json, PAGE_MAX + LINE_MAX).await?;
         read_all(response.into_body(), PAGE_MAX).await
     };
     tokio::time::timeout(PAGE_TIMEOUT, page).await.unwrap_or(Err(ClientError::Timeout))
@@ -124,8 +127,9 @@ pub async fn lines(
     path: &str,
     mut each: impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let asked =
-        tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None)).await.unwrap_or(Err(ClientError::Timeout))?;
+    let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None, usize::MAX))
+        .await
+        .unwrap_or(Err(ClientError::Timeout))?;
     let Exchange { response, _connection } = asked;
     let mut body = response.into_body();
     let mut pending = Vec::new();
@@ -186,8 +190,11 @@ async fn connect(place: &AdminListen) -> Result<(Pin<Box<dyn Stream>>, String), 
     }
 }
 
-async fn ask(at: &At, path: &str, json: Option<Bytes>) -> Result<Exchange, ClientError> {
+/// An exchange of which no more than so many bytes are read.
+async fn ask(at: &At, path: &str, json: Option<Bytes>, max: usize) -> Result<Exchange, ClientError> {
     let (stream, host) = connect(&at.place).await?;
+    let stream = Metered::new(stream, max).in_any_pieces();
+    let interim = stream.interim();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
@@ -201,7 +208,9 @@ async fn ask(at: &At, path: &str, json: Option<Bytes>) -> Result<Exchange, Clien
     if json.is_some() {
         request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
     }
-    let request = request.body(Full::new(json.unwrap_or_default())).map_err(|_| ClientError::Path(path.to_owned()))?;
+    let request = request.body(Full::new(json.unwrap_or_default())).map_err(|_| ClientError::Path(path.to_owned()));
+    let mut request = request?;
+    interim.count(&mut request);
     let response = sender.send_request(request).await.map_err(http)?;
     if response.status().is_success() {
         return Ok(Exchange { response, _connection: driver });

@@ -75,6 +75,12 @@ pub fn admit(request: &Parts, local: Option<SocketAddr>, token: Option<&AdminTok
     if brings_json(&request.headers) { Ok(()) } else { Err(Refusal::ContentType) }
 }
 
+/// Whether a request comes from somebody who is known: over a Unix socket, or with the token.
+#[must_use]
+pub fn is_known(request: &Parts, local: Option<SocketAddr>, token: Option<&AdminToken>) -> bool {
+    local.is_none() || token.is_some_and(|token| shows(&request.headers, token))
+}
+
 /// The value of a header that stands there once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();

@@ -1,8 +1,8 @@
 //! The sockets that the admin interface listens on.
 
 use std::{
-    fs, io,
-    net::SocketAddr,
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::{
         fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
@@ -62,6 +62,8 @@ pub struct Accepted {
     pub local: Option<SocketAddr>,
     /// Who is at its other end.
     pub peer: Peer,
+    /// Who counts as one client: an address, as which a user's number stands, too.
+    pub client: IpAddr,
 }
 
 /// One bound socket. A Unix socket's file goes when this does.
@@ -71,6 +73,18 @@ pub enum Listener {
     Tcp(TcpListener),
     /// Over a Unix socket.
     Unix(UnixListener, SocketFile),
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(at) => at.fmt(f),
+                Err(_) => f.write_str("TCP"),
+            },
+            Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
 }
 
 impl Listener {
@@ -93,14 +107,16 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr()?;
-                let peer = Peer { from: peer.ip().to_canonical().to_string(), uid: None };
-                Ok(Accepted { stream: Box::pin(stream), local: Some(local), peer })
+                let client = peer.ip().to_canonical();
+                let peer = Peer { from: client.to_string(), uid: None };
+                Ok(Accepted { stream: Box::pin(stream), local: Some(local), peer, client })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 let user = stream.peer_cred()?.uid();
+                let client = Ipv4Addr::from_bits(user).into();
                 let peer = Peer { from: format!("uid {user}"), uid: Some(user) };
-                Ok(Accepted { stream: Box::pin(stream), local: None, peer })
+                Ok(Accepted { stream: Box::pin(stream), local: None, peer, client })
             }
         }
     }

@@ -1,8 +1,11 @@
 //! The HTTP server: bounded, and behind one gate.
 //!
-//! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. Beyond [`CONNECTIONS_MAX`] new
-//! ones wait in the listen queue. A request brings at most [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the
-//! [`gate`](super::gate) first, whatever the path.
+//! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. A request brings at most
+//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the [`gate`](super::gate) first, whatever the path.
+//!
+//! Silent connections keep nobody out: until a request's head is there a connection is idle, and gives way to newcomers
+//! ([`places`](crate::places)). TCP and Unix sockets have places of their own; so have requests at a time: those that come over
+//! a Unix socket, those that show the token, and others. Beyond them a request waits for its turn.
 //!
 //! `routes` is the one list of what is served: a request that reads has its handler in `pages`, one
 //! that changes something in a module of its own.
@@ -13,7 +16,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -39,37 +42,54 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AdminState,
-    gate::{Refusal, admit},
+    gate::{Refusal, admit, is_known},
     history::{self, History},
     listen::{Accepted, Listener},
     load, pages,
     reload::{self, RELOAD},
     words,
 };
-use crate::{agent::Current, load::push::PUSH_MAX};
+use crate::{
+    agent::Current,
+    load::push::PUSH_MAX,
+    log_limit::LogLimit,
+    places::{Place, Places},
+    resources::{AgentShare, Stumbles, is_ours},
+};
 
-/// The most connections at once, of all listeners together.
-pub const CONNECTIONS_MAX: usize = 64;
+/// The most connections at once by TCP, of all listeners together. Fewer where there are few descriptors.
+pub const CONNECTIONS_MAX: usize = 512;
+/// By one client: an IPv4 address, or an IPv6 /64.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 128;
+/// The most connections at once by Unix sockets.
+pub const UNIX_CONNECTIONS_MAX: usize = 64;
+/// By one user.
+pub const UNIX_CONNECTIONS_PER_USER_MAX: usize = 48;
+/// Requests at a time that come over Unix sockets, that show the token, and others: of each kind. What a response takes in
+/// memory is held as long.
+pub const REQUESTS_MAX: usize = 32;
 /// The most traces at once: far fewer, so that they cannot keep a scrape out.
 pub const TRACES_MAX: usize = 8;
 /// For a request's header to arrive.
 pub const HEADER_MAX: Duration = Duration::from_secs(5);
 /// For a connection that is not a trace.
 pub const CONNECTION_MAX: Duration = Duration::from_secs(30);
+/// Of that, for the client to take the response.
+pub const RESPONSE_MAX: Duration = Duration::from_secs(10);
 /// The largest body of a request other than load reports, bytes.
 pub const BODY_MAX: usize = 256 * 1024;
 /// For requests under way once the agent stops.
 pub const GRACE: Duration = Duration::from_secs(1);
-/// After a failed accept, which is mostly a lack of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines that say that there was no place.
+const FULL_EVERY: Duration = Duration::from_secs(10);
 /// The one path whose responses go on.
 pub(super) const TRACE: &str = "/v1/trace";
 
@@ -131,12 +151,11 @@ pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: Canc
         router = router.route(path, handler);
     }
     let router = router.layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared.clone());
-    let door = Door { router, shared: shared.clone() };
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let door = Door { router, shared: shared.clone(), rooms: Rooms::new() };
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(shared));
     for listener in listeners {
-        tasks.spawn(accept(listener, door.clone(), Arc::clone(&room)));
+        tasks.spawn(accept(listener, door.clone()));
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -153,40 +172,70 @@ async fn sample(shared: Shared) {
     }
 }
 
+/// Where connections and requests have their places.
+#[derive(Clone)]
+struct Rooms {
+    tcp: Arc<Places>,
+    unix: Arc<Places>,
+    /// Requests over Unix sockets, with the token, and others.
+    requests: [Arc<Semaphore>; 3],
+}
+
+impl Rooms {
+    fn new() -> Self {
+        let AgentShare { admin, admin_unix, .. } = AgentShare::now();
+        Self {
+            tcp: Places::new(admin, CONNECTIONS_PER_CLIENT_MAX.min(admin)),
+            unix: Places::new(admin_unix, UNIX_CONNECTIONS_PER_USER_MAX.min(admin_unix)),
+            requests: std::array::from_fn(|_| Arc::new(Semaphore::new(REQUESTS_MAX))),
+        }
+    }
+
+    fn of(&self, listener: &Listener) -> &Arc<Places> {
+        match listener {
+            Listener::Tcp(_) => &self.tcp,
+            Listener::Unix(..) => &self.unix,
+        }
+    }
+
+    fn turn(&self, is_local: bool, is_known: bool) -> &Arc<Semaphore> {
+        &self.requests[if is_local { 0 } else { 2 - usize::from(is_known) }]
+    }
+}
+
 /// What every connection needs.
 #[derive(Clone)]
 struct Door {
     router: Router,
     shared: Shared,
+    rooms: Rooms,
 }
 
-async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
+async fn accept(listener: Listener, door: Door) {
     let mut connections = JoinSet::new();
+    let mut stumbles = Stumbles::new(format!("accepting admin connections at {listener}"));
+    let mut full = LogLimit::new(FULL_EVERY);
+    let places = Arc::clone(door.rooms.of(&listener));
     loop {
-        // The semaphore is never closed; were it, the connection's own limits remain.
-        let permit = tokio::select! {
+        let accepted = tokio::select! {
             () = door.shared.cancel.cancelled() => break,
-            permit = Arc::clone(&room).acquire_owned() => permit,
-        };
-        let accepted = loop {
-            tokio::select! {
-                () = door.shared.cancel.cancelled() => break None,
-                Some(_) = connections.join_next() => {}
-                accepted = listener.accept() => break Some(accepted),
-            }
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            None => break,
-            Some(Ok(accepted)) => {
-                let door = door.clone();
-                connections.spawn(async move {
-                    connection(accepted, door).await;
-                    drop(permit);
-                });
+            Ok(accepted) => {
+                stumbles.good();
+                if let Ok(place) = places.take_in_time(accepted.client).await {
+                    connections.spawn(connection(accepted, place, door.clone()));
+                } else if let Some(unsaid) = full.admit(Instant::now().into_std()) {
+                    tracing::warn!(client = accepted.peer.from, unsaid, "admin: too many requests at a time");
+                }
             }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "admin: accept");
-                sleep(ACCEPT_PAUSE).await;
+            Err(error) => {
+                if is_ours(&error) {
+                    places.make_room();
+                }
+                door.shared.cancel.run_until_cancelled(stumbles.over(&error)).await;
             }
         }
     }
@@ -195,22 +244,47 @@ async fn accept(listener: Listener, door: Door, room: Arc<Semaphore>) {
     connections.shutdown().await;
 }
 
-async fn connection(accepted: Accepted, door: Door) {
-    let Accepted { stream, local, peer } = accepted;
-    let tracing = Arc::new(AtomicBool::new(false));
+/// What a connection and its one request know of each other.
+#[derive(Default)]
+struct Exchange {
+    is_trace: AtomicBool,
+    /// The response is there.
+    answered: Notify,
+    /// The request's turn, until the connection is over.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+async fn connection(accepted: Accepted, place: Place, door: Door) {
+    let Accepted { stream, local, peer, .. } = accepted;
+    let (place, exchange) = (Arc::new(place), Arc::<Exchange>::default());
+    let header_max = place.idle_limit(HEADER_MAX);
     let inner = TowerToHyperService::new(door.router);
-    let (mark, shared) = (Arc::clone(&tracing), door.shared.clone());
+    let (own, mark, shared, rooms) = (Arc::clone(&place), Arc::clone(&exchange), door.shared.clone(), door.rooms);
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
-        let admitted = admit(&parts, local, shared.state().view.model.admin.token.as_ref());
-        mark.store(admitted.is_ok() && parts.uri.path() == TRACE, Ordering::Relaxed);
-        let inner = inner.clone();
+        let state = shared.state();
+        let token = state.view.model.admin.token.as_ref();
+        let (admitted, is_known) = (admit(&parts, local, token), is_known(&parts, local, token));
+        let is_trace = admitted.is_ok() && parts.uri.path() == TRACE;
+        mark.is_trace.store(is_trace, Ordering::Relaxed);
+        // Whoever has shown nothing goes on being idle: what it is sent is a refusal, or the page without data.
+        if admitted.is_ok() && (is_known || token.is_none()) {
+            own.busy();
+        }
+        let (inner, mark, turn) = (inner.clone(), Arc::clone(&mark), Arc::clone(rooms.turn(local.is_none(), is_known)));
         async move {
             let mut response = match admitted {
-                Ok(()) => inner.call(Request::from_parts(parts, body)).await?,
+                Ok(()) => {
+                    // The semaphore is never closed. Traces have a bound of their own.
+                    if !is_trace {
+                        *mark.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.acquire_owned().await.ok();
+                    }
+                    inner.call(Request::from_parts(parts, body)).await?
+                }
                 Err(refusal) => refused(refusal),
             };
+            mark.answered.notify_one();
             for (name, value) in HEADERS {
                 response.headers_mut().entry(name).or_insert(value);
             }
@@ -219,23 +293,37 @@ async fn connection(accepted: Accepted, door: Door) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_MAX)
+        .header_read_timeout(header_max)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut limit = std::pin::pin!(sleep(CONNECTION_MAX));
-    let (mut in_time, mut stopping) = (true, false);
+    let (mut in_time, mut told, mut stopping) = (true, false, false);
     loop {
         tokio::select! {
+            biased;
             // An error here is the client's going away or its malformed request, which hyper has answered.
             _ = connection.as_mut() => return,
             () = door.shared.cancel.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = place.told(), if !told => {
+                told = true;
+                // A request may have come meanwhile.
+                if place.is_idle() {
+                    return;
+                }
+            }
+            () = exchange.answered.notified() => {
+                let taken = Instant::now() + RESPONSE_MAX;
+                if taken < limit.deadline() {
+                    limit.as_mut().reset(taken);
+                }
+            }
             () = &mut limit, if in_time => {
                 in_time = false;
-                if !tracing.load(Ordering::Relaxed) {
+                if !exchange.is_trace.load(Ordering::Relaxed) {
                     return;
                 }
             }

@@ -1,8 +1,11 @@
 //! Both paths' counters, for the admin pages and for what load figures are debited by.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,6 +18,7 @@ use crate::{
     },
     dns,
     kernel::Counters,
+    log_limit::LogLimit,
     view::View,
 };
 
@@ -83,7 +87,11 @@ impl CounterSource for Counts {
                 counts.into_iter().map(|(reason, count)| (reason.name(), reason.action().name(), count)).collect()
             }
             Err(error) => {
-                warn!("reading the kernel's counters failed: {error}");
+                // They are read every second, whoever else asks.
+                static SAID: Mutex<LogLimit> = Mutex::new(LogLimit::new(Duration::from_secs(10)));
+                if let Some(unsaid) = SAID.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+                    warn!(unsaid, "reading the kernel's counters failed: {error}");
+                }
                 Vec::new()
             }
         }

@@ -62,7 +62,7 @@ use crate::{
     model::{AdminListen, Model, OnStop, XdpMode},
     probe::ProbeError,
     safety::{self, Shortfall},
-    state::keeper::Keeper,
+    state::{self, keeper::Keeper},
 };
 
 /// Lines a slow `zerottl trace` may lag behind.
@@ -71,6 +71,8 @@ const TRACE_BACKLOG: usize = 4_096;
 const CARE: Duration = Duration::from_millis(250);
 /// How often the configuration's files are looked at, if they are.
 const WATCH: Duration = Duration::from_secs(1);
+/// For an agent that was made to leave to write its last state.
+const LEAVING: Duration = Duration::from_secs(8);
 /// Orders that wait for one before them.
 const ORDERS: usize = 16;
 
@@ -95,6 +97,8 @@ pub enum AgentError {
     Config(String),
     /// A configuration that would take from a pool more than its minimum allows.
     Minimum(Vec<Shortfall>),
+    /// Another agent has the state directory.
+    State(state::lock::Owned),
     /// What a reload cannot change.
     Restart(&'static str),
     /// A part ended that must not.
@@ -116,6 +120,7 @@ impl fmt::Display for AgentError {
                 let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
                 write!(f, "{}: lower the minimum in the configuration if this is meant", all.join("; "))
             }
+            Self::State(owned) => write!(f, "[state] `directory`: {owned}"),
             Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
             Self::Ended(what) => write!(f, "stopped because {what}"),
         }
@@ -218,6 +223,8 @@ struct Agent {
     /// The sockets and the admin interface; none ends by itself.
     tasks: JoinSet<Result<&'static str, JoinError>>,
     stop: CancellationToken,
+    /// Of the state directory; last, since until then something is written there.
+    _lock: Option<state::lock::Lock>,
 }
 
 impl Agent {
@@ -235,6 +242,9 @@ impl Agent {
         for place in &model.admin.listen {
             admin.push(Listener::bind(place).await.map_err(|error| AgentError::Admin(place.clone(), error))?);
         }
+        let patience = if take_over { LEAVING } else { Duration::from_secs(2) };
+        let own = || state::lock::own(&model.state, patience).map_err(AgentError::State);
+        let lock = tokio::task::block_in_place(own)?;
         let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, pins.as_ref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (attached, attach) = watch::channel(Vec::new());
@@ -265,6 +275,7 @@ impl Agent {
             sockets: BTreeMap::new(),
             tasks: JoinSet::new(),
             stop,
+            _lock: lock,
         };
         agent.open(bound);
         agent.tasks.spawn(named("keeping the state", keeping));

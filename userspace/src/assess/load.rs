@@ -132,7 +132,7 @@ impl Ledger {
 
     /// What counts of a Site's report.
     fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, age: Duration) -> (Option<Load>, Said) {
-        let is_stale = age > source.stale_after;
+        let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
         let mut said = Said {
             word: entry.word_in_force(),
             factor: entry.factor.unwrap_or(1.0),

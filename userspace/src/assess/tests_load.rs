@@ -224,6 +224,22 @@ fn silence_from_the_start_is_stale() {
     assert_eq!(scene.assess(11).sites[0].said.word, Word::Drain);
 }
 
+/// Time in which this machine could not ask makes nothing stale; what counts from the next report on is the clock again.
+#[test]
+fn what_could_not_be_asked_makes_nothing_stale() {
+    let mut scene = Scene::new("", ", when_stale = \"drain\"");
+    scene.says(0, 40.0);
+    scene.board.not_tried(SiteId(0), Duration::from_secs(3), &"no descriptor");
+    scene.board.not_tried(SiteId(0), Duration::from_secs(2), &"no descriptor");
+    assert_eq!(scene.assess(15).sites[0].said.word, Word::Ready);
+    assert_eq!(scene.assess(16).sites[0].said.word, Word::Drain);
+    scene.says(17, 41.0);
+    assert_eq!(scene.assess(27).sites[0].said.word, Word::Ready);
+    assert_eq!(scene.assess(28).sites[0].said.word, Word::Drain);
+    let entry = scene.board.read().remove(0);
+    assert_eq!((entry.failures, entry.untried), (0, Duration::ZERO));
+}
+
 /// S4-3B-BACK: a Site that returns starts slowly; one that is there from the agent's start on does not.
 #[test]
 fn s4_3b_back_a_site_that_returns_starts_slowly() {

@@ -13,6 +13,7 @@ use zerottl::{
     agent::{self, Order, Start},
     config,
     model::OnStop,
+    resources::{AgentShare, Descriptors, boot_offset},
 };
 
 use super::Failure;
@@ -30,6 +31,11 @@ struct Signals {
 
 /// Runs the agent until it is told to stop.
 pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
+    AgentShare::tell(Descriptors::raised());
+    let offset_s = boot_offset() / 1_000_000_000;
+    if offset_s != 0 {
+        tracing::info!(offset_s, "this is a time namespace: the kernel's clock since boot counts, not this one's");
+    }
     let loaded = config::load(&file).map_err(|error| Failure::shown(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line());

@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use zerottl::{
     config::{self, Loaded},
+    resources::Descriptors,
     site::{
         explain::{self, Question},
         run,
@@ -137,6 +138,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
 }
 
 async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
+    let _ = Descriptors::raised();
     let loaded = load(&file)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line());

@@ -62,8 +62,9 @@ pub use counters::Counters;
 pub use master::ZoneError;
 pub use respond::{Transport, respond};
 
+pub use forward::CONCURRENT_MAX as FORWARDS_MAX;
 pub use server::{Served, Shared, Sockets, now};
-pub use tcp::Admission;
+pub use tcp::{Admission, CONNECTIONS_MAX};
 pub use zone::Zones;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     counters::Counters,
@@ -35,6 +35,7 @@ use super::{
 use crate::{
     limit::Verdict,
     model::{ForwardId, ZoneId},
+    resources::{AgentShare, Stumbles},
     view::View,
 };
 
@@ -46,8 +47,6 @@ const UDP_RECEIVE_BUFFER: usize = 1 << 20;
 const UDP_TASKS_MAX: usize = 4;
 /// Connections the kernel completes before they are accepted.
 const TCP_BACKLOG: i32 = 256;
-/// After an error that receiving gave: it may persist (out of memory), so the loop must not spin.
-const UDP_RETRY: Duration = Duration::from_millis(10);
 
 /// What is answered from: all of one configuration, so that no answer mixes two.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ impl Shared {
     /// The same.
     #[must_use]
     pub fn of(served: Arc<Served>) -> Self {
-        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX));
+        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX.min(AgentShare::now().forwards)));
         Self { served: ArcSwap::new(served), counters: Counters::default(), forwarding }
     }
 
@@ -310,12 +309,16 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// Never returns; whoever spawns it drops it.
 async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker, cancel: &CancellationToken) {
     let mut buffer = vec![0; DATAGRAM_LEN_MAX];
+    let mut stumbles = Stumbles::new("receiving datagrams".into());
     loop {
         let (len, client) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
+            Ok(received) => {
+                stumbles.good();
+                received
+            }
+            // It may persist (out of memory), so the loop must not spin.
             Err(error) => {
-                warn!(%error, "UDP receive failed");
-                tokio::time::sleep(UDP_RETRY).await;
+                stumbles.over(&error).await;
                 continue;
             }
         };

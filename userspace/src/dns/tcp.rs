@@ -2,6 +2,9 @@
 //!
 //! A connection answers its queries in their order, each when it has arrived whole, and writes before it reads on: a
 //! client that does not take its answers is not read from.
+//!
+//! A connection is idle until a whole query is there. Idle ones give way to newcomers, and the fewer places are left the less
+//! time they have ([`places`](crate::places)): as many silent clients as there are places turn nobody away.
 
 use std::{
     io,
@@ -14,16 +17,18 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
 
 use super::{
     respond::Transport,
     server::{Outcome, Shared},
 };
-use crate::places::{Place, Places};
+use crate::{
+    places::{Place, Places},
+    resources::{AgentShare, Stumbles, is_ours},
+};
 
 /// Bytes of the length before every message (RFC 1035 section 4.2.2).
 const PREFIX_LEN: usize = 2;
@@ -31,14 +36,13 @@ const PREFIX_LEN: usize = 2;
 const READ_LEN: usize = 4096;
 /// Answers are written when there are this many bytes of them.
 const WRITE_LEN: usize = 16_384;
-/// Between attempts to accept, while it fails (out of descriptors, out of memory).
-const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(5);
-const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+/// The most connections open at a time, in all. Fewer where there are few descriptors.
+pub const CONNECTIONS_MAX: usize = 1024;
 
 /// What TCP clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Until a query has arrived whole, from the connection's start or the last answer.
+    /// Until a query has arrived whole, from the connection's start or the last answer; less where few places are left.
     pub idle: Duration,
     /// Until the client has taken an answer.
     pub write: Duration,
@@ -53,7 +57,7 @@ impl Default for Limits {
         Self {
             idle: Duration::from_secs(10),
             write: Duration::from_secs(10),
-            connections: 1024,
+            connections: AgentShare::now().dns,
             connections_per_client: 32,
         }
     }
@@ -69,7 +73,7 @@ pub struct Admission {
 /// One open connection; dropping it gives its place back.
 #[derive(Debug)]
 struct Admitted {
-    _place: Place,
+    place: Place,
     shared: Arc<Shared>,
 }
 
@@ -86,10 +90,10 @@ impl Admission {
         Self { limits, places: Places::new(limits.connections, limits.connections_per_client) }
     }
 
-    fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
-        let place = self.places.take(address).ok()?;
+    async fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
+        let place = self.places.take_in_time(address).await.ok()?;
         shared.counters.tcp_open.fetch_add(1, Relaxed);
-        Some(Admitted { _place: place, shared: Arc::clone(shared) })
+        Some(Admitted { place, shared: Arc::clone(shared) })
     }
 }
 
@@ -107,26 +111,28 @@ pub(super) async fn accept(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {
-    let mut retry = ACCEPT_RETRY_MIN;
+    let at = listener.local_addr().map_or_else(|_| "TCP".to_owned(), |at| at.to_string());
+    let mut stumbles = Stumbles::new(format!("accepting DNS connections at {at}"));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "TCP accept failed");
-                sleep(retry).await;
-                retry = (retry * 2).min(ACCEPT_RETRY_MAX);
+                if is_ours(&error) {
+                    admission.places.make_room();
+                }
+                stumbles.over(&error).await;
                 continue;
             }
         };
-        retry = ACCEPT_RETRY_MIN;
-        let Some(admitted) = admission.admit(shared, peer.ip()) else {
+        stumbles.good();
+        let Some(admitted) = admission.admit(shared, peer.ip()).await else {
             shared.counters.tcp_refused.fetch_add(1, Relaxed);
             continue;
         };
         let (cancel, limits) = (cancel.clone(), admission.limits);
         tasks.spawn(async move {
             // What breaks a connection concerns its client only.
-            let outcome = connection(stream, peer.ip(), &admitted.shared, limits, &cancel).await;
+            let outcome = connection(stream, peer.ip(), &admitted, limits, &cancel).await;
             if outcome.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                 admitted.shared.counters.tcp_timed_out.fetch_add(1, Relaxed);
             }
@@ -137,7 +143,7 @@ pub(super) async fn accept(
 async fn connection(
     mut stream: TcpStream,
     client: IpAddr,
-    shared: &Shared,
+    Admitted { place, shared }: &Admitted,
     limits: Limits,
     cancel: &CancellationToken,
 ) -> io::Result<()> {
@@ -146,16 +152,25 @@ async fn connection(
     let mut output = Vec::new();
     loop {
         // Only whole queries move this on, so that a byte now and then keeps no connection open.
-        let deadline = Instant::now() + limits.idle;
+        if !holds_message(&input) {
+            place.idle();
+        }
+        let deadline = Instant::now() + place.idle_limit(limits.idle);
         while !holds_message(&input) {
             input.reserve(missing(&input).max(READ_LEN));
             let reading = timeout_at(deadline, stream.read_buf(&mut input));
-            let Some(read) = cancel.run_until_cancelled(reading).await else { return Ok(()) };
+            let read = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                read = reading => read,
+                () = place.told() => return Err(io::ErrorKind::TimedOut.into()),
+            };
             if read?? == 0 {
                 // The client has said all it will; what it asked is answered.
                 return stream.shutdown().await;
             }
         }
+        place.busy();
         while holds_message(&input) {
             let len = usize::from(input.get_u16());
             let message = input.split_to(len);

@@ -281,12 +281,13 @@ impl Fastpath {
     }
 }
 
-/// Nanoseconds since boot, sleep included: the clock that programs read.
+/// Nanoseconds since boot, sleep included: the clock that programs read, also in a time namespace that has another.
 #[must_use]
 pub fn boot_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     // It counts up from 0 and lasts for centuries.
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+    let own = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+    own.saturating_add_signed(crate::resources::boot_offset().saturating_neg())
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

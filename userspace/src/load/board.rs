@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -44,6 +44,8 @@ pub struct Entry {
     pub maxconn: Option<u64>,
     /// Reports taken, repeated ones too.
     pub reports: u64,
+    /// For how long, of the time since then, this machine could not ask: it makes nothing stale.
+    pub untried: Duration,
     /// Attempts and reports that came to nothing.
     pub failures: u64,
     /// Why the newest attempt or report came to nothing, or what in it did; none if it was understood.
@@ -151,7 +153,9 @@ impl Board {
         };
         entry.reports += 1;
         entry.error.clone_from(&report.slip);
-        let is_stale = entry.received.is_none_or(|then| now.saturating_duration_since(then) > source.stale_after);
+        let untried = entry.untried;
+        let age = |then| now.saturating_duration_since(then).saturating_sub(untried);
+        let is_stale = entry.received.is_none_or(|then| age(then) > source.stale_after);
         match (entry.at, report.at) {
             // The same report once more; or an older one, unless the newer is too old itself.
             (Some(before), Some(at)) if at.total_cmp(&before).is_eq() || (at < before && !is_stale) => return,
@@ -163,10 +167,22 @@ impl Board {
             // Words have no time of their own: figures from before them end nothing.
             entry.at = report.at;
         }
+        entry.untried = Duration::ZERO;
         entry.load = load.or(entry.load);
         entry.sessions = report.sessions.or(entry.sessions);
         entry.hear(&report);
         entry.maxconn = report.maxconn.or(entry.maxconn);
+    }
+
+    /// This machine could not ask a Site, as it should have `since` it did last: that says nothing of the Site, and makes
+    /// what it said before no staler.
+    pub fn not_tried(&self, site: SiteId, since: Duration, why: &dyn std::fmt::Display) {
+        if self.model.sites.get(site.0).is_none_or(|site| site.load.is_none()) {
+            return;
+        }
+        let mut entry = self.lock(site);
+        entry.untried += since;
+        entry.error = Some(why.to_string().into());
     }
 
     fn lock(&self, site: SiteId) -> MutexGuard<'_, Entry> {

@@ -23,5 +23,5 @@ pub mod words;
 mod tests;
 
 pub use board::{Board, Entry};
-pub use poll::start;
+pub use poll::{CONCURRENT_MAX, start};
 pub use report::{BadReport, Report};

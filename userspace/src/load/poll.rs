@@ -2,13 +2,18 @@
 //!
 //! One task per Site, on the probes' grid. A Site is asked at its first address; one that fails is left for the next.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant as StdInstant};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant as StdInstant},
+};
 
 use tokio::{
     io::AsyncReadExt,
     sync::Semaphore,
     task::{Id, JoinHandle, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,15 +23,19 @@ use super::{
     words,
 };
 use crate::{
+    log_limit::LogLimit,
     model::{LoadKind, Model, Poll, SiteId},
+    patience::{self, Late},
     probe::{
         ProbeError,
         fetch::{Configs, Failure, Get, Progress, connect},
         schedule,
     },
+    resources::AgentShare,
 };
 
-/// The most attempts that run at once; each holds one file descriptor, beside those of the probes.
+/// The most attempts that run at once; each holds one file descriptor, beside those of the probes. Fewer where there are
+/// few descriptors.
 pub const CONCURRENT_MAX: usize = 128;
 
 /// Addresses whose faults are shown, at most.
@@ -42,13 +51,27 @@ struct Source {
     get: Option<Get>,
     board: Board,
     permits: Arc<Semaphore>,
+    /// What could not be tried strikes all Sites at once.
+    untried: Arc<Mutex<LogLimit>>,
+}
+
+/// Between two lines that say so.
+const UNTRIED_EVERY: Duration = Duration::from_secs(10);
+
+/// Why there is no report.
+enum NoReport {
+    /// The Site's doing.
+    Bad(BadReport),
+    /// This machine could not ask.
+    Untried(Failure),
 }
 
 /// Starts asking every Site whose load is to be asked for; reads the files that TLS needs first. The handle ends after
 /// `cancel`, when every task has. Must be called within a tokio runtime.
 pub fn start(model: &Model, board: &Board, cancel: CancellationToken) -> Result<JoinHandle<()>, ProbeError> {
     let mut configs = Configs::default();
-    let permits = Arc::new(Semaphore::new(CONCURRENT_MAX));
+    let permits = Arc::new(Semaphore::new(AgentShare::now().loads));
+    let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
     let mut sources = Vec::new();
     for (id, site) in model.sites.iter().enumerate() {
         let Some(load) = &site.load else { continue };
@@ -66,6 +89,7 @@ pub fn start(model: &Model, board: &Board, cancel: CancellationToken) -> Result<
             get,
             board: board.clone(),
             permits: Arc::clone(&permits),
+            untried: Arc::clone(&untried),
         }));
     }
     Ok(tokio::spawn(watch_over(sources, cancel)))
@@ -96,42 +120,56 @@ async fn watch_over(sources: Vec<Arc<Source>>, cancel: CancellationToken) {
 
 impl Source {
     async fn run(self: Arc<Self>, mut tick: Instant) {
-        let mut first = 0;
         let mut faults = Faults::default();
+        let (mut first, mut last) = (0, Instant::now());
         loop {
             sleep_until(tick).await;
             // The semaphore is never closed.
             let permit = self.permits.acquire().await;
-            let said = self.once(self.addresses[first]).await;
+            let at = self.addresses[first];
+            let said = self.once(at).await;
             drop(permit);
-            let said = faults.tell(self.addresses[first], said);
-            if said.is_err() {
-                first = (first + 1) % self.addresses.len();
+            let now = Instant::now();
+            let since = now.saturating_duration_since(std::mem::replace(&mut last, now));
+            match said {
+                Ok(report) => self.board.report(self.site, now.into_std(), faults.tell(at, Ok(report))),
+                Err(NoReport::Bad(why)) => {
+                    first = (first + 1) % self.addresses.len();
+                    self.board.report(self.site, now.into_std(), faults.tell(at, Err(why)));
+                }
+                Err(NoReport::Untried(why)) => {
+                    if let Some(unsaid) =
+                        self.untried.lock().unwrap_or_else(PoisonError::into_inner).admit(now.into_std())
+                    {
+                        tracing::error!(site = self.key, %why, unsaid, "load not asked for");
+                    }
+                    self.board.not_tried(self.site, since, &why);
+                }
             }
-            self.board.report(self.site, Instant::now().into_std(), said);
             tick = schedule::following(tick, self.poll.interval, Instant::now());
         }
     }
 
-    async fn once(&self, at: SocketAddr) -> Result<Report, BadReport> {
-        let said = timeout(self.poll.timeout, async {
-            let stream = connect(at).await.map_err(|failure| failure.to_string())?;
-            let bytes = if let Some(get) = &self.get {
-                get.fetch(stream, &Progress::default(), REPORT_MAX + 1).await
-            } else {
+    async fn once(&self, at: SocketAddr) -> Result<Report, NoReport> {
+        let said = patience::within(self.poll.timeout, async {
+            let stream = connect(at).await?;
+            let Some(get) = &self.get else {
                 let mut line = Vec::new();
                 let end = words::LINE_MAX as u64 + 1;
-                let read = read_line(&mut stream.take(end), &mut line).await;
-                read.map(|()| line).map_err(Failure::Connect)
+                read_line(&mut stream.take(end), &mut line).await.map_err(Failure::from_io)?;
+                return Ok(line);
             };
-            bytes.map_err(|failure| failure.to_string())
+            get.fetch(stream, &Progress::default(), REPORT_MAX + 1).await
         });
-        match said.await {
-            Err(_) => Err(BadReport(format!("timeout after {:?}", self.poll.timeout))),
-            Ok(Err(why)) => Err(BadReport(why)),
+        let report = match said.await {
+            Err(Late::Timeout) => Err(BadReport(format!("timeout after {:?}", self.poll.timeout))),
+            Err(Late::Starved(lost)) => return Err(NoReport::Untried(Failure::Starved(lost))),
+            Ok(Err(failure)) if !failure.is_verdict() => return Err(NoReport::Untried(failure)),
+            Ok(Err(failure)) => Err(BadReport(failure.to_string())),
             Ok(Ok(bytes)) if self.get.is_some() => report::body(&bytes),
             Ok(Ok(bytes)) => words::line(&bytes),
-        }
+        };
+        report.map_err(NoReport::Bad)
     }
 }
 

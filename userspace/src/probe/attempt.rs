@@ -15,6 +15,7 @@ use super::{
 use crate::{
     load::Board,
     model::{Probe, ProbeKind, SiteAddress, SiteId},
+    patience,
 };
 
 /// The future of [`Attempt::run`].
@@ -22,7 +23,7 @@ pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> +
 
 /// What the runner repeats.
 pub(super) trait Attempt: Send + Sync {
-    /// Tries once and ends by itself within the probe's timeout.
+    /// Tries once and ends by itself within the probe's timeout, of the time that this machine ran.
     fn run(&self) -> Running<'_>;
 }
 
@@ -75,9 +76,9 @@ impl Attempt for Network {
         Box::pin(async {
             let progress = Progress::default();
             // One limit over connecting, TLS and the response: it is the last term of the detection bound.
-            tokio::time::timeout(self.timeout, self.steps(&progress))
+            patience::within(self.timeout, self.steps(&progress))
                 .await
-                .unwrap_or_else(|_| Err(Failure::Timeout { after: self.timeout, stage: progress.stage() }))
+                .unwrap_or_else(|late| Err(Failure::from_late(late, self.timeout, progress.stage())))
         })
     }
 }

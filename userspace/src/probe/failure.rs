@@ -1,6 +1,8 @@
 //! Why an attempt failed, as a type and as a sentence.
 
-use std::{fmt, io, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
+
+use crate::{patience::Late, resources};
 
 /// How far an attempt had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,10 @@ impl Stage {
 /// Why an attempt did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// This machine could not try (no file descriptor, no memory). Says nothing about the Site, so it is no verdict.
+    /// This machine could not try (no file descriptor, no memory, no port). Says nothing about the Site, so it is no verdict.
     Local(io::Error),
+    /// This machine did not run while it should have waited. No verdict either.
+    Starved(Duration),
     /// No TCP connection.
     Connect(io::Error),
     /// The TLS handshake failed for another reason than the certificate.
@@ -58,21 +62,28 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Sorts an error of connecting into this machine's fault or the Site's.
-    pub(super) fn from_connect(error: io::Error) -> Self {
-        use rustix::io::Errno;
-        let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        if Errno::from_io_error(&error).is_some_and(|errno| ours.contains(&errno)) {
-            Self::Local(error)
-        } else {
-            Self::Connect(error)
+    /// Sorts an error of connecting or reading into this machine's fault or the Site's.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        Self::sorted(error, Self::Connect)
+    }
+
+    /// The same of any error, which says of a Site what `of_site` makes of it.
+    pub(super) fn sorted<E: Error + Send + Sync + 'static>(error: E, of_site: impl FnOnce(E) -> Self) -> Self {
+        if resources::is_ours(&error) { Self::Local(io::Error::other(error)) } else { of_site(error) }
+    }
+
+    /// Why an attempt has not ended within its time.
+    pub(crate) fn from_late(late: Late, after: Duration, stage: Stage) -> Self {
+        match late {
+            Late::Timeout => Self::Timeout { after, stage },
+            Late::Starved(lost) => Self::Starved(lost),
         }
     }
 
     /// Whether the attempt says that the Site is not well.
     #[must_use]
     pub fn is_verdict(&self) -> bool {
-        !matches!(self, Self::Local(_))
+        !matches!(self, Self::Local(_) | Self::Starved(_))
     }
 }
 
@@ -83,6 +94,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(error) => write!(f, "not tried: {}", Io(error)),
+            Self::Starved(lost) => write!(f, "not tried: {}", Late::Starved(*lost)),
             Self::Connect(error) => write!(f, "connect: {}", Io(error)),
             Self::Tls(why) => write!(f, "tls: {why}"),
             Self::Certificate(why) => write!(f, "certificate: {why}"),
@@ -112,7 +124,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
 
 /// An I/O error in the words of its kind, without the number, where the kind says it all.
 struct Io<'a>(&'a io::Error);
@@ -141,9 +153,9 @@ mod tests {
     fn each_failure_is_a_sentence() {
         let check = |failure: Failure, expect: &str| assert_eq!(failure.to_string(), expect);
         let io = |errno: rustix::io::Errno| io::Error::from(errno);
-        check(Failure::from_connect(io(rustix::io::Errno::CONNREFUSED)), "connect: connection refused");
-        check(Failure::from_connect(io(rustix::io::Errno::HOSTUNREACH)), "connect: host unreachable");
-        check(Failure::from_connect(io(rustix::io::Errno::MFILE)), "not tried: Too many open files (os error 24)");
+        check(Failure::from_io(io(rustix::io::Errno::CONNREFUSED)), "connect: connection refused");
+        check(Failure::from_io(io(rustix::io::Errno::HOSTUNREACH)), "connect: host unreachable");
+        check(Failure::from_io(io(rustix::io::Errno::MFILE)), "not tried: Too many open files (os error 24)");
         check(Failure::Status { got: 503, expected: vec![200] }, "status 503, expected 200");
         check(Failure::Status { got: 503, expected: vec![200, 204] }, "status 503, expected 200 or 204");
         check(Failure::Body { expected: "ok\n".into() }, "body: \"ok\\n\" is not in its first 64 KiB");
@@ -156,16 +168,23 @@ mod tests {
             "timeout after 2s waiting for the response",
         );
         check(Failure::Certificate("expired".into()), "certificate: expired");
+        check(
+            Failure::from_late(Late::Starved(Duration::from_millis(812)), Duration::from_millis(500), Stage::Connect),
+            "not tried: this machine was too busy to wait: 812 ms were lost",
+        );
     }
 
     #[test]
     fn lack_of_own_resources_is_no_verdict_and_everything_else_is() {
         use rustix::io::Errno;
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
-            assert!(!Failure::from_connect(errno.into()).is_verdict(), "{errno}");
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+            let failure = Failure::from_io(errno.into());
+            assert!(!failure.is_verdict() && failure.to_string().starts_with("not tried: "), "{errno}");
+            let wrapped = Failure::sorted(io::Error::other(io::Error::from(errno)), |_| Failure::Http("bad".into()));
+            assert!(!wrapped.is_verdict(), "{errno} as TLS and HTTP hand it on");
         }
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::TIMEDOUT, Errno::ACCESS] {
-            assert!(Failure::from_connect(errno.into()).is_verdict(), "{errno}");
+            assert!(Failure::from_io(errno.into()).is_verdict(), "{errno}");
         }
     }
 }

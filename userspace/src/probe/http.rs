@@ -17,7 +17,6 @@ use memchr::memmem::Finder;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     time::Instant,
 };
 use tokio_rustls::TlsConnector;
@@ -25,6 +24,8 @@ use tokio_rustls::TlsConnector;
 use super::{
     attempt::Progress,
     failure::{Failure, Stage},
+    metered::Interim,
+    tcp::Connected,
     tls,
 };
 use crate::{
@@ -36,6 +37,8 @@ use crate::{
 pub const BODY_MAX: usize = 64 * 1024;
 /// The largest response header accepted, bytes.
 const HEADER_MAX: usize = 32 * 1024;
+/// What is taken of a target in one attempt, bytes, with TLS and chunks.
+pub(super) const TAKEN_MAX: usize = 320 * 1024;
 /// The most header fields accepted.
 const HEADER_FIELDS_MAX: usize = 128;
 
@@ -74,13 +77,13 @@ impl Get {
     }
 
     /// Asks over a connected stream and judges the answer.
-    pub(super) async fn run(&self, stream: TcpStream, progress: &Progress) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, stream: Connected, progress: &Progress) -> Result<(), Failure> {
         let from = stream.peer_addr().map(|from| from.ip()).ok();
         self.over(stream, progress, async |response| self.judge(response, from, progress).await).await
     }
 
     /// Asks over a connected stream and reads the answer's body, or as much of it as `max` bytes and one frame.
-    pub(crate) async fn fetch(&self, stream: TcpStream, progress: &Progress, max: usize) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn fetch(&self, stream: Connected, progress: &Progress, max: usize) -> Result<Vec<u8>, Failure> {
         let read = async |response: Response<Incoming>| {
             self.expected(&response)?;
             progress.enter(Stage::Body);
@@ -99,16 +102,17 @@ impl Get {
 
     async fn over<T>(
         &self,
-        stream: TcpStream,
+        stream: Connected,
         progress: &Progress,
         take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let interim = stream.interim();
         match &self.tls {
-            None => self.exchange(stream, progress, take).await,
+            None => self.exchange(stream, &interim, progress, take).await,
             Some((connector, name)) => {
                 progress.enter(Stage::Tls);
                 let stream = tls::handshake(connector, name, stream).await?;
-                self.exchange(stream, progress, take).await
+                self.exchange(stream, &interim, progress, take).await
             }
         }
     }
@@ -116,6 +120,7 @@ impl Get {
     async fn exchange<S, T>(
         &self,
         stream: S,
+        interim: &Interim,
         progress: &Progress,
         take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure>
@@ -131,7 +136,9 @@ impl Get {
             .await
             .map_err(http)?;
         let taken = async {
-            let response = sender.send_request(self.request()).await.map_err(http)?;
+            let mut request = self.request();
+            interim.count(&mut request);
+            let response = sender.send_request(request).await.map_err(http)?;
             take(response).await
         };
         // The connection makes progress only while polled. Once it ends, what it has read is still to be judged.
@@ -199,10 +206,11 @@ fn load_in(headers: &HeaderMap) -> Result<Report, BadReport> {
     orca::header(value)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn http(error: hyper::Error) -> Failure {
     use std::error::Error;
-    // hyper's own words name the phase, its source the cause.
-    let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
-    Failure::Http(format!("{error}{cause}"))
+    Failure::sorted(error, |error| {
+        // hyper's own words name the phase, its source the cause.
+        let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
+        Failure::Http(format!("{error}{cause}"))
+    })
 }

@@ -5,13 +5,16 @@
 //! | [`health`]   | the verdict on one address, pure                      |
 //! | [`schedule`] | when attempts start, pure                             |
 //! | `attempt`    | one attempt over the network (`tcp`, `http`, `tls`)   |
+//! | `metered`    | what an attempt takes from whom it asks, bounded      |
 //! | [`failure`]  | why an attempt failed                                 |
 //! | [`report`]   | what is known of each address, for people             |
 //! | `runner`     | the tasks, and the one that watches them              |
 //!
 //! **Detection bound.** An address that stops answering is down no later than `fall × interval + timeout` afterwards,
 //! wherever in the schedule that happens (see [`schedule`]); `timeout <= interval` is checked with the configuration.
-//! It holds while fewer than [`CONCURRENT_MAX`] attempts run at once; beyond that attempts wait for their turn.
+//! It holds while fewer than [`CONCURRENT_MAX`] attempts run at once, or as many as there are descriptors for; beyond that
+//! attempts wait for their turn. Time in which this machine did not run does not count ([`patience`](crate::patience)): it
+//! puts the verdict off.
 //!
 //! **Stopping.** Cancelling the token given to [`start`] ends every task at its next await, attempts included;
 //! [`Probes::task`] then returns.
@@ -20,6 +23,7 @@ mod attempt;
 pub mod failure;
 pub mod health;
 mod http;
+pub(crate) mod metered;
 pub mod report;
 mod runner;
 pub mod schedule;
@@ -28,7 +32,13 @@ mod tls;
 
 /// What learning a Site's load shares with probing it.
 pub(crate) mod fetch {
-    pub(crate) use super::{attempt::Progress, failure::Failure, http::Get, tcp::connect, tls::Configs};
+    pub(crate) use super::{
+        attempt::Progress,
+        failure::Failure,
+        http::Get,
+        tcp::{attempt_over, connect},
+        tls::Configs,
+    };
 }
 
 #[cfg(test)]
@@ -53,8 +63,7 @@ pub use report::{AddressReport, Reports};
 #[cfg(test)]
 pub(crate) use tls::TrustAnyone;
 
-/// The most attempts that run at once. Each holds one file descriptor, and half of the usual limit of 1024 is left to
-/// the rest of the agent.
+/// The most attempts that run at once; each holds one file descriptor. Fewer where there are few descriptors.
 pub const CONCURRENT_MAX: usize = 512;
 
 /// Why probing cannot start.

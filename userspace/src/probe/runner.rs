@@ -13,9 +13,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressReport, CONCURRENT_MAX, Probes, Reports, attempt::Attempt, failure::Failure, schedule};
+use super::{AddressReport, Probes, Reports, attempt::Attempt, schedule};
 use crate::{
+    log_limit::LogLimit,
     model::{Model, SiteId},
+    resources::AgentShare,
     status::{Health, Verdicts},
 };
 
@@ -32,7 +34,12 @@ struct Check {
     reports: Reports,
     verdicts: watch::Sender<Verdicts>,
     permits: Arc<Semaphore>,
+    /// What could not be tried: it strikes all addresses at once, every interval.
+    untried: Arc<Mutex<LogLimit>>,
 }
+
+/// Between two lines that say so.
+const UNTRIED_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 enum Tick {
@@ -48,7 +55,8 @@ pub(super) fn start(
     cancel: CancellationToken,
 ) -> Probes {
     let (sender, verdicts) = watch::channel(reports.verdicts());
-    let permits = Arc::new(Semaphore::new(CONCURRENT_MAX));
+    let permits = Arc::new(Semaphore::new(AgentShare::now().probes));
+    let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
     let now = Instant::now();
     let checks = attempts.into_iter().filter_map(|(site, address, attempt)| {
         let of = &model.sites[site];
@@ -67,6 +75,7 @@ pub(super) fn start(
             reports: reports.clone(),
             verdicts: sender.clone(),
             permits: Arc::clone(&permits),
+            untried: Arc::clone(&untried),
         }))
     });
     let task = tokio::spawn(watch_over(checks.collect(), sender.clone(), cancel));
@@ -131,12 +140,11 @@ impl Check {
         self.reports.begin(self.site, self.address, Instant::now().into_std());
         let result = self.attempt.run().await;
         let now = Instant::now().into_std();
-        if let Err(failure @ Failure::Local(_)) = &result {
-            let why = failure.to_string();
-            // Once per run of them: it strikes all addresses at once, every interval.
-            if self.reports.get(self.site, self.address).last_error.as_ref() != Some(&why) {
-                tracing::error!(probe = self.label, why, "probe not tried");
-            }
+        if let Err(failure) = &result
+            && !failure.is_verdict()
+            && let Some(unsaid) = self.untried.lock().unwrap_or_else(PoisonError::into_inner).admit(now)
+        {
+            tracing::error!(probe = self.label, why = %failure, unsaid, "probe not tried");
         }
         let ended = self.reports.end(self.site, self.address, now, result.as_ref().copied());
         let Some(transition) = ended else { return };

@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CONCURRENT_MAX, Probes, Reports,
+    Probes, Reports,
     attempt::{Attempt, Running},
     failure::{Failure, Stage},
     fixture, runner,
 };
 use crate::{
     model::{Model, SiteId},
+    resources::AgentShare,
     status::Health,
 };
 
@@ -168,7 +169,9 @@ async fn panicking_probe_is_restarted_and_reported() {
 async fn what_this_machine_could_not_try_is_no_verdict() {
     let (probes, _cancel) = start(&one(ms(100), ms(50), 1, 1), |now| {
         let exhausted = Failure::Local(rustix::io::Errno::MFILE.into());
-        (ms(0), if now < ms(1000) { Ok(()) } else { Err(exhausted) })
+        let starved = Failure::Starved(ms(60));
+        let untried = if (now.as_millis() / 100).is_multiple_of(2) { exhausted } else { starved };
+        (ms(0), if now < ms(1000) { Ok(()) } else { Err(untried) })
     });
     sleep(ms(3000)).await;
     let report = probes.reports.get(SiteId(0), 0);
@@ -191,7 +194,8 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
             })
         }
     }
-    let addresses: Vec<String> = (0..CONCURRENT_MAX * 2).map(|n| format!("192.0.{}.{}", n / 256, n % 256)).collect();
+    let addresses: Vec<String> =
+        (0..AgentShare::now().probes * 2).map(|n| format!("192.0.{}.{}", n / 256, n % 256)).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let probe = fixture::tcp(ms(1), ms(1), 1, 1);
     let model = Arc::new(fixture::model(&[("boston", &addresses, Some(probe))]));
@@ -199,7 +203,7 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
     let attempts = (0..addresses.len()).map(|a| (0, a, Arc::new(Counted(Arc::clone(&count))) as Arc<dyn Attempt>));
     let probes = runner::start(&model, attempts.collect(), Reports::new(&model), CancellationToken::new());
     sleep(ms(200)).await;
-    assert_eq!(count[1].load(Ordering::Relaxed), CONCURRENT_MAX);
+    assert_eq!(count[1].load(Ordering::Relaxed), AgentShare::now().probes);
     let least = (0..addresses.len()).map(|a| probes.reports.get(SiteId(0), a).attempts).min();
     assert!(least >= Some(8), "the semaphore is fair: {least:?}");
     probes.task.abort();

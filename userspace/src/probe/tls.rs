@@ -3,7 +3,6 @@
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
-use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -17,7 +16,7 @@ use tokio_rustls::{
     },
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, tcp::Connected};
 use crate::model::ProbeTls;
 
 /// The trust a probe's TLS starts from.
@@ -103,9 +102,9 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
 pub(super) async fn handshake(
     connector: &TlsConnector,
     name: &ServerName<'static>,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failure> {
-    connector.connect(name.clone(), stream).await.map_err(|error| failure(&error))
+    stream: Connected,
+) -> Result<TlsStream<Connected>, Failure> {
+    connector.connect(name.clone(), stream).await.map_err(|error| Failure::sorted(error, |error| failure(&error)))
 }
 
 fn failure(error: &io::Error) -> Failure {

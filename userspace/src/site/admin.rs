@@ -53,12 +53,15 @@ pub struct Shown {
 /// Asks for it.
 type Ask = Arc<dyn Fn() -> Shown + Send + Sync>;
 
+/// Connections at a time, at most.
+pub const CONNECTIONS_MAX: usize = 4096;
+
 /// Few clients, one of which may ask about every request that it gets, and sends its head along with more fields.
-fn limits() -> WebLimits {
+fn limits(connections: usize) -> WebLimits {
     let second = Duration::from_secs(1);
     WebLimits {
-        connections: 4096,
-        connections_per_client: 4096,
+        connections,
+        connections_per_client: connections,
         head: 64 * 1024,
         headers: 200,
         body: 64 * 1024,
@@ -68,9 +71,10 @@ fn limits() -> WebLimits {
     }
 }
 
-/// Serves it until `cancel`. Inside a tokio runtime; the error is a sentence.
+/// Serves it until `cancel`, on so many connections at a time. Inside a tokio runtime; the error is a sentence.
 pub fn start(
     place: SocketAddr,
+    connections: usize,
     ask: impl Fn() -> Shown + Send + Sync + 'static,
     cancel: CancellationToken,
 ) -> Result<(), String> {
@@ -85,7 +89,7 @@ pub fn start(
         .route(&format!("{}/{{*path}}", check::ENVOY), any(for_envoy))
         .with_state(ask);
     let counters = Counters::new(&Web::at([]));
-    tokio::spawn(async move { front::serve(vec![bound], router, &limits(), counters, cancel).await });
+    tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use serde::Deserialize;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use crate::{
     admin::client::{self, At},
     load::Board,
     model::{AdminListen, Model, Peers, SiteId, SiteOrder, Web},
+    patience,
     probe::{self, Probes, Reports},
     status::{Health, Verdicts},
 };
@@ -179,8 +180,9 @@ async fn ask_agent(found: Found, at: At, every: Duration) {
     let (mut heard, mut is_failing) = (Instant::now(), false);
     loop {
         tick.tick().await;
-        let said = match timeout(every.clamp(AGENT_TIMEOUT / 5, AGENT_TIMEOUT), client::get(&at, "/v1/status")).await {
-            Err(_) => Err("no answer in time".to_owned()),
+        let limit = every.clamp(AGENT_TIMEOUT / 5, AGENT_TIMEOUT);
+        let said = match patience::within(limit, client::get(&at, "/v1/status")).await {
+            Err(late) => Err(late.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
             Ok(Ok(page)) => serde_json::from_slice::<Page>(&page).map_err(|error| format!("not a status: {error}")),
         };

@@ -33,7 +33,8 @@ use super::{
 };
 use crate::{
     config,
-    model::{Model, SiteId, Web},
+    model::{Model, SiteId, Web, WebLimits},
+    resources::SiteShare,
 };
 
 /// One configuration in force.
@@ -122,6 +123,14 @@ pub async fn run(
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
+    let wish = (web.limits.connections, web.admin.map_or(0, |_| admin::CONNECTIONS_MAX));
+    SiteShare::tell(wish.0, wish.1);
+    let share = SiteShare::now(wish.0, wish.1);
+    let limits = WebLimits {
+        connections: share.clients,
+        connections_per_client: web.limits.connections_per_client.min(share.clients),
+        ..web.limits
+    };
     let stack = Stack(Arc::new(ArcSwap::from_pointee(serving)));
     if let Some(place) = web.admin {
         let (stack, connections) = (stack.clone(), Arc::clone(&counters));
@@ -130,11 +139,11 @@ pub async fn run(
             let (gate, backends) = (Arc::clone(&now.gate), Arc::clone(&now.counters));
             Shown { gate, backends, connections: Arc::clone(&connections) }
         };
-        admin::start(place, shown, cancel.clone())?;
+        admin::start(place, share.admin, shown, cancel.clone())?;
     }
     info!(site = key, listen = ?at, backends, "serving");
     let service = stack.clone();
-    let mut server = tokio::spawn(async move { front::serve(bound, service, &web.limits, counters, cancel).await });
+    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counters, cancel).await });
     ready();
     loop {
         tokio::select! {

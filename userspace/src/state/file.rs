@@ -11,14 +11,14 @@
 use std::{
     fmt, fs,
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Memory, stamp::Stamp};
+use super::{Memory, apart, stamp::Stamp};
 
 /// The file's name in the state directory.
 pub const NAME: &str = "state.json";
@@ -90,25 +90,36 @@ pub fn decode(bytes: &[u8], now: &Stamp) -> Result<(Memory, Option<Duration>), N
 
 /// Reads the file in a state directory: what it says, and how old it is.
 pub fn read(directory: &Path) -> Result<(Memory, Option<Duration>), NoState> {
-    let file = match fs::File::open(directory.join(NAME)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NoState::None),
-        file => file.map_err(NoState::Io)?,
-    };
+    read_from(bytes(directory))
+}
+
+/// The same of the file's bytes, or why there are none.
+pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(Memory, Option<Duration>), NoState> {
+    match bytes {
+        Ok(bytes) => decode(&bytes, &Stamp::now()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoState::None),
+        Err(error) => Err(NoState::Io(error)),
+    }
+}
+
+/// The bytes of the file in a state directory.
+pub fn bytes(directory: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(LEN_MAX).read_to_end(&mut bytes).map_err(NoState::Io)?;
-    decode(&bytes, &Stamp::now())
+    fs::File::open(directory.join(NAME))?.take(LEN_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Replaces the file; makes the directory, but not those above it, where there is none.
 pub fn write(directory: &Path, memory: Memory) -> io::Result<()> {
-    let bytes = encode(Stamp::now(), memory);
-    match fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+    replace(directory, &encode(Stamp::now(), memory))
+}
+
+/// The same with its bytes.
+pub fn replace(directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    apart::make(directory)?;
     let new = directory.join(NEW);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, directory.join(NAME))?;
     fs::File::open(directory)?.sync_all()

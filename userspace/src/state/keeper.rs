@@ -1,14 +1,17 @@
-//! Writes the state file, off the planning rounds' thread, newest state only.
+//! Writes the state file, off the planning rounds' thread, newest state only. A disk that hangs holds up neither the start
+//! nor the end.
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Memory, file, file::NoState};
+use super::{Memory, apart, file, file::NoState, stamp::Stamp};
 
 /// What has been kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,7 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Keeper {
     newest: watch::Sender<(u64, Memory)>,
+    _ending: DropGuard,
 }
 
 impl Keeper {
@@ -30,7 +34,9 @@ impl Keeper {
     pub fn new(directory: PathBuf) -> (Self, watch::Receiver<Kept>, impl Future<Output = ()> + Send + use<>) {
         let (newest, memories) = watch::channel((0, Memory::default()));
         let (kept, seen) = watch::channel(Kept::default());
-        (Self { newest }, seen, write_all(directory, memories, kept))
+        let ending = CancellationToken::new();
+        let keeping = write_all(directory, memories, kept, ending.clone());
+        (Self { newest, _ending: ending.drop_guard() }, seen, keeping)
     }
 
     /// Has `memory` written soon; returns its number. What was not yet begun is left out.
@@ -50,6 +56,13 @@ impl Keeper {
 const SOON: Duration = Duration::from_secs(1);
 /// The most: what the file says of health is known to be true this long ago at most.
 const LATEST: Duration = Duration::from_secs(20);
+
+/// After so long a disk hangs.
+const HANGS: Duration = Duration::from_secs(10);
+/// For the last memory to be written when the agent ends.
+const END_WITHIN: Duration = Duration::from_secs(3);
+/// For the file to be read at the start.
+const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// When memories are handed to a [`Keeper`].
 #[derive(Debug)]
@@ -80,28 +93,57 @@ impl Keeping {
     }
 }
 
-async fn write_all(directory: PathBuf, mut memories: watch::Receiver<(u64, Memory)>, kept: watch::Sender<Kept>) {
+async fn write_all(
+    directory: PathBuf,
+    mut memories: watch::Receiver<(u64, Memory)>,
+    kept: watch::Sender<Kept>,
+    ending: CancellationToken,
+) {
     let mut told = false;
+    // A disk that hangs holds up the agent's end for no longer.
+    let mut over = pin!(async {
+        ending.cancelled().await;
+        sleep(END_WITHIN).await;
+    });
     // An error says that the keeper is gone, and that its last memory has been seen.
     while memories.changed().await.is_ok() {
         let (number, memory) = memories.borrow_and_update().clone();
-        let to = directory.clone();
-        // A slow disk holds up this task alone.
-        let written = tokio::task::spawn_blocking(move || file::write(&to, memory)).await;
-        let error = match written {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
+        let mut written = pin!(apart::write(&directory, file::encode(Stamp::now(), memory)));
+        let mut is_late = false;
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut written => break result,
+                () = &mut over => {
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        "the last state is not kept: {}", apart::hangs(END_WITHIN)
+                    );
+                    return;
+                }
+                // Nothing else is tried meanwhile, so that no more than one hangs there.
+                () = sleep(HANGS), if !is_late => {
+                    is_late = true;
+                    tell(&directory, &mut told, number, Some(apart::hangs(HANGS).to_string()), &kept);
+                }
+            }
         };
-        if let Some(error) = error.as_ref().filter(|_| !told) {
-            tracing::warn!(
-                directory = %directory.display(),
-                "the state cannot be kept ({error}): words and health are forgotten at a restart"
-            );
-        }
-        told = error.is_some();
-        kept.send_replace(Kept { number, error });
+        tell(&directory, &mut told, number, result.err().map(|error| error.to_string()), &kept);
     }
+}
+
+/// Says what has become of a memory: in the log where that has changed.
+fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, kept: &watch::Sender<Kept>) {
+    match (&error, *told) {
+        (Some(error), false) => tracing::warn!(
+            directory = %directory.display(),
+            "the state cannot be kept ({error}): words and health are forgotten at a restart"
+        ),
+        (None, true) => tracing::info!(directory = %directory.display(), "the state is kept again"),
+        _ => {}
+    }
+    *told = error.is_some();
+    kept.send_replace(Kept { number, error });
 }
 
 /// Once `number` has been tried, or `limit` is over: why it is not kept, if so.
@@ -118,7 +160,7 @@ pub async fn wait(kept: &mut watch::Receiver<Kept>, number: u64, limit: Duration
 /// first start.
 #[must_use]
 pub fn recall(directory: &Path) -> (Memory, Option<Duration>) {
-    match file::read(directory) {
+    match file::read_from(apart::read(directory, RECALL_WITHIN)) {
         Ok((memory, age)) => {
             tracing::info!(directory = %directory.display(), sites = memory.sites.len(), age_s = ?age.map(|age| age.as_secs()), "state recalled");
             (memory, age)
@@ -153,6 +195,24 @@ mod tests {
         task.await.expect("ends with the keeper");
         let (read, _) = recall(folder.path());
         assert_eq!(read, memory("last"));
+    }
+
+    /// A disk that does not answer, here a named pipe in the place of the new file: who waits is told, and the end comes all
+    /// the same.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("state.json.new");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+        let (keeper, mut kept, task) = Keeper::new(folder.path().into());
+        let task = tokio::spawn(task);
+        let number = keeper.keep(Memory::default());
+        assert_eq!(wait(&mut kept, number, Duration::from_millis(100)).await.as_deref(), Some("not within 100ms"));
+        let told = wait(&mut kept, number, Duration::from_mins(1)).await.expect("not kept");
+        assert_eq!(told, "the disk has not answered within 10s");
+        let _ = keeper.keep(Memory::default());
+        drop(keeper);
+        tokio::time::timeout(Duration::from_secs(30), task).await.expect("in time").expect("without a panic");
     }
 
     /// Where nothing can be written, that is said to who waits.

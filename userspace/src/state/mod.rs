@@ -6,11 +6,15 @@
 //! | [`stamp`] | how old a file is, whatever the wall clock did |
 //! | [`mod@file`] | the file: versioned, checksummed, replaced whole |
 //! | [`keeper`] | the task that writes it |
+//! | [`apart`] | reading and writing by another process, which a disk that hangs may hold |
+//! | [`lock`] | one agent per directory |
 //!
 //! Everything in it is relative to when it was written: an age, or what is left of a duration.
 
+pub mod apart;
 pub mod file;
 pub mod keeper;
+pub mod lock;
 pub mod stamp;
 
 use std::{

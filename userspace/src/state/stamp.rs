@@ -1,14 +1,13 @@
 //! How much time has passed between two runs of the agent.
 //!
-//! Within one boot the boot clock says so, which no step of the wall clock moves and which goes on while the machine
-//! sleeps. Only across a reboot the wall clock has to; where it went back, nothing is known.
+//! Within one boot the boot clock says so, which no step of the wall clock moves, which goes on while the machine
+//! sleeps, and which is the same in every time namespace once its offset is taken off. Only across a reboot the wall clock has to; where it went back, nothing is known.
 
 use std::{
     fs,
     time::{Duration, SystemTime},
 };
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A moment that another run can measure from.
@@ -26,9 +25,7 @@ impl Stamp {
     /// This moment.
     #[must_use]
     pub fn now() -> Self {
-        let boot = clock_gettime(ClockId::Boottime);
-        let boot_ms =
-            u64::try_from(boot.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(boot.tv_nsec).unwrap_or(0) / 1_000_000;
+        let boot_ms = crate::kernel::boot_ns() / 1_000_000;
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self { boot_id, boot_ms, wall_ms: crate::operator::record::ms(wall) }

@@ -193,35 +193,55 @@ async fn tcp_that_takes_no_answers_is_closed() {
     server.stop().await;
 }
 
+/// No more connections than may be, in all and by one client; a newcomer gets the place of who has been silent for longest.
 #[tokio::test]
-async fn tcp_connections_are_limited_per_client_and_in_all() {
-    let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
+async fn silent_tcp_connections_give_way_to_newcomers() {
+    let limits = Limits { connections: 3, connections_per_client: 2, idle: PATIENCE * 100, ..Limits::default() };
     let server = Server::start(limits);
     let query = ask("app.com A");
-    let mut open = Vec::new();
-    for address in [server.addresses[0], server.addresses[0], server.addresses[1]] {
+    let answered = async |address: SocketAddr| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(&framed(&query)).await.unwrap();
         assert_eq!(show(&query, &read_answer(&mut stream).await), BOSTON);
-        open.push(stream);
-    }
-    // The first is over its client's limit, the second over that of all.
-    for address in &server.addresses {
-        closed(&mut TcpStream::connect(address).await.unwrap()).await;
-    }
-    let counters = &server.shared.counters;
-    assert_eq!((counters.tcp_open.load(Relaxed), counters.tcp_refused.load(Relaxed)), (3, 2));
-    open.clear();
-    // The places are given back.
-    let again = async {
-        loop {
-            let mut stream = server.connect().await;
-            if stream.write_all(&framed(&query)).await.is_ok() && stream.read_u16().await.is_ok() {
-                return;
-            }
-        }
+        stream
     };
-    timeout(PATIENCE, again).await.expect("a place is free again");
+    let [v4, v6] = [server.addresses[0], server.addresses[1]];
+    let mut first = answered(v4).await;
+    let mut second = answered(v4).await;
+    let mut third = answered(v6).await;
+    let counters = &server.shared.counters;
+    assert_eq!((counters.tcp_open.load(Relaxed), counters.tcp_refused.load(Relaxed)), (3, 0));
+    // Its client's own first one goes; then, since all places are taken, the one of the client that has two.
+    let mut fourth = answered(v4).await;
+    closed(&mut first).await;
+    let _fifth = answered(v6).await;
+    closed(&mut second).await;
+    for stream in [&mut third, &mut fourth] {
+        stream.write_all(&framed(&query)).await.unwrap();
+        assert_eq!(show(&query, &read_answer(stream).await), BOSTON, "it has its place");
+    }
+    assert!(counters.tcp_open.load(Relaxed) <= 3 && counters.tcp_refused.load(Relaxed) == 0);
+    server.stop().await;
+}
+
+/// More silent connections than there are places, of few bytes or none: whoever asks is answered, and within seconds the silent
+/// ones are gone.
+#[tokio::test]
+async fn many_silent_tcp_connections_turn_nobody_away() {
+    let limits = Limits { connections: 40, connections_per_client: 40, ..Limits::default() };
+    let server = Server::start(limits);
+    let query = ask("app.com A");
+    let mut silent = Vec::new();
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(server.addresses[n % 2]).await.unwrap();
+        // The first byte of a length.
+        stream.write_all(&vec![0; n % 2]).await.unwrap();
+        silent.push(stream);
+        let mut honest = TcpStream::connect(server.addresses[(n + 1) % 2]).await.unwrap();
+        honest.write_all(&framed(&query)).await.unwrap();
+        assert_eq!(show(&query, &read_answer(&mut honest).await), BOSTON, "beside {n}");
+    }
+    assert_eq!(server.shared.counters.tcp_refused.load(Relaxed), 0);
     server.stop().await;
 }
 

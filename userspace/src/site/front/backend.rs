@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, header};
 use tokio::{
     net::TcpStream,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -24,13 +23,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    body::RequestBody,
     counters::{BackendCounters, Counters},
     link::Link,
 };
 use crate::{
-    model::{BackendProbe, Web},
-    probe::health::{Machine, Transition},
+    log_limit::LogLimit,
+    model::{BackendProbe, HttpProbe, Web},
+    patience,
+    probe::{
+        failure::Stage,
+        fetch::{Configs, Failure, Get, Progress, attempt_over},
+        health::{Machine, Transition},
+    },
     status::Health,
 };
 
@@ -40,6 +44,8 @@ const RISE: u32 = 2;
 const FALL: u32 = 3;
 /// Connections kept to one backend.
 const KEPT_MAX: usize = 512;
+/// Between two lines that say that a backend could not be probed.
+const UNTRIED_EVERY: Duration = Duration::from_secs(10);
 /// How long one is kept without use.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
@@ -174,27 +180,43 @@ impl Backend {
     async fn watch(&self, probe: &BackendProbe) {
         let mut ticks = interval(probe.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let get = probe.path.as_deref().map(|path| self.get(path));
+        let mut untried = LogLimit::new(UNTRIED_EVERY);
         loop {
             ticks.tick().await;
-            let succeeded = timeout(probe.timeout, self.probe(probe)).await.unwrap_or(false);
-            self.note(succeeded);
+            let ended = patience::within(probe.timeout, self.probe(probe.timeout, get.as_ref())).await;
+            let ended = ended.unwrap_or_else(|late| Err(Failure::from_late(late, probe.timeout, Stage::Response)));
+            match ended {
+                Err(why) if !why.is_verdict() => {
+                    if let Some(unsaid) = untried.admit(Instant::now().into_std()) {
+                        warn!(backend = self.counted().url, %why, unsaid, "backend not probed");
+                    }
+                }
+                ended => self.note(ended.is_ok()),
+            }
             self.sweep(Instant::now());
         }
     }
 
-    async fn probe(&self, probe: &BackendProbe) -> bool {
-        let Ok(stream) = self.stream(probe.timeout).await else { return false };
-        let Some(path) = &probe.path else { return true };
-        let Ok(mut link) = Link::over(stream).await else { return false };
-        let request = Request::get(path.as_str())
-            .header(header::HOST, self.authority.as_str())
-            .header(header::USER_AGENT, HeaderValue::from_static(concat!("zerottl/", env!("CARGO_PKG_VERSION"))))
-            .header(header::CONNECTION, HeaderValue::from_static("close"))
-            .body(RequestBody::none());
-        let Ok(request) = request else { return false };
-        match link.ask(request, Instant::now(), probe.timeout).await {
-            Ok(response) => response.status().is_success() || response.status().is_redirection(),
-            Err(_) => false,
+    /// What is asked at a path, within the bounds of any probe. The error is a sentence.
+    fn get(&self, path: &str) -> Result<Get, String> {
+        let probe = HttpProbe {
+            path: path.to_owned(),
+            host: self.authority.clone(),
+            expect_status: (200..400).collect(),
+            expect_body: None,
+            tls: None,
+        };
+        Get::new(&probe, &mut Configs::default())
+    }
+
+    async fn probe(&self, limit: Duration, get: Option<&Result<Get, String>>) -> Result<(), Failure> {
+        // Whoever asks sees to the time.
+        let stream = self.stream(limit * 4).await.map_err(Failure::from_io)?;
+        match get {
+            None => Ok(()),
+            Some(Ok(get)) => get.run(attempt_over(stream), &Progress::default()).await,
+            Some(Err(why)) => Err(Failure::Http(why.clone())),
         }
     }
 

@@ -4,27 +4,25 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::Instant,
 };
-use tracing::warn;
 
 use super::{Counters, Refused, tls::Certificates};
 use crate::{
     model::{Web, WebLimits},
     places::{self, Full, Places},
+    resources::{Stumbles, is_ours},
 };
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Between attempts to accept, while it fails (out of descriptors, out of memory).
-const RETRY_MIN: Duration = Duration::from_millis(5);
-const RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// A socket that listens, and how it is spoken on.
 #[derive(Debug)]
@@ -66,21 +64,30 @@ impl Bound {
         Ok(Self { listener, local, certificates })
     }
 
+    /// What is said when accepting fails.
+    pub(super) fn stumbles(&self) -> Stumbles {
+        Stumbles::new(format!("accepting connections at {}", self.local))
+    }
+
     /// The next connection that may be. Never ends.
-    pub(super) async fn accept(&self, admission: &Arc<Admission>) -> (TcpStream, SocketAddr, Place) {
-        let mut retry = RETRY_MIN;
+    pub(super) async fn accept(
+        &self,
+        admission: &Arc<Admission>,
+        stumbles: &mut Stumbles,
+    ) -> (TcpStream, SocketAddr, Place) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    retry = RETRY_MIN;
-                    if let Some(place) = admission.admit(client.ip()) {
+                    stumbles.good();
+                    if let Some(place) = admission.admit(client.ip()).await {
                         return (stream, client, place);
                     }
                 }
                 Err(error) => {
-                    warn!(%error, at = %self.local, "accept failed");
-                    sleep(retry).await;
-                    retry = (retry * 2).min(RETRY_MAX);
+                    if is_ours(&error) {
+                        admission.places.make_room();
+                    }
+                    stumbles.over(&error).await;
                 }
             }
         }
@@ -127,7 +134,7 @@ pub(super) struct Admission {
 /// A connection's place among the open ones; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Place {
-    _place: places::Place,
+    place: places::Place,
     counters: Arc<Counters>,
 }
 
@@ -136,21 +143,48 @@ impl Admission {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
+    pub(super) async fn admit(&self, client: IpAddr) -> Option<Place> {
         self.counters.accepted.fetch_add(1, Relaxed);
-        match self.places.take(client) {
+        match self.places.take_in_time(client).await {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
-                Some(Place { _place: place, counters: Arc::clone(&self.counters) })
+                Some(Place { place, counters: Arc::clone(&self.counters) })
             }
             Err(full) => {
                 self.counters.refuse(match full {
-                    Full::All => Refused::Full,
+                    Full::All | Full::Leaving => Refused::Full,
                     Full::Client => Refused::PerClient,
                 });
                 None
             }
         }
+    }
+}
+
+impl Place {
+    /// The connection waits for its client since then.
+    pub(super) fn idle_since(&self, since: Instant) {
+        self.place.idle_since(since);
+    }
+
+    /// It has something to do.
+    pub(super) fn busy(&self) {
+        self.place.busy();
+    }
+
+    /// Ready once it is to make room for others, if it is idle.
+    pub(super) fn poll_told(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.place.poll_told(cx)
+    }
+
+    /// Ends once it is to make room for others.
+    pub(super) async fn told(&self) {
+        self.place.told().await;
+    }
+
+    /// How long it may be idle now, of the usual time.
+    pub(super) fn idle_limit(&self, usual: Duration) -> Duration {
+        self.place.idle_limit_of_all(usual)
     }
 }
 

@@ -126,11 +126,12 @@ pub async fn serve<S, B>(
     for listener in bound {
         let (shared, admission, cancel) = (Arc::clone(&shared), Arc::clone(&admission), cancel.clone());
         shared.tasks.clone().spawn(async move {
+            let mut stumbles = listener.stumbles();
             loop {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => return,
-                    (stream, client, place) = listener.accept(&admission) => {
+                    (stream, client, place) = listener.accept(&admission, &mut stumbles) => {
                         let certificates = listener.certificates().cloned();
                         let connection = Connection { stream, client, place, certificates };
                         shared.tasks.spawn(connection.run(Arc::clone(&shared)));
@@ -197,6 +198,7 @@ impl Connection {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             () = shared.stop.token.cancelled() => return,
+            () = place.0.told() => return shared.counters.refuse(Refused::Full),
         };
         let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(Refused::Handshake) };
         let (_, session) = stream.get_ref();

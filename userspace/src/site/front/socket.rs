@@ -9,6 +9,8 @@
 //! | the next request | `idle_timeout` |
 //! | the client to take something of a response | `idle_timeout` |
 //!
+//! The first two are less where few places are left, and nothing where a newcomer finds none ([`places`](crate::places)).
+//!
 //! While requests are under way, reading has no bound of its own: bodies and backends have theirs.
 
 use std::{
@@ -109,7 +111,7 @@ pub(super) struct Socket<IO> {
     served: u32,
     /// Since when the client has taken nothing.
     stalled: Option<Instant>,
-    _place: Place,
+    place: Place,
     _open: TaskTrackerToken,
 }
 
@@ -134,7 +136,7 @@ impl<IO> Socket<IO> {
             begun: false,
             served: 0,
             stalled: None,
-            _place: place,
+            place,
             _open: open,
         }
     }
@@ -181,14 +183,21 @@ impl<IO> Socket<IO> {
         }
         let between = served > 0 && !self.begun;
         let limit = if between { self.limits.idle_timeout } else { self.limits.head_timeout };
-        if !self.is_over(self.since + limit, cx) {
+        self.place.idle_since(self.since);
+        let told = self.place.poll_told(cx).is_ready();
+        if !told && !self.is_over(self.since + self.place.idle_limit(limit), cx) {
             return Poll::Pending;
+        }
+        if told {
+            self.counters.refuse(Refused::Full);
         }
         if between {
             // The end of the stream, as if the client had closed it.
             return Poll::Ready(Ok(()));
         }
-        self.counters.refuse(Refused::Slow);
+        if !told {
+            self.counters.refuse(Refused::Slow);
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -248,6 +257,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             Poll::Pending => me.poll_waiting(cx),
             Poll::Ready(read) => {
                 if buffer.filled().len() > before {
+                    me.place.busy();
                     me.has_read();
                 }
                 Poll::Ready(read)

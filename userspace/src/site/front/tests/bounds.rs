@@ -8,30 +8,33 @@ use hyper::body::Frame;
 use super::*;
 use crate::{
     model::WebLimits,
-    site::front::{Refused, listen::Admission},
+    site::front::{
+        Refused,
+        listen::{Admission, Place},
+    },
 };
 
 const SHORT: Duration = Duration::from_millis(150);
 
-#[test]
-fn a_client_is_an_address_or_a_64() {
+#[tokio::test]
+async fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
     let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
-    let admit = |address: &str| admission.admit(address.parse().unwrap());
-    let first = admit("2001:db8::1").unwrap();
-    let _second = admit("2001:db8::2").unwrap();
-    assert!(admit("2001:db8::ffff:3").is_none());
-    let _others = [admit("2001:db8:0:1::1").unwrap(), admit("192.0.2.1").unwrap()];
-    assert!(admit("192.0.2.2").is_none(), "full");
+    let admit = async |address: &str| admission.admit(address.parse().unwrap()).await.inspect(Place::busy);
+    let first = admit("2001:db8::1").await.unwrap();
+    let _second = admit("2001:db8::2").await.unwrap();
+    assert!(admit("2001:db8::ffff:3").await.is_none());
+    let _others = [admit("2001:db8:0:1::1").await.unwrap(), admit("192.0.2.1").await.unwrap()];
+    assert!(admit("192.0.2.2").await.is_none(), "full");
     assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (1, 1));
     drop(first);
-    assert!(admit("::ffff:192.0.2.1").is_some(), "a place is given back; the same client in the other notation");
+    assert!(admit("::ffff:192.0.2.1").await.is_some(), "a place is given back; the same client in the other notation");
     assert_eq!(counters.open.load(SeqCst), 3);
 }
 
 #[tokio::test]
-async fn connections_over_the_bound_are_closed() {
+async fn connections_at_rest_give_way_to_newcomers() {
     let app = Recorder::start("app").await;
     let front = Front::start(&[app.at], |web| web.limits.connections_per_client = 2);
     let mut kept = Vec::new();
@@ -41,12 +44,32 @@ async fn connections_over_the_bound_are_closed() {
         read_until(&mut stream, "app").await;
         kept.push(stream);
     }
-    let mut third = TcpStream::connect(front.at).await.unwrap();
-    assert_eq!(read_to_end(&mut third).await, "");
-    assert_eq!(front.counters.refused(Refused::PerClient), 1);
-    kept.pop();
-    until("its place is free", || front.counters.open.load(SeqCst) == 1).await;
-    assert_eq!(status(&front.get("/").await), 200);
+    // One after the other, the client's own that has been at rest for longest.
+    for _ in 0..2 {
+        let mut next = TcpStream::connect(front.at).await.unwrap();
+        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        read_until(&mut next, "app").await;
+        assert_eq!(read_to_end(&mut kept.remove(0)).await, "");
+        kept.push(next);
+    }
+    assert_eq!((front.counters.refused(Refused::PerClient), front.counters.refused(Refused::Full)), (0, 2));
+    until("two are open", || front.counters.open.load(SeqCst) == 2).await;
+}
+
+/// Silent connections and heads a byte at a time, more than there are places: each visitor is served all the same. Those with a
+/// request under way keep their places, and beyond them there is none.
+#[tokio::test]
+async fn silent_connections_turn_nobody_away() {
+    let app = Recorder::start("app").await;
+    let front = Front::start(&[app.at], |web| (web.limits.connections, web.limits.connections_per_client) = (20, 20));
+    let mut silent = Vec::new();
+    for n in 0..100 {
+        let mut stream = TcpStream::connect(front.at).await.unwrap();
+        stream.write_all(&b"GET / HT"[..n % 9]).await.unwrap();
+        silent.push(stream);
+        assert_eq!(status(&front.get("/").await), 200, "beside {n}");
+    }
+    assert_eq!(front.counters.refused(Refused::PerClient), 0);
 }
 
 #[tokio::test]
