@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod kernel;
 pub mod limit;
 pub mod load;
+pub mod machine;
 pub mod model;
 pub mod nets;
 pub mod operator;

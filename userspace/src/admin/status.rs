@@ -86,6 +86,9 @@ pub struct FrontPage {
     pub roles: Vec<String>,
     /// One per interface.
     pub attach: Vec<Attach>,
+    /// What of `[front]` does not fit this machine.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// `plan` of [`StatusPage`].
@@ -273,7 +276,8 @@ impl StatusPage {
             front: FrontPage {
                 listen: front.listen.clone(),
                 roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
-                attach: snapshot.attach.clone(),
+                attach: snapshot.footing.attach.clone(),
+                warnings: snapshot.footing.warnings.clone(),
             },
             plan: PlanPage {
                 generation: snapshot.plan.generation,
@@ -308,6 +312,9 @@ impl StatusPage {
         for attach in &self.front.attach {
             let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
             let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
+        }
+        for warning in &self.front.warnings {
+            let _ = writeln!(page, "warning: {}", text::printable(warning));
         }
         let standings = self.standings.to_text();
         if !standings.is_empty() {
