@@ -254,11 +254,12 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Hook>, placed: Vec<Placed>) -> Vec
                 ground.pins.remove(&name);
             }
         }
-        let (interface, mode, what) =
-            (&placed.name, placed.mode.name(), if is_new { "attached" } else { "taken over" });
+        let (interface, mode) = (&placed.name, placed.mode.name());
         match &placed.note {
-            None => info!(interface, mode, "{what}"),
-            Some(note) => warn!(interface, mode, "{what}; {note}"),
+            None if is_new => info!(interface, mode, "attached"),
+            Some(note) if is_new => warn!(interface, mode, "attached; {note}"),
+            None => info!(interface, mode, "put in the place of the program before"),
+            Some(note) => warn!(interface, mode, "put in the place of the program before; {note}"),
         }
         interfaces.push(Interface::of(placed, hook));
     }

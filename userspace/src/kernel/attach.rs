@@ -19,11 +19,9 @@ const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 /// The driver whose native answers may not arrive.
 const VETH: &str = "veth";
 /// Said of `auto` on a veth.
-const VETH_AUTO: &str = "on a veth pair native answers reach only an end that has an XDP program, too, which cannot be \
-                         seen from here; if the other end has one: xdp = \"native\"";
-/// Said of `native` on a veth.
-const VETH_NATIVE: &str = "on a veth pair answers reach the other end only if that has an XDP program, too, which cannot \
-                           be seen from here; if clients get none: xdp = \"generic\"";
+const VETH_AUTO: &str = "veth: native answers arrive only where the other end has an XDP program, too: say native then";
+/// Said of `native` on a veth. Neither end can see the other's program, nor whether what it sent was read.
+const VETH_NATIVE: &str = "veth: answers arrive only where the other end has an XDP program, too: say generic if not";
 
 /// How the program sits on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
