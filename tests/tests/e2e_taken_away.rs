@@ -118,7 +118,7 @@ fn removed_pins_come_back() {
             }
         })
         .expect(what);
-        let is_whole = || in_front(&scene, || fs::read_dir(PINS).map(Iterator::count).unwrap_or(0)) == whole;
+        let is_whole = || in_front(&scene, || fs::read_dir(PINS).map_or(0, Iterator::count)) == whole;
         assert!(eventually(PATIENCE, is_whole), "{what}: {}", scene.agent.log());
         assert!(alarms(&scene).contains(&"pins-removed".into()), "{what}: {:?}", alarms(&scene));
         scene.agent.zerottl(&["reload"]).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -323,8 +323,10 @@ impl Agent {
 
     fn look_after(&mut self) {
         let mut now = Footing { warnings: self.footing.borrow().warnings.clone(), ..Footing::default() };
-        if self.looks.is_multiple_of(LOOKS) {
-            let said = std::mem::replace(&mut now.warnings, misfits(&self.serving.model.front));
+        if self.looks.is_multiple_of(LOOKS)
+            && let Some(misfits) = misfits(&self.serving.model.front)
+        {
+            let said = std::mem::replace(&mut now.warnings, misfits);
             for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
                 warn!("{warning}");
             }
@@ -393,7 +395,7 @@ impl Agent {
             model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
         let bound = bind(&new, &self.admission, model.front.freebind)?;
         let mut warnings: Vec<String> = warnings.iter().map(config::Problem::line).collect();
-        warnings.extend(misfits(&model.front));
+        warnings.extend(misfits(&model.front).unwrap_or_default());
         let folder = self.hooks.as_ref().map(|hooks| hooks.pins().folder());
         let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;
         let known = self.serving.admin.status.borrow().clone();

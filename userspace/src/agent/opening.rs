@@ -47,9 +47,9 @@ pub fn take_off(pins: Pins) {
     }
 }
 
-/// What of the configuration does not fit this machine; nothing where that cannot be told.
-pub fn misfits(front: &Front) -> Vec<String> {
-    machine::look(front).map(|seen| machine::warnings(front, &seen)).unwrap_or_default()
+/// What of the configuration does not fit this machine; none where that cannot be told.
+pub fn misfits(front: &Front) -> Option<Vec<String>> {
+    machine::look(front).map(|seen| machine::warnings(front, &seen)).ok()
 }
 
 /// What is listened on: for queries, and for who asks the agent.

@@ -109,7 +109,7 @@ fn inodes_at(table: &str, at: SocketAddr) -> Vec<u64> {
     const LISTENING: &str = "0A";
     let hex = |bytes: &[u8]| {
         let words = bytes.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        words.map(|word| format!("{word:08X}")).collect::<String>()
+        words.map(|word| format!("{word:08X}")).collect::<Vec<_>>().concat()
     };
     let port = format!("{:04X}", at.port());
     let wildcard = |address: &str| address.bytes().all(|byte| byte == b'0');

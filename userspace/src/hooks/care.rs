@@ -144,12 +144,11 @@ impl Hooks {
     /// Lets go of a link that is on no interface, or on one that bears no configured name.
     fn let_go(&self, interface: &mut Interface, finding: Finding) {
         let Some(hook) = interface.hook.take() else { return };
-        match finding {
-            Finding::Taken => {
-                interface.taken.again(Instant::now());
-                error!(interface = interface.name, "alarm: somebody has taken the program off");
-            }
-            _ => warn!(interface = interface.name, "the interface is gone, and the program with it"),
+        if finding == Finding::Taken {
+            interface.taken.again(Instant::now());
+            error!(interface = interface.name, "alarm: somebody has taken the program off");
+        } else {
+            warn!(interface = interface.name, "the interface is gone, and the program with it");
         }
         // One that was only renamed must not go on answering under a name that nobody configured.
         hook.remove(&self.pins);

@@ -83,7 +83,7 @@ impl Nics {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-            *to = from as libc::c_char;
+            *to = libc::c_char::from_ne_bytes([from]);
         }
         request.ifr_ifru.ifru_data = std::ptr::from_mut(command).cast::<libc::c_char>();
         let request: *mut c_void = std::ptr::from_mut(&mut request).cast();
