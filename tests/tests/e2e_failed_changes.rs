@@ -253,9 +253,9 @@ fn off_is_off() {
         let (report, ()) = under_load(&mut scene, |agent, _| {
             off.write(agent.folder()).expect("written");
             if way == "SIGUSR1" {
-                agent.end(Signal::USR1).expect("left")
+                agent.end(Signal::USR1).expect("left");
             } else {
-                agent.kill()
+                agent.kill();
             }
             agent.restart(&[]).unwrap_or_else(|error| panic!("{error}"));
         });

@@ -153,3 +153,40 @@ fn no_descriptors_is_no_news_of_an_interface() {
     scene.agent.zerottl(&["reload"]).expect("reloaded");
     survives_a_kill(&mut scene);
 }
+
+/// Interfaces that are made anew, or bear another name, while no agent runs: the next one has its program where its file says,
+/// takes back the link that is there, and leaves no pin of what has gone.
+#[test]
+fn interfaces_that_change_without_an_agent() {
+    let Some(mut scene) = start("interfaces that change without an agent") else { return };
+    let front = std::sync::Arc::clone(&scene.lab.fronts[0]);
+    let add = "link add spare0 type veth peer name spare1\nlink add old0 type veth peer name other1\n\
+               link add gone0 type veth peer name other2";
+    front.ip(add).expect("interfaces");
+    let with = |names: &[&str]| {
+        let names = std::iter::once("eth0").chain(names.iter().copied());
+        Config { interfaces: names.map(ToOwned::to_owned).collect(), ..scene.config.clone() }
+    };
+    let (before, after) = (with(&["spare0", "old0", "gone0"]), with(&["spare0", "new0"]));
+    before.write(scene.agent.folder()).expect("written");
+    scene.agent.zerottl(&["reload"]).expect("reloaded");
+    scene.agent.kill();
+    front.ip("link del spare0\nlink add spare0 type veth peer name spare1\nlink set old0 name new0").expect("changed");
+    after.write(scene.agent.folder()).expect("written");
+    scene.agent.restart(&[]).unwrap_or_else(|error| panic!("{error}"));
+    let program = scene.agent.attached("eth0").expect("ip link").expect("attached");
+    for interface in ["spare0", "new0"] {
+        assert_eq!(scene.agent.attached(interface).expect("ip link").as_ref(), Some(&program), "{interface}");
+    }
+    assert_eq!(scene.agent.attached("gone0").expect("ip link"), None, "one that is not in the file any more");
+    let links = in_front(&scene, || {
+        let mut names: Vec<_> = pins::links(Path::new(PINS)).expect("read").into_iter().map(|link| link.name).collect();
+        names.sort();
+        names
+    });
+    assert_eq!(links, ["link-native-eth0", "link-native-new0", "link-native-spare0"]);
+    scene.agent.kill();
+    assert_eq!(scene.agent.attached("new0").expect("ip link").as_ref(), Some(&program), "pinned");
+    scene.agent.restart(&[]).expect("started again");
+    assert!(answers_in_kernel(&scene));
+}
