@@ -272,6 +272,17 @@ impl Hooks {
         self.interfaces.iter().map(page).collect()
     }
 
+    /// What should be known of interfaces where all is as asked for.
+    #[must_use]
+    pub fn cautions(&self) -> Vec<String> {
+        let caution = |interface: &Interface| {
+            let mode = interface.hook.as_ref()?.mode;
+            let caution = attach::caution(&self.nics, &interface.name, mode)?;
+            Some(format!("[front]: {}: {caution}", interface.name))
+        };
+        self.interfaces.iter().filter_map(caution).collect()
+    }
+
     /// What somebody should look at.
     #[must_use]
     pub fn alarms(&self) -> Vec<AlarmPage> {

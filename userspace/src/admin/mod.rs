@@ -89,7 +89,7 @@ pub struct Attach {
     pub interface: String,
     /// `native`, `generic`, or `off` while the program is not there.
     pub mode: String,
-    /// Why it is not what was asked for, such as an interface that has gone, or what should be known of it; empty if nothing.
+    /// Why it is not what was asked for, such as an interface that has gone; empty if it is.
     pub note: String,
 }
 
@@ -100,7 +100,7 @@ pub struct Footing {
     pub attach: Vec<Attach>,
     /// What somebody should look at.
     pub alarms: Vec<standing::AlarmPage>,
-    /// What of `[front]` does not fit this machine.
+    /// What of `[front]` does not fit this machine, or should be known of an interface.
     pub warnings: Vec<String>,
 }
 

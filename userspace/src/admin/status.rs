@@ -86,7 +86,7 @@ pub struct FrontPage {
     pub roles: Vec<String>,
     /// One per interface.
     pub attach: Vec<Attach>,
-    /// What of `[front]` does not fit this machine.
+    /// What of `[front]` does not fit this machine, or should be known of an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
 }

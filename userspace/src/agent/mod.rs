@@ -323,19 +323,20 @@ impl Agent {
 
     fn look_after(&mut self) {
         let mut now = Footing { warnings: self.footing.borrow().warnings.clone(), ..Footing::default() };
+        if let Some(hooks) = &mut self.hooks {
+            hooks.look_after();
+            (now.attach, now.alarms) = (hooks.pages(), hooks.alarms());
+        }
         if self.looks.is_multiple_of(LOOKS)
             && let Some(misfits) = misfits(&self.serving.model.front)
         {
             let said = std::mem::replace(&mut now.warnings, misfits);
+            now.warnings.extend(self.hooks.iter().flat_map(Hooks::cautions));
             for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
                 warn!("{warning}");
             }
         }
         self.looks = self.looks.wrapping_add(1);
-        if let Some(hooks) = &mut self.hooks {
-            hooks.look_after();
-            (now.attach, now.alarms) = (hooks.pages(), hooks.alarms());
-        }
         self.footing.send_if_modified(|footing| {
             let is_new = *footing != now;
             *footing = now;

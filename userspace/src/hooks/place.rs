@@ -163,7 +163,7 @@ fn keep(ground: &Ground<'_>, hook: &Hook, at: usize, name: &str, placed: &mut Ve
         }
         Ok(()) => {}
     }
-    let note = attach::caution(ground.nics, name, hook.mode, ground.mode);
+    let note = attach::reason(ground.nics, name, hook.mode, ground.mode);
     placed.push(Placed { name: name.to_owned(), note, mode: hook.mode, way: Way::Kept(at), is_staged });
     Ok(())
 }
@@ -284,7 +284,7 @@ pub fn attach_again(ground: &Ground<'_>, name: &str, index: u32) -> Result<(Hook
         // The folder's lock says that nobody else is at work.
         let updated = sys::link_update(hook.link.as_fd(), ground.program.as_fd(), None);
         updated.map_err(|error: io::Error| HookError::Replaced(name.to_owned(), error))?;
-        let note = attach::caution(ground.nics, name, hook.mode, ground.mode);
+        let note = attach::reason(ground.nics, name, hook.mode, ground.mode);
         return Ok((Hook { program, ..hook }, note));
     }
     let attached = attach::attach(ground.program.as_fd(), ground.nics, name, index, ground.mode);

@@ -57,7 +57,7 @@ pub struct Attached {
     pub link: OwnedFd,
     /// How.
     pub mode: Mode,
-    /// Why generic, where native was tried, and what else should be known of it.
+    /// Why generic, where it was not asked for.
     pub note: Option<String>,
 }
 
@@ -114,17 +114,23 @@ pub fn suits(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> boo
     modes(configured, nics.driver(interface).as_deref()).contains(&is)
 }
 
-/// What should be known of a program that sits like this, though nothing failed.
+/// Why `auto` has come to this, where nothing failed.
 #[must_use]
-pub fn caution(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> Option<String> {
-    if nics.driver(interface).as_deref() == Some(VETH) {
-        match (is, configured) {
-            (Mode::Native, _) => return Some(VETH_NATIVE.into()),
-            (Mode::Generic, XdpMode::Auto) => return Some(VETH_AUTO.into()),
-            _ => {}
-        }
+pub fn reason(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> Option<String> {
+    let by_driver = (is, configured) == (Mode::Generic, XdpMode::Auto);
+    (by_driver && nics.driver(interface).as_deref() == Some(VETH)).then(|| VETH_AUTO.to_owned())
+}
+
+/// What should be known of a program that sits like this, though it is as asked for.
+#[must_use]
+pub fn caution(nics: &Nics, interface: &str, is: Mode) -> Option<String> {
+    if is == Mode::Generic {
+        return None;
     }
-    (is == Mode::Native && nics.has_lro(interface)).then(|| {
+    if nics.driver(interface).as_deref() == Some(VETH) {
+        return Some(VETH_NATIVE.to_owned());
+    }
+    nics.has_lro(interface).then(|| {
         format!("large receive offload is on, and what it joins is too long for XDP: `ethtool -K {interface} lro off`")
     })
 }
@@ -145,7 +151,7 @@ pub fn attach(
                 let before = failed.map(|AttachError { cause, has_lro, mode, .. }| {
                     format!("{} mode failed: {}", mode.name(), explain(interface, &cause, has_lro))
                 });
-                let note = before.or_else(|| caution(nics, interface, *try_as, mode));
+                let note = before.or_else(|| reason(nics, interface, *try_as, mode));
                 return Ok(Attached { link, mode: *try_as, note });
             }
             Err(error) => failed = Some(error),
