@@ -32,6 +32,7 @@ use zerottl::{
     kernel::{
         BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
         attach::{Attached, attach},
+        nic::Nics,
         publish::Publisher,
     },
     model::XdpMode,
@@ -208,7 +209,9 @@ impl Responder {
         let (fastpath, program) = (Arc::clone(&self.fastpath), self.program);
         namespace.run(move || {
             let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(attach(fastpath.program(program).fd()?.as_fd(), interface, XdpMode::Native)?)
+            let nics = Nics::new()?;
+            let index = nics.index(interface)?.ok_or("there is no such interface")?;
+            Ok(attach(fastpath.program(program).fd()?.as_fd(), &nics, interface, index, XdpMode::Native)?)
         })?
     }
 

@@ -81,6 +81,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             interfaces: vec!["eth0".to_owned()],
             listen: vec![(IpAddr::from(SERVER), 53).into()],
             xdp: XdpMode::Native,
+            freebind: true,
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin::default(),

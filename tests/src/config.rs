@@ -96,6 +96,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// `front.xdp`.
     pub xdp: String,
+    /// More lines for `[front]`.
+    pub front: String,
     /// `front.roles`.
     pub roles: Vec<String>,
     /// The lines of `[admin]`.
@@ -131,6 +133,7 @@ impl Default for Config {
             interfaces: vec!["eth0".into()],
             addresses: vec![front_v4(0).into(), front_v6(0).into()],
             xdp: "native".into(),
+            front: String::new(),
             roles: vec!["load-balance".into(), "failover".into()],
             admin: "listen = \"127.0.0.1:8053\"".into(),
             zone: String::new(),
@@ -168,7 +171,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let keys: Vec<_> = self.sites.iter().map(|site| &site.key).collect();
         let mut text = format!(
-            "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n\n\
+            "[front]\ninterfaces = {:?}\naddresses = {}\nxdp = {:?}\nroles = {:?}\n{}\n\
              [admin]\n{}\n\n[state]\ndirectory = \"{}\"\n\n\
              [zone.\"app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"hostmaster@app.com\"\nnegative_ttl = 5\n\
              records = \"app.com.zone\"\n{}\n\n\
@@ -177,6 +180,7 @@ impl Config {
             list(&self.addresses),
             self.xdp,
             self.roles,
+            self.front,
             self.admin,
             self.state.as_deref().unwrap_or(Path::new("state")).display(),
             self.zone,

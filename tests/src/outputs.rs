@@ -33,7 +33,7 @@ const REFUSED: &str = "A candidate that cannot be is refused, in the words of `z
 pub fn page() -> io::Result<String> {
     let lab = Lab::start(&LabSpec::default())?;
     let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
-    let config = Config { xdp: "auto".into(), probe: Some(probe), ..Config::default() };
+    let config = Config { probe: Some(probe), ..Config::default() };
     let agent = Agent::start(&lab, 0, &config)?;
     let patience = Duration::from_secs(20);
     agent.wait_for(&[("geneva", true), ("boston", true), ("chicago", true)], patience)?;

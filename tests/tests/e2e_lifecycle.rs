@@ -157,7 +157,8 @@ fn a_bad_file_is_refused() {
     let config = Config { probe: None, more: "[nonsense]\n".into(), ..Config::default() };
     let refused = Agent::start(&lab, 0, &config).expect_err("it must not start").to_string();
     assert!(refused.contains("nonsense") && refused.contains("zerottl.toml"), "{refused}");
-    let taken = Config { probe: None, addresses: vec![IpAddr::from([203, 0, 113, 99])], ..Config::default() };
+    let addresses = vec![IpAddr::from([203, 0, 113, 99])];
+    let taken = Config { probe: None, addresses, front: "freebind = false".into(), ..Config::default() };
     let refused = Agent::start(&lab, 0, &taken).expect_err("not an address of this machine").to_string();
     assert!(refused.contains("203.0.113.99"), "{refused}");
     assert_eq!(attached(&lab.fronts[0], "eth0").expect("ip link"), None);

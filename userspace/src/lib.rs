@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod limit;
 pub mod load;
 pub mod log_limit;
+pub mod machine;
 pub mod model;
 pub mod nets;
 pub mod operator;

@@ -17,7 +17,7 @@ use zerottl::{
         client::{self, At},
         explain::Explanation,
     },
-    config,
+    config, machine,
     model::{Model, PoolId},
     plan::n_minus_one::{losses, sentence},
     state::apart,
@@ -194,7 +194,14 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files alone decide: nothing is bound, attached or probed.
+/// What of the file does not fit this machine, if it is likely to be the one that the file is for.
+fn misfits(loaded: &config::Loaded) -> Vec<String> {
+    let front = &loaded.model.front;
+    let seen = machine::look(front).ok().filter(|seen| machine::is_it(front, seen));
+    seen.map(|seen| machine::warnings(front, &seen)).unwrap_or_default()
+}
+
+/// The files alone decide, and nothing is bound, attached or probed; what does not fit the machine is a warning.
 fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     let checked = config::load(file);
     let problems = match &checked {
@@ -208,12 +215,19 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
         if !deaths.is_empty() {
             result["if_a_site_dies"] = deaths.iter().map(|line| line.trim_end()).collect();
         }
+        let misfits = checked.as_ref().map(misfits).unwrap_or_default();
+        if !misfits.is_empty() {
+            result["on_this_machine"] = misfits.into();
+        }
         print(format!("{result}\n").as_bytes())?;
     } else {
         match &checked {
             Ok(loaded) => {
                 for warning in problems {
                     complain(&warning.render(io::stderr().is_terminal()));
+                }
+                for warning in misfits(loaded) {
+                    complain(&format!("warning: {}: {warning}", file.display()));
                 }
                 print(format!("{}: ok\n{}", file.display(), deaths(&loaded.model).concat()).as_bytes())?;
             }

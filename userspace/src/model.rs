@@ -111,6 +111,8 @@ pub struct Front {
     pub listen: Vec<SocketAddr>,
     /// How the XDP program is attached.
     pub xdp: XdpMode,
+    /// Whether addresses may be bound that no interface has yet.
+    pub freebind: bool,
     /// Which kinds of name this machine answers itself.
     pub roles: Roles,
 }

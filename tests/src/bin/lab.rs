@@ -75,7 +75,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     // Appendix A's own figures, not the quicker ones of the tests.
     let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
-    let mut config = Config { xdp: "auto".into(), probe: Some(probe), ..Config::default() };
+    let mut config = Config { xdp: "native".into(), probe: Some(probe), ..Config::default() };
     let mut spec = LabSpec::default();
     if arguments.site {
         WEB.clone_into(&mut config.more);

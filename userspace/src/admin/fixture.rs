@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Attach, Publication, Snapshot,
+    Attach, Footing, Publication, Snapshot,
     histogram::{Histogram, PROBE_BOUNDS},
     status::{SocketPage, WorkPage},
 };
@@ -98,7 +98,10 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         status,
         detail,
         loads: vec![Entry::default(); model.sites.len()],
-        attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
+        footing: Footing {
+            attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
+            ..Footing::default()
+        },
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
         socket: SocketPage {
             queries: BTreeMap::from([("udp".into(), 3)]),

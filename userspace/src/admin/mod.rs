@@ -100,6 +100,17 @@ pub struct Attach {
     pub note: String,
 }
 
+/// The program on its interfaces, and the machine around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footing {
+    /// One per interface.
+    pub attach: Vec<Attach>,
+    /// What somebody should look at.
+    pub alarms: Vec<standing::AlarmPage>,
+    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    pub warnings: Vec<String>,
+}
+
 /// The newest publication of a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Publication {
@@ -132,8 +143,8 @@ pub struct AdminState {
     pub board: Board,
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
-    /// One per interface.
-    pub attach: watch::Receiver<Vec<Attach>>,
+    /// The program on its interfaces.
+    pub footing: watch::Receiver<Footing>,
     /// When plans were published; none before the first.
     pub publication: watch::Receiver<Option<Publication>>,
     /// Events, one JSON object each, without a line end. Makers skip the work while `receiver_count()` is 0.
@@ -152,7 +163,7 @@ pub struct AdminState {
 
 impl fmt::Debug for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminState").field("attach", &*self.attach.borrow()).finish_non_exhaustive()
+        f.debug_struct("AdminState").field("footing", &*self.footing.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -166,7 +177,7 @@ impl AdminState {
             status: self.status.borrow().clone(),
             detail: self.reports.snapshot(),
             loads: self.board.read(),
-            attach: self.attach.borrow().clone(),
+            footing: self.footing.borrow().clone(),
             reasons: self.counters.reasons(),
             socket: self.counters.socket(),
             work: self.counters.work(),
@@ -193,8 +204,8 @@ pub struct Snapshot {
     pub detail: Vec<Vec<AddressReport>>,
     /// What each Site has said of its load.
     pub loads: Vec<Entry>,
-    /// One per interface.
-    pub attach: Vec<Attach>,
+    /// The program on its interfaces.
+    pub footing: Footing,
     /// As [`CounterSource::reasons`].
     pub reasons: Vec<(&'static str, &'static str, u64)>,
     /// As [`CounterSource::socket`].

@@ -125,6 +125,9 @@ fn heading(page: &mut String, status: &StatusPage) {
         let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
         let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
     }
+    for warning in &status.front.warnings {
+        let _ = writeln!(page, "warning: {}", text::printable(warning));
+    }
 }
 
 fn sites(page: &mut String, status: &StatusPage, filter: &Filter) {

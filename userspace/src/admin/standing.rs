@@ -45,9 +45,10 @@ pub struct HoldPage {
 /// What somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmPage {
-    /// `below-minimum`, `overridden`.
+    /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
+    /// `program-replaced`, `pins-lost`, `pins-removed`.
     pub kind: String,
-    /// The Pool Name.
+    /// The Pool Name; empty where it is about no pool.
     pub pool: String,
     /// In a sentence.
     pub message: String,
@@ -121,7 +122,7 @@ impl Standings {
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.words.clone() });
         Self {
-            alarms: remarks.alarms.iter().map(alarm).collect(),
+            alarms: remarks.alarms.iter().map(alarm).chain(snapshot.footing.alarms.iter().cloned()).collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),

@@ -85,6 +85,9 @@ pub struct FrontPage {
     pub roles: Vec<String>,
     /// One per interface.
     pub attach: Vec<Attach>,
+    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// `plan` of [`StatusPage`].
@@ -297,7 +300,8 @@ impl StatusPage {
             front: FrontPage {
                 listen: front.listen.clone(),
                 roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
-                attach: snapshot.attach.clone(),
+                attach: snapshot.footing.attach.clone(),
+                warnings: snapshot.footing.warnings.clone(),
             },
             plan: PlanPage {
                 generation: snapshot.plan.generation,

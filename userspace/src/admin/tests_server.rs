@@ -74,7 +74,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<s
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
         counters: Arc::new(Counts),
-        attach: watch::channel(snapshot.attach).1,
+        footing: watch::channel(snapshot.footing).1,
         publication: watch::channel(None).1,
         trace: trace.clone(),
         started: Instant::now(),

@@ -3,6 +3,8 @@
 //! | module | concern |
 //! |---|---|
 //! | `serving` | what belongs to one configuration |
+//! | `opening` | what has to be had first: the pins' folder, sockets |
+//! | `rehearsal` | what can be tried before a running agent is told to leave |
 //! | `rounds` | the loop from what is known to a published plan |
 //! | `news` | what a round has changed, in words for the log |
 //! | `counts` | both paths' counters |
@@ -12,9 +14,13 @@
 //! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program
 //! is detached first, while the socket path still answers; or it is left where it is.
 //!
+//! What an agent before has left goes on answering until all of this has gone well: only then has its program another's in its
+//! place, and only after that is taken away what is not wanted any more. One that takes over tries all it can before it tells
+//! the other to leave.
+//!
 //! A reload makes everything that belongs to a configuration anew, beside the one in force: another program with maps of
 //! its own, probes that go on from what is known. Then the program takes the other's place on every interface in one step.
-//! Whatever fails before that leaves everything as it was.
+//! Whatever fails before that leaves everything as it was, a panic included.
 //!
 //! No task ends before the agent does. One that does so all the same takes the agent with it, so that the supervisor
 //! starts it anew: answers from a plan that nobody renews would look healthy.
@@ -22,6 +28,8 @@
 mod counts;
 mod files;
 mod news;
+mod opening;
+mod rehearsal;
 mod rounds;
 mod serving;
 
@@ -30,6 +38,7 @@ use std::{
     error::Error,
     fmt, io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -48,18 +57,16 @@ use utoipa::ToSchema;
 pub use self::serving::Current;
 use self::{
     files::Files,
+    opening::{HANDOVER, bind, listen, misfits, own, take_off},
     serving::{Common, Prepared, Serving},
 };
 use crate::{
-    admin::{listen::Listener, server},
+    admin::{Footing, server},
     config::{self, Loaded},
     dns::{self, Admission},
-    hooks::{HookError, Hooks},
-    kernel::{
-        LoadError,
-        pins::{PinError, Pins},
-    },
-    model::{AdminListen, Model, OnStop, XdpMode},
+    hooks::{HookError, Hooks, Rehearsed},
+    kernel::{LoadError, pins::PinError},
+    model::{AdminListen, Model, OnStop},
     probe::ProbeError,
     safety::{self, Shortfall},
     state::{self, keeper::Keeper},
@@ -69,6 +76,8 @@ use crate::{
 const TRACE_BACKLOG: usize = 4_096;
 /// How often interfaces are looked after: one that comes back is answered on within a second.
 const CARE: Duration = Duration::from_millis(250);
+/// One look in so many at the machine around: addresses come and go.
+const LOOKS: u32 = 8;
 /// How often the configuration's files are looked at, if they are.
 const WATCH: Duration = Duration::from_secs(1);
 /// For an agent that was made to leave to write its last state.
@@ -101,6 +110,8 @@ pub enum AgentError {
     State(state::lock::Owned),
     /// What a reload cannot change.
     Restart(&'static str),
+    /// A panic.
+    Fault(String),
     /// A part ended that must not.
     Ended(String),
 }
@@ -122,12 +133,29 @@ impl fmt::Display for AgentError {
             }
             Self::State(owned) => write!(f, "[state] `directory`: {owned}"),
             Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
+            Self::Fault(words) => write!(f, "a fault of zerottl itself, please report it: {words}"),
             Self::Ended(what) => write!(f, "stopped because {what}"),
         }
     }
 }
 
 impl Error for AgentError {}
+
+impl From<HookError> for AgentError {
+    fn from(error: HookError) -> Self {
+        match error {
+            HookError::Pin(error) => Self::Pin(error),
+            error => Self::Attach(error),
+        }
+    }
+}
+
+impl AgentError {
+    /// Whether something else listens where this agent is to.
+    fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind(error) | Self::Admin(_, error) if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
 
 /// What the agent is told while it runs.
 #[derive(Debug)]
@@ -213,7 +241,9 @@ struct Agent {
     common: Common,
     /// None with `xdp = "off"`.
     hooks: Option<Hooks>,
-    attached: watch::Sender<Vec<crate::admin::Attach>>,
+    footing: watch::Sender<Footing>,
+    /// Looks after the interfaces so far.
+    looks: u32,
     serving: Serving,
     /// What the admin pages are made of.
     current: Arc<Current>,
@@ -232,35 +262,32 @@ impl Agent {
         let Start { file, loaded, take_over, orders } = start;
         let Loaded { model, zones, files, .. } = loaded;
         let started = Instant::now();
-        let has_program = model.front.xdp != XdpMode::Off;
-        // First, since an agent that has to leave has the sockets too.
-        let own = || Pins::own(&model.life.pins, take_over).map_err(AgentError::Pin);
-        let pins = has_program.then(|| tokio::task::block_in_place(own)).transpose()?;
+        let rehearsed = if take_over { rehearsal::rehearse(&model, &zones).await? } else { Rehearsed::default() };
+        // Then this, since an agent that has to leave has the sockets too.
+        let pins = tokio::task::block_in_place(|| own(&model, take_over))?;
         let admission = Arc::new(Admission::default());
-        let bound = bind(&model.front.listen, &admission)?;
-        let mut admin = Vec::new();
-        for place in &model.admin.listen {
-            admin.push(Listener::bind(place).await.map_err(|error| AgentError::Admin(place.clone(), error))?);
-        }
+        let (bound, admin) = listen(&model, &admission, if take_over { HANDOVER } else { Duration::ZERO }).await?;
         let patience = if take_over { LEAVING } else { Duration::from_secs(2) };
-        let own = || state::lock::own(&model.state, patience).map_err(AgentError::State);
-        let lock = tokio::task::block_in_place(own)?;
-        let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, pins.as_ref()))?;
+        let own_state = || state::lock::own(&model.state, patience).map_err(AgentError::State);
+        let lock = tokio::task::block_in_place(own_state)?;
+        let folder = pins.as_ref().map(|pins| pins.folder().to_owned());
+        let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
-        let (attached, attach) = watch::channel(Vec::new());
+        let (footing, seen) = watch::channel(Footing::default());
         let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
         let (keeper, kept, keeping) = Keeper::new(prepared.model.state.clone());
         let work = Arc::default();
-        let common = Common { dns, trace, attach, work, orders, started, keeper: Arc::new(keeper), kept };
-        let mut hooks = None;
-        if let (Some(pins), Some(program)) = (pins, &prepared.program) {
-            let program = program.try_clone().map_err(|error| AgentError::Load(LoadError::Bpf(error.into())))?;
-            let front = &prepared.model.front;
-            let started = tokio::task::block_in_place(|| Hooks::start(pins, program, front.xdp, &front.interfaces));
-            hooks = Some(started.map_err(AgentError::Attach)?);
+        let common = Common { dns, trace, footing: seen, work, orders, started, keeper: Arc::new(keeper), kept };
+        let (mut hooks, mut unwanted) = (None, None);
+        match (pins, prepared.program.take()) {
+            (Some(pins), Some(program)) => {
+                let front = &prepared.model.front;
+                let start = || Hooks::start(pins, program, front.xdp, &front.interfaces, rehearsed);
+                hooks = Some(tokio::task::block_in_place(start)?);
+            }
+            (pins, _) => unwanted = pins,
         }
-        attached.send_replace(hooks.as_ref().map(Hooks::pages).unwrap_or_default());
-        let serving = prepared.serve(&common, hooks.as_ref().map(Hooks::pins), None);
+        let serving = prepared.serve(&common, None);
         let current = Arc::new(Current::new(Arc::clone(&serving.admin)));
         let stop = CancellationToken::new();
         let mut agent = Self {
@@ -268,7 +295,8 @@ impl Agent {
             files: Files::new(files),
             common,
             hooks,
-            attached,
+            footing,
+            looks: 0,
             serving,
             current,
             admission,
@@ -278,6 +306,9 @@ impl Agent {
             _lock: lock,
         };
         agent.open(bound);
+        // The sockets answer by now.
+        unwanted.into_iter().for_each(take_off);
+        agent.look_after();
         agent.tasks.spawn(named("keeping the state", keeping));
         if !admin.is_empty() {
             let serve = server::serve(admin, Arc::clone(&agent.current), agent.stop.clone());
@@ -304,11 +335,26 @@ impl Agent {
     }
 
     fn look_after(&mut self) {
-        if let Some(hooks) = &mut self.hooks
-            && hooks.look_after()
-        {
-            self.attached.send_replace(hooks.pages());
+        let mut now = Footing { warnings: self.footing.borrow().warnings.clone(), ..Footing::default() };
+        if let Some(hooks) = &mut self.hooks {
+            hooks.look_after();
+            (now.attach, now.alarms) = (hooks.pages(), hooks.alarms());
         }
+        if self.looks.is_multiple_of(LOOKS)
+            && let Some(misfits) = misfits(&self.serving.model.front)
+        {
+            let said = std::mem::replace(&mut now.warnings, misfits);
+            now.warnings.extend(self.hooks.iter().flat_map(Hooks::cautions));
+            for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
+                warn!("{warning}");
+            }
+        }
+        self.looks = self.looks.wrapping_add(1);
+        self.footing.send_if_modified(|footing| {
+            let is_new = *footing != now;
+            *footing = now;
+            is_new
+        });
     }
 
     /// Reads the file anew and answers by it, or says why not.
@@ -333,44 +379,59 @@ impl Agent {
 
     async fn try_reload(&mut self) -> Result<Reloaded, AgentError> {
         let since = Instant::now();
-        let loaded = tokio::task::block_in_place(|| config::load(&self.file))
-            .map_err(|error| AgentError::Config(error.render(false)))?;
-        let Loaded { model, zones, files, warnings } = loaded;
-        same(&self.serving.model, &model)?;
-        let new: Vec<_> =
-            model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
-        let bound = bind(&new, &self.admission)?;
-        let pins = self.hooks.as_ref().map(Hooks::pins);
-        let prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, Some(&self.serving), pins))?;
-        let known = self.serving.admin.status.borrow().clone();
-        let shortfalls = safety::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
-        if !shortfalls.is_empty() {
-            return Err(AgentError::Minimum(shortfalls));
-        }
-        if let (Some(hooks), Some(program)) = (&mut self.hooks, &prepared.program) {
-            let program = program.try_clone().map_err(|error| AgentError::Load(LoadError::Bpf(error.into())))?;
-            hooks.switch(program, &prepared.model.front.interfaces).map_err(AgentError::Attach)?;
-            self.attached.send_replace(hooks.pages());
+        // What somebody has taken away is put back before it is built on.
+        self.look_after();
+        let Ready { mut prepared, bound, files, warnings } =
+            tokio::task::block_in_place(|| bounded(|| self.make_ready()))?;
+        if let (Some(hooks), Some(program)) = (&mut self.hooks, prepared.program.take()) {
+            let interfaces = &prepared.model.front.interfaces;
+            tokio::task::block_in_place(|| hooks.switch(program, interfaces))?;
         }
         let generation = prepared.served.view.plan().generation;
-        let serving = prepared.serve(&self.common, self.hooks.as_ref().map(Hooks::pins), Some(&self.serving));
+        let serving = prepared.serve(&self.common, Some(&self.serving));
         self.open(bound);
         self.sockets.retain(|address, _| serving.model.front.listen.contains(address));
         self.current.store(Arc::clone(&serving.admin));
         let before = std::mem::replace(&mut self.serving, serving);
         before.end().await;
         self.files = Files::new(files);
-        let warnings = warnings.iter().map(config::Problem::line).collect();
+        self.looks = 0;
+        self.look_after();
         Ok(Reloaded { generation, took_ms: since.elapsed().as_secs_f64() * 1e3, warnings })
+    }
+
+    /// All of a reload that can fail for what the file says. Nothing of it is in force.
+    fn make_ready(&self) -> Result<Ready, AgentError> {
+        let loaded = config::load(&self.file).map_err(|error| AgentError::Config(error.render(false)))?;
+        let Loaded { model, zones, files, warnings } = loaded;
+        same(&self.serving.model, &model)?;
+        let new: Vec<_> =
+            model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
+        let bound = bind(&new, &self.admission, model.front.freebind)?;
+        let mut warnings: Vec<String> = warnings.iter().map(config::Problem::line).collect();
+        warnings.extend(misfits(&model.front).unwrap_or_default());
+        let folder = self.hooks.as_ref().map(|hooks| hooks.pins().folder());
+        let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;
+        let known = self.serving.admin.status.borrow().clone();
+        let shortfalls = safety::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
+        if shortfalls.is_empty() {
+            Ok(Ready { prepared, bound, files, warnings })
+        } else {
+            Err(AgentError::Minimum(shortfalls))
+        }
     }
 
     /// Ends everything; the program first, while the sockets still answer.
     async fn stop(mut self, how: OnStop) {
-        match (self.hooks, how) {
-            (Some(hooks), OnStop::Detach) => hooks.detach(),
-            (Some(hooks), OnStop::Keep) => hooks.keep(),
-            (None, _) => {}
-        }
+        // Who takes over waits for the lock: by then the sockets are closed and the state is written.
+        let _lock = match (self.hooks, how) {
+            (Some(hooks), OnStop::Detach) => {
+                hooks.detach();
+                None
+            }
+            (Some(hooks), OnStop::Keep) => Some(hooks.keep()),
+            (None, _) => None,
+        };
         self.stop.cancel();
         self.serving.end().await;
         // Nobody keeps anything any more: its task writes the last of it and ends.
@@ -392,9 +453,21 @@ fn same(before: &Model, now: &Model) -> Result<(), AgentError> {
     keys.into_iter().find(|(_, is_same)| !is_same).map_or(Ok(()), |(key, _)| Err(AgentError::Restart(key)))
 }
 
-fn bind(listen: &[SocketAddr], admission: &Arc<Admission>) -> Result<Vec<(SocketAddr, dns::Sockets)>, AgentError> {
-    let bind = |address: &SocketAddr| Ok((*address, dns::Sockets::bind_with(&[*address], Arc::clone(admission))?));
-    listen.iter().map(bind).collect::<io::Result<_>>().map_err(AgentError::Bind)
+/// A reload that has nothing left to fail for but an interface.
+struct Ready {
+    prepared: Prepared,
+    bound: Vec<(SocketAddr, dns::Sockets)>,
+    files: Vec<PathBuf>,
+    warnings: Vec<String>,
+}
+
+/// Runs what may panic. It changes nothing that is in force, so nothing half-done is left.
+fn bounded<T>(work: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentError> {
+    let words = |panic: &(dyn std::any::Any + Send)| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+    };
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AgentError::Fault(words(&*panic))))
 }
 
 /// A part of the agent, with the word for it.
@@ -421,5 +494,24 @@ fn complain_of(ended: &Result<Result<&'static str, JoinError>, JoinError>) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         warn!("telling the supervisor failed: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic of a reload is an error like others: what it says reaches who asked.
+    #[test]
+    fn a_panic_is_an_error() {
+        let check = |work: &dyn Fn() -> Result<(), AgentError>, words: &str| {
+            let said = bounded(work).expect_err("an error").to_string();
+            assert!(said.contains(words), "{said}");
+        };
+        check(&|| panic!("at {}", 7), "at 7");
+        check(&|| panic!("plain"), "plain");
+        check(&|| std::panic::panic_any(7), "without words");
+        check(&|| Err(AgentError::Restart("[front] `xdp`")), "a reload cannot change it");
+        assert!(matches!(bounded(|| Ok(7)), Ok(7)));
     }
 }

@@ -1,7 +1,7 @@
 //! What belongs to one configuration: made whole, put in the place of the one before, and ended.
 
 use std::{
-    os::fd::OwnedFd,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,7 +12,6 @@ use tokio::{
     task::{JoinError, JoinHandle, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::warn;
 
 use super::{
     AgentError, Order,
@@ -22,13 +21,13 @@ use super::{
 };
 use crate::{
     admin::{
-        AdminState, Attach, CounterSource, Publication,
+        AdminState, CounterSource, Footing, Publication,
         histogram::{Histogram, PUBLISH_BOUNDS},
     },
     assess::{Assessor, LoadInputs},
     dns::{self, Served, Zones},
     hooks::macs_of,
-    kernel::{Fastpath, Loaded, attach, pins::Pins},
+    kernel::{Fastpath, Lasting, Loaded, attach},
     load::{self, Board},
     model::{Model, XdpMode},
     operator::Desk,
@@ -46,7 +45,7 @@ pub struct Common {
     /// Who reads traced packets.
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
-    pub attach: watch::Receiver<Vec<Attach>>,
+    pub footing: watch::Receiver<Footing>,
     /// What planning rounds have done.
     pub work: Arc<Work>,
     /// Where the agent takes orders.
@@ -65,9 +64,8 @@ pub struct Prepared {
     pub model: Arc<Model>,
     /// What the sockets answer from.
     pub served: Arc<Served>,
-    /// Its program, to be attached; none with `xdp = "off"`.
-    pub program: Option<OwnedFd>,
-    fastpath: Option<Fastpath>,
+    /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
+    pub program: Option<Lasting>,
     kernel: Option<crate::kernel::Counters>,
     publisher: Option<crate::kernel::publish::Publisher>,
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
@@ -103,9 +101,9 @@ pub struct Serving {
 }
 
 impl Prepared {
-    /// Loads the program and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
+    /// Loads the program, with what is pinned in a folder, and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
     /// look at the program.
-    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Pins>) -> Result<Self, AgentError> {
+    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Path>) -> Result<Self, AgentError> {
         let model = Arc::new(model);
         let reports = match before {
             Some(before) => before.reports.carried_over(&before.model, &model),
@@ -128,7 +126,7 @@ impl Prepared {
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
         let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
-        let (mut fastpath, mut kernel, mut publisher, mut events, mut program) = (None, None, None, None, None);
+        let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
             #[cfg(feature = "bpf-log")]
@@ -136,9 +134,9 @@ impl Prepared {
             loaded.publisher.publish(&first);
             let macs = attach::macs().map_err(AgentError::Macs)?;
             loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
-            program = Some(loaded.fastpath.program_fd().map_err(AgentError::Load)?);
-            let Loaded { fastpath: of_kernel, publisher: writes, counters, events: traced } = loaded;
-            (fastpath, kernel, publisher, events) = (Some(of_kernel), Some(counters), Some(writes), Some(traced));
+            program = Some(loaded.fastpath.lasting().map_err(AgentError::Load)?);
+            let Loaded { publisher: writes, counters, events: traced, .. } = loaded;
+            (kernel, publisher, events) = (Some(counters), Some(writes), Some(traced));
         }
         let stop = CancellationToken::new();
         let stop_at_end = stop.clone().drop_guard();
@@ -149,7 +147,6 @@ impl Prepared {
             model,
             served,
             program,
-            fastpath,
             kernel,
             publisher,
             events,
@@ -178,7 +175,7 @@ impl Prepared {
 
     /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
     /// fails any more.
-    pub fn serve(mut self, common: &Common, pins: Option<&Pins>, before: Option<&Serving>) -> Serving {
+    pub fn serve(mut self, common: &Common, before: Option<&Serving>) -> Serving {
         let first = self.first_publication(before);
         if let Some(before) = before {
             // What was said while the program was loaded; and from now on nothing is said to the one before.
@@ -188,13 +185,6 @@ impl Prepared {
         let assessor = Arc::new(Mutex::new(self.assessor));
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
-        if let (Some(pins), Some(fastpath)) = (pins, &self.fastpath) {
-            // It is only for whoever asks when there is no agent.
-            if let Err(error) = fastpath.pin_control(pins) {
-                warn!("{error}");
-            }
-            pins.remove_foreign();
-        }
         common.dns.serve(self.served);
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
@@ -212,7 +202,7 @@ impl Prepared {
             reports: reports.clone(),
             counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
             board: self.board.clone(),
-            attach: common.attach.clone(),
+            footing: common.footing.clone(),
             publication,
             trace: common.trace.clone(),
             orders: common.orders.clone(),

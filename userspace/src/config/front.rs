@@ -61,6 +61,7 @@ pub(super) fn front(report: &mut Reporter, raw: Option<&Spanned<raw::Front>>) ->
         interfaces: interfaces(&mut reader, raw, xdp),
         listen: listen(&mut reader, raw),
         xdp,
+        freebind: raw.freebind.as_ref().is_none_or(|on| *on.get_ref()),
         roles: roles(&mut reader, raw),
     }
 }

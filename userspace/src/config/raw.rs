@@ -51,6 +51,7 @@ pub(super) struct Front {
     pub interfaces: List<String>,
     pub addresses: List<String>,
     pub xdp: Text,
+    pub freebind: Switch,
     pub roles: List<String>,
 }
 

@@ -211,16 +211,16 @@ impl Sockets {
     /// # Errors
     /// The first address that cannot be bound; the message names it.
     pub fn bind(listen: &[SocketAddr]) -> io::Result<Self> {
-        Self::bind_with(listen, Arc::default())
+        Self::bind_with(listen, Arc::default(), false)
     }
 
-    /// As [`Self::bind`], with the TCP limits of others.
-    pub fn bind_with(listen: &[SocketAddr], admission: Arc<Admission>) -> io::Result<Self> {
+    /// As [`Self::bind`], with the TCP limits of others; `freebind` also takes addresses that no interface has yet.
+    pub fn bind_with(listen: &[SocketAddr], admission: Arc<Admission>, freebind: bool) -> io::Result<Self> {
         let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), admission };
         for &address in listen {
-            let udp = named(address, "UDP", bind_udp(address))?;
+            let udp = named(address, "UDP", bind_udp(address, freebind))?;
             let port = named(address, "UDP", udp.local_addr())?.port();
-            let tcp = named(address, "TCP", bind_tcp(SocketAddr::new(address.ip(), port)))?;
+            let tcp = named(address, "TCP", bind_tcp(SocketAddr::new(address.ip(), port), freebind))?;
             sockets.udp.push(udp);
             sockets.tcp.push(tcp);
         }
@@ -266,7 +266,9 @@ fn named<T>(address: SocketAddr, transport: &str, result: io::Result<T>) -> io::
     result.map_err(|error| {
         let help = match error.kind() {
             io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
-            io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `ip -br address`",
+            io::ErrorKind::AddrNotAvailable => {
+                "; no interface has this address: see `ip -br address`, or [front] `freebind`"
+            }
             io::ErrorKind::AddrInUse => "; something else has it: see `ss -lnptu`",
             _ => "",
         };
@@ -274,17 +276,20 @@ fn named<T>(address: SocketAddr, transport: &str, result: io::Result<T>) -> io::
     })
 }
 
-fn socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+fn socket(address: SocketAddr, kind: SocketType, freebind: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, true)?;
+        sockopt::set_ipv6_freebind(&fd, freebind)?;
+    } else {
+        sockopt::set_ip_freebind(&fd, freebind)?;
     }
     Ok(fd)
 }
 
-fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let fd = socket(address, SocketType::DGRAM)?;
+fn bind_udp(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
+    let fd = socket(address, SocketType::DGRAM, freebind)?;
     sockopt::set_socket_recv_buffer_size(&fd, UDP_RECEIVE_BUFFER)?;
     // DF is set and what ICMP says of the path is ignored: no forged message can make us fragment, and answers are
     // small enough for any path.
@@ -297,8 +302,8 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(fd.into())
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let fd = socket(address, SocketType::STREAM)?;
+fn bind_tcp(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> {
+    let fd = socket(address, SocketType::STREAM, freebind)?;
     // A restart must not wait for the last connections' TIME_WAIT.
     sockopt::set_socket_reuseaddr(&fd, true)?;
     net::bind(&fd, &address)?;
@@ -358,9 +363,9 @@ mod tests {
     /// RFC 9715: a UDP answer is never fragmented. DF is set, and what ICMP says of the path is ignored.
     #[tokio::test]
     async fn udp_sockets_never_fragment() {
-        let v4 = bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let v4 = bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
         assert_eq!(sockopt::ip_mtu_discover(&v4), Ok(sockopt::Ipv4PathMtuDiscovery::PROBE));
-        let v6 = bind_udp("[::1]:0".parse().unwrap()).unwrap();
+        let v6 = bind_udp("[::1]:0".parse().unwrap(), true).unwrap();
         assert_eq!(sockopt::ipv6_mtu_discover(&v6), Ok(sockopt::Ipv6PathMtuDiscovery::PROBE));
         // More than the loopback's MTU: refused here, not sent in pieces.
         let to = v4.local_addr().unwrap();

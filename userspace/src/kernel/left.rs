@@ -1,6 +1,6 @@
 //! What is there without an agent: the pins, read by whoever may.
 
-use std::path::Path;
+use std::{os::fd::AsFd, path::Path};
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use xdp_ebpf::{
 };
 
 use super::{
-    attach, boot_ns,
+    boot_ns,
     mapped::Mapped,
     pins::{self, PinnedLink},
     sys,
@@ -34,7 +34,7 @@ pub struct Left {
 pub struct LeftInterface {
     /// Its name.
     pub interface: String,
-    /// `native`, `generic`, or `off` where the interface has gone.
+    /// `native`, `generic`, `off` where it is on no interface any more, or `unknown` to who may not ask.
     pub mode: String,
 }
 
@@ -55,11 +55,14 @@ pub struct LeftPlan {
 #[must_use]
 pub fn read(folder: &Path) -> Option<Left> {
     let interface = |link: PinnedLink| {
-        let on = sys::get(&link.path).ok().and_then(|link| attach::index_of(&link));
-        let mode = if on.is_some() { link.mode.name() } else { "off" };
+        let mode = match sys::get(&link.path).and_then(|link| sys::link_info(link.as_fd())) {
+            Ok(info) if info.interface.is_some() => link.mode.name(),
+            Ok(_) => "off",
+            Err(_) => "unknown",
+        };
         LeftInterface { interface: link.interface, mode: mode.to_owned() }
     };
-    let interfaces: Vec<_> = pins::links(folder).into_iter().map(interface).collect();
+    let interfaces: Vec<_> = pins::links(folder).unwrap_or_default().into_iter().map(interface).collect();
     let plan = plan(folder);
     if interfaces.is_empty() && plan.is_none() {
         return None;

@@ -9,6 +9,7 @@
 //! | [`mapped`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
+//! | [`nic`] | interfaces' numbers, drivers, features |
 //! | [`left`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
 //! | [`sys`] | commands of bpf(2) that aya lacks |
@@ -22,6 +23,7 @@ pub mod image;
 pub mod left;
 pub mod mapped;
 pub mod names;
+pub mod nic;
 pub mod pins;
 pub mod publish;
 pub mod rdata;
@@ -31,6 +33,7 @@ pub mod trace;
 use std::{
     fmt, io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use aya::{
@@ -46,7 +49,6 @@ use xdp_ebpf::{
 use self::{
     image::{Image, ImageError},
     mapped::Mapped,
-    pins::{PinError, Pins},
     publish::Publisher,
 };
 use crate::{
@@ -120,6 +122,17 @@ impl From<MapError> for LoadError {
 #[derive(Debug)]
 pub struct Fastpath {
     ebpf: Ebpf,
+    /// By the name of their pins.
+    lasting: Vec<(String, OwnedFd)>,
+}
+
+/// What of a loaded program outlives the agent.
+#[derive(Debug)]
+pub struct Lasting {
+    /// The program.
+    pub program: OwnedFd,
+    /// What is pinned beside the links, by the name of its pin: the program and some maps.
+    pub pins: Vec<(String, OwnedFd)>,
 }
 
 /// What [`Fastpath::load`] makes: parts that different tasks own.
@@ -141,10 +154,10 @@ impl Fastpath {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
-    /// The same, with the counters and traced packets of the programs before it, as they are pinned; they are made and
-    /// pinned if there are none that fit.
-    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, pins: &Pins) -> Result<Loaded, LoadError> {
-        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(pins))
+    /// The same, with the counters and traced packets of the programs before it, as they are pinned in a folder; they are
+    /// made if there are none that fit. Nothing is written there.
+    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, folder: &Path) -> Result<Loaded, LoadError> {
+        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
     }
 
     /// As [`load`](Self::load), for another object of the same maps: the benches have one.
@@ -164,7 +177,7 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
-        pins: Option<&Pins>,
+        folder: Option<&Path>,
     ) -> Result<Loaded, LoadError> {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let (nodes, _) = planner.model().nets.tree();
@@ -188,21 +201,18 @@ impl Fastpath {
         for (map, entries) in sizes {
             loader.map_max_entries(map, entries.max(1));
         }
-        if let Some(pins) = pins {
+        if let Some(folder) = folder {
             for (map, key_size, value_size, entries) in SHARED {
-                let path = pins.shared(map);
-                let fits = MapData::from_pin(&path).and_then(|map| map.info()).is_ok_and(|info| {
-                    (info.key_size(), info.value_size(), info.max_entries()) == (key_size, value_size, entries)
-                });
-                if !fits {
-                    let _ = std::fs::remove_file(&path);
+                let path = pins::shared(folder, map);
+                if fits(&path, (key_size, value_size, entries))? {
+                    loader.map_pin_path(map, path);
                 }
-                loader.map_pin_path(map, path);
             }
         }
         let mut ebpf = loader.load(object)?;
         let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
         program.load()?;
+        let lasting = lasting(&ebpf)?;
 
         fill(&mut ebpf, "DISPLACE", &image.names.displace)?;
         fill(&mut ebpf, "NAMES", &image.names.entries)?;
@@ -230,7 +240,7 @@ impl Fastpath {
             stride: image.control.answers as usize,
         };
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
-        Ok(Loaded { fastpath: Self { ebpf }, publisher, counters, events })
+        Ok(Loaded { fastpath: Self { ebpf, lasting }, publisher, counters, events })
     }
 
     /// Hands the program's aya-log lines to our own log, on a task that ends with the runtime. Reasons appear as their
@@ -261,18 +271,15 @@ impl Fastpath {
         program.try_into().expect("load found the program to be an XDP program")
     }
 
-    /// The program, to attach it.
-    pub fn program_fd(&mut self) -> Result<OwnedFd, LoadError> {
-        let fd = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned();
-        fd.map_err(|error| LoadError::Bpf(error.into()))
-    }
-
-    /// Pins `CONTROL`, for whoever wants to know how old the plan is.
-    pub fn pin_control(&self, pins: &Pins) -> Result<(), PinError> {
-        match self.ebpf.map("CONTROL") {
-            Some(Map::Array(data)) => pins.pin_control(data.fd()),
-            _ => Ok(()),
+    /// What has to outlive the agent, to be attached and pinned.
+    pub fn lasting(&mut self) -> Result<Lasting, LoadError> {
+        let failed = |error: io::Error| LoadError::Bpf(error.into());
+        let program = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned().map_err(failed)?;
+        let mut pins = vec![(pins::PROGRAM.to_owned(), program.try_clone().map_err(failed)?)];
+        for (name, map) in &self.lasting {
+            pins.push((name.clone(), map.try_clone().map_err(failed)?));
         }
+        Ok(Lasting { program, pins })
     }
 
     /// Takes out one of the object's own maps, beyond those that `load` fills.
@@ -297,6 +304,32 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
 fn map<T: Copy>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapped<T>, LoadError> {
     let Some(Map::Array(data)) = ebpf.map(name) else { return Err(LoadError::Missing(name)) };
     Mapped::new(data.fd(), len).map_err(|error| LoadError::Mapping(name, error))
+}
+
+/// Whether the map pinned under a path is of this shape; not if there is none.
+fn fits(path: &Path, (key_size, value_size, entries): (u32, u32, u32)) -> Result<bool, LoadError> {
+    match sys::get(path) {
+        Ok(map) => {
+            let info = MapData::from_fd(map)?.info()?;
+            Ok((info.key_size(), info.value_size(), info.max_entries()) == (key_size, value_size, entries))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(LoadError::Bpf(format!("{}: {error}", path.display()).into())),
+    }
+}
+
+/// The maps that outlive the agent, by the names of their pins.
+fn lasting(ebpf: &Ebpf) -> Result<Vec<(String, OwnedFd)>, LoadError> {
+    let shared = SHARED.iter().map(|(map, ..)| (*map, pins::shared_name(map)));
+    let all = shared.chain([("CONTROL", pins::CONTROL.to_owned())]);
+    let one = |(map, name): (&'static str, String)| {
+        let Some(Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = ebpf.map(map) else {
+            return Err(LoadError::Missing(map));
+        };
+        let map = data.fd().as_fd().try_clone_to_owned().map_err(|error| LoadError::Bpf(error.into()))?;
+        Ok((name, map))
+    };
+    all.map(one).collect()
 }
 
 /// Writes a whole map; the mapping goes, the contents stay.

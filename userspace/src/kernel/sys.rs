@@ -17,10 +17,13 @@ use std::{
 // Commands and constants of the kernel's include/uapi/linux/bpf.h.
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 const BPF_XDP: u32 = 37;
+const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
 
 /// `union bpf_attr` of `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
@@ -55,10 +58,66 @@ struct Detach {
     link_fd: u32,
 }
 
+/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct InfoByFd {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `union bpf_attr` of `BPF_PROG_GET_FD_BY_ID`.
+#[repr(C)]
+struct ProgramById {
+    prog_id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// The head of `struct bpf_link_info`, with what it says of an XDP link.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct RawLinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    padding: u32,
+    ifindex: u32,
+    unused: [u32; 3],
+}
+
+/// The head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct RawProgramInfo {
+    kind: u32,
+    id: u32,
+}
+
+/// What the kernel says of an XDP link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// The number of the interface it is on; none once it is on none, as the interface has gone or somebody has detached it.
+    pub interface: Option<u32>,
+    /// The number of the program that it has.
+    pub program: u32,
+}
+
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
     // SAFETY: one of the structs above, of the size given; the kernel takes what is behind it for zero.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+fn info<T: Copy + Default>(object: BorrowedFd<'_>) -> io::Result<T> {
+    let mut info = T::default();
+    let attributes = InfoByFd {
+        bpf_fd: number(object),
+        info_len: size_of::<T>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+    Ok(info)
 }
 
 fn number(fd: BorrowedFd<'_>) -> u32 {
@@ -103,4 +162,24 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes())?;
     let attributes = Object { pathname: text.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     bpf(BPF_OBJ_GET, &attributes).map(owned)
+}
+
+/// What a link is on and has, at this moment. Takes no descriptor, so it is known also where there is none left. An error for
+/// what is no XDP link.
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let RawLinkInfo { kind, prog_id, ifindex, .. } = info(link)?;
+    if kind != BPF_LINK_TYPE_XDP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no link of an XDP program"));
+    }
+    Ok(LinkInfo { interface: (ifindex != 0).then_some(ifindex), program: prog_id })
+}
+
+/// A program's number.
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    info(program).map(|info: RawProgramInfo| info.id)
+}
+
+/// The program with this number; needs `CAP_SYS_ADMIN`.
+pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    bpf(BPF_PROG_GET_FD_BY_ID, &ProgramById { prog_id: id, next_id: 0, open_flags: 0 }).map(owned)
 }

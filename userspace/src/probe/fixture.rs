@@ -79,6 +79,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             interfaces: vec![],
             listen: vec!["203.0.113.53:53".parse().expect("valid")],
             xdp: XdpMode::Off,
+            freebind: true,
             roles: Roles { load_balance: true, failover: true },
         },
         admin: Admin::default(),

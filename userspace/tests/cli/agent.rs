@@ -236,7 +236,9 @@ fn an_address_that_is_taken_or_not_ours() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains(&format!("zerottl: front.addresses: cannot listen on {taken} (UDP): ")), "{err}");
     assert!(err.contains("something else has it"), "{err}");
-    let (_folder, file) = folder(&config(false, [1, 1]).replace("127.0.0.1:5353", "192.0.2.53:5353"), None);
+    let not_ours = config(false, [1, 1]).replace("127.0.0.1:5353", "192.0.2.53:5353");
+    let not_ours = not_ours.replace("xdp = \"off\"", "xdp = \"off\"\nfreebind = false");
+    let (_folder, file) = folder(&not_ours, None);
     let (code, _, err) = run(&["run", "--config", &file]);
     assert_eq!(code, 1);
     assert!(err.contains("192.0.2.53:5353") && err.contains("no interface has this address"), "{err}");

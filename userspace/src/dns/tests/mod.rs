@@ -107,6 +107,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             // One address with two ports is still one address of the name server.
             listen: ["203.0.113.53:53", "[2001:db8::53]:53", "203.0.113.53:5353"].map(|a| a.parse().unwrap()).to_vec(),
             xdp: XdpMode::Off,
+            freebind: true,
             roles,
         },
         admin: Admin::default(),
