@@ -322,8 +322,9 @@ impl Agent {
         let since = Instant::now();
         let loaded = tokio::task::block_in_place(|| config::load(&self.file))
             .map_err(|error| AgentError::Config(error.render(false)))?;
-        let Loaded { model, zones, files, warnings } = loaded;
+        let Loaded { model, mut zones, files, warnings } = loaded;
         same(&self.serving.model, &model)?;
+        let of_serials = zones.follow(&self.common.dns.served().zones, &model);
         let new: Vec<_> =
             model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
         let bound = bind(&new, &self.admission)?;
@@ -347,7 +348,7 @@ impl Agent {
         let before = std::mem::replace(&mut self.serving, serving);
         before.end().await;
         self.files = Files::new(files);
-        let warnings = warnings.iter().map(config::Problem::line).collect();
+        let warnings = warnings.iter().map(config::Problem::line).chain(of_serials).collect();
         Ok(Reloaded { generation, took_ms: since.elapsed().as_secs_f64() * 1e3, warnings })
     }
 

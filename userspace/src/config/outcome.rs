@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use super::{raw, report::Reporter, tables::section};
+use super::{
+    raw,
+    report::{Reporter, Severity},
+    tables::section,
+};
 use crate::{
     dns::{ZoneError, Zones},
     model::{Family, Model, NameKind},
@@ -34,22 +38,41 @@ pub(super) fn shares(report: &mut Reporter, file: &raw::File, model: &Model) {
 /// The zones as they are served; none where a records file is at fault, which is reported.
 pub(super) fn zones(report: &mut Reporter, file: &raw::File, model: &Model) -> Option<Zones> {
     // The model's paths begin at the configuration's folder already.
-    match Zones::load(model, Path::new("")) {
-        Ok(zones) => Some(zones),
-        Err(error) => {
-            zone_error(report, file, &error);
-            None
+    let read = Zones::read(model, Path::new(""), report.changed);
+    for path in read.files {
+        // Included ones are watched, too.
+        if !report.files.contains(&path) {
+            report.files.push(path);
         }
     }
+    let faults = read.faults;
+    for (all, more, severity, what) in [
+        (&faults.errors, faults.more_errors, Severity::Error, "faults"),
+        (&faults.warnings, faults.more_warnings, Severity::Warning, "odd records"),
+    ] {
+        for fault in all {
+            zone_fault(report, file, severity, fault);
+        }
+        if more > 0 {
+            let message = format!("and {more} more {what} in `records` files");
+            let problem = report.at(severity, 0..0, message);
+            problem.help("the first ones are told one by one");
+        }
+    }
+    faults.errors.is_empty().then_some(read.zones)
 }
 
-fn zone_error(report: &mut Reporter, file: &raw::File, error: &ZoneError) {
-    if let (Some(path), Some(line)) = (&error.file, error.line) {
-        return report.error_in(path, line, &error.message);
+fn zone_fault(report: &mut Reporter, file: &raw::File, severity: Severity, fault: &ZoneError) {
+    if report.in_file(severity, fault).is_some() {
+        return;
     }
-    let zone = error.zone.and_then(|zone| file.zone.0.get(zone.0));
+    let zone = fault.zone.and_then(|zone| file.zone.0.get(zone.0));
     let span = zone.map_or(0..0, |(key, zone)| zone.records.as_ref().map_or(key.span(), toml::Spanned::span));
     let header = zone.map(|(key, _)| section(&["zone", key.get_ref()]));
     let header = header.map(|header| format!("{header}: ")).unwrap_or_default();
-    report.error(span, format!("{header}{error}"));
+    let bare = ZoneError { help: None, ..fault.clone() };
+    let problem = report.at(severity, span, format!("{header}{bare}"));
+    if let Some(help) = &fault.help {
+        problem.help(help);
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use domain::base::Name;
+use domain::base::{Name, Rtype};
 use xdp_ebpf::layout::{
     NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
     type_bit,
@@ -32,9 +32,18 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
     let mut named = Vec::new();
     let mut above = HashSet::new();
     for (position, zone) in zones.iter().enumerate() {
+        let is_inner = zones.is_inner(zone);
         for node in zone.nodes() {
+            let name = node.owner.for_slice();
+            // A zone within this one says itself what there is.
+            if !zones.is_of(zone, name) {
+                continue;
+            }
+            // DS at its apex is the outer zone's to answer.
+            let outer = if is_inner && node.owner == *zone.apex() { type_bit(Rtype::DS.to_int()) } else { 0 };
             named.extend(
                 entry(zone, node, first, model)
+                    .map(|entry| NameEntry { types: entry.types | outer, ..entry })
                     .map(|entry| NameEntry { soa: (first_soa + position) as u16, ..entry })
                     .map(|entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry }),
             );
@@ -44,7 +53,10 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
     // below them is taken to be in no zone.
     for top in zones.iter().map(Zone::apex).chain(zones.forwards_outside()) {
         let parents = top.iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
-        above.extend(parents.map(|parent| Folded::new(parent.for_slice()).wire().to_vec()));
+        // Within another zone they are names of that one.
+        let parents =
+            parents.map(|parent| Folded::new(parent.for_slice())).filter(|parent| zones.zone_of(parent).is_none());
+        above.extend(parents.map(|parent| parent.wire().to_vec()));
     }
     named.extend(zones.forwards_outside().map(|name| Named {
         wire: Folded::new(name.for_slice()).wire().to_vec(),
@@ -55,11 +67,12 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
     named
 }
 
-/// What is said of one name; nothing of what lies below a delegation or a forward name.
+/// What is said of one name; nothing of what lies below a delegation, a DNAME or a forward name.
 fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
     let is_hidden = match zone.find(&Folded::new(name), false) {
         Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
+        Found::Redirect(_) => true,
         _ => false,
     };
     if is_hidden {
