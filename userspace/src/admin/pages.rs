@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
+    answers,
     explain::{self, Explanation},
     history::HistoryPage,
     metrics, openapi,
@@ -65,6 +66,8 @@ pub(super) async fn status(State(shared): State<Shared>) -> Json<StatusPage> {
 #[derive(Deserialize)]
 pub(super) struct Asked {
     name: String,
+    #[serde(rename = "type")]
+    rtype: Option<String>,
     client: Option<IpAddr>,
 }
 
@@ -75,19 +78,28 @@ pub(super) struct Asked {
     tag = "read",
     params(
         ("name" = String, Query, description = "A DNS name"),
+        ("type" = Option<String>, Query, description = "A record type, as MX or TYPE65280; all that the name has unless given"),
         ("client" = Option<String>, Query, description = "The address of the client that asks"),
     ),
     responses(
         (status = 200, body = Explanation),
-        (status = 400, description = "The name is no DNS name, or the client no address",
+        (status = 400, description = "The name is no DNS name, the type no record type, or the client no address",
             content_type = "text/plain", body = String)
     )
 )]
 pub(super) async fn explain(State(shared): State<Shared>, Query(asked): Query<Asked>) -> Response {
     let state = shared.state();
     let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
-    match explain::explain(&state.snapshot(), &asked.name, asked.client, pick) {
-        Ok(page) => Json(page).into_response(),
+    let rtype = match asked.rtype.as_deref().map(answers::rtype).transpose() {
+        Ok(rtype) => rtype,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let snapshot = state.snapshot();
+    match explain::explain(&snapshot, &asked.name, asked.client, pick) {
+        Ok(mut page) => {
+            answers::add(&mut page, &snapshot, &state.served.zones, rtype);
+            Json(page).into_response()
+        }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }

@@ -177,7 +177,7 @@ impl Prepared {
             }
             pins.remove_foreign();
         }
-        common.dns.serve(self.served);
+        common.dns.serve(Arc::clone(&self.served));
         let (published, publication) = watch::channel(None);
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::default());
@@ -190,6 +190,7 @@ impl Prepared {
         });
         let admin = Arc::new(AdminState {
             view: Arc::clone(&view),
+            served: self.served,
             status,
             reports: reports.clone(),
             counters: Arc::clone(&counters) as Arc<dyn CounterSource>,

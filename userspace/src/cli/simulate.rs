@@ -14,6 +14,7 @@ use zerottl::{
         status::StatusPage,
     },
     config,
+    model::Model,
     simulate::{
         Simulation,
         compare::{Answers, Changes, Names, compare},
@@ -65,6 +66,11 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
         Some(file) => Base::File(Box::new(load(file)?)),
         None => ask_agent(&candidate).await?,
     };
+    let mut warnings: Vec<_> = candidate.warnings.iter().map(config::Problem::line).collect();
+    if let Base::Agent(_, page) = &base {
+        warnings.extend(forgotten(page, &candidate.model));
+    }
+    warnings.iter().for_each(|warning| super::complain(warning));
     let against = match (&base, &arguments.against) {
         (Base::Agent(at, page), _) => {
             format!("against the agent at {at} (plan {}), with the health that it sees", page.plan.generation)
@@ -83,6 +89,22 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
     }
     let head = format!("{}: {runs} queries, {against}\n\n", arguments.config.display());
     print((head + &changes.to_text()).as_bytes())
+}
+
+/// What the agent would forget, as far as no state directory here has said so.
+fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
+    if zerottl::state::file::read(&candidate.state).is_ok() {
+        return Vec::new();
+    }
+    let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());
+    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |order| (site, order)));
+    let words = said.map(|(site, order)| {
+        format!(
+            "warning: `{}` (by {}) of Site `{}` would be forgotten: the file has no such Site",
+            order.what, order.by, site.key
+        )
+    });
+    words.collect()
 }
 
 /// The agent at the candidate's admin address. Where none answers, all is shown as it will be; where one does but not as

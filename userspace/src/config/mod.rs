@@ -101,6 +101,7 @@ fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTim
             return None;
         }
         outcome::shares(&mut report, &file, &model);
+        outcome::forgotten(&mut report, &file, &model);
         Some((outcome::zones(&mut report, &file, &model)?, model))
     });
     let files = std::mem::take(&mut report.files);

@@ -1,6 +1,6 @@
 //! What only shows when a sound model is used: shares of its tables, and its zones' records files.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use super::{
     raw,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     dns::{ZoneError, Zones},
     model::{Family, Model, NameKind},
-    plan,
+    plan, state,
 };
 
 /// Warns where weights are too far apart for a table.
@@ -32,6 +32,35 @@ pub(super) fn shares(report: &mut Reporter, file: &raw::File, model: &Model) {
             .warn(key.span(), message)
             .label(format!("{slots} slots do not hold these weights"))
             .help("bring the `weight`s of its Sites closer together");
+    }
+}
+
+/// Sites of the state directory that are told one by one.
+const FORGOTTEN_MAX: usize = 20;
+
+/// Warns of what a restart or reload by this file would forget: words, weights and hold-downs of Sites that it does not
+/// have. Only for a file, beside which an agent may run.
+pub(super) fn forgotten(report: &mut Reporter, file: &raw::File, model: &Model) {
+    if report.changed.is_none() {
+        return;
+    }
+    // What cannot be read is not this user's to read, or not there: the agent itself says so.
+    let Ok((memory, _)) = state::file::read(&model.state) else { return };
+    let known: HashSet<&str> = model.sites.iter().map(|site| site.key.as_str()).collect();
+    let lost = memory.sites.iter().filter(|(key, _)| !known.contains(key.as_str()));
+    let lost: Vec<_> = lost.filter_map(|(key, site)| Some((key, site.said()?))).collect();
+    let directory = file.state.as_ref().and_then(|state| state.get_ref().directory.as_ref());
+    let span = directory.map_or(0..0, toml::Spanned::span);
+    for (key, said) in lost.iter().take(FORGOTTEN_MAX) {
+        let meant = report.did_you_mean(key, known.iter().copied()).map(|meant| format!(", as for `{meant}`"));
+        let meant = meant.unwrap_or_default();
+        report
+            .warn(span.clone(), format!("{said} of Site `{key}` is forgotten: the file has no such Site"))
+            .label("kept here")
+            .help(format!("a Site with another key is another one: say it again for that{meant}, or keep the key"));
+    }
+    if let Some(more) = lost.len().checked_sub(FORGOTTEN_MAX).filter(|more| *more > 0) {
+        report.warn(span, format!("what was said of {more} more Sites is forgotten")).help("keep their keys");
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use domain::{
     base::{
         ParseRecordData, ParsedName, RecordData, Rtype, ToName,
-        iana::{Class, SecurityAlgorithm},
+        iana::Class,
         name::{FlattenInto, UncertainName},
         rdata::ComposeRecordData,
     },
@@ -229,16 +229,38 @@ fn scanned(rtype: Rtype, words: &Words<'_>) -> Result<Data, Fault> {
             if message.contains("end of entry") {
                 return Err(Fault::new(At::Whole, message));
             }
-            // It has read to the end of the token at fault, or, of these, of the one before; and counts one byte that it
-            // puts before the text.
+            // It counts one byte that it puts before the text.
             let read = file.current_offset().saturating_sub(1);
-            let is_next =
-                ["decimal", "digits", "trailing", "charstr", "base64"].iter().any(|word| message.contains(word));
-            let at = starts.partition_point(|start| *start <= read);
-            let at = if is_next { at } else { at.saturating_sub(1) }.min(starts.len().saturating_sub(1));
-            Err(Fault::new(At::Token(at), message))
+            Err(Fault::new(At::Token(faulty(message, words, names, &starts, read)), message))
         }
     }
+}
+
+/// The token that the scanner complains of. It says how far it has read, but does not count all tokens that were good; so
+/// numbers and digits are looked at again.
+fn faulty(message: &str, words: &Words<'_>, names: &[usize], starts: &[usize], read: usize) -> usize {
+    let last = starts.len().saturating_sub(1);
+    let inner = |token: &Token| std::str::from_utf8(token.inner(words.text)).unwrap_or_default().to_owned();
+    let all: Vec<(usize, String)> =
+        words.tokens.iter().map(inner).enumerate().filter(|(at, _)| !names.contains(at)).collect();
+    if message.contains("decimal") {
+        let first_over =
+            |max: u64| all.iter().find(|(_, word)| word.parse::<u64>().map_or(true, |number| number > max));
+        let max = [u64::from(u32::MAX), u64::from(u16::MAX), u64::from(u8::MAX)].into_iter().find_map(first_over);
+        return max.map_or(0, |(at, _)| *at);
+    }
+    if message.contains("digits") || message.contains("base64") {
+        let is_bad = |word: &String| !word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return all
+            .iter()
+            .skip(1)
+            .find(|(_, word)| message.contains("hex") && is_bad(word))
+            .map_or(last, |(at, _)| *at);
+    }
+    // To the end of the token at fault, or of the one before.
+    let at = starts.partition_point(|start| *start <= read);
+    let is_next = message.contains("trailing") || message.contains("charstr");
+    if is_next { at.min(last) } else { at.saturating_sub(1) }
 }
 
 /// Fields of a type's data that are names. Texts are not among them: an `@` there is an `@`.
@@ -395,8 +417,8 @@ impl<'w> Words<'w> {
             Field::CertType => self.cert_type()?,
             Field::Algorithm => {
                 let word = self.word("an algorithm")?;
-                let algorithm = SecurityAlgorithm::from_str(word).map_err(|_| self.fault("expected an algorithm"))?;
-                self.out.push(algorithm.to_int());
+                let algorithm = algorithm(word).ok_or_else(|| self.fault("expected an algorithm's number or word"))?;
+                self.out.push(algorithm);
             }
             Field::Locator => {
                 let word = self.word("four groups of hexadecimal digits")?;
@@ -467,6 +489,31 @@ impl<'w> Words<'w> {
         self.out.extend_from_slice(&number.to_be_bytes());
         Ok(())
     }
+}
+
+/// A DNSSEC algorithm by its number, or its word (RFC 4034 appendix A.1 and its successors).
+fn algorithm(word: &str) -> Option<u8> {
+    const WORDS: [(&str, u8); 17] = [
+        ("RSAMD5", 1),
+        ("DH", 2),
+        ("DSA", 3),
+        ("ECC", 4),
+        ("RSASHA1", 5),
+        ("NSEC3DSA", 6),
+        ("NSEC3RSASHA1", 7),
+        ("RSASHA256", 8),
+        ("RSASHA512", 10),
+        ("ECCGOST", 12),
+        ("ECDSAP256SHA256", 13),
+        ("ECDSAP384SHA384", 14),
+        ("ED25519", 15),
+        ("ED448", 16),
+        ("INDIRECT", 252),
+        ("PRIVATEDNS", 253),
+        ("PRIVATEOID", 254),
+    ];
+    let known = WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, number)| *number);
+    known.or_else(|| word.parse().ok())
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
