@@ -168,3 +168,73 @@ impl TypeAnswer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        admin::fixture::{model, snapshot, table},
+        model::Family,
+        plan::{Choice, Pick},
+    };
+
+    const RECORDS: &str = "mail A 192.0.2.1\nmail MX 10 mail\n*.wild TXT w\nto CNAME mail\npool CNAME boston\nsub NS ns.x.\n\
+        a.b.ent A 192.0.2.2\nold DNAME wild\n";
+
+    fn page(name: &str, word: Option<&str>) -> Explanation {
+        let model = model();
+        let a = || table(&model, "192.0.2.10", &["boston"]);
+        let choices = model.names.iter().map(|_| [a(), Choice::NoData]).collect();
+        let snapshot = snapshot(model.clone(), choices);
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("z"), RECORDS).expect("written");
+        let mut model = (*snapshot.model).clone();
+        model.zones[0].records = Some("z".into());
+        let zones = Zones::load(&model, folder.path()).expect("sound");
+        let pick = |_, _: Family, _| Pick::NoData;
+        let mut page = super::super::explain::explain(&snapshot, name, None, pick).expect("a name");
+        add(&mut page, &snapshot, &zones, word.map(|word| rtype(word).expect("a type")));
+        page
+    }
+
+    #[test]
+    fn static_names_are_explained() {
+        for (name, word, expected) in [
+            (
+                "mail.app.com",
+                None,
+                &["A: NOERROR, from the zone's records", "MX: NOERROR, from the zone's records"][..],
+            ),
+            ("mail.app.com", Some("txt"), &["TXT: NOERROR, from the zone's records, which have no TXT: no data"]),
+            ("x.wild.app.com", None, &["TXT: NOERROR, by the wildcard *.wild.app.com"]),
+            ("x.wild.app.com", Some("MX"), &["MX: NOERROR, by the wildcard *.wild.app.com, which have no MX: no data"]),
+            ("to.app.com", None, &["A: NOERROR, from the zone's records: an alias"]),
+            ("x.sub.app.com", None, &["A: NOERROR, delegated at sub.app.com: a referral"]),
+            ("b.ent.app.com", None, &["A: NOERROR, it exists only by what is below it: no data"]),
+            ("q.old.app.com", Some("TXT"), &["TXT: NOERROR, redirected by the DNAME of old.app.com"]),
+            ("none.app.com", None, &["A: NXDOMAIN, neither the name nor a wildcard for it exists"]),
+            ("example.net", None, &["A: REFUSED, in none of the zones served here"]),
+        ] {
+            let page = page(name, word);
+            let said: Vec<_> = page
+                .answers
+                .iter()
+                .map(|answer| format!("{}: {}, {}", answer.rtype, answer.rcode, answer.why))
+                .collect();
+            assert_eq!(said, expected, "{name}");
+        }
+        let answer = &page("to.app.com", None).answers[0];
+        assert_eq!(answer.answer, ["to.app.com. 3600 CNAME mail.app.com.", "mail.app.com. 3600 A 192.0.2.1"]);
+        assert!(page("to.app.com", None).to_text().contains("\n  mail.app.com. 3600 A 192.0.2.1\n"));
+    }
+
+    #[test]
+    fn names_of_the_plan_have_their_types() {
+        let of = |page: &Explanation| page.families.iter().map(|family| family.family.clone()).collect::<Vec<_>>();
+        assert_eq!(of(&page("boston.app.com", Some("AAAA"))), ["AAAA"]);
+        let text = page("boston.app.com", Some("TXT"));
+        assert_eq!((of(&text), text.answers.len()), (vec![], 1));
+        let alias = &page("pool.app.com", None).answers[0];
+        assert!(alias.why.contains("an alias; boston.app.com is a site name"), "{}", alias.why);
+    }
+}

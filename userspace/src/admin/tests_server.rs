@@ -127,6 +127,7 @@ async fn pages_are_served_to_the_client() {
         ("/nothing", 404, ""),
         ("/v1/explain", 400, "name"),
         ("/v1/explain?name=a..b", 400, "`a..b` is not a DNS name"),
+        ("/v1/explain?name=app.com&type=what", 400, "`what` is not a record type"),
         ("/v1/explain?name=app.com&client=me", 400, "client"),
     ] {
         match page(path).await {

@@ -19,7 +19,7 @@ use domain::{
 
 use super::{
     master::{At, Fault, escape},
-    rewrite::{Token, octets, push_printable},
+    rewrite::{Token, octets, push_printable, ttl_seconds},
     zone::Data,
 };
 use crate::model;
@@ -202,7 +202,11 @@ fn scanned(rtype: Rtype, words: &Words<'_>) -> Result<Data, Fault> {
         let is_apart = at == 0 || words.tokens[at - 1].span.end < token.span.start;
         line.extend_from_slice(if is_apart { b" " } else { b"" });
         starts.push(line.len());
-        if !token.quoted && token.inner(words.text) == b"@" && names.contains(&at) {
+        // BIND's units, in an SOA's timers.
+        let timer = (rtype == Rtype::SOA && at >= 3).then(|| ttl_seconds(token.inner(words.text))).flatten();
+        if let Some(seconds) = timer {
+            line.extend_from_slice(seconds.to_string().as_bytes());
+        } else if !token.quoted && token.inner(words.text) == b"@" && names.contains(&at) {
             // Which the scanner takes for the origin.
             line.extend_from_slice(b"\"\"");
         } else {

@@ -94,3 +94,60 @@ fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEn
         ..NameEntry::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::{config, kernel::names::NameTable, plan::Planner, status::Status};
+
+    const TEXT: &str = "[front]\nxdp = \"off\"\naddresses = [\"192.0.2.1\"]\n\
+        [zone.\"z.example\"]\nnameservers = [\"ns.example.net\"]\ncontact = \"h@z.example\"\nrecords = \"z\"\n\
+        [zone.\"in.deep.z.example\"]\nnameservers = [\"ns.example.net\"]\ncontact = \"h@z.example\"\n\
+        [zone.\".\"]\nnameservers = [\"ns.example.net\"]\ncontact = \".\"\n\
+        [pool.\"p.z.example\"]\nsites = [\"s\"]\n[site.s]\nname = \"s.z.example\"\naddresses = [\"192.0.2.2\"]\n";
+    const RECORDS: &str = "cut NS ns.x.\ncut TXT t\nbelow.cut TXT t\na.b.below.cut A 192.0.2.3\nold DNAME new\nx.old TXT t\n\
+        y.x.old A 192.0.2.4\nx.in.deep TXT t\nin.deep NS ns.x.\n";
+
+    /// Every name once; what is hidden is no entry, so that a look-up of it ends at what hides it.
+    #[test]
+    fn hidden_names_are_no_entries_and_no_name_stands_twice() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("z"), RECORDS).expect("written");
+        let loaded = config::parse("f", TEXT, folder.path()).expect("valid");
+        let model = Arc::new(loaded.model);
+        let first = Planner::new(Arc::clone(&model)).follow(&Status::unknown(&model), 1, None);
+        let walk_from = walk_from(&loaded.zones);
+        assert_eq!(walk_from, 0, "the root is the first step");
+        let all = names(&loaded.zones, walk_from, &first, &model);
+        NameTable::build(&all).expect("no name twice");
+        let shown =
+            |named: &Named| (Name::from_slice(&named.wire).expect("a name").fmt_with_dot().to_string(), named.entry);
+        let all: BTreeMap<String, NameEntry> = all.iter().map(shown).collect();
+        let names: Vec<_> = all.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                ".",
+                "cut.z.example.",
+                "deep.z.example.",
+                "example.",
+                "in.deep.z.example.",
+                "old.z.example.",
+                "p.z.example.",
+                "s.z.example.",
+                "z.example.",
+            ]
+        );
+        assert_eq!((all["cut.z.example."].kind, all["old.z.example."].kind), (NAME_OPAQUE, NAME_OPAQUE));
+        let inner = &all["in.deep.z.example."];
+        assert_eq!(
+            (inner.kind, inner.types & type_bit(43)),
+            (NAME_STATIC, type_bit(43)),
+            "DS there is the outer zone's"
+        );
+        assert_eq!(all["z.example."].types & type_bit(43), type_bit(43));
+        assert_eq!(all["example."].kind, NAME_STATIC, "a name of the root zone");
+    }
+}
