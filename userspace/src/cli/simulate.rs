@@ -142,9 +142,7 @@ fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Resul
         Base::File(old) => (None, Some(*old)),
         Base::Nothing(_) => (None, None),
     };
-    let status = |model: &zerottl::model::Model| {
-        page.as_deref().map_or_else(|| Status::unknown(model), |page| status_of(page, model))
-    };
+    let status = |model: &Model| page.as_deref().map_or_else(|| Status::unknown(model), |page| status_of(page, model));
     let mut then = Simulation::load(candidate, status).map_err(words)?;
     let mut now = old.map(|old| Simulation::load(old, Status::unknown)).transpose().map_err(words)?;
     // Names that go are asked for, too: what becomes of them is part of the change.
