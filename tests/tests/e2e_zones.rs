@@ -116,7 +116,7 @@ fn odd_zones_are_answered_as_bind_does() {
         let at = ["@127.0.0.1", "-p", "5399", "+tcp"];
         let since = Instant::now();
         while shown(&scene.lab, &at, "odd.example SOA").first().is_none_or(|line| !line.starts_with(";; ANSWER")) {
-            assert!(since.elapsed() < Duration::from_secs(60), "named does not answer");
+            assert!(since.elapsed() < Duration::from_mins(1), "named does not answer");
             std::thread::sleep(Duration::from_millis(200));
         }
         let front = format!("@{}", front_v4(0));
@@ -226,7 +226,7 @@ fn types_are_read_as_bind_reads_them() {
     let mut records = head.to_owned();
     let mut expected = Vec::new();
     for (at, text) in TYPES.iter().enumerate() {
-        records.push_str(&format!("t{at} {text}\n"));
+        records = records + &format!("t{at} {text}\n");
         fs::write(folder.path().join("rr"), format!("IN {text}\n")).expect("written");
         let input = fs::File::open(folder.path().join("rr")).expect("readable");
         let output = Command::new("named-rrchecker").arg("-u").stdin(input).output().expect("named-rrchecker");

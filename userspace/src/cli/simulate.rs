@@ -70,7 +70,9 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
     if let Base::Agent(_, page) = &base {
         warnings.extend(forgotten(page, &candidate.model));
     }
-    warnings.iter().for_each(|warning| super::complain(warning));
+    for warning in &warnings {
+        super::complain(warning);
+    }
     let against = match (&base, &arguments.against) {
         (Base::Agent(at, page), _) => {
             format!("against the agent at {at} (plan {}), with the health that it sees", page.plan.generation)

@@ -102,6 +102,6 @@ fn zone_fault(report: &mut Reporter, file: &raw::File, severity: Severity, fault
     let bare = ZoneError { help: None, ..fault.clone() };
     let problem = report.at(severity, span, format!("{header}{bare}"));
     if let Some(help) = &fault.help {
-        problem.help(help);
+        problem.help(&**help);
     }
 }

@@ -278,7 +278,7 @@ impl Reporter {
         let problem = Problem {
             severity,
             message: fault.message.clone(),
-            help: fault.help.clone(),
+            help: fault.help.as_deref().map(str::to_owned),
             labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span)],
             place: Some((line, column)),
             source: Arc::clone(source),

@@ -280,14 +280,14 @@ impl Reader<'_> {
         let Some(spanned) = value else { return default };
         let number = match spanned.get_ref() {
             raw::NumberOrText::Number(number) => *number,
-            raw::NumberOrText::Text(text) => match seconds(text) {
-                Some(seconds) => seconds.into(),
-                None => {
+            raw::NumberOrText::Text(text) => {
+                let Some(seconds) = seconds(text) else {
                     self.error(spanned.span(), format!("`{key}` is \"{text}\", which is no number of seconds"))
                         .help("give whole seconds, as a number or as a text with units: 30, \"30s\", \"5m\", \"1h30m\", \"1d\"");
                     return default;
-                }
-            },
+                };
+                seconds.into()
+            }
         };
         self.number(key, &Some(Spanned::new(spanned.span(), number)), range, "seconds", default)
     }

@@ -16,8 +16,8 @@ const WIDTH_MAX: usize = 255;
 #[derive(Debug)]
 pub(super) struct Generate<'t> {
     start: u32,
-    stop: u32,
-    step: u32,
+    last: u32,
+    every: u32,
     /// What is made anew for each value: the owner first.
     parts: Vec<&'t [u8]>,
 }
@@ -29,26 +29,25 @@ impl<'t> Generate<'t> {
         if rest.len() < 2 {
             return Err(form(At::Whole));
         }
-        let (start, stop, step) = parse_range(range.inner(text)).ok_or_else(|| form(At::Token(1)))?;
+        let (start, last, every) = parse_range(range.inner(text)).ok_or_else(|| form(At::Token(1)))?;
         // Data in quotes is the data's text; what has more than one token may be quoted in itself.
         let before_last = rest.len() - 1;
         let whole = rest[before_last].quoted && !has_data(text, &rest[..before_last]);
-        let part = |(at, token): (usize, &Token)| match at == before_last && whole {
-            true => token.inner(text),
-            false => &text[token.span.clone()],
+        let part = |(at, token): (usize, &Token)| {
+            if at == before_last && whole { token.inner(text) } else { &text[token.span.clone()] }
         };
         let parts = [&text[owner.span.clone()]].into_iter().chain(rest.iter().enumerate().map(part)).collect();
-        Ok(Self { start, stop, step, parts })
+        Ok(Self { start, last, every, parts })
     }
 
     /// How many values there are.
     pub fn count(&self) -> u64 {
-        u64::from(self.stop - self.start) / u64::from(self.step) + 1
+        u64::from(self.last - self.start) / u64::from(self.every) + 1
     }
 
     /// The values.
     pub fn values(&self) -> impl Iterator<Item = u32> + use<> {
-        (self.start..=self.stop).step_by(self.step as usize)
+        (self.start..=self.last).step_by(self.every as usize)
     }
 
     /// The line of one value.
@@ -79,11 +78,10 @@ fn form(at: At) -> Fault {
 /// `start-stop[/step]`, which does not go down.
 fn parse_range(range: &[u8]) -> Option<(u32, u32, u32)> {
     let range = std::str::from_utf8(range).ok()?;
-    let (range, step) =
-        range.split_once('/').map_or(Some((range, 1)), |(range, step)| Some((range, step.parse().ok()?)))?;
-    let (start, stop) = range.split_once('-')?;
-    let (start, stop) = (start.parse().ok()?, stop.parse().ok()?);
-    (start <= stop && step > 0).then_some((start, stop, step))
+    let (range, every) = range.split_once('/').unwrap_or((range, "1"));
+    let (start, last) = range.split_once('-')?;
+    let (start, last, every) = (start.parse().ok()?, last.parse().ok()?, every.parse().ok()?);
+    (start <= last && every > 0).then_some((start, last, every))
 }
 
 /// Appends a part with its values.

@@ -50,7 +50,7 @@ pub struct ZoneError {
     /// What is wrong.
     pub message: String,
     /// What mends it, where the message does not say so.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 impl fmt::Display for ZoneError {
@@ -81,7 +81,7 @@ impl ZoneError {
 
     #[must_use]
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: Some(help.into().into()), ..self }
     }
 }
 
@@ -192,7 +192,7 @@ impl Place {
             line: Some(self.line),
             span: Some(span.clone()),
             message: fault.message,
-            help: fault.help,
+            help: fault.help.map(Into::into),
         }
     }
 }
@@ -496,7 +496,7 @@ fn entry_error(source: Source<'_>, entry: &Entry, fault: Fault) -> ZoneError {
         line: Some(entry.line + lines),
         span: Some(span),
         message: fault.message,
-        help: fault.help,
+        help: fault.help.map(Into::into),
     }
 }
 

@@ -75,8 +75,8 @@ fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         20 | 56 | 99 | 258 | 261 | 262 => &[Texts],
         // NSAP-PTR.
         23 => &[Name],
-        // KEY.
-        25 => &[U16, U8, Algorithm, Base64],
+        // KEY, RKEY.
+        25 | 57 => &[U16, U8, Algorithm, Base64],
         // PX.
         26 => &[U16, Name, Name],
         // GPOS.
@@ -91,8 +91,6 @@ fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         49 => &[Base64],
         // SMIMEA.
         53 => &[U8, U8, U8, Hex],
-        // RKEY.
-        57 => &[U16, U8, Algorithm, Base64],
         // TALINK.
         58 => &[Name, Name],
         // CSYNC.

@@ -62,7 +62,9 @@ impl Builder<'_> {
             });
         }
         told.sort_by_key(|fault| (fault.file.clone(), fault.line));
-        told.into_iter().for_each(|fault| self.faults.error(fault));
+        for fault in told {
+            self.faults.error(fault);
+        }
         for forward in forwards {
             self.node(forward).is_forward = true;
         }
@@ -82,7 +84,9 @@ impl Builder<'_> {
                 warnings.push(place.error(fault.help("add the NS records, or take it out")));
             }
         }
-        warnings.into_iter().for_each(|warning| self.faults.warn(warning));
+        for warning in warnings {
+            self.faults.warn(warning);
+        }
         let mut errors = Vec::new();
         let servers: HashSet<_> = self.name_servers().into_iter().collect();
         for node in self.nodes.values() {

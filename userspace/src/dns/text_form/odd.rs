@@ -200,7 +200,7 @@ fn loc_angle(words: &mut Words<'_>, degrees_max: u32, [plus, minus]: [&str; 2]) 
             return Err(words.fault(format!("more than {degrees_max} degrees")));
         }
         // At most 180 degrees, 648,000,000 thousandths, on either side.
-        return Ok((LOC_ZERO + sign * angle) as u32);
+        return u32::try_from(LOC_ZERO + sign * angle).map_err(|_| words.fault("too many degrees"));
     }
     Err(words.fault(format!("expected {plus} or {minus}")))
 }
