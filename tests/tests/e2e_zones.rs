@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 use std::{
+    fmt::Write as _,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -226,7 +227,7 @@ fn types_are_read_as_bind_reads_them() {
     let mut records = head.to_owned();
     let mut expected = Vec::new();
     for (at, text) in TYPES.iter().enumerate() {
-        records = records + &format!("t{at} {text}\n");
+        writeln!(records, "t{at} {text}").expect("a text");
         fs::write(folder.path().join("rr"), format!("IN {text}\n")).expect("written");
         let input = fs::File::open(folder.path().join("rr")).expect("readable");
         let output = Command::new("named-rrchecker").arg("-u").stdin(input).output().expect("named-rrchecker");
