@@ -21,7 +21,7 @@ use zerottl::{
     model::{
         Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
         Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
-        XdpMode, Zone, ZoneId,
+        XdpMode, Zone, ZoneId, ZoneSaid,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -274,6 +274,8 @@ fn site(i: usize) -> Site {
 fn zone() -> Zone {
     Zone {
         apex: name("app.example"),
+        said: ZoneSaid::all(),
+        primary: None,
         nameservers: vec![name("ns1.app.example")],
         rname: name("hostmaster.app.example"),
         serial: 1,
@@ -281,6 +283,8 @@ fn zone() -> Zone {
         retry: 600,
         expire: 86400,
         negative_ttl: 5,
+        soa_ttl: 5,
+        auto_serial: false,
         ns_ttl: 3600,
         records: None,
         balance_nameservers: Vec::new(),

@@ -79,9 +79,12 @@ enum Command {
     },
     /// Show what a name would be answered now, and why
     Explain {
-        /// A Pool, Group or Site Name
+        /// A name of a zone
         #[arg(add = clap_complete::engine::ArgValueCompleter::new(cli::completions::names))]
         name: String,
+        /// A record type, such as MX; all that the name has unless given
+        #[arg(value_name = "TYPE")]
+        rtype: Option<String>,
         /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
@@ -168,9 +171,10 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Check { config, json } => return check(&config, json),
         Command::Status { agent, of, json } => cli::status::status(&agent, &of, json).await?,
         Command::Top { agent } => cli::top::top(agent.address()?).await?,
-        Command::Explain { name, client, agent, json } => {
+        Command::Explain { name, rtype, client, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
-            let path = format!("/v1/explain?name={}{client}", client::query_value(&name));
+            let rtype = rtype.map(|rtype| format!("&type={}", client::query_value(&rtype))).unwrap_or_default();
+            let path = format!("/v1/explain?name={}{rtype}{client}", client::query_value(&name));
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
         Command::Drain(drain) => drain.run().await?,

@@ -84,7 +84,7 @@ pub struct Model {
     pub rate_limit: Option<RateLimit>,
     /// What is said of this server in class CH.
     pub chaos: Chaos,
-    /// The zones this machine is authoritative for; none lies within another.
+    /// The zones this machine is authoritative for; one may lie within another.
     pub zones: Vec<Zone>,
     /// Names whose questions other servers answer; none is at or above a zone's apex.
     pub forwards: Vec<Forward>,
@@ -232,25 +232,54 @@ pub struct Chaos {
     pub id: Option<String>,
 }
 
+/// What `[zone]` says of what a records file may say instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneSaid {
+    /// Whether the SOA's RNAME is given, so that there is an SOA.
+    pub contact: bool,
+    /// The first key about the SOA, if any.
+    pub soa: Option<&'static str>,
+    /// The first key about the apex NS set, if any.
+    pub nameservers: Option<&'static str>,
+    /// Whether a serial is given.
+    pub serial: bool,
+}
+
+impl ZoneSaid {
+    /// SOA and NS are made from `[zone]`.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { contact: true, soa: Some("contact"), nameservers: Some("nameservers"), serial: false }
+    }
+}
+
 /// `[zone."…"]`.
 #[derive(Clone, Debug)]
 pub struct Zone {
-    /// The zone's name.
+    /// The zone's name; the root, too.
     pub apex: Name,
-    /// The apex NS set; the first is the SOA's MNAME. Never empty.
+    /// What is said here, and not in the records file.
+    pub said: ZoneSaid,
+    /// The apex NS set; empty if the records file has it.
     pub nameservers: Vec<Name>,
+    /// SOA MNAME; none is the first name server.
+    pub primary: Option<Name>,
     /// SOA RNAME, made from `contact`.
     pub rname: Name,
     /// SOA serial.
     pub serial: u32,
+    /// Whether the serial is made of the files' times instead.
+    pub auto_serial: bool,
     /// SOA refresh, seconds.
     pub refresh: u32,
     /// SOA retry, seconds.
     pub retry: u32,
     /// SOA expire, seconds.
     pub expire: u32,
-    /// SOA MINIMUM and the SOA's own TTL: how long a negative answer lives, seconds (RFC 2308).
+    /// SOA MINIMUM: how long a negative answer lives at most, seconds (RFC 2308).
     pub negative_ttl: u32,
+    /// The SOA's own TTL, seconds; a negative answer lives no longer either.
+    pub soa_ttl: u32,
     /// TTL of the apex NS set and of the name servers' own addresses, seconds.
     pub ns_ttl: u32,
     /// Static records, a master file (RFC 1035 section 5).

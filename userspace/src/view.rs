@@ -84,6 +84,14 @@ impl View {
         Self { cursors: cursors.collect(), answers, plan: ArcSwap::from_pointee(plan), limiter, model }
     }
 
+    /// A view of a plan for whoever only wants to know what it answers: its cursors and counts are its own.
+    #[must_use]
+    pub fn aside(model: Arc<Model>, plan: Arc<Plan>) -> Self {
+        let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(0)));
+        let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { cursors: cursors.collect(), answers, plan: ArcSwap::new(plan), limiter: Limiter::new(None), model }
+    }
+
     /// The newest plan.
     #[must_use]
     pub fn plan(&self) -> Arc<Plan> {

@@ -88,7 +88,12 @@ const TOOLS: &[Tool] = &[
         why: "a caching resolver between",
         doors: &[Door::Test],
     },
-    Tool { package: "bind9", sign: Sign::Program("named"), why: "another caching resolver", doors: &[Door::Test] },
+    Tool {
+        package: "bind9",
+        sign: Sign::Program("named"),
+        why: "another caching resolver, and what zones mean",
+        doors: &[Door::Test],
+    },
     Tool {
         package: "pdns-recursor",
         sign: Sign::Program("pdns_recursor"),

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Snapshot, decided_by, kind_word, load,
+    Snapshot,
+    answers::TypeAnswer,
+    decided_by, kind_word, load,
     shares::{Counter, owner, slot_shares},
     standing,
     status::choice_word,
@@ -47,6 +49,9 @@ pub struct Explanation {
     /// HTTPS, where the pool has it and this machine answers the name.
     #[serde(default)]
     pub https: Option<HttpsExplanation>,
+    /// What is answered from the zone's records, by type.
+    #[serde(default)]
+    pub answers: Vec<TypeAnswer>,
 }
 
 /// A name's HTTPS records.
@@ -134,10 +139,12 @@ pub fn explain(
 ) -> Result<Explanation, BadName> {
     let asked = Name::from_str(name).map_err(|_| BadName(name.to_owned()))?;
     let model = &*snapshot.model;
-    let zone = model.zones.iter().find(|zone| asked.ends_with(&zone.apex));
+    // The innermost.
+    let holding = model.zones.iter().filter(|zone| asked.ends_with(&zone.apex));
+    let zone = holding.max_by_key(|zone| zone.apex.label_count());
     let Some(index) = model.names.iter().position(|entry| entry.name == asked) else {
         let (kind, note) = match zone {
-            Some(_) => ("static", "no Pool, Group or Site Name: the zone's records, else NXDOMAIN"),
+            Some(_) => ("static", "no Pool, Group or Site Name: answered from the zone's records"),
             None => ("outside", "in none of the zones served here: REFUSED"),
         };
         return Ok(Explanation {
@@ -150,6 +157,7 @@ pub fn explain(
             note: Some(note.into()),
             families: Vec::new(),
             https: None,
+            answers: Vec::new(),
         });
     };
     let entry = &model.names[index];
@@ -163,6 +171,7 @@ pub fn explain(
         note: None,
         families: Vec::new(),
         https: None,
+        answers: Vec::new(),
     };
     if entry.served {
         let (answering, note) = answering(snapshot, NameId(index), client);
@@ -564,6 +573,9 @@ impl Explanation {
             if !rows.is_empty() {
                 page.push_str(&text::table(&["RECORD", "SHARE"], &rows));
             }
+        }
+        for answer in &self.answers {
+            answer.write(&mut page);
         }
         page
     }

@@ -5,7 +5,7 @@
 //! | `/`                           | the dashboard, one page of HTML                                   |
 //! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` ([`metrics`])            |
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
-//! | `/v1/explain?name=…&client=…` | JSON: what would be answered now, and why ([`explain`])            |
+//! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why ([`explain`], [`answers`]) |
 //! | `/v1/history`                 | JSON: the last ten minutes ([`history`])                          |
 //! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
@@ -14,6 +14,7 @@
 //! Every page is a pure function of a [`Snapshot`]; `pages` takes one per request. [`server`] has the list of routes,
 //! [`gate`] says who may ask, [`listen`] where. [`client`] is the command line's side.
 
+pub mod answers;
 pub mod asked;
 pub mod client;
 pub mod explain;
@@ -59,6 +60,7 @@ use self::{
 };
 use crate::{
     agent::Order,
+    dns::Served,
     load::{Board, Entry},
     model::{Model, NameKind, Policy, Site},
     operator::{Desk, Remarks},
@@ -135,6 +137,8 @@ impl Publication {
 pub struct AdminState {
     /// The model and the newest plan.
     pub view: Arc<View>,
+    /// The zones, as the sockets answer from them.
+    pub served: Arc<Served>,
     /// What the planner last saw.
     pub status: watch::Receiver<Status>,
     /// What the probes found.

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
+    answers,
     asked::{Asked, Plain, invalid},
     explain::{self, Explanation},
     history::HistoryPage,
@@ -68,6 +69,8 @@ pub(super) async fn status(_: Plain, State(shared): State<Shared>) -> Json<Statu
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     name: String,
+    #[serde(rename = "type")]
+    rtype: Option<String>,
     client: Option<IpAddr>,
 }
 
@@ -78,19 +81,28 @@ pub(super) struct Question {
     tag = "read",
     params(
         ("name" = String, Query, description = "A DNS name"),
+        ("type" = Option<String>, Query, description = "A record type, as MX or TYPE65280; all that the name has unless given"),
         ("client" = Option<String>, Query, description = "The address of the client that asks"),
     ),
     responses(
         (status = 200, body = Explanation),
-        (status = 400, description = "The name is no DNS name, the client no address, or a parameter is not known",
-            body = Fault)
+        (status = 400, description = "The name is no DNS name, the type no record type, the client no address, or a \
+            parameter is not known", body = Fault)
     )
 )]
 pub(super) async fn explain(State(shared): State<Shared>, Asked(asked): Asked<Question>) -> Response {
     let state = shared.state();
     let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
-    match explain::explain(&state.snapshot(), &asked.name, asked.client, pick) {
-        Ok(page) => Json(page).into_response(),
+    let rtype = match asked.rtype.as_deref().map(answers::rtype).transpose() {
+        Ok(rtype) => rtype,
+        Err(error) => return invalid(error.to_string()),
+    };
+    let snapshot = state.snapshot();
+    match explain::explain(&snapshot, &asked.name, asked.client, pick) {
+        Ok(mut page) => {
+            answers::add(&mut page, &snapshot, &state.served.zones, rtype);
+            Json(page).into_response()
+        }
         Err(error) => invalid(error.to_string()),
     }
 }

@@ -195,7 +195,7 @@ fn explain_names_that_no_plan_answers() {
         assert_eq!((page.kind.as_str(), page.note.as_deref(), page.families.len()), (kind, Some(note), 0), "{asked}");
     };
     check("boston.app.com", "site", "this machine has not the role `failover`: a referral to fo1.app.com, fo2.app.com");
-    check("www.app.com", "static", "no Pool, Group or Site Name: the zone's records, else NXDOMAIN");
+    check("www.app.com", "static", "no Pool, Group or Site Name: answered from the zone's records");
     check("notapp.com", "outside", "in none of the zones served here: REFUSED");
     check(".", "outside", "in none of the zones served here: REFUSED");
     for bad in ["a..b", &"a".repeat(64), &"a.".repeat(128)] {

@@ -71,6 +71,10 @@ pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<s
     let state = AdminState {
         reports: Reports::new(&snapshot.model),
         board: crate::load::Board::new(&snapshot.model),
+        served: {
+            let zones = crate::dns::Zones::load(&snapshot.model, std::path::Path::new("")).expect("no records files");
+            Arc::new(crate::dns::Served { zones, view: Arc::new(View::new(Arc::clone(&snapshot.model), plan.clone())) })
+        },
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
         counters: Arc::new(Counts),
@@ -123,6 +127,7 @@ async fn pages_are_served_to_the_client() {
         ("/nothing", 404, ""),
         ("/v1/explain", 400, "name"),
         ("/v1/explain?name=a..b", 400, "`a..b` is not a DNS name"),
+        ("/v1/explain?name=app.com&type=what", 400, "`what` is not a record type"),
         ("/v1/explain?name=app.com&client=me", 400, "client"),
     ] {
         match page(path).await {

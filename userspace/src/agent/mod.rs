@@ -403,12 +403,14 @@ impl Agent {
     /// All of a reload that can fail for what the file says. Nothing of it is in force.
     fn make_ready(&self) -> Result<Ready, AgentError> {
         let loaded = config::load(&self.file).map_err(|error| AgentError::Config(error.render(false)))?;
-        let Loaded { model, zones, files, warnings } = loaded;
+        let Loaded { model, mut zones, files, warnings } = loaded;
         same(&self.serving.model, &model)?;
+        let of_serials = zones.follow(&self.common.dns.served().zones, &model);
         let new: Vec<_> =
             model.front.listen.iter().filter(|address| !self.sockets.contains_key(address)).copied().collect();
         let bound = bind(&new, &self.admission, model.front.freebind)?;
         let mut warnings: Vec<String> = warnings.iter().map(config::Problem::line).collect();
+        warnings.extend(of_serials);
         warnings.extend(misfits(&model.front).unwrap_or_default());
         let folder = self.hooks.as_ref().map(|hooks| hooks.pins().folder());
         let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;

@@ -185,7 +185,7 @@ impl Prepared {
         let assessor = Arc::new(Mutex::new(self.assessor));
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
-        common.dns.serve(self.served);
+        common.dns.serve(Arc::clone(&self.served));
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::default());
@@ -198,6 +198,7 @@ impl Prepared {
         });
         let admin = Arc::new(AdminState {
             view: Arc::clone(&view),
+            served: self.served,
             status,
             reports: reports.clone(),
             counters: Arc::clone(&counters) as Arc<dyn CounterSource>,

@@ -14,6 +14,7 @@ use zerottl::{
         status::StatusPage,
     },
     config,
+    model::Model,
     simulate::{
         Simulation,
         compare::{Answers, Changes, Names, compare},
@@ -65,6 +66,13 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
         Some(file) => Base::File(Box::new(load(file)?)),
         None => ask_agent(&candidate).await?,
     };
+    let mut warnings: Vec<_> = candidate.warnings.iter().map(config::Problem::line).collect();
+    if let Base::Agent(_, page) = &base {
+        warnings.extend(forgotten(page, &candidate.model));
+    }
+    for warning in &warnings {
+        super::complain(warning);
+    }
     let against = match (&base, &arguments.against) {
         (Base::Agent(at, page), _) => {
             format!("against the agent at {at} (plan {}), with the health that it sees", page.plan.generation)
@@ -83,6 +91,22 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
     }
     let head = format!("{}: {runs} queries, {against}\n\n", arguments.config.display());
     print((head + &changes.to_text()).as_bytes())
+}
+
+/// What the agent would forget, as far as no state directory here has said so.
+fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
+    if zerottl::state::file::read(&candidate.state).is_ok() {
+        return Vec::new();
+    }
+    let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());
+    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |order| (site, order)));
+    let words = said.map(|(site, order)| {
+        format!(
+            "warning: `{}` (by {}) of Site `{}` would be forgotten: the file has no such Site",
+            order.what, order.by, site.key
+        )
+    });
+    words.collect()
 }
 
 /// The agent at the candidate's admin address. Where none answers, all is shown as it will be; where one does but not as
@@ -120,9 +144,7 @@ fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Resul
         Base::File(old) => (None, Some(*old)),
         Base::Nothing(_) => (None, None),
     };
-    let status = |model: &zerottl::model::Model| {
-        page.as_deref().map_or_else(|| Status::unknown(model), |page| status_of(page, model))
-    };
+    let status = |model: &Model| page.as_deref().map_or_else(|| Status::unknown(model), |page| status_of(page, model));
     let mut then = Simulation::load(candidate, status).map_err(words)?;
     let mut now = old.map(|old| Simulation::load(old, Status::unknown)).transpose().map_err(words)?;
     // Names that go are asked for, too: what becomes of them is part of the change.

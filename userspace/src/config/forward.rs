@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive, time::Dura
 use toml::Spanned;
 
 use super::{
-    front::{Zones, again},
+    front::{Zones, again, warn_of_port},
     raw,
     report::{Once, Reporter},
     sites::duration,
@@ -92,6 +92,7 @@ fn upstreams(reader: &mut Reader<'_>, raw: &raw::Forward, listen: &[SocketAddr])
     let mut upstreams = Vec::new();
     for text in reader.list("upstreams", &raw.upstreams).unwrap_or_default() {
         let Some(address) = reader.parsed(text, values::listen_address) else { continue };
+        warn_of_port(reader, text);
         if let Some(first) = once.see(address, text.span()) {
             again(reader, text.span(), first, &format!("upstream {address}"));
             continue;

@@ -17,7 +17,7 @@ use super::{
     tables::section,
     values::{self, Reader},
 };
-use crate::model::{Front, Name, Roles, XdpMode, Zone, ZoneId};
+use crate::model::{Front, Name, Roles, XdpMode, Zone, ZoneId, ZoneSaid};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -33,8 +33,8 @@ const TRANSFER_TO_MAX: usize = 1024;
 const INTERFACE_LEN_MAX: usize = 15;
 /// Seconds, at most, of a TTL (RFC 2181 section 8) and of an SOA timer.
 const SECONDS_MAX: i64 = i32::MAX as i64;
-/// Seconds, at most, that a negative answer lives: a day.
-const NEGATIVE_TTL_MAX: i64 = 86_400;
+/// Seconds over which a negative answer's life is odd: a day.
+const NEGATIVE_TTL_ODD: u32 = 86_400;
 
 const XDP: [(&str, XdpMode); 4] =
     [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic), ("off", XdpMode::Off)];
@@ -105,6 +105,7 @@ fn listen(reader: &mut Reader<'_>, raw: &raw::Front) -> Vec<SocketAddr> {
     let mut listen: Vec<SocketAddr> = Vec::new();
     for text in reader.list("addresses", &raw.addresses).unwrap_or_default() {
         let Some(address) = reader.parsed(text, values::listen_address) else { continue };
+        warn_of_port(reader, text);
         if let Some(first) = once.see(address, text.span()) {
             again(reader, text.span(), first, &format!("address {address}"));
             continue;
@@ -120,6 +121,17 @@ fn listen(reader: &mut Reader<'_>, raw: &raw::Front) -> Vec<SocketAddr> {
         }
     }
     listen
+}
+
+/// Warns of an IPv6 address that ends in what looks like a port.
+pub(super) fn warn_of_port(reader: &mut Reader<'_>, text: &Spanned<String>) {
+    if let Some((address, port)) = values::unbracketed_port(text.get_ref()) {
+        let whole = text.get_ref();
+        reader
+            .warn(text.span(), format!("`{whole}` is an address as a whole, and has port 53"))
+            .label("no port")
+            .help(format!("write \"[{address}]:{port}\" for port {port}, or \"[{whole}]:53\" if it is meant so"));
+    }
 }
 
 fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
@@ -170,7 +182,7 @@ impl Zones {
         let mut once = Once::new();
         for (key, zone) in &raw.0 {
             let mut reader = Reader { report, section: section(&["zone", key.get_ref()]), header: key.span() };
-            let apex = reader.parsed(key, values::name).unwrap_or_else(|| {
+            let apex = reader.parsed(key, values::name_or_root).unwrap_or_else(|| {
                 zones.sound = false;
                 values::no_name()
             });
@@ -187,27 +199,10 @@ impl Zones {
             }
             zones.list.push(read_zone(&mut reader, apex, zone));
         }
-        zones.report_overlaps(report, raw);
         zones
     }
 
-    fn report_overlaps(&self, report: &mut Reporter, raw: &raw::Named<raw::Zone>) {
-        for (zone, (key, _)) in self.list.iter().zip(&raw.0) {
-            if zone.apex.is_root() {
-                continue;
-            }
-            let outer = zone.apex.iter_suffixes().skip(1).filter(|s| !s.is_root());
-            let Some(outer) = outer.map(|s| name_of(&s)).find_map(|s| self.by_apex.get(&s)) else { continue };
-            let (inner, outer_apex) = (&zone.apex, &self.list[outer.0].apex);
-            report
-                .error(key.span(), format!("zone {inner} lies within zone {outer_apex}"))
-                .label("inside")
-                .also(raw.0[outer.0].0.span(), "outside")
-                .help(format!("take [zone.\"{inner}\"] out: zone {outer_apex} can hold its names"));
-        }
-    }
-
-    /// The zone a name lies in; reported where there is none.
+    /// The innermost zone a name lies in; reported where there is none.
     pub(super) fn of(&self, reader: &mut Reader<'_>, name: &Name, span: Range<usize>) -> ZoneId {
         let found = name.iter_suffixes().map(|s| name_of(&s)).find_map(|suffix| self.by_apex.get(&suffix));
         // With a bad zone name, or none at all, every name would be reported for the zone's fault.
@@ -227,48 +222,123 @@ fn name_of(suffix: &domain::base::Name<impl AsRef<[u8]>>) -> Name {
 }
 
 fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
-    if raw.nameservers.is_none() {
+    // A records file may bring its own; it is missed once that has been read.
+    if raw.nameservers.is_none() && raw.records.is_none() {
         reader.missing("nameservers", &format!("[\"ns1.{apex}\"]"));
     }
-    if raw.contact.is_none() {
+    if raw.contact.is_none() && raw.records.is_none() {
         reader.missing("contact", &format!("\"hostmaster@{apex}\""));
     }
     let rname = raw.contact.as_ref().and_then(|text| {
         let rname = reader.parsed(text, values::contact)?;
-        if rname == apex {
+        if rname == apex && !apex.is_root() {
             reader
                 .error(text.span(), format!("contact `{}` has no local part: it is the zone itself", text.get_ref()))
                 .help(format!("give a mail address such as \"hostmaster@{apex}\""));
         }
         Some(rname)
     });
-    let seconds = |reader: &mut Reader<'_>, key: &str, value: &raw::Number, default: u32| {
-        reader.number(key, value, 0..=SECONDS_MAX, "seconds", default)
+    let primary = raw.primary.as_ref().and_then(|text| {
+        let name = reader.parsed(text, values::name_or_root)?;
+        warn_of_one_label(reader, text, &name, &apex);
+        Some(name)
+    });
+    let seconds = |reader: &mut Reader<'_>, key: &str, value: &raw::Seconds, default: u32| {
+        reader.seconds(key, value, 0..=SECONDS_MAX, default)
     };
-    let mut names = |key: &str, list: &raw::List<String>| -> Vec<Name> {
-        let names = reader.names(key, list);
-        if let Some(name) = names.get(NAMESERVERS_MAX) {
-            reader
-                .error(name.span(), format!("`{key}` has more than {NAMESERVERS_MAX} name servers"))
-                .label("one too many")
-                .help("name fewer");
-        }
-        names.into_iter().map(Spanned::into_inner).collect()
-    };
+    let negative_ttl = seconds(reader, "negative_ttl", &raw.negative_ttl, 5);
+    if let Some(value) = raw.negative_ttl.as_ref().filter(|_| negative_ttl > NEGATIVE_TTL_ODD) {
+        reader
+            .warn(value.span(), format!("`negative_ttl` is over a day ({NEGATIVE_TTL_ODD} seconds)"))
+            .label("a long time for a name not to be there")
+            .help("most resolvers keep it for less (RFC 2308 section 5), and a new name is not seen for as long");
+    }
+    let (serial, auto_serial) = serial(reader, &raw.serial);
     Zone {
-        nameservers: names("nameservers", &raw.nameservers),
-        balance_nameservers: names("balance_nameservers", &raw.balance_nameservers),
-        failover_nameservers: names("failover_nameservers", &raw.failover_nameservers),
+        said: said(raw, auto_serial),
+        nameservers: name_servers(reader, &apex, "nameservers", &raw.nameservers),
+        balance_nameservers: name_servers(reader, &apex, "balance_nameservers", &raw.balance_nameservers),
+        failover_nameservers: name_servers(reader, &apex, "failover_nameservers", &raw.failover_nameservers),
         transfer_to: reader.prefixes("transfer_to", &raw.transfer_to, TRANSFER_TO_MAX),
         rname: rname.unwrap_or_else(values::no_name),
-        serial: reader.number("serial", &raw.serial, 0..=u32::MAX.into(), "", 1),
+        primary,
+        serial,
+        auto_serial,
         refresh: seconds(reader, "refresh", &raw.refresh, 3600),
         retry: seconds(reader, "retry", &raw.retry, 600),
         expire: seconds(reader, "expire", &raw.expire, 604_800),
-        negative_ttl: reader.number("negative_ttl", &raw.negative_ttl, 0..=NEGATIVE_TTL_MAX, "seconds", 5),
+        negative_ttl,
+        soa_ttl: seconds(reader, "soa_ttl", &raw.soa_ttl, negative_ttl),
         ns_ttl: seconds(reader, "ns_ttl", &raw.ns_ttl, 3600),
         records: raw.records.as_ref().and_then(|path| readable(reader, "records", path)),
         apex,
+    }
+}
+
+/// Which keys a records file must not contradict.
+fn said(raw: &raw::Zone, auto_serial: bool) -> ZoneSaid {
+    let soa = [
+        ("contact", raw.contact.is_some()),
+        ("primary", raw.primary.is_some()),
+        ("serial", raw.serial.is_some() && !auto_serial),
+        ("refresh", raw.refresh.is_some()),
+        ("retry", raw.retry.is_some()),
+        ("expire", raw.expire.is_some()),
+        ("negative_ttl", raw.negative_ttl.is_some()),
+        ("soa_ttl", raw.soa_ttl.is_some()),
+    ];
+    ZoneSaid {
+        contact: raw.contact.is_some(),
+        soa: soa.iter().find(|(_, is_said)| *is_said).map(|(key, _)| *key),
+        nameservers: raw.nameservers.is_some().then_some("nameservers"),
+        serial: raw.serial.is_some(),
+    }
+}
+
+/// A serial, and whether it makes itself.
+fn serial(reader: &mut Reader<'_>, value: &Option<Spanned<raw::NumberOrText>>) -> (u32, bool) {
+    let Some(spanned) = value else { return (1, false) };
+    match spanned.get_ref() {
+        raw::NumberOrText::Number(number) => {
+            let number = Some(Spanned::new(spanned.span(), *number));
+            (reader.number("serial", &number, 0..=u32::MAX.into(), "", 1), false)
+        }
+        raw::NumberOrText::Text(text) if text == "auto" => (1, true),
+        raw::NumberOrText::Text(text) => {
+            reader
+                .error(spanned.span(), format!("`serial` is \"{text}\""))
+                .help("give a number, or \"auto\": the time of the newest of the zone's files, never going back");
+            (1, false)
+        }
+    }
+}
+
+fn name_servers(reader: &mut Reader<'_>, apex: &Name, key: &str, list: &raw::List<String>) -> Vec<Name> {
+    let names = reader.names(key, list);
+    if let Some(name) = names.get(NAMESERVERS_MAX) {
+        reader
+            .error(name.span(), format!("`{key}` has more than {NAMESERVERS_MAX} name servers"))
+            .label("one too many")
+            .help("name fewer");
+    }
+    let texts = list.as_ref().map_or(&[][..], |list| &list.get_ref()[..]);
+    for text in texts {
+        if let Some(name) = names.iter().find(|name| name.span() == text.span()) {
+            warn_of_one_label(reader, text, name.get_ref(), apex);
+        }
+    }
+    names.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// Warns of a name of one label without a dot, which a master file would take as relative.
+fn warn_of_one_label(reader: &mut Reader<'_>, text: &Spanned<String>, name: &Name, apex: &Name) {
+    // Root and label.
+    if name.label_count() == 2 && !text.get_ref().ends_with('.') && !apex.is_root() && name != apex {
+        let word = text.get_ref();
+        reader
+            .warn(text.span(), format!("`{word}` is the name {name}. as a whole, not one in the zone"))
+            .label("names here are never relative")
+            .help(format!("write \"{word}.{apex}\", or \"{word}.\" if it is meant so"));
     }
 }
 

@@ -38,6 +38,7 @@ use std::{
     fs,
     io::Read,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 pub use report::{ConfigError, Problem};
@@ -69,7 +70,9 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
-    let mut loaded = parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))?;
+    // By when the text was as it is now: what changes meanwhile is newer.
+    let changed = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let mut loaded = parse_file(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), changed)?;
     loaded.files.push(path.to_owned());
     Ok(loaded)
 }
@@ -86,7 +89,12 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
 pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
+    parse_file(name, text, base_dir, None)
+}
+
+fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTime>) -> Result<Loaded, ConfigError> {
     let mut report = report::Reporter::new(name, text, base_dir);
+    report.changed = changed;
     let file = tables::read(&mut report, text);
     let sound = file.and_then(|file| {
         let model = resolve(&mut report, &file);
@@ -94,6 +102,7 @@ pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigEr
             return None;
         }
         outcome::shares(&mut report, &file, &model);
+        outcome::forgotten(&mut report, &file, &model);
         Some((outcome::zones(&mut report, &file, &model)?, model))
     });
     let files = std::mem::take(&mut report.files);

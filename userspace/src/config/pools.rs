@@ -82,7 +82,7 @@ pub(super) fn pools_and_groups(report: &mut Reporter, file: &raw::File, zones: &
 
 fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: &Zones, index: &Index<'_>) -> Pool {
     let name = reader.parsed(key, site_name).unwrap_or_else(values::no_name);
-    let ttl = reader.number("ttl", &raw.ttl, 0..=TTL_MAX, "seconds", 0);
+    let ttl = reader.seconds("ttl", &raw.ttl, 0..=TTL_MAX, 0);
     if let Some(value) = raw.ttl.as_ref().filter(|_| ttl > TTL_ODD) {
         reader
             .warn(value.span(), format!("`ttl` {ttl} keeps clients on a Site that is down for up to {ttl} seconds"))

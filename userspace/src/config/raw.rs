@@ -22,6 +22,8 @@ pub(super) use web::*;
 
 pub(super) type Text = Option<Spanned<String>>;
 pub(super) type Number = Option<Spanned<i64>>;
+/// Seconds as a number, or as a text with units.
+pub(super) type Seconds = Option<Spanned<NumberOrText>>;
 pub(super) type Fraction = Option<Spanned<f64>>;
 pub(super) type Switch = Option<Spanned<bool>>;
 pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
@@ -146,12 +148,14 @@ pub(super) struct Geo {
 pub(super) struct Zone {
     pub nameservers: List<String>,
     pub contact: Text,
-    pub serial: Number,
-    pub refresh: Number,
-    pub retry: Number,
-    pub expire: Number,
-    pub negative_ttl: Number,
-    pub ns_ttl: Number,
+    pub primary: Text,
+    pub serial: Option<Spanned<NumberOrText>>,
+    pub refresh: Seconds,
+    pub retry: Seconds,
+    pub expire: Seconds,
+    pub negative_ttl: Seconds,
+    pub soa_ttl: Seconds,
+    pub ns_ttl: Seconds,
     pub records: Text,
     pub balance_nameservers: List<String>,
     pub failover_nameservers: List<String>,
@@ -163,7 +167,7 @@ pub(super) struct Zone {
 pub(super) struct Pool {
     pub sites: List<String>,
     pub policy: Text,
-    pub ttl: Number,
+    pub ttl: Seconds,
     pub up_threshold: Fraction,
     pub all_down: Text,
     pub last_resort: Text,
@@ -259,6 +263,37 @@ pub(super) struct Forward {
     pub timeout: Text,
     pub attempts: Number,
     pub clients: List<String>,
+}
+
+/// A whole number, or a text that says one.
+#[derive(Debug)]
+pub(super) enum NumberOrText {
+    Number(i64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for NumberOrText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl Visitor<'_> for Shape {
+            type Value = NumberOrText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number or a text")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<NumberOrText, E> {
+                Ok(NumberOrText::Number(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<NumberOrText, E> {
+                Ok(NumberOrText::Text(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
 }
 
 /// `{ answer = "…", probe = "…" }`.

@@ -6,12 +6,15 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+pub(super) use miette::Severity;
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
 
 use super::excerpt::{self, Excerpt};
+use crate::dns::ZoneError;
 
 /// Most problems shown one by one: a file whose generator went wrong is not worth a screenful per line.
 const SHOWN_MAX: usize = 50;
@@ -251,6 +254,10 @@ pub(super) struct Reporter {
     spoiled: HashSet<String>,
     /// The files that the configuration names.
     pub(super) files: Vec<PathBuf>,
+    /// When the configuration was changed, if it is a file.
+    pub(super) changed: Option<SystemTime>,
+    /// The file that a fault was in last.
+    other: Option<(PathBuf, Vec<u8>, Arc<NamedSource<String>>)>,
 }
 
 impl Reporter {
@@ -259,7 +266,8 @@ impl Reporter {
         let source = Arc::new(NamedSource::new(name, text.to_owned()));
         let base_dir = base_dir.to_owned();
         let (problems, spoiled, files) = (Vec::new(), HashSet::new(), Vec::new());
-        Self { base_dir, source, line_starts, problems, errors: 0, last_column: None, spoiled, files }
+        let (last_column, changed, other) = (None, None, None);
+        Self { base_dir, source, line_starts, problems, errors: 0, last_column, spoiled, files, changed, other }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
@@ -271,27 +279,41 @@ impl Reporter {
         self.add(Severity::Warning, span, message.into())
     }
 
-    /// An error in a line, from 1, of another file, which is shown if it still can be read.
-    pub(super) fn error_in(&mut self, path: &Path, line: usize, message: &str) {
-        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
-        let shown = text[start..].lines().next().unwrap_or_default();
-        let indent = shown.len() - shown.trim_start().len();
-        let span = start + indent..start + indent + shown.trim().len();
-        let place = (line, 1 + shown[..indent].chars().count());
-        let name = path.display().to_string();
-        self.errors += 1;
+    /// What is wrong, or odd, in another file, which is shown if it still can be read.
+    pub(super) fn in_file(&mut self, severity: Severity, fault: &ZoneError) -> Option<&mut Problem> {
+        let (path, line) = (fault.file.as_ref()?, fault.line?);
+        if self.other.as_ref().is_none_or(|(known, ..)| known != path) {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let source = Arc::new(NamedSource::new(path.display().to_string(), text));
+            self.other = Some((path.clone(), bytes, source));
+        }
+        let (_, bytes, source) = self.other.as_ref()?;
+        let span = fault.span.clone().unwrap_or(0..0);
+        // Bytes that are no UTF-8 are shown as longer ones.
+        let shown = |to: usize| String::from_utf8_lossy(&bytes[..to.min(bytes.len())]).len();
+        let span = clamp(source.inner(), shown(span.start)..shown(span.end));
+        let before = &source.inner()[..span.start];
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let problem = Problem {
-            severity: Severity::Error,
-            message: message.to_owned(),
-            help: None,
+            severity,
+            message: fault.message.clone(),
+            help: fault.help.as_deref().map(str::to_owned),
             labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span.clone())],
-            place: Some(place),
-            excerpt: Excerpt::cut(&name, &text, &span, place),
-            source: Arc::new(NamedSource::new(name, text)),
+            place: Some((line, column)),
+            excerpt: Excerpt::cut(source.name(), source.inner(), &span, (line, column)),
+            source: Arc::clone(source),
         };
+        self.errors += usize::from(severity == Severity::Error);
         // Behind what is wrong with the configuration itself.
         self.problems.push((usize::MAX, problem));
+        self.problems.last_mut().map(|(_, problem)| problem)
+    }
+
+    /// An error or a warning.
+    pub(super) fn at(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Problem {
+        self.errors += usize::from(severity == Severity::Error);
+        self.add(severity, span, message)
     }
 
     fn add(&mut self, severity: Severity, span: Range<usize>, mut message: String) -> &mut Problem {

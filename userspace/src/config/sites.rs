@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls_pki_types::ServerName;
 use toml::Spanned;
 
 use super::{
@@ -314,10 +314,11 @@ fn without_port(host: &str) -> &str {
 
 fn trust_anchors(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<PathBuf> {
     let file = readable(reader, "ca", path)?;
-    let first = CertificateDer::pem_file_iter(&file).ok().and_then(|mut certificates| certificates.next());
-    if !matches!(first, Some(Ok(_))) {
+    // As whoever uses it does.
+    if let Err(reason) = crate::probe::trust_anchors(&file) {
+        let reason = if reason.starts_with("holds") { reason } else { format!("cannot be used: {reason}") };
         reader
-            .error(path.span(), format!("`{}` holds no certificate", path.get_ref()))
+            .error(path.span(), format!("`{}` {reason}", path.get_ref()))
             .help("give a PEM file with at least one BEGIN CERTIFICATE");
     }
     Some(file)

@@ -1,7 +1,7 @@
 //! Single values: names, addresses, durations, choices, ranges.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::{Range, RangeInclusive},
     time::Duration,
 };
@@ -34,6 +34,11 @@ impl Fault {
 /// Stands where a bad name was reported; never in a model that is given out.
 pub(super) fn no_name() -> Name {
     Name::root_bytes()
+}
+
+/// As [`name`], and the root, which is a dot.
+pub(super) fn name_or_root(text: &str) -> Result<Name, Fault> {
+    if text == "." { Ok(Name::root_bytes()) } else { name(text) }
 }
 
 /// A name in presentation form, with or without the last dot. The root is none.
@@ -85,7 +90,7 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
 
 /// A mail address, or the name form of one, as SOA RNAME (RFC 1035 section 8).
 pub(super) fn contact(text: &str) -> Result<Name, Fault> {
-    let Some((local, host)) = text.rsplit_once('@') else { return name(text) };
+    let Some((local, host)) = text.rsplit_once('@') else { return name_or_root(text) };
     if local.is_empty() || host.is_empty() {
         let part = if local.is_empty() { "before" } else { "behind" };
         return Err(Fault::new(
@@ -116,6 +121,11 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(ms_per_unit).map(Duration::from_millis)
+}
+
+/// Whole seconds: numbers each followed by a unit (w, d, h, m, s), as in a master file.
+fn seconds(text: &str) -> Option<u32> {
+    crate::dns::ttl_seconds(text.as_bytes())
 }
 
 /// A duration as it would be written.
@@ -154,6 +164,15 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Fault> {
     }
     unicast(address.ip())?;
     Ok(address)
+}
+
+/// What was probably meant where an IPv6 address without brackets ends like a port: the address and the port.
+pub(super) fn unbracketed_port(text: &str) -> Option<(Ipv6Addr, u16)> {
+    let whole: Ipv6Addr = text.parse().ok()?;
+    let (address, port) = text.rsplit_once(':')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && (port.len() == 4 || matches!(port, "53" | "853"));
+    (is_port && address != whole).then_some((address, port.parse().ok()?))
 }
 
 /// An address prefix, its host bits zero; an address alone is that host.
@@ -256,6 +275,23 @@ impl Reader<'_> {
         default
     }
 
+    /// Seconds within a range: a number, or a text with units.
+    pub(super) fn seconds(&mut self, key: &str, value: &raw::Seconds, range: RangeInclusive<i64>, default: u32) -> u32 {
+        let Some(spanned) = value else { return default };
+        let number = match spanned.get_ref() {
+            raw::NumberOrText::Number(number) => *number,
+            raw::NumberOrText::Text(text) => {
+                let Some(seconds) = seconds(text) else {
+                    self.error(spanned.span(), format!("`{key}` is \"{text}\", which is no number of seconds"))
+                        .help("give whole seconds, as a number or as a text with units: 30, \"30s\", \"5m\", \"1h30m\", \"1d\"");
+                    return default;
+                };
+                seconds.into()
+            }
+        };
+        self.number(key, &Some(Spanned::new(spanned.span(), number)), range, "seconds", default)
+    }
+
     /// A number within a range, which need not be whole; not a number lies in none.
     pub(super) fn fraction(
         &mut self,
@@ -330,7 +366,7 @@ impl Reader<'_> {
         let mut once = super::report::Once::new();
         let mut names = Vec::new();
         for text in self.list(key, list).unwrap_or_default() {
-            let Some(name) = self.parsed(text, name) else { continue };
+            let Some(name) = self.parsed(text, name_or_root) else { continue };
             if let Some(first) = once.see(name.clone(), text.span()) {
                 self.error(text.span(), format!("`{}` stands twice in `{key}`", text.get_ref()))
                     .label("again")

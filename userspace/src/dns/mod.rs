@@ -4,8 +4,11 @@
 //! |-----------|------|
 //! | [`zone`]  | the zones' data as trees of names, and the look-up (pure) |
 //! | [`master`] | master files into records |
-//! | `rewrite` | what the scanner lacks: `@` in data, TTLs with units (pure) |
+//! | `rewrite` | a master file's text into entries and tokens (pure) |
+//! | `text_form` | a record's data from its text (pure) |
+//! | `generate` | `$GENERATE` (pure) |
 //! | [`load`]  | records and the model into [`zone::Zones`] |
+//! | [`follow`] | zones after those before them: serials (pure) |
 //! | [`query`] | a message into a [`query::Query`] (pure) |
 //! | [`options`] | EDNS options, read and written (pure) |
 //! | [`cookies`] | what a COOKIE option is answered with (pure) |
@@ -44,7 +47,9 @@
 pub mod chaos;
 pub mod cookies;
 pub mod counters;
+pub mod follow;
 pub mod forward;
+mod generate;
 pub mod load;
 pub mod master;
 pub mod options;
@@ -55,12 +60,14 @@ mod rewrite;
 pub mod server;
 pub mod svcb;
 pub mod tcp;
+mod text_form;
 pub mod transfer;
 pub mod zone;
 
 pub use counters::Counters;
-pub use master::ZoneError;
+pub use master::{Faults, ZoneError};
 pub use respond::{Transport, respond};
+pub(crate) use rewrite::ttl_seconds;
 
 pub use forward::CONCURRENT_MAX as FORWARDS_MAX;
 pub use server::{Served, Shared, Sockets, now};

@@ -103,7 +103,8 @@ impl Reply<'_> {
 /// Answers a question of class IN, whose type is no transfer.
 #[must_use]
 pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, view: &View) -> Reply<'a> {
-    let Some(zone) = zones.zone_of(&Folded::new(question.name)) else { return Reply::bare(Rcode::REFUSED) };
+    let zone = zones.zone_for(&Folded::new(question.name), question.rtype);
+    let Some(zone) = zone else { return Reply::bare(Rcode::REFUSED) };
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
     let mut name = Owner::Known(question.name);
     for _ in 0..=ALIASES_MAX {
@@ -127,7 +128,7 @@ pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, vie
                 };
                 let cname = Cow::Owned(Cname::new(made.clone()).into());
                 reply.answer.push(Rr { owner: name, ttl: set.ttl, data: cname });
-                if !zone.holds(made.for_slice()) || matches!(question.rtype, Rtype::CNAME | Rtype::ANY) {
+                if !zones.is_of(zone, made.for_slice()) || matches!(question.rtype, Rtype::CNAME | Rtype::ANY) {
                     return reply;
                 }
                 name = Owner::Made(made);
@@ -151,7 +152,7 @@ pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, vie
         };
         reply.answer.extend(node.sets.iter().flat_map(|set| records(name.clone(), set)));
         name = Owner::Known(target.for_slice());
-        if !zone.holds(target.for_slice()) {
+        if !zones.is_of(zone, target.for_slice()) {
             return reply;
         }
     }

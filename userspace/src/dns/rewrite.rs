@@ -1,63 +1,136 @@
-//! A master file's text as `domain`'s scanner reads it, line for line.
+//! A master file's text into entries: tokens, and where they stand.
 //!
-//! The scanner does not know `@` in record data (RFC 1035 section 5.1) nor TTLs with units (BIND's `1h30m`), and it panics
-//! at what is not closed. So the text goes through here first: an `@` where a name may stand becomes `""`, which the
-//! scanner takes for the origin as it then is, and a TTL becomes seconds. Nothing else changes, and no line moves.
+//! `domain`'s scanner reads a file from its start to its first fault and knows neither `@` in record data (RFC 1035 section
+//! 5.1), TTLs with units (BIND's `1h30m`), nor texts with tabs or UTF-8; and it panics at what is not closed. So the text
+//! is taken apart here, entry by entry, and the scanner is given one entry's data at a time, written as it wants it.
 
-use std::str::FromStr;
+use std::ops::Range;
 
-use domain::base::{Rtype, iana::Class};
+/// A word or a quoted text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// Its bytes in the text, quotes included.
+    pub span: Range<usize>,
+    /// Whether it stands in quotes.
+    pub quoted: bool,
+}
 
-/// Rewrites a text.
-///
-/// # Errors
-/// The line, from 1, of a quote or parenthesis that is not closed, or closed without being opened.
-pub(super) fn rewrite(text: &[u8]) -> Result<Vec<u8>, (usize, &'static str)> {
-    let mut out = Vec::with_capacity(text.len());
-    let (mut at, mut line, mut parens) = (0, 1, Vec::new());
-    let mut entry = Entry::new();
-    while let Some(&byte) = text.get(at) {
-        let start = at;
-        match byte {
-            b' ' | b'\t' | b'\r' => entry.indent(),
-            b'\n' => {
-                line += 1;
-                if parens.is_empty() {
-                    entry = Entry::new();
-                }
-            }
-            b'(' => parens.push(line),
-            b')' if parens.pop().is_none() => return Err((line, "a parenthesis is closed that was not opened")),
-            b')' => {}
-            b';' => at = text[at..].iter().position(|&byte| byte == b'\n').map_or(text.len(), |len| at + len) - 1,
-            b'"' => {
-                at += quoted_len(&text[at..]).ok_or((line, "the quote is not closed"))? - 1;
-                let token = &text[start..=at];
-                line += line_feeds(token);
-                entry.token(&token[1..token.len() - 1], true);
-            }
-            _ => {
-                at += word_len(&text[at..]) - 1;
-                let token = &text[start..=at];
-                line += line_feeds(token);
-                if let Some(replacement) = entry.token(token, false) {
-                    out.extend_from_slice(&replacement);
-                    at += 1;
-                    continue;
-                }
-            }
-        }
-        at += 1;
-        out.extend_from_slice(&text[start..at]);
-    }
-    match parens.pop() {
-        Some(line) => Err((line, "the parenthesis is not closed")),
-        None => Ok(out),
+impl Token {
+    /// What was written, without its quotes, with its escapes.
+    pub fn inner<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let cut = usize::from(self.quoted);
+        text.get(self.span.start + cut..self.span.end.saturating_sub(cut)).unwrap_or_default()
     }
 }
 
-fn line_feeds(token: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', token).count()
+/// One record or directive; never without tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The line of its first token, from 1.
+    pub line: usize,
+    /// Whether white space comes first, so that the owner is the one before.
+    pub indented: bool,
+    /// What it is made of.
+    pub tokens: Vec<Token>,
+}
+
+impl Entry {
+    /// From its first token to its last.
+    pub fn span(&self) -> Range<usize> {
+        let at = |token: Option<&Token>| token.map(|token| token.span.clone()).unwrap_or_default();
+        at(self.tokens.first()).start..at(self.tokens.last()).end
+    }
+}
+
+/// What is not closed, or was not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unclosed {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its bytes.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: &'static str,
+}
+
+/// The entries of a text, in its order.
+#[derive(Clone, Debug)]
+pub(super) struct Entries<'t> {
+    text: &'t [u8],
+    at: usize,
+    line: usize,
+}
+
+impl<'t> Entries<'t> {
+    /// Begins at the text's first line.
+    pub fn new(text: &'t [u8]) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
+    /// Goes on behind this line's end.
+    fn skip_line(&mut self) {
+        self.at += memchr::memchr(b'\n', &self.text[self.at..]).unwrap_or(self.text.len() - self.at);
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, Unclosed>;
+
+    /// The next entry; or what cannot be read, behind which the next line is gone on with.
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut entry = Entry { line: self.line, indented: false, tokens: Vec::new() };
+        // Lines and places of what is open.
+        let mut parens: Vec<(usize, usize)> = Vec::new();
+        while let Some(&byte) = self.text.get(self.at) {
+            let start = self.at;
+            match byte {
+                b' ' | b'\t' | b'\r' => entry.indented |= entry.tokens.is_empty() && parens.is_empty(),
+                b'\n' => {
+                    self.line += 1;
+                    if parens.is_empty() {
+                        if !entry.tokens.is_empty() {
+                            self.at += 1;
+                            return Some(Ok(entry));
+                        }
+                        entry.indented = false;
+                    }
+                }
+                b'(' => parens.push((self.line, start)),
+                b')' if parens.pop().is_none() => {
+                    self.skip_line();
+                    let message = "a parenthesis is closed that was not opened";
+                    return Some(Err(Unclosed { line: self.line, span: start..start + 1, message }));
+                }
+                b')' => {}
+                b';' => {
+                    self.skip_line();
+                    continue;
+                }
+                _ => {
+                    let quoted = byte == b'"';
+                    let len =
+                        if quoted { quoted_len(&self.text[start..]) } else { Some(word_len(&self.text[start..])) };
+                    let Some(len) = len else {
+                        self.at = self.text.len();
+                        let span = start..start + 1;
+                        return Some(Err(Unclosed { line: self.line, span, message: "the quote is not closed" }));
+                    };
+                    if entry.tokens.is_empty() {
+                        entry.line = self.line;
+                    }
+                    entry.tokens.push(Token { span: start..start + len, quoted });
+                    self.line += memchr::memchr_iter(b'\n', &self.text[start..start + len]).count();
+                    self.at += len;
+                    continue;
+                }
+            }
+            self.at += 1;
+        }
+        if let Some((line, at)) = parens.pop() {
+            return Some(Err(Unclosed { line, span: at..at + 1, message: "the parenthesis is not closed" }));
+        }
+        (!entry.tokens.is_empty()).then_some(Ok(entry))
+    }
 }
 
 /// Bytes of a quoted token, both quotes included; none if it does not end.
@@ -78,116 +151,21 @@ fn word_len(text: &[u8]) -> usize {
     while let Some(byte) = text.get(at) {
         at += match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b'(' | b')' | b';' | b'"' => break,
-            // Whatever follows, a line's end too: the scanner then refuses it.
-            b'\\' => 2,
+            // A line ends whatever stands before its end.
+            b'\\' if text.get(at + 1).is_some_and(|next| *next != b'\n') => 2,
             _ => 1,
         };
     }
-    at.min(text.len())
+    at
 }
 
-/// How far an entry has been read.
-#[derive(Clone, Copy, Debug)]
-enum Entry {
-    /// Before its first token; and whether there was white space.
-    Start { indented: bool },
-    /// Before its type: a TTL and a class may come. Counts them.
-    Head(u8),
-    /// In the data: which fields are names, and the next field.
-    Data(&'static [usize], usize),
-    /// Behind `$TTL`.
-    Ttl,
-    /// Nothing here is changed.
-    Other,
-}
-
-impl Entry {
-    fn new() -> Self {
-        Self::Start { indented: false }
+/// Seconds of a TTL: a number, or numbers each followed by one of w, d, h, m, s, in any case. None where it is neither, or
+/// too many seconds for 32 bits.
+pub(crate) fn ttl_seconds(word: &[u8]) -> Option<u32> {
+    let word = std::str::from_utf8(word).ok()?;
+    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return word.parse().ok();
     }
-
-    fn indent(&mut self) {
-        if let Self::Start { indented } = self {
-            *indented = true;
-        }
-    }
-
-    /// Takes a token; returns what is to stand in its place, if anything.
-    fn token(&mut self, token: &[u8], quoted: bool) -> Option<Vec<u8>> {
-        match *self {
-            Self::Start { indented: false } => {
-                *self = Self::after_first(token);
-                None
-            }
-            Self::Start { indented: true } => {
-                *self = Self::Head(0);
-                self.token(token, quoted)
-            }
-            Self::Head(before) => {
-                let word = std::str::from_utf8(token).unwrap_or_default();
-                let seconds = ttl_seconds(word);
-                if before < 2 && (seconds.is_some() || word.parse::<u32>().is_ok() || is_class(word)) {
-                    *self = Self::Head(before + 1);
-                    return seconds.map(|seconds| seconds.to_string().into_bytes());
-                }
-                *self = Rtype::from_str(word).map_or(Self::Other, |rtype| Self::Data(name_fields(rtype), 0));
-                None
-            }
-            Self::Data(names, field) => {
-                *self = Self::Data(names, field + 1);
-                (token == b"@" && !quoted && names.contains(&field)).then(|| b"\"\"".to_vec())
-            }
-            Self::Ttl => {
-                *self = Self::Other;
-                let seconds = ttl_seconds(std::str::from_utf8(token).unwrap_or_default())?;
-                Some(seconds.to_string().into_bytes())
-            }
-            Self::Other => None,
-        }
-    }
-
-    fn after_first(token: &[u8]) -> Self {
-        match token.to_ascii_uppercase().as_slice() {
-            b"$TTL" => Self::Ttl,
-            b"$ORIGIN" => Self::Data(&[0], 0),
-            // Behind the file's name.
-            b"$INCLUDE" => Self::Data(&[1], 0),
-            [b'$', ..] => Self::Other,
-            _ => Self::Head(0),
-        }
-    }
-}
-
-fn is_class(word: &str) -> bool {
-    // Every type is asked first by the scanner too: ANY is both.
-    Rtype::from_str(word).is_err() && Class::from_str(word).is_ok()
-}
-
-/// Fields of a type's data that are names. Texts are not among them: an `@` there is an `@`.
-fn name_fields(rtype: Rtype) -> &'static [usize] {
-    match rtype {
-        Rtype::NS
-        | Rtype::CNAME
-        | Rtype::PTR
-        | Rtype::DNAME
-        | Rtype::NSEC
-        | Rtype::MB
-        | Rtype::MD
-        | Rtype::MF
-        | Rtype::MG
-        | Rtype::MR => &[0],
-        Rtype::SOA | Rtype::MINFO => &[0, 1],
-        Rtype::MX | Rtype::SVCB | Rtype::HTTPS => &[1],
-        Rtype::SRV => &[3],
-        Rtype::NAPTR => &[5],
-        Rtype::RRSIG => &[7],
-        _ => &[],
-    }
-}
-
-/// Seconds of a TTL with units: numbers each followed by one of w, d, h, m, s, in any case. None where there are none,
-/// or too many seconds for a TTL: the scanner then refuses it.
-fn ttl_seconds(word: &str) -> Option<u32> {
     let mut rest = word;
     let mut total: u32 = 0;
     while !rest.is_empty() {
@@ -206,71 +184,104 @@ fn ttl_seconds(word: &str) -> Option<u32> {
     (!word.is_empty()).then_some(total)
 }
 
+/// The bytes that a token's inside stands for: `\DDD` is a byte, `\x` is x. None where an escape is none.
+pub(super) fn octets(inner: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = match (byte, tail) {
+            (b'\\', [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', tail @ ..]) => {
+                let number = [a, b, c].iter().fold(0_u32, |number, digit| number * 10 + u32::from(**digit - b'0'));
+                out.push(u8::try_from(number).ok()?);
+                tail
+            }
+            (b'\\', [b'0'..=b'9', ..] | []) => return None,
+            (b'\\', [next, tail @ ..]) => {
+                out.push(*next);
+                tail
+            }
+            _ => {
+                out.push(byte);
+                tail
+            }
+        };
+    }
+    Some(out)
+}
+
+/// Appends a token as the scanner reads it: bytes that are no printing ASCII, tabs and UTF-8 among them, as `\DDD`.
+pub(super) fn push_printable(out: &mut Vec<u8>, token: &[u8]) {
+    let mut escaped = false;
+    for &byte in token {
+        if byte == b' ' || byte.is_ascii_graphic() {
+            out.push(byte);
+        } else {
+            // Behind a backslash of its own it needs no second one.
+            let start = if escaped { "" } else { "\\" };
+            out.extend_from_slice(format!("{start}{byte:03}").as_bytes());
+        }
+        escaped = byte == b'\\' && !escaped;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: &str) {
-        let rewritten = rewrite(text.as_bytes()).expect("closed");
-        assert_eq!(String::from_utf8_lossy(&rewritten), expected);
-    }
-
-    /// RFC 1035 section 5.1: a free-standing @ is the origin.
-    #[test]
-    fn an_at_sign_is_the_origin_where_a_name_may_stand() {
-        check("www CNAME @\n", "www CNAME \"\"\n");
-        check("@ MX 10 @ ; @\n", "@ MX 10 \"\" ; @\n");
-        check("@ 60 IN MX ( 10 ; @\n @ )\n CNAME @\n", "@ 60 IN MX ( 10 ; @\n \"\" )\n CNAME \"\"\n");
-        check("a IN 60 type5 @\n_s._tcp SRV 0 0 443 @\n", "a IN 60 type5 \"\"\n_s._tcp SRV 0 0 443 \"\"\n");
-        check("$ORIGIN @\n$include @ @\n", "$ORIGIN \"\"\n$include @ \"\"\n");
-        check("h HTTPS 1 @ alpn=h2\n", "h HTTPS 1 \"\" alpn=h2\n");
+    fn check(text: &str, expected: &[(usize, bool, &[&str])]) {
+        let entries: Vec<_> = Entries::new(text.as_bytes()).map(|entry| entry.expect(text)).collect();
+        let shown: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let tokens = entry.tokens.iter().map(|token| &text[token.span.clone()]).collect::<Vec<_>>();
+                (entry.line, entry.indented, tokens)
+            })
+            .collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(line, indented, tokens)| (*line, *indented, tokens.to_vec())).collect();
+        assert_eq!(shown, expected, "{text:?}");
     }
 
     #[test]
-    fn other_at_signs_stay() {
-        for text in [
-            "@ A 192.0.2.1\n",
-            "a CNAME \\@\n",
-            "a CNAME \"@\"\n",
-            "a CNAME @b\n",
-            "a CNAME b@\n",
-            "a CNAME b ; @\n",
-            "a TXT @ \"@\" @\n",
-            "a CAA 0 issue @\n",
-            "a TYPE65400 @\n",
-            "a MX @ b\n",
-            "a CNAME \\\\\n@ A 192.0.2.1\n",
-            "a TXT \"\\\" CNAME @\n\"\n@ A 192.0.2.1\n",
-        ] {
-            check(text, text);
-        }
+    fn a_text_falls_into_entries() {
+        check("a A 1 ; c\n\n  B\n", &[(1, false, &["a", "A", "1"]), (3, true, &["B"])]);
+        check("x ( y ; )\n z )w\nq", &[(1, false, &["x", "y", "z", "w"]), (3, false, &["q"])]);
+        check("a\\ b\\\n \"c\n\\\"d\"e", &[(1, false, &["a\\ b\\"]), (2, true, &["\"c\n\\\"d\"", "e"])]);
+        check(" \n;\n\r\n", &[]);
+        check("(\n a )\n", &[(2, false, &["a"])]);
     }
 
     #[test]
     fn ttls_may_have_units() {
-        check("$TTL 1h\na 1w3h A 192.0.2.1\n", "$TTL 3600\na 615600 A 192.0.2.1\n");
-        check("a IN 2D A 192.0.2.1\n 90s A 192.0.2.2\n", "a IN 172800 A 192.0.2.1\n 90 A 192.0.2.2\n");
-        check("a 1h IN CNAME @\n", "a 3600 IN CNAME \"\"\n");
-        for text in [
-            "1h A 192.0.2.1\n",
-            "a 60 A 192.0.2.1\n",
-            "$TTL 60\n",
-            "$TTL 1h30\n",
-            "$TTL h\n",
-            "$TTL 9999999w\n",
-            "a TXT 1h\n",
-            "a 60 IN 1h\n",
-        ] {
-            check(text, text);
+        for (word, seconds) in [("60", 60), ("1w3h", 615_600), ("2D", 172_800), ("90s", 90), ("4294967295", u32::MAX)] {
+            assert_eq!(ttl_seconds(word.as_bytes()), Some(seconds), "{word}");
+        }
+        for word in ["", "h", "1h30", "9999999w", "4294967296", "-1", "A"] {
+            assert_eq!(ttl_seconds(word.as_bytes()), None, "{word}");
         }
     }
 
     #[test]
-    fn what_is_not_closed_is_told_by_its_line() {
-        let told = |text: &str| rewrite(text.as_bytes()).expect_err(text);
-        assert_eq!(told("\n(\n"), (2, "the parenthesis is not closed"));
-        assert_eq!(told("\n\"a\nb\" )\n"), (3, "a parenthesis is closed that was not opened"));
-        assert_eq!(told("a\\\n\n \"x\\\""), (3, "the quote is not closed"));
+    fn what_is_not_closed_is_told_by_its_place_and_the_rest_is_read() {
+        let told = |text: &str| {
+            let all: Vec<_> = Entries::new(text.as_bytes()).filter_map(Result::err).collect();
+            all.iter().map(|fault| (fault.line, fault.span.start, fault.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("\n(\n"), [(2, 1, "the parenthesis is not closed")]);
+        let unopened = "a parenthesis is closed that was not opened";
+        assert_eq!(told("\n\"a\nb\" )\n) x\ny"), [(3, 7, unopened), (4, 9, unopened)]);
+        assert_eq!(told("a\\\n\n \"x\\\""), [(3, 5, "the quote is not closed")]);
+    }
+
+    #[test]
+    fn escapes_are_bytes() {
+        assert_eq!(octets(b"a\\065\\.b\\\\").as_deref(), Some(&b"aA.b\\"[..]));
+        for text in ["\\256", "\\1", "a\\"] {
+            assert_eq!(octets(text.as_bytes()), None, "{text}");
+        }
+        let mut out = Vec::new();
+        push_printable(&mut out, "\u{e4}\t\\\t\\\\x".as_bytes());
+        assert_eq!(String::from_utf8_lossy(&out), "\\195\\164\\009\\009\\\\x");
     }
 }

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Only zones without dynamic names are given away, since a plan is no data. What other servers make of names themselves
-//! is not sent: empty non-terminals. What the zone only holds for others is: glue.
+//! is not sent: empty non-terminals. What the zone only holds for others is: glue, and what a delegation or a DNAME hides
+//! (section 3.5).
 
 use std::{iter, net::IpAddr};
 
@@ -51,7 +52,7 @@ pub fn decide<'a>(question: Question<'_>, message: &[u8], client: IpAddr, zones:
         return Transfer::Whole(zone);
     }
     // RFC 1995 section 2: the same or a newer one.
-    let answer = records(zone.apex().for_slice(), zone.soa()).collect();
+    let answer = records(zone.apex().for_slice(), zone.apex_soa()).collect();
     Transfer::Short(Reply { authoritative: true, answer, ..Reply::bare(Rcode::NOERROR) })
 }
 
@@ -73,7 +74,7 @@ fn serial_of(message: &[u8], question: Question<'_>) -> Option<Serial> {
 /// The zone as the replies of its messages, SOA first and last.
 pub fn replies(zone: &Zone) -> impl Iterator<Item = Reply<'_>> {
     let apex = zone.apex().for_slice();
-    let soa = || records(apex, zone.soa());
+    let soa = || records(apex, zone.apex_soa());
     let others = zone.nodes().flat_map(|node| {
         let sets = node.sets.iter().filter(|set| set.rtype != Rtype::SOA);
         sets.flat_map(|set| records(node.owner.for_slice(), set))

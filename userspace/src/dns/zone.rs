@@ -124,8 +124,10 @@ pub struct Zone {
     pub(super) apex: model::Name,
     /// By name in wire form, lower case.
     pub(super) nodes: HashMap<Box<[u8]>, Node>,
-    /// The apex SOA; its TTL is what a negative answer's may be.
+    /// The apex SOA with a negative answer's TTL.
     pub(super) soa: RrSet,
+    /// Whether that is the records file's.
+    pub(super) has_own_soa: bool,
     pub(super) balance: Option<RrSet>,
     pub(super) failover: Option<RrSet>,
     /// Who may have it whole; nobody where it has dynamic names.
@@ -145,10 +147,17 @@ impl Zone {
         &self.apex
     }
 
-    /// The apex SOA, its TTL already min(TTL, MINIMUM) as RFC 2308 section 3 asks.
+    /// The apex SOA as a negative answer has it: its TTL is min(TTL, MINIMUM), as RFC 2308 section 3 asks.
     #[must_use]
     pub fn soa(&self) -> &RrSet {
         &self.soa
+    }
+
+    /// The apex SOA with its own TTL.
+    #[must_use]
+    pub fn apex_soa(&self) -> &RrSet {
+        let apex = self.nodes.get(Folded::new(self.apex.for_slice()).wire());
+        apex.and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(&self.soa)
     }
 
     /// Whether a client may have the whole zone.
@@ -242,10 +251,35 @@ pub struct Zones {
 }
 
 impl Zones {
-    /// The zone that holds a name. Zones never lie within each other.
+    /// The zone that holds a name: the innermost, where zones lie within each other.
     #[must_use]
     pub fn zone_of(&self, name: &Folded) -> Option<&Zone> {
-        let from = name.labels().saturating_sub(self.apex_labels_max);
+        self.zone_from(name, 0)
+    }
+
+    /// The zone that answers a question: DS at a zone's apex is the parent's to say, if that is here too (RFC 4035 section
+    /// 3.1.4.1).
+    #[must_use]
+    pub fn zone_for(&self, name: &Folded, rtype: Rtype) -> Option<&Zone> {
+        let zone = self.zone_of(name)?;
+        let at_apex = rtype == Rtype::DS && zone.apex.label_count() == name.labels();
+        Some(if at_apex { self.zone_from(name, 1).unwrap_or(zone) } else { zone })
+    }
+
+    /// Whether another zone here holds a zone's apex.
+    #[must_use]
+    pub fn is_inner(&self, zone: &Zone) -> bool {
+        self.zone_from(&Folded::new(zone.apex.for_slice()), 1).is_some()
+    }
+
+    /// Whether a name is a zone's own, and of no zone within it.
+    #[must_use]
+    pub fn is_of(&self, zone: &Zone, name: &Name<[u8]>) -> bool {
+        zone.holds(name) && self.zone_of(&Folded::new(name)).is_some_and(|holder| holder.id == zone.id)
+    }
+
+    fn zone_from(&self, name: &Folded, least: usize) -> Option<&Zone> {
+        let from = name.labels().saturating_sub(self.apex_labels_max).max(least);
         (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
     }
 

@@ -112,7 +112,7 @@ impl Image {
             control,
             layout,
             names,
-            rdata: rdata.chain(model.zones.iter().map(rdata::soa)).collect(),
+            rdata: rdata.chain(zones.iter().map(rdata::soa)).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
         })
     }

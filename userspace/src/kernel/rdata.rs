@@ -8,8 +8,11 @@ use xdp_ebpf::{
 };
 
 use crate::{
-    dns::svcb,
-    model::{Model, Name, Zone},
+    dns::{
+        svcb,
+        zone::{Data, Zone},
+    },
+    model::{Model, Name},
     plan::Binding,
 };
 
@@ -17,13 +20,16 @@ use crate::{
 #[must_use]
 pub fn soa(zone: &Zone) -> Rdata {
     let mut rdata = Vec::new();
-    let mname = &zone.nameservers[0];
-    let first = push_name(&mut rdata, mname, &zone.apex, None);
-    let second = push_name(&mut rdata, &zone.rname, &zone.apex, Some(mname));
-    for number in [zone.serial, zone.refresh, zone.retry, zone.expire, zone.negative_ttl] {
+    let set = zone.soa();
+    let Some(Data::Soa(soa)) = set.data.first() else { return prepared(&rdata) };
+    let (apex, mname) = (zone.apex(), soa.mname());
+    let first = push_name(&mut rdata, mname, apex, None);
+    let second = push_name(&mut rdata, soa.rname(), apex, Some(mname));
+    let timers = [soa.refresh(), soa.retry(), soa.expire(), soa.minimum()].map(|seconds| seconds.as_secs());
+    for number in [soa.serial().into_int()].into_iter().chain(timers) {
         rdata.extend_from_slice(&number.to_be_bytes());
     }
-    Rdata { ttl: zone.negative_ttl.to_be(), fixups: [first, second], ..prepared(&rdata) }
+    Rdata { ttl: set.ttl.to_be(), fixups: [first, second], ..prepared(&rdata) }
 }
 
 /// Prepares an HTTPS record.

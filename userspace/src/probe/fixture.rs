@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 use crate::model::{
     Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
     Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone,
-    ZoneId,
+    ZoneId, ZoneSaid,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -90,6 +90,8 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         chaos: Chaos::default(),
         zones: vec![Zone {
             apex: name("app.com"),
+            said: ZoneSaid::all(),
+            primary: None,
             nameservers: vec![name("ns1.app.com")],
             rname: name("hostmaster.app.com"),
             serial: 1,
@@ -97,6 +99,8 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             retry: 1,
             expire: 1,
             negative_ttl: 5,
+            soa_ttl: 5,
+            auto_serial: false,
             ns_ttl: 3600,
             records: None,
             balance_nameservers: vec![],

@@ -62,22 +62,25 @@ use crate::{
 pub use report::{AddressReport, Reports};
 #[cfg(test)]
 pub(crate) use tls::TrustAnyone;
+pub(crate) use tls::trust_anchors;
 
 /// The most attempts that run at once; each holds one file descriptor. Fewer where there are few descriptors.
 pub const CONCURRENT_MAX: usize = 512;
 
-/// Why probing cannot start.
+/// Why probing, or asking for loads, cannot start.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProbeError {
+    /// The table of the Site's section that it is about: `probe` or `load`.
+    pub part: &'static str,
     /// The Site's key.
     pub site: String,
-    /// What is wrong with its probe, as a sentence.
+    /// What is wrong with it, as a sentence.
     pub why: String,
 }
 
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "probe of site `{}`: {}", self.site, self.why)
+        write!(f, "{} of site `{}`: {}", self.part, self.site, self.why)
     }
 }
 
@@ -112,7 +115,7 @@ pub fn start(
         let sink = in_header.then(|| (board.clone(), SiteId(site_index)));
         for (address_index, address) in site.addresses.iter().enumerate() {
             let attempt = attempt::Network::new(probe, *address, sink.clone(), &mut configs)
-                .map_err(|why| ProbeError { site: site.key.clone(), why })?;
+                .map_err(|why| ProbeError { part: "probe", site: site.key.clone(), why })?;
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }

@@ -1,6 +1,11 @@
 //! TLS for probes: whom to trust, loaded once.
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use tokio_rustls::{
@@ -57,6 +62,19 @@ impl Configs {
     }
 }
 
+/// The certificates of a PEM file, every one of which must be one.
+pub(crate) fn trust_anchors(path: &Path) -> Result<RootCertStore, SetupError> {
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut roots = RootCertStore::empty();
+    for (at, certificate) in certificates.map_err(|error| error.to_string())?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| format!("certificate {} in it is none ({error})", at + 1))?;
+    }
+    if roots.is_empty() {
+        return Err("holds no certificate".into());
+    }
+    Ok(roots)
+}
+
 fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -67,17 +85,7 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))).with_no_client_auth()
         }
         Trust::File(path) => {
-            let said = |error: &dyn std::fmt::Display| format!("trust anchors {}: {error}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| said(&error))?;
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates {
-                roots.add(certificate).map_err(|error| said(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(said(&"holds no certificate"));
-            }
+            let roots = trust_anchors(path).map_err(|error| format!("trust anchors {}: {error}", path.display()))?;
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         Trust::System => {

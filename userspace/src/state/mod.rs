@@ -55,6 +55,24 @@ pub struct SiteMemory {
     pub flaps: Option<FlapMemory>,
 }
 
+impl SiteMemory {
+    /// What was said of the Site, or decided of it, in words; none if there is only health, which is found again.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let mut said = Vec::new();
+        if let Some(order) = self.word.as_ref().filter(|order| order.what != Word::Ready) {
+            said.push(format!("the word `{}` (by {})", order.what.as_str(), order.by));
+        }
+        if let Some(order) = &self.weight {
+            said.push(format!("the weight {} (by {})", order.what, order.by));
+        }
+        if let Some(flaps) = self.flaps.filter(|flaps| flaps.in_a_row > 0) {
+            said.push(format!("the hold-down after {} failures in a row", flaps.in_a_row));
+        }
+        (!said.is_empty()).then(|| said.join(" and "))
+    }
+}
+
 /// The verdict on one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthMemory {

@@ -464,9 +464,9 @@ fn ranges() {
     );
     check(
         r#"contact = "hostmaster@app.com""#,
-        "contact = \"hostmaster@app.com\"\nnegative_ttl = 86401\nns_ttl = -1\nserial = 4294967296\nrefresh = 2147483648",
+        "contact = \"hostmaster@app.com\"\nnegative_ttl = 2147483648\nns_ttl = -1\nserial = 4294967296\nrefresh = 2147483648",
         &[
-            r#"f:12:16: error: [zone."app.com"]: `negative_ttl` is 86401, out of range (give 0 to 86400 seconds)"#,
+            r#"f:12:16: error: [zone."app.com"]: `negative_ttl` is 2147483648, out of range (give 0 to 2147483647 seconds)"#,
             r#"f:13:10: error: [zone."app.com"]: `ns_ttl` is -1, out of range (give 0 to 2147483647 seconds)"#,
             r#"f:14:10: error: [zone."app.com"]: `serial` is 4294967296, out of range (give 0 to 4294967295)"#,
             r#"f:15:11: error: [zone."app.com"]: `refresh` is 2147483648, out of range (give 0 to 2147483647 seconds)"#,

@@ -250,18 +250,6 @@ fn names_outside_their_zone() {
     );
 }
 
-/// No zone lies within another.
-#[test]
-fn overlapping_zones() {
-    check(
-        r#"[zone."app.com"]"#,
-        "[zone.\"eu.app.com\"]\nnameservers = [\"ns1.app.com\"]\ncontact = \"a@app.com\"\n[zone.\"app.com\"]",
-        &[
-            r#"f:9:7: error: zone eu.app.com lies within zone app.com (take [zone."eu.app.com"] out: zone app.com can hold its names)"#,
-        ],
-    );
-}
-
 /// Site addresses are one host's, of either family.
 #[test]
 fn site_addresses() {

@@ -17,6 +17,7 @@ mod safety;
 mod shown;
 mod web;
 mod web_messages;
+mod zones;
 
 use std::path::PathBuf;
 

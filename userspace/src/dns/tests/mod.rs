@@ -1,6 +1,7 @@
 //! Shared by the tests of this room: a model, queries written as one line, answers read as one line.
 
 mod answers;
+mod apex;
 mod chaos;
 mod cookies;
 mod dname;
@@ -8,10 +9,12 @@ mod forward;
 mod hostile;
 mod https;
 mod limits;
+mod occluded;
 mod options;
 mod rates;
 mod records;
 mod sockets;
+mod text_form;
 mod transfer;
 
 use std::{
@@ -37,7 +40,7 @@ use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
         Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode,
-        Zone, ZoneId,
+        Zone, ZoneId, ZoneSaid,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
@@ -122,6 +125,8 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
         zones: vec![Zone {
             apex: name("app.com."),
+            said: ZoneSaid::all(),
+            primary: None,
             nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
             rname: name("hostmaster.app.com."),
             serial: 7,
@@ -129,6 +134,8 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             retry: 600,
             expire: 86400,
             negative_ttl: 5,
+            soa_ttl: 5,
+            auto_serial: false,
             ns_ttl: 3600,
             records: records.map(Into::into),
             balance_nameservers: vec![name("lb.example.net.")],
