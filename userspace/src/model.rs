@@ -264,7 +264,7 @@ pub struct Zone {
 pub struct Forward {
     /// The name; the longest that a question's name is at or below decides.
     pub name: Name,
-    /// Who is asked, in this order. Never empty.
+    /// Who is asked, in this order, those that are down last. Never empty.
     pub upstreams: Vec<SocketAddr>,
     /// Until an upstream's answer is given up.
     pub timeout: Duration,

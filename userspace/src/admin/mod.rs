@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod explain;
+pub mod forwards;
 pub mod gate;
 pub mod histogram;
 pub mod history;

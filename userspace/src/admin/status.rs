@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Attach, Snapshot, decided_by, health_word, kind_word,
+    Attach, Snapshot, decided_by,
+    forwards::{self, ForwardPage, UpstreamPage},
+    health_word, kind_word,
     load::{self, LoadPage},
     shares::{Counter, Shares},
     standing::{self, HoldPage, OrderPage, Standings},
@@ -74,6 +76,12 @@ pub struct SocketPage {
     pub events: BTreeMap<String, u64>,
     /// TCP connections open now.
     pub tcp_open: u64,
+    /// Forward names, in the configuration's order.
+    #[serde(default)]
+    pub forwards: Vec<ForwardPage>,
+    /// The servers that their queries go to, by address.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamPage>,
 }
 
 /// `front` of [`StatusPage`].
@@ -331,6 +339,10 @@ impl StatusPage {
         }
         let rows: Vec<_> = self.names.iter().map(name_row).collect();
         let _ = write!(page, "\n{}", text::table(&["NAME", "KIND", "BY", "A", "AAAA"], &rows));
+        let forwards = forwards::to_text(&self.socket.forwards, &self.socket.upstreams);
+        if !forwards.is_empty() {
+            let _ = write!(page, "\n{forwards}");
+        }
         let counts = self.reasons.iter().map(|(name, reason)| (name.as_str(), reason.action.as_str(), reason.count));
         let rows = counts
             .filter(|(.., count)| *count > 0)

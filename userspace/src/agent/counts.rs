@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::{
     admin::{
         CounterSource,
+        forwards::{ForwardPage, UpstreamPage},
         status::{SocketPage, WorkPage},
     },
     dns,
@@ -120,6 +121,8 @@ impl CounterSource for Counts {
                 ("tcp-timed-out", &counters.tcp_timed_out),
             ]),
             tcp_open: read(&counters.tcp_open),
+            forwards: self.socket.lanes(ForwardPage::all),
+            upstreams: self.socket.lanes(UpstreamPage::all),
         }
     }
 }

@@ -17,16 +17,16 @@ use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
     counters::Counters,
-    forward::{self, CONCURRENT_MAX},
+    forward::{
+        self,
+        lanes::{Lane, Lanes, Place},
+    },
     respond::{self, Answer, Silence, Transport, answer, complete},
     tcp::{self, Admission},
     transfer,
@@ -61,11 +61,16 @@ pub struct Served {
 /// What every socket shares.
 #[derive(Debug)]
 pub struct Shared {
-    served: ArcSwap<Served>,
+    in_force: ArcSwap<InForce>,
     /// What is counted.
     pub counters: Counters,
-    /// A permit for each query that upstreams may be asked at a time.
-    forwarding: Arc<Semaphore>,
+}
+
+/// A configuration, and the lanes to its upstreams.
+#[derive(Debug)]
+struct InForce {
+    served: Arc<Served>,
+    lanes: Lanes,
 }
 
 /// What becomes of a message that gets an answer.
@@ -84,11 +89,12 @@ pub(super) enum Outcome {
 pub(super) struct Job {
     served: Arc<Served>,
     id: ForwardId,
+    lane: Arc<Lane>,
     message: Box<[u8]>,
     transport: Transport,
     client: IpAddr,
     /// Given back when the job is dropped.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Shared {
@@ -101,19 +107,25 @@ impl Shared {
     /// The same.
     #[must_use]
     pub fn of(served: Arc<Served>) -> Self {
-        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX));
-        Self { served: ArcSwap::new(served), counters: Counters::default(), forwarding }
+        let lanes = Lanes::new(&served.view.model, &Lanes::default());
+        Self { in_force: ArcSwap::from_pointee(InForce { served, lanes }), counters: Counters::default() }
     }
 
-    /// Answers from another configuration from now on.
+    /// Answers from another configuration from now on. What is known of upstreams that it has as well stays.
     pub fn serve(&self, served: Arc<Served>) {
-        self.served.store(served);
+        let lanes = Lanes::new(&served.view.model, &self.in_force.load().lanes);
+        self.in_force.store(Arc::new(InForce { served, lanes }));
     }
 
     /// What is answered from.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
-        self.served.load_full()
+        Arc::clone(&self.in_force.load().served)
+    }
+
+    /// Shows the forward names and their upstreams, as they are now.
+    pub fn lanes<T>(&self, show: impl FnOnce(&Lanes) -> T) -> T {
+        show(&self.in_force.load().lanes)
     }
 
     /// Answers one message and counts it, unless upstreams have to be asked.
@@ -124,18 +136,19 @@ impl Shared {
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
         let now = now();
-        let served = self.served.load();
+        let in_force = self.in_force.load();
+        let served = &in_force.served;
         let answer = match answer(message, transport, client, now, &served.zones, &served.view) {
             Ok(respond::Outcome::Ready(answer)) => Ok(answer),
-            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(&served), zone)),
+            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(served), zone)),
             Ok(respond::Outcome::Forward(id)) => {
                 // Over the limit a client is told so at once; it may ask another server.
-                let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
+                let Some(place) = in_force.lanes.place(id) else {
                     let answer = complete(message, transport, client, now, &served.view, &forward::failed());
                     return self.counted(answer).map(Outcome::Ready);
                 };
-                let (served, message) = (Arc::clone(&served), message.into());
-                return Some(Outcome::Forward(Job { served, id, message, transport, client, _permit: permit }));
+                let (served, lane, message) = (Arc::clone(served), Arc::clone(in_force.lanes.lane(id)), message.into());
+                return Some(Outcome::Forward(Job { served, id, lane, message, transport, client, _place: place }));
             }
             Err(silence) => Err(silence),
         };
@@ -145,10 +158,13 @@ impl Shared {
     /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
     pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
         let forward = &job.served.view.model.forwards[job.id.0];
-        let said = forward::ask(forward, &job.message, job.transport).await;
+        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.transport).await;
         let reply = match &said {
             Some(said) => said.reply(),
-            None => forward::failed(),
+            None => {
+                job.lane.fail();
+                forward::failed()
+            }
         };
         self.counted(complete(&job.message, job.transport, job.client, now(), &job.served.view, &reply))
     }
@@ -327,7 +343,7 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
         match shared.answer(&buffer[..len], Transport::Udp, client.ip()) {
             Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
             Some(Outcome::Forward(job)) => {
-                // On its own, so that nobody waits for another's upstream; as many as there are permits.
+                // On its own, so that nobody waits for another's upstream; as many as there are places.
                 let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
                 tasks.spawn(async move {
                     if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {

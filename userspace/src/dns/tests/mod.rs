@@ -13,6 +13,7 @@ mod rates;
 mod records;
 mod sockets;
 mod transfer;
+mod upstreams;
 
 use std::{
     fmt::Write as _,
