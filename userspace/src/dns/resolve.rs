@@ -78,6 +78,8 @@ pub struct Reply<'a> {
     pub glue: Vec<Rr<'a>>,
     /// Addresses that only save a question; one set each.
     pub extra: Vec<Vec<Rr<'a>>>,
+    /// Whether the plan made it, and not an alias led to that: then it is held to twice its query (invariant 8).
+    pub by_plan: bool,
     /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
     pub scope: u8,
 }
@@ -95,6 +97,7 @@ impl Reply<'_> {
             authority: Vec::new(),
             glue: Vec::new(),
             extra: Vec::new(),
+            by_plan: false,
             scope: 0,
         }
     }
@@ -215,6 +218,7 @@ impl<'a> Reply<'a> {
         };
         let Picked { pick, scope } = view.pick(dynamic.id, of, client);
         self.scope = scope;
+        self.by_plan = self.answer.is_empty();
         match pick {
             Pick::Address(address, ttl) => {
                 let data = match address {

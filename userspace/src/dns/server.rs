@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -27,7 +27,7 @@ use super::{
         self,
         lanes::{Lane, Lanes, Place},
     },
-    respond::{self, Answer, Silence, Transport, answer, complete},
+    respond::{self, Answer, Asker, Silence, Transport, answer, complete},
     tcp::{self, Admission},
     transfer,
     zone::Zones,
@@ -91,8 +91,7 @@ pub(super) struct Job {
     id: ForwardId,
     lane: Arc<Lane>,
     message: Box<[u8]>,
-    transport: Transport,
-    client: IpAddr,
+    asker: Asker,
     /// Given back when the job is dropped.
     _place: Place,
 }
@@ -129,26 +128,26 @@ impl Shared {
     }
 
     /// Answers one message and counts it, unless upstreams have to be asked.
-    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Outcome> {
+    pub(super) fn answer(&self, message: &[u8], asker: Asker) -> Option<Outcome> {
         let counters = &self.counters;
-        match transport {
+        match asker.transport {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
         let now = now();
         let in_force = self.in_force.load();
         let served = &in_force.served;
-        let answer = match answer(message, transport, client, now, &served.zones, &served.view) {
+        let answer = match answer(message, asker, now, &served.zones, &served.view) {
             Ok(respond::Outcome::Ready(answer)) => Ok(answer),
             Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(served), zone)),
             Ok(respond::Outcome::Forward(id)) => {
                 // Over the limit a client is told so at once; it may ask another server.
                 let Some(place) = in_force.lanes.place(id) else {
-                    let answer = complete(message, transport, client, now, &served.view, &forward::failed());
+                    let answer = complete(message, asker, now, &served.view, &forward::failed());
                     return self.counted(answer).map(Outcome::Ready);
                 };
                 let (served, lane, message) = (Arc::clone(served), Arc::clone(in_force.lanes.lane(id)), message.into());
-                return Some(Outcome::Forward(Job { served, id, lane, message, transport, client, _place: place }));
+                return Some(Outcome::Forward(Job { served, id, lane, message, asker, _place: place }));
             }
             Err(silence) => Err(silence),
         };
@@ -158,7 +157,7 @@ impl Shared {
     /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
     pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
         let forward = &job.served.view.model.forwards[job.id.0];
-        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.transport).await;
+        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.asker.transport).await;
         let reply = match &said {
             Some(said) => said.reply(),
             None => {
@@ -166,7 +165,7 @@ impl Shared {
                 forward::failed()
             }
         };
-        self.counted(complete(&job.message, job.transport, job.client, now(), &job.served.view, &reply))
+        self.counted(complete(&job.message, job.asker, now(), &job.served.view, &reply))
     }
 
     /// The messages that a zone is sent in, counted as one answer.
@@ -175,13 +174,12 @@ impl Shared {
         served: &'a Served,
         zone: ZoneId,
         message: &'a [u8],
-        client: IpAddr,
+        asker: Asker,
     ) -> impl Iterator<Item = Vec<u8>> + 'a {
         self.counters.answered(OptRcode::NOERROR);
         let now = now();
-        let messages = transfer::replies(served.zones.zone(zone)).map(move |reply| {
-            complete(message, Transport::Tcp, client, now, &served.view, &reply).map(|answer| answer.message)
-        });
+        let messages = transfer::replies(served.zones.zone(zone))
+            .map(move |reply| complete(message, asker, now, &served.view, &reply).map(|answer| answer.message));
         // It is none for what is no query only, which did not come here.
         messages.map_while(Result::ok)
     }
@@ -340,7 +338,8 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
             shared.counters.dropped.fetch_add(1, Relaxed);
             continue;
         }
-        match shared.answer(&buffer[..len], Transport::Udp, client.ip()) {
+        let asker = Asker { transport: Transport::Udp, client: client.ip(), idle: Duration::ZERO };
+        match shared.answer(&buffer[..len], asker) {
             Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
             Some(Outcome::Forward(job)) => {
                 // On its own, so that nobody waits for another's upstream; as many as there are places.
