@@ -21,7 +21,7 @@ use zerottl::{
     model::{
         Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
         Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
-        XdpMode, Zone, ZoneId,
+        Vlans, XdpMode, Zone, ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -82,6 +82,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             listen: vec![(IpAddr::from(SERVER), 53).into()],
             xdp: XdpMode::Native,
             roles: Roles { load_balance: true, failover: true },
+            vlans: Vlans::Auto,
         },
         admin: Admin::default(),
         state: PathBuf::new(),

@@ -83,14 +83,11 @@ pub fn too_large(machine: &Machine, asked: &Asked, answer: &[u8]) -> Option<Stri
 
 /// Whether the answer's first record is an address or an HTTPS record of a Pool, Group or Site Name.
 fn is_of_the_plan(machine: &Machine, answer: &[u8]) -> bool {
-    let first = Message::from_octets(answer)
-        .ok()
-        .and_then(|message| message.answer().ok()?.next()?.ok())
-        .map(|record| (record.owner().to_string().to_ascii_lowercase(), record.rtype()));
-    first.is_some_and(|(owner, rtype)| {
-        matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::HTTPS)
-            && machine.view.model.names.iter().any(|name| name.name.to_string() == owner)
-    })
+    let Ok(message) = Message::from_octets(answer) else { return false };
+    let Some(Ok(first)) = message.answer().ok().and_then(|mut section| section.next()) else { return false };
+    let owner = first.owner().to_string().to_ascii_lowercase();
+    matches!(first.rtype(), Rtype::A | Rtype::AAAA | Rtype::HTTPS)
+        && machine.view.model.names.iter().any(|name| name.name.to_string() == owner)
 }
 
 /// Whom an answer may depend on.

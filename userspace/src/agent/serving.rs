@@ -25,7 +25,7 @@ use crate::{
     assess::{Assessor, LoadInputs},
     dns::{self, Served, Zones},
     hooks::macs_of,
-    kernel::{Fastpath, Loaded, attach, pins::Pins},
+    kernel::{Fastpath, Loaded, attach, pins::Pins, vlans},
     load::{self, Board},
     model::{Model, XdpMode},
     operator::Desk,
@@ -131,6 +131,11 @@ impl Prepared {
             loaded.publisher.publish(&first);
             let macs = attach::macs().map_err(AgentError::Macs)?;
             loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
+            match vlans::of(&model.front) {
+                Ok(vlans) => loaded.publisher.set_vlans(&vlans),
+                // Tried again every second.
+                Err(error) => warn!("reading the host's VLANs failed: {error}; tagged queries take the socket path"),
+            }
             program = Some(loaded.fastpath.program_fd().map_err(AgentError::Load)?);
             let Loaded { fastpath: of_kernel, publisher: writes, counters, events: traced } = loaded;
             (fastpath, kernel, publisher, events) = (Some(of_kernel), Some(counters), Some(writes), Some(traced));

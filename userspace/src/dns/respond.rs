@@ -158,23 +158,23 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(message: &'a [u8], asker: Asker, now: u32, view: &'a View) -> Result<Self, Silence> {
+    fn read(message: &'a [u8], from: Asker, now: u32, view: &'a View) -> Result<Self, Silence> {
         let query = Query::parse(message).ok_or(Silence::NoQuery)?;
         let model = &view.model;
         // Options of another version may mean anything.
         let known = query.edns.is_some_and(|edns| edns.version == 0);
         let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
         // Over UDP it is ignored, whatever it says (RFC 7828 section 3.2.2).
-        let is_stream = known && asker.transport == Transport::Tcp;
+        let is_stream = known && from.transport == Transport::Tcp;
         let keepalive = if is_stream { query.options.keepalive() } else { Some(false) };
         let wishes = wishes.filter(|_| keepalive.is_some());
         let asked = wishes.unwrap_or_default();
         let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
-        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, asker.client, now));
-        let decided = decide(&query, asker.transport, wishes, cookie);
+        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, from.client, now));
+        let decided = decide(&query, from.transport, wishes, cookie);
         let nsid = model.edns.nsid.as_deref().filter(|_| asked.nsid);
         let keepalive = wishes.is_some() && keepalive == Some(true);
-        Ok(Self { limiter: &view.limiter, query, asker, keepalive, asked, cookie, nsid, decided })
+        Ok(Self { limiter: &view.limiter, query, asker: from, keepalive, asked, cookie, nsid, decided })
     }
 
     fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<Answer, Silence> {

@@ -98,7 +98,6 @@ impl Stub {
 /// A server with the forward names `corp.example` and, in its zone, `in.app.com`.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    pub(super) shared: Arc<Shared>,
     cancel: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -121,8 +120,8 @@ impl Server {
         let shared = Arc::new(Shared::new(bench.zones, bench.view));
         let sockets = (0..20).find_map(|_| Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).ok()).expect("a free port");
         let (address, cancel) = (sockets.addresses().unwrap()[0], CancellationToken::new());
-        let running = tokio::spawn(sockets.run(Arc::clone(&shared), cancel.clone()));
-        Self { address, shared, cancel, running }
+        let running = tokio::spawn(sockets.run(shared, cancel.clone()));
+        Self { address, cancel, running }
     }
 
     pub(super) async fn udp(&self, question: &str) -> String {

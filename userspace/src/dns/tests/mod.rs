@@ -37,8 +37,8 @@ use super::{Transport, Zones, respond};
 use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
-        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode,
-        Zone, ZoneId,
+        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, Vlans,
+        XdpMode, Zone, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
@@ -114,6 +114,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             listen: ["203.0.113.53:53", "[2001:db8::53]:53", "203.0.113.53:5353"].map(|a| a.parse().unwrap()).to_vec(),
             xdp: XdpMode::Off,
             roles,
+            vlans: Vlans::Auto,
         },
         admin: Admin::default(),
         state: PathBuf::new(),

@@ -114,6 +114,8 @@ async fn a_zone_does_not_take_anothers_places() {
     for _ in 0..CONCURRENT_MAX / 2 {
         leave_waiting(&client, &server, &[&dead], "host.dead.example A +rd").await;
     }
+    // RFC 6891 section 7, in every early answer.
+    assert_eq!(server.udp("x.dead.example A +rd +opt").await, "SERVFAIL ra |  |  |  | opt 1232");
     for _ in 0..CONCURRENT_MAX {
         client.send_to(&ask("host.dead.example A +rd"), server.address).await.unwrap();
         assert_eq!(server.udp("host.corp.example A +rd").await, TRUTH);
