@@ -71,7 +71,7 @@ fn of_links(text: &str) -> u64 {
         .sum()
 }
 
-/// The second column of /proc/net/softnet_stat, a line for each CPU, in hexadecimal.
+/// The second column of `/proc/net/softnet_stat`, a line for each CPU, in hexadecimal.
 fn of_backlogs(text: &str) -> u64 {
     let drops = text.lines().filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
     drops.sum()

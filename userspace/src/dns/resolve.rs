@@ -61,6 +61,7 @@ pub struct Rr<'a> {
 
 /// What is to be said, before any limit.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "three are bits of the answer's header, each on its own")]
 pub struct Reply<'a> {
     /// The rcode.
     pub rcode: Rcode,

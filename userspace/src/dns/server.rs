@@ -158,12 +158,11 @@ impl Shared {
     pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
         let forward = &job.served.view.model.forwards[job.id.0];
         let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.asker.transport).await;
-        let reply = match &said {
-            Some(said) => said.reply(),
-            None => {
-                job.lane.fail();
-                forward::failed()
-            }
+        let reply = if let Some(said) = &said {
+            said.reply()
+        } else {
+            job.lane.fail();
+            forward::failed()
         };
         self.counted(complete(&job.message, job.asker, now(), &job.served.view, &reply))
     }

@@ -19,7 +19,7 @@ pub const CONCURRENT_MAX: usize = 512;
 pub struct Lanes {
     /// Places that are taken, of [`CONCURRENT_MAX`]; those of queries of an older configuration, too.
     taken: Arc<Mutex<usize>>,
-    lanes: Vec<Arc<Lane>>,
+    names: Vec<Arc<Lane>>,
     upstreams: Vec<Arc<Upstream>>,
 }
 
@@ -62,7 +62,7 @@ impl Lanes {
     pub fn new(model: &Model, before: &Self) -> Self {
         let mut known: HashMap<_, _> =
             before.upstreams.iter().map(|known| (known.address, Arc::clone(known))).collect();
-        let counts: HashMap<_, _> = before.lanes.iter().map(|lane| (&lane.name, &lane.counts)).collect();
+        let counts: HashMap<_, _> = before.names.iter().map(|lane| (&lane.name, &lane.counts)).collect();
         let mut upstreams = Vec::new();
         let lanes = model.forwards.iter().map(|forward| {
             let of = forward.upstreams.iter().map(|&address| {
@@ -74,21 +74,21 @@ impl Lanes {
             let counts = counts.get(&forward.name).copied().cloned().unwrap_or_default();
             Arc::new(Lane { name: forward.name.clone(), upstreams: of, counts })
         });
-        let lanes = lanes.collect();
+        let names = lanes.collect();
         upstreams.sort_by_key(|upstream| upstream.address);
         upstreams.dedup_by_key(|upstream| upstream.address);
-        Self { taken: Arc::clone(&before.taken), lanes, upstreams }
+        Self { taken: Arc::clone(&before.taken), names, upstreams }
     }
 
     /// A forward name's lane.
     #[must_use]
     pub fn lane(&self, id: ForwardId) -> &Arc<Lane> {
-        &self.lanes[id.0]
+        &self.names[id.0]
     }
 
     /// All lanes, in the configuration's order.
     pub fn iter(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().map(|lane| &**lane)
+        self.names.iter().map(|lane| &**lane)
     }
 
     /// All servers, each once, by their addresses.
@@ -101,7 +101,7 @@ impl Lanes {
     /// third, and so on, so that whatever names have dead servers, some places are free for the others.
     #[must_use]
     pub fn place(&self, id: ForwardId) -> Option<Place> {
-        let counts = &self.lanes[id.0].counts;
+        let counts = &self.names[id.0].counts;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if !may_wait(counts.waiting.load(Relaxed), *taken) {
             counts.refused.fetch_add(1, Relaxed);
