@@ -21,7 +21,7 @@ use zerottl::{
     model::{
         Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
         Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
-        XdpMode, Zone, ZoneId, ZoneSaid,
+        Vlans, XdpMode, Zone, ZoneId, ZoneSaid,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -83,6 +83,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             xdp: XdpMode::Native,
             freebind: true,
             roles: Roles { load_balance: true, failover: true },
+            vlans: Vlans::Auto,
         },
         admin: Admin::default(),
         state: PathBuf::new(),

@@ -40,6 +40,7 @@ pub mod config;
 pub mod fuzz;
 pub mod lab;
 pub mod load_sim;
+pub mod losses;
 pub mod mmdb;
 pub mod netns;
 pub mod outputs;

@@ -47,7 +47,7 @@ fn kernel_and_socket_path_answer_alike() {
         *counts.entry(ran.reason.name()).or_default() += 1;
         let said = dns::respond(&asked.message, Transport::Udp, asked.client, now, &machine.zones, &machine.view);
         // Whatever the kernel does with the question: with `xdp = "off"` this would be the answer.
-        let large = said.as_ref().and_then(|said| compare::too_large(&asked, said));
+        let large = said.as_ref().and_then(|said| compare::too_large(&machine, &asked, said));
         measured += u64::from(said.is_some());
         let fault = match (ran.action, said) {
             _ if large.is_some() => large.map(|fault| format!("the socket path's answer: {fault}")),

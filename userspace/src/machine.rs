@@ -114,6 +114,7 @@ mod tests {
             listen: listen.iter().map(|at| at.parse().expect("an address and a port")).collect(),
             xdp,
             freebind: true,
+            vlans: crate::model::Vlans::Auto,
             roles: crate::model::Roles { load_balance: true, failover: true },
         }
     }

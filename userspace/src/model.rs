@@ -4,6 +4,7 @@
 //! positions in the model's own lists, so that per-round work is array indexing.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -115,6 +116,37 @@ pub struct Front {
     pub freebind: bool,
     /// Which kinds of name this machine answers itself.
     pub roles: Roles,
+    /// In which VLANs the program answers, besides none.
+    pub vlans: Vlans,
+}
+
+/// `front.vlans`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Vlans {
+    /// In those that the host has on the interfaces, as they come and go.
+    #[default]
+    Auto,
+    /// In these.
+    These(Vec<Vlan>),
+}
+
+/// A VLAN, or one within another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vlan {
+    /// The number of the first tag.
+    pub outer: u16,
+    /// The number of the second tag, if there is one.
+    pub inner: Option<u16>,
+}
+
+impl fmt::Display for Vlan {
+    /// As in the configuration: `100`, or `100.200`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inner {
+            None => write!(f, "{}", self.outer),
+            Some(inner) => write!(f, "{}.{inner}", self.outer),
+        }
+    }
 }
 
 /// `[agent]`: what outlives the agent, and how.
@@ -297,7 +329,7 @@ pub struct Zone {
 pub struct Forward {
     /// The name; the longest that a question's name is at or below decides.
     pub name: Name,
-    /// Who is asked, in this order. Never empty.
+    /// Who is asked, in this order, those that are down last. Never empty.
     pub upstreams: Vec<SocketAddr>,
     /// Until an upstream's answer is given up.
     pub timeout: Duration,

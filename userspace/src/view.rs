@@ -1,7 +1,7 @@
 //! What the socket path answers from: the model, the newest plan, and cursors and rates of its own.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -41,12 +41,16 @@ impl From<IpAddr> for Client {
 }
 
 impl Client {
-    /// The address whose prefix decides. A subnet of no bits asks not to use the client's own address (RFC 7871 section
-    /// 7.1.2), so it counts as the prefix of all zeroes, whatever its family.
+    /// The address whose prefix decides. A subnet of no bits says nothing of the client, so it is as none at all, and the
+    /// resolver's own address decides (RFC 7871 section 7.2.1).
     #[must_use]
     pub fn deciding(self) -> IpAddr {
-        let none = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        self.subnet.map_or(self.address, |subnet| subnet.address.unwrap_or(none))
+        self.given().unwrap_or(self.address)
+    }
+
+    /// The client's subnet, if that is of some bits.
+    fn given(self) -> Option<IpAddr> {
+        self.subnet.filter(|subnet| subnet.source > 0)?.address
     }
 }
 
@@ -111,8 +115,7 @@ impl View {
         let Some(pool) = service.chosen else { return (service, name, 0) };
         let found = self.model.nets.find(client.deciding());
         let chosen = plan.chosen[pool as usize + found.set];
-        // Family 0 has no bits to count.
-        let scope = client.subnet.and_then(|subnet| subnet.address).map_or(0, |_| found.scope);
+        let scope = client.given().map_or(0, |_| found.scope);
         (&plan.services[chosen.service as usize], chosen.name, scope)
     }
 
@@ -147,7 +150,7 @@ impl View {
                     }
                     Policy::WeightedRandom => rand::random(),
                     Policy::Sticky => {
-                        scope = scope.max(match client.subnet.and_then(|subnet| subnet.address) {
+                        scope = scope.max(match client.given() {
                             Some(IpAddr::V4(_)) => service.sticky_prefix.0,
                             Some(IpAddr::V6(_)) => service.sticky_prefix.1,
                             None => 0,

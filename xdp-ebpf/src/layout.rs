@@ -2,7 +2,7 @@
 //!
 //! | map | kind | entries | written |
 //! |---|---|---|---|
-//! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac`, `clock` and `trace` at any time, each by one store |
+//! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac`, `vlans`, `clock` and `trace` at any time, each by one store |
 //! | `DISPLACE` | array, mmapable | [`Displace`] blocks | once before attach |
 //! | `NAMES` | array, mmapable | [`NameEntry`], a power of two | once before attach |
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
@@ -36,11 +36,15 @@ pub const STALE_BANK: u32 = BANKS;
 pub const ALL_BANKS: u32 = BANKS + 1;
 /// Says in [`Control::abi`] that a pinned `CONTROL` is one of ours, of this layout: `"ztl"` and a number that counts up
 /// with each change of a struct or a map here.
-pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x01");
+pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x02");
 /// Served addresses per family.
 pub const LISTEN_MAX: usize = 8;
 /// Interfaces' MAC addresses that are ours.
 pub const MAC_MAX: usize = 8;
+/// VLANs within VLANs that are ours.
+pub const VLAN_PAIRS_MAX: usize = 16;
+/// Bits of a VLAN's number (IEEE 802.1Q).
+pub const VLAN_BITS: u32 = 12;
 /// Bytes of a name that a [`NameEntry`] holds itself.
 pub const NAME_INLINE: usize = 48;
 /// The longest name, RFC 1035 section 2.3.4.
@@ -61,7 +65,7 @@ pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
 pub const RDATA_ROOM: usize = 1024;
 
 /// The one entry of `CONTROL`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Control {
     /// [`ABI`]; first, so that every version finds it.
@@ -118,6 +122,54 @@ pub struct Control {
     pub listen4: [Listen4; LISTEN_MAX],
     /// Served IPv6 addresses.
     pub listen6: [Listen6; LISTEN_MAX],
+    /// VLANs that are ours, a bit each by its number; that of 0, which is a priority and no VLAN, among them.
+    pub vlans: [u64; 1 << (VLAN_BITS - 6)],
+    /// VLANs within VLANs that are ours, as [`vlan_pair`] puts them; 0 is none.
+    pub vlan_pairs: [u32; VLAN_PAIRS_MAX],
+}
+
+/// A VLAN within another, as [`Control::vlan_pairs`] has it.
+#[inline(always)]
+#[must_use]
+pub const fn vlan_pair(outer: u16, inner: u16) -> u32 {
+    1 << 31 | (outer as u32) << VLAN_BITS | inner as u32
+}
+
+impl Default for Control {
+    /// All zeros, which says nothing and answers nothing.
+    fn default() -> Self {
+        Self {
+            abi: 0,
+            pid: 0,
+            word: 0,
+            confirmed: 0,
+            age_max: 0,
+            seed: 0,
+            slot_mask: 0,
+            bucket_mask: 0,
+            bank_services: 0,
+            bank_blocks: 0,
+            trace: 0,
+            listen4_len: 0,
+            listen6_len: 0,
+            zero: 0,
+            walk_from: 0,
+            options: 0,
+            clock: 0,
+            nsid_len: 0,
+            cursors: 0,
+            answers: 0,
+            net_roots: [0; 2],
+            nsid: [0; NSID_MAX / 8],
+            secrets: Default::default(),
+            limits: Limits::default(),
+            mac: [0; MAC_MAX],
+            listen4: [Listen4::default(); LISTEN_MAX],
+            listen6: [Listen6::default(); LISTEN_MAX],
+            vlans: [0; 1 << (VLAN_BITS - 6)],
+            vlan_pairs: [0; VLAN_PAIRS_MAX],
+        }
+    }
 }
 
 impl Control {
@@ -133,6 +185,27 @@ impl Control {
         // SAFETY: a reference to an aligned u32.
         let zero = unsafe { core::ptr::read_volatile(&raw const self.zero) };
         (value + zero as usize) & MASK
+    }
+
+    /// Whether a VLAN, by its number, is ours.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_vlan(&self, number: u16) -> bool {
+        self.vlans[usize::from(number >> 6) % (1 << (VLAN_BITS - 6))] >> (number & 63) & 1 != 0
+    }
+
+    /// Whether a VLAN within another is ours. Goes through all of them, so that the verifier has one way to follow.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_vlan_pair(&self, outer: u16, inner: u16) -> bool {
+        let pair = vlan_pair(outer, inner);
+        let mut found = false;
+        let mut i = 0;
+        while i < VLAN_PAIRS_MAX {
+            found |= self.vlan_pairs[i] == pair;
+            i += 1;
+        }
+        found
     }
 
     /// As [`forget`](Self::forget), for a whole word.
@@ -426,5 +499,8 @@ const _: () = assert!(size_of::<Chosen>() == 8);
 const _: () = assert!(size_of::<Choice>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);
-const _: () = assert!(size_of::<Control>() == 144 + NSID_MAX + 32 + 8 * MAC_MAX + 8 * LISTEN_MAX + 24 * LISTEN_MAX);
+const _: () = assert!(
+    size_of::<Control>()
+        == 144 + NSID_MAX + 32 + 8 * MAC_MAX + 32 * LISTEN_MAX + (1 << VLAN_BITS) / 8 + 4 * VLAN_PAIRS_MAX
+);
 const _: () = assert!(size_of::<Event>() == 528);

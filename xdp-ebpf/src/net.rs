@@ -12,7 +12,7 @@ use core::net::IpAddr;
 
 use crate::{
     frame::Frame,
-    layout::{Control, LISTEN_MAX, MAC_MAX},
+    layout::{Control, LISTEN_MAX, MAC_MAX, VLAN_BITS},
     reason::Reason,
     sum::Sum,
 };
@@ -62,14 +62,20 @@ pub fn parse(frame: Frame, control: &Control) -> Result<Datagram, Reason> {
     let mut ethertype = ethernet.u16::<12>();
     let mut l3 = ETHERNET;
     if is_vlan(ethertype) {
-        ethertype = frame.claim::<2>(l3 + 2).ok_or(Reason::PassTruncated)?.u16::<0>();
+        let tag = frame.claim::<VLAN_TAG>(l3).ok_or(Reason::PassTruncated)?;
+        let outer = vlan_number(tag.u16::<0>());
+        ethertype = tag.u16::<2>();
         l3 += VLAN_TAG;
         if is_vlan(ethertype) {
-            ethertype = frame.claim::<2>(l3 + 2).ok_or(Reason::PassTruncated)?.u16::<0>();
+            let tag = frame.claim::<VLAN_TAG>(l3).ok_or(Reason::PassTruncated)?;
+            let inner = vlan_number(tag.u16::<0>());
+            ethertype = tag.u16::<2>();
             l3 += VLAN_TAG;
-            if is_vlan(ethertype) {
+            if is_vlan(ethertype) || !control.has_vlan_pair(outer, inner) {
                 return Err(Reason::PassVlan);
             }
+        } else if !control.has_vlan(outer) {
+            return Err(Reason::PassVlan);
         }
     }
     let l3 = control.forget::<0x1f>(l3);
@@ -90,6 +96,12 @@ pub fn parse(frame: Frame, control: &Control) -> Result<Datagram, Reason> {
 #[inline(always)]
 fn is_vlan(ethertype: u16) -> bool {
     ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ
+}
+
+/// A tag's VLAN, without its priority (IEEE 802.1Q clause 9.6).
+#[inline(always)]
+fn vlan_number(control: u16) -> u16 {
+    u16::from_be(control) & ((1 << VLAN_BITS) - 1)
 }
 
 #[inline(always)]

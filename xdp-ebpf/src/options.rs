@@ -31,6 +31,8 @@ const COUNT_MAX: u32 = (OPTIONS_MAX / FIXED) as u32 + 2;
 /// A client cookie, and one with a server cookie as ours are.
 const COOKIE_CLIENT: u32 = 8;
 const COOKIE_WHOLE: u32 = 24;
+/// Family and prefix lengths before a client subnet's address.
+const SUBNET_FIXED: u32 = 4;
 
 /// [`Options::found`]: NSID is asked for.
 const FOUND_NSID: u32 = 1;
@@ -38,6 +40,8 @@ const FOUND_NSID: u32 = 1;
 const FOUND_COOKIE: u32 = 2;
 /// [`Options::found`]: a client subnet.
 const FOUND_SUBNET: u32 = 4;
+/// [`Options::found`]: a client subnet of some bits, which decides. One of none is only given back (RFC 7871 section 7.2.1).
+const FOUND_BITS: u32 = 32;
 /// [`Options::found`]: something for the socket path.
 const FOUND_FAULT: u32 = 8;
 /// [`Options::found`]: all have been read.
@@ -122,7 +126,12 @@ impl Step for Read {
             }
             CODE_SUBNET if found & FOUND_SUBNET == 0 && control.options & OPTION_SUBNET != 0 => {
                 options.subnet.set(data);
-                if subnet_is_good(options, data as usize, len) { FOUND_SUBNET } else { FOUND_FAULT }
+                // Whether it has bits is told by its length: the address has none only then.
+                match subnet_is_good(options, data as usize, len) {
+                    false => FOUND_FAULT,
+                    true if len == SUBNET_FIXED => FOUND_SUBNET,
+                    true => FOUND_SUBNET | FOUND_BITS,
+                }
             }
             _ => 0,
         };
@@ -134,7 +143,7 @@ impl Step for Read {
 /// RFC 7871 section 6: family 1 or 2, no scope, as many bytes of address as the prefix needs, and none of its host bits.
 #[inline(always)]
 fn subnet_is_good(options: &Options, at: usize, len: u32) -> bool {
-    if len < 4 {
+    if len < SUBNET_FIXED {
         return false;
     }
     let (family, source, scope) = subnet_head(options, at);
@@ -143,7 +152,7 @@ fn subnet_is_good(options: &Options, at: usize, len: u32) -> bool {
         2 => 128,
         _ => return false,
     };
-    if scope != 0 || source > bits_max || len - 4 != source.div_ceil(8) {
+    if scope != 0 || source > bits_max || len - SUBNET_FIXED != source.div_ceil(8) {
         return false;
     }
     let (address, mask) = (subnet_address(options, at), prefix_mask(source));
@@ -177,12 +186,12 @@ fn prefix_mask(bits: u32) -> [u64; 2] {
     [ones(bits).to_be(), ones(bits.saturating_sub(64)).to_be()]
 }
 
-/// The client subnet, if there is one and it is to be used: family, and its address as in a packet.
+/// The client subnet, if there is one and it decides: family, and its address as in a packet.
 #[inline(always)]
 #[must_use]
 pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
     let options = &scratch.options;
-    if options.found.get() & FOUND_SUBNET == 0 {
+    if options.found.get() & FOUND_BITS == 0 {
         return None;
     }
     let at = options.subnet.get() as usize;
@@ -239,7 +248,9 @@ impl Step for Compose {
             head(options, at, CODE_SUBNET, len as u16);
             let address = subnet_address(options, from);
             // Family and source as they came, then the scope, then the address.
-            let told = options.asked(from, 0).to_be() & 0xffff_ff00_0000_0000 | u64::from(options.scope.get()) << 32;
+            // Of no bits, so is the scope.
+            let scope = if found & FOUND_BITS == 0 { 0 } else { options.scope.get() };
+            let told = options.asked(from, 0).to_be() & 0xffff_ff00_0000_0000 | u64::from(scope) << 32;
             options.say(at + FIXED, told.to_be());
             options.say(at + FIXED + 4, address[0]);
             options.say(at + FIXED + 12, address[1]);

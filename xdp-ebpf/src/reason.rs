@@ -108,7 +108,7 @@ reasons! {
 
     /// Neither IPv4 nor IPv6.
     PassEthertype = Pass "pass-ethertype",
-    /// More than two VLAN tags.
+    /// A VLAN that this host is not in, or more than two VLAN tags.
     PassVlan = Pass "pass-vlan",
     /// Ends before the headers it announces.
     PassTruncated = Pass "pass-truncated",

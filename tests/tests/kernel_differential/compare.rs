@@ -16,8 +16,10 @@ use zerottl::{
 
 use crate::{ask::Asked, machine::Machine};
 
-/// Invariant 8's bounds, in halves of the query: addresses, and everything else.
-const HALVES: (usize, usize) = (4, 5);
+/// Invariant 8's bounds, in halves of the query: what the plan answers, what is negative, and static answers.
+const HALVES: (usize, usize, usize) = (4, 5, 6);
+/// Static answers up to this are not bound by their query.
+const STATIC_LEN: usize = 512;
 /// Bytes of DNS over UDP, whatever the query.
 const DNS_LEN_MAX: usize = 1232;
 
@@ -59,17 +61,33 @@ pub fn fault(machine: &Machine, asked: &Asked, frame: &[u8], said: &[u8]) -> Opt
     if kernel != socket {
         return Some(format!("\nkernel {kernel:?}\nsocket {socket:?}"));
     }
-    too_large(asked, &dns).map(|fault| format!("the kernel's answer: {fault}"))
+    too_large(machine, asked, &dns).map(|fault| format!("the kernel's answer: {fault}"))
 }
 
 /// How an answer over UDP breaks the size bounds of invariant 8.
-pub fn too_large(asked: &Asked, answer: &[u8]) -> Option<String> {
+pub fn too_large(machine: &Machine, asked: &Asked, answer: &[u8]) -> Option<String> {
     let headers = if asked.client.is_ipv4() { 28 } else { 48 };
-    let positive = answer[6..8] != [0, 0];
-    let halves = if positive { HALVES.0 } else { HALVES.1 };
     let (query, said) = (headers + asked.message.len(), headers + answer.len());
-    (2 * said > halves * query || answer.len() > DNS_LEN_MAX)
+    let positive = answer[6..8] != [0, 0];
+    let authoritative = answer[2] & 4 != 0;
+    let within = |halves| 2 * said <= halves * query;
+    let is_bound = match (positive, authoritative) {
+        (true, _) if is_of_the_plan(machine, answer) => within(HALVES.0),
+        (false, true) => within(HALVES.1),
+        // No question here shows a cookie of ours and asks for more than this.
+        _ => answer.len() <= STATIC_LEN || within(HALVES.2),
+    };
+    (!is_bound || answer.len() > DNS_LEN_MAX)
         .then(|| format!("{} bytes of DNS for {}, positive: {positive}", answer.len(), asked.message.len()))
+}
+
+/// Whether the answer's first record is an address or an HTTPS record of a Pool, Group or Site Name.
+fn is_of_the_plan(machine: &Machine, answer: &[u8]) -> bool {
+    let Ok(message) = Message::from_octets(answer) else { return false };
+    let Some(Ok(first)) = message.answer().ok().and_then(|mut section| section.next()) else { return false };
+    let owner = first.owner().to_string().to_ascii_lowercase();
+    matches!(first.rtype(), Rtype::A | Rtype::AAAA | Rtype::HTTPS)
+        && machine.view.model.names.iter().any(|name| name.name.to_string() == owner)
 }
 
 /// Whom an answer may depend on.

@@ -47,6 +47,7 @@ impl Running {
         let plan = agent.plan(1);
         let mut loaded = Fastpath::load(&agent.planner, &plan, &agent.zones).unwrap_or_else(|error| panic!("{error}"));
         loaded.publisher.set_macs(&world.macs());
+        loaded.publisher.set_vlans(&super::maps::vlans(world));
         if world != World::NoPlan {
             loaded.publisher.publish(&plan);
         }

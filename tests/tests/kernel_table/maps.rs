@@ -1,7 +1,10 @@
 //! What the agent writes into the program's maps, on the host.
 
 use xdp_ebpf::scratch::Scratch;
-use zerottl::kernel::image::{Bank, Image};
+use zerottl::{
+    kernel::image::{self, Bank, Image},
+    model::Vlan,
+};
 
 use super::agent::Agent;
 use crate::table::{held::Held, world::World};
@@ -9,6 +12,13 @@ use crate::table::{held::Held, world::World};
 /// The maps that the agent fills, on the host.
 pub fn held(world: World) -> Held {
     held_by(&Agent::new(world), world)
+}
+
+/// A world's VLANs as the agent has them.
+pub fn vlans(world: World) -> Vec<Vlan> {
+    let (single, pairs) = world.vlans();
+    let single = single.into_iter().map(|outer| Vlan { outer, inner: None });
+    single.chain(pairs.into_iter().map(|(outer, inner)| Vlan { outer, inner: Some(inner) })).collect()
 }
 
 /// The same, of an agent of one's own.
@@ -21,6 +31,7 @@ pub fn held_by(agent: &Agent, world: World) -> Held {
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
         *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
     }
+    (control.vlans, control.vlan_pairs) = image::vlans(&vlans(world));
     let cursors = vec![[0; 2]; image.control.cursors as usize];
     Held {
         control: Some(control),

@@ -108,6 +108,8 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             answers: BTreeMap::from([("NOERROR".into(), 2)]),
             events: BTreeMap::from([("dropped".into(), 1)]),
             tcp_open: 4,
+            forwards: Vec::new(),
+            upstreams: Vec::new(),
         },
         work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
         answers: Vec::new(),

@@ -15,6 +15,7 @@ use prometheus_client::{
 
 use super::{
     Snapshot,
+    forwards::UpstreamPage,
     histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS},
     load::LoadPage,
     shares::Counter,
@@ -30,6 +31,8 @@ use crate::{
 pub const SITES_MAX: usize = 1_000;
 /// Addresses with series of their own, the first of the configuration.
 pub const ADDRESSES_MAX: usize = 2_000;
+/// Upstreams and forward names with series of their own, each.
+pub const FORWARDS_MAX: usize = 1_000;
 /// Series of shares, names in the configuration's order; a name whose shares would go beyond has none.
 pub const SHARES_MAX: usize = 5_000;
 
@@ -177,6 +180,9 @@ pub(crate) type Labels<'a> = Vec<(&'a str, String)>;
 /// One value of each address: name, help, where it is.
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
 
+/// The same of each upstream.
+type UpstreamColumn<T> = (&'static str, &'static str, fn(&UpstreamPage) -> T);
+
 /// The same of each Site's load.
 type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
 
@@ -233,6 +239,7 @@ impl Collector for Source {
         });
         let help = "1 for the way the XDP program sits on an interface, 0 for the others";
         family(encoder, ("attached", help), attach)?;
+        self.forwards(encoder)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
         let work = &page.work;
@@ -268,6 +275,42 @@ impl Collector for Source {
 }
 
 impl Source {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds, far below 2^52")]
+    fn forwards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let socket = &self.page.socket;
+        let upstreams = || {
+            let shown = socket.upstreams.iter().take(FORWARDS_MAX);
+            shown.map(|page| (vec![("upstream", page.upstream.clone())], page))
+        };
+        let up = upstreams().map(|(labels, page)| (labels, flag(page.up)));
+        family(encoder, ("forward_upstream_up", "Whether the upstream is asked before others are"), up)?;
+        let rtts = upstreams().filter_map(|(labels, page)| Some((labels, gauge(page.rtt_us? as f64 / 1e6))));
+        family(encoder, ("forward_upstream_rtt_seconds", "How long the upstream's answers take, smoothed"), rtts)?;
+        let waiting = upstreams().map(|(labels, page)| (labels, number(page.waiting)));
+        family(encoder, ("forward_upstream_waiting", "Queries that wait for the upstream now"), waiting)?;
+        let counters: [UpstreamColumn<u64>; 6] = [
+            ("forward_upstream_queries", "Queries sent to the upstream", |u| u.queries),
+            ("forward_upstream_answers", "Answers of the upstream, of whatever rcode", |u| u.answers),
+            ("forward_upstream_unanswered", "Queries that the upstream left without an answer", |u| u.unanswered),
+            ("forward_upstream_not_tried", "Queries that this machine could not send or look after", |u| u.not_tried),
+            ("forward_upstream_respelt", "Answers with the question in other letter case", |u| u.respelt),
+            ("forward_upstream_wrong", "Datagrams that were not the answer: ID, question or sender", |u| u.wrong),
+        ];
+        for (name, help, value) in counters {
+            let samples = upstreams().map(|(labels, page)| (labels, ConstCounter::new(value(page))));
+            family(encoder, (name, help), samples)?;
+        }
+        let forwards = || socket.forwards.iter().take(FORWARDS_MAX);
+        let waiting = forwards().map(|page| (vec![("forward", page.name.clone())], number(page.waiting)));
+        family(encoder, ("forward_waiting", "Queries of the forward name that wait now"), waiting)?;
+        let failures = forwards().flat_map(|page| {
+            let labels = |why: &str| vec![("forward", page.name.clone()), ("why", why.to_owned())];
+            let counts = [(labels("no-answer"), page.failed), (labels("too-many"), page.refused)];
+            counts.map(|(labels, count)| (labels, ConstCounter::new(count)))
+        });
+        family(encoder, ("forward_failures", "Queries of the forward name that got SERVFAIL"), failures)
+    }
+
     fn sites_and_shares(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let labels = |site: &SitePage| vec![("site", site.key.clone())];
         let up = self.sites().iter().map(|site| (labels(site), gauge(f64::from(u8::from(site.up)))));
@@ -297,6 +340,8 @@ impl Source {
             ("sites", self.page.sites.len().saturating_sub(SITES_MAX) as u64),
             ("addresses", addresses.saturating_sub(ADDRESSES_MAX) as u64),
             ("names", self.shares_omitted),
+            ("upstreams", self.page.socket.upstreams.len().saturating_sub(FORWARDS_MAX) as u64),
+            ("forwards", self.page.socket.forwards.len().saturating_sub(FORWARDS_MAX) as u64),
         ];
         let omitted = omitted.map(|(what, count)| (vec![("what", what.to_owned())], number(count)));
         family(encoder, ("series_omitted", "What has no series of its own here, because there are too many"), omitted)

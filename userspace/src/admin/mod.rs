@@ -18,6 +18,7 @@ pub mod answers;
 pub mod asked;
 pub mod client;
 pub mod explain;
+pub mod forwards;
 pub mod gate;
 pub mod histogram;
 pub mod history;

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, fmt::Write};
 
 use super::{
+    forwards,
     load::LoadPage,
     standing::HoldPage,
     status::{AddressPage, FamilyPage, NamePage, SitePage, SocketPage, StatusPage},
@@ -104,6 +105,10 @@ pub fn text(status: &StatusPage, filter: &Filter) -> String {
     sites(&mut page, status, filter);
     names(&mut page, status, filter);
     if !filter.is_of_sites() {
+        let forwards = forwards::to_text(&status.socket.forwards, &status.socket.upstreams);
+        if !forwards.is_empty() {
+            let _ = write!(page, "\n{}", text::wrapped(&forwards, filter.columns));
+        }
         reasons(&mut page, status, filter.columns);
     }
     page

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Attach, Snapshot, decided_by, health_word, kind_word,
+    Attach, Snapshot, decided_by,
+    forwards::{ForwardPage, UpstreamPage},
+    health_word, kind_word,
     load::{self, LoadPage},
     overview,
     shares::{Counter, Shares},
@@ -73,6 +75,12 @@ pub struct SocketPage {
     pub events: BTreeMap<String, u64>,
     /// TCP connections open now.
     pub tcp_open: u64,
+    /// Forward names, in the configuration's order.
+    #[serde(default)]
+    pub forwards: Vec<ForwardPage>,
+    /// The servers that their queries go to, by address.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamPage>,
 }
 
 /// `front` of [`StatusPage`].

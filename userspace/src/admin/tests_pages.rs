@@ -6,6 +6,7 @@ use super::{
     Snapshot,
     explain::{Explanation, FamilyExplanation, explain},
     fixture::{model, name, set, snapshot, table},
+    forwards::{ForwardPage, UpstreamPage},
     metrics::{self, Format},
     status::StatusPage,
 };
@@ -438,6 +439,53 @@ fn metrics_text() {
     assert!(text.ends_with("# EOF\n"));
     let foreign = text.lines().find(|line| !line.starts_with('#') && !line.starts_with("zerottl_"));
     assert_eq!(foreign, None);
+}
+
+/// Upstreams stand on the page, in the text and in the metrics, a dead one first of all that an operator looks for.
+#[test]
+fn upstreams_are_shown_everywhere() {
+    let mut snapshot = healthy();
+    let upstream = |at: &str, up| UpstreamPage {
+        upstream: at.into(),
+        up,
+        down_s: (!up).then_some(30),
+        rtt_us: Some(1_500),
+        queries: 9,
+        answers: 8,
+        unanswered: 1,
+        respelt: 3,
+        ..UpstreamPage::default()
+    };
+    snapshot.socket.upstreams = vec![upstream("192.0.2.53:53", false), upstream("[2001:db8::53]:53", true)];
+    snapshot.socket.forwards = vec![ForwardPage {
+        name: "corp.example".into(),
+        upstreams: vec!["192.0.2.53:53".into(), "[2001:db8::53]:53".into()],
+        waiting: 5,
+        refused: 2,
+        failed: 1,
+    }];
+    let text = metrics::text(&snapshot, Format::Prometheus).expect("text");
+    for line in [
+        "zerottl_forward_upstream_up{upstream=\"192.0.2.53:53\"} 0.0",
+        "zerottl_forward_upstream_up{upstream=\"[2001:db8::53]:53\"} 1.0",
+        "zerottl_forward_upstream_rtt_seconds{upstream=\"192.0.2.53:53\"} 0.0015",
+        "zerottl_forward_upstream_queries_total{upstream=\"192.0.2.53:53\"} 9",
+        "zerottl_forward_upstream_answers_total{upstream=\"192.0.2.53:53\"} 8",
+        "zerottl_forward_upstream_unanswered_total{upstream=\"192.0.2.53:53\"} 1",
+        "zerottl_forward_upstream_respelt_total{upstream=\"[2001:db8::53]:53\"} 3",
+        "zerottl_forward_upstream_wrong_total{upstream=\"[2001:db8::53]:53\"} 0",
+        "zerottl_forward_waiting{forward=\"corp.example\"} 5",
+        "zerottl_forward_failures_total{forward=\"corp.example\",why=\"no-answer\"} 1",
+        "zerottl_forward_failures_total{forward=\"corp.example\",why=\"too-many\"} 2",
+    ] {
+        assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
+    }
+    let page = StatusPage::new(&snapshot);
+    let json = serde_json::to_value(&page).expect("plain data");
+    assert_eq!(json["socket"]["upstreams"][0]["up"], false);
+    assert_eq!(json["socket"]["forwards"][0]["waiting"], 5);
+    assert_eq!(serde_json::from_value::<StatusPage>(json).expect("its own form"), page);
+    assert!(page.to_text().contains("corp.example  192.0.2.53:53      DOWN for 30s"), "{}", page.to_text());
 }
 
 /// A Site's key is the operator's; whatever it holds, the lines around it stay whole.

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::{
     admin::{
         CounterSource,
+        forwards::{ForwardPage, UpstreamPage},
         status::{SocketPage, WorkPage},
     },
     dns,
@@ -132,6 +133,8 @@ impl CounterSource for Counts {
                 ("tcp-timed-out", &counters.tcp_timed_out),
             ]),
             tcp_open: read(&counters.tcp_open),
+            forwards: self.socket.lanes(ForwardPage::all),
+            upstreams: self.socket.lanes(UpstreamPage::all),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+use xdp_ebpf::layout::VLAN_PAIRS_MAX;
 
 use super::{
     counts::{Counts, Work},
@@ -23,8 +24,9 @@ use crate::{
     assess::{Assessor, LoadInputs},
     dns,
     hooks::macs_of,
-    kernel::{attach, publish::Publisher, trace},
+    kernel::{attach, publish::Publisher, trace, vlans},
     load::{Board, Entry},
+    model::Vlan,
     operator::{Asked, Done, Refused, Remarks, Request},
     plan::{Before, Plan, Planner},
     probe::Reports,
@@ -87,6 +89,8 @@ struct Upkeep {
     one_in: u32,
     /// Whether the newest reading of MACs went well.
     macs_known: bool,
+    /// The VLANs found last; none before the first look, and after one that failed.
+    vlans: Option<Vec<Vlan>>,
     /// When the supervisor is told next that rounds go on; none where it does not watch.
     watchdog: Option<(Duration, Instant)>,
 }
@@ -96,7 +100,7 @@ impl Rounds {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut upkeep = Upkeep { one_in: 0, macs_known: true, watchdog: watchdog() };
+        let mut upkeep = Upkeep { one_in: 0, macs_known: true, vlans: Some(Vec::new()), watchdog: watchdog() };
         let mut rounds: u32 = 0;
         tell_forced(&BTreeMap::new(), &news::forced(self.planner.model(), &self.view.plan()));
         loop {
@@ -128,6 +132,7 @@ impl Rounds {
                     }
                     if rounds.is_multiple_of(MAC_ROUNDS) {
                         self.refresh_macs(&mut upkeep);
+                        self.refresh_vlans(&mut upkeep);
                     }
                     rounds = rounds.wrapping_add(1);
                     self.forward_trace(&mut upkeep);
@@ -281,6 +286,32 @@ impl Rounds {
             Err(_) => {}
         }
         upkeep.macs_known = read.is_ok();
+    }
+
+    /// VLAN interfaces come and go; until this notices, queries in a new one take the socket path.
+    fn refresh_vlans(&mut self, upkeep: &mut Upkeep) {
+        let Some(publisher) = &mut self.publisher else { return };
+        match vlans::of(&self.planner.model().front) {
+            Ok(vlans) if upkeep.vlans.as_ref() == Some(&vlans) => {}
+            Ok(vlans) => {
+                let words: Vec<_> = vlans.iter().map(ToString::to_string).collect();
+                info!(vlans = words.join(" "), "the program answers in these VLANs, besides frames without a tag");
+                let pairs = vlans.iter().filter(|vlan| vlan.inner.is_some()).count();
+                if pairs > VLAN_PAIRS_MAX {
+                    warn!(
+                        "{pairs} VLANs within VLANs; the program knows {VLAN_PAIRS_MAX}, others take the socket path"
+                    );
+                }
+                publisher.set_vlans(&vlans);
+                upkeep.vlans = Some(vlans);
+            }
+            Err(error) => {
+                // Told once; what was known stays.
+                if upkeep.vlans.take().is_some() {
+                    warn!("reading the host's VLANs failed: {error}");
+                }
+            }
+        }
     }
 
     /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.

@@ -12,6 +12,7 @@ use tokio::{
     task::{JoinError, JoinHandle, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
 
 use super::{
     AgentError, Order,
@@ -27,7 +28,7 @@ use crate::{
     assess::{Assessor, LoadInputs},
     dns::{self, Served, Zones},
     hooks::macs_of,
-    kernel::{Fastpath, Lasting, Loaded, attach},
+    kernel::{Fastpath, Lasting, Loaded, attach, vlans},
     load::{self, Board},
     model::{Model, XdpMode},
     operator::Desk,
@@ -134,6 +135,11 @@ impl Prepared {
             loaded.publisher.publish(&first);
             let macs = attach::macs().map_err(AgentError::Macs)?;
             loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
+            match vlans::of(&model.front) {
+                Ok(vlans) => loaded.publisher.set_vlans(&vlans),
+                // Tried again every second.
+                Err(error) => warn!("reading the host's VLANs failed: {error}; tagged queries take the socket path"),
+            }
             program = Some(loaded.fastpath.lasting().map_err(AgentError::Load)?);
             let Loaded { publisher: writes, counters, events: traced, .. } = loaded;
             (kernel, publisher, events) = (Some(counters), Some(writes), Some(traced));

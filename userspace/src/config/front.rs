@@ -4,20 +4,20 @@ use std::{
     collections::HashMap,
     fs,
     net::SocketAddr,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
 };
 
 use toml::Spanned;
-use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX};
+use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX, VLAN_PAIRS_MAX};
 
 use super::{
     raw,
     report::{Once, Reporter},
     tables::section,
-    values::{self, Reader},
+    values::{self, Fault, Reader},
 };
-use crate::model::{Front, Name, Roles, XdpMode, Zone, ZoneId, ZoneSaid};
+use crate::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, Zone, ZoneId, ZoneSaid};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -31,6 +31,8 @@ const NAMESERVERS_MAX: usize = 32;
 const TRANSFER_TO_MAX: usize = 1024;
 /// Bytes of an interface's name, at most (Linux, `IFNAMSIZ` less its last zero).
 const INTERFACE_LEN_MAX: usize = 15;
+/// Numbers of VLANs: 0 is none, and 4095 is reserved (IEEE 802.1Q clause 9.6).
+const VLAN: RangeInclusive<u16> = 1..=4094;
 /// Seconds, at most, of a TTL (RFC 2181 section 8) and of an SOA timer.
 const SECONDS_MAX: i64 = i32::MAX as i64;
 /// Seconds over which a negative answer's life is odd: a day.
@@ -63,7 +65,55 @@ pub(super) fn front(report: &mut Reporter, raw: Option<&Spanned<raw::Front>>) ->
         xdp,
         freebind: raw.freebind.as_ref().is_none_or(|on| *on.get_ref()),
         roles: roles(&mut reader, raw),
+        vlans: vlans(&mut reader, raw),
     }
+}
+
+fn vlans(reader: &mut Reader<'_>, raw: &raw::Front) -> Vlans {
+    let list = match raw.vlans.as_ref().map(|written| (written.get_ref(), written.span())) {
+        None => return Vlans::Auto,
+        Some((raw::Vlans::Word(word), _)) if word == "auto" => return Vlans::Auto,
+        Some((raw::Vlans::Word(word), span)) => {
+            reader
+                .error(span, format!("`vlans` is `{word}`"))
+                .help("give \"auto\", or a list such as [100, \"100.200\"]; [] is none");
+            return Vlans::Auto;
+        }
+        Some((raw::Vlans::List(list), _)) => list,
+    };
+    let mut once = Once::new();
+    let mut vlans = Vec::new();
+    for written in list {
+        let text = Spanned::new(written.span(), written.get_ref().0.clone());
+        let Some(vlan) = reader.parsed(&text, vlan) else { continue };
+        if let Some(first) = once.see(vlan, text.span()) {
+            again(reader, text.span(), first, &format!("VLAN {vlan}"));
+            continue;
+        }
+        vlans.push(vlan);
+        if vlan.inner.is_some() && vlans.iter().filter(|vlan| vlan.inner.is_some()).count() == VLAN_PAIRS_MAX + 1 {
+            reader
+                .error(text.span(), format!("more than {VLAN_PAIRS_MAX} VLANs within VLANs"))
+                .label("one too many")
+                .help("name those with the most queries; the others take the socket path");
+        }
+    }
+    Vlans::These(vlans)
+}
+
+/// `100`, or `100.200` for one within another.
+fn vlan(text: &str) -> Result<Vlan, Fault> {
+    let number = |text: &str| text.parse().ok().filter(|number| VLAN.contains(number));
+    let vlan = match text.split_once('.') {
+        None => number(text).map(|outer| Vlan { outer, inner: None }),
+        Some((outer, inner)) => {
+            number(outer).zip(number(inner)).map(|(outer, inner)| Vlan { outer, inner: Some(inner) })
+        }
+    };
+    vlan.ok_or_else(|| Fault {
+        message: format!("`{text}` is no VLAN"),
+        help: "give a number from 1 to 4094, or \"100.200\" for VLAN 200 within VLAN 100".into(),
+    })
 }
 
 fn interfaces(reader: &mut Reader<'_>, raw: &raw::Front, xdp: XdpMode) -> Vec<String> {

@@ -55,6 +55,66 @@ pub(super) struct Front {
     pub xdp: Text,
     pub freebind: Switch,
     pub roles: List<String>,
+    pub vlans: Option<Spanned<Vlans>>,
+}
+
+/// A word, or a list of numbers and of texts.
+#[derive(Debug)]
+pub(super) enum Vlans {
+    Word(String),
+    List(Vec<Spanned<Vlan>>),
+}
+
+impl<'de> Deserialize<'de> for Vlans {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Vlans;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\" or a list of VLANs")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Vlans, E> {
+                Ok(Vlans::Word(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vlans, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Vlans::List)
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
+}
+
+/// A number or a text, as text.
+#[derive(Debug)]
+pub(super) struct Vlan(pub String);
+
+impl<'de> Deserialize<'de> for Vlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl Visitor<'_> for Shape {
+            type Value = Vlan;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a VLAN's number, or a text of two with a dot between")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Vlan, E> {
+                Ok(Vlan(number.to_string()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Vlan, E> {
+                Ok(Vlan(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -33,6 +33,7 @@
 //! | 6672 | DNAME from records files, with CNAMEs made of it |
 //! | 6891 | EDNS(0): size, version, DO, options |
 //! | 7766, 9210 | TCP: pipelining, half-close, limits |
+//! | 7828 | edns-tcp-keepalive: how long a connection may be idle, to whom asks over TCP |
 //! | 7871 | client subnet: client nets, sticky, honest scope |
 //! | 7873, 9018 | cookies |
 //! | 8482 | ANY: one `RRset`, HINFO at dynamic names |

@@ -5,13 +5,17 @@
 //! | code 2 |  len 2 | NSID   (3)  ignored in a query; the server's text in an answer
 //! |        |        | CLIENT-SUBNET (8)  family 2 | source 1 | scope 1 | address 0 to 16
 //! |        |        | COOKIE (10) client cookie 8 | server cookie 0 or 8 to 32
+//! |        |        | TCP-KEEPALIVE (11) nothing in a query; how long we wait in an answer, 2
 //! +--------+--------+-----------------------------------------------------------------------
 //! ```
 //!
-//! Whatever else a query has is ignored and not echoed: keepalive (RFC 7828) and padding (RFC 7830) have no meaning over
-//! UDP and none here over TCP. Of options that stand twice the first counts.
+//! Whatever else a query has is ignored and not echoed: keepalive (RFC 7828) has no meaning over UDP, and padding (RFC 7830)
+//! none here. Of options that stand twice the first counts.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use domain::base::{
     iana::OptionCode,
@@ -29,6 +33,9 @@ const HEAD_LEN: usize = 4;
 pub const COOKIE_LEN: usize = CLIENT_LEN + SERVER_LEN;
 /// Bytes of a CLIENT-SUBNET option's data before the address.
 const SUBNET_HEAD_LEN: usize = 4;
+/// Bytes of a TCP-KEEPALIVE option's data in an answer, and the unit of what it says (RFC 7828 section 3.1).
+const KEEPALIVE_LEN: usize = 2;
+const KEEPALIVE_UNIT_MS: u128 = 100;
 /// Address families (RFC 7871 section 6).
 const FAMILY_NONE: u16 = 0;
 const FAMILY_V4: u16 = 1;
@@ -40,6 +47,7 @@ pub struct Options<'a> {
     nsid: bool,
     cookie: Option<&'a [u8]>,
     subnet: Option<&'a [u8]>,
+    keepalive: Option<&'a [u8]>,
 }
 
 /// What a query's options ask for, of what this server answers.
@@ -74,6 +82,7 @@ impl<'a> Options<'a> {
                 OptionCode::NSID => options.nsid = true,
                 OptionCode::COOKIE => options.cookie = options.cookie.or(Some(data)),
                 OptionCode::CLIENT_SUBNET => options.subnet = options.subnet.or(Some(data)),
+                OptionCode::TCP_KEEPALIVE => options.keepalive = options.keepalive.or(Some(data)),
                 _ => {}
             }
         }
@@ -90,6 +99,15 @@ impl<'a> Options<'a> {
             cookie: cookie.map(|data| Cookie::read(data).ok_or(())).transpose().ok()?,
             subnet: subnet.map(|data| read_subnet(data).ok_or(())).transpose().ok()?,
         })
+    }
+}
+
+impl Options<'_> {
+    /// Whether they ask how long a connection may be idle, which a query over TCP may; none where it says how long itself:
+    /// FORMERR (RFC 7828 sections 3.1 and 3.2.1).
+    #[must_use]
+    pub fn keepalive(&self) -> Option<bool> {
+        self.keepalive.map_or(Some(false), |data| data.is_empty().then_some(true))
     }
 }
 
@@ -130,6 +148,8 @@ pub struct Said<'a> {
     pub cookie: Option<[u8; COOKIE_LEN]>,
     /// The subnet as it was given, and SCOPE PREFIX-LENGTH.
     pub subnet: Option<(Subnet, u8)>,
+    /// How long the connection may be idle.
+    pub keepalive: Option<Duration>,
 }
 
 impl Said<'_> {
@@ -139,7 +159,8 @@ impl Said<'_> {
         let nsid = self.nsid.map_or(0, |text| HEAD_LEN + text.len());
         let cookie = self.cookie.map_or(0, |cookie| HEAD_LEN + cookie.len());
         let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD_LEN + subnet_len(subnet));
-        nsid + cookie + subnet
+        let keepalive = self.keepalive.map_or(0, |_| HEAD_LEN + KEEPALIVE_LEN);
+        nsid + cookie + subnet + keepalive
     }
 
     /// Appends them.
@@ -164,6 +185,10 @@ impl Said<'_> {
             (data[2], data[3]) = (subnet.source, scope);
             data[SUBNET_HEAD_LEN..].copy_from_slice(&octets);
             push(opt, OptionCode::CLIENT_SUBNET, &data[..subnet_len(subnet)])?;
+        }
+        if let Some(idle) = self.keepalive {
+            let units = u16::try_from(idle.as_millis() / KEEPALIVE_UNIT_MS).unwrap_or(u16::MAX);
+            push(opt, OptionCode::TCP_KEEPALIVE, &units.to_be_bytes())?;
         }
         Ok(())
     }

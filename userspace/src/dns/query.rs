@@ -26,10 +26,8 @@ pub const HEADER_LEN: usize = 12;
 /// What a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least a size in an OPT means.
 const UDP_LEN_CLASSIC: u16 = 512;
 /// Records that are read of a query, and so may be there. An IXFR over TSIG and EDNS has three; a message of 64 KiB could
-/// hold thousands, each with a chain of 255 pointers to follow.
+/// hold thousands, each with a chain of 255 pointers to follow. Behind them only an OPT is looked for.
 const RECORDS_MAX: u32 = 16;
-/// Questions that are read in search of an OPT. One is allowed (RFC 9619).
-const QUESTIONS_MAX: u16 = 16;
 
 /// A message that gets an answer.
 #[derive(Debug)]
@@ -118,12 +116,12 @@ impl<'a> Query<'a> {
             // It may be about a cookie (RFC 7873 section 5.4).
             0 => {}
             1 => self.question = Some(Question::read(&mut parser)?),
-            2..=QUESTIONS_MAX => {
-                for _ in 0..counts.qdcount() {
+            // One is allowed (RFC 9619); the others are in the OPT's way.
+            several => {
+                for _ in 0..several {
                     Question::read(&mut parser)?;
                 }
             }
-            _ => return None,
         }
 
         let before = u32::from(counts.ancount()) + u32::from(counts.nscount());
@@ -137,8 +135,36 @@ impl<'a> Query<'a> {
                 _ => true,
             }
         }
+        for _ in RECORDS_MAX..all {
+            self.skim(&mut parser)?;
+        }
         // Not before the end, so that an OPT behind the fault is answered with one.
         (sound && (self.question.is_some() || self.edns.is_some())).then_some(())
+    }
+
+    /// Passes over a record, but for an OPT. It follows no pointers, so that the time it takes is that of its bytes.
+    fn skim(&mut self, parser: &mut Parser<'a, [u8]>) -> Option<()> {
+        let mut head = *parser;
+        loop {
+            match head.parse_u8().ok()? {
+                0 => break,
+                len @ 1..=63 => head.advance(len.into()).ok()?,
+                0xc0.. => {
+                    head.advance(1).ok()?;
+                    break;
+                }
+                _ => return None,
+            }
+        }
+        if Rtype::parse(&mut head).ok()? == Rtype::OPT {
+            return self.record(parser).map(|_| ());
+        }
+        // Class and TTL.
+        head.advance(6).ok()?;
+        let len = head.parse_u16_be().ok()?;
+        head.advance(len.into()).ok()?;
+        *parser = head;
+        Some(())
     }
 
     fn record(&mut self, parser: &mut Parser<'a, [u8]>) -> Option<Rtype> {

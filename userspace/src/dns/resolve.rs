@@ -61,6 +61,7 @@ pub struct Rr<'a> {
 
 /// What is to be said, before any limit.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "three are bits of the answer's header, each on its own")]
 pub struct Reply<'a> {
     /// The rcode.
     pub rcode: Rcode,
@@ -78,6 +79,8 @@ pub struct Reply<'a> {
     pub glue: Vec<Rr<'a>>,
     /// Addresses that only save a question; one set each.
     pub extra: Vec<Vec<Rr<'a>>>,
+    /// Whether the plan made it, and not an alias led to that: then it is held to twice its query (invariant 8).
+    pub by_plan: bool,
     /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
     pub scope: u8,
 }
@@ -95,6 +98,7 @@ impl Reply<'_> {
             authority: Vec::new(),
             glue: Vec::new(),
             extra: Vec::new(),
+            by_plan: false,
             scope: 0,
         }
     }
@@ -216,6 +220,7 @@ impl<'a> Reply<'a> {
         };
         let Picked { pick, scope } = view.pick(dynamic.id, of, client);
         self.scope = scope;
+        self.by_plan = self.answer.is_empty();
         match pick {
             Pick::Address(address, ttl) => {
                 let data = match address {

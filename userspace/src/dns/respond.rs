@@ -1,6 +1,6 @@
 //! A message into its answer, within its limits.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use domain::base::{
     Header, MessageBuilder, Name, Rtype, StaticCompressor,
@@ -15,7 +15,7 @@ use super::{
     options::{Said, Wishes},
     query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
-    transfer,
+    tcp, transfer,
     transfer::Transfer,
     zone::{Data, Folded, Zones},
 };
@@ -42,6 +42,17 @@ pub enum Transport {
     Udp,
     /// A stream: up to 65,535 bytes.
     Tcp,
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// How the query came.
+    pub transport: Transport,
+    /// Where from.
+    pub client: IpAddr,
+    /// How long its connection may be idle from now on, where it has one.
+    pub idle: Duration,
 }
 
 /// An answer and what is counted about it.
@@ -89,24 +100,19 @@ pub fn respond(
     zones: &Zones,
     view: &View,
 ) -> Option<Vec<u8>> {
-    let answer = match answer(message, transport, client, now, zones, view).ok()? {
+    let asker = Asker { transport, client, idle: tcp::Limits::default().idle };
+    let answer = match answer(message, asker, now, zones, view).ok()? {
         Outcome::Ready(answer) => Ok(answer),
-        Outcome::Transfer(_) => complete(message, transport, client, now, view, &Reply::bare(Rcode::REFUSED)),
-        Outcome::Forward(_) => complete(message, transport, client, now, view, &forward::failed()),
+        Outcome::Transfer(_) => complete(message, asker, now, view, &Reply::bare(Rcode::REFUSED)),
+        Outcome::Forward(_) => complete(message, asker, now, view, &forward::failed()),
     };
     answer.map(|answer| answer.message).ok()
 }
 
 /// As [`respond`], with what is counted, or where it is to be forwarded.
-pub fn answer(
-    message: &[u8],
-    transport: Transport,
-    client: IpAddr,
-    now: u32,
-    zones: &Zones,
-    view: &View,
-) -> Result<Outcome, Silence> {
-    let request = Request::read(message, transport, client, now, view)?;
+pub fn answer(message: &[u8], asker: Asker, now: u32, zones: &Zones, view: &View) -> Result<Outcome, Silence> {
+    let client = asker.client;
+    let request = Request::read(message, asker, now, view)?;
     let (rcode, reply) = match request.decided {
         Ok(question) => {
             let forward = zones.forward_of(&Folded::new(question.name)).filter(|_| question.class == iana::Class::IN);
@@ -132,22 +138,16 @@ pub fn answer(
 }
 
 /// The answer to a message whose question has its reply, within the same limits.
-pub fn complete(
-    message: &[u8],
-    transport: Transport,
-    client: IpAddr,
-    now: u32,
-    view: &View,
-    reply: &Reply<'_>,
-) -> Result<Answer, Silence> {
-    Request::read(message, transport, client, now, view)?.finish(reply.rcode.into(), reply)
+pub fn complete(message: &[u8], asker: Asker, now: u32, view: &View, reply: &Reply<'_>) -> Result<Answer, Silence> {
+    Request::read(message, asker, now, view)?.finish(reply.rcode.into(), reply)
 }
 
 /// A message, and what its answer depends on beside its data.
 struct Request<'a> {
     query: Query<'a>,
-    transport: Transport,
-    client: IpAddr,
+    asker: Asker,
+    /// Whether it is told how long it may be idle.
+    keepalive: bool,
     /// The options that are answered.
     asked: Wishes<'a>,
     cookie: Option<cookies::Reply>,
@@ -158,24 +158,23 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(
-        message: &'a [u8],
-        transport: Transport,
-        client: IpAddr,
-        now: u32,
-        view: &'a View,
-    ) -> Result<Self, Silence> {
+    fn read(message: &'a [u8], from: Asker, now: u32, view: &'a View) -> Result<Self, Silence> {
         let query = Query::parse(message).ok_or(Silence::NoQuery)?;
         let model = &view.model;
         // Options of another version may mean anything.
         let known = query.edns.is_some_and(|edns| edns.version == 0);
         let wishes = if known { query.options.wishes(&model.edns) } else { Some(Wishes::default()) };
+        // Over UDP it is ignored, whatever it says (RFC 7828 section 3.2.2).
+        let is_stream = known && from.transport == Transport::Tcp;
+        let keepalive = if is_stream { query.options.keepalive() } else { Some(false) };
+        let wishes = wishes.filter(|_| keepalive.is_some());
         let asked = wishes.unwrap_or_default();
         let cookie = asked.cookie.zip(model.edns.cookies.as_ref());
-        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, client, now));
-        let decided = decide(&query, transport, wishes, cookie);
+        let cookie = cookie.map(|(cookie, secrets)| cookies::reply(cookie, secrets, from.client, now));
+        let decided = decide(&query, from.transport, wishes, cookie);
         let nsid = model.edns.nsid.as_deref().filter(|_| asked.nsid);
-        Ok(Self { limiter: &view.limiter, query, transport, client, asked, cookie, nsid, decided })
+        let keepalive = wishes.is_some() && keepalive == Some(true);
+        Ok(Self { limiter: &view.limiter, query, asker: from, keepalive, asked, cookie, nsid, decided })
     }
 
     fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<Answer, Silence> {
@@ -184,15 +183,18 @@ impl<'a> Request<'a> {
             nsid: self.nsid,
             cookie: self.cookie.map(|cookie| cookie.data),
             subnet: self.asked.subnet.map(|subnet| (subnet, reply.scope)),
+            keepalive: self.keepalive.then_some(self.asker.idle),
         };
-        let limit = match self.transport {
-            Transport::Udp => udp_limit(query, reply, self.client),
-            Transport::Tcp => usize::from(u16::MAX),
+        let limits = match self.asker.transport {
+            Transport::Udp => {
+                udp_limits(query, reply, self.asker.client, self.cookie.is_some_and(|cookie| cookie.known))
+            }
+            Transport::Tcp => Limits::TCP,
         };
         // Whoever has a cookie of ours gets its answers where it says it is.
-        let rate = match self.transport {
+        let rate = match self.asker.transport {
             Transport::Udp if !self.cookie.is_some_and(|cookie| cookie.known) => {
-                self.limiter.judge(self.client, class(reply))
+                self.limiter.judge(self.asker.client, class(reply))
             }
             Transport::Udp | Transport::Tcp => Verdict::Within,
         };
@@ -201,7 +203,7 @@ impl<'a> Request<'a> {
         }
         if !reply.truncated
             && rate != Verdict::Slip
-            && let Ok(message) = compose(query, rcode, reply, &said, limit)
+            && let Ok(message) = compose(query, rcode, reply, &said, limits)
         {
             return Ok(Answer { message, rcode, truncated: false, rate });
         }
@@ -213,7 +215,7 @@ impl<'a> Request<'a> {
             scope: reply.scope,
             ..Reply::bare(reply.rcode)
         };
-        let message = compose(query, rcode, &bare, &said, usize::from(u16::MAX));
+        let message = compose(query, rcode, &bare, &said, Limits::TCP);
         let mut message = message.map_err(|_| Silence::NoQuery)?;
         Header::for_message_slice_mut(&mut message).set_tc(true);
         Ok(Answer { message, rcode, truncated: true, rate })
@@ -267,14 +269,35 @@ fn decide<'a>(
     }
 }
 
-/// Bytes a UDP answer may have: what the client takes, what fits every path, and, counted as IP packets, 2 times the
-/// query for a positive answer and 2.5 times for any other (invariant 8).
-fn udp_limit(query: &Query<'_>, reply: &Reply<'_>, client: IpAddr) -> usize {
-    let taken = query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX));
+/// Bytes that an answer may have.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// What must be in it, or it is truncated.
+    all: usize,
+    /// With what only saves a question, which is left out else.
+    extra: usize,
+}
+
+impl Limits {
+    const TCP: Self = Self { all: u16::MAX as usize, extra: u16::MAX as usize };
+}
+
+/// Bytes a UDP answer may have: what the client takes, what fits every path, and by invariant 8, counted as IP packets, 2
+/// times the query for what the plan answers and 2.5 times for a negative answer, as in the kernel. Everything else, which
+/// comes from records files and other servers, is only bound above 512 bytes, at 3 times the query, and not at all for
+/// clients of whom a cookie is `known`: as it is an answer that every other server gives, a forger gains nothing here.
+fn udp_limits(query: &Query<'_>, reply: &Reply<'_>, client: IpAddr, known: bool) -> Limits {
+    let taken = usize::from(query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX)));
     let headers = if client.is_ipv4() { HEADERS_LEN_V4 } else { HEADERS_LEN_V6 };
-    let halves = if reply.answer.is_empty() { 5 } else { 4 };
-    let unamplified = (headers + query.len) * halves / 2 - headers;
-    unamplified.min(usize::from(taken))
+    let times = |halves| (headers + query.len) * halves / 2 - headers;
+    let is_negative = reply.answer.is_empty() && reply.authoritative;
+    let (all, extra) = match (reply.by_plan, is_negative) {
+        (true, false) => (times(4), times(4)),
+        (_, true) => (times(5), times(5)),
+        (false, false) if known => (taken, taken),
+        (false, false) => (times(6).max(usize::from(UDP_LEN_CLASSIC)), times(4)),
+    };
+    Limits { all: all.min(taken), extra: extra.min(taken) }
 }
 
 type Message = StaticCompressor<Vec<u8>>;
@@ -285,7 +308,7 @@ fn compose(
     rcode: OptRcode,
     reply: &Reply<'_>,
     said: &Said<'_>,
-    limit: usize,
+    limits: Limits,
 ) -> Result<Vec<u8>, PushError> {
     let Ok(mut builder) =
         MessageBuilder::from_target(StaticCompressor::new(Vec::with_capacity(UDP_LEN_CLASSIC.into())));
@@ -307,7 +330,7 @@ fn compose(
     let mut builder = builder.answer();
     // The builder refuses what reaches its limit, not only what exceeds it.
     let opt_len = query.edns.map_or(0, |_| OPT_LEN + said.wire_len());
-    builder.set_push_limit(limit.saturating_sub(opt_len) + 1);
+    builder.set_push_limit(limits.all.saturating_sub(opt_len) + 1);
     for rr in &reply.answer {
         builder.push(record(rr, class))?;
     }
@@ -318,6 +341,9 @@ fn compose(
     let mut builder = builder.additional();
     for rr in &reply.glue {
         builder.push(record(rr, class))?;
+    }
+    if !reply.extra.is_empty() {
+        builder.set_push_limit(limits.extra.saturating_sub(opt_len) + 1);
     }
     for set in &reply.extra {
         let whole = builder.clone();

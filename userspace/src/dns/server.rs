@@ -6,9 +6,9 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -17,17 +17,17 @@ use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
 };
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
     counters::Counters,
-    forward::{self, CONCURRENT_MAX},
-    respond::{self, Answer, Silence, Transport, answer, complete},
+    forward::{
+        self,
+        lanes::{Lane, Lanes, Place},
+    },
+    respond::{self, Answer, Asker, Silence, Transport, answer, complete},
     tcp::{self, Admission},
     transfer,
     zone::Zones,
@@ -35,7 +35,7 @@ use super::{
 use crate::{
     limit::Verdict,
     model::{ForwardId, ZoneId},
-    resources::{AgentShare, Stumbles},
+    resources::Stumbles,
     view::View,
 };
 
@@ -60,11 +60,16 @@ pub struct Served {
 /// What every socket shares.
 #[derive(Debug)]
 pub struct Shared {
-    served: ArcSwap<Served>,
+    in_force: ArcSwap<InForce>,
     /// What is counted.
     pub counters: Counters,
-    /// A permit for each query that upstreams may be asked at a time.
-    forwarding: Arc<Semaphore>,
+}
+
+/// A configuration, and the lanes to its upstreams.
+#[derive(Debug)]
+struct InForce {
+    served: Arc<Served>,
+    lanes: Lanes,
 }
 
 /// What becomes of a message that gets an answer.
@@ -83,11 +88,11 @@ pub(super) enum Outcome {
 pub(super) struct Job {
     served: Arc<Served>,
     id: ForwardId,
+    lane: Arc<Lane>,
     message: Box<[u8]>,
-    transport: Transport,
-    client: IpAddr,
+    asker: Asker,
     /// Given back when the job is dropped.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Shared {
@@ -100,41 +105,48 @@ impl Shared {
     /// The same.
     #[must_use]
     pub fn of(served: Arc<Served>) -> Self {
-        let forwarding = Arc::new(Semaphore::new(CONCURRENT_MAX.min(AgentShare::now().forwards)));
-        Self { served: ArcSwap::new(served), counters: Counters::default(), forwarding }
+        let lanes = Lanes::new(&served.view.model, &Lanes::default());
+        Self { in_force: ArcSwap::from_pointee(InForce { served, lanes }), counters: Counters::default() }
     }
 
-    /// Answers from another configuration from now on.
+    /// Answers from another configuration from now on. What is known of upstreams that it has as well stays.
     pub fn serve(&self, served: Arc<Served>) {
-        self.served.store(served);
+        let lanes = Lanes::new(&served.view.model, &self.in_force.load().lanes);
+        self.in_force.store(Arc::new(InForce { served, lanes }));
     }
 
     /// What is answered from.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
-        self.served.load_full()
+        Arc::clone(&self.in_force.load().served)
+    }
+
+    /// Shows the forward names and their upstreams, as they are now.
+    pub fn lanes<T>(&self, show: impl FnOnce(&Lanes) -> T) -> T {
+        show(&self.in_force.load().lanes)
     }
 
     /// Answers one message and counts it, unless upstreams have to be asked.
-    pub(super) fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Outcome> {
+    pub(super) fn answer(&self, message: &[u8], asker: Asker) -> Option<Outcome> {
         let counters = &self.counters;
-        match transport {
+        match asker.transport {
             Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
             Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
         };
         let now = now();
-        let served = self.served.load();
-        let answer = match answer(message, transport, client, now, &served.zones, &served.view) {
+        let in_force = self.in_force.load();
+        let served = &in_force.served;
+        let answer = match answer(message, asker, now, &served.zones, &served.view) {
             Ok(respond::Outcome::Ready(answer)) => Ok(answer),
-            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(&served), zone)),
+            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(served), zone)),
             Ok(respond::Outcome::Forward(id)) => {
                 // Over the limit a client is told so at once; it may ask another server.
-                let Ok(permit) = Arc::clone(&self.forwarding).try_acquire_owned() else {
-                    let answer = complete(message, transport, client, now, &served.view, &forward::failed());
+                let Some(place) = in_force.lanes.place(id) else {
+                    let answer = complete(message, asker, now, &served.view, &forward::failed());
                     return self.counted(answer).map(Outcome::Ready);
                 };
-                let (served, message) = (Arc::clone(&served), message.into());
-                return Some(Outcome::Forward(Job { served, id, message, transport, client, _permit: permit }));
+                let (served, lane, message) = (Arc::clone(served), Arc::clone(in_force.lanes.lane(id)), message.into());
+                return Some(Outcome::Forward(Job { served, id, lane, message, asker, _place: place }));
             }
             Err(silence) => Err(silence),
         };
@@ -144,12 +156,14 @@ impl Shared {
     /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
     pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
         let forward = &job.served.view.model.forwards[job.id.0];
-        let said = forward::ask(forward, &job.message, job.transport).await;
-        let reply = match &said {
-            Some(said) => said.reply(),
-            None => forward::failed(),
+        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.asker.transport).await;
+        let reply = if let Some(said) = &said {
+            said.reply()
+        } else {
+            job.lane.fail();
+            forward::failed()
         };
-        self.counted(complete(&job.message, job.transport, job.client, now(), &job.served.view, &reply))
+        self.counted(complete(&job.message, job.asker, now(), &job.served.view, &reply))
     }
 
     /// The messages that a zone is sent in, counted as one answer.
@@ -158,13 +172,12 @@ impl Shared {
         served: &'a Served,
         zone: ZoneId,
         message: &'a [u8],
-        client: IpAddr,
+        asker: Asker,
     ) -> impl Iterator<Item = Vec<u8>> + 'a {
         self.counters.answered(OptRcode::NOERROR);
         let now = now();
-        let messages = transfer::replies(served.zones.zone(zone)).map(move |reply| {
-            complete(message, Transport::Tcp, client, now, &served.view, &reply).map(|answer| answer.message)
-        });
+        let messages = transfer::replies(served.zones.zone(zone))
+            .map(move |reply| complete(message, asker, now, &served.view, &reply).map(|answer| answer.message));
         // It is none for what is no query only, which did not come here.
         messages.map_while(Result::ok)
     }
@@ -332,10 +345,11 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
             shared.counters.dropped.fetch_add(1, Relaxed);
             continue;
         }
-        match shared.answer(&buffer[..len], Transport::Udp, client.ip()) {
+        let asker = Asker { transport: Transport::Udp, client: client.ip(), idle: Duration::ZERO };
+        match shared.answer(&buffer[..len], asker) {
             Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
             Some(Outcome::Forward(job)) => {
-                // On its own, so that nobody waits for another's upstream; as many as there are permits.
+                // On its own, so that nobody waits for another's upstream; as many as there are places.
                 let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
                 tasks.spawn(async move {
                     if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    respond::Transport,
+    respond::{Asker, Transport},
     server::{Outcome, Shared},
 };
 use crate::{
@@ -175,10 +175,12 @@ async fn connection(
             let len = usize::from(input.get_u16());
             let message = input.split_to(len);
             // A peer that sends no query is no client.
-            let answer = match shared.answer(&message, Transport::Tcp, client) {
+            // What it is told by edns-tcp-keepalive is what it gets (RFC 7828 section 3.4).
+            let asker = Asker { transport: Transport::Tcp, client, idle: place.idle_limit(limits.idle) };
+            let answer = match shared.answer(&message, asker) {
                 Some(Outcome::Ready(answer)) => Some(answer),
                 Some(Outcome::Transfer(served, zone)) => {
-                    for answer in shared.transfer(&served, zone, &message, client) {
+                    for answer in shared.transfer(&served, zone, &message, asker) {
                         output.put_u16(answer.len() as u16);
                         output.extend_from_slice(&answer);
                         if output.len() >= WRITE_LEN {

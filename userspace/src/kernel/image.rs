@@ -6,7 +6,7 @@ use xdp_ebpf::{
     layout::{
         ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX,
-        OPTION_COOKIE, OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock,
+        OPTION_COOKIE, OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock, VLAN_BITS, VLAN_PAIRS_MAX, vlan_pair,
     },
     net::words,
 };
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     dns::Zones,
     limit::limits,
-    model::{Edns, Model, OnStale, Policy},
+    model::{Edns, Model, OnStale, Policy, Vlan},
     plan::{Choice, Plan, Planner, Service, Services, mask6},
 };
 
@@ -134,6 +134,20 @@ impl Image {
     pub fn blocks(&self) -> u32 {
         ALL_BANKS * self.control.bank_blocks
     }
+}
+
+/// VLANs as [`Control::vlans`] and [`Control::vlan_pairs`] have them, that of no VLAN with a priority among them. Of pairs
+/// there are at most [`VLAN_PAIRS_MAX`]; further ones are left to the socket path.
+#[must_use]
+pub fn vlans(ours: &[Vlan]) -> ([u64; 1 << (VLAN_BITS - 6)], [u32; VLAN_PAIRS_MAX]) {
+    let (mut single, mut pairs) = ([0; 1 << (VLAN_BITS - 6)], [0; VLAN_PAIRS_MAX]);
+    single[0] = 1;
+    for vlan in ours.iter().filter(|vlan| vlan.inner.is_none()) {
+        single[usize::from(vlan.outer / 64) % single.len()] |= 1 << (vlan.outer % 64);
+    }
+    let of_two = ours.iter().filter_map(|vlan| Some(vlan_pair(vlan.outer, vlan.inner?)));
+    pairs.iter_mut().zip(of_two).for_each(|(at, pair)| *at = pair);
+    (single, pairs)
 }
 
 fn listen(control: &mut Control, model: &Model) {

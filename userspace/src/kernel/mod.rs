@@ -14,6 +14,7 @@
 //! | [`pins`] | what outlives the agent |
 //! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
+//! | [`vlans`] | which VLANs the host is in |
 //!
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
 
@@ -29,6 +30,7 @@ pub mod publish;
 pub mod rdata;
 pub mod sys;
 pub mod trace;
+pub mod vlans;
 
 use std::{
     fmt, io,

@@ -15,10 +15,13 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use xdp_ebpf::layout::{ALL_BANKS, BANKS, Control, MAC_MAX, STALE_BANK, Service, SlotBlock};
 
 use super::{
-    image::{Image, Layout, blocks},
+    image::{self, Image, Layout, blocks},
     mapped::{Mapped, store_u32, store_u64},
 };
-use crate::plan::{Plan, Services};
+use crate::{
+    model::Vlan,
+    plan::{Plan, Services},
+};
 
 /// Writes plans into the maps of one loaded program.
 #[derive(Debug)]
@@ -136,6 +139,21 @@ impl Publisher {
             let mac = macs.get(i).map_or(0, |m| u64::from_le_bytes([m[0], m[1], m[2], m[3], m[4], m[5], 0, 0]));
             // SAFETY: the mapping lives as long as `self`, and `i` is within the array.
             unsafe { store_u64((&raw mut (*control).mac).cast::<u64>().add(i), mac) };
+        }
+    }
+
+    /// Says which VLANs are ours. Each is told by a bit or a word of its own, so a packet meets it as it was or as it is.
+    #[expect(unsafe_code, reason = "fields of a shared struct")]
+    pub fn set_vlans(&mut self, vlans: &[Vlan]) {
+        let (single, pairs) = image::vlans(vlans);
+        let control = self.control.pointer(0);
+        for (i, word) in single.into_iter().enumerate() {
+            // SAFETY: the mapping lives as long as `self`, and `i` is within the array.
+            unsafe { store_u64((&raw mut (*control).vlans).cast::<u64>().add(i), word) };
+        }
+        for (i, pair) in pairs.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { store_u32((&raw mut (*control).vlan_pairs).cast::<u32>().add(i), pair) };
         }
     }
 

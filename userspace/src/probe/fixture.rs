@@ -4,8 +4,8 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
     Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
-    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, XdpMode, Zone,
-    ZoneId, ZoneSaid,
+    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode,
+    Zone, ZoneId, ZoneSaid,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -81,6 +81,7 @@ pub(crate) fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             xdp: XdpMode::Off,
             freebind: true,
             roles: Roles { load_balance: true, failover: true },
+            vlans: Vlans::Auto,
         },
         admin: Admin::default(),
         state: PathBuf::new(),

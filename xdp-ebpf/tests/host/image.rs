@@ -7,7 +7,7 @@ use xdp_ebpf::{
     layout::{
         ALL_BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
-        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock,
+        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock, vlan_pair,
     },
     name,
     scratch::Scratch,
@@ -131,6 +131,13 @@ fn control(world: World) -> Control {
     }
     for (own, mac) in control.mac.iter_mut().zip(world.macs()) {
         *own = u64::from_le_bytes([mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], 0, 0]);
+    }
+    let (vlans, pairs) = world.vlans();
+    for number in vlans.into_iter().chain([0]) {
+        control.vlans[usize::from(number / 64)] |= 1 << (number % 64);
+    }
+    for (own, (outer, inner)) in control.vlan_pairs.iter_mut().zip(pairs) {
+        *own = vlan_pair(outer, inner);
     }
     control
 }

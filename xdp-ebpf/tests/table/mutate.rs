@@ -103,8 +103,8 @@ fn packet(random: &mut Random) -> Packet {
     let message = message(random);
     let packet = if random.below(2) == 0 { message.v4() } else { message.v6() };
     let packet = match random.below(4) {
-        0 => packet.tag(VLAN, random.next() as u16),
-        1 => packet.tag(QINQ, 1).tag(VLAN, random.next() as u16),
+        0 => packet.tag(VLAN, [1, 7, 100, random.next() as u16][random.next() as usize % 4]),
+        1 => packet.tag(QINQ, 1).tag(VLAN, [2, 2, 2, random.next() as u16][random.next() as usize % 4]),
         _ => packet,
     };
     match random.below(4) {

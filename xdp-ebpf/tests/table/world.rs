@@ -39,6 +39,15 @@ impl World {
         listen
     }
 
+    /// The VLANs that the host is in, and those within others.
+    pub fn vlans(self) -> (Vec<u16>, Vec<(u16, u16)>) {
+        if self == Self::Full {
+            (vec![1, 5, 7, 9, 64, 100, 4094], vec![(1, 2), (5, 6), (100, 200), (4094, 4094)])
+        } else {
+            (vec![100], vec![])
+        }
+    }
+
     /// The interfaces' MACs.
     pub fn macs(self) -> Vec<[u8; 6]> {
         let count = if self == Self::Full { 8 } else { 2 };

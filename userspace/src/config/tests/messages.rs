@@ -51,7 +51,7 @@ fn unknown_keys() {
         "xpd = \"auto\"\nclients = 1",
         &[
             "f:4:1: error: [front]: unknown key `xpd` (did you mean `xdp`?)",
-            "f:5:1: error: [front]: unknown key `clients` (what may stand here: interfaces, addresses, xdp, freebind, roles)",
+            "f:5:1: error: [front]: unknown key `clients` (what may stand here: interfaces, addresses, xdp, freebind, roles, vlans)",
         ],
     );
     check(

@@ -15,6 +15,7 @@ mod messages_whole;
 mod reference;
 mod safety;
 mod shown;
+mod vlans;
 mod web;
 mod web_messages;
 mod zones;

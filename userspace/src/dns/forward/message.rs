@@ -73,20 +73,43 @@ impl Asked {
     }
 }
 
-/// Whether a message answers a query: its ID, and its question byte for byte, so that a client's letter case guards it
-/// as well as its ID does (RFC 5452 section 9.1).
+/// How a message matches a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// It does not answer it.
+    No,
+    /// It does, and spells the question as we did.
+    Exact,
+    /// It does, and spells the name in letters of other case (RFC 4343).
+    Respelt,
+}
+
+/// Whether a message answers a query: its ID, and its question (RFC 5452 section 9.1). The ID and the socket's port guard
+/// it; a client's letter case would only do so where that client mixes it, and there are servers that change it.
 #[must_use]
-pub fn is_answer(asked: &Asked, message: &[u8]) -> bool {
-    let end = HEADER_LEN + asked.name.len() + QUESTION_FIXED;
+pub fn matches(asked: &Asked, message: &[u8]) -> Match {
+    let name_end = HEADER_LEN + asked.name.len();
+    let end = name_end + QUESTION_FIXED;
     let (Some(theirs), Some(ours)) = (message.get(HEADER_LEN..end), asked.message.get(HEADER_LEN..end)) else {
-        return false;
+        return Match::No;
     };
     let header = Header::for_message_slice(message);
-    header.id() == Header::for_message_slice(&asked.message).id()
+    let is_response = header.id() == Header::for_message_slice(&asked.message).id()
         && header.qr()
         && header.opcode() == Opcode::QUERY
-        && HeaderCounts::for_message_slice(message).qdcount() == 1
-        && theirs == ours
+        && HeaderCounts::for_message_slice(message).qdcount() == 1;
+    // Lengths of labels are below the letters, so a comparison without case compares them as they are.
+    let name_len = name_end - HEADER_LEN;
+    if is_response && theirs == ours {
+        Match::Exact
+    } else if is_response
+        && theirs[name_len..] == ours[name_len..]
+        && theirs[..name_len].eq_ignore_ascii_case(&ours[..name_len])
+    {
+        Match::Respelt
+    } else {
+        Match::No
+    }
 }
 
 /// Whether TC is set in a message of at least a header.

@@ -16,6 +16,7 @@ mod records;
 mod sockets;
 mod text_form;
 mod transfer;
+mod upstreams;
 
 use std::{
     fmt::Write as _,
@@ -39,8 +40,8 @@ use super::{Transport, Zones, respond};
 use crate::{
     model::{
         Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
-        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, XdpMode,
-        Zone, ZoneId, ZoneSaid,
+        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, Vlans,
+        XdpMode, Zone, ZoneId, ZoneSaid,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
     view::View,
@@ -76,6 +77,11 @@ typed       TYPE65400 \# 3 010203
 boston      TXT   "a Site Name with text"
 large       TXT   "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 large       TXT   "x123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+huge        TXT   "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+huge        TXT   "a01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+huge        TXT   "b01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+huge        TXT   "c01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+huge        TXT   "d01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 "#;
 
 pub fn name(text: &str) -> crate::model::Name {
@@ -112,6 +118,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
             xdp: XdpMode::Off,
             freebind: true,
             roles,
+            vlans: Vlans::Auto,
         },
         admin: Admin::default(),
         state: PathBuf::new(),

@@ -98,6 +98,33 @@ fn others() {
     });
 }
 
+/// RFC 7828: over TCP, and only to whom asks, in units of 100 ms.
+#[test]
+fn keepalive_is_for_streams() {
+    let bench = Bench::new(BOTH);
+    for (sent, answered) in [
+        ("", ""),
+        ("+o=11:", " 11:0064"),
+        ("+o=3: +o=11:", " 3:6c6231 11:0064"),
+        ("+o=11: +o=8:00010000", " 8:00010000 11:0064"),
+        ("+o=11: +o=11:0001", " 11:0064"),
+    ] {
+        let query = ask(&format!("app.com A +opt {sent}"));
+        let shown = show(&query, &bench.tcp(&query).unwrap());
+        assert_eq!(shown, format!("{DATA}{answered}"), "{sent}");
+    }
+    // Section 3.2.1: a client names no time, and an option of another length is none.
+    for malformed in ["11:0064", "11:00", "11:006400", "11:0000", "11:0064 +o=11:"] {
+        let query = ask(&format!("app.com A +o=3: +o={malformed}"));
+        assert_eq!(show(&query, &bench.tcp(&query).unwrap()), MALFORMED, "{malformed}");
+        assert!(!bench.shown(&query, "198.51.100.9", NOW).contains(" 11:"), "{malformed} over UDP");
+    }
+    let query = ask("example.org A +o=11:");
+    assert_eq!(show(&query, &bench.tcp(&query).unwrap()), "REFUSED |  |  |  | opt 1232 11:0064", "a refusal, too");
+    let query = ask("app.com A +version=1 +o=11:");
+    assert_eq!(show(&query, &bench.tcp(&query).unwrap()), "BADVERS |  |  |  | opt 1232");
+}
+
 /// NSID, COOKIE, CLIENT-SUBNET: the kernel's order too.
 #[test]
 fn the_order_of_answers_is_fixed() {
@@ -179,9 +206,12 @@ fn sticky_by_client_subnet() {
         let sent = format!("0002380020010db80000{net:02x}");
         let decides = format!("2001:db8:0:{net:02x}00::");
         check("IPv6", &client, Some(&sent), &decides, Some(&sent.replace("3800", "3838")));
-        check("/0", &client, Some("00010000"), "0.0.0.0", Some("00010014"));
-        check("IPv6 /0", &client, Some("00020000"), "::", Some("00020038"));
-        check("family 0", &client, Some("00000000"), "0.0.0.0", Some("00000000"));
+        // RFC 7871 section 7.2.1: no bits are no subnet, and the resolver's own address decides; for nobody else.
+        let six = format!("2001:db8:0:{net:02x}00::1");
+        for none in ["00010000", "00020000", "00000000"] {
+            check("no bits", &client, Some(none), &client, Some(none));
+            check("no bits, by IPv6", &six, Some(none), &six, Some(none));
+        }
     }
     let slots: std::collections::HashSet<_> =
         (0..64).map(|net: u8| service.sticky_turn(IpAddr::from([203, 0, net, 0])) & 15).collect();
@@ -225,11 +255,11 @@ fn options_count_in_every_limit() {
         let headers = if client.is_ipv4() { 28 } else { 48 };
         for (question, halves) in [
             ("app.com A", 4),
-            ("large.app.com TXT", 4),
+            ("boston.app.com AAAA", 4),
             ("nothing.app.com A", 5),
-            ("app.com MX", 4),
-            ("version.bind TXT class=3", 4),
-            ("example.org A", 5),
+            ("mail.app.com MX", 5),
+            // Static ones of over 512 bytes.
+            ("huge.app.com TXT", 6),
         ] {
             for options in ["+o=3:", "+o=10:2464c4abcf10c957", all] {
                 let query = ask(&format!("{question} {options}"));

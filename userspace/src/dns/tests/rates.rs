@@ -1,12 +1,12 @@
 //! Response rate limiting on the socket path. A slow machine is given more by the rate, so every bound goes by the clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{BOTH, Bench, NOW, ask, bytes_of, show};
 use crate::{
     dns::{
         Transport,
-        respond::{Outcome, answer},
+        respond::{Asker, Outcome, answer},
     },
     limit::Verdict,
     model::RateLimit,
@@ -84,7 +84,8 @@ fn a_dry_run_changes_nothing() {
     let (query, client) = (ask("app.com A"), CLIENT.parse().unwrap());
     let mut over = 0;
     for _ in 0..500 {
-        let outcome = answer(&query, Transport::Udp, client, NOW, &bench.zones, &bench.view).unwrap();
+        let asker = Asker { transport: Transport::Udp, client, idle: Duration::ZERO };
+        let outcome = answer(&query, asker, NOW, &bench.zones, &bench.view).unwrap();
         let Outcome::Ready(answer) = outcome else { panic!("it is answered here") };
         assert_eq!(show(&query, &answer.message), "NOERROR aa | app.com 0 A 192.0.2.10 |  | ");
         over += usize::from(answer.rate == Verdict::DryRun);

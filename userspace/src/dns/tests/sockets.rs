@@ -99,7 +99,7 @@ async fn udp_answers_from_the_address_that_was_asked() {
 async fn a_truncated_udp_answer_is_whole_over_tcp() {
     let server = Server::start(Limits::default());
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let query = ask("large.app.com TXT +opt");
+    let query = ask("huge.app.com TXT +opt");
     let mut buffer = [0; 1500];
     client.send_to(&query, server.addresses[0]).await.unwrap();
     let len = timeout(PATIENCE, client.recv(&mut buffer)).await.unwrap().unwrap();
@@ -108,7 +108,22 @@ async fn a_truncated_udp_answer_is_whole_over_tcp() {
     let mut stream = server.connect().await;
     stream.write_all(&framed(&query)).await.unwrap();
     let answer = show(&query, &read_answer(&mut stream).await);
-    assert!(answer.starts_with("NOERROR aa | large.app.com 300 TXT \"0123"), "{answer}");
+    assert!(answer.starts_with("NOERROR aa | huge.app.com 300 TXT \"0123"), "{answer}");
+    server.stop().await;
+}
+
+/// RFC 7828: what a client is told is what it gets.
+#[tokio::test]
+async fn keepalive_says_how_long_a_connection_may_be_idle() {
+    let idle = Duration::from_millis(2_350);
+    let server = Server::start(Limits { idle, ..Limits::default() });
+    let mut stream = server.connect().await;
+    let query = ask("app.com A +o=11:");
+    stream.write_all(&framed(&query)).await.unwrap();
+    assert_eq!(show(&query, &read_answer(&mut stream).await), format!("{BOSTON} | opt 1232 11:0017"));
+    let begun = std::time::Instant::now();
+    assert_eq!(timeout(PATIENCE, stream.read(&mut [0])).await.unwrap().unwrap(), 0, "the server has closed");
+    assert!(begun.elapsed() >= Duration::from_millis(2_200), "not before what it said: {:?}", begun.elapsed());
     server.stop().await;
 }
 
