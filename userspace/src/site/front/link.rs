@@ -32,6 +32,8 @@ use super::{
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
+/// Fields of a response's head, where a backend's are more than usual.
+const WIDE: usize = 1000;
 /// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
 const BUFFER_MAX: usize = 64 * 1024;
 
@@ -97,17 +99,17 @@ pub(super) enum Failed {
 }
 
 impl Link {
-    /// HTTP/1.1 over a connected stream.
-    pub(super) async fn over(stream: TcpStream) -> io::Result<Self> {
+    /// HTTP/1.1 over a connected stream; `wide` where heads have over 100 fields.
+    pub(super) async fn over(stream: TcpStream, wide: bool) -> io::Result<Self> {
         // Heads and bodies are written when they are whole; waiting for more would only be slower.
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
-            .max_header_size(HEAD_MAX)
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_MAX.max(HEAD_MAX)).max_header_size(HEAD_MAX);
+        if wide {
             // 100 fields are hyper's own bound, for which it needs no allocation.
-            .handshake(TokioIo::new(Wire(stream)))
-            .await
-            .map_err(io::Error::other)?;
+            builder.max_headers(WIDE);
+        }
+        let (sender, connection) = builder.handshake(TokioIo::new(Wire(stream))).await.map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
     }
 
@@ -164,6 +166,11 @@ impl Link {
     /// Since when it is at rest.
     pub(super) fn idle_since(&self) -> Instant {
         self.idle_since
+    }
+
+    /// What was read of it and not understood, after it has failed.
+    pub(super) fn remains(self) -> Bytes {
+        if self.ended { self.connection.into_parts().read_buf } else { Bytes::new() }
     }
 
     /// The stream itself, after a response that changes the protocol, and what was read of it already.
