@@ -340,7 +340,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log");
         let log = log(format, &file);
-        let mut request = Request::get("/a%20b?c=\"d").body(()).unwrap();
+        let mut request = Request::get("/a%20\"b?c=d").body(()).unwrap();
         for (name, value) in [
             ("host", &b"app.com"[..]),
             ("user-agent", b"M\xf6zilla \\\"5\""),
@@ -370,7 +370,7 @@ mod tests {
             record.sent(1000, false);
             record.sent(234, true);
         };
-        let common = r#"192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] "GET /a%20b?c=\x22d HTTP/1.1" 200 1234"#;
+        let common = r#"192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] "GET /a%20\x22b?c=d HTTP/1.1" 200 1234"#;
         assert_eq!(line(AccessFormat::Common, answer), format!("{common}\n"));
         let combined = format!("{common} \"-\" \"M\\xF6zilla \\x5C\\x225\\x22\"\n");
         assert_eq!(line(AccessFormat::Combined, answer), combined);
@@ -395,7 +395,7 @@ mod tests {
         assert!(value["seconds"].take().as_f64().is_some());
         let expected = serde_json::json!({
             "time": "2000-10-10T13:55:36.123Z", "client": "2001:db8::1", "port": 4711, "tls": false,
-            "method": "GET", "host": "app.com", "target": "/a%20b?c=\"d", "protocol": "HTTP/1.1",
+            "method": "GET", "host": "app.com", "target": "/a%20\"b?c=d", "protocol": "HTTP/1.1",
             "status": 502, "bytes": 0, "whole": true, "seconds": null, "answered_after": 0.0015,
             "backend": "http://127.0.0.1:8080", "backends_asked": 2, "outcome": "in-session", "session": true,
             "referer": null, "user_agent": "M\u{fffd}zilla \\\"5\"", "request_id": "7",

@@ -214,8 +214,8 @@ impl Backend {
         Err(cause)
     }
 
-    /// It has answered a request.
-    pub(super) fn answered(&self) {
+    /// It has answered a request to the end.
+    fn answered(&self) {
         if self.is_weighed.load(Relaxed) {
             self.changed(
                 |health| {
@@ -352,6 +352,7 @@ impl Kept {
 
     /// Takes a connection back whose response is over, if it can serve another.
     pub(super) fn keep(&self, mut link: Box<Link>) {
+        self.0.answered();
         if !link.is_ready() {
             return;
         }

@@ -210,10 +210,7 @@ impl Inner {
             let copy = repeatable.then(|| copy(&request));
             backend.counted().requests.fetch_add(1, Relaxed);
             let failed = match link.ask(request, Instant::now(), self.limits.response_timeout).await {
-                Ok(response) => {
-                    backend.answered();
-                    return Ok((response, link, Kept::at(backend)));
-                }
+                Ok(response) => return Ok((response, link, Kept::at(backend))),
                 Err(failed) => failed,
             };
             let again = match failed {
