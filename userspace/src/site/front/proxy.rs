@@ -229,19 +229,20 @@ impl Inner {
                     if let Some(status) = self.refuse_body(&error) {
                         return Err(Failure { status, cause: None, was_sent: true, request: None });
                     }
-                    let too_large = error.is_parse_too_large();
-                    let widened = too_large && backend.widen();
+                    // What is wrong with a head is so everywhere, with the request's or the answer's.
+                    let of_the_head = error.is_parse_too_large() || error.is_user();
+                    let widened = error.is_parse_too_large() && backend.widen();
                     match copy {
                         // A connection at rest that is closed just then says nothing of the backend; a large head nothing bad.
                         Some(copy) if widened || reused => copy,
                         copy => {
                             let cause = Cause::Http(error, link.remains());
-                            if reused || too_large {
+                            if reused || of_the_head {
                                 backend.missed();
                             } else {
                                 backend.failed(&cause);
                             }
-                            return Err(Failure::after(cause, copy.filter(|_| !too_large)));
+                            return Err(Failure::after(cause, copy.filter(|_| !of_the_head)));
                         }
                     }
                 }
