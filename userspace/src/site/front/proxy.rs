@@ -207,7 +207,6 @@ impl Inner {
                     Err(cause) => return Err(Failure::before(cause, request)),
                 },
             };
-            let copy = repeatable.then(|| copy(&request));
             backend.counted().requests.fetch_add(1, Relaxed);
             let failed = match link.ask(request, Instant::now(), self.limits.response_timeout).await {
                 Ok(response) => return Ok((response, link, Kept::at(backend))),
@@ -223,7 +222,8 @@ impl Inner {
                 Failed::Timeout => {
                     let cause = Cause::Slow(self.limits.response_timeout);
                     backend.failed(&cause);
-                    return Err(Failure::after(cause, copy));
+                    let again = repeatable.then(|| link.remains().request()).flatten();
+                    return Err(Failure::after(cause, again));
                 }
                 Failed::Http(error) => {
                     if let Some(status) = self.refuse_body(&error) {
@@ -232,17 +232,18 @@ impl Inner {
                     // What is wrong with a head is so everywhere, with the request's or the answer's.
                     let of_the_head = error.is_parse_too_large() || error.is_user();
                     let widened = error.is_parse_too_large() && backend.widen();
-                    match copy {
+                    let remains = link.remains();
+                    match repeatable.then(|| remains.request()).flatten() {
                         // A connection at rest that is closed just then says nothing of the backend; a large head nothing bad.
-                        Some(copy) if widened || reused => copy,
-                        copy => {
-                            let cause = Cause::Http(error, link.remains());
+                        Some(again) if widened || reused => again,
+                        again => {
+                            let cause = Cause::Http(error, remains.came);
                             if reused || of_the_head {
                                 backend.missed();
                             } else {
                                 backend.failed(&cause);
                             }
-                            return Err(Failure::after(cause, copy.filter(|_| !of_the_head)));
+                            return Err(Failure::after(cause, again.filter(|_| !of_the_head)));
                         }
                     }
                 }
@@ -311,15 +312,6 @@ fn set_host(request: &mut Request<RequestBody>, backend: &Backend) {
     if let Ok(host) = HeaderValue::from_str(backend.authority()) {
         request.headers_mut().insert(HOST, host);
     }
-}
-
-/// The same request, where it has no body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::none());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// The length that a head announces.

@@ -155,6 +155,29 @@ async fn a_post_is_never_sent_twice() {
     assert_eq!(live.seen().len(), 6);
 }
 
+/// What another backend gets is what the first one got, over new connections and over kept ones.
+#[tokio::test]
+async fn a_request_is_sent_again_as_it_was() {
+    let closes: Bad = |stream| Box::pin(async move { drop(stream) });
+    let live = Recorder::start("live").await;
+    let front = Front::start(&[bad(closes).await, live.at], |_| ());
+    for (method, length) in [("GET", ""), ("PUT", "Content-Length: 0\r\n"), ("DELETE", "")] {
+        let again = format!(
+            "{method} /a%20b/\"c\";d=1?e=f&g=/ HTTP/1.1\r\nHost: App.com:80\r\nCookie: a=b; c=d\r\nX-Two: 1\r\nX-Two: 2\r\n\
+             X-Empty:\r\nX-Long: {}\r\nTE: trailers\r\nConnection: close, TE\r\n{length}\r\n",
+            "x".repeat(5000)
+        );
+        live.seen.lock().unwrap().clear();
+        for _ in 0..2 {
+            assert!(front.raw(&again).await.ends_with("live"), "{method}");
+        }
+        let seen = live.seen();
+        assert_eq!((&seen[0].line, &seen[0].fields), (&seen[1].line, &seen[1].fields), "{method}");
+        assert_eq!(seen[0].all("x-two"), ["1", "2"]);
+    }
+    assert_eq!(counted(&front, 0).retries.load(SeqCst), 3);
+}
+
 /// A request that nobody answers is sent to four at most, however many there are.
 #[tokio::test]
 async fn a_request_does_not_go_through_all() {
