@@ -43,8 +43,9 @@ fn requests_are_told_of() {
     let Some(scene) = Scene::with_fronts("access log", config(&file)) else { return };
     let boston = scene.lab.site("boston");
     let client = Curl::new(&scene.lab).with(&["-H", "X-Request-ID: r-1"]);
-    client.go(&format!("http://boston.app.com/a/distrib={}", unix_now()));
-    client.go("http://boston.app.com/b");
+    for target in [format!("a/distrib={}", unix_now()), "b".to_owned()] {
+        assert_eq!(client.go(&format!("http://boston.app.com/{target}")).statuses(), [200], "{target}");
+    }
     client.ask(&["http://boston.app.com/c", "-H", "Host: app.com"]).expect("curl");
     let told = |target: &str| {
         let line = lines(&file, target, 1).remove(0);
@@ -62,7 +63,7 @@ fn requests_are_told_of() {
     fs::rename(&file, &moved).expect("rename");
     kill_process(pid, Signal::USR1).expect("signal");
     assert!(eventually(SOON, || file.exists()), "{}", boston.log());
-    client.go("http://boston.app.com/after");
+    assert_eq!(client.go("http://boston.app.com/after").statuses(), [200]);
     assert_eq!(lines(&file, "/after", 1).len(), 1);
     assert!(!fs::read_to_string(&moved).expect("read").contains("/after"));
     assert_eq!(boston.pid().and_then(|pid| i32::try_from(pid).ok()), Some(pid.as_raw_nonzero().get()), "it goes on");
