@@ -117,7 +117,8 @@ impl<'a> Parts<'a> {
     }
 
     fn access_log(&self) -> Option<AccessLog> {
-        let file = match self.value(|part| part.access_log.as_ref(), || None)? {
+        let file = match self.value(|part| part.access_log.as_ref(), || LogPlace::Nowhere) {
+            LogPlace::Nowhere => return None,
             LogPlace::Stdout => None,
             LogPlace::File(file) => Some(file),
         };

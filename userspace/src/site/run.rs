@@ -143,8 +143,8 @@ pub async fn run(
         admin::start(place, shown, cancel.clone())?;
     }
     info!(site = key, listen = ?at, backends, "serving");
-    let (service, served) = (stack.clone(), Arc::clone(&counters));
-    let mut server = tokio::spawn(async move { front::serve(bound, service, &web.limits, served, cancel).await });
+    let (service, counts) = (stack.clone(), Arc::clone(&counters));
+    let mut server = tokio::spawn(async move { front::serve(bound, service, &web.limits, counts, cancel).await });
     ready();
     loop {
         tokio::select! {

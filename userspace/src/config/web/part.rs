@@ -76,8 +76,7 @@ pub(super) struct Part {
     pub tls: Option<Tls>,
     pub backends: Option<Vec<Spanned<Backend>>>,
     pub backend_probe: Option<BackendProbe>,
-    /// None within is nowhere.
-    pub access_log: Option<Option<LogPlace>>,
+    pub access_log: Option<LogPlace>,
     pub access_log_format: Option<AccessFormat>,
     pub aliases: Option<Vec<Alias>>,
     pub overflow: Option<bool>,
@@ -97,6 +96,7 @@ pub(super) struct Part {
 /// Where the access log goes.
 #[derive(Clone)]
 pub(super) enum LogPlace {
+    Nowhere,
     Stdout,
     File(PathBuf),
 }
@@ -242,11 +242,11 @@ fn backend_probe(reader: &mut Reader<'_>, raw: &Spanned<raw::BackendProbe>) -> B
     BackendProbe { path, interval, timeout }
 }
 
-fn access_log(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<Option<LogPlace>> {
+fn access_log(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<LogPlace> {
     match raw.as_ref()?.get_ref().as_str() {
-        "none" => Some(None),
-        "stdout" => Some(Some(LogPlace::Stdout)),
-        _ => file(reader, "access_log", raw).map(|file| Some(LogPlace::File(file))),
+        "none" => Some(LogPlace::Nowhere),
+        "stdout" => Some(LogPlace::Stdout),
+        _ => file(reader, "access_log", raw).map(LogPlace::File),
     }
 }
 

@@ -43,17 +43,31 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     count: u64,
-    reopen: bool,
-    /// Nothing comes any more.
-    closed: bool,
-    /// Whether it is to be written at once.
-    urgent: bool,
+    /// The most that was asked for.
+    ask: Ask,
     writing: bool,
+}
+
+/// What is to be done beside writing, the greater with the lesser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Ask {
+    #[default]
+    Nothing,
+    /// Write at once.
+    Hurry,
+    /// Open the file anew then.
+    Reopen,
+    /// End then: nothing comes any more.
+    End,
 }
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && !self.reopen && !self.closed
+        self.waiting.is_empty() && self.ask < Ask::Reopen
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        self.ask = self.ask.max(ask);
     }
 }
 
@@ -86,7 +100,7 @@ impl Lines {
 
     /// Opens the file anew, after what waits has been written to the old one.
     pub(super) fn reopen(&self) {
-        self.0.state().reopen = true;
+        self.0.state().ask(Ask::Reopen);
         self.0.work.notify_one();
     }
 
@@ -98,16 +112,16 @@ impl Lines {
     /// Waits until what is there is written, but not for a disk that hangs.
     pub(super) fn finish(&self) {
         let mut state = self.0.state();
-        state.urgent = true;
+        state.ask(Ask::Hurry);
         self.0.work.notify_one();
-        let is_busy = |state: &mut State| state.writing || !state.waiting.is_empty() || state.reopen;
+        let is_busy = |state: &mut State| state.writing || !state.is_idle();
         drop(self.0.done.wait_timeout_while(state, FINISH, is_busy));
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.0.state().closed = true;
+        self.0.state().ask(Ask::End);
         self.0.work.notify_one();
     }
 }
@@ -123,25 +137,24 @@ impl Shared {
             let state = self.state();
             let state = self.work.wait_while(state, |state| state.is_idle()).unwrap_or_else(PoisonError::into_inner);
             // Those that come right after it are written with it.
-            let gathered = |state: &mut State| !(state.closed || state.urgent || state.reopen);
+            let gathered = |state: &mut State| state.ask == Ask::Nothing;
             let waited = self.work.wait_timeout_while(state, GATHERED, gathered);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut full, &mut state.waiting);
             let count = std::mem::take(&mut state.count);
-            let (reopen, closed) = (std::mem::take(&mut state.reopen), state.closed);
-            state.urgent = false;
+            let ask = std::mem::take(&mut state.ask);
             state.writing = true;
             drop(state);
             if !output.write(&full) {
                 self.lost.fetch_add(count, Relaxed);
             }
             full.clear();
-            if reopen {
+            if ask == Ask::Reopen {
                 output.reopen();
             }
             self.state().writing = false;
             self.done.notify_all();
-            if closed {
+            if ask == Ask::End {
                 return;
             }
         }
@@ -186,7 +199,7 @@ impl Output {
         match append(path) {
             Ok(new) => *file = new,
             Err(error) => {
-                error!(%error, file = %path.display(), "opening the access log anew failed: the old file stays")
+                error!(%error, file = %path.display(), "opening the access log anew failed: the old file stays");
             }
         }
     }
@@ -209,7 +222,8 @@ mod tests {
         let (file, old) = (folder.path().join("log"), folder.path().join("log.1"));
         fs::write(&file, "before\n").unwrap();
         let lines = Lines::open(Some(file.clone())).unwrap();
-        let expected: String = (0..2000).map(|number| format!("line {number}\n")).collect();
+        let expected: Vec<String> = (0..2000).map(|number| format!("line {number}\n")).collect();
+        let expected = expected.concat();
         for line in expected.lines() {
             lines.write(format!("{line}\n").as_bytes());
         }

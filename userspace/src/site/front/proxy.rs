@@ -32,7 +32,7 @@ use super::{
 };
 use crate::model::{Web, WebLimits};
 
-/// Backends that are sent one request, at most: HAProxy's `retries 3`. A request that brings down whoever gets it is to stop
+/// Backends that are sent one request, at most: `HAProxy`'s `retries 3`. A request that brings down whoever gets it is to stop
 /// somewhere.
 const SENT_MAX: usize = 4;
 /// Backends that one request waits for in vain, at most: it has been slow enough then.

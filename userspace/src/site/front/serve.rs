@@ -292,7 +292,9 @@ where
             counters.refuse(why);
             begun.answered();
             counters.responded(status, Duration::ZERO);
-            record.iter_mut().for_each(|record| record.answered(status, Duration::ZERO));
+            if let Some(record) = &mut record {
+                record.answered(status, Duration::ZERO);
+            }
             let response = refused(status, request.version());
             return Box::pin(async {
                 Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken, record }))
@@ -371,7 +373,9 @@ where
         {
             let is_whole = frame.is_none() || self.is_end_stream();
             let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
-            self.record.iter_mut().for_each(|record| record.sent(bytes.unwrap_or(0), is_whole));
+            if let Some(record) = &mut self.record {
+                record.sent(bytes.unwrap_or(0), is_whole);
+            }
         }
         polled
     }

@@ -1,4 +1,4 @@
-//! Backends that leave requests without an answer, beside others that do not: what nginx's `proxy_next_upstream` and HAProxy's
+//! Backends that leave requests without an answer, beside others that do not: what nginx's `proxy_next_upstream` and `HAProxy`'s
 //! `redispatch` spare clients, they are spared here.
 
 use super::*;
@@ -293,14 +293,15 @@ async fn an_answer_that_breaks_off_counts() {
     assert_eq!(counted(&front, 0).failures.load(SeqCst), 0);
 }
 
-/// Over a hundred fields, which is HAProxy's bound and not nginx's.
+/// Over a hundred fields, which is `HAProxy`'s bound and not nginx's.
 #[tokio::test]
 async fn answers_with_many_fields_are_passed_on() {
     let at = raw_backend(|mut stream| async move {
         loop {
             let head = read_until(&mut stream, "\r\n\r\n").await;
             let count: usize = head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
-            let fields: String = (0..count).map(|number| format!("x-field-{number}: {number}\r\n")).collect();
+            let fields: Vec<String> = (0..count).map(|number| format!("x-field-{number}: {number}\r\n")).collect();
+            let fields = fields.concat();
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\nok");
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
