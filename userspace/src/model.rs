@@ -21,8 +21,8 @@ pub use self::{
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
-        Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule, MarkerConfig, MarkerMode, Peers,
-        RedirectForm, SessionConfig, Web, WebLimits, WebTls,
+        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule,
+        MarkerConfig, MarkerMode, Peers, RedirectForm, SessionConfig, Web, WebLimits, WebTls,
     },
 };
 use crate::nets::Nets;

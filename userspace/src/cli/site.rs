@@ -17,7 +17,7 @@ use zerottl::{
     resources::Descriptors,
     site::{
         explain::{self, Question},
-        run,
+        run::{self, Ask},
     },
 };
 
@@ -145,8 +145,8 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
     }
     let handle = |kind| signal(kind).map_err(|error| format!("installing a signal handler failed: {error}"));
     let (mut terminate, mut interrupt) = (handle(SignalKind::terminate())?, handle(SignalKind::interrupt())?);
-    let mut hang_up = handle(SignalKind::hangup())?;
-    let (reload, reloads) = mpsc::channel(1);
+    let (mut hang_up, mut reopen) = (handle(SignalKind::hangup())?, handle(SignalKind::user_defined1())?);
+    let (ask, asks) = mpsc::channel(1);
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     tokio::spawn(async move {
@@ -158,7 +158,12 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
                 _ = hang_up.recv() => {
                     tracing::info!("SIGHUP: reloading");
                     // Where one waits already, it reads the file as it is now.
-                    let _ = reload.try_send(());
+                    let _ = ask.try_send(Ask::Reload);
+                    continue;
+                }
+                _ = reopen.recv() => {
+                    // Where a reload waits already, it does this, too.
+                    let _ = ask.try_send(Ask::Reopen);
                     continue;
                 }
             };
@@ -170,7 +175,7 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
             stop.cancel();
         }
     });
-    run::run(file, site, Arc::new(loaded.model), reloads, cancel, || {
+    run::run(file, site, Arc::new(loaded.model), asks, cancel, || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
         }

@@ -17,7 +17,7 @@ use std::{
 
 use toml::Spanned;
 
-use self::part::{Part, default_admin, own_places};
+use self::part::{LogPlace, Part, default_admin, own_places};
 use super::{
     raw,
     report::Reporter,
@@ -25,8 +25,8 @@ use super::{
     values::Reader,
 };
 use crate::model::{
-    GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, NameKind, Peers, PoolId, RedirectForm, Site, SiteId,
-    Web, WebTls,
+    AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, NameKind, Peers, PoolId, RedirectForm, Site,
+    SiteId, Web, WebTls,
 };
 
 /// One for each Site, by position; none where the file has no `[web]`, or is refused anyway.
@@ -116,6 +116,15 @@ impl<'a> Parts<'a> {
         self.get(key).map_or_else(default, |(value, _)| value.clone())
     }
 
+    fn access_log(&self) -> Option<AccessLog> {
+        let file = match self.value(|part| part.access_log.as_ref(), || LogPlace::Nowhere) {
+            LogPlace::Nowhere => return None,
+            LogPlace::Stdout => None,
+            LogPlace::File(file) => Some(file),
+        };
+        Some(AccessLog { file, format: self.value(|part| part.access_log_format.as_ref(), Default::default) })
+    }
+
     fn web(&self, site: &Site, model: &Model) -> Web {
         let addresses: Vec<IpAddr> = site.addresses.iter().map(|address| address.answer).collect();
         let places = |list: Option<&Vec<Spanned<SocketAddr>>>, tls| match list {
@@ -138,6 +147,7 @@ impl<'a> Parts<'a> {
             },
             backends: backends.iter().map(|backend| backend.get_ref().clone()).collect(),
             backend_probe: self.value(|part| part.backend_probe.as_ref(), Default::default),
+            access_log: self.access_log(),
             aliases: aliases.iter().map(|alias| alias.host.clone()).collect(),
             overflow: self.value(|part| part.overflow.as_ref(), || true),
             clean_url: self.value(|part| part.clean_url.as_ref(), || false),

@@ -23,6 +23,8 @@ pub struct Web {
     pub backends: Vec<Backend>,
     /// How backends' health is found out.
     pub backend_probe: BackendProbe,
+    /// Where each request is written to; none is nowhere.
+    pub access_log: Option<AccessLog>,
     /// Other names of the Site (C13), lower case, without a trailing dot.
     pub aliases: Vec<String>,
     /// Whether Fig. 5B is run (C20).
@@ -78,6 +80,27 @@ pub struct BackendProbe {
     pub interval: Duration,
     /// Until an attempt counts as failed.
     pub timeout: Duration,
+}
+
+/// `web.access_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// The file; none is standard output.
+    pub file: Option<PathBuf>,
+    /// What a line is like.
+    pub format: AccessFormat,
+}
+
+/// `web.access_log_format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// NCSA's common log format.
+    Common,
+    /// The same with `Referer` and `User-Agent`, as nginx and Apache write it.
+    #[default]
+    Combined,
+    /// An object of JSON, with all that is known.
+    Json,
 }
 
 /// `web.redirect`.
@@ -241,6 +264,7 @@ impl Web {
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8054))),
             backends: Vec::new(),
             backend_probe: BackendProbe::default(),
+            access_log: None,
             aliases: Vec::new(),
             overflow: true,
             clean_url: false,

@@ -127,6 +127,8 @@ async fn site(_: Plain, State(ask): State<Ask>) -> Json<Value> {
             "healthy": backend.healthy.load(Relaxed),
             "requests": backend.requests.load(Relaxed),
             "failures": backend.failures.load(Relaxed),
+            "retries": backend.retries.load(Relaxed),
+            "ejected": backend.ejected.load(Relaxed),
         })
     });
     Json(json!({

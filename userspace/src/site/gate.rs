@@ -61,6 +61,8 @@ pub struct Connection<'a> {
 pub struct Judged {
     /// What is to be done.
     pub verdict: Verdict,
+    /// Whom it is taken for, by those who are believed.
+    pub client: IpAddr,
     /// The decision's kind; none if it passes operation 500 by, as probes do.
     pub outcome: Option<Outcome>,
     /// The stages it went through.
@@ -227,7 +229,9 @@ impl Gate {
     #[must_use]
     pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let exempt = |verdict| Judged { verdict, outcome: None, path: Path::default(), proper: None, refusal: None };
+        let client = connection.client;
+        let exempt =
+            |verdict| Judged { verdict, client, outcome: None, path: Path::default(), proper: None, refusal: None };
         if self.exempt.probe.as_deref() == Some(target) {
             let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
             return exempt(Verdict::Serve(pass));
@@ -262,7 +266,7 @@ impl Gate {
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
-        Judged { verdict, outcome: Some(outcome), path, proper: seen.proper, refusal }
+        Judged { verdict, client: seen.client, outcome: Some(outcome), path, proper: seen.proper, refusal }
     }
 
     /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two

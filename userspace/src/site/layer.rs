@@ -45,8 +45,8 @@ use tower_service::Service;
 
 use super::{
     busy::Guard,
-    decide::Refusal,
-    front::Peer,
+    decide::{Outcome, Refusal},
+    front::{Peer, access::Trail},
     gate::{Connection, Gate, Pass, Verdict},
     respond,
 };
@@ -102,7 +102,12 @@ where
             secure: peer.is_some_and(|peer| peer.tls),
             server_name: peer.and_then(|peer| peer.server_name.as_deref()),
         };
-        match self.gate.judge(&head, &connection).verdict {
+        let judged = self.gate.judge(&head, &connection);
+        if let Some(trail) = head.extensions.get::<Trail>() {
+            let outcome = judged.outcome.map_or("passed-by", Outcome::name);
+            trail.decided(judged.client, outcome, judged.outcome == Some(Outcome::InSession));
+        }
+        match judged.verdict {
             Verdict::Respond(page) => Answering::here(page),
             Verdict::Serve(Pass { target, cookies, guard }) => {
                 if let Some(target) = target {

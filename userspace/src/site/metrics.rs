@@ -11,8 +11,8 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, text::encode},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
@@ -36,6 +36,9 @@ const EXPECTED: [(Stage, Outcome); 7] = [
     (Stage::Start, Outcome::Admitted),
     (Stage::ToNext, Outcome::Redirected),
 ];
+
+/// Statuses that are there from the start.
+const STATUSES: [u16; 11] = [200, 302, 303, 307, 400, 404, 421, 500, 502, 503, 504];
 
 /// What is counted. Cheap on the way of a request: one or two additions.
 #[derive(Debug, Default)]
@@ -158,6 +161,9 @@ struct Front {
     received: u64,
     open: u64,
     tunnels: u64,
+    responses: Vec<(u16, u64)>,
+    took: (Vec<(f64, u64)>, f64),
+    lines_lost: u64,
     refused: [(&'static str, u64); Refused::ALL.len()],
     backends: Vec<BackendCounts>,
 }
@@ -168,8 +174,25 @@ struct BackendCounts {
     url: String,
     requests: u64,
     failures: u64,
+    retries: u64,
+    ejections: u64,
     connects: u64,
     is_healthy: bool,
+}
+
+/// Times as the encoder takes them.
+struct Times<'a>(&'a (Vec<(f64, u64)>, f64));
+
+impl EncodeMetric for Times<'_> {
+    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
+        let (buckets, sum_s) = self.0;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(*sum_s, count, buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
 }
 
 impl Front {
@@ -178,6 +201,8 @@ impl Front {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
             failures: backend.failures.load(Relaxed),
+            retries: backend.retries.load(Relaxed),
+            ejections: backend.ejections.load(Relaxed),
             connects: backend.connects.load(Relaxed),
             is_healthy: backend.healthy.load(Relaxed),
         };
@@ -186,6 +211,12 @@ impl Front {
             received: connections.requests.load(Relaxed),
             open: connections.open.load(Relaxed),
             tunnels: connections.tunnels.load(Relaxed),
+            responses: connections
+                .responses()
+                .filter(|(status, count)| *count > 0 || STATUSES.contains(status))
+                .collect(),
+            took: connections.took(),
+            lines_lost: connections.access.load().as_ref().map_or(0, |log| log.lost()),
             refused: Refused::ALL.map(|why| (why.word(), connections.refused(why))),
             backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
         }
@@ -235,6 +266,15 @@ impl Front {
         for (name, help, count) in counters {
             single(encoder, (name, help), &ConstCounter::new(count))?;
         }
+        let responses = self.responses.iter().map(|(status, count)| {
+            let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
+            (label("status", &status), ConstCounter::new(*count))
+        });
+        family(encoder, ("responses", "Responses to clients, by status"), responses)?;
+        let took = ("request_seconds", "Times from requests to the begin of their responses");
+        single(encoder, took, &Times(&self.took))?;
+        let lost = ("access_log_lines_lost", "Lines that the access log has lost");
+        single(encoder, lost, &ConstCounter::new(self.lines_lost))?;
         let gauges = [
             ("connections", "Connections of clients that are open", self.open),
             ("tunnels", "Upgraded connections (WebSocket) that are open", self.tunnels),
@@ -249,7 +289,12 @@ impl Front {
             self.backends.iter().map(move |one| (label("backend", &one.url), ConstCounter::new(count(one))))
         };
         family(encoder, ("backend_requests", "Requests that a backend was sent"), each(|one| one.requests))?;
-        family(encoder, ("backend_failures", "Attempts that a backend did not answer"), each(|one| one.failures))?;
+        let failures = ("backend_failures", "Attempts that a backend did not answer to the end");
+        family(encoder, failures, each(|one| one.failures))?;
+        let retries = ("backend_retries", "Requests that a backend did not answer and that were sent again");
+        family(encoder, retries, each(|one| one.retries))?;
+        let ejections = ("backend_ejections", "How often a backend was ejected for requests it did not answer");
+        family(encoder, ejections, each(|one| one.ejections))?;
         family(encoder, ("backend_connects", "Connections made to a backend"), each(|one| one.connects))?;
         let healthy = self.backends.iter().map(|one| (label("backend", &one.url), flag(one.is_healthy)));
         family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)
@@ -348,6 +393,8 @@ mod tests {
         counters.backends[1].requests.store(6, Relaxed);
         counters.backends[1].failures.store(5, Relaxed);
         counters.backends[1].connects.store(4, Relaxed);
+        counters.backends[1].retries.store(3, Relaxed);
+        counters.backends[0].ejections.store(2, Relaxed);
         counters.backends[1].healthy.store(false, Relaxed);
         let text = text(
             &Metrics::default(),
@@ -364,6 +411,13 @@ mod tests {
             "zerottl_site_backend_requests_total{backend=\"http://127.0.0.1:2\"} 6",
             "zerottl_site_backend_failures_total{backend=\"http://127.0.0.1:2\"} 5",
             "zerottl_site_backend_connects_total{backend=\"http://127.0.0.1:2\"} 4",
+            "zerottl_site_backend_retries_total{backend=\"http://127.0.0.1:2\"} 3",
+            "zerottl_site_backend_ejections_total{backend=\"http://127.0.0.1:1\"} 2",
+            "zerottl_site_responses_total{status=\"200\"} 0",
+            "zerottl_site_responses_total{status=\"502\"} 0",
+            "zerottl_site_request_seconds_count 0",
+            "zerottl_site_request_seconds_bucket{le=\"+Inf\"} 0",
+            "zerottl_site_access_log_lines_lost_total 0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:1\"} 1.0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:2\"} 0.0",
         ] {

@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use super::{
     admin::{self, Shown},
-    front::{self, Counters, Proxy, ProxyBody},
+    front::{self, AccessLog, Counters, Proxy, ProxyBody},
     gate::Gate,
     layer::{Answering, Guarded, Operation, OperationLayer},
     peers::PeerHealth,
@@ -106,13 +106,22 @@ impl Service<Request<Incoming>> for Stack {
     }
 }
 
-/// Serves a Site until `cancel`; each message asks for a reload of the file and the certificates. The error is a sentence.
+/// What a running Site is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To read the file and the certificates anew, and open the access log anew.
+    Reload,
+    /// To open the access log anew.
+    Reopen,
+}
+
+/// Serves a Site until `cancel`, and does what it is asked for meanwhile. The error is a sentence.
 /// `ready` is called once the Site listens.
 pub async fn run(
     file: PathBuf,
     key: String,
     model: Arc<Model>,
-    mut reloads: mpsc::Receiver<()>,
+    mut asks: mpsc::Receiver<Ask>,
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), String> {
@@ -131,6 +140,7 @@ pub async fn run(
         connections_per_client: web.limits.connections_per_client.min(share.clients),
         ..web.limits
     };
+    counters.access.store(web.access_log.as_ref().map(AccessLog::open).transpose()?);
     let stack = Stack(Arc::new(ArcSwap::from_pointee(serving)));
     if let Some(place) = web.admin {
         let (stack, connections) = (stack.clone(), Arc::clone(&counters));
@@ -142,14 +152,23 @@ pub async fn run(
         admin::start(place, share.admin, shown, cancel.clone())?;
     }
     info!(site = key, listen = ?at, backends, "serving");
-    let service = stack.clone();
-    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counters, cancel).await });
+    let (service, counts) = (stack.clone(), Arc::clone(&counters));
+    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, cancel).await });
     ready();
     loop {
         tokio::select! {
-            ended = &mut server => return ended.map_err(|error| error.to_string()),
-            Some(()) = reloads.recv() => {
-                match reload(&file, &key, &stack) {
+            ended = &mut server => {
+                counters.access.swap(None).iter().for_each(|log| log.finish());
+                return ended.map_err(|error| error.to_string());
+            }
+            Some(ask) = asks.recv() => {
+                // Whatever becomes of the rest: who moves a log away must not find it grow.
+                counters.access.load().iter().for_each(|log| log.reopen());
+                if ask == Ask::Reopen {
+                    info!("access log opened anew");
+                    continue;
+                }
+                match reload(&file, &key, &stack, &counters) {
                     Ok(()) => info!("reloaded"),
                     Err(why) => error!("not reloaded, everything stays as it was: {why}"),
                 }
@@ -170,7 +189,7 @@ pub fn find(model: &Model, key: &str) -> Result<SiteId, String> {
 }
 
 /// All of a new configuration, or nothing and why.
-fn reload(file: &Path, key: &str, stack: &Stack) -> Result<(), String> {
+fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<(), String> {
     let loaded = config::load(file).map_err(|error| format!("\n{}", error.render(false)))?;
     for warning in &loaded.warnings {
         warn!("{}", warning.line());
@@ -182,6 +201,9 @@ fn reload(file: &Path, key: &str, stack: &Stack) -> Result<(), String> {
     let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
     if fixed(&next.web) != fixed(&before.web) {
         return Err("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them".into());
+    }
+    if next.web.access_log != before.web.access_log {
+        counters.access.store(next.web.access_log.as_ref().map(AccessLog::open).transpose()?);
     }
     stack.0.store(Arc::new(next));
     Ok(())

@@ -26,6 +26,8 @@ pub(in crate::config) struct WebKeys {
     pub tls: Option<Spanned<WebTls>>,
     pub backends: List<String>,
     pub backend_probe: Option<Spanned<BackendProbe>>,
+    pub access_log: Text,
+    pub access_log_format: Text,
     pub aliases: List<String>,
     pub overflow: Switch,
     pub clean_url: Switch,

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use super::*;
 use crate::model::{
-    Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, MarkerConfig, MarkerMode, Peers, RedirectForm,
-    SessionConfig, Web, WebLimits, WebTls,
+    AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, MarkerConfig, MarkerMode,
+    Peers, RedirectForm, SessionConfig, Web, WebLimits, WebTls,
 };
 
 /// [`BASE`](super::BASE) with lines at its end.
@@ -32,6 +32,19 @@ fn none_without_the_section() {
     assert!(parse("f", BASE, &examples()).expect("valid").model.web.is_empty());
 }
 
+/// One file for all Sites, and what one of them has instead; the form is a key of its own.
+#[test]
+fn an_access_log_for_each_site() {
+    let [boston, geneva] = webs("[web]\naccess_log = \"stdout\"\n[web.geneva]\naccess_log = \"none\"\n");
+    let stdout = AccessLog { file: None, format: AccessFormat::Combined };
+    assert_eq!((&boston.access_log, &geneva.access_log), (&Some(stdout), &None));
+    let [boston, geneva] =
+        webs("[web]\naccess_log_format = \"common\"\n[web.geneva]\naccess_log = \"/var/log/geneva\"\n");
+    let file = Some("/var/log/geneva".into());
+    let log = AccessLog { file, format: AccessFormat::Common };
+    assert_eq!((&boston.access_log, &geneva.access_log), (&None, &Some(log)));
+}
+
 /// The file's defaults are the model's.
 #[test]
 fn defaults_are_the_sites_own_places() {
@@ -53,6 +66,8 @@ admin = "::1"
 tls = { listen = ["192.0.2.10", "192.0.2.10:8443"], certificates = "certs" }
 backends = ["http://127.0.0.1:8080", "HTTP://App1/", "http://[2001:DB8::1]", "http://[::1]:1"]
 backend_probe = { path = "/health?full=1", interval = "2s", timeout = "1s" }
+access_log = "log/access"
+access_log_format = "json"
 aliases = ["WWW.app.com.", "app.example"]
 overflow = false
 clean_url = true
@@ -98,6 +113,8 @@ share = 0.5
     assert_eq!(web.backends, backends);
     let (interval, timeout) = (Duration::from_secs(2), Duration::from_secs(1));
     assert_eq!(web.backend_probe, BackendProbe { path: Some("/health?full=1".into()), interval, timeout });
+    let file = Some("/etc/zerottl/log/access".into());
+    assert_eq!(web.access_log, Some(AccessLog { file, format: AccessFormat::Json }));
     assert_eq!(web.aliases, ["www.app.com", "app.example"]);
     assert_eq!((web.overflow, web.clean_url, web.redirect), (false, true, RedirectForm::Meta));
     assert_eq!(web.trusted_proxies, ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().expect("a net")));

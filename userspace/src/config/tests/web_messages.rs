@@ -30,7 +30,7 @@ fn key(rows: &[(&str, &str)]) {
 
 #[test]
 fn what_stands_there() {
-    const KEYS: &str = "listen, admin, tls, backends, backend_probe, aliases, overflow, clean_url, redirect, \
+    const KEYS: &str = "listen, admin, tls, backends, backend_probe, access_log, access_log_format, aliases, overflow, clean_url, redirect, \
                         trusted_proxies, marker, busy, session, flag, peers, limits, rule, class";
     let neither = |word: &str| {
         format!(
@@ -220,6 +220,14 @@ fn backends() {
         (
             "listen = [\"0.0.0.0:8080\"]\nbackends = [\"http://127.0.0.1:8080\", \"http://10.0.0.1:8080\"]",
             &format!("[web]: backend 127.0.0.1:8080 is where Site boston {circles}"),
+        ),
+        (
+            "access_log = \"\"",
+            "[web]: `access_log` is not a path (give one on the Site's machine; a relative path starts where this file is)",
+        ),
+        (
+            "access_log_format = \"combine\"",
+            "[web]: `combine` is not a value of `access_log_format` (did you mean `combined`? access_log_format is one of common, combined, json)",
         ),
         (
             "backend_probe = { path = \"health\" }",

@@ -24,8 +24,8 @@ use crate::{
         values::{Reader, written},
     },
     model::{
-        Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode, Name,
-        Peers, RedirectForm, SessionConfig, WebLimits,
+        AccessFormat, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupId, MarkerConfig,
+        MarkerMode, Name, Peers, RedirectForm, SessionConfig, WebLimits,
     },
 };
 
@@ -76,6 +76,8 @@ pub(super) struct Part {
     pub tls: Option<Tls>,
     pub backends: Option<Vec<Spanned<Backend>>>,
     pub backend_probe: Option<BackendProbe>,
+    pub access_log: Option<LogPlace>,
+    pub access_log_format: Option<AccessFormat>,
     pub aliases: Option<Vec<Alias>>,
     pub overflow: Option<bool>,
     pub clean_url: Option<bool>,
@@ -89,6 +91,14 @@ pub(super) struct Part {
     pub limits: Option<WebLimits>,
     pub rules: Option<Vec<(Spanned<GroupId>, Condition)>>,
     pub classes: Option<Vec<Class>>,
+}
+
+/// Where the access log goes.
+#[derive(Clone)]
+pub(super) enum LogPlace {
+    Nowhere,
+    Stdout,
+    File(PathBuf),
 }
 
 pub(super) struct Tls {
@@ -108,6 +118,8 @@ impl Part {
     pub(super) fn read(reader: &mut Reader<'_>, raw: &raw::WebKeys, names: &Names<'_>) -> Self {
         let on = |switch: &raw::Switch| switch.as_ref().map(|on| *on.get_ref());
         let redirects = [("status", RedirectForm::Status), ("meta", RedirectForm::Meta)];
+        let formats =
+            [("common", AccessFormat::Common), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
         Self {
             header: (reader.section.clone(), reader.header.clone()),
             listen: raw.listen.as_ref().map(|_| places(reader, &raw.listen, HTTP)),
@@ -115,6 +127,11 @@ impl Part {
             tls: raw.tls.as_ref().map(|raw| tls(reader, raw)),
             backends: raw.backends.as_ref().map(|_| backends(reader, &raw.backends)),
             backend_probe: raw.backend_probe.as_ref().map(|raw| backend_probe(reader, raw)),
+            access_log: raw.access_log.as_ref().and_then(|_| access_log(reader, &raw.access_log)),
+            access_log_format: raw
+                .access_log_format
+                .as_ref()
+                .and_then(|word| reader.word("access_log_format", word, &formats)),
             aliases: raw.aliases.as_ref().map(|_| aliases(reader, &raw.aliases, names)),
             overflow: on(&raw.overflow),
             clean_url: on(&raw.clean_url),
@@ -223,6 +240,14 @@ fn backend_probe(reader: &mut Reader<'_>, raw: &Spanned<raw::BackendProbe>) -> B
     let (interval, timeout) = sites::timing(reader, &as_probe);
     let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
     BackendProbe { path, interval, timeout }
+}
+
+fn access_log(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<LogPlace> {
+    match raw.as_ref()?.get_ref().as_str() {
+        "none" => Some(LogPlace::Nowhere),
+        "stdout" => Some(LogPlace::Stdout),
+        _ => file(reader, "access_log", raw).map(LogPlace::File),
+    }
 }
 
 fn aliases(reader: &mut Reader<'_>, raw: &raw::List<String>, names: &Names<'_>) -> Vec<Alias> {

@@ -194,7 +194,7 @@ impl Passing {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.link = None;
-                    return Poll::Ready(Some(Err(BodyError::Http(error))));
+                    return Poll::Ready(Some(Err(self.home.broke(error))));
                 }
                 Poll::Ready(None) => {
                     self.finish(cx);

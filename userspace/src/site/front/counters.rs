@@ -1,11 +1,24 @@
 //! What happened how often.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
-use crate::{model::Web, status::Health};
+use arc_swap::ArcSwapOption;
+use http::StatusCode;
+
+use super::AccessLog;
+use crate::model::Web;
+
+/// Bounds of times until responses, seconds: from a redirect's to a report's.
+pub const BOUNDS: [f64; 15] =
+    [0.000_25, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// The statuses that there are (RFC 9110 section 15).
+const STATUSES: std::ops::Range<u16> = 100..600;
 
 /// Why the front refused or cut something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +91,20 @@ pub struct Counters {
     pub tunnels: AtomicU64,
     /// By backend, in the order of `web.backends`.
     pub backends: Box<[BackendCounters]>,
+    /// Where requests are written to; nowhere where none.
+    pub access: ArcSwapOption<AccessLog>,
+    /// By status, and one for those that are none.
+    responses: Box<[AtomicU64]>,
+    took: Took,
     refused: [AtomicU64; Refused::ALL.len()],
+}
+
+/// How long it was from requests to the begin of their responses.
+#[derive(Debug, Default)]
+struct Took {
+    /// By [`BOUNDS`], and one for what is over all of them.
+    counts: [AtomicU64; BOUNDS.len() + 1],
+    sum_us: AtomicU64,
 }
 
 /// What is counted of one backend.
@@ -88,20 +114,18 @@ pub struct BackendCounters {
     pub url: String,
     /// Requests that it was sent, since the start.
     pub requests: AtomicU64,
-    /// Attempts that it did not answer: connects, responses, probes not among them.
+    /// Attempts that it did not answer to the end: connects, responses, probes not among them.
     pub failures: AtomicU64,
+    /// Requests that it did not answer and that were sent again, to another or over another connection.
+    pub retries: AtomicU64,
+    /// How often it was ejected.
+    pub ejections: AtomicU64,
     /// Connections made to it for requests, since the start; fewer than requests, as they are kept.
     pub connects: AtomicU64,
     /// Whether requests go there.
     pub healthy: AtomicBool,
-}
-
-impl BackendCounters {
-    /// The verdict on it.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        if self.healthy.load(Relaxed) { Health::Up } else { Health::Down }
-    }
+    /// Whether they do not because it left some without an answer, though its probes succeed.
+    pub ejected: AtomicBool,
 }
 
 impl Counters {
@@ -112,8 +136,11 @@ impl Counters {
             url: url.clone(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
             connects: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
+            ejected: AtomicBool::new(false),
         };
         Arc::new(Self {
             accepted: AtomicU64::new(0),
@@ -121,6 +148,9 @@ impl Counters {
             requests: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
             backends: web.backends.iter().map(|one| backend(&one.url)).collect(),
+            access: ArcSwapOption::empty(),
+            responses: STATUSES.chain([0]).map(|_| AtomicU64::new(0)).collect(),
+            took: Took::default(),
             refused: Default::default(),
         })
     }
@@ -129,6 +159,30 @@ impl Counters {
     #[must_use]
     pub fn refused(&self, why: Refused) -> u64 {
         self.refused[why as usize].load(Relaxed)
+    }
+
+    /// Statuses that responses had, and how often; 0 stands for all that are none.
+    pub fn responses(&self) -> impl Iterator<Item = (u16, u64)> {
+        STATUSES.chain([0]).zip(&self.responses).map(|(status, count)| (status, count.load(Relaxed)))
+    }
+
+    /// Times from requests to responses: [`BOUNDS`] and infinity, each with how many were not over it but over the one before; and
+    /// their sum, seconds.
+    #[must_use]
+    pub fn took(&self) -> (Vec<(f64, u64)>, f64) {
+        let counts = self.took.counts.iter().map(|count| count.load(Relaxed));
+        let buckets = BOUNDS.into_iter().chain([f64::INFINITY]).zip(counts).collect();
+        (buckets, Duration::from_micros(self.took.sum_us.load(Relaxed)).as_secs_f64())
+    }
+
+    /// A request has its response, after so long.
+    pub(super) fn responded(&self, status: StatusCode, after: Duration) {
+        let place = usize::from(status.as_u16() - STATUSES.start).min(STATUSES.len());
+        self.responses[place].fetch_add(1, Relaxed);
+        let seconds = after.as_secs_f64();
+        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.took.counts[bucket].fetch_add(1, Relaxed);
+        self.took.sum_us.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub(super) fn refuse(&self, why: Refused) {

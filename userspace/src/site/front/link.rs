@@ -32,24 +32,55 @@ use super::{
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
+/// Fields of a response's head, where a backend's are more than usual.
+const WIDE: usize = 1000;
+/// Fields of a request's head: what a client may have sent, and ours.
+const FIELDS_MAX: usize = 1100;
+/// Bytes of most requests' heads.
+const HEAD_USUAL: usize = 4096;
 /// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
 const BUFFER_MAX: usize = 64 * 1024;
 
 type Io = TokioIo<Wire>;
 
-/// A stream to a backend, on which few bytes are written at once.
+/// A stream to a backend, on which few bytes are written at once. It remembers the head of the request that is not answered yet:
+/// a copy of its bytes costs less than one of its fields, and mostly nobody asks for it.
 #[derive(Debug)]
-struct Wire(TcpStream);
+struct Wire {
+    stream: TcpStream,
+    head: Vec<u8>,
+    /// Whether what is written next begins a request.
+    begins: bool,
+}
+
+impl Wire {
+    fn over(stream: TcpStream) -> Self {
+        Self { stream, head: Vec::new(), begins: true }
+    }
+
+    /// Heads are written by themselves, a body in slices of its own.
+    fn writes(&mut self, slice: &[u8]) {
+        if std::mem::take(&mut self.begins) {
+            self.head.clear();
+            self.head.shrink_to(HEAD_USUAL);
+            self.head.extend_from_slice(slice);
+        }
+    }
+}
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.begins |= buffer.filled().len() > before;
+        read
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        self.writes(bytes);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -57,7 +88,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_joined(&mut self.0, cx, slices)
+        self.writes(slices.first().map_or(&[], |slice| slice));
+        write_joined(&mut self.stream, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -65,11 +97,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -85,6 +117,28 @@ pub(super) struct Link {
     idle_since: Instant,
 }
 
+/// What is left of a connection that has failed.
+#[derive(Debug)]
+pub(super) struct Remains {
+    /// What was read of it and not understood.
+    pub(super) came: Bytes,
+    asked: Vec<u8>,
+}
+
+impl Remains {
+    /// The request that was not answered, where it had no body.
+    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
+        let mut fields = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut head = httparse::Request::new(&mut fields);
+        head.parse(&self.asked).ok().filter(httparse::Status::is_complete)?;
+        let mut request = Request::builder().method(head.method?).uri(head.path?);
+        for field in head.headers.iter() {
+            request = request.header(field.name, field.value);
+        }
+        request.body(RequestBody::none()).ok()
+    }
+}
+
 /// Why there is no response.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -97,17 +151,18 @@ pub(super) enum Failed {
 }
 
 impl Link {
-    /// HTTP/1.1 over a connected stream.
-    pub(super) async fn over(stream: TcpStream) -> io::Result<Self> {
+    /// HTTP/1.1 over a connected stream; `wide` where heads have over 100 fields.
+    pub(super) async fn over(stream: TcpStream, wide: bool) -> io::Result<Self> {
         // Heads and bodies are written when they are whole; waiting for more would only be slower.
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
-            .max_header_size(HEAD_MAX)
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_MAX.max(HEAD_MAX)).max_header_size(HEAD_MAX);
+        if wide {
             // 100 fields are hyper's own bound, for which it needs no allocation.
-            .handshake(TokioIo::new(Wire(stream)))
-            .await
-            .map_err(io::Error::other)?;
+            builder.max_headers(WIDE);
+        }
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(Wire::over(stream))).await.map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
     }
 
@@ -166,6 +221,12 @@ impl Link {
         self.idle_since
     }
 
+    /// What is left of it after it has failed.
+    pub(super) fn remains(self) -> Remains {
+        let parts = self.connection.into_parts();
+        Remains { came: parts.read_buf, asked: parts.io.into_inner().head }
+    }
+
     /// The stream itself, after a response that changes the protocol, and what was read of it already.
     pub(super) async fn into_stream(mut self) -> (TcpStream, Bytes) {
         poll_fn(|cx| {
@@ -174,7 +235,7 @@ impl Link {
         })
         .await;
         let parts = self.connection.into_parts();
-        (parts.io.into_inner().0, parts.read_buf)
+        (parts.io.into_inner().stream, parts.read_buf)
     }
 }
 

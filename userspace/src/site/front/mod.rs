@@ -17,15 +17,23 @@
 //! | [`proxy`] | requests to one of the backends |
 //! | `forward` | what of a head is passed on, and what is added; pure |
 //! | [`backend`] | which backend, whether it is healthy, connections kept to it |
+//! | `health` | whether a backend is asked, by its probes and its requests; pure |
+//! | `cause` | why an answer did not come, in words |
 //! | `link` | one connection to a backend |
 //! | `body` | bodies within bounds of size and time |
 //! | `tunnel` | what an upgraded connection (WebSocket) becomes |
 //! | [`counters`] | what happened how often |
+//! | `access` | the access log: what its lines say |
+//! | `lines` | lines on their way to a file, which nobody waits for |
+pub(in crate::site) mod access;
 pub mod backend;
 mod body;
+mod cause;
 pub mod counters;
 mod forward;
+mod health;
 mod intake;
+mod lines;
 mod link;
 pub mod listen;
 pub mod proxy;
@@ -38,6 +46,7 @@ mod tunnel;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 pub use self::{
+    access::AccessLog,
     body::ProxyBody,
     counters::{Counters, Refused},
     listen::{Bound, bind},

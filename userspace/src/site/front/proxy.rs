@@ -3,14 +3,14 @@
 use std::{
     convert::Infallible,
     error::Error as _,
+    io,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderValue, Request, Response, StatusCode, Version,
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -18,20 +18,27 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
+use tracing::warn;
 
 use super::{
     Counters, Peer, ProxyBody, Refused,
+    access::Trail,
     backend::{Backend, Backends, Kept},
     body::{BodyError, RequestBody},
+    cause::{Cause, Seldom},
     forward,
     link::{Failed, Link},
     tunnel::{Stopping, Tunnels},
 };
 use crate::model::{Web, WebLimits};
 
-/// After so long at rest, a backend may be about to close a connection just as a request is written to it; only then
-/// does a request's head need a copy to be sent again.
-const SURELY_OPEN: Duration = Duration::from_millis(100);
+/// Backends that are sent one request, at most: `HAProxy`'s `retries 3`. A request that brings down whoever gets it is to stop
+/// somewhere.
+const SENT_MAX: usize = 4;
+/// Backends that one request waits for in vain, at most: it has been slow enough then.
+const SLOW_MAX: u32 = 2;
+/// After so many times the time to connect, no further backend is tried.
+const CONNECTS_MAX: u32 = 5;
 
 /// A tower service that hands requests to the backends of this Site. Always ready; clones share everything.
 #[derive(Clone, Debug)]
@@ -44,6 +51,7 @@ struct Inner {
     trusted: Box<[IpNet]>,
     counters: Arc<Counters>,
     tunnels: Tunnels,
+    nobody_said: Seldom,
 }
 
 impl Proxy {
@@ -61,6 +69,7 @@ impl Proxy {
             trusted: web.trusted_proxies.clone().into(),
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
             counters,
+            nobody_said: Seldom::new(),
         }))
     }
 
@@ -108,10 +117,11 @@ impl Inner {
         if let Some(protocol) = protocol {
             forward::upgrading(&mut parts.headers, protocol);
         }
+        let trail = parts.extensions.remove::<Trail>();
         parts.extensions.clear();
         parts.version = Version::HTTP_11;
         let request = Request::from_parts(parts, RequestBody::new(body, max, self.limits.idle_timeout));
-        match self.send(request).await {
+        match self.send(request, trail.as_ref()).await {
             Ok(answer) => self.answer(answer, client),
             Err(status) => page(status),
         }
@@ -127,6 +137,7 @@ impl Inner {
         }
         // One that nobody asked for would leave the client without any response.
         let (Some((client, stopping)), Some(protocol)) = (client, protocol) else {
+            home.switched();
             return page(StatusCode::BAD_GATEWAY);
         };
         forward::upgrading(&mut parts.headers, protocol);
@@ -134,91 +145,173 @@ impl Inner {
         Response::from_parts(parts, ProxyBody::none())
     }
 
-    /// Asks healthy backends until one takes the request. A request that may have reached a backend goes nowhere else,
-    /// unless nothing can come of a second one.
-    async fn send(&self, mut request: Request<RequestBody>) -> Result<Answer, StatusCode> {
+    /// Asks one backend after another until one answers. A request that may have reached one goes to no other, unless it is
+    /// idempotent and has no body (RFC 9110 section 9.2.2); nothing of an answer has been passed on by then.
+    async fn send(&self, mut request: Request<RequestBody>, trail: Option<&Trail>) -> Result<Answer, StatusCode> {
         use hyper::body::Body as _;
-        let harmless = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let repeatable = harmless && request.body().is_end_stream();
-        let mut status = StatusCode::SERVICE_UNAVAILABLE;
-        for backend in self.backends.turn() {
-            let mut kept = backend.kept().await;
-            loop {
-                let (mut link, reused) = match kept.take() {
-                    Some(link) => (link, true),
-                    None => match backend.connect().await {
-                        Ok(link) => (link, false),
-                        Err(_) => break status = StatusCode::BAD_GATEWAY,
-                    },
-                };
-                let now = Instant::now();
-                let may_be_closed = reused && repeatable && now.duration_since(link.idle_since()) > SURELY_OPEN;
-                let copy = may_be_closed.then(|| copy(&request));
-                ensure_host(&mut request, backend);
-                backend.counted().requests.fetch_add(1, Relaxed);
-                let failed = match link.ask(request, now, self.limits.response_timeout).await {
-                    Ok(response) => return Ok((response, link, Kept::at(backend))),
-                    Err(failed) => failed,
-                };
-                match (failed, copy) {
-                    (Failed::Unsent(back), _) => request = *back,
-                    (Failed::Http(_), Some(copy)) => request = copy,
-                    (failed, _) => return Err(self.failed(backend, &failed)),
+        let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
+        let hostless = !request.headers().contains_key(HOST);
+        let begun = Instant::now();
+        // Nothing is allocated for a request that is answered at once.
+        let (mut tried, mut sent, mut slow) = (Vec::new(), 0, 0);
+        let mut missed: Option<(&Arc<Backend>, Failure)> = None;
+        while let Some(backend) = self.backends.choose(&tried) {
+            if let Some((before, _)) = &missed {
+                before.counted().retries.fetch_add(1, Relaxed);
+            }
+            if hostless {
+                set_host(&mut request, backend);
+            }
+            let mut failure = match self.ask(backend, request, repeatable).await {
+                Ok(answer) => {
+                    trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len() + 1));
+                    return Ok(answer);
                 }
-                if !reused {
-                    backend.counted().failures.fetch_add(1, Relaxed);
-                    break status = StatusCode::BAD_GATEWAY;
-                }
+                Err(failure) => failure,
+            };
+            tried.push(backend.position());
+            slow += u32::from(matches!(failure.cause, Some(Cause::Slow(_))));
+            sent += usize::from(failure.was_sent);
+            let back = failure.request.take();
+            missed = Some((backend, failure));
+            let time = self.limits.connect_timeout * CONNECTS_MAX + self.limits.response_timeout * slow;
+            match back {
+                Some(back) if sent < SENT_MAX && slow < SLOW_MAX && begun.elapsed() <= time => request = *back,
+                _ => break,
             }
         }
-        Err(status)
+        let Some((backend, failure)) = missed else {
+            if let Some(unsaid) = self.nobody_said.may(Instant::now()) {
+                warn!(status = 503, unsaid, "no backend is healthy: requests are not answered");
+            }
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len()));
+        failure.say(backend);
+        Err(failure.status)
     }
 
-    /// What a client is told where a request that may have reached a backend came to nothing.
-    fn failed(&self, backend: &Backend, failed: &Failed) -> StatusCode {
-        let ours = match failed {
-            Failed::Http(error) => error.source().and_then(|source| source.downcast_ref::<BodyError>()),
-            Failed::Timeout | Failed::Unsent(_) => None,
-        };
-        match ours {
-            Some(BodyError::TooLarge) => {
-                self.counters.refuse(Refused::BodyTooLarge);
-                return StatusCode::PAYLOAD_TOO_LARGE;
-            }
-            Some(BodyError::Slow) => {
-                self.counters.refuse(Refused::Slow);
-                return StatusCode::REQUEST_TIMEOUT;
-            }
-            Some(BodyError::Http(_)) => {
-                self.counters.refuse(Refused::Malformed);
-                return StatusCode::BAD_REQUEST;
-            }
-            None => {}
+    /// Asks one backend: over a kept connection, and over a new one if that was closed meanwhile.
+    async fn ask(
+        &self,
+        backend: &Arc<Backend>,
+        mut request: Request<RequestBody>,
+        repeatable: bool,
+    ) -> Result<Answer, Failure> {
+        let mut kept = backend.kept(repeatable).await;
+        loop {
+            let (mut link, reused) = match kept.take() {
+                Some(link) => (link, true),
+                None => match backend.connect().await {
+                    Ok(link) => (link, false),
+                    Err(cause) => return Err(Failure::before(cause, request)),
+                },
+            };
+            backend.counted().requests.fetch_add(1, Relaxed);
+            let failed = match link.ask(request, Instant::now(), self.limits.response_timeout).await {
+                Ok(response) => return Ok((response, link, Kept::at(backend))),
+                Err(failed) => failed,
+            };
+            let again = match failed {
+                Failed::Unsent(back) if reused => *back,
+                Failed::Unsent(back) => {
+                    let cause = Cause::Unreachable(io::ErrorKind::ConnectionReset.into());
+                    backend.failed(&cause);
+                    return Err(Failure::before(cause, *back));
+                }
+                Failed::Timeout => {
+                    let cause = Cause::Slow(self.limits.response_timeout);
+                    backend.failed(&cause);
+                    let again = repeatable.then(|| link.remains().request()).flatten();
+                    return Err(Failure::after(cause, again));
+                }
+                Failed::Http(error) => {
+                    if let Some(status) = self.refuse_body(&error) {
+                        return Err(Failure { status, cause: None, was_sent: true, request: None });
+                    }
+                    // What is wrong with a head is so everywhere, with the request's or the answer's.
+                    let of_the_head = error.is_parse_too_large() || error.is_user();
+                    let widened = error.is_parse_too_large() && backend.widen();
+                    let remains = link.remains();
+                    match repeatable.then(|| remains.request()).flatten() {
+                        // A connection at rest that is closed just then says nothing of the backend; a large head nothing bad.
+                        Some(again) if widened || reused => again,
+                        again => {
+                            let cause = Cause::Http(error, remains.came);
+                            if reused || of_the_head {
+                                backend.missed();
+                            } else {
+                                backend.failed(&cause);
+                            }
+                            return Err(Failure::after(cause, again.filter(|_| !of_the_head)));
+                        }
+                    }
+                }
+            };
+            backend.counted().retries.fetch_add(1, Relaxed);
+            request = again;
         }
-        backend.counted().failures.fetch_add(1, Relaxed);
-        match failed {
-            Failed::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Failed::Http(_) | Failed::Unsent(_) => StatusCode::BAD_GATEWAY,
+    }
+
+    /// The status where it is the client's body that a request failed by.
+    fn refuse_body(&self, error: &hyper::Error) -> Option<StatusCode> {
+        let (why, status) = match error.source()?.downcast_ref::<BodyError>()? {
+            BodyError::TooLarge => (Refused::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::Slow => (Refused::Slow, StatusCode::REQUEST_TIMEOUT),
+            BodyError::Http(_) => (Refused::Malformed, StatusCode::BAD_REQUEST),
+        };
+        self.counters.refuse(why);
+        Some(status)
+    }
+}
+
+/// A request that one backend did not answer.
+#[derive(Debug)]
+struct Failure {
+    /// What the client is told, if it is the last.
+    status: StatusCode,
+    /// None where the client is the cause.
+    cause: Option<Cause>,
+    /// Whether the backend may have seen it.
+    was_sent: bool,
+    /// For another backend, if it may go there.
+    request: Option<Box<Request<RequestBody>>>,
+}
+
+impl Failure {
+    /// Nothing of the request was sent.
+    fn before(cause: Cause, request: Request<RequestBody>) -> Self {
+        let status = match cause {
+            Cause::Ours(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, cause: Some(cause), was_sent: false, request: Some(Box::new(request)) }
+    }
+
+    /// It was sent; `again` where that does no harm a second time.
+    fn after(cause: Cause, again: Option<Request<RequestBody>>) -> Self {
+        let status = match cause {
+            Cause::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { status, cause: Some(cause), was_sent: true, request: again.map(Box::new) }
+    }
+
+    /// Says in the log that a client got no answer, and why.
+    fn say(&self, backend: &Backend) {
+        let Some(cause) = &self.cause else { return };
+        if let Some(unsaid) = backend.may_say() {
+            let (url, status) = (&backend.counted().url, self.status.as_u16());
+            warn!(backend = url, %cause, status, unsaid, "a request was not answered");
         }
     }
 }
 
 /// HTTP/1.1 wants a Host (RFC 9112 section 3.2); HTTP/1.0 need not have sent one.
-fn ensure_host(request: &mut Request<RequestBody>, backend: &Backend) {
-    if !request.headers().contains_key(HOST)
-        && let Ok(host) = HeaderValue::from_str(backend.authority())
-    {
+fn set_host(request: &mut Request<RequestBody>, backend: &Backend) {
+    if let Ok(host) = HeaderValue::from_str(backend.authority()) {
         request.headers_mut().insert(HOST, host);
     }
-}
-
-/// The same request, where it has no body.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::none());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// The length that a head announces.

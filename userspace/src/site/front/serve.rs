@@ -13,6 +13,7 @@ use std::{
         },
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{
     sync::CancellationToken,
@@ -36,6 +37,7 @@ use tower_service::Service;
 
 use super::{
     Counters, GRACE, Peer, ProxyBody, Refused,
+    access::Record,
     body::BodyError,
     intake,
     listen::{Admission, Bound, Place},
@@ -223,6 +225,7 @@ where
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
     let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
     let io = TokioIo::new(socket);
+    let (client, tls) = (peer.client, peer.tls);
     let service = Requests { shared: Arc::clone(shared), peer, state, streams: streams.clone() };
     /// Both protocols end alike, but share no trait for it.
     macro_rules! until_stopped {
@@ -242,10 +245,17 @@ where
     } else {
         until_stopped!(shared.http1.serve_connection(io, service).with_upgrades())
     };
-    match ended {
-        Err(error) if error.is_parse_too_large() => shared.counters.refuse(Refused::HeadTooLarge),
-        Err(error) if error.is_parse() => shared.counters.refuse(Refused::Malformed),
-        _ => {}
+    let (why, status) = match ended {
+        Err(error) if error.is_parse_too_large() => {
+            (Refused::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        }
+        Err(error) if error.is_parse() => (Refused::Malformed, StatusCode::BAD_REQUEST),
+        _ => return,
+    };
+    shared.counters.refuse(why);
+    shared.counters.responded(status, Duration::ZERO);
+    if let Some(log) = shared.counters.access.load_full() {
+        Record::without_head(log, client, tls, Instant::now()).answered(status, Duration::ZERO);
     }
 }
 
@@ -272,16 +282,25 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let counters = &self.shared.counters;
+        let came = Instant::now();
         let mut begun = Begun::new(&self.state);
         let taken = self.streams.as_ref().map(Streams::begin);
         if self.state.is_abused() {
             counters.refuse(Refused::Resets);
         }
+        let log = counters.access.load_full();
+        let mut record = log.map(|log| Record::begin(log, &mut request, &self.peer, came));
         if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
             counters.refuse(why);
             begun.answered();
+            counters.responded(status, Duration::ZERO);
+            if let Some(record) = &mut record {
+                record.answered(status, Duration::ZERO);
+            }
             let response = refused(status, request.version());
-            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken })) });
+            return Box::pin(async {
+                Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken, record }))
+            });
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
@@ -289,18 +308,24 @@ where
             request.extensions_mut().insert(Stopping(self.shared.stop.token.clone()));
         }
         let mut service = self.shared.service.clone();
-        let state = Arc::clone(&self.state);
+        let (state, shared) = (Arc::clone(&self.state), Arc::clone(&self.shared));
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
             let response = service.call(request).await.map_err(Into::into)?;
             begun.answered();
+            let after = came.elapsed();
+            shared.counters.responded(response.status(), after);
+            if let Some(record) = &mut record {
+                record.answered(response.status(), after);
+                record.sent(0, response.body().is_end_stream());
+            }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.becomes_tunnel();
             }
             if let Some(taken) = &taken {
                 taken.fetch_add(1, Relaxed);
             }
-            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken }))
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken, record }))
         })
     }
 }
@@ -320,6 +345,8 @@ struct Sent<B> {
     #[expect(dead_code, reason = "held until the body is over")]
     begun: Begun,
     taken: Option<Taken>,
+    /// Where there is an access log.
+    record: Option<Box<Record>>,
 }
 
 enum Either<B> {
@@ -339,10 +366,20 @@ where
         if let Some(taken) = &self.taken {
             taken.fetch_add(1, Relaxed);
         }
-        match &mut self.body {
+        let polled = match &mut self.body {
             Either::Service(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Either::Page(page) => Pin::new(page).poll_frame(cx).map_err(|error: BodyError| error.into()),
+        };
+        if let Poll::Ready(frame) = &polled
+            && self.record.is_some()
+        {
+            let is_whole = frame.is_none() || self.is_end_stream();
+            let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
+            if let Some(record) = &mut self.record {
+                record.sent(bytes.unwrap_or(0), is_whole);
+            }
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,10 +2,12 @@
 
 mod backends;
 mod bounds;
+mod failures;
 mod heads;
 mod http2;
 mod smuggling;
 mod tls;
+mod told;
 mod upgrade;
 
 use std::{

@@ -66,6 +66,7 @@ async fn a_dead_backend_is_passed_over() {
     // Probes did not tell yet: three requests found out.
     until("it is seen", || !dead.healthy.load(SeqCst)).await;
     assert!(dead.failures.load(SeqCst) <= 3, "not asked any more");
+    assert_eq!(dead.retries.load(SeqCst), dead.failures.load(SeqCst));
     assert_eq!(live.seen().len(), 20);
 }
 
