@@ -17,7 +17,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
@@ -26,7 +25,7 @@ use tracing::{error, info, warn};
 
 use super::{
     admin::{self, Shown},
-    front::{self, Counters, Proxy, ProxyBody},
+    front::{self, ClientBody, Counters, Proxy, ProxyBody},
     gate::Gate,
     layer::{Answering, Guarded, Operation, OperationLayer},
     peers::PeerHealth,
@@ -91,16 +90,16 @@ impl Drop for Serving {
 #[derive(Clone, Debug)]
 struct Stack(Arc<ArcSwap<Serving>>);
 
-impl Service<Request<Incoming>> for Stack {
+impl Service<Request<ClientBody>> for Stack {
     type Response = Response<Guarded<ProxyBody>>;
     type Error = Infallible;
-    type Future = Answering<<Proxy as Service<Request<Incoming>>>::Future>;
+    type Future = Answering<<Proxy as Service<Request<ClientBody>>>::Future>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<ClientBody>) -> Self::Future {
         self.0.load().operation.clone().call(request)
     }
 }

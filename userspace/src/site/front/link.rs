@@ -38,18 +38,50 @@ const BUFFER_MAX: usize = 64 * 1024;
 type Io = TokioIo<Wire>;
 
 /// A stream to a backend, on which few bytes are written at once.
+///
+/// A backend that answers before it has read a request's body, and closes, resets the connection. hyper gives the answer up
+/// for the failed write, though it has come: so what cannot be written any more is thrown away, and reading says how it is.
 #[derive(Debug)]
-struct Wire(TcpStream);
+struct Wire {
+    stream: TcpStream,
+    refuses: bool,
+}
+
+impl Wire {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, refuses: false }
+    }
+
+    /// What came of writing so many bytes.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) if is_refusal(&error) => {
+                self.refuses = true;
+                Poll::Ready(Ok(bytes))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the other end takes nothing more.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        if self.refuses {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -57,7 +89,12 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        write_joined(&mut self.0, cx, slices)
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        if self.refuses {
+            return Poll::Ready(Ok(bytes));
+        }
+        let written = write_joined(&mut self.stream, cx, slices);
+        self.wrote(written, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -65,11 +102,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -105,7 +142,7 @@ impl Link {
             .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
             .max_header_size(HEAD_MAX)
             // 100 fields are hyper's own bound, for which it needs no allocation.
-            .handshake(TokioIo::new(Wire(stream)))
+            .handshake(TokioIo::new(Wire::new(stream)))
             .await
             .map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
@@ -174,7 +211,7 @@ impl Link {
         })
         .await;
         let parts = self.connection.into_parts();
-        (parts.io.into_inner().0, parts.read_buf)
+        (parts.io.into_inner().stream, parts.read_buf)
     }
 }
 

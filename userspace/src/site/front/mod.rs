@@ -19,6 +19,7 @@
 //! | [`backend`] | which backend, whether it is healthy, connections kept to it |
 //! | `link` | one connection to a backend |
 //! | `body` | bodies within bounds of size and time |
+//! | `upload` | a request's body, and what becomes of it when the answer comes first |
 //! | `tunnel` | what an upgraded connection (WebSocket) becomes |
 //! | [`counters`] | what happened how often |
 pub mod backend;
@@ -34,6 +35,7 @@ mod socket;
 mod streams;
 pub mod tls;
 mod tunnel;
+mod upload;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -44,6 +46,7 @@ pub use self::{
     proxy::Proxy,
     serve::serve,
     tls::Certificates,
+    upload::ClientBody,
 };
 
 /// After a stop, until connections that are still busy are cut.

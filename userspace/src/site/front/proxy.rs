@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::{
-    Counters, Peer, ProxyBody, Refused,
+    ClientBody, Counters, Peer, ProxyBody, Refused,
     backend::{Backend, Backends, Kept},
     body::{BodyError, RequestBody},
     forward,
@@ -65,12 +65,12 @@ impl Proxy {
     }
 
     /// One request's response: the backend's, or a page of our own that says what is wrong.
-    pub async fn forward(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+    pub async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
         self.0.forward(request).await
     }
 }
 
-impl Service<Request<Incoming>> for Proxy {
+impl Service<Request<ClientBody>> for Proxy {
     type Response = Response<ProxyBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>>;
@@ -79,7 +79,7 @@ impl Service<Request<Incoming>> for Proxy {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<ClientBody>) -> Self::Future {
         let inner = Arc::clone(&self.0);
         Box::pin(async move { Ok(inner.forward(request).await) })
     }
@@ -89,7 +89,7 @@ impl Service<Request<Incoming>> for Proxy {
 type Answer = (Response<Incoming>, Box<Link>, Kept);
 
 impl Inner {
-    async fn forward(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+    async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
         let (mut parts, body) = request.into_parts();
         let max = self.limits.body;
         if max != 0 && announced(&parts.headers).is_some_and(|length| length > max) {

@@ -35,7 +35,7 @@ use tokio_util::{
 use tower_service::Service;
 
 use super::{
-    Counters, GRACE, Peer, ProxyBody, Refused,
+    ClientBody, Counters, GRACE, Peer, ProxyBody, Refused,
     body::BodyError,
     intake,
     listen::{Admission, Bound, Place},
@@ -44,6 +44,7 @@ use super::{
     streams::{Streams, Taken},
     tls::Certificates,
     tunnel::Stopping,
+    upload::Closes,
 };
 use crate::model::WebLimits;
 
@@ -108,7 +109,7 @@ pub async fn serve<S, B>(
     counters: Arc<Counters>,
     cancel: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -180,7 +181,7 @@ impl Connection {
     /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -211,7 +212,7 @@ impl Connection {
 async fn speak<IO, S, B>(stream: IO, peer: Peer, two: bool, place: (Place, TaskTrackerToken), shared: &Arc<Shared<S>>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -258,7 +259,7 @@ struct Requests<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -268,17 +269,24 @@ where
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let counters = &self.shared.counters;
         let mut begun = Begun::new(&self.state);
         let taken = self.streams.as_ref().map(Streams::begin);
         if self.state.is_abused() {
             counters.refuse(Refused::Resets);
         }
+        let (mut request, closes) = self.with_body(request);
+        let version = request.version();
         if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
             counters.refuse(why);
             begun.answered();
-            let response = refused(status, request.version());
+            let mut response = page(status);
+            // HTTP/1.1 goes no further on this connection: where its next request begins is in doubt.
+            if version < Version::HTTP_2 {
+                close(&mut response);
+                request.body_mut().forsake();
+            }
             return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken })) });
         }
         counters.requests.fetch_add(1, Relaxed);
@@ -290,10 +298,13 @@ where
         let state = Arc::clone(&self.state);
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-            let response = service.call(request).await.map_err(Into::into)?;
+            let mut response = service.call(request).await.map_err(Into::into)?;
             begun.answered();
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.becomes_tunnel();
+            }
+            if version < Version::HTTP_2 && ends(response.status(), closes.as_ref()) {
+                close(&mut response);
             }
             if let Some(taken) = &taken {
                 taken.fetch_add(1, Relaxed);
@@ -303,13 +314,24 @@ where
     }
 }
 
-/// A refusal; HTTP/1.1 goes no further on this connection.
-fn refused(status: StatusCode, version: Version) -> Response<ProxyBody> {
-    let mut response = page(status);
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+impl<S> Requests<S> {
+    /// The same request, with a body that is read on when it is not wanted.
+    fn with_body(&self, request: Request<Incoming>) -> (Request<ClientBody>, Option<Closes>) {
+        let (head, body) = request.into_parts();
+        let idle = self.shared.limits.idle_timeout;
+        let (body, closes) = ClientBody::new(body, head.version, &head.headers, &self.state, idle);
+        (Request::from_parts(head, body), closes)
     }
-    response
+}
+
+/// Whether a connection of HTTP/1.1 ends with this response to a request with a body.
+fn ends(status: StatusCode, closes: Option<&Closes>) -> bool {
+    let given_up = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    closes.is_some_and(|closes| given_up || closes.load(SeqCst))
+}
+
+fn close<B>(response: &mut Response<B>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A body on its way out; its request is under way as long.

@@ -8,6 +8,7 @@
 //! | the first request, and the rest of a head that has begun | `head_timeout` |
 //! | the next request | `idle_timeout` |
 //! | the client to take something of a response | `idle_timeout` |
+//! | the client to close, once we have | [`LINGER_IDLE`] without a byte, [`LINGER`] in all |
 //!
 //! While requests are under way, reading has no bound of its own: bodies and backends have theirs.
 
@@ -22,16 +23,21 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Counters, Refused, listen::Place};
+use super::{
+    Counters, Refused,
+    listen::Place,
+    upload::{LINGER, LINGER_IDLE, LINGER_MAX},
+};
 use crate::model::WebLimits;
 
 /// Requests that a client of HTTP/2 may cancel before it is asked what for (CVE-2023-44487).
@@ -45,6 +51,8 @@ pub(super) struct State {
     cancelled: AtomicU32,
     tunnel: AtomicBool,
     cut: AtomicBool,
+    /// Waits for requests under way.
+    waiting: AtomicWaker,
 }
 
 impl State {
@@ -90,6 +98,33 @@ impl Drop for Begun {
     }
 }
 
+/// A request's body that is read on: the connection is not at rest.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<State>);
+
+impl Busy {
+    pub(super) fn new(state: &Arc<State>) -> Self {
+        state.in_flight.fetch_add(1, SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, SeqCst);
+        // hyper does not see that a body is gone while it waits for more of it.
+        self.0.waiting.wake();
+    }
+}
+
+/// What still comes from a client after the connection's end was said.
+#[derive(Debug)]
+struct Linger {
+    end: Instant,
+    idle: Instant,
+    left: u64,
+}
+
 /// A connection's stream, with its place among the open ones, wherever it goes.
 pub(super) struct Socket<IO> {
     io: IO,
@@ -109,6 +144,9 @@ pub(super) struct Socket<IO> {
     served: u32,
     /// Since when the client has taken nothing.
     stalled: Option<Instant>,
+    /// Whether the client has said its last, or there is nothing that it could still say.
+    over: bool,
+    linger: Option<Linger>,
     _place: Place,
     _open: TaskTrackerToken,
 }
@@ -134,6 +172,8 @@ impl<IO> Socket<IO> {
             begun: false,
             served: 0,
             stalled: None,
+            over: false,
+            linger: None,
             _place: place,
             _open: open,
         }
@@ -167,7 +207,7 @@ impl<IO> Socket<IO> {
 
     /// Nothing is there to be read: whether it was waited for long enough.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst) {
+        if self.is_busy(cx) {
             return Poll::Pending;
         }
         let served = self.state.served.load(SeqCst);
@@ -185,11 +225,28 @@ impl<IO> Socket<IO> {
             return Poll::Pending;
         }
         if between {
+            self.over = true;
             // The end of the stream, as if the client had closed it.
             return Poll::Ready(Ok(()));
         }
         self.counters.refuse(Refused::Slow);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether requests are under way, or what only looks like one; then the task is woken when a body is given up.
+    fn is_busy(&self, cx: &Context<'_>) -> bool {
+        let busy = || self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst);
+        if !busy() {
+            return false;
+        }
+        self.state.waiting.register(cx.waker());
+        busy()
+    }
+
+    /// Whether the client may be sending at the connection's end: all but a connection of HTTP/1.1 at rest.
+    fn may_come(&self) -> bool {
+        let at_rest = !self.multiplexed && !self.begun && self.served == self.state.served.load(SeqCst);
+        !(self.over || at_rest || self.state.tunnel.load(SeqCst))
     }
 
     /// What came of writing, if it was not waited for too long.
@@ -237,6 +294,37 @@ pub(super) fn write_joined<IO: AsyncWrite + Unpin>(
     io.poll_write(cx, &joined[..length])
 }
 
+impl<IO: AsyncRead + Unpin> Socket<IO> {
+    /// Reads and throws away until the client closes, too: a reset would take from it what it has not read yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let idle = self.limits.idle_timeout.min(LINGER_IDLE);
+        let mut linger =
+            self.linger.take().unwrap_or_else(|| Linger { end: now + LINGER, idle: now + idle, left: LINGER_MAX });
+        let mut sink = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut sink);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.idle = now + idle;
+                    let Some(left) = linger.left.checked_sub(buffer.filled().len() as u64) else { break };
+                    linger.left = left;
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    if self.is_over(linger.end.min(linger.idle), cx) {
+                        break;
+                    }
+                    self.linger = Some(linger);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.over = true;
+        Poll::Ready(())
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
@@ -249,6 +337,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
             Poll::Ready(read) => {
                 if buffer.filled().len() > before {
                     me.has_read();
+                } else {
+                    me.over = true;
                 }
                 Poll::Ready(read)
             }
@@ -256,7 +346,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.wrote(written, cx)
@@ -281,7 +371,14 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.wrote(shut, cx)
+        let me = &mut *self;
+        if me.linger.is_none() {
+            let shut = Pin::new(&mut me.io).poll_shutdown(cx);
+            ready!(me.wrote(shut, cx))?;
+            if !me.may_come() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        me.poll_linger(cx).map(Ok)
     }
 }

@@ -7,6 +7,7 @@ mod http2;
 mod smuggling;
 mod tls;
 mod upgrade;
+mod uploads;
 
 use std::{
     convert::Infallible,
