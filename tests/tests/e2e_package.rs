@@ -28,6 +28,8 @@ const EXPOSURE_MAX: &str = "20";
 
 /// Where the unit is installed.
 const UNIT: &str = "/lib/systemd/system/zerottl.service";
+/// The same for Sites, by their keys.
+const SITE_UNIT: &str = "/lib/systemd/system/zerottl-site@.service";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -216,8 +218,14 @@ fn package(folder: &Path) -> PathBuf {
     assert_eq!(fs::read(&tarball).unwrap(), fs::read(again.0).unwrap(), "the tarball is reproducible");
     assert_eq!(fs::read(&package).unwrap(), fs::read(again.1).unwrap(), "the package is reproducible");
     let listed = read(Command::new("tar").arg("--list").arg("--file").arg(&tarball));
-    for file in ["bin/zerottl", "share/man/man1/zerottl.1", "zerottl.service", "LICENSE-MIT", "examples/reference.toml"]
-    {
+    for file in [
+        "bin/zerottl",
+        "share/man/man1/zerottl.1",
+        "zerottl.service",
+        "zerottl-site@.service",
+        "LICENSE-MIT",
+        "examples/reference.toml",
+    ] {
         assert!(
             listed.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == file)),
             "{file}: {listed}"
@@ -245,8 +253,10 @@ fn install(overlay: &Overlay<'_>, package: &str) {
     }
     let manual = overlay.read("sh", &["-c", "gzip -dc /usr/share/man/man1/zerottl-simulate.1.gz"]);
     assert!(manual.contains(".TH"), "{manual}");
-    overlay.read("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no", "zerottl.service"]);
-    overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, UNIT]);
+    for (unit, file) in [("zerottl.service", UNIT), ("zerottl-site@boston.service", SITE_UNIT)] {
+        overlay.read("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no", unit]);
+        overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, file]);
+    }
 }
 
 #[test]

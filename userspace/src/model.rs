@@ -20,7 +20,7 @@ pub use self::{
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
         Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule, MarkerConfig, MarkerMode, Peers,
-        RedirectForm, SessionConfig, Web, WebLimits, WebTls,
+        RedirectForm, SessionConfig, VIA, Web, WebLimits, WebTls,
     },
 };
 use crate::nets::Nets;

@@ -9,7 +9,6 @@
 //! | `/check/…` | decisions for other servers ([`check`]) |
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -66,13 +65,8 @@ fn limits() -> WebLimits {
     }
 }
 
-/// Serves it until `cancel`. Inside a tokio runtime; the error is a sentence.
-pub fn start(
-    place: SocketAddr,
-    ask: impl Fn() -> Shown + Send + Sync + 'static,
-    cancel: CancellationToken,
-) -> Result<(), String> {
-    let bound = front::Bound::plain(place).map_err(|why| format!("admin: {why}"))?;
+/// Serves it until `cancel`. Inside a tokio runtime.
+pub fn start(bound: front::Bound, ask: impl Fn() -> Shown + Send + Sync + 'static, cancel: CancellationToken) {
     let ask: Ask = Arc::new(ask);
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -84,7 +78,6 @@ pub fn start(
         .with_state(ask);
     let counters = Counters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(), counters, cancel).await });
-    Ok(())
 }
 
 async fn metrics(State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {

@@ -31,6 +31,7 @@ pub(in crate::config) struct WebKeys {
     pub clean_url: Switch,
     pub redirect: Text,
     pub trusted_proxies: List<String>,
+    pub via: Text,
     pub marker: Option<Spanned<Marker>>,
     pub busy: Option<Spanned<Busy>>,
     pub session: Option<Spanned<Session>>,
@@ -106,6 +107,9 @@ pub(in crate::config) struct WebLimits {
     pub connect_timeout: Text,
     pub response_timeout: Text,
     pub streams: Number,
+    pub requests_per_client: Number,
+    pub lame_duck: Text,
+    pub grace: Text,
 }
 
 /// `[[web.rule]]`.

@@ -32,6 +32,8 @@ use super::{
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
+/// The most fields of a response. Room for them is made for each response: 12 kB.
+const FIELDS_MAX: usize = 256;
 /// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
 const BUFFER_MAX: usize = 64 * 1024;
 
@@ -141,7 +143,7 @@ impl Link {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
             .max_header_size(HEAD_MAX)
-            // 100 fields are hyper's own bound, for which it needs no allocation.
+            .max_headers(FIELDS_MAX)
             .handshake(TokioIo::new(Wire::new(stream)))
             .await
             .map_err(io::Error::other)?;

@@ -37,7 +37,7 @@ pub mod tls;
 mod tunnel;
 mod upload;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 pub use self::{
     body::ProxyBody,
@@ -48,9 +48,6 @@ pub use self::{
     tls::Certificates,
     upload::ClientBody,
 };
-
-/// After a stop, until connections that are still busy are cut.
-pub const GRACE: Duration = Duration::from_secs(10);
 
 /// Where a request came from: in the extensions of every request that [`serve()`] hands on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,7 @@ struct Inner {
     trusted: Box<[IpNet]>,
     counters: Arc<Counters>,
     tunnels: Tunnels,
+    via: forward::Via,
 }
 
 impl Proxy {
@@ -60,6 +61,7 @@ impl Proxy {
             limits: web.limits,
             trusted: web.trusted_proxies.clone().into(),
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
+            via: forward::Via::new(&web.via),
             counters,
         }))
     }
@@ -98,6 +100,10 @@ impl Inner {
         }
         let protocol = forward::strip(&mut parts.headers)
             .filter(|protocol| parts.version == Version::HTTP_11 && forward::may_upgrade(protocol));
+        if !self.via.add(&mut parts.headers, parts.version) {
+            self.counters.refuse(Refused::Loop);
+            return page(StatusCode::LOOP_DETECTED);
+        }
         if let Some(peer) = parts.extensions.get::<Peer>() {
             forward::add_forwarded(&mut parts.headers, peer, &self.trusted);
         }
@@ -119,8 +125,13 @@ impl Inner {
 
     fn answer(&self, (response, link, home): Answer, client: Option<(OnUpgrade, Stopping)>) -> Response<ProxyBody> {
         let (mut parts, body) = response.into_parts();
+        if !forward::unframe(&mut parts.headers) {
+            return page(StatusCode::BAD_GATEWAY);
+        }
         let protocol = forward::strip(&mut parts.headers);
         parts.extensions.clear();
+        // The client's own loop is the client's matter.
+        let _ = self.via.add(&mut parts.headers, parts.version);
         parts.version = Version::HTTP_11;
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             return Response::from_parts(parts, ProxyBody::passing(body, link, home, self.limits.idle_timeout));
@@ -246,6 +257,7 @@ fn words(status: StatusCode) -> &'static str {
         StatusCode::NOT_IMPLEMENTED => "501: this is not done here\n",
         StatusCode::BAD_GATEWAY => "502: the application gave no answer\n",
         StatusCode::SERVICE_UNAVAILABLE => "503: the application is down\n",
+        StatusCode::LOOP_DETECTED => "508: the request has come by here before\n",
         StatusCode::GATEWAY_TIMEOUT => "504: the application gave no answer in time\n",
         _ => "the request was not answered\n",
     }

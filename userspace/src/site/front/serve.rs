@@ -13,10 +13,14 @@ use std::{
         },
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, RETRY_AFTER},
+};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
@@ -35,7 +39,7 @@ use tokio_util::{
 use tower_service::Service;
 
 use super::{
-    ClientBody, Counters, GRACE, Peer, ProxyBody, Refused,
+    ClientBody, Counters, Peer, ProxyBody, Refused,
     body::BodyError,
     intake,
     listen::{Admission, Bound, Place},
@@ -46,12 +50,21 @@ use super::{
     tunnel::Stopping,
     upload::Closes,
 };
-use crate::model::WebLimits;
+use crate::{
+    model::WebLimits,
+    places::{self, Places},
+};
 
 /// hyper's own, which it holds without an allocation.
 const HEADERS_USUAL: usize = 100;
 /// The least that hyper takes for a buffer, bytes.
 const BUFFER_MIN: usize = 8192;
+/// What is held of a stream's response beside the piece that came last, bytes. hyper would hold 400 kB.
+const SEND_MAX: usize = 32 * 1024;
+/// What a client may send, of a stream and of all of a connection, before it is read on: 1 MiB, bytes.
+const WINDOW: u32 = 1 << 20;
+/// Until a ping of HTTP/2 is answered.
+const PONG: Duration = Duration::from_secs(10);
 /// Streams of HTTP/2 that were reset before they were looked at, and our own resets, until a connection is ended.
 const RESETS_MAX: usize = 20;
 
@@ -62,6 +75,8 @@ struct Shared<S> {
     service: S,
     limits: WebLimits,
     counters: Arc<Counters>,
+    /// Requests over HTTP/2 that are under way.
+    requests: Arc<Places>,
     http1: http1::Builder,
     tasks: TaskTracker,
     stop: Stop,
@@ -98,7 +113,7 @@ impl Stop {
 }
 
 /// Serves until `cancel`: then nothing is accepted any more, idle connections end, and busy ones may finish what they
-/// have begun for [`GRACE`]. Returns when the last connection is closed.
+/// have begun for `limits.grace`. Returns when the last connection is closed.
 ///
 /// Each request that `service` sees has a [`Peer`] in its extensions, a target in origin form (`/path?query`, or `*`),
 /// and at most one `Host`, which is the authority of the request: of the target, where it was given there.
@@ -120,6 +135,7 @@ pub async fn serve<S, B>(
         service,
         limits: *limits,
         counters,
+        requests: Places::new(usize::MAX, limits.requests_per_client),
         http1: http1(limits),
         tasks: TaskTracker::new(),
         stop: Stop::default(),
@@ -165,7 +181,10 @@ fn http2(limits: &WebLimits, streams: Streams) -> http2::Builder<Streams> {
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         // A client that is gone without a word is found out also while its requests are under way.
         .keep_alive_interval(limits.idle_timeout)
-        .keep_alive_timeout(GRACE);
+        .keep_alive_timeout(PONG)
+        .max_send_buf_size(SEND_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     builder
 }
 
@@ -178,7 +197,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after a stop.
+    /// Ends when the client closes, when it breaks a bound, or `limits.grace` after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
         S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -231,7 +250,7 @@ where
                 Some(ended) => ended,
                 None => {
                     connection.as_mut().graceful_shutdown();
-                    timeout(GRACE, connection).await.unwrap_or(Ok(()))
+                    timeout(shared.limits.grace, connection).await.unwrap_or(Ok(()))
                 }
             }
         }};
@@ -278,6 +297,13 @@ where
         }
         let (mut request, closes) = self.with_body(request);
         let version = request.version();
+        let Ok(place) = taken.as_ref().map(|_| self.shared.requests.take(self.peer.client.ip())).transpose() else {
+            counters.refuse(Refused::Requests);
+            begun.answered();
+            let mut response = page(StatusCode::SERVICE_UNAVAILABLE);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return Box::pin(async { Ok(response.map(|page| Sent::page(page, begun, taken))) });
+        };
         if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
             counters.refuse(why);
             begun.answered();
@@ -287,12 +313,13 @@ where
                 close(&mut response);
                 request.body_mut().forsake();
             }
-            return Box::pin(async { Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken })) });
+            return Box::pin(async { Ok(response.map(|page| Sent::page(page, begun, taken))) });
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
         if request.extensions().get::<OnUpgrade>().is_some() {
-            request.extensions_mut().insert(Stopping(self.shared.stop.token.clone()));
+            let (token, grace) = (self.shared.stop.token.clone(), self.shared.limits.grace);
+            request.extensions_mut().insert(Stopping { token, grace });
         }
         let mut service = self.shared.service.clone();
         let state = Arc::clone(&self.state);
@@ -309,7 +336,7 @@ where
             if let Some(taken) = &taken {
                 taken.fetch_add(1, Relaxed);
             }
-            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken }))
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken, place }))
         })
     }
 }
@@ -340,6 +367,14 @@ struct Sent<B> {
     #[expect(dead_code, reason = "held until the body is over")]
     begun: Begun,
     taken: Option<Taken>,
+    #[expect(dead_code, reason = "held as long")]
+    place: Option<places::Place>,
+}
+
+impl<B> Sent<B> {
+    fn page(page: ProxyBody, begun: Begun, taken: Option<Taken>) -> Self {
+        Self { body: Either::Page(page), begun, taken, place: None }
+    }
 }
 
 enum Either<B> {
