@@ -296,8 +296,8 @@ fn resident() -> usize {
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
 }
 
-/// What is said of it in the README: of a request 192 KiB, of a connection that does not send 256 KiB.
-const PER_REQUEST: usize = 192 << 10;
+/// What is said of it in the README: of a request 288 KiB, of a connection that does not send 256 KiB.
+const PER_REQUEST: usize = 288 << 10;
 const PER_CONNECTION: usize = 256 << 10;
 
 /// One client that opens all connections and streams that it may, gives them all windows there are, and reads nothing. The
