@@ -159,6 +159,9 @@ impl Keeper {
     /// Starts this program anew, with the same arguments and these sockets. It says by SIGUSR1 that it serves; if it does
     /// not, this process goes on.
     pub(super) fn follow(&self) -> Result<(), String> {
+        if self.left.load(SeqCst) {
+            return Err("nothing is to be followed any more".into());
+        }
         if self.follower().is_some() {
             return Err("the process that is to follow is starting already".into());
         }

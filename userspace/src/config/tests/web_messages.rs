@@ -492,7 +492,7 @@ fn peers_and_limits() {
         ),
         (
             "limits = { grace = \"25h\" }",
-            "[web.limits]: `grace` is 25h, out of range (give \"0ms\" to \"24h\", with the unit ms, s, m or h)",
+            "[web.limits]: `grace` is 25h, out of range (give \"0h\" to \"24h\", with the unit ms, s, m or h)",
         ),
         (
             "limits = { requests_per_client = 0 }",

@@ -319,8 +319,8 @@ where
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
         if request.extensions().get::<OnUpgrade>().is_some() {
-            let (token, grace) = (self.shared.stop.token.clone(), self.shared.limits.grace);
-            request.extensions_mut().insert(Stopping { token, grace });
+            let (stop, grace) = (self.shared.stop.token.clone(), self.shared.limits.grace);
+            request.extensions_mut().insert(Stopping { token: stop, grace });
         }
         let mut service = self.shared.service.clone();
         let state = Arc::clone(&self.state);

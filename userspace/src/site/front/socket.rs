@@ -118,11 +118,14 @@ impl Drop for Busy {
 }
 
 /// What still comes from a client after the connection's end was said.
-#[derive(Debug)]
-struct Linger {
-    end: Instant,
-    idle: Instant,
-    left: u64,
+#[derive(Clone, Copy, Debug)]
+enum Linger {
+    /// It was not said.
+    NotYet,
+    /// It is read until then, until then without a byte, and so many bytes.
+    Until { end: Instant, idle: Instant, left: u64 },
+    /// The client has said its last, or there is nothing that it could still say.
+    Over,
 }
 
 /// A connection's stream, with its place among the open ones, wherever it goes.
@@ -144,9 +147,7 @@ pub(super) struct Socket<IO> {
     served: u32,
     /// Since when the client has taken nothing.
     stalled: Option<Instant>,
-    /// Whether the client has said its last, or there is nothing that it could still say.
-    over: bool,
-    linger: Option<Linger>,
+    linger: Linger,
     _place: Place,
     _open: TaskTrackerToken,
 }
@@ -172,8 +173,7 @@ impl<IO> Socket<IO> {
             begun: false,
             served: 0,
             stalled: None,
-            over: false,
-            linger: None,
+            linger: Linger::NotYet,
             _place: place,
             _open: open,
         }
@@ -225,7 +225,7 @@ impl<IO> Socket<IO> {
             return Poll::Pending;
         }
         if between {
-            self.over = true;
+            self.linger = Linger::Over;
             // The end of the stream, as if the client had closed it.
             return Poll::Ready(Ok(()));
         }
@@ -246,7 +246,7 @@ impl<IO> Socket<IO> {
     /// Whether the client may be sending at the connection's end: all but a connection of HTTP/1.1 at rest.
     fn may_come(&self) -> bool {
         let at_rest = !self.multiplexed && !self.begun && self.served == self.state.served.load(SeqCst);
-        !(self.over || at_rest || self.state.tunnel.load(SeqCst))
+        !(at_rest || self.state.tunnel.load(SeqCst))
     }
 
     /// What came of writing, if it was not waited for too long.
@@ -298,29 +298,32 @@ impl<IO: AsyncRead + Unpin> Socket<IO> {
     /// Reads and throws away until the client closes, too: a reset would take from it what it has not read yet.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
-        let idle = self.limits.idle_timeout.min(LINGER_IDLE);
-        let mut linger =
-            self.linger.take().unwrap_or_else(|| Linger { end: now + LINGER, idle: now + idle, left: LINGER_MAX });
+        let usual = self.limits.idle_timeout.min(LINGER_IDLE);
+        let (end, mut idle, mut left) = match self.linger {
+            Linger::NotYet if self.may_come() => (now + LINGER, now + usual, LINGER_MAX),
+            Linger::NotYet | Linger::Over => return Poll::Ready(()),
+            Linger::Until { end, idle, left } => (end, idle, left),
+        };
         let mut sink = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut sink);
             match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    linger.idle = now + idle;
-                    let Some(left) = linger.left.checked_sub(buffer.filled().len() as u64) else { break };
-                    linger.left = left;
+                    idle = now + usual;
+                    let Some(rest) = left.checked_sub(buffer.filled().len() as u64) else { break };
+                    left = rest;
                 }
                 Poll::Ready(_) => break,
                 Poll::Pending => {
-                    if self.is_over(linger.end.min(linger.idle), cx) {
+                    if self.is_over(end.min(idle), cx) {
                         break;
                     }
-                    self.linger = Some(linger);
+                    self.linger = Linger::Until { end, idle, left };
                     return Poll::Pending;
                 }
             }
         }
-        self.over = true;
+        self.linger = Linger::Over;
         Poll::Ready(())
     }
 }
@@ -338,7 +341,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
                 if buffer.filled().len() > before {
                     me.has_read();
                 } else {
-                    me.over = true;
+                    me.linger = Linger::Over;
                 }
                 Poll::Ready(read)
             }
@@ -372,12 +375,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
-        if me.linger.is_none() {
+        if !matches!(me.linger, Linger::Until { .. }) {
             let shut = Pin::new(&mut me.io).poll_shutdown(cx);
             ready!(me.wrote(shut, cx))?;
-            if !me.may_come() {
-                return Poll::Ready(Ok(()));
-            }
         }
         me.poll_linger(cx).map(Ok)
     }

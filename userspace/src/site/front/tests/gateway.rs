@@ -42,13 +42,13 @@ async fn ask(front: &Front, two: bool, fields: &[(&str, &str)]) -> Result<Respon
     Ok(Response::from_parts(head, body.collect().await.map_err(said)?.to_bytes()))
 }
 
-async fn secured(app: SocketAddr, change: impl FnOnce(&mut Web)) -> (Front, tempfile::TempDir) {
+fn secured(app: SocketAddr, change: impl FnOnce(&mut Web)) -> (Front, tempfile::TempDir) {
     let folder = tempfile::TempDir::new().unwrap();
     pem(folder.path(), "a.pem", &["app.com"]);
     (front(&[app], &folder, change), folder)
 }
 
-/// RFC 9112 section 6.3: chunks say where a body ends, a length beside them is taken off. HAProxy does so; nginx answers 502.
+/// RFC 9112 section 6.3: chunks say where a body ends, a length beside them is taken off. `HAProxy` does so; nginx answers 502.
 #[tokio::test]
 async fn a_response_with_a_length_and_chunks_is_whole() {
     let cases = [
@@ -70,7 +70,7 @@ async fn a_response_with_a_length_and_chunks_is_whole() {
     ];
     for (what, rest, expected) in cases {
         let answer: &'static str = format!("HTTP/1.1 200 OK\r\n{rest}").leak();
-        let (front, _folder) = secured(says(answer).await, |_| ()).await;
+        let (front, _folder) = secured(says(answer).await, |_| ());
         for two in [false, true] {
             let response = ask(&front, two, &[]).await.unwrap_or_else(|error| panic!("{what}, HTTP/2 {two}: {error}"));
             assert_eq!(response.status(), expected, "{what}");
@@ -101,7 +101,7 @@ async fn requests_and_responses_say_what_they_have_passed() {
         ("edge-7", true, None, "2.0 edge-7|", "1.1 inner|1.1 edge-7"),
         ("", true, Some("1.1 other"), "1.1 other|", "1.1 inner"),
     ] {
-        let (front, _folder) = secured(app, |web| web.via = name.into()).await;
+        let (front, _folder) = secured(app, |web| web.via = name.into());
         let fields: Vec<(&str, &str)> = came.map(|via| ("via", via)).into_iter().chain(trace).collect();
         let response = ask(&front, two, &fields).await.unwrap();
         assert_eq!(*response.body(), format!("{expected}{passed}"), "{name}, {came:?}");
@@ -114,7 +114,7 @@ async fn requests_and_responses_say_what_they_have_passed() {
 #[tokio::test]
 async fn a_request_that_goes_round_is_508() {
     let app = Recorder::start("app").await;
-    let (front, _folder) = secured(app.at, |_| ()).await;
+    let (front, _folder) = secured(app.at, |_| ());
     let rounds = |count: usize| vec!["1.1 ZeroTTL (a comment)"; count].join(", 1.0 other:80, ");
     for (count, expected) in [(7, 200), (8, 508), (100, 508)] {
         let response = ask(&front, false, &[("via", &rounds(count))]).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_request_that_goes_round_is_508() {
     assert_eq!(app.seen().len(), 1);
 }
 
-/// nginx and HAProxy bound a response's head by its bytes, hyper's own bound is 100 fields.
+/// nginx and `HAProxy` bound a response's head by its bytes, hyper's own bound is 100 fields.
 #[tokio::test]
 async fn a_response_may_have_many_fields() {
     for (count, expected) in [(99, 200), (101, 200), (240, 200), (300, 502)] {
@@ -134,7 +134,7 @@ async fn a_response_may_have_many_fields() {
             response.body(Full::new(Bytes::from_static(b"app"))).unwrap()
         })
         .await;
-        let (front, _folder) = secured(app, |_| ()).await;
+        let (front, _folder) = secured(app, |_| ());
         for two in [false, true] {
             let response = ask(&front, two, &[]).await.unwrap();
             assert_eq!(response.status(), expected, "{count}");
@@ -148,7 +148,7 @@ async fn a_response_may_have_many_fields() {
 #[tokio::test]
 async fn http2_values_have_no_spaces_at_their_edges() {
     let app = Recorder::start("app").await;
-    let (front, _folder) = secured(app.at, |_| ()).await;
+    let (front, _folder) = secured(app.at, |_| ());
     let value = |bytes: &'static [u8]| http::HeaderValue::from_bytes(bytes).unwrap();
     for (bytes, expected) in [
         (b"a".as_slice(), 200),
@@ -177,7 +177,7 @@ async fn http2_values_have_no_spaces_at_their_edges() {
 async fn interim_responses_end_here() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
     let answer: &'static str = format!("{early}{early}HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napp").leak();
-    let (front, _folder) = secured(says(answer).await, |_| ()).await;
+    let (front, _folder) = secured(says(answer).await, |_| ());
     for two in [false, true] {
         let response = ask(&front, two, &[]).await.unwrap();
         assert_eq!((response.status().as_u16(), response.body().as_ref()), (200, b"app".as_slice()));

@@ -62,7 +62,7 @@ impl Trace for Vec<u8> {
 }
 
 /// RFC 9112 section 9.6: the answer is said, the connection half closed, and what still comes read on. nginx lingers 30 s
-/// (`lingering_time`), HAProxy drains, too.
+/// (`lingering_time`), `HAProxy` drains, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_early_answer_is_read_by_a_client_that_sends_first() {
     let app = backend(|request: Request<Incoming>| async move {
