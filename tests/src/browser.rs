@@ -52,6 +52,11 @@ pub struct Look {
 impl Browser {
     /// Starts it in a namespace.
     pub fn start(machine: &Netns) -> io::Result<Self> {
+        Self::start_with(machine, &[])
+    }
+
+    /// The same with further options of its own.
+    pub fn start_with(machine: &Netns, options: &[&str]) -> io::Result<Self> {
         let profile = folder()?;
         // The protocol's pipes are descriptors 3 and 4; here the child's standard ones, which it then closes.
         let mut command = Command::new("/bin/sh");
@@ -60,6 +65,7 @@ impl Browser {
         // Root has no sandbox of its own; what is shown is ours.
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe"]);
+        command.args(options);
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Process::new(machine.spawn(command)?);

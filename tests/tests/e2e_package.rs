@@ -29,6 +29,8 @@ const EXPOSURE_MAX: &str = "20";
 
 /// Where the unit is installed.
 const UNIT: &str = "/lib/systemd/system/zerottl.service";
+/// The same for Sites, by their keys.
+const SITE_UNIT: &str = "/lib/systemd/system/zerottl-site@.service";
 
 /// `cargo xtask` itself: `ZEROTTL_XTASK`, else the newest build beside this program.
 fn xtask() -> PathBuf {
@@ -218,6 +220,7 @@ fn package(folder: &Path) -> PathBuf {
         "share/man/man1/zerottl.1",
         "share/man/man5/zerottl.toml.5",
         "zerottl.service",
+        "zerottl-site@.service",
         "LICENSE-MIT",
         "examples/reference.toml",
     ] {
@@ -257,8 +260,10 @@ fn install(overlay: &Overlay<'_>, package: &str) {
     }
     let manual = overlay.read("sh", &["-c", "gzip -dc /usr/share/man/man1/zerottl-simulate.1.gz"]);
     assert!(manual.contains(".TH"), "{manual}");
-    overlay.read("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no", "zerottl.service"]);
-    overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, UNIT]);
+    for (unit, file) in [("zerottl.service", UNIT), ("zerottl-site@boston.service", SITE_UNIT)] {
+        overlay.read("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no", unit]);
+        overlay.read("systemd-analyze", &["security", "--offline=true", "--threshold", EXPOSURE_MAX, file]);
+    }
 }
 
 #[test]

@@ -126,6 +126,9 @@ enum Command {
     /// Show what a configuration would change in the answers, before anything is touched
     Simulate(cli::simulate::Arguments),
     /// Run what binds clients to this Site: redirects, and a proxy to its application servers
+    ///
+    /// SIGHUP reads the file and the certificates again. SIGUSR2 starts the program anew with the same sockets, and ends this
+    /// process once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGUSR1 without that.
     Site(cli::site::Arguments),
     /// Print shell completions
     Completions {

@@ -29,7 +29,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 /// What is under /etc: the configuration as installed is the README's example, which has to be changed before the start.
 const CONFFILES: [(&str, &str); 2] =
     [("examples/appendix-a.toml", "etc/zerottl/zerottl.toml"), ("examples/app.com.zone", "etc/zerottl/app.com.zone")];
-const UNIT: &str = "packaging/systemd/zerottl.service";
+const UNITS: [&str; 2] = ["zerottl.service", "zerottl-site@.service"];
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Makes both; from `binary` if given, else from one that it builds. They go to `out`, or to `target/dist`.
@@ -108,6 +108,10 @@ impl<'a> Parts<'a> {
         fs::read(self.root.join(path)).map_err(|error| format!("{path}: {error}"))
     }
 
+    fn unit(&self, name: &str) -> Result<Vec<u8>, String> {
+        self.source(&format!("packaging/systemd/{name}"))
+    }
+
     fn binary(&self) -> Result<Vec<u8>, String> {
         fs::read(&self.stripped).map_err(|error| error.to_string())
     }
@@ -150,7 +154,9 @@ fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for ((_, path), text) in COMPLETIONS.iter().zip(&parts.completions) {
         tree.put(path.trim_start_matches("usr/"), text.as_bytes(), 0o644)?;
     }
-    tree.put("zerottl.service", &parts.source(UNIT)?, 0o644)?;
+    for unit in UNITS {
+        tree.put(unit, &parts.unit(unit)?, 0o644)?;
+    }
     for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         tree.put(document, &parts.source(document)?, 0o644)?;
     }
@@ -181,7 +187,9 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for ((_, path), text) in COMPLETIONS.iter().zip(&parts.completions) {
         tree.put(path, text.as_bytes(), 0o644)?;
     }
-    tree.put("lib/systemd/system/zerottl.service", &parts.source(UNIT)?, 0o644)?;
+    for unit in UNITS {
+        tree.put(&format!("lib/systemd/system/{unit}"), &parts.unit(unit)?, 0o644)?;
+    }
     for (source, to) in CONFFILES {
         tree.put(to, &parts.source(source)?, 0o644)?;
     }
@@ -352,8 +360,9 @@ mod tests {
     #[test]
     fn what_is_packed_is_there() {
         let root = crate::cargo::root().unwrap();
+        let units = UNITS.map(|unit| format!("packaging/systemd/{unit}"));
         let scripts = SCRIPTS.map(|script| format!("packaging/debian/{script}"));
-        for path in CONFFILES.map(|(source, _)| source.to_owned()).iter().chain(&scripts).chain([&UNIT.to_owned()]) {
+        for path in CONFFILES.map(|(source, _)| source.to_owned()).iter().chain(&scripts).chain(&units) {
             assert!(root.join(path).is_file(), "{path}");
         }
     }

@@ -107,6 +107,12 @@ const TOOLS: &[Tool] = &[
         doors: &[Door::Test],
     },
     Tool {
+        package: "python3-requests",
+        sign: Sign::File("/usr/lib/python3/dist-packages/requests/__init__.py"),
+        why: "an HTTP client that sends all before it reads",
+        doors: &[Door::Test],
+    },
+    Tool {
         package: "chromium",
         sign: Sign::Program("chromium"),
         why: "looks at pages, without a screen",

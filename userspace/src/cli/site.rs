@@ -17,11 +17,15 @@ use zerottl::{
     resources::Descriptors,
     site::{
         explain::{self, Question},
-        run::{self, Ask},
+        handover::Order,
+        run,
     },
 };
 
 use super::{Failure, print};
+
+/// Signals that may wait until they are looked at.
+const ORDERS: usize = 16;
 
 /// Which Site, by which file.
 #[derive(Debug, clap::Args)]
@@ -146,24 +150,33 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
     let handle = |kind| signal(kind).map_err(|error| format!("installing a signal handler failed: {error}"));
     let (mut terminate, mut interrupt) = (handle(SignalKind::terminate())?, handle(SignalKind::interrupt())?);
     let (mut hang_up, mut reopen) = (handle(SignalKind::hangup())?, handle(SignalKind::user_defined1())?);
-    let (ask, asks) = mpsc::channel(1);
-    let cancel = CancellationToken::new();
-    let stop = cancel.clone();
+    let (mut leave, mut follow) = (handle(SignalKind::quit())?, handle(SignalKind::user_defined2())?);
+    let (give, orders) = mpsc::channel(ORDERS);
     tokio::spawn(async move {
         let mut is_stopping = false;
         loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
+                _ = leave.recv() => {
+                    tracing::info!("SIGQUIT: stopping, as another serves");
+                    let _ = give.try_send(Order::Leave);
+                    continue;
+                }
+                _ = follow.recv() => {
+                    tracing::info!("SIGUSR2: starting the process that is to follow");
+                    let _ = give.try_send(Order::Follow);
+                    continue;
+                }
                 _ = hang_up.recv() => {
                     tracing::info!("SIGHUP: reloading");
-                    // Where one waits already, it reads the file as it is now.
-                    let _ = ask.try_send(Ask::Reload);
+                    // Where several wait already, they read the file as it is now.
+                    let _ = give.try_send(Order::Reload);
                     continue;
                 }
                 _ = reopen.recv() => {
-                    // Where a reload waits already, it does this, too.
-                    let _ = ask.try_send(Ask::Reopen);
+                    // Where reloads wait already, they do this, too.
+                    let _ = give.try_send(Order::Reopen);
                     continue;
                 }
             };
@@ -172,10 +185,10 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
             }
             is_stopping = true;
             tracing::info!("{name}: stopping, once requests under way have ended; once more to stop at once");
-            stop.cancel();
+            let _ = give.send(Order::Stop).await;
         }
     });
-    run::run(file, site, Arc::new(loaded.model), asks, cancel, || {
+    run::run(file, site, Arc::new(loaded.model), orders, CancellationToken::new(), || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
         }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::model::{
     AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, NameKind, Peers, PoolId, RedirectForm, Site,
-    SiteId, Web, WebTls,
+    SiteId, VIA, Web, WebTls,
 };
 
 /// One for each Site, by position; none where the file has no `[web]`, or is refused anyway.
@@ -165,6 +165,7 @@ impl<'a> Parts<'a> {
                 .collect(),
             peers: self.value(|part| part.peers.as_ref(), || Peers::Probe),
             trusted_proxies: self.value(|part| part.trusted_proxies.as_ref(), Vec::new),
+            via: self.value(|part| part.via.as_ref(), || VIA.into()),
             limits: self.value(|part| part.limits.as_ref(), Default::default),
         }
     }

@@ -6,6 +6,7 @@
 //! | [`names`] | the perfect hash over names |
 //! | [`rdata`] | SOAs and HTTPS records as answers carry them |
 //! | [`image`] | maps' contents from a model and a plan, pure |
+//! | [`inherited`] | descriptors that were open when this process began |
 //! | [`mapped`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
@@ -21,6 +22,7 @@
 pub mod attach;
 pub mod existing;
 pub mod image;
+pub mod inherited;
 pub mod left;
 pub mod mapped;
 pub mod names;

@@ -49,6 +49,8 @@ pub struct Web {
     pub peers: Peers,
     /// From whom `X-Forwarded-For`, `-Proto` and `-Host` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What the front calls itself in `Via`; empty is no such field.
+    pub via: String,
     /// Bounds on connections and requests.
     pub limits: WebLimits,
 }
@@ -252,7 +254,16 @@ pub struct WebLimits {
     pub response_timeout: Duration,
     /// HTTP/2 streams at once on one connection.
     pub streams: u32,
+    /// Requests under way at once over all HTTP/2 connections of one client address.
+    pub requests_per_client: usize,
+    /// After SIGTERM, while all is served but the health probe's path says 503.
+    pub lame_duck: Duration,
+    /// After the last connection was accepted, until those that are busy are cut.
+    pub grace: Duration,
 }
+
+/// The name in `Via` unless the file says.
+pub const VIA: &str = "zerottl";
 
 impl Web {
     /// What the file's defaults come to at a Site with these addresses.
@@ -277,6 +288,7 @@ impl Web {
             rules: Vec::new(),
             peers: Peers::Probe,
             trusted_proxies: Vec::new(),
+            via: VIA.into(),
             limits: WebLimits::default(),
         }
     }
@@ -319,6 +331,9 @@ impl Default for WebLimits {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_mins(1),
             streams: 100,
+            requests_per_client: 1024,
+            lame_duck: Duration::ZERO,
+            grace: Duration::from_secs(10),
         }
     }
 }

@@ -9,7 +9,6 @@
 //! | `/check/…` | decisions for other servers ([`check`]) |
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -71,14 +70,13 @@ fn limits(connections: usize) -> WebLimits {
     }
 }
 
-/// Serves it until `cancel`, on so many connections at a time. Inside a tokio runtime; the error is a sentence.
+/// Serves it until `cancel`, on so many connections at a time. Inside a tokio runtime.
 pub fn start(
-    place: SocketAddr,
+    bound: front::Bound,
     connections: usize,
     ask: impl Fn() -> Shown + Send + Sync + 'static,
     cancel: CancellationToken,
-) -> Result<(), String> {
-    let bound = front::Bound::plain(place).map_err(|why| format!("admin: {why}"))?;
+) {
     let ask: Ask = Arc::new(ask);
     let router = Router::new()
         .route("/metrics", get(metrics))
@@ -90,7 +88,6 @@ pub fn start(
         .with_state(ask);
     let counters = Counters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
-    Ok(())
 }
 
 async fn metrics(_: Plain, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {

@@ -142,7 +142,7 @@ pin_project! {
 }
 
 impl<F> Answering<F> {
-    fn here(page: respond::Page) -> Self {
+    pub(super) fn here(page: respond::Page) -> Self {
         Self { state: State::Here { page: Some(page) } }
     }
 }

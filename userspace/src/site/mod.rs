@@ -21,6 +21,7 @@
 //! | [`layer`] | the same around any tower service |
 //! | [`explain`] | what would become of a request, for people |
 //! | [`metrics`] | what ended how often at which stage |
+//! | [`handover`] | how the stand-alone Site is followed by the next process |
 //! | [`run`] | the stand-alone Site, everything wired |
 //! | [`admin`] | its admin interface: metrics, load, state |
 //! | [`check`] | operation 500 for other servers that ask: nginx, Envoy |
@@ -39,6 +40,7 @@ mod forwarded;
 pub mod front;
 pub mod gate;
 pub mod group;
+pub mod handover;
 pub mod host;
 pub mod layer;
 pub mod marker;

@@ -6,19 +6,25 @@
 //! ```
 //!
 //! Whoever cancels the token given to [`run`] stops it: nothing is accepted any more, requests under way may finish for
-//! [`GRACE`](super::front::GRACE).
+//! `limits.grace`. An [`Order`] to stop does that after `limits.lame_duck`, one to follow once the next process serves.
 
 use std::{
     convert::Infallible,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header::CACHE_CONTROL, uri::PathAndQuery};
+use http_body_util::Full;
+use sd_notify::NotifyState;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -26,14 +32,16 @@ use tracing::{error, info, warn};
 
 use super::{
     admin::{self, Shown},
-    front::{self, AccessLog, Counters, Proxy, ProxyBody},
+    front::{self, AccessLog, ClientBody, Counters, Proxy, ProxyBody},
     gate::Gate,
+    handover::{Inherited, Keeper, Order, tell},
     layer::{Answering, Guarded, Operation, OperationLayer},
     peers::PeerHealth,
+    respond::Page,
 };
 use crate::{
     config,
-    model::{Model, SiteId, Web, WebLimits},
+    model::{Model, ProbeKind, SiteId, Web, WebLimits},
     resources::SiteShare,
 };
 
@@ -42,6 +50,8 @@ use crate::{
 struct Serving {
     gate: Arc<Gate>,
     web: Arc<Web>,
+    /// The path that DNS asks for this Site's health.
+    probe: Option<String>,
     operation: Operation<Proxy>,
     counters: Arc<Counters>,
     /// Ends what it has started: probes of backends and peers.
@@ -78,7 +88,11 @@ impl Serving {
         };
         let proxy = Proxy::new(web, Arc::clone(&counters), cancel);
         let operation = OperationLayer::new(Arc::clone(&gate)).layer(proxy);
-        Ok(Self { gate, web: Arc::clone(web), operation, counters, cancel: cancel.clone() })
+        let probe = model.sites[site.0].probe.as_ref().and_then(|probe| match &probe.kind {
+            ProbeKind::Http(http) => Some(http.path.clone()),
+            ProbeKind::Tcp => None,
+        });
+        Ok(Self { gate, web: Arc::clone(web), probe, operation, counters, cancel: cancel.clone() })
     }
 }
 
@@ -90,45 +104,58 @@ impl Drop for Serving {
 
 /// Whatever configuration is in force when a request comes.
 #[derive(Clone, Debug)]
-struct Stack(Arc<ArcSwap<Serving>>);
+struct Stack {
+    serving: Arc<ArcSwap<Serving>>,
+    /// Whether the Site is about to stop.
+    leaving: Arc<AtomicBool>,
+}
 
-impl Service<Request<Incoming>> for Stack {
+impl Stack {
+    /// The health probe's answer while the Site is about to stop; nothing else is different then.
+    fn lame_duck(&self, serving: &Serving, target: &Uri) -> Option<Page> {
+        let asked = target.path_and_query().map(PathAndQuery::as_str);
+        if !self.leaving.load(Relaxed) || asked.is_none() || asked != serving.probe.as_deref() {
+            return None;
+        }
+        let mut page = Page::new(Full::new(Bytes::from_static(b"503: this Site is about to stop\n")));
+        *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Some(page)
+    }
+}
+
+impl Service<Request<ClientBody>> for Stack {
     type Response = Response<Guarded<ProxyBody>>;
     type Error = Infallible;
-    type Future = Answering<<Proxy as Service<Request<Incoming>>>::Future>;
+    type Future = Answering<<Proxy as Service<Request<ClientBody>>>::Future>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        self.0.load().operation.clone().call(request)
+    fn call(&mut self, request: Request<ClientBody>) -> Self::Future {
+        let serving = self.serving.load();
+        match self.lame_duck(&serving, request.uri()) {
+            Some(page) => Answering::here(page),
+            None => serving.operation.clone().call(request),
+        }
     }
 }
 
-/// What a running Site is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// To read the file and the certificates anew, and open the access log anew.
-    Reload,
-    /// To open the access log anew.
-    Reopen,
-}
-
-/// Serves a Site until `cancel`, and does what it is asked for meanwhile. The error is a sentence.
-/// `ready` is called once the Site listens.
+/// Serves a Site until `cancel`, or an order to end. The error is a sentence. `ready` is called once the Site listens.
 pub async fn run(
     file: PathBuf,
     key: String,
     model: Arc<Model>,
-    mut asks: mpsc::Receiver<Ask>,
+    mut orders: mpsc::Receiver<Order>,
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), String> {
     let site = find(&model, &key)?;
     let serving = Serving::new(&model, site, None)?;
     let web = Arc::clone(&serving.web);
-    let bound = front::bind(&web)?;
+    let mut inherited = Inherited::take();
+    let bound = front::bind(&web, &mut inherited)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
@@ -141,43 +168,85 @@ pub async fn run(
         ..web.limits
     };
     counters.access.store(web.access_log.as_ref().map(AccessLog::open).transpose()?);
-    let stack = Stack(Arc::new(ArcSwap::from_pointee(serving)));
-    if let Some(place) = web.admin {
+    let stack = Stack { serving: Arc::new(ArcSwap::from_pointee(serving)), leaving: Arc::default() };
+    let admin = web.admin.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
+    let admin = admin.map_err(|why| format!("admin: {why}"))?;
+    let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
+    let mut keeper = Keeper::new(sockets).map_err(|error| format!("keeping sockets: {error}"))?;
+    if let Some(bound) = admin {
         let (stack, connections) = (stack.clone(), Arc::clone(&counters));
         let shown = move || {
-            let now = stack.0.load();
+            let now = stack.serving.load();
             let (gate, backends) = (Arc::clone(&now.gate), Arc::clone(&now.counters));
             Shown { gate, backends, connections: Arc::clone(&connections) }
         };
-        admin::start(place, share.admin, shown, cancel.clone())?;
+        admin::start(bound, share.admin, shown, cancel.clone());
     }
     info!(site = key, listen = ?at, backends, "serving");
-    let (service, counts) = (stack.clone(), Arc::clone(&counters));
-    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, cancel).await });
+    let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
+    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, stop).await });
     ready();
+    inherited.over();
+    let mut stopping = false;
     loop {
         tokio::select! {
             ended = &mut server => {
                 counters.access.swap(None).iter().for_each(|log| log.finish());
                 return ended.map_err(|error| error.to_string());
             }
-            Some(ask) = asks.recv() => {
-                // Whatever becomes of the rest: who moves a log away must not find it grow.
-                counters.access.load().iter().for_each(|log| log.reopen());
-                if ask == Ask::Reopen {
+            () = cancel.cancelled(), if !stopping => {
+                stopping = true;
+                keeper.release();
+            }
+            Some(order) = orders.recv() => match order {
+                Order::Reload => {
+                    // Whatever becomes of the rest: who moves a log away must not find it grow.
+                    counters.access.load().iter().for_each(|log| log.reopen());
+                    reload_all(&file, &key, &stack, &counters, certificates.as_deref());
+                }
+                Order::Reopen => {
+                    counters.access.load().iter().for_each(|log| log.reopen());
                     info!("access log opened anew");
-                    continue;
                 }
-                match reload(&file, &key, &stack, &counters) {
-                    Ok(()) => info!("reloaded"),
-                    Err(why) => error!("not reloaded, everything stays as it was: {why}"),
+                Order::Follow => {
+                    if let Err(why) = keeper.follow() {
+                        error!("{why}: this process goes on");
+                    }
                 }
-                if let Some(Err(why)) = certificates.as_ref().map(|certificates| certificates.reload()) {
-                    error!("certificates not reloaded: {why}");
+                Order::Leave => {
+                    match keeper.follower() {
+                        Some(pid) => tell(&[NotifyState::MainPid(pid)]),
+                        None => tell(&[NotifyState::Stopping]),
+                    }
+                    cancel.cancel();
+                }
+                Order::Stop => {
+                    tell(&[NotifyState::Stopping]);
+                    stack.leaving.store(true, Relaxed);
+                    let (stop, wait) = (cancel.clone(), web.limits.lame_duck);
+                    tokio::spawn(async move {
+                        sleep(wait).await;
+                        stop.cancel();
+                    });
                 }
             }
         }
     }
+}
+
+fn reload_all(file: &Path, key: &str, stack: &Stack, counters: &Counters, certificates: Option<&front::Certificates>) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => warn!(%error, "no time"),
+    }
+    match reload(file, key, stack, counters) {
+        Ok(()) => info!("reloaded"),
+        Err(why) => error!("not reloaded, everything stays as it was: {why}"),
+    }
+    if let Some(Err(why)) = certificates.map(front::Certificates::reload) {
+        error!("certificates not reloaded: {why}");
+    }
+    tell(&[NotifyState::Ready]);
 }
 
 /// The Site with a key; the error names those that there are.
@@ -196,7 +265,7 @@ fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<
     }
     let model = Arc::new(loaded.model);
     let site = find(&model, key)?;
-    let before = stack.0.load_full();
+    let before = stack.serving.load_full();
     let next = Serving::new(&model, site, Some(&before))?;
     let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
     if fixed(&next.web) != fixed(&before.web) {
@@ -205,6 +274,6 @@ fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<
     if next.web.access_log != before.web.access_log {
         counters.access.store(next.web.access_log.as_ref().map(AccessLog::open).transpose()?);
     }
-    stack.0.store(Arc::new(next));
+    stack.serving.store(Arc::new(next));
     Ok(())
 }

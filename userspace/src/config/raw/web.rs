@@ -33,6 +33,7 @@ pub(in crate::config) struct WebKeys {
     pub clean_url: Switch,
     pub redirect: Text,
     pub trusted_proxies: List<String>,
+    pub via: Text,
     pub marker: Option<Spanned<Marker>>,
     pub busy: Option<Spanned<Busy>>,
     pub session: Option<Spanned<Session>>,
@@ -108,6 +109,9 @@ pub(in crate::config) struct WebLimits {
     pub connect_timeout: Text,
     pub response_timeout: Text,
     pub streams: Number,
+    pub requests_per_client: Number,
+    pub lame_duck: Text,
+    pub grace: Text,
 }
 
 /// `[[web.rule]]`.

@@ -73,12 +73,13 @@ overflow = false
 clean_url = true
 redirect = "meta"
 trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"]
+via = "boston-1"
 marker = { mode = "query", lifetime = "2m", skew = "0s", key = "/keys/marker" }
 busy = { in_flight = 0, latency = 1.5, sessions = 7, resume = 1, status = 200, retry = "1m" }
 session = { cookie = "SID", lifetime = "1h", key = "session" }
 flag = { cookie = "G", domain = "App.com.", lifetime = "24h" }
 peers = { agent = "127.0.0.1", interval = "500ms" }
-limits = { connections = 100, head = 8192, headers = 50, body = 1000, head_timeout = "1s", idle_timeout = "2s", connect_timeout = "3s", response_timeout = "4s", streams = 5 }
+limits = { connections = 100, head = 8192, headers = 50, body = 1000, head_timeout = "1s", idle_timeout = "2s", connect_timeout = "3s", response_timeout = "4s", streams = 5, requests_per_client = 6, lame_duck = "7s", grace = "1m" }
 [[web.rule]]
 group = "all.app.com"
 clients = ["192.0.2.0/24"]
@@ -117,6 +118,7 @@ share = 0.5
     assert_eq!(web.access_log, Some(AccessLog { file, format: AccessFormat::Json }));
     assert_eq!(web.aliases, ["www.app.com", "app.example"]);
     assert_eq!((web.overflow, web.clean_url, web.redirect), (false, true, RedirectForm::Meta));
+    assert_eq!(web.via, "boston-1");
     assert_eq!(web.trusted_proxies, ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().expect("a net")));
     let key = Some("/keys/marker".into());
     assert_eq!(web.marker, MarkerConfig { mode: MarkerMode::Query, lifetime: 120, skew: 0, key });
@@ -140,6 +142,9 @@ share = 0.5
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(4),
         streams: 5,
+        requests_per_client: 6,
+        lame_duck: Duration::from_secs(7),
+        grace: Duration::from_mins(1),
     };
     assert_eq!(web.limits, limits);
     let pair = |name: &str, value: Option<&str>| Some((name.to_owned(), value.map(str::to_owned)));

@@ -31,7 +31,7 @@ fn key(rows: &[(&str, &str)]) {
 #[test]
 fn what_stands_there() {
     const KEYS: &str = "listen, admin, tls, backends, backend_probe, access_log, access_log_format, aliases, overflow, clean_url, redirect, \
-                        trusted_proxies, marker, busy, session, flag, peers, limits, rule, class";
+                        trusted_proxies, via, marker, busy, session, flag, peers, limits, rule, class";
     let neither = |word: &str| {
         format!(
             "error: [web]: `{word}` is neither a key nor a Site (what may stand here: {KEYS}; or a Site's key with a table of \
@@ -284,6 +284,10 @@ fn names() {
             "trusted_proxies = [\"10.0.0.1\", \"10.0.0.1\"]",
             "[web]: `10.0.0.1/32` stands twice in `trusted_proxies` (take one out)",
         ),
+        (
+            "via = \"this Site\"",
+            "[web]: `via` \"this Site\" is no name in a `Via` field (give letters, digits and `-`, at most 64, or \"\" for no such field)",
+        ),
     ]);
     told(&[(
         "[web]\ntrusted_proxies = [\"10.0.0.1\", \"::/0\"]\n",
@@ -493,6 +497,14 @@ fn peers_and_limits() {
         (
             "limits = { response_timeout = \"0s\" }",
             "[web.limits]: `response_timeout` is 0s, out of range (give \"100ms\" to \"1h\", with the unit ms, s, m or h)",
+        ),
+        (
+            "limits = { grace = \"25h\" }",
+            "[web.limits]: `grace` is 25h, out of range (give \"0h\" to \"24h\", with the unit ms, s, m or h)",
+        ),
+        (
+            "limits = { requests_per_client = 0 }",
+            "[web.limits]: `requests_per_client` is 0, out of range (give 1 to 1000000)",
         ),
         ("limits = { streams = 10001 }", "[web.limits]: `streams` is 10001, out of range (give 1 to 10000)"),
     ]);

@@ -63,6 +63,10 @@ const STREAMS: RangeInclusive<i64> = 1..=10_000;
 const HEAD_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
+const LAME_DUCK: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+const GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+/// A name in `Via` is short.
+const VIA_MAX: usize = 64;
 const RESPONSE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
 /// The keys that a table gives; none where it does not say.
@@ -83,6 +87,7 @@ pub(super) struct Part {
     pub clean_url: Option<bool>,
     pub redirect: Option<RedirectForm>,
     pub trusted_proxies: Option<Vec<IpNet>>,
+    pub via: Option<String>,
     pub marker: Option<Spanned<MarkerConfig>>,
     pub busy: Option<BusyConfig>,
     pub session: Option<Spanned<SessionConfig>>,
@@ -137,6 +142,7 @@ impl Part {
             clean_url: on(&raw.clean_url),
             redirect: raw.redirect.as_ref().and_then(|word| reader.word("redirect", word, &redirects)),
             trusted_proxies: raw.trusted_proxies.as_ref().map(|_| trusted_proxies(reader, &raw.trusted_proxies)),
+            via: raw.via.as_ref().and_then(|text| via(reader, text)),
             marker: raw.marker.as_ref().map(|raw| Spanned::new(raw.span(), marker(reader, raw))),
             busy: raw.busy.as_ref().map(|raw| busy(reader, raw)),
             session: raw.session.as_ref().map(|raw| Spanned::new(raw.span(), session(reader, raw))),
@@ -457,6 +463,9 @@ fn limits(reader: &mut Reader<'_>, raw: &Spanned<raw::WebLimits>) -> WebLimits {
     let connect_timeout = timeout("connect_timeout", &raw.connect_timeout, default.connect_timeout, CONNECT_TIMEOUT);
     let response_timeout =
         timeout("response_timeout", &raw.response_timeout, default.response_timeout, RESPONSE_TIMEOUT);
+    let lame_duck = timeout("lame_duck", &raw.lame_duck, default.lame_duck, LAME_DUCK);
+    let grace = timeout("grace", &raw.grace, default.grace, GRACE);
+    let requests = &raw.requests_per_client;
     WebLimits {
         connections,
         connections_per_client: per_client,
@@ -468,7 +477,29 @@ fn limits(reader: &mut Reader<'_>, raw: &Spanned<raw::WebLimits>) -> WebLimits {
         connect_timeout,
         response_timeout,
         streams: reader.number("streams", &raw.streams, STREAMS, "", default.streams),
+        requests_per_client: reader.number(
+            "requests_per_client",
+            requests,
+            CONNECTIONS,
+            "",
+            default.requests_per_client,
+        ),
+        lame_duck,
+        grace,
     }
+}
+
+/// A pseudonym (RFC 9110 section 7.6.3): a token.
+fn via(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let value = text.get_ref();
+    if value.len() <= VIA_MAX && value.bytes().all(is_token) {
+        return Some(value.clone());
+    }
+    reader
+        .error(text.span(), format!("`via` {value:?} is no name in a `Via` field"))
+        .help(format!("give letters, digits and `-`, at most {VIA_MAX}, or \"\" for no such field"));
+    None
 }
 
 /// Where metrics and checks are unless the file says.

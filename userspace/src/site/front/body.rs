@@ -17,7 +17,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{backend::Kept, link::Link};
+use super::{ClientBody, backend::Kept, link::Link};
 
 /// Why a body ended before its end.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Timer {
 /// A client's body on its way to a backend; none for requests made here.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    from: Option<Incoming>,
+    from: Option<ClientBody>,
     /// Bytes that may still come.
     left: u64,
     idle: Duration,
@@ -89,7 +89,7 @@ pub(super) type Asked = Arc<AtomicU64>;
 
 impl RequestBody {
     /// At most `max` bytes; 0 is without a bound.
-    pub(super) fn new(from: Incoming, max: u64, idle: Duration) -> Self {
+    pub(super) fn new(from: ClientBody, max: u64, idle: Duration) -> Self {
         let from = (!from.is_end_stream()).then_some(from);
         let asked = from.is_some().then(Asked::default);
         Self { from, left: if max == 0 { u64::MAX } else { max }, idle, timer: Timer::default(), asked }

@@ -39,6 +39,10 @@ pub enum Refused {
     HeadTooLarge,
     /// A body over the bound, 413.
     BodyTooLarge,
+    /// A request over HTTP/2: as many of this client are under way as may be, 503.
+    Requests,
+    /// A request that has come by here too often, 508.
+    Loop,
     /// CONNECT or TRACE, 501.
     Method,
     /// A transfer coding other than chunked, 501.
@@ -47,7 +51,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Full,
         Self::PerClient,
         Self::Handshake,
@@ -56,6 +60,8 @@ impl Refused {
         Self::Malformed,
         Self::HeadTooLarge,
         Self::BodyTooLarge,
+        Self::Requests,
+        Self::Loop,
         Self::Method,
         Self::Coding,
     ];
@@ -72,6 +78,8 @@ impl Refused {
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
+            Self::Requests => "requests",
+            Self::Loop => "loop",
             Self::Method => "method",
             Self::Coding => "coding",
         }

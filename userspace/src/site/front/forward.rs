@@ -1,8 +1,8 @@
 //! What of a head is passed on, and what is added; pure.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, HOST, TE, UPGRADE},
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 use ipnet::IpNet;
 
@@ -68,6 +68,61 @@ pub(super) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
 pub(super) fn upgrading(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
+}
+
+/// How often a request may have come by here.
+const ROUNDS_MAX: usize = 8;
+
+/// What this front calls itself in `Via` (RFC 9110 section 7.6.3), for each version that it is spoken to in.
+#[derive(Debug)]
+pub(super) struct Via {
+    name: String,
+    versions: Option<[HeaderValue; 3]>,
+}
+
+impl Via {
+    /// By this name; none where it is empty.
+    pub(super) fn new(name: &str) -> Self {
+        let value = |version| HeaderValue::try_from(format!("{version} {name}"));
+        let versions = match ["1.0", "1.1", "2.0"].map(value) {
+            [Ok(zero), Ok(one), Ok(two)] if !name.is_empty() => Some([zero, one, two]),
+            _ => None,
+        };
+        Self { name: name.to_owned(), versions }
+    }
+
+    /// Says that a message that came in this version has passed here; whether it has not done so too often.
+    pub(super) fn add(&self, headers: &mut HeaderMap, version: Version) -> bool {
+        let Some(versions) = &self.versions else { return true };
+        if self.rounds(headers) >= ROUNDS_MAX {
+            return false;
+        }
+        let at = match version {
+            Version::HTTP_09 | Version::HTTP_10 => 0,
+            Version::HTTP_11 => 1,
+            _ => 2,
+        };
+        headers.append(VIA, versions[at].clone());
+        true
+    }
+
+    fn rounds(&self, headers: &HeaderMap) -> usize {
+        let entries = headers.get_all(VIA).iter().flat_map(tokens);
+        let by =
+            entries.filter_map(|entry| entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1));
+        by.filter(|by| by.eq_ignore_ascii_case(self.name.as_bytes())).count()
+    }
+}
+
+/// Takes off the length of a response that comes in chunks: they say where it ends, whatever the length says (RFC 9112
+/// section 6.3). False where there are codings under the chunks, which would be lost with the field (section 6.1).
+pub(super) fn unframe(headers: &mut HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
+    let Some(first) = codings.next() else { return true };
+    let known = first.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    drop(codings);
+    headers.remove(CONTENT_LENGTH);
+    known
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {

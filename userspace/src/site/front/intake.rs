@@ -24,6 +24,10 @@ pub(super) fn admit<B>(request: &mut Request<B>, headers_max: usize) -> Result<(
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Refused::HeadTooLarge));
     }
     coding(request.headers())?;
+    // HTTP/1.1's were taken off by whoever read it; in HTTP/2 there are none (RFC 9113 section 8.2.1).
+    if request.version() == Version::HTTP_2 && request.headers().values().any(has_edges) {
+        return Err(MALFORMED);
+    }
     if request.headers().get_all(HOST).iter().nth(1).is_some() {
         return Err(MALFORMED);
     }
@@ -39,6 +43,12 @@ pub(super) fn admit<B>(request: &mut Request<B>, headers_max: usize) -> Result<(
 }
 
 const MALFORMED: Refusal = (StatusCode::BAD_REQUEST, Refused::Malformed);
+
+/// Whether a value begins or ends with a space or a tab.
+fn has_edges(value: &HeaderValue) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.as_bytes().first()) || is_space(value.as_bytes().last())
+}
 
 /// Codings under `chunked` would be lost when the field is taken off (RFC 9112 section 6.1).
 fn coding(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -32,10 +32,12 @@ use super::{
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
-/// Fields of a response's head, where a backend's are more than usual.
+/// The most fields of a response. Room for them is made for each response: 12 kB.
+const FIELDS_MAX: usize = 256;
+/// The same where a backend's are more than usual.
 const WIDE: usize = 1000;
 /// Fields of a request's head: what a client may have sent, and ours.
-const FIELDS_MAX: usize = 1100;
+const REQUEST_FIELDS_MAX: usize = 1100;
 /// Bytes of most requests' heads.
 const HEAD_USUAL: usize = 4096;
 /// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
@@ -45,17 +47,22 @@ type Io = TokioIo<Wire>;
 
 /// A stream to a backend, on which few bytes are written at once. It remembers the head of the request that is not answered yet:
 /// a copy of its bytes costs less than one of its fields, and mostly nobody asks for it.
+///
+/// A backend that answers before it has read a request's body, and closes, resets the connection. hyper gives the answer up
+/// for the failed write, though it has come: so what cannot be written any more is thrown away, and reading says how it is.
 #[derive(Debug)]
 struct Wire {
     stream: TcpStream,
     head: Vec<u8>,
     /// Whether what is written next begins a request.
     begins: bool,
+    /// Whether the other end takes nothing more.
+    refuses: bool,
 }
 
 impl Wire {
     fn over(stream: TcpStream) -> Self {
-        Self { stream, head: Vec::new(), begins: true }
+        Self { stream, head: Vec::new(), begins: true, refuses: false }
     }
 
     /// Heads are written by themselves, a body in slices of its own.
@@ -66,6 +73,22 @@ impl Wire {
             self.head.extend_from_slice(slice);
         }
     }
+
+    /// What came of writing so many bytes.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) if is_refusal(&error) => {
+                self.refuses = true;
+                Poll::Ready(Ok(bytes))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether the other end takes nothing more.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl AsyncRead for Wire {
@@ -80,7 +103,11 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.writes(bytes);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        if self.refuses {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -89,7 +116,12 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.writes(slices.first().map_or(&[], |slice| slice));
-        write_joined(&mut self.stream, cx, slices)
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        if self.refuses {
+            return Poll::Ready(Ok(bytes));
+        }
+        let written = write_joined(&mut self.stream, cx, slices);
+        self.wrote(written, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -128,7 +160,7 @@ pub(super) struct Remains {
 impl Remains {
     /// The request that was not answered, where it had no body.
     pub(super) fn request(&self) -> Option<Request<RequestBody>> {
-        let mut fields = vec![httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = vec![httparse::EMPTY_HEADER; REQUEST_FIELDS_MAX];
         let mut head = httparse::Request::new(&mut fields);
         head.parse(&self.asked).ok().filter(httparse::Status::is_complete)?;
         let mut request = Request::builder().method(head.method?).uri(head.path?);
@@ -155,14 +187,13 @@ impl Link {
     pub(super) async fn over(stream: TcpStream, wide: bool) -> io::Result<Self> {
         // Heads and bodies are written when they are whole; waiting for more would only be slower.
         stream.set_nodelay(true)?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(BUFFER_MAX.max(HEAD_MAX)).max_header_size(HEAD_MAX);
-        if wide {
-            // 100 fields are hyper's own bound, for which it needs no allocation.
-            builder.max_headers(WIDE);
-        }
-        let (sender, connection) =
-            builder.handshake(TokioIo::new(Wire::over(stream))).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
+            .max_header_size(HEAD_MAX)
+            .max_headers(if wide { WIDE } else { FIELDS_MAX })
+            .handshake(TokioIo::new(Wire::over(stream)))
+            .await
+            .map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
@@ -14,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Counters, Refused, tls::Certificates};
+use super::{super::handover::Inherited, Counters, Refused, tls::Certificates};
 use crate::{
     model::{Web, WebLimits},
     places::{self, Full, Places},
@@ -46,12 +47,20 @@ impl Bound {
     }
 
     /// Listens for plain HTTP. Inside a tokio runtime; the error is a sentence.
-    pub fn plain(address: SocketAddr) -> Result<Self, String> {
-        Self::at(address, None)
+    pub fn plain(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, String> {
+        Self::at(address, None, inherited)
     }
 
-    fn at(address: SocketAddr, certificates: Option<Arc<Certificates>>) -> Result<Self, String> {
-        let bound = listener(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    fn at(
+        address: SocketAddr,
+        certificates: Option<Arc<Certificates>>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, String> {
+        let listener = match inherited.find(address) {
+            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
+            None => listener(address),
+        };
+        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (local, listener) = bound.map_err(|error| {
             let help = match error.kind() {
                 io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
@@ -94,18 +103,25 @@ impl Bound {
     }
 }
 
-/// Listens wherever `web` says, and reads the certificates. Inside a tokio runtime.
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+/// Listens wherever `web` says, by sockets that were given where there are such, and reads the certificates. Inside a tokio
+/// runtime.
 ///
 /// The error is a sentence: an address that cannot be had, or a file that is no certificate.
-pub fn bind(web: &Web) -> Result<Vec<Bound>, String> {
+pub fn bind(web: &Web, inherited: &mut Inherited) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
     for address in &web.listen {
-        bound.push(Bound::at(*address, None)?);
+        bound.push(Bound::at(*address, None, inherited)?);
     }
     if let Some(tls) = &web.tls {
         let certificates = Certificates::open(&tls.certificates)?;
         for address in &tls.listen {
-            bound.push(Bound::at(*address, Some(Arc::clone(&certificates)))?);
+            bound.push(Bound::at(*address, Some(Arc::clone(&certificates)), inherited)?);
         }
     }
     Ok(bound)

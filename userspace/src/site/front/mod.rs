@@ -21,6 +21,7 @@
 //! | `cause` | why an answer did not come, in words |
 //! | `link` | one connection to a backend |
 //! | `body` | bodies within bounds of size and time |
+//! | `upload` | a request's body, and what becomes of it when the answer comes first |
 //! | `tunnel` | what an upgraded connection (WebSocket) becomes |
 //! | [`counters`] | what happened how often |
 //! | `access` | the access log: what its lines say |
@@ -42,8 +43,9 @@ mod socket;
 mod streams;
 pub mod tls;
 mod tunnel;
+mod upload;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 pub use self::{
     access::AccessLog,
@@ -53,10 +55,8 @@ pub use self::{
     proxy::Proxy,
     serve::serve,
     tls::Certificates,
+    upload::ClientBody,
 };
-
-/// After a stop, until connections that are still busy are cut.
-pub const GRACE: Duration = Duration::from_secs(10);
 
 /// Where a request came from: in the extensions of every request that [`serve()`] hands on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use tower_service::Service;
 use tracing::warn;
 
 use super::{
-    Counters, Peer, ProxyBody, Refused,
+    ClientBody, Counters, Peer, ProxyBody, Refused,
     access::Trail,
     backend::{Backend, Backends, Kept},
     body::{BodyError, RequestBody},
@@ -52,6 +52,7 @@ struct Inner {
     counters: Arc<Counters>,
     tunnels: Tunnels,
     nobody_said: Seldom,
+    via: forward::Via,
 }
 
 impl Proxy {
@@ -68,18 +69,19 @@ impl Proxy {
             limits: web.limits,
             trusted: web.trusted_proxies.clone().into(),
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
+            via: forward::Via::new(&web.via),
             counters,
             nobody_said: Seldom::new(),
         }))
     }
 
     /// One request's response: the backend's, or a page of our own that says what is wrong.
-    pub async fn forward(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+    pub async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
         self.0.forward(request).await
     }
 }
 
-impl Service<Request<Incoming>> for Proxy {
+impl Service<Request<ClientBody>> for Proxy {
     type Response = Response<ProxyBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<ProxyBody>, Infallible>> + Send>>;
@@ -88,7 +90,7 @@ impl Service<Request<Incoming>> for Proxy {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<ClientBody>) -> Self::Future {
         let inner = Arc::clone(&self.0);
         Box::pin(async move { Ok(inner.forward(request).await) })
     }
@@ -98,7 +100,7 @@ impl Service<Request<Incoming>> for Proxy {
 type Answer = (Response<Incoming>, Box<Link>, Kept);
 
 impl Inner {
-    async fn forward(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+    async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
         let (mut parts, body) = request.into_parts();
         let max = self.limits.body;
         if max != 0 && announced(&parts.headers).is_some_and(|length| length > max) {
@@ -107,6 +109,10 @@ impl Inner {
         }
         let protocol = forward::strip(&mut parts.headers)
             .filter(|protocol| parts.version == Version::HTTP_11 && forward::may_upgrade(protocol));
+        if !self.via.add(&mut parts.headers, parts.version) {
+            self.counters.refuse(Refused::Loop);
+            return page(StatusCode::LOOP_DETECTED);
+        }
         if let Some(peer) = parts.extensions.get::<Peer>() {
             forward::add_forwarded(&mut parts.headers, peer, &self.trusted);
         }
@@ -129,8 +135,13 @@ impl Inner {
 
     fn answer(&self, (response, link, home): Answer, client: Option<(OnUpgrade, Stopping)>) -> Response<ProxyBody> {
         let (mut parts, body) = response.into_parts();
+        if !forward::unframe(&mut parts.headers) {
+            return page(StatusCode::BAD_GATEWAY);
+        }
         let protocol = forward::strip(&mut parts.headers);
         parts.extensions.clear();
+        // The client's own loop is the client's matter.
+        let _ = self.via.add(&mut parts.headers, parts.version);
         parts.version = Version::HTTP_11;
         if parts.status != StatusCode::SWITCHING_PROTOCOLS {
             return Response::from_parts(parts, ProxyBody::passing(body, link, home, self.limits.idle_timeout));
@@ -339,6 +350,7 @@ fn words(status: StatusCode) -> &'static str {
         StatusCode::NOT_IMPLEMENTED => "501: this is not done here\n",
         StatusCode::BAD_GATEWAY => "502: the application gave no answer\n",
         StatusCode::SERVICE_UNAVAILABLE => "503: the application is down\n",
+        StatusCode::LOOP_DETECTED => "508: the request has come by here before\n",
         StatusCode::GATEWAY_TIMEOUT => "504: the application gave no answer in time\n",
         _ => "the request was not answered\n",
     }

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    future::poll_fn,
+    future::{poll_fn, ready},
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
@@ -17,7 +17,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, RETRY_AFTER},
+};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::{http1, http2},
@@ -36,7 +39,7 @@ use tokio_util::{
 use tower_service::Service;
 
 use super::{
-    Counters, GRACE, Peer, ProxyBody, Refused,
+    ClientBody, Counters, Peer, ProxyBody, Refused,
     access::Record,
     body::BodyError,
     intake,
@@ -46,13 +49,24 @@ use super::{
     streams::{Streams, Taken},
     tls::Certificates,
     tunnel::Stopping,
+    upload::Closes,
 };
-use crate::model::WebLimits;
+use crate::{
+    model::WebLimits,
+    places::{self, Places},
+};
 
 /// hyper's own, which it holds without an allocation.
 const HEADERS_USUAL: usize = 100;
 /// The least that hyper takes for a buffer, bytes.
 const BUFFER_MIN: usize = 8192;
+/// What is held of a stream's response beside the piece that came last, bytes. hyper would hold 400 kB; with a quarter of this
+/// a large response took twice as long.
+const SEND_MAX: usize = 128 * 1024;
+/// What a client may send, of a stream and of all of a connection, before it is read on: 1 MiB, bytes.
+const WINDOW: u32 = 1 << 20;
+/// Until a ping of HTTP/2 is answered.
+const PONG: Duration = Duration::from_secs(10);
 /// Streams of HTTP/2 that were reset before they were looked at, and our own resets, until a connection is ended.
 const RESETS_MAX: usize = 20;
 
@@ -63,6 +77,8 @@ struct Shared<S> {
     service: S,
     limits: WebLimits,
     counters: Arc<Counters>,
+    /// Requests over HTTP/2 that are under way.
+    requests: Arc<Places>,
     http1: http1::Builder,
     tasks: TaskTracker,
     stop: Stop,
@@ -99,7 +115,7 @@ impl Stop {
 }
 
 /// Serves until `cancel`: then nothing is accepted any more, idle connections end, and busy ones may finish what they
-/// have begun for [`GRACE`]. Returns when the last connection is closed.
+/// have begun for `limits.grace`. Returns when the last connection is closed.
 ///
 /// Each request that `service` sees has a [`Peer`] in its extensions, a target in origin form (`/path?query`, or `*`),
 /// and at most one `Host`, which is the authority of the request: of the target, where it was given there.
@@ -110,7 +126,7 @@ pub async fn serve<S, B>(
     counters: Arc<Counters>,
     cancel: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -121,6 +137,7 @@ pub async fn serve<S, B>(
         service,
         limits: *limits,
         counters,
+        requests: Places::new(usize::MAX, limits.requests_per_client),
         http1: http1(limits),
         tasks: TaskTracker::new(),
         stop: Stop::default(),
@@ -167,7 +184,10 @@ fn http2(limits: &WebLimits, streams: Streams) -> http2::Builder<Streams> {
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         // A client that is gone without a word is found out also while its requests are under way.
         .keep_alive_interval(limits.idle_timeout)
-        .keep_alive_timeout(GRACE);
+        .keep_alive_timeout(PONG)
+        .max_send_buf_size(SEND_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     builder
 }
 
@@ -180,10 +200,10 @@ struct Connection {
 }
 
 impl Connection {
-    /// Ends when the client closes, when it breaks a bound, or [`GRACE`] after a stop.
+    /// Ends when the client closes, when it breaks a bound, or `limits.grace` after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -215,7 +235,7 @@ impl Connection {
 async fn speak<IO, S, B>(stream: IO, peer: Peer, two: bool, place: (Place, TaskTrackerToken), shared: &Arc<Shared<S>>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -235,7 +255,7 @@ where
                 Some(ended) => ended,
                 None => {
                     connection.as_mut().graceful_shutdown();
-                    timeout(GRACE, connection).await.unwrap_or(Ok(()))
+                    timeout(shared.limits.grace, connection).await.unwrap_or(Ok(()))
                 }
             }
         }};
@@ -270,7 +290,7 @@ struct Requests<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Requests<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -280,7 +300,7 @@ where
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let counters = &self.shared.counters;
         let came = Instant::now();
         let mut begun = Begun::new(&self.state);
@@ -288,30 +308,37 @@ where
         if self.state.is_abused() {
             counters.refuse(Refused::Resets);
         }
+        let (mut request, closes) = self.with_body(request);
+        let version = request.version();
         let log = counters.access.load_full();
         let mut record = log.map(|log| Record::begin(log, &mut request, &self.peer, came));
+        let Ok(place) = taken.as_ref().map(|_| self.shared.requests.take(self.peer.client.ip())).transpose() else {
+            counters.refuse(Refused::Requests);
+            let mut response = page(StatusCode::SERVICE_UNAVAILABLE);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return Box::pin(ready(Ok(self.own(response, begun, taken, record))));
+        };
         if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
             counters.refuse(why);
-            begun.answered();
-            counters.responded(status, Duration::ZERO);
-            if let Some(record) = &mut record {
-                record.answered(status, Duration::ZERO);
+            let mut response = page(status);
+            // HTTP/1.1 goes no further on this connection: where its next request begins is in doubt.
+            if version < Version::HTTP_2 {
+                close(&mut response);
+                request.body_mut().forsake();
             }
-            let response = refused(status, request.version());
-            return Box::pin(async {
-                Ok(response.map(|page| Sent { body: Either::Page(page), begun, taken, record }))
-            });
+            return Box::pin(ready(Ok(self.own(response, begun, taken, record))));
         }
         counters.requests.fetch_add(1, Relaxed);
         request.extensions_mut().insert(self.peer.clone());
         if request.extensions().get::<OnUpgrade>().is_some() {
-            request.extensions_mut().insert(Stopping(self.shared.stop.token.clone()));
+            let (stop, grace) = (self.shared.stop.token.clone(), self.shared.limits.grace);
+            request.extensions_mut().insert(Stopping { token: stop, grace });
         }
         let mut service = self.shared.service.clone();
         let (state, shared) = (Arc::clone(&self.state), Arc::clone(&self.shared));
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-            let response = service.call(request).await.map_err(Into::into)?;
+            let mut response = service.call(request).await.map_err(Into::into)?;
             begun.answered();
             let after = came.elapsed();
             shared.counters.responded(response.status(), after);
@@ -322,21 +349,51 @@ where
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 state.becomes_tunnel();
             }
+            if version < Version::HTTP_2 && ends(response.status(), closes.as_ref()) {
+                close(&mut response);
+            }
             if let Some(taken) = &taken {
                 taken.fetch_add(1, Relaxed);
             }
-            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken, record }))
+            Ok(response.map(|body| Sent { body: Either::Service(body), begun, taken, record, place }))
         })
     }
 }
 
-/// A refusal; HTTP/1.1 goes no further on this connection.
-fn refused(status: StatusCode, version: Version) -> Response<ProxyBody> {
-    let mut response = page(status);
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+impl<S> Requests<S> {
+    /// A response of the server's own, in place of the service's.
+    fn own<B>(
+        &self,
+        response: Response<ProxyBody>,
+        mut begun: Begun,
+        taken: Option<Taken>,
+        mut record: Option<Box<Record>>,
+    ) -> Response<Sent<B>> {
+        begun.answered();
+        self.shared.counters.responded(response.status(), Duration::ZERO);
+        if let Some(record) = &mut record {
+            record.answered(response.status(), Duration::ZERO);
+        }
+        response.map(|page| Sent { body: Either::Page(page), begun, taken, record, place: None })
     }
-    response
+
+    /// The same request, with a body that is read on when it is not wanted.
+    fn with_body(&self, request: Request<Incoming>) -> (Request<ClientBody>, Option<Closes>) {
+        let (head, body) = request.into_parts();
+        let idle = self.shared.limits.idle_timeout;
+        let (body, closes) = ClientBody::new(body, head.version, &head.headers, &self.state, idle);
+        (Request::from_parts(head, body), closes)
+    }
+}
+
+/// Whether a connection of HTTP/1.1 ends with this response to a request with a body.
+fn ends(status: StatusCode, closes: Option<&Closes>) -> bool {
+    let given_up = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    closes.is_some_and(|closes| given_up || closes.load(SeqCst))
+}
+
+fn close<B>(response: &mut Response<B>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// A body on its way out; its request is under way as long.
@@ -347,6 +404,8 @@ struct Sent<B> {
     taken: Option<Taken>,
     /// Where there is an access log.
     record: Option<Box<Record>>,
+    #[expect(dead_code, reason = "held as long")]
+    place: Option<places::Place>,
 }
 
 enum Either<B> {

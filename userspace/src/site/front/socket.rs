@@ -8,6 +8,7 @@
 //! | the first request, and the rest of a head that has begun | `head_timeout` |
 //! | the next request | `idle_timeout` |
 //! | the client to take something of a response | `idle_timeout` |
+//! | the client to close, once we have | [`LINGER_IDLE`] without a byte, [`LINGER`] in all |
 //!
 //! The first two are less where few places are left, and nothing where a newcomer finds none ([`places`](crate::places)).
 //!
@@ -24,16 +25,21 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Counters, Refused, listen::Place};
+use super::{
+    Counters, Refused,
+    listen::Place,
+    upload::{LINGER, LINGER_IDLE, LINGER_MAX},
+};
 use crate::model::WebLimits;
 
 /// Requests that a client of HTTP/2 may cancel before it is asked what for (CVE-2023-44487).
@@ -47,6 +53,8 @@ pub(super) struct State {
     cancelled: AtomicU32,
     tunnel: AtomicBool,
     cut: AtomicBool,
+    /// Waits for requests under way.
+    waiting: AtomicWaker,
 }
 
 impl State {
@@ -92,6 +100,36 @@ impl Drop for Begun {
     }
 }
 
+/// A request's body that is read on: the connection is not at rest.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<State>);
+
+impl Busy {
+    pub(super) fn new(state: &Arc<State>) -> Self {
+        state.in_flight.fetch_add(1, SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, SeqCst);
+        // hyper does not see that a body is gone while it waits for more of it.
+        self.0.waiting.wake();
+    }
+}
+
+/// What still comes from a client after the connection's end was said.
+#[derive(Clone, Copy, Debug)]
+enum Linger {
+    /// It was not said.
+    NotYet,
+    /// It is read until then, until then without a byte, and so many bytes.
+    Until { end: Instant, idle: Instant, left: u64 },
+    /// The client has said its last, or there is nothing that it could still say.
+    Over,
+}
+
 /// A connection's stream, with its place among the open ones, wherever it goes.
 pub(super) struct Socket<IO> {
     io: IO,
@@ -112,6 +150,7 @@ pub(super) struct Socket<IO> {
     /// Since when the client has taken nothing.
     stalled: Option<Instant>,
     place: Place,
+    linger: Linger,
     _open: TaskTrackerToken,
 }
 
@@ -137,6 +176,7 @@ impl<IO> Socket<IO> {
             served: 0,
             stalled: None,
             place,
+            linger: Linger::NotYet,
             _open: open,
         }
     }
@@ -169,7 +209,7 @@ impl<IO> Socket<IO> {
 
     /// Nothing is there to be read: whether it was waited for long enough.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst) {
+        if self.is_busy(cx) {
             return Poll::Pending;
         }
         let served = self.state.served.load(SeqCst);
@@ -192,6 +232,7 @@ impl<IO> Socket<IO> {
             self.counters.refuse(Refused::Full);
         }
         if between {
+            self.linger = Linger::Over;
             // The end of the stream, as if the client had closed it.
             return Poll::Ready(Ok(()));
         }
@@ -199,6 +240,22 @@ impl<IO> Socket<IO> {
             self.counters.refuse(Refused::Slow);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether requests are under way, or what only looks like one; then the task is woken when a body is given up.
+    fn is_busy(&self, cx: &Context<'_>) -> bool {
+        let busy = || self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst);
+        if !busy() {
+            return false;
+        }
+        self.state.waiting.register(cx.waker());
+        busy()
+    }
+
+    /// Whether the client may be sending at the connection's end: all but a connection of HTTP/1.1 at rest.
+    fn may_come(&self) -> bool {
+        let at_rest = !self.multiplexed && !self.begun && self.served == self.state.served.load(SeqCst);
+        !(at_rest || self.state.tunnel.load(SeqCst))
     }
 
     /// What came of writing, if it was not waited for too long.
@@ -246,6 +303,40 @@ pub(super) fn write_joined<IO: AsyncWrite + Unpin>(
     io.poll_write(cx, &joined[..length])
 }
 
+impl<IO: AsyncRead + Unpin> Socket<IO> {
+    /// Reads and throws away until the client closes, too: a reset would take from it what it has not read yet.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let usual = self.limits.idle_timeout.min(LINGER_IDLE);
+        let (end, mut idle, mut left) = match self.linger {
+            Linger::NotYet if self.may_come() => (now + LINGER, now + usual, LINGER_MAX),
+            Linger::NotYet | Linger::Over => return Poll::Ready(()),
+            Linger::Until { end, idle, left } => (end, idle, left),
+        };
+        let mut sink = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut sink);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    idle = now + usual;
+                    let Some(rest) = left.checked_sub(buffer.filled().len() as u64) else { break };
+                    left = rest;
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    if self.is_over(end.min(idle), cx) {
+                        break;
+                    }
+                    self.linger = Linger::Until { end, idle, left };
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.linger = Linger::Over;
+        Poll::Ready(())
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
@@ -259,6 +350,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
                 if buffer.filled().len() > before {
                     me.place.busy();
                     me.has_read();
+                } else {
+                    me.linger = Linger::Over;
                 }
                 Poll::Ready(read)
             }
@@ -266,7 +359,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.wrote(written, cx)
@@ -291,7 +384,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Socket<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.wrote(shut, cx)
+        let me = &mut *self;
+        if !matches!(me.linger, Linger::Until { .. }) {
+            let shut = Pin::new(&mut me.io).poll_shutdown(cx);
+            ready!(me.wrote(shut, cx))?;
+        }
+        me.poll_linger(cx).map(Ok)
     }
 }

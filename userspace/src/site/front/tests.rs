@@ -3,12 +3,14 @@
 mod backends;
 mod bounds;
 mod failures;
+mod gateway;
 mod heads;
 mod http2;
 mod smuggling;
 mod tls;
 mod told;
 mod upgrade;
+mod uploads;
 
 use std::{
     convert::Infallible,
@@ -32,7 +34,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Bound, Certificates, Counters, Proxy, bind, serve};
-use crate::model::{Backend, BackendProbe, Web};
+use crate::{
+    model::{Backend, BackendProbe, Web},
+    site::handover::Inherited,
+};
 
 /// Long enough for anything that is to happen on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -58,7 +63,7 @@ impl Front {
         web.backend_probe = BackendProbe { interval: Duration::from_hours(1), ..BackendProbe::default() };
         change(&mut web);
         let (counters, cancel) = (Counters::new(&web), CancellationToken::new());
-        let bound = bind(&web).unwrap();
+        let bound = bind(&web, &mut Inherited::default()).unwrap();
         let at = |tls| bound.iter().find(|one| one.certificates().is_some() == tls).map(Bound::local);
         let (plain, secure) = (at(false).unwrap(), at(true));
         let certificates = bound.iter().find_map(Bound::certificates).cloned();

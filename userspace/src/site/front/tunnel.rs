@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, GRACE, link::Link};
+use super::{Counters, link::Link};
 
 /// Joins connections that change their protocol.
 #[derive(Debug)]
@@ -31,7 +31,11 @@ pub(super) struct Tunnels {
 
 /// In the extensions of a request that asks for another protocol: what stops the connection it came on.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stopping(pub(super) CancellationToken);
+pub(super) struct Stopping {
+    pub(super) token: CancellationToken,
+    /// How long it may go on after that.
+    pub(super) grace: Duration,
+}
 
 impl Tunnels {
     /// Cut after `idle` without a byte.
@@ -39,23 +43,23 @@ impl Tunnels {
         Self { idle, counters }
     }
 
-    /// Joins them in a task of its own, which ends when either end does, after `idle`, or [`GRACE`] after the stop.
+    /// Joins them in a task of its own, which ends when either end does, after `idle`, or its grace after the stop.
     pub(super) fn join(&self, client: OnUpgrade, backend: Link, stopping: Stopping) {
         let open = Open::new(&self.counters);
         let idle = self.idle;
         tokio::spawn(async move {
             tokio::select! {
                 _ = pass(client, backend, idle) => {}
-                () = stopped(&stopping.0) => {}
+                () = stopped(&stopping) => {}
             }
             drop(open);
         });
     }
 }
 
-async fn stopped(cancel: &CancellationToken) {
-    cancel.cancelled().await;
-    sleep(GRACE).await;
+async fn stopped(stopping: &Stopping) {
+    stopping.token.cancelled().await;
+    sleep(stopping.grace).await;
 }
 
 /// Counts itself among the open ones.

@@ -257,3 +257,102 @@ async fn a_connection_at_rest_ends() {
     let _ = timeout(SOON, running).await.expect("it ends");
     until("it is closed", || front.counters.open.load(SeqCst) == 0).await;
 }
+
+/// All HTTP/2 connections of one client together have so many requests under way; nginx counts so in `limit_conn`.
+#[tokio::test]
+async fn requests_of_one_client_are_bounded_over_its_connections() {
+    let app = raw_backend(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        sleep(Duration::from_millis(500)).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    })
+    .await;
+    let (front, _folder) = secured(app, |web| web.limits.requests_per_client = 5);
+    let mut senders = Vec::new();
+    for _ in 0..2 {
+        let stream = connect(&front, "app.com", &["h2"]).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        senders.push(sender);
+    }
+    let round = async |count: usize| {
+        let asked = (0..count).map(|number| {
+            let request = Request::get("https://app.com/").body(Empty::<Bytes>::new()).unwrap();
+            let answer = senders[number % 2].clone().send_request(request);
+            async { answer.await.unwrap().status().as_u16() }
+        });
+        let mut statuses = timeout(SOON, futures_util::future::join_all(asked)).await.unwrap();
+        statuses.sort_unstable();
+        statuses
+    };
+    assert_eq!(round(8).await, [200, 200, 200, 200, 200, 503, 503, 503]);
+    assert_eq!(front.counters.refused(Refused::Requests), 3);
+    assert_eq!(round(5).await, [200; 5], "places are given back");
+}
+
+/// This process's memory, bytes.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
+}
+
+/// What is said of it in the README: of a request 288 KiB, of a connection that does not send 256 KiB.
+const PER_REQUEST: usize = 288 << 10;
+const PER_CONNECTION: usize = 256 << 10;
+
+/// Set for the process that measures.
+const ALONE: &str = "ZEROTTL_TEST_ALONE";
+
+/// One client that opens all connections and streams that it may, gives them all windows there are, and reads nothing. The
+/// measure is a process's of its own; the client's side and the backend's count, too. nginx holds about 64 kB of a request.
+#[test]
+fn a_client_that_reads_nothing_holds_no_more_than_is_said() {
+    if std::env::var_os(ALONE).is_some() {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        return runtime.worker_threads(2).enable_all().build().unwrap().block_on(hold_all_that_may_be());
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+    eprintln!("{err}");
+}
+
+async fn hold_all_that_may_be() {
+    const CONNECTIONS: usize = 256;
+    let app = raw_backend(|mut stream| async move {
+        static BLOCK: [u8; 65_536] = [b'a'; 65_536];
+        read_until(&mut stream, "\r\n\r\n").await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        while stream.write_all(&BLOCK).await.is_ok() {}
+    })
+    .await;
+    let (front, _folder) = secured(app, |web| web.limits.connect_timeout = SOON);
+    let before = resident();
+    let (window, update) = ([0, 4, 0x7f, 0xff, 0xff, 0xff], (i32::MAX - 65_535).to_be_bytes());
+    let mut kept = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = raw(&front, &window).await;
+        stream.write_all(&frame(8, 0, 0, &update)).await.unwrap();
+        let asked: Vec<u8> = (0..100).flat_map(|i| frame(HEADERS, END_STREAM | END_HEADERS, 2 * i + 1, GET)).collect();
+        stream.write_all(&asked).await.unwrap();
+        stream.flush().await.unwrap();
+        kept.push(stream);
+    }
+    until("all that may be is under way", || front.counters.requests.load(SeqCst) >= 1024).await;
+    let (mut most, mut still, mut last) = (0, 0, 0);
+    while still < 20 {
+        sleep(Duration::from_millis(100)).await;
+        let now = resident();
+        still = if now > last + (1 << 20) { 0 } else { still + 1 };
+        (most, last) = (most.max(now), now.max(last));
+    }
+    let bound = 1024 * PER_REQUEST + CONNECTIONS * PER_CONNECTION;
+    // Besides: the other ends of all these connections, which are here, too.
+    let others = 64 << 20;
+    let held = most.saturating_sub(before);
+    eprintln!("{CONNECTIONS} connections that read nothing: {} MiB of {} MiB", held >> 20, bound >> 20);
+    assert!(held < bound + others, "{held} of {bound}");
+    drop(kept);
+}

@@ -1,7 +1,7 @@
 //! WebSocket and its like.
 
 use super::*;
-use crate::site::front::{GRACE, Refused};
+use crate::{model::WebLimits, site::front::Refused};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -76,7 +76,7 @@ async fn a_stop_lets_a_tunnel_go_on_for_a_while() {
     read_until(&mut stream, "still here").await;
     assert!(!front.task.is_finished(), "it waits for the tunnel");
     assert_eq!(read_to_end(&mut stream).await, "");
-    assert!(stopped.elapsed() >= GRACE);
+    assert!(stopped.elapsed() >= WebLimits::default().grace);
     timeout(SOON, &mut front.task).await.expect("it ends").unwrap();
 }
 
