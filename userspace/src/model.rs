@@ -19,8 +19,8 @@ pub use self::{
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
-        Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule, MarkerConfig, MarkerMode, Peers,
-        RedirectForm, SessionConfig, Web, WebLimits, WebTls,
+        Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule, MarkerConfig, MarkerMode, Passed,
+        Peers, RedirectForm, SameSite, SessionConfig, Web, WebLimits, WebTls,
     },
 };
 use crate::nets::Nets;

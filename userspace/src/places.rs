@@ -45,13 +45,22 @@ impl Places {
 
     /// Takes one for a client at this address.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        self.take_of(address, self.client_max)
+    }
+
+    /// Takes one for somebody at this address who is many clients.
+    pub fn take_for_many(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        self.take_of(address, usize::MAX)
+    }
+
+    fn take_of(self: &Arc<Self>, address: IpAddr, client_max: usize) -> Result<Place, Full> {
         let client = client_of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.all_max {
             return Err(Full::All);
         }
         let by_client = open.by_client.get(&client).copied().unwrap_or(0);
-        if by_client >= self.client_max {
+        if by_client >= client_max {
             return Err(Full::Client);
         }
         open.all += 1;

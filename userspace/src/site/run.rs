@@ -124,11 +124,12 @@ pub async fn run(
     let backends = web.backends.len();
     let stack = Stack(Arc::new(ArcSwap::from_pointee(serving)));
     if let Some(place) = web.admin {
-        let (stack, connections) = (stack.clone(), Arc::clone(&counters));
+        let (stack, connections, certificates) = (stack.clone(), Arc::clone(&counters), certificates.clone());
         let shown = move || {
             let now = stack.0.load();
             let (gate, backends) = (Arc::clone(&now.gate), Arc::clone(&now.counters));
-            Shown { gate, backends, connections: Arc::clone(&connections) }
+            let certificates = certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
+            Shown { gate, backends, connections: Arc::clone(&connections), certificates }
         };
         admin::start(place, shown, cancel.clone())?;
     }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -14,7 +15,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Counters, Refused, tls::Certificates};
+use super::{super::forwarded, Counters, Refused, tls::Certificates};
 use crate::{
     model::{Web, WebLimits},
     places::{self, Full, Places},
@@ -32,6 +33,8 @@ pub struct Bound {
     listener: TcpListener,
     local: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    /// Proxies, each of which is many clients.
+    trusted: Box<[IpNet]>,
 }
 
 impl Bound {
@@ -63,7 +66,7 @@ impl Bound {
             };
             format!("cannot listen on {address}: {error}{help}")
         })?;
-        Ok(Self { listener, local, certificates })
+        Ok(Self { listener, local, certificates, trusted: Box::default() })
     }
 
     /// The next connection that may be. Never ends.
@@ -73,7 +76,8 @@ impl Bound {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
                     retry = RETRY_MIN;
-                    if let Some(place) = admission.admit(client.ip()) {
+                    let is_many = forwarded::is_trusted(client.ip(), &self.trusted);
+                    if let Some(place) = admission.admit(client.ip(), is_many) {
                         return (stream, client, place);
                     }
                 }
@@ -100,6 +104,9 @@ pub fn bind(web: &Web) -> Result<Vec<Bound>, String> {
         for address in &tls.listen {
             bound.push(Bound::at(*address, Some(Arc::clone(&certificates)))?);
         }
+    }
+    for one in &mut bound {
+        one.trusted = web.trusted_proxies.clone().into();
     }
     Ok(bound)
 }
@@ -136,9 +143,10 @@ impl Admission {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
+    /// `is_many` is whether it is a proxy, of whose clients each is one.
+    pub(super) fn admit(&self, client: IpAddr, is_many: bool) -> Option<Place> {
         self.counters.accepted.fetch_add(1, Relaxed);
-        match self.places.take(client) {
+        match if is_many { self.places.take_for_many(client) } else { self.places.take(client) } {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
                 Some(Place { _place: place, counters: Arc::clone(&self.counters) })

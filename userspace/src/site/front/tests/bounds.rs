@@ -18,7 +18,7 @@ fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
     let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
-    let admit = |address: &str| admission.admit(address.parse().unwrap());
+    let admit = |address: &str| admission.admit(address.parse().unwrap(), false);
     let first = admit("2001:db8::1").unwrap();
     let _second = admit("2001:db8::2").unwrap();
     assert!(admit("2001:db8::ffff:3").is_none());
@@ -28,6 +28,18 @@ fn a_client_is_an_address_or_a_64() {
     drop(first);
     assert!(admit("::ffff:192.0.2.1").is_some(), "a place is given back; the same client in the other notation");
     assert_eq!(counters.open.load(SeqCst), 3);
+}
+
+/// A proxy's connections are those of its clients.
+#[test]
+fn a_trusted_proxy_is_many_clients() {
+    let limits = WebLimits { connections: 30, connections_per_client: 2, ..WebLimits::default() };
+    let counters = Counters::new(&Web::at([]));
+    let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
+    let proxy = "10.0.0.1".parse().unwrap();
+    let kept: Vec<_> = (0..30).map_while(|_| admission.admit(proxy, true)).collect();
+    assert_eq!((kept.len(), admission.admit(proxy, true).is_none()), (30, true));
+    assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (0, 1));
 }
 
 #[tokio::test]
