@@ -69,6 +69,8 @@ const TOOLS: &[Tool] = &[
         doors: &[Door::Test, Door::Bench],
     },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
+    Tool { package: "haproxy", sign: Sign::Program("haproxy"), why: "asks the Site, in front", doors: &[Door::Test] },
+    Tool { package: "caddy", sign: Sign::Program("caddy"), why: "asks the Site, in front", doors: &[Door::Test] },
     Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
         package: "unbound",
@@ -133,6 +135,8 @@ const TOOLS: &[Tool] = &[
 /// The packages of daemons; installing one must neither start it now nor at the next boot.
 pub const DAEMONS: &[(&str, &str)] = &[
     ("nginx-light", "nginx"),
+    ("haproxy", "haproxy"),
+    ("caddy", "caddy"),
     ("unbound", "unbound"),
     ("bind9", "named"),
     ("pdns-recursor", "pdns-recursor"),
