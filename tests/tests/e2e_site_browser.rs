@@ -20,7 +20,7 @@ fn host(page: &mut Browser) -> String {
 /// and forms stay there; the Site is killed, and once the browser looks for its name again it is bound to the next.
 #[test]
 fn s4_5a_540_a_browser_is_bound_and_rebound() {
-    let config = Config { groups: vec![], more: format!("{WEB}clean_url = true\n"), ..Config::default() };
+    let config = Config { groups: vec![], more: WEB.into(), ..Config::default() };
     let Some(scene) = Scene::with_fronts("S4-5A-540: a browser", config) else { return };
     let mut page = Browser::start(&scene.lab.client).expect("chromium");
     page.go("http://app.com/").expect("go");
@@ -64,7 +64,7 @@ fn s4_5a_540_a_browser_is_bound_and_rebound() {
 /// S4-5B-570, S4-5B-DEFER: the page of busy Sites needs no scripts to go on by itself, with its key, to where there is room.
 #[test]
 fn s4_5b_570_the_busy_page_goes_on_by_itself() -> io::Result<()> {
-    let busy = "busy = { in_flight = 1, retry = \"3s\" }\n";
+    let busy = "busy = { in_flight = 1, client_share = 1.0, retry = \"3s\" }\n";
     let config = Config { more: format!("{WEB}{busy}"), ..Config::default() };
     let Some(scene) = Scene::with_fronts("S4-5B-570: a browser", config) else { return Ok(()) };
     let mut held = ["geneva", "boston", "chicago"].map(|key| (key, Held::new(&scene.lab, scene.lab.site(key), 1)));

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
@@ -10,10 +12,12 @@ use tests::{
     config::Config,
     process::eventually,
     scene::Scene,
+    site::Site,
     walk::{Curl, Held, Walk, unix_now},
 };
 
-const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\n";
+/// Each redirect is counted, so there are none that only tidy URLs.
+const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nclean_url = false\n";
 
 fn config(web: &str) -> Config {
     Config { more: format!("{WEB}{web}"), ..Config::default() }
@@ -35,7 +39,11 @@ fn marker(location: &str) -> (u64, &str) {
 /// balancing them again; its own sessions it goes on serving. Once there is room it takes newcomers again.
 #[test]
 fn s4_5b_590_a_busy_site_sends_newcomers_to_the_next() {
-    let Some(scene) = Scene::with_fronts("S4-5B-590: overflow", config("busy = { in_flight = 2 }\n")) else { return };
+    let Some(scene) =
+        Scene::with_fronts("S4-5B-590: overflow", config("busy = { client_share = 1.0, in_flight = 2 }\n"))
+    else {
+        return;
+    };
     let boston = scene.lab.site("boston");
     let bound = Curl::new(&scene.lab);
     assert_eq!(bound.go(&format!("http://boston.app.com/distrib={}", unix_now())).site(), "boston");
@@ -62,9 +70,10 @@ fn s4_5b_590_a_busy_site_sends_newcomers_to_the_next() {
 /// alone in its group) and 2 (boston and chicago).
 #[test]
 fn s4_5b_570_busy_groups_say_so() {
-    let Some(scene) =
-        Scene::with_fronts("S4-5B-570: busy groups", config("busy = { in_flight = 1, retry = \"7s\" }\n"))
-    else {
+    let Some(scene) = Scene::with_fronts(
+        "S4-5B-570: busy groups",
+        config("busy = { client_share = 1.0, in_flight = 1, retry = \"7s\" }\n"),
+    ) else {
         return;
     };
     let [geneva, boston, chicago] = ["geneva", "boston", "chicago"].map(|key| scene.lab.site(key));
@@ -97,7 +106,7 @@ fn s4_5b_570_busy_groups_say_so() {
 /// due and there is room for one, a newcomer is not let in, but who brings the key is, and nobody twice.
 #[test]
 fn s4_5b_defer_the_key_goes_first_when_there_is_room() {
-    let config = Config { groups: vec![], ..config("busy = { in_flight = 2, retry = \"6s\" }\n") };
+    let config = Config { groups: vec![], ..config("busy = { client_share = 1.0, in_flight = 2, retry = \"6s\" }\n") };
     let Some(scene) = Scene::with_fronts("S4-5B-DEFER: keys", config) else { return };
     let [geneva, boston, chicago] = ["geneva", "boston", "chicago"].map(|key| scene.lab.site(key));
     let mut held = [geneva, boston, chicago].map(|site| Held::new(&scene.lab, site, 2));
@@ -134,7 +143,7 @@ fn s4_5b_defer_the_key_goes_first_when_there_is_room() {
 #[test]
 fn s4_5b_defer_lower_classes_are_turned_away_first() {
     let class = "[[web.class]]\nname = \"guests\"\nheader = \"x-tier: guest\"\nshare = 0.5\n";
-    let config = config(&format!("busy = {{ in_flight = 4 }}\n{class}"));
+    let config = config(&format!("busy = {{ client_share = 1.0, in_flight = 4 }}\n{class}"));
     let Some(scene) = Scene::with_fronts("S4-5B-DEFER: classes", config) else { return };
     let geneva = scene.lab.site("geneva");
     let _held = Held::new(&scene.lab, geneva, 2);
@@ -153,7 +162,7 @@ fn s4_5b_550_the_load_report_moves_shares() {
         groups: vec![],
         site_keys: "load = { kind = \"http\", port = 80, path = \"/load\", interval = \"200ms\", timeout = \"150ms\" }"
             .into(),
-        ..config("busy = { in_flight = 20 }\n")
+        ..config("busy = { client_share = 1.0, in_flight = 20 }\n")
     };
     config.sites.iter_mut().for_each(|site| site.weight = 1);
     let Some(scene) = Scene::with_fronts("S4-5B-550: the load report", config) else { return };
@@ -170,4 +179,100 @@ fn s4_5b_550_the_load_report_moves_shares() {
     assert!(scene.agent.get("/metrics").expect("metrics").contains("zerottl_site_load{site=\"boston\"} 15"));
     drop(held);
     comes_to("boston is idle again", &|share| (share - 1.0 / 3.0).abs() < 0.05);
+}
+
+/// A connection from the lab's client to a Site.
+fn connect(scene: &Scene, key: &str) -> TcpStream {
+    let address = scene.address(key, false);
+    let stream =
+        scene.lab.client.run(move || TcpStream::connect((address, 80))).expect("the client").expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    stream
+}
+
+/// Writes requests, all at once, and gives what comes back once there are so many responses.
+fn ask_at_once(stream: &TcpStream, requests: &str, count: usize) -> String {
+    thread::scope(|scope| {
+        let (mut writer, mut reader) = (stream, stream);
+        let written = scope.spawn(move || writer.write_all(requests.as_bytes()));
+        let (mut text, mut bytes, mut found) = (String::new(), vec![0; 65_536], 0);
+        while found < count {
+            let read = reader.read(&mut bytes).expect("responses");
+            assert!(read > 0, "closed after {found} of {count}");
+            // Heads alone are looked for, but for those that come in two pieces.
+            let from = text.len().saturating_sub("HTTP/1.1".len());
+            text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            found += text[from..].matches("HTTP/1.1 ").count();
+        }
+        written.join().expect("a thread").expect("written");
+        text
+    })
+}
+
+/// Of a client at the Site itself: the status of a new session.
+fn another(site: &Site, address: &str) -> String {
+    let url = format!("http://{address}/distrib={}", unix_now());
+    let arguments =
+        ["-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20", "-H", "Host: geneva.app.com", &url];
+    site.machine.read("curl", &arguments).expect("curl")
+}
+
+/// S4-5B-550: one client turns no newcomer away, neither by 10,000 sessions that it begins and leaves, nor by 1,000 that it
+/// comes back to, nor by the requests that it keeps open. Its own newcomers are turned away.
+#[test]
+fn s4_5b_550_one_client_turns_nobody_away() {
+    let config = config("busy = { in_flight = 100, sessions = 100 }\n");
+    let Some(scene) = Scene::with_fronts("S4-5B-550: one client", config) else { return };
+    let geneva = scene.lab.site("geneva");
+    let address = scene.address("geneva", false).to_string();
+    let metric = |name: &str| -> u64 {
+        let text = geneva.machine.read("curl", &["-sf", "http://127.0.0.1:8054/metrics"]).expect("metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("zerottl_site_{name} ")));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    let marked = |method: &str, more: &str| {
+        format!("{method} /a/distrib={} HTTP/1.1\r\nHost: geneva.app.com\r\n{more}\r\n", unix_now())
+    };
+
+    let (stream, began) = (connect(&scene, "geneva"), Instant::now());
+    let answers = ask_at_once(&stream, &marked("HEAD", "").repeat(10_000), 10_000);
+    let admitted = answers.matches("HTTP/1.1 200").count();
+    println!(
+        "{admitted} of 10000 HEADs admitted in {:?}; {} active sessions",
+        began.elapsed(),
+        metric("active_sessions")
+    );
+    assert!(metric("active_sessions") <= 1 && admitted > 9000);
+    assert_eq!(another(geneva, &address), "200");
+
+    let sessions: Vec<&str> =
+        answers.split("ZSESSION=").skip(1).filter_map(|rest| rest.split(';').next()).take(1000).collect();
+    let back: String = sessions.iter().map(|id| marked("HEAD", &format!("Cookie: ZSESSION={id}\r\n"))).collect();
+    ask_at_once(&stream, &back, sessions.len());
+    println!("{} cookies have come back: {} active sessions", sessions.len(), metric("active_sessions"));
+    assert!((25..=30).contains(&metric("active_sessions")), "a quarter, and the others'");
+    assert_eq!(another(geneva, &address), "200");
+    let own = ask_at_once(&stream, &marked("HEAD", ""), 1);
+    assert!(own.starts_with("HTTP/1.1 503"), "{own}");
+
+    let body = format!("Cookie: ZSESSION={}\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n", sessions[0]);
+    let held: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = connect(&scene, "geneva");
+            write!(stream, "{}note=", marked("POST", &body).replace("/a/", "/note/")).expect("written");
+            stream
+        })
+        .collect();
+    let all = eventually(Duration::from_secs(20), || metric("requests_in_flight") == 200);
+    println!(
+        "{} requests held open, {} beyond its share",
+        metric("requests_in_flight"),
+        metric("requests_beyond_share")
+    );
+    assert!(all && metric("requests_beyond_share") == 175, "{}", geneva.log());
+    for _ in 0..10 {
+        assert_eq!(another(geneva, &address), "200");
+    }
+    drop(held);
+    assert!(eventually(Duration::from_secs(20), || metric("requests_in_flight") == 0));
 }

@@ -6,7 +6,8 @@ use tests::{
     walk::{Curl, Walk},
 };
 
-const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\n";
+/// Each redirect is counted, so there are none that only tidy URLs.
+const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nclean_url = false\n";
 
 /// Goes to a URL as a new client, again and again, until DNS has sent one to a Site of the wrong group; each ends at
 /// geneva, which is all of europe.

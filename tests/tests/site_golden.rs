@@ -313,13 +313,20 @@ fn s4_b_3_overflow_goes_on() {
     );
 }
 
-/// S4-5A-GATE, S4-B-FORM: with a session none of it is run, whatever the host and the marker.
+/// S4-5A-GATE, S4-B-FORM: with a session none of it is run, whatever the marker, under any name of the pool's; C13, C7: under
+/// another name nothing is a session's.
 #[test]
 fn s4_5a_gate_before_any_branch() {
     let session = Given { in_session: true, busy: true, proper: EUROPE, ..USUAL };
-    for url in ["app.com/", "boston.app.com/", "chicago.app.com/distrib=NOW", "evil.example/", "/"] {
+    for url in ["app.com/", "boston.app.com/", "chicago.app.com/distrib=NOW", "europe.app.com:8080/"] {
         check("in session", url, session, "bypass", &[500]);
     }
+    check("HTTP/1.0 without Host", "/", Given { version: Version::HTTP_10, ..session }, "bypass", &[500]);
+    check("no Host", "/", session, "400 bad-host", &[505, 510]);
+    check("a malformed one", "u@boston.app.com/", session, "400 bad-host", &[505, 510]);
+    check("another name", "evil.example/", session, "421 unknown-host", &[505, 510]);
+    let coalesced = Given { version: Version::HTTP_2, server_name: Some("boston.app.com"), ..session };
+    check("C14 another's name on this connection", "chicago.app.com/", coalesced, "421 misdirected", &[505, 510]);
 }
 
 /// C13, C14 and C7: what the pseudo code would send on, and is refused.

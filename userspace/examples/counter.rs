@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
 use zerottl::{
     config,
+    model::SameSite,
     site::{
         busy::Limits,
         cookies::{self, Cookie},
@@ -38,7 +39,7 @@ use zerottl::{
         layer::OperationLayer,
         peers::PeerHealth,
         run,
-        session::{Session, Sessions},
+        session::{Asker, Session, Sessions},
     },
 };
 
@@ -154,13 +155,14 @@ impl Visits {
         }
         visits.insert(id.clone(), visit);
         order.push_back(id.clone());
-        Cookie { name: COOKIE, value: &id, domain: None, max_age: COOKIE_AGE, secure }.header()
+        Cookie { name: COOKIE, value: &id, domain: None, max_age: COOKIE_AGE, secure, same_site: SameSite::Lax }
+            .header()
     }
 }
 
 /// What the layer asks.
 impl Sessions for Visits {
-    fn find(&self, headers: &HeaderMap, _now: u64, _secure: bool) -> Session {
+    fn find(&self, headers: &HeaderMap, _asker: &Asker) -> Session {
         match self.change(headers, |_| {}) {
             Some(_) => Session::Active { renew: None },
             None => Session::None,
@@ -168,8 +170,8 @@ impl Sessions for Visits {
     }
 
     /// The request that it begins with is under way, and its first look.
-    fn start(&self, now: u64, secure: bool) -> Option<HeaderValue> {
-        self.begin(Visit { looks: 1, began: now, note: String::new() }, secure)
+    fn start(&self, asker: &Asker) -> Option<HeaderValue> {
+        self.begin(Visit { looks: 1, began: asker.now, note: String::new() }, asker.secure)
     }
 
     fn active(&self, _now: u64) -> u64 {

@@ -22,7 +22,7 @@ pub use self::{
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule,
-        MarkerConfig, MarkerMode, Peers, RedirectForm, SessionConfig, VIA, Web, WebLimits, WebTls,
+        MarkerConfig, MarkerMode, Passed, Peers, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
     },
 };
 use crate::nets::Nets;

@@ -63,6 +63,8 @@ struct Seat {
 pub struct Place {
     places: Arc<Places>,
     client: IpAddr,
+    /// How many its client may have.
+    client_max: usize,
     number: u64,
     seat: Arc<Seat>,
 }
@@ -90,12 +92,21 @@ impl Places {
 
     /// Takes one for a client at this address, idle from now on; where there is none, that of an idle one.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        self.take_of(address, self.client_max)
+    }
+
+    /// Takes one for somebody at this address who is many clients.
+    pub fn take_for_many(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        self.take_of(address, usize::MAX)
+    }
+
+    fn take_of(self: &Arc<Self>, address: IpAddr, client_max: usize) -> Result<Place, Full> {
         let client = client_of(address);
         let now = self.micros();
         let mut open = self.open();
-        if open.of(client) >= self.client_max {
+        if open.of(client) >= client_max {
             let dismissed = open.dismiss(Some(client), 1, self.leaving_max(), now);
-            if open.of(client) >= self.client_max {
+            if open.of(client) >= client_max {
                 return Err(if dismissed { Full::Client } else { Full::Leaving });
             }
         }
@@ -113,14 +124,15 @@ impl Places {
         let seat = Arc::new(Seat { idle: AtomicU64::new(now), ..Seat::default() });
         open.by_client.entry(client).or_default().insert(number, Arc::clone(&seat));
         drop(open);
-        Ok(Place { places: Arc::clone(self), client, number, seat })
+        Ok(Place { places: Arc::clone(self), client, client_max, number, seat })
     }
 
-    /// The same; those who were told to go are waited for, so that a burst of newcomers does not keep anybody out.
-    pub async fn take_in_time(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+    /// The same, `is_many` as in [`take_for_many`](Self::take_for_many); those who were told to go are waited for, so that a
+    /// burst of newcomers does not keep anybody out.
+    pub async fn take_in_time(self: &Arc<Self>, address: IpAddr, is_many: bool) -> Result<Place, Full> {
         let end = Instant::now() + LEAVING;
         loop {
-            match self.take(address) {
+            match if is_many { self.take_for_many(address) } else { self.take(address) } {
                 Err(Full::Leaving) if Instant::now() < end => sleep(LOOK).await,
                 taken => return taken,
             }
@@ -207,6 +219,12 @@ impl Open {
 }
 
 impl Place {
+    /// Whether it was taken for somebody who is many clients.
+    #[must_use]
+    pub fn is_for_many(&self) -> bool {
+        self.client_max == usize::MAX
+    }
+
     /// It waits for its client from now on; since when, if it has already.
     pub fn idle(&self) {
         if self.seat.idle.load(Relaxed) == 0 {
@@ -254,7 +272,7 @@ impl Place {
         let open = self.places.open();
         let (all, own) = (open.all, open.of(self.client));
         drop(open);
-        shrunk(usual, all, self.places.all_max).min(shrunk(usual, own, self.places.client_max))
+        shrunk(usual, all, self.places.all_max).min(shrunk(usual, own, self.client_max))
     }
 
     /// The same by the places of all alone, for where it is asked for often: without a lock.
@@ -381,7 +399,7 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..100 {
             let address: IpAddr = format!("192.0.2.{n}").parse().unwrap();
-            let place = places.take_in_time(address).await.expect("in a moment");
+            let place = places.take_in_time(address, false).await.expect("in a moment");
             tasks.spawn(async move {
                 place.told().await;
                 sleep(Duration::from_millis(20)).await;

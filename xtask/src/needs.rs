@@ -81,6 +81,8 @@ const TOOLS: &[Tool] = &[
         why: "a file system that hangs",
         doors: &[Door::Test],
     },
+    Tool { package: "haproxy", sign: Sign::Program("haproxy"), why: "asks the Site, in front", doors: &[Door::Test] },
+    Tool { package: "caddy", sign: Sign::Program("caddy"), why: "asks the Site, in front", doors: &[Door::Test] },
     Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
         package: "unbound",
@@ -162,6 +164,8 @@ const TOOLS: &[Tool] = &[
 /// The packages of daemons; installing one must neither start it now nor at the next boot.
 pub const DAEMONS: &[(&str, &str)] = &[
     ("nginx-light", "nginx"),
+    ("haproxy", "haproxy"),
+    ("caddy", "caddy"),
     ("unbound", "unbound"),
     ("bind9", "named"),
     ("pdns-recursor", "pdns-recursor"),

@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const REVIVE_AFTER: Duration = Duration::from_secs(15);
 
 /// `[web]` of the Sites.
-const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nclean_url = true\n";
+const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\n";
 
 /// Appendix A's front end, client and three Sites in network namespaces of this machine, with zerottl in front.
 #[derive(Debug, Parser)]

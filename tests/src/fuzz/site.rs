@@ -12,6 +12,7 @@ use std::{
 
 use http::{Method, Request, Version, header::LOCATION, request::Parts, uri::PathAndQuery};
 use http_body_util::BodyExt;
+use ipnet::IpNet;
 use serde_json::Value;
 use zerottl::{
     config,
@@ -78,7 +79,7 @@ impl Overload for Fixed {
         self.0
     }
 
-    fn begin(&self) -> Guard {
+    fn begin(&self, _: Option<IpNet>) -> Guard {
         Guard::none()
     }
 
@@ -120,6 +121,10 @@ pub fn site(data: &[u8]) {
 
 /// S4-5A-535: `strip(add(uri)) == uri` for any URI that has no marker, to the byte; and one that has any has none then.
 fn markers_hold(markers: &Markers, target: &str) {
+    let plain = markers.plain(target);
+    assert_eq!(markers.plain(&plain), plain, "{target:?}: once is enough");
+    let hidden = markers.find(&plain, None);
+    assert_eq!(markers.plain(&hidden.clean), hidden.clean, "{target:?}: none is left");
     let found = markers.find(target, None);
     assert_eq!(found.was_marked, marks(markers.mode, target) > 0, "{target:?}");
     let clean = &*found.clean;
@@ -156,7 +161,8 @@ fn marks(mode: Mode, target: &str) -> usize {
 }
 
 fn decided(markers: &Markers, how: u8, host: &str, target: &str, cookie: Option<&str>) {
-    let found = markers.find(target, cookie);
+    let plain = markers.plain(target);
+    let found = markers.find(&plain, cookie);
     let facts = Facts {
         in_session: false,
         version: if how & OTHER_VERSION == 0 { Version::HTTP_11 } else { Version::HTTP_10 },

@@ -225,7 +225,7 @@ async fn accept(listener: Listener, door: Door) {
         match accepted {
             Ok(accepted) => {
                 stumbles.good();
-                if let Ok(place) = places.take_in_time(accepted.client).await {
+                if let Ok(place) = places.take_in_time(accepted.client, false).await {
                     connections.spawn(connection(accepted, place, door.clone()));
                 } else if let Some(unsaid) = full.admit(Instant::now().into_std()) {
                     tracing::warn!(client = accepted.peer.from, unsaid, "admin: too many requests at a time");

@@ -13,11 +13,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use toml::Spanned;
 
-use self::part::{LogPlace, Part, default_admin, own_places};
+use self::part::{BackendHost, LogPlace, Part, default_admin, own_places};
 use super::{
     raw,
     report::Reporter,
@@ -28,6 +29,12 @@ use crate::model::{
     AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, NameKind, Peers, PoolId, RedirectForm, Site,
     SiteId, VIA, Web, WebTls,
 };
+use crate::site::certificates;
+
+/// Names that one warning lists.
+const NAMES_SHOWN: usize = 5;
+/// Seconds before its end at which a certificate is to be renewed: two weeks.
+const EXPIRES_SOON: i64 = 14 * 86_400;
 
 /// One for each Site, by position; none where the file has no `[web]`, or is refused anyway.
 pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec<Arc<Web>> {
@@ -56,12 +63,14 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
     }
     let mut whole = Whole { report, model, told: HashSet::new(), aliases: HashMap::new(), markers: HashMap::new() };
     let reach = Reach::of(model);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
     let webs = model.sites.iter().map(|site| {
         let parts = Parts { own: own.get(site.key.as_str()), shared: &shared };
         let web = parts.web(site, model);
         whole.places(site, &parts, &web);
         whole.names(site, &parts, &web, &reach[site.pool.0]);
         whole.rules(site, &parts);
+        whole.certificates(site, &parts, &web, now);
         Arc::new(web)
     });
     webs.collect()
@@ -150,7 +159,13 @@ impl<'a> Parts<'a> {
             access_log: self.access_log(),
             aliases: aliases.iter().map(|alias| alias.host.clone()).collect(),
             overflow: self.value(|part| part.overflow.as_ref(), || true),
-            clean_url: self.value(|part| part.clean_url.as_ref(), || false),
+            pass: self.value(|part| part.pass.as_ref(), Vec::new),
+            backend_host: match self.value(|part| part.backend_host.as_ref(), Default::default) {
+                BackendHost::Keep => None,
+                BackendHost::Site => Some(site.name.to_string()),
+                BackendHost::Pool => Some(model.pools[site.pool.0].name.to_string()),
+            },
+            clean_url: self.value(|part| part.clean_url.as_ref(), || true),
             redirect: self.value(|part| part.redirect.as_ref(), || RedirectForm::Status),
             marker: self.value(|part| part.marker.as_ref().map(Spanned::get_ref), Default::default),
             busy: self.value(|part| part.busy.as_ref(), Default::default),
@@ -388,6 +403,48 @@ impl<'a> Whole<'a> {
             self.error(part, span, format!("{name} is not below {domain}, the domain of `{key}`"))
                 .label("its cookie is lost there")
                 .help(format!("give a domain that the pool's names are all below; for Sites of another pool, a `{key}` in each [web.SITE]"));
+        }
+    }
+
+    /// What the certificates lack, where they are on this machine.
+    fn certificates(&mut self, site: &'a Site, parts: &Parts<'a>, web: &Web, now: i64) {
+        let Some((tls, part)) = parts.get(|part| part.tls.as_ref()) else { return };
+        // Whose the folder is makes no difference; what names it is to have does.
+        if !self.told.insert((tls.span.start, usize::MAX - site.pool.0)) {
+            return;
+        }
+        let found = match certificates::in_folder(&tls.certificates) {
+            Ok(None) => return,
+            Ok(Some(found)) => found,
+            Err(why) => {
+                let message = format!("{}: {why}", part.header.0);
+                self.report.warn(tls.span.clone(), message).help("`zerottl site` does not start so");
+                return;
+            }
+        };
+        let names = self.names_of(site.pool, true).map(ToString::to_string).chain(web.aliases.iter().cloned());
+        let (mut lacking, mut count) = (Vec::new(), 0);
+        for name in names.filter(|name| !found.iter().any(|one| one.is_for(name))) {
+            count += 1;
+            if lacking.len() < NAMES_SHOWN {
+                lacking.push(name);
+            }
+        }
+        if count > 0 {
+            let more =
+                if count > lacking.len() { format!(" and {} more", count - lacking.len()) } else { String::new() };
+            let message = format!("{}: no certificate is for {}{more}", part.header.0, lacking.join(", "));
+            self.report.warn(tls.span.clone(), message).help(
+                "add one, or a wildcard: every Site is asked by all names of its pool, also by those of Sites that have died",
+            );
+        }
+        for one in found {
+            let left = one.ends.saturating_sub(now);
+            if left < EXPIRES_SOON {
+                let when = if left < 0 { "has ended".into() } else { format!("ends in {} days", left / 86_400) };
+                let message = format!("{}: the certificate {} {when}", part.header.0, one.file.display());
+                self.report.warn(tls.span.clone(), message).help("renew it; SIGHUP has `zerottl site` read it anew");
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Admission {
     }
 
     async fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
-        let place = self.places.take_in_time(address).await.ok()?;
+        let place = self.places.take_in_time(address, false).await.ok()?;
         shared.counters.tcp_open.fetch_add(1, Relaxed);
         Some(Admitted { place, shared: Arc::clone(shared) })
     }

@@ -29,6 +29,10 @@ pub struct Web {
     pub aliases: Vec<String>,
     /// Whether Fig. 5B is run (C20).
     pub overflow: bool,
+    /// Requests that operation 500 leaves alone.
+    pub pass: Vec<Passed>,
+    /// The name that backends are asked by; none is the one that the client asked for.
+    pub backend_host: Option<String>,
     /// Whether an admitted GET is sent to its URL without the marker, by a 303 (C18).
     pub clean_url: bool,
     /// How redirects are made.
@@ -47,7 +51,7 @@ pub struct Web {
     pub rules: Vec<GroupRule>,
     /// Where the state of the other Sites is known from.
     pub peers: Peers,
-    /// From whom `X-Forwarded-For`, `-Proto` and `-Host` are believed.
+    /// From whom `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded`, are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What the front calls itself in `Via`; empty is no such field.
     pub via: String,
@@ -105,6 +109,15 @@ pub enum AccessFormat {
     Json,
 }
 
+/// One of `web.pass`: what every part that is given matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Its method; none is any.
+    pub method: Option<String>,
+    /// The path is this, or goes on after it with a `/`; none is any.
+    pub path: Option<String>,
+}
+
 /// `web.redirect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedirectForm {
@@ -156,6 +169,10 @@ pub struct BusyConfig {
     pub status: u16,
     /// When a client that was turned away is told to return, at the earliest.
     pub retry: Duration,
+    /// What part of `in_flight` and `sessions` one client may fill, over 0; 1 is without a bound of its own.
+    pub client_share: f64,
+    /// What one client is: so many bits of an IPv4, and of an IPv6 address.
+    pub client_prefix: (u8, u8),
 }
 
 /// `[[web.class]]`: whose requests are deferred later than others'.
@@ -178,6 +195,20 @@ pub struct SessionConfig {
     pub lifetime: Duration,
     /// A file whose bytes are the key that sessions are signed with; random at each start where none.
     pub key: Option<PathBuf>,
+    /// `SameSite` of all cookies that the Site sets.
+    pub same_site: SameSite,
+}
+
+/// `web.session.same_site`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// Sent where a page of another site leads to this one, but not with what such a page loads.
+    #[default]
+    Lax,
+    /// Sent in requests of the same site's pages alone.
+    Strict,
+    /// Sent always, over HTTPS.
+    None,
 }
 
 /// `web.flag`.
@@ -278,7 +309,9 @@ impl Web {
             access_log: None,
             aliases: Vec::new(),
             overflow: true,
-            clean_url: false,
+            pass: Vec::new(),
+            backend_host: None,
+            clean_url: true,
             redirect: RedirectForm::Status,
             marker: MarkerConfig::default(),
             busy: BusyConfig::default(),
@@ -308,13 +341,22 @@ impl Default for MarkerConfig {
 
 impl Default for BusyConfig {
     fn default() -> Self {
-        Self { in_flight: 1000, latency: 0.0, sessions: 0, resume: 0.9, status: 503, retry: Duration::from_secs(10) }
+        Self {
+            in_flight: 1000,
+            latency: 0.0,
+            sessions: 0,
+            resume: 0.9,
+            status: 503,
+            retry: Duration::from_secs(10),
+            client_share: 0.25,
+            client_prefix: (24, 56),
+        }
     }
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { cookie: "ZSESSION".into(), lifetime: Duration::from_mins(30), key: None }
+        Self { cookie: "ZSESSION".into(), lifetime: Duration::from_mins(30), key: None, same_site: SameSite::default() }
     }
 }
 

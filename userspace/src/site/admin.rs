@@ -7,6 +7,8 @@
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
 //! | `/v1/site` | the Site's state: peers, backends, sessions |
 //! | `/check/…` | decisions for other servers ([`check`]) |
+//!
+//! On loopback all but the checks answer to loopback's names alone.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -16,7 +18,8 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    response::IntoResponse,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
     routing::{any, get},
 };
 use http::{
@@ -27,14 +30,15 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    certificates::Certificate,
     check,
-    front::{self, Counters},
+    front::{self, Counters, Peer},
     gate::Gate,
     metrics::FrontCounters,
     respond::Page,
 };
 use crate::{
-    admin::{asked::Plain, metrics::Format},
+    admin::{asked::Plain, gate as may_ask, metrics::Format},
     model::{Web, WebLimits},
 };
 
@@ -47,6 +51,8 @@ pub struct Shown {
     pub backends: Arc<Counters>,
     /// Of clients' connections.
     pub connections: Arc<Counters>,
+    /// In use.
+    pub certificates: Vec<Certificate>,
 }
 
 /// Asks for it.
@@ -82,7 +88,10 @@ pub fn start(
         .route("/metrics", get(metrics))
         .route("/load", get(load))
         .route("/v1/site", get(site))
+        // Who checks says in Host what the client asked for.
+        .route_layer(middleware::from_fn(own_host))
         .route(check::NGINX, any(for_nginx))
+        .route(check::FORWARD, any(for_forward))
         .route(&format!("{}/", check::ENVOY), any(for_envoy))
         .route(&format!("{}/{{*path}}", check::ENVOY), any(for_envoy))
         .with_state(ask);
@@ -90,11 +99,23 @@ pub fn start(
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
 }
 
+/// Keeps out web pages whose name was made to resolve to this machine (DNS rebinding), as the agent's interface does.
+async fn own_host(request: Request, next: Next) -> Response {
+    let local = request.extensions().get::<Peer>().map(|peer| peer.local);
+    let (head, body) = request.into_parts();
+    if local.is_some_and(|local| local.ip().to_canonical().is_loopback())
+        && let Err(refusal) = may_ask::admit(&head, local, None)
+    {
+        return refusal.words().into_response();
+    }
+    next.run(Request::from_parts(head, body)).await
+}
+
 async fn metrics(_: Plain, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
-    let Shown { gate, backends, connections } = ask();
+    let Shown { gate, backends, connections, certificates } = ask();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
-    let front = FrontCounters { connections: &connections, backends: &backends };
+    let front = FrontCounters { connections: &connections, backends: &backends, certificates: &certificates };
     let text = gate.metrics(Some(&front), format).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
@@ -107,12 +128,16 @@ async fn for_nginx(State(ask): State<Ask>, request: Request) -> Page {
     check::nginx(&ask().gate, request.into_parts().0).await
 }
 
+async fn for_forward(State(ask): State<Ask>, request: Request) -> Page {
+    check::forward(&ask().gate, request.into_parts().0)
+}
+
 async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
     check::envoy(&ask().gate, request.into_parts().0)
 }
 
 async fn site(_: Plain, State(ask): State<Ask>) -> Json<Value> {
-    let Shown { gate, backends, connections } = ask();
+    let Shown { gate, backends, connections, .. } = ask();
     let place = gate.place();
     let up = gate.up();
     let sites = place.sites.iter().enumerate().map(|(at, name)| {

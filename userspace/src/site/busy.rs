@@ -12,6 +12,9 @@
 //! **Shares.** A request of share *s* is turned away where a limit is used by *s* or more: the lowest shares first, and
 //! `in_flight = 1000` is 500 for a share of ½.
 //!
+//! **Clients.** Of `in_flight` and `sessions` one client fills no more than a share ([`clients`](super::clients)), so
+//! nobody alone turns others away; a newcomer whose client has filled its own is turned away itself.
+//!
 //! **Hysteresis.** Once *s* is turned away, it is until the use has fallen below `resume` × *s*. For all shares at once
 //! that is one number, the highest share that is turned away: it is never below the use, nor above use / `resume`, and
 //! moves only as far as these bounds push it.
@@ -34,8 +37,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::clients::{Shares, UnderWay};
 use crate::{load::report::FIGURE_MAX, model::BusyConfig};
 
 /// A window's length, milliseconds, and its responses: at least.
@@ -64,6 +69,10 @@ pub struct Ask {
     pub sessions: u64,
     /// Keys that are due.
     pub reserved: u32,
+    /// The client's net; none where clients are not told apart.
+    pub client: Option<IpNet>,
+    /// Of the sessions, those of this net.
+    pub client_sessions: u64,
 }
 
 /// When a Site is too busy. On the way of every request: it must not block.
@@ -71,15 +80,25 @@ pub trait Overload: Send + Sync + 'static {
     /// Whether a request without a session is to be turned away. It has not begun yet.
     fn is_busy(&self, ask: Ask) -> bool;
 
-    /// A request is handed to the application, in a session or not. It ends when the guard is dropped, which is when its
+    /// A request of a client's net is handed to the application, in a session or not. It ends when the guard is dropped, which is when its
     /// response's body is done.
-    fn begin(&self) -> Guard;
+    fn begin(&self, client: Option<IpNet>) -> Guard;
 
     /// The Site's load, as [`load::report`](crate::load::report) reads it.
     fn report(&self, sessions: u64) -> Value;
 
     /// Requests under way.
     fn in_flight(&self) -> u64;
+
+    /// Of them, those beyond their clients' shares.
+    fn beyond_shares(&self) -> u64 {
+        0
+    }
+
+    /// Whether a client's net has as many under way as it may.
+    fn is_full(&self, _client: Option<IpNet>) -> bool {
+        false
+    }
 }
 
 /// Told what becomes of a request.
@@ -87,14 +106,15 @@ pub trait Watch: Send + Sync {
     /// Its response has begun. `begun` is what the guard was made with.
     fn responded(&self, begun: u64);
 
-    /// It has ended.
-    fn ended(&self);
+    /// It has ended. `client` is what the guard was made with.
+    fn ended(&self, client: Option<IpNet>);
 }
 
 /// A request under way, until it is dropped.
 pub struct Guard {
     watch: Option<Arc<dyn Watch>>,
     begun: u64,
+    client: Option<IpNet>,
     responded: bool,
 }
 
@@ -107,14 +127,14 @@ impl fmt::Debug for Guard {
 impl Guard {
     /// Tells `watch` once when the response begins, and once that the request has ended.
     #[must_use]
-    pub fn new(watch: Arc<dyn Watch>, begun: u64) -> Self {
-        Self { watch: Some(watch), begun, responded: false }
+    pub fn new(watch: Arc<dyn Watch>, begun: u64, client: Option<IpNet>) -> Self {
+        Self { watch: Some(watch), begun, client, responded: false }
     }
 
     /// Tells nobody.
     #[must_use]
     pub fn none() -> Self {
-        Self { watch: None, begun: 0, responded: true }
+        Self { watch: None, begun: 0, client: None, responded: true }
     }
 
     /// The response's head is there: the time until now is the latency. Requests of which this is never said, since they
@@ -130,7 +150,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(watch) = self.watch.take() {
-            watch.ended();
+            watch.ended(self.client);
         }
     }
 }
@@ -138,7 +158,7 @@ impl Drop for Guard {
 /// A monotonic clock: the time since a moment of its choosing.
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// The default: by the limits of the configuration. No locks.
+/// The default: by the limits of the configuration. No locks but those of [`UnderWay`], which are held for one look-up.
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<State>);
 
@@ -148,8 +168,10 @@ struct State {
     /// 0 is no limit.
     in_flight_max: f64,
     sessions_max: f64,
+    sessions_limit: u64,
     latency_max: f64,
-    in_flight: AtomicU64,
+    shares: Shares,
+    in_flight: UnderWay,
     latency: Latency,
     /// For each limit, the highest share that it turns away.
     held: [Held; 3],
@@ -182,8 +204,10 @@ impl Limits {
             resume: if config.resume > 0.0 { config.resume.min(1.0) } else { 1.0 },
             in_flight_max: f64::from(config.in_flight),
             sessions_max: number(config.sessions),
+            sessions_limit: config.sessions,
             latency_max: if config.latency > 1.0 { config.latency } else { 0.0 },
-            in_flight: AtomicU64::new(0),
+            shares: Shares::new(config),
+            in_flight: UnderWay::new(Shares::new(config).of(config.in_flight.into())),
             latency: Latency::default(),
             held: Default::default(),
         }))
@@ -204,12 +228,11 @@ impl State {
     }
 
     fn uses(&self, sessions: u64) -> Uses {
-        let in_flight = self.in_flight.load(Relaxed);
         let of = |used: u64, max: f64| (max > 0.0).then(|| number(used) / max);
         Uses {
-            in_flight: of(in_flight, self.in_flight_max),
+            in_flight: of(self.in_flight.counted(), self.in_flight_max),
             sessions: of(sessions, self.sessions_max),
-            latency: (self.latency_max > 1.0).then(|| match in_flight {
+            latency: (self.latency_max > 1.0).then(|| match self.in_flight.all() {
                 0 => 0.0,
                 _ => self.latency.excess(self.now_us() / 1000) / (self.latency_max - 1.0),
             }),
@@ -228,7 +251,8 @@ impl Overload for Limits {
             (found.sessions, reserved_part(reserved, state.sessions_max)),
             (found.latency, 0.0),
         ];
-        let mut is_busy = false;
+        let sessions_max = state.shares.of(state.sessions_limit);
+        let mut is_busy = state.in_flight.is_full(ask.client) || ask.client_sessions >= sessions_max;
         for (held, (used, reserved)) in state.held.iter().zip(limits) {
             let Some(used) = used else { continue };
             let turned_away = held.follow(used, state.resume);
@@ -237,9 +261,9 @@ impl Overload for Limits {
         is_busy
     }
 
-    fn begin(&self) -> Guard {
-        self.0.in_flight.fetch_add(1, Relaxed);
-        Guard::new(Arc::clone(&self.0) as Arc<dyn Watch>, self.0.now_us())
+    fn begin(&self, client: Option<IpNet>) -> Guard {
+        self.0.in_flight.begin(client);
+        Guard::new(Arc::clone(&self.0) as Arc<dyn Watch>, self.0.now_us(), client)
     }
 
     fn report(&self, sessions: u64) -> Value {
@@ -263,7 +287,15 @@ impl Overload for Limits {
     }
 
     fn in_flight(&self) -> u64 {
-        self.0.in_flight.load(Relaxed)
+        self.0.in_flight.all()
+    }
+
+    fn beyond_shares(&self) -> u64 {
+        self.in_flight().saturating_sub(self.0.in_flight.counted())
+    }
+
+    fn is_full(&self, client: Option<IpNet>) -> bool {
+        self.0.in_flight.is_full(client)
     }
 }
 
@@ -273,8 +305,8 @@ impl Watch for State {
         self.latency.add(now / 1000, now.saturating_sub(begun));
     }
 
-    fn ended(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+    fn ended(&self, client: Option<IpNet>) {
+        self.in_flight.end(client);
     }
 }
 

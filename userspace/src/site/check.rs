@@ -3,7 +3,12 @@
 //! | path | who asks | served | anything else |
 //! |---|---|---|---|
 //! | `/check/nginx` | `auth_request` of nginx | 204 | 401 where it is sent elsewhere, 403 for pages; in fields |
+//! | `/check/forward` | forward auth: Caddy, Traefik, `HAProxy` by Lua | 200 | the response itself, which goes to the client |
 //! | `/check/envoy/…` | `ext_authz` of Envoy, over HTTP | 200 | the response itself, which goes to the client |
+//!
+//! Who forwards says what the request was in `X-Forwarded-Method`, `-Uri`, `-Host` (HTTP/1.0 where there is none), `-Proto` and
+//! `-For`, and, if it can, in the `X-Original-` fields below. It lets a request pass by any 2xx, so a page of status 200
+//! (`busy.status`, `redirect = "meta"`) has 503 here.
 //!
 //! nginx says what the request was in fields of its own, as `auth_request` knows no other way, and understands 2xx, 401
 //! and 403 alone:
@@ -13,13 +18,13 @@
 //! | `X-Original-URI`, `-Method` | nginx | target and method |
 //! | `X-Original-Host` | nginx | the `Host`; HTTP/1.0 where there is none |
 //! | `X-Original-Protocol`, `-Server-Name` | nginx | `HTTP/2.0` and its like; the TLS server name, if there was one |
-//! | `X-Zerottl-URI` | 204 | the target without a marker, for the application |
+//! | `X-Zerottl-URI` | 2xx | the target without a marker, for the application |
 //! | `X-Zerottl-Cookie`, `-Cookie-2` | all | what `Set-Cookie` is to say |
 //! | `X-Zerottl-Status` | 401, 403 | the status for the client |
 //! | `X-Zerottl-Location` | 401 | where to |
 //! | `X-Zerottl-Page`, `-Retry-After` | 403 | HTML, and a field that goes with it |
 //!
-//! Both say in `X-Forwarded-Proto` what scheme it came by, and last in `X-Forwarded-For` from whom; that is believed of
+//! All say in `X-Forwarded-Proto` what scheme it came by, and last in `X-Forwarded-For` from whom; that is believed of
 //! whoever may ask at all. What stands in `X-Forwarded-For` before that, the gate believes of `trusted_proxies`.
 //!
 //! Nobody says here when a request has ended, so none counts as under way: of `[web.busy]` only `sessions` holds.
@@ -37,16 +42,20 @@ use http_body_util::{BodyExt, Full};
 
 use super::{
     decide::Refusal,
-    forwarded,
+    forwarded::{self, Entry},
     gate::{Connection, Gate, Pass, Verdict},
     respond::{self, Page},
 };
 
 /// Where Envoy asks: before the path of the request.
 pub const ENVOY: &str = "/check/envoy";
+/// Where those ask who forward.
+pub const FORWARD: &str = "/check/forward";
 /// Where nginx asks.
 pub const NGINX: &str = "/check/nginx";
 
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-original-host");
@@ -104,33 +113,43 @@ fn last_forwarded(headers: &mut HeaderMap) -> Option<IpAddr> {
         Ok(before) if !before.is_empty() => headers.insert(forwarded::FOR, before),
         _ => headers.remove(forwarded::FOR),
     };
-    last.trim().parse::<IpAddr>().ok().map(|client| client.to_canonical())
+    match forwarded::address(last.trim()) {
+        Entry::Address(client) => Some(client),
+        Entry::Hidden | Entry::Malformed => None,
+    }
 }
 
-/// What nginx is told of the request that it tells of.
-pub async fn nginx(gate: &Gate, mut head: Parts) -> Page {
+/// The request that is told of by these fields; none where they do not say.
+fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Result<Asked, Refusal>> {
     let headers = &mut head.headers;
-    let (Some(target), Some(method)) = (headers.remove(ORIGINAL_URI), headers.remove(ORIGINAL_METHOD)) else {
-        // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
-        return plain(StatusCode::INTERNAL_SERVER_ERROR);
-    };
+    let (target, method) = (headers.remove(uri)?, headers.remove(method)?);
     head.version = match headers.remove(ORIGINAL_PROTOCOL) {
         Some(protocol) if protocol == "HTTP/2.0" || protocol == "HTTP/3.0" => Version::HTTP_2,
         _ => Version::HTTP_11,
     };
-    if let Some(host) = headers.remove(ORIGINAL_HOST) {
+    if let Some(host) = headers.remove(host) {
         headers.insert(HOST, host);
     } else {
-        // nginx itself has refused later versions without one.
+        // Who asks has refused later versions without one.
         head.version = Version::HTTP_10;
         headers.remove(HOST);
     }
     let (Ok(target), Ok(method)) = (PathAndQuery::try_from(target.as_bytes()), Method::from_bytes(method.as_bytes()))
     else {
-        return told(respond::refuse(Refusal::BadTarget)).await;
+        return Some(Err(Refusal::BadTarget));
     };
     (head.uri, head.method) = (Uri::from(target), method);
-    let asked = Asked::new(head);
+    Some(Ok(Asked::new(head)))
+}
+
+/// What nginx is told of the request that it tells of.
+pub async fn nginx(gate: &Gate, head: Parts) -> Page {
+    let asked = match told_of(head, [ORIGINAL_URI, ORIGINAL_METHOD, ORIGINAL_HOST]) {
+        // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
+        None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
+        Some(Err(refusal)) => return told(respond::refuse(refusal)).await,
+        Some(Ok(asked)) => asked,
+    };
     match asked.judge(gate) {
         Verdict::Respond(page) => told(page).await,
         Verdict::Serve(pass) => {
@@ -161,6 +180,34 @@ async fn told(page: Page) -> Page {
         headers.extend(HeaderValue::from_maybe_shared(Bytes::from(text)).ok().map(|text| (PAGE, text)));
     }
     response
+}
+
+/// What those are told who say by `X-Forwarded-` fields what the request was.
+pub fn forward(gate: &Gate, head: Parts) -> Page {
+    let asked = match told_of(head, [FORWARDED_URI, FORWARDED_METHOD, forwarded::HOST]) {
+        None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
+        Some(Err(refusal)) => return respond::refuse(refusal),
+        Some(Ok(asked)) => asked,
+    };
+    match asked.judge(gate) {
+        Verdict::Respond(mut page) => {
+            if page.status().is_success() {
+                *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            page
+        }
+        Verdict::Serve(pass) => {
+            let Some(target) = asked.target(&pass) else { return respond::refuse(Refusal::BadTarget) };
+            let mut response = plain(StatusCode::OK);
+            let headers = response.headers_mut();
+            headers.insert(URI, target);
+            headers.extend(COOKIES.into_iter().zip(pass.cookies.iter().cloned()));
+            for cookie in pass.cookies {
+                headers.append(SET_COOKIE, cookie);
+            }
+            response
+        }
+    }
 }
 
 /// What Envoy is told of the request that it sends on, [`ENVOY`] before its path.

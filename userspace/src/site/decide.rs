@@ -22,6 +22,7 @@ use http::Version;
 use super::{
     host,
     marker::{Found, Marker},
+    name,
     place::{Known, Place},
 };
 
@@ -358,7 +359,9 @@ impl<'a> Operation<'a, '_> {
     /// Fig. 5A.
     fn run(&mut self) -> Decision<'a> {
         let facts = self.facts;
-        if facts.in_session {
+        // Whose name it is comes before everything else: under one that is not ours nothing is a session's.
+        let known = name::known(self.place, facts.authority, facts.version, facts.server_name);
+        if facts.in_session && known.is_ok() {
             self.path.go(Stage::Gate);
             return Decision::Bypass;
         }
@@ -367,7 +370,7 @@ impl<'a> Operation<'a, '_> {
             return Decision::Refuse(Refusal::BadTarget);
         }
         self.path.go(Stage::OwnName);
-        let known = match self.known() {
+        let known = match known {
             Ok(known) => known,
             Err(refusal) => return Decision::Refuse(refusal),
         };
@@ -387,20 +390,6 @@ impl<'a> Operation<'a, '_> {
             }
             None => self.without_host(),
         }
-    }
-
-    /// What the host is to this Site; nothing where HTTP/1.0 names none.
-    fn known(&self) -> Result<Option<Known>, Refusal> {
-        let facts = self.facts;
-        let Some(authority) = facts.authority else {
-            return if facts.version <= Version::HTTP_10 { Ok(None) } else { Err(Refusal::BadHost) };
-        };
-        let host = host::parse(authority).ok_or(Refusal::BadHost)?;
-        let known = self.place.known(&host.name).ok_or(Refusal::UnknownHost)?;
-        let is_coalesced = facts.version >= Version::HTTP_2
-            && known != Known::Own
-            && facts.server_name.is_some_and(|name| name != host.name);
-        if is_coalesced { Err(Refusal::Misdirected) } else { Ok(Some(known)) }
     }
 
     /// 515 and 520.

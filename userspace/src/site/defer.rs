@@ -5,7 +5,8 @@
 //! and higher shares alone; so at one moment, a lower share is never told an earlier time than a higher one.
 //!
 //! **Keys** are 128 random bits. They hold once, from when they are due until they lapse, one `retry` later. The last
-//! [`KEYS_MAX`] that were given are known: what is older is forgotten.
+//! [`KEYS_MAX`] that were given are known: what is older is forgotten. One client gets no more than a share of them at once,
+//! or it would keep all room for itself, and put everybody's dates off; after that it is told a time without a key.
 
 use std::{
     collections::HashMap,
@@ -14,8 +15,9 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use ipnet::IpNet;
 
-use super::{buckets::Buckets, session::decode};
+use super::{buckets::Buckets, clients::Tally, session::decode};
 
 /// Keys that are known, at most.
 pub const KEYS_MAX: usize = 100_000;
@@ -39,8 +41,8 @@ type Key = [u8; KEY_LEN];
 /// What is told to somebody who is turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferral {
-    /// 22 characters of base64url.
-    pub key: String,
+    /// 22 characters of base64url; none for a client that has many already.
+    pub key: Option<String>,
     /// When they may return, Unix seconds.
     pub due: u64,
 }
@@ -68,6 +70,19 @@ pub struct Deferrals {
     dues: Buckets,
     /// What was admitted in each second.
     admitted: Buckets,
+    /// Keys by client.
+    clients: Tally,
+}
+
+/// Somebody who is turned away.
+#[derive(Clone, Copy, Debug)]
+pub struct Turned {
+    /// What part of the limits their requests may fill, over 0, at most 1.
+    pub share: f64,
+    /// Their net; none where clients are not told apart.
+    pub client: Option<IpNet>,
+    /// Keys that it may have.
+    pub keys_max: u64,
 }
 
 #[derive(Debug)]
@@ -75,11 +90,18 @@ struct Table {
     /// The place of each key that is known in `ring`.
     places: HashMap<Key, usize>,
     /// The last keys given, with when they are due; those that are used are no longer in `places`.
-    ring: Vec<(Key, u64)>,
+    ring: Vec<(Key, Given)>,
     /// The place of the next.
     next: usize,
     /// By queue, lowest shares first: when the next in it may return, Unix microseconds.
     queues: [u64; QUEUES as usize],
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    due: u64,
+    client: Option<IpNet>,
 }
 
 impl Deferrals {
@@ -93,6 +115,7 @@ impl Deferrals {
             table: Mutex::new(table),
             dues: Buckets::new((2 * retry + WAIT_MAX + 2) as usize),
             admitted: Buckets::new(LATELY as usize + 2),
+            clients: Tally::new(2 * retry + WAIT_MAX),
         }
     }
 
@@ -101,9 +124,9 @@ impl Deferrals {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Turns away somebody whose requests may fill this share of the limits, over 0, at most 1.
-    pub fn defer(&self, now: u64, share: f64) -> Deferral {
-        let share = if share > 0.0 { share.clamp(1e-6, 1.0) } else { 1e-6 };
+    /// Turns somebody away.
+    pub fn defer(&self, now: u64, whom: &Turned) -> Deferral {
+        let share = if whom.share > 0.0 { whom.share.clamp(1e-6, 1.0) } else { 1e-6 };
         let admitted = self.admitted.sum(now.saturating_sub(LATELY)..=now.saturating_sub(1));
         let step = (LATELY * SECOND).checked_div(admitted).map_or(STEP_MAX, |step| step.clamp(1, STEP_MAX));
         let after = |seconds: u64| now.saturating_add(seconds).saturating_mul(SECOND);
@@ -114,17 +137,20 @@ impl Deferrals {
 
         let mut table = self.table();
         let turn = table.queues[queue].max(own).min(last);
+        let given = Given { due: turn.div_ceil(SECOND), client: whom.client };
+        if !self.clients.add(given.client, None, given.due + self.retry, now, whom.keys_max) {
+            return Deferral { key: None, due: own.min(last).div_ceil(SECOND) };
+        }
         for later in &mut table.queues[..=queue] {
             *later = (*later).max(first).min(last).saturating_add(step);
         }
-        let due = turn.div_ceil(SECOND);
-        if let Some((forgotten, its_due)) = table.insert(key, due)
+        if let Some((forgotten, its)) = table.insert(key, given)
             && table.places.remove(&forgotten).is_some()
         {
-            self.dues.take(its_due);
+            self.dues.take(its.due);
         }
-        self.dues.add(due);
-        Deferral { key: BASE64_URL_SAFE_NO_PAD.encode(key), due }
+        self.dues.add(given.due);
+        Deferral { key: Some(BASE64_URL_SAFE_NO_PAD.encode(key)), due: given.due }
     }
 
     /// What a key is worth now.
@@ -132,7 +158,7 @@ impl Deferrals {
     pub fn standing(&self, key: &str, now: u64) -> Standing {
         let Some(key) = parse(key) else { return Standing::Unknown };
         let table = self.table();
-        match table.places.get(&key).map(|place| table.ring[*place].1) {
+        match table.places.get(&key).map(|place| table.ring[*place].1.due) {
             Some(due) if now < due => Standing::Early { due },
             Some(due) if now - due < self.retry => Standing::Due,
             _ => Standing::Unknown,
@@ -144,7 +170,9 @@ impl Deferrals {
         let Some(key) = parse(key) else { return false };
         let mut table = self.table();
         let Some(place) = table.places.remove(&key) else { return false };
-        self.dues.take(table.ring[place].1);
+        let given = table.ring[place].1;
+        self.dues.take(given.due);
+        self.clients.take(given.client, given.due + self.retry);
         true
     }
 
@@ -163,15 +191,15 @@ impl Deferrals {
 
 impl Table {
     /// Takes in a key; gives the one whose place it took.
-    fn insert(&mut self, key: Key, due: u64) -> Option<(Key, u64)> {
+    fn insert(&mut self, key: Key, given: Given) -> Option<(Key, Given)> {
         let place = self.next;
         self.next = (place + 1) % KEYS_MAX;
         self.places.insert(key, place);
         let Some(old) = self.ring.get_mut(place) else {
-            self.ring.push((key, due));
+            self.ring.push((key, given));
             return None;
         };
-        Some(std::mem::replace(old, (key, due)))
+        Some(std::mem::replace(old, (key, given)))
     }
 }
 
@@ -193,15 +221,44 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
+    /// Somebody whose net is not known.
+    fn defer(deferrals: &Deferrals, now: u64, share: f64) -> Told {
+        let Deferral { key, due } = deferrals.defer(now, &Turned { share, client: None, keys_max: 1 });
+        Told { key: key.expect("a key"), due }
+    }
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Told {
+        key: String,
+        due: u64,
+    }
+
     fn deferrals() -> Deferrals {
         Deferrals::new(Duration::from_secs(10))
+    }
+
+    /// One client has no more keys than its share, keeps no more room by them, and puts nobody's date off with the others.
+    #[test]
+    fn s4_5b_defer_one_client_has_a_share_of_the_keys() {
+        let deferrals = deferrals();
+        let hog = Turned { share: 1.0, client: "198.51.100.0/24".parse().ok(), keys_max: 5 };
+        let told: Vec<Deferral> = (0..200_000).map(|_| deferrals.defer(NOW, &hog)).collect();
+        let keys: Vec<&String> = told.iter().filter_map(|told| told.key.as_ref()).collect();
+        assert_eq!((keys.len(), told[199_999].due), (5, NOW + 10));
+        let other = defer(&deferrals, NOW, 1.0);
+        assert!(other.due <= NOW + 10 + 6, "{}", other.due - NOW);
+        assert!(deferrals.due(NOW + 15) <= 6);
+        // One that is used, or has lapsed, makes room for another.
+        assert!(deferrals.redeem(keys[0]));
+        assert!(deferrals.defer(NOW, &hog).key.is_some() && deferrals.defer(NOW, &hog).key.is_none());
+        assert!(deferrals.defer(NOW + 2000, &hog).key.is_some());
     }
 
     /// S4-5B-DEFER: a key holds from when it is due, until it lapses or is used.
     #[test]
     fn s4_5b_defer_a_key_holds_once_when_it_is_due() {
         let deferrals = deferrals();
-        let Deferral { key, due } = deferrals.defer(NOW, 1.0);
+        let Told { key, due } = defer(&deferrals, NOW, 1.0);
         assert_eq!((key.len(), due), (22, NOW + 10));
         let standing = |now| deferrals.standing(&key, now);
         assert_eq!(standing(NOW), Standing::Early { due });
@@ -220,7 +277,7 @@ mod tests {
     #[test]
     fn s4_5b_defer_threads_that_meet_redeem_a_key_once() {
         let deferrals = deferrals();
-        let keys: Vec<String> = (0..500).map(|_| deferrals.defer(NOW, 1.0).key).collect();
+        let keys: Vec<String> = (0..500).map(|_| defer(&deferrals, NOW, 1.0).key).collect();
         let redeemed = AtomicU32::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -238,11 +295,11 @@ mod tests {
     #[test]
     fn s4_5b_defer_the_table_is_bounded_and_the_oldest_go() {
         let deferrals = deferrals();
-        let first: Vec<Deferral> = (0..10).map(|_| deferrals.defer(NOW, 1.0)).collect();
+        let first: Vec<Told> = (0..10).map(|_| defer(&deferrals, NOW, 1.0)).collect();
         for _ in 0..KEYS_MAX - 5 {
-            deferrals.defer(NOW, 1.0);
+            defer(&deferrals, NOW, 1.0);
         }
-        let known = |deferral: &Deferral| deferrals.standing(&deferral.key, NOW) != Standing::Unknown;
+        let known = |deferral: &Told| deferrals.standing(&deferral.key, NOW) != Standing::Unknown;
         assert_eq!(first.iter().map(known).collect::<Vec<_>>(), [[false; 5], [true; 5]].concat());
         let table = deferrals.table();
         assert_eq!((table.places.len(), table.ring.len()), (KEYS_MAX, KEYS_MAX));
@@ -254,7 +311,7 @@ mod tests {
     #[test]
     fn s4_5b_defer_at_the_pace_of_what_is_admitted() {
         let deferrals = deferrals();
-        let dues = |now, count| (0..count).map(|_| deferrals.defer(now, 1.0).due - now).collect::<Vec<_>>();
+        let dues = |now, count| (0..count).map(|_| defer(&deferrals, now, 1.0).due - now).collect::<Vec<_>>();
         assert_eq!(dues(NOW, 4), [10, 11, 12, 13], "where nothing is admitted, one a second");
         let later = NOW + 1000;
         for second in later - 10..later {
@@ -269,7 +326,7 @@ mod tests {
     #[test]
     fn s4_5b_defer_lower_shares_wait_for_higher_ones_and_not_the_other_way() {
         let deferrals = deferrals();
-        let last = |share| (0..100).map(|_| deferrals.defer(NOW, share).due - NOW).last().expect("some");
+        let last = |share| (0..100).map(|_| defer(&deferrals, NOW, share).due - NOW).last().expect("some");
         assert_eq!(last(1.0), 109);
         assert_eq!(last(0.5), 209);
         assert_eq!(last(1.0), 209, "its own hundred before it, and none of a lower share");
@@ -279,7 +336,7 @@ mod tests {
     #[test]
     fn s4_5b_defer_what_is_no_key_is_unknown() {
         let deferrals = deferrals();
-        let key = deferrals.defer(NOW, 1.0).key;
+        let key = defer(&deferrals, NOW, 1.0).key;
         let last = key.chars().last().expect("characters");
         // The last of 22 characters has four bits that no key uses.
         let other = char::from(u32::from(last).to_le_bytes()[0] + 1);
@@ -309,7 +366,7 @@ mod tests {
                 for _ in 0..admitted {
                     deferrals.admitted(now);
                 }
-                let Deferral { key, due } = deferrals.defer(now, SHARES[share]);
+                let Told { key, due } = defer(&deferrals, now, SHARES[share]);
                 prop_assert!((now + retry..=now + retry + WAIT_MAX).contains(&due));
                 prop_assert!(due >= last[share]);
                 last[share] = due;
@@ -318,9 +375,9 @@ mod tests {
                 let counted = given.iter().filter(|due| (now.saturating_sub(retry) + 1..=now).contains(*due)).count();
                 prop_assert_eq!(deferrals.due(now) as usize, counted);
             }
-            let at_once = SHARES.map(|share| deferrals.defer(now, share).due);
+            let at_once = SHARES.map(|share| defer(&deferrals, now, share).due);
             prop_assert!(at_once.is_sorted_by(|lower, higher| lower >= higher), "{:?}", at_once);
-            let at_once: Vec<_> = SHARES.iter().rev().map(|share| deferrals.defer(now, *share).due).collect();
+            let at_once: Vec<_> = SHARES.iter().rev().map(|share| defer(&deferrals, now, *share).due).collect();
             prop_assert!(at_once.is_sorted(), "{:?}", at_once);
         }
 

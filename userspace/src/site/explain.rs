@@ -6,6 +6,7 @@
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST};
+use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::{
     decide::{Outcome, Refusal, Stage},
     gate::{Connection, Gate, Verdict},
     peers::PeerHealth,
-    session::{Session, Sessions},
+    session::{Asker, Session, Sessions},
 };
 use crate::model::{Model, SiteId};
 
@@ -80,11 +81,11 @@ pub struct Explanation {
 struct Supposed(bool);
 
 impl Sessions for Supposed {
-    fn find(&self, _headers: &HeaderMap, _now: u64, _secure: bool) -> Session {
+    fn find(&self, _headers: &HeaderMap, _asker: &Asker) -> Session {
         if self.0 { Session::Active { renew: None } } else { Session::None }
     }
 
-    fn start(&self, _now: u64, _secure: bool) -> Option<HeaderValue> {
+    fn start(&self, _asker: &Asker) -> Option<HeaderValue> {
         Some(HeaderValue::from_static("session=new"))
     }
 
@@ -98,7 +99,7 @@ impl Overload for Supposed {
         self.0
     }
 
-    fn begin(&self) -> Guard {
+    fn begin(&self, _client: Option<IpNet>) -> Guard {
         Guard::none()
     }
 
@@ -272,8 +273,10 @@ mod tests {
         assert!(found.to_text().contains("  530  is this Site of the proper group?  yes\n"), "{}", found.to_text());
         assert!(found.to_text().contains("redirected: 302 https://boston.app.com:8443/a/distrib="));
         let found = explain(&model, boston, &ask(&location)).unwrap();
-        assert_eq!((found.outcome, found.target.as_deref()), ("admitted", Some("/a?b")));
+        assert_eq!((found.outcome, found.status, found.target.as_deref()), ("admitted", Some(303), None));
         assert_eq!(found.cookies, ["session"]);
+        let served = explain(&model, boston, &Question { method: Method::PUT, ..ask(&location) }).unwrap();
+        assert_eq!((served.outcome, served.target.as_deref()), ("admitted", Some("/a?b")));
         let refused = explain(&model, boston, &ask("http://nobody.example/")).unwrap().to_text();
         assert!(refused.ends_with("refused: 421: this server does not serve that host\n"), "{refused}");
         let found = explain(&model, boston, &Question { in_session: true, ..ask("https://app.com/a") }).unwrap();

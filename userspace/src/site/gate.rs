@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fmt::{self, Write as _},
+    fmt,
     net::IpAddr,
     sync::{
         Arc,
@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, UPGRADE},
     request::Parts,
     uri::PathAndQuery,
 };
@@ -24,25 +24,29 @@ use tracing::{debug, warn};
 
 use super::{
     busy::{Ask, Guard, Limits, Overload},
+    clients::Shares,
     cookies::{self, Cookie},
     decide::{Decision, Facts, Outcome, Path, Redirect, Refusal, Rules, decide},
-    defer::{Deferrals, Standing},
+    defer::{Deferrals, KEYS_MAX, Standing, Turned},
+    exempt::{Exempt, Exempts},
     forwarded,
     group::{Asked, Groups},
     host,
-    marker::{self, COOKIES_ASKED, Found, Marker, Markers, Mode},
+    marker::{self, COOKIES_ASKED, Marker, Markers, Mode},
     metrics::{FrontCounters, Metrics, Now},
+    name,
     peers::PeerHealth,
-    place::Place,
+    place::{Known, Place},
     respond::{self, Page},
-    session::{CookieSessions, Session, Sessions, read_key},
+    seen::{Seen, authority},
+    session::{Asker, CookieSessions, Session, Sessions, read_key},
 };
 use crate::admin::metrics::Format;
-use crate::model::{GroupId, LoadKind, MarkerMode, Model, ProbeKind, SiteId, Web};
+use crate::model::{GroupId, MarkerMode, Model, SiteId, Web};
 
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
-/// The log says so often that the hop limit is reached, seconds; each time counts in the metrics.
+/// The log says so often what may happen with every request, seconds; each time counts in the metrics.
 const ALARM_EVERY: u64 = 60;
 
 /// How a request came.
@@ -63,7 +67,7 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Whom it is taken for, by those who are believed.
     pub client: IpAddr,
-    /// The decision's kind; none if it passes operation 500 by, as probes do.
+    /// The decision's kind; none if it passes operation 500 by, as probes, preflights and what `web.pass` lists do.
     pub outcome: Option<Outcome>,
     /// The stages it went through.
     pub path: Path,
@@ -93,11 +97,15 @@ pub struct Pass {
     pub guard: Guard,
 }
 
-/// What does not go through operation 500: probes that DNS decides by, and the load report.
-#[derive(Clone, Debug, Default)]
-struct Exempt {
-    probe: Option<String>,
-    load: Option<String>,
+/// When something was last said in the log, in parts of [`ALARM_EVERY`]: whoever makes such requests on purpose is not to
+/// fill it.
+#[derive(Debug, Default)]
+struct Alarm(AtomicU64);
+
+impl Alarm {
+    fn is_due(&self, now: u64) -> bool {
+        self.0.swap(now / ALARM_EVERY, Relaxed) != now / ALARM_EVERY
+    }
 }
 
 /// Operation 500 at one Site.
@@ -113,48 +121,17 @@ pub struct Gate {
     deferrals: Arc<Deferrals>,
     peers: PeerHealth,
     metrics: Arc<Metrics>,
-    /// When the hop limit was last said to be reached, in parts of [`ALARM_EVERY`].
-    alarmed: AtomicU64,
-    exempt: Exempt,
+    hop_limit: Alarm,
+    share_full: Alarm,
+    malformed: Alarm,
+    exempts: Exempts,
+    shares: Shares,
     web: Arc<Web>,
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("site", &self.place.own_name()).finish_non_exhaustive()
-    }
-}
-
-/// A request as operation 500 sees it.
-struct Seen<'a> {
-    scheme: &'static str,
-    client: IpAddr,
-    authority: Option<Cow<'a, str>>,
-    /// That of the authority.
-    port: Option<u16>,
-    target: &'a str,
-    found: Found<'a>,
-    session: Session,
-    proper: Option<GroupId>,
-    share: f64,
-    /// Whether it may come to stage 550.
-    may_stay: bool,
-    now: u64,
-}
-
-impl Seen<'_> {
-    /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
-    fn url(&self, host: &str, target: &str) -> String {
-        let mut url = String::with_capacity(self.scheme.len() + host.len() + target.len() + "://:65535".len());
-        url.push_str(self.scheme);
-        url.push_str("://");
-        url.push_str(host);
-        if let Some(port) = self.port {
-            // Writing into a String does not fail.
-            let _ = write!(url, ":{port}");
-        }
-        url.push_str(target);
-        url
     }
 }
 
@@ -198,15 +175,6 @@ impl Gate {
             MarkerMode::Query => (Mode::Query, None),
             MarkerMode::Cookie { domain } => (Mode::Cookie, Some(domain.clone())),
         };
-        let here = &model.sites[site.0];
-        let probe = here.probe.as_ref().and_then(|probe| match &probe.kind {
-            ProbeKind::Http(http) => Some(http.path.clone()),
-            ProbeKind::Tcp => None,
-        });
-        let load = here.load.as_ref().and_then(|load| match &load.kind {
-            LoadKind::Http(_, http) => Some(http.path.clone()),
-            _ => None,
-        });
         let place = Place::of(model, site);
         Ok(Self {
             place,
@@ -219,8 +187,11 @@ impl Gate {
             deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
             metrics: Arc::default(),
-            alarmed: AtomicU64::default(),
-            exempt: Exempt { probe, load },
+            hop_limit: Alarm::default(),
+            share_full: Alarm::default(),
+            malformed: Alarm::default(),
+            exempts: Exempts::new(&model.sites[site.0], web),
+            shares: Shares::new(&web.busy),
             web: Arc::clone(web),
         })
     }
@@ -229,21 +200,25 @@ impl Gate {
     #[must_use]
     pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let client = connection.client;
-        let exempt =
-            |verdict| Judged { verdict, client, outcome: None, path: Path::default(), proper: None, refusal: None };
-        if self.exempt.probe.as_deref() == Some(target) {
-            let pass = Pass { target: None, cookies: Vec::new(), guard: Guard::none() };
-            return exempt(Verdict::Serve(pass));
+        let plain = self.markers.plain(target);
+        let cookie = self.marker_cookie(&head.headers);
+        let seen = self.see(head, &plain, cookie.as_deref(), connection, unix_now());
+        let machines = self.exempts.machines(seen.method, target, seen.name.is_ok(), seen.authority.as_deref());
+        if let Some(exempt) = machines.or_else(|| self.passed(&seen, head)) {
+            let verdict = self.exempt(&seen, exempt);
+            return Judged {
+                verdict,
+                client: seen.client,
+                outcome: None,
+                path: Path::default(),
+                proper: None,
+                refusal: None,
+            };
         }
-        if self.exempt.load.as_deref() == Some(target) {
-            return exempt(Verdict::Respond(self.load_report()));
-        }
-        let seen = self.see(head, connection, unix_now());
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
         let standing = key.map_or(Standing::Unknown, |key| self.claimed(key, &seen));
-        let (decision, path) = self.decide(&seen, head, connection, standing, &up);
+        let (decision, path) = self.decide(&seen, connection, standing, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
         debug!(
@@ -266,14 +241,18 @@ impl Gate {
             Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
+        let verdict = match verdict {
+            Verdict::Respond(page) => Verdict::Respond(respond::to_other_origins(&head.headers, page)),
+            serve @ Verdict::Serve(_) => serve,
+        };
         Judged { verdict, client: seen.client, outcome: Some(outcome), path, proper: seen.proper, refusal }
     }
 
     /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
     /// requests which show it at once only one goes first; who is turned away all the same gets another.
     fn claimed(&self, key: &str, seen: &Seen<'_>) -> Standing {
-        match self.deferrals.standing(key, seen.now) {
-            Standing::Due if !matches!(seen.session, Session::None) => Standing::Unknown,
+        match self.deferrals.standing(key, seen.asker.now) {
+            Standing::Due if seen.is_in_session() => Standing::Unknown,
             Standing::Due if !self.deferrals.redeem(key) => Standing::Unknown,
             standing => standing,
         }
@@ -285,87 +264,142 @@ impl Gate {
         self.peers.up()
     }
 
+    /// In mode `cookie`, the marker that the client kept.
+    fn marker_cookie<'a>(&self, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+        if self.markers.mode != Mode::Cookie {
+            return None;
+        }
+        let mut values = cookies::values(headers, marker::COOKIE).take(MARKERS_MAX);
+        values.find_map(|value| std::str::from_utf8(value).ok()).map(Markers::plain_value)
+    }
+
     /// Collects what is to be known. Forwarded headers are believed from trusted proxies alone.
-    fn see<'a>(&self, head: &'a Parts, connection: &Connection<'_>, now: u64) -> Seen<'a> {
+    fn see<'a>(
+        &self,
+        head: &'a Parts,
+        target: &'a str,
+        cookie: Option<&'a str>,
+        connection: &Connection<'_>,
+        now: u64,
+    ) -> Seen<'a> {
         let headers = &head.headers;
-        let is_trusted = |ip: IpAddr| forwarded::is_trusted(ip, &self.web.trusted_proxies);
-        let by_proxy = is_trusted(connection.client);
-        let said = |name: &HeaderName| {
-            if !by_proxy {
-                return None;
+        let said = forwarded::said(headers, connection.client, &self.web.trusted_proxies);
+        if let Some(text) = said.malformed {
+            self.metrics.malformed();
+            if self.malformed.is_due(now) {
+                warn!(proxy = %connection.client, text, "a trusted proxy says that the client is what is no address");
             }
-            let value = headers.get_all(name).iter().next_back()?;
-            value.to_str().ok()?.rsplit(',').next().map(str::trim)
-        };
-        let secure = match said(&forwarded::PROTO) {
-            Some(scheme) => scheme.eq_ignore_ascii_case("https"),
-            None => connection.secure,
-        };
-        let client =
-            if by_proxy { forwarded_client(headers, connection.client, is_trusted) } else { connection.client };
-        let authority = match said(&forwarded::HOST) {
-            Some(host) => Some(Cow::Borrowed(host)),
-            None => authority(head),
-        };
-        let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let cookie = (self.markers.mode == Mode::Cookie)
-            .then(|| {
-                cookies::values(headers, marker::COOKIE).take(MARKERS_MAX).find_map(|v| std::str::from_utf8(v).ok())
-            })
-            .flatten();
+        }
+        let secure = said.secure.unwrap_or(connection.secure);
+        let client = said.client.unwrap_or(connection.client);
+        let authority = said.host.map_or_else(|| authority(head), |host| Some(Cow::Borrowed(host)));
+        let name = name::known(&self.place, authority.as_deref(), head.version, connection.server_name);
+        let (net, counted_max) = (self.shares.net(client), self.shares.of(self.web.busy.sessions));
+        let asker = Asker { net, counted_max, now, secure };
         let found = self.markers.find(target, cookie);
-        let session = self.sessions.find(headers, now, secure);
+        // Under a name that is not ours nothing is a session's.
+        let session = if name.is_ok() { self.sessions.find(headers, &asker) } else { Session::None };
         let is_new = matches!(session, Session::None);
-        let parsed = authority.as_deref().filter(|_| is_new || found.was_marked).and_then(host::parse);
+        let parsed = authority.as_deref().and_then(host::parse);
         let port = parsed.as_ref().and_then(|host| host.port);
-        let host = parsed.as_ref().map_or("", |host| &host.name);
-        let may_stay = is_new && (authority.is_none() || host == self.place.own_name());
+        let may_stay = is_new && matches!(name, Ok(None | Some(Known::Own)));
         let (proper, share) = if is_new {
-            let asked = Asked { client, headers, path: marker::split(&found.clean).0, host };
-            (self.groups.proper(&asked), self.groups.share(&asked))
+            let host = parsed.as_ref().map_or("", |host| &host.name);
+            let request = Asked { client, headers, path: marker::split(&found.clean).0, host };
+            (self.groups.proper(&request), self.groups.share(&request))
         } else {
             (None, 1.0)
         };
         let scheme = if secure { "https" } else { "http" };
-        Seen { scheme, client, authority, port, target, found, session, proper, share, may_stay, now }
+        let (method, version) = (&head.method, head.version);
+        Seen {
+            method,
+            version,
+            scheme,
+            client,
+            authority,
+            name,
+            port,
+            target,
+            found,
+            session,
+            asker,
+            proper,
+            share,
+            may_stay,
+        }
+    }
+
+    /// Whether a request goes to the application whatever operation 500 would say, and without a session.
+    fn passed(&self, seen: &Seen<'_>, head: &Parts) -> Option<Exempt> {
+        if seen.name.is_err() || seen.is_in_session() {
+            return None;
+        }
+        self.exempts.passed(seen.method, marker::split(&seen.found.clean).0, &head.headers)
+    }
+
+    fn exempt(&self, seen: &Seen<'_>, exempt: Exempt) -> Verdict {
+        match exempt {
+            Exempt::Load => return Verdict::Respond(self.load_report()),
+            // It counts for nothing, as nobody waits for it.
+            Exempt::Probe => {
+                return Verdict::Serve(Pass { target: None, cookies: Vec::new(), guard: Guard::none() });
+            }
+            Exempt::Preflight => self.metrics.preflight(),
+            Exempt::Listed => self.metrics.listed(),
+        }
+        self.serve(seen, Vec::new())
+    }
+
+    /// Whether the Site is too busy for a newcomer.
+    fn is_busy(&self, seen: &Seen<'_>, is_due: bool) -> bool {
+        let client_sessions = self.sessions.active_of(seen.net(), seen.asker.now);
+        let is_full = self.overload.is_full(seen.net()) || client_sessions >= seen.asker.counted_max;
+        if is_full {
+            self.metrics.share_full();
+            if self.share_full.is_due(seen.asker.now) {
+                warn!(
+                    client = %seen.client,
+                    "a client has filled its share of [web.busy]: is it a proxy, to be listed in `trusted_proxies`?"
+                );
+            }
+        }
+        self.overload.is_busy(Ask {
+            share: seen.share,
+            returns: is_due,
+            sessions: self.sessions.active(seen.asker.now),
+            reserved: if is_due { 0 } else { self.deferrals.due(seen.asker.now) },
+            client: seen.net(),
+            client_sessions,
+        })
     }
 
     fn decide<'a>(
         &'a self,
         seen: &'a Seen<'_>,
-        head: &Parts,
         connection: &Connection<'a>,
         standing: Standing,
         up: &'a [bool],
     ) -> (Decision<'a>, Path) {
-        let in_session = !matches!(seen.session, Session::None);
-        let is_due = standing == Standing::Due;
-        let busy = seen.may_stay
-            && (matches!(standing, Standing::Early { .. })
-                || self.overload.is_busy(Ask {
-                    share: seen.share,
-                    returns: is_due,
-                    sessions: self.sessions.active(seen.now),
-                    reserved: if is_due { 0 } else { self.deferrals.due(seen.now) },
-                }));
+        let is_early = matches!(standing, Standing::Early { .. });
         let facts = Facts {
-            in_session,
-            version: head.version,
+            in_session: seen.is_in_session(),
+            version: seen.version,
             authority: seen.authority.as_deref(),
             server_name: connection.server_name,
             found: &seen.found,
             by_cookie: self.markers.mode == Mode::Cookie,
-            now: seen.now,
+            now: seen.asker.now,
             proper: seen.proper.and_then(|id| self.place.group(id)),
-            busy,
+            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == Standing::Due)),
             waiting: standing != Standing::Unknown,
             up,
         };
         decide(&self.place, &self.rules, &facts)
     }
 
-    /// S4-5A-GATE: served as it would be without any of this. Only who was asked whether it keeps cookies is told where the
-    /// page is, now that it does (C18).
+    /// S4-5A-GATE: served as it would be without any of this. Only who opens a URL with a marker is told where the page is
+    /// without it (C18).
     fn serve_in_session(&self, seen: &Seen<'_>, head: &Parts) -> Verdict {
         let renewed = match &seen.session {
             Session::Active { renew } => renew.clone(),
@@ -373,7 +407,8 @@ impl Gate {
         };
         let cookies = Vec::from_iter(renewed);
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
-        if was_asked && respond::is_read(&head.method) {
+        let is_marked = seen.found.clean != seen.target && matches!(seen.name, Ok(None | Some(Known::Own)));
+        if (was_asked || self.web.clean_url && is_marked) && can_move(head) {
             return Verdict::Respond(respond::see_other(seen.url(self.place.own_name(), &seen.found.clean), cookies));
         }
         self.serve(seen, cookies)
@@ -381,27 +416,25 @@ impl Gate {
 
     /// Stage 588.
     fn admit(&self, seen: &Seen<'_>, head: &Parts, despite: bool) -> Verdict {
-        let secure = seen.scheme == "https";
         let marker = seen.found.marker.unwrap_or_default();
-        // Whoever makes such requests on purpose is not to fill the log.
-        if despite && self.alarmed.swap(seen.now / ALARM_EVERY, Relaxed) != seen.now / ALARM_EVERY {
+        if despite && self.hop_limit.is_due(seen.asker.now) {
             warn!(
                 client = %seen.client, target = seen.target, hops = marker.hops,
                 "admitted at the hop limit: are the clocks of all Sites right, and their configurations the same?"
             );
         }
-        self.deferrals.admitted(seen.now);
-        let mut cookies = Vec::from_iter(self.sessions.start(seen.now, secure));
+        self.deferrals.admitted(seen.asker.now);
+        let mut cookies = Vec::from_iter(self.sessions.start(&seen.asker));
         let group = marker.group.and_then(|name| self.place.group_named(name)).and_then(|at| self.place.id(at));
         let group = group.or(seen.proper).or_else(|| self.place.primary.and_then(|at| self.place.id(at)));
         if let Some(group) = group.filter(|group| self.groups.flagged(&head.headers) != Some(*group)) {
-            cookies.extend(self.groups.flag(group, secure));
+            cookies.extend(self.groups.flag(group, seen.asker.secure));
         }
         // Who keeps no cookies would come back without a session for ever, so it is asked first.
         let should_clean = self.web.clean_url || marker.hops > 0;
         let can_ask = seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != Mode::Cookie;
-        if should_clean && can_ask && respond::is_read(&head.method) && !cookies.is_empty() {
-            let asking = Marker { at: seen.now, key: Some(COOKIES_ASKED), ..marker };
+        if should_clean && can_ask && can_move(head) && !cookies.is_empty() {
+            let asking = Marker { at: seen.asker.now, key: Some(COOKIES_ASKED), ..marker };
             let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
             return Verdict::Respond(respond::see_other(location, cookies));
         }
@@ -413,7 +446,7 @@ impl Gate {
         let Ok(target) = clean.transpose() else {
             return Verdict::Respond(respond::refuse(Refusal::BadTarget));
         };
-        Verdict::Serve(Pass { target, cookies, guard: self.overload.begin() })
+        Verdict::Serve(Pass { target, cookies, guard: self.overload.begin(seen.net()) })
     }
 
     fn redirect(&self, seen: &Seen<'_>, head: &Parts, redirect: &Redirect<'_>) -> Page {
@@ -424,9 +457,9 @@ impl Gate {
             (Some(marker), Some(domain)) => {
                 if marker.at > 0 {
                     let (value, max_age) = (self.markers.cookie(marker), self.rules.lifetime + self.rules.skew);
-                    let secure = seen.scheme == "https";
                     let (name, domain) = (marker::COOKIE, Some(domain.as_str()));
-                    cookies.extend(Cookie { name, value: &value, domain, max_age, secure }.header());
+                    let (secure, same_site) = (seen.asker.secure, self.web.session.same_site);
+                    cookies.extend(Cookie { name, value: &value, domain, max_age, secure, same_site }.header());
                 }
                 let counted = Marker { hops: marker.hops, ..Marker::default() };
                 if marker.hops > 0 {
@@ -441,19 +474,33 @@ impl Gate {
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
     fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: Standing) -> Page {
-        let key = seen.found.marker.and_then(|marker| marker.key);
-        let (key, due) = if let (Standing::Early { due }, Some(key)) = (standing, key) {
-            (key.to_owned(), due)
+        let shown = seen.found.marker.and_then(|marker| marker.key);
+        let (key, due) = if let (Standing::Early { due }, Some(key)) = (standing, shown) {
+            (Some(key.to_owned()), due)
         } else {
-            self.metrics.deferred();
-            let deferral = self.deferrals.defer(seen.now, seen.share);
+            let whom = Turned { share: seen.share, client: seen.net(), keys_max: self.keys_max() };
+            let deferral = self.deferrals.defer(seen.asker.now, &whom);
+            if deferral.key.is_some() {
+                self.metrics.deferred();
+            }
             (deferral.key, deferral.due)
         };
-        let wait = due.saturating_sub(seen.now).max(1);
-        let marker = Marker { at: due, key: Some(&key), ..Marker::default() };
-        let target = self.markers.add(&seen.found.clean, &marker);
-        let back = seen.url(self.place.own_name(), &target);
-        respond::busy(self.web.busy.status, wait, respond::is_read(&head.method).then_some(&back))
+        let wait = due.saturating_sub(seen.asker.now).max(1);
+        let back = key.filter(|_| respond::is_read(&head.method)).map(|key| {
+            let marker = Marker { at: due, key: Some(&key), ..Marker::default() };
+            seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &marker))
+        });
+        respond::busy(self.web.busy.status, wait, back.as_deref())
+    }
+
+    /// Keys that one client may have: its share of the room that is kept for them, half of the lowest limit.
+    fn keys_max(&self) -> u64 {
+        let limits =
+            [u64::from(self.web.busy.in_flight), self.web.busy.sessions].into_iter().filter(|limit| *limit > 0);
+        match limits.min() {
+            Some(limit) => (self.shares.of(limit) / 2).max(1),
+            None => self.shares.of(KEYS_MAX as u64),
+        }
     }
 
     /// The metrics as text; those of a front beside them where there is one.
@@ -466,7 +513,15 @@ impl Gate {
         let peers = others.map(|(at, name)| (name.clone(), up.get(at).copied().unwrap_or(true)));
         let now = Now {
             in_flight: self.overload.in_flight(),
-            is_busy: self.overload.is_busy(Ask { share: 1.0, returns: false, sessions, reserved }),
+            beyond_shares: self.overload.beyond_shares(),
+            is_busy: self.overload.is_busy(Ask {
+                share: 1.0,
+                returns: false,
+                sessions,
+                reserved,
+                client: None,
+                client_sessions: 0,
+            }),
             sessions,
             keys_due: reserved,
             peers: peers.collect(),
@@ -502,28 +557,9 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The host a request is for: the target's, or else the `Host` header's (RFC 9112 section 3.2.2). Two are none that can be
-/// believed.
-fn authority(head: &Parts) -> Option<Cow<'_, str>> {
-    if let Some(authority) = head.uri.authority() {
-        return Some(Cow::Borrowed(authority.as_str()));
-    }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next()?;
-    if hosts.next().is_some() { Some(Cow::Borrowed("")) } else { Some(String::from_utf8_lossy(host.as_bytes())) }
-}
-
-/// The last address that no trusted proxy has.
-fn forwarded_client(headers: &HeaderMap, mut client: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
-    let values = headers.get_all(forwarded::FOR).iter().rev().filter_map(|value| value.to_str().ok());
-    for text in values.flat_map(|value| value.rsplit(',')) {
-        let Ok(address) = text.trim().parse() else { break };
-        client = address;
-        if !is_trusted(client) {
-            break;
-        }
-    }
-    client
+/// Whether a client that is sent to the same page under another URL shows it: not where the connection is to become another.
+fn can_move(head: &Parts) -> bool {
+    respond::is_read(&head.method) && !head.headers.contains_key(UPGRADE)
 }
 
 struct Stages<'a>(&'a Path);

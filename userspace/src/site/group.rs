@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cookies::{self, Cookie};
 use crate::{
-    model::{Class, Condition, FlagConfig, GroupId, GroupRule, Model, SiteId, Web},
+    model::{Class, Condition, FlagConfig, GroupId, GroupRule, Model, SameSite, SiteId, Web},
     nets::Nets,
 };
 
@@ -35,6 +35,7 @@ pub struct Groups {
     rules: Vec<GroupRule>,
     classes: Vec<Class>,
     flag: Option<FlagConfig>,
+    same_site: SameSite,
     /// The pool's groups by their names.
     names: Vec<(String, GroupId)>,
     nets: Arc<Nets>,
@@ -52,6 +53,7 @@ impl Groups {
             rules: web.rules.clone(),
             classes: web.classes.clone(),
             flag: web.flag.clone(),
+            same_site: web.session.same_site,
             names: groups.map(|(id, group)| (group.name.to_string(), GroupId(id))).collect(),
             nets: Arc::clone(&model.nets),
             pool: model.nets.pools().binary_search(&pool).ok(),
@@ -79,7 +81,7 @@ impl Groups {
         let flag = self.flag.as_ref()?;
         let (name, _) = self.names.iter().find(|(_, id)| *id == group)?;
         let (domain, max_age) = (Some(flag.domain.as_str()), flag.lifetime.as_secs());
-        Cookie { name: &flag.cookie, value: name, domain, max_age, secure }.header()
+        Cookie { name: &flag.cookie, value: name, domain, max_age, secure, same_site: self.same_site }.header()
     }
 
     /// The first group of this pool that a flag names.
@@ -114,7 +116,7 @@ fn matches(when: &Condition, request: &Asked<'_>) -> bool {
 }
 
 /// Whether a path is another, or goes on after it with a new segment.
-fn is_below(path: &str, prefix: &str) -> bool {
+pub(super) fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
 }
 

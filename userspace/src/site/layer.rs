@@ -45,6 +45,7 @@ use tower_service::Service;
 
 use super::{
     busy::Guard,
+    cookies,
     decide::{Outcome, Refusal},
     front::{Peer, access::Trail},
     gate::{Connection, Gate, Pass, Verdict},
@@ -94,6 +95,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
+        // Before any is read: what stands behind sees what was decided by.
+        cookies::join(&mut head.headers);
         let peer = head.extensions.get::<Peer>();
         let client = peer.map(|peer| peer.client);
         let client = client.or_else(|| head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
@@ -167,6 +170,9 @@ where
             }
             StateProjection::There { inner, cookies, guard } => {
                 let mut response = ready!(inner.poll(context))?;
+                if !cookies.is_empty() {
+                    respond::private(response.headers_mut());
+                }
                 for cookie in cookies.drain(..) {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
@@ -238,4 +244,50 @@ impl<R: Body<Data = Bytes>> Body for Guarded<R> {
 
 fn never<E>(error: Infallible) -> E {
     match error {}
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body as AnyBody;
+    use http::header::{CACHE_CONTROL, COOKIE, HOST};
+    use http_body_util::Empty;
+    use tower_service::Service as _;
+
+    use super::{
+        super::{fixture::appendix_a, peers::PeerHealth},
+        *,
+    };
+
+    /// What the service was asked by, shown in a field of a response that anybody may store.
+    #[tokio::test]
+    async fn cookies_reach_the_service_as_one_and_a_response_with_ours_is_private() {
+        let model = appendix_a("[web]\nclean_url = false\n");
+        let site = model.site_by_key("boston").unwrap();
+        let gate = Gate::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
+        let routes = axum::Router::<()>::new().fallback(|request: Request<AnyBody>| async move {
+            let fields: Vec<_> =
+                request.headers().get_all(COOKIE).iter().map(|value| value.to_str().unwrap()).collect();
+            ([("x-seen", fields.join(" | ")), ("cache-control", "public, max-age=60".to_owned())], "page")
+        });
+        let mut service = OperationLayer::new(Arc::new(gate)).layer(routes);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let mut ask = async |target: &str, cookies: &[&str]| {
+            let mut request = Request::get(target).header(HOST, "boston.app.com");
+            for cookie in cookies {
+                request = request.header(COOKIE, *cookie);
+            }
+            let response = service.call(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            let text = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+            (text("x-seen"), text(CACHE_CONTROL.as_str()), text("set-cookie"))
+        };
+        let (seen, cache, set) = ask(&format!("/a/distrib={now}"), &["a=1", "b=2"]).await;
+        assert_eq!((&*seen, &*cache), ("a=1; b=2", "private, max-age=60"));
+        // One that comes back is exchanged; the one after it is nothing new.
+        let first = set.split(';').next().unwrap().to_owned();
+        let (_, cache, set) = ask("/a", &["a=1", &first]).await;
+        assert_eq!(cache, "private, max-age=60");
+        let lasting = set.split(';').next().unwrap().to_owned();
+        let (seen, cache, set) = ask("/a", &["a=1", &lasting, "b=2"]).await;
+        assert_eq!((seen, &*cache, &*set), (format!("a=1; {lasting}; b=2"), "public, max-age=60", ""));
+    }
 }

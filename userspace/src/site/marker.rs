@@ -15,13 +15,14 @@
 //! | query | `/a?b&distrib=…` | `/a/?distrib=…` | `/?distrib=…` |
 //! | cookie | cookie `distrib` of a domain above all Sites, `/a?b` | | |
 //!
-//! It is read case-insensitively and emitted in one form (C11). A last path segment, or a last parameter, that begins with
+//! It is read case-insensitively and percent-encoded in part or whole ([`Markers::plain`]), and emitted in one form (C11). A last path segment, or a last parameter, that begins with
 //! `distrib=` is a marker, even one that makes no sense: such a marker counts for nothing, and is taken off all the same,
 //! so that no URL ever bears two (C6).
 
 use std::{borrow::Cow, fmt::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use percent_encoding::percent_decode_str;
 use ring::hmac;
 
 use super::host;
@@ -89,6 +90,43 @@ impl Markers {
     #[must_use]
     pub fn new(mode: Mode, key: Option<&[u8]>) -> Self {
         Self { mode, key: key.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes)) }
+    }
+
+    /// A target whose markers have no percent-encoding. Whoever encodes them anew at each redirect would else never be seen
+    /// to have one, and be sent round for ever.
+    #[must_use]
+    pub fn plain<'a>(&self, target: &'a str) -> Cow<'a, str> {
+        if !target.contains('%') {
+            return Cow::Borrowed(target);
+        }
+        let (path, query) = split(target);
+        let (place, separator) = match self.mode {
+            Mode::Path => (path, '/'),
+            Mode::Query | Mode::Cookie => (query.unwrap_or_default(), '&'),
+        };
+        let (mut before, mut markers) = (place, Vec::new());
+        loop {
+            let (rest, last) = match before.rsplit_once(separator) {
+                Some((rest, last)) => (Some(rest), last),
+                None if self.mode == Mode::Path => break,
+                None => (None, before),
+            };
+            let Some(marker) = decoded(last) else { break };
+            markers.push(marker);
+            // An end is what no separator comes before.
+            let Some(rest) = rest else { return joined("", separator, &markers, path, query, self.mode) };
+            before = rest;
+        }
+        if markers.iter().all(|marker| matches!(marker, Cow::Borrowed(_))) {
+            return Cow::Borrowed(target);
+        }
+        joined(&place[..=before.len()], separator, &markers, path, query, self.mode)
+    }
+
+    /// A cookie's value in the same way.
+    #[must_use]
+    pub fn plain_value(value: &str) -> Cow<'_, str> {
+        percent_decode_str(value).decode_utf8().unwrap_or(Cow::Borrowed(value))
     }
 
     /// Finds the marker of a request: in its target (`path[?query]`), or in the cookie of that name.
@@ -244,6 +282,37 @@ pub fn split(target: &str) -> (&str, Option<&str>) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     }
+}
+
+/// A segment or parameter without percent-encoding, if it is a marker then: as it was where it has none. One that would
+/// end the segment, or the target, is no marker of ours, and becomes one that says nothing.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return after_word(text).map(|_| Cow::Borrowed(text));
+    }
+    let plain = percent_decode_str(text).decode_utf8_lossy();
+    after_word(&plain)?;
+    let may_stand = |b: u8| b.is_ascii_alphanumeric() || b"=,+!~.-_".contains(&b);
+    let is_sound = plain.bytes().all(may_stand);
+    Some(if is_sound { Cow::Owned(plain.into_owned()) } else { Cow::Owned(WORD.into()) })
+}
+
+/// A target with these markers, the last one first, after what comes before them in its path or query.
+fn joined<'a>(
+    before: &str,
+    separator: char,
+    markers: &[Cow<'a, str>],
+    path: &str,
+    query: Option<&str>,
+    mode: Mode,
+) -> Cow<'a, str> {
+    let markers: Vec<&str> = markers.iter().rev().map(|marker| &**marker).collect();
+    let marked = format!("{before}{}", markers.join(separator.encode_utf8(&mut [0; 4])));
+    Cow::Owned(match (mode, query) {
+        (Mode::Path, Some(query)) => format!("{marked}?{query}"),
+        (Mode::Path, None) => marked,
+        _ => format!("{path}?{marked}"),
+    })
 }
 
 /// What comes after the word, if a text begins with it.

@@ -5,8 +5,10 @@
 //! [`BACKENDS_MAX`] have none.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{
@@ -17,6 +19,7 @@ use prometheus_client::{
 };
 
 use super::{
+    certificates::Certificate,
     decide::{Decision, Outcome, Refusal, Stage},
     front::counters::{BackendCounters, Counters, Refused},
 };
@@ -24,6 +27,8 @@ use crate::admin::metrics::{Format, family, gauge, number, single, to_prometheus
 
 /// Peers with series of their own, the first of the pool.
 pub const PEERS_MAX: usize = 1000;
+/// Names of certificates with series of their own.
+pub const CERTIFICATES_MAX: usize = 1000;
 /// Backends with series of their own, the first of the configuration.
 pub const BACKENDS_MAX: usize = 1000;
 /// What is there from the start, though nothing has ended so yet.
@@ -48,6 +53,10 @@ pub struct Metrics {
     hop_limit: AtomicU64,
     deferrals: AtomicU64,
     redeemed: AtomicU64,
+    preflights: AtomicU64,
+    listed: AtomicU64,
+    shares_full: AtomicU64,
+    malformed: AtomicU64,
 }
 
 /// What is true when the page is made.
@@ -55,6 +64,8 @@ pub struct Metrics {
 pub struct Now {
     /// Requests handed to the application that have not ended.
     pub in_flight: u64,
+    /// Of them, those beyond their clients' shares.
+    pub beyond_shares: u64,
     /// Whether a newcomer with a share of 1 would be turned away.
     pub is_busy: bool,
     /// Sessions that are active.
@@ -72,6 +83,8 @@ pub struct FrontCounters<'a> {
     pub connections: &'a Counters,
     /// Of the backends in force; a reload may have replaced them.
     pub backends: &'a Counters,
+    /// In use.
+    pub certificates: &'a [Certificate],
 }
 
 impl Metrics {
@@ -96,6 +109,26 @@ impl Metrics {
     /// A key was taken back.
     pub fn redeemed(&self) {
         self.redeemed.fetch_add(1, Relaxed);
+    }
+
+    /// A CORS preflight was passed on.
+    pub fn preflight(&self) {
+        self.preflights.fetch_add(1, Relaxed);
+    }
+
+    /// A request that `web.pass` lists was passed on.
+    pub fn listed(&self) {
+        self.listed.fetch_add(1, Relaxed);
+    }
+
+    /// A newcomer's client has filled its share.
+    pub fn share_full(&self) {
+        self.shares_full.fetch_add(1, Relaxed);
+    }
+
+    /// A trusted proxy has said of a client what is no address.
+    pub fn malformed(&self) {
+        self.malformed.fetch_add(1, Relaxed);
     }
 
     /// Requests that a stage ended with an outcome.
@@ -130,7 +163,10 @@ impl Metrics {
         Source {
             requests,
             refusals: Refusal::ALL.map(|refusal| (refusal.name(), self.refusals[refusal as usize].load(Relaxed))),
-            counts: [&self.hop_limit, &self.deferrals, &self.redeemed].map(|count| count.load(Relaxed)),
+            counts: [&self.hop_limit, &self.deferrals, &self.redeemed, &self.shares_full, &self.malformed]
+                .map(|count| count.load(Relaxed)),
+            passed: [("preflight", &self.preflights), ("listed", &self.listed)]
+                .map(|(what, count)| (what, count.load(Relaxed))),
             now: now.clone(),
             front: front.map(Front::read),
         }
@@ -148,8 +184,9 @@ pub fn ended_by(stages: impl Iterator<Item = Stage>) -> Stage {
 struct Source {
     requests: Vec<(Stage, Outcome, u64)>,
     refusals: [(&'static str, u64); Refusal::ALL.len()],
-    /// Hop limit, deferrals, keys redeemed.
-    counts: [u64; 3],
+    /// Hop limit, deferrals, keys redeemed, full shares, malformed addresses.
+    counts: [u64; 5],
+    passed: [(&'static str, u64); 2],
     now: Now,
     front: Option<Front>,
 }
@@ -166,6 +203,8 @@ struct Front {
     lines_lost: u64,
     refused: [(&'static str, u64); Refused::ALL.len()],
     backends: Vec<BackendCounts>,
+    /// By name, seconds until it ends.
+    certificates: Vec<(String, i64)>,
 }
 
 /// Of one backend.
@@ -196,7 +235,7 @@ impl EncodeMetric for Times<'_> {
 }
 
 impl Front {
-    fn read(FrontCounters { connections, backends }: &FrontCounters<'_>) -> Self {
+    fn read(FrontCounters { connections, backends, certificates }: &FrontCounters<'_>) -> Self {
         let backend = |backend: &BackendCounters| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
@@ -219,6 +258,7 @@ impl Front {
             lines_lost: connections.access.load().as_ref().map_or(0, |log| log.lost()),
             refused: Refused::ALL.map(|why| (why.word(), connections.refused(why))),
             backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
+            certificates: ends(certificates).into_iter().take(CERTIFICATES_MAX).collect(),
         }
     }
 }
@@ -233,17 +273,22 @@ impl Collector for Source {
         family(encoder, ("requests", "Requests decided on, by the stage that ended operation 500"), requests)?;
         let refusals = self.refusals.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
         family(encoder, ("requests_refused", "Requests that were for no name of this Site's pool"), refusals)?;
-        let [hop_limit, deferrals, redeemed] = self.counts;
+        let passed = self.passed.iter().map(|(what, count)| (label("what", what), ConstCounter::new(*count)));
+        family(encoder, ("requests_passed", "Requests that operation 500 left alone"), passed)?;
+        let [hop_limit, deferrals, redeemed, shares_full, malformed] = self.counts;
         let counters = [
             ("hop_limit_alarms", "Requests admitted because they had been sent round too often", hop_limit),
             ("deferrals", "Keys given to those who were turned away", deferrals),
             ("keys_redeemed", "Keys that were used", redeemed),
+            ("client_share_full", "Newcomers whose client had filled its share", shares_full),
+            ("forwarded_malformed", "Requests of which a trusted proxy said what is no address", malformed),
         ];
         for (name, help, count) in counters {
             single(encoder, (name, help), &ConstCounter::new(count))?;
         }
         let gauges = [
             ("requests_in_flight", "Requests handed to the application that have not ended", now.in_flight),
+            ("requests_beyond_share", "Of them, those beyond their clients' shares", now.beyond_shares),
             ("busy", "Whether newcomers are turned away", now.is_busy.into()),
             ("active_sessions", "Sessions that are active, as far as is known", now.sessions),
             ("keys_due", "Keys that hold now, for which room is kept", now.keys_due.into()),
@@ -297,8 +342,25 @@ impl Front {
         family(encoder, ejections, each(|one| one.ejections))?;
         family(encoder, ("backend_connects", "Connections made to a backend"), each(|one| one.connects))?;
         let healthy = self.backends.iter().map(|one| (label("backend", &one.url), flag(one.is_healthy)));
-        family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)
+        family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)?;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let expiry = self.certificates.iter().map(|(name, left)| (label("name", name), gauge(*left as f64)));
+        let help = "Until the certificate of a name ends; negative since it has";
+        family(encoder, ("certificate_expiry_seconds", help), expiry)
     }
+}
+
+/// By name, in how many seconds its certificate ends: of several, the first that does.
+fn ends(certificates: &[Certificate]) -> BTreeMap<String, i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let mut ends = BTreeMap::new();
+    for certificate in certificates {
+        for name in &certificate.names {
+            let left = ends.entry(name.clone()).or_insert(i64::MAX);
+            *left = certificate.ends.saturating_sub(now).min(*left);
+        }
+    }
+    ends
 }
 
 fn label(name: &'static str, value: &str) -> Vec<(&'static str, String)> {
@@ -338,6 +400,7 @@ mod tests {
         metrics.redeemed();
         let now = Now {
             in_flight: 3,
+            beyond_shares: 1,
             is_busy: true,
             sessions: 40,
             keys_due: 5,
@@ -396,11 +459,26 @@ mod tests {
         counters.backends[1].retries.store(3, Relaxed);
         counters.backends[0].ejections.store(2, Relaxed);
         counters.backends[1].healthy.store(false, Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        let certificate = |names: &[&str], left: i64| Certificate {
+            file: "a".into(),
+            names: names.iter().map(ToString::to_string).collect(),
+            ends: now + left,
+        };
+        let certificates =
+            [certificate(&["app.com", "*.app.com"], 90 * 86_400 + 1000), certificate(&["app.com"], -86_400)];
         let text = text(
             &Metrics::default(),
             &Now::default(),
-            Some(&FrontCounters { connections: &before, backends: &counters }),
+            Some(&FrontCounters { connections: &before, backends: &counters, certificates: &certificates }),
         );
+        let left = |name: &str| {
+            let start = format!("zerottl_site_certificate_expiry_seconds{{name=\"{name}\"}} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&start)).expect("a metric");
+            value.parse::<f64>().expect("a number")
+        };
+        assert!((90.0 * 86_400.0..90.0 * 86_400.0 + 1001.0).contains(&left("*.app.com")), "{text}");
+        assert!((-87_400.0..=-86_400.0).contains(&left("app.com")), "the first that ends: {text}");
         for line in [
             "zerottl_site_connections_accepted_total 9",
             "zerottl_site_connections 2",

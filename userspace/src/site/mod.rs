@@ -6,16 +6,20 @@
 //! | module | what |
 //! |---|---|
 //! | [`host`] | authorities, normalised |
+//! | [`name`] | whose name a request is under |
+//! | `exempt` | what operation 500 leaves alone |
 //! | [`place`] | where a Site stands among the others: names and orders |
 //! | [`marker`] | what a redirect leaves in the URL for the next stage |
 //! | [`decide`] | operation 500, stage by stage; pure |
 //! | [`group`] | which group a request belongs to; pure |
+//! | [`clients`] | clients by their nets, and what part of a limit one of them may fill |
 //! | [`busy`] | whether the Site is too busy for one more session |
 //! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
 //! | [`session`] | what a session is |
 //! | [`cookies`] | cookies, read and written |
 //! | [`peers`] | which other Sites are up |
 //! | `forwarded` | what proxies say of a client, and who is believed |
+//! | `seen` | what is known of a request |
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
@@ -24,15 +28,19 @@
 //! | [`handover`] | how the stand-alone Site is followed by the next process |
 //! | [`run`] | the stand-alone Site, everything wired |
 //! | [`admin`] | its admin interface: metrics, load, state |
-//! | [`check`] | operation 500 for other servers that ask: nginx, Envoy |
+//! | [`check`] | operation 500 for other servers that ask: nginx, HAProxy, Caddy, Traefik, Envoy |
+//! | [`certificates`] | whose certificates are, and until when |
 //! | [`front`] | the stand-alone server and proxy |
 pub mod admin;
 mod buckets;
 pub mod busy;
+pub mod certificates;
 pub mod check;
+pub mod clients;
 pub mod cookies;
 pub mod decide;
 pub mod defer;
+mod exempt;
 pub mod explain;
 #[cfg(test)]
 mod fixture;
@@ -45,8 +53,10 @@ pub mod host;
 pub mod layer;
 pub mod marker;
 pub mod metrics;
+pub mod name;
 pub mod peers;
 pub mod place;
 pub mod respond;
 pub mod run;
+mod seen;
 pub mod session;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY,
+        CONTENT_TYPE, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, VARY,
     },
 };
 use http_body_util::Full;
@@ -80,6 +81,45 @@ pub fn see_other(location: String, cookies: Vec<HeaderValue>) -> Page {
         *response.status_mut() = StatusCode::SEE_OTHER;
     }
     response
+}
+
+/// Lets a page of another origin follow a redirect: what it leads to says whether that page may read it. Without this no
+/// browser goes on with a request that a script has made (Fetch, "HTTP-redirect fetch").
+#[must_use]
+pub fn to_other_origins(asked: &HeaderMap, mut page: Page) -> Page {
+    if let Some(origin) = asked.get(ORIGIN).filter(|_| page.status().is_redirection()) {
+        let headers = page.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    page
+}
+
+/// Keeps shared caches from storing a response that sets a cookie of ours (RFC 9111 section 3: a field alone does not).
+/// nginx and `HAProxy` leave that to the operator; the latter's `cookie … nocache` does the same as this.
+pub fn private(headers: &mut HeaderMap) {
+    let mut kept = Vec::new();
+    for value in headers.get_all(CACHE_CONTROL) {
+        let Ok(text) = value.to_str() else { continue };
+        for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+            let name = directive.split('=').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+            match &*name {
+                "no-store" => return,
+                // `private="field"` and its like hold for that field alone.
+                "private" if !directive.contains('=') => return,
+                "public" | "s-maxage" | "stale-while-revalidate" | "proxy-revalidate" => {}
+                _ => kept.push(directive),
+            }
+        }
+    }
+    kept.insert(0, "private");
+    let value = HeaderValue::try_from(kept.join(", ")).unwrap_or(NO_STORE);
+    headers.insert(CACHE_CONTROL, value);
+    // What caches of one's own go by before Cache-Control (RFC 9213; Surrogate-Control, Edge Architecture).
+    for name in ["cdn-cache-control", "surrogate-control"] {
+        headers.remove(name);
+    }
 }
 
 /// "All Sites Busy" (stage 570, C9): in how many seconds to return, and where to.
@@ -213,6 +253,30 @@ mod tests {
         let page = busy(200, 10, None);
         assert_eq!(page.status(), 200);
         assert!(!text(page).contains("http-equiv"));
+    }
+
+    /// A response with a cookie of ours is one client's alone.
+    #[test]
+    fn what_sets_a_cookie_is_private() {
+        let check = |before: &[&str], wanted: &str| {
+            let mut headers = HeaderMap::new();
+            for value in before {
+                headers.append(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
+            }
+            headers.insert("cdn-cache-control", HeaderValue::from_static("max-age=9"));
+            private(&mut headers);
+            let all: Vec<_> = headers.get_all(CACHE_CONTROL).iter().map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(all.join(" | "), wanted, "{before:?}");
+            let is_changed = all != before;
+            assert_eq!(headers.contains_key("cdn-cache-control"), !is_changed, "{before:?}");
+        };
+        check(&[], "private");
+        check(&["public, max-age=600"], "private, max-age=600");
+        check(&["Public", "S-MaxAge=600 , max-age=60"], "private, max-age=60");
+        check(&["no-cache"], "private, no-cache");
+        check(&["private=\"x\", max-age=1"], "private, private=\"x\", max-age=1");
+        check(&["no-store"], "no-store");
+        check(&["max-age=60, private"], "max-age=60, private");
     }
 
     /// C13: refused, and told why.

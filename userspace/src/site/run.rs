@@ -174,11 +174,12 @@ pub async fn run(
     let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
     let mut keeper = Keeper::new(sockets).map_err(|error| format!("keeping sockets: {error}"))?;
     if let Some(bound) = admin {
-        let (stack, connections) = (stack.clone(), Arc::clone(&counters));
+        let (stack, connections, certificates) = (stack.clone(), Arc::clone(&counters), certificates.clone());
         let shown = move || {
             let now = stack.serving.load();
             let (gate, backends) = (Arc::clone(&now.gate), Arc::clone(&now.counters));
-            Shown { gate, backends, connections: Arc::clone(&connections) }
+            let certificates = certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
+            Shown { gate, backends, connections: Arc::clone(&connections), certificates }
         };
         admin::start(bound, share.admin, shown, cancel.clone());
     }

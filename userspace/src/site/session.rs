@@ -11,18 +11,19 @@ use std::{
     path::Path,
     str,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
 use ring::hmac;
 
 use super::{
     buckets::Buckets,
+    clients::Tally,
     cookies::{self, Cookie},
 };
-use crate::model::SessionConfig;
+use crate::model::{SameSite, SessionConfig};
 
 /// Cookies of the session's name that are looked at, in one request.
 pub const COOKIES_MAX: usize = 32;
@@ -51,16 +52,34 @@ pub enum Session {
     },
 }
 
-/// What sessions are. Times are Unix seconds; `secure` is whether the client came by HTTPS.
+/// Who asks, how and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The client's net; none where clients are not told apart.
+    pub net: Option<IpNet>,
+    /// Of how many sessions of one net the Site takes notice.
+    pub counted_max: u64,
+    /// Unix seconds.
+    pub now: u64,
+    /// Whether it comes by HTTPS.
+    pub secure: bool,
+}
+
+/// What sessions are. Times are Unix seconds.
 pub trait Sessions: Send + Sync + 'static {
     /// Whether a request belongs to a valid, active session of this Site: operation 500 is bypassed then (S4-5A-GATE).
-    fn find(&self, headers: &HeaderMap, now: u64, secure: bool) -> Session;
+    fn find(&self, headers: &HeaderMap, asker: &Asker) -> Session;
 
     /// Starts one (stage 588): what the response's `Set-Cookie` says, if anything.
-    fn start(&self, now: u64, secure: bool) -> Option<HeaderValue>;
+    fn start(&self, asker: &Asker) -> Option<HeaderValue>;
 
     /// Sessions that are active, as far as is known.
     fn active(&self, now: u64) -> u64;
+
+    /// Those of one net of clients, as far as they are told apart.
+    fn active_of(&self, _net: Option<IpNet>, _now: u64) -> u64 {
+        0
+    }
 }
 
 /// The default: a cookie `id.expiry.mac` of the host that sets it.
@@ -68,16 +87,18 @@ pub trait Sessions: Send + Sync + 'static {
 /// | part | what |
 /// |---|---|
 /// | `id` | 128 random bits, base64url; kept when the session is prolonged |
-/// | `expiry` | when it ends, Unix seconds, decimal |
+/// | `expiry` | when it ends, Unix seconds, decimal; an `n` after it until the cookie has come back |
 /// | `mac` | HMAC-SHA256 of both under a key of this Site's name, base64url |
 ///
 /// A session ends `lifetime` after it was started or last prolonged, which happens with the first request in the second
 /// half of its life. Over HTTPS the cookie is `Secure`: plain HTTP does not see it, and has sessions of its own.
 ///
-/// **How many are active** is counted by when they end, in 64 parts of a lifetime: exact when they start, too high by those
-/// that ended within the last such part. What is not known is not counted: sessions from before this process was started,
-/// until they are prolonged, and that a client dropped its cookie. Two requests that prolong a session at once count
-/// once, unless a thousand others came between them.
+/// **How many are active** is counted by when they end, in 64 parts of a lifetime; too high by those that ended within the
+/// last such part. One counts from when its cookie has come back: whoever keeps none has none, and could start a
+/// thousand in a second. Then it gets a cookie that says so. Of one net of clients no more count than
+/// [`Asker::counted_max`]. What is not known is not counted: sessions from before this process was started, until they are
+/// prolonged, and that a client dropped its cookie. Two requests that bring a cookie back, or prolong a session, at once
+/// count once, unless a thousand others came between them.
 #[derive(Debug)]
 pub struct CookieSessions {
     cookie: String,
@@ -86,8 +107,9 @@ pub struct CookieSessions {
     /// By the part of a lifetime in which they end.
     ends: Buckets,
     span: u64,
-    /// When this process began to count.
-    born: u64,
+    /// The same by client.
+    clients: Tally,
+    same_site: SameSite,
     /// Of each of the last renewals, bytes of the renewed cookie's MAC.
     renewals: Box<[AtomicU64]>,
 }
@@ -96,6 +118,8 @@ pub struct CookieSessions {
 struct Valid {
     id: [u8; ID_LEN],
     expiry: u64,
+    /// Whether it is seen for the first time.
+    is_new: bool,
     /// Of its MAC: tells one from another.
     print: u64,
 }
@@ -124,11 +148,10 @@ impl CookieSessions {
             Some(path) => read_key(path)?,
             None => rand::random::<[u8; 32]>().to_vec(),
         };
-        let born = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Ok(Self::with_key(config, site_name, &key, born))
+        Ok(Self::with_key(config, site_name, &key))
     }
 
-    fn with_key(config: &SessionConfig, site_name: &str, key: &[u8], born: u64) -> Self {
+    fn with_key(config: &SessionConfig, site_name: &str, key: &[u8]) -> Self {
         // A key of its own for each Site and purpose, so that one file can serve them all.
         let purpose = format!("zerottl session {}", site_name.trim_end_matches('.').to_ascii_lowercase());
         let key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), purpose.as_bytes());
@@ -139,25 +162,27 @@ impl CookieSessions {
             key: hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()),
             ends: Buckets::new(SPANS as usize + 2),
             span: lifetime.div_ceil(SPANS),
-            born,
+            clients: Tally::new(lifetime),
+            same_site: config.same_site,
             renewals: (0..RENEWALS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// What is signed.
-    fn message(id: [u8; ID_LEN], expiry: u64) -> [u8; ID_LEN + 8] {
-        let mut message = [0; ID_LEN + 8];
+    /// What is signed: one byte more for a cookie that has not come back yet, so that none becomes the other.
+    fn sign(&self, id: [u8; ID_LEN], expiry: u64, is_new: bool) -> hmac::Tag {
+        let mut message = [0; ID_LEN + 9];
         message[..ID_LEN].copy_from_slice(&id);
-        message[ID_LEN..].copy_from_slice(&expiry.to_be_bytes());
-        message
+        message[ID_LEN..ID_LEN + 8].copy_from_slice(&expiry.to_be_bytes());
+        message[ID_LEN + 8] = b'n';
+        hmac::sign(&self.key, if is_new { &message } else { &message[..ID_LEN + 8] })
     }
 
-    fn header(&self, id: [u8; ID_LEN], expiry: u64, secure: bool) -> Option<HeaderValue> {
-        let mac = hmac::sign(&self.key, &Self::message(id, expiry));
+    fn header(&self, id: [u8; ID_LEN], expiry: u64, is_new: bool, secure: bool) -> Option<HeaderValue> {
         let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let value = format!("{}.{expiry}.{}", text(&id), text(mac.as_ref()));
-        let cookie = Cookie { name: &self.cookie, value: &value, domain: None, max_age: self.lifetime, secure };
-        cookie.header()
+        let (mac, new) = (self.sign(id, expiry, is_new), if is_new { "n" } else { "" });
+        let value = format!("{}.{expiry}{new}.{}", text(&id), text(mac.as_ref()));
+        let (name, same_site) = (&*self.cookie, self.same_site);
+        Cookie { name, value: &value, domain: None, max_age: self.lifetime, secure, same_site }.header()
     }
 
     /// What a cookie says, if this Site signed it and it has not ended.
@@ -165,6 +190,7 @@ impl CookieSessions {
         let (id, rest) = value.split_at_checked(ID_TEXT_LEN)?;
         let (expiry, mac) = rest.strip_prefix(b".")?.split_at_checked(rest.len().checked_sub(MAC_TEXT_LEN + 2)?)?;
         let mac = mac.strip_prefix(b".")?;
+        let (expiry, is_new) = expiry.strip_suffix(b"n").map_or((expiry, false), |digits| (digits, true));
         let expiry: u64 =
             str::from_utf8(expiry).ok().filter(|_| expiry.iter().all(u8::is_ascii_digit))?.parse().ok()?;
         if expiry <= now {
@@ -172,20 +198,26 @@ impl CookieSessions {
         }
         let id: [u8; ID_LEN] = decode(id)?;
         let mac: [u8; MAC_LEN] = decode(mac)?;
-        hmac::verify(&self.key, &Self::message(id, expiry), &mac).ok()?;
+        let right = self.sign(id, expiry, is_new);
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(&mac[..], right.as_ref())) {
+            return None;
+        }
         let print = mac.first_chunk().map_or(0, |print| u64::from_be_bytes(*print));
-        Some(Valid { id, expiry, print })
+        Some(Valid { id, expiry, is_new, print })
     }
 
-    /// A session that was to end at one time ends at another.
-    fn prolonged(&self, valid: &Valid, expiry: u64) {
+    /// A session is there to stay, or one that was to end at one time ends at another.
+    fn counts(&self, valid: &Valid, expiry: u64, asker: &Asker) {
         let at = (valid.print % RENEWALS as u64) as usize;
         if self.renewals[at].swap(valid.print, Relaxed) == valid.print {
             return;
         }
-        // One from before this process was started has not been counted yet.
-        let is_new = valid.expiry.saturating_sub(self.lifetime) < self.born;
-        if self.ends.take(valid.expiry / self.span) || is_new {
+        let before = (!valid.is_new).then_some(valid.expiry);
+        // Beyond its client's share it counts for nobody. One from before this process was started is counted now.
+        if self.clients.add(asker.net, before, expiry, asker.now, asker.counted_max) {
+            if let Some(before) = before {
+                self.ends.take(before / self.span);
+            }
             self.ends.add(expiry / self.span);
         }
     }
@@ -199,27 +231,29 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 }
 
 impl Sessions for CookieSessions {
-    fn find(&self, headers: &HeaderMap, now: u64, secure: bool) -> Session {
+    fn find(&self, headers: &HeaderMap, asker: &Asker) -> Session {
         let mut found = cookies::values(headers, &self.cookie).take(COOKIES_MAX);
-        let Some(valid) = found.find_map(|value| self.read(value, now)) else { return Session::None };
-        let left = valid.expiry - now;
+        let Some(valid) = found.find_map(|value| self.read(value, asker.now)) else { return Session::None };
+        let left = valid.expiry - asker.now;
         // More than a whole life is left where the lifetime has been made shorter.
-        if left > self.lifetime / 2 && left <= self.lifetime {
+        if !valid.is_new && left > self.lifetime / 2 && left <= self.lifetime {
             return Session::Active { renew: None };
         }
-        let expiry = now.saturating_add(self.lifetime);
-        self.prolonged(&valid, expiry);
-        Session::Active { renew: self.header(valid.id, expiry, secure) }
+        let expiry = asker.now.saturating_add(self.lifetime);
+        self.counts(&valid, expiry, asker);
+        Session::Active { renew: self.header(valid.id, expiry, false, asker.secure) }
     }
 
-    fn start(&self, now: u64, secure: bool) -> Option<HeaderValue> {
-        let expiry = now.saturating_add(self.lifetime);
-        self.ends.add(expiry / self.span);
-        self.header(rand::random(), expiry, secure)
+    fn start(&self, asker: &Asker) -> Option<HeaderValue> {
+        self.header(rand::random(), asker.now.saturating_add(self.lifetime), true, asker.secure)
     }
 
     fn active(&self, now: u64) -> u64 {
         self.ends.sum(now / self.span..=now.saturating_add(self.lifetime) / self.span)
+    }
+
+    fn active_of(&self, net: Option<IpNet>, now: u64) -> u64 {
+        self.clients.of(net, now)
     }
 }
 
@@ -236,11 +270,16 @@ mod tests {
     const LIFETIME: u64 = 1800;
 
     fn config() -> SessionConfig {
-        SessionConfig { cookie: "ZSESSION".into(), lifetime: Duration::from_secs(LIFETIME), key: None }
+        SessionConfig { lifetime: Duration::from_secs(LIFETIME), ..SessionConfig::default() }
     }
 
     fn site(name: &str) -> CookieSessions {
-        CookieSessions::with_key(&config(), name, b"0123456789abcdef", NOW - 10)
+        CookieSessions::with_key(&config(), name, b"0123456789abcdef")
+    }
+
+    /// Somebody whose net is not known.
+    fn at(now: u64) -> Asker {
+        Asker { net: None, counted_max: u64::MAX, now, secure: false }
     }
 
     fn headers(fields: &[&str]) -> HeaderMap {
@@ -257,18 +296,33 @@ mod tests {
         text.split(';').next().expect("a part").to_owned()
     }
 
+    /// A cookie that has come back: the one that it is exchanged for.
     fn started(sessions: &CookieSessions) -> String {
-        kept(&sessions.start(NOW, false).expect("a cookie"))
+        started_by(sessions, &at(NOW))
+    }
+
+    fn started_by(sessions: &CookieSessions, asker: &Asker) -> String {
+        let first = kept(&sessions.start(asker).expect("a cookie"));
+        let Session::Active { renew: Some(lasting) } = sessions.find(&headers(&[&first]), asker) else {
+            panic!("the first one is exchanged")
+        };
+        kept(&lasting)
     }
 
     fn is_found(sessions: &CookieSessions, cookie: &str, now: u64) -> bool {
-        sessions.find(&headers(&[cookie]), now, false) != Session::None
+        sessions.find(&headers(&[cookie]), &at(now)) != Session::None
     }
 
     #[test]
     fn s4_5b_588_a_session_s_cookie_is_of_the_host_alone() {
-        let set =
-            |secure| site("boston.app.com").start(NOW, secure).expect("a cookie").to_str().expect("text").to_owned();
+        let set = |secure| {
+            site("boston.app.com")
+                .start(&Asker { secure, ..at(NOW) })
+                .expect("a cookie")
+                .to_str()
+                .expect("text")
+                .to_owned()
+        };
         let (_, attributes) =
             set(false).split_once("; ").map(|(one, two)| (one.to_owned(), two.to_owned())).expect("two");
         assert_eq!(attributes, "Path=/; Max-Age=1800; HttpOnly; SameSite=Lax");
@@ -281,7 +335,7 @@ mod tests {
     fn s4_5a_gate_a_session_bypasses_until_it_ends() {
         let sessions = site("boston.app.com");
         let cookie = started(&sessions);
-        let find = |now| sessions.find(&headers(&[&cookie]), now, false);
+        let find = |now| sessions.find(&headers(&[&cookie]), &at(now));
         assert_eq!(find(NOW), Session::Active { renew: None });
         assert_eq!(find(NOW + LIFETIME / 2 - 1), Session::Active { renew: None });
         let Session::Active { renew: Some(renewed) } = find(NOW + LIFETIME / 2) else {
@@ -293,8 +347,10 @@ mod tests {
         assert!(is_found(&sessions, &renewed, NOW + LIFETIME / 2 + LIFETIME - 1), "it lives a whole life from then on");
         assert!(!is_found(&sessions, &renewed, NOW + LIFETIME / 2 + LIFETIME));
         assert_eq!(renewed.split('.').next(), cookie.split('.').next(), "and is the same");
-        assert_eq!(sessions.find(&HeaderMap::new(), NOW, false), Session::None);
-        let Session::Active { renew: Some(secure) } = sessions.find(&headers(&[&cookie]), NOW + 1000, true) else {
+        assert_eq!(sessions.find(&HeaderMap::new(), &at(NOW)), Session::None);
+        let Session::Active { renew: Some(secure) } =
+            sessions.find(&headers(&[&cookie]), &Asker { secure: true, ..at(NOW + 1000) })
+        else {
             panic!("renewed")
         };
         assert!(secure.to_str().expect("text").ends_with("; Secure"));
@@ -307,7 +363,7 @@ mod tests {
         let cookie = started(&boston);
         assert!(is_found(&site("Boston.APP.com."), &cookie, NOW), "another machine of the same Site");
         assert!(!is_found(&site("geneva.app.com"), &cookie, NOW));
-        let other_key = CookieSessions::with_key(&config(), "boston.app.com", b"0123456789abcdeF", NOW);
+        let other_key = CookieSessions::with_key(&config(), "boston.app.com", b"0123456789abcdeF");
         assert!(!is_found(&other_key, &cookie, NOW));
         let random = || CookieSessions::new(&config(), "boston.app.com").expect("sessions");
         assert!(!is_found(&random(), &started(&random()), NOW), "keys are random where none is configured");
@@ -317,8 +373,8 @@ mod tests {
     fn a_shorter_lifetime_holds_for_sessions_that_are_there() {
         let cookie = started(&site("boston.app.com"));
         let shorter = SessionConfig { lifetime: Duration::from_mins(1), ..config() };
-        let shorter = CookieSessions::with_key(&shorter, "boston.app.com", b"0123456789abcdef", NOW);
-        let Session::Active { renew: Some(renewed) } = shorter.find(&headers(&[&cookie]), NOW, false) else {
+        let shorter = CookieSessions::with_key(&shorter, "boston.app.com", b"0123456789abcdef");
+        let Session::Active { renew: Some(renewed) } = shorter.find(&headers(&[&cookie]), &at(NOW)) else {
             panic!("it is shortened at once")
         };
         assert!(!is_found(&shorter, &kept(&renewed), NOW + 60));
@@ -331,7 +387,7 @@ mod tests {
         let forged = format!("{}A", &cookie[..cookie.len() - 1]);
         let forged = if forged == cookie { format!("{}B", &cookie[..cookie.len() - 1]) } else { forged };
         let check = |fields: &[&str], is: bool| {
-            assert_eq!(sessions.find(&headers(fields), NOW, false) != Session::None, is, "{fields:?}");
+            assert_eq!(sessions.find(&headers(fields), &at(NOW)) != Session::None, is, "{fields:?}");
         };
         check(&[&format!("a=b; {cookie}; c=d")], true);
         check(&[&format!("a=b;{cookie};;=;c")], true);
@@ -374,11 +430,53 @@ mod tests {
     #[test]
     fn sessions_from_before_the_start_count_once_they_are_prolonged() {
         let cookie = started(&site("boston.app.com"));
-        let restarted = CookieSessions::with_key(&config(), "boston.app.com", b"0123456789abcdef", NOW + 60);
+        let restarted = site("boston.app.com");
         assert!(is_found(&restarted, &cookie, NOW + 100));
         assert_eq!(restarted.active(NOW + 100), 0);
         assert!(is_found(&restarted, &cookie, NOW + 1000) && is_found(&restarted, &cookie, NOW + 1000));
         assert_eq!(restarted.active(NOW + 1000), 1);
+    }
+
+    /// Whoever keeps no cookie has no session; who brings it back has one, however often.
+    #[test]
+    fn a_session_counts_once_its_cookie_has_come_back() {
+        let sessions = site("boston.app.com");
+        let first: Vec<String> = (0..3000).map(|_| kept(&sessions.start(&at(NOW)).expect("a cookie"))).collect();
+        assert_eq!(sessions.active(NOW), 0);
+        assert!((0..20).all(|_| is_found(&sessions, &first[7], NOW + 1)));
+        assert_eq!(sessions.active(NOW + 1), 1);
+        // What is signed for the one kind is none of the other.
+        let lasting = started(&sessions);
+        assert!(!is_found(&sessions, &first[0].replacen("n.", ".", 1), NOW));
+        assert!(!is_found(
+            &sessions,
+            &lasting.replacen(&format!("{}.", NOW + LIFETIME), &format!("{}n.", NOW + LIFETIME), 1),
+            NOW
+        ));
+    }
+
+    /// One client fills no more than its share, whatever it does with its cookies.
+    #[test]
+    fn sessions_of_one_client_count_up_to_its_share() {
+        let sessions = site("boston.app.com");
+        let of = |net: &str, now| Asker { net: net.parse().ok(), counted_max: 10, ..at(now) };
+        let (hog, other) = (of("198.51.100.0/24", NOW), of("203.0.113.0/24", NOW));
+        let cookies: Vec<String> = (0..500).map(|_| started_by(&sessions, &hog)).collect();
+        assert_eq!((sessions.active(NOW), sessions.active_of(hog.net, NOW)), (10, 10));
+        for _ in 0..4 {
+            started_by(&sessions, &other);
+        }
+        assert_eq!((sessions.active(NOW), sessions.active_of(other.net, NOW)), (14, 4));
+        // All go on, again and again: none is a new one.
+        for later in [1000, 1001, 1500, 1700] {
+            for cookie in &cookies {
+                let found = sessions.find(&headers(&[cookie]), &Asker { now: NOW + later, ..hog });
+                assert!(matches!(found, Session::Active { renew: Some(_) }));
+            }
+            assert!(sessions.active(NOW + later) <= 14, "{}", sessions.active(NOW + later));
+        }
+        let end = NOW + 1700 + 2 * LIFETIME;
+        assert_eq!((sessions.active(end), sessions.active_of(hog.net, end)), (0, 0));
     }
 
     #[test]
@@ -396,7 +494,7 @@ mod tests {
         assert!(error("short", Some(&[7; 15])).ends_with("short must have 16 to 4096 bytes"));
         assert!(error("long", Some(&[7; 4097])).ends_with("long must have 16 to 4096 bytes"));
         let (one, other) = (with("good", Some(&[7; 16])).expect("sessions"), with("good", None).expect("sessions"));
-        let cookie = kept(&one.start(NOW, false).expect("a cookie"));
+        let cookie = kept(&one.start(&at(NOW)).expect("a cookie"));
         assert!(is_found(&other, &cookie, NOW));
         let bad = SessionConfig { cookie: "a b".into(), ..config() };
         assert_eq!(CookieSessions::new(&bad, "a").expect_err("an error"), "`a b` cannot be a cookie's name");

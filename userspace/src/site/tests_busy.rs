@@ -22,10 +22,30 @@ fn none() -> BusyConfig {
     BusyConfig { in_flight: 0, latency: 0.0, sessions: 0, ..BusyConfig::default() }
 }
 
-const NEWCOMER: Ask = Ask { share: 1.0, returns: false, sessions: 0, reserved: 0 };
+const NEWCOMER: Ask = Ask { share: 1.0, returns: false, sessions: 0, reserved: 0, client: None, client_sessions: 0 };
 
 fn begin(limits: &Limits, count: usize) -> Vec<Guard> {
-    (0..count).map(|_| limits.begin()).collect()
+    (0..count).map(|_| limits.begin(None)).collect()
+}
+
+/// One client fills its share of a limit and no more: others have the rest, and itself is turned away.
+#[test]
+fn s4_5b_550_one_client_does_not_fill_a_limit() {
+    let (limits, _) = limits(&BusyConfig { in_flight: 8, sessions: 100, client_share: 0.5, ..none() });
+    let of = |net: &str| Ask { client: net.parse().ok(), ..NEWCOMER };
+    let (hog, other) = (of("198.51.100.0/24"), of("203.0.113.0/24"));
+    let many: Vec<Guard> = (0..500).map(|_| limits.begin(hog.client)).collect();
+    assert_eq!((limits.in_flight(), limits.beyond_shares()), (500, 496));
+    assert!(limits.is_busy(hog) && !limits.is_busy(other));
+    assert_eq!(limits.report(0)["current"], 4.0);
+    // With what others do, the Site is as full as it is: half, and half.
+    let rest: Vec<Guard> = (0..4).map(|_| limits.begin(other.client)).collect();
+    assert!(limits.is_busy(other) && limits.is_busy(NEWCOMER));
+    drop(many);
+    assert_eq!((limits.in_flight(), limits.beyond_shares()), (4, 0));
+    drop(rest);
+    assert!(!limits.is_busy(hog) && !limits.is_busy(other));
+    assert!(limits.is_busy(Ask { client_sessions: 50, ..hog }) && !limits.is_busy(Ask { client_sessions: 49, ..hog }));
 }
 
 #[test]
@@ -74,7 +94,7 @@ fn s4_5b_550_sessions() {
 /// A second's responses, one after the other.
 fn second(limits: &Limits, clock: &AtomicU64, responses: u64, latency_ms: u64) {
     for _ in 0..responses {
-        let mut guard = limits.begin();
+        let mut guard = limits.begin(None);
         clock.fetch_add(latency_ms, Relaxed);
         guard.responded();
         // What comes after the response's begin is the client's pace.
@@ -87,7 +107,7 @@ fn second(limits: &Limits, clock: &AtomicU64, responses: u64, latency_ms: u64) {
 fn s4_5b_550_latency() {
     let new = || limits(&BusyConfig { latency: 3.0, resume: 0.9, ..none() });
     let (early, clock) = new();
-    let _long = early.begin();
+    let _long = early.begin(None);
     for _ in 0..7 {
         second(&early, &clock, 20, 10);
     }
@@ -98,7 +118,7 @@ fn s4_5b_550_latency() {
     assert!(early.is_busy(Ask { share: 0.4, ..NEWCOMER }), "enough of them");
 
     let (limits, clock) = new();
-    let _long = limits.begin();
+    let _long = limits.begin(None);
     let is_busy = |share| limits.is_busy(Ask { share, ..NEWCOMER });
     for _ in 0..30 {
         second(&limits, &clock, 20, 10);
@@ -131,7 +151,7 @@ fn s4_5b_550_latency_that_is_not_known_counts_for_nothing() {
     };
     let (limits, clock) = slow();
     assert!(!limits.is_busy(NEWCOMER), "nothing is under way");
-    let under_way = limits.begin();
+    let under_way = limits.begin(None);
     assert!(limits.is_busy(NEWCOMER));
     clock.fetch_add(STALE_MS + 1, Relaxed);
     assert!(!limits.is_busy(NEWCOMER), "nothing has been answered for long");
@@ -206,9 +226,9 @@ fn every_begin_has_an_end() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..1000 {
-                    let mut guard = limits.begin();
+                    let mut guard = limits.begin(None);
                     guard.responded();
-                    let _other = limits.begin();
+                    let _other = limits.begin(None);
                     assert!(limits.in_flight() >= 2);
                 }
             });

@@ -30,6 +30,7 @@ name = "chicago.app.com"
 addresses = ["192.0.2.20"]
 [web]
 listen = []
+clean_url = false
 trusted_proxies = ["10.0.0.0/8"]
 [[web.rule]]
 group = "europe.app.com"
@@ -92,10 +93,16 @@ fn s4_b_form_nginx_from_the_pool_name_into_a_session() {
     let cookie = field(&admitted, "x-zerottl-cookie").split(';').next().unwrap().to_owned();
     assert!(cookie.starts_with("ZSESSION="), "{cookie}");
 
-    let later = asking("POST", "boston.app.com:8080", "/c%2Fd?e=%").header("cookie", cookie);
-    let later = run(nginx(&gate, head(later)));
-    assert_eq!((later.status().as_u16(), field(&later, "x-zerottl-uri")), (204, "/c%2Fd?e=%"));
-    assert_eq!(field(&later, "x-zerottl-cookie"), "");
+    let later = |cookie: &str| {
+        let later = asking("POST", "boston.app.com:8080", "/c%2Fd?e=%").header("cookie", cookie);
+        let later = run(nginx(&gate, head(later)));
+        assert_eq!((later.status().as_u16(), field(&later, "x-zerottl-uri")), (204, "/c%2Fd?e=%"));
+        field(&later, "x-zerottl-cookie").split(';').next().unwrap().to_owned()
+    };
+    // Once it has come back, it is exchanged for one that counts.
+    let lasting = later(&cookie);
+    assert!(lasting.starts_with("ZSESSION=") && lasting != cookie, "{lasting}");
+    assert_eq!(later(&lasting), "");
 }
 
 /// S4-B-FORM: scheme and client are what nginx says of them; other proxies before it are believed if they are trusted.
@@ -145,6 +152,9 @@ fn s4_b_form_nginx_gets_pages() {
     let target = last_of_all(&gate, "boston.app.com");
     let first = run(nginx(&gate, head(asking("GET", "boston.app.com", &target))));
     assert_eq!(first.status().as_u16(), 401, "a marker that counts hops is taken off first (C18): {first:?}");
+    // It counts once its cookie has come back.
+    let cookie = field(&first, "x-zerottl-cookie").split(';').next().unwrap().to_owned();
+    run(nginx(&gate, head(asking("POST", "boston.app.com", "/").header("cookie", cookie))));
     let busy = run(nginx(&gate, head(asking("GET", "boston.app.com", &target))));
     assert_eq!((busy.status().as_u16(), field(&busy, "x-zerottl-status")), (403, "503"), "{busy:?}");
     assert_eq!(field(&busy, "x-zerottl-retry-after"), "10");
@@ -211,4 +221,52 @@ fn s4_b_form_envoy_lets_no_page_through() {
     assert_eq!(page.status().as_u16(), 203);
     let Ok(body) = run(page.into_body().collect());
     assert!(String::from_utf8(body.to_bytes().to_vec()).unwrap().contains("http-equiv=\"refresh\""));
+}
+
+/// Forward auth, as Caddy and Traefik ask by their documentation: all in `X-Forwarded-` fields, the response for the client.
+#[test]
+fn s4_b_form_who_forwards_is_told_the_response_itself() {
+    let gate = gate("");
+    let ask = |method: &str, host: Option<&str>, target: &str, more: &[(&str, &str)]| {
+        let mut request = Request::get(FORWARD).header("host", "127.0.0.1:8054");
+        request = request.header("x-forwarded-method", method).header("x-forwarded-uri", target);
+        request = request.header("x-forwarded-proto", "https").header("x-forwarded-for", "192.0.2.99");
+        if let Some(host) = host {
+            request = request.header("x-forwarded-host", host);
+        }
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        forward(&gate, head(request))
+    };
+    let field = |page: &Page, name: &str| {
+        page.headers().get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    let moved = ask("PUT", Some("app.com"), "/a%2Fb?c", &[]);
+    assert_eq!((moved.status(), field(&moved, "cache-control")), (StatusCode::TEMPORARY_REDIRECT, "no-store".into()));
+    let marked = field(&moved, "location").split_once("boston.app.com").expect("the Site Name").1.to_owned();
+    let admitted = ask("PUT", Some("boston.app.com"), &marked, &[]);
+    assert_eq!((admitted.status(), field(&admitted, "x-zerottl-uri")), (StatusCode::OK, "/a%2Fb?c".into()));
+    let set = field(&admitted, "x-zerottl-cookie");
+    assert!(set.ends_with("; Secure") && set == field(&admitted, "set-cookie"), "{set}");
+    let cookie = set.split(';').next().unwrap().to_owned();
+    let inside = ask("GET", Some("boston.app.com"), "/", &[("cookie", &cookie)]);
+    assert_eq!((inside.status(), field(&inside, "x-zerottl-uri")), (StatusCode::OK, "/".into()));
+    for host in [Some("other.example"), Some("a b")] {
+        let refused = ask("GET", host, "/", &[("cookie", &cookie), ("x-original-protocol", "HTTP/1.1")]);
+        assert!(!refused.status().is_success(), "{host:?}");
+    }
+    let coalesced = [("x-original-protocol", "HTTP/2.0"), ("x-original-server-name", "boston.app.com")];
+    assert_eq!(ask("GET", Some("chicago.app.com"), "/", &coalesced).status(), StatusCode::MISDIRECTED_REQUEST);
+    let silent = Request::get(FORWARD).header("host", "boston.app.com");
+    assert_eq!(forward(&gate, head(silent)).status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+/// Whoever forwards takes any 2xx for a yes.
+#[test]
+fn s4_b_form_no_page_lets_a_forwarded_request_pass() {
+    let gate = gate("redirect = \"meta\"");
+    let request = Request::get(FORWARD).header("x-forwarded-method", "GET").header("x-forwarded-uri", "/");
+    let request = request.header("x-forwarded-host", "app.com").header("x-forwarded-for", "192.0.2.99");
+    assert_eq!(forward(&gate, head(request)).status(), StatusCode::SERVICE_UNAVAILABLE);
 }

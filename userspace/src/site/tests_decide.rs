@@ -59,11 +59,14 @@ fn check(url: &str, change: impl FnOnce(&mut Facts<'_>), wanted: &str, stages: &
     assert_eq!((found.as_str(), &path[..]), (wanted, stages), "{url}");
 }
 
-/// S4-5A-GATE: a session passes by, whatever the request is like.
+/// S4-5A-GATE: a session passes by, whatever the request is like; but under a name of the pool's (C13).
 #[test]
 fn s4_5a_gate_a_session_passes_by() {
-    for url in ["boston.app.com/a", "app.com/", "evil.example/", "/", "a b/c"] {
+    for url in ["boston.app.com/a", "app.com/", "chicago.app.com:81/"] {
         check(url, |facts| facts.in_session = true, "Bypass", &[500]);
+    }
+    for (url, why) in [("evil.example/", "UnknownHost"), ("/", "BadHost"), ("a b/c", "BadHost")] {
+        check(url, |facts| facts.in_session = true, &format!("Refuse({why})"), &[505, 510]);
     }
 }
 

@@ -37,6 +37,44 @@ fn s4_5a_535_added_and_taken_off() {
     check("/distrib=1/a", "/distrib=1/a/distrib=1763748000", "/distrib=1/a?distrib=1763748000");
 }
 
+/// S4-5A-TERM: percent-encoded in part or whole, it is the same marker; what is no marker stays as it is.
+#[test]
+fn s4_5a_535_read_in_any_encoding() {
+    let check = |mode: Mode, target: &str, wanted: &str| {
+        let markers = Markers::new(mode, None);
+        let plain = markers.plain(target);
+        assert_eq!(plain, wanted, "{mode:?} {target}");
+        assert_eq!(markers.plain(&plain), plain, "{target}");
+    };
+    for (encoded, plain) in [
+        ("distrib%3d17", "distrib=17"),
+        ("distrib%3D17%2C", "distrib=17,"),
+        ("%64istrib=17%2Bboston.app.com%2b%2b1", "distrib=17+boston.app.com++1"),
+        ("%44%49STRIB=17%21c", "DISTRIB=17!c"),
+        ("distrib=%31%37", "distrib=17"),
+        // What ends a segment is none of ours.
+        ("distrib%3d17%2Fb", "distrib="),
+        ("distrib%3d17%3Fb", "distrib="),
+        ("distrib%3d%ff", "distrib="),
+    ] {
+        check(Mode::Path, &format!("/{encoded}"), &format!("/{plain}"));
+        check(Mode::Path, &format!("/a%2Fb/{encoded}?c=%3d"), &format!("/a%2Fb/{plain}?c=%3d"));
+        check(Mode::Path, &format!("/a/{encoded}/distrib=18"), &format!("/a/{plain}/distrib=18"));
+        check(Mode::Query, &format!("/a%2Fb?c=%3d&{encoded}"), &format!("/a%2Fb?c=%3d&{plain}"));
+        check(Mode::Query, &format!("/a?{encoded}"), &format!("/a?{plain}"));
+        check(Mode::Cookie, &format!("/a?{encoded}&{encoded}"), &format!("/a?{plain}&{plain}"));
+    }
+    for same in
+        ["/", "/a%20b", "/distrib%3", "/distrib%3d17/a", "/a?distrib%3d17", "%64istrib=17", "/a/xdistrib%3d1", "*"]
+    {
+        check(Mode::Path, same, same);
+    }
+    for same in ["/distrib%3d17", "/a?distrib%3d17&b", "/a?b=distrib%3d17", "/a?"] {
+        check(Mode::Query, same, same);
+    }
+    assert_eq!(Markers::plain_value("17%2Bboston.app.com%2B%2B1"), "17+boston.app.com++1");
+}
+
 /// C11, C6: read in any case, emitted in one form, all taken off.
 #[test]
 fn s4_5a_535_read_in_any_case_and_never_two() {

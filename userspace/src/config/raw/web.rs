@@ -30,6 +30,8 @@ pub(in crate::config) struct WebKeys {
     pub access_log_format: Text,
     pub aliases: List<String>,
     pub overflow: Switch,
+    pub pass: List<String>,
+    pub backend_host: Text,
     pub clean_url: Switch,
     pub redirect: Text,
     pub trusted_proxies: List<String>,
@@ -78,6 +80,9 @@ pub(in crate::config) struct Busy {
     pub resume: Fraction,
     pub status: Number,
     pub retry: Text,
+    pub client_share: Fraction,
+    pub client_prefix_v4: Number,
+    pub client_prefix_v6: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +91,7 @@ pub(in crate::config) struct Session {
     pub cookie: Text,
     pub lifetime: Text,
     pub key: Text,
+    pub same_site: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

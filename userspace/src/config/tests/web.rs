@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use super::*;
 use crate::model::{
     AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, MarkerConfig, MarkerMode,
-    Peers, RedirectForm, SessionConfig, Web, WebLimits, WebTls,
+    Passed, Peers, RedirectForm, SameSite, SessionConfig, Web, WebLimits, WebTls,
 };
 
 /// [`BASE`](super::BASE) with lines at its end.
@@ -70,13 +70,13 @@ access_log = "log/access"
 access_log_format = "json"
 aliases = ["WWW.app.com.", "app.example"]
 overflow = false
-clean_url = true
+clean_url = false
 redirect = "meta"
 trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"]
 via = "boston-1"
 marker = { mode = "query", lifetime = "2m", skew = "0s", key = "/keys/marker" }
-busy = { in_flight = 0, latency = 1.5, sessions = 7, resume = 1, status = 200, retry = "1m" }
-session = { cookie = "SID", lifetime = "1h", key = "session" }
+busy = { in_flight = 0, latency = 1.5, sessions = 7, resume = 1, status = 200, retry = "1m", client_share = 0.5, client_prefix_v4 = 32, client_prefix_v6 = 64 }
+session = { cookie = "SID", lifetime = "1h", key = "session", same_site = "none" }
 flag = { cookie = "G", domain = "App.com.", lifetime = "24h" }
 peers = { agent = "127.0.0.1", interval = "500ms" }
 limits = { connections = 100, head = 8192, headers = 50, body = 1000, head_timeout = "1s", idle_timeout = "2s", connect_timeout = "3s", response_timeout = "4s", streams = 5, requests_per_client = 6, lame_duck = "7s", grace = "1m" }
@@ -117,16 +117,17 @@ share = 0.5
     let file = Some("/etc/zerottl/log/access".into());
     assert_eq!(web.access_log, Some(AccessLog { file, format: AccessFormat::Json }));
     assert_eq!(web.aliases, ["www.app.com", "app.example"]);
-    assert_eq!((web.overflow, web.clean_url, web.redirect), (false, true, RedirectForm::Meta));
     assert_eq!(web.via, "boston-1");
+    assert_eq!((web.overflow, web.clean_url, web.redirect), (false, false, RedirectForm::Meta));
     assert_eq!(web.trusted_proxies, ["10.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().expect("a net")));
     let key = Some("/keys/marker".into());
     assert_eq!(web.marker, MarkerConfig { mode: MarkerMode::Query, lifetime: 120, skew: 0, key });
     let retry = Duration::from_mins(1);
-    let busy = BusyConfig { in_flight: 0, latency: 1.5, sessions: 7, resume: 1.0, status: 200, retry };
+    let client = BusyConfig { client_share: 0.5, client_prefix: (32, 64), ..BusyConfig::default() };
+    let busy = BusyConfig { in_flight: 0, latency: 1.5, sessions: 7, resume: 1.0, status: 200, retry, ..client };
     assert_eq!(web.busy, busy);
     let (lifetime, key) = (Duration::from_hours(1), Some("/etc/zerottl/session".into()));
-    assert_eq!(web.session, SessionConfig { cookie: "SID".into(), lifetime, key });
+    assert_eq!(web.session, SessionConfig { cookie: "SID".into(), lifetime, key, same_site: SameSite::None });
     let lifetime = Duration::from_hours(24);
     assert_eq!(web.flag, Some(FlagConfig { cookie: "G".into(), domain: "app.com".into(), lifetime }));
     let (at, interval) = (places(&["127.0.0.1:8053"])[0], Duration::from_millis(500));
@@ -161,6 +162,21 @@ share = 0.5
     let gold = Condition { cookie: pair("tier", Some("gold=1")), ..Condition::default() };
     let class = |name: &str, when, share| Class { name: name.into(), when, share };
     assert_eq!(web.classes, [class("gold", gold, 1.0), class("rest", Condition::default(), 0.5)]);
+}
+
+#[test]
+fn what_is_passed_on_and_by_which_name() {
+    let [web, other] = webs(
+        "[web]\npass = [\"/.well-known/\", \"POST /hooks\", \"PROPFIND\"]\nbackend_host = \"pool\"\n[web.geneva]\nbackend_host = \"site\"\n",
+    );
+    let passed = |method: Option<&str>, path: Option<&str>| Passed {
+        method: method.map(str::to_owned),
+        path: path.map(str::to_owned),
+    };
+    let pass =
+        [passed(None, Some("/.well-known")), passed(Some("POST"), Some("/hooks")), passed(Some("PROPFIND"), None)];
+    assert_eq!((&web.pass[..], web.backend_host.as_deref()), (&pass[..], Some("app.com")));
+    assert_eq!(other.backend_host.as_deref(), Some("geneva.app.com"));
 }
 
 /// What a Site's own table gives replaces the key's whole value, and nothing else.
@@ -271,4 +287,44 @@ fn many_sites_have_tables_of_their_own() {
     let loaded = parse("f", &text, &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
     let in_flight: Vec<_> = loaded.model.web.iter().map(|web| web.busy.in_flight).collect();
     assert_eq!(in_flight, (0..5_000).collect::<Vec<u32>>());
+}
+
+/// Where the certificates are on this machine, `check` looks at them: names of the pool without one, and ends.
+#[test]
+fn certificates_that_lack_a_name_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = format!("[web]\ntls = {{ certificates = \"{}\" }}\n", folder.path().display());
+    let told = || -> Vec<String> {
+        let loaded = parse("f", &with(&line), Path::new("/")).unwrap_or_else(|error| panic!("{}", error.plain()));
+        loaded
+            .warnings
+            .iter()
+            .map(Problem::line)
+            .map(|line| line.replace(&folder.path().display().to_string(), "DIR"))
+            .collect()
+    };
+    let write = |file: &str, names: &[&str], year: i32| {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let text = params.self_signed(&key).expect("a certificate").pem() + &key.serialize_pem();
+        fs::write(folder.path().join(file), text).expect("written");
+    };
+    let says = |all: &[String], text: &str| assert!(all.len() == 1 && all[0].contains(text), "{text}: {all:#?}");
+    says(&told(), "[web]: no certificate is in DIR: NAME.pem, or NAME.crt and NAME.key");
+    write("sites.pem", &["*.app.com"], 2090);
+    says(&told(), "[web]: no certificate is for app.com (add one, or a wildcard");
+    write("pool.pem", &["app.com"], 2090);
+    assert_eq!(told(), Vec::<String>::new());
+    write("old.pem", &["app.com"], 2020);
+    says(&told(), "[web]: the certificate DIR/old.pem has ended (renew it");
+    fs::write(folder.path().join("old.pem"), "nothing").expect("written");
+    says(&told(), "[web]: no certificate is in DIR/old.pem");
+    let key = folder.path().join("short");
+    fs::write(&key, "short").expect("written");
+    let line = format!("[web]\nsession = {{ key = \"{}\" }}\n", key.display());
+    let loaded = parse("f", &with(&line), Path::new("/")).unwrap_or_else(|error| panic!("{}", error.plain()));
+    let told: Vec<_> = loaded.warnings.iter().map(Problem::line).collect();
+    assert!(told.len() == 1 && told[0].contains("must have 16 to 4096 bytes"), "{told:?}");
 }

@@ -30,8 +30,9 @@ fn key(rows: &[(&str, &str)]) {
 
 #[test]
 fn what_stands_there() {
-    const KEYS: &str = "listen, admin, tls, backends, backend_probe, access_log, access_log_format, aliases, overflow, clean_url, redirect, \
-                        trusted_proxies, via, marker, busy, session, flag, peers, limits, rule, class";
+    const KEYS: &str = "listen, admin, tls, backends, backend_probe, access_log, access_log_format, aliases, overflow, pass, \
+                        backend_host, clean_url, redirect, trusted_proxies, via, marker, busy, session, flag, peers, limits, \
+                        rule, class";
     let neither = |word: &str| {
         format!(
             "error: [web]: `{word}` is neither a key nor a Site (what may stand here: {KEYS}; or a Site's key with a table of \
@@ -451,6 +452,27 @@ fn sessions_flags_and_busy() {
             "busy = { status = 500 }",
             "[web.busy]: `status` is 500 (give 503, or 200 for clients that must not be told of an error)",
         ),
+        (
+            "pass = [\"get /a\"]",
+            "[web]: `get /a` is neither a path nor a method (give a path, a method in capitals, or both: \"/.well-known\", \"OPTIONS\", \"POST /hooks\")",
+        ),
+        (
+            "pass = [\"POST a\"]",
+            "[web]: `a` is not a path (give one that begins with / and has no query, such as \"/eu\")",
+        ),
+        (
+            "backend_host = \"other\"",
+            "[web]: `other` is not a value of `backend_host` (backend_host is one of keep, site, pool)",
+        ),
+        (
+            "session = { same_site = \"any\" }",
+            "[web.session]: `any` is not a value of `same_site` (same_site is one of lax, strict, none)",
+        ),
+        (
+            "busy = { client_share = 0.0 }",
+            "[web.busy]: `client_share` is 0, out of range (give 0.01 to 1, the part of a limit that one client may fill)",
+        ),
+        ("busy = { client_prefix_v4 = 33 }", "[web.busy]: `client_prefix_v4` is 33, out of range (give 8 to 32 bits)"),
         (
             "busy = { retry = \"500ms\" }",
             "[web.busy]: `retry` is 500ms, out of range (give \"1s\" to \"1h\", with the unit ms, s, m or h)",

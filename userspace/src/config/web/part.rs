@@ -1,6 +1,7 @@
 //! One table's own: what `[web]` or `[web.SITE]` gives, each value by itself.
 
 use std::{
+    fs::File,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::{Range, RangeInclusive},
     path::PathBuf,
@@ -13,7 +14,7 @@ use toml::Spanned;
 use super::{
     Names,
     rules::{classes, rules},
-    values::{agent, backend, cookie_name, host, listen},
+    values::{agent, backend, cookie_name, host, listen, passed},
 };
 use crate::{
     config::{
@@ -25,8 +26,9 @@ use crate::{
     },
     model::{
         AccessFormat, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupId, MarkerConfig,
-        MarkerMode, Name, Peers, RedirectForm, SessionConfig, WebLimits,
+        MarkerMode, Name, Passed, Peers, RedirectForm, SameSite, SessionConfig, WebLimits,
     },
+    site::session::read_key,
 };
 
 /// Places of one list to listen on, at most.
@@ -34,6 +36,7 @@ const LISTEN_MAX: usize = 16;
 const BACKENDS_MAX: usize = 64;
 const ALIASES_MAX: usize = 64;
 const PROXIES_MAX: usize = 64;
+const PASS_MAX: usize = 64;
 
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
@@ -54,6 +57,7 @@ const SESSIONS: RangeInclusive<i64> = 0..=1_000_000_000;
 /// Up to this, noise would be taken for load.
 const LATENCY: RangeInclusive<f64> = 1.1..=100.0;
 const RESUME: RangeInclusive<f64> = 0.01..=1.0;
+const CLIENT_SHARE: RangeInclusive<f64> = 0.01..=1.0;
 const CONNECTIONS: RangeInclusive<i64> = 1..=1_000_000;
 /// hyper reads no head into less than 8 KiB.
 const HEAD: RangeInclusive<i64> = 8192..=1_048_576;
@@ -84,6 +88,8 @@ pub(super) struct Part {
     pub access_log_format: Option<AccessFormat>,
     pub aliases: Option<Vec<Alias>>,
     pub overflow: Option<bool>,
+    pub pass: Option<Vec<Passed>>,
+    pub backend_host: Option<BackendHost>,
     pub clean_url: Option<bool>,
     pub redirect: Option<RedirectForm>,
     pub trusted_proxies: Option<Vec<IpNet>>,
@@ -106,10 +112,21 @@ pub(super) enum LogPlace {
     File(PathBuf),
 }
 
+/// By which name backends are asked.
+#[derive(Clone, Copy, Default)]
+pub(super) enum BackendHost {
+    #[default]
+    Keep,
+    Site,
+    Pool,
+}
+
 pub(super) struct Tls {
     /// The Site's own addresses unless given.
     pub listen: Option<Vec<Spanned<SocketAddr>>>,
     pub certificates: PathBuf,
+    /// Where the folder is named.
+    pub span: Range<usize>,
 }
 
 #[derive(Clone)]
@@ -122,6 +139,7 @@ pub(super) struct Alias {
 impl Part {
     pub(super) fn read(reader: &mut Reader<'_>, raw: &raw::WebKeys, names: &Names<'_>) -> Self {
         let on = |switch: &raw::Switch| switch.as_ref().map(|on| *on.get_ref());
+        let hosts = [("keep", BackendHost::Keep), ("site", BackendHost::Site), ("pool", BackendHost::Pool)];
         let redirects = [("status", RedirectForm::Status), ("meta", RedirectForm::Meta)];
         let formats =
             [("common", AccessFormat::Common), ("combined", AccessFormat::Combined), ("json", AccessFormat::Json)];
@@ -139,6 +157,8 @@ impl Part {
                 .and_then(|word| reader.word("access_log_format", word, &formats)),
             aliases: raw.aliases.as_ref().map(|_| aliases(reader, &raw.aliases, names)),
             overflow: on(&raw.overflow),
+            pass: raw.pass.as_ref().map(|_| pass(reader, &raw.pass)),
+            backend_host: raw.backend_host.as_ref().and_then(|word| reader.word("backend_host", word, &hosts)),
             clean_url: on(&raw.clean_url),
             redirect: raw.redirect.as_ref().and_then(|word| reader.word("redirect", word, &redirects)),
             trusted_proxies: raw.trusted_proxies.as_ref().map(|_| trusted_proxies(reader, &raw.trusted_proxies)),
@@ -214,7 +234,20 @@ fn tls(reader: &mut Reader<'_>, raw: &Spanned<raw::WebTls>) -> Tls {
         reader.missing("certificates", "\"certificates\"");
     }
     let listen = reader.list("listen", &raw.listen).is_some().then(|| places(reader, &raw.listen, HTTPS));
-    Tls { listen, certificates: file(reader, "certificates", &raw.certificates).unwrap_or_default() }
+    let span = raw.certificates.as_ref().map_or(reader.header.clone(), Spanned::span);
+    Tls { listen, certificates: file(reader, "certificates", &raw.certificates).unwrap_or_default(), span }
+}
+
+/// A key file. Where it is on this machine, it is looked at.
+fn key_file(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<PathBuf> {
+    let path = file(reader, "key", raw)?;
+    if let (Some(text), Ok(true)) = (raw, path.try_exists())
+        && File::open(&path).is_ok()
+        && let Err(why) = read_key(&path)
+    {
+        reader.warn(text.span(), why).help("`zerottl site` does not start so");
+    }
+    Some(path)
 }
 
 /// A path on the Site's machine, which need not be this one: it is not looked at.
@@ -270,6 +303,15 @@ fn aliases(reader: &mut Reader<'_>, raw: &raw::List<String>, names: &Names<'_>) 
     });
     let aliases = aliases.into_iter().map(|alias| (alias.span(), alias.into_inner()));
     aliases.map(|(span, (host, name))| Alias { host, name, span }).collect()
+}
+
+fn pass(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<Passed> {
+    let list = reader.list("pass", raw).unwrap_or_default();
+    let entries = each(reader, list, ("entries in `pass`", PASS_MAX), |reader, text| {
+        let (method, path) = reader.parsed(text, passed)?;
+        Some(((method, path), text.get_ref().clone()))
+    });
+    entries.into_iter().map(Spanned::into_inner).map(|(method, path)| Passed { method, path }).collect()
 }
 
 fn trusted_proxies(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<IpNet> {
@@ -343,7 +385,7 @@ fn marker(reader: &mut Reader<'_>, raw: &Spanned<raw::Marker>) -> MarkerConfig {
             .error(text.span(), format!("`skew` {} is above `lifetime` {}", written(skew), written(lifetime)))
             .help("give at most the lifetime, and let the Sites' clocks be set by NTP");
     }
-    let key = file(reader, "key", &raw.key);
+    let key = key_file(reader, &raw.key);
     MarkerConfig { mode, lifetime: lifetime.as_secs(), skew: skew.as_secs(), key }
 }
 
@@ -375,6 +417,13 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
             .unwrap_or(default.resume),
         status,
         retry: seconds(reader, "retry", &raw.retry, default.retry, RETRY),
+        client_share: reader
+            .fraction("client_share", &raw.client_share, CLIENT_SHARE, "the part of a limit that one client may fill")
+            .unwrap_or(default.client_share),
+        client_prefix: (
+            reader.number("client_prefix_v4", &raw.client_prefix_v4, 8..=32, "bits", default.client_prefix.0),
+            reader.number("client_prefix_v6", &raw.client_prefix_v6, 16..=128, "bits", default.client_prefix.1),
+        ),
     }
 }
 
@@ -383,10 +432,16 @@ fn session(reader: &mut Reader<'_>, raw: &Spanned<raw::Session>) -> SessionConfi
     let reader = &mut inside(reader, "session", raw.span());
     let raw = raw.get_ref();
     let cookie = raw.cookie.as_ref().and_then(|text| reader.parsed(text, cookie_name));
+    let same_sites = [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
     SessionConfig {
         cookie: cookie.unwrap_or(default.cookie),
         lifetime: seconds(reader, "lifetime", &raw.lifetime, default.lifetime, SESSION_LIFETIME),
-        key: file(reader, "key", &raw.key),
+        key: key_file(reader, &raw.key),
+        same_site: raw
+            .same_site
+            .as_ref()
+            .and_then(|word| reader.word("same_site", word, &same_sites))
+            .unwrap_or(default.same_site),
     }
 }
 

@@ -151,6 +151,24 @@ pub(super) fn header(text: &str) -> Result<(String, Option<String>), Fault> {
     Ok((name.to_ascii_lowercase(), value.map(str::to_owned)))
 }
 
+/// `METHOD /path`, or one of both.
+pub(super) fn passed(text: &str) -> Result<(Option<String>, Option<String>), Fault> {
+    let (method, rest) = match text.split_once(' ') {
+        Some((method, rest)) => (Some(method), Some(rest.trim_start())),
+        None if text.starts_with('/') => (None, Some(text)),
+        None => (Some(text), None),
+    };
+    // Methods are told apart by case (RFC 9110 section 9.1), and all that are in use are upper case.
+    let is_method = |method: &str| is_token(method) && !method.bytes().any(|b| b.is_ascii_lowercase());
+    if method.is_some_and(|method| !is_method(method)) {
+        return Err(Fault::new(
+            format!("`{text}` is neither a path nor a method"),
+            "give a path, a method in capitals, or both: \"/.well-known\", \"OPTIONS\", \"POST /hooks\"",
+        ));
+    }
+    Ok((method.map(str::to_owned), rest.map(path).transpose()?))
+}
+
 /// The beginning of a path, by whole segments; without a trailing slash.
 pub(super) fn path(text: &str) -> Result<String, Fault> {
     let bad = |b: u8| !b.is_ascii_graphic() || b"?#".contains(&b);

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 use ipnet::IpNet;
 
@@ -24,8 +24,6 @@ fn stays(name: &HeaderName) -> bool {
             | "expect"
             // CGI makes `HTTP_PROXY` of it (CVE-2016-5385).
             | "proxy"
-            // Says what the four `X-Forwarded-` say, and a backend may believe it first (RFC 7239).
-            | "forwarded"
     )
 }
 
@@ -133,23 +131,44 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
     let client = peer.client.ip().to_canonical();
     let believed = forwarded::is_trusted(client, trusted);
+    let said = forwarded::said(headers, client, trusted);
+    let by_standard = said.by_standard;
+    let (of_client, host) = (said.client.filter(|_| by_standard), said.host.and_then(|host| host.parse().ok()));
+    let is_secure = said.secure.unwrap_or(peer.tls);
+    // The port that the client went to: the one in the host that it asked for, or else its scheme's.
+    let asked: Option<&HeaderValue> = host.as_ref().or(headers.get(HOST));
+    let asked = asked.and_then(|host| super::super::host::parse(host.to_str().ok()?)?.port);
+    let port = match (said.secure, asked) {
+        (None, _) if said.host.is_none() => peer.local.port(),
+        (_, Some(port)) => port,
+        _ => {
+            if is_secure {
+                443
+            } else {
+                80
+            }
+        }
+    };
+    drop_doubles(headers);
     let mut address = client.to_string();
     if believed && headers.contains_key(forwarded::FOR) {
         let before = headers.get_all(forwarded::FOR).iter().filter_map(|value| value.to_str().ok());
         let mut list: Vec<&str> = before.collect();
         list.push(&address);
         address = list.join(", ");
+    } else if let Some(of_client) = of_client {
+        address = format!("{of_client}, {address}");
     }
     if let Ok(value) = HeaderValue::try_from(address) {
         headers.insert(forwarded::FOR, value);
     }
-    let port = match peer.local.port() {
+    let port = match port {
         80 => HeaderValue::from_static("80"),
         443 => HeaderValue::from_static("443"),
         other => HeaderValue::from(other),
     };
-    let proto = HeaderValue::from_static(if peer.tls { "https" } else { "http" });
-    let host = headers.get(HOST).cloned();
+    let proto = HeaderValue::from_static(if is_secure { "https" } else { "http" });
+    let host = host.or_else(|| headers.get(HOST).cloned());
     for (name, value) in [(forwarded::PROTO, Some(proto)), (forwarded::PORT, Some(port)), (forwarded::HOST, host)] {
         if believed && headers.contains_key(&name) {
             continue;
@@ -161,10 +180,110 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpN
     }
 }
 
+/// Takes off what a backend might take for one of the fields that are set here: `Forwarded`, which says the same and may be
+/// believed first (RFC 7239), and all names with underscores, which CGI and its heirs do not tell from dashes. nginx
+/// drops those, too (`underscores_in_headers`).
+fn drop_doubles(headers: &mut HeaderMap) {
+    let doubles = |name: &&HeaderName| **name == FORWARDED || name.as_str().contains('_');
+    let found: Vec<HeaderName> = headers.keys().filter(doubles).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// The name that the backend is asked by (`web.backend_host`), with the port that the client went to.
+pub(super) fn set_host(headers: &mut HeaderMap, name: &str) {
+    let before = headers.get(HOST).and_then(|host| super::super::host::parse(host.to_str().ok()?)?.port);
+    let host =
+        before.map_or_else(|| HeaderValue::try_from(name), |port| HeaderValue::try_from(format!("{name}:{port}")));
+    if let Ok(host) = host {
+        headers.insert(HOST, host);
+    }
+}
+
 /// Whether a connection may become this. HTTP itself may not: requests in it would pass by unseen (h2c).
 pub(super) fn may_upgrade(protocol: &HeaderValue) -> bool {
     tokens(protocol).all(|token| {
         let name = token.split(|byte| *byte == b'/').next().unwrap_or_default();
         !(name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2") || name.eq_ignore_ascii_case(b"http"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(tls: bool) -> Peer {
+        let at = |text: &str| text.parse().expect("a place");
+        Peer { client: at("10.0.0.1:4711"), local: at("192.0.2.10:8080"), tls, server_name: None }
+    }
+
+    /// The fields that the backend gets, but for `Host`.
+    fn added(fields: &[(&'static str, &'static str)], trusted: &[IpNet]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("app.com"));
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        add_forwarded(&mut headers, &peer(false), trusted);
+        headers.remove(HOST);
+        let mut all: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+        all.sort_unstable();
+        all.into_iter().map(|field| field.replace("x-forwarded-", "")).collect()
+    }
+
+    #[test]
+    fn what_is_said_of_the_client_agrees() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net")];
+        let check = |description: &str, fields: &[(&'static str, &'static str)], is_trusted: bool, wanted: &[&str]| {
+            assert_eq!(added(fields, if is_trusted { &trusted } else { &[] }), wanted, "{description}");
+        };
+        let own = ["for: 10.0.0.1", "host: app.com", "port: 8080", "proto: http"];
+        check("nothing is said", &[], true, &own);
+        check("nobody is believed", &[("x-forwarded-proto", "https"), ("forwarded", "for=1.1.1.1")], false, &own);
+        let proto = ("x-forwarded-proto", "https");
+        let https = ["for: 10.0.0.1", "host: app.com", "port: 443", "proto: https"];
+        check("a scheme without a port", &[proto], true, &https);
+        let of = ["for: 1.1.1.1, 10.0.0.1", "host: a.example:8443", "port: 8443", "proto: https"];
+        check(
+            "the host's port",
+            &[proto, ("x-forwarded-host", "a.example:8443"), ("x-forwarded-for", "1.1.1.1")],
+            true,
+            &of,
+        );
+        check(
+            "a port that is said",
+            &[proto, ("x-forwarded-port", "4433")],
+            true,
+            &[https[0], https[1], "port: 4433", https[3]],
+        );
+        check("the standard's field", &[("forwarded", "for=1.1.1.1;proto=https;host=\"a.example:8443\"")], true, &of);
+    }
+
+    /// nginx does so, too.
+    #[test]
+    fn names_with_underscores_are_dropped() {
+        let fields =
+            [("x_forwarded_for", "1.1.1.1"), ("x-forwarded_proto", "https"), ("cookie_2", "a"), ("x-own", "b")];
+        let own = ["x-own: b", "for: 10.0.0.1", "host: app.com", "port: 8080", "proto: http"];
+        let mut found = added(&fields, &["10.0.0.0/8".parse().expect("a net")]);
+        found.sort_unstable();
+        let mut own = own.map(str::to_owned);
+        own.sort_unstable();
+        assert_eq!(found, own);
+    }
+
+    #[test]
+    fn the_backend_is_asked_by_the_name_that_it_knows() {
+        let check = |before: Option<&'static str>, wanted: &str| {
+            let mut headers = HeaderMap::new();
+            headers.extend(before.map(|host| (HOST, HeaderValue::from_static(host))));
+            set_host(&mut headers, "app.com");
+            assert_eq!(headers[HOST], wanted, "{before:?}");
+        };
+        check(Some("boston.app.com"), "app.com");
+        check(Some("boston.app.com:8443"), "app.com:8443");
+        check(None, "app.com");
+    }
 }

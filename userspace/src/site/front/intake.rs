@@ -78,9 +78,9 @@ fn authority<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| MALFORMED)?;
     request.headers_mut().insert(HOST, host);
     parts.scheme = None;
-    // `http://host` asks for `/`, `http://host?a` for `/?a`.
+    // `http://host` asks for `/`, `http://host?a` for `/?a`; OPTIONS of HTTP/2 may ask for `*` (RFC 9113 section 8.3.1).
     let target = parts.path_and_query.as_ref().map_or("", PathAndQuery::as_str);
-    if !target.starts_with('/') {
+    if !(target.starts_with('/') || target == "*" && request.method() == Method::OPTIONS) {
         parts.path_and_query = Some(format!("/{target}").parse().map_err(|_| MALFORMED)?);
     }
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| MALFORMED)?;

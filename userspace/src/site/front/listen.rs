@@ -9,13 +9,18 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
 
-use super::{super::handover::Inherited, Counters, Refused, tls::Certificates};
+use super::{
+    super::{forwarded, handover::Inherited},
+    Counters, Refused,
+    tls::Certificates,
+};
 use crate::{
     model::{Web, WebLimits},
     places::{self, Full, Places},
@@ -31,6 +36,8 @@ pub struct Bound {
     listener: TcpListener,
     local: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    /// Proxies, each of which is many clients.
+    trusted: Box<[IpNet]>,
 }
 
 impl Bound {
@@ -70,7 +77,7 @@ impl Bound {
             };
             format!("cannot listen on {address}: {error}{help}")
         })?;
-        Ok(Self { listener, local, certificates })
+        Ok(Self { listener, local, certificates, trusted: Box::default() })
     }
 
     /// What is said when accepting fails.
@@ -88,7 +95,8 @@ impl Bound {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
                     stumbles.good();
-                    if let Some(place) = admission.admit(client.ip()).await {
+                    let is_many = forwarded::is_trusted(client.ip(), &self.trusted);
+                    if let Some(place) = admission.admit(client.ip(), is_many).await {
                         return (stream, client, place);
                     }
                 }
@@ -123,6 +131,9 @@ pub fn bind(web: &Web, inherited: &mut Inherited) -> Result<Vec<Bound>, String> 
         for address in &tls.listen {
             bound.push(Bound::at(*address, Some(Arc::clone(&certificates)), inherited)?);
         }
+    }
+    for one in &mut bound {
+        one.trusted = web.trusted_proxies.clone().into();
     }
     Ok(bound)
 }
@@ -159,9 +170,10 @@ impl Admission {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    pub(super) async fn admit(&self, client: IpAddr) -> Option<Place> {
+    /// `is_many` is whether it is a proxy, of whose clients each is one.
+    pub(super) async fn admit(&self, client: IpAddr, is_many: bool) -> Option<Place> {
         self.counters.accepted.fetch_add(1, Relaxed);
-        match self.places.take_in_time(client).await {
+        match self.places.take_in_time(client, is_many).await {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
                 Some(Place { place, counters: Arc::clone(&self.counters) })
@@ -178,6 +190,11 @@ impl Admission {
 }
 
 impl Place {
+    /// Whether it was taken for a proxy.
+    pub(super) fn is_for_many(&self) -> bool {
+        self.place.is_for_many()
+    }
+
     /// The connection waits for its client since then.
     pub(super) fn idle_since(&self, since: Instant) {
         self.place.idle_since(since);

@@ -49,6 +49,8 @@ struct Inner {
     backends: Backends,
     limits: WebLimits,
     trusted: Box<[IpNet]>,
+    /// The name that backends are asked by, if it is not the client's.
+    host: Option<Box<str>>,
     counters: Arc<Counters>,
     tunnels: Tunnels,
     nobody_said: Seldom,
@@ -68,6 +70,7 @@ impl Proxy {
             backends: Backends::start(web, &counters, cancel),
             limits: web.limits,
             trusted: web.trusted_proxies.clone().into(),
+            host: web.backend_host.as_deref().map(Into::into),
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
             via: forward::Via::new(&web.via),
             counters,
@@ -115,6 +118,9 @@ impl Inner {
         }
         if let Some(peer) = parts.extensions.get::<Peer>() {
             forward::add_forwarded(&mut parts.headers, peer, &self.trusted);
+        }
+        if let Some(host) = &self.host {
+            forward::set_host(&mut parts.headers, host);
         }
         let client = protocol.as_ref().and_then(|_| {
             let stopping = parts.extensions.remove::<Stopping>().unwrap_or_default();

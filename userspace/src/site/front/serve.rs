@@ -242,11 +242,12 @@ where
     B::Error: Into<BoxError>,
 {
     let state = Arc::<State>::default();
+    let is_many = place.0.is_for_many();
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
     let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
     let io = TokioIo::new(socket);
     let (client, tls) = (peer.client, peer.tls);
-    let service = Requests { shared: Arc::clone(shared), peer, state, streams: streams.clone() };
+    let service = Requests { shared: Arc::clone(shared), peer, is_many, state, streams: streams.clone() };
     /// Both protocols end alike, but share no trait for it.
     macro_rules! until_stopped {
         ($connection:expr) => {{
@@ -283,6 +284,8 @@ where
 struct Requests<S> {
     shared: Arc<Shared<S>>,
     peer: Peer,
+    /// Whether it is a proxy, of whose clients each is one.
+    is_many: bool,
     state: Arc<State>,
     /// HTTP/2 alone has them.
     streams: Option<Streams>,
@@ -312,7 +315,7 @@ where
         let version = request.version();
         let log = counters.access.load_full();
         let mut record = log.map(|log| Record::begin(log, &mut request, &self.peer, came));
-        let Ok(place) = taken.as_ref().map(|_| self.shared.requests.take(self.peer.client.ip())).transpose() else {
+        let Ok(place) = taken.as_ref().map(|_| self.place()).transpose() else {
             counters.refuse(Refused::Requests);
             let mut response = page(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -361,6 +364,12 @@ where
 }
 
 impl<S> Requests<S> {
+    /// A place for one more request of this client.
+    fn place(&self) -> Result<places::Place, places::Full> {
+        let client = self.peer.client.ip();
+        if self.is_many { self.shared.requests.take_for_many(client) } else { self.shared.requests.take(client) }
+    }
+
     /// A response of the server's own, in place of the service's.
     fn own<B>(
         &self,

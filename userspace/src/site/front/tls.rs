@@ -20,6 +20,8 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use super::super::certificates::Certificate;
+
 /// A fatal alert, `unrecognized_name` (RFC 6066 section 3), as a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
@@ -50,6 +52,7 @@ struct Set {
     wildcard: HashMap<String, Entry>,
     /// The certificate, where there is but one: it is shown to whoever asks.
     only: Option<Arc<ServerConfig>>,
+    read: Vec<Certificate>,
 }
 
 #[derive(Clone)]
@@ -82,6 +85,12 @@ impl Certificates {
         names
     }
 
+    /// What is in use, as it was read.
+    #[must_use]
+    pub fn read(&self) -> Vec<Certificate> {
+        self.current.load().read.clone()
+    }
+
     /// The handshake. A client that names nothing we have a certificate for is told so, unless there is but one.
     pub(super) async fn accept<IO>(&self, stream: IO) -> io::Result<TlsStream<IO>>
     where
@@ -112,7 +121,8 @@ impl Set {
                 Some("crt") => path.with_extension("key"),
                 _ => continue,
             };
-            let (names, config) = certificate(&path, &key, tickets)?;
+            let (names, config, read) = certificate(&path, &key, tickets)?;
+            set.read.extend(read);
             let entry = Entry { config: Arc::new(config), file: path };
             set.only = (count == 0).then(|| Arc::clone(&entry.config));
             count += 1;
@@ -153,12 +163,13 @@ fn certificate(
     path: &Path,
     key: &Path,
     tickets: &Arc<dyn ProducesTickets>,
-) -> Result<(Vec<String>, ServerConfig), String> {
+) -> Result<(Vec<String>, ServerConfig, Option<Certificate>), String> {
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| format!("certificate {}: {error}", path.display()))?;
     let first = chain.first().ok_or_else(|| format!("certificate {}: there is none in it", path.display()))?;
     let names = names(first, path).map_err(|error| format!("certificate {}: {error}", path.display()))?;
+    let read = Certificate::read(path, first);
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("key {}: {error}", key.display()))?;
     let said = |error| format!("certificate {}: {error}", path.display());
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -169,7 +180,7 @@ fn certificate(
         .map_err(said)?;
     config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
     config.ticketer = Arc::clone(tickets);
-    Ok((names, config))
+    Ok((names, config, read))
 }
 
 /// The DNS names of a certificate; its file's where there are none.

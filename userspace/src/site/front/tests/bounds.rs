@@ -21,7 +21,7 @@ async fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
     let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
-    let admit = async |address: &str| admission.admit(address.parse().unwrap()).await.inspect(Place::busy);
+    let admit = async |address: &str| admission.admit(address.parse().unwrap(), false).await.inspect(Place::busy);
     let first = admit("2001:db8::1").await.unwrap();
     let _second = admit("2001:db8::2").await.unwrap();
     assert!(admit("2001:db8::ffff:3").await.is_none());
@@ -31,6 +31,21 @@ async fn a_client_is_an_address_or_a_64() {
     drop(first);
     assert!(admit("::ffff:192.0.2.1").await.is_some(), "a place is given back; the same client in the other notation");
     assert_eq!(counters.open.load(SeqCst), 3);
+}
+
+/// A proxy's connections are those of its clients.
+#[tokio::test]
+async fn a_trusted_proxy_is_many_clients() {
+    let limits = WebLimits { connections: 30, connections_per_client: 2, ..WebLimits::default() };
+    let counters = Counters::new(&Web::at([]));
+    let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
+    let proxy = "10.0.0.1".parse().unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..30 {
+        kept.push(admission.admit(proxy, true).await.inspect(Place::busy).unwrap());
+    }
+    assert!(admission.admit(proxy, true).await.is_none());
+    assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (0, 1));
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn fields_of_the_connection_go_no_further() {
         ("x-public", "1"),
     ]);
     assert_eq!(forward::strip(&mut headers), None, "an Upgrade that Connection does not name is none");
-    assert_eq!(names(&headers), ["cookie", "host", "x-public"]);
+    assert_eq!(names(&headers), ["cookie", "forwarded", "host", "x-public"], "what is said of clients goes later");
 }
 
 #[test]
@@ -87,6 +87,21 @@ fn a_request_has_one_host_and_a_target_in_origin_form() {
     assert_eq!(taken(two, "https://app.com/a", &[]), ok("app.com", "/a"));
     assert_eq!(taken(two, "https://app.com/a", &["APP.com"]), ok("app.com", "/a"));
     assert_eq!(taken(two, "https://app.com/a", &["other.com"]), Err(400));
+}
+
+/// RFC 9113 section 8.3.1: in HTTP/2 the target `*` comes with an authority.
+#[test]
+fn options_of_the_server_stay_what_they_are() {
+    let check = |method: &str, target: &str, wanted: Result<&str, u16>| {
+        let uri = http::Uri::builder().scheme("https").authority("app.com").path_and_query(target).build().unwrap();
+        let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2).body(()).unwrap();
+        let taken = intake::admit(&mut request, 100).map(|()| request.uri().to_string());
+        assert_eq!(taken.as_deref().map_err(|(status, _)| status.as_u16()), wanted, "{method} {target}");
+    };
+    check("OPTIONS", "*", Ok("*"));
+    check("OPTIONS", "/", Ok("/"));
+    check("OPTIONS", "?a", Ok("/?a"));
+    check("GET", "?a", Ok("/?a"));
 }
 
 #[tokio::test]

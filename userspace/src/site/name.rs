@@ -1,0 +1,26 @@
+//! Whose name a request is under: looked at before everything else, since no answer may depend on a name that is not ours.
+
+use http::Version;
+
+use super::{
+    decide::Refusal,
+    host,
+    place::{Known, Place},
+};
+
+/// What the host is to a Site; nothing where HTTP/1.0 names none. `server_name` is that of the TLS handshake.
+pub fn known(
+    place: &Place,
+    authority: Option<&str>,
+    version: Version,
+    server_name: Option<&str>,
+) -> Result<Option<Known>, Refusal> {
+    let Some(authority) = authority else {
+        return if version <= Version::HTTP_10 { Ok(None) } else { Err(Refusal::BadHost) };
+    };
+    let host = host::parse(authority).ok_or(Refusal::BadHost)?;
+    let known = place.known(&host.name).ok_or(Refusal::UnknownHost)?;
+    let is_coalesced =
+        version >= Version::HTTP_2 && known != Known::Own && server_name.is_some_and(|name| name != host.name);
+    if is_coalesced { Err(Refusal::Misdirected) } else { Ok(Some(known)) }
+}
