@@ -367,7 +367,9 @@ impl<S> Requests<S> {
     /// A place for one more request of this client.
     fn place(&self) -> Result<places::Place, places::Full> {
         let client = self.peer.client.ip();
-        if self.is_many { self.shared.requests.take_for_many(client) } else { self.shared.requests.take(client) }
+        let requests = &self.shared.requests;
+        // A request gives way to nobody.
+        if self.is_many { requests.take_for_many(client) } else { requests.take(client) }.inspect(places::Place::busy)
     }
 
     /// A response of the server's own, in place of the service's.
