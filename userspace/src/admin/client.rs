@@ -42,7 +42,7 @@ pub enum ClientError {
     /// Nobody answers there: most likely no agent runs, or `admin.listen` is another.
     Connect(AdminListen, io::Error),
     /// Not within [`PAGE_TIMEOUT`].
-    Timeout,
+    Timeout(Duration),
     /// The path cannot stand in a request.
     Path(String),
     /// The exchange broke off or is not HTTP.
@@ -57,7 +57,7 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(at, error) => write!(f, "no agent answers at {at}: {error}"),
-            Self::Timeout => write!(f, "the agent did not answer within {PAGE_TIMEOUT:?}"),
+            Self::Timeout(limit) => write!(f, "the agent did not answer within {limit:?}"),
             Self::Path(path) => write!(f, "`{path}` is not a path"),
             Self::Http(why) => write!(f, "http: {why}"),
             Self::Status(status, words) => write!(f, "the agent answered {status}: {}", words.trim_end()),
@@ -112,12 +112,27 @@ pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Re
     page(&at.into(), path, Some(json.into())).await
 }
 
+/// The same, for what takes its time: waits for up to `limit`. Must be called within a tokio runtime.
+pub async fn post_within(
+    at: impl Into<At>,
+    path: &str,
+    request: &impl Serialize,
+    limit: Duration,
+) -> Result<Bytes, ClientError> {
+    let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
+    page_within(&at.into(), path, Some(json.into()), limit).await
+}
+
 async fn page(at: &At, path: &str, json: Option<Bytes>) -> Result<Bytes, ClientError> {
+    page_within(at, path, json, PAGE_TIMEOUT).await
+}
+
+async fn page_within(at: &At, path: &str, json: Option<Bytes>, limit: Duration) -> Result<Bytes, ClientError> {
     let page = async {
         let Exchange { response, _connection } = ask(at, path, json, PAGE_MAX + LINE_MAX).await?;
         read_all(response.into_body(), PAGE_MAX).await
     };
-    tokio::time::timeout(PAGE_TIMEOUT, page).await.unwrap_or(Err(ClientError::Timeout))
+    tokio::time::timeout(limit, page).await.unwrap_or(Err(ClientError::Timeout(limit)))
 }
 
 /// Calls `each` with every line of a page that goes on, until it breaks or the agent ends. Must be called within a
@@ -129,7 +144,7 @@ pub async fn lines(
 ) -> Result<(), ClientError> {
     let asked = tokio::time::timeout(PAGE_TIMEOUT, ask(&at.into(), path, None, usize::MAX))
         .await
-        .unwrap_or(Err(ClientError::Timeout))?;
+        .unwrap_or(Err(ClientError::Timeout(PAGE_TIMEOUT)))?;
     let Exchange { response, _connection } = asked;
     let mut body = response.into_body();
     let mut pending = Vec::new();

@@ -1,6 +1,6 @@
 //! The HTTP server: bounded, and behind one gate.
 //!
-//! A connection serves one request and has [`CONNECTION_MAX`] in all, a trace excepted. A request brings at most
+//! A connection serves one request and has [`CONNECTION_MAX`] in all, traces and reloads excepted. A request brings at most
 //! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the [`gate`](super::gate) first, whatever the path.
 //!
 //! Silent connections keep nobody out: until a request's head is there a connection is idle, and gives way to newcomers
@@ -248,6 +248,9 @@ async fn accept(listener: Listener, door: Door) {
 #[derive(Default)]
 struct Exchange {
     is_trace: AtomicBool,
+    /// A reload takes as long as it takes: a large configuration is minutes of work, and whoever asked wants to know how it
+    /// went. They are done one after the other, and few wait.
+    is_reload: AtomicBool,
     /// The response is there.
     answered: Notify,
     /// The request's turn, until the connection is over.
@@ -268,6 +271,7 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
         let (admitted, is_known) = (admit(&parts, local, token), is_known(&parts, local, token));
         let is_trace = admitted.is_ok() && parts.uri.path() == TRACE;
         mark.is_trace.store(is_trace, Ordering::Relaxed);
+        mark.is_reload.store(admitted.is_ok() && parts.uri.path() == RELOAD, Ordering::Relaxed);
         // Whoever has shown nothing goes on being idle: what it is sent is a refusal, or the page without data.
         if admitted.is_ok() && (is_known || token.is_none()) {
             own.busy();
@@ -298,7 +302,7 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut limit = std::pin::pin!(sleep(CONNECTION_MAX));
-    let (mut in_time, mut told, mut stopping) = (true, false, false);
+    let (mut in_time, mut answered, mut told, mut stopping) = (true, false, false, false);
     loop {
         tokio::select! {
             biased;
@@ -317,13 +321,15 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
             }
             () = exchange.answered.notified() => {
                 let taken = Instant::now() + RESPONSE_MAX;
-                if taken < limit.deadline() {
+                if taken < limit.deadline() || !in_time {
                     limit.as_mut().reset(taken);
                 }
+                (in_time, answered) = (true, true);
             }
             () = &mut limit, if in_time => {
                 in_time = false;
-                if !exchange.is_trace.load(Ordering::Relaxed) {
+                let is_reload = exchange.is_reload.load(Ordering::Relaxed);
+                if !exchange.is_trace.load(Ordering::Relaxed) && (answered || !is_reload) {
                     return;
                 }
             }
