@@ -19,6 +19,7 @@
 //! | [`browser`] | Chromium, without a screen |
 //! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
+//! | [`many`] | two hundred Sites |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
 //! | [`query`] | building a query, judging an answer |
@@ -41,6 +42,7 @@ pub mod fuzz;
 pub mod lab;
 pub mod load_sim;
 pub mod losses;
+pub mod many;
 pub mod mmdb;
 pub mod netns;
 pub mod outputs;

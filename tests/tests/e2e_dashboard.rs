@@ -1,7 +1,7 @@
 //! The dashboard, in a real browser, of a real agent in the lab.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::PermissionsExt,
     thread,
     time::Duration,
@@ -11,8 +11,9 @@ use serde_json::json;
 use tests::{
     agent::Agent,
     browser::{Browser, Look},
-    config::{Config, SiteConfig},
+    config::Config,
     lab::{Lab, LabSpec, can_run},
+    many,
     process::eventually,
     scene::Scene,
 };
@@ -103,22 +104,11 @@ fn the_dashboard_shows_what_the_agent_knows() {
 /// everything can be found. It was 29,567 pixels high once, 75,142 on a phone.
 #[test]
 fn two_hundred_sites_fit_three_screens() {
-    let site = |i: u32| SiteConfig {
-        addresses: vec![
-            Ipv4Addr::from_bits(0x0a00_0001 + i).into(),
-            Ipv6Addr::from_bits((0xfd << 120) + u128::from(i)).into(),
-        ],
-        ..SiteConfig::new(&format!("site{i:03}"), 1, 1 + i % 3)
-    };
-    let sites: Vec<SiteConfig> = (0..200).map(site).collect();
-    let some = |from: usize| sites.iter().cycle().skip(from).take(12).map(|site| site.key.clone()).collect();
-    let groups = (0..299).map(|i| (format!("group{i:03}.app.com"), some(i % 200))).collect();
-    let config = Config { sites, groups, probe: None, ..Config::default() };
     if !can_run("the dashboard with 200 Sites") {
         return;
     }
     let lab = Lab::start(&LabSpec::default()).expect("lab");
-    let agent = Agent::start(&lab, 0, &config).unwrap_or_else(|e| panic!("{e}"));
+    let agent = Agent::start(&lab, 0, &many::config()).unwrap_or_else(|e| panic!("{e}"));
     agent.post("/v1/sites/word", r#"{"sites":"site150","word":"drain","reason":"a disk","by":"eve"}"#).expect("said");
     let mut page = browser(&lab);
     for look in [Look { width: 1400, height: 900, dark: false }, Look { width: 400, height: 800, dark: false }] {

@@ -1,6 +1,7 @@
 //! Pictures of the dashboard for the documents: `screenshots FOLDER`, from a lab with an agent and some traffic.
 //!
-//! Makes `dashboard.png`, `dashboard-dark.png`, `dashboard-phone.png` and `dashboard-phone-dark.png`.
+//! Makes `dashboard.png`, `dashboard-dark.png`, `dashboard-phone.png` and `dashboard-phone-dark.png`, and of a pool with two
+//! hundred Sites and five hundred names `dashboard-200.png` and `dashboard-200-phone.png`.
 
 use std::{
     env, io,
@@ -12,10 +13,12 @@ use std::{
 };
 
 use tests::{
+    agent::Agent,
     browser::{Browser, Look},
     checker::{self, Pace},
     config::{Config, ProbeConfig},
-    lab::front_addresses,
+    lab::{Lab, LabSpec, front_addresses},
+    many,
     scene::Scene,
 };
 
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         eprintln!("screenshots: name a folder for the pictures");
         return ExitCode::FAILURE;
     };
-    match pictures(&folder) {
+    match pictures(&folder).and_then(|()| many(&folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("screenshots: {error}");
@@ -62,6 +65,27 @@ fn pictures(folder: &std::path::Path) -> io::Result<()> {
         stop.store(true, Ordering::Relaxed);
         taken
     })
+}
+
+/// Two hundred Sites in one pool, 299 groups of twelve, of which some are drained: nothing runs at them, so none is probed.
+fn many(folder: &std::path::Path) -> io::Result<()> {
+    let config = many::config();
+    let lab = Lab::start(&LabSpec::default())?;
+    let agent = Agent::start(&lab, 0, &config)?;
+    for (key, word, reason) in [("site040", "drain", "a disk"), ("site077", "maint", "moving house")] {
+        let said = format!("{{\"sites\":\"{key}\",\"word\":\"{word}\",\"reason\":\"{reason}\",\"by\":\"eve\"}}");
+        agent.post("/v1/sites/word", &said)?;
+    }
+    thread::sleep(WHILE);
+    let mut page = Browser::start(&lab.fronts[0])?;
+    for (name, width, height) in [("dashboard-200", 1400, 900), ("dashboard-200-phone", 400, 800)] {
+        page.look(Look { width, height, dark: false })?;
+        page.go("http://127.0.0.1:8053/")?;
+        page.wait_for("#alerts", |text| text.contains("site040"))?;
+        page.wait_for("#traffic", |text| !text.is_empty())?;
+        page.picture(&folder.join(format!("{name}.png")))?;
+    }
+    Ok(())
 }
 
 /// Some calm, then Chicago dies and comes back, then Boston dies and stays dead.
