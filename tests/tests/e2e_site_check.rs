@@ -71,7 +71,7 @@ enum Server {
 impl Server {
     /// The command, for files in `folder`.
     fn command(self, folder: &Path) -> Command {
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let examples = scratch::root().join("examples");
         match self {
             Self::Nginx => {
                 let (file, example) = (folder.join("nginx.conf"), examples.join("nginx-auth-request.conf"));

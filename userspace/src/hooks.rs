@@ -25,6 +25,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
+pub use self::care::PROGRAM_KINDS;
 use self::{
     care::Care,
     place::{Ground, Placed},

@@ -22,6 +22,7 @@ use super::{
     status::{AddressPage, BASES, STATES, SitePage, StatusPage},
 };
 use crate::{
+    hooks::PROGRAM_KINDS,
     model::{Family, NameId, NameKind},
     safety::KINDS,
     status::Word,
@@ -370,7 +371,8 @@ impl Source {
         let alarms = standings.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
         // What is well is 0, not absent.
         let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
-        let mut counts: BTreeMap<(String, String), u64> = none.collect();
+        let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
+        let mut counts: BTreeMap<(String, String), u64> = none.chain(of_program).collect();
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
         }

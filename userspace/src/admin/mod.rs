@@ -41,6 +41,8 @@ mod fixture;
 #[cfg(test)]
 mod tests_api;
 #[cfg(test)]
+mod tests_metrics;
+#[cfg(test)]
 mod tests_pages;
 #[cfg(test)]
 mod tests_server;

@@ -15,6 +15,8 @@ use super::{
 
 /// Sites, and names, that are shown whole without being asked for.
 const FEW: usize = 40;
+/// Names of so many more that are shown.
+const NAMES_MAX: usize = 20;
 /// Shares of a name that are shown; of more, the largest.
 const SHARES_MAX: usize = 6;
 /// What would follow from a Site's death: that many sentences, the worst first.
@@ -194,7 +196,7 @@ fn names(page: &mut String, status: &StatusPage, filter: &Filter) {
         shown.retain(|name| name.kind != "site" || !is_usual(name));
         // Those not answered as usual first, each in the configuration's order.
         shown.sort_by_key(|name| is_usual(name));
-        shown.truncate(FEW);
+        shown.truncate(NAMES_MAX);
     }
     if !shown.is_empty() {
         let _ = write!(page, "\n{}", table_of(&shown, filter.columns));
@@ -214,8 +216,16 @@ pub fn names_table(status: &StatusPage, columns: Option<usize>) -> String {
 }
 
 fn table_of(names: &[&NamePage], columns: Option<usize>) -> String {
-    let rows: Vec<_> = names.iter().map(|name| name_row(name)).collect();
-    text::fitted(&["NAME", "KIND", "BY", "A", "AAAA"], &rows, columns)
+    let mut rows: Vec<_> = names.iter().map(|name| name_row(name)).collect();
+    let header = ["NAME", "KIND", "BY", "A", "AAAA"];
+    let is_narrow =
+        columns.is_some_and(|columns| text::table(&header, &rows).lines().any(|line| line.chars().count() > columns));
+    if is_narrow && rows.iter().all(|row| row[3] == row[4]) {
+        // Said once, it has twice the room.
+        rows.iter_mut().for_each(|row| row.truncate(4));
+        return text::fitted(&["NAME", "KIND", "BY", "A AND AAAA"], &rows, columns);
+    }
+    text::fitted(&header, &rows, columns)
 }
 
 fn reasons(page: &mut String, status: &StatusPage, columns: Option<usize>) {
@@ -362,6 +372,7 @@ mod tests {
         let odd = text.lines().position(|line| line.starts_with("site1.some")).expect("who fails over is shown");
         let pool = text.lines().position(|line| line.starts_with("even.example")).expect("the pool");
         assert!(odd < pool && text.contains("more names, all as usual: --names shows them"), "{text}");
+        assert!(text.contains("A AND AAAA"), "what is alike is said once where there is no room: {text}");
         // Where it goes to no terminal, cells are not cut, but no list is endless.
         let text = super::text(&page(200), &Filter::default());
         assert!(text.lines().all(|line| line.len() < 250), "{text}");

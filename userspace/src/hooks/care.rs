@@ -22,6 +22,10 @@ use crate::{
 /// How long something that was mended at once is an alarm: whoever did it may do so again.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
+/// Kinds of alarms about the program on its interfaces.
+pub const PROGRAM_KINDS: [&str; 5] =
+    ["program-off", "program-taken-off", "program-replaced", "pins-lost", "pins-removed"];
+
 /// Said of a link that has another's program.
 const REPLACED: &str = "another program is on this agent's link";
 

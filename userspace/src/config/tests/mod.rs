@@ -18,6 +18,7 @@ mod shown;
 mod vlans;
 mod web;
 mod web_messages;
+mod web_rules;
 mod zones;
 
 use std::path::PathBuf;
