@@ -125,6 +125,15 @@ impl<'a> Parts<'a> {
         names.into_iter().map(|name| Ok((name.clone(), self.source(&format!("{dir}/{name}"))?))).collect()
     }
 
+    /// What the README leads to, by paths beside it.
+    fn chapters(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let mut all = Vec::new();
+        for dir in ["docs", "docs/decisions"] {
+            all.extend(self.sources(dir)?.into_iter().map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
+        }
+        Ok(all)
+    }
+
     /// What monitoring reads, where the repository has it; not what tests it.
     fn monitoring(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut files = Vec::new();
@@ -160,8 +169,8 @@ fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         tree.put(document, &parts.source(document)?, 0o644)?;
     }
-    for (chapter, bytes) in parts.sources("docs")? {
-        tree.put(&format!("docs/{chapter}"), &bytes, 0o644)?;
+    for (chapter, bytes) in parts.chapters()? {
+        tree.put(&chapter, &bytes, 0o644)?;
     }
     for (example, bytes) in parts.sources("examples")? {
         tree.put(&format!("examples/{example}"), &bytes, 0o644)?;
@@ -199,8 +208,8 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
         tree.put_compressed(&doc(document), &parts.source(document)?)?;
     }
     // What the README leads to.
-    for (chapter, bytes) in parts.sources("docs")? {
-        tree.put(&doc(&format!("docs/{chapter}")), &bytes, 0o644)?;
+    for (chapter, bytes) in parts.chapters()? {
+        tree.put(&doc(&chapter), &bytes, 0o644)?;
     }
     let mit = String::from_utf8_lossy(&parts.source("LICENSE-MIT")?).into_owned();
     tree.put(&doc("copyright"), copyright(&mit).as_bytes(), 0o644)?;
