@@ -18,16 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AdminState, CounterSource,
-    client::{self, ClientError},
+    client::{self, At, ClientError},
     explain::Explanation,
     fixture,
     listen::Listener,
-    server::{CONNECTIONS_PER_CLIENT_MAX, HEADER_MAX, REQUESTS_MAX, TRACES_MAX, serve},
+    reload::{RELOAD, Reload},
+    server::{CONNECTION_MAX, CONNECTIONS_PER_CLIENT_MAX, HEADER_MAX, REQUESTS_MAX, TRACES_MAX, serve},
     status::{SocketPage, StatusPage},
 };
 use crate::{
-    agent::{Current, orders},
-    model::AdminToken,
+    agent::{Current, Order, Reloaded, orders},
+    model::{AdminListen, AdminToken},
     operator::Desk,
     plan::Choice,
     probe::Reports,
@@ -308,4 +309,28 @@ async fn the_token_has_places_of_its_own() {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }
     task.abort();
+}
+
+/// A reload of a large configuration takes longer than any page may; whoever asked is told how it went all the same.
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_waited_for() {
+    let (mut state, _trace) = state(None);
+    let (give, mut take) = orders();
+    state.orders = give;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let at = At { place: AdminListen::Tcp(listener.local_addr().expect("bound")), token: None };
+    let cancel = CancellationToken::new();
+    let current = Arc::new(Current::from_pointee(state));
+    let task = tokio::spawn(serve(vec![Listener::Tcp(listener)], current, cancel));
+    let agent = tokio::spawn(async move {
+        while let Some(Order::Reload(Some(reply))) = take.recv().await {
+            tokio::time::sleep(CONNECTION_MAX * 4).await;
+            let _ = reply.send(Ok(Reloaded { generation: 9, took_ms: 120_000.0, warnings: Vec::new() }));
+        }
+    });
+    let told = client::post_within(&at, RELOAD, &Reload {}, CONNECTION_MAX * 10).await.expect("told how it went");
+    let told: Reloaded = serde_json::from_slice(&told).expect("JSON");
+    assert_eq!(told.generation, 9);
+    task.abort();
+    agent.abort();
 }
