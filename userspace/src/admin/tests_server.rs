@@ -264,7 +264,7 @@ async fn silent_clients_hold_nobody_up() {
 async fn who_reads_nothing_holds_up_no_unix_socket() {
     let (state, _trace) = state(None);
     let folder = tempfile::tempdir().expect("a folder");
-    let place = crate::model::AdminListen::Unix(folder.path().join("admin.sock"));
+    let place = AdminListen::Unix(folder.path().join("admin.sock"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let unix = Listener::bind(&place).await.expect("bound");
@@ -279,7 +279,7 @@ async fn who_reads_nothing_holds_up_no_unix_socket() {
         stream.write_all(format!("{head}content-length: 10\r\n\r\n").as_bytes()).await.expect("sent");
         stuck.push(stream);
     }
-    let at = client::At { place, token: None };
+    let at = At { place, token: None };
     for _ in 0..REQUESTS_MAX * 2 {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }
@@ -304,7 +304,7 @@ async fn the_token_has_places_of_its_own() {
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n").as_bytes()).await.expect("sent");
         idle.push(stream);
     }
-    let at = client::At { place: crate::model::AdminListen::Tcp(at), token: AdminToken::new(token).ok() };
+    let at = At { place: AdminListen::Tcp(at), token: AdminToken::new(token).ok() };
     for _ in 0..REQUESTS_MAX * 2 {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }

@@ -95,7 +95,7 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
 
 /// What the agent would forget, as far as no state directory here has said so.
 fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
-    if zerottl::state::file::read(&candidate.state).is_ok() {
+    if zerottl::state::keeper::peek(&candidate.state).is_ok() {
         return Vec::new();
     }
     let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());

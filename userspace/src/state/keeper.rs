@@ -61,6 +61,8 @@ const LATEST: Duration = Duration::from_secs(20);
 const HANGS: Duration = Duration::from_secs(10);
 /// For the last memory to be written when the agent ends.
 const END_WITHIN: Duration = Duration::from_secs(3);
+/// For a look at the file, before it is needed.
+const PEEK_WITHIN: Duration = Duration::from_secs(2);
 /// For the file to be read at the start.
 const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
@@ -154,6 +156,11 @@ pub async fn wait(kept: &mut watch::Receiver<Kept>, number: u64, limit: Duration
         Ok(Err(_)) => Some("the agent is stopping".into()),
         Err(_) => Some(format!("not within {limit:?}")),
     }
+}
+
+/// What is in a state directory, for a look at it: nobody waits long for that.
+pub fn peek(directory: &Path) -> Result<(Memory, Option<Duration>), NoState> {
+    file::read_from(apart::read(directory, PEEK_WITHIN))
 }
 
 /// What the last run left, and how old it is; an empty one where there is nothing of use, which is told unless it is a
