@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 use tests::{
     config::Config,
@@ -146,19 +147,20 @@ fn compared_by(alerts: &str) -> Vec<String> {
         }
         let (compared, number) = whole.trim().rsplit_once(' ').expect("a comparison");
         let (compared, operator) = compared.rsplit_once(' ').expect("a comparison");
-        assert!(number.parse::<f64>().is_ok() && ["==", ">", "<="].contains(&operator), "{whole}");
+        assert!(number.parse::<f64>().is_ok() && ["==", ">", "<", "<="].contains(&operator), "{whole}");
         expressions.push(compared.to_owned());
     }
     expressions
 }
 
 /// With all that has metrics of its own: loads, a minimum to be undershot, and the Sites' own servers.
-fn config() -> Config {
+fn config(certificates: &Path) -> Config {
     let load = |key: &str| format!("[site.{key}.load]\nkind = \"push\"\ncapacity = 100\nstale_after = \"1h\"\n");
     let loads = ["geneva", "boston", "chicago"].map(load).concat();
     // Everybody in the lab may look.
     let web = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nadmin = \"0.0.0.0:8054\"\n";
-    Config { pool: "min_sites = 3".into(), more: format!("{loads}{web}"), ..Config::default() }
+    let tls = format!("tls = {{ certificates = \"{}\" }}\n", certificates.display());
+    Config { pool: "min_sites = 3".into(), more: format!("{loads}{web}{tls}"), ..Config::default() }
 }
 
 /// Clients that come by the Pool Name, some of whom are sent on.
@@ -175,7 +177,11 @@ fn use_the_fronts(scene: &Scene) {
 /// not NaN, which is over no threshold. Each metric that they name is one that a real process has.
 #[test]
 fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
-    let Some(scene) = Scene::with_fronts("metrics in Prometheus", config()) else { return };
+    let certificates = tests::scratch::folder().expect("a folder");
+    let names = ["app.com", "*.app.com"].map(str::to_owned);
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).expect("a certificate");
+    fs::write(certificates.path().join("app.com.pem"), cert.pem() + &signing_key.serialize_pem()).expect("written");
+    let Some(scene) = Scene::with_fronts("metrics in Prometheus", config(certificates.path())) else { return };
     let folder = scene.lab.folder("prometheus").expect("a folder");
     let site_page = scene.lab.site("boston").machine.read("curl", &["-sSf", "http://127.0.0.1:8054/metrics"]);
     for (of, text) in [("agent", scene.agent.get("/metrics")), ("site", site_page)] {

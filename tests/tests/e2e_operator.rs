@@ -189,8 +189,8 @@ fn words_outlive_kill_9_and_lapse_by_themselves() {
     let Some((scene, _state)) = start("words kept", Config::default()) else { return };
     scene.agent.zerottl(&["maint", "boston", "--reason", "disks"]).expect("said");
     scene.agent.zerottl(&["weight", "geneva", "9", "--for", "1h"]).expect("said");
-    scene.agent.zerottl(&["drain", "chicago", "--for", "2s", "--force"]).expect("said");
     let said = Instant::now();
+    scene.agent.zerottl(&["drain", "chicago", "--for", "2s", "--force"]).expect("said");
     let config = scene.config.clone();
     let scene = restart(scene, config);
     let client = scene.client(false);

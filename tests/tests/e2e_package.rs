@@ -251,9 +251,9 @@ fn install(overlay: &Overlay<'_>, package: &str) {
     overlay.read("id", &["zerottl"]);
     overlay.read("zerottl", &["check", "--config", "/etc/zerottl/zerottl.toml"]);
     for (file, words) in [
-        ("/usr/share/bash-completion/completions/zerottl", "simulate"),
+        ("/usr/share/bash-completion/completions/zerottl", "COMPLETE"),
         ("/usr/share/zsh/vendor-completions/_zerottl", "#compdef zerottl"),
-        ("/usr/share/fish/vendor_completions.d/zerottl.fish", "simulate"),
+        ("/usr/share/fish/vendor_completions.d/zerottl.fish", "COMPLETE"),
         ("/usr/share/doc/zerottl/copyright", "Apache-2.0"),
     ] {
         assert!(overlay.read_file(file).contains(words), "{file}");

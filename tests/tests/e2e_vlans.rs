@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
+    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
     thread,
     time::{Duration, Instant},
@@ -67,7 +68,9 @@ fn the_hosts_vlans_are_answered_and_no_others() {
          link add link v100 name v200 type vlan id 200\n",
     );
     for (name, (client, table)) in ["v100", "v101", "v200"].into_iter().zip(CLIENTS.into_iter().zip(100..)) {
-        lines += &format!(
+        // Writing into a String does not fail.
+        let _ = write!(
+            lines,
             "link set {name} up\naddress add {client}/32 dev {name}\nroute add {front}/32 dev {name} table {table}\n\
              rule add from {client} table {table}\nneighbour add {front} lladdr {mac} dev {name} nud permanent\n"
         );

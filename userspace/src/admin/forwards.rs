@@ -135,9 +135,9 @@ mod tests {
 
     #[test]
     fn text_names_what_is_down() {
-        let upstream = |at: &str, down_s| UpstreamPage {
+        let upstream = |at: &str, down_s: Option<_>| UpstreamPage {
             upstream: at.into(),
-            up: down_s == None,
+            up: down_s.is_none(),
             down_s,
             rtt_us: Some(1_240),
             queries: 7,

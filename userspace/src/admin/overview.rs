@@ -222,7 +222,9 @@ fn table_of(names: &[&NamePage], columns: Option<usize>) -> String {
         columns.is_some_and(|columns| text::table(&header, &rows).lines().any(|line| line.chars().count() > columns));
     if is_narrow && rows.iter().all(|row| row[3] == row[4]) {
         // Said once, it has twice the room.
-        rows.iter_mut().for_each(|row| row.truncate(4));
+        for row in &mut rows {
+            row.truncate(4);
+        }
         return text::fitted(&["NAME", "KIND", "BY", "A AND AAAA"], &rows, columns);
     }
     text::fitted(&header, &rows, columns)
@@ -326,7 +328,7 @@ mod tests {
             json!({
                 "key": format!("site{i}"), "name": format!("site{i}.some.where.example.com"), "up": up, "state": state, "weight": 1,
                 "weight_now": 1, "eligible": state == "up", "word": if i == 2 { word.clone() } else { Value::Null },
-                "member_of": [if i % 2 == 0 { "even.example.com" } else { "odd.example.com" }],
+                "member_of": [if i.is_multiple_of(2) { "even.example.com" } else { "odd.example.com" }],
                 "addresses": [{ "answer": "192.0.2.1", "probe": "192.0.2.1", "health": state, "live": up, "since_s": 9.0,
                     "last_attempt_s": 1.0, "last_error": error, "latency_ms": 1.25, "attempts": 9, "failures": 0, "not_tried": 0, "restarts": 0 }],
             })

@@ -126,9 +126,9 @@ fn a_fault_far_to_the_right_is_shown_by_the_piece_around_it() {
         let shown = error.render(false);
         assert!(shown.lines().all(|line| line.chars().count() <= 200), "{what}: long lines");
         assert!(error.problems().iter().any(|problem| problem.message().contains("nosuch")), "{what}");
-        let last = error.problems().iter().find(|problem| problem.message().contains("nosuch")).expect("seen above");
-        let (line, column) = last.place().expect("a place");
-        let shown = last.render(false);
+        let fault = error.problems().iter().find(|problem| problem.message().contains("nosuch")).expect("seen above");
+        let (line, column) = fault.place().expect("a place");
+        let shown = fault.render(false);
         assert!(shown.contains(&format!("[zerottl.toml:{line}:{column}]")), "{what}: {shown}");
         assert!(shown.contains("\"nosuch\"]") && shown.contains("here"), "{what}: {shown}");
     }
@@ -158,13 +158,13 @@ fn every_fault_can_be_shown_anywhere() {
 /// Nor does a file with an oddity at each of very many Sites take minutes, or fill the log.
 #[test]
 fn very_many_warnings_are_cut_short() {
-    let keys: String = (0..5_000).map(|i| format!(", \"s{i}\"")).collect();
+    let keys = (0..5_000).map(|i| format!("\"s{i}\"")).collect::<Vec<_>>().join(", ");
     let site = |i: u32| {
         let address = std::net::Ipv4Addr::from_bits(0x0a00_0001 + i);
         format!("[site.s{i}]\nname = \"s{i}.app.com\"\naddresses = [\"{address}\"]\n")
     };
     let sites: String = (0..5_000).map(site).collect();
-    let text = changed("sites = [\"geneva\", \"boston\"]", &format!("sites = [\"geneva\", \"boston\"{keys}]"));
+    let text = changed("sites = [\"geneva\", \"boston\"]", &format!("sites = [\"geneva\", \"boston\", {keys}]"));
     let warnings = parse("zerottl.toml", &format!("{text}{sites}"), &examples()).expect("valid").warnings;
     assert_eq!(warnings.len(), 51);
     let last = warnings[50].message();

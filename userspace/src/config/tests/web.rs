@@ -148,6 +148,10 @@ share = 0.5
         grace: Duration::from_mins(1),
     };
     assert_eq!(web.limits, limits);
+    rules_and_classes_mean(&web);
+}
+
+fn rules_and_classes_mean(web: &Web) {
     let pair = |name: &str, value: Option<&str>| Some((name.to_owned(), value.map(str::to_owned)));
     let first = Condition {
         clients: vec!["192.0.2.0/24".parse().expect("a net")],

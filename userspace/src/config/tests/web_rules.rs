@@ -1,11 +1,6 @@
 //! `[[web.rule]]` and `[[web.class]]`: what is wrong with them, each message whole.
 
-use super::{
-    lines,
-    web::with,
-    web_messages::{key, told},
-    *,
-};
+use super::{lines, web::with, web_messages::told};
 
 #[test]
 fn rules_and_classes() {
