@@ -12,8 +12,11 @@ const REFERENCE: &str = include_str!("../../../examples/reference.toml");
 /// A whole configuration.
 const EXAMPLE: &str = include_str!("../../../examples/appendix-a.toml");
 
+/// A command line, and what it does.
+type Example = (&'static str, &'static str);
+
 /// Command lines worth knowing, by command; none is the page of `zerottl` itself.
-const EXAMPLES: &[(Option<&str>, &[(&str, &str)])] = &[
+const EXAMPLES: &[(Option<&str>, &[Example])] = &[
     (
         None,
         &[

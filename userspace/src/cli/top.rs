@@ -97,25 +97,21 @@ const WISH_MAX: usize = 60;
 /// What a wish makes of the choices; true is the end.
 fn obey(choices: &mut Choices, wish: Wish) -> bool {
     match wish {
-        Wish::Quit => return true,
         Wish::Scroll(by) => choices.from = choices.from.saturating_add_signed(by as isize),
         Wish::Top => choices.from = 0,
-        Wish::Redraw => {}
         Wish::Enter => choices.typing = false,
         Wish::Back if choices.typing => drop(choices.wish.pop()),
-        Wish::Back => {}
         Wish::Escape if choices.typing || !choices.wish.is_empty() => {
             choices.wish.clear();
             choices.typing = false;
         }
-        Wish::Escape => return true,
+        Wish::Escape | Wish::Quit | Wish::Letter('q') => return true,
         Wish::Letter(letter) if choices.typing => {
             if choices.wish.chars().count() < WISH_MAX {
                 choices.wish.extend(letter.to_lowercase());
             }
             choices.from = 0;
         }
-        Wish::Letter('q') => return true,
         Wish::Letter('j') => choices.from = choices.from.saturating_add(1),
         Wish::Letter('k') => choices.from = choices.from.saturating_sub(1),
         Wish::Letter(' ') => choices.from = choices.from.saturating_add(20),
@@ -123,7 +119,7 @@ fn obey(choices: &mut Choices, wish: Wish) -> bool {
         Wish::Letter('d') => choices.down = !choices.down,
         Wish::Letter('n') => choices.names = !choices.names,
         Wish::Letter('/') => choices.typing = true,
-        Wish::Letter(_) => {}
+        Wish::Letter(_) | Wish::Back | Wish::Redraw => {}
     }
     false
 }

@@ -91,13 +91,12 @@ impl Pages<'_> {
 pub fn screen(pages: &Pages<'_>, choices: &mut Choices, columns: usize, rows: usize) -> Vec<String> {
     let status = pages.now;
     let mut lines = vec![heading(pages)];
-    lines.push(match choices.typing {
-        true => format!("only with: {}_  (Enter: keep, Esc: all)", choices.wish),
-        false => {
-            let wish = if choices.wish.is_empty() { String::new() } else { format!(" with {:?}", choices.wish) };
-            let down = if choices.down { ", in trouble" } else { "" };
-            format!("by {}{wish}{down} | s sort, d trouble, / search, n names, q quit", choices.sort.word())
-        }
+    lines.push(if choices.typing {
+        format!("only with: {}_  (Enter: keep, Esc: all)", choices.wish)
+    } else {
+        let wish = if choices.wish.is_empty() { String::new() } else { format!(" with {:?}", choices.wish) };
+        let down = if choices.down { ", in trouble" } else { "" };
+        format!("by {}{wish}{down} | s sort, d trouble, / search, n names, q quit", choices.sort.word())
     });
     let alarms = &status.standings.alarms;
     lines.extend(alarms.iter().take(ALARMS_MAX).map(|alarm| format!("ALARM: {}", text::printable(&alarm.message))));
@@ -161,7 +160,7 @@ fn sites(pages: &Pages<'_>, choices: &Choices, columns: usize) -> String {
         Sort::Key => shown.sort_by(|one, other| one.0.key.cmp(&other.0.key)),
         Sort::Rate => shown.sort_by(|one, other| other.1.unwrap_or(0.0).total_cmp(&one.1.unwrap_or(0.0))),
         Sort::Load => {
-            shown.sort_by(|one, other| fullness(other.0).unwrap_or(-1.0).total_cmp(&fullness(one.0).unwrap_or(-1.0)))
+            shown.sort_by(|one, other| fullness(other.0).unwrap_or(-1.0).total_cmp(&fullness(one.0).unwrap_or(-1.0)));
         }
     }
     let row = |(site, rate): &(&SitePage, Option<f64>)| {
