@@ -297,7 +297,7 @@ fn a_lame_duck_serves_all_but_the_probe() {
     }
     let machine = Arc::new(Netns::new().unwrap());
     application(&machine);
-    let mut supervisor = Supervisor::new("limits = { lame_duck = \"3s\" }\n");
+    let mut supervisor = Supervisor::new("clean_url = false\nlimits = { lame_duck = \"3s\" }\n");
     let mut site = supervisor.start(&machine);
     let status = |path: &str| {
         let answer = connect(&machine).and_then(|mut stream| ask(&mut stream, path, "Connection: close\r\n"));

@@ -94,10 +94,10 @@ fn top_shows_goes_on_without_an_agent_and_gives_the_terminal_back() {
     let agent = Agent::start();
     let mut terminal = Terminal::start(&line("", &agent));
     terminal.wait_for(TAKEN);
-    terminal.wait_for("geneva.app.com");
+    terminal.wait_for("geneva  up");
     // Drawn again by itself.
     terminal.seen.clear();
-    terminal.wait_for("geneva.app.com");
+    terminal.wait_for("geneva  up");
     drop(agent);
     terminal.wait_for("THE AGENT DOES NOT ANSWER");
     terminal.press("q");

@@ -84,6 +84,10 @@ struct Shared<S> {
     stop: Stop,
 }
 
+/// For whoever had just connected at a stop to ask: hyper closes a connection on which nothing has come yet at once, and its
+/// client would have to try again. nginx leaves it open, too.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// What ends all connections. To look at a token on every wake-up of every connection would take two locks each time.
 #[derive(Default)]
 struct Stop {
@@ -242,7 +246,7 @@ where
     B::Error: Into<BoxError>,
 {
     let state = Arc::<State>::default();
-    let is_many = place.0.is_for_many();
+    let (is_many, begun) = (place.0.is_for_many(), Arc::clone(&state));
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
     let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
     let io = TokioIo::new(socket);
@@ -255,8 +259,15 @@ where
             match shared.stop.before(connection.as_mut()).await {
                 Some(ended) => ended,
                 None => {
-                    connection.as_mut().graceful_shutdown();
-                    timeout(shared.limits.grace, connection).await.unwrap_or(Ok(()))
+                    let first = FIRST_REQUEST.min(shared.limits.grace);
+                    let over = if begun.has_begun() { None } else { timeout(first, connection.as_mut()).await.ok() };
+                    match over {
+                        Some(ended) => ended,
+                        None => {
+                            connection.as_mut().graceful_shutdown();
+                            timeout(shared.limits.grace, connection).await.unwrap_or(Ok(()))
+                        }
+                    }
                 }
             }
         }};

@@ -63,6 +63,11 @@ impl State {
         self.tunnel.store(true, SeqCst);
     }
 
+    /// Whether a request has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.served.load(SeqCst) > 0
+    }
+
     /// Whether most of many requests were cancelled; then the connection ends with its next read.
     pub(super) fn is_abused(&self) -> bool {
         let cancelled = self.cancelled.load(Relaxed);
