@@ -249,7 +249,7 @@ fn completions_and_man_pages() {
     let reference = fs::read_to_string(example("reference.toml")).expect("the reference");
     let keys = reference.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
     for key in keys.filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim()) {
-        assert!(text.contains(&format!("{} = ", key.replace('-', "\\-"))), "{key}");
+        assert!(text.contains(&format!("\\fB{}", key.replace('-', "\\-"))), "{key}");
     }
     let (code, _, err) = run(&["man", "/nonexistent"]);
     assert_eq!(code, 1);
