@@ -168,6 +168,11 @@ fn sites(page: &mut String, status: &StatusPage, filter: &Filter) {
             let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
             format!("{what}{}", order.words())
         });
+        // Where the table had no room for it.
+        let reason = filter.columns.and(site.reason.as_ref()).filter(|_| site.state == "down");
+        if let Some(reason) = reason {
+            let _ = writeln!(lines, "{}: {}", text::printable(&site.key), text::printable(reason));
+        }
         let own = site.load.as_ref().and_then(|load| Some(format!("it says {}", load.says.as_ref()?)));
         for words in orders.chain(own).chain(site.hold.as_ref().map(HoldPage::words)) {
             let words = text::printable(&words);
