@@ -158,7 +158,7 @@ impl Drop for Guard {
 /// A monotonic clock: the time since a moment of its choosing.
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// The default: by the limits of the configuration. No locks but those of [`UnderWay`], which are held for one look-up.
+/// The default: by the limits of the configuration. No locks but those of `UnderWay`, which are held for one look-up.
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<State>);
 
