@@ -81,7 +81,6 @@ const TOOLS: &[Tool] = &[
         why: "a file system that hangs",
         doors: &[Door::Test],
     },
-    Tool { package: "haproxy", sign: Sign::Program("haproxy"), why: "asks the Site, in front", doors: &[Door::Test] },
     Tool { package: "caddy", sign: Sign::Program("caddy"), why: "asks the Site, in front", doors: &[Door::Test] },
     Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
     Tool {
@@ -170,7 +169,6 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("bind9", "named"),
     ("pdns-recursor", "pdns-recursor"),
     ("prometheus", "prometheus"),
-    ("haproxy", "haproxy"),
 ];
 
 /// The tools that `door` needs and whose sign is not there.
@@ -278,6 +276,9 @@ mod tests {
 
     #[test]
     fn daemons_are_among_the_tools() {
+        let mut packages: Vec<_> = TOOLS.iter().map(|tool| tool.package).collect();
+        packages.sort_unstable();
+        assert!(packages.windows(2).all(|pair| pair[0] != pair[1]), "each once: {packages:?}");
         for (package, _) in DAEMONS {
             assert!(TOOLS.iter().any(|tool| tool.package == *package), "{package}");
         }
