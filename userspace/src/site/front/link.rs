@@ -32,9 +32,8 @@ use super::{
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
-/// The most fields of a response. Room for them is made for each response: 12 kB.
-const FIELDS_MAX: usize = 256;
-/// The same where a backend's are more than usual.
+/// The most fields of a response where a backend's are more than usual. Otherwise hyper's own bound of 100 holds, for which it
+/// has room on its stack: with more, it allocates for each response.
 const WIDE: usize = 1000;
 /// Fields of a request's head: what a client may have sent, and ours.
 const REQUEST_FIELDS_MAX: usize = 1100;
@@ -187,13 +186,13 @@ impl Link {
     pub(super) async fn over(stream: TcpStream, wide: bool) -> io::Result<Self> {
         // Heads and bodies are written when they are whole; waiting for more would only be slower.
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(BUFFER_MAX.max(HEAD_MAX))
-            .max_header_size(HEAD_MAX)
-            .max_headers(if wide { WIDE } else { FIELDS_MAX })
-            .handshake(TokioIo::new(Wire::over(stream)))
-            .await
-            .map_err(io::Error::other)?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER_MAX.max(HEAD_MAX)).max_header_size(HEAD_MAX);
+        if wide {
+            builder.max_headers(WIDE);
+        }
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(Wire::over(stream))).await.map_err(io::Error::other)?;
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
     }
 
