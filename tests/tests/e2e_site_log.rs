@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn config(log: &Path) -> Config {
     let web = format!(
-        "[web]\nbackends = [\"http://127.0.0.1:8080\"]\naccess_log = \"{}\"\naccess_log_format = \"json\"\n",
+        "[web]\nclean_url = false\nbackends = [\"http://127.0.0.1:8080\"]\naccess_log = \"{}\"\naccess_log_format = \"json\"\n",
         log.display()
     );
     Config { more: web, ..Config::default() }
