@@ -88,12 +88,7 @@ pub fn decode(bytes: &[u8], now: &Stamp) -> Result<(Memory, Option<Duration>), N
     Ok((content.memory, content.written.age(now)))
 }
 
-/// Reads the file in a state directory: what it says, and how old it is.
-pub fn read(directory: &Path) -> Result<(Memory, Option<Duration>), NoState> {
-    read_from(bytes(directory))
-}
-
-/// The same of the file's bytes, or why there are none.
+/// What the bytes of the file in a state directory say, and how old it is; or why there are none.
 pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(Memory, Option<Duration>), NoState> {
     match bytes {
         Ok(bytes) => decode(&bytes, &Stamp::now()),
@@ -160,10 +155,10 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
-        assert!(matches!(read(&state), Err(NoState::None)));
+        assert!(matches!(read_from(bytes(&state)), Err(NoState::None)));
         write(&state, memory()).expect("written");
         write(&state, memory()).expect("written again");
-        let (read, age) = read(&state).expect("read");
+        let (read, age) = read_from(bytes(&state)).expect("read");
         assert_eq!(read, memory());
         assert!(age.is_some_and(|age| age < Duration::from_secs(10)), "{age:?}");
         let left: Vec<_> = fs::read_dir(&state).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
@@ -196,6 +191,6 @@ mod tests {
         fs::write(&file, "").expect("written");
         assert!(write(&file, memory()).is_err());
         assert!(write(&folder.path().join("no/such/folder"), memory()).is_err());
-        assert!(matches!(read(&file), Err(NoState::Io(_))));
+        assert!(matches!(read_from(bytes(&file)), Err(NoState::Io(_))));
     }
 }
