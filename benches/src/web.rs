@@ -240,8 +240,8 @@ impl Scene {
                 return Err(format!("{} does not redirect: {}", front.at, redirect.head).into());
             }
             let proxied = ask(&self.machine, front.at, SITE_NAME, TARGET, Some(&self.cookie))?;
-            if proxied.status() != Some("200") || proxied.body.len() != BODY {
-                return Err(format!("{} does not proxy: {}", front.at, proxied.head).into());
+            if proxied.status() != Some("200") || proxied.body.len() != BODY || proxied.cookie().is_some() {
+                return Err(format!("{} does not proxy in a session: {}", front.at, proxied.head).into());
             }
         }
         Ok(())
@@ -382,6 +382,11 @@ impl Shown {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
+
+    /// The cookie that is set, as it comes back.
+    fn cookie(&self) -> Option<&str> {
+        self.field("set-cookie")?.split(';').next()
+    }
 }
 
 fn ask(machine: &Netns, at: &str, host: &str, target: &str, cookie: Option<&str>) -> Result<Shown, Failure> {
@@ -395,15 +400,17 @@ fn ask(machine: &Netns, at: &str, host: &str, target: &str, cookie: Option<&str>
     Ok(Shown { head: head.to_owned(), body: body.to_owned() })
 }
 
-/// A session: from the Pool Name to the Site Name, as a browser goes.
+/// A session: from the Pool Name to the Site Name, as a browser goes. The first cookie is exchanged when it comes back, for
+/// one that lasts; whoever kept the first would be given another with every response.
 fn session(machine: &Netns) -> Result<String, Failure> {
     let sent = ask(machine, ZEROTTL, POOL_NAME, TARGET, None)?;
     let prefix = format!("http://{SITE_NAME}");
     let marked =
         sent.field("location").and_then(|to| to.strip_prefix(&prefix)).ok_or("the Pool Name redirects nowhere")?;
     let admitted = ask(machine, ZEROTTL, SITE_NAME, marked, None)?;
-    let cookie = admitted.field("set-cookie").and_then(|cookie| cookie.split(';').next());
-    Ok(cookie.ok_or_else(|| format!("no session began: {}", admitted.head))?.to_owned())
+    let first = admitted.cookie().ok_or_else(|| format!("no session began: {}", admitted.head))?;
+    let back = ask(machine, ZEROTTL, SITE_NAME, TARGET, Some(first))?;
+    Ok(back.cookie().ok_or_else(|| format!("the first cookie is not exchanged: {}", back.head))?.to_owned())
 }
 
 #[cfg(test)]

@@ -227,12 +227,17 @@ impl State {
         u64::try_from((self.clock)().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Whether there is a limit of latency.
+    fn is_timed(&self) -> bool {
+        self.latency_max > 1.0
+    }
+
     fn uses(&self, sessions: u64) -> Uses {
         let of = |used: u64, max: f64| (max > 0.0).then(|| number(used) / max);
         Uses {
             in_flight: of(self.in_flight.counted(), self.in_flight_max),
             sessions: of(sessions, self.sessions_max),
-            latency: (self.latency_max > 1.0).then(|| match self.in_flight.all() {
+            latency: self.is_timed().then(|| match self.in_flight.all() {
                 0 => 0.0,
                 _ => self.latency.excess(self.now_us() / 1000) / (self.latency_max - 1.0),
             }),
@@ -263,7 +268,9 @@ impl Overload for Limits {
 
     fn begin(&self, client: Option<IpNet>) -> Guard {
         self.0.in_flight.begin(client);
-        Guard::new(Arc::clone(&self.0) as Arc<dyn Watch>, self.0.now_us(), client)
+        // The clock is read where something comes of it.
+        let begun = if self.0.is_timed() { self.0.now_us() } else { 0 };
+        Guard::new(Arc::clone(&self.0) as Arc<dyn Watch>, begun, client)
     }
 
     fn report(&self, sessions: u64) -> Value {
@@ -301,8 +308,10 @@ impl Overload for Limits {
 
 impl Watch for State {
     fn responded(&self, begun: u64) {
-        let now = self.now_us();
-        self.latency.add(now / 1000, now.saturating_sub(begun));
+        if self.is_timed() {
+            let now = self.now_us();
+            self.latency.add(now / 1000, now.saturating_sub(begun));
+        }
     }
 
     fn ended(&self, client: Option<IpNet>) {

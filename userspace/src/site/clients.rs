@@ -97,6 +97,11 @@ impl UnderWay {
         }
     }
 
+    /// Where there is no limit, nobody can fill it.
+    fn bounded(&self, net: Option<IpNet>) -> Option<IpNet> {
+        net.filter(|_| self.max != u64::MAX)
+    }
+
     fn shard(&self, net: &IpNet) -> MutexGuard<'_, HashMap<IpNet, u64>> {
         lock(&self.nets[self.state.hash_one(net) as usize % SHARDS])
     }
@@ -104,7 +109,7 @@ impl UnderWay {
     /// One more.
     pub(super) fn begin(&self, net: Option<IpNet>) {
         self.all.fetch_add(1, Relaxed);
-        if let Some(net) = net {
+        if let Some(net) = self.bounded(net) {
             let mut nets = self.shard(&net);
             let count = nets.entry(net).or_insert(0);
             *count += 1;
@@ -118,7 +123,7 @@ impl UnderWay {
     /// One less of those that began so.
     pub(super) fn end(&self, net: Option<IpNet>) {
         self.all.fetch_sub(1, Relaxed);
-        if let Some(net) = net {
+        if let Some(net) = self.bounded(net) {
             let mut nets = self.shard(&net);
             if let Entry::Occupied(mut entry) = nets.entry(net) {
                 let was_beyond = *entry.get() > self.max;
@@ -146,7 +151,7 @@ impl UnderWay {
 
     /// Whether a net has as many as it may.
     pub(super) fn is_full(&self, net: Option<IpNet>) -> bool {
-        net.is_some_and(|net| self.shard(&net).get(&net).is_some_and(|count| *count >= self.max))
+        self.bounded(net).is_some_and(|net| self.shard(&net).get(&net).is_some_and(|count| *count >= self.max))
     }
 }
 

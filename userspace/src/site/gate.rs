@@ -293,14 +293,17 @@ impl Gate {
         let secure = said.secure.unwrap_or(connection.secure);
         let client = said.client.unwrap_or(connection.client);
         let authority = said.host.map_or_else(|| authority(head), |host| Some(Cow::Borrowed(host)));
-        let name = name::known(&self.place, authority.as_deref(), head.version, connection.server_name);
+        let parsed = authority.as_deref().and_then(host::parse);
+        let name = match authority {
+            Some(_) => name::parsed(&self.place, parsed.as_ref(), head.version, connection.server_name),
+            None => name::known(&self.place, None, head.version, None),
+        };
         let (net, counted_max) = (self.shares.net(client), self.shares.of(self.web.busy.sessions));
         let asker = Asker { net, counted_max, now, secure };
         let found = self.markers.find(target, cookie);
         // Under a name that is not ours nothing is a session's.
         let session = if name.is_ok() { self.sessions.find(headers, &asker) } else { Session::None };
         let is_new = matches!(session, Session::None);
-        let parsed = authority.as_deref().and_then(host::parse);
         let port = parsed.as_ref().and_then(|host| host.port);
         let may_stay = is_new && matches!(name, Ok(None | Some(Known::Own)));
         let (proper, share) = if is_new {

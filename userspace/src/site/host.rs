@@ -51,20 +51,41 @@ pub fn name(host: &str) -> Option<Cow<'_, str>> {
     if bare.is_empty() {
         return None;
     }
-    let is_literal = bare.starts_with('[');
-    let (mut is_lower, mut previous) = (true, b'.');
+    let (mut seen, mut previous) = (0, DOT);
     for byte in bare.bytes() {
-        match byte {
-            b'A'..=b'Z' => is_lower = false,
-            b'.' if previous == b'.' => return None,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
-            _ if is_literal => {}
-            _ => return None,
+        let kind = KINDS[usize::from(byte)];
+        if kind & previous & DOT != 0 {
+            return None;
         }
-        previous = byte;
+        seen |= kind;
+        previous = kind;
     }
-    Some(if is_lower { Cow::Borrowed(bare) } else { Cow::Owned(bare.to_ascii_lowercase()) })
+    if seen & OTHER != 0 && !bare.starts_with('[') {
+        return None;
+    }
+    Some(if seen & UPPER == 0 { Cow::Borrowed(bare) } else { Cow::Owned(bare.to_ascii_lowercase()) })
 }
+
+const UPPER: u8 = 1;
+const DOT: u8 = 2;
+/// What stands in no name, but may in an address with brackets.
+const OTHER: u8 = 4;
+
+/// What each byte is in a name; 0 for most. Several hosts are looked at for each request.
+const KINDS: [u8; 256] = {
+    let mut kinds = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        match byte as u8 {
+            b'A'..=b'Z' => kinds[byte] = UPPER,
+            b'.' => kinds[byte] = DOT,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => kinds[byte] = 0,
+            _ => {}
+        }
+        byte += 1;
+    }
+    kinds
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use http::Version;
 
 use super::{
     decide::Refusal,
-    host,
+    host::{self, Host},
     place::{Known, Place},
 };
 
@@ -15,10 +15,21 @@ pub fn known(
     version: Version,
     server_name: Option<&str>,
 ) -> Result<Option<Known>, Refusal> {
-    let Some(authority) = authority else {
-        return if version <= Version::HTTP_10 { Ok(None) } else { Err(Refusal::BadHost) };
-    };
-    let host = host::parse(authority).ok_or(Refusal::BadHost)?;
+    match authority {
+        Some(authority) => parsed(place, host::parse(authority).as_ref(), version, server_name),
+        None if version <= Version::HTTP_10 => Ok(None),
+        None => Err(Refusal::BadHost),
+    }
+}
+
+/// The same of an authority that was taken apart; none where it is not one.
+pub fn parsed(
+    place: &Place,
+    host: Option<&Host<'_>>,
+    version: Version,
+    server_name: Option<&str>,
+) -> Result<Option<Known>, Refusal> {
+    let host = host.ok_or(Refusal::BadHost)?;
     let known = place.known(&host.name).ok_or(Refusal::UnknownHost)?;
     let is_coalesced =
         version >= Version::HTTP_2 && known != Known::Own && server_name.is_some_and(|name| name != host.name);

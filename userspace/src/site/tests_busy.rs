@@ -221,7 +221,7 @@ fn the_report_is_one_that_the_agent_reads() {
 
 #[test]
 fn every_begin_has_an_end() {
-    let limits = Limits::new(&none());
+    let limits = Limits::new(&BusyConfig { latency: 1.5, ..none() });
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

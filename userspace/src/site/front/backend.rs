@@ -51,6 +51,10 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// two seconds and more. What cannot be asked twice takes a new one then.
 const SURELY_OPEN: Duration = Duration::from_secs(1);
 
+/// Within so short a time, whoever asks finds out by itself whether the backend has closed one: the look before costs each
+/// request of a busy Site something, and seldom sees anything.
+const JUST_USED: Duration = Duration::from_millis(5);
+
 /// One of them, at run time.
 #[derive(Debug)]
 pub(super) struct Backend {
@@ -183,14 +187,19 @@ impl Backend {
 
     /// A kept connection that still stands, the one used last first; for what cannot be asked twice only one that the backend is
     /// surely not about to close.
-    pub(super) async fn kept(&self, repeatable: bool) -> Option<Box<Link>> {
+    pub(super) async fn kept(&self, repeatable: bool, now: Instant) -> Option<Box<Link>> {
         loop {
             let mut link = {
                 let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if !repeatable && kept.last()?.idle_since().elapsed() > SURELY_OPEN {
+                let rested = now.saturating_duration_since(kept.last()?.idle_since());
+                if !repeatable && rested > SURELY_OPEN {
                     return None;
                 }
-                kept.pop()?
+                let link = kept.pop()?;
+                if rested < JUST_USED {
+                    return Some(link);
+                }
+                link
             };
             // What came of the backend meanwhile is seen now: that it closed it, for one.
             poll_fn(|cx| {

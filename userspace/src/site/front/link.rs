@@ -4,9 +4,9 @@
 //! between two tasks, and a client that goes away takes it along.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
     time::Duration,
@@ -197,18 +197,20 @@ impl Link {
     }
 
     /// Asks, and waits for the response's head.
-    pub(super) async fn ask(
+    ///
+    /// The request is sent by the call, so that whoever waits need not hold it.
+    pub(super) fn ask(
         &mut self,
         request: Request<RequestBody>,
         now: Instant,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Failed>> + Send {
         let Self { sender, connection, ended, timer, .. } = self;
         let asked = request.body().asked();
         let mut seen = 0;
         timer.start(now + timeout);
-        let mut answer = pin!(sender.try_send_request(request));
-        poll_fn(|cx| {
+        let mut answer = Box::pin(sender.try_send_request(request));
+        poll_fn(move |cx| {
             poll_connection(connection, ended, cx);
             match answer.as_mut().poll(cx) {
                 Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
@@ -227,7 +229,6 @@ impl Link {
             }
             timer.poll(cx, timeout).map(|()| Err(Failed::Timeout))
         })
-        .await
     }
 
     /// Does what can be done on it now.

@@ -132,7 +132,8 @@ impl Inner {
         let trail = parts.extensions.remove::<Trail>();
         parts.extensions.clear();
         parts.version = Version::HTTP_11;
-        let request = Request::from_parts(parts, RequestBody::new(body, max, self.limits.idle_timeout));
+        // A pointer from here on: whoever waits would hold it as a whole, once for each that hands it on.
+        let request = Box::new(Request::from_parts(parts, RequestBody::new(body, max, self.limits.idle_timeout)));
         match self.send(request, trail.as_ref()).await {
             Ok(answer) => self.answer(answer, client),
             Err(status) => page(status),
@@ -164,7 +165,7 @@ impl Inner {
 
     /// Asks one backend after another until one answers. A request that may have reached one goes to no other, unless it is
     /// idempotent and has no body (RFC 9110 section 9.2.2); nothing of an answer has been passed on by then.
-    async fn send(&self, mut request: Request<RequestBody>, trail: Option<&Trail>) -> Result<Answer, StatusCode> {
+    async fn send(&self, mut request: Box<Request<RequestBody>>, trail: Option<&Trail>) -> Result<Answer, StatusCode> {
         use hyper::body::Body as _;
         let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
         let hostless = !request.headers().contains_key(HOST);
@@ -179,7 +180,8 @@ impl Inner {
             if hostless {
                 set_host(&mut request, backend);
             }
-            let mut failure = match self.ask(backend, request, repeatable).await {
+            let now = if tried.is_empty() { begun } else { Instant::now() };
+            let mut failure = match self.ask(backend, request, repeatable, now).await {
                 Ok(answer) => {
                     trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len() + 1));
                     return Ok(answer);
@@ -193,7 +195,7 @@ impl Inner {
             missed = Some((backend, failure));
             let time = self.limits.connect_timeout * CONNECTS_MAX + self.limits.response_timeout * slow;
             match back {
-                Some(back) if sent < SENT_MAX && slow < SLOW_MAX && begun.elapsed() <= time => request = *back,
+                Some(back) if sent < SENT_MAX && slow < SLOW_MAX && begun.elapsed() <= time => request = back,
                 _ => break,
             }
         }
@@ -212,34 +214,39 @@ impl Inner {
     async fn ask(
         &self,
         backend: &Arc<Backend>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         repeatable: bool,
+        mut now: Instant,
     ) -> Result<Answer, Failure> {
-        let mut kept = backend.kept(repeatable).await;
+        let mut kept = backend.kept(repeatable, now).await;
         loop {
             let (mut link, reused) = match kept.take() {
                 Some(link) => (link, true),
-                None => match backend.connect().await {
-                    Ok(link) => (link, false),
+                // Seldom; what it needs is not to make each request's future larger.
+                None => match Box::pin(backend.connect()).await {
+                    Ok(link) => {
+                        now = Instant::now();
+                        (link, false)
+                    }
                     Err(cause) => return Err(Failure::before(cause, request)),
                 },
             };
             backend.counted().requests.fetch_add(1, Relaxed);
-            let failed = match link.ask(request, Instant::now(), self.limits.response_timeout).await {
+            let failed = match link.ask(*request, now, self.limits.response_timeout).await {
                 Ok(response) => return Ok((response, link, Kept::at(backend))),
                 Err(failed) => failed,
             };
             let again = match failed {
-                Failed::Unsent(back) if reused => *back,
+                Failed::Unsent(back) if reused => back,
                 Failed::Unsent(back) => {
                     let cause = Cause::Unreachable(io::ErrorKind::ConnectionReset.into());
                     backend.failed(&cause);
-                    return Err(Failure::before(cause, *back));
+                    return Err(Failure::before(cause, back));
                 }
                 Failed::Timeout => {
                     let cause = Cause::Slow(self.limits.response_timeout);
                     backend.failed(&cause);
-                    let again = repeatable.then(|| link.remains().request()).flatten();
+                    let again = repeatable.then(|| link.remains().request()).flatten().map(Box::new);
                     return Err(Failure::after(cause, again));
                 }
                 Failed::Http(error) => {
@@ -250,7 +257,7 @@ impl Inner {
                     let of_the_head = error.is_parse_too_large() || error.is_user();
                     let widened = error.is_parse_too_large() && backend.widen();
                     let remains = link.remains();
-                    match repeatable.then(|| remains.request()).flatten() {
+                    match repeatable.then(|| remains.request()).flatten().map(Box::new) {
                         // A connection at rest that is closed just then says nothing of the backend; a large head nothing bad.
                         Some(again) if widened || reused => again,
                         again => {
@@ -266,7 +273,7 @@ impl Inner {
                 }
             };
             backend.counted().retries.fetch_add(1, Relaxed);
-            request = again;
+            (request, now) = (again, Instant::now());
         }
     }
 
@@ -297,21 +304,21 @@ struct Failure {
 
 impl Failure {
     /// Nothing of the request was sent.
-    fn before(cause: Cause, request: Request<RequestBody>) -> Self {
+    fn before(cause: Cause, request: Box<Request<RequestBody>>) -> Self {
         let status = match cause {
             Cause::Ours(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         };
-        Self { status, cause: Some(cause), was_sent: false, request: Some(Box::new(request)) }
+        Self { status, cause: Some(cause), was_sent: false, request: Some(request) }
     }
 
     /// It was sent; `again` where that does no harm a second time.
-    fn after(cause: Cause, again: Option<Request<RequestBody>>) -> Self {
+    fn after(cause: Cause, again: Option<Box<Request<RequestBody>>>) -> Self {
         let status = match cause {
             Cause::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         };
-        Self { status, cause: Some(cause), was_sent: true, request: again.map(Box::new) }
+        Self { status, cause: Some(cause), was_sent: true, request: again }
     }
 
     /// Says in the log that a client got no answer, and why.

@@ -53,7 +53,9 @@ pub(super) struct State {
     cancelled: AtomicU32,
     tunnel: AtomicBool,
     cut: AtomicBool,
-    /// Waits for requests under way.
+    /// Whether a request has had a body.
+    bodies: AtomicBool,
+    /// Waits for the last of them to be given up.
     waiting: AtomicWaker,
 }
 
@@ -61,6 +63,11 @@ impl State {
     /// From now on it is no HTTP; whoever has it sees to its end.
     pub(super) fn becomes_tunnel(&self) {
         self.tunnel.store(true, SeqCst);
+    }
+
+    /// A request has a body, which may be read on after its answer.
+    pub(super) fn has_body(&self) {
+        self.bodies.store(true, SeqCst);
     }
 
     /// Whether a request has come.
@@ -252,6 +259,10 @@ impl<IO> Socket<IO> {
         let busy = || self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst);
         if !busy() {
             return false;
+        }
+        // Who had no body to send is woken by what comes of its request.
+        if !self.state.bodies.load(SeqCst) {
+            return true;
         }
         self.state.waiting.register(cx.waker());
         busy()

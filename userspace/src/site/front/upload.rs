@@ -63,6 +63,7 @@ impl ClientBody {
         if incoming.is_end_stream() {
             return (Self { incoming: None, after: None }, None);
         }
+        state.has_body();
         let closes = Closes::default();
         let waits = version < Version::HTTP_2 && headers.contains_key(EXPECT);
         let idle = idle.min(LINGER_IDLE);
