@@ -11,18 +11,18 @@ use std::{
 };
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measurement::WallTime};
-use zerottl::{
-    assess::{Assessor, LoadInputs},
-    kernel::{
-        Fastpath,
-        image::{Bank, Image, Layout},
-    },
-    load::board::Board,
+use zerottl::assess::{Assessor, LoadInputs};
+use zerottl_core::{
     model::Model,
     nets::Nets,
     plan::{Before, Planner},
-    state::Memory,
+    saved_state::Memory,
     status::{Health, Status},
+};
+use zerottl_inputs::load::board::Board;
+use zerottl_kernel::{
+    Fastpath,
+    image::{Bank, Image, Layout},
 };
 
 use crate::{Failure, kinds::NETS, scene, stats::Quartiles};

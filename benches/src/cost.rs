@@ -8,7 +8,7 @@ use aya::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
-use zerottl::kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
+use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
 
 use crate::{Failure, scene, stats::Quartiles};
 
@@ -164,7 +164,7 @@ fn sizes() -> Result<(Size, Size), Failure> {
         let xlated = info.size_translated().ok_or("the kernel does not say the program's size")? / 8;
         Ok(Size { xlated, jited: info.size_jitted() })
     };
-    Ok((size(bench.fastpath.program("reflector"))?, size(agent.fastpath.program(zerottl::kernel::PROGRAM))?))
+    Ok((size(bench.fastpath.program("reflector"))?, size(agent.fastpath.program(zerottl_kernel::PROGRAM))?))
 }
 
 /// The programs, loaded for one number of names.

@@ -12,14 +12,14 @@ use std::{
     time::Instant,
 };
 
-use zerottl::{
-    assess::{Assessor, LoadInputs},
-    config,
-    kernel::image::{Bank, Layout},
+use zerottl::assess::{Assessor, LoadInputs};
+use zerottl_config as config;
+use zerottl_core::{
     plan::Planner,
-    state::Memory,
+    saved_state::Memory,
     status::{Health, Status},
 };
+use zerottl_kernel::image::{Bank, Layout};
 
 use crate::Failure;
 

@@ -10,12 +10,12 @@ use aya::maps::{Array, MapData};
 use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
-use zerottl::{
-    kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded},
+use zerottl_core::{
     model::{CookieSecrets, Edns, Https, Model, Name, RateLimit},
     plan::Planner,
     status::Status,
 };
+use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
 
 use crate::{
     Failure,

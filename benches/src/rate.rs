@@ -28,14 +28,12 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 use xdp_ebpf::reason::Reason;
-use zerottl::{
-    kernel::{
-        BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
-        attach::{Attached, attach},
-        nic::Nics,
-        publish::Publisher,
-    },
-    model::XdpMode,
+use zerottl_core::model::XdpMode;
+use zerottl_kernel::{
+    BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
+    attach::{Attached, attach},
+    nic::Nics,
+    publish::Publisher,
 };
 
 use crate::{Failure, scene, stats::Quartiles};

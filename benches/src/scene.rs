@@ -16,8 +16,7 @@ use std::{
 use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
-use zerottl::{
-    dns::Zones,
+use zerottl_core::{
     model::{
         Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
         Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
@@ -27,6 +26,7 @@ use zerottl::{
     plan::{Plan, Planner},
     status::Status,
 };
+use zerottl_dns::Zones;
 
 /// Sites of every scene.
 pub const SITES: usize = 30;

@@ -17,12 +17,12 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use tests::{agent::binary, netns::Netns, process::Process, scratch};
-use zerottl::{
-    config,
-    kernel::image::{Bank, Layout},
+use zerottl_config as config;
+use zerottl_core::{
     plan::Planner,
     status::{Health, Status},
 };
+use zerottl_kernel::image::{Bank, Layout};
 
 use crate::{
     Failure,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use domain::base::Rtype;
-use zerottl::config::{Loaded, load};
+use zerottl_config::{Loaded, load};
 
 use crate::{
     checker::Target,
@@ -262,7 +262,7 @@ fn list(addresses: &[IpAddr]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use zerottl::model::{Model, SiteAddress};
+    use zerottl_core::model::{Model, SiteAddress};
 
     use super::*;
 

@@ -13,15 +13,15 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use zerottl::{
-    assess::{Assessor, LoadInputs},
-    config,
-    load::{Board, Report},
+use zerottl::assess::{Assessor, LoadInputs};
+use zerottl_config as config;
+use zerottl_core::{
     model::{Family, Model, NameId, SiteId},
     plan::{Before, Choice, Plan, Planner},
-    state::Memory,
+    saved_state::Memory,
     status::{Health, Status, Verdicts},
 };
+use zerottl_inputs::load::{Board, Report};
 
 /// The length of a simulation, seconds.
 pub const SECONDS: usize = 600;

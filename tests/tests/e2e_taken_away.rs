@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tests::{config::Config, process::eventually, scene::Scene};
-use zerottl::kernel::{pins, sys};
+use zerottl_kernel::{pins, sys};
 
 const PINS: &str = "/sys/fs/bpf/zerottl";
 const PATIENCE: Duration = Duration::from_secs(10);

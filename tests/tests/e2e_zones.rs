@@ -202,7 +202,7 @@ fn zone_of(records: &str, folder: &Path) -> Vec<String> {
     fs::write(folder.join("z"), records).expect("written");
     let text = "[front]\nxdp = \"off\"\naddresses = [\"192.0.2.1\"]\n[zone.\"z.example\"]\nrecords = \"z\"\n\
         [pool.\"p.z.example\"]\nsites = [\"s\"]\n[site.s]\nname = \"s.z.example\"\naddresses = [\"192.0.2.2\"]\n";
-    let loaded = zerottl::config::parse("f", text, folder).unwrap_or_else(|error| panic!("{}", error.plain()));
+    let loaded = zerottl_config::parse("f", text, folder).unwrap_or_else(|error| panic!("{}", error.plain()));
     let zone = loaded.zones.iter().next().expect("a zone");
     let mut lines = Vec::new();
     for node in zone.nodes() {

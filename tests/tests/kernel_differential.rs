@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use tests::lab::can_load;
 use xdp_ebpf::reason::{Action, Reason};
-use zerottl::dns::{self, Transport};
+use zerottl_dns::{self as dns, Transport};
 
 use machine::Machine;
 

@@ -9,15 +9,12 @@ use xdp_ebpf::{
     layout::{BANKS, Control},
     reason::Reason,
 };
-use zerottl::{
-    config,
-    dns::Zones,
-    kernel::{
-        OBJECT, PROGRAM,
-        image::{Bank, Image},
-    },
-    plan::Planner,
-    status::Status,
+use zerottl_config as config;
+use zerottl_core::{plan::Planner, status::Status};
+use zerottl_dns::Zones;
+use zerottl_kernel::{
+    OBJECT, PROGRAM,
+    image::{Bank, Image},
 };
 
 const XDP_PASS: u32 = 2;

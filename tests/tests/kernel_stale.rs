@@ -6,12 +6,12 @@ use std::{net::Ipv4Addr, path::Path, sync::Arc, thread::sleep, time::Duration};
 use aya::programs::{TestRun, TestRunOptions};
 use tests::lab::can_load;
 use xdp_ebpf::reason::Reason;
-use zerottl::{
-    config,
-    kernel::{Fastpath, Loaded, PROGRAM},
+use zerottl_config as config;
+use zerottl_core::{
     plan::Planner,
     status::{Health, Status},
 };
+use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ONE: [u8; 4] = [192, 0, 2, 10];

@@ -28,13 +28,13 @@ use table::{
 };
 use tests::lab::can_load;
 use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE, NAME_INLINE, NameEntry};
-use zerottl::{
-    kernel::{PROGRAM, image::Image},
+use zerottl_core::{
     model::{Family, NameId, NameKind, Policy, SiteId},
     plan::Pick,
     status::Health,
-    view::View,
 };
+use zerottl_dns::view::View;
+use zerottl_kernel::{PROGRAM, image::Image};
 
 /// What the rows take for granted of each name is what the agent's configuration, planner and SOA make of it.
 #[test]

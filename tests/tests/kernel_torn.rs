@@ -32,16 +32,16 @@ use domain::{
 use etherparse::PacketBuilder;
 use tests::lab::can_load;
 use xdp_ebpf::layout::{Service, SlotBlock};
-use zerottl::{
-    config,
-    kernel::{
-        Fastpath, Loaded, PROGRAM,
-        image::{Bank, Layout},
-        mapped::Mapped,
-    },
+use zerottl_config as config;
+use zerottl_core::{
     model::SiteId,
     plan::{Plan, Planner},
     status::{Health, Status},
+};
+use zerottl_kernel::{
+    Fastpath, Loaded, PROGRAM,
+    image::{Bank, Layout},
+    mapped::Mapped,
 };
 
 /// Names, each a pool of Sites of its own.

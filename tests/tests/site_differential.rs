@@ -17,13 +17,11 @@ use std::{collections::BTreeMap, env};
 use case::{Case, LIFETIME, Mark, NOW};
 use rand::{SeedableRng, rngs::SmallRng};
 use rows::{End, ROWS, Sent};
-use zerottl::{
-    model::BusyConfig,
-    site::{
-        decide::{Decision, Facts, Rules, decide},
-        marker::{Markers, Mode},
-        respond::redirect_status,
-    },
+use zerottl_core::model::BusyConfig;
+use zerottl_site::{
+    decide::{Decision, Facts, Rules, decide},
+    marker::{Markers, Mode},
+    respond::redirect_status,
 };
 
 /// Requests in the normal run.

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use http::Version;
-use zerottl::site::{
+use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
     marker::{Markers, Mode},
     place::{Part, Place},

@@ -1,6 +1,6 @@
 //! Finds a compiler and a linker that can build the BPF programs, and says how to call them.
 //!
-//! `userspace/build.rs` includes this file by `#[path]`: both must come to the same choice, and a library crate for it
+//! `userspace/kernel/build.rs` includes this file by `#[path]`: both must come to the same choice, and a library crate for it
 //! would stand in front of every build of the agent. It therefore uses nothing but `std`.
 //!
 //! Two compilers are looked for, in this order:

@@ -1,4 +1,4 @@
-//! How `userspace/build.rs`, which includes this file by `#[path]`, calls the inner cargo. It stands here to be tested:
+//! How `userspace/kernel/build.rs`, which includes this file by `#[path]`, calls the inner cargo. It stands here to be tested:
 //! nothing tests a build script.
 
 use std::{env, path::Path, process::Command};

@@ -5,7 +5,7 @@ mod dist;
 mod doors;
 mod ebpf;
 #[cfg(test)]
-#[expect(dead_code, reason = "userspace/build.rs calls it; here it is tested")]
+#[expect(dead_code, reason = "userspace/kernel/build.rs calls it; here it is tested")]
 mod ebpf_build;
 mod fuzz;
 mod host;

@@ -53,7 +53,8 @@ fn is_row(line: &str, action: &str) -> bool {
 #[test]
 fn every_metric_is_in_the_readme() {
     let readme = read("README.md");
-    let (agent, site) = (read("userspace/src/admin/metrics.rs"), read("userspace/src/site/metrics.rs"));
+    let site = ["userspace/site/src/metrics.rs", "userspace/zerottl/src/proxy/metrics.rs"].map(read).concat();
+    let agent = read("userspace/zerottl/src/admin/metrics.rs");
     let named =
         |source, prefix: &str| metrics(source).iter().map(|name| format!("{prefix}_{name}")).collect::<Vec<_>>();
     let (agent, site) = (named(&agent, "zerottl"), named(&site, "zerottl_site"));

@@ -189,7 +189,7 @@ fn walk(lab: &Lab) -> io::Result<String> {
     let curl = format!("{client} curl -K {}", options.display());
     let mut text = format!(
         "
-At each Site `zerottl site` faces the network, and the application userspace/examples/counter.rs is behind it.
+At each Site `zerottl site` faces the network, and the application userspace/zerottl/examples/counter.rs is behind it.
 Open the Pool Name: DNS chooses a Site, which binds you to its own name and begins a session:
   {curl} http://app.com/
 Go on there, in session; kill the Site, and its name leads to the next, which binds you to its own, in a new session:

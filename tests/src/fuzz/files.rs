@@ -11,14 +11,13 @@ use std::{
 
 use domain::base::{Message, MessageBuilder, iana::Rcode};
 use rustix::fs::{MemfdFlags, memfd_create};
-use zerottl::{
-    config::{self, Loaded},
-    dns::{Transport, Zones, respond},
-    kernel::image::{Bank, Image},
+use zerottl_config::{self as config, Loaded};
+use zerottl_core::{
     plan::{Plan, Planner},
     status::Status,
-    view::View,
 };
+use zerottl_dns::{Transport, Zones, respond, view::View};
+use zerottl_kernel::image::{Bank, Image};
 
 /// A configuration with both roles; its records file is `RECORDS_FILE`.
 pub(super) const FILE: &str = include_str!("../../../examples/appendix-a.toml");

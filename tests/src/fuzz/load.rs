@@ -7,15 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zerottl::{
-    assess::{Assessor, LoadInputs},
-    config,
-    load::{BadReport, Board, Report, orca, push, report, words},
+use zerottl::assess::{Assessor, LoadInputs};
+use zerottl_config as config;
+use zerottl_core::{
     model::{Model, SiteId},
     plan::Planner,
-    state::Memory,
+    saved_state::Memory,
     status::Status,
 };
+use zerottl_inputs::load::{BadReport, Board, Report, orca, push, report, words};
 
 use super::split;
 

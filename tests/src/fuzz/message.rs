@@ -10,13 +10,12 @@ use domain::{
     rdata::AllRecordData,
 };
 use xdp_ebpf::{layout::EVENT_FRAME, reason::Reason};
-use zerottl::{
-    dns::{Transport, Zones, respond},
-    kernel::trace::line,
+use zerottl_core::{
     plan::Planner,
     status::{Health, Status},
-    view::View,
 };
+use zerottl_dns::{Transport, Zones, respond, view::View};
+use zerottl_kernel::trace::line;
 
 use super::{files, packet, split};
 

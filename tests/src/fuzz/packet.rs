@@ -5,11 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use domain::base::{Message, Rtype};
 use etherparse::{IpNumber, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
 use xdp_ebpf::{cookie::Secret, reason::Action};
-use zerottl::{
-    dns::{Transport, Zones, respond},
-    model::{CookieSecrets, Edns},
-    view::View,
-};
+use zerottl_core::model::{CookieSecrets, Edns};
+use zerottl_dns::{Transport, Zones, respond, view::View};
 
 use super::{agent::Agent, maps, split};
 use crate::table::{

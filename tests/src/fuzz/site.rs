@@ -14,19 +14,17 @@ use http::{Method, Request, Version, header::LOCATION, request::Parts, uri::Path
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use serde_json::Value;
-use zerottl::{
-    config,
-    model::{Model, RedirectForm, SiteId},
-    site::{
-        busy::{Ask, Guard, Overload},
-        decide::{Decision, Facts, Redirect, Rules, decide},
-        gate::{Connection, Gate, Verdict},
-        marker::{Marker, Markers, Mode, split as split_target},
-        peers::PeerHealth,
-        place::Place,
-        respond::{self, Page},
-        session::CookieSessions,
-    },
+use zerottl_config as config;
+use zerottl_core::model::{Model, RedirectForm, SiteId};
+use zerottl_site::{
+    busy::{Ask, Guard, Overload},
+    decide::{Decision, Facts, Redirect, Rules, decide},
+    gate::{Connection, Gate, Verdict},
+    marker::{Marker, Markers, Mode, split as split_target},
+    peers::PeerHealth,
+    place::Place,
+    respond::{self, Page},
+    session::CookieSessions,
 };
 
 use super::split;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use http::Version;
-use zerottl::site::{
+use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
     marker::{Marker, Markers, Mode},
     place::{Part, Place},

@@ -7,12 +7,11 @@ use domain::{
     rdata::AllRecordData,
 };
 use etherparse::{SlicedPacket, TransportSlice};
-use zerottl::{
-    dns::{query::Query, svcb},
+use zerottl_core::{
     model::{DynamicType, Policy},
     plan::Choice,
-    view::Client,
 };
+use zerottl_dns::{query::Query, svcb, view::Client};
 
 use crate::{ask::Asked, machine::Machine};
 
@@ -148,7 +147,7 @@ fn chosen(machine: &Machine, client: Client, owner: &str, rtype: Rtype, text: &s
         _ => return None,
     };
     let position = machine.view.model.names.iter().position(|name| name.name.to_string() == owner)?;
-    let id = zerottl::model::NameId(position);
+    let id = zerottl_core::model::NameId(position);
     let (service, ..) = machine.view.service(&machine.plan, id, client);
     let says = |slot: u16| match of {
         DynamicType::Https => {

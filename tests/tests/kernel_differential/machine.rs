@@ -5,14 +5,13 @@ use std::{fs, sync::Arc};
 use aya::programs::{TestRun, TestRunOptions};
 use tempfile::TempDir;
 use xdp_ebpf::reason::{Action, Reason};
-use zerottl::{
-    config,
-    dns::{self, Zones},
-    kernel::{Fastpath, Loaded, PROGRAM},
+use zerottl_config as config;
+use zerottl_core::{
     plan::{Plan, Planner},
     status::{Health, Status},
-    view::View,
 };
+use zerottl_dns::{self as dns, Zones, view::View};
+use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
 
 /// Our MAC and the client's.
 pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];

@@ -2,13 +2,13 @@
 
 use std::{fmt::Write, fs, net::SocketAddr, sync::Arc};
 
-use zerottl::{
-    config,
-    dns::Zones,
+use zerottl_config as config;
+use zerottl_core::{
     model::Model,
     plan::{Plan, Planner},
     status::{Health, Status},
 };
+use zerottl_dns::Zones;
 
 use crate::table::world::{self, EXPIRE, POOLS, REFRESH, RETRY, SERIAL, SITES, World, Zone, plain_pools, site_name};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aya::programs::{TestRun, TestRunOptions};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
-use zerottl::kernel::{Fastpath, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
 
 use super::agent::Agent;
 use crate::table::{Machine, Ran, world::World};

@@ -1,10 +1,8 @@
 //! What the agent writes into the program's maps, on the host.
 
 use xdp_ebpf::scratch::Scratch;
-use zerottl::{
-    kernel::image::{self, Bank, Image},
-    model::Vlan,
-};
+use zerottl_core::model::Vlan;
+use zerottl_kernel::image::{self, Bank, Image};
 
 use super::agent::Agent;
 use crate::table::{held::Held, world::World};

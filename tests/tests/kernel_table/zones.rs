@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use domain::base::{Name, Rtype};
 use xdp_ebpf::reason::Reason;
-use zerottl::{
-    dns::zone::{Folded, Found, Zone},
+use zerottl_core::{
     model::DynamicType,
     plan::{Choice, Plan},
 };
+use zerottl_dns::zone::{Folded, Found, Zone};
 
 use super::{Agent, maps};
 use crate::table::{

@@ -5,7 +5,7 @@ use tests::{
     appendix_b,
     site_world::{Layout, Name, POOL_NAME},
 };
-use zerottl::site::{
+use zerottl_site::{
     marker::{Marker, Markers, Mode},
     place::{Part, Place},
 };

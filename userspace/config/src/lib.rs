@@ -1,0 +1,156 @@
+//! Reads and checks the configuration file.
+//!
+//! All or nothing (invariant 9): a file with any error gives no [`Model`], and every error found is reported, each
+//! with its place and its mend. The file's keys are in `examples/reference.toml`.
+//!
+//! | step | module |
+//! |---|---|
+//! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
+//! | single values | `values` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients`, `web` |
+//! | the model as a whole | `whole` |
+//! | the model in use: shares, records files | `outcome` |
+#![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
+mod admin;
+mod agent;
+mod clients;
+mod edns;
+mod excerpt;
+mod forward;
+mod front;
+mod load;
+mod outcome;
+mod pools;
+mod rate_limit;
+mod raw;
+mod report;
+mod safety;
+mod sites;
+mod tables;
+mod values;
+mod web;
+mod whole;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+pub use report::{ConfigError, Problem};
+
+use zerottl_core::model::Model;
+use zerottl_dns::Zones;
+
+/// Bytes of a configuration file, at most: some 200,000 Sites, and a bound on what a wrong path can cost.
+const FILE_LEN_MAX: u64 = 64 << 20;
+
+/// A valid configuration, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file means.
+    pub model: Model,
+    /// The zones of the model with their records files.
+    pub zones: Zones,
+    /// The file itself, where it was read from one, and those that it names.
+    pub files: Vec<PathBuf>,
+    /// What is allowed but probably not meant, in the file's order.
+    pub warnings: Vec<Problem>,
+}
+
+/// A whole number and its unit: `500ms`, `1s`, `2m`, `1h`.
+#[must_use]
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    values::duration(text)
+}
+
+/// Reads and checks a file. Relative paths in it start at the file's own directory.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
+    // By when the text was as it is now: what changes meanwhile is newer.
+    let changed = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let mut loaded = parse_file(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), changed)?;
+    loaded.files.push(path.to_owned());
+    Ok(loaded)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let file = fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > FILE_LEN_MAX {
+        return Err(format!("it is longer than {} MiB", FILE_LEN_MAX >> 20));
+    }
+    String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+}
+
+/// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
+pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
+    parse_file(name, text, base_dir, None)
+}
+
+fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTime>) -> Result<Loaded, ConfigError> {
+    let mut report = report::Reporter::new(name, text, base_dir);
+    report.changed = changed;
+    let file = tables::read(&mut report, text);
+    let sound = file.and_then(|file| {
+        let model = resolve(&mut report, &file);
+        if report.errors() > 0 {
+            return None;
+        }
+        outcome::shares(&mut report, &file, &model);
+        outcome::forgotten(&mut report, &file, &model);
+        Some((outcome::zones(&mut report, &file, &model)?, model))
+    });
+    let files = std::mem::take(&mut report.files);
+    let (mut errors, warnings) = report.finish();
+    match sound {
+        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings }),
+        _ => {
+            errors.extend(warnings);
+            Err(ConfigError::new(name, errors))
+        }
+    }
+}
+
+/// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
+fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
+    let front = front::front(report, file.front.as_ref());
+    let admin = admin::admin(report, file.admin.as_ref());
+    let state = safety::state(report, file.state.as_ref());
+    let life = agent::agent(report, file.agent.as_ref());
+    let edns = edns::edns(report, file.edns.as_ref());
+    let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
+    let chaos = edns::chaos(report, file.chaos.as_ref());
+    let zones = front::Zones::read(report, &file.zone);
+    let mut sites = sites::sites(report, &file.site, &zones);
+    let (pools, groups) = pools::pools_and_groups(report, file, &zones);
+    pools::join(report, file, &mut sites, &pools, &groups);
+    let nets = clients::nets(report, file, &pools, &groups).into();
+    let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
+    let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
+    let mut model = Model {
+        front,
+        admin,
+        state,
+        life,
+        edns,
+        rate_limit,
+        chaos,
+        zones: zones.list,
+        forwards,
+        pools,
+        groups,
+        nets,
+        sites,
+        names,
+        web: Vec::new(),
+    };
+    whole::check(report, file, &model);
+    model.web = web::web(report, file, &model);
+    model
+}

@@ -1,0 +1,350 @@
+//! `[pool."…"]` and `[group."…"]`, and what they make of each Site.
+
+use std::collections::{HashMap, HashSet};
+
+use toml::Spanned;
+use xdp_ebpf::layout::TABLE_SLOTS_MAX;
+
+use super::{
+    front::{Zones, again},
+    load, raw,
+    report::{Once, Reporter},
+    safety,
+    sites::site_name,
+    tables::section,
+    values::{self, Reader},
+};
+use zerottl_core::{
+    model::{ALPN_LEN_MAX, AllDown, Group, GroupId, Https, LastResort, Policy, Pool, PoolId, Site, SiteId},
+    plan::CANDIDATES_MAX,
+};
+
+/// Seconds, at most, of a dynamic answer's TTL: a day.
+const TTL_MAX: i64 = 86_400;
+/// Seconds above which a TTL keeps clients on a dead Site noticeably long.
+const TTL_ODD: u32 = 60;
+
+const POLICIES: [(&str, Policy); 4] = [
+    ("weighted-round-robin", Policy::WeightedRoundRobin),
+    ("weighted-random", Policy::WeightedRandom),
+    ("sticky", Policy::Sticky),
+    ("least-load", Policy::LeastLoad),
+];
+
+/// What pools and groups refer to, as the operator wrote it.
+struct Index<'a> {
+    sites: HashMap<&'a str, SiteId>,
+    keys_by_name: HashMap<String, &'a str>,
+    pools: HashMap<String, PoolId>,
+    pool_headers: Vec<String>,
+}
+
+impl<'a> Index<'a> {
+    fn new(file: &'a raw::File) -> Self {
+        let sites = file.site.0.iter().enumerate().map(|(i, (key, _))| (key.get_ref().as_str(), SiteId(i)));
+        let by_name = file
+            .site
+            .0
+            .iter()
+            .filter_map(|(key, site)| Some((folded(site.name.as_ref()?.get_ref()), key.get_ref().as_str())));
+        let mut pools = HashMap::new();
+        for (i, (key, _)) in file.pool.0.iter().enumerate() {
+            pools.entry(folded(key.get_ref())).or_insert(PoolId(i));
+        }
+        let headers = file.pool.0.iter().map(|(key, _)| section(&["pool", key.get_ref()]));
+        Self { sites: sites.collect(), keys_by_name: by_name.collect(), pools, pool_headers: headers.collect() }
+    }
+}
+
+/// A name as text, for references: without regard to case and the last dot.
+fn folded(text: &str) -> String {
+    text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
+}
+
+pub(super) fn pools_and_groups(report: &mut Reporter, file: &raw::File, zones: &Zones) -> (Vec<Pool>, Vec<Group>) {
+    if file.pool.0.is_empty() {
+        report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
+    }
+    let index = Index::new(file);
+    let mut pools = Vec::new();
+    for (key, raw) in &file.pool.0 {
+        let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
+        pools.push(pool(&mut reader, key, raw, zones, &index));
+    }
+    let mut groups = Vec::new();
+    for (key, raw) in &file.group.0 {
+        let mut reader = Reader { report, section: section(&["group", key.get_ref()]), header: key.span() };
+        let group = group(&mut reader, key, raw, zones, &index, &mut pools);
+        groups.push(group);
+    }
+    (pools, groups)
+}
+
+fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: &Zones, index: &Index<'_>) -> Pool {
+    let name = reader.parsed(key, site_name).unwrap_or_else(values::no_name);
+    let ttl = reader.seconds("ttl", &raw.ttl, 0..=TTL_MAX, 0);
+    if let Some(value) = raw.ttl.as_ref().filter(|_| ttl > TTL_ODD) {
+        reader
+            .warn(value.span(), format!("`ttl` {ttl} keeps clients on a Site that is down for up to {ttl} seconds"))
+            .help("0 makes every query a fresh decision");
+    }
+    let all_down = [("fail-open", AllDown::FailOpen), ("servfail", AllDown::Servfail)];
+    let last_resort = [("none", LastResort::None), ("pool", LastResort::Pool)];
+    Pool {
+        zone: zones.of(reader, &name, key.span()),
+        sites: site_list(reader, &raw.sites, index).into(),
+        policy: policy(reader, &raw.policy).unwrap_or(Policy::WeightedRoundRobin),
+        ttl,
+        up_threshold: up_threshold(reader, raw),
+        all_down: reader.choice("all_down", &raw.all_down, &all_down, AllDown::FailOpen),
+        last_resort: reader.choice("last_resort", &raw.last_resort, &last_resort, LastResort::None),
+        sticky_prefix: (
+            reader.number("sticky_prefix_v4", &raw.sticky_prefix_v4, 0..=32, "bits", 24),
+            reader.number("sticky_prefix_v6", &raw.sticky_prefix_v6, 0..=128, "bits", 56),
+        ),
+        https: https(reader, raw),
+        minimum: safety::minimum(reader, raw),
+        steering: load::steering(reader, raw),
+        name,
+    }
+}
+
+/// What HTTPS records say beside addresses.
+fn https(pool: &mut Reader<'_>, raw: &raw::Pool) -> Option<Https> {
+    let raw = raw.https.as_ref()?;
+    let section = format!("{}.https]", pool.section.trim_end_matches(']'));
+    let mut reader = Reader { report: pool.report, section, header: raw.span() };
+    let mut once = Once::new();
+    let mut alpn = Vec::new();
+    for text in reader.list("alpn", &raw.get_ref().alpn).unwrap_or_default() {
+        let Some(protocol) = reader.parsed(text, protocol) else { continue };
+        if let Some(first) = once.see(protocol.clone(), text.span()) {
+            reader
+                .error(text.span(), format!("`{protocol}` stands twice in `alpn`"))
+                .label("again")
+                .also(first, "first here")
+                .help("take one out");
+        }
+        alpn.push(protocol);
+    }
+    let len: usize = alpn.iter().map(|protocol| 1 + protocol.len()).sum();
+    if let Some(list) = raw.get_ref().alpn.as_ref().filter(|_| len > ALPN_LEN_MAX) {
+        reader
+            .error(list.span(), format!("`alpn` takes {len} bytes, more than {ALPN_LEN_MAX}"))
+            .help("have fewer protocols: an answer may only be twice its query");
+    }
+    let port = raw.get_ref().port.as_ref().map(|_| reader.number("port", &raw.get_ref().port, 1..=65_535, "", 443));
+    Some(Https { alpn, port })
+}
+
+/// An ALPN protocol ID (RFC 7301 section 6), such as those of IANA's registry.
+fn protocol(text: &str) -> Result<String, values::Fault> {
+    if !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    let help = "give IDs such as \"h2\", \"h3\" or \"http/1.1\"";
+    Err(values::Fault::new(format!("`{}` is not a protocol ID", text.escape_debug()), help))
+}
+
+fn up_threshold(reader: &mut Reader<'_>, raw: &raw::Pool) -> f64 {
+    let help = "the share of live weight below which all Sites count as up; 0 is off";
+    reader.fraction("up_threshold", &raw.up_threshold, 0.0..=1.0, help).unwrap_or(0.0)
+}
+
+fn policy(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<Policy> {
+    let word = raw.as_ref()?;
+    reader.word("policy", word, &POLICIES)
+}
+
+fn group(
+    reader: &mut Reader<'_>,
+    key: &Spanned<String>,
+    raw: &raw::Group,
+    zones: &Zones,
+    index: &Index<'_>,
+    pools: &mut [Pool],
+) -> Group {
+    let errors_before = reader.report.errors();
+    let name = reader.parsed(key, site_name).unwrap_or_else(values::no_name);
+    let zone = zones.of(reader, &name, key.span());
+    let sites = site_list(reader, &raw.sites, index);
+    let pool = if let Some(text) = &raw.pool {
+        pool_ref(reader, text, index)
+    } else {
+        reader.missing("pool", "\"app.com\"");
+        None
+    };
+    let own_policy = policy(reader, &raw.policy);
+    let Some(id) = pool else {
+        return Group { name, zone, pool: PoolId(0), sites: sites.into(), policy: Policy::WeightedRoundRobin };
+    };
+    let pool = &mut pools[id.0];
+    let members: HashSet<_> = pool.sites.iter().collect();
+    let pool_is_spoiled = reader.report.is_spoiled(&index.pool_headers[id.0], "sites");
+    for entry in raw.sites.as_ref().map_or(&[][..], |list| list.get_ref()) {
+        let site = index.sites.get(entry.get_ref().as_str());
+        if !pool_is_spoiled && site.is_some_and(|site| !members.contains(site)) {
+            reader
+                .error(entry.span(), format!("Site `{}` is not in pool {}", entry.get_ref(), pool.name))
+                .label("not in the pool")
+                .help(format!("add it to the `sites` of [pool.\"{}\"], or take it out here", pool.name));
+        }
+    }
+    if name == pool.name && !pool_is_spoiled && reader.report.errors() == errors_before {
+        order_pool(reader, key, raw, &sites, pool);
+    }
+    Group { name, zone, pool: id, sites: sites.into(), policy: own_policy.unwrap_or(pool.policy) }
+}
+
+/// A group that bears its pool's name has the same Sites, and only sets their order.
+fn order_pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Group, sites: &[SiteId], pool: &mut Pool) {
+    if let Some(policy) = &raw.policy {
+        reader
+            .error(policy.span(), format!("a group that bears its pool's name only sets the order of {}", pool.name))
+            .help(format!("set `policy` in [pool.\"{}\"]", pool.name));
+    }
+    if sites.len() == pool.sites.len() {
+        pool.sites = sites.to_vec().into();
+    } else {
+        reader
+            .error(
+                key.span(),
+                format!("bears its pool's name but has {} of its {} Sites", sites.len(), pool.sites.len()),
+            )
+            .help("list every Site of the pool, or give the group a name of its own");
+    }
+}
+
+fn pool_ref(reader: &mut Reader<'_>, text: &Spanned<String>, index: &Index<'_>) -> Option<PoolId> {
+    let found = index.pools.get(&folded(text.get_ref())).copied();
+    // With a bad Pool Name every reference to it would dangle.
+    let sound = index.pools.keys().all(|name| site_name(name).is_ok());
+    if found.is_none() && sound {
+        let help = match reader.report.did_you_mean(text.get_ref(), index.pools.keys().map(String::as_str)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("add [pool.\"{}\"], or name one there is", text.get_ref()),
+        };
+        reader.error(text.span(), format!("there is no pool `{}`", text.get_ref())).label("no such pool").help(help);
+    }
+    found
+}
+
+fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &Index<'_>) -> Vec<SiteId> {
+    if list.is_none() {
+        reader.missing("sites", "[\"boston\"]");
+    }
+    let errors_before = reader.report.errors();
+    let mut once = Once::new();
+    let mut sites = Vec::new();
+    for text in reader.list("sites", list).unwrap_or_default() {
+        let word = text.get_ref().as_str();
+        let Some(&id) = index.sites.get(word) else {
+            let meant = index.keys_by_name.get(&folded(word)).copied();
+            let meant = meant.or_else(|| reader.report.did_you_mean(word, index.sites.keys().copied()));
+            let help = match meant {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => format!("add {}, or name one there is", section(&["site", word])),
+            };
+            reader.error(text.span(), format!("there is no Site `{word}`")).label("no such Site").help(help);
+            continue;
+        };
+        if let Some(first) = once.see(id, text.span()) {
+            again(reader, text.span(), first, &format!("Site `{word}`"));
+            continue;
+        }
+        sites.push(id);
+        if sites.len() == CANDIDATES_MAX + 1 {
+            reader
+                .error(text.span(), format!("more than {CANDIDATES_MAX} Sites"))
+                .label("one too many")
+                .help(format!("a table has {TABLE_SLOTS_MAX} slots at most; split the Sites over several pools"));
+        }
+    }
+    if list.is_none() || reader.report.errors() > errors_before {
+        // Who is missing here may be missing by this fault alone.
+        reader.report.spoil(&reader.section, "sites");
+    }
+    sites
+}
+
+/// Gives each Site its pool and its failover list.
+pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], pools: &[Pool], groups: &[Group]) {
+    let first_pool = first_listing(pools.iter().map(|p| &p.sites[..]).enumerate().map(|(i, s)| (PoolId(i), s)));
+    // A group that bears its pool's name only sets an order; it makes no Site's primary group by being listed first.
+    let proper = groups.iter().enumerate().filter(|(_, g)| pools.get(g.pool.0).is_none_or(|p| p.name != g.name));
+    let first_group = first_listing(proper.map(|(i, g)| (GroupId(i), &g.sites[..])));
+    let pools_are_spoiled =
+        file.pool.0.iter().any(|(key, _)| report.is_spoiled(&section(&["pool", key.get_ref()]), "sites"));
+    let mut positions: HashMap<Result<GroupId, PoolId>, HashMap<SiteId, usize>> = HashMap::new();
+    let group_headers: Vec<_> = file.group.0.iter().map(|(key, _)| section(&["group", key.get_ref()])).collect();
+    for (i, (site, (key, raw))) in sites.iter_mut().zip(&file.site.0).enumerate() {
+        let id = SiteId(i);
+        let mut reader = Reader { report, section: section(&["site", key.get_ref()]), header: key.span() };
+        match first_pool.get(&id) {
+            Some(pool) => site.pool = *pool,
+            None if file.pool.0.is_empty() || pools_are_spoiled => {}
+            None => {
+                reader
+                    .error(key.span(), format!("Site `{}` is in no pool", key.get_ref()))
+                    .label("in no pool")
+                    .help(format!("add \"{}\" to a pool's `sites`, or take the section out", key.get_ref()));
+            }
+        }
+        let primary = match &raw.group {
+            Some(text) => primary_group(&mut reader, text, id, groups, &group_headers),
+            None => first_group.get(&id).copied(),
+        };
+        site.primary = primary;
+        let list = match primary {
+            Some(group) => Some((Ok(group), &groups[group.0].sites)),
+            None => pools.get(site.pool.0).map(|pool| (Err(site.pool), &pool.sites)),
+        };
+        // From the Site onward and around (C3); it alone if it is not there. A look for each Site would take quadratic time.
+        let at = list.and_then(|(whose, list)| {
+            let positions = positions.entry(whose).or_insert_with(|| list.iter().copied().zip(0..).collect());
+            Some(list.from_position(*positions.get(&id)?))
+        });
+        site.failover = at.unwrap_or_else(|| vec![id].into());
+    }
+}
+
+fn first_listing<'a, T: Copy>(lists: impl Iterator<Item = (T, &'a [SiteId])>) -> HashMap<SiteId, T> {
+    let mut first = HashMap::new();
+    for (owner, sites) in lists {
+        for site in sites {
+            first.entry(*site).or_insert(owner);
+        }
+    }
+    first
+}
+
+fn primary_group(
+    reader: &mut Reader<'_>,
+    text: &Spanned<String>,
+    site: SiteId,
+    groups: &[Group],
+    headers: &[String],
+) -> Option<GroupId> {
+    let word = text.get_ref();
+    let wanted = values::name(word).ok();
+    let found = groups.iter().position(|g| Some(&g.name) == wanted.as_ref() && !g.name.is_root());
+    let Some(at) = found else {
+        let names: Vec<_> = groups.iter().map(|g| g.name.to_string()).collect();
+        let help = match reader.report.did_you_mean(word, names.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("add [group.\"{word}\"], or name one there is"),
+        };
+        reader.error(text.span(), format!("there is no group `{word}`")).label("no such group").help(help);
+        return None;
+    };
+    if !groups[at].sites.contains(&site) {
+        if reader.report.is_spoiled(&headers[at], "sites") {
+            return None;
+        }
+        reader
+            .error(text.span(), format!("group {} does not list this Site", groups[at].name))
+            .help("add the Site to the group's `sites`, or name a group that lists it");
+        return None;
+    }
+    Some(GroupId(at))
+}

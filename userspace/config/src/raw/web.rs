@@ -1,0 +1,237 @@
+//! `[web]` and `[web.SITE]`, exactly as written.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use toml::Spanned;
+
+use super::{Fraction, List, Number, Switch, Text, fields_of};
+
+/// `[web]`: keys for all Sites, and a table for each Site that has some of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Web {
+    pub shared: WebKeys,
+    pub sites: Vec<(Spanned<String>, WebKeys)>,
+}
+
+/// The keys of `[web]` and of `[web.SITE]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebKeys {
+    pub listen: List<String>,
+    pub admin: Text,
+    pub tls: Option<Spanned<WebTls>>,
+    pub backends: List<String>,
+    pub backend_probe: Option<Spanned<BackendProbe>>,
+    pub access_log: Text,
+    pub access_log_format: Text,
+    pub aliases: List<String>,
+    pub overflow: Switch,
+    pub pass: List<String>,
+    pub backend_host: Text,
+    pub clean_url: Switch,
+    pub redirect: Text,
+    pub trusted_proxies: List<String>,
+    pub via: Text,
+    pub marker: Option<Spanned<Marker>>,
+    pub busy: Option<Spanned<Busy>>,
+    pub session: Option<Spanned<Session>>,
+    pub flag: Option<Spanned<Flag>>,
+    pub peers: Option<Spanned<Peers>>,
+    pub limits: Option<Spanned<WebLimits>>,
+    pub rule: List<Rule>,
+    pub class: List<Class>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebTls {
+    pub listen: List<String>,
+    pub certificates: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BackendProbe {
+    pub path: Text,
+    pub interval: Text,
+    pub timeout: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Marker {
+    pub mode: Text,
+    pub domain: Text,
+    pub lifetime: Text,
+    pub skew: Text,
+    pub key: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Busy {
+    pub in_flight: Number,
+    pub latency: Fraction,
+    pub sessions: Number,
+    pub resume: Fraction,
+    pub status: Number,
+    pub retry: Text,
+    pub client_share: Fraction,
+    pub client_prefix_v4: Number,
+    pub client_prefix_v6: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Session {
+    pub cookie: Text,
+    pub lifetime: Text,
+    pub key: Text,
+    pub same_site: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Flag {
+    pub cookie: Text,
+    pub domain: Text,
+    pub lifetime: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WebLimits {
+    pub connections: Number,
+    pub connections_per_client: Number,
+    pub head: Number,
+    pub headers: Number,
+    pub body: Number,
+    pub head_timeout: Text,
+    pub idle_timeout: Text,
+    pub connect_timeout: Text,
+    pub response_timeout: Text,
+    pub streams: Number,
+    pub requests_per_client: Number,
+    pub lame_duck: Text,
+    pub grace: Text,
+}
+
+/// `[[web.rule]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub group: Text,
+    pub clients: List<String>,
+    pub header: Text,
+    pub cookie: Text,
+    pub path: Text,
+    pub host: Text,
+}
+
+/// `[[web.class]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Class {
+    pub name: Text,
+    pub share: Fraction,
+    pub clients: List<String>,
+    pub header: Text,
+    pub cookie: Text,
+    pub path: Text,
+    pub host: Text,
+}
+
+/// `{ agent = "…", … }`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PeersTable {
+    pub agent: Text,
+    pub interval: Text,
+}
+
+/// A word, or a table.
+#[derive(Debug)]
+pub(crate) enum Peers {
+    Word(String),
+    Table(PeersTable),
+}
+
+impl<'de> Deserialize<'de> for Peers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Peers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word or a table { agent = \"…\" }")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Peers, E> {
+                Ok(Peers::Word(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Peers, A::Error> {
+                PeersTable::deserialize(MapAccessDeserializer::new(map)).map(Peers::Table)
+            }
+        }
+
+        deserializer.deserialize_struct("Peers", fields_of::<PeersTable>(), Shape)
+    }
+}
+
+impl<'de> Deserialize<'de> for Web {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Web;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Web, A::Error> {
+                let mut sites = Vec::new();
+                let split = Split { map, keys: fields_of::<WebKeys>(), sites: &mut sites };
+                let shared = WebKeys::deserialize(MapAccessDeserializer::new(split))?;
+                // The parser's table may be sorted by key.
+                sites.sort_by_key(|(key, _)| key.span().start);
+                Ok(Web { shared, sites })
+            }
+        }
+
+        // The names of the shared keys, for who asks for them.
+        deserializer.deserialize_struct("Web", fields_of::<WebKeys>(), Shape)
+    }
+}
+
+/// Hands the known keys on and keeps the others, which are Sites'.
+struct Split<'a, A> {
+    map: A,
+    keys: &'static [&'static str],
+    sites: &'a mut Vec<(Spanned<String>, WebKeys)>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Split<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<Spanned<String>>()? {
+            if self.keys.contains(&key.get_ref().as_str()) {
+                return seed.deserialize(key.into_inner().into_deserializer()).map(Some);
+            }
+            let own = self.map.next_value()?;
+            self.sites.push((key, own));
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}

@@ -1,0 +1,325 @@
+//! `[site.KEY]`: names, addresses, probes. Which pool and groups a Site is in comes later, from those.
+
+use std::{
+    net::IpAddr,
+    ops::{Range, RangeInclusive},
+    path::PathBuf,
+    time::Duration,
+};
+
+use rustls_pki_types::ServerName;
+use toml::Spanned;
+
+use super::{
+    front::{Zones, readable},
+    load, raw,
+    report::Reporter,
+    safety,
+    tables::section,
+    values::{self, Reader, written},
+};
+use zerottl_core::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, ProbeTls, Site, SiteAddress, SiteOrder};
+
+/// Endpoints of a plan, at most: a slot names one in 16 bits.
+const ENDPOINTS_MAX: usize = 65_535;
+const WEIGHT: RangeInclusive<i64> = 1..=65_535;
+/// How often an address is probed.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+/// The shortest timeout.
+const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// Verdicts in a row.
+const ROW: RangeInclusive<i64> = 1..=100;
+
+pub(super) fn sites(report: &mut Reporter, raw: &raw::Named<raw::Site>, zones: &Zones) -> Vec<Site> {
+    let mut endpoints = 0;
+    let sites = raw.0.iter().map(|(key, raw)| {
+        let mut reader = Reader { report, section: section(&["site", key.get_ref()]), header: key.span() };
+        let site = site(&mut reader, key.get_ref(), raw, zones);
+        let before = endpoints;
+        endpoints += site.addresses.len();
+        if before <= ENDPOINTS_MAX && endpoints > ENDPOINTS_MAX {
+            reader
+                .error(key.span(), format!("more than {ENDPOINTS_MAX} Site addresses in all"))
+                .help("split the Sites over several instances");
+        }
+        site
+    });
+    sites.collect()
+}
+
+fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> Site {
+    if raw.name.is_none() {
+        reader.missing("name", &format!("\"{}.app.com\"", key.to_ascii_lowercase()));
+    }
+    let name = raw.name.as_ref().and_then(|text| Some((reader.parsed(text, site_name)?, text.span())));
+    let zone = name.as_ref().map(|(name, span)| zones.of(reader, name, span.clone()));
+    let name = name.map_or_else(values::no_name, |(name, _)| name);
+    let weight = raw.weight.as_ref();
+    if let Some(zero) = weight.filter(|w| *w.get_ref() == 0) {
+        reader
+            .error(zero.span(), "`weight` is 0, so the Site would never be chosen")
+            .help("give 1 to 65535; to keep a Site out, take it out of its pool's and groups' `sites`");
+    }
+    let weight =
+        if weight.is_some_and(|w| *w.get_ref() == 0) { 1 } else { reader.number("weight", &raw.weight, WEIGHT, "", 1) };
+    Site {
+        key: key.to_owned(),
+        zone: zone.unwrap_or(zerottl_core::model::ZoneId(0)),
+        pool: PoolId(0),
+        addresses: addresses(reader, raw),
+        weight,
+        capacity: safety::capacity(reader, raw),
+        damping: safety::damping(reader, raw),
+        load: load::load(reader, raw, &name),
+        probe: probe(reader, raw, &name),
+        initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
+        primary: None,
+        failover: SiteOrder::default(),
+        name,
+    }
+}
+
+/// A name that is looked up whole. Wildcards stand in records files only.
+pub(super) fn site_name(text: &str) -> Result<Name, values::Fault> {
+    let name = values::name(text)?;
+    if name.iter().any(|label| label.as_slice() == b"*") {
+        return Err(values::Fault {
+            message: format!("`{text}` is a wildcard"),
+            help: "name each Pool, Group and Site in full; wildcards belong in the zone's `records`".into(),
+        });
+    }
+    Ok(name)
+}
+
+fn addresses(reader: &mut Reader<'_>, raw: &raw::Site) -> Vec<SiteAddress> {
+    if raw.addresses.is_none() {
+        reader.missing("addresses", "[\"192.0.2.10\"]");
+    }
+    let mut addresses = Vec::new();
+    for entry in reader.list("addresses", &raw.addresses).unwrap_or_default() {
+        match entry.get_ref() {
+            raw::Address::Plain(text) => {
+                let text = Spanned::new(entry.span(), text.clone());
+                addresses.extend(address(reader, &text).map(|ip| SiteAddress { answer: ip, probe: ip }));
+            }
+            raw::Address::Table(table) => {
+                let answer = table.answer.as_ref();
+                if answer.is_none() {
+                    let inner = format!("{}.addresses]", reader.section.trim_end_matches(']'));
+                    reader.report.missing(&inner, "answer", entry.span(), "\"192.0.2.10\"");
+                }
+                let answer = answer.map(|text| address(reader, text));
+                let probe = table.probe.as_ref().map(|text| reader.parsed(text, values::address));
+                if let Some(Some(answer)) = answer {
+                    addresses.push(SiteAddress { answer, probe: probe.flatten().unwrap_or(answer) });
+                }
+            }
+        }
+    }
+    addresses
+}
+
+/// An answered address.
+fn address(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<IpAddr> {
+    let ip = reader.parsed(text, values::address)?;
+    if ip.is_loopback() {
+        reader
+            .warn(text.span(), format!("{ip} is a loopback address"))
+            .help("a client that is answered this asks itself; give the Site's own address");
+    }
+    Some(ip)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Https,
+    Tcp,
+}
+
+const KINDS: [(&str, Kind); 3] = [("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp)];
+
+fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
+    let Some(raw) = raw.probe.as_ref() else {
+        if !site.report.is_spoiled(&site.section, "probe") {
+            site.warn(site.header.clone(), "no `probe`, so it always counts as up")
+                .label("never probed")
+                .help("add a probe, such as `probe = { kind = \"http\", path = \"/health\" }`");
+        }
+        return None;
+    };
+    let section = format!("{}.probe]", site.section.trim_end_matches(']'));
+    let reader = &mut Reader { report: site.report, section, header: raw.span() };
+    let raw = raw.get_ref();
+    let Some(word) = raw.kind.as_ref() else {
+        reader.missing("kind", "\"http\"");
+        return None;
+    };
+    let kind = reader.word("kind", word, &KINDS)?;
+    report_idle_keys(reader, raw, kind, word.get_ref());
+    if kind == Kind::Tcp && raw.port.is_none() {
+        reader.missing("port", "443");
+    }
+    let default_port: u16 = if kind == Kind::Https { 443 } else { 80 };
+    let port = reader.number("port", &raw.port, 1..=65_535, "", default_port);
+    let (interval, timeout) = timing(reader, raw);
+    let rise = reader.number("rise", &raw.rise, ROW, "", 2);
+    let fall = reader.number("fall", &raw.fall, ROW, "", 3);
+    let kind = match kind {
+        Kind::Tcp => ProbeKind::Tcp,
+        Kind::Http | Kind::Https => ProbeKind::Http(http(reader, raw, kind == Kind::Https, name)),
+    };
+    Some(Probe { kind, port, interval, timeout, rise, fall })
+}
+
+/// Keys that the probe's kind has no use for are a misunderstanding, so errors.
+fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Probe, kind: Kind, word: &str) {
+    let span = |text: &raw::Text| text.as_ref().map(Spanned::span);
+    let http: [(&str, Option<Range<usize>>); 4] = [
+        ("path", span(&raw.path)),
+        ("host", span(&raw.host)),
+        ("expect_status", raw.expect_status.as_ref().map(Spanned::span)),
+        ("expect_body", span(&raw.expect_body)),
+    ];
+    let tls: [(&str, Option<Range<usize>>); 3] = [
+        ("verify", raw.verify.as_ref().map(Spanned::span)),
+        ("ca", span(&raw.ca)),
+        ("server_name", span(&raw.server_name)),
+    ];
+    let idle_http = http.into_iter().filter(|_| kind == Kind::Tcp).map(|k| (k, "http or https"));
+    let idle_tls = tls.into_iter().filter(|_| kind != Kind::Https).map(|k| (k, "https"));
+    for ((key, span), kinds) in idle_http.chain(idle_tls) {
+        if let Some(span) = span {
+            reader
+                .error(span, format!("`{key}` means nothing to kind {word}"))
+                .help(format!("take it out, or make the kind {kinds}"));
+        }
+    }
+}
+
+pub(super) fn timing(reader: &mut Reader<'_>, raw: &raw::Probe) -> (Duration, Duration) {
+    let interval = duration(reader, "interval", &raw.interval, Duration::from_secs(1), INTERVAL);
+    let timeout = duration(reader, "timeout", &raw.timeout, Duration::from_millis(500), TIMEOUT_MIN..=*INTERVAL.end());
+    if let (Some(interval), Some(timeout)) = (interval, timeout)
+        && timeout > interval
+    {
+        let (at, other) = match (&raw.timeout, &raw.interval) {
+            (Some(timeout), interval) => (timeout.span(), interval.as_ref().map(Spanned::span)),
+            (None, Some(interval)) => (interval.span(), None),
+            (None, None) => (reader.header.clone(), None),
+        };
+        let (interval, timeout) = (written(interval), written(timeout));
+        let problem = reader.error(at, format!("`interval` {interval} is below `timeout` {timeout}"));
+        problem.help(format!("give a timeout of at most {interval}, or a longer interval"));
+        if let Some(other) = other {
+            problem.also(other, "the interval");
+        }
+    }
+    (interval.unwrap_or_default(), timeout.unwrap_or_default())
+}
+
+/// A duration within a range; none where it is reported.
+pub(super) fn duration(
+    reader: &mut Reader<'_>,
+    key: &str,
+    value: &raw::Text,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+) -> Option<Duration> {
+    let Some(text) = value else { return Some(default) };
+    let message = match values::duration(text.get_ref()) {
+        Some(duration) if range.contains(&duration) => return Some(duration),
+        Some(_) => format!("`{key}` is {}, out of range", text.get_ref()),
+        None => format!("`{key}` is `{}`, not a duration", text.get_ref()),
+    };
+    let (from, to) = (written(*range.start()), written(*range.end()));
+    reader.error(text.span(), message).help(format!("give \"{from}\" to \"{to}\", with the unit ms, s, m or h"));
+    None
+}
+
+/// A path and a query for a GET.
+pub(super) fn request_path(text: &str) -> Result<String, values::Fault> {
+    let bad = |b: u8| b.is_ascii_whitespace() || b.is_ascii_control() || !b.is_ascii() || b == b'#';
+    if text.starts_with('/') && !text.bytes().any(bad) {
+        return Ok(text.to_owned());
+    }
+    Err(values::Fault::new(
+        format!("`{text}` is not a path"),
+        "give one that begins with / and has no space, such as \"/health?full=1\"",
+    ))
+}
+
+pub(super) fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_name: &Name) -> HttpProbe {
+    let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
+    let host = raw.host.as_ref().and_then(|text| {
+        let bad = |b: u8| !b.is_ascii_graphic() || b"/\\@#?".contains(&b);
+        if !text.get_ref().is_empty() && !text.get_ref().bytes().any(bad) {
+            return Some(text.get_ref().clone());
+        }
+        reader
+            .error(text.span(), format!("`{}` is not a host", text.get_ref()))
+            .help("give a name or an address, with or without a port, such as \"www.app.com:8080\"");
+        None
+    });
+    let host = host.unwrap_or_else(|| site_name.to_string());
+    let statuses = reader.list("expect_status", &raw.expect_status).map(|list| {
+        let statuses =
+            list.iter().map(|status| reader.number("expect_status", &Some(status.clone()), 100..=599, "", 200));
+        statuses.collect()
+    });
+    let expect_body = raw.expect_body.as_ref().map(|text| {
+        if text.get_ref().is_empty() {
+            reader.error(text.span(), "`expect_body` is empty").help("give a text the body must hold, or take it out");
+        }
+        text.get_ref().clone()
+    });
+    let tls = https.then(|| tls(reader, raw, &host));
+    HttpProbe {
+        path: path.unwrap_or_else(|| "/".into()),
+        host,
+        expect_status: statuses.unwrap_or_else(|| vec![200]),
+        expect_body,
+        tls,
+    }
+}
+
+fn tls(reader: &mut Reader<'_>, raw: &raw::Probe, host: &str) -> ProbeTls {
+    let verify = raw.verify.as_ref().is_none_or(|v| *v.get_ref());
+    if let Some(ca) = raw.ca.as_ref().filter(|_| !verify) {
+        reader.warn(ca.span(), "`ca` has no use while `verify` is false").help("take one of the two out");
+    }
+    let server_name = raw.server_name.as_ref();
+    let wanted = server_name.map_or_else(|| without_port(host).to_owned(), |text| text.get_ref().clone());
+    // The root stands for a Site Name that was reported.
+    if wanted != "." && ServerName::try_from(wanted.as_str()).is_err() {
+        let at = server_name.or(raw.host.as_ref()).map_or(reader.header.clone(), Spanned::span);
+        reader
+            .error(at, format!("`{wanted}` cannot be the name on a certificate"))
+            .help("set `server_name` to a host name or an address");
+    }
+    let ca = raw.ca.as_ref().and_then(|path| trust_anchors(reader, path));
+    ProbeTls { server_name: wanted, verify, ca }
+}
+
+/// `host:port` and `[v6]:port` without the port.
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    match host.split_once(':') {
+        Some((name, port)) if !port.contains(':') => name,
+        _ => host,
+    }
+}
+
+fn trust_anchors(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<PathBuf> {
+    let file = readable(reader, "ca", path)?;
+    // As whoever uses it does.
+    if let Err(reason) = zerottl_host::trust::trust_anchors(&file) {
+        let reason = if reason.starts_with("holds") { reason } else { format!("cannot be used: {reason}") };
+        reader
+            .error(path.span(), format!("`{}` {reason}", path.get_ref()))
+            .help("give a PEM file with at least one BEGIN CERTIFICATE");
+    }
+    Some(file)
+}

@@ -1,0 +1,100 @@
+//! The examples are valid, and `reference.toml` holds every key there is.
+
+use std::collections::BTreeSet;
+
+use toml::{Table, Value};
+
+use super::*;
+use crate::tables::Shape;
+
+#[test]
+fn every_example_is_valid() {
+    let mut seen = 0;
+    for entry in fs::read_dir(examples()).expect("the folder is there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            seen += 1;
+            if let Err(error) = load(&path) {
+                panic!("{}", error.plain());
+            }
+        }
+    }
+    assert!(seen >= 4, "found {seen} examples");
+}
+
+/// Every key that the shapes' own `Deserialize` names stands in the reference, and the other way round. A shape that is
+/// new must be known to [`Shape::at`], or the reference's table at its place fails this test.
+#[test]
+fn the_reference_holds_every_key() {
+    let text = fs::read_to_string(examples().join("reference.toml")).expect("readable");
+    let tree: Table = text.parse().expect("TOML");
+    let mut known = BTreeSet::new();
+    let mut used = BTreeSet::new();
+    walk(&Value::Table(tree), &mut Vec::new(), &mut known, &mut used);
+    let missing: Vec<_> = known.difference(&used).collect();
+    let surplus: Vec<_> = used.difference(&known).collect();
+    assert_eq!((missing, surplus), (vec![], vec![]));
+    assert!(
+        known.contains("site.*.probe.server_name") && known.contains("site.*.addresses.probe"),
+        "the walk goes deep"
+    );
+}
+
+fn walk(value: &Value, path: &mut Vec<String>, known: &mut BTreeSet<String>, used: &mut BTreeSet<String>) {
+    let table = match value {
+        Value::Array(items) => return items.iter().filter(|i| i.is_table()).for_each(|i| walk(i, path, known, used)),
+        Value::Table(table) => table,
+        _ => return,
+    };
+    let shape = Shape::at(&path.iter().map(String::as_str).collect::<Vec<_>>());
+    match shape {
+        Some(Shape::Keys(fields, _) | Shape::Shared(fields, _) | Shape::Loose(fields, _)) => {
+            known.extend(fields.iter().map(|field| dotted(path, field)));
+            used.extend(table.keys().map(|key| dotted(path, key)));
+        }
+        Some(Shape::Sections) => {}
+        None => panic!("Shape::at does not know the table at {path:?}"),
+    }
+    for (key, inner) in table {
+        if let Some(Shape::Shared(fields, _)) = shape
+            && !fields.contains(&key.as_str())
+        {
+            used.remove(&dotted(path, key));
+            // A Site's table has the keys of the one it stands in.
+            let inner = inner.as_table().expect("a table").clone();
+            walk(&Value::Table(inner), path, known, used);
+            continue;
+        }
+        // Sections named by the operator are one place of the file.
+        path.push(if matches!(shape, Some(Shape::Sections)) { "*".into() } else { key.clone() });
+        walk(inner, path, known, used);
+        path.pop();
+    }
+}
+
+fn dotted(path: &[String], key: &str) -> String {
+    path.iter().map(String::as_str).chain([key]).collect::<Vec<_>>().join(".")
+}
+
+/// Every key of the reference has a comment above it or above its group of keys.
+#[test]
+fn the_reference_explains_its_keys() {
+    let text = fs::read_to_string(examples().join("reference.toml")).expect("readable");
+    let mut explained: BTreeSet<&str> = BTreeSet::new();
+    let mut plain: BTreeSet<&str> = BTreeSet::new();
+    let mut above = "";
+    for line in text.lines() {
+        if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            let followed = above.starts_with('#') || explained.iter().any(|key| above.split('=').next() == Some(*key));
+            if followed {
+                explained.insert(key)
+            } else {
+                plain.insert(key)
+            };
+        }
+        above = line;
+    }
+    let unexplained: Vec<_> =
+        plain.iter().map(|k| k.trim()).filter(|k| !explained.iter().any(|e| e.trim() == *k)).collect();
+    assert_eq!(unexplained, Vec::<&str>::new());
+}

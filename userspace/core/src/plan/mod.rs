@@ -1,0 +1,189 @@
+//! The plan: which slot of which table answers each name, compiled from the model and one moment's status.
+//!
+//! Pure: the same model and status make the same plan. A plan says, for every name and family, one of
+//! [`Choice`]'s arms; the kernel and the socket path both answer from it (invariant 7).
+
+mod compile;
+mod eligible;
+mod footing;
+pub mod headroom;
+pub mod n_minus_one;
+mod services;
+mod spec;
+mod steer;
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+pub use compile::{Planner, UnevenShare, share_warnings};
+pub use footing::Footing;
+pub use services::Services;
+pub use spec::binding_count;
+pub use steer::Before;
+pub use table::CANDIDATES_MAX;
+use xdp_ebpf::decide::sticky_turn;
+
+use crate::model::{DynamicType, NameId, Policy, PoolId, SiteId};
+
+/// What one name answers for one type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One slot of a table, chosen by the name's policy.
+    Table(Table),
+    /// NOERROR without data: no configured Site has this family, or the Site that answers has none; or no HTTPS.
+    NoData,
+    /// SERVFAIL, by `all_down`.
+    Servfail,
+}
+
+/// 2^k slots, each an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Positions in [`Plan::endpoints`]; for HTTPS, in [`Plan::bindings`].
+    pub slots: Arc<[u16]>,
+    /// Why these endpoints.
+    pub basis: Basis,
+}
+
+/// Why a table holds the endpoints it holds; [`bar`](crate::bar) says which comes before which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// They are live.
+    Live,
+    /// `up_threshold` is undershot: all count as up.
+    UpThreshold,
+    /// None is live: `all_down = "fail-open"`.
+    FailOpen,
+    /// They are live, and one at least only so that the pool keeps its `min_sites` and `min_capacity`.
+    Minimum,
+    /// They are live but held back, and no other is live.
+    Held,
+    /// They are live but drained, and no other is live.
+    Drained,
+}
+
+/// What a set of equal names shares: policy, Sites and knobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where a pool's part of [`Plan::chosen`] begins, by set of groups; none where no group has client nets.
+    pub chosen: Option<u32>,
+    /// Where the slot index comes from.
+    pub policy: Policy,
+    /// TTL of positive answers, seconds.
+    pub ttl: u32,
+    /// Client prefix lengths for `sticky`: IPv4, IPv6.
+    pub sticky_prefix: (u8, u8),
+    /// By [`DynamicType::index`].
+    pub choice: [Choice; 3],
+}
+
+/// What an HTTPS record says of a Site: a service binding (RFC 9460).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// Whose `https` it has.
+    pub pool: PoolId,
+    /// The Site's first live IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The Site's first live IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// Who answers a pool's clients of one set of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Position in [`Plan::services`].
+    pub service: u32,
+    /// Whose cursor turns: the group's, which has a table of its own.
+    pub name: NameId,
+}
+
+/// What shares move from, from one plan to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shares {
+    /// By position in [`Plan::services`] and [`DynamicType::index`]: of each Site that takes new clients, its share
+    /// (least-load) or what it keeps of its slots (sticky with a bounded load), 0 to 1. Only where one of these is so.
+    pub of: BTreeMap<u32, [Vec<(SiteId, f64)>; 3]>,
+    /// Whether some are not yet where they are due, so that there is a plan to be made even if nothing else changes.
+    pub moving: bool,
+}
+
+/// A compiled plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Counts up by one with every publication; 0 is "none yet".
+    pub generation: u64,
+    /// Every answered address of the model; fixed for the model's life.
+    pub endpoints: Arc<[IpAddr]>,
+    /// Every HTTPS record that the model's Sites can come to; fixed for the model's life.
+    pub bindings: Arc<[Binding]>,
+    /// The distinct services.
+    pub services: Services,
+    /// By [`NameId`]: the name's position in `services`; fixed for the model's life.
+    pub service_of: Arc<[u32]>,
+    /// By [`Service::chosen`] and set of groups; fixed for the model's life.
+    pub chosen: Arc<[Chosen]>,
+    /// What the next plan's shares move from.
+    pub shares: Shares,
+    /// By Site: what it was made from.
+    pub footings: Arc<[Footing]>,
+}
+
+/// The answer to one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// This address, with this TTL in seconds.
+    Address(IpAddr, u32),
+    /// This HTTPS record, with this TTL in seconds.
+    Https(Binding, u32),
+    /// NOERROR, SOA in authority.
+    NoData,
+    /// SERVFAIL.
+    Servfail,
+}
+
+impl Service {
+    /// The slot index of a client under `sticky`, before it is cut to a table's size; the kernel's own function.
+    #[must_use]
+    pub fn sticky_turn(&self, client: IpAddr) -> u32 {
+        match client {
+            IpAddr::V4(client) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.sticky_prefix.0)).unwrap_or(0);
+                sticky_turn([u64::from((client.to_bits() & mask).to_be()), 0])
+            }
+            IpAddr::V6(client) => {
+                let masked = client.to_bits() & mask6(self.sticky_prefix.1);
+                sticky_turn([((masked >> 64) as u64).to_be(), (masked as u64).to_be()])
+            }
+        }
+    }
+}
+
+/// The network mask of an IPv6 prefix length.
+#[must_use]
+pub fn mask6(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
+}
+
+impl Plan {
+    /// Whether both answer alike, whatever their generations.
+    #[must_use]
+    pub fn answers_as(&self, other: &Self) -> bool {
+        self.services == other.services
+    }
+
+    /// What `name` answers for a type.
+    #[must_use]
+    pub fn choice(&self, name: NameId, of: impl Into<DynamicType>) -> &Choice {
+        &self.service(name).choice[of.into().index()]
+    }
+
+    /// The service behind a name.
+    #[must_use]
+    pub fn service(&self, name: NameId) -> &Service {
+        &self.services[self.service_of[name.0] as usize]
+    }
+}

@@ -1,0 +1,163 @@
+//! What becomes of the others if one Site dies: "if boston dies, chicago reaches 118 %".
+//!
+//! Two moments matter. At once, a dead Site's clients are those that its Site Name had pinned, and the name takes them all
+//! to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
+
+use crate::{
+    model::{Model, Pool, PoolId, SiteId},
+    status::Status,
+};
+
+/// What one Site's death does to the one it hits hardest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// The Site that dies.
+    pub dies: SiteId,
+    /// The one its clients go to at once.
+    pub takes: SiteId,
+    /// What that one's load comes to, of its capacity: 1 is full.
+    pub at_once: f64,
+    /// The fullest once the load is spread over the pool by weight, and how full it is.
+    pub spread: (SiteId, f64),
+}
+
+/// The capacity of each Site of a pool, in its order: as they report it; where one does not, all as configured; where one
+/// is not, their weights as configured. Never of two kinds, since they could not be compared.
+#[must_use]
+pub fn capacities(model: &Model, status: &Status, pool: &Pool) -> Vec<f64> {
+    let of = |each: &dyn Fn(&SiteId) -> Option<f64>| pool.sites.iter().map(each).collect::<Option<Vec<f64>>>();
+    of(&|site| Some(status.sites[site.0].load?.capacity))
+        .or_else(|| of(&|site| model.sites[site.0].capacity))
+        .unwrap_or_else(|| pool.sites.iter().map(|site| f64::from(model.sites[site.0].weight)).collect())
+}
+
+/// The load of each Site of a pool, in units of [`capacities`]: as reported, where all do; else as if the pool were as full
+/// as its weights let it be, which is one Site full and none over. None where no capacity is known.
+fn loads(model: &Model, status: &Status, pool: &Pool, capacities: &[f64]) -> Option<Vec<f64>> {
+    let reported: Option<Vec<f64>> = pool.sites.iter().map(|site| Some(status.sites[site.0].load?.current)).collect();
+    if reported.is_some() {
+        return reported;
+    }
+    pool.sites.iter().all(|site| model.sites[site.0].capacity.is_some()).then(|| {
+        let weight = |site: &SiteId| {
+            let of = &status.sites[site.0];
+            if status.is_eligible(model, *site) { f64::from(of.weight) } else { 0.0 }
+        };
+        let weights: Vec<f64> = pool.sites.iter().map(weight).collect();
+        let fullest = weights.iter().zip(capacities).map(|(weight, capacity)| weight / capacity).fold(0.0, f64::max);
+        weights.iter().map(|weight| if fullest > 0.0 { weight / fullest } else { 0.0 }).collect()
+    })
+}
+
+/// What the death of each eligible Site of a pool would do; empty where no capacity is known, or no other Site is.
+#[must_use]
+pub fn losses(model: &Model, status: &Status, pool: PoolId) -> Vec<Loss> {
+    let pool = &model.pools[pool.0];
+    let capacities = capacities(model, status, pool);
+    let Some(loads) = loads(model, status, pool, &capacities) else { return Vec::new() };
+    let at = |site: SiteId| pool.sites.iter().position(|other| *other == site);
+    let is_eligible = |site: &SiteId| status.is_eligible(model, *site);
+    let loss = |(dying, dies): (usize, &SiteId)| {
+        let others = pool.sites.iter().enumerate().filter(|(i, site)| *i != dying && is_eligible(site));
+        let weight = |site: SiteId| f64::from(status.sites[site.0].weight);
+        let total: f64 = others.clone().map(|(_, site)| weight(*site)).sum();
+        let full = |i: usize, more: f64| (loads[i] + more) / capacities[i];
+        let spread = others.clone().map(|(i, site)| (*site, full(i, loads[dying] * weight(*site) / total)));
+        let spread = spread.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        // A Site Name whose failover order has no other Site has its clients asked to come back by the Pool Name.
+        let order = model.sites[dies.0].failover.iter().filter(|next| *next != dies && is_eligible(next));
+        let next = order.copied().find_map(|next| Some((next, at(next)?)));
+        let (takes, at_once) = next.map_or(spread, |(next, i)| (next, full(i, loads[dying])));
+        Some(Loss { dies: *dies, takes, at_once, spread })
+    };
+    pool.sites.iter().enumerate().filter(|(_, site)| is_eligible(site)).filter_map(loss).collect()
+}
+
+/// The loss as a sentence.
+#[must_use]
+pub fn sentence(model: &Model, loss: &Loss) -> String {
+    let key = |site: SiteId| &model.sites[site.0].key;
+    let (fullest, spread) = loss.spread;
+    format!(
+        "if {} dies, {} reaches {:.0} % at once; spread over the pool, {} reaches {:.0} %",
+        key(loss.dies),
+        key(loss.takes),
+        loss.at_once * 100.0,
+        key(fullest),
+        spread * 100.0
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::status::{Load, Word};
+
+    /// boston (weight 2), chicago, geneva, failing over in this order and around.
+    fn model() -> Model {
+        let mut model = fixture::model(&[
+            ("boston", &["192.0.2.10"], None),
+            ("chicago", &["192.0.2.20"], None),
+            ("geneva", &["192.0.2.30"], None),
+        ]);
+        model.sites[0].weight = 2;
+        model
+    }
+
+    fn sentences(model: &Model, status: &Status) -> Vec<String> {
+        losses(model, status, PoolId(0)).iter().map(|loss| sentence(model, loss)).collect()
+    }
+
+    fn load(current: f64, capacity: f64) -> Load {
+        Load { current, target: capacity, capacity }
+    }
+
+    /// From live figures, in the seed's own words.
+    #[test]
+    fn if_boston_dies_chicago_reaches_118_percent() {
+        let model = model();
+        let mut status = Status::unknown(&model);
+        for (site, current) in [(0, 60.0), (1, 58.0), (2, 40.0)] {
+            status.sites[site].load = Some(load(current, 100.0));
+        }
+        assert_eq!(
+            sentences(&model, &status),
+            [
+                "if boston dies, chicago reaches 118 % at once; spread over the pool, chicago reaches 88 %",
+                "if chicago dies, geneva reaches 98 % at once; spread over the pool, boston reaches 99 %",
+                "if geneva dies, boston reaches 100 % at once; spread over the pool, boston reaches 87 %",
+            ]
+        );
+        // Who takes no clients is passed over.
+        status.sites[1].word = Word::Drain;
+        assert_eq!(
+            sentences(&model, &status)[0],
+            "if boston dies, geneva reaches 100 % at once; spread over the pool, geneva reaches 100 %"
+        );
+    }
+
+    /// From configured capacities alone: as full as the weights let the pool be.
+    #[test]
+    fn from_the_configuration_alone() {
+        let mut model = model();
+        let status = Status::unknown(&model);
+        assert!(losses(&model, &status, PoolId(0)).is_empty(), "no capacity is known");
+        for (site, capacity) in [(0, 200.0), (1, 100.0), (2, 50.0)] {
+            model.sites[site].capacity = Some(capacity);
+        }
+        // Geneva is full at 50, boston has 100 of 200 then, chicago 50 of 100.
+        assert_eq!(
+            sentences(&model, &status)[0],
+            "if boston dies, chicago reaches 150 % at once; spread over the pool, geneva reaches 200 %"
+        );
+    }
+
+    /// Nobody is left to take anything: nothing is claimed.
+    #[test]
+    fn one_site_has_no_other() {
+        let mut model = fixture::model(&[("boston", &["192.0.2.10"], None)]);
+        model.sites[0].capacity = Some(1.0);
+        assert!(losses(&model, &Status::unknown(&model), PoolId(0)).is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! What a restart should know, by Site key: health, overrides and flaps.
+//!
+//! Everything in it is relative to when it was written: an age, or what is left of a duration.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::status::Word;
+
+/// Whole milliseconds of a duration, at most as many as fit.
+#[must_use]
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is kept, by Site key. Sites of which there is nothing to keep are not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// By Site key.
+    pub sites: BTreeMap<String, SiteMemory>,
+}
+
+/// What is kept of one Site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiteMemory {
+    /// By answered address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub health: BTreeMap<IpAddr, HealthMemory>,
+    /// The operator's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub word: Option<OrderMemory<Word>>,
+    /// The operator's weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<OrderMemory<u32>>,
+    /// Its failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaps: Option<FlapMemory>,
+}
+
+impl SiteMemory {
+    /// What was said of the Site, or decided of it, in words; none if there is only health, which is found again.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let mut said = Vec::new();
+        if let Some(order) = self.word.as_ref().filter(|order| order.what != Word::Ready) {
+            said.push(format!("the word `{}` (by {})", order.what.as_str(), order.by));
+        }
+        if let Some(order) = &self.weight {
+            said.push(format!("the weight {} (by {})", order.what, order.by));
+        }
+        if let Some(flaps) = self.flaps.filter(|flaps| flaps.in_a_row > 0) {
+            said.push(format!("the hold-down after {} failures in a row", flaps.in_a_row));
+        }
+        (!said.is_empty()).then(|| said.join(" and "))
+    }
+}
+
+/// The verdict on one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthMemory {
+    /// Whether it was up.
+    pub up: bool,
+    /// When the file was written, how long ago the probes last stood by it, milliseconds.
+    pub age_ms: u64,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderMemory<T> {
+    /// What.
+    pub what: T,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// How old it was when the file was written, milliseconds.
+    pub age_ms: u64,
+    /// When it was said by the wall clock, milliseconds since 1970; only shown.
+    pub at_wall_ms: u64,
+    /// What was left of it when the file was written, milliseconds.
+    pub left_ms: Option<u64>,
+    /// Whether it was said against a minimum.
+    pub forced: bool,
+}
+
+/// A Site's [`Flaps`](zerottl_core::damping::Flaps).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlapMemory {
+    /// Failures in a row.
+    pub in_a_row: u32,
+    /// For how long it had been up when the file was written, milliseconds; none if it was not.
+    pub up_ms: Option<u64>,
+}

@@ -1,0 +1,245 @@
+//! What is known about each Site at one moment: the planner's only changing input.
+
+use std::{
+    ops::{Index, IndexMut, Range},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::model::{Initial, Model, Site, SiteId};
+
+/// What an address's probe says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// No verdict yet; counts as `initial` says.
+    #[default]
+    Unknown,
+    /// `rise` successes in a row.
+    Up,
+    /// `fall` failures in a row.
+    Down,
+}
+
+/// The probes' verdicts, `[site][address]`, positions as in the model. They lie in one piece: every round copies them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    all: Vec<Health>,
+    /// By Site: where its addresses end.
+    ends: Arc<[usize]>,
+}
+
+impl Verdicts {
+    /// Of every Site.
+    pub fn iter(&self) -> impl Iterator<Item = &[Health]> {
+        (0..self.ends.len()).map(|site| &self[site])
+    }
+
+    /// Of every Site, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [Health]> {
+        let (mut rest, mut begin) = (&mut self.all[..], 0);
+        self.ends.iter().map(move |end| {
+            let (site, others) = std::mem::take(&mut rest).split_at_mut(end - begin);
+            (rest, begin) = (others, *end);
+            site
+        })
+    }
+
+    fn range(&self, site: usize) -> Range<usize> {
+        site.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[site]
+    }
+}
+
+impl Index<usize> for Verdicts {
+    type Output = [Health];
+
+    fn index(&self, site: usize) -> &[Health] {
+        &self.all[self.range(site)]
+    }
+}
+
+impl IndexMut<usize> for Verdicts {
+    fn index_mut(&mut self, site: usize) -> &mut [Health] {
+        let range = self.range(site);
+        &mut self.all[range]
+    }
+}
+
+impl<Site: IntoIterator<Item = Health>> FromIterator<Site> for Verdicts {
+    fn from_iter<Sites: IntoIterator<Item = Site>>(sites: Sites) -> Self {
+        let mut all = Vec::new();
+        let ends = sites.into_iter().map(|site| {
+            all.extend(site);
+            all.len()
+        });
+        let ends = ends.collect();
+        Self { all, ends }
+    }
+}
+
+/// The operator's word on a Site; in the words of `HAProxy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// As probes and load say.
+    #[default]
+    Ready,
+    /// No new clients: Pool and Group Names do not answer it. Its Site Name does, for those it has.
+    Drain,
+    /// As if it were down, its Site Name included.
+    Maint,
+}
+
+impl Word {
+    /// From its text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ready, Self::Drain, Self::Maint].into_iter().find(|word| word.as_str() == text)
+    }
+
+    /// As in the file, in JSON and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
+}
+
+/// What a Site says of its load, in units of its own choosing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// Now; debited answers included.
+    pub current: f64,
+    /// Where it should be at most in normal times; above 0.
+    pub target: f64,
+    /// Where it can take no more; at least `target`.
+    pub capacity: f64,
+}
+
+/// What a Site says of itself, beside the figures of its [`Load`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said {
+    /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
+    pub word: Word,
+    /// Of its weight, what it wants; 1 unless it says so, and 0 is no new clients.
+    pub factor: f64,
+    /// Whether it has been silent for longer than `stale_after`.
+    pub stale: bool,
+    /// What one answer adds to its load, as set or as learned so far.
+    pub per_answer: f64,
+    /// What answers since its newest report add to its load.
+    pub debit: f64,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
+    }
+}
+
+/// What bears on a Site beside its probes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// The operator's word.
+    pub word: Word,
+    /// Whether it has been flapping and is held back until it is steady.
+    pub held: bool,
+    /// Whether a cause that came by itself would bar it, and was lifted for its pool's minimum.
+    pub overridden: bool,
+    /// The weight in force: the configured one, or the operator's.
+    pub weight: u32,
+    /// Of its weight, what it gets while it starts slowly; over 0, up to 1.
+    pub ramp: f64,
+    /// Its load; none where it says nothing that counts.
+    pub load: Option<Load>,
+    /// What else it says of itself.
+    pub said: Said,
+}
+
+impl Standing {
+    /// The stronger of the operator's word and the Site's own; one that wants nothing of its weight says `drain`.
+    #[must_use]
+    pub fn word_in_force(&self) -> Word {
+        let none = if self.said.factor > 0.0 { Word::Ready } else { Word::Drain };
+        self.word.max(self.said.word).max(none)
+    }
+
+    /// Of its weight, what it is to get by its own word and while it starts slowly; 0 is no new clients.
+    #[must_use]
+    pub fn wanted(&self) -> f64 {
+        if self.said.word == Word::Ready { self.ramp * self.said.factor } else { 0.0 }
+    }
+}
+
+/// One moment's knowledge: the planner's only changing input. [`assess`](zerottl::assess) makes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// What the probes say.
+    pub health: Verdicts,
+    /// By Site, positions as in the model.
+    pub sites: Vec<Standing>,
+}
+
+impl Status {
+    /// Nothing known yet. A Site without a probe is up.
+    #[must_use]
+    pub fn unknown(model: &Model) -> Self {
+        let health = model.sites.iter().map(|site| {
+            let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
+            std::iter::repeat_n(first, site.addresses.len())
+        });
+        Self::of(model, health.collect())
+    }
+
+    /// These verdicts, and nothing else known yet.
+    #[must_use]
+    pub fn of(model: &Model, health: Verdicts) -> Self {
+        let standing = |site: &Site| Standing {
+            word: Word::Ready,
+            held: false,
+            overridden: false,
+            weight: site.weight,
+            ramp: 1.0,
+            load: None,
+            said: Said::default(),
+        };
+        Self { health, sites: model.sites.iter().map(standing).collect() }
+    }
+
+    /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
+    #[must_use]
+    pub fn decides_as(&self, other: &Self, by_load: bool) -> bool {
+        let shown = |site: &Standing| {
+            let load = site.load.filter(|_| by_load);
+            let said = Said { word: site.said.word, factor: site.said.factor, ..Said::default() };
+            Standing { load, said, ..*site }
+        };
+        self.health == other.health && self.sites.iter().map(shown).eq(other.sites.iter().map(shown))
+    }
+
+    /// Whether one address of a Site may be answered.
+    #[must_use]
+    pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
+        // A Site that says it is down is believed.
+        if self.sites[site.0].said.word == Word::Maint {
+            return false;
+        }
+        match self.health[site.0][address] {
+            Health::Up => true,
+            Health::Down => false,
+            Health::Unknown => model.sites[site.0].initial == Initial::Up,
+        }
+    }
+
+    /// A Site is a unit: up if any of its addresses is.
+    #[must_use]
+    pub fn site_is_up(&self, model: &Model, site: SiteId) -> bool {
+        (0..self.health[site.0].len()).any(|a| self.address_is_live(model, site, a))
+    }
+}

@@ -1,0 +1,300 @@
+//! A question into the records that answer it.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use bytes::Bytes;
+use domain::{
+    base::{CharStr, Name, Rtype, iana::Rcode},
+    rdata::{A, Aaaa, Cname, Hinfo},
+};
+
+use super::{
+    query::Question,
+    svcb,
+    zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
+};
+use crate::view::{Client, Picked, View};
+use zerottl_core::{
+    model::{self, DynamicType},
+    plan::Pick,
+};
+
+/// How many CNAMEs and DNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
+const ALIASES_MAX: usize = 8;
+
+/// A record's owner.
+#[derive(Clone, Debug)]
+pub enum Owner<'a> {
+    /// As asked, or as the zone has it.
+    Known(&'a Name<[u8]>),
+    /// Made by a DNAME.
+    Made(model::Name),
+}
+
+impl Owner<'_> {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name<[u8]> {
+        match self {
+            Self::Known(name) => name,
+            Self::Made(name) => name.for_slice(),
+        }
+    }
+}
+
+impl<'a> From<&'a Name<[u8]>> for Owner<'a> {
+    fn from(name: &'a Name<[u8]>) -> Self {
+        Self::Known(name)
+    }
+}
+
+/// A record of an answer.
+#[derive(Clone, Debug)]
+pub struct Rr<'a> {
+    /// Its owner.
+    pub owner: Owner<'a>,
+    /// Seconds.
+    pub ttl: u32,
+    /// Its data, which has its type.
+    pub data: Cow<'a, Data>,
+}
+
+/// What is to be said, before any limit.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "three are bits of the answer's header, each on its own")]
+pub struct Reply<'a> {
+    /// The rcode.
+    pub rcode: Rcode,
+    /// Whether the zone's own data speaks for the question's name.
+    pub authoritative: bool,
+    /// RA: whether other servers were, or would have been, asked.
+    pub recursive: bool,
+    /// Whether there is more than can be said: TC, and no records.
+    pub truncated: bool,
+    /// The answer section.
+    pub answer: Vec<Rr<'a>>,
+    /// The authority section: the SOA of a negative answer, the NS of a referral.
+    pub authority: Vec<Rr<'a>>,
+    /// Glue that a referral cannot be followed without (RFC 9471).
+    pub glue: Vec<Rr<'a>>,
+    /// Addresses that only save a question; one set each.
+    pub extra: Vec<Vec<Rr<'a>>>,
+    /// Whether the plan made it, and not an alias led to that: then it is held to twice its query (invariant 8).
+    pub by_plan: bool,
+    /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
+    pub scope: u8,
+}
+
+impl Reply<'_> {
+    /// A reply that is only its rcode.
+    #[must_use]
+    pub fn bare(rcode: Rcode) -> Self {
+        Self {
+            rcode,
+            authoritative: false,
+            recursive: false,
+            truncated: false,
+            answer: Vec::new(),
+            authority: Vec::new(),
+            glue: Vec::new(),
+            extra: Vec::new(),
+            by_plan: false,
+            scope: 0,
+        }
+    }
+}
+
+/// Answers a question of class IN, whose type is no transfer.
+#[must_use]
+pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, view: &View) -> Reply<'a> {
+    let zone = zones.zone_for(&Folded::new(question.name), question.rtype);
+    let Some(zone) = zone else { return Reply::bare(Rcode::REFUSED) };
+    let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
+    let mut name = Owner::Known(question.name);
+    for _ in 0..=ALIASES_MAX {
+        let node = match zone.find(&Folded::new(name.name()), question.rtype == Rtype::DS) {
+            Found::Exact(node) | Found::Wildcard(node) => node,
+            Found::Cut(node) => {
+                // An answer that begins with an alias of this zone is authoritative for that (RFC 1035 section 4.1.1).
+                reply.authoritative = !reply.answer.is_empty();
+                if let Some(servers) = node.set(Rtype::NS) {
+                    reply.refer(zone, node.owner.for_slice(), servers);
+                }
+                return reply;
+            }
+            Found::Redirect(node) => {
+                // RFC 6672 section 3.2: the DNAME first.
+                let Some((set, target)) = node.set(Rtype::DNAME).zip(node.redirect()) else { return reply };
+                reply.answer.extend(records(node.owner.for_slice(), set));
+                let Some(made) = redirected(name.name(), &node.owner, target) else {
+                    reply.rcode = Rcode::YXDOMAIN;
+                    return reply;
+                };
+                let cname = Cow::Owned(Cname::new(made.clone()).into());
+                reply.answer.push(Rr { owner: name, ttl: set.ttl, data: cname });
+                if !zones.is_of(zone, made.for_slice()) || matches!(question.rtype, Rtype::CNAME | Rtype::ANY) {
+                    return reply;
+                }
+                name = Owner::Made(made);
+                continue;
+            }
+            Found::Forward(_) => {
+                // An alias has led here; its target is another's to say. `respond` forwards what begins here.
+                return if reply.answer.is_empty() { Reply::bare(Rcode::REFUSED) } else { reply };
+            }
+            Found::Missing => {
+                // The rcode is that of the last name in the chain (RFC 6604 section 2.1).
+                reply.rcode = Rcode::NXDOMAIN;
+                reply.negative(zone);
+                return reply;
+            }
+        };
+        let alias = node.alias().filter(|_| !matches!(question.rtype, Rtype::CNAME | Rtype::ANY));
+        let Some(target) = alias else {
+            reply.answer_at(zone, node, &name, question.rtype, client, view);
+            return reply;
+        };
+        reply.answer.extend(node.sets.iter().flat_map(|set| records(name.clone(), set)));
+        name = Owner::Known(target.for_slice());
+        if !zones.is_of(zone, target.for_slice()) {
+            return reply;
+        }
+    }
+    reply
+}
+
+impl<'a> Reply<'a> {
+    fn answer_at(
+        &mut self,
+        zone: &'a Zone,
+        node: &'a Node,
+        name: &Owner<'a>,
+        rtype: Rtype,
+        client: Client,
+        view: &View,
+    ) {
+        if let Some(dynamic) = node.dynamic
+            && self.dynamic(zone, dynamic, name, rtype, client, view)
+        {
+            return;
+        }
+        // RFC 8482 section 4.1: one set is enough for ANY.
+        let set = if rtype == Rtype::ANY { node.sets.first() } else { node.set(rtype) };
+        if let Some(set) = set {
+            self.answer.extend(records(name.clone(), set));
+            if rtype == Rtype::NS {
+                self.extra.extend(addresses(zone, set).map(|(_, records)| records));
+            }
+        } else if let Some(role) = node.dynamic.and_then(|dynamic| dynamic.refer) {
+            self.refer_to_role(zone, name, role);
+        } else {
+            self.negative(zone);
+        }
+    }
+
+    /// Answers what the plan decides at a dynamic name (seed rows S4-3A-315, S4-3B-360); false leaves the question to
+    /// the records file.
+    fn dynamic(
+        &mut self,
+        zone: &'a Zone,
+        dynamic: Dynamic,
+        name: &Owner<'a>,
+        rtype: Rtype,
+        client: Client,
+        view: &View,
+    ) -> bool {
+        let of = match rtype {
+            Rtype::A => Some(DynamicType::A),
+            Rtype::AAAA => Some(DynamicType::Aaaa),
+            Rtype::HTTPS => Some(DynamicType::Https),
+            Rtype::ANY => None,
+            _ => return false,
+        };
+        if let Some(role) = dynamic.refer {
+            self.refer_to_role(zone, name, role);
+            return true;
+        }
+        let Some(of) = of else {
+            self.answer.push(Rr { owner: name.clone(), ttl: zone.soa().ttl, data: Cow::Owned(any()) });
+            return true;
+        };
+        let Picked { pick, scope } = view.pick(dynamic.id, of, client);
+        self.scope = scope;
+        self.by_plan = self.answer.is_empty();
+        match pick {
+            Pick::Address(address, ttl) => {
+                let data = match address {
+                    IpAddr::V4(address) => A::new(address).into(),
+                    IpAddr::V6(address) => Aaaa::new(address).into(),
+                };
+                self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data) });
+            }
+            Pick::Https(binding, ttl) => {
+                let data = svcb::https(binding, &view.model);
+                self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data.into()) });
+            }
+            Pick::NoData => self.negative(zone),
+            Pick::Servfail => *self = Self::bare(Rcode::SERVFAIL),
+        }
+        true
+    }
+
+    /// NODATA, or NXDOMAIN's SOA (RFC 2308 section 2).
+    fn negative(&mut self, zone: &'a Zone) {
+        self.authority.extend(records(zone.apex().for_slice(), zone.soa()));
+    }
+
+    /// Invariant 10: whoever has the role answers; never NXDOMAIN, never NODATA.
+    fn refer_to_role(&mut self, zone: &'a Zone, name: &Owner<'a>, role: Role) {
+        self.authoritative = !self.answer.is_empty();
+        match zone.referral(role) {
+            Some(servers) => self.refer(zone, name.clone(), servers),
+            // Loading makes sure that there is one.
+            None => *self = Self::bare(Rcode::SERVFAIL),
+        }
+    }
+
+    fn refer(&mut self, zone: &'a Zone, cut: impl Into<Owner<'a>>, servers: &'a RrSet) {
+        let cut = cut.into();
+        self.authority.extend(records(cut.clone(), servers));
+        for (server, records) in addresses(zone, servers) {
+            if server.ends_with(cut.name()) {
+                self.glue.extend(records);
+            } else {
+                self.extra.push(records);
+            }
+        }
+    }
+}
+
+/// The records of a set, under an owner.
+pub(super) fn records<'a>(owner: impl Into<Owner<'a>>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
+    let owner = owner.into();
+    set.data.iter().map(move |data| Rr { owner: owner.clone(), ttl: set.ttl, data: Cow::Borrowed(data) })
+}
+
+/// A name with its end, `from`, replaced; none where it gets too long (RFC 6672 section 2.2).
+fn redirected(name: &Name<[u8]>, from: &model::Name, to: &model::Name) -> Option<model::Name> {
+    let before = name.as_slice().get(..name.len().checked_sub(from.len())?)?;
+    Name::from_octets(Bytes::from([before, to.as_slice()].concat())).ok()
+}
+
+/// The address sets this zone knows of an NS set's targets.
+fn addresses<'a>(zone: &'a Zone, servers: &'a RrSet) -> impl Iterator<Item = (&'a Name<[u8]>, Vec<Rr<'a>>)> {
+    let targets = servers.data.iter().filter_map(|data| match data {
+        Data::Ns(ns) => Some(ns.nsdname().for_slice()),
+        _ => None,
+    });
+    targets.filter(|target| zone.holds(target)).flat_map(|target| {
+        let sets = zone.node(target).into_iter().flat_map(|node| &node.sets);
+        let sets = sets.filter(|set| matches!(set.rtype, Rtype::A | Rtype::AAAA));
+        sets.map(move |set| (target, records(target, set).collect()))
+    })
+}
+
+/// RFC 8482 section 4.2.
+fn any() -> Data {
+    let cpu = CharStr::from_octets(Bytes::from_static(b"RFC8482")).expect("7 bytes are under 255");
+    let os = CharStr::from_octets(Bytes::new()).expect("no bytes are under 255");
+    Hinfo::new(cpu, os).into()
+}

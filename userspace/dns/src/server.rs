@@ -1,0 +1,390 @@
+//! The sockets.
+//!
+//! [`Sockets::bind`] takes every served address, so that the agent can say READY knowing that it has them;
+//! [`Sockets::run`] answers until it is cancelled. Every address has its own socket, so an answer's source is the
+//! address that was asked (RFC 2181 section 4.1).
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use domain::base::iana::OptRcode;
+use rustix::{
+    fd::OwnedFd,
+    net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
+};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::debug;
+
+use super::{
+    counters::Counters,
+    forward::{
+        self,
+        lanes::{Lane, Lanes, Place},
+    },
+    respond::{self, Answer, Asker, Silence, Transport, answer, complete},
+    tcp::{self, Admission},
+    transfer,
+    zone::Zones,
+};
+use crate::view::View;
+use zerottl_core::{
+    limit::Verdict,
+    model::{ForwardId, ZoneId},
+};
+use zerottl_host::resources::Stumbles;
+
+/// The largest datagram there is.
+const DATAGRAM_LEN_MAX: usize = 65_535;
+/// Kernel memory for datagrams not yet read, bytes per socket; the kernel cuts it to `net.core.rmem_max`.
+const UDP_RECEIVE_BUFFER: usize = 1 << 20;
+/// Tasks that read one UDP socket; more than the cores would only wait for each other.
+const UDP_TASKS_MAX: usize = 4;
+/// Connections the kernel completes before they are accepted.
+const TCP_BACKLOG: i32 = 256;
+
+/// What is answered from: all of one configuration, so that no answer mixes two.
+#[derive(Debug)]
+pub struct Served {
+    /// Static data.
+    pub zones: Zones,
+    /// The plan.
+    pub view: Arc<View>,
+}
+
+/// What every socket shares.
+#[derive(Debug)]
+pub struct Shared {
+    in_force: ArcSwap<InForce>,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+/// A configuration, and the lanes to its upstreams.
+#[derive(Debug)]
+struct InForce {
+    served: Arc<Served>,
+    lanes: Lanes,
+}
+
+/// What becomes of a message that gets an answer.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// This is its answer.
+    Ready(Vec<u8>),
+    /// [`Shared::transfer`] makes it, of many messages.
+    Transfer(Arc<Served>, ZoneId),
+    /// [`Shared::forward`] makes it, and waits for upstreams.
+    Forward(Job),
+}
+
+/// A query to be forwarded.
+#[derive(Debug)]
+pub(super) struct Job {
+    served: Arc<Served>,
+    id: ForwardId,
+    lane: Arc<Lane>,
+    message: Box<[u8]>,
+    asker: Asker,
+    /// Given back when the job is dropped.
+    _place: Place,
+}
+
+impl Shared {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(zones: Zones, view: Arc<View>) -> Self {
+        Self::of(Arc::new(Served { zones, view }))
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn of(served: Arc<Served>) -> Self {
+        let lanes = Lanes::new(&served.view.model, &Lanes::default());
+        Self { in_force: ArcSwap::from_pointee(InForce { served, lanes }), counters: Counters::default() }
+    }
+
+    /// Answers from another configuration from now on. What is known of upstreams that it has as well stays.
+    pub fn serve(&self, served: Arc<Served>) {
+        let lanes = Lanes::new(&served.view.model, &self.in_force.load().lanes);
+        self.in_force.store(Arc::new(InForce { served, lanes }));
+    }
+
+    /// What is answered from.
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.in_force.load().served)
+    }
+
+    /// Shows the forward names and their upstreams, as they are now.
+    pub fn lanes<T>(&self, show: impl FnOnce(&Lanes) -> T) -> T {
+        show(&self.in_force.load().lanes)
+    }
+
+    /// Answers one message and counts it, unless upstreams have to be asked.
+    pub(super) fn answer(&self, message: &[u8], asker: Asker) -> Option<Outcome> {
+        let counters = &self.counters;
+        match asker.transport {
+            Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
+            Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
+        };
+        let now = now();
+        let in_force = self.in_force.load();
+        let served = &in_force.served;
+        let answer = match answer(message, asker, now, &served.zones, &served.view) {
+            Ok(respond::Outcome::Ready(answer)) => Ok(answer),
+            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(served), zone)),
+            Ok(respond::Outcome::Forward(id)) => {
+                // Over the limit a client is told so at once; it may ask another server.
+                let Some(place) = in_force.lanes.place(id) else {
+                    let answer = complete(message, asker, now, &served.view, &forward::failed());
+                    return self.counted(answer).map(Outcome::Ready);
+                };
+                let (served, lane, message) = (Arc::clone(served), Arc::clone(in_force.lanes.lane(id)), message.into());
+                return Some(Outcome::Forward(Job { served, id, lane, message, asker, _place: place }));
+            }
+            Err(silence) => Err(silence),
+        };
+        self.counted(answer).map(Outcome::Ready)
+    }
+
+    /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
+    pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
+        let forward = &job.served.view.model.forwards[job.id.0];
+        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.asker.transport).await;
+        let reply = if let Some(said) = &said {
+            said.reply()
+        } else {
+            job.lane.fail();
+            forward::failed()
+        };
+        self.counted(complete(&job.message, job.asker, now(), &job.served.view, &reply))
+    }
+
+    /// The messages that a zone is sent in, counted as one answer.
+    pub(super) fn transfer<'a>(
+        &'a self,
+        served: &'a Served,
+        zone: ZoneId,
+        message: &'a [u8],
+        asker: Asker,
+    ) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.counters.answered(OptRcode::NOERROR);
+        let now = now();
+        let messages = transfer::replies(served.zones.zone(zone))
+            .map(move |reply| complete(message, asker, now, &served.view, &reply).map(|answer| answer.message));
+        // It is none for what is no query only, which did not come here.
+        messages.map_while(Result::ok)
+    }
+
+    fn counted(&self, answer: Result<Answer, Silence>) -> Option<Vec<u8>> {
+        let counters = &self.counters;
+        let Answer { message, rcode, truncated, rate } = match answer {
+            Ok(answer) => answer,
+            Err(silence) => {
+                let counter = match silence {
+                    Silence::NoQuery => &counters.dropped,
+                    Silence::Limited => &counters.limited,
+                };
+                counter.fetch_add(1, Relaxed);
+                return None;
+            }
+        };
+        counters.slipped.fetch_add(u64::from(rate == Verdict::Slip), Relaxed);
+        counters.over_limit.fetch_add(u64::from(rate == Verdict::DryRun), Relaxed);
+        counters.answered(rcode);
+        counters.truncated.fetch_add(u64::from(truncated), Relaxed);
+        Some(message)
+    }
+}
+
+/// Seconds since 1970 modulo 2^32, as cookies have them. A clock that was never set only makes cookies that are renewed
+/// once it is.
+#[must_use]
+pub fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
+
+/// Bound sockets, a UDP and a TCP one per address.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    admission: Arc<Admission>,
+}
+
+impl Sockets {
+    /// Binds every address, inside a tokio runtime. Port 0 takes a free one, the same for both.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound; the message names it.
+    pub fn bind(listen: &[SocketAddr]) -> io::Result<Self> {
+        Self::bind_with(listen, Arc::default(), false)
+    }
+
+    /// As [`Self::bind`], with the TCP limits of others; `freebind` also takes addresses that no interface has yet.
+    pub fn bind_with(listen: &[SocketAddr], admission: Arc<Admission>, freebind: bool) -> io::Result<Self> {
+        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), admission };
+        for &address in listen {
+            let udp = named(address, "UDP", bind_udp(address, freebind))?;
+            let port = named(address, "UDP", udp.local_addr())?.port();
+            let tcp = named(address, "TCP", bind_tcp(SocketAddr::new(address.ip(), port), freebind))?;
+            sockets.udp.push(udp);
+            sockets.tcp.push(tcp);
+        }
+        Ok(sockets)
+    }
+
+    /// The bound addresses, in the order given.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.udp.iter().map(UdpSocket::local_addr).collect()
+    }
+
+    /// Answers until `cancel`; then every task ends: UDP at once, a TCP connection when what it has read is answered,
+    /// at the latest after [`Limits::write`](tcp::Limits::write).
+    pub async fn run(self, shared: Arc<Shared>, cancel: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let udp_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(UDP_TASKS_MAX));
+        for socket in self.udp {
+            let socket = Arc::new(socket);
+            for _ in 0..udp_tasks {
+                let (socket, shared, cancel) = (Arc::clone(&socket), Arc::clone(&shared), cancel.clone());
+                let spawner = tasks.clone();
+                tasks.spawn(async move {
+                    cancel.run_until_cancelled(udp(&socket, &shared, &spawner, &cancel)).await;
+                });
+            }
+        }
+        for listener in self.tcp {
+            let (shared, admission) = (Arc::clone(&shared), Arc::clone(&self.admission));
+            let (connections, cancel) = (tasks.clone(), cancel.clone());
+            tasks.spawn(async move {
+                let accepting = tcp::accept(&listener, &shared, &admission, &connections, &cancel);
+                cancel.run_until_cancelled(accepting).await;
+            });
+        }
+        cancel.cancelled().await;
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// An error with its address and, for the common ones, what to do.
+fn named<T>(address: SocketAddr, transport: &str, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| {
+        let help = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
+            io::ErrorKind::AddrNotAvailable => {
+                "; no interface has this address: see `ip -br address`, or [front] `freebind`"
+            }
+            io::ErrorKind::AddrInUse => "; something else has it: see `ss -lnptu`",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address} ({transport}): {error}{help}"))
+    })
+}
+
+fn socket(address: SocketAddr, kind: SocketType, freebind: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let fd = net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+        sockopt::set_ipv6_freebind(&fd, freebind)?;
+    } else {
+        sockopt::set_ip_freebind(&fd, freebind)?;
+    }
+    Ok(fd)
+}
+
+fn bind_udp(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
+    let fd = socket(address, SocketType::DGRAM, freebind)?;
+    sockopt::set_socket_recv_buffer_size(&fd, UDP_RECEIVE_BUFFER)?;
+    // DF is set and what ICMP says of the path is ignored: no forged message can make us fragment, and answers are
+    // small enough for any path.
+    if address.is_ipv4() {
+        sockopt::set_ip_mtu_discover(&fd, sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    } else {
+        sockopt::set_ipv6_mtu_discover(&fd, sockopt::Ipv6PathMtuDiscovery::PROBE)?;
+    }
+    net::bind(&fd, &address)?;
+    UdpSocket::from_std(fd.into())
+}
+
+fn bind_tcp(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> {
+    let fd = socket(address, SocketType::STREAM, freebind)?;
+    // A restart must not wait for the last connections' TIME_WAIT.
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    net::bind(&fd, &address)?;
+    net::listen(&fd, TCP_BACKLOG)?;
+    TcpListener::from_std(fd.into())
+}
+
+/// Never returns; whoever spawns it drops it.
+async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker, cancel: &CancellationToken) {
+    let mut buffer = vec![0; DATAGRAM_LEN_MAX];
+    let mut stumbles = Stumbles::new("receiving datagrams".into());
+    loop {
+        let (len, client) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => {
+                stumbles.good();
+                received
+            }
+            // It may persist (out of memory), so the loop must not spin.
+            Err(error) => {
+                stumbles.over(&error).await;
+                continue;
+            }
+        };
+        // No answer can be sent to port 0.
+        if client.port() == 0 {
+            shared.counters.dropped.fetch_add(1, Relaxed);
+            continue;
+        }
+        let asker = Asker { transport: Transport::Udp, client: client.ip(), idle: Duration::ZERO };
+        match shared.answer(&buffer[..len], asker) {
+            Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
+            Some(Outcome::Forward(job)) => {
+                // On its own, so that nobody waits for another's upstream; as many as there are places.
+                let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
+                tasks.spawn(async move {
+                    if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {
+                        send(&socket, &shared, &message, client).await;
+                    }
+                });
+            }
+            // Over UDP there are no transfers.
+            Some(Outcome::Transfer(..)) | None => {}
+        }
+    }
+}
+
+async fn send(socket: &UdpSocket, shared: &Shared, message: &[u8], client: SocketAddr) {
+    if let Err(error) = socket.send_to(message, client).await {
+        shared.counters.send_errors.fetch_add(1, Relaxed);
+        debug!(%error, %client, "UDP send failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9715: a UDP answer is never fragmented. DF is set, and what ICMP says of the path is ignored.
+    #[tokio::test]
+    async fn udp_sockets_never_fragment() {
+        let v4 = bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert_eq!(sockopt::ip_mtu_discover(&v4), Ok(sockopt::Ipv4PathMtuDiscovery::PROBE));
+        let v6 = bind_udp("[::1]:0".parse().unwrap(), true).unwrap();
+        assert_eq!(sockopt::ipv6_mtu_discover(&v6), Ok(sockopt::Ipv6PathMtuDiscovery::PROBE));
+        // More than the loopback's MTU: refused here, not sent in pieces.
+        let to = v4.local_addr().unwrap();
+        let sent = v4.send_to(&vec![0; 65_507], to).await;
+        let mtu: usize = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap().trim().parse().unwrap();
+        assert_eq!(sent.is_err(), mtu < 65_507 + 28, "{sent:?}, MTU {mtu}");
+    }
+}

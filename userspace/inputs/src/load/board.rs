@@ -1,0 +1,196 @@
+//! The newest report of each Site, with its age by the monotonic clock.
+//!
+//! A report that bears the `at` of the one before is that one again (a cache, a Site whose figures have frozen), and
+//! makes nothing younger, nor does it end a word that was said in between. One with an earlier `at` has been overtaken and is left out, unless what it would replace is
+//! stale: then the Site's clock was set back, and its reports are good again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    report::{self, BadReport, Report},
+    words::Condition,
+};
+use zerottl_core::{
+    model::{Model, SiteId},
+    status::{Load, Word},
+};
+
+/// What a Site has said so far. What it never spoke of is as if it had said nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Counts the reports that said something new.
+    pub news: u64,
+    /// When the newest of those came.
+    pub received: Option<Instant>,
+    /// Its own time of that, seconds.
+    pub at: Option<f64>,
+    /// Its figures, as reported.
+    pub load: Option<Load>,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+    /// Of its weight, what it wants.
+    pub factor: Option<f64>,
+    /// What it wants of itself.
+    pub word: Word,
+    /// Whether it works, as it says.
+    pub condition: Condition,
+    /// What it said in its own words beside these three.
+    pub note: Option<Arc<str>>,
+    /// Connections that it takes, at most.
+    pub maxconn: Option<u64>,
+    /// Reports taken, repeated ones too.
+    pub reports: u64,
+    /// For how long, of the time since then, this machine could not ask: it makes nothing stale.
+    pub untried: Duration,
+    /// Attempts and reports that came to nothing.
+    pub failures: u64,
+    /// Why the newest attempt or report came to nothing, or what in it did; none if it was understood.
+    pub error: Option<Arc<str>>,
+}
+
+impl Entry {
+    /// What its word and its condition come to.
+    #[must_use]
+    pub fn word_in_force(&self) -> Word {
+        if self.condition == Condition::Up { self.word } else { Word::Maint }
+    }
+
+    /// What it says of itself beside figures, such as `drain, 50% (new disks)`; none where that is nothing.
+    #[must_use]
+    pub fn says(&self) -> Option<String> {
+        let word = (self.word != Word::Ready).then(|| self.word.as_str().to_owned());
+        let condition = (self.condition != Condition::Up).then(|| self.condition.as_str().to_owned());
+        let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);
+        let factor = factor.map(|factor| format!("{:.0}%", factor * 100.0));
+        let said: Vec<String> = word.into_iter().chain(condition).chain(factor).collect();
+        let note = self.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        (!said.is_empty()).then(|| format!("{}{note}", said.join(", ")))
+    }
+
+    /// Takes in what a report says beside figures. What is not spoken of stays, as in `HAProxy`; but figures alone, where
+    /// there have been words, come from a Site that has gone back to reporting its load: they end them.
+    fn hear(&mut self, report: &Report) {
+        if report.is_figures() {
+            (self.word, self.condition, self.factor, self.note) = Default::default();
+            return;
+        }
+        let has_state = report.word.is_some() || report.condition.is_some();
+        if has_state || report.note.is_some() {
+            self.note.clone_from(&report.note);
+        }
+        self.word = report.word.unwrap_or(self.word);
+        self.condition = report.condition.unwrap_or(self.condition);
+        self.factor = report.factor.or(self.factor);
+    }
+}
+
+/// Shared access to what all Sites have said. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Board {
+    model: Arc<Model>,
+    entries: Arc<[Mutex<Entry>]>,
+    is_used: bool,
+}
+
+impl Board {
+    /// Nobody has said anything yet.
+    #[must_use]
+    pub fn new(model: &Arc<Model>) -> Self {
+        let entries = model.sites.iter().map(|_| Mutex::default()).collect();
+        Self { model: Arc::clone(model), entries, is_used: is_used(model) }
+    }
+
+    /// What is known, for a new configuration: of each Site that was there before, by its key, and whose load comes in the
+    /// same way.
+    #[must_use]
+    pub fn carry_over(&self, model: &Arc<Model>) -> Self {
+        let old: HashMap<&str, SiteId> =
+            self.model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
+        let entries = model.sites.iter().map(|site| {
+            let before = old.get(site.key.as_str()).copied();
+            let kind = |load: &zerottl_core::model::LoadSource| std::mem::discriminant(&load.kind);
+            let same =
+                before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
+            Mutex::new(same.map(|id| self.lock(id).clone()).unwrap_or_default())
+        });
+        Self { entries: entries.collect(), model: Arc::clone(model), is_used: is_used(model) }
+    }
+
+    /// Whether any Site may say anything.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// The configuration whose Sites these are.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What each Site has said, positions as in the model.
+    #[must_use]
+    pub fn read(&self) -> Vec<Entry> {
+        (0..self.entries.len()).map(|site| self.lock(SiteId(site)).clone()).collect()
+    }
+
+    /// What became of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
+    pub fn report(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
+        let Some(source) = self.model.sites.get(site.0).and_then(|site| site.load.as_ref()) else { return };
+        let said = said.and_then(|report| report::load(&report, source).map(|load| (report, load)));
+        let mut entry = self.lock(site);
+        let (report, load) = match said {
+            Ok(said) => said,
+            Err(why) => {
+                entry.failures += 1;
+                entry.error = Some(why.0.into());
+                return;
+            }
+        };
+        entry.reports += 1;
+        entry.error.clone_from(&report.slip);
+        let untried = entry.untried;
+        let age = |then| now.saturating_duration_since(then).saturating_sub(untried);
+        let is_stale = entry.received.is_none_or(|then| age(then) > source.stale_after);
+        match (entry.at, report.at) {
+            // The same report once more; or an older one, unless the newer is too old itself.
+            (Some(before), Some(at)) if at.total_cmp(&before).is_eq() || (at < before && !is_stale) => return,
+            _ => {}
+        }
+        entry.news += 1;
+        entry.received = Some(now);
+        if load.is_some() {
+            // Words have no time of their own: figures from before them end nothing.
+            entry.at = report.at;
+        }
+        entry.untried = Duration::ZERO;
+        entry.load = load.or(entry.load);
+        entry.sessions = report.sessions.or(entry.sessions);
+        entry.hear(&report);
+        entry.maxconn = report.maxconn.or(entry.maxconn);
+    }
+
+    /// This machine could not ask a Site, as it should have `since` it did last: that says nothing of the Site, and makes
+    /// what it said before no staler.
+    pub fn not_tried(&self, site: SiteId, since: Duration, why: &dyn std::fmt::Display) {
+        if self.model.sites.get(site.0).is_none_or(|site| site.load.is_none()) {
+            return;
+        }
+        let mut entry = self.lock(site);
+        entry.untried += since;
+        entry.error = Some(why.to_string().into());
+    }
+
+    fn lock(&self, site: SiteId) -> MutexGuard<'_, Entry> {
+        // Every change leaves the entry whole, so one cut short by a panic is still good to read.
+        self.entries[site.0].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_used(model: &Model) -> bool {
+    model.sites.iter().any(|site| site.load.is_some())
+}

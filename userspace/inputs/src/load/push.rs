@@ -1,0 +1,91 @@
+//! Reports that Sites send to the admin interface: `POST /v1/load`.
+//!
+//! One object, or a list of them: a [report](super::report) with the Site's key as `site`.
+//!
+//! ```json
+//! [{ "site": "boston", "current": 412, "capacity": 1000 }, { "site": "chicago", "current": 3, "capacity": 500 }]
+//! ```
+
+use std::{collections::HashMap, fmt, time::Instant};
+
+use serde::Deserialize;
+
+use super::{
+    Board,
+    report::{BadReport, Json, Report},
+};
+use zerottl_core::model::{LoadKind, Model, SiteId};
+
+/// Bytes of a push, at most.
+pub const PUSH_MAX: usize = 1024 * 1024;
+/// Reports in one push, at most.
+pub const REPORTS_MAX: usize = 10_000;
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    site: String,
+    #[serde(flatten)]
+    report: Json,
+}
+
+/// Why a push is not taken; nothing of it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// It is no JSON of this form.
+    Form(String),
+    /// More than [`REPORTS_MAX`].
+    TooMany,
+    /// No Site has this key.
+    NoSuchSite(String),
+    /// The Site's load is not pushed, by its configuration.
+    NotPushed(String),
+    /// A Site's figures are at fault.
+    Report(String, BadReport),
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form(why) => write!(f, "not a load report with its site, nor a list of them: {why}"),
+            Self::TooMany => write!(f, "more than {REPORTS_MAX} reports"),
+            Self::NoSuchSite(key) => write!(f, "there is no Site {}", super::report::quoted(key)),
+            Self::NotPushed(key) => write!(f, "Site `{key}` has no `load = {{ kind = \"push\" }}`"),
+            Self::Report(key, why) => write!(f, "Site `{key}`: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for PushError {}
+
+/// Reads a push; the reports are as many as it has, each of a Site whose load is pushed.
+pub fn read(model: &Model, body: &[u8]) -> Result<Vec<(SiteId, Report)>, PushError> {
+    let form = |error: serde_json::Error| PushError::Form(error.to_string());
+    let list: Vec<Named> = match body.trim_ascii_start().first() {
+        Some(b'[') => serde_json::from_slice(body).map_err(form)?,
+        _ => vec![serde_json::from_slice(body).map_err(form)?],
+    };
+    if list.len() > REPORTS_MAX {
+        return Err(PushError::TooMany);
+    }
+    let keys: HashMap<&str, SiteId> =
+        model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
+    let mut reports = Vec::with_capacity(list.len());
+    for Named { site, report } in list {
+        let Some(id) = keys.get(site.as_str()) else { return Err(PushError::NoSuchSite(site)) };
+        let source = model.sites[id.0].load.as_ref().filter(|source| matches!(source.kind, LoadKind::Push));
+        let Some(source) = source else { return Err(PushError::NotPushed(site)) };
+        let report = report.report().and_then(|report| super::report::load(&report, source).map(|_| report));
+        reports.push((*id, report.map_err(|why| PushError::Report(site, why))?));
+    }
+    Ok(reports)
+}
+
+/// Takes a push, all of it or nothing; how many reports it had.
+pub fn push(board: &Board, model: &Model, now: Instant, body: &[u8]) -> Result<usize, PushError> {
+    let reports = read(model, body)?;
+    let count = reports.len();
+    for (site, report) in reports {
+        board.report(site, now, Ok(report));
+    }
+    Ok(count)
+}

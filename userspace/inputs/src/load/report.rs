@@ -1,0 +1,156 @@
+//! Reports: what a Site says at one moment.
+//!
+//! ```json
+//! { "current": 412, "target": 800, "capacity": 1000, "sessions": 390, "at": 1763725200.5 }
+//! ```
+//!
+//! Only `current` is needed. Figures are in a unit of the Site's choosing; other keys are not looked at.
+
+use std::{fmt, sync::Arc};
+
+use serde::Deserialize;
+
+use super::words::{self, Condition};
+use zerottl_core::{
+    model::LoadSource,
+    status::{Load, Word},
+};
+
+/// Bytes of a report, at most.
+pub const REPORT_MAX: usize = 16 * 1024;
+/// What a figure may be at most: sums and quotients of figures stay numbers.
+pub const FIGURE_MAX: f64 = 1e15;
+/// What a capacity or a target must be at least.
+pub const FIGURE_MIN: f64 = 1e-6;
+/// Characters of a report that are quoted.
+const QUOTED_MAX: usize = 64;
+
+/// What a Site says at one moment. What it leaves out, it does not change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Its load now, 0 to [`FIGURE_MAX`].
+    pub current: Option<f64>,
+    /// Where it should be at most, [`FIGURE_MIN`] to [`FIGURE_MAX`].
+    pub target: Option<f64>,
+    /// Where it can take no more, in the same range.
+    pub capacity: Option<f64>,
+    /// Sessions that it has, 0 to [`FIGURE_MAX`].
+    pub sessions: Option<f64>,
+    /// When it made the report, by its own clock, seconds: only tells one report from another.
+    pub at: Option<f64>,
+    /// Of its weight, what it wants: 1 is all of it, 0 no new clients.
+    pub factor: Option<f64>,
+    /// What it wants of itself.
+    pub word: Option<Word>,
+    /// Whether it works, as it says.
+    pub condition: Option<Condition>,
+    /// What it says in its own words beside that.
+    pub note: Option<Arc<str>>,
+    /// What in it was not understood, while the rest was.
+    pub slip: Option<Arc<str>>,
+    /// Connections that it takes, at most; 0 is without a bound.
+    pub maxconn: Option<u64>,
+}
+
+impl Report {
+    /// Whether it has figures and says nothing else of the Site: what a body of JSON, a push and a header are.
+    #[must_use]
+    pub fn is_figures(&self) -> bool {
+        self.current.is_some() && self.word.is_none() && self.condition.is_none() && self.factor.is_none()
+    }
+}
+
+/// Why a report is not taken, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadReport(pub(super) String);
+
+impl BadReport {
+    /// The same with the address that it came from.
+    #[must_use]
+    pub fn at(self, address: impl fmt::Display) -> Self {
+        Self(format!("{address}: {}", self.0))
+    }
+}
+
+impl fmt::Display for BadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadReport {}
+
+pub(super) fn bad<T>(why: impl Into<String>) -> Result<T, BadReport> {
+    Err(BadReport(why.into()))
+}
+
+/// A piece of what was received, fit for a log.
+pub(super) fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(QUOTED_MAX).collect();
+    let more = if short.len() < text.len() { "…" } else { "" };
+    format!("{short:?}{more}")
+}
+
+/// The JSON form, as serde reads it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Json {
+    current: f64,
+    target: Option<f64>,
+    capacity: Option<f64>,
+    sessions: Option<f64>,
+    at: Option<f64>,
+}
+
+impl Json {
+    /// A report, if every figure is one.
+    pub(super) fn report(&self) -> Result<Report, BadReport> {
+        let within = |key: &str, value: Option<f64>, least: f64| match value {
+            Some(value) if !(least..=FIGURE_MAX).contains(&value) => {
+                bad(format!("`{key}` is {value}: it must be {least} to {FIGURE_MAX}"))
+            }
+            value => Ok(value),
+        };
+        Ok(Report {
+            current: within("current", Some(self.current), 0.0)?,
+            target: within("target", self.target, FIGURE_MIN)?,
+            capacity: within("capacity", self.capacity, FIGURE_MIN)?,
+            sessions: within("sessions", self.sessions, 0.0)?,
+            at: within("at", self.at, 0.0)?,
+            ..Report::default()
+        })
+    }
+}
+
+/// A JSON report.
+pub fn json(text: &[u8]) -> Result<Report, BadReport> {
+    match serde_json::from_slice::<Json>(text) {
+        Ok(json) => json.report(),
+        Err(error) => bad(format!("not a load report: {error}")),
+    }
+}
+
+/// The body of a response: a JSON object, or a line of the agent-check grammar, so that a Site that says `0` or `drain`
+/// is understood in either form.
+pub fn body(bytes: &[u8]) -> Result<Report, BadReport> {
+    if bytes.len() > REPORT_MAX {
+        return bad(format!("a report of more than {REPORT_MAX} bytes"));
+    }
+    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { words::line(bytes) }
+}
+
+/// The figures that count, of a report and of what the configuration says where it is silent; none without `current`.
+pub fn load(report: &Report, source: &LoadSource) -> Result<Option<Load>, BadReport> {
+    let Some(current) = report.current else { return Ok(None) };
+    let Some(capacity) = report.capacity.or(source.capacity) else {
+        return bad("the report names no `capacity`, and neither does the Site's `load`");
+    };
+    let target = match (report.target, source.target) {
+        (Some(target), _) if target > capacity => {
+            return bad(format!("`target` {target} is above `capacity` {capacity}"));
+        }
+        (Some(target), _) => target,
+        // The configured target is for a usual capacity; the Site may have less today.
+        (None, configured) => configured.map_or(capacity, |target| target.min(capacity)),
+    };
+    Ok(Some(Load { current, target, capacity }))
+}

@@ -1,0 +1,82 @@
+//! One attempt at one address: made ready once from the configuration, run once per interval.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use super::{
+    failure::{Failure, Stage},
+    http::Get,
+    tcp, tls,
+};
+use crate::load::Board;
+use zerottl_core::model::{Probe, ProbeKind, SiteAddress, SiteId};
+use zerottl_host::patience;
+
+/// The future of [`Attempt::run`].
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
+/// What the runner repeats.
+pub(super) trait Attempt: Send + Sync {
+    /// Tries once and ends by itself within the probe's timeout, of the time that this machine ran.
+    fn run(&self) -> Running<'_>;
+}
+
+/// How far a running attempt has come, for the words of its timeout.
+#[derive(Default)]
+pub struct Progress(AtomicU8);
+
+impl Progress {
+    pub(super) fn enter(&self, stage: Stage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::from_index(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// An attempt over the network.
+pub(super) struct Network {
+    target: SocketAddr,
+    timeout: Duration,
+    get: Option<Get>,
+}
+
+impl Network {
+    pub(super) fn new(
+        probe: &Probe,
+        address: SiteAddress,
+        load: Option<(Board, SiteId)>,
+        configs: &mut tls::Configs,
+    ) -> Result<Self, tls::SetupError> {
+        let get = match &probe.kind {
+            ProbeKind::Tcp => None,
+            ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_load(load)),
+        };
+        Ok(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get })
+    }
+
+    async fn steps(&self, progress: &Progress) -> Result<(), Failure> {
+        let stream = tcp::connect(self.target).await?;
+        match &self.get {
+            None => Ok(()),
+            Some(get) => get.run(stream, progress).await,
+        }
+    }
+}
+
+impl Attempt for Network {
+    fn run(&self) -> Running<'_> {
+        Box::pin(async {
+            let progress = Progress::default();
+            // One limit over connecting, TLS and the response: it is the last term of the detection bound.
+            patience::within(self.timeout, self.steps(&progress))
+                .await
+                .unwrap_or_else(|late| Err(Failure::from_late(late, self.timeout, progress.stage())))
+        })
+    }
+}

@@ -1,0 +1,372 @@
+//! The kernel side of the agent: load the XDP program, attach it, publish plans into its maps, read its counters.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`existing`] | the zones' names, as the kernel knows them |
+//! | [`names`] | the perfect hash over names |
+//! | [`rdata`] | SOAs and HTTPS records as answers carry them |
+//! | [`image`] | maps' contents from a model and a plan, pure |
+//! | [`inherited`] | descriptors that were open when this process began |
+//! | [`mapped`] | BPF arrays in our memory |
+//! | [`publish`] | banks and generations (invariant 4) |
+//! | [`attach`] | interfaces, modes, MACs |
+//! | [`nic`] | interfaces' numbers, drivers, features |
+//! | [`left`] | what is there without an agent |
+//! | [`pins`] | what outlives the agent |
+//! | [`sys`] | commands of bpf(2) that aya lacks |
+//! | [`trace`] | sampled packets as lines |
+//! | [`vlans`] | which VLANs the host is in |
+//!
+//! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
+
+pub mod attach;
+pub mod existing;
+pub mod image;
+pub mod inherited;
+pub mod left;
+pub mod mapped;
+pub mod names;
+pub mod nic;
+pub mod pins;
+pub mod publish;
+pub mod rdata;
+pub mod sys;
+pub mod trace;
+pub mod vlans;
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{ProgramError, Xdp},
+};
+use xdp_ebpf::{
+    layout::{Cursor, Displace, EVENTS_LEN},
+    reason::Reason,
+};
+
+use self::{
+    image::{Image, ImageError},
+    mapped::Mapped,
+    publish::Publisher,
+};
+use zerottl_core::plan::{Plan, Planner};
+use zerottl_dns::{self as dns, Zones};
+
+/// The BPF object, built by `build.rs` from `xdp-ebpf`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
+/// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
+/// does not hold it.
+pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// The maps that programs hand on to each other: the bytes of a key and of a value, and how many entries.
+const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len() as u32), ("EVENTS", 0, 0, EVENTS_LEN)];
+/// The program's name within [`OBJECT`].
+pub const PROGRAM: &str = "zerottl";
+
+/// Why the program cannot be loaded.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The object, its maps or the verifier.
+    Bpf(Box<dyn std::error::Error + Send + Sync>),
+    /// The configuration does not fit into the maps.
+    Image(ImageError),
+    /// A map cannot be mapped into our memory.
+    Mapping(&'static str, io::Error),
+    /// The object lacks a part: it is not ours.
+    Missing(&'static str),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bpf(error) => {
+                write!(f, "loading the XDP program failed: {error}")?;
+                let mut source = error.source();
+                while let Some(error) = source {
+                    write!(f, ": {error}")?;
+                    source = error.source();
+                }
+                write!(f, "; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)")
+            }
+            Self::Image(error) => write!(f, "the configuration is too large for the XDP program: {error}"),
+            Self::Mapping(map, error) => write!(f, "mapping the BPF map {map} failed: {error}"),
+            Self::Missing(part) => write!(f, "the BPF object has no {part}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<aya::EbpfError> for LoadError {
+    fn from(error: aya::EbpfError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+impl From<ProgramError> for LoadError {
+    fn from(error: ProgramError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+impl From<MapError> for LoadError {
+    fn from(error: MapError) -> Self {
+        Self::Bpf(error.into())
+    }
+}
+
+/// A loaded program for one model, with its maps filled but for the plan.
+#[derive(Debug)]
+pub struct Fastpath {
+    ebpf: Ebpf,
+    /// By the name of their pins.
+    lasting: Vec<(String, OwnedFd)>,
+}
+
+/// What of a loaded program outlives the agent.
+#[derive(Debug)]
+pub struct Lasting {
+    /// The program.
+    pub program: OwnedFd,
+    /// What is pinned beside the links, by the name of its pin: the program and some maps.
+    pub pins: Vec<(String, OwnedFd)>,
+}
+
+/// What [`Fastpath::load`] makes: parts that different tasks own.
+pub struct Loaded {
+    /// The program: attach it, run it.
+    pub fastpath: Fastpath,
+    /// Writes plans.
+    pub publisher: Publisher,
+    /// Reads counters.
+    pub counters: Counters,
+    /// Reads traced packets.
+    pub events: RingBuf<MapData>,
+}
+
+impl Fastpath {
+    /// Loads the agent's object for a planner's model and its zones, its maps sized to them. `first` is any plan of that
+    /// planner; it is not published.
+    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Loaded, LoadError> {
+        Self::load_object(OBJECT, PROGRAM, planner, first, zones)
+    }
+
+    /// The same, with the counters and traced packets of the programs before it, as they are pinned in a folder; they are
+    /// made if there are none that fit. Nothing is written there.
+    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, folder: &Path) -> Result<Loaded, LoadError> {
+        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
+    }
+
+    /// As [`load`](Self::load), for another object of the same maps: the benches have one.
+    pub fn load_object(
+        object: &[u8],
+        program: &'static str,
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+    ) -> Result<Loaded, LoadError> {
+        Self::load_with(object, program, planner, first, zones, None)
+    }
+
+    fn load_with(
+        object: &[u8],
+        program: &'static str,
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        folder: Option<&Path>,
+    ) -> Result<Loaded, LoadError> {
+        let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
+        let (nodes, _) = planner.model().nets.tree();
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
+        let cursors = cpus * image.control.cursors as usize;
+        let sizes = [
+            ("DISPLACE", image.names.displace.len() as u32),
+            ("NAMES", image.names.entries.len() as u32),
+            ("TAILS", image.names.tails.len() as u32),
+            ("RDATA", image.rdata.len() as u32),
+            ("ENDPOINTS", image.endpoints.len() as u32),
+            ("NETS", nodes.len() as u32),
+            ("CHOSEN", image.chosen.len() as u32),
+            ("SERVICES", image.services()),
+            ("SLOTS", image.blocks()),
+            ("BUCKETS", image.buckets()),
+            ("CURSORS", cursors as u32),
+            ("ANSWERS", (cpus * image.control.answers as usize) as u32),
+        ];
+        let mut loader = EbpfLoader::new();
+        for (map, entries) in sizes {
+            loader.map_max_entries(map, entries.max(1));
+        }
+        if let Some(folder) = folder {
+            for (map, key_size, value_size, entries) in SHARED {
+                let path = pins::shared(folder, map);
+                if fits(&path, (key_size, value_size, entries))? {
+                    loader.map_pin_path(map, path);
+                }
+            }
+        }
+        let mut ebpf = loader.load(object)?;
+        let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
+        program.load()?;
+        let lasting = lasting(&ebpf)?;
+
+        fill(&mut ebpf, "DISPLACE", &image.names.displace)?;
+        fill(&mut ebpf, "NAMES", &image.names.entries)?;
+        fill(&mut ebpf, "TAILS", &image.names.tails)?;
+        fill(&mut ebpf, "RDATA", &image.rdata)?;
+        fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
+        fill(&mut ebpf, "NETS", nodes)?;
+        fill(&mut ebpf, "CHOSEN", &image.chosen)?;
+        fill(&mut ebpf, "CURSORS", &start_cursors(cursors))?;
+        let mut control = map(&mut ebpf, "CONTROL", 1)?;
+        control.write(0, &[image.control]);
+        let mut publisher = Publisher::new(
+            control,
+            map(&mut ebpf, "SERVICES", image.services() as usize)?,
+            map(&mut ebpf, "SLOTS", image.blocks().max(1) as usize)?,
+            &image,
+        );
+        publisher.fill(first);
+        publisher.set_stale(&planner.stale_plan());
+        publisher.set_clock(dns::now());
+        let counters = Counters {
+            reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            answers: map(&mut ebpf, "ANSWERS", cpus * image.control.answers as usize)?,
+            endpoints: image.endpoints.len(),
+            stride: image.control.answers as usize,
+        };
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
+        Ok(Loaded { fastpath: Self { ebpf, lasting }, publisher, counters, events })
+    }
+
+    /// Hands the program's aya-log lines to our own log, on a task that ends with the runtime. Reasons appear as their
+    /// positions in [`Reason::ALL`].
+    #[cfg(feature = "bpf-log")]
+    pub fn forward_log(&mut self) -> Result<(), LoadError> {
+        use tokio::io::{Interest, unix::AsyncFd};
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|error| LoadError::Bpf(error.into()))?;
+        // SAFETY: the logger owns its map's descriptor and keeps it for its own life.
+        #[expect(unsafe_code, reason = "the logger is no AsFd, so tokio cannot see that")]
+        let registered = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) };
+        let mut logger = registered.map_err(|error| LoadError::Bpf(Box::new(io::Error::from(error))))?;
+        tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        });
+        Ok(())
+    }
+
+    /// The program.
+    ///
+    /// # Panics
+    /// Never: `load` found it.
+    pub fn program(&mut self, name: &str) -> &mut Xdp {
+        let program = self.ebpf.program_mut(name).expect("load found the program by this name");
+        program.try_into().expect("load found the program to be an XDP program")
+    }
+
+    /// What has to outlive the agent, to be attached and pinned.
+    pub fn lasting(&mut self) -> Result<Lasting, LoadError> {
+        let failed = |error: io::Error| LoadError::Bpf(error.into());
+        let program = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned().map_err(failed)?;
+        let mut pins = vec![(pins::PROGRAM.to_owned(), program.try_clone().map_err(failed)?)];
+        for (name, map) in &self.lasting {
+            pins.push((name.clone(), map.try_clone().map_err(failed)?));
+        }
+        Ok(Lasting { program, pins })
+    }
+
+    /// Takes out one of the object's own maps, beyond those that `load` fills.
+    pub fn take_map(&mut self, name: &'static str) -> Result<Map, LoadError> {
+        take(&mut self.ebpf, name)
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or(LoadError::Missing(name))
+}
+
+fn map<T: Copy>(ebpf: &mut Ebpf, name: &'static str, len: usize) -> Result<Mapped<T>, LoadError> {
+    let Some(Map::Array(data)) = ebpf.map(name) else { return Err(LoadError::Missing(name)) };
+    Mapped::new(data.fd(), len).map_err(|error| LoadError::Mapping(name, error))
+}
+
+/// Whether the map pinned under a path is of this shape; not if there is none.
+fn fits(path: &Path, (key_size, value_size, entries): (u32, u32, u32)) -> Result<bool, LoadError> {
+    match sys::get(path) {
+        Ok(map) => {
+            let info = MapData::from_fd(map)?.info()?;
+            Ok((info.key_size(), info.value_size(), info.max_entries()) == (key_size, value_size, entries))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(LoadError::Bpf(format!("{}: {error}", path.display()).into())),
+    }
+}
+
+/// The maps that outlive the agent, by the names of their pins.
+fn lasting(ebpf: &Ebpf) -> Result<Vec<(String, OwnedFd)>, LoadError> {
+    let shared = SHARED.iter().map(|(map, ..)| (*map, pins::shared_name(map)));
+    let all = shared.chain([("CONTROL", pins::CONTROL.to_owned())]);
+    let one = |(map, name): (&'static str, String)| {
+        let Some(Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = ebpf.map(map) else {
+            return Err(LoadError::Missing(map));
+        };
+        let map = data.fd().as_fd().try_clone_to_owned().map_err(|error| LoadError::Bpf(error.into()))?;
+        Ok((name, map))
+    };
+    all.map(one).collect()
+}
+
+/// Writes a whole map; the mapping goes, the contents stay.
+fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<(), LoadError> {
+    if !values.is_empty() {
+        map(ebpf, name, values.len())?.write(0, values);
+    }
+    Ok(())
+}
+
+/// Gives every cursor a start of its own: by name, type and CPU. A common start would hand the first Site of every
+/// table to every client's first query.
+fn start_cursors(count: usize) -> Vec<Cursor> {
+    (0..count).map(|_| Cursor(rand::random())).collect()
+}
+
+/// What the program counts.
+pub struct Counters {
+    /// One per [`Reason`].
+    reasons: PerCpuArray<MapData, u64>,
+    /// By CPU, `stride` each, of which `endpoints` are in use.
+    answers: Mapped<u64>,
+    endpoints: usize,
+    stride: usize,
+}
+
+impl Counters {
+    /// Packets seen under each reason, summed over CPUs.
+    pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
+        let count = |reason: &Reason| {
+            let values = self.reasons.get(&(*reason as u32), 0)?;
+            Ok((*reason, values.iter().sum()))
+        };
+        Reason::ALL.iter().map(count).collect()
+    }
+
+    /// How often each address was answered since the program was loaded, by its position in [`Plan::endpoints`]. A and
+    /// AAAA answers alone.
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        let cpus = self.answers.elements() / self.stride.max(1);
+        let count = |endpoint: usize| (0..cpus).map(|cpu| self.answers.read(cpu * self.stride + endpoint)).sum();
+        (0..self.endpoints).map(count).collect()
+    }
+}
+
+const _: () = assert!(size_of::<Displace>() == 64, "fill maps whole elements");

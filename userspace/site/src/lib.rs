@@ -1,0 +1,55 @@
+//! The Site: operation 500 of seed 004, Figs. 5A and 5B.
+//!
+//! DNS chooses a Site; the Site binds the client to it. A request without a session is decided on by a pure function of
+//! what is known of it, and redirected, admitted, told that all Sites are busy, or refused; one with a session passes by.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`host`] | authorities, normalised |
+//! | [`name`] | whose name a request is under |
+//! | `exempt` | what operation 500 leaves alone |
+//! | [`place`] | where a Site stands among the others: names and orders |
+//! | [`marker`] | what a redirect leaves in the URL for the next stage |
+//! | [`decide`] | operation 500, stage by stage; pure |
+//! | [`group`] | which group a request belongs to; pure |
+//! | [`clients`] | clients by their nets, and what part of a limit one of them may fill |
+//! | [`busy`] | whether the Site is too busy for one more session |
+//! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
+//! | [`session`] | what a session is |
+//! | [`cookies`] | cookies, read and written |
+//! | [`peers`] | which other Sites are up |
+//! | `forwarded` | what proxies say of a client, and who is believed |
+//! | `seen` | what is known of a request |
+//! | [`gate`] | all of these at run time: from a request to what is done with it |
+//! | [`respond`] | decisions as responses |
+//! | [`layer`] | the same around any tower service |
+//! | [`explain`] | what would become of a request, for people |
+//! | [`metrics`] | what ended how often at which stage |
+//! | [`check`] | operation 500 for other servers that ask: nginx, HAProxy, Caddy, Traefik, Envoy |
+#![forbid(unsafe_code)]
+
+mod buckets;
+pub mod busy;
+pub mod check;
+pub mod clients;
+pub mod cookies;
+pub mod decide;
+pub mod defer;
+mod exempt;
+pub mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod forwarded;
+pub mod gate;
+pub mod group;
+pub mod host;
+pub mod layer;
+pub mod marker;
+pub mod metrics;
+pub mod name;
+pub mod peers;
+pub mod place;
+pub mod respond;
+mod seen;
+pub mod session;
+pub mod trail;

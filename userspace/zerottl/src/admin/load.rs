@@ -1,0 +1,222 @@
+//! Loads in the pages, and `POST /v1/load`: load reports from Sites, or from whatever knows their load.
+//!
+//! What a report is stands in [`push`]. The answer is 204 if all of it was taken; else nothing was,
+//! and the answer's text says why.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use utoipa::ToSchema;
+
+use super::{Snapshot, asked::Plain, server::Shared, text};
+use zerottl_core::{
+    model::{LoadKind, NameKind, Policy, SiteId},
+    plan::headroom::headroom,
+    status::{Load, Said, Word},
+};
+use zerottl_inputs::load::push;
+
+/// What a Site says of its load, in the unit of its reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoadPage {
+    /// How figures come: `http`, `agent-check`, `probe-header` or `push`.
+    pub source: String,
+    /// The load that counts: as reported, and answers since then.
+    pub current: Option<f64>,
+    /// Of that, answers since the newest report.
+    pub debit: f64,
+    /// Where it should be at most.
+    pub target: Option<f64>,
+    /// Where it can take no more.
+    pub capacity: Option<f64>,
+    /// Sessions that it has.
+    pub sessions: Option<f64>,
+    /// Connections that it takes, at most.
+    pub maxconn: Option<u64>,
+    /// Since the newest report that said something new, seconds; none before the first.
+    pub age_s: Option<f64>,
+    /// Whether that is longer than `stale_after`.
+    pub stale: bool,
+    /// 1 is free and 0 full, by its pool's watermarks; none where no figure counts.
+    pub headroom: Option<f64>,
+    /// What one answer adds, as set or as learned.
+    pub per_answer: f64,
+    /// Of its weight, what it wants; 0 is no new clients.
+    pub factor: f64,
+    /// `ready`, `drain` or `maint`: what it wants of itself.
+    pub word: Word,
+    /// The same in its own words, such as `stopped (new disks)`; none where it says nothing of itself.
+    #[serde(default)]
+    pub says: Option<String>,
+    /// Reports taken.
+    pub reports: u64,
+    /// Attempts and reports that came to nothing.
+    pub failures: u64,
+    /// Why the newest came to nothing; none if it did not.
+    pub error: Option<String>,
+}
+
+/// What is known of a Site's load; none unless it has a source.
+#[must_use]
+pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
+    let site = &snapshot.model.sites[id.0];
+    let source = site.load.as_ref()?;
+    let (entry, standing) = (&snapshot.loads[id.0], &snapshot.status.sites[id.0]);
+    let steering = &snapshot.model.pools[site.pool.0].steering;
+    let said = standing.said;
+    Some(LoadPage {
+        source: match source.kind {
+            LoadKind::Http(..) => "http",
+            LoadKind::AgentCheck(_) => "agent-check",
+            LoadKind::ProbeHeader => "probe-header",
+            LoadKind::Push => "push",
+        }
+        .into(),
+        current: standing.load.map(|load| load.current),
+        debit: said.debit,
+        target: standing.load.map(|load| load.target),
+        capacity: standing.load.map(|load| load.capacity),
+        sessions: said.sessions,
+        maxconn: entry.maxconn,
+        age_s: entry.received.map(|then| snapshot.age_s(then)),
+        stale: said.stale,
+        headroom: standing.load.map(|load| headroom(load.current, &load, steering)),
+        per_answer: said.per_answer,
+        factor: said.factor,
+        word: said.word,
+        says: entry.says(),
+        reports: entry.reports,
+        failures: entry.failures,
+        error: entry.error.as_ref().map(ToString::to_string),
+    })
+}
+
+impl LoadPage {
+    /// What the planner was told of the Site.
+    #[must_use]
+    pub fn standing(&self) -> (Option<Load>, Said) {
+        let (word, factor, stale) = (self.word, self.factor, self.stale);
+        let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
+        let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
+        (load(), Said { word, factor, stale, per_answer, debit, sessions })
+    }
+
+    /// The heads of [`row`](Self::row).
+    pub const HEADER: [&'static str; 9] =
+        ["SITE", "LOAD", "TARGET", "CAPACITY", "HEADROOM", "SESSIONS", "AGE", "PER ANSWER", "SAYS"];
+
+    /// For a terminal.
+    #[must_use]
+    pub fn row(&self, site: &str) -> Vec<String> {
+        let figure = |value: Option<f64>| value.map_or("-".into(), short);
+        let mut says: Vec<String> = self.says.iter().cloned().collect();
+        says.extend(self.maxconn.map(|maxconn| format!("maxconn:{maxconn}")));
+        says.extend(self.error.clone());
+        let age = self.age_s.map_or("-".into(), text::age);
+        vec![
+            site.to_owned(),
+            figure(self.current),
+            figure(self.target),
+            figure(self.capacity),
+            self.headroom.map_or("-".into(), text::percent),
+            figure(self.sessions),
+            if self.stale { format!("{age} STALE") } else { age },
+            short(self.per_answer),
+            says.join(", "),
+        ]
+    }
+}
+
+/// Why a Site that takes itself out does so, as a sentence; none unless it does.
+#[must_use]
+pub fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+    let said = snapshot.status.sites[id.0].said;
+    if said.word == Word::Ready && said.factor > 0.0 {
+        return None;
+    }
+    let says = snapshot.loads[id.0].says().map(|says| format!("it says {says}"));
+    Some(says.unwrap_or_else(|| "its load figures are stale, and when_stale is \"drain\"".into()))
+}
+
+/// A figure with three places at most.
+fn short(figure: f64) -> String {
+    let text = format!("{figure:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What a Site's load has to do with a Pool or Group Name: whether it is in the way of new clients, and why, as a clause.
+#[must_use]
+pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) -> (bool, Option<String>) {
+    let steering = &snapshot.model.pool_of(kind).steering;
+    let standing = &snapshot.status.sites[id.0];
+    let said = standing.said;
+    let mut clauses = Vec::new();
+    let refuses = said.word != Word::Ready || said.factor <= 0.0;
+    if said.stale {
+        clauses.push("its load figures are stale".to_owned());
+    }
+    if refuses && !said.stale {
+        let says = snapshot.loads[id.0].says().map_or(String::new(), |says| format!(": it says {says}"));
+        clauses.push(format!("it wants no new clients{says}"));
+    } else if (said.factor - 1.0).abs() > 1e-9 {
+        let note = snapshot.loads[id.0].note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        clauses.push(format!("it wants {} of its weight{note}", text::percent(said.factor)));
+    }
+    if standing.ramp < 1.0 {
+        clauses.push(format!("it starts slowly, with {} of its weight", text::percent(standing.ramp)));
+    }
+    let mut full = false;
+    if let (Some(load), Policy::LeastLoad) = (standing.load, policy) {
+        let room = headroom(load.current, &load, steering);
+        full = room <= 0.0;
+        let word = if full { "at capacity".to_owned() } else { format!("headroom {}", text::percent(room)) };
+        clauses.push(format!("{word}: load {} of {}", short(load.current), short(load.capacity)));
+    }
+    if let (Some(load), Policy::Sticky, true) = (standing.load, policy, steering.balance_factor > 0.0) {
+        let keep = kept(snapshot, kind, id);
+        let utilisation = text::percent(load.current / load.capacity);
+        clauses.push(match keep {
+            Some(keep) if keep < 1.0 => {
+                format!("has been over balance_factor: keeps {} of its slots, load {utilisation}", text::percent(keep))
+            }
+            _ => format!("load {utilisation}"),
+        });
+    }
+    let in_the_way = refuses || (full && steering.trickle <= 0.0);
+    (in_the_way, (!clauses.is_empty()).then(|| clauses.join("; ")))
+}
+
+/// What a Site keeps of its slots, for the name's A answers, or else AAAA.
+fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
+    let name = snapshot.model.names.iter().position(|name| name.kind == kind)?;
+    let shares = snapshot.plan.shares.of.get(snapshot.plan.service_of.get(name)?)?;
+    shares.iter().flatten().find(|(site, _)| *site == id).map(|(_, keep)| *keep)
+}
+
+/// Takes load reports from Sites whose `load` is of kind `push`: one, or a list.
+#[utoipa::path(
+    post,
+    path = "/v1/load",
+    tag = "write",
+    request_body(content = String, content_type = "application/json", description = "A report with its `site`, or a list of them"),
+    responses(
+        (status = 204, description = "Taken"),
+        (status = 400, description = "None of them was", content_type = "text/plain", body = String),
+        (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
+    )
+)]
+pub(super) async fn take(State(shared): State<Shared>, _: Plain, body: Bytes) -> Response {
+    let state = shared.state();
+    match push::push(&state.board, state.board.model(), Instant::now(), &body) {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,434 @@
+//! `zerottl status` and `/v1/status`: everything at one moment.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Attach, Snapshot, decided_by,
+    forwards::{ForwardPage, UpstreamPage},
+    health_word, kind_word,
+    load::{self, LoadPage},
+    overview,
+    shares::{Counter, Shares},
+    standing::{self, HoldPage, OrderPage, Standings},
+};
+use zerottl_core::{
+    model::{Family, Model, NameId, NameKind, SiteId},
+    plan::{Basis, Choice},
+    status::{Health, Status, Word},
+};
+
+/// The page. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StatusPage {
+    /// The agent's version.
+    pub version: String,
+    /// Since the agent's start, seconds.
+    pub uptime_s: f64,
+    /// Where and what is answered.
+    pub front: FrontPage,
+    /// The newest plan.
+    pub plan: PlanPage,
+    /// In the configuration's order.
+    pub sites: Vec<SitePage>,
+    /// Pool, Group and Site Names, in the configuration's order.
+    pub names: Vec<NamePage>,
+    /// Packets seen by the XDP program, by reason.
+    pub reasons: BTreeMap<String, ReasonPage>,
+    /// The socket path's counts.
+    pub socket: SocketPage,
+    /// Alarms, refusals, what a death would do, where the state is kept.
+    #[serde(flatten)]
+    pub standings: Standings,
+    /// What planning has done.
+    #[serde(default)]
+    pub work: WorkPage,
+}
+
+/// `work` of [`StatusPage`]: what the planning rounds have done since the agent's start. What they cost hangs on the
+/// configuration and on how often something changes, not on how much has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkPage {
+    /// Rounds: everything assessed anew.
+    pub rounds: u64,
+    /// Rounds that made a plan, because something had changed.
+    pub plans: u64,
+    /// Bytes of plans written into the program's maps.
+    pub written_bytes: u64,
+    /// CPU time of rounds, planning and publishing included, seconds.
+    pub cpu_s: f64,
+}
+
+/// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SocketPage {
+    /// Queries received, by transport: `udp`, `tcp`.
+    pub queries: BTreeMap<String, u64>,
+    /// Answers made, by rcode.
+    pub answers: BTreeMap<String, u64>,
+    /// What else befell: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
+    pub events: BTreeMap<String, u64>,
+    /// TCP connections open now.
+    pub tcp_open: u64,
+    /// Forward names, in the configuration's order.
+    #[serde(default)]
+    pub forwards: Vec<ForwardPage>,
+    /// The servers that their queries go to, by address.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamPage>,
+}
+
+/// `front` of [`StatusPage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FrontPage {
+    /// Addresses and ports served.
+    #[schema(value_type = Vec<String>)]
+    pub listen: Vec<SocketAddr>,
+    /// `load-balance`, `failover`.
+    pub roles: Vec<String>,
+    /// One per interface.
+    pub attach: Vec<Attach>,
+    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// `plan` of [`StatusPage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanPage {
+    /// Counts publications.
+    pub generation: u64,
+    /// Since it was published, seconds; none before the first.
+    pub age_s: Option<f64>,
+    /// From the cause to answers, milliseconds.
+    pub publish_ms: Option<f64>,
+    /// Names and types (two each), by what they are answered from: see [`FamilyPage::from`].
+    pub choices: BTreeMap<String, u64>,
+}
+
+/// One Site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SitePage {
+    /// The operator's word for it.
+    pub key: String,
+    /// The Site Name.
+    pub name: String,
+    /// Whether any of its addresses counts as up.
+    pub up: bool,
+    /// In one word: see [`STATES`].
+    pub state: String,
+    /// Pool and Group Names that list it.
+    #[serde(default)]
+    pub member_of: Vec<String>,
+    /// Answers with its addresses since the configuration was loaded, in the kernel and by the sockets; those of an address
+    /// that another Site has, too, count for both.
+    #[serde(default)]
+    pub answers: u64,
+    /// Why it is not simply up and answered: the operator's word, its own, its probes' errors, a hold-down; none if it is.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Configured weight.
+    pub weight: u32,
+    /// The weight in force: the configured one, or the operator's.
+    #[serde(default)]
+    pub weight_now: u32,
+    /// Whether it is up and nothing bars it.
+    #[serde(default)]
+    pub eligible: bool,
+    /// The operator's word; none is `ready`.
+    #[serde(default)]
+    pub word: Option<OrderPage>,
+    /// The operator's weight, if it is not the configured one.
+    #[serde(default)]
+    pub weight_order: Option<OrderPage>,
+    /// Its hold-down.
+    #[serde(default)]
+    pub hold: Option<HoldPage>,
+    /// In order of preference.
+    pub addresses: Vec<AddressPage>,
+    /// What it says of its load; none unless it is asked, or tells.
+    #[serde(default)]
+    pub load: Option<LoadPage>,
+}
+
+/// One address of a Site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AddressPage {
+    /// What is answered.
+    #[schema(value_type = String)]
+    pub answer: IpAddr,
+    /// What is probed.
+    #[schema(value_type = String)]
+    pub probe: IpAddr,
+    /// `up`, `down`, `unknown`, or `unprobed`, which counts as up.
+    pub health: String,
+    /// Whether it may be answered: `unknown` counts as `initial` says.
+    pub live: bool,
+    /// Whether its health is what was known before the restart, for want of a verdict since.
+    #[serde(default)]
+    pub recalled: bool,
+    /// In this health for, seconds.
+    pub since_s: f64,
+    /// Since the newest attempt began, seconds.
+    pub last_attempt_s: Option<f64>,
+    /// Why the newest attempt failed; none if it succeeded.
+    pub last_error: Option<String>,
+    /// The newest success took, milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Attempts that this machine could not make.
+    pub not_tried: u64,
+    /// Times the checker itself failed and was restarted.
+    pub restarts: u64,
+}
+
+/// One dynamic name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NamePage {
+    /// The name.
+    pub name: String,
+    /// `pool`, `group` or `site`.
+    pub kind: String,
+    /// Whether this machine answers it; otherwise it refers to those that do.
+    pub served: bool,
+    /// The policy, or `failover` for a Site Name.
+    pub policy: String,
+    /// Type A.
+    pub a: FamilyPage,
+    /// Type AAAA.
+    pub aaaa: FamilyPage,
+}
+
+/// What a name answers for one type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FamilyPage {
+    /// `table`, `nodata` or `servfail`.
+    pub choice: String,
+    /// `live` Sites; live ones of which some would be barred but for the pool's `minimum`; live ones of which all are
+    /// `held` back or `drained`; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
+    pub from: String,
+    /// Of each Site in the table.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    pub shares: Shares,
+}
+
+/// How often a reason was met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReasonPage {
+    /// `answer`, `drop` or `pass`.
+    pub action: String,
+    /// Packets.
+    pub count: u64,
+}
+
+/// Addresses of a Site whose errors stand in its reason, at most.
+const REASONS_MAX: usize = 8;
+
+/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
+/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
+pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
+
+/// One of [`STATES`].
+#[must_use]
+pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str {
+    let standing = &status.sites[site.0];
+    let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
+    match standing.word {
+        Word::Maint => "maint",
+        _ if (known || standing.said.word == Word::Maint) && !status.site_is_up(model, site) => "down",
+        _ if standing.word_in_force() == Word::Drain => "drain",
+        Word::Drain => "drain",
+        Word::Ready if standing.held => "held",
+        Word::Ready if !known => "unknown",
+        Word::Ready => "up",
+    }
+}
+
+/// The words for what names are answered from.
+pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
+
+/// The word for what a choice is answered from, one of [`BASES`].
+pub(crate) fn from_word(choice: &Choice) -> &'static str {
+    match choice {
+        Choice::Table(table) => match table.basis {
+            Basis::Live => "live",
+            Basis::UpThreshold => "up-threshold",
+            Basis::FailOpen => "fail-open",
+            Basis::Minimum => "minimum",
+            Basis::Held => "held",
+            Basis::Drained => "drained",
+        },
+        Choice::NoData | Choice::Servfail => choice_word(choice),
+    }
+}
+
+/// The word for a choice.
+pub(super) fn choice_word(choice: &Choice) -> &'static str {
+    match choice {
+        Choice::Table(_) => "table",
+        Choice::NoData => "nodata",
+        Choice::Servfail => "servfail",
+    }
+}
+
+impl StatusPage {
+    /// The page of a moment.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot) -> Self {
+        Self { names: names(snapshot), ..Self::without_names(snapshot) }
+    }
+
+    /// The same with `names` empty, which is much less work where there are many.
+    #[must_use]
+    pub fn without_names(snapshot: &Snapshot) -> Self {
+        let front = &snapshot.model.front;
+        let roles = [(front.roles.load_balance, "load-balance"), (front.roles.failover, "failover")];
+        let reason = |(name, action, count): &(&str, &str, u64)| {
+            ((*name).to_owned(), ReasonPage { action: (*action).to_owned(), count: *count })
+        };
+        let (lists, answers) = (lists(snapshot), answers(snapshot));
+        let site = |index: usize| {
+            let of = |address: &zerottl_core::model::SiteAddress| answers.get(&address.answer).copied().unwrap_or(0);
+            let mut page = site(snapshot, SiteId(index));
+            page.answers = snapshot.model.sites[index].addresses.iter().map(of).sum();
+            page.member_of = lists[index].iter().map(|name| snapshot.model.names[name.0].name.to_string()).collect();
+            page
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: snapshot.age_s(snapshot.started),
+            front: FrontPage {
+                listen: front.listen.clone(),
+                roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
+                attach: snapshot.footing.attach.clone(),
+                warnings: snapshot.footing.warnings.clone(),
+            },
+            plan: PlanPage {
+                generation: snapshot.plan.generation,
+                age_s: snapshot.publication.map(|publication| snapshot.age_s(publication.at)),
+                publish_ms: snapshot.publication.map(|publication| publication.took.as_secs_f64() * 1e3),
+                choices: choices(snapshot),
+            },
+            sites: (0..snapshot.model.sites.len()).map(site).collect(),
+            names: Vec::new(),
+            reasons: snapshot.reasons.iter().map(reason).collect(),
+            socket: snapshot.socket.clone(),
+            work: snapshot.work,
+            standings: Standings::new(snapshot),
+        }
+    }
+
+    /// The page for a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        overview::text(self, &overview::Filter::default())
+    }
+}
+
+/// By Site: the names of pools and groups that list it.
+fn lists(snapshot: &Snapshot) -> Vec<Vec<NameId>> {
+    let mut lists = vec![Vec::new(); snapshot.model.sites.len()];
+    for (index, entry) in snapshot.model.names.iter().enumerate() {
+        if !matches!(entry.kind, NameKind::Site(_)) {
+            snapshot.model.sites_of(entry.kind).iter().for_each(|site| lists[site.0].push(NameId(index)));
+        }
+    }
+    lists
+}
+
+/// How often each address was answered.
+fn answers(snapshot: &Snapshot) -> HashMap<IpAddr, u64> {
+    snapshot.plan.endpoints.iter().copied().zip(snapshot.answers.iter().copied()).collect()
+}
+
+fn choices(snapshot: &Snapshot) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for index in 0..snapshot.model.names.len() {
+        for family in Family::ALL {
+            *counts.entry(from_word(snapshot.plan.choice(NameId(index), family))).or_default() += 1;
+        }
+    }
+    counts.into_iter().map(|(word, count)| (word.to_owned(), count)).collect()
+}
+
+fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
+    let (model, status) = (&snapshot.model, &snapshot.status);
+    let site = &model.sites[id.0];
+    let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {
+        let report = &snapshot.detail[id.0][index];
+        AddressPage {
+            answer: address.answer,
+            probe: address.probe,
+            health: health_word(site, status.health[id.0][index]).into(),
+            live: status.address_is_live(model, id, index),
+            recalled: snapshot.remarks.recalled.contains(&(id.0, index)),
+            since_s: snapshot.age_s(report.since),
+            last_attempt_s: report.last_attempt.map(|at| snapshot.age_s(at)),
+            last_error: report.last_error.clone(),
+            latency_ms: report.last_latency.map(|latency| latency.as_secs_f64() * 1e3),
+            attempts: report.attempts,
+            failures: report.failures,
+            not_tried: report.not_tried,
+            restarts: report.restarts,
+        }
+    };
+    SitePage {
+        key: site.key.clone(),
+        name: site.name.to_string(),
+        up: status.site_is_up(model, id),
+        state: site_state(model, status, id).into(),
+        member_of: Vec::new(),
+        answers: 0,
+        reason: reason(snapshot, id),
+        weight: site.weight,
+        weight_now: status.sites[id.0].weight,
+        eligible: status.is_eligible(model, id),
+        word: standing::word(snapshot, id),
+        weight_order: standing::weight(snapshot, id),
+        hold: standing::hold(snapshot, id),
+        addresses: site.addresses.iter().enumerate().map(address).collect(),
+        load: load::page_of(snapshot, id),
+    }
+}
+
+/// Why a Site is not simply up and answered.
+fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+    let (model, status) = (&snapshot.model, &snapshot.status);
+    let said = standing::word(snapshot, id).map(|order| order.words());
+    let own = load::takes_itself_out(snapshot, id);
+    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != Word::Maint;
+    let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
+        let why = report.last_error.as_deref().unwrap_or("no verdict yet");
+        is_down.then(|| format!("{}: {why}", address.answer))
+    });
+    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn names(snapshot: &Snapshot) -> Vec<NamePage> {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let mut counter = Counter::new(model, plan);
+    let mut family = |name, family| FamilyPage {
+        choice: choice_word(plan.choice(name, family)).into(),
+        from: from_word(plan.choice(name, family)).into(),
+        shares: counter.sites(name, family),
+    };
+    let page = |(index, entry): (usize, &zerottl_core::model::DynamicName)| NamePage {
+        name: entry.name.to_string(),
+        kind: kind_word(entry.kind).into(),
+        served: entry.served,
+        policy: decided_by(model, entry.kind).into(),
+        a: family(NameId(index), Family::V4),
+        aaaa: family(NameId(index), Family::V6),
+    };
+    model.names.iter().enumerate().map(page).collect()
+}

@@ -1,0 +1,338 @@
+//! The operator's words over HTTP.
+//!
+//! | method and path | body | answers |
+//! |---|---|---|
+//! | `POST /v1/sites/word` | [`SayWord`] | [`Said`] |
+//! | `POST /v1/sites/weight` | [`SayWeight`] | [`Said`] |
+//! | `GET /v1/sites/drained?sites=…&sessions=…` | | [`DrainPage`] |
+//!
+//! Errors are [`Fault`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
+//! below its minimum, 503 while the agent stops. Bodies must be `application/json`, which no page of another site can
+//! send without being asked for leave that is never given.
+
+use std::time::Duration;
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    AdminState, Snapshot,
+    asked::{self, Asked},
+    listen::Peer,
+    server::Shared,
+};
+use crate::operator::{self, Refused, Request, What, target};
+use zerottl_core::{
+    model::{Family, NameId, NameKind, SiteId},
+    plan::Choice,
+    status::Word,
+};
+use zerottl_host::state::keeper;
+
+/// How long an answer waits for the order to be on disk.
+const KEPT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Body of `POST /v1/sites/word`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SayWord {
+    /// A Site's key, a group's or pool's name, or a glob.
+    pub sites: String,
+    /// `drain`, `maint`, or `ready`, which takes back any other and ends a hold-down.
+    pub word: Word,
+    /// Why; at most 500 characters.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// For how long, seconds; until something else is said unless given.
+    #[serde(default)]
+    pub for_s: Option<u64>,
+    /// Who says so; at most 100 characters.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Whether it is to be done against a pool's `min_sites` and `min_capacity` too.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Body of `POST /v1/sites/weight`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SayWeight {
+    /// A Site's key, a group's or pool's name, or a glob.
+    pub sites: String,
+    /// 1 to 65535; null for the configured one, which has to be said.
+    #[serde(deserialize_with = "asked::nullable")]
+    #[schema(required = true)]
+    pub weight: Option<u32>,
+    /// Why; at most 500 characters.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// For how long, seconds; until something else is said unless given.
+    #[serde(default)]
+    pub for_s: Option<u64>,
+    /// Who says so; at most 100 characters.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// What was done; answers are made by it already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Said {
+    /// Keys of the Sites it was said of.
+    pub sites: Vec<String>,
+    /// The plan that has it.
+    pub generation: u64,
+    /// Whether a restart will know it.
+    pub kept: bool,
+    /// Why not, if it will not.
+    pub not_kept_because: Option<String>,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fault {
+    /// `no-such`, `invalid`, `below-minimum`, `stopping`.
+    pub error: String,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// How far a drain has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DrainPage {
+    /// By Site, in the model's order.
+    pub sites: Vec<DrainingSite>,
+    /// Whether all are done.
+    pub done: bool,
+}
+
+/// How far a Site's drain has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DrainingSite {
+    /// The Site's key.
+    pub site: String,
+    /// The operator's word in force: `ready`, `drain`, `maint`.
+    pub word: String,
+    /// Pool and Group Names that still answer it; its own name always may.
+    pub answered_by: u64,
+    /// Sessions it reports; none where it reports none.
+    pub sessions: Option<u64>,
+    /// Whether nothing answers it any more, and it has few enough sessions or does not say.
+    pub done: bool,
+}
+
+/// Says a word.
+#[utoipa::path(
+    post,
+    path = "/v1/sites/word",
+    tag = "write",
+    request_body = SayWord,
+    responses(
+        (status = 200, description = "Answers are made by it", body = Said),
+        (status = 400, description = "The request is at fault", body = Fault),
+        (status = 404, description = "Nothing is called that", body = Fault),
+        (status = 409, description = "It would take a pool below its minimum", body = Fault),
+        (status = 503, description = "The agent is stopping", body = Fault),
+    )
+)]
+pub(super) async fn word(
+    State(shared): State<Shared>,
+    peer: Option<Extension<Peer>>,
+    _: asked::Plain,
+    asked::Said(body): asked::Said<SayWord>,
+) -> Response {
+    let what = What::Word(body.word);
+    ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
+}
+
+/// Sets a weight.
+#[utoipa::path(
+    post,
+    path = "/v1/sites/weight",
+    tag = "write",
+    request_body = SayWeight,
+    responses(
+        (status = 200, description = "Answers are made by it", body = Said),
+        (status = 400, description = "The request is at fault", body = Fault),
+        (status = 404, description = "Nothing is called that", body = Fault),
+        (status = 409, description = "It would take a pool below its minimum", body = Fault),
+        (status = 503, description = "The agent is stopping", body = Fault),
+    )
+)]
+pub(super) async fn weight(
+    State(shared): State<Shared>,
+    peer: Option<Extension<Peer>>,
+    _: asked::Plain,
+    asked::Said(body): asked::Said<SayWeight>,
+) -> Response {
+    let what = What::Weight(body.weight);
+    ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
+}
+
+#[expect(clippy::too_many_arguments, reason = "the fields of two bodies that differ in one")]
+async fn ask(
+    state: &AdminState,
+    peer: Option<Extension<Peer>>,
+    target: String,
+    what: What,
+    by: Option<String>,
+    reason: Option<String>,
+    for_s: Option<u64>,
+    force: bool,
+) -> Response {
+    let peer = peer.map(|Extension(peer)| peer);
+    let user = if let Some(peer) = &peer { peer.user().await } else { None };
+    let named = by.filter(|by| !by.trim().is_empty());
+    let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
+    let lasts = for_s.map(Duration::from_secs);
+    let request = match operator::checked(Request { target, what, by, reason, lasts, force }) {
+        Ok(request) => request,
+        Err(refused) => return fault(&refused),
+    };
+    let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
+    match state.desk.ask(Request { by, ..request }).await {
+        Ok(done) => {
+            let why = keeper::wait(&mut state.kept.clone(), done.memory, KEPT_WITHIN).await;
+            Json(Said { sites: done.sites, generation: done.generation, kept: why.is_none(), not_kept_because: why })
+                .into_response()
+        }
+        Err(refused) => fault(&refused),
+    }
+}
+
+/// Who says it, and from where: who claims to be another is told apart.
+fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
+    match user {
+        Some(user) if user != claimed => format!("{claimed} ({from}, {user})"),
+        _ => format!("{claimed} ({from})"),
+    }
+}
+
+fn fault(refused: &Refused) -> Response {
+    let (status, error) = match refused {
+        Refused::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
+        Refused::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+        Refused::BelowMinimum(_) => (StatusCode::CONFLICT, "below-minimum"),
+        Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+    };
+    (status, Json(Fault { error: error.into(), message: refused.to_string() })).into_response()
+}
+
+/// Query of `GET /v1/sites/drained`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedDrained {
+    /// A Site's key, a group's or pool's name, or a glob.
+    pub sites: String,
+    /// With how many sessions a Site counts as empty; 0 unless given.
+    #[serde(default)]
+    pub sessions: u64,
+}
+
+/// Says how far a drain has come.
+#[utoipa::path(
+    get,
+    path = "/v1/sites/drained",
+    tag = "read",
+    params(
+        ("sites" = String, Query, description = "A Site's key, a group's or pool's name, or a glob"),
+        ("sessions" = Option<u64>, Query, description = "With how many sessions a Site counts as empty; 0 unless given"),
+    ),
+    responses(
+        (status = 200, body = DrainPage),
+        (status = 404, description = "Nothing is called that", body = Fault),
+    )
+)]
+pub(super) async fn drained(State(shared): State<Shared>, Asked(asked): Asked<AskedDrained>) -> Response {
+    let snapshot = &shared.state().snapshot();
+    match target::find(&snapshot.model, &asked.sites) {
+        Ok(sites) => {
+            let sessions = |site: SiteId| snapshot.status.sites[site.0].said.sessions.map(whole);
+            Json(drain_page(snapshot, &sites, asked.sessions, sessions)).into_response()
+        }
+        Err(refused) => fault(&refused),
+    }
+}
+
+/// Sessions are reported as numbers of any kind; a part of one is one.
+#[expect(clippy::cast_sign_loss, reason = "not below 0")]
+fn whole(sessions: f64) -> u64 {
+    sessions.max(0.0).ceil() as u64
+}
+
+fn drain_page(
+    snapshot: &Snapshot,
+    sites: &[SiteId],
+    enough: u64,
+    sessions: impl Fn(SiteId) -> Option<u64>,
+) -> DrainPage {
+    let model = &*snapshot.model;
+    let site = |id: &SiteId| {
+        let answered_by = answered_by(snapshot, *id);
+        let sessions = sessions(*id);
+        DrainingSite {
+            site: model.sites[id.0].key.clone(),
+            word: snapshot.status.sites[id.0].word.as_str().into(),
+            answered_by,
+            sessions,
+            done: answered_by == 0 && sessions.is_none_or(|sessions| sessions <= enough),
+        }
+    };
+    let sites: Vec<_> = sites.iter().map(site).collect();
+    DrainPage { done: sites.iter().all(|site| site.done), sites }
+}
+
+/// Pool and Group Names whose tables hold one of a Site's addresses.
+fn answered_by(snapshot: &Snapshot, id: SiteId) -> u64 {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let site = &model.sites[id.0];
+    let holds = |service: &zerottl_core::plan::Service| {
+        Family::ALL.iter().any(|family| match &service.choice[family.index()] {
+            Choice::Table(table) => table.slots.iter().any(|slot| {
+                let endpoint = plan.endpoints[usize::from(*slot)];
+                site.addresses.iter().any(|address| address.answer == endpoint)
+            }),
+            Choice::NoData | Choice::Servfail => false,
+        })
+    };
+    let lists = |kind: NameKind| !matches!(kind, NameKind::Site(_)) && model.sites_of(kind).contains(&id);
+    let names = model.names.iter().enumerate().filter(|(_, name)| lists(name.kind));
+    let count = names.filter(|(index, _)| holds(plan.service(NameId(*index)))).count();
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixture::{model, snapshot, table},
+        *,
+    };
+
+    /// A Site is drained once no Pool or Group Name answers it and its sessions are few; what it does not report does not
+    /// hold it up.
+    #[test]
+    fn a_drain_is_done_when_nothing_answers_it_and_sessions_are_few() {
+        let model = model();
+        let both = || table(&model, "0.0.0.0", &["boston", "chicago"]);
+        let own = || table(&model, "0.0.0.0", &["boston"]);
+        let none = || Choice::NoData;
+        let page = |pool: Choice, sessions: Option<u64>| {
+            let choices = vec![[pool, none()], [own(), none()], [own(), none()], [own(), none()]];
+            let page = drain_page(&snapshot(model.clone(), choices), &[SiteId(0)], 5, |_| sessions);
+            assert_eq!(page.done, page.sites[0].done);
+            (page.sites[0].answered_by, page.done)
+        };
+        assert_eq!(page(both(), Some(0)), (1, false));
+        assert_eq!(page(both(), None), (1, false));
+        let others = || table(&model, "0.0.0.0", &["chicago"]);
+        assert_eq!(page(others(), Some(6)), (0, false));
+        assert_eq!(page(others(), Some(5)), (0, true));
+        assert_eq!(page(others(), None), (0, true), "its own name may answer it");
+    }
+}

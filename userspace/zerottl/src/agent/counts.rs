@@ -1,0 +1,137 @@
+//! Both paths' counters, for the admin pages and for what load figures are debited by.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tracing::warn;
+
+use crate::admin::{
+    CounterSource,
+    forwards::{ForwardPage, UpstreamPage},
+    status::{SocketPage, WorkPage},
+};
+use zerottl_dns::{self as dns, view::View};
+use zerottl_host::log_limit::LogLimit;
+use zerottl_kernel::Counters;
+
+/// What planning rounds have done since the agent's start.
+#[derive(Debug, Default)]
+pub struct Work {
+    rounds: AtomicU64,
+    plans: AtomicU64,
+    written_bytes: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+impl Work {
+    /// Counts a round and its CPU time; a round is one call on one thread.
+    pub fn round<T>(&self, round: impl FnOnce() -> T) -> T {
+        let begun = cpu_ns();
+        let result = round();
+        self.cpu_ns.fetch_add(cpu_ns().saturating_sub(begun), Ordering::Relaxed);
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    /// Counts a plan, of which so many bytes went into the maps.
+    pub fn plan(&self, written_bytes: u64) {
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes.fetch_add(written_bytes, Ordering::Relaxed);
+    }
+}
+
+/// CPU time of this thread, nanoseconds.
+fn cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+/// Both paths' counters, of one configuration.
+pub struct Counts {
+    /// None with `xdp = "off"`.
+    pub kernel: Option<Counters>,
+    /// What the sockets count, whatever the configuration.
+    pub socket: Arc<dns::Shared>,
+    /// Whose answers the sockets count.
+    pub view: Arc<View>,
+    /// What planning rounds have done, whatever the configuration.
+    pub work: Arc<Work>,
+}
+
+impl Counts {
+    /// How often each address was answered by either path, by its position in
+    /// [`Plan::endpoints`](zerottl_core::plan::Plan::endpoints); counted from 0 again when the configuration is loaded anew.
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        let mut answers = self.view.answers();
+        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(Counters::answers)) {
+            *sum += count;
+        }
+        answers
+    }
+}
+
+impl CounterSource for Counts {
+    fn reasons(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let Some(kernel) = &self.kernel else { return Vec::new() };
+        match kernel.read() {
+            Ok(counts) => {
+                counts.into_iter().map(|(reason, count)| (reason.name(), reason.action().name(), count)).collect()
+            }
+            Err(error) => {
+                // They are read every second, whoever else asks.
+                static SAID: Mutex<LogLimit> = Mutex::new(LogLimit::new(Duration::from_secs(10)));
+                if let Some(unsaid) = SAID.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+                    warn!(unsaid, "reading the kernel's counters failed: {error}");
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn answers(&self) -> Vec<u64> {
+        Self::answers(self)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds: exact for a hundred days of CPU time")]
+    fn work(&self) -> WorkPage {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        WorkPage {
+            rounds: read(&self.work.rounds),
+            plans: read(&self.work.plans),
+            written_bytes: read(&self.work.written_bytes),
+            cpu_s: read(&self.work.cpu_ns) as f64 / 1e9,
+        }
+    }
+
+    fn socket(&self) -> SocketPage {
+        let counters = &self.socket.counters;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let named = |counts: &[(&str, &AtomicU64)]| {
+            counts.iter().map(|(name, count)| ((*name).to_owned(), read(count))).collect()
+        };
+        SocketPage {
+            queries: named(&[("udp", &counters.udp_queries), ("tcp", &counters.tcp_queries)]),
+            answers: counters.answers().map(|(rcode, count)| (rcode.to_owned(), count)).collect(),
+            events: named(&[
+                ("dropped", &counters.dropped),
+                ("limited", &counters.limited),
+                ("slipped", &counters.slipped),
+                ("over-limit", &counters.over_limit),
+                ("truncated", &counters.truncated),
+                ("send-errors", &counters.send_errors),
+                ("tcp-refused", &counters.tcp_refused),
+                ("tcp-timed-out", &counters.tcp_timed_out),
+            ]),
+            tcp_open: read(&counters.tcp_open),
+            forwards: self.socket.lanes(ForwardPage::all),
+            upstreams: self.socket.lanes(UpstreamPage::all),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What a round has changed, in words for the log: Sites that went up or down and why, and what a new plan answers
+//! otherwise. Pure, bounded whatever the configuration, and done only where something has changed.
+
+use std::collections::BTreeMap;
+
+use crate::admin::{shares::Counter, status::from_word};
+use zerottl_core::{
+    model::{Family, Model, NameId, Site, SiteId},
+    plan::{Basis, Choice, Plan},
+    status::{Health, Standing, Status, Word},
+};
+use zerottl_inputs::{load::Entry, probe::AddressReport};
+
+/// Names that a line lists, at most.
+const NAMES_MAX: usize = 4;
+/// Sites that a line lists, at most.
+const SITES_MAX: usize = 8;
+/// Names whose tables are compared, at most; others that changed are counted.
+const COMPARED_MAX: usize = 32;
+/// Sites of a round that have a line of their own, at most.
+const LINES_MAX: usize = 32;
+
+/// A line about one Site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The Site's key.
+    pub site: String,
+    /// Whether it is worse than before.
+    pub is_bad: bool,
+    /// What has become of it.
+    pub text: String,
+}
+
+/// What has become of the Sites from one status to the next, and how many have no line for want of room.
+pub fn of_sites(
+    model: &Model,
+    (before, after): (&Status, &Status),
+    entries: &[Entry],
+    detail: impl Fn(SiteId, usize) -> AddressReport,
+) -> (Vec<Line>, usize) {
+    let line = |(id, site): (usize, &Site)| {
+        let says = || entries.get(id).and_then(Entry::says);
+        let up = |status: &Status| status.site_is_up(model, SiteId(id));
+        let (is_bad, text) = match (up(before), up(after)) {
+            (true, false) => (true, format!("is down: {}", why_down(site, after, id, says(), &detail))),
+            (false, true) => (false, "is up".to_owned()),
+            _ => standing((&before.sites[id], &after.sites[id]), says())?,
+        };
+        Some(Line { site: site.key.clone(), is_bad, text })
+    };
+    let mut lines: Vec<Line> = model.sites.iter().enumerate().filter_map(line).collect();
+    let more = lines.len().saturating_sub(LINES_MAX);
+    lines.truncate(LINES_MAX);
+    (lines, more)
+}
+
+fn why_down(
+    site: &Site,
+    status: &Status,
+    id: usize,
+    says: Option<String>,
+    detail: impl Fn(SiteId, usize) -> AddressReport,
+) -> String {
+    if status.sites[id].said.word == Word::Maint {
+        return format!("it says {}", says.unwrap_or_else(|| "so".into()));
+    }
+    let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {
+        let why = match status.health[id][index] {
+            Health::Unknown => "no verdict yet".to_owned(),
+            _ => detail(SiteId(id), index).last_error.unwrap_or_else(|| "down".into()),
+        };
+        format!("{}: {why}", address.answer)
+    };
+    site.addresses.iter().enumerate().take(NAMES_MAX).map(address).collect::<Vec<_>>().join("; ")
+}
+
+/// What has changed of a Site beside its being up.
+fn standing((before, after): (&Standing, &Standing), says: Option<String>) -> Option<(bool, String)> {
+    let wants = |site: &Standing| site.said.word == Word::Ready && site.said.factor > 0.0;
+    match (wants(before), wants(after)) {
+        (true, false) if after.said.stale => {
+            return Some((true, "gets no new clients: its load figures are stale, and when_stale is \"drain\"".into()));
+        }
+        (true, false) => {
+            return Some((true, format!("gets no new clients: it says {}", says.unwrap_or_else(|| "so".into()))));
+        }
+        (false, true) => return Some((false, "gets new clients again: it has taken back what it said".into())),
+        _ => {}
+    }
+    match (before.said.stale, after.said.stale) {
+        (false, true) => return Some((true, "its load figures are stale".into())),
+        (true, false) => return Some((false, "its load figures come again".into())),
+        _ => {}
+    }
+    (before.held && !after.held).then(|| (false, "is steady: no longer held back".into()))
+}
+
+/// What a new plan answers otherwise: which Sites came into which names and which left them.
+#[must_use]
+pub fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
+    let is_new = |id: &usize| before.service(NameId(*id)) != after.service(NameId(*id));
+    let changed: Vec<usize> = (0..model.names.len()).filter(is_new).collect();
+    let (mut old, mut new) = (Counter::new(model, before), Counter::new(model, after));
+    let mut moves = BTreeMap::<(String, &str), Vec<String>>::new();
+    let mut shifted = Vec::new();
+    for id in changed.iter().copied().take(COMPARED_MAX) {
+        let name = model.names[id].name.to_string();
+        let mut has_moved = false;
+        for family in Family::ALL {
+            let (was, is) = (old.sites(NameId(id), family), new.sites(NameId(id), family));
+            let out = was.keys().filter(|site| !is.contains_key(*site)).map(|site| (site.clone(), "out of"));
+            let come = is.keys().filter(|site| !was.contains_key(*site)).map(|site| (site.clone(), "into"));
+            for key in out.chain(come) {
+                has_moved = true;
+                let names = moves.entry(key).or_default();
+                if names.last() != Some(&name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        if !has_moved {
+            shifted.push(name);
+        }
+    }
+    let mut parts: Vec<String> =
+        moves.iter().take(SITES_MAX).map(|((site, way), names)| format!("{site} {way} {}", listed(names))).collect();
+    if moves.len() > SITES_MAX {
+        parts.push(format!("{} more moves", moves.len() - SITES_MAX));
+    }
+    if !shifted.is_empty() {
+        parts.push(format!("other shares for {}", listed(&shifted)));
+    }
+    if changed.len() > COMPARED_MAX {
+        parts.push(format!("{} more names", changed.len() - COMPARED_MAX));
+    }
+    parts.join("; ")
+}
+
+/// The names that a plan does not answer from live Sites, by the word for what they are answered from.
+#[must_use]
+pub fn forced(model: &Model, plan: &Plan) -> BTreeMap<&'static str, Vec<String>> {
+    let mut forced = BTreeMap::<_, Vec<String>>::new();
+    for (id, name) in model.names.iter().enumerate() {
+        let choices = Family::ALL.map(|family| plan.choice(NameId(id), family));
+        let is_forced = |choice: &&Choice| match choice {
+            Choice::Table(table) => matches!(table.basis, Basis::FailOpen | Basis::UpThreshold),
+            Choice::Servfail => true,
+            Choice::NoData => false,
+        };
+        if let Some(choice) = choices.into_iter().find(is_forced) {
+            forced.entry(from_word(choice)).or_default().push(name.name.to_string());
+        }
+    }
+    forced
+}
+
+/// What has begun and what has ended of what [`forced`] says, as lines; the former are bad.
+#[must_use]
+pub fn of_forced(
+    before: &BTreeMap<&'static str, Vec<String>>,
+    after: &BTreeMap<&'static str, Vec<String>>,
+) -> Vec<(bool, String)> {
+    let mut lines = Vec::new();
+    let less = |some: &[String], others: Option<&Vec<String>>| -> Vec<String> {
+        let others: std::collections::HashSet<&String> = others.into_iter().flatten().collect();
+        some.iter().filter(|name| !others.contains(name)).cloned().collect()
+    };
+    for (word, names) in after {
+        let begun = less(names, before.get(word));
+        if !begun.is_empty() {
+            let why = match *word {
+                "fail-open" => "none of their Sites is up, so all count as up",
+                "up-threshold" => "too few of their Sites are up, so all count as up",
+                _ => "none of their Sites is up",
+            };
+            lines.push((true, format!("answered by {word} from now on: {}; {why}", listed(&begun))));
+        }
+    }
+    for (word, names) in before {
+        let ended = less(names, after.get(word));
+        if !ended.is_empty() {
+            lines.push((false, format!("no longer answered by {word}: {}", listed(&ended))));
+        }
+    }
+    lines
+}
+
+/// A few of them, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let few = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => few,
+        more => format!("{few} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Instant, SystemTime},
+    };
+
+    use super::*;
+    use zerottl_core::fixture;
+    use zerottl_core::{
+        histogram::{Histogram, PROBE_BOUNDS},
+        plan::Planner,
+    };
+    use zerottl_inputs::load::words::Condition;
+
+    fn model() -> Arc<Model> {
+        let probe = || Some(fixture::http(80));
+        Arc::new(fixture::model(&[
+            ("boston", &["192.0.2.10", "2001:db8::10"], probe()),
+            ("chicago", &["192.0.2.20"], probe()),
+            ("geneva", &["192.0.2.30"], probe()),
+        ]))
+    }
+
+    fn detail(_: SiteId, index: usize) -> AddressReport {
+        AddressReport {
+            health: Health::Down,
+            since: Instant::now(),
+            since_wall: SystemTime::now(),
+            last_attempt: None,
+            last_error: Some(["connection refused", "no route"][index].into()),
+            last_latency: None,
+            took: Histogram::new(&PROBE_BOUNDS),
+            attempts: 0,
+            failures: 0,
+            not_tried: 0,
+            restarts: 0,
+        }
+    }
+
+    fn up(model: &Model) -> Status {
+        let mut status = Status::unknown(model);
+        status.health.iter_mut().for_each(|site| site.fill(Health::Up));
+        status
+    }
+
+    /// From all up to what `change` makes of it, and back.
+    fn check(change: impl Fn(&mut Status), entry: &Entry, worse: &str, better: &str) {
+        let model = model();
+        let before = up(&model);
+        let mut after = before.clone();
+        change(&mut after);
+        let entries = [entry.clone(), Entry::default(), Entry::default()];
+        let told = |from: &Status, to: &Status, entries: &[Entry]| {
+            let (lines, more) = of_sites(&model, (from, to), entries, detail);
+            let lines = lines.iter().map(|line| format!("{} {} {}", u8::from(line.is_bad), line.site, line.text));
+            (lines.collect::<Vec<_>>().join("\n"), more)
+        };
+        assert_eq!(told(&before, &after, &entries), (worse.to_owned(), 0));
+        assert_eq!(told(&after, &before, &[]), (better.to_owned(), 0));
+        assert_eq!(told(&after, &after, &entries), (String::new(), 0));
+    }
+
+    #[test]
+    fn sites_are_told_of_with_their_reason() {
+        let none = Entry::default();
+        check(
+            |status| status.health[0].fill(Health::Down),
+            &none,
+            "1 boston is down: 192.0.2.10: connection refused; 2001:db8::10: no route",
+            "0 boston is up",
+        );
+        // One address of two: the Site is up all the same.
+        check(|status| status.health[0][1] = Health::Down, &none, "", "");
+        let stopped = Entry { condition: Condition::Stopped, note: Some("new disks".into()), ..Entry::default() };
+        check(
+            |status| status.sites[0].said.word = Word::Maint,
+            &stopped,
+            "1 boston is down: it says stopped (new disks)",
+            "0 boston is up",
+        );
+        let drained = Entry { word: Word::Drain, ..Entry::default() };
+        let back = "0 boston gets new clients again: it has taken back what it said";
+        let worse = "1 boston gets no new clients: it says drain";
+        check(|status| status.sites[0].said.word = Word::Drain, &drained, worse, back);
+        let none_wanted = Entry { factor: Some(0.0), ..Entry::default() };
+        let worse = "1 boston gets no new clients: it says 0%";
+        check(|status| status.sites[0].said.factor = 0.0, &none_wanted, worse, back);
+        let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures come again");
+        check(|status| status.sites[0].said.stale = true, &none, worse, better);
+    }
+
+    /// Whatever has become of how many: the lines are bounded.
+    #[test]
+    fn lines_are_bounded() {
+        let keys: Vec<String> = (0..100).map(|n| format!("s{n}")).collect();
+        let addresses: Vec<[String; 1]> = (0..100).map(|n| [format!("192.0.2.{n}")]).collect();
+        let addresses: Vec<[&str; 1]> = addresses.iter().map(|one| [one[0].as_str()]).collect();
+        let sites: Vec<_> =
+            keys.iter().zip(&addresses).map(|(key, at)| (key.as_str(), &at[..], Some(fixture::http(80)))).collect();
+        let model = Arc::new(fixture::model(&sites));
+        let (before, mut after) = (up(&model), up(&model));
+        after.health.iter_mut().for_each(|site| site.fill(Health::Down));
+        let (lines, more) = of_sites(&model, (&before, &after), &[], detail);
+        assert_eq!((lines.len(), more), (LINES_MAX, 100 - LINES_MAX));
+        let planner = Planner::new(Arc::clone(&model));
+        let text = of_plan(&model, &planner.plan(&before, 1), &planner.plan(&after, 2));
+        assert!(text.len() < 1_000, "{text}");
+        after.health[0].fill(Health::Up);
+        let text = of_plan(&model, &planner.plan(&before, 1), &planner.plan(&after, 2));
+        assert!(text.len() < 1_000 && text.contains(" more moves"), "{text}");
+    }
+
+    #[test]
+    fn plans_are_told_by_names_and_sites() {
+        let model = model();
+        let planner = Planner::new(Arc::clone(&model));
+        let (all, mut less) = (up(&model), up(&model));
+        less.health[1].fill(Health::Down);
+        let (first, second) = (planner.plan(&all, 1), planner.plan(&less, 2));
+        assert_eq!(of_plan(&model, &first, &first), "");
+        assert_eq!(
+            of_plan(&model, &first, &second),
+            "chicago out of app.com, chicago.app.com; geneva into chicago.app.com"
+        );
+        assert_eq!(
+            of_plan(&model, &second, &first),
+            "chicago into app.com, chicago.app.com; geneva out of chicago.app.com"
+        );
+        let mut heavier = all.clone();
+        heavier.sites[0].weight = 7;
+        assert_eq!(of_plan(&model, &first, &planner.plan(&heavier, 2)), "other shares for app.com");
+    }
+
+    #[test]
+    fn fail_open_is_told_when_it_begins_and_ends() {
+        let model = model();
+        let planner = Planner::new(Arc::clone(&model));
+        let (all, mut none) = (up(&model), up(&model));
+        none.health.iter_mut().for_each(|site| site.fill(Health::Down));
+        let (well, ill) = (forced(&model, &planner.plan(&all, 1)), forced(&model, &planner.plan(&none, 2)));
+        assert!(well.is_empty());
+        let names = "app.com, boston.app.com, chicago.app.com, geneva.app.com";
+        let begun =
+            format!("answered by fail-open from now on: {names}; none of their Sites is up, so all count as up");
+        assert_eq!(of_forced(&well, &ill), [(true, begun)]);
+        assert_eq!(of_forced(&ill, &well), [(false, format!("no longer answered by fail-open: {names}"))]);
+        assert_eq!(of_forced(&ill, &ill), []);
+    }
+}

@@ -1,0 +1,371 @@
+//! The loop that turns what is known into plans, and looks after what changes without one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::MissedTickBehavior,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use xdp_ebpf::layout::VLAN_PAIRS_MAX;
+
+use super::{
+    counts::{Counts, Work},
+    news,
+};
+use crate::{
+    admin::Publication,
+    assess::{Assessor, LoadInputs},
+    hooks::macs_of,
+    operator::{Asked, Done, Refused, Remarks, Request},
+};
+use zerottl_core::{
+    model::Vlan,
+    plan::{Before, Plan, Planner},
+    status::{Status, Verdicts},
+};
+use zerottl_dns::{self as dns, view::View};
+use zerottl_host::state::keeper::Keeping;
+use zerottl_inputs::{
+    load::{Board, Entry},
+    probe::Reports,
+};
+use zerottl_kernel::{attach, publish::Publisher, trace, vlans};
+
+/// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
+/// tracing is looked after.
+pub const ROUND: Duration = Duration::from_millis(100);
+/// Shares move by no more than this much time allows, however late a round is.
+const STEP_MAX: Duration = Duration::from_secs(1);
+/// MACs are read anew once in this many rounds.
+const MAC_ROUNDS: u32 = 2;
+/// Traced packets handed on per round; beyond that the sample is thinned.
+const TRACE_LINES: usize = 1_000;
+
+/// All that a round needs, of one configuration.
+pub struct Rounds {
+    /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
+    pub assessor: Arc<Mutex<Assessor>>,
+    /// What Sites say of their load.
+    pub board: Board,
+    /// What they are debited by.
+    pub counters: Arc<Counts>,
+    /// When shares last moved.
+    pub planned: Instant,
+    /// Makes a plan of a status.
+    pub planner: Planner,
+    /// Where the socket path finds the plan.
+    pub view: Arc<View>,
+    /// What the probes found.
+    pub reports: Reports,
+    /// What the probes say.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// What the newest plan was made from.
+    pub assessed: watch::Sender<Status>,
+    /// What it has to say to people besides.
+    pub remarked: watch::Sender<Arc<Remarks>>,
+    /// What operators ask for.
+    pub asked: mpsc::Receiver<Asked>,
+    /// What a restart should know.
+    pub keeping: Keeping,
+    /// When it was published.
+    pub published: watch::Sender<Option<Publication>>,
+    /// Where the kernel finds it; none with `xdp = "off"`.
+    pub publisher: Option<Publisher>,
+    /// Traced packets.
+    pub events: Option<RingBuf<MapData>>,
+    /// Who reads them.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// What has been done.
+    pub work: Arc<Work>,
+}
+
+/// What changes from round to round without being part of a plan.
+struct Upkeep {
+    /// One packet in this many is traced; 0 while nobody listens.
+    one_in: u32,
+    /// Whether the newest reading of MACs went well.
+    macs_known: bool,
+    /// The VLANs found last; none before the first look, and after one that failed.
+    vlans: Option<Vec<Vlan>>,
+    /// When the supervisor is told next that rounds go on; none where it does not watch.
+    watchdog: Option<(Duration, Instant)>,
+}
+
+impl Rounds {
+    /// Goes round until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = Upkeep { one_in: 0, macs_known: true, vlans: Some(Vec::new()), watchdog: watchdog() };
+        let mut rounds: u32 = 0;
+        tell_forced(&BTreeMap::new(), &news::forced(self.planner.model(), &self.view.plan()));
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    self.keep(Instant::now());
+                    return;
+                }
+                Some((request, answer)) = self.asked.recv() => {
+                    // Nobody waiting any more is no error.
+                    drop(answer.send(self.say(&request)));
+                }
+                changed = self.verdicts.changed() => {
+                    if changed.is_err() {
+                        // The probes have ended; so will we, or something is badly wrong.
+                        if !cancel.is_cancelled() {
+                            error!("the probes have stopped: answers stay as they are");
+                        }
+                        return;
+                    }
+                    Arc::clone(&self.work).round(|| self.round());
+                }
+                _ = round.tick() => {
+                    Arc::clone(&self.work).round(|| self.round());
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.set_clock(dns::now());
+                        // Only now: a round that hangs confirms nothing.
+                        publisher.confirm();
+                    }
+                    if rounds.is_multiple_of(MAC_ROUNDS) {
+                        self.refresh_macs(&mut upkeep);
+                        self.refresh_vlans(&mut upkeep);
+                    }
+                    rounds = rounds.wrapping_add(1);
+                    self.forward_trace(&mut upkeep);
+                    upkeep.tell_supervisor();
+                }
+            }
+        }
+    }
+
+    /// Assesses everything, and publishes a plan if that changes anything.
+    fn round(&mut self) {
+        let since = Instant::now();
+        // Counting answers goes through every address on every CPU: only where something is debited by them.
+        let (entries, answers) = if self.board.is_used() {
+            (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()))
+        } else {
+            Default::default()
+        };
+        let loads = LoadInputs { entries: &entries, answers: &answers };
+        let verdicts = self.verdicts.borrow_and_update().clone();
+        let status = self.assessor().assess(since, &verdicts, loads);
+        let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
+        let before = self.view.plan();
+        let alike = |by_load| status.decides_as(&self.assessed.borrow(), by_load);
+        let (is_moved, is_event) = (before.shares.moving || !alike(self.planner.goes_by_load()), !alike(false));
+        if is_moved {
+            // Compiling a large plan takes milliseconds: let other tasks go on meanwhile.
+            tokio::task::block_in_place(|| self.move_on(&status, &before, elapsed, is_event, since));
+        }
+        // Figures that move nothing are there to be seen all the same.
+        let is_new = *self.assessed.borrow() != status;
+        let (remarks, revision) = {
+            let mut assessor = self.assessor();
+            (assessor.remarks(since, &status, is_new), assessor.revision())
+        };
+        self.remarked.send_if_modified(|newest| {
+            let is_new = **newest != remarks;
+            if is_new {
+                *newest = Arc::new(remarks);
+            }
+            is_new
+        });
+        if is_new {
+            self.tell_of_sites(&status, &entries);
+            self.assessed.send_replace(status);
+        }
+        if self.keeping.is_due(since, is_event, revision) {
+            self.keep(since);
+        }
+    }
+
+    /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
+    fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
+        let generation = before.generation + 1;
+        let from = Before { shares: &before.shares, plan: Some(before), elapsed };
+        let mut plan = self.planner.follow(status, generation, Some(from));
+        if !is_event && plan.answers_as(before) {
+            // Only what the next plan moves from is new.
+            plan.generation = before.generation;
+            return self.view.publish(plan);
+        }
+        self.publish(plan);
+        let took = since.elapsed();
+        self.published.send_modify(|publication| Publication::record(publication, Instant::now(), took));
+        if is_event {
+            // Answers are made by it already: nobody waits for words.
+            let (model, plan) = (self.planner.model(), self.view.plan());
+            let changes = news::of_plan(model, before, &plan);
+            let changes = if changes.is_empty() { "no answer changes".into() } else { changes };
+            info!(generation, took_us = took.as_micros(), "plan published: {changes}");
+            tell_forced(&news::forced(model, before), &news::forced(model, &plan));
+        } else {
+            // Loads move shares all the time.
+            debug!(generation, took_us = took.as_micros(), "shares moved");
+        }
+    }
+
+    /// Says which Sites went up or down, or want clients no longer or again, and why.
+    fn tell_of_sites(&self, status: &Status, entries: &[Entry]) {
+        let detail = |site, address| self.reports.get(site, address);
+        let before = self.assessed.borrow();
+        let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
+        for news::Line { site, is_bad, text } in lines {
+            if is_bad {
+                warn!(site, "Site {site} {text}");
+            } else {
+                info!(site, "Site {site} {text}");
+            }
+        }
+        if more > 0 {
+            warn!(more, "more Sites have changed");
+        }
+    }
+
+    /// Takes in an operator's request; answers are made by it when this returns.
+    fn say(&mut self, request: &Request) -> Result<Done, Refused> {
+        // What is refused is measured by what holds now.
+        self.round();
+        let now = Instant::now();
+        let said = self.assessor().say(now, request, &self.assessed.borrow());
+        match &said {
+            Ok(sites) => info!(
+                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                force = request.force, "said by the operator"
+            ),
+            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "not done: {refused}"),
+        }
+        self.round();
+        let sites = said?;
+        Ok(Done { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+    }
+
+    /// Has what a restart should know written.
+    fn keep(&mut self, now: Instant) -> u64 {
+        let verdicts = self.verdicts.borrow().clone();
+        let (memory, revision) = {
+            let assessor = self.assessor();
+            if assessor.has_left() {
+                // Another configuration's rounds keep what there is.
+                return 0;
+            }
+            (assessor.memory(now, &verdicts), assessor.revision())
+        };
+        self.keeping.keep(memory, now, revision)
+    }
+
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&mut self, plan: Plan) {
+        let mut written = 0;
+        if let Some(publisher) = &mut self.publisher {
+            let before = publisher.written();
+            publisher.publish(&plan);
+            written = publisher.written() - before;
+        }
+        self.work.plan(written);
+        self.view.publish(plan);
+    }
+
+    /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
+    fn refresh_macs(&mut self, upkeep: &mut Upkeep) {
+        let Some(publisher) = &mut self.publisher else { return };
+        let read = attach::macs();
+        match &read {
+            Ok(macs) => publisher.set_macs(&macs_of(&self.planner.model().front.interfaces, macs)),
+            Err(error) if upkeep.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
+            // Told already.
+            Err(_) => {}
+        }
+        upkeep.macs_known = read.is_ok();
+    }
+
+    /// VLAN interfaces come and go; until this notices, queries in a new one take the socket path.
+    fn refresh_vlans(&mut self, upkeep: &mut Upkeep) {
+        let Some(publisher) = &mut self.publisher else { return };
+        match vlans::of(&self.planner.model().front) {
+            Ok(vlans) if upkeep.vlans.as_ref() == Some(&vlans) => {}
+            Ok(vlans) => {
+                let words: Vec<_> = vlans.iter().map(ToString::to_string).collect();
+                info!(vlans = words.join(" "), "the program answers in these VLANs, besides frames without a tag");
+                let pairs = vlans.iter().filter(|vlan| vlan.inner.is_some()).count();
+                if pairs > VLAN_PAIRS_MAX {
+                    warn!(
+                        "{pairs} VLANs within VLANs; the program knows {VLAN_PAIRS_MAX}, others take the socket path"
+                    );
+                }
+                publisher.set_vlans(&vlans);
+                upkeep.vlans = Some(vlans);
+            }
+            Err(error) => {
+                // Told once; what was known stays.
+                if upkeep.vlans.take().is_some() {
+                    warn!("reading the host's VLANs failed: {error}");
+                }
+            }
+        }
+    }
+
+    /// Hands traced packets to whoever listens, and thins the sample so that it stays readable and cheap.
+    fn forward_trace(&mut self, upkeep: &mut Upkeep) {
+        let (Some(publisher), Some(events)) = (&mut self.publisher, &mut self.events) else { return };
+        let lines = trace::drain(events, TRACE_LINES);
+        let one_in = match (self.trace.receiver_count(), lines.len()) {
+            (0, _) => 0,
+            (_, TRACE_LINES..) => upkeep.one_in.max(1).saturating_mul(2).min(1 << 20),
+            (_, few) if few < TRACE_LINES / 4 => (upkeep.one_in / 2).max(1),
+            _ => upkeep.one_in.max(1),
+        };
+        if one_in != upkeep.one_in {
+            publisher.set_trace(one_in);
+            upkeep.one_in = one_in;
+        }
+        for line in &lines {
+            match serde_json::to_string(line) {
+                // Nobody listening any more is no error.
+                Ok(line) => drop(self.trace.send(line.into())),
+                Err(error) => warn!("a traced packet could not be written: {error}"),
+            }
+        }
+    }
+}
+
+/// Says which names begin and end to be answered from Sites that are not known to be up.
+fn tell_forced(before: &BTreeMap<&'static str, Vec<String>>, after: &BTreeMap<&'static str, Vec<String>>) {
+    for (is_bad, text) in news::of_forced(before, after) {
+        if is_bad {
+            warn!("{text}");
+        } else {
+            info!("{text}");
+        }
+    }
+}
+
+/// How often the supervisor wants to hear of us (`sd_watchdog_enabled(3)`): twice as often as it must.
+fn watchdog() -> Option<(Duration, Instant)> {
+    let mut microseconds = 0;
+    let is_on = sd_notify::watchdog_enabled(false, &mut microseconds) && microseconds > 0;
+    is_on.then(|| (Duration::from_micros(microseconds / 2), Instant::now()))
+}
+
+impl Upkeep {
+    fn tell_supervisor(&mut self) {
+        if let Some((every, next)) = &mut self.watchdog
+            && Instant::now() >= *next
+        {
+            super::notify(&[sd_notify::NotifyState::Watchdog]);
+            *next = Instant::now() + *every;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What belongs to one configuration: made whole, put in the place of the one before, and ended.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::{JoinError, JoinHandle, JoinSet},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use super::{
+    AgentError, Order,
+    counts::{Counts, Work},
+    named,
+    rounds::Rounds,
+};
+use crate::{
+    admin::{AdminState, CounterSource, Footing, Publication},
+    assess::{Assessor, LoadInputs},
+    hooks::macs_of,
+    operator::Desk,
+};
+use zerottl_core::{
+    histogram::{Histogram, PUBLISH_BOUNDS},
+    model::{Model, XdpMode},
+    plan::{Before, Planner},
+    status::Status,
+};
+use zerottl_dns::{self as dns, Served, Zones, view::View};
+use zerottl_host::state::keeper::{self, Keeper, Keeping, Kept};
+use zerottl_inputs::{
+    load::{self, Board},
+    probe::{self, Probes, Reports},
+};
+use zerottl_kernel::{Fastpath, Lasting, Loaded, attach, vlans};
+
+/// What every configuration shares.
+pub struct Common {
+    /// The sockets' side.
+    pub dns: Arc<dns::Shared>,
+    /// Who reads traced packets.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// How the program sits on its interfaces.
+    pub footing: watch::Receiver<Footing>,
+    /// What planning rounds have done.
+    pub work: Arc<Work>,
+    /// Where the agent takes orders.
+    pub orders: mpsc::Sender<Order>,
+    /// When the agent started.
+    pub started: Instant,
+    /// Where what a restart should know goes.
+    pub keeper: Arc<Keeper>,
+    /// What has gone there.
+    pub kept: watch::Receiver<Kept>,
+}
+
+/// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
+pub struct Prepared {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the sockets answer from.
+    pub served: Arc<Served>,
+    /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
+    pub program: Option<Lasting>,
+    kernel: Option<zerottl_kernel::Counters>,
+    publisher: Option<zerottl_kernel::publish::Publisher>,
+    events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
+    /// When its making began.
+    begun: Instant,
+    planner: Planner,
+    assessor: Assessor,
+    board: Board,
+    /// Asks Sites for their load.
+    asking: JoinHandle<()>,
+    /// What the first plan was made from.
+    pub status: Status,
+    probes: Probes,
+    stop: CancellationToken,
+    /// Ends the probes if it never comes into force.
+    stop_at_end: DropGuard,
+}
+
+/// A configuration in force.
+pub struct Serving {
+    /// What it means.
+    pub model: Arc<Model>,
+    /// What the admin pages show.
+    pub admin: Arc<AdminState>,
+    /// The probes and the planning; none ends by itself.
+    pub tasks: JoinSet<Result<&'static str, JoinError>>,
+    reports: Reports,
+    board: Board,
+    view: Arc<View>,
+    /// Shared with the rounds, so that another configuration can go on from it.
+    assessor: Arc<Mutex<Assessor>>,
+    stop: DropGuard,
+}
+
+impl Prepared {
+    /// Loads the program, with what is pinned in a folder, and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
+    /// look at the program.
+    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Path>) -> Result<Self, AgentError> {
+        let model = Arc::new(model);
+        let reports = match before {
+            Some(before) => before.reports.carried_over(&before.model, &model),
+            None => Reports::new(&model),
+        };
+        let planner = Planner::new(Arc::clone(&model));
+        let now = Instant::now();
+        let (mut assessor, board) = if let Some(before) = before {
+            let assessor = before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts());
+            (assessor, before.board.carry_over(&model))
+        } else {
+            // A restart goes on from what the last run knew, from the first answer on.
+            let (memory, age) = keeper::recall(&model.state);
+            (Assessor::new(Arc::clone(&model), &memory, age, now), Board::new(&model))
+        };
+        // The new program counts answers from 0.
+        let loads = LoadInputs { entries: &board.read(), answers: &[] };
+        let status = assessor.assess(now, &reports.verdicts(), loads);
+        let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
+        let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
+        let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
+        let first = planner.follow(&status, generation, moved);
+        let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
+        if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
+            let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
+            #[cfg(feature = "bpf-log")]
+            loaded.fastpath.forward_log().map_err(AgentError::Load)?;
+            loaded.publisher.publish(&first);
+            let macs = attach::macs().map_err(AgentError::Macs)?;
+            loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
+            match vlans::of(&model.front) {
+                Ok(vlans) => loaded.publisher.set_vlans(&vlans),
+                // Tried again every second.
+                Err(error) => warn!("reading the host's VLANs failed: {error}; tagged queries take the socket path"),
+            }
+            program = Some(loaded.fastpath.lasting().map_err(AgentError::Load)?);
+            let Loaded { publisher: writes, counters, events: traced, .. } = loaded;
+            (kernel, publisher, events) = (Some(counters), Some(writes), Some(traced));
+        }
+        let stop = CancellationToken::new();
+        let stop_at_end = stop.clone().drop_guard();
+        let probes = probe::start(&model, reports, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let asking = load::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
+        Ok(Self {
+            model,
+            served,
+            program,
+            kernel,
+            publisher,
+            events,
+            begun: now,
+            planner,
+            assessor,
+            board,
+            asking,
+            status,
+            probes,
+            stop,
+            stop_at_end,
+        })
+    }
+
+    /// The first plan is answered from now on: it is one that was published, though no change caused it. What earlier ones
+    /// took goes on to be counted.
+    fn first_publication(&self, before: Option<&Serving>) -> Publication {
+        let all = before.and_then(|before| before.admin.publication.borrow().map(|newest| newest.all));
+        Publication {
+            at: Instant::now(),
+            took: self.begun.elapsed(),
+            all: all.unwrap_or_else(|| Histogram::new(&PUBLISH_BOUNDS)),
+        }
+    }
+
+    /// Answers from it by the sockets, and starts its planning. Its program is on its interfaces by now, so nothing here
+    /// fails any more.
+    pub fn serve(mut self, common: &Common, before: Option<&Serving>) -> Serving {
+        let first = self.first_publication(before);
+        if let Some(before) = before {
+            // What was said while the program was loaded; and from now on nothing is said to the one before.
+            let now = Instant::now();
+            self.assessor = before.assessor().leave_to(Arc::clone(&self.model), now, &before.reports.verdicts());
+        }
+        let assessor = Arc::new(Mutex::new(self.assessor));
+        let Probes { verdicts, reports, task: probes } = self.probes;
+        let view = Arc::clone(&self.served.view);
+        common.dns.serve(Arc::clone(&self.served));
+        let (published, publication) = watch::channel(Some(first));
+        let (assessed, status) = watch::channel(self.status);
+        let (remarked, remarks) = watch::channel(Arc::default());
+        let (desk, asked) = Desk::new();
+        let counters = Arc::new(Counts {
+            kernel: self.kernel,
+            socket: Arc::clone(&common.dns),
+            view: Arc::clone(&view),
+            work: Arc::clone(&common.work),
+        });
+        let admin = Arc::new(AdminState {
+            view: Arc::clone(&view),
+            served: self.served,
+            status,
+            reports: reports.clone(),
+            counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
+            board: self.board.clone(),
+            footing: common.footing.clone(),
+            publication,
+            trace: common.trace.clone(),
+            orders: common.orders.clone(),
+            started: common.started,
+            remarks,
+            desk,
+            kept: common.kept.clone(),
+        });
+        let rounds = Rounds {
+            assessor: Arc::clone(&assessor),
+            board: self.board.clone(),
+            counters,
+            planned: Instant::now(),
+            planner: self.planner,
+            view: Arc::clone(&view),
+            reports: reports.clone(),
+            verdicts,
+            assessed,
+            remarked,
+            asked,
+            keeping: Keeping::new(Arc::clone(&common.keeper), Instant::now()),
+            published,
+            publisher: self.publisher,
+            events: self.events,
+            trace: common.trace.clone(),
+            work: Arc::clone(&common.work),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { probes.await.map(|()| "probing") });
+        tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
+        tasks.spawn(named("planning", rounds.run(self.stop)));
+        let board = self.board;
+        Serving { model: self.model, admin, tasks, reports, assessor, board, view, stop: self.stop_at_end }
+    }
+}
+
+impl Serving {
+    fn assessor(&self) -> MutexGuard<'_, Assessor> {
+        // Every change leaves it whole, so one cut short by a panic is still good to read.
+        self.assessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends its probes and its planning, and waits for that.
+    pub async fn end(mut self) {
+        drop(self.stop);
+        while let Some(ended) = self.tasks.join_next().await {
+            super::complain_of(&ended);
+        }
+    }
+}
+
+/// The configuration in force, as the admin pages find it.
+pub type Current = ArcSwap<AdminState>;

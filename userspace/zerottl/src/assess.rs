@@ -1,0 +1,139 @@
+//! What all inputs come to at one moment: probes' verdicts, loads and the operator's words into a [`Status`].
+//!
+//! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
+//! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
+
+pub mod load;
+#[cfg(test)]
+mod tests_load;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::load::{Loads, Returns};
+use crate::operator::{Refused, Remarks, Request, record::Record};
+use zerottl_core::{
+    model::Model,
+    safety::{self, Alarm, Turn},
+    saved_state::Memory,
+    status::{Standing, Status, Verdicts},
+};
+use zerottl_inputs::load::Entry;
+
+/// What Sites say of their load, and what they have been given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadInputs<'a> {
+    /// What each Site has said, positions as in the model.
+    pub entries: &'a [Entry],
+    /// How often each was answered; only ever grows, but for a new start from 0.
+    pub answers: &'a [u64],
+}
+
+/// Keeps what one moment's assessment needs of those before.
+#[derive(Debug)]
+pub struct Assessor {
+    model: Arc<Model>,
+    /// What is known of Sites of which nothing is known.
+    blank: Vec<Standing>,
+    record: Record,
+    alarms: Arc<[Alarm]>,
+    /// Whether a status of this model has been looked at for alarms.
+    has_looked: bool,
+    /// Whether another configuration's goes on instead.
+    has_left: bool,
+    loads: Loads,
+    returns: Returns,
+}
+
+impl Assessor {
+    /// Nothing assessed yet; what is known from before the start is in `memory`, which is `age` old at `now`.
+    #[must_use]
+    pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
+        let record = Record::new(&model, memory, age, now);
+        let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
+        let blank = Status::unknown(&model).sites;
+        Self { model, blank, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
+    }
+
+    /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
+    #[must_use]
+    pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
+        let record = self.record.carried(&self.model, &model, now, verdicts);
+        let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
+        let alarms = Arc::clone(&self.alarms);
+        let blank = Status::unknown(&model).sites;
+        Self { model, blank, record, alarms, has_looked: false, has_left: false, loads, returns }
+    }
+
+    /// The same, for good: from now on this one takes no request and has nothing to be kept.
+    #[must_use]
+    pub fn leave_to(&mut self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
+        self.has_left = true;
+        self.carried(model, now, verdicts)
+    }
+
+    /// Whether it has left to another.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    /// What is known at `now`, which never goes back.
+    #[must_use]
+    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Status {
+        let health = self.record.recall(now, verdicts);
+        let mut status = Status { health, sites: self.blank.clone() };
+        self.record.apply(&self.model, now, &mut status);
+        self.loads.observe(now, loads.entries, loads.answers, &mut status);
+        safety::guard(&self.model, &mut status);
+        // Last: whether a Site is in service depends on all else.
+        self.returns.observe(now, &mut status);
+        status
+    }
+
+    /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
+    pub fn say(&mut self, now: Instant, request: &Request, current: &Status) -> Result<Vec<String>, Refused> {
+        if self.has_left {
+            return Err(Refused::Stopping);
+        }
+        self.record.say(&self.model, now, request, current)
+    }
+
+    /// What the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before. Nothing that is
+    /// answered waits for it.
+    #[must_use]
+    pub fn remarks(&mut self, now: Instant, status: &Status, is_new: bool) -> Remarks {
+        if is_new || !self.has_looked {
+            self.alarms = self.look(status);
+            self.has_looked = true;
+        }
+        self.record.remarks(now, Arc::clone(&self.alarms))
+    }
+
+    /// What a restart should know.
+    #[must_use]
+    pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> Memory {
+        self.record.memory(&self.model, now, verdicts)
+    }
+
+    /// Goes up with everything that a restart should know at once.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.record.revision()
+    }
+
+    /// Raises the alarms that a status gives cause for, and says what has become of them.
+    fn look(&mut self, status: &Status) -> Arc<[Alarm]> {
+        let alarms: Arc<[Alarm]> = safety::alarms(&self.model, status).into();
+        for (turn, text) in safety::turns(&self.alarms, &alarms) {
+            match turn {
+                Turn::Begun => tracing::error!("alarm: {text}"),
+                Turn::Changed => tracing::error!("alarm changed: {text}"),
+                Turn::Over => tracing::info!("alarm over: {text}"),
+            }
+        }
+        alarms
+    }
+}

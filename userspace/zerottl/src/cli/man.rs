@@ -1,0 +1,165 @@
+//! Man pages: one of each command, made from its help with what a page needs besides, and one of the configuration file,
+//! made from `examples/reference.toml`.
+
+use std::{fs, io, path::Path};
+
+use clap::Command;
+use clap_mangen::Man;
+use roff::{Roff, bold, italic, roman};
+
+/// Every key there is, with its comment.
+const REFERENCE: &str = include_str!("../../../../examples/reference.toml");
+/// A whole configuration.
+const EXAMPLE: &str = include_str!("../../../../examples/appendix-a.toml");
+
+/// A command line, and what it does.
+type Example = (&'static str, &'static str);
+
+/// Command lines worth knowing, by command; none is the page of `zerottl` itself.
+const EXAMPLES: &[(Option<&str>, &[Example])] = &[
+    (
+        None,
+        &[
+            ("zerottl check", "Check the installed configuration before it is used."),
+            ("zerottl status --down", "Show the Sites that are not simply up, and why."),
+            (
+                "zerottl drain boston --for 2h --reason 'kernel upgrade'",
+                "Keep new clients away from a Site for two hours.",
+            ),
+        ],
+    ),
+    (
+        Some("run"),
+        &[
+            ("zerottl run --config /etc/zerottl/zerottl.toml", "As the unit does."),
+            ("zerottl run --config new.toml --take-over", "Replace a running agent; no query is lost."),
+        ],
+    ),
+    (
+        Some("check"),
+        &[
+            ("zerottl check", "Check the installed configuration."),
+            ("zerottl check --config new.toml --json", "Check another one, for a program."),
+        ],
+    ),
+    (
+        Some("status"),
+        &[
+            ("zerottl status", "The Sites in trouble, the names, the counters."),
+            ("zerottl status --site 'eu-*' --names", "Some Sites, whatever their state, and all their names."),
+            ("zerottl status --json | jq '.sites[] | select(.up | not) | .key'", "For a program."),
+        ],
+    ),
+    (
+        Some("explain"),
+        &[("zerottl explain app.com --client 192.0.2.77", "What that client would be answered, and why.")],
+    ),
+    (
+        Some("drain"),
+        &[
+            ("zerottl drain boston --wait", "Return once the Site has no sessions left."),
+            ("zerottl drain 'eu-*' --for 30m --reason 'rack 7'", "Several Sites, for half an hour."),
+        ],
+    ),
+    (Some("ready"), &[("zerottl ready boston", "Take back drain and maint.")]),
+    (
+        Some("simulate"),
+        &[(
+            "zerottl simulate --config new.toml",
+            "What the new file would change in the answers, against the running agent.",
+        )],
+    ),
+    (Some("site"), &[("zerottl site --config /etc/zerottl/zerottl.toml --as boston", "At the Site called boston.")]),
+];
+
+const FILES: &[(&str, &str)] = &[
+    ("/etc/zerottl/zerottl.toml", "The configuration; see zerottl.toml(5)."),
+    ("/var/lib/zerottl", "What a restart knows: words, weights, health."),
+    ("/sys/fs/bpf/zerottl", "The program's links and counters, which go on without the agent."),
+    ("/usr/share/doc/zerottl", "README, the chapters it leads to, and examples."),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("ZEROTTL_LOG", "What run and site log, such as debug or info,zerottl_inputs::probe=debug. Default: info."),
+    ("ZEROTTL_TOKEN", "Shown to an agent that asks for a token."),
+];
+
+/// Writes all pages into a directory that exists.
+pub fn write(mut command: Command, directory: &Path) -> io::Result<()> {
+    command.build();
+    fs::write(directory.join("zerottl.1"), page(&command, None)?)?;
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let name = sub.get_name();
+        fs::write(directory.join(format!("zerottl-{name}.1")), page(sub, Some(name))?)?;
+    }
+    fs::write(directory.join("zerottl.toml.5"), configuration()?)
+}
+
+fn page(command: &Command, name: Option<&str>) -> io::Result<Vec<u8>> {
+    let title = name.map_or_else(|| "zerottl".to_owned(), |name| format!("zerottl-{name}"));
+    let man = Man::new(command.clone()).title(title).section("1").manual("zerottl");
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    let mut more = Roff::new();
+    if let Some((_, examples)) = EXAMPLES.iter().find(|(of, _)| *of == name) {
+        more.control("SH", ["EXAMPLES"]);
+        for (line, what) in *examples {
+            more.control("TP", []).text([bold(*line)]).text([roman(*what)]);
+        }
+    }
+    for (head, entries) in [("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT)] {
+        more.control("SH", [head]);
+        for (word, what) in entries {
+            more.control("TP", []).text([italic(*word)]).text([roman(*what)]);
+        }
+    }
+    let own: &[&str] = if name.is_none() { &[] } else { &["zerottl(1)"] };
+    let also: Vec<&str> = own.iter().copied().chain(["zerottl.toml(5)", "dig(1)", "systemd.service(5)"]).collect();
+    more.control("SH", ["SEE ALSO"]).text([roman(also.join(", "))]);
+    more.to_writer(&mut page)?;
+    Ok(page)
+}
+
+/// `zerottl.toml(5)`: sections and keys in the order of the reference, each with its comment.
+fn configuration() -> io::Result<Vec<u8>> {
+    let mut page = Roff::new();
+    page.control("TH", ["zerottl.toml", "5", "", concat!("zerottl ", env!("CARGO_PKG_VERSION")), "zerottl"]);
+    page.control("SH", ["NAME"]).text([roman("zerottl.toml - configuration of zerottl")]);
+    page.control("SH", ["SYNOPSIS"]).text([italic("/etc/zerottl/zerottl.toml")]);
+    page.control("SH", ["DESCRIPTION"]);
+    let mut comment: Vec<&str> = Vec::new();
+    for line in REFERENCE.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push(text.trim());
+        } else if line.starts_with('[') {
+            page.control("SS", [line.trim_end()]);
+            if !comment.is_empty() {
+                page.text([roman(comment.join(" "))]);
+            }
+            comment.clear();
+        } else if line.contains('=') && !line.starts_with(char::is_whitespace) {
+            page.control("TP", []).text([bold(line)]).text([roman(comment.join(" "))]);
+            comment.clear();
+        } else if line.trim().is_empty() {
+            if !comment.is_empty() {
+                page.control("PP", []).text([roman(comment.join(" "))]);
+            }
+            comment.clear();
+        } else {
+            // A value of several lines goes on.
+            page.control("br", []).text([bold(line.trim_end())]);
+        }
+    }
+    page.control("SH", ["EXAMPLES"]).control("nf", []);
+    for line in EXAMPLE.lines() {
+        page.text([roman(line)]);
+    }
+    page.control("fi", []).control("SH", ["FILES"]);
+    for (word, what) in FILES {
+        page.control("TP", []).text([italic(*word)]).text([roman(*what)]);
+    }
+    page.control("SH", ["SEE ALSO"]).text([roman("zerottl(1), zerottl-check(1), zerottl-run(1), zerottl-site(1)")]);
+    let mut bytes = Vec::new();
+    page.to_writer(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,193 @@
+//! `zerottl site`.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+use zerottl::proxy::{handover::Order, run};
+use zerottl_config::{self as config, Loaded};
+use zerottl_host::resources::Descriptors;
+use zerottl_site::explain::{self, Question};
+
+use super::{Failure, print};
+
+/// Signals that may wait until they are looked at.
+const ORDERS: usize = 16;
+
+/// Which Site, by which file.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    which: Option<Which>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what would become of a request at a Site, stage by stage of Figs. 5A and 5B
+    Explain(Explain),
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// What is asked for: a URL with scheme and host
+    url: String,
+    #[command(flatten)]
+    which: Which,
+    /// The client that asks
+    #[arg(long, value_name = "IP", default_value = "192.0.2.1")]
+    client: IpAddr,
+    /// The method
+    #[arg(long, default_value = "GET")]
+    method: Method,
+    /// A header field; may be given again
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// The HTTP version
+    #[arg(long, value_name = "VERSION", default_value = "1.1", value_parser = ["1.0", "1.1", "2"])]
+    http: String,
+    /// The server's name in the TLS handshake, if it is not the URL's host
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// Suppose that it belongs to a session
+    #[arg(long)]
+    in_session: bool,
+    /// Suppose that the Site is too busy
+    #[arg(long)]
+    busy: bool,
+    /// Suppose that a Site is down; may be given again
+    #[arg(long, value_name = "SITE")]
+    down: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("no `:` between name and value")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    Ok((name, HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?))
+}
+
+/// Which Site, by which file.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The configuration, TOML: the same file as the DNS side's, with a [web] section
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The Site that this machine belongs to, by its key in the file
+    #[arg(long = "as", value_name = "SITE")]
+    site: String,
+}
+
+/// Runs a Site until it is told to stop.
+pub async fn site(arguments: Arguments, log: impl FnOnce()) -> Result<(), Failure> {
+    if let Some(Command::Explain(question)) = arguments.command {
+        return explain(question);
+    }
+    let Some(which) = arguments.which else {
+        return Err(Failure::Words("give --config FILE and --as SITE; see `zerottl site --help`".into()));
+    };
+    log();
+    serve(which).await
+}
+
+fn load(file: &Path) -> Result<Loaded, Failure> {
+    config::load(file).map_err(|error| Failure::shown(&error))
+}
+
+fn explain(asked: Explain) -> Result<(), Failure> {
+    let model = load(&asked.which.config)?.model;
+    let site = run::find(&model, &asked.which.site)?;
+    let down = asked.down.iter().map(|key| run::find(&model, key)).collect::<Result<_, _>>()?;
+    let version = match asked.http.as_str() {
+        "1.0" => Version::HTTP_10,
+        "2" => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    let question = Question {
+        url: asked.url,
+        method: asked.method,
+        version,
+        headers: asked.header.into_iter().collect::<HeaderMap>(),
+        client: asked.client,
+        server_name: asked.sni,
+        in_session: asked.in_session,
+        busy: asked.busy,
+        down,
+    };
+    let explanation = explain::explain(&model, site, &question)?;
+    let text = if asked.json {
+        let json = serde_json::to_string(&explanation).map_err(|error| error.to_string())?;
+        format!("{json}\n")
+    } else {
+        explanation.to_text()
+    };
+    print(text.as_bytes())
+}
+
+async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
+    let _ = Descriptors::raised();
+    let loaded = load(&file)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.line());
+    }
+    let handle = |kind| signal(kind).map_err(|error| format!("installing a signal handler failed: {error}"));
+    let (mut terminate, mut interrupt) = (handle(SignalKind::terminate())?, handle(SignalKind::interrupt())?);
+    let (mut hang_up, mut reopen) = (handle(SignalKind::hangup())?, handle(SignalKind::user_defined1())?);
+    let (mut leave, mut follow) = (handle(SignalKind::quit())?, handle(SignalKind::user_defined2())?);
+    let (give, orders) = mpsc::channel(ORDERS);
+    tokio::spawn(async move {
+        let mut is_stopping = false;
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = leave.recv() => {
+                    tracing::info!("SIGQUIT: stopping, as another serves");
+                    let _ = give.try_send(Order::Leave);
+                    continue;
+                }
+                _ = follow.recv() => {
+                    tracing::info!("SIGUSR2: starting the process that is to follow");
+                    let _ = give.try_send(Order::Follow);
+                    continue;
+                }
+                _ = hang_up.recv() => {
+                    tracing::info!("SIGHUP: reloading");
+                    // Where several wait already, they read the file as it is now.
+                    let _ = give.try_send(Order::Reload);
+                    continue;
+                }
+                _ = reopen.recv() => {
+                    // Where reloads wait already, they do this, too.
+                    let _ = give.try_send(Order::Reopen);
+                    continue;
+                }
+            };
+            if is_stopping {
+                std::process::exit(1);
+            }
+            is_stopping = true;
+            tracing::info!("{name}: stopping, once requests under way have ended; once more to stop at once");
+            let _ = give.send(Order::Stop).await;
+        }
+    });
+    run::run(file, site, Arc::new(loaded.model), orders, CancellationToken::new(), || {
+        if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+            tracing::warn!("telling the supervisor failed: {error}");
+        }
+    })
+    .await?;
+    Ok(())
+}

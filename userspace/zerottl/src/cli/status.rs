@@ -1,0 +1,59 @@
+//! `zerottl status`.
+
+use std::io::{self, IsTerminal};
+
+use clap_complete::engine::ArgValueCompleter;
+use zerottl::admin::{
+    overview::{self, Filter},
+    status::StatusPage,
+};
+use zerottl_inputs::agent_client as client;
+
+use super::{AgentAt, Failure, completions, left, print, unasked};
+
+/// What of the status is shown.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Of {
+    /// Only Sites with this key or name; a shell's pattern, such as 'boston*'
+    #[arg(long, value_name = "PATTERN", value_parser = glob::Pattern::new, add = ArgValueCompleter::new(completions::sites))]
+    site: Vec<glob::Pattern>,
+    /// Only Sites of this pool or group
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(completions::names))]
+    pool: Option<String>,
+    /// Only Sites that are not simply up
+    #[arg(long)]
+    down: bool,
+    /// All names, not only those in trouble and the first ones
+    #[arg(long)]
+    names: bool,
+}
+
+/// Asks the agent; if it does not answer, what it left in the kernel is shown, and the failure is told.
+pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), Failure> {
+    let at = agent.address()?;
+    let columns = io::stdout()
+        .is_terminal()
+        .then(|| crossterm::terminal::size().ok())
+        .flatten()
+        .map(|(columns, _)| usize::from(columns))
+        .filter(|columns| *columns > 0);
+    let filter = Filter { sites: of.site.clone(), pool: of.pool.clone(), down: of.down, names: of.names, columns };
+    let body = match client::get(&at, "/v1/status").await {
+        Ok(body) => body,
+        Err(error) => {
+            left::status(agent, json)?;
+            return Err(unasked(&error));
+        }
+    };
+    if json && !filter.is_of_sites() {
+        return print(&[&body, &b"\n"[..]].concat());
+    }
+    let mut page: StatusPage = serde_json::from_slice(&body)
+        .map_err(|error| format!("what answers at {at} is no agent of this version ({error}); try --json"))?;
+    if json {
+        page.sites.retain(|site| filter.has_site(site));
+        let text = serde_json::to_string(&page).map_err(|error| error.to_string())?;
+        return print(format!("{text}\n").as_bytes());
+    }
+    print(overview::text(&page, &filter).as_bytes())
+}

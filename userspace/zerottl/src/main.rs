@@ -1,0 +1,264 @@
+//! The `zerottl` command.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::IpAddr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use zerottl::{admin::explain::Explanation, machine};
+use zerottl_config as config;
+use zerottl_core::{
+    model::{Model, PoolId},
+    plan::n_minus_one::{losses, sentence},
+    status::{Status, Word},
+};
+use zerottl_host::state::apart;
+use zerottl_inputs::agent_client::{self as client, At};
+
+use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
+
+/// Shown beneath the help.
+const HELP_END: &str = "\
+Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
+Environment: ZEROTTL_LOG says what `run` and `site` log, such as `debug` or `info,zerottl_inputs::probe=debug` [default: info];
+ZEROTTL_LOG_FORMAT in which form: `text`, `json` or `journald` [default: `journald` under systemd, else `text`];
+ZEROTTL_TOKEN is shown to an agent that asks for a token";
+
+/// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "zerottl", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = HELP_END)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent in the foreground, until SIGTERM or SIGINT
+    Run {
+        /// The configuration, TOML
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Make another agent that has the same pins leave, and go on in its place
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Check a configuration: exit 0, or 1 with every fault's place and mend
+    Check {
+        /// The configuration, TOML
+        #[arg(long, value_name = "FILE", default_value = cli::INSTALLED)]
+        config: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show Sites, names, shares, counters
+    Status {
+        #[command(flatten)]
+        agent: AgentAt,
+        #[command(flatten)]
+        of: cli::status::Of,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show Sites, their answers a second, loads and troubles, anew every second; q quits
+    Top {
+        #[command(flatten)]
+        agent: AgentAt,
+    },
+    /// Show what a name would be answered now, and why
+    Explain {
+        /// A name of a zone
+        #[arg(add = clap_complete::engine::ArgValueCompleter::new(cli::completions::names))]
+        name: String,
+        /// A record type, such as MX; all that the name has unless given
+        #[arg(value_name = "TYPE")]
+        rtype: Option<String>,
+        /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
+        #[arg(long, value_name = "IP")]
+        client: Option<IpAddr>,
+        #[command(flatten)]
+        agent: AgentAt,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep new clients away from Sites: Pool and Group Names no longer answer them, their Site Names do
+    Drain(operator::Drain),
+    /// Take Sites out as if they were down: their Site Names fail over too
+    Maint(operator::Say),
+    /// Take back `drain` and `maint`, and end a hold-down
+    Ready(operator::Say),
+    /// Give Sites another weight, or the configured one back
+    Weight(operator::Weigh),
+    /// Make the agent read its file anew: all of it, or nothing and why
+    Reload {
+        #[command(flatten)]
+        agent: AgentAt,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take off a program that an agent has left on its interfaces
+    Detach {
+        #[command(flatten)]
+        agent: AgentAt,
+    },
+    /// Show a sample of the packets the XDP program sees, as lines of JSON
+    Trace {
+        #[command(flatten)]
+        agent: AgentAt,
+        /// Stop after this many packets
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
+    /// Show what a configuration would change in the answers, before anything is touched
+    Simulate(cli::simulate::Arguments),
+    /// Run what binds clients to this Site: redirects, and a proxy to its application servers
+    ///
+    /// SIGHUP reads the file and the certificates again. SIGUSR2 starts the program anew with the same sockets, and ends this
+    /// process once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGUSR1 without that.
+    Site(cli::site::Arguments),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// The directory; it must exist
+        directory: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    // First of all: it is this program that is run for it.
+    if let Some(done) = apart::command() {
+        return done;
+    }
+    apart::by("/proc/self/exe".into());
+    cli::completions::answer(Cli::command);
+    let cli = Cli::parse();
+    let result = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Err(error) => Err(Failure::Words(format!("starting the runtime failed: {error}"))),
+    };
+    let text = match result {
+        Ok(code) => return code,
+        Err(Failure::Words(words)) => format!("zerottl: {words}"),
+        Err(Failure::Shown(text)) => text,
+    };
+    complain(&text);
+    ExitCode::FAILURE
+}
+
+async fn execute(command: Command) -> Result<ExitCode, Failure> {
+    // Of every command: a slip is told before anybody relies on it.
+    let log = cli::log::Log::from_environment()?;
+    match command {
+        Command::Run { config, take_over } => {
+            log.start();
+            cli::run::run(config, take_over).await?;
+        }
+        Command::Check { config, json } => return check(&config, json),
+        Command::Status { agent, of, json } => cli::status::status(&agent, &of, json).await?,
+        Command::Top { agent } => cli::top::top(agent.address()?).await?,
+        Command::Explain { name, rtype, client, agent, json } => {
+            let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
+            let rtype = rtype.map(|rtype| format!("&type={}", client::query_value(&rtype))).unwrap_or_default();
+            let path = format!("/v1/explain?name={}{rtype}{client}", client::query_value(&name));
+            show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
+        }
+        Command::Drain(drain) => drain.run().await?,
+        Command::Maint(say) => say.run(Word::Maint).await?,
+        Command::Ready(say) => say.run(Word::Ready).await?,
+        Command::Weight(weigh) => weigh.run().await?,
+        Command::Reload { agent, json } => cli::reload::reload(&agent, json).await?,
+        Command::Detach { agent } => cli::left::detach(&agent)?,
+        Command::Trace { agent, count } => trace(agent.address()?, count).await?,
+        Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
+        Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            cli::completions::write(shell, &mut script).map_err(|error| error.to_string())?;
+            print(&script)?;
+        }
+        Command::Man { directory } => {
+            cli::man::write(Cli::command(), &directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What of the file does not fit this machine, if it is likely to be the one that the file is for.
+fn misfits(loaded: &config::Loaded) -> Vec<String> {
+    let front = &loaded.model.front;
+    let seen = machine::look(front).ok().filter(|seen| machine::is_it(front, seen));
+    seen.map(|seen| machine::warnings(front, &seen)).unwrap_or_default()
+}
+
+/// The files alone decide, and nothing is bound, attached or probed; what does not fit the machine is a warning.
+fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let checked = config::load(file);
+    let problems = match &checked {
+        Ok(loaded) => &loaded.warnings[..],
+        Err(error) => error.problems(),
+    };
+    if json {
+        let problems: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
+        let mut result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let deaths = checked.as_ref().map(|loaded| deaths(&loaded.model)).unwrap_or_default();
+        if !deaths.is_empty() {
+            result["if_a_site_dies"] = deaths.iter().map(|line| line.trim_end()).collect();
+        }
+        let misfits = checked.as_ref().map(misfits).unwrap_or_default();
+        if !misfits.is_empty() {
+            result["on_this_machine"] = misfits.into();
+        }
+        print(format!("{result}\n").as_bytes())?;
+    } else {
+        match &checked {
+            Ok(loaded) => {
+                for warning in problems {
+                    complain(&warning.render(io::stderr().is_terminal()));
+                }
+                for warning in misfits(loaded) {
+                    complain(&format!("warning: {}: {warning}", file.display()));
+                }
+                print(format!("{}: ok\n{}", file.display(), deaths(&loaded.model).concat()).as_bytes())?;
+            }
+            Err(error) => complain(&error.render(io::stderr().is_terminal())),
+        }
+    }
+    Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the death of a Site would do to the others, where capacities are configured: a line each.
+fn deaths(model: &Model) -> Vec<String> {
+    let status = Status::unknown(model);
+    let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));
+    let line = |loss| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
+    losses.map(line).collect()
+}
+
+async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {
+    let mut left = count.unwrap_or(u64::MAX);
+    let print = |line: &str| {
+        // A closed pipe ends the trace, as `| head` means it to.
+        if left == 0 || writeln!(io::stdout(), "{line}").is_err() {
+            return ControlFlow::Break(());
+        }
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    client::lines(at, "/v1/trace", print).await.map_err(|error| unasked(&error))
+}

@@ -1,0 +1,15 @@
+//! The stand-alone Site: a server and proxy around operation 500.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`front`] | the server and proxy |
+//! | [`handover`] | how the stand-alone Site is followed by the next process |
+//! | [`run`] | everything wired, from its start to its end |
+//! | [`admin`] | its admin interface: metrics, load, state |
+//! | [`metrics`] | its part of the metrics page |
+
+pub mod admin;
+pub mod front;
+pub mod handover;
+pub mod metrics;
+pub mod run;
