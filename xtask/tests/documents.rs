@@ -11,8 +11,6 @@ use std::{
 
 /// Bytes of ARCHITECTURE.md, at most: what can be read at one sitting.
 const ARCHITECTURE_MAX: usize = 12_288;
-/// The section of ARCHITECTURE.md that is a table of evidence, and no part of that.
-const EVIDENCE: &str = "\n## Requirement rows\n";
 /// Documents that name files of the repository.
 const NAME_FILES: [&str; 5] =
     ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/concepts.md", "docs/contributing/", "docs/decisions/"];
@@ -52,11 +50,6 @@ fn files() -> BTreeSet<String> {
 fn documents(files: &BTreeSet<String>) -> BTreeMap<String, String> {
     let markdown = files.iter().filter(|path| Path::new(path).extension().is_some_and(|extension| extension == "md"));
     markdown.map(|path| (path.clone(), document(path))).collect()
-}
-
-/// Returns the part of ARCHITECTURE.md that describes the house.
-fn description(architecture: &str) -> &str {
-    architecture.split(EVIDENCE).next().unwrap_or(architecture)
 }
 
 /// Whether a text names `word` between backticks, alone or before `::`.
@@ -111,14 +104,14 @@ fn packages(files: &BTreeSet<String>) -> Vec<Package> {
 }
 
 /// The packages and top modules that nothing names: ARCHITECTURE.md, or for a module the head of its crate.
-fn unnamed(description: &str, packages: &[Package]) -> Vec<String> {
+fn unnamed(architecture: &str, packages: &[Package]) -> Vec<String> {
     let mut faults = Vec::new();
     for package in packages {
-        if !names(description, package.name()) {
+        if !names(architecture, package.name()) {
             faults.push(format!("ARCHITECTURE.md does not name the crate `{}`", package.name()));
         }
         let modules = package.modules();
-        let unnamed = modules.iter().filter(|module| !names(description, module) && !package.head_names(module));
+        let unnamed = modules.iter().filter(|module| !names(architecture, module) && !package.head_names(module));
         faults.extend(unnamed.map(|module| {
             format!("neither ARCHITECTURE.md nor the head of its crate names `{}::{module}`", package.name())
         }));
@@ -127,10 +120,12 @@ fn unnamed(description: &str, packages: &[Package]) -> Vec<String> {
 }
 
 /// The rows of ARCHITECTURE.md's tables of modules whose module is not there.
-fn gone(description: &str, packages: &[Package]) -> Vec<String> {
-    let rows = description.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+fn gone(architecture: &str, packages: &[Package]) -> Vec<String> {
+    let rows = architecture.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let is_there = |name: &str| packages.iter().any(|package| package.modules().contains(&name));
-    rows.filter(|name| !is_there(name)).map(|name| format!("ARCHITECTURE.md has a row of `{name}`, no module")).collect()
+    rows.filter(|name| !is_there(name))
+        .map(|name| format!("ARCHITECTURE.md has a row of `{name}`, no module"))
+        .collect()
 }
 
 /// The files that a document names between backticks and that are not there. A name may be the end of a path, and have
@@ -162,7 +157,13 @@ fn has_file(files: &BTreeSet<String>, name: &str) -> bool {
         let mut starts = [0].into_iter().chain(file.match_indices('/').map(|(at, _)| at + 1));
         starts.any(|start| {
             let Some(rest) = file[start..].strip_prefix(before) else { return false };
-            if name.ends_with('/') { true } else if name.contains('*') { rest.ends_with(after) } else { rest.is_empty() }
+            if name.ends_with('/') {
+                true
+            } else if name.contains('*') {
+                rest.ends_with(after)
+            } else {
+                rest.is_empty()
+            }
         })
     })
 }
@@ -221,7 +222,7 @@ fn none(faults: &[String]) {
 
 #[test]
 fn the_architecture_is_short() {
-    let length = description(&document("ARCHITECTURE.md")).len();
+    let length = document("ARCHITECTURE.md").len();
     assert!(length <= ARCHITECTURE_MAX, "ARCHITECTURE.md has {length} bytes, over {ARCHITECTURE_MAX}: see docs/");
 }
 
@@ -229,8 +230,8 @@ fn the_architecture_is_short() {
 fn the_architecture_names_every_crate_and_top_module() {
     let (text, packages) = (document("ARCHITECTURE.md"), packages(&files()));
     assert!(packages.len() >= 5, "packages are found");
-    none(&unnamed(description(&text), &packages));
-    none(&gone(description(&text), &packages));
+    none(&unnamed(&text, &packages));
+    none(&gone(&text, &packages));
 }
 
 #[test]
@@ -271,7 +272,8 @@ mod the_rules_themselves {
 
     #[test]
     fn crates_and_modules_are_named_both_ways() {
-        let source = "//! | [`c`] | in the head |\npub mod a;\nmod b;\npub mod c;\n#[cfg(test)]\n#[path = \"t\"]\nmod tests;\n";
+        let source =
+            "//! | [`c`] | in the head |\npub mod a;\nmod b;\npub mod c;\n#[cfg(test)]\n#[path = \"t\"]\nmod tests;\n";
         let package = || Package { directory: "userspace/core".to_owned(), source: source.to_owned() };
         assert_eq!(package().modules(), ["a", "b", "c"]);
         let check = |text: &str, expected: &[&str]| assert_eq!(unnamed(text, &[package()]), expected);
@@ -283,16 +285,13 @@ mod the_rules_themselves {
     }
 
     #[test]
-    fn the_evidence_is_no_part_of_the_description() {
-        assert_eq!(description("a\n## Requirement rows\nb"), "a");
-        assert_eq!(description("a"), "a");
-    }
-
-    #[test]
     fn files_are_looked_for() {
         let files = set(&["userspace/src/plan/table.rs", "tests/tests/e2e_a.rs", "docs/a.md"]);
         let check = |text: &str, expected: &[&str]| assert_eq!(missing_files("d.md", text, &files), expected);
-        check("`plan/table.rs`, `table.rs::fn`, `userspace/src/plan/`, `e2e_*.rs`, `/etc/x.toml`, `a b.rs`, `x/y`", &[]);
+        check(
+            "`plan/table.rs`, `table.rs::fn`, `userspace/src/plan/`, `e2e_*.rs`, `/etc/x.toml`, `a b.rs`, `x/y`",
+            &[],
+        );
         check("`able.rs`", &["d.md: there is no file `able.rs`"]);
         check("`plans/` and `f_*.rs`", &["d.md: there is no file `plans/`", "d.md: there is no file `f_*.rs`"]);
         check("```\n`gone.rs`\n```\n", &[]);
