@@ -87,7 +87,8 @@ impl Package {
     /// Whether the source's own head names a module.
     fn head_names(&self, module: &str) -> bool {
         let head: String = self.source.lines().take_while(|line| line.starts_with("//!")).collect();
-        names(&head, module)
+        // Where a function bears the same name, the link says which is meant.
+        names(&head.replace("mod@", ""), module)
     }
 }
 
