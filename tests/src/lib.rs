@@ -26,6 +26,7 @@
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
 //! | [`outputs`] | docs/outputs.md |
+//! | [`losses`] | what the machine itself has dropped |
 //! | [`shares`] | cycles and chi-square |
 //! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`appendix_b`] | seed 004's pseudo code as printed, the oracle of operation 500 |

@@ -128,7 +128,7 @@ impl<'a> Parts<'a> {
     /// What the README leads to, by paths beside it.
     fn chapters(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut all = Vec::new();
-        for dir in ["docs", "docs/decisions"] {
+        for dir in ["docs", "docs/contributing", "docs/decisions"] {
             all.extend(self.sources(dir)?.into_iter().map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
         }
         Ok(all)
@@ -166,7 +166,8 @@ fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for unit in UNITS {
         tree.put(unit, &parts.unit(unit)?, 0o644)?;
     }
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"]
+    {
         tree.put(document, &parts.source(document)?, 0o644)?;
     }
     for (chapter, bytes) in parts.chapters()? {
@@ -204,7 +205,7 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     }
     tree.put_compressed(&doc("changelog"), &parts.source("CHANGELOG.md")?)?;
     tree.put_compressed(&doc("changelog.Debian"), changelog(epoch)?.as_bytes())?;
-    for document in ["README.md", "ARCHITECTURE.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
         tree.put_compressed(&doc(document), &parts.source(document)?)?;
     }
     // What the README leads to.

@@ -1,4 +1,17 @@
 //! `cargo xtask`: the doors of this repository, each of which first sets up what it lacks.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `needs` | the pure decision of what a door lacks |
+//! | `setup` | installing it |
+//! | `doors` | build, run, test, docs and bench |
+//! | `lint` | lint and mutants |
+//! | `fuzz` | the fuzz targets |
+//! | `vm` | `test --kernel`: `fetch` downloads, `guest` says what runs inside |
+//! | `dist` | the tarball and the Debian package, out of `packaging/` |
+//! | `ebpf`, `ebpf_build` | finding the BPF toolchain and calling it; the agent's build script includes both, so that there is one answer |
+//! | `host` | what kernel and rights allow |
+//! | `cargo`, `tally` | running programs, and counting tests |
 
 mod cargo;
 mod dist;

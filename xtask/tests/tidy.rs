@@ -169,7 +169,7 @@ fn ids(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// A row of ARCHITECTURE.md's tables `| ID | test | change that breaks it |` and `| invariant | test | … |`.
+/// A row of docs/requirements.md's tables `| ID | test | change that breaks it |` and `| invariant | test | … |`.
 struct Row {
     names: String,
     ids: BTreeSet<String>,
@@ -177,11 +177,11 @@ struct Row {
     breaks: String,
 }
 
-fn rows(architecture: &str) -> Vec<Row> {
+fn rows(document: &str) -> Vec<Row> {
     let invariant =
         |line: &&str| line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let row = |line: &&str| line.starts_with("| S4-") || line.starts_with("| `S4-") || invariant(line);
-    let lines = architecture.lines().filter(row);
+    let lines = document.lines().filter(row);
     lines
         .map(|line| {
             let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").map(str::trim).collect();
@@ -195,11 +195,11 @@ fn rows(architecture: &str) -> Vec<Row> {
 }
 
 /// What is wrong between the table, the rows in force and the tests' own words.
-fn requirement_faults(required: &str, architecture: &str, tests: &str) -> Vec<String> {
-    let (rows, tagged, required) = (rows(architecture), ids(tests), ids(required));
+fn requirement_faults(required: &str, document: &str, tests: &str) -> Vec<String> {
+    let (rows, tagged, required) = (rows(document), ids(tests), ids(required));
     let listed: BTreeSet<String> = rows.iter().flat_map(|row| row.ids.clone()).collect();
     let mut faults = Vec::new();
-    faults.extend(required.difference(&listed).map(|id| format!("{id}: not in ARCHITECTURE.md's table")));
+    faults.extend(required.difference(&listed).map(|id| format!("{id}: not in docs/requirements.md")));
     faults.extend(listed.difference(&tagged).map(|id| format!("{id}: in the table, but no test carries it")));
     faults.extend(tagged.difference(&listed).map(|id| format!("{id}: a test carries it, but it is not in the table")));
     for row in rows {
@@ -367,7 +367,7 @@ fn every_requirement_has_its_test() {
         .filter(|(path, _)| *path != "xtask/tests/tidy.rs")
         .map(|(path, text)| split_tests(path, text).1.to_owned())
         .collect();
-    let faults = requirement_faults(REQUIREMENTS, &document("ARCHITECTURE.md"), &tests);
+    let faults = requirement_faults(REQUIREMENTS, &document("docs/requirements.md"), &tests);
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
@@ -375,7 +375,9 @@ fn every_requirement_has_its_test() {
 fn documents_name_real_commands() {
     let sources = sources();
     let mut texts = files(&root().join("docs"), &["md"]);
-    texts.insert("README.md".to_owned(), document("README.md"));
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        texts.insert(name.to_owned(), document(name));
+    }
     let mut faults = Vec::new();
     for (path, text) in &texts {
         for (command, prefix) in [("zerottl", "userspace/zerottl/src"), ("cargo xtask", "xtask/src")] {
@@ -423,8 +425,8 @@ mod the_rules_themselves {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["S4-3B-355", "S4-3B-360", "S4-A-SITE", "S4-C1", "S4-C10"]);
     }
 
-    fn check_rows(architecture: &str, tests: &str, expected: &[&str]) {
-        assert_eq!(requirement_faults("S4-2A S4-2B", architecture, tests), expected);
+    fn check_rows(document: &str, tests: &str, expected: &[&str]) {
+        assert_eq!(requirement_faults("S4-2A S4-2B", document, tests), expected);
     }
 
     #[test]
@@ -432,7 +434,7 @@ mod the_rules_themselves {
         let table = "| ID | test | change |\n|---|---|---|\n| S4-2A | `e2e::pool` | c |\n| S4-2B | `site` | c |\n";
         let tests = "/// S4-2A\nfn pool() {}\n/// S4-2B\nfn site() {}";
         check_rows(table, tests, &[]);
-        check_rows("", "", &["S4-2A: not in ARCHITECTURE.md's table", "S4-2B: not in ARCHITECTURE.md's table"]);
+        check_rows("", "", &["S4-2A: not in docs/requirements.md", "S4-2B: not in docs/requirements.md"]);
         let untagged = "/// S4-2A\nfn pool() {}\nfn site() {}";
         check_rows(table, untagged, &["S4-2B: in the table, but no test carries it"]);
         let more = format!("{tests}\n/// S4-4A");

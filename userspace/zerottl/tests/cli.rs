@@ -241,9 +241,19 @@ fn completions_and_man_pages() {
         let text = fs::read_to_string(folder.path().join(page)).expect(page);
         assert!(text.contains(".TH zerottl"), "{page}: {text}");
         assert!(
-            ["FILES", "ENVIRONMENT", "\"SEE ALSO\""].iter().all(|head| text.contains(&format!(".SH {head}"))),
+            ["EXAMPLES", "FILES", "ENVIRONMENT", "\"SEE ALSO\""]
+                .iter()
+                .all(|head| text.contains(&format!(".SH {head}"))),
             "{page}: {text}"
         );
+        // The pages that it leads to are there.
+        let (_, also) = text.rsplit_once("SEE ALSO").expect(page);
+        for other in also
+            .split([',', '\n'])
+            .filter_map(|word| word.trim().replace("\\-", "-").strip_suffix("(1)").map(str::to_owned))
+        {
+            assert!(other == "dig" || folder.path().join(format!("{other}.1")).is_file(), "{page} leads to {other}");
+        }
     }
     let text = fs::read_to_string(folder.path().join("zerottl.toml.5")).expect("zerottl.toml.5");
     let reference = fs::read_to_string(example("reference.toml")).expect("the reference");

@@ -104,7 +104,7 @@ fn filter(wish: &str) -> Result<EnvFilter, String> {
         if !(is_level(level) || target.is_none() && is_ours(level)) || target == Some("") {
             return Err(format!(
                 "{directive:?} is not understood: give a level ({}), or a module and its level such as \
-                 `info,zerottl_inputs::probe=debug`",
+                 `info,zerottl::probe=debug`",
                 LEVELS.join(", ")
             ));
         }

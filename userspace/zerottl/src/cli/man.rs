@@ -61,7 +61,39 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
             ("zerottl drain 'eu-*' --for 30m --reason 'rack 7'", "Several Sites, for half an hour."),
         ],
     ),
+    (
+        Some("maint"),
+        &[("zerottl maint boston --reason 'disk'", "Take a Site out as if it were down; its Site Name fails over.")],
+    ),
     (Some("ready"), &[("zerottl ready boston", "Take back drain and maint.")]),
+    (
+        Some("weight"),
+        &[
+            ("zerottl weight boston 50 --for 1h", "Give a Site another weight for an hour."),
+            ("zerottl weight boston configured", "Give it the configured one back."),
+        ],
+    ),
+    (Some("top"), &[("zerottl top --admin unix:/run/zerottl/admin.sock", "Watch the agent behind a Unix socket.")]),
+    (Some("reload"), &[("zerottl check && zerottl reload", "Read the changed file, if it is valid.")]),
+    (
+        Some("detach"),
+        &[(
+            "zerottl detach --config /etc/zerottl/zerottl.toml",
+            "Take off the program that a killed agent has left, by the pins of this file.",
+        )],
+    ),
+    (
+        Some("trace"),
+        &[("zerottl trace --count 100 | jq -r .reason | sort | uniq -c", "Count a hundred packets by their reason.")],
+    ),
+    (
+        Some("completions"),
+        &[(
+            "zerottl completions bash > /etc/bash_completion.d/zerottl",
+            "Complete commands, Sites and names in bash, where no package has done it.",
+        )],
+    ),
+    (Some("man"), &[("zerottl man /usr/local/share/man/man1", "Write the pages of an agent that was built here.")]),
     (
         Some("simulate"),
         &[(
@@ -69,18 +101,46 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
             "What the new file would change in the answers, against the running agent.",
         )],
     ),
-    (Some("site"), &[("zerottl site --config /etc/zerottl/zerottl.toml --as boston", "At the Site called boston.")]),
+    (
+        Some("site"),
+        &[
+            ("zerottl site --config /etc/zerottl/zerottl.toml --as boston", "At the Site called boston."),
+            (
+                "zerottl site explain https://app.com/ --config /etc/zerottl/zerottl.toml --as boston",
+                "Show what would become of a request there.",
+            ),
+        ],
+    ),
+];
+
+/// Pages of other commands that somebody who reads a command's page may want.
+const RELATED: &[(&str, &[&str])] = &[
+    ("run", &["check", "reload", "detach", "status"]),
+    ("check", &["simulate", "run"]),
+    ("status", &["top", "explain", "drain"]),
+    ("top", &["status"]),
+    ("explain", &["status", "trace"]),
+    ("drain", &["maint", "ready", "weight", "status"]),
+    ("maint", &["drain", "ready"]),
+    ("ready", &["drain", "maint"]),
+    ("weight", &["drain", "status"]),
+    ("reload", &["check", "simulate"]),
+    ("detach", &["run", "status"]),
+    ("trace", &["explain", "status"]),
+    ("simulate", &["check", "reload"]),
+    ("site", &["check", "run"]),
 ];
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/zerottl/zerottl.toml", "The configuration; see zerottl.toml(5)."),
-    ("/var/lib/zerottl", "What a restart knows: words, weights, health."),
+    ("/var/lib/zerottl", "What a restart knows: overrides, health."),
     ("/sys/fs/bpf/zerottl", "The program's links and counters, which go on without the agent."),
     ("/usr/share/doc/zerottl", "README, the chapters it leads to, and examples."),
 ];
 
 const ENVIRONMENT: &[(&str, &str)] = &[
-    ("ZEROTTL_LOG", "What run and site log, such as debug or info,zerottl_inputs::probe=debug. Default: info."),
+    ("ZEROTTL_LOG", "What run and site log, such as debug or info,zerottl::probe=debug. Default: info."),
+    ("ZEROTTL_LOG_FORMAT", "text, json or journald. Default: journald under systemd, else text."),
     ("ZEROTTL_TOKEN", "Shown to an agent that asks for a token."),
 ];
 
@@ -113,8 +173,15 @@ fn page(command: &Command, name: Option<&str>) -> io::Result<Vec<u8>> {
             more.control("TP", []).text([italic(*word)]).text([roman(*what)]);
         }
     }
-    let own: &[&str] = if name.is_none() { &[] } else { &["zerottl(1)"] };
-    let also: Vec<&str> = own.iter().copied().chain(["zerottl.toml(5)", "dig(1)", "systemd.service(5)"]).collect();
+    let page_of = |command: &str| format!("zerottl-{command}(1)");
+    let mut also: Vec<String> = match name {
+        // Of all commands.
+        None => command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(|sub| page_of(sub.get_name())).collect(),
+        Some(_) => vec!["zerottl(1)".to_owned()],
+    };
+    let related = RELATED.iter().find(|(of, _)| Some(*of) == name).map_or(&[][..], |(_, related)| related);
+    also.extend(related.iter().map(|command| page_of(command)));
+    also.extend(["zerottl.toml(5)", "dig(1)", "systemd.service(5)"].map(str::to_owned));
     more.control("SH", ["SEE ALSO"]).text([roman(also.join(", "))]);
     more.to_writer(&mut page)?;
     Ok(page)
