@@ -128,7 +128,7 @@ impl<'a> Parts<'a> {
     /// The README and the other documents at the root of the repository.
     fn documents(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut all = self.sources(".")?;
-        all.retain(|(name, _)| name.ends_with(".md"));
+        all.retain(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "md"));
         Ok(all)
     }
 

@@ -13,6 +13,7 @@ use crate::{
     cargo::{cargo, locked, step, target_dir},
     host,
     needs::Door,
+    reference,
     setup::setup,
     tally::Tally,
 };
@@ -187,6 +188,7 @@ const DOCUMENTS: &[(&str, &str)] =
 
 /// Makes the documents.
 pub fn docs(root: &Path) -> Result<(), String> {
+    reference::write(root)?;
     // Chromium takes the pictures.
     setup(Door::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;

@@ -11,6 +11,7 @@ mod fuzz;
 mod host;
 mod lint;
 mod needs;
+mod reference;
 mod setup;
 mod tally;
 mod vm;
