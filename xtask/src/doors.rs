@@ -1,5 +1,7 @@
 //! build, run, test and bench.
 
+mod reference;
+
 use std::{
     fs,
     io::{BufRead, BufReader, IsTerminal},
@@ -13,7 +15,6 @@ use crate::{
     cargo::{cargo, locked, step, target_dir},
     host,
     needs::Door,
-    reference,
     setup::setup,
     tally::Tally,
 };

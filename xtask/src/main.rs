@@ -11,7 +11,6 @@ mod fuzz;
 mod host;
 mod lint;
 mod needs;
-mod reference;
 mod setup;
 mod tally;
 mod vm;

@@ -74,14 +74,14 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/zerottl/zerottl.toml", "The configuration; see zerottl.toml(5)."),
-    ("/var/lib/zerottl", "The state that survives a restart: overrides, weights, health."),
+    ("/var/lib/zerottl", "What a restart knows: words, weights, health."),
     ("/sys/fs/bpf/zerottl", "The program's links and counters, which go on without the agent."),
-    ("/usr/share/doc/zerottl", "README, the chapters that it links to, and examples."),
+    ("/usr/share/doc/zerottl", "README, the chapters it leads to, and examples."),
 ];
 
 const ENVIRONMENT: &[(&str, &str)] = &[
-    ("ZEROTTL_LOG", "The log level of run and site, such as debug or info,zerottl::probe=debug. Default: info."),
-    ("ZEROTTL_TOKEN", "The token, for an agent that requires one."),
+    ("ZEROTTL_LOG", "What run and site log, such as debug or info,zerottl::probe=debug. Default: info."),
+    ("ZEROTTL_TOKEN", "Shown to an agent that asks for a token."),
 ];
 
 /// Writes all pages into a directory that exists.
