@@ -231,17 +231,13 @@ fn package(folder: &Path) -> PathBuf {
     }
     // The files that the README and the chapters link to are there, too; the source they also link to is not a package's.
     let packed: Vec<&str> = listed.lines().filter_map(|line| Some(line.split_once('/')?.1)).collect();
-    for document in
-        packed.iter().filter(|path| **path == "README.md" || path.starts_with("docs/") && path.ends_with(".md"))
-    {
+    let is_chapter = |path: &&&str| **path == "README.md" || path.starts_with("docs/") && is_markdown(path);
+    for document in packed.iter().filter(is_chapter) {
         let text = fs::read_to_string(root().join(document)).unwrap();
         for link in links(document, &text) {
-            let is_document =
-                ["docs/", "examples/"].iter().any(|folder| link.starts_with(folder)) || link.ends_with(".md");
-            assert!(
-                !is_document || packed.contains(&link.as_str()),
-                "the installed {document} links to {link}: {listed}"
-            );
+            let is_document = link.starts_with("docs/") || link.starts_with("examples/") || is_markdown(&link);
+            let is_there = packed.contains(&link.as_str());
+            assert!(is_there || !is_document, "the installed {document} links to {link}: {listed}");
         }
     }
     // A first upload to Debian closes a bug there; this is none.
@@ -249,6 +245,10 @@ fn package(folder: &Path) -> PathBuf {
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--suppress-tags", "initial-upload-closes-no-bugs"]);
     read(lintian.arg(&package));
     package
+}
+
+fn is_markdown(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "md")
 }
 
 /// The files of the repository that a document links to, by their paths from its root.
