@@ -15,19 +15,20 @@ use crate::{
 const HEAD: &str = "\
 # What the commands print
 
-Made by `cargo xtask docs`, in the lab of the README: Appendix A's three Sites, of which boston, with twice the weight, has
-just been killed. Figures are of one run.
+Examples of the main commands, for whoever wants to see them before an installation. They are made by `cargo xtask docs`
+in the lab of the [quick start](quick-start.md): three Sites, of which boston, with twice the weight, has just been
+killed. Figures are of one run.
 ";
 
 /// What is shown, and in which words.
 const STATUS: &str = "Sites with what the probes found, names with each Site's share, and every packet under a reason.";
 const EXPLAIN: &str =
-    "One name's answer, and for each Site why it has part in it or not. Boston's own name has moved on.";
+    "One name's answer, and for each Site why it has part in it or not. Boston's own name leads to the next Site.";
 const CLIENT: &str = "The pool's name for one client.";
 const SIMULATE: &str = "\
 A candidate, `new.toml`, gives chicago three times its weight and moves americas.app.com to another name. It is run by the
 agent's own program, in the kernel but attached to nothing, with the health that the agent sees now: boston is still down.";
-const REFUSED: &str = "A candidate that cannot be is refused, in the words of `zerottl check`.";
+const REFUSED: &str = "A file with an error is refused with the message of `zerottl check`.";
 
 /// Makes the page. Takes some ten seconds and needs root.
 pub fn page() -> io::Result<String> {

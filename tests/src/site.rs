@@ -117,7 +117,7 @@ impl Site {
     fn front_by(&self, mut command: Command) -> io::Result<Process> {
         command.arg("site").arg("--config").arg(self.folder.join("zerottl.toml")).args(["--as", &self.config.key]);
         // Which way each request went.
-        command.env("ZEROTTL_LOG", "info,zerottl_site=debug");
+        command.env("ZEROTTL_LOG", "info,zerottl::site=debug");
         until_ready(&self.machine, &self.folder, command)
     }
 

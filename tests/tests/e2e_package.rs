@@ -229,20 +229,45 @@ fn package(folder: &Path) -> PathBuf {
             "{file}: {listed}"
         );
     }
-    // What the README leads to is there, too; the source it also leads to is not a package's.
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-    for link in links.filter(|link| {
-        link.starts_with("docs/") || link.starts_with("examples/") || link.contains(".md") && !link.contains(':')
-    }) {
-        let is_there = listed.lines().any(|line| line.split_once('/').is_some_and(|(_, path)| path == link));
-        assert!(is_there, "the installed README leads to {link}: {listed}");
+    // The files that the README and the chapters link to are there, too; the source they also link to is not a package's.
+    let packed: Vec<&str> = listed.lines().filter_map(|line| Some(line.split_once('/')?.1)).collect();
+    let is_chapter = |path: &&&str| **path == "README.md" || path.starts_with("docs/") && is_markdown(path);
+    for document in packed.iter().filter(is_chapter) {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for link in links(document, &text) {
+            let is_document = link.starts_with("docs/") || link.starts_with("examples/") || is_markdown(&link);
+            let is_there = packed.contains(&link.as_str());
+            assert!(is_there || !is_document, "the installed {document} links to {link}: {listed}");
+        }
     }
     // A first upload to Debian closes a bug there; this is none.
     let mut lintian = Command::new("lintian");
     lintian.args(["--allow-root", "--fail-on", "error,warning", "--suppress-tags", "initial-upload-closes-no-bugs"]);
     read(lintian.arg(&package));
     package
+}
+
+fn is_markdown(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "md")
+}
+
+/// The files of the repository that a document links to, by their paths from its root.
+fn links(document: &str, text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let files = targets.filter(|target| !target.is_empty() && !target.contains(':'));
+    let resolved = files.map(|target| {
+        let mut path: Vec<&str> = document.split('/').collect();
+        path.pop();
+        for part in target.split('/') {
+            if part == ".." {
+                path.pop();
+            } else {
+                path.push(part);
+            }
+        }
+        path.join("/")
+    });
+    resolved.collect()
 }
 
 /// Installs it, and looks at what is there then.

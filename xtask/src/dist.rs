@@ -26,7 +26,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("zsh", "usr/share/zsh/vendor-completions/_zerottl"),
     ("fish", "usr/share/fish/vendor_completions.d/zerottl.fish"),
 ];
-/// What is under /etc: the configuration as installed is the README's example, which has to be changed before the start.
+/// Files under /etc. The configuration as installed is the README's example, which has to be changed before the start.
 const CONFFILES: [(&str, &str); 2] =
     [("examples/appendix-a.toml", "etc/zerottl/zerottl.toml"), ("examples/app.com.zone", "etc/zerottl/app.com.zone")];
 const UNITS: [&str; 2] = ["zerottl.service", "zerottl-site@.service"];
@@ -125,11 +125,22 @@ impl<'a> Parts<'a> {
         names.into_iter().map(|name| Ok((name.clone(), self.source(&format!("{dir}/{name}"))?))).collect()
     }
 
-    /// What the README leads to, by paths beside it.
+    /// The README and the other documents at the root of the repository.
+    fn documents(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let mut all = self.sources(".")?;
+        all.retain(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "md"));
+        Ok(all)
+    }
+
+    /// The chapters and their pictures, all that is below `docs`, by paths relative to the README.
     fn chapters(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut all = Vec::new();
-        for dir in ["docs", "docs/contributing", "docs/decisions"] {
-            all.extend(self.sources(dir)?.into_iter().map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
+        let mut open = vec!["docs".to_owned()];
+        while let Some(dir) = open.pop() {
+            all.extend(self.sources(&dir)?.into_iter().map(|(name, bytes)| (format!("{dir}/{name}"), bytes)));
+            let entries = fs::read_dir(self.root.join(&dir)).map_err(|error| format!("{dir}: {error}"))?;
+            let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+            open.extend(folders.map(|entry| format!("{dir}/{}", entry.file_name().to_string_lossy())));
         }
         Ok(all)
     }
@@ -166,12 +177,11 @@ fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for unit in UNITS {
         tree.put(unit, &parts.unit(unit)?, 0o644)?;
     }
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"]
-    {
-        tree.put(document, &parts.source(document)?, 0o644)?;
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        tree.put(licence, &parts.source(licence)?, 0o644)?;
     }
-    for (chapter, bytes) in parts.chapters()? {
-        tree.put(&chapter, &bytes, 0o644)?;
+    for (document, bytes) in parts.documents()?.into_iter().chain(parts.chapters()?) {
+        tree.put(&document, &bytes, 0o644)?;
     }
     for (example, bytes) in parts.sources("examples")? {
         tree.put(&format!("examples/{example}"), &bytes, 0o644)?;
@@ -205,10 +215,10 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     }
     tree.put_compressed(&doc("changelog"), &parts.source("CHANGELOG.md")?)?;
     tree.put_compressed(&doc("changelog.Debian"), changelog(epoch)?.as_bytes())?;
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        tree.put_compressed(&doc(document), &parts.source(document)?)?;
+    // The changelog is there by the name that Debian gives it.
+    for (document, bytes) in parts.documents()?.into_iter().filter(|(name, _)| name != "CHANGELOG.md") {
+        tree.put_compressed(&doc(&document), &bytes)?;
     }
-    // What the README leads to.
     for (chapter, bytes) in parts.chapters()? {
         tree.put(&doc(&chapter), &bytes, 0o644)?;
     }

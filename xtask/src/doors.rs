@@ -1,5 +1,7 @@
 //! build, run, test and bench.
 
+mod reference;
+
 use std::{
     fs,
     io::{BufRead, BufReader, IsTerminal},
@@ -187,6 +189,7 @@ const DOCUMENTS: &[(&str, &str)] =
 
 /// Makes the documents.
 pub fn docs(root: &Path) -> Result<(), String> {
+    reference::write(root)?;
     // Chromium takes the pictures.
     setup(Door::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;

@@ -1,15 +1,43 @@
-//! The README's tables against the source they describe.
+//! The README and the chapters against the source that they describe, and against each other.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
-fn read(path: &str) -> String {
-    // The place now; the one at compile time is another once the checkout has been moved.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
-    fs::read_to_string(Path::new(&package).parent().unwrap().join(path)).unwrap()
+/// Bytes that the README may have: one page is read, more is not.
+const README_MAX: usize = 8192;
+const PACKETS: &str = "docs/operate/packets.md";
+const METRICS: &str = "docs/operate/metrics.md";
+
+/// The checkout where it is now; the one at compile time is another once the checkout has been moved.
+fn root() -> PathBuf {
+    Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_owned()
 }
 
-/// The README's row of each reason in `reason.rs`: the sentence is the variant's doc comment.
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// Every Markdown file below `folder`, by its path from there.
+fn markdown(folder: &Path) -> Vec<String> {
+    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.strip_prefix(folder).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The table's row of each reason in `reason.rs`: the sentence is the variant's doc comment.
 fn reason_rows(source: &str) -> Vec<String> {
     let (_, list) = source.split_once("\nreasons! {").unwrap_or_default();
     let (mut rows, mut sentence) = (Vec::new(), Vec::new());
@@ -36,14 +64,14 @@ fn metrics(source: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_reason_is_in_the_readme_as_it_is_in_the_source() {
-    let readme = read("README.md");
+fn every_reason_is_in_its_table_as_it_is_in_the_source() {
+    let page = read(PACKETS);
     let rows = reason_rows(&read("xdp-ebpf/src/reason.rs"));
     assert!(rows.len() > 30, "{rows:?}");
-    let missing: Vec<_> = rows.iter().filter(|row| !readme.lines().any(|line| line == *row)).collect();
-    assert!(missing.is_empty(), "README.md lacks\n{missing:#?}");
-    let shown = readme.lines().filter(|line| ["answer", "drop", "pass", "abort"].iter().any(|a| is_row(line, a)));
-    assert_eq!(shown.count(), rows.len(), "README.md has rows of reasons that are no more");
+    let missing: Vec<_> = rows.iter().filter(|row| !page.lines().any(|line| line == *row)).collect();
+    assert!(missing.is_empty(), "{PACKETS} lacks\n{missing:#?}");
+    let shown = page.lines().filter(|line| ["answer", "drop", "pass", "abort"].iter().any(|a| is_row(line, a)));
+    assert_eq!(shown.count(), rows.len(), "{PACKETS} has rows of reasons that are no more");
 }
 
 fn is_row(line: &str, action: &str) -> bool {
@@ -51,8 +79,8 @@ fn is_row(line: &str, action: &str) -> bool {
 }
 
 #[test]
-fn every_metric_is_in_the_readme() {
-    let readme = read("README.md");
+fn every_metric_is_in_its_table() {
+    let page = read(METRICS);
     let site = ["userspace/site/src/metrics.rs", "userspace/zerottl/src/proxy/metrics.rs"].map(read).concat();
     let agent = read("userspace/zerottl/src/admin/metrics.rs");
     let named =
@@ -61,10 +89,52 @@ fn every_metric_is_in_the_readme() {
     assert!(agent.len() > 15 && site.len() > 15, "{agent:?} {site:?}");
     assert!(site.iter().all(|name| !agent.contains(name)), "one name for two things");
     let metrics = [agent, site].concat();
-    let missing: Vec<_> = metrics.iter().filter(|name| !readme.contains(&format!("| `{name}"))).collect();
-    assert!(missing.is_empty(), "README.md lacks {missing:?}");
-    let shown = readme.lines().filter(|line| line.starts_with("| `zerottl_")).count();
-    assert_eq!(shown, metrics.len(), "README.md has metrics that are no more");
+    let missing: Vec<_> = metrics.iter().filter(|name| !page.contains(&format!("| `{name}"))).collect();
+    assert!(missing.is_empty(), "{METRICS} lacks {missing:?}");
+    let shown = page.lines().filter(|line| line.starts_with("| `zerottl_")).count();
+    assert_eq!(shown, metrics.len(), "{METRICS} has metrics that are no more");
+}
+
+#[test]
+fn the_readme_is_one_page() {
+    let bytes = read("README.md").len();
+    assert!(bytes <= README_MAX, "README.md has {bytes} bytes, over {README_MAX}: move something into a chapter");
+}
+
+/// mdBook renders only the chapters that the summary lists, and readers find only these.
+#[test]
+fn the_summary_lists_every_chapter_once() {
+    let summary = read("docs/SUMMARY.md");
+    let mut listed: Vec<&str> = summary.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
+    listed.sort_unstable();
+    assert!(listed.windows(2).all(|pair| pair[0] != pair[1]), "a chapter is listed twice: {listed:?}");
+    let chapters = markdown(&root().join("docs"));
+    let missing: Vec<_> =
+        chapters.iter().filter(|chapter| *chapter != "SUMMARY.md" && !listed.contains(&chapter.as_str())).collect();
+    assert!(missing.is_empty(), "docs/SUMMARY.md does not list {missing:?}");
+}
+
+/// The lines of a document's TOML block that begins with `[front]`, without comments and repeated spaces.
+fn configuration(document: &str) -> Vec<String> {
+    let (_, block) = document.split_once("```toml\n[front]\n").expect("a configuration");
+    code_lines(block.split("```").next().unwrap_or_default())
+}
+
+fn code_lines(toml: &str) -> Vec<String> {
+    let lines = toml.lines().map(|line| line.split(" #").next().unwrap_or(line));
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|line| !line.is_empty()).collect()
+}
+
+/// The example file is checked by tests of the configuration; the documents show a part of it.
+#[test]
+fn the_configuration_shown_is_that_of_the_example() {
+    let example = code_lines(&read("examples/appendix-a.toml"));
+    for document in ["README.md", "docs/configure/README.md"] {
+        let shown = configuration(&read(document));
+        assert!(shown.len() > 15, "{document}: {shown:?}");
+        let other: Vec<_> = shown.iter().filter(|line| !example.contains(line)).collect();
+        assert!(other.is_empty(), "{document} shows what is not in examples/appendix-a.toml: {other:#?}");
+    }
 }
 
 #[test]

@@ -59,19 +59,23 @@ fn page() -> String {
     let mut page = String::from(
         "# Least-load under a simulation
 
+How shares under `policy = \"least-load\"` follow loads that change, with late reports and resolvers that keep answers.
+The page is for whoever sets [load](configure/load.md) parameters. Clients are simulated; no real users have been
+measured.
+
 Made by `cargo run --release -p tests --bin load_plot -- docs`. The agent's own assessor and planner run on a clock that is
 a number; clients, resolvers, sessions and late reports are made up (`tests/src/load_sim.rs`), from fixed seeds.
 `tests/tests/load_simulation.rs` holds the outcome.
 
 Four Sites of equal weight can take 1000, 800, 600 and 400 sessions; 1400 are under way, of 8 s each. Resolvers keep an
-answer for 5 s in the mean although its TTL is 0. Sites report every 5 s what was so 5 s before. At 150 s Site s0 dies, and
+answer for 5 s in the mean although its TTL is 0. Sites report every 5 s their state of 5 s before. At 150 s Site s0 dies, and
 its clients try again; at 270 s it returns, with a slow start of 20 s. At 390 s the capacity of s1 falls to a fourth, until
 480 s.
 
 ![Shares and loads over time](load.svg)
 
 Once things have settled after each event: how far one Site's share and its load per capacity go up and down, and the
-highest load per capacity; the median of 20 seeds, and the worst in brackets. What round robin has is chance alone: its
+highest load per capacity; the median of 20 seeds, and the worst in brackets. Round robin's variation is chance alone: its
 shares do not move.
 
 | | seconds | share up and down | load up and down | load, highest |

@@ -10,6 +10,7 @@
 //! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients`, `web` |
 //! | the model as a whole | `whole` |
 //! | the model in use: shares, records files | `outcome` |
+//! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod admin;
 mod agent;

@@ -1,6 +1,20 @@
 //! The pure core of zerottl: what a configuration means, what is known of Sites, and the plan that comes of both.
 //!
 //! Nothing here does I/O or waits; whoever calls hands in what was measured and when.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`model`] | what a valid configuration means; ids are positions in its lists |
+//! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
+//! | [`status`] | what is known at one moment: the planner's only changing input |
+//! | [`damping`] | how long a Site that keeps flapping is held back |
+//! | [`bar`] | what bars a live Site from being answered, and which bar gives way first |
+//! | [`safety`] | what no deliberate cause may take from a pool: minimums and alarms |
+//! | [`plan`] | model and status into a plan: for every name and family, who is answered |
+//! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |
+//! | [`saved_state`] | what a restart should know |
+//! | [`histogram`], [`exposition`] | durations counted, and metrics as text |
+//! | `fixture` | models for tests, of this crate and of those above it |
 
 #![forbid(unsafe_code)]
 

@@ -19,6 +19,8 @@
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
 //! | [`transfer`] | whole zones (pure) |
+//! | [`svcb`] | the parameters of HTTPS records (pure) |
+//! | [`view`] | what the socket path answers from: model, newest plan, cursors and rates of its own |
 //! | [`counters`] | what the sockets count |
 //!
 //! | RFC | state |

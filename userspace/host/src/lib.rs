@@ -1,5 +1,15 @@
 //! What this machine gives zerottl's programs: descriptors and places for connections, clocks, and the files that are
 //! neither configuration nor zones.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`resources`] | this machine's own errors, descriptors and who gets how many, the clock since boot |
+//! | [`places`] | how many connections may be open, in all and by one client, and which idle one gives way |
+//! | [`patience`] | waiting within a limit of which only the time counts in which this machine ran |
+//! | [`log_limit`] | lines that repeat: one in a while, with how many were left out |
+//! | [`state`] | the state directory: reading, writing, one agent per directory |
+//! | [`locks`] | who holds a lock on a folder |
+//! | [`key_file`], [`trust`], [`certificates`] | keys, trust anchors and certificates from files |
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,10 @@
 //! What zerottl learns of Sites: probes of their addresses, and what they say of their load.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`probe`] | attempts over the network, and the verdict on each address |
+//! | [`load`] | reports of load, in each form, and the newest of each Site |
+//! | [`agent_client`] | a client of an agent's admin interface |
 
 #![forbid(unsafe_code)]
 

@@ -20,6 +20,8 @@
 //! | [`peers`] | which other Sites are up |
 //! | `forwarded` | what proxies say of a client, and who is believed |
 //! | `seen` | what is known of a request |
+//! | [`trail`] | what is found out about a request on its way, for whoever logs it |
+//! | `buckets` | counts that forget |
 //! | [`gate`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |

@@ -296,7 +296,7 @@ fn resident() -> usize {
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
 }
 
-/// What is said of it in the README: of a request 288 KiB, of a connection that does not send 256 KiB.
+/// The bounds that docs/site/stand-alone.md states: of a request 288 KiB, of a connection that does not send 256 KiB.
 const PER_REQUEST: usize = 288 << 10;
 const PER_CONNECTION: usize = 256 << 10;
 
