@@ -9,16 +9,23 @@ use crate::model::{
 };
 
 /// A name.
+///
+/// # Panics
+///
+/// If it is none.
+#[must_use]
 pub fn name(text: &str) -> Name {
     Name::from_str(text).expect("a test's name is valid")
 }
 
 /// A TCP probe; port 1 where nothing listens.
+#[must_use]
 pub fn tcp(interval: Duration, timeout: Duration, rise: u32, fall: u32) -> Probe {
     Probe { kind: ProbeKind::Tcp, port: 1, interval, timeout, rise, fall }
 }
 
 /// GET `/health` for status 200, every 100 ms within 1 s.
+#[must_use]
 pub fn http(port: u16) -> Probe {
     let http = HttpProbe {
         path: "/health".into(),
@@ -32,6 +39,10 @@ pub fn http(port: u16) -> Probe {
 }
 
 /// One pool `app.com` of the given Sites (key, addresses, probe), weight 1 each, round robin.
+///
+/// # Panics
+///
+/// If a name or an address is none.
 pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
     let ids: Vec<SiteId> = (0..sites.len()).map(SiteId).collect();
     let zone = ZoneId(0);

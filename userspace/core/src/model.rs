@@ -1,6 +1,6 @@
 //! What a valid configuration means.
 //!
-//! [`config`](zerottl_config) makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
+//! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
 //! positions in the model's own lists, so that per-round work is array indexing.
 
 use std::{

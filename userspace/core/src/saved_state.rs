@@ -85,7 +85,7 @@ pub struct OrderMemory<T> {
     pub forced: bool,
 }
 
-/// A Site's [`Flaps`](zerottl_core::damping::Flaps).
+/// A Site's [`Flaps`](crate::damping::Flaps).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlapMemory {
     /// Failures in a row.

@@ -177,7 +177,7 @@ impl Standing {
     }
 }
 
-/// One moment's knowledge: the planner's only changing input. [`assess`](zerottl::assess) makes it.
+/// One moment's knowledge: the planner's only changing input. `assess` makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// What the probes say.

@@ -161,6 +161,7 @@ fn word_len(text: &[u8]) -> usize {
 
 /// Seconds of a TTL: a number, or numbers each followed by one of w, d, h, m, s, in any case. None where it is neither, or
 /// too many seconds for 32 bits.
+#[must_use]
 pub fn ttl_seconds(word: &[u8]) -> Option<u32> {
     let word = std::str::from_utf8(word).ok()?;
     if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {

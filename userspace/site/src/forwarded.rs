@@ -104,6 +104,7 @@ pub enum Entry {
 }
 
 /// An address, with or without brackets, a zone and a port: some proxies write one (Azure's, IIS).
+#[must_use]
 pub fn address(text: &str) -> Entry {
     let text = unquoted(text);
     if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {

@@ -1,8 +1,7 @@
 //! What ended how often at which stage, and the Site's metrics as text for Prometheus.
 //!
 //! Counts are kept here; what is known elsewhere is read when the page is made ([`Now`], and the front's counters), so that
-//! no number is kept twice. The number of series is bounded: peers and backends beyond [`PEERS_MAX`] and
-//! [`BACKENDS_MAX`] have none.
+//! no number is kept twice. The number of series is bounded: peers beyond [`PEERS_MAX`] have none.
 
 use std::{
     fmt,
@@ -118,7 +117,9 @@ impl Metrics {
     pub fn text(&self, now: &Now, front: Option<Box<dyn Collector>>, format: Format) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("zerottl_site");
         registry.register_collector(Box::new(self.read(now)));
-        front.into_iter().for_each(|front| registry.register_collector(front));
+        if let Some(front) = front {
+            registry.register_collector(front);
+        }
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(match format {

@@ -1,10 +1,10 @@
 //! zerottl: DNS answers that live zero seconds, decided in the kernel, from real health.
 //!
-//! Data flows one way: [`probe`] results make a [`status`], the pure [`plan`]ner makes a plan of it, the kernel
-//! publisher writes it into BPF maps, and the XDP program and the [`dns`] socket path answer from it.
+//! Data flows one way: probe results ([`zerottl_inputs`]) make a status, the pure planner ([`zerottl_core::plan`]) makes a plan of
+//! it, the publisher ([`zerottl_kernel`]) writes it into BPF maps, and the XDP program and the sockets ([`zerottl_dns`]) answer from
+//! it.
 //!
-//! This crate is the programs: the agent, the stand-alone Site, and the commands. What they are made of are the crates
-//! below it, under the names that they have here.
+//! This crate is the programs: the agent, the stand-alone Site ([`proxy`]), and the commands.
 
 #![forbid(unsafe_code)]
 

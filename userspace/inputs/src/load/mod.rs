@@ -9,7 +9,7 @@
 //! | [`board`]  | the newest of each Site, with its age                                        |
 //! | `poll`     | the tasks that ask Sites                                                     |
 //!
-//! What figures come to, and how old they may be, is [`assess`](zerottl::assess)'s to say; what shares come of it, the
+//! What figures come to, and how old they may be, is `assess`'s to say; what shares come of it, the
 //! planner's.
 
 pub mod board;

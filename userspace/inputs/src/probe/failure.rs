@@ -73,6 +73,7 @@ impl Failure {
     }
 
     /// Why an attempt has not ended within its time.
+    #[must_use]
     pub fn from_late(late: Late, after: Duration, stage: Stage) -> Self {
         match late {
             Late::Timeout => Self::Timeout { after, stage },

@@ -83,6 +83,7 @@ impl<S> Metered<S> {
     }
 
     /// The same, in as many pieces as they like.
+    #[must_use]
     pub fn in_any_pieces(self) -> Self {
         Self { reads_left: u32::MAX, ..self }
     }

@@ -12,7 +12,7 @@
 //! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
 //! Every page is a pure function of a [`Snapshot`]; `pages` takes one per request. [`server`] has the list of routes,
-//! [`gate`] says who may ask, [`listen`] where. [`client`] is the command line's side.
+//! [`gate`] says who may ask, [`listen`] where. [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
 
 pub mod answers;
 pub mod asked;
