@@ -16,10 +16,10 @@ use zerottl_core::{
     model::Model,
     nets::Nets,
     plan::{Before, Planner},
-    saved_state::Memory,
-    status::{Health, Status},
+    saved_state::SavedState,
+    status::{Assessment, Health},
 };
-use zerottl_inputs::load::board::Board;
+use zerottl_inputs::load::store::LoadStore;
 use zerottl_kernel::{
     Fastpath,
     image::{Bank, Image, Layout},
@@ -97,7 +97,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
         let (planner, plan) = scene::planned(names, scene::PLANS_MANY);
         let model = Arc::clone(planner.model());
         let zones = scene::zones(&planner);
-        let status = Status::unknown(&model);
+        let status = Assessment::unknown(&model);
         let layout = Layout::new(&planner);
         let mut add = |what, us| figures.push(Figure { what, names, us });
         let what = "prepare a configuration: Planner::new";
@@ -150,10 +150,10 @@ fn timed<T>(
 /// the steps of the agent's round.
 fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Changes, Failure> {
     let planner = Planner::new(Arc::clone(model));
-    let mut verdicts = Status::unknown(model).health;
+    let mut verdicts = Assessment::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
-    let (board, first) = (Board::new(model), Instant::now());
-    let mut assessor = Assessor::new(Arc::clone(model), &Memory::default(), None, first);
+    let (board, first) = (LoadStore::new(model), Instant::now());
+    let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
     let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &board.read(), answers: &[] });
     let mut plan = planner.plan(&status, 1);
     let mut loaded = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;

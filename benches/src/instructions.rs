@@ -16,8 +16,8 @@ use zerottl::assess::{Assessor, LoadInputs};
 use zerottl_config as config;
 use zerottl_core::{
     plan::Planner,
-    saved_state::Memory,
-    status::{Health, Status},
+    saved_state::SavedState,
+    status::{Assessment, Health},
 };
 use zerottl_kernel::image::{Bank, Layout};
 
@@ -56,10 +56,10 @@ impl Arguments {
         let model = Arc::new(config::parse("sites.toml", &text, Path::new(""))?.model);
         let planner = Planner::new(Arc::clone(&model));
         let layout = Layout::new(&planner);
-        let mut verdicts = Status::unknown(&model).health;
+        let mut verdicts = Assessment::unknown(&model).health;
         let health = if *all_fail { Health::Down } else { Health::Up };
         verdicts.iter_mut().for_each(|site| site.fill(health));
-        let mut assessor = Assessor::new(Arc::clone(&model), &Memory::default(), None, Instant::now());
+        let mut assessor = Assessor::new(Arc::clone(&model), &SavedState::default(), None, Instant::now());
         let mut assess = || {
             let status = assessor.assess(Instant::now(), &verdicts, LoadInputs::default());
             let remarks = assessor.remarks(Instant::now(), &status, false);

@@ -13,7 +13,7 @@ use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl_core::{
     model::{CookieSecrets, Edns, Https, Model, Name, RateLimit},
     plan::Planner,
-    status::Status,
+    status::Assessment,
 };
 use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
 
@@ -181,7 +181,7 @@ struct Programs {
 impl Programs {
     fn new(server: Server) -> Result<Self, Failure> {
         let planner = Planner::new(server.model().into());
-        let plan = planner.plan(&Status::unknown(planner.model()), 1);
+        let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
         let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
         let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);

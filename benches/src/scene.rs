@@ -24,7 +24,7 @@ use zerottl_core::{
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
-    status::Status,
+    status::Assessment,
 };
 use zerottl_dns::Zones;
 
@@ -150,7 +150,7 @@ pub fn own_sites_model(names: usize) -> Arc<Model> {
 pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
     let model = model(names, plans);
     let planner = Planner::new(Arc::clone(&model));
-    let plan = planner.plan(&Status::unknown(&model), 1);
+    let plan = planner.plan(&Assessment::unknown(&model), 1);
     (planner, plan)
 }
 

@@ -20,7 +20,7 @@ use tests::{agent::binary, netns::Netns, process::Process, scratch};
 use zerottl_config as config;
 use zerottl_core::{
     plan::Planner,
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_kernel::image::{Bank, Layout};
 
@@ -301,7 +301,7 @@ impl Agent<'_> {
 
 /// Makes whole plans of a state and lays them out, outside the agent: CPU time of this thread.
 fn plan(planner: &Planner, up: bool, samples: &mut Samples) {
-    let mut status = Status::unknown(planner.model());
+    let mut status = Assessment::unknown(planner.model());
     status.health.iter_mut().for_each(|site| site.fill(if up { Health::Up } else { Health::Down }));
     let layout = Layout::new(planner);
     let (mut plan_s, mut lay_out_s) = (0.0, 0.0);

@@ -18,10 +18,10 @@ use zerottl_config as config;
 use zerottl_core::{
     model::{Family, Model, NameId, SiteId},
     plan::{Before, Choice, Plan, Planner},
-    saved_state::Memory,
-    status::{Health, Status, Verdicts},
+    saved_state::SavedState,
+    status::{Assessment, Health, Verdicts},
 };
-use zerottl_inputs::load::{Board, Report};
+use zerottl_inputs::load::{LoadStore, Report};
 
 /// The length of a simulation, seconds.
 pub const SECONDS: usize = 600;
@@ -112,11 +112,11 @@ struct Resolver {
 #[must_use]
 pub fn run(setup: &Setup) -> Vec<Second> {
     let model = model(setup);
-    let (board, planner) = (Board::new(&model), Planner::new(Arc::clone(&model)));
+    let (board, planner) = (LoadStore::new(&model), Planner::new(Arc::clone(&model)));
     let (begin, mut random) = (Instant::now(), SmallRng::seed_from_u64(setup.seed));
-    let mut assessor = Assessor::new(Arc::clone(&model), &Memory::default(), None, begin);
+    let mut assessor = Assessor::new(Arc::clone(&model), &SavedState::default(), None, begin);
     let mut world = World::new(setup);
-    let mut plan = planner.plan(&Status::unknown(&model), 1);
+    let mut plan = planner.plan(&Assessment::unknown(&model), 1);
     let mut seconds = Vec::with_capacity(SECONDS);
     for tick in 0..SECONDS * ROUNDS {
         let (at_s, step_s) = (number(tick) / number(ROUNDS), 1.0 / number(ROUNDS));

@@ -10,7 +10,7 @@ use xdp_ebpf::{
     reason::Reason,
 };
 use zerottl_config as config;
-use zerottl_core::{plan::Planner, status::Status};
+use zerottl_core::{plan::Planner, status::Assessment};
 use zerottl_dns::Zones;
 use zerottl_kernel::{
     OBJECT, PROGRAM,
@@ -83,7 +83,7 @@ fn the_object_loads_with_libbpf() {
     }
     let model = config::parse("libbpf.toml", CONFIG, Path::new("")).unwrap_or_else(|error| panic!("{error:?}")).model;
     let planner = Planner::new(Arc::new(model));
-    let plan = planner.plan(&Status::unknown(planner.model()), 1);
+    let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
     let image = Image::new(&planner, &plan, &Zones::load(planner.model(), Path::new("")).unwrap()).unwrap();
 
     let mut open = ObjectBuilder::default().open_memory(OBJECT).unwrap();

@@ -9,7 +9,7 @@ use xdp_ebpf::reason::Reason;
 use zerottl_config as config;
 use zerottl_core::{
     plan::Planner,
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
 
@@ -42,7 +42,7 @@ fn loaded(on_stale: &str) -> Loaded {
     let text = CONFIG.replace("ON_STALE", on_stale);
     let read = config::parse("stale.toml", &text, Path::new("")).unwrap_or_else(|error| panic!("{error:?}"));
     let planner = Planner::new(Arc::new(read.model));
-    let mut status = Status::unknown(planner.model());
+    let mut status = Assessment::unknown(planner.model());
     status.health[1].fill(Health::Down);
     let plan = planner.plan(&status, 1);
     let mut loaded = Fastpath::load(&planner, &plan, &read.zones).unwrap();

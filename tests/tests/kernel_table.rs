@@ -30,7 +30,7 @@ use tests::lab::can_load;
 use xdp_ebpf::layout::{BANKS, FIXUP_APEX, FIXUP_NONE, NAME_INLINE, NameEntry};
 use zerottl_core::{
     model::{Family, NameId, NameKind, Policy, SiteId},
-    plan::Pick,
+    plan::PlannedAnswer,
     status::Health,
 };
 use zerottl_dns::view::View;
@@ -137,7 +137,7 @@ fn sticky_is_as_the_socket_path_says() {
     let name = view.model.names.iter().position(|name| name.name.to_string() == "sticky.example").unwrap();
     let expected = |client: IpAddr| {
         let picks = Family::ALL.map(|family| view.pick(NameId(name), family, client.into()).pick);
-        let site = [ONE, TWO].map(|site| site.map(|address| Pick::Address(address.parse().unwrap(), 0)));
+        let site = [ONE, TWO].map(|site| site.map(|address| PlannedAnswer::Address(address.parse().unwrap(), 0)));
         site.iter().position(|site| *site == picks).expect("one Site for both families")
     };
     policies::sticky(&mut Kernel::new(&[World::Full]), &expected);

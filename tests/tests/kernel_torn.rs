@@ -36,12 +36,12 @@ use zerottl_config as config;
 use zerottl_core::{
     model::SiteId,
     plan::{Plan, Planner},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_kernel::{
     Fastpath, Loaded, PROGRAM,
     image::{Bank, Layout},
-    mapped::Mapped,
+    mmap_array::Mapped,
 };
 
 /// Names, each a pool of Sites of its own.
@@ -102,7 +102,7 @@ impl Machine {
         let planner = Planner::new(Arc::new(read.model));
         let model = Arc::clone(planner.model());
         let plan = |when: u64| {
-            let mut status = Status::unknown(&model);
+            let mut status = Assessment::unknown(&model);
             for (pool, _) in model.pools.iter().enumerate() {
                 for (turn, SiteId(site)) in model.pools[pool].sites.iter().enumerate() {
                     status.health[*site].fill(if turn as u64 == when { Health::Up } else { Health::Down });

@@ -8,7 +8,7 @@ use http::Version;
 use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
     marker::{Markers, Mode},
-    place::{Part, Place},
+    topology::{Part, Place},
 };
 
 const NOW: u64 = 1_000_000;

@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use zerottl_config::{self as config, Loaded};
 use zerottl_core::{
     plan::{Plan, Planner},
-    status::Status,
+    status::Assessment,
 };
 use zerottl_dns::{Transport, Zones, respond, view::View};
 use zerottl_kernel::image::{Bank, Image};
@@ -43,7 +43,7 @@ pub fn config(data: &[u8]) {
         Err(error) => assert!(!format!("{error:?}").is_empty(), "no reason"),
         Ok(loaded) => {
             let planner = Planner::new(Arc::new(loaded.model));
-            let plan = planner.plan(&Status::unknown(planner.model()), 1);
+            let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
             only_what_stands_there(text, &plan);
             if let Ok(image) = Image::new(&planner, &plan, &loaded.zones) {
                 drop(Bank::new(&image.layout, &plan));
@@ -78,7 +78,7 @@ pub fn records(data: &[u8]) {
         Err(error) => assert!(!format!("{error:?}").is_empty(), "no reason"),
         Ok(loaded) => {
             let planner = Planner::new(Arc::new(loaded.model));
-            let plan = planner.plan(&Status::unknown(planner.model()), 1);
+            let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
             let view = View::new(Arc::clone(planner.model()), plan);
             served(&loaded.zones, &view);
         }

@@ -12,10 +12,10 @@ use zerottl_config as config;
 use zerottl_core::{
     model::{Model, SiteId},
     plan::Planner,
-    saved_state::Memory,
-    status::Status,
+    saved_state::SavedState,
+    status::Assessment,
 };
-use zerottl_inputs::load::{BadReport, Board, Report, orca, push, report, words};
+use zerottl_inputs::load::{BadReport, LoadStore, Report, agent_check, orca, push, report};
 
 use super::split;
 
@@ -40,11 +40,11 @@ static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| {
 /// A report in one of its forms: a body, a line of words, a header, or a push. What is taken makes a plan of shares.
 pub fn load(data: &[u8]) {
     let (form, bytes) = split(data);
-    let board = Board::new(&MODEL);
+    let board = LoadStore::new(&MODEL);
     let now = Instant::now();
     let single: fn(&[u8]) -> Result<Report, BadReport> = match form % 4 {
         0 => report::body,
-        1 => words::line,
+        1 => agent_check::line,
         2 => orca::header,
         _ => {
             match push::push(&board, &MODEL, now, bytes) {
@@ -66,9 +66,9 @@ pub fn load(data: &[u8]) {
 }
 
 /// Whatever was taken, somebody is answered.
-fn plans(board: &Board, now: Instant) {
-    let mut assessor = Assessor::new(Arc::clone(&MODEL), &Memory::default(), None, now);
-    let verdicts = Status::unknown(&MODEL).health;
+fn plans(board: &LoadStore, now: Instant) {
+    let mut assessor = Assessor::new(Arc::clone(&MODEL), &SavedState::default(), None, now);
+    let verdicts = Assessment::unknown(&MODEL).health;
     let planner = Planner::new(Arc::clone(&MODEL));
     for answers in [[0, 0], [u64::from(u32::MAX), 1]] {
         let loads = LoadInputs { entries: &board.read(), answers: &answers };

@@ -12,7 +12,7 @@ use domain::{
 use xdp_ebpf::{layout::EVENT_FRAME, reason::Reason};
 use zerottl_core::{
     plan::Planner,
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_dns::{Transport, Zones, respond, view::View};
 use zerottl_kernel::trace::line;
@@ -87,7 +87,7 @@ fn question_end(message: &[u8]) -> usize {
 fn served() -> (Zones, View) {
     let loaded = files::valid(files::RECORDS.as_bytes());
     let planner = Planner::new(Arc::new(loaded.model));
-    let mut status = Status::unknown(planner.model());
+    let mut status = Assessment::unknown(planner.model());
     for health in status.health.iter_mut() {
         health.fill(Health::Up);
     }

@@ -17,14 +17,14 @@ use serde_json::Value;
 use zerottl_config as config;
 use zerottl_core::model::{Model, RedirectForm, SiteId};
 use zerottl_site::{
-    busy::{Ask, Guard, Overload},
+    admission::{Admission, Connection, Verdict},
     decide::{Decision, Facts, Redirect, Rules, decide},
-    gate::{Connection, Gate, Verdict},
     marker::{Marker, Markers, Mode, split as split_target},
+    overload::{Ask, Guard, Overload},
     peers::PeerHealth,
-    place::Place,
     respond::{self, Page},
     session::CookieSessions,
+    topology::Place,
 };
 
 use super::split;
@@ -91,11 +91,11 @@ impl Overload for Fixed {
 }
 
 /// By mode, idle and busy.
-static GATES: LazyLock<Vec<[Gate; 2]>> = LazyLock::new(|| {
+static GATES: LazyLock<Vec<[Admission; 2]>> = LazyLock::new(|| {
     let gate = |model: &Model, busy| {
         let sessions = CookieSessions::new(&model.web[BOSTON.0].session, NAMES[4]).unwrap();
         let peers = PeerHealth::fixed(Arc::new([true, true, true]));
-        Gate::with(model, BOSTON, peers, Arc::new(sessions), Arc::new(Fixed(busy))).unwrap()
+        Admission::with(model, BOSTON, peers, Arc::new(sessions), Arc::new(Fixed(busy))).unwrap()
     };
     MODES.map(model).iter().map(|model| [gate(model, false), gate(model, true)]).collect()
 });
@@ -203,7 +203,7 @@ fn through_gate(how: u8, host: &[u8], target: &[u8], cookie: &[u8]) {
         secure: how & SECURE != 0,
         server_name: (how & SECURE != 0).then_some(NAMES[4]),
     };
-    match GATES[mode][usize::from(how & BUSY != 0)].judge(&head, &connection).verdict {
+    match GATES[mode][usize::from(how & BUSY != 0)].evaluate(&head, &connection).verdict {
         Verdict::Respond(page) => sound(&page, MODES[mode]),
         Verdict::Serve(pass) => {
             let target = pass.target.as_ref().or(head.uri.path_and_query()).map_or("", PathAndQuery::as_str);

@@ -10,7 +10,7 @@ use http::Version;
 use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
     marker::{Marker, Markers, Mode},
-    place::{Part, Place},
+    topology::{Part, Place},
 };
 
 use super::{Layout, Name, POOL_NAME, Weather, resolve};

@@ -8,7 +8,7 @@ use xdp_ebpf::reason::{Action, Reason};
 use zerottl_config as config;
 use zerottl_core::{
     plan::{Plan, Planner},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_dns::{self as dns, Zones, view::View};
 use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
@@ -159,7 +159,7 @@ impl Machine {
         let read = read.unwrap_or_else(|error| panic!("{}", error.plain()));
         let planner = Planner::new(Arc::new(read.model));
         let model = planner.model();
-        let mut status = Status::unknown(model);
+        let mut status = Assessment::unknown(model);
         for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
             health.fill(if site.key == "down" { Health::Down } else { Health::Up });
         }

@@ -6,7 +6,7 @@ use zerottl_config as config;
 use zerottl_core::{
     model::Model,
     plan::{Plan, Planner},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_dns::Zones;
 
@@ -57,7 +57,7 @@ fn file(world: World) -> String {
 pub struct Agent {
     pub planner: Planner,
     pub zones: Zones,
-    pub status: Status,
+    pub status: Assessment,
 }
 
 impl Agent {
@@ -75,7 +75,7 @@ impl Agent {
         change(&mut model);
         let planner = Planner::new(Arc::new(model));
         let model = planner.model();
-        let mut status = Status::unknown(model);
+        let mut status = Assessment::unknown(model);
         for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
             health.fill(if SITES_DOWN.contains(&site.key.as_str()) { Health::Down } else { Health::Up });
         }

@@ -7,7 +7,7 @@ use tests::{
 };
 use zerottl_site::{
     marker::{Marker, Markers, Mode},
-    place::{Part, Place},
+    topology::{Part, Place},
 };
 
 /// Unix time of every request: any would do.

@@ -8,19 +8,19 @@
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
 //! | single values | `values` |
 //! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients`, `web` |
-//! | the model as a whole | `whole` |
-//! | the model in use: shares, records files | `outcome` |
+//! | the model as a whole | `cross_checks` |
+//! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod admin;
 mod agent;
 mod clients;
+mod cross_checks;
 mod edns;
 mod excerpt;
 mod forward;
 mod front;
 mod load;
-mod outcome;
 mod pools;
 mod rate_limit;
 mod raw;
@@ -28,9 +28,9 @@ mod report;
 mod safety;
 mod sites;
 mod tables;
+mod usage_checks;
 mod values;
 mod web;
-mod whole;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -103,9 +103,9 @@ fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTim
         if report.errors() > 0 {
             return None;
         }
-        outcome::shares(&mut report, &file, &model);
-        outcome::forgotten(&mut report, &file, &model);
-        Some((outcome::zones(&mut report, &file, &model)?, model))
+        usage_checks::shares(&mut report, &file, &model);
+        usage_checks::forgotten(&mut report, &file, &model);
+        Some((usage_checks::zones(&mut report, &file, &model)?, model))
     });
     let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
@@ -133,7 +133,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     pools::join(report, file, &mut sites, &pools, &groups);
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
-    let names = whole::names(report, file, &pools, &groups, &sites, front.roles);
+    let names = cross_checks::names(report, file, &pools, &groups, &sites, front.roles);
     let mut model = Model {
         front,
         admin,
@@ -151,7 +151,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         names,
         web: Vec::new(),
     };
-    whole::check(report, file, &model);
+    cross_checks::check(report, file, &model);
     model.web = web::web(report, file, &model);
     model
 }

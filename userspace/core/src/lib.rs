@@ -8,8 +8,8 @@
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
-//! | [`bar`] | what bars a live Site from being answered, and which bar gives way first |
-//! | [`safety`] | what no deliberate cause may take from a pool: minimums and alarms |
+//! | [`exclusion`] | what bars a live Site from being answered, and which bar gives way first |
+//! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
 //! | [`plan`] | model and status into a plan: for every name and family, who is answered |
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |
 //! | [`saved_state`] | what a restart should know |
@@ -18,16 +18,16 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bar;
 pub mod damping;
+pub mod exclusion;
 pub mod exposition;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod histogram;
 pub mod limit;
+pub mod minimums;
 pub mod model;
 pub mod nets;
 pub mod plan;
-pub mod safety;
 pub mod saved_state;
 pub mod status;

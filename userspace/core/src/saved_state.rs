@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Word;
+use crate::status::AdminState;
 
 /// Whole milliseconds of a duration, at most as many as fit.
 #[must_use]
@@ -16,35 +16,35 @@ pub fn ms(duration: Duration) -> u64 {
 
 /// What is kept, by Site key. Sites of which there is nothing to keep are not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct SavedState {
     /// By Site key.
-    pub sites: BTreeMap<String, SiteMemory>,
+    pub sites: BTreeMap<String, SavedSite>,
 }
 
 /// What is kept of one Site.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SiteMemory {
+pub struct SavedSite {
     /// By answered address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub health: BTreeMap<IpAddr, HealthMemory>,
+    pub health: BTreeMap<IpAddr, SavedHealth>,
     /// The operator's word.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub word: Option<OrderMemory<Word>>,
+    pub word: Option<SavedOverride<AdminState>>,
     /// The operator's weight.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<OrderMemory<u32>>,
+    pub weight: Option<SavedOverride<u32>>,
     /// Its failures.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flaps: Option<FlapMemory>,
+    pub flaps: Option<SavedFlaps>,
 }
 
-impl SiteMemory {
+impl SavedSite {
     /// What was said of the Site, or decided of it, in words; none if there is only health, which is found again.
     #[must_use]
     pub fn said(&self) -> Option<String> {
         let mut said = Vec::new();
-        if let Some(order) = self.word.as_ref().filter(|order| order.what != Word::Ready) {
+        if let Some(order) = self.word.as_ref().filter(|order| order.what != AdminState::Ready) {
             said.push(format!("the word `{}` (by {})", order.what.as_str(), order.by));
         }
         if let Some(order) = &self.weight {
@@ -59,7 +59,7 @@ impl SiteMemory {
 
 /// The verdict on one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthMemory {
+pub struct SavedHealth {
     /// Whether it was up.
     pub up: bool,
     /// When the file was written, how long ago the probes last stood by it, milliseconds.
@@ -68,7 +68,7 @@ pub struct HealthMemory {
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderMemory<T> {
+pub struct SavedOverride<T> {
     /// What.
     pub what: T,
     /// Who.
@@ -87,7 +87,7 @@ pub struct OrderMemory<T> {
 
 /// A Site's [`Flaps`](crate::damping::Flaps).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlapMemory {
+pub struct SavedFlaps {
     /// Failures in a row.
     pub in_a_row: u32,
     /// For how long it had been up when the file was written, milliseconds; none if it was not.

@@ -81,7 +81,7 @@ impl<Site: IntoIterator<Item = Health>> FromIterator<Site> for Verdicts {
 /// The operator's word on a Site; in the words of `HAProxy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Word {
+pub enum AdminState {
     /// As probes and load say.
     #[default]
     Ready,
@@ -91,7 +91,7 @@ pub enum Word {
     Maint,
 }
 
-impl Word {
+impl AdminState {
     /// From its text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -122,9 +122,9 @@ pub struct Load {
 
 /// What a Site says of itself, beside the figures of its [`Load`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Said {
+pub struct SelfReport {
     /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
-    pub word: Word,
+    pub word: AdminState,
     /// Of its weight, what it wants; 1 unless it says so, and 0 is no new clients.
     pub factor: f64,
     /// Whether it has been silent for longer than `stale_after`.
@@ -137,17 +137,17 @@ pub struct Said {
     pub sessions: Option<f64>,
 }
 
-impl Default for Said {
+impl Default for SelfReport {
     fn default() -> Self {
-        Self { word: Word::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
+        Self { word: AdminState::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
     }
 }
 
 /// What bears on a Site beside its probes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct SiteState {
     /// The operator's word.
-    pub word: Word,
+    pub word: AdminState,
     /// Whether it has been flapping and is held back until it is steady.
     pub held: bool,
     /// Whether a cause that came by itself would bar it, and was lifted for its pool's minimum.
@@ -159,34 +159,34 @@ pub struct Standing {
     /// Its load; none where it says nothing that counts.
     pub load: Option<Load>,
     /// What else it says of itself.
-    pub said: Said,
+    pub said: SelfReport,
 }
 
-impl Standing {
+impl SiteState {
     /// The stronger of the operator's word and the Site's own; one that wants nothing of its weight says `drain`.
     #[must_use]
-    pub fn word_in_force(&self) -> Word {
-        let none = if self.said.factor > 0.0 { Word::Ready } else { Word::Drain };
+    pub fn word_in_force(&self) -> AdminState {
+        let none = if self.said.factor > 0.0 { AdminState::Ready } else { AdminState::Drain };
         self.word.max(self.said.word).max(none)
     }
 
     /// Of its weight, what it is to get by its own word and while it starts slowly; 0 is no new clients.
     #[must_use]
     pub fn wanted(&self) -> f64 {
-        if self.said.word == Word::Ready { self.ramp * self.said.factor } else { 0.0 }
+        if self.said.word == AdminState::Ready { self.ramp * self.said.factor } else { 0.0 }
     }
 }
 
 /// One moment's knowledge: the planner's only changing input. `assess` makes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Status {
+pub struct Assessment {
     /// What the probes say.
     pub health: Verdicts,
     /// By Site, positions as in the model.
-    pub sites: Vec<Standing>,
+    pub sites: Vec<SiteState>,
 }
 
-impl Status {
+impl Assessment {
     /// Nothing known yet. A Site without a probe is up.
     #[must_use]
     pub fn unknown(model: &Model) -> Self {
@@ -200,14 +200,14 @@ impl Status {
     /// These verdicts, and nothing else known yet.
     #[must_use]
     pub fn of(model: &Model, health: Verdicts) -> Self {
-        let standing = |site: &Site| Standing {
-            word: Word::Ready,
+        let standing = |site: &Site| SiteState {
+            word: AdminState::Ready,
             held: false,
             overridden: false,
             weight: site.weight,
             ramp: 1.0,
             load: None,
-            said: Said::default(),
+            said: SelfReport::default(),
         };
         Self { health, sites: model.sites.iter().map(standing).collect() }
     }
@@ -215,10 +215,10 @@ impl Status {
     /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
     #[must_use]
     pub fn decides_as(&self, other: &Self, by_load: bool) -> bool {
-        let shown = |site: &Standing| {
+        let shown = |site: &SiteState| {
             let load = site.load.filter(|_| by_load);
-            let said = Said { word: site.said.word, factor: site.said.factor, ..Said::default() };
-            Standing { load, said, ..*site }
+            let said = SelfReport { word: site.said.word, factor: site.said.factor, ..SelfReport::default() };
+            SiteState { load, said, ..*site }
         };
         self.health == other.health && self.sites.iter().map(shown).eq(other.sites.iter().map(shown))
     }
@@ -227,7 +227,7 @@ impl Status {
     #[must_use]
     pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
         // A Site that says it is down is believed.
-        if self.sites[site.0].said.word == Word::Maint {
+        if self.sites[site.0].said.word == AdminState::Maint {
             return false;
         }
         match self.health[site.0][address] {

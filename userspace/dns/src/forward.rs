@@ -26,8 +26,8 @@ use tokio::{
 use tracing::debug;
 
 pub use lanes::{CONCURRENT_MAX, concurrent};
-use message::{Asked, Match, matches, read};
-pub use message::{Record, Said};
+use message::{ForwardedQuestion, Match, matches, read};
+pub use message::{Record, UpstreamReply};
 use upstreams::Upstream;
 
 use super::{
@@ -65,7 +65,12 @@ pub fn failed() -> Reply<'static> {
 /// Asks the upstreams in turn what a client's message asks; none where no one gave an answer in time.
 ///
 /// Those that are down are asked when no other has answered, once, and get a copy of a query now and then.
-pub async fn ask(forward: &Forward, upstreams: &[Arc<Upstream>], message: &[u8], transport: Transport) -> Option<Said> {
+pub async fn ask(
+    forward: &Forward,
+    upstreams: &[Arc<Upstream>],
+    message: &[u8],
+    transport: Transport,
+) -> Option<UpstreamReply> {
     let asking = async {
         let mut heard = false;
         for round in 0..forward.attempts {
@@ -104,7 +109,7 @@ fn look_after_others(forward: &Forward, upstreams: &[Arc<Upstream>], message: &[
 /// What came of one try.
 enum Tried {
     /// An answer that is passed on.
-    Said(Said),
+    Said(UpstreamReply),
     /// An answer that another upstream may do better than.
     Useless,
     /// None.
@@ -141,7 +146,7 @@ async fn try_one(upstream: &Upstream, message: &[u8], transport: Transport, limi
     }
     match transport {
         // What did not fit into the datagram for us does not fit into one for the client, who asks again over TCP.
-        Transport::Udp => Tried::Said(Said::truncated()),
+        Transport::Udp => Tried::Said(UpstreamReply::truncated()),
         Transport::Tcp => {
             let Ok(asked) = self::asked(message) else { return Tried::Nothing };
             match timeout(limit, over_tcp(upstream, &asked)).await {
@@ -155,12 +160,12 @@ async fn try_one(upstream: &Upstream, message: &[u8], transport: Transport, limi
     }
 }
 
-fn asked(message: &[u8]) -> io::Result<Asked> {
-    let question = Query::parse(message).and_then(|query| Asked::new(query.question?, rand::random()));
+fn asked(message: &[u8]) -> io::Result<ForwardedQuestion> {
+    let question = Query::parse(message).and_then(|query| ForwardedQuestion::new(query.question?, rand::random()));
     question.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "there is no question"))
 }
 
-async fn over_udp(upstream: &Upstream, asked: &Asked, deadline: Instant) -> Result<Bytes, Unanswered> {
+async fn over_udp(upstream: &Upstream, asked: &ForwardedQuestion, deadline: Instant) -> Result<Bytes, Unanswered> {
     // Nothing has been asked before it is sent, so what fails until then is of this machine, but for a way to there.
     let to = upstream.address;
     let socket = socket(to).await.map_err(Unanswered::Unknown)?;
@@ -216,7 +221,7 @@ async fn socket(upstream: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind((any, 0)).await
 }
 
-async fn over_tcp(upstream: &Upstream, asked: &Asked) -> io::Result<Bytes> {
+async fn over_tcp(upstream: &Upstream, asked: &ForwardedQuestion) -> io::Result<Bytes> {
     let mut stream = TcpStream::connect(upstream.address).await?;
     stream.set_nodelay(true)?;
     // A question and an OPT are far below 65,535 bytes.

@@ -75,7 +75,7 @@ pub use rewrite::ttl_seconds;
 
 pub use forward::CONCURRENT_MAX as FORWARDS_MAX;
 pub use server::{Served, Shared, Sockets, now};
-pub use tcp::{Admission, CONNECTIONS_MAX};
+pub use tcp::{CONNECTIONS_MAX, TcpAdmission};
 pub use zone::Zones;
 
 #[cfg(test)]

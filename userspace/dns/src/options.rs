@@ -142,7 +142,7 @@ fn read_subnet(data: &[u8]) -> Option<Subnet> {
 
 /// The options of an answer, in their order there.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Said<'a> {
+pub struct EdnsOptions<'a> {
     /// NSID's text.
     pub nsid: Option<&'a str>,
     /// Both cookies.
@@ -153,7 +153,7 @@ pub struct Said<'a> {
     pub keepalive: Option<Duration>,
 }
 
-impl Said<'_> {
+impl EdnsOptions<'_> {
     /// Bytes they take in the OPT.
     #[must_use]
     pub fn wire_len(&self) -> usize {

@@ -13,10 +13,10 @@ use super::{
     svcb,
     zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
 };
-use crate::view::{Client, Picked, View};
+use crate::view::{Client, Selection, View};
 use zerottl_core::{
     model::{self, DynamicType},
-    plan::Pick,
+    plan::PlannedAnswer,
 };
 
 /// How many CNAMEs and DNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
@@ -218,23 +218,23 @@ impl<'a> Reply<'a> {
             self.answer.push(Rr { owner: name.clone(), ttl: zone.soa().ttl, data: Cow::Owned(any()) });
             return true;
         };
-        let Picked { pick, scope } = view.pick(dynamic.id, of, client);
+        let Selection { pick, scope } = view.pick(dynamic.id, of, client);
         self.scope = scope;
         self.by_plan = self.answer.is_empty();
         match pick {
-            Pick::Address(address, ttl) => {
+            PlannedAnswer::Address(address, ttl) => {
                 let data = match address {
                     IpAddr::V4(address) => A::new(address).into(),
                     IpAddr::V6(address) => Aaaa::new(address).into(),
                 };
                 self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data) });
             }
-            Pick::Https(binding, ttl) => {
+            PlannedAnswer::Https(binding, ttl) => {
                 let data = svcb::https(binding, &view.model);
                 self.answer.push(Rr { owner: name.clone(), ttl, data: Cow::Owned(data.into()) });
             }
-            Pick::NoData => self.negative(zone),
-            Pick::Servfail => *self = Self::bare(Rcode::SERVFAIL),
+            PlannedAnswer::NoData => self.negative(zone),
+            PlannedAnswer::Servfail => *self = Self::bare(Rcode::SERVFAIL),
         }
         true
     }

@@ -12,7 +12,7 @@ use xdp_ebpf::limit::Class;
 
 use super::{
     chaos, cookies, forward,
-    options::{Said, Wishes},
+    options::{EdnsOptions, Wishes},
     query::{Edns, Query, Question},
     resolve::{Reply, Rr, resolve},
     tcp, transfer,
@@ -179,7 +179,7 @@ impl<'a> Request<'a> {
 
     fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<Answer, Silence> {
         let query = &self.query;
-        let said = Said {
+        let said = EdnsOptions {
             nsid: self.nsid,
             cookie: self.cookie.map(|cookie| cookie.data),
             subnet: self.asked.subnet.map(|subnet| (subnet, reply.scope)),
@@ -307,7 +307,7 @@ fn compose(
     query: &Query<'_>,
     rcode: OptRcode,
     reply: &Reply<'_>,
-    said: &Said<'_>,
+    said: &EdnsOptions<'_>,
     limits: Limits,
 ) -> Result<Vec<u8>, PushError> {
     let Ok(mut builder) =
@@ -370,7 +370,7 @@ fn push_opt(
     builder: &mut AdditionalBuilder<Message>,
     edns: Edns,
     rcode: OptRcode,
-    said: &Said<'_>,
+    said: &EdnsOptions<'_>,
 ) -> Result<(), PushError> {
     builder.opt(|opt| {
         opt.set_udp_payload_size(UDP_LEN_MAX);

@@ -28,7 +28,7 @@ use super::{
         lanes::{Lane, Lanes, Place},
     },
     respond::{self, Answer, Asker, Silence, Transport, answer, complete},
-    tcp::{self, Admission},
+    tcp::{self, TcpAdmission},
     transfer,
     zone::Zones,
 };
@@ -215,7 +215,7 @@ pub fn now() -> u32 {
 pub struct Sockets {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
-    admission: Arc<Admission>,
+    admission: Arc<TcpAdmission>,
 }
 
 impl Sockets {
@@ -228,7 +228,7 @@ impl Sockets {
     }
 
     /// As [`Self::bind`], with the TCP limits of others; `freebind` also takes addresses that no interface has yet.
-    pub fn bind_with(listen: &[SocketAddr], admission: Arc<Admission>, freebind: bool) -> io::Result<Self> {
+    pub fn bind_with(listen: &[SocketAddr], admission: Arc<TcpAdmission>, freebind: bool) -> io::Result<Self> {
         let mut sockets = Self { udp: Vec::new(), tcp: Vec::new(), admission };
         for &address in listen {
             let udp = named(address, "UDP", bind_udp(address, freebind))?;

@@ -65,7 +65,7 @@ impl Default for Limits {
 
 /// Who may connect.
 #[derive(Debug)]
-pub struct Admission {
+pub struct TcpAdmission {
     limits: Limits,
     places: Arc<Places>,
 }
@@ -77,13 +77,13 @@ struct Admitted {
     shared: Arc<Shared>,
 }
 
-impl Default for Admission {
+impl Default for TcpAdmission {
     fn default() -> Self {
         Self::new(Limits::default())
     }
 }
 
-impl Admission {
+impl TcpAdmission {
     /// Nobody yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
@@ -107,7 +107,7 @@ impl Drop for Admitted {
 pub(super) async fn accept(
     listener: &TcpListener,
     shared: &Arc<Shared>,
-    admission: &Arc<Admission>,
+    admission: &Arc<TcpAdmission>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {

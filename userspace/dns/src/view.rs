@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use zerottl_core::{
     limit::Limiter,
     model::{DynamicType, Model, NameId, Policy},
-    plan::{Choice, Pick, Plan, Service},
+    plan::{Choice, Plan, PlannedAnswer, Service},
 };
 
 /// Who asks, as far as an answer may depend on it.
@@ -56,9 +56,9 @@ impl Client {
 
 /// An answer to one question, and what it depended on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Picked {
+pub struct Selection {
     /// The answer.
-    pub pick: Pick,
+    pub pick: PlannedAnswer,
     /// Bits of the client's subnet that it depended on: SCOPE PREFIX-LENGTH (RFC 7871 section 7.2.1). 0 where it did
     /// not, and where the client gave none.
     pub scope: u8,
@@ -127,7 +127,7 @@ impl View {
 
     /// Answers one question for a name by the newest plan, and counts the address that is answered.
     #[must_use]
-    pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: Client) -> Picked {
+    pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: Client) -> Selection {
         let (picked, endpoint) = self.choose(name, of.into(), client);
         if let Some(count) = endpoint.and_then(|endpoint| self.answers.get(endpoint)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -137,12 +137,12 @@ impl View {
 
     /// The answer to one question by the newest plan, and the position of its address in [`Plan::endpoints`].
     #[must_use]
-    pub fn choose(&self, name: NameId, of: DynamicType, client: Client) -> (Picked, Option<usize>) {
+    pub fn choose(&self, name: NameId, of: DynamicType, client: Client) -> (Selection, Option<usize>) {
         let plan = self.plan.load();
         let (service, whose, mut scope) = self.service(&plan, name, client);
         match &service.choice[of.index()] {
-            Choice::NoData => (Picked { pick: Pick::NoData, scope: 0 }, None),
-            Choice::Servfail => (Picked { pick: Pick::Servfail, scope: 0 }, None),
+            Choice::NoData => (Selection { pick: PlannedAnswer::NoData, scope: 0 }, None),
+            Choice::Servfail => (Selection { pick: PlannedAnswer::Servfail, scope: 0 }, None),
             Choice::Table(table) => {
                 let turn = match service.policy {
                     Policy::WeightedRoundRobin | Policy::LeastLoad => {
@@ -162,11 +162,11 @@ impl View {
                 let slot = usize::from(table.slots[turn as usize & (table.slots.len() - 1)]);
                 let (pick, endpoint) = match of {
                     DynamicType::A | DynamicType::Aaaa => {
-                        (Pick::Address(plan.endpoints[slot], service.ttl), Some(slot))
+                        (PlannedAnswer::Address(plan.endpoints[slot], service.ttl), Some(slot))
                     }
-                    DynamicType::Https => (Pick::Https(plan.bindings[slot], service.ttl), None),
+                    DynamicType::Https => (PlannedAnswer::Https(plan.bindings[slot], service.ttl), None),
                 };
-                (Picked { pick, scope }, endpoint)
+                (Selection { pick, scope }, endpoint)
             }
         }
     }

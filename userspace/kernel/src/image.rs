@@ -12,9 +12,8 @@ use xdp_ebpf::{
 };
 
 use super::{
-    existing,
-    names::{NameTable, NotNames},
-    rdata,
+    perfect_hash::{NameTable, NotNames},
+    rdata, zone_names,
 };
 use zerottl_core::{
     limit::limits,
@@ -72,8 +71,8 @@ impl Image {
     /// Works out the maps' contents for a planner's model and its zones. `first` is any plan of that planner.
     pub fn new(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Self, ImageError> {
         let model = planner.model();
-        let walk_from = existing::walk_from(zones);
-        let existing = existing::names(zones, walk_from, first, model);
+        let walk_from = zone_names::walk_from(zones);
+        let existing = zone_names::names(zones, walk_from, first, model);
         let names = NameTable::build(&existing).map_err(ImageError::Names)?;
         let layout = Layout::new(planner);
         if layout.blocks > BLOCKS_MAX {

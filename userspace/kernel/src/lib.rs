@@ -2,16 +2,16 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | [`existing`] | the zones' names, as the kernel knows them |
-//! | [`names`] | the perfect hash over names |
+//! | [`zone_names`] | the zones' names, as the kernel knows them |
+//! | [`perfect_hash`] | the perfect hash over names |
 //! | [`rdata`] | SOAs and HTTPS records as answers carry them |
 //! | [`image`] | maps' contents from a model and a plan, pure |
 //! | [`inherited`] | descriptors that were open when this process began |
-//! | [`mapped`] | BPF arrays in our memory |
+//! | [`mmap_array`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
 //! | [`nic`] | interfaces' numbers, drivers, features |
-//! | [`left`] | what is there without an agent |
+//! | [`pinned_state`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
 //! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
@@ -20,19 +20,19 @@
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
 
 pub mod attach;
-pub mod existing;
 pub mod image;
 pub mod inherited;
-pub mod left;
-pub mod mapped;
-pub mod names;
+pub mod mmap_array;
 pub mod nic;
+pub mod perfect_hash;
+pub mod pinned_state;
 pub mod pins;
 pub mod publish;
 pub mod rdata;
 pub mod sys;
 pub mod trace;
 pub mod vlans;
+pub mod zone_names;
 
 use std::{
     fmt, io,
@@ -52,7 +52,7 @@ use xdp_ebpf::{
 
 use self::{
     image::{Image, ImageError},
-    mapped::Mapped,
+    mmap_array::Mapped,
     publish::Publisher,
 };
 use zerottl_core::plan::{Plan, Planner};

@@ -16,7 +16,7 @@ use xdp_ebpf::layout::{ALL_BANKS, BANKS, Control, MAC_MAX, STALE_BANK, Service, 
 
 use super::{
     image::{self, Image, Layout, blocks},
-    mapped::{Mapped, store_u32, store_u64},
+    mmap_array::{Mapped, store_u32, store_u64},
 };
 use zerottl_core::{
     model::Vlan,

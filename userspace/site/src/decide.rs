@@ -23,7 +23,7 @@ use super::{
     host,
     marker::{Found, Marker},
     name,
-    place::{Known, Place},
+    topology::{Known, Place},
 };
 
 /// A stage of Figs. 5A and 5B, by its number there; 500 is the gate before them.

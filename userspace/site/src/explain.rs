@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    busy::{Ask, Guard, Overload},
+    admission::{Admission, Connection, Verdict},
     decide::{Outcome, Refusal, Stage},
-    gate::{Connection, Gate, Verdict},
+    overload::{Ask, Guard, Overload},
     peers::PeerHealth,
     session::{Asker, Session, Sessions},
 };
@@ -126,7 +126,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
     let pool = &model.pools[model.sites[site.0].pool.0].sites;
     let up = pool.iter().map(|id| !question.down.contains(id)).collect();
     let (sessions, overload) = (Arc::new(Supposed(question.in_session)), Arc::new(Supposed(question.busy)));
-    let gate = Gate::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
+    let gate = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
 
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::builder().method(&question.method).version(question.version).uri(target);
@@ -136,7 +136,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
     head.headers.insert(HOST, host);
     let named = question.server_name.clone().unwrap_or_else(|| authority.host().to_ascii_lowercase());
     let connection = Connection { client: question.client, secure, server_name: Some(&*named).filter(|_| secure) };
-    let judged = gate.judge(&head, &connection);
+    let judged = gate.evaluate(&head, &connection);
 
     let stages: Vec<Stage> = judged.path.iter().collect();
     let next = stages.iter().copied().skip(1).map(Some).chain([None]);

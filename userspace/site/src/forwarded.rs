@@ -23,7 +23,7 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// What is believed of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said<'a> {
+pub struct ForwardedClient<'a> {
     /// Who asks, if that is another than the connection's other end.
     pub client: Option<IpAddr>,
     /// Whether the client came by HTTPS.
@@ -40,9 +40,9 @@ pub struct Said<'a> {
 ///
 /// A proxy that sends one of the `X-Forwarded-` fields hands `Forwarded` on as it came from anybody, so that counts only
 /// where there is none of them.
-pub fn said<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Said<'a> {
+pub fn said<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> ForwardedClient<'a> {
     if !is_trusted(peer, trusted) {
-        return Said::default();
+        return ForwardedClient::default();
     }
     let lines = |name: &HeaderName| {
         let values = headers.get_all(name).iter().rev();
@@ -51,10 +51,10 @@ pub fn said<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Said
     if [FOR, PROTO, HOST].iter().any(|name| headers.contains_key(name)) {
         let (client, malformed) = client(lines(&FOR), trusted);
         let secure = lines(&PROTO).next().map(|scheme| scheme.eq_ignore_ascii_case("https"));
-        return Said { client, malformed, secure, host: lines(&HOST).next(), by_standard: false };
+        return ForwardedClient { client, malformed, secure, host: lines(&HOST).next(), by_standard: false };
     }
     if !headers.contains_key(FORWARDED) {
-        return Said::default();
+        return ForwardedClient::default();
     }
     // The last proxy's are the last.
     let elements: Vec<&str> = headers
@@ -70,7 +70,7 @@ pub fn said<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Said
     let last = |name: &str| elements.iter().rev().find_map(|element| of(element, name));
     let (client, malformed) = client(elements.iter().rev().filter_map(|element| of(element, "for")), trusted);
     let secure = last("proto").map(|scheme| scheme.eq_ignore_ascii_case("https"));
-    Said { client, malformed, secure, host: last("host"), by_standard: true }
+    ForwardedClient { client, malformed, secure, host: last("host"), by_standard: true }
 }
 
 /// The last address that no trusted proxy has, of those from the last on; and what is there instead of one.
@@ -79,14 +79,14 @@ fn client<'a>(entries: impl Iterator<Item = &'a str>, trusted: &[IpNet]) -> (Opt
     // Empty ones are none (RFC 9110 section 5.6.1).
     for text in entries.filter(|text| !text.is_empty()) {
         match address(text) {
-            Entry::Address(address) => {
+            ForwardedNode::Address(address) => {
                 client = Some(address);
                 if !is_trusted(address, trusted) {
                     break;
                 }
             }
-            Entry::Hidden => break,
-            Entry::Malformed => return (client, Some(text)),
+            ForwardedNode::Hidden => break,
+            ForwardedNode::Malformed => return (client, Some(text)),
         }
     }
     (client, None)
@@ -94,7 +94,7 @@ fn client<'a>(entries: impl Iterator<Item = &'a str>, trusted: &[IpNet]) -> (Opt
 
 /// What stands where an address is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum ForwardedNode {
     /// An address.
     Address(IpAddr),
     /// A proxy does not say, or by a word of its own (RFC 7239 section 6).
@@ -105,10 +105,10 @@ pub enum Entry {
 
 /// An address, with or without brackets, a zone and a port: some proxies write one (Azure's, IIS).
 #[must_use]
-pub fn address(text: &str) -> Entry {
+pub fn address(text: &str) -> ForwardedNode {
     let text = unquoted(text);
     if text.eq_ignore_ascii_case("unknown") || text.starts_with('_') {
-        return Entry::Hidden;
+        return ForwardedNode::Hidden;
     }
     let plain = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|at| at.ip());
@@ -119,7 +119,7 @@ pub fn address(text: &str) -> Entry {
         host.split_once('%').map_or(host, |(host, _)| host).parse::<IpAddr>().ok()
     };
     let found = plain().or_else(with_port).or_else(bare);
-    found.map_or(Entry::Malformed, |address| Entry::Address(address.to_canonical()))
+    found.map_or(ForwardedNode::Malformed, |address| ForwardedNode::Address(address.to_canonical()))
 }
 
 /// What was written in quotes, without them.
@@ -153,9 +153,9 @@ mod tests {
     fn addresses_as_proxies_write_them() {
         let check = |text: &str, wanted: &str| {
             let wanted = match wanted {
-                "hidden" => Entry::Hidden,
-                "malformed" => Entry::Malformed,
-                address => Entry::Address(address.parse().unwrap()),
+                "hidden" => ForwardedNode::Hidden,
+                "malformed" => ForwardedNode::Malformed,
+                address => ForwardedNode::Address(address.parse().unwrap()),
             };
             assert_eq!(address(text), wanted, "{text}");
         };

@@ -18,7 +18,7 @@ pub const FLAGS_MAX: usize = 8;
 
 /// What is looked at of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct GroupRequest<'a> {
     /// Who asks.
     pub client: IpAddr,
     /// Its header.
@@ -62,14 +62,14 @@ impl Groups {
 
     /// The proper group of a request, if it has one.
     #[must_use]
-    pub fn proper(&self, request: &Asked<'_>) -> Option<GroupId> {
+    pub fn proper(&self, request: &GroupRequest<'_>) -> Option<GroupId> {
         let rule = self.rules.iter().find(|rule| matches(&rule.when, request));
         rule.map(|rule| rule.group).or_else(|| self.flagged(request.headers)).or_else(|| self.of_net(request.client))
     }
 
     /// What part of each limit a request may fill: that of the first class that it is of, or 1.
     #[must_use]
-    pub fn share(&self, request: &Asked<'_>) -> f64 {
+    pub fn share(&self, request: &GroupRequest<'_>) -> f64 {
         let class = self.classes.iter().find(|class| matches(&class.when, request));
         class.map_or(1.0, |class| class.share)
     }
@@ -100,7 +100,7 @@ impl Groups {
 }
 
 /// Whether every part of a condition matches.
-fn matches(when: &Condition, request: &Asked<'_>) -> bool {
+fn matches(when: &Condition, request: &GroupRequest<'_>) -> bool {
     let client = request.client.to_canonical();
     (when.clients.is_empty() || when.clients.iter().any(|net| net.contains(&client)))
         && when.header.as_ref().is_none_or(|(name, value)| {
@@ -191,8 +191,8 @@ mod tests {
         headers
     }
 
-    fn asked(headers: &HeaderMap) -> Asked<'_> {
-        Asked { client: "192.0.2.99".parse().expect("an address"), headers, path: "/", host: "app.com" }
+    fn asked(headers: &HeaderMap) -> GroupRequest<'_> {
+        GroupRequest { client: "192.0.2.99".parse().expect("an address"), headers, path: "/", host: "app.com" }
     }
 
     /// S4-C13 and S4-C28: the client's net, as DNS has it.
@@ -201,7 +201,7 @@ mod tests {
         let groups = groups(&Web::at([]));
         let check = |client: &str, expect| {
             let empty = HeaderMap::new();
-            let request = Asked { client: client.parse().expect("an address"), ..asked(&empty) };
+            let request = GroupRequest { client: client.parse().expect("an address"), ..asked(&empty) };
             assert_eq!(groups.proper(&request), expect, "{client}");
         };
         check("198.51.100.7", Some(EUROPE));
@@ -213,7 +213,7 @@ mod tests {
         let without = Model { nets: Arc::default(), ..model() };
         let groups = Groups::new(&without, SiteId(1), &Web::at([]));
         let empty = HeaderMap::new();
-        let request = Asked { client: "198.51.100.7".parse().expect("an address"), ..asked(&empty) };
+        let request = GroupRequest { client: "198.51.100.7".parse().expect("an address"), ..asked(&empty) };
         assert_eq!(groups.proper(&request), None);
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let check = |cookies: &[&str], expect| {
             let fields: Vec<_> = cookies.iter().map(|cookie| (COOKIE, *cookie)).collect();
             let headers = headers(&fields);
-            let request = Asked { client: "198.51.100.7".parse().expect("an address"), ..asked(&headers) };
+            let request = GroupRequest { client: "198.51.100.7".parse().expect("an address"), ..asked(&headers) };
             assert_eq!(groups.proper(&request), expect, "{cookies:?}");
         };
         check(&["ZGROUP=americas.app.com"], Some(AMERICAS));
@@ -253,7 +253,7 @@ mod tests {
             (HeaderName::from_static("x-tier"), "blue"),
             (COOKIE, "lang=fr; beta; ZGROUP=europe.app.com"),
         ]);
-        let request = Asked {
+        let request = GroupRequest {
             client: "::ffff:192.0.2.99".parse().expect("an address"),
             headers: &headers_of,
             path: "/shop/cart",
@@ -320,7 +320,7 @@ mod tests {
         let groups = groups(&Web { classes, ..Web::at([]) });
         let share = |path| {
             let empty = HeaderMap::new();
-            groups.share(&Asked { path, ..asked(&empty) }).to_string()
+            groups.share(&GroupRequest { path, ..asked(&empty) }).to_string()
         };
         assert_eq!(["/reports/all", "/api/x", "/apis", "/"].map(share), ["0.25", "0.5", "1", "1"]);
     }

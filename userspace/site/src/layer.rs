@@ -6,13 +6,13 @@
 //! use tokio_util::sync::CancellationToken;
 //! use tower_layer::Layer;
 //! use zerottl_config as config;
-//! use zerottl_site::{gate::Gate, layer::OperationLayer, peers::PeerHealth};
+//! use zerottl_site::{admission::Admission, layer::OperationLayer, peers::PeerHealth};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = Arc::new(config::load(Path::new("zerottl.toml"))?.model);
 //! let boston = model.site_by_key("boston").ok_or("no such Site")?;
 //! let peers = PeerHealth::start(&model, boston, &model.web[boston.0], CancellationToken::new())?;
-//! let gate = Arc::new(Gate::new(&model, boston, peers)?);
+//! let gate = Arc::new(Admission::new(&model, boston, peers)?);
 //! let routes = Router::<()>::new();
 //! let app = Router::<()>::new().fallback_service(OperationLayer::new(gate).layer(routes));
 //! # Ok(())
@@ -45,10 +45,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    busy::Guard,
+    admission::{Admission, Connection, Pass, Verdict},
     cookies,
     decide::{Outcome, Refusal},
-    gate::{Connection, Gate, Pass, Verdict},
+    overload::Guard,
     respond,
     trail::Trail,
 };
@@ -69,13 +69,13 @@ pub struct Peer {
 /// Puts operation 500 before services.
 #[derive(Clone, Debug)]
 pub struct OperationLayer {
-    gate: Arc<Gate>,
+    gate: Arc<Admission>,
 }
 
 impl OperationLayer {
     /// One gate for all of them.
     #[must_use]
-    pub fn new(gate: Arc<Gate>) -> Self {
+    pub fn new(gate: Arc<Admission>) -> Self {
         Self { gate }
     }
 }
@@ -91,7 +91,7 @@ impl<S> Layer<S> for OperationLayer {
 /// A service behind operation 500.
 #[derive(Clone, Debug)]
 pub struct Operation<S> {
-    gate: Arc<Gate>,
+    gate: Arc<Admission>,
     inner: S,
 }
 
@@ -119,7 +119,7 @@ where
             secure: peer.is_some_and(|peer| peer.tls),
             server_name: peer.and_then(|peer| peer.server_name.as_deref()),
         };
-        let judged = self.gate.judge(&head, &connection);
+        let judged = self.gate.evaluate(&head, &connection);
         if let Some(trail) = head.extensions.get::<Trail>() {
             let outcome = judged.outcome.map_or("passed-by", Outcome::name);
             trail.decided(judged.client, outcome, judged.outcome == Some(Outcome::InSession));
@@ -279,7 +279,7 @@ mod tests {
     async fn cookies_reach_the_service_as_one_and_a_response_with_ours_is_private() {
         let model = appendix_a("[web]\nclean_url = false\n");
         let site = model.site_by_key("boston").unwrap();
-        let gate = Gate::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
+        let gate = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
         let routes = axum::Router::<()>::new().fallback(|request: Request<AnyBody>| async move {
             let fields: Vec<_> =
                 request.headers().get_all(COOKIE).iter().map(|value| value.to_str().unwrap()).collect();

@@ -8,13 +8,13 @@
 //! | [`host`] | authorities, normalised |
 //! | [`name`] | whose name a request is under |
 //! | `exempt` | what operation 500 leaves alone |
-//! | [`place`] | where a Site stands among the others: names and orders |
+//! | [`topology`] | where a Site stands among the others: names and orders |
 //! | [`marker`] | what a redirect leaves in the URL for the next stage |
 //! | [`decide`] | operation 500, stage by stage; pure |
 //! | [`group`] | which group a request belongs to; pure |
 //! | [`clients`] | clients by their nets, and what part of a limit one of them may fill |
-//! | [`busy`] | whether the Site is too busy for one more session |
-//! | [`defer`] | when whom is turned away may return, and the key that lets them go first |
+//! | [`overload`] | whether the Site is too busy for one more session |
+//! | [`waiting_room`] | when whom is turned away may return, and the key that lets them go first |
 //! | [`session`] | what a session is |
 //! | [`cookies`] | cookies, read and written |
 //! | [`peers`] | which other Sites are up |
@@ -22,36 +22,36 @@
 //! | `seen` | what is known of a request |
 //! | [`trail`] | what is found out about a request on its way, for whoever logs it |
 //! | `buckets` | counts that forget |
-//! | [`gate`] | all of these at run time: from a request to what is done with it |
+//! | [`admission`] | all of these at run time: from a request to what is done with it |
 //! | [`respond`] | decisions as responses |
 //! | [`layer`] | the same around any tower service |
 //! | [`explain`] | what would become of a request, for people |
 //! | [`metrics`] | what ended how often at which stage |
-//! | [`check`] | operation 500 for other servers that ask: nginx, HAProxy, Caddy, Traefik, Envoy |
+//! | [`ext_auth`] | operation 500 for other servers that ask: nginx, HAProxy, Caddy, Traefik, Envoy |
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod buckets;
-pub mod busy;
-pub mod check;
 pub mod clients;
 pub mod cookies;
 pub mod decide;
-pub mod defer;
 mod exempt;
 pub mod explain;
+pub mod ext_auth;
 #[cfg(test)]
 mod fixture;
 pub mod forwarded;
-pub mod gate;
 pub mod group;
 pub mod host;
 pub mod layer;
 pub mod marker;
 pub mod metrics;
 pub mod name;
+pub mod overload;
 pub mod peers;
-pub mod place;
 pub mod respond;
 mod seen;
 pub mod session;
+pub mod topology;
 pub mod trail;
+pub mod waiting_room;

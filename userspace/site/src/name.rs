@@ -5,7 +5,7 @@ use http::Version;
 use super::{
     decide::Refusal,
     host::{self, Host},
-    place::{Known, Place},
+    topology::{Known, Place},
 };
 
 /// What the host is to a Site; nothing where HTTP/1.0 names none. `server_name` is that of the TLS handshake.

@@ -26,7 +26,7 @@ use zerottl_core::{
 use zerottl_host::patience;
 use zerottl_inputs::{
     agent_client::{self as client, At},
-    load::Board,
+    load::LoadStore,
     probe::{self, Probes, Reports},
 };
 
@@ -60,7 +60,7 @@ impl PeerHealth {
             Peers::Probe => {
                 let checked = Arc::new(others(model, &found));
                 let reports = Reports::new(&checked);
-                let probes = probe::start(&checked, reports, &Board::new(&checked), cancel.clone());
+                let probes = probe::start(&checked, reports, &LoadStore::new(&checked), cancel.clone());
                 let probes = probes.map_err(|error| error.to_string())?;
                 tokio::spawn(cancel.run_until_cancelled_owned(follow_probes(found, checked, probes)));
             }

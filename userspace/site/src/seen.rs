@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::{
     decide::Refusal,
     marker::Found,
-    place::Known,
     session::{Asker, Session},
+    topology::Known,
 };
 use zerottl_core::model::GroupId;
 

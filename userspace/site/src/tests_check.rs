@@ -38,12 +38,12 @@ group = "europe.app.com"
 clients = ["198.51.100.0/24"]
 "#;
 
-fn gate(more: &str) -> Gate {
+fn gate(more: &str) -> Admission {
     let text = TEXT.replace("[[web.rule]]", &format!("{more}\n[[web.rule]]"));
     let model =
         config::parse("test", &text, Path::new("")).unwrap_or_else(|error| panic!("{}", error.render(false))).model;
     let boston = model.site_by_key("boston").unwrap();
-    Gate::new(&model, boston, PeerHealth::fixed([false, true, false].into())).unwrap()
+    Admission::new(&model, boston, PeerHealth::fixed([false, true, false].into())).unwrap()
 }
 
 fn head(request: http::request::Builder) -> Parts {
@@ -70,7 +70,7 @@ fn field<'a>(page: &'a Page, name: &str) -> &'a str {
 }
 
 /// A marker that holds now, of an overflow that began at the Site after this one: all others have been asked.
-fn last_of_all(gate: &Gate, host: &str) -> String {
+fn last_of_all(gate: &Admission, host: &str) -> String {
     let page = run(nginx(gate, head(asking("GET", "app.com", "/a"))));
     let marked = field(&page, "x-zerottl-location").strip_prefix("http://boston.app.com").unwrap().to_owned();
     assert!(host.ends_with("app.com") && marked.starts_with("/a/distrib="), "{marked}");
@@ -122,7 +122,7 @@ fn s4_b_form_nginx_says_how_a_request_came() {
     assert_eq!(located("http", "198.51.100.7"), "http://boston.app.com");
     let model = config::parse("test", TEXT, Path::new("")).unwrap().model;
     let boston = model.site_by_key("boston").unwrap();
-    let gate = Gate::new(&model, boston, PeerHealth::fixed([true, true, true].into())).unwrap();
+    let gate = Admission::new(&model, boston, PeerHealth::fixed([true, true, true].into())).unwrap();
     for (forwarded, group) in [
         ("198.51.100.7", true),
         ("192.0.2.99", false),

@@ -3,7 +3,7 @@
 use super::{
     super::{
         marker::{Markers, Mode},
-        place::Part,
+        topology::Part,
     },
     *,
 };

@@ -38,7 +38,7 @@ impl Overload for Switch {
 }
 
 struct Boston {
-    gate: Gate,
+    gate: Admission,
     busy: Arc<Switch>,
 }
 
@@ -60,14 +60,14 @@ impl Boston {
         let busy = Arc::new(Switch::default());
         let sessions = CookieSessions::new(&model.web[site.0].session, "boston.app.com").unwrap();
         let peers = PeerHealth::fixed([true, true, true].into());
-        let gate = Gate::with(&model, site, peers, Arc::new(sessions), Arc::<Switch>::clone(&busy)).unwrap();
+        let gate = Admission::with(&model, site, peers, Arc::new(sessions), Arc::<Switch>::clone(&busy)).unwrap();
         Self { gate, busy }
     }
 
-    fn judge(&self, request: http::request::Builder) -> (Came, Vec<String>, Judged) {
+    fn judge(&self, request: http::request::Builder) -> (Came, Vec<String>, Evaluation) {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let connection = Connection { client: [192, 0, 2, 99].into(), secure: false, server_name: None };
-        let judged = self.gate.judge(&head, &connection);
+        let judged = self.gate.evaluate(&head, &connection);
         let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
         let (came, cookies) = match &judged.verdict {
             Verdict::Serve(pass) => {
@@ -195,11 +195,11 @@ async fn s4_5b_defer_a_key_admits_once() {
     if unix_now() == now {
         assert_eq!(boston.get(&back, &[]).0, Came::Page(503));
     }
-    while boston.gate.deferrals.standing(&key, unix_now()) != Standing::Due {
+    while boston.gate.deferrals.standing(&key, unix_now()) != KeyState::Due {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(boston.get(&back, &[]).0, served("/a"));
-    assert_eq!(boston.gate.deferrals.standing(&key, unix_now()), Standing::Unknown);
+    assert_eq!(boston.gate.deferrals.standing(&key, unix_now()), KeyState::Unknown);
     // A POST has no place to return to.
     boston.busy.0.store(true, Relaxed);
     let (came, ..) = boston.judge(Request::post(&url).header(HOST, "boston.app.com"));
@@ -358,7 +358,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
         "[web]\nclean_url = false\nbusy = { in_flight = 40, sessions = 40 }\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
     );
     let site = model.site_by_key("boston").unwrap();
-    let gate = Gate::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
+    let gate = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
     // Both by one proxy, whose word is good, ports and all.
     let ask = |client: &str, method: Method, cookie: Option<&str>| {
         let target = format!("/a/distrib={}", unix_now());
@@ -367,7 +367,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
         let request = if let Some(cookie) = cookie { request.header(COOKIE, cookie) } else { request };
         let (head, ()) = request.body(()).unwrap().into_parts();
         let connection = Connection { client: [10, 0, 0, 1].into(), secure: false, server_name: None };
-        gate.judge(&head, &connection).verdict
+        gate.evaluate(&head, &connection).verdict
     };
     let is_admitted = |verdict: &Verdict| matches!(verdict, Verdict::Serve(_));
     let cookie = |verdict: &Verdict| match verdict {

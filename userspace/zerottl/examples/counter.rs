@@ -33,10 +33,10 @@ use zerottl::proxy::run;
 use zerottl_config as config;
 use zerottl_core::model::SameSite;
 use zerottl_site::{
-    busy::Limits,
+    admission::Admission,
     cookies::{self, Cookie},
-    gate::Gate,
     layer::OperationLayer,
+    overload::Limits,
     peers::PeerHealth,
     session::{Asker, Session, Sessions},
 };
@@ -101,7 +101,7 @@ fn behind_operation_500(
     let site = run::find(&model, site)?;
     let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
     let peers = PeerHealth::start(&model, site, web, CancellationToken::new())?;
-    let gate = Gate::with(&model, site, peers, visits, Arc::new(Limits::new(&web.busy)))?;
+    let gate = Admission::with(&model, site, peers, visits, Arc::new(Limits::new(&web.busy)))?;
     // Around the whole router: routes are chosen by the path without the marker.
     let operation = OperationLayer::new(Arc::new(gate)).layer(routes);
     Ok((Router::new().fallback_service(operation), web.listen.clone()))

@@ -15,18 +15,18 @@ use std::{
 use self::load::{Loads, Returns};
 use crate::operator::{Refused, Remarks, Request, record::Record};
 use zerottl_core::{
+    minimums::{self, Alarm, Turn},
     model::Model,
-    safety::{self, Alarm, Turn},
-    saved_state::Memory,
-    status::{Standing, Status, Verdicts},
+    saved_state::SavedState,
+    status::{Assessment, SiteState, Verdicts},
 };
-use zerottl_inputs::load::Entry;
+use zerottl_inputs::load::SiteLoad;
 
 /// What Sites say of their load, and what they have been given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadInputs<'a> {
     /// What each Site has said, positions as in the model.
-    pub entries: &'a [Entry],
+    pub entries: &'a [SiteLoad],
     /// How often each was answered; only ever grows, but for a new start from 0.
     pub answers: &'a [u64],
 }
@@ -36,7 +36,7 @@ pub struct LoadInputs<'a> {
 pub struct Assessor {
     model: Arc<Model>,
     /// What is known of Sites of which nothing is known.
-    blank: Vec<Standing>,
+    blank: Vec<SiteState>,
     record: Record,
     alarms: Arc<[Alarm]>,
     /// Whether a status of this model has been looked at for alarms.
@@ -50,10 +50,10 @@ pub struct Assessor {
 impl Assessor {
     /// Nothing assessed yet; what is known from before the start is in `memory`, which is `age` old at `now`.
     #[must_use]
-    pub fn new(model: Arc<Model>, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
+    pub fn new(model: Arc<Model>, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let record = Record::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
-        let blank = Status::unknown(&model).sites;
+        let blank = Assessment::unknown(&model).sites;
         Self { model, blank, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
     }
 
@@ -63,7 +63,7 @@ impl Assessor {
         let record = self.record.carried(&self.model, &model, now, verdicts);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
         let alarms = Arc::clone(&self.alarms);
-        let blank = Status::unknown(&model).sites;
+        let blank = Assessment::unknown(&model).sites;
         Self { model, blank, record, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
@@ -82,19 +82,19 @@ impl Assessor {
 
     /// What is known at `now`, which never goes back.
     #[must_use]
-    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Status {
+    pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Assessment {
         let health = self.record.recall(now, verdicts);
-        let mut status = Status { health, sites: self.blank.clone() };
+        let mut status = Assessment { health, sites: self.blank.clone() };
         self.record.apply(&self.model, now, &mut status);
         self.loads.observe(now, loads.entries, loads.answers, &mut status);
-        safety::guard(&self.model, &mut status);
+        minimums::guard(&self.model, &mut status);
         // Last: whether a Site is in service depends on all else.
         self.returns.observe(now, &mut status);
         status
     }
 
     /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
-    pub fn say(&mut self, now: Instant, request: &Request, current: &Status) -> Result<Vec<String>, Refused> {
+    pub fn say(&mut self, now: Instant, request: &Request, current: &Assessment) -> Result<Vec<String>, Refused> {
         if self.has_left {
             return Err(Refused::Stopping);
         }
@@ -104,7 +104,7 @@ impl Assessor {
     /// What the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before. Nothing that is
     /// answered waits for it.
     #[must_use]
-    pub fn remarks(&mut self, now: Instant, status: &Status, is_new: bool) -> Remarks {
+    pub fn remarks(&mut self, now: Instant, status: &Assessment, is_new: bool) -> Remarks {
         if is_new || !self.has_looked {
             self.alarms = self.look(status);
             self.has_looked = true;
@@ -114,7 +114,7 @@ impl Assessor {
 
     /// What a restart should know.
     #[must_use]
-    pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> Memory {
+    pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
         self.record.memory(&self.model, now, verdicts)
     }
 
@@ -125,9 +125,9 @@ impl Assessor {
     }
 
     /// Raises the alarms that a status gives cause for, and says what has become of them.
-    fn look(&mut self, status: &Status) -> Arc<[Alarm]> {
-        let alarms: Arc<[Alarm]> = safety::alarms(&self.model, status).into();
-        for (turn, text) in safety::turns(&self.alarms, &alarms) {
+    fn look(&mut self, status: &Assessment) -> Arc<[Alarm]> {
+        let alarms: Arc<[Alarm]> = minimums::alarms(&self.model, status).into();
+        for (turn, text) in minimums::turns(&self.alarms, &alarms) {
             match turn {
                 Turn::Begun => tracing::error!("alarm: {text}"),
                 Turn::Changed => tracing::error!("alarm changed: {text}"),

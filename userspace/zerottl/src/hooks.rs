@@ -41,7 +41,7 @@ use zerottl_kernel::{
 };
 
 /// The program on its interfaces.
-pub struct Hooks {
+pub struct Attachments {
     pins: Pins,
     nics: Nics,
     program: Arc<OwnedFd>,
@@ -58,7 +58,7 @@ struct Interface {
     /// Which interface bore the name when the program was last seen on it.
     index: Option<u32>,
     /// None while the program is not on it.
-    hook: Option<Hook>,
+    hook: Option<Attachment>,
     /// Why there is no hook, or the wrong mode; empty if all is well.
     note: String,
     /// When somebody last took the program off.
@@ -66,7 +66,7 @@ struct Interface {
 }
 
 /// A link, and what is known of it.
-struct Hook {
+struct Attachment {
     link: OwnedFd,
     mode: Mode,
     /// The program that it has, where there is a descriptor of it.
@@ -78,7 +78,7 @@ struct Hook {
 /// What an agent that is to take over has attached before the one in force is told to leave: a program that passes
 /// everything, on interfaces that have none.
 #[derive(Default)]
-pub struct Rehearsed(Vec<Hook>);
+pub struct Rehearsed(Vec<Attachment>);
 
 /// Why the program is not on its interfaces.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Rehearsed {
             }
             let Attached { link, mode, .. } =
                 attach::attach(program.as_fd(), &nics, name, index, mode).map_err(HookError::Attach)?;
-            hooks.push(Hook { link, mode, program: Some(Arc::clone(&program)), pin: None });
+            hooks.push(Attachment { link, mode, program: Some(Arc::clone(&program)), pin: None });
         }
         Ok(Self(hooks))
     }
@@ -151,7 +151,7 @@ impl Drop for Rehearsed {
     }
 }
 
-impl Hooks {
+impl Attachments {
     /// Puts the program on each interface: on a link that was left there, in the place of the program that it has, else on
     /// a new one. Links of other interfaces are removed after that. If one of them cannot be, everything is as it was.
     pub fn start(
@@ -311,7 +311,7 @@ impl Hooks {
     }
 }
 
-impl Hook {
+impl Attachment {
     fn is_on(&self, index: u32) -> bool {
         sys::link_info(self.link.as_fd()).is_ok_and(|info| info.interface == Some(index))
     }
@@ -327,7 +327,7 @@ impl Hook {
 }
 
 impl Interface {
-    fn of(placed: Placed, hook: Hook) -> Self {
+    fn of(placed: Placed, hook: Attachment) -> Self {
         let Placed { name, note, .. } = placed;
         let index = sys::link_info(hook.link.as_fd()).ok().and_then(|info| info.interface);
         Self { name, index, hook: Some(hook), note: note.unwrap_or_default(), taken: care::Recent::default() }
@@ -335,7 +335,7 @@ impl Interface {
 }
 
 /// The links that are pinned in a folder. What cannot be read is an error: it may be one that answers.
-fn links(nics: &Nics, folder: &std::path::Path) -> Result<Vec<Hook>, HookError> {
+fn links(nics: &Nics, folder: &std::path::Path) -> Result<Vec<Attachment>, HookError> {
     let mut hooks = Vec::new();
     let mut last: Option<(u32, Arc<OwnedFd>)> = None;
     for left in pins::links(folder).map_err(HookError::Unknown)? {
@@ -350,7 +350,7 @@ fn links(nics: &Nics, folder: &std::path::Path) -> Result<Vec<Hook>, HookError> 
             Ok(info) => info,
             // Something else by that name: of no use, and removed with the rest.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                hooks.push(Hook { link, mode: left.mode, program: None, pin });
+                hooks.push(Attachment { link, mode: left.mode, program: None, pin });
                 continue;
             }
             Err(error) => return Err(HookError::Unknown(error)),
@@ -362,7 +362,7 @@ fn links(nics: &Nics, folder: &std::path::Path) -> Result<Vec<Hook>, HookError> 
         if info.interface.is_some() && info.interface == nics.index(&left.interface).map_err(HookError::Unknown)? {
             info!(interface = left.interface, mode = left.mode.name(), "found the program there");
         }
-        hooks.push(Hook { link, mode: left.mode, program, pin });
+        hooks.push(Attachment { link, mode: left.mode, program, pin });
     }
     Ok(hooks)
 }

@@ -17,7 +17,7 @@ use zerottl_config as config;
 use zerottl_core::{
     model::{Model, PoolId},
     plan::n_minus_one::{losses, sentence},
-    status::{Status, Word},
+    status::{AdminState, Assessment},
 };
 use zerottl_host::state::apart;
 use zerottl_inputs::agent_client::{self as client, At};
@@ -179,8 +179,8 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
         Command::Drain(drain) => drain.run().await?,
-        Command::Maint(say) => say.run(Word::Maint).await?,
-        Command::Ready(say) => say.run(Word::Ready).await?,
+        Command::Maint(say) => say.run(AdminState::Maint).await?,
+        Command::Ready(say) => say.run(AdminState::Ready).await?,
         Command::Weight(weigh) => weigh.run().await?,
         Command::Reload { agent, json } => cli::reload::reload(&agent, json).await?,
         Command::Detach { agent } => cli::left::detach(&agent)?,
@@ -244,7 +244,7 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
 
 /// What the death of a Site would do to the others, where capacities are configured: a line each.
 fn deaths(model: &Model) -> Vec<String> {
-    let status = Status::unknown(model);
+    let status = Assessment::unknown(model);
     let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));
     let line = |loss| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
     losses.map(line).collect()

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::*;
 use zerottl_core::{
     plan::{CANDIDATES_MAX, Planner},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_kernel::image::{Bank, Image};
 
@@ -69,7 +69,7 @@ fn pools_names_and_zones_have_limits() {
 fn runs(text: &str) {
     let loaded = parse("f", text, &examples()).unwrap_or_else(|error| panic!("{}", error.plain()));
     let planner = Planner::new(loaded.model.into());
-    let mut status = Status::unknown(planner.model());
+    let mut status = Assessment::unknown(planner.model());
     let first = planner.plan(&status, 1);
     let image = Image::new(&planner, &first, &loaded.zones).expect("it fits");
     for (generation, health) in [(2, Health::Up), (3, Health::Down)] {

@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Instant};
 
 use super::*;
 use zerottl_core::{
-    saved_state::{Memory, OrderMemory, SiteMemory},
-    status::Word,
+    saved_state::{SavedOverride, SavedSite, SavedState},
+    status::AdminState,
 };
 use zerottl_host::state::file;
 
@@ -161,7 +161,7 @@ fn trust_anchors_are_read_whole() {
 #[test]
 fn what_would_be_forgotten_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let order = |what| OrderMemory {
+    let order = |what| SavedOverride {
         what,
         by: "alice".into(),
         reason: None,
@@ -170,13 +170,13 @@ fn what_would_be_forgotten_is_told() {
         left_ms: None,
         forced: false,
     };
-    let word = |word| SiteMemory { word: Some(order(word)), ..SiteMemory::default() };
+    let word = |word| SavedSite { word: Some(order(word)), ..SavedSite::default() };
     let sites = [
-        ("bostom".to_owned(), word(Word::Drain)),
-        ("geneva".to_owned(), word(Word::Maint)),
-        ("healthy".to_owned(), SiteMemory::default()),
+        ("bostom".to_owned(), word(AdminState::Drain)),
+        ("geneva".to_owned(), word(AdminState::Maint)),
+        ("healthy".to_owned(), SavedSite::default()),
     ];
-    file::write(&folder.path().join("state"), Memory { sites: sites.into() }).expect("written");
+    file::write(&folder.path().join("state"), SavedState { sites: sites.into() }).expect("written");
     let text = format!("{BASE}[state]\ndirectory = \"state\"\n");
     let path = folder.path().join("f");
     fs::write(&path, &text).expect("written");

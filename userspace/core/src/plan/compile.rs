@@ -13,16 +13,16 @@ use std::{
 use xdp_ebpf::name::mix;
 
 use super::{
-    Basis, Before, Binding, Choice, Chosen, Plan, Service, Services, Shares, Table,
-    eligible::{self, Stand},
-    footing::{self, Footing, Ground},
+    Basis, Before, Binding, Choice, GroupTarget, Plan, Service, Services, Shares, Table,
+    eligible::{self, CandidateState},
+    site_inputs::{self, AddressIndex, SiteInputs},
     spec::{self, Kind, Spec},
     steer::{self, Steer},
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
     model::{AllDown, DynamicName, DynamicType, Family, Model, NameId, NameKind, OnStale, Policy, PoolId, SiteId},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 
 /// Compiles plans for one model.
@@ -35,7 +35,7 @@ pub struct Planner {
     bindings: Arc<[Binding]>,
     /// A binding's position in `bindings`.
     binding_of: HashMap<Binding, u16>,
-    ground: Ground,
+    ground: AddressIndex,
     /// By Site: who it is, for sticky; made from its key.
     identities: Vec<u64>,
     specs: Vec<Spec>,
@@ -51,7 +51,7 @@ pub struct Planner {
     /// Services that answer nothing yet.
     blank: Services,
     service_of: Arc<[u32]>,
-    chosen: Arc<[Chosen]>,
+    chosen: Arc<[GroupTarget]>,
 }
 
 impl Planner {
@@ -71,7 +71,7 @@ impl Planner {
             });
             endpoint_of.push(of_site.collect());
         }
-        let ground = Ground::new(&model, &endpoint_of);
+        let ground = AddressIndex::new(&model, &endpoint_of);
         let identity = |key: &str| key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
         let identities = model.sites.iter().map(|site| identity(&site.key)).collect();
         let bindings: Arc<[Binding]> = spec::bindings(&model).into();
@@ -194,7 +194,7 @@ impl Planner {
     /// up, or SERVFAIL.
     #[must_use]
     pub fn stale_plan(&self) -> Plan {
-        let mut status = Status::unknown(&self.model);
+        let mut status = Assessment::unknown(&self.model);
         status.health.iter_mut().flatten().for_each(|health| *health = Health::Up);
         let mut plan = self.plan(&status, 0);
         if self.model.life.on_stale == OnStale::Servfail {
@@ -209,13 +209,13 @@ impl Planner {
 
     /// Compiles a plan whose shares are where they are due.
     #[must_use]
-    pub fn plan(&self, status: &Status, generation: u64) -> Plan {
+    pub fn plan(&self, status: &Assessment, generation: u64) -> Plan {
         self.follow(status, generation, None)
     }
 
     /// Compiles a plan whose shares move on from those before.
     #[must_use]
-    pub fn follow(&self, status: &Status, generation: u64, before: Option<Before<'_>>) -> Plan {
+    pub fn follow(&self, status: &Assessment, generation: u64, before: Option<Before<'_>>) -> Plan {
         let footings = self.ground.footings(&self.model, status);
         // Of another model, everything is to be found out.
         let known =
@@ -223,7 +223,7 @@ impl Planner {
         let (mut services, due) = match known {
             None => (self.blank.clone(), (0..).take(self.specs.len()).collect()),
             Some(plan) => {
-                let moved = footing::moved(&plan.footings, &footings).flat_map(|site| &self.sets_of[site.0]);
+                let moved = site_inputs::moved(&plan.footings, &footings).flat_map(|site| &self.sets_of[site.0]);
                 let sets: BTreeSet<u32> = moved.copied().collect();
                 let of_sets = sets.iter().flat_map(|set| &self.specs_of[*set as usize]);
                 let mut due: Vec<u32> = of_sets.chain(&self.steered).copied().collect();
@@ -265,9 +265,9 @@ impl Planner {
 /// One compilation.
 struct Round<'a> {
     planner: &'a Planner,
-    status: &'a Status,
+    status: &'a Assessment,
     before: Option<Before<'a>>,
-    footings: &'a [Footing],
+    footings: &'a [SiteInputs],
     /// By [`Planner::set_of`]: whether any of the Sites is up, once asked.
     any_up: Vec<Option<bool>>,
     /// Of the services so far.
@@ -350,12 +350,12 @@ impl Round<'_> {
         hint.map_or(Choice::NoData, |(endpoint, _)| all_down(spec, endpoint))
     }
 
-    fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, Stand)> {
+    fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, CandidateState)> {
         let candidate = |site: &SiteId| {
             let (endpoint, live) = self.hint(spec, *site, of)?;
-            let Footing { bar, overridden, weight, .. } = self.footings[site.0];
+            let SiteInputs { bar, overridden, weight, .. } = self.footings[site.0];
             let identity = self.planner.identities[site.0];
-            let stand = Stand { live, bar, overridden, weight: f64::from(weight) };
+            let stand = CandidateState { live, bar, overridden, weight: f64::from(weight) };
             Some((Candidate { endpoint, weight, identity, site: *site, keep: table::KEEP_ALL }, stand))
         };
         sites.iter().filter_map(candidate).collect()

@@ -1,75 +1,75 @@
 //! Who of a name's Sites is answered, and on what basis: see [`bar`](crate::bar). Pure.
 
-use super::{Basis, footing::Footing};
+use super::{Basis, site_inputs::SiteInputs};
 use crate::{
-    bar::Bar,
+    exclusion::Exclusion,
     model::{AllDown, SiteId},
 };
 
 /// What counts of a Site that a Pool or Group Name may answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
+pub(super) struct CandidateState {
     /// Whether it has a live address of the type.
     pub live: bool,
     /// What bars it.
-    pub bar: Bar,
+    pub bar: Exclusion,
     /// Whether a bar of its own was lifted for the pool's minimum.
     pub overridden: bool,
     /// Its weight, for `up_threshold`.
     pub weight: f64,
 }
 
-impl Stand {
+impl CandidateState {
     /// Live, and nothing bars it.
     pub fn is_eligible(&self) -> bool {
-        self.live && self.bar == Bar::None
+        self.live && self.bar == Exclusion::None
     }
 }
 
 /// Who is answered.
-pub(super) type Picked = fn(&Stand) -> bool;
+pub(super) type Picked = fn(&CandidateState) -> bool;
 
 /// Which of the Sites a Pool or Group Name answers; none is SERVFAIL. Never an empty set, unless `stands` is.
 pub(super) fn balance<'a>(
-    stands: &(impl Iterator<Item = &'a Stand> + Clone),
+    stands: &(impl Iterator<Item = &'a CandidateState> + Clone),
     up_threshold: f64,
     all_down: AllDown,
 ) -> Option<(Picked, Basis)> {
     let pick = |who: Picked, basis| stands.clone().any(who).then_some((who, basis));
     let weight = |who: Picked| stands.clone().filter(|stand| who(stand)).fold(0.0, |sum, stand| sum + stand.weight);
     // Who was taken out on purpose says nothing of how many have died.
-    let is_in_use: Picked = |stand| stand.bar <= Bar::Held;
-    let live = weight(Stand::is_eligible);
+    let is_in_use: Picked = |stand| stand.bar <= Exclusion::Held;
+    let live = weight(CandidateState::is_eligible);
     if live > 0.0 {
         if live < up_threshold * weight(is_in_use) {
             return pick(is_in_use, Basis::UpThreshold);
         }
         let overridden = stands.clone().any(|stand| stand.is_eligible() && stand.overridden);
-        return pick(Stand::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
+        return pick(CandidateState::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
     }
-    pick(|stand| stand.live && stand.bar == Bar::Held, Basis::Held)
-        .or_else(|| pick(|stand| stand.live && stand.bar == Bar::Drained, Basis::Drained))
+    pick(|stand| stand.live && stand.bar == Exclusion::Held, Basis::Held)
+        .or_else(|| pick(|stand| stand.live && stand.bar == Exclusion::Drained, Basis::Drained))
         .or_else(|| match all_down {
             AllDown::Servfail => None,
             AllDown::FailOpen => {
-                pick(|stand| stand.bar < Bar::Maint, Basis::FailOpen).or_else(|| pick(|_| true, Basis::FailOpen))
+                pick(|stand| stand.bar < Exclusion::Maint, Basis::FailOpen).or_else(|| pick(|_| true, Basis::FailOpen))
             }
         })
 }
 
 /// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
-pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[Footing]) -> Option<(SiteId, Basis)> {
+pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[SiteInputs]) -> Option<(SiteId, Basis)> {
     let live = |overridden| if overridden { Basis::Minimum } else { Basis::Live };
     let (mut held, mut drained) = (None, None);
     for (i, site) in sites.enumerate().filter(|(_, site)| footings[site.0].is_up) {
-        let Footing { bar, overridden, .. } = footings[site.0];
+        let SiteInputs { bar, overridden, .. } = footings[site.0];
         match bar {
             // Itself also while drained: its clients stay with it.
-            Bar::None => return Some((site, live(overridden))),
-            Bar::Drained if i == 0 => return Some((site, live(overridden))),
-            Bar::Held => held = held.or(Some((site, Basis::Held))),
-            Bar::Drained => drained = drained.or(Some((site, Basis::Drained))),
-            Bar::Maint => {}
+            Exclusion::None => return Some((site, live(overridden))),
+            Exclusion::Drained if i == 0 => return Some((site, live(overridden))),
+            Exclusion::Held => held = held.or(Some((site, Basis::Held))),
+            Exclusion::Drained => drained = drained.or(Some((site, Basis::Drained))),
+            Exclusion::Maint => {}
         }
     }
     held.or(drained)
@@ -78,11 +78,11 @@ pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[Footing
 /// Of a failover order that has no live Site, the one that stands for it: the first not in maint, else the first.
 pub(super) fn stand_in(
     sites: impl Iterator<Item = SiteId> + Clone,
-    footings: &[Footing],
+    footings: &[SiteInputs],
     has: impl Fn(SiteId) -> bool,
 ) -> Option<SiteId> {
     let of_type = sites.filter(|site| has(*site));
-    of_type.clone().find(|site| footings[site.0].bar < Bar::Maint).or_else(|| of_type.clone().next())
+    of_type.clone().find(|site| footings[site.0].bar < Exclusion::Maint).or_else(|| of_type.clone().next())
 }
 
 #[cfg(test)]
@@ -92,24 +92,24 @@ mod tests {
     use super::*;
 
     /// A Site by its letters: `u`p or down (`x`), then its bar: none, `h`eld, `d`rained, `m`aint; `!` is overridden.
-    fn stand(word: &str) -> Stand {
+    fn stand(word: &str) -> CandidateState {
         let has = |letter| word.contains(letter);
         let bar = if has('m') {
-            Bar::Maint
+            Exclusion::Maint
         } else if has('d') {
-            Bar::Drained
+            Exclusion::Drained
         } else if has('h') {
-            Bar::Held
+            Exclusion::Held
         } else {
-            Bar::None
+            Exclusion::None
         };
-        Stand { live: has('u'), bar, overridden: has('!'), weight: 1.0 }
+        CandidateState { live: has('u'), bar, overridden: has('!'), weight: 1.0 }
     }
 
     #[track_caller]
     fn check(sites: &str, up_threshold: f64, expect: &str) {
         let words: Vec<&str> = sites.split(' ').collect();
-        let stands: Vec<Stand> = words.iter().map(|word| stand(word)).collect();
+        let stands: Vec<CandidateState> = words.iter().map(|word| stand(word)).collect();
         let answered = balance(&stands.iter(), up_threshold, AllDown::FailOpen);
         let (is_picked, basis) = answered.expect("fail-open always answers");
         let picked: Vec<&str> =
@@ -144,20 +144,20 @@ mod tests {
         /// one is up (invariant 3).
         #[test]
         fn s4_3a_alldown_never_an_empty_set(sites in prop::collection::vec((any::<bool>(), 0..4_u8), 1..6)) {
-            let bars = [Bar::None, Bar::Held, Bar::Drained, Bar::Maint];
-            let stands: Vec<Stand> = sites
+            let bars = [Exclusion::None, Exclusion::Held, Exclusion::Drained, Exclusion::Maint];
+            let stands: Vec<CandidateState> = sites
                 .iter()
-                .map(|(live, bar)| Stand { live: *live, bar: bars[usize::from(*bar)], overridden: false, weight: 1.0 })
+                .map(|(live, bar)| CandidateState { live: *live, bar: bars[usize::from(*bar)], overridden: false, weight: 1.0 })
                 .collect();
             let answered = balance(&stands.iter(), 0.0, AllDown::FailOpen);
             let (is_picked, basis) = answered.expect("fail-open always answers");
-            let picked: Vec<&Stand> = stands.iter().filter(|stand| is_picked(stand)).collect();
+            let picked: Vec<&CandidateState> = stands.iter().filter(|stand| is_picked(stand)).collect();
             prop_assert!(!picked.is_empty());
-            if stands.iter().any(Stand::is_eligible) {
+            if stands.iter().any(CandidateState::is_eligible) {
                 prop_assert!(picked.iter().all(|stand| stand.is_eligible()) && basis == Basis::Live);
             }
-            if stands.iter().any(|stand| stand.bar < Bar::Maint) {
-                prop_assert!(picked.iter().all(|stand| stand.bar < Bar::Maint));
+            if stands.iter().any(|stand| stand.bar < Exclusion::Maint) {
+                prop_assert!(picked.iter().all(|stand| stand.bar < Exclusion::Maint));
             }
         }
     }

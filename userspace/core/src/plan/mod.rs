@@ -5,10 +5,10 @@
 
 mod compile;
 mod eligible;
-mod footing;
 pub mod headroom;
 pub mod n_minus_one;
 mod services;
+mod site_inputs;
 mod spec;
 mod steer;
 mod table;
@@ -20,8 +20,8 @@ use std::{
 };
 
 pub use compile::{Planner, UnevenShare, share_warnings};
-pub use footing::Footing;
 pub use services::Services;
+pub use site_inputs::SiteInputs;
 pub use spec::binding_count;
 pub use steer::Before;
 pub use table::CANDIDATES_MAX;
@@ -94,7 +94,7 @@ pub struct Binding {
 
 /// Who answers a pool's clients of one set of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chosen {
+pub struct GroupTarget {
     /// Position in [`Plan::services`].
     pub service: u32,
     /// Whose cursor turns: the group's, which has a table of its own.
@@ -125,16 +125,16 @@ pub struct Plan {
     /// By [`NameId`]: the name's position in `services`; fixed for the model's life.
     pub service_of: Arc<[u32]>,
     /// By [`Service::chosen`] and set of groups; fixed for the model's life.
-    pub chosen: Arc<[Chosen]>,
+    pub chosen: Arc<[GroupTarget]>,
     /// What the next plan's shares move from.
     pub shares: Shares,
     /// By Site: what it was made from.
-    pub footings: Arc<[Footing]>,
+    pub footings: Arc<[SiteInputs]>,
 }
 
 /// The answer to one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
+pub enum PlannedAnswer {
     /// This address, with this TTL in seconds.
     Address(IpAddr, u32),
     /// This HTTPS record, with this TTL in seconds.

@@ -5,7 +5,7 @@
 
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
-    status::Status,
+    status::Assessment,
 };
 
 /// What one Site's death does to the one it hits hardest.
@@ -24,7 +24,7 @@ pub struct Loss {
 /// The capacity of each Site of a pool, in its order: as they report it; where one does not, all as configured; where one
 /// is not, their weights as configured. Never of two kinds, since they could not be compared.
 #[must_use]
-pub fn capacities(model: &Model, status: &Status, pool: &Pool) -> Vec<f64> {
+pub fn capacities(model: &Model, status: &Assessment, pool: &Pool) -> Vec<f64> {
     let of = |each: &dyn Fn(&SiteId) -> Option<f64>| pool.sites.iter().map(each).collect::<Option<Vec<f64>>>();
     of(&|site| Some(status.sites[site.0].load?.capacity))
         .or_else(|| of(&|site| model.sites[site.0].capacity))
@@ -33,7 +33,7 @@ pub fn capacities(model: &Model, status: &Status, pool: &Pool) -> Vec<f64> {
 
 /// The load of each Site of a pool, in units of [`capacities`]: as reported, where all do; else as if the pool were as full
 /// as its weights let it be, which is one Site full and none over. None where no capacity is known.
-fn loads(model: &Model, status: &Status, pool: &Pool, capacities: &[f64]) -> Option<Vec<f64>> {
+fn loads(model: &Model, status: &Assessment, pool: &Pool, capacities: &[f64]) -> Option<Vec<f64>> {
     let reported: Option<Vec<f64>> = pool.sites.iter().map(|site| Some(status.sites[site.0].load?.current)).collect();
     if reported.is_some() {
         return reported;
@@ -51,7 +51,7 @@ fn loads(model: &Model, status: &Status, pool: &Pool, capacities: &[f64]) -> Opt
 
 /// What the death of each eligible Site of a pool would do; empty where no capacity is known, or no other Site is.
 #[must_use]
-pub fn losses(model: &Model, status: &Status, pool: PoolId) -> Vec<Loss> {
+pub fn losses(model: &Model, status: &Assessment, pool: PoolId) -> Vec<Loss> {
     let pool = &model.pools[pool.0];
     let capacities = capacities(model, status, pool);
     let Some(loads) = loads(model, status, pool, &capacities) else { return Vec::new() };
@@ -92,7 +92,7 @@ pub fn sentence(model: &Model, loss: &Loss) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
-    use crate::status::{Load, Word};
+    use crate::status::{AdminState, Load};
 
     /// boston (weight 2), chicago, geneva, failing over in this order and around.
     fn model() -> Model {
@@ -105,7 +105,7 @@ mod tests {
         model
     }
 
-    fn sentences(model: &Model, status: &Status) -> Vec<String> {
+    fn sentences(model: &Model, status: &Assessment) -> Vec<String> {
         losses(model, status, PoolId(0)).iter().map(|loss| sentence(model, loss)).collect()
     }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn if_boston_dies_chicago_reaches_118_percent() {
         let model = model();
-        let mut status = Status::unknown(&model);
+        let mut status = Assessment::unknown(&model);
         for (site, current) in [(0, 60.0), (1, 58.0), (2, 40.0)] {
             status.sites[site].load = Some(load(current, 100.0));
         }
@@ -130,7 +130,7 @@ mod tests {
             ]
         );
         // Who takes no clients is passed over.
-        status.sites[1].word = Word::Drain;
+        status.sites[1].word = AdminState::Drain;
         assert_eq!(
             sentences(&model, &status)[0],
             "if boston dies, geneva reaches 100 % at once; spread over the pool, geneva reaches 100 %"
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn from_the_configuration_alone() {
         let mut model = model();
-        let status = Status::unknown(&model);
+        let status = Assessment::unknown(&model);
         assert!(losses(&model, &status, PoolId(0)).is_empty(), "no capacity is known");
         for (site, capacity) in [(0, 200.0), (1, 100.0), (2, 50.0)] {
             model.sites[site].capacity = Some(capacity);
@@ -158,6 +158,6 @@ mod tests {
     fn one_site_has_no_other() {
         let mut model = fixture::model(&[("boston", &["192.0.2.10"], None)]);
         model.sites[0].capacity = Some(1.0);
-        assert!(losses(&model, &Status::unknown(&model), PoolId(0)).is_empty());
+        assert!(losses(&model, &Assessment::unknown(&model), PoolId(0)).is_empty());
     }
 }

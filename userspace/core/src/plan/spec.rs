@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Binding, Chosen, table};
+use super::{Binding, GroupTarget, table};
 use crate::model::{
     AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteOrder,
 };
@@ -141,16 +141,16 @@ pub fn binding_count(site: &Site) -> usize {
 }
 
 /// What every set of groups means to every pool with client nets. The first is nobody's: 0 is no position.
-pub(super) fn chosen(model: &Model, service_of: &[u32], mut position: impl FnMut(Spec) -> u32) -> Arc<[Chosen]> {
-    let mut chosen = vec![Chosen { service: 0, name: NameId(0) }];
+pub(super) fn chosen(model: &Model, service_of: &[u32], mut position: impl FnMut(Spec) -> u32) -> Arc<[GroupTarget]> {
+    let mut chosen = vec![GroupTarget { service: 0, name: NameId(0) }];
     let names: HashMap<NameKind, NameId> = (0..).map(NameId).zip(&model.names).map(|(id, n)| (n.kind, id)).collect();
     for (i, pool) in model.nets.pools().iter().enumerate() {
         // Every pool and every group of a checked model has its name, but for a group that bears its pool's.
         let own = names.get(&NameKind::Pool(*pool)).copied().unwrap_or(NameId(0));
         for set in 0..model.nets.sets() {
             chosen.push(match model.nets.group(set, i) {
-                None => Chosen { service: service_of[own.0], name: own },
-                Some(group) => Chosen {
+                None => GroupTarget { service: service_of[own.0], name: own },
+                Some(group) => GroupTarget {
                     service: position(Spec::of_clients(model, group)),
                     name: names.get(&NameKind::Group(group)).copied().unwrap_or(own),
                 },

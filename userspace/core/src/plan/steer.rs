@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::{
     Plan, Shares,
-    footing::Footing,
     headroom::{self, Taker},
+    site_inputs::SiteInputs,
     table::{Candidate, KEEP_ALL},
 };
 use crate::{
     model::{Model, Policy, PoolId, SiteId, Steering},
-    status::Status,
+    status::Assessment,
 };
 
 /// A share of 1 as a weight: fine enough for every table.
@@ -33,8 +33,8 @@ pub struct Before<'a> {
 /// What one name's candidates are chosen by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steer<'a> {
-    pub status: &'a Status,
-    pub footings: &'a [Footing],
+    pub status: &'a Assessment,
+    pub footings: &'a [SiteInputs],
     pub policy: Policy,
     /// The knobs, where the name goes by load.
     pub steering: Option<&'a Steering>,

@@ -13,7 +13,7 @@ use zerottl_config as config;
 use zerottl_core::plan::*;
 use zerottl_core::{
     model::{DynamicType, Family, Model, NameId, NameKind, PoolId, SiteId},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
 use zerottl_dns::view::View;
 
@@ -69,8 +69,8 @@ fn world(pool: &str) -> Arc<Model> {
 }
 
 /// Everything up but the named addresses; a Site's key stands for all of its.
-pub(crate) fn status(model: &Model, down: &[&str]) -> Status {
-    let mut status = Status::unknown(model);
+pub(crate) fn status(model: &Model, down: &[&str]) -> Assessment {
+    let mut status = Assessment::unknown(model);
     for (site, health) in model.sites.iter().zip(status.health.iter_mut()) {
         for (address, health) in site.addresses.iter().zip(health) {
             let is_down = down.contains(&site.key.as_str()) || down.contains(&address.answer.to_string().as_str());
@@ -297,7 +297,7 @@ fn sticky_is_by_prefix_and_not_by_family() {
     let view = View::new(Arc::clone(&model), plan);
     let id = NameId(model.names.iter().position(|n| n.name.to_string() == "europe.app.com").unwrap());
     let site = |client: &str, family| match view.pick(id, family, client.parse::<IpAddr>().unwrap().into()).pick {
-        Pick::Address(address, 0) => {
+        PlannedAnswer::Address(address, 0) => {
             model.sites.iter().find(|s| s.addresses.iter().any(|a| a.answer == address)).unwrap()
         }
         other => panic!("{other:?}"),
@@ -326,7 +326,7 @@ fn s4_3a_320_view_takes_turns() {
     for _ in 0..10 {
         let mut counts = BTreeMap::<IpAddr, usize>::new();
         for _ in 0..4 {
-            if let Pick::Address(address, _) = view.pick(id, Family::V4, client).pick {
+            if let PlannedAnswer::Address(address, _) = view.pick(id, Family::V4, client).pick {
                 *counts.entry(address).or_default() += 1;
             }
             let _ = view.pick(id, Family::V6, client);
@@ -345,7 +345,7 @@ proptest! {
     #[test]
     fn s4_3a_320_s4_3b_380_never_a_down_site(up in arbitrary_status()) {
         let model = world("");
-        let mut status = Status::unknown(&model);
+        let mut status = Assessment::unknown(&model);
         let mut bits = up.into_iter();
         for health in status.health.iter_mut().flatten() {
             *health = if bits.next().unwrap() { Health::Up } else { Health::Down };
@@ -437,7 +437,7 @@ fn s4_4c_a_dead_group_s_clients_are_the_pool_s() {
 fn groups_turn_on_their_own() {
     let model = world_with_nets("");
     let planner = Planner::new(Arc::clone(&model));
-    let plan = planner.plan(&Status::unknown(&model), 1);
+    let plan = planner.plan(&Assessment::unknown(&model), 1);
     let view = View::new(Arc::clone(&model), plan.clone());
     let id = |name: &str| NameId(model.names.iter().position(|n| n.name.to_string() == name).expect("configured"));
     let whose = |client: &str| view.service(&plan, id("app.com"), client.parse::<IpAddr>().unwrap().into()).1;
@@ -536,10 +536,12 @@ fn sticky_tables_are_of_sites_and_not_of_addresses() {
         for net in 0..=255_u8 {
             let client = format!("198.51.{net}.7").parse::<IpAddr>().unwrap().into();
             let [v4, v6] = Family::ALL.map(|family| match view.pick(id, family, client).pick {
-                Pick::Address(address, _) => Some(address),
+                PlannedAnswer::Address(address, _) => Some(address),
                 _ => None,
             });
-            let Pick::Https(binding, _) = view.pick(id, DynamicType::Https, client).pick else { panic!("no HTTPS") };
+            let PlannedAnswer::Https(binding, _) = view.pick(id, DynamicType::Https, client).pick else {
+                panic!("no HTTPS")
+            };
             assert_eq!((binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)), (v4, v6), "{name}, {net}");
             let own = |address: &str| Some(address.parse::<IpAddr>().unwrap());
             assert_eq!(v4 == own("192.0.2.1"), v6 == own("2001:db8::1") || v6 == own("2001:db8::5"), "{name}, {net}");
@@ -556,10 +558,12 @@ fn https_and_addresses_agree_under_sticky() {
     for net in 0..=255_u8 {
         let client = format!("198.51.{net}.7").parse::<IpAddr>().unwrap().into();
         let [v4, v6] = Family::ALL.map(|family| match view.pick(id, family, client).pick {
-            Pick::Address(address, 0) => Some(address),
+            PlannedAnswer::Address(address, 0) => Some(address),
             _ => None,
         });
-        let Pick::Https(binding, 0) = view.pick(id, DynamicType::Https, client).pick else { panic!("no HTTPS") };
+        let PlannedAnswer::Https(binding, 0) = view.pick(id, DynamicType::Https, client).pick else {
+            panic!("no HTTPS")
+        };
         assert_eq!((binding.v4.map(IpAddr::from), binding.v6.map(IpAddr::from)), (v4, v6), "{net}");
     }
 }

@@ -8,17 +8,17 @@ use xdp_ebpf::layout::BLOCK_SLOTS;
 use zerottl_core::plan::*;
 
 use super::compile::{status, world_with_nets};
-use zerottl_core::status::{Health, Status, Word};
+use zerottl_core::status::{AdminState, Assessment, Health};
 use zerottl_kernel::image::{Bank, Layout};
 
 /// Everything that a Site's part in a plan without loads depends on, from the bits of a number.
-fn arbitrary_footing(status: &mut Status, site: usize, bits: u32) {
+fn arbitrary_footing(status: &mut Assessment, site: usize, bits: u32) {
     let bit = |i: u32| bits >> i & 1 == 1;
     for (address, health) in status.health[site].iter_mut().enumerate() {
         *health = [Health::Up, Health::Down, Health::Unknown, Health::Up][(bits >> (2 * address) & 3) as usize];
     }
     let standing = &mut status.sites[site];
-    let words = [Word::Ready, Word::Drain, Word::Maint, Word::Ready];
+    let words = [AdminState::Ready, AdminState::Drain, AdminState::Maint, AdminState::Ready];
     standing.word = words[(bits >> 4 & 3) as usize];
     standing.said.word = words[(bits >> 6 & 3) as usize];
     (standing.held, standing.overridden) = (bit(8), bit(9));

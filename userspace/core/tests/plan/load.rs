@@ -12,7 +12,7 @@ use zerottl_core::plan::{
 };
 use zerottl_core::{
     model::{Family, Model, NameId, SiteId, Steering},
-    status::{Health, Load, Status},
+    status::{Assessment, Health, Load},
 };
 
 fn taker(site: usize, weight: f64, room: Option<f64>) -> Taker {
@@ -153,8 +153,8 @@ fn world(pool: &str) -> Arc<Model> {
 }
 
 /// All up, with these utilisations; NaN for a Site that says nothing.
-fn status(model: &Model, loads: [f64; 4]) -> Status {
-    let mut status = Status::unknown(model);
+fn status(model: &Model, loads: [f64; 4]) -> Assessment {
+    let mut status = Assessment::unknown(model);
     status.health.iter_mut().flatten().for_each(|health| *health = Health::Up);
     for (site, current) in status.sites.iter_mut().zip(loads) {
         site.load = (!current.is_nan()).then_some(Load { current, target: 1.0, capacity: 1.0 });
@@ -181,7 +181,7 @@ fn shares(plan: &Plan) -> [usize; 4] {
 fn s4_a_lbns_least_load_plans() {
     let model = world("policy = \"least-load\"");
     let planner = Planner::new(Arc::clone(&model));
-    let plan = |status: &Status| planner.plan(status, 1);
+    let plan = |status: &Assessment| planner.plan(status, 1);
     assert!(planner.goes_by_load());
     assert_eq!(shares(&plan(&status(&model, [0.1, 0.2, 0.3, 0.4]))), [25, 25, 25, 25], "all free");
     assert_eq!(shares(&plan(&status(&model, [0.1, 0.1, 0.75, 1.0]))), [40, 40, 20, 0], "by headroom");
@@ -206,7 +206,7 @@ fn s4_3a_320_plans_follow_one_another() {
     let mut plan = planner.plan(&status(&model, [0.1; 4]), 1);
     let now = status(&model, [0.1, 0.1, 0.1, 0.75]);
     let second = Duration::from_secs(1);
-    let follow = |plan: &Plan, status: &Status| {
+    let follow = |plan: &Plan, status: &Assessment| {
         planner.follow(
             status,
             plan.generation + 1,

@@ -38,13 +38,13 @@ const TTL_MAX: u32 = i32::MAX as u32;
 
 /// A query to an upstream.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ForwardedQuestion {
     message: Vec<u8>,
     name: model::Name,
     rtype: Rtype,
 }
 
-impl Asked {
+impl ForwardedQuestion {
     /// Asks a client's question, spelt as the client did, with our own header and EDNS: RD, no DO, no options (RFC 7871
     /// section 7.1.1 and RFC 7873 section 5.1 are of one hop).
     #[must_use]
@@ -85,7 +85,7 @@ pub enum Match {
 /// Whether a message answers a query: its ID, and its question (RFC 5452 section 9.1). The ID and the socket's port guard
 /// it; a client's letter case would only do so where that client mixes it, and there are servers that change it.
 #[must_use]
-pub fn matches(asked: &Asked, message: &[u8]) -> Match {
+pub fn matches(asked: &ForwardedQuestion, message: &[u8]) -> Match {
     let name_end = HEADER_LEN + asked.name.len();
     let end = name_end + QUESTION_FIXED;
     let (Some(theirs), Some(ours)) = (message.get(HEADER_LEN..end), asked.message.get(HEADER_LEN..end)) else {
@@ -128,14 +128,14 @@ pub struct Record {
 
 /// What an upstream says, as far as it is passed on.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct UpstreamReply {
     rcode: Rcode,
     truncated: bool,
     answer: Vec<Record>,
     authority: Vec<Record>,
 }
 
-impl Said {
+impl UpstreamReply {
     /// An answer of which only is known that it is too long.
     #[must_use]
     pub fn truncated() -> Self {
@@ -171,7 +171,7 @@ impl Record {
 
 /// Reads an answer; none where it is malformed, or has an rcode that another upstream may do better than.
 #[must_use]
-pub fn read(asked: &Asked, message: Bytes) -> Option<Said> {
+pub fn read(asked: &ForwardedQuestion, message: Bytes) -> Option<UpstreamReply> {
     let message = Message::from_octets(message).ok()?;
     let rcode = message.header().rcode();
     if message.header().tc() || !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
@@ -183,7 +183,7 @@ pub fn read(asked: &Asked, message: Bytes) -> Option<Said> {
     let mut section = section.next_section().ok()??;
     let mut authority = records_of(&mut section, &mut room)?;
     authority.retain(|record| matches!(record.rtype, Rtype::SOA | Rtype::NS) && asked.name.ends_with(&record.owner));
-    Some(Said { rcode, truncated: false, answer: chain(asked, answer), authority })
+    Some(UpstreamReply { rcode, truncated: false, answer: chain(asked, answer), authority })
 }
 
 /// A section's records of class IN; none where one is malformed, or there are more than `room`.
@@ -200,7 +200,7 @@ fn records_of(section: &mut RecordSection<'_, Bytes>, room: &mut usize) -> Optio
 }
 
 /// The records that follow from each other, from QNAME on; in this order, whatever theirs was.
-fn chain(asked: &Asked, mut records: Vec<Record>) -> Vec<Record> {
+fn chain(asked: &ForwardedQuestion, mut records: Vec<Record>) -> Vec<Record> {
     let mut kept = Vec::new();
     let mut name = asked.name.clone();
     for _ in 0..=ALIASES_MAX {

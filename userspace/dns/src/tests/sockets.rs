@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, show};
-use crate::{Admission, Shared, Sockets, tcp::Limits};
+use crate::{Shared, Sockets, TcpAdmission, tcp::Limits};
 
 /// Longer than anything here takes, so that a fault ends a test instead of hanging it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ impl Server {
         let listen = ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
         // The free UDP port that the kernel picks may be taken for TCP.
         let sockets = (0..20)
-            .find_map(|_| Sockets::bind_with(&listen, Arc::new(Admission::new(limits)), false).ok())
+            .find_map(|_| Sockets::bind_with(&listen, Arc::new(TcpAdmission::new(limits)), false).ok())
             .expect("loopback has free ports");
         let (addresses, cancel) = (sockets.addresses().unwrap(), CancellationToken::new());
         let running = tokio::spawn(sockets.run(Arc::clone(&shared), cancel.clone()));

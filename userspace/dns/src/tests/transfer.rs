@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, model, name, show};
-use crate::{Admission, Shared, Sockets, Zones, tcp::Limits, view::View};
+use crate::{Shared, Sockets, TcpAdmission, Zones, tcp::Limits, view::View};
 use zerottl_core::{
     model::{Model, Zone},
     plan::Plan,
@@ -67,7 +67,7 @@ impl Server {
         let shared = Arc::new(Shared::new(zones, Arc::new(View::new(model, plan))));
         let listen = ["127.0.0.1:0".parse().unwrap()];
         let sockets = (0..20)
-            .find_map(|_| Sockets::bind_with(&listen, Arc::new(Admission::new(limits)), false).ok())
+            .find_map(|_| Sockets::bind_with(&listen, Arc::new(TcpAdmission::new(limits)), false).ok())
             .expect("a free port");
         let (address, cancel) = (sockets.addresses().unwrap()[0], CancellationToken::new());
         let running = tokio::spawn(sockets.run(shared, cancel.clone()));

@@ -18,9 +18,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use zerottl_core::saved_state::Memory;
+use zerottl_core::saved_state::SavedState;
 
-use super::{apart, stamp::Stamp};
+use super::{apart, stamp::ClockStamp};
 
 /// The file's name in the state directory.
 pub const NAME: &str = "state.json";
@@ -33,8 +33,8 @@ const LEN_MAX: u64 = 64 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
-    written: Stamp,
-    memory: Memory,
+    written: ClockStamp,
+    memory: SavedState,
 }
 
 /// Why there is nothing to be recalled.
@@ -65,13 +65,13 @@ impl std::error::Error for NoState {}
 /// # Panics
 /// Never: text keys and numbers make JSON.
 #[must_use]
-pub fn encode(written: Stamp, memory: Memory) -> Vec<u8> {
+pub fn encode(written: ClockStamp, memory: SavedState) -> Vec<u8> {
     let body = serde_json::to_string(&Content { written, memory }).expect("text keys and numbers make JSON");
     format!("{MAGIC} {VERSION} {} {:08x}\n{body}", body.len(), crc32fast::hash(body.as_bytes())).into_bytes()
 }
 
 /// What the bytes say, and how old it is at `now`; none where that cannot be known.
-pub fn decode(bytes: &[u8], now: &Stamp) -> Result<(Memory, Option<Duration>), NoState> {
+pub fn decode(bytes: &[u8], now: &ClockStamp) -> Result<(SavedState, Option<Duration>), NoState> {
     let unusable = |why: &str| Err(NoState::Unusable(why.to_owned()));
     let Some(end) = memchr::memchr(b'\n', bytes) else { return unusable("it is no state file") };
     let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 1..]);
@@ -91,9 +91,9 @@ pub fn decode(bytes: &[u8], now: &Stamp) -> Result<(Memory, Option<Duration>), N
 }
 
 /// What the bytes of the file in a state directory say, and how old it is; or why there are none.
-pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(Memory, Option<Duration>), NoState> {
+pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
     match bytes {
-        Ok(bytes) => decode(&bytes, &Stamp::now()),
+        Ok(bytes) => decode(&bytes, &ClockStamp::now()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoState::None),
         Err(error) => Err(NoState::Io(error)),
     }
@@ -107,8 +107,8 @@ pub fn bytes(directory: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the file; makes the directory, but not those above it, where there is none.
-pub fn write(directory: &Path, memory: Memory) -> io::Result<()> {
-    replace(directory, &encode(Stamp::now(), memory))
+pub fn write(directory: &Path, memory: SavedState) -> io::Result<()> {
+    replace(directory, &encode(ClockStamp::now(), memory))
 }
 
 /// The same with its bytes.
@@ -126,13 +126,13 @@ pub fn replace(directory: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use zerottl_core::{
-        saved_state::{HealthMemory, OrderMemory, SiteMemory},
-        status::Word,
+        saved_state::{SavedHealth, SavedOverride, SavedSite},
+        status::AdminState,
     };
 
-    fn memory() -> Memory {
-        let order = OrderMemory {
-            what: Word::Drain,
+    fn memory() -> SavedState {
+        let order = SavedOverride {
+            what: AdminState::Drain,
             by: "alice (127.0.0.1)".into(),
             reason: Some("disks".into()),
             age_ms: 5,
@@ -141,16 +141,16 @@ mod tests {
             forced: false,
         };
         let address = "192.0.2.10".parse().expect("valid");
-        let site = SiteMemory {
-            health: [(address, HealthMemory { up: false, age_ms: 3 })].into(),
+        let site = SavedSite {
+            health: [(address, SavedHealth { up: false, age_ms: 3 })].into(),
             word: Some(order),
-            ..SiteMemory::default()
+            ..SavedSite::default()
         };
-        Memory { sites: [("boston".to_owned(), site)].into() }
+        SavedState { sites: [("boston".to_owned(), site)].into() }
     }
 
-    fn stamp(boot_ms: u64) -> Stamp {
-        Stamp { boot_id: "a".into(), boot_ms, wall_ms: 0 }
+    fn stamp(boot_ms: u64) -> ClockStamp {
+        ClockStamp { boot_id: "a".into(), boot_ms, wall_ms: 0 }
     }
 
     #[test]

@@ -11,13 +11,13 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use zerottl_core::saved_state::Memory;
+use zerottl_core::saved_state::SavedState;
 
-use super::{apart, file, file::NoState, stamp::Stamp};
+use super::{apart, file, file::NoState, stamp::ClockStamp};
 
 /// What has been kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct WriteStatus {
     /// The newest memory that was tried, by the number it was handed over with.
     pub number: u64,
     /// Why it could not be written; none if it was.
@@ -26,16 +26,16 @@ pub struct Kept {
 
 /// Hands memories over to be kept; when it is dropped, the newest is written and the task ends.
 #[derive(Debug)]
-pub struct Keeper {
-    newest: watch::Sender<(u64, Memory)>,
+pub struct StateWriter {
+    newest: watch::Sender<(u64, SavedState)>,
     _ending: DropGuard,
 }
 
-impl Keeper {
+impl StateWriter {
     /// A keeper, what it has kept, and the task that writes, which the caller runs.
-    pub fn new(directory: PathBuf) -> (Self, watch::Receiver<Kept>, impl Future<Output = ()> + Send + use<>) {
-        let (newest, memories) = watch::channel((0, Memory::default()));
-        let (kept, seen) = watch::channel(Kept::default());
+    pub fn new(directory: PathBuf) -> (Self, watch::Receiver<WriteStatus>, impl Future<Output = ()> + Send + use<>) {
+        let (newest, memories) = watch::channel((0, SavedState::default()));
+        let (kept, seen) = watch::channel(WriteStatus::default());
         let ending = CancellationToken::new();
         let keeping = write_all(directory, memories, kept, ending.clone());
         (Self { newest, _ending: ending.drop_guard() }, seen, keeping)
@@ -43,7 +43,7 @@ impl Keeper {
 
     /// Has `memory` written soon; returns its number. What was not yet begun is left out.
     #[expect(clippy::must_use_candidate, reason = "it is kept whether somebody waits or not")]
-    pub fn keep(&self, memory: Memory) -> u64 {
+    pub fn keep(&self, memory: SavedState) -> u64 {
         let mut number = 0;
         self.newest.send_modify(|(newest, of)| {
             *newest += 1;
@@ -71,7 +71,7 @@ const RECALL_WITHIN: Duration = Duration::from_secs(5);
 /// When memories are handed to a [`Keeper`].
 #[derive(Debug)]
 pub struct Keeping {
-    keeper: Arc<Keeper>,
+    keeper: Arc<StateWriter>,
     at: Instant,
     revision: u64,
     is_new: bool,
@@ -80,7 +80,7 @@ pub struct Keeping {
 impl Keeping {
     /// Nothing kept yet, at the agent's start.
     #[must_use]
-    pub fn new(keeper: Arc<Keeper>, now: Instant) -> Self {
+    pub fn new(keeper: Arc<StateWriter>, now: Instant) -> Self {
         Self { keeper, at: now, revision: 0, is_new: false }
     }
 
@@ -91,7 +91,7 @@ impl Keeping {
     }
 
     /// Has a memory kept; returns its number.
-    pub fn keep(&mut self, memory: Memory, now: Instant, revision: u64) -> u64 {
+    pub fn keep(&mut self, memory: SavedState, now: Instant, revision: u64) -> u64 {
         (self.at, self.revision, self.is_new) = (now, revision, false);
         self.keeper.keep(memory)
     }
@@ -99,8 +99,8 @@ impl Keeping {
 
 async fn write_all(
     directory: PathBuf,
-    mut memories: watch::Receiver<(u64, Memory)>,
-    kept: watch::Sender<Kept>,
+    mut memories: watch::Receiver<(u64, SavedState)>,
+    kept: watch::Sender<WriteStatus>,
     ending: CancellationToken,
 ) {
     let mut told = false;
@@ -112,7 +112,7 @@ async fn write_all(
     // An error says that the keeper is gone, and that its last memory has been seen.
     while memories.changed().await.is_ok() {
         let (number, memory) = memories.borrow_and_update().clone();
-        let mut written = pin!(apart::write(&directory, file::encode(Stamp::now(), memory)));
+        let mut written = pin!(apart::write(&directory, file::encode(ClockStamp::now(), memory)));
         let mut is_late = false;
         let result = loop {
             tokio::select! {
@@ -137,7 +137,7 @@ async fn write_all(
 }
 
 /// Says what has become of a memory: in the log where that has changed.
-fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, kept: &watch::Sender<Kept>) {
+fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, kept: &watch::Sender<WriteStatus>) {
     match (&error, *told) {
         (Some(error), false) => tracing::warn!(
             directory = %directory.display(),
@@ -147,11 +147,11 @@ fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, k
         _ => {}
     }
     *told = error.is_some();
-    kept.send_replace(Kept { number, error });
+    kept.send_replace(WriteStatus { number, error });
 }
 
 /// Once `number` has been tried, or `limit` is over: why it is not kept, if so.
-pub async fn wait(kept: &mut watch::Receiver<Kept>, number: u64, limit: Duration) -> Option<String> {
+pub async fn wait(kept: &mut watch::Receiver<WriteStatus>, number: u64, limit: Duration) -> Option<String> {
     let tried = kept.wait_for(|kept| kept.number >= number);
     match tokio::time::timeout(limit, tried).await {
         Ok(Ok(kept)) => kept.error.clone(),
@@ -161,23 +161,23 @@ pub async fn wait(kept: &mut watch::Receiver<Kept>, number: u64, limit: Duration
 }
 
 /// What is in a state directory, for a look at it: nobody waits long for that.
-pub fn peek(directory: &Path) -> Result<(Memory, Option<Duration>), NoState> {
+pub fn peek(directory: &Path) -> Result<(SavedState, Option<Duration>), NoState> {
     file::read_from(apart::read(directory, PEEK_WITHIN))
 }
 
 /// What the last run left, and how old it is; an empty one where there is nothing of use, which is told unless it is a
 /// first start.
 #[must_use]
-pub fn recall(directory: &Path) -> (Memory, Option<Duration>) {
+pub fn recall(directory: &Path) -> (SavedState, Option<Duration>) {
     match file::read_from(apart::read(directory, RECALL_WITHIN)) {
         Ok((memory, age)) => {
             tracing::info!(directory = %directory.display(), sites = memory.sites.len(), age_s = ?age.map(|age| age.as_secs()), "state recalled");
             (memory, age)
         }
-        Err(NoState::None) => (Memory::default(), None),
+        Err(NoState::None) => (SavedState::default(), None),
         Err(error) => {
             tracing::warn!(directory = %directory.display(), "the last known state is of no use: {error}");
-            (Memory::default(), None)
+            (SavedState::default(), None)
         }
     }
 }
@@ -185,15 +185,15 @@ pub fn recall(directory: &Path) -> (Memory, Option<Duration>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerottl_core::saved_state::SiteMemory;
+    use zerottl_core::saved_state::SavedSite;
 
     /// The newest of many memories is what is on disk once the keeper is gone, and who waits is told.
     #[tokio::test]
     async fn the_newest_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (keeper, mut kept, task) = Keeper::new(folder.path().into());
+        let (keeper, mut kept, task) = StateWriter::new(folder.path().into());
         let task = tokio::spawn(task);
-        let memory = |key: &str| Memory { sites: [(key.to_owned(), SiteMemory::default())].into() };
+        let memory = |key: &str| SavedState { sites: [(key.to_owned(), SavedSite::default())].into() };
         let first = keeper.keep(memory("first"));
         assert_eq!(wait(&mut kept, first, Duration::from_secs(10)).await, None);
         for i in 0..100 {
@@ -213,13 +213,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("state.json.new");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-        let (keeper, mut kept, task) = Keeper::new(folder.path().into());
+        let (keeper, mut kept, task) = StateWriter::new(folder.path().into());
         let task = tokio::spawn(task);
-        let number = keeper.keep(Memory::default());
+        let number = keeper.keep(SavedState::default());
         assert_eq!(wait(&mut kept, number, Duration::from_millis(100)).await.as_deref(), Some("not within 100ms"));
         let told = wait(&mut kept, number, Duration::from_mins(1)).await.expect("not kept");
         assert_eq!(told, "the disk has not answered within 10s");
-        let _ = keeper.keep(Memory::default());
+        let _ = keeper.keep(SavedState::default());
         drop(keeper);
         tokio::time::timeout(Duration::from_secs(30), task).await.expect("in time").expect("without a panic");
     }
@@ -228,9 +228,9 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_told_that_nothing_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (keeper, mut kept, task) = Keeper::new(folder.path().join("no/such"));
+        let (keeper, mut kept, task) = StateWriter::new(folder.path().join("no/such"));
         let task = tokio::spawn(task);
-        let number = keeper.keep(Memory::default());
+        let number = keeper.keep(SavedState::default());
         assert!(wait(&mut kept, number, Duration::from_secs(10)).await.is_some());
         drop(keeper);
         task.await.expect("ends with the keeper");

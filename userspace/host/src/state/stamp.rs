@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// A moment that another run can measure from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct ClockStamp {
     /// Which boot of which machine; empty where that is not known.
     pub boot_id: String,
     /// The boot clock, milliseconds.
@@ -21,7 +21,7 @@ pub struct Stamp {
     pub wall_ms: u64,
 }
 
-impl Stamp {
+impl ClockStamp {
     /// This moment.
     #[must_use]
     pub fn now() -> Self {
@@ -49,7 +49,8 @@ mod tests {
 
     #[track_caller]
     fn check(before: (&str, u64, u64), now: (&str, u64, u64), expect_ms: Option<u64>) {
-        let stamp = |(boot_id, boot_ms, wall_ms): (&str, u64, u64)| Stamp { boot_id: boot_id.into(), boot_ms, wall_ms };
+        let stamp =
+            |(boot_id, boot_ms, wall_ms): (&str, u64, u64)| ClockStamp { boot_id: boot_id.into(), boot_ms, wall_ms };
         assert_eq!(stamp(before).age(&stamp(now)), expect_ms.map(Duration::from_millis), "{before:?} {now:?}");
     }
 
@@ -72,8 +73,8 @@ mod tests {
 
     #[test]
     fn this_moment_is_in_this_boot() {
-        let before = Stamp::now();
-        let age = before.age(&Stamp::now()).expect("the clock goes on");
+        let before = ClockStamp::now();
+        let age = before.age(&ClockStamp::now()).expect("the clock goes on");
         assert!(
             age < Duration::from_secs(10) && !before.boot_id.is_empty() && before.boot_ms > 0,
             "{before:?} {age:?}"

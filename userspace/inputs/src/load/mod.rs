@@ -3,25 +3,25 @@
 //! | module     | what it is                                                                   |
 //! |------------|------------------------------------------------------------------------------|
 //! | [`report`] | a JSON report into a [`Report`], pure; and a body of either form             |
-//! | [`words`]  | a line of `HAProxy`'s agent-check grammar into a [`Report`], pure             |
+//! | [`agent_check`]  | a line of `HAProxy`'s agent-check grammar into a [`Report`], pure             |
 //! | [`orca`]   | the header `endpoint-load-metrics` into a [`Report`], pure                    |
 //! | [`push`]   | reports sent to the admin interface, pure                                    |
-//! | [`board`]  | the newest of each Site, with its age                                        |
+//! | [`store`]  | the newest of each Site, with its age                                        |
 //! | `poll`     | the tasks that ask Sites                                                     |
 //!
 //! What figures come to, and how old they may be, is `assess`'s to say; what shares come of it, the
 //! planner's.
 
-pub mod board;
+pub mod agent_check;
 pub mod orca;
 mod poll;
 pub mod push;
 pub mod report;
-pub mod words;
+pub mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use board::{Board, Entry};
 pub use poll::{CONCURRENT_MAX, start};
 pub use report::{BadReport, Report};
+pub use store::{LoadStore, SiteLoad};

@@ -18,9 +18,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Board,
+    LoadStore, agent_check,
     report::{self, BadReport, REPORT_MAX, Report},
-    words,
 };
 use crate::probe::{
     ProbeError,
@@ -48,7 +47,7 @@ struct Source {
     poll: Poll,
     /// What is fetched; none for an agent check.
     get: Option<Get>,
-    board: Board,
+    board: LoadStore,
     permits: Arc<Semaphore>,
     /// What could not be tried strikes all Sites at once.
     untried: Arc<Mutex<LogLimit>>,
@@ -67,7 +66,7 @@ enum NoReport {
 
 /// Starts asking every Site whose load is to be asked for; reads the files that TLS needs first. The handle ends after
 /// `cancel`, when every task has. Must be called within a tokio runtime.
-pub fn start(model: &Model, board: &Board, cancel: CancellationToken) -> Result<JoinHandle<()>, ProbeError> {
+pub fn start(model: &Model, board: &LoadStore, cancel: CancellationToken) -> Result<JoinHandle<()>, ProbeError> {
     let mut configs = Configs::default();
     let permits = Arc::new(Semaphore::new(AgentShare::now().loads));
     let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
@@ -154,7 +153,7 @@ impl Source {
             let stream = connect(at).await?;
             let Some(get) = &self.get else {
                 let mut line = Vec::new();
-                let end = words::LINE_MAX as u64 + 1;
+                let end = agent_check::LINE_MAX as u64 + 1;
                 read_line(&mut stream.take(end), &mut line).await.map_err(Failure::from_io)?;
                 return Ok(line);
             };
@@ -166,7 +165,7 @@ impl Source {
             Ok(Err(failure)) if !failure.is_verdict() => return Err(NoReport::Untried(failure)),
             Ok(Err(failure)) => Err(BadReport(failure.to_string())),
             Ok(Ok(bytes)) if self.get.is_some() => report::body(&bytes),
-            Ok(Ok(bytes)) => words::line(&bytes),
+            Ok(Ok(bytes)) => agent_check::line(&bytes),
         };
         report.map_err(NoReport::Bad)
     }

@@ -11,7 +11,7 @@ use std::{collections::HashMap, fmt, time::Instant};
 use serde::Deserialize;
 
 use super::{
-    Board,
+    LoadStore,
     report::{BadReport, Json, Report},
 };
 use zerottl_core::model::{LoadKind, Model, SiteId};
@@ -81,7 +81,7 @@ pub fn read(model: &Model, body: &[u8]) -> Result<Vec<(SiteId, Report)>, PushErr
 }
 
 /// Takes a push, all of it or nothing; how many reports it had.
-pub fn push(board: &Board, model: &Model, now: Instant, body: &[u8]) -> Result<usize, PushError> {
+pub fn push(board: &LoadStore, model: &Model, now: Instant, body: &[u8]) -> Result<usize, PushError> {
     let reports = read(model, body)?;
     let count = reports.len();
     for (site, report) in reports {

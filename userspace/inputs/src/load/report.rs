@@ -10,10 +10,10 @@ use std::{fmt, sync::Arc};
 
 use serde::Deserialize;
 
-use super::words::{self, Condition};
+use super::agent_check::{self, Condition};
 use zerottl_core::{
     model::LoadSource,
-    status::{Load, Word},
+    status::{AdminState, Load},
 };
 
 /// Bytes of a report, at most.
@@ -41,7 +41,7 @@ pub struct Report {
     /// Of its weight, what it wants: 1 is all of it, 0 no new clients.
     pub factor: Option<f64>,
     /// What it wants of itself.
-    pub word: Option<Word>,
+    pub word: Option<AdminState>,
     /// Whether it works, as it says.
     pub condition: Option<Condition>,
     /// What it says in its own words beside that.
@@ -135,7 +135,7 @@ pub fn body(bytes: &[u8]) -> Result<Report, BadReport> {
     if bytes.len() > REPORT_MAX {
         return bad(format!("a report of more than {REPORT_MAX} bytes"));
     }
-    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { words::line(bytes) }
+    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { agent_check::line(bytes) }
 }
 
 /// The figures that count, of a report and of what the configuration says where it is silent; none without `current`.

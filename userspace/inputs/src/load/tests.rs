@@ -6,15 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{report::FIGURE_MAX, words::Condition, *};
+use super::{agent_check::Condition, report::FIGURE_MAX, *};
 use zerottl_config as config;
 use zerottl_core::{
     model::{Model, SiteId},
-    status::{Load, Word},
+    status::{AdminState, Load},
 };
 
 fn words_are(line: &str, expect: Result<Report, &str>) {
-    let read = words::line(line.as_bytes()).map_err(|error| error.to_string());
+    let read = agent_check::line(line.as_bytes()).map_err(|error| error.to_string());
     assert_eq!(read, expect.map_err(ToOwned::to_owned), "{line:?}");
 }
 
@@ -30,9 +30,9 @@ fn agent_check_words() {
     words_are("0\r\n", factor(0.0));
     words_are("0%", factor(0.0));
     words_are("1000%", factor(10.0));
-    words_are("ready", word(Word::Ready));
-    words_are("DRAIN", word(Word::Drain));
-    words_are("maint", word(Word::Maint));
+    words_are("ready", word(AdminState::Ready));
+    words_are("DRAIN", word(AdminState::Drain));
+    words_are("maint", word(AdminState::Maint));
     words_are("up", condition(Condition::Up));
     for down in [Condition::Down, Condition::Fail, Condition::Stopped] {
         words_are(down.as_str(), condition(down));
@@ -43,17 +43,17 @@ fn agent_check_words() {
         Report { factor: Some(0.5), condition: Some(Condition::Up), maxconn: Some(7), note, ..silent.clone() };
     words_are("  up,50%\tmaxconn:7 # all is well 20% drain\nmaint", Ok(together));
     // HAProxy: the last word of a kind counts.
-    words_are("ready drain", word(Word::Drain));
-    words_are("drain ready", word(Word::Ready));
+    words_are("ready drain", word(AdminState::Drain));
+    words_are("drain ready", word(AdminState::Ready));
     // HAProxy: a word that is not known is shown, and the others count.
     let slip = Some("\"upp\" is no word of the agent check".into());
-    words_are("drain upp", Ok(Report { word: Some(Word::Drain), slip, ..silent }));
+    words_are("drain upp", Ok(Report { word: Some(AdminState::Drain), slip, ..silent }));
 }
 
 /// Lines one after another, and what they have come to: `-` is nothing.
 fn sequence_is(lines: &[&str], expect: &str) {
     let model = model();
-    let (board, now) = (Board::new(&model), Instant::now());
+    let (board, now) = (LoadStore::new(&model), Instant::now());
     for line in lines {
         board.report(SiteId(1), now, report::body(line.as_bytes()));
     }
@@ -124,7 +124,7 @@ fn agent_check_faults() {
     let long = "up ".repeat(400);
     words_are("upp,#up", Err("\"upp\" is no word of the agent check"));
     words_are(&long, Err("an agent-check line of more than 1024 bytes"));
-    assert_eq!(words::line(b"\xff").unwrap_err().to_string(), "an agent-check line that is not UTF-8");
+    assert_eq!(agent_check::line(b"\xff").unwrap_err().to_string(), "an agent-check line that is not UTF-8");
 }
 
 /// The JSON form; and a body is of either form.
@@ -199,7 +199,7 @@ load = { kind = "agent-check", port = 9 }
 #[test]
 fn pushes_are_taken_whole_or_not_at_all() {
     let model = model();
-    let board = Board::new(&model);
+    let board = LoadStore::new(&model);
     let now = Instant::now();
     let push = |text: &str| push::push(&board, &model, now, text.as_bytes()).map_err(|error| error.to_string());
     assert_eq!(push(r#"{"site": "boston", "current": 1, "capacity": 4}"#), Ok(1));
@@ -223,7 +223,7 @@ fn pushes_are_taken_whole_or_not_at_all() {
 #[test]
 fn repeated_reports_make_nothing_younger() {
     let model = model();
-    let (board, begin) = (Board::new(&model), Instant::now());
+    let (board, begin) = (LoadStore::new(&model), Instant::now());
     let at = |seconds: u64| begin + Duration::from_secs(seconds);
     let say = |now, at_s: f64, current: f64| {
         let report = Report { current: Some(current), capacity: Some(9.0), at: Some(at_s), ..Report::default() };
@@ -243,16 +243,16 @@ fn repeated_reports_make_nothing_younger() {
 #[test]
 fn what_is_not_said_stays() {
     let model = model();
-    let (board, now) = (Board::new(&model), Instant::now());
-    let say = |line: &str| board.report(SiteId(1), now, words::line(line.as_bytes()));
+    let (board, now) = (LoadStore::new(&model), Instant::now());
+    let say = |line: &str| board.report(SiteId(1), now, agent_check::line(line.as_bytes()));
     say("drain 50%");
     say("maxconn:5");
     let entry = board.read().remove(1);
-    assert_eq!((entry.word, entry.factor, entry.maxconn), (Word::Drain, Some(0.5), Some(5)));
+    assert_eq!((entry.word, entry.factor, entry.maxconn), (AdminState::Drain, Some(0.5), Some(5)));
     say("nonsense");
     say("ready");
     let entry = board.read().remove(1);
-    assert_eq!((entry.word, entry.factor, entry.reports, entry.failures), (Word::Ready, Some(0.5), 3, 1));
+    assert_eq!((entry.word, entry.factor, entry.reports, entry.failures), (AdminState::Ready, Some(0.5), 3, 1));
     assert_eq!(entry.error, None);
 }
 
@@ -260,11 +260,11 @@ fn what_is_not_said_stays() {
 #[test]
 fn the_board_is_carried_over_by_key() {
     let old = model();
-    let (board, now) = (Board::new(&old), Instant::now());
-    board.report(SiteId(1), now, words::line(b"30%"));
+    let (board, now) = (LoadStore::new(&old), Instant::now());
+    board.report(SiteId(1), now, agent_check::line(b"30%"));
     let mut new = (*old).clone();
     new.sites.swap(0, 1);
     let carried = board.carry_over(&Arc::new(new));
     assert_eq!(carried.read()[0].factor, Some(0.3));
-    assert_eq!(carried.read()[1], Entry::default());
+    assert_eq!(carried.read()[1], SiteLoad::default());
 }

@@ -12,7 +12,7 @@ use super::{
     http::Get,
     tcp, tls,
 };
-use crate::load::Board;
+use crate::load::LoadStore;
 use zerottl_core::model::{Probe, ProbeKind, SiteAddress, SiteId};
 use zerottl_host::patience;
 
@@ -50,7 +50,7 @@ impl Network {
     pub(super) fn new(
         probe: &Probe,
         address: SiteAddress,
-        load: Option<(Board, SiteId)>,
+        load: Option<(LoadStore, SiteId)>,
         configs: &mut tls::Configs,
     ) -> Result<Self, tls::SetupError> {
         let get = match &probe.kind {

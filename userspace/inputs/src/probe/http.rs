@@ -28,7 +28,7 @@ use super::{
     tcp::Connected,
     tls,
 };
-use crate::load::{BadReport, Board, Report, orca};
+use crate::load::{BadReport, LoadStore, Report, orca};
 use zerottl_core::model::{HttpProbe, SiteId};
 
 /// How much of a body is searched for the expected text, bytes.
@@ -48,7 +48,7 @@ pub struct Get {
     text: Option<Finder<'static>>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Whose load is in a header of the response.
-    load: Option<(Board, SiteId)>,
+    load: Option<(LoadStore, SiteId)>,
 }
 
 impl Get {
@@ -70,7 +70,7 @@ impl Get {
     }
 
     /// The same; what the response's header says of a Site's load goes to the board.
-    pub(super) fn with_load(self, load: Option<(Board, SiteId)>) -> Self {
+    pub(super) fn with_load(self, load: Option<(LoadStore, SiteId)>) -> Self {
         Self { load, ..self }
     }
 

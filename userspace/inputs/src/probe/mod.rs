@@ -51,7 +51,7 @@ use std::{fmt, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Board;
+use crate::load::LoadStore;
 use zerottl_core::{
     model::{LoadKind, Model, SiteId},
     status::Verdicts,
@@ -100,7 +100,7 @@ pub struct Probes {
 pub fn start(
     model: &Arc<Model>,
     reports: Reports,
-    board: &Board,
+    board: &LoadStore,
     cancel: CancellationToken,
 ) -> Result<Probes, ProbeError> {
     let mut configs = tls::Configs::default();

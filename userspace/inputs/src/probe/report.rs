@@ -13,7 +13,7 @@ use super::{
 use zerottl_core::{
     histogram::{Histogram, PROBE_BOUNDS},
     model::{Model, Site, SiteId},
-    status::{Health, Status, Verdicts},
+    status::{Assessment, Health, Verdicts},
 };
 
 /// What is known of one address.
@@ -61,7 +61,7 @@ impl Reports {
     #[must_use]
     pub fn new(model: &Model) -> Self {
         let (since, since_wall) = (tokio::time::Instant::now().into_std(), SystemTime::now());
-        let initial = Status::unknown(model);
+        let initial = Assessment::unknown(model);
         let entries = model.sites.iter().zip(initial.health.iter()).map(|(site, health)| {
             let (rise, fall) = site.probe.as_ref().map_or((1, 1), |probe| (probe.rise, probe.fall));
             let entry = |health| Entry {

@@ -30,7 +30,7 @@ use super::{
     tcp::connect,
     tls,
 };
-use crate::load::Board;
+use crate::load::LoadStore;
 use zerottl_core::fixture;
 use zerottl_core::{
     model::{HttpProbe, Probe, ProbeKind, ProbeTls, SiteAddress, SiteId},
@@ -410,7 +410,7 @@ async fn s4_2c_s4_3b_back_down_after_fall_and_up_after_rise() {
     let model = Arc::new(fixture::model(&[("boston", &["127.0.0.1"], Some(fixture::http(at.port())))]));
     let cancel = CancellationToken::new();
     let mut probes =
-        super::start(&model, super::Reports::new(&model), &Board::new(&model), cancel.clone()).expect("starts");
+        super::start(&model, super::Reports::new(&model), &LoadStore::new(&model), cancel.clone()).expect("starts");
     let mut attempts_before = 0;
     for (now, expect, at_least) in
         [(200, Health::Up, 2), (503, Health::Down, 3), (200, Health::Up, 2), (0, Health::Down, 3)]

@@ -214,8 +214,8 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
 async fn unprobed_site_is_up_and_its_status_channel_stays_open() {
     let model = Arc::new(fixture::model(&[("boston", &["192.0.2.10"], None)]));
     let cancel = CancellationToken::new();
-    let mut probes =
-        super::start(&model, Reports::new(&model), &crate::load::Board::new(&model), cancel.clone()).expect("starts");
+    let mut probes = super::start(&model, Reports::new(&model), &crate::load::LoadStore::new(&model), cancel.clone())
+        .expect("starts");
     assert_eq!(probes.verdicts.borrow()[0][0], Health::Up);
     assert_eq!(probes.reports.get(SiteId(0), 0).health, Health::Up);
     assert!(

@@ -173,7 +173,7 @@ mod tests {
     use crate::admin::fixture::{model, snapshot, table};
     use zerottl_core::{
         model::Family,
-        plan::{Choice, Pick},
+        plan::{Choice, PlannedAnswer},
     };
 
     const RECORDS: &str = "mail A 192.0.2.1\nmail MX 10 mail\n*.wild TXT w\nto CNAME mail\npool CNAME boston\nsub NS ns.x.\n\
@@ -189,7 +189,7 @@ mod tests {
         let mut model = (*snapshot.model).clone();
         model.zones[0].records = Some("z".into());
         let zones = Zones::load(&model, folder.path()).expect("sound");
-        let pick = |_, _: Family, _| Pick::NoData;
+        let pick = |_, _: Family, _| PlannedAnswer::NoData;
         let mut page = super::super::explain::explain(&snapshot, name, None, pick).expect("a name");
         add(&mut page, &snapshot, &zones, word.map(|word| rtype(word).expect("a type")));
         page

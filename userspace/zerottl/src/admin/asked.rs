@@ -14,11 +14,11 @@ use utoipa::{
     openapi::{Ref, RefOr, ResponseBuilder},
 };
 
-use super::words::Fault;
+use super::overrides::Fault;
 
 /// Parameters as `T` has them; its unknown ones are to be denied by serde.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<T>(pub T);
+pub struct CheckedQuery<T>(pub T);
 
 /// No parameters.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,9 @@ pub struct Plain;
 
 /// A JSON body; what it lacks or has too much is a [`Fault`].
 #[derive(Clone, Copy, Debug)]
-pub struct Said<T>(pub T);
+pub struct CheckedBody<T>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for CheckedQuery<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
@@ -50,7 +50,7 @@ impl<S: Sync> FromRequestParts<S> for Plain {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Said<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for CheckedBody<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {

@@ -19,9 +19,9 @@ use super::{
     text,
 };
 use zerottl_core::{
-    bar::Bar,
+    exclusion::Exclusion,
     model::{AllDown, DynamicName, DynamicType, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
-    plan::{Basis, Choice, Pick, Service},
+    plan::{Basis, Choice, PlannedAnswer, Service},
     status::Health,
 };
 use zerottl_dns::svcb;
@@ -135,7 +135,7 @@ pub fn explain(
     snapshot: &Snapshot,
     name: &str,
     client: Option<IpAddr>,
-    pick: impl Fn(NameId, Family, IpAddr) -> Pick,
+    pick: impl Fn(NameId, Family, IpAddr) -> PlannedAnswer,
 ) -> Result<Explanation, BadName> {
     let asked = Name::from_str(name).map_err(|_| BadName(name.to_owned()))?;
     let model = &*snapshot.model;
@@ -241,7 +241,7 @@ fn family(
     answering: Answering<'_>,
     family: Family,
     client: Option<IpAddr>,
-    pick: impl Fn(NameId, Family, IpAddr) -> Pick,
+    pick: impl Fn(NameId, Family, IpAddr) -> PlannedAnswer,
 ) -> FamilyExplanation {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
     let Answering { name, group, service } = answering;
@@ -259,8 +259,8 @@ fn family(
         .collect();
     let sticky = match (service.policy, client) {
         (Policy::Sticky, Some(client)) if addresses.len() > 1 => match pick(name, family, client) {
-            Pick::Address(address, _) => Some(address),
-            Pick::Https(..) | Pick::NoData | Pick::Servfail => None,
+            PlannedAnswer::Address(address, _) => Some(address),
+            PlannedAnswer::Https(..) | PlannedAnswer::NoData | PlannedAnswer::Servfail => None,
         },
         _ => None,
     };
@@ -390,7 +390,7 @@ fn balance_verdict(snapshot: &Snapshot, kind: NameKind, id: SiteId, family: Fami
 
 /// Whether a Site has a live address of a family, and nothing bars it.
 fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
-    snapshot.status.bar(id) == Bar::None && is_live(snapshot, id, family)
+    snapshot.status.bar(id) == Exclusion::None && is_live(snapshot, id, family)
 }
 
 /// What bars a Site, with a `; ` behind it, if anything does.
@@ -439,7 +439,7 @@ fn failover_verdict(
     let bar = snapshot.status.bar(id);
     // Its own clients stay with a Site that is drained; those of others do not come to it.
     let is_own = position == 0;
-    if bar != Bar::None && !(is_own && bar == Bar::Drained) {
+    if bar != Exclusion::None && !(is_own && bar == Exclusion::Drained) {
         return (
             false,
             format!("{}{}{}", bar_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),

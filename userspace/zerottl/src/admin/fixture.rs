@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Attach, Footing, Publication, Snapshot,
+    Attach, Publication, ServingContext, Snapshot,
     status::{SocketPage, WorkPage},
 };
 use zerottl_core::{
@@ -16,10 +16,10 @@ use zerottl_core::{
     histogram::{Histogram, PROBE_BOUNDS},
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Shares, Table},
-    status::{Health, Status},
+    status::{Assessment, Health},
 };
-use zerottl_host::state::keeper::Kept;
-use zerottl_inputs::{load::Entry, probe::AddressReport};
+use zerottl_host::state::keeper::WriteStatus;
+use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
 
 /// boston (both families, weight 2), chicago and geneva (IPv4), all probed, nothing known yet.
 pub(super) fn model() -> Model {
@@ -91,16 +91,16 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
     };
     let mut publication = None;
     Publication::record(&mut publication, started + Duration::from_secs(50), Duration::from_millis(2));
-    let status = Status::unknown(&model);
+    let status = Assessment::unknown(&model);
     let detail = status.health.iter().map(|site| site.iter().map(|health| report(*health)).collect()).collect();
     Snapshot {
         plan: Arc::new(plan),
         status,
         detail,
-        loads: vec![Entry::default(); model.sites.len()],
-        footing: Footing {
+        loads: vec![SiteLoad::default(); model.sites.len()],
+        footing: ServingContext {
             attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
-            ..Footing::default()
+            ..ServingContext::default()
         },
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
         socket: SocketPage {
@@ -116,7 +116,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         publication,
         started,
         remarks: Arc::default(),
-        kept: Kept::default(),
+        kept: WriteStatus::default(),
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminState, kind_word, shares::Counter, status::site_state};
+use super::{AdminSources, kind_word, shares::Counter, status::site_state};
 use zerottl_core::model::{Family, NameId, NameKind, SiteId};
 
 /// How often is looked.
@@ -123,7 +123,7 @@ type Drawn = [Vec<BTreeMap<String, f64>>; 2];
 
 impl History {
     /// Looks at the agent now.
-    pub fn sample(&self, state: &AdminState) {
+    pub fn sample(&self, state: &AdminSources) {
         let (model, plan, status) = (&*state.view.model, state.view.plan(), state.status.borrow().clone());
         let followed = model.sites.len().min(SITES_MAX);
         let sites: Vec<String> = model.sites[..followed].iter().map(|site| site.key.clone()).collect();
@@ -229,7 +229,7 @@ fn few(sites: &[String], shares: BTreeMap<String, f64>) -> BTreeMap<String, f64>
     kept
 }
 
-fn totals(state: &AdminState) -> Traffic {
+fn totals(state: &AdminSources) -> Traffic {
     let mut totals = Traffic { socket: state.counters.socket().queries.values().sum(), ..Traffic::default() };
     for (_, action, count) in state.counters.reasons() {
         match action {

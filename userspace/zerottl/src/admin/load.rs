@@ -20,7 +20,7 @@ use super::{Snapshot, asked::Plain, server::Shared, text};
 use zerottl_core::{
     model::{LoadKind, NameKind, Policy, SiteId},
     plan::headroom::headroom,
-    status::{Load, Said, Word},
+    status::{AdminState, Load, SelfReport},
 };
 use zerottl_inputs::load::push;
 
@@ -52,7 +52,7 @@ pub struct LoadPage {
     /// Of its weight, what it wants; 0 is no new clients.
     pub factor: f64,
     /// `ready`, `drain` or `maint`: what it wants of itself.
-    pub word: Word,
+    pub word: AdminState,
     /// The same in its own words, such as `stopped (new disks)`; none where it says nothing of itself.
     #[serde(default)]
     pub says: Option<String>,
@@ -102,11 +102,11 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
 impl LoadPage {
     /// What the planner was told of the Site.
     #[must_use]
-    pub fn standing(&self) -> (Option<Load>, Said) {
+    pub fn standing(&self) -> (Option<Load>, SelfReport) {
         let (word, factor, stale) = (self.word, self.factor, self.stale);
         let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
         let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
-        (load(), Said { word, factor, stale, per_answer, debit, sessions })
+        (load(), SelfReport { word, factor, stale, per_answer, debit, sessions })
     }
 
     /// The heads of [`row`](Self::row).
@@ -139,7 +139,7 @@ impl LoadPage {
 #[must_use]
 pub fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let said = snapshot.status.sites[id.0].said;
-    if said.word == Word::Ready && said.factor > 0.0 {
+    if said.word == AdminState::Ready && said.factor > 0.0 {
         return None;
     }
     let says = snapshot.loads[id.0].says().map(|says| format!("it says {says}"));
@@ -159,7 +159,7 @@ pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) 
     let standing = &snapshot.status.sites[id.0];
     let said = standing.said;
     let mut clauses = Vec::new();
-    let refuses = said.word != Word::Ready || said.factor <= 0.0;
+    let refuses = said.word != AdminState::Ready || said.factor <= 0.0;
     if said.stale {
         clauses.push("its load figures are stale".to_owned());
     }

@@ -24,9 +24,9 @@ use crate::hooks::PROGRAM_KINDS;
 use zerottl_core::exposition::{Format, Labels, family, gauge, number, single, to_prometheus};
 use zerottl_core::histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS};
 use zerottl_core::{
+    minimums::KINDS,
     model::{Family, NameId, NameKind},
-    safety::KINDS,
-    status::Word,
+    status::AdminState,
 };
 
 /// Sites with series of their own, the first of the configuration.
@@ -336,7 +336,7 @@ impl Source {
             let samples = each().filter_map(|(labels, load)| Some((labels, gauge(value(load)?))));
             family(encoder, (name, help), samples)?;
         }
-        let out = |load: &LoadPage| load.word != Word::Ready || load.factor <= 0.0;
+        let out = |load: &LoadPage| load.word != AdminState::Ready || load.factor <= 0.0;
         let samples = each().map(|(labels, load)| (labels, flag(out(load))));
         let help = "Whether the Site takes itself out, by its own word or because it is silent";
         family(encoder, ("site_takes_itself_out", help), samples)?;

@@ -24,6 +24,7 @@ pub mod listen;
 pub mod load;
 pub mod metrics;
 pub mod openapi;
+pub mod overrides;
 pub mod overview;
 mod pages;
 pub mod reload;
@@ -32,7 +33,6 @@ pub mod shares;
 pub mod standing;
 pub mod status;
 pub mod text;
-pub mod words;
 
 #[cfg(test)]
 mod fixture;
@@ -57,19 +57,19 @@ use utoipa::ToSchema;
 
 use self::status::{SocketPage, WorkPage};
 use crate::{
-    agent::Order,
-    operator::{Desk, Remarks},
+    agent::AgentCommand,
+    operator::{OverrideHandle, Remarks},
 };
 use zerottl_core::histogram::{Histogram, PUBLISH_BOUNDS};
 use zerottl_core::{
     model::{Model, NameKind, Policy, Site},
     plan::Plan,
-    status::Status,
+    status::Assessment,
 };
 use zerottl_dns::{Served, view::View};
-use zerottl_host::state::keeper::Kept;
+use zerottl_host::state::keeper::WriteStatus;
 use zerottl_inputs::{
-    load::{Board, Entry},
+    load::{LoadStore, SiteLoad},
     probe::{AddressReport, Reports},
 };
 
@@ -106,7 +106,7 @@ pub struct Attach {
 
 /// The program on its interfaces, and the machine around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Footing {
+pub struct ServingContext {
     /// One per interface.
     pub attach: Vec<Attach>,
     /// What somebody should look at.
@@ -136,21 +136,21 @@ impl Publication {
 }
 
 /// What the admin interface reads, and the desk that it hands requests to.
-pub struct AdminState {
+pub struct AdminSources {
     /// The model and the newest plan.
     pub view: Arc<View>,
     /// The zones, as the sockets answer from them.
     pub served: Arc<Served>,
     /// What the planner last saw.
-    pub status: watch::Receiver<Status>,
+    pub status: watch::Receiver<Assessment>,
     /// What the probes found.
     pub reports: Reports,
     /// What the Sites say of their load.
-    pub board: Board,
+    pub board: LoadStore,
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
     /// The program on its interfaces.
-    pub footing: watch::Receiver<Footing>,
+    pub footing: watch::Receiver<ServingContext>,
     /// When plans were published; none before the first.
     pub publication: watch::Receiver<Option<Publication>>,
     /// Events, one JSON object each, without a line end. Makers skip the work while `receiver_count()` is 0.
@@ -158,22 +158,22 @@ pub struct AdminState {
     /// When the agent started.
     pub started: Instant,
     /// Where the agent takes orders.
-    pub orders: mpsc::Sender<Order>,
+    pub orders: mpsc::Sender<AgentCommand>,
     /// Orders, hold-downs, alarms.
     pub remarks: watch::Receiver<Arc<Remarks>>,
     /// Where operators' requests go: the one way in.
-    pub desk: Desk,
+    pub desk: OverrideHandle,
     /// What a restart would know.
-    pub kept: watch::Receiver<Kept>,
+    pub kept: watch::Receiver<WriteStatus>,
 }
 
-impl fmt::Debug for AdminState {
+impl fmt::Debug for AdminSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminState").field("footing", &*self.footing.borrow()).finish_non_exhaustive()
     }
 }
 
-impl AdminState {
+impl AdminSources {
     /// All of it at one moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -205,13 +205,13 @@ pub struct Snapshot {
     /// The newest plan.
     pub plan: Arc<Plan>,
     /// The newest status.
-    pub status: Status,
+    pub status: Assessment,
     /// By Site and address, as in the model.
     pub detail: Vec<Vec<AddressReport>>,
     /// What each Site has said of its load.
-    pub loads: Vec<Entry>,
+    pub loads: Vec<SiteLoad>,
     /// The program on its interfaces.
-    pub footing: Footing,
+    pub footing: ServingContext,
     /// As [`CounterSource::reasons`].
     pub reasons: Vec<(&'static str, &'static str, u64)>,
     /// As [`CounterSource::socket`].
@@ -227,7 +227,7 @@ pub struct Snapshot {
     /// The newest remarks.
     pub remarks: Arc<Remarks>,
     /// What a restart would know.
-    pub kept: Kept,
+    pub kept: WriteStatus,
     /// The moment.
     pub now: Instant,
 }

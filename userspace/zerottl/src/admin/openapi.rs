@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{asked::Refusals, load, pages, reload, words};
+use super::{asked::Refusals, load, overrides, pages, reload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,11 +22,11 @@ use super::{asked::Refusals, load, pages, reload, words};
         pages::history,
         pages::trace,
         pages::openapi,
-        words::drained,
+        overrides::drained,
         load::take,
         reload::reload,
-        words::word,
-        words::weight,
+        overrides::word,
+        overrides::weight,
     ),
     tags(
         (name = "read", description = "Shows something"),

@@ -18,13 +18,13 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     answers,
-    asked::{Asked, Plain, invalid},
+    asked::{CheckedQuery, Plain, invalid},
     explain::{self, Explanation},
     history::HistoryPage,
     metrics, openapi,
+    overrides::Fault,
     server::{Shared, TRACES_MAX},
     status::StatusPage,
-    words::Fault,
 };
 use zerottl_core::exposition::Format;
 use zerottl_core::model::Family;
@@ -91,7 +91,7 @@ pub(super) struct Question {
             parameter is not known", body = Fault)
     )
 )]
-pub(super) async fn explain(State(shared): State<Shared>, Asked(asked): Asked<Question>) -> Response {
+pub(super) async fn explain(State(shared): State<Shared>, CheckedQuery(asked): CheckedQuery<Question>) -> Response {
     let state = shared.state();
     let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
     let rtype = match asked.rtype.as_deref().map(answers::rtype).transpose() {

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::{
-    asked::{Plain, Said},
+    asked::{CheckedBody, Plain},
     server::Shared,
 };
-use crate::agent::{Order, Reloaded};
+use crate::agent::{AgentCommand, Reloaded};
 
 /// Where it is asked for.
 pub const RELOAD: &str = "/v1/reload";
@@ -38,10 +38,14 @@ pub struct Reload {}
             content_type = "text/plain", body = String),
     )
 )]
-pub(super) async fn reload(State(shared): State<Shared>, _: Plain, Said(Reload {}): Said<Reload>) -> Response {
+pub(super) async fn reload(
+    State(shared): State<Shared>,
+    _: Plain,
+    CheckedBody(Reload {}): CheckedBody<Reload>,
+) -> Response {
     let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "the agent takes no orders now\n").into_response();
     let (reply, done) = oneshot::channel();
-    if shared.state().orders.try_send(Order::Reload(Some(reply))).is_err() {
+    if shared.state().orders.try_send(AgentCommand::Reload(Some(reply))).is_err() {
         return unavailable();
     }
     match done.await {

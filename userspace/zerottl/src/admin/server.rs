@@ -49,13 +49,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AdminState,
+    AdminSources,
     gate::{Refusal, admit, is_known},
     history::{self, History},
     listen::{Accepted, Listener},
-    load, pages,
+    load, overrides, pages,
     reload::{self, RELOAD},
-    words,
 };
 use crate::agent::Current;
 use zerottl_host::{
@@ -113,7 +112,7 @@ pub struct Shared {
 impl Shared {
     /// What the agent knows, at this request. A handler asks once, so that what it shows is of one configuration.
     #[must_use]
-    pub fn state(&self) -> Arc<AdminState> {
+    pub fn state(&self) -> Arc<AdminSources> {
         self.current.load_full()
     }
 }
@@ -127,7 +126,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
         ("get", "/v1/status", get(pages::status)),
         ("get", "/v1/explain", get(pages::explain)),
         ("get", "/v1/history", get(pages::history)),
-        ("get", "/v1/sites/drained", get(words::drained)),
+        ("get", "/v1/sites/drained", get(overrides::drained)),
         ("get", TRACE, get(pages::trace)),
         ("get", "/v1/openapi.json", get(pages::openapi)),
     ];
@@ -136,8 +135,8 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
         // Layers within win: a push may be larger.
         ("post", "/v1/load", post(load::take).layer(DefaultBodyLimit::max(PUSH_MAX))),
         ("post", RELOAD, post(reload::reload)),
-        ("post", "/v1/sites/word", post(words::word)),
-        ("post", "/v1/sites/weight", post(words::weight)),
+        ("post", "/v1/sites/word", post(overrides::word)),
+        ("post", "/v1/sites/weight", post(overrides::weight)),
     ];
     read.into_iter().chain(write).collect()
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Snapshot, text};
-use crate::operator::Order;
+use crate::operator::Override;
 use zerottl_core::{
     model::{PoolId, SiteId},
     plan::n_minus_one,
@@ -112,7 +112,7 @@ impl Standings {
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
         let remarks = &snapshot.remarks;
-        let alarm = |alarm: &zerottl_core::safety::Alarm| AlarmPage {
+        let alarm = |alarm: &zerottl_core::minimums::Alarm| AlarmPage {
             kind: alarm.kind().into(),
             pool: alarm.pool().into(),
             message: alarm.to_string(),
@@ -168,7 +168,7 @@ fn losses(snapshot: &Snapshot, pool: PoolId) -> impl Iterator<Item = LossPage> {
     })
 }
 
-fn order<T>(snapshot: &Snapshot, order: &Order<T>, what: String) -> OrderPage {
+fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OrderPage {
     OrderPage {
         what,
         by: order.by.clone(),

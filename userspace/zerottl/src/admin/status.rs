@@ -20,7 +20,7 @@ use super::{
 use zerottl_core::{
     model::{Family, Model, NameId, NameKind, SiteId},
     plan::{Basis, Choice},
-    status::{Health, Status, Word},
+    status::{AdminState, Assessment, Health},
 };
 
 /// The page. Fields are only ever added.
@@ -238,17 +238,17 @@ pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"
 
 /// One of [`STATES`].
 #[must_use]
-pub fn site_state(model: &Model, status: &Status, site: SiteId) -> &'static str {
+pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
     let standing = &status.sites[site.0];
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
     match standing.word {
-        Word::Maint => "maint",
-        _ if (known || standing.said.word == Word::Maint) && !status.site_is_up(model, site) => "down",
-        _ if standing.word_in_force() == Word::Drain => "drain",
-        Word::Drain => "drain",
-        Word::Ready if standing.held => "held",
-        Word::Ready if !known => "unknown",
-        Word::Ready => "up",
+        AdminState::Maint => "maint",
+        _ if (known || standing.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
+        _ if standing.word_in_force() == AdminState::Drain => "drain",
+        AdminState::Drain => "drain",
+        AdminState::Ready if standing.held => "held",
+        AdminState::Ready if !known => "unknown",
+        AdminState::Ready => "up",
     }
 }
 
@@ -404,7 +404,7 @@ fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let (model, status) = (&snapshot.model, &snapshot.status);
     let said = standing::word(snapshot, id).map(|order| order.words());
     let own = load::takes_itself_out(snapshot, id);
-    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != Word::Maint;
+    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != AdminState::Maint;
     let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
         let why = report.last_error.as_deref().unwrap_or("no verdict yet");
         is_down.then(|| format!("{}: {why}", address.answer))

@@ -250,7 +250,7 @@ async fn pushes_may_be_as_large_as_they_are_said_to_be() {
 #[tokio::test]
 async fn words_bear_a_name() {
     let (mut state, _) = state(None);
-    let (desk, mut asked) = crate::operator::Desk::new();
+    let (desk, mut asked) = crate::operator::OverrideHandle::new();
     state.desk = desk;
     let folder = tempfile::tempdir().expect("a folder");
     let unix = AdminListen::Unix(folder.path().join("admin.sock"));

@@ -95,8 +95,9 @@ fn what_is_well_is_zero_and_not_absent() {
         ["held", "drained", "minimum", "up-threshold", "fail-open", "servfail"]
             .map(|from| format!("zerottl_plan_choices{{from=\"{from}\"}} 0")),
     );
-    zeros
-        .extend(zerottl_core::safety::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")));
+    zeros.extend(
+        zerottl_core::minimums::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")),
+    );
     zeros.extend(crate::hooks::PROGRAM_KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"\"}} 0")));
     for line in zeros {
         assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");

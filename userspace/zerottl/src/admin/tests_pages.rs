@@ -17,11 +17,11 @@ use zerottl_core::{
         WhenStale, ZoneId,
     },
     nets::{Nets, Rule, Source},
-    plan::{Basis, Choice, Pick, Planner},
-    status::{Health, Said, Word},
+    plan::{Basis, Choice, PlannedAnswer, Planner},
+    status::{AdminState, Health, SelfReport},
 };
 use zerottl_dns::view::View;
-use zerottl_inputs::load::{Entry, words::Condition};
+use zerottl_inputs::load::{SiteLoad, agent_check::Condition};
 
 const V4: &str = "0.0.0.0";
 const V6: &str = "::";
@@ -201,7 +201,7 @@ fn explain_names_that_no_plan_answers() {
     check("notapp.com", "outside", "in none of the zones served here: REFUSED");
     check(".", "outside", "in none of the zones served here: REFUSED");
     for bad in ["a..b", &"a".repeat(64), &"a.".repeat(128)] {
-        let error = explain(&snapshot, bad, None, |_, _, _| Pick::NoData).expect_err(bad);
+        let error = explain(&snapshot, bad, None, |_, _, _| PlannedAnswer::NoData).expect_err(bad);
         assert_eq!(error.to_string(), format!("`{bad}` is not a DNS name"));
     }
 }
@@ -215,7 +215,7 @@ fn explain_sticky_name_for_a_client() {
     let client = "198.51.100.7".parse().expect("valid");
     let pick = |_, _, of| {
         assert_eq!(of, client);
-        Pick::Address("192.0.2.20".parse().expect("valid"), 0)
+        PlannedAnswer::Address("192.0.2.20".parse().expect("valid"), 0)
     };
     let page = explain(&snapshot, "app.com", Some(client), pick).expect("a DNS name");
     assert_eq!(page.families[0].answer, "192.0.2.20 (chicago), by the client's subnet");
@@ -486,7 +486,7 @@ fn what_a_site_says_of_itself_is_shown() {
     }
     snapshot.loads[0].condition = Condition::Stopped;
     snapshot.loads[0].note = Some("new disks".into());
-    snapshot.status.sites[0].said.word = Word::Maint;
+    snapshot.status.sites[0].said.word = AdminState::Maint;
     let words = "it says stopped (new disks)";
     for name in ["app.com", "boston.app.com"] {
         let page = explained(&snapshot, name);
@@ -504,8 +504,8 @@ fn what_a_site_says_of_itself_is_shown() {
     };
     out(metrics::text(&snapshot, Format::OpenMetrics).expect("text"), "1.0");
     // Up, and wants nobody.
-    snapshot.loads[0] = Entry { factor: Some(0.0), note: Some("full".into()), ..Default::default() };
-    snapshot.status.sites[0].said = Said { factor: 0.0, ..Default::default() };
+    snapshot.loads[0] = SiteLoad { factor: Some(0.0), note: Some("full".into()), ..Default::default() };
+    snapshot.status.sites[0].said = SelfReport { factor: 0.0, ..Default::default() };
     let page = StatusPage::new(&snapshot);
     assert_eq!((page.sites[0].state.as_str(), page.sites[0].reason.as_deref()), ("drain", Some("it says 0% (full)")));
     assert!(page.to_text().contains("up, drain"), "{}", page.to_text());

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AdminState, CounterSource,
+    AdminSources, CounterSource,
     explain::Explanation,
     fixture,
     listen::Listener,
@@ -26,15 +26,15 @@ use super::{
     status::{SocketPage, StatusPage},
 };
 use crate::{
-    agent::{Current, Order, Reloaded, orders},
-    operator::Desk,
+    agent::{AgentCommand, Current, Reloaded, orders},
+    operator::OverrideHandle,
 };
 use zerottl_core::{
     model::{AdminListen, AdminToken},
     plan::Choice,
 };
 use zerottl_dns::view::View;
-use zerottl_host::state::keeper::Kept;
+use zerottl_host::state::keeper::WriteStatus;
 use zerottl_inputs::agent_client::{self as client, At, ClientError};
 use zerottl_inputs::probe::Reports;
 
@@ -64,16 +64,16 @@ impl Drop for Running {
 }
 
 /// A state of the fixture's moment, and where its trace is fed.
-pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<str>>) {
+pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc<str>>) {
     let mut model = fixture::model();
     model.admin.token = token.map(|token| AdminToken::new(token).expect("a token"));
     let choices = vec![[fixture::table(&model, "0.0.0.0", &["boston", "chicago"]), Choice::NoData]; 4];
     let snapshot = fixture::snapshot(model, choices);
     let plan = Arc::unwrap_or_clone(snapshot.plan);
     let (trace, _) = broadcast::channel(4);
-    let state = AdminState {
+    let state = AdminSources {
         reports: Reports::new(&snapshot.model),
-        board: zerottl_inputs::load::Board::new(&snapshot.model),
+        board: zerottl_inputs::load::LoadStore::new(&snapshot.model),
         served: {
             let zones = zerottl_dns::Zones::load(&snapshot.model, std::path::Path::new("")).expect("no records files");
             Arc::new(zerottl_dns::Served {
@@ -90,8 +90,8 @@ pub(super) fn state(token: Option<&str>) -> (AdminState, broadcast::Sender<Arc<s
         started: Instant::now(),
         orders: orders().0,
         remarks: watch::channel(Arc::default()).1,
-        desk: Desk::new().0,
-        kept: watch::channel(Kept::default()).1,
+        desk: OverrideHandle::new().0,
+        kept: watch::channel(WriteStatus::default()).1,
     };
     (state, trace)
 }
@@ -328,7 +328,7 @@ async fn a_reload_is_waited_for() {
     let current = Arc::new(Current::from_pointee(state));
     let task = tokio::spawn(serve(vec![Listener::Tcp(listener)], current, cancel));
     let agent = tokio::spawn(async move {
-        while let Some(Order::Reload(Some(reply))) = take.recv().await {
+        while let Some(AgentCommand::Reload(Some(reply))) = take.recv().await {
             tokio::time::sleep(CONNECTION_MAX * 4).await;
             let _ = reply.send(Ok(Reloaded { generation: 9, took_ms: 120_000.0, warnings: Vec::new() }));
         }

@@ -61,16 +61,16 @@ use self::{
     serving::{Common, Prepared, Serving},
 };
 use crate::{
-    admin::{Footing, server},
-    hooks::{HookError, Hooks, Rehearsed},
+    admin::{ServingContext, server},
+    hooks::{Attachments, HookError, Rehearsed},
 };
 use zerottl_config::{self as config, Loaded};
 use zerottl_core::{
+    minimums::{self, Shortfall},
     model::{AdminListen, Model, OnStop},
-    safety::{self, Shortfall},
 };
-use zerottl_dns::{self as dns, Admission};
-use zerottl_host::state::{self, keeper::Keeper};
+use zerottl_dns::{self as dns, TcpAdmission};
+use zerottl_host::state::{self, keeper::StateWriter};
 use zerottl_inputs::probe::ProbeError;
 use zerottl_kernel::{LoadError, pins::PinError};
 
@@ -161,7 +161,7 @@ impl AgentError {
 
 /// What the agent is told while it runs.
 #[derive(Debug)]
-pub enum Order {
+pub enum AgentCommand {
     /// To stop; as `on_stop` says, unless told.
     Stop(Option<OnStop>),
     /// To read its file anew.
@@ -189,17 +189,17 @@ pub struct Start {
     /// Whether another agent that has the same pins has to leave.
     pub take_over: bool,
     /// Where it is told what to do, which the admin interface does too.
-    pub orders: mpsc::Sender<Order>,
+    pub orders: mpsc::Sender<AgentCommand>,
 }
 
 /// Where orders are sent, and where the agent takes them from.
 #[must_use]
-pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+pub fn orders() -> (mpsc::Sender<AgentCommand>, mpsc::Receiver<AgentCommand>) {
     mpsc::channel(ORDERS)
 }
 
 /// Runs until it is told to stop. Needs tokio's runtime of several threads, and is best its main future: attaching blocks.
-pub async fn run(start: Start, mut orders: mpsc::Receiver<Order>) -> Result<(), AgentError> {
+pub async fn run(start: Start, mut orders: mpsc::Receiver<AgentCommand>) -> Result<(), AgentError> {
     let mut agent = Agent::start(start).await?;
     let (listen, names) = (&agent.serving.model.front.listen, agent.serving.model.names.len());
     notify(&[sd_notify::NotifyState::Ready]);
@@ -213,8 +213,8 @@ pub async fn run(start: Start, mut orders: mpsc::Receiver<Order>) -> Result<(), 
             order = orders.recv() => match order {
                 // Nobody is left to tell it anything.
                 None => break Ok(None),
-                Some(Order::Stop(how)) => break Ok(how),
-                Some(Order::Reload(reply)) => agent.reload(reply).await,
+                Some(AgentCommand::Stop(how)) => break Ok(how),
+                Some(AgentCommand::Reload(reply)) => agent.reload(reply).await,
             },
             Some(ended) = agent.tasks.join_next() => break Err(ended_words(ended)),
             Some(ended) = agent.serving.tasks.join_next() => break Err(ended_words(ended)),
@@ -242,14 +242,14 @@ struct Agent {
     files: Files,
     common: Common,
     /// None with `xdp = "off"`.
-    hooks: Option<Hooks>,
-    footing: watch::Sender<Footing>,
+    hooks: Option<Attachments>,
+    footing: watch::Sender<ServingContext>,
     /// Looks after the interfaces so far.
     looks: u32,
     serving: Serving,
     /// What the admin pages are made of.
     current: Arc<Current>,
-    admission: Arc<Admission>,
+    admission: Arc<TcpAdmission>,
     /// By served address; dropping one closes its sockets.
     sockets: BTreeMap<SocketAddr, DropGuard>,
     /// The sockets and the admin interface; none ends by itself.
@@ -267,7 +267,7 @@ impl Agent {
         let rehearsed = if take_over { rehearsal::rehearse(&model, &zones).await? } else { Rehearsed::default() };
         // Then this, since an agent that has to leave has the sockets too.
         let pins = tokio::task::block_in_place(|| own(&model, take_over))?;
-        let admission = Arc::new(Admission::default());
+        let admission = Arc::new(TcpAdmission::default());
         let (bound, admin) = listen(&model, &admission, if take_over { HANDOVER } else { Duration::ZERO }).await?;
         let patience = if take_over { LEAVING } else { Duration::from_secs(2) };
         let own_state = || state::lock::own(&model.state, patience).map_err(AgentError::State);
@@ -275,16 +275,16 @@ impl Agent {
         let folder = pins.as_ref().map(|pins| pins.folder().to_owned());
         let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
-        let (footing, seen) = watch::channel(Footing::default());
+        let (footing, seen) = watch::channel(ServingContext::default());
         let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
-        let (keeper, kept, keeping) = Keeper::new(prepared.model.state.clone());
+        let (keeper, kept, keeping) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
         let common = Common { dns, trace, footing: seen, work, orders, started, keeper: Arc::new(keeper), kept };
         let (mut hooks, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
             (Some(pins), Some(program)) => {
                 let front = &prepared.model.front;
-                let start = || Hooks::start(pins, program, front.xdp, &front.interfaces, rehearsed);
+                let start = || Attachments::start(pins, program, front.xdp, &front.interfaces, rehearsed);
                 hooks = Some(tokio::task::block_in_place(start)?);
             }
             (pins, _) => unwanted = pins,
@@ -337,7 +337,7 @@ impl Agent {
     }
 
     fn look_after(&mut self) {
-        let mut now = Footing { warnings: self.footing.borrow().warnings.clone(), ..Footing::default() };
+        let mut now = ServingContext { warnings: self.footing.borrow().warnings.clone(), ..ServingContext::default() };
         if let Some(hooks) = &mut self.hooks {
             hooks.look_after();
             (now.attach, now.alarms) = (hooks.pages(), hooks.alarms());
@@ -346,7 +346,7 @@ impl Agent {
             && let Some(misfits) = misfits(&self.serving.model.front)
         {
             let said = std::mem::replace(&mut now.warnings, misfits);
-            now.warnings.extend(self.hooks.iter().flat_map(Hooks::cautions));
+            now.warnings.extend(self.hooks.iter().flat_map(Attachments::cautions));
             for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
                 warn!("{warning}");
             }
@@ -417,7 +417,7 @@ impl Agent {
         let folder = self.hooks.as_ref().map(|hooks| hooks.pins().folder());
         let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;
         let known = self.serving.admin.status.borrow().clone();
-        let shortfalls = safety::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
+        let shortfalls = minimums::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
         if shortfalls.is_empty() {
             Ok(Ready { prepared, bound, files, warnings })
         } else {

@@ -7,9 +7,9 @@ use crate::admin::{shares::Counter, status::from_word};
 use zerottl_core::{
     model::{Family, Model, NameId, Site, SiteId},
     plan::{Basis, Choice, Plan},
-    status::{Health, Standing, Status, Word},
+    status::{AdminState, Assessment, Health, SiteState},
 };
-use zerottl_inputs::{load::Entry, probe::AddressReport};
+use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
 
 /// Names that a line lists, at most.
 const NAMES_MAX: usize = 4;
@@ -34,13 +34,13 @@ pub struct Line {
 /// What has become of the Sites from one status to the next, and how many have no line for want of room.
 pub fn of_sites(
     model: &Model,
-    (before, after): (&Status, &Status),
-    entries: &[Entry],
+    (before, after): (&Assessment, &Assessment),
+    entries: &[SiteLoad],
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> (Vec<Line>, usize) {
     let line = |(id, site): (usize, &Site)| {
-        let says = || entries.get(id).and_then(Entry::says);
-        let up = |status: &Status| status.site_is_up(model, SiteId(id));
+        let says = || entries.get(id).and_then(SiteLoad::says);
+        let up = |status: &Assessment| status.site_is_up(model, SiteId(id));
         let (is_bad, text) = match (up(before), up(after)) {
             (true, false) => (true, format!("is down: {}", why_down(site, after, id, says(), &detail))),
             (false, true) => (false, "is up".to_owned()),
@@ -56,12 +56,12 @@ pub fn of_sites(
 
 fn why_down(
     site: &Site,
-    status: &Status,
+    status: &Assessment,
     id: usize,
     says: Option<String>,
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> String {
-    if status.sites[id].said.word == Word::Maint {
+    if status.sites[id].said.word == AdminState::Maint {
         return format!("it says {}", says.unwrap_or_else(|| "so".into()));
     }
     let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {
@@ -75,8 +75,8 @@ fn why_down(
 }
 
 /// What has changed of a Site beside its being up.
-fn standing((before, after): (&Standing, &Standing), says: Option<String>) -> Option<(bool, String)> {
-    let wants = |site: &Standing| site.said.word == Word::Ready && site.said.factor > 0.0;
+fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> Option<(bool, String)> {
+    let wants = |site: &SiteState| site.said.word == AdminState::Ready && site.said.factor > 0.0;
     match (wants(before), wants(after)) {
         (true, false) if after.said.stale => {
             return Some((true, "gets no new clients: its load figures are stale, and when_stale is \"drain\"".into()));
@@ -207,7 +207,7 @@ mod tests {
         histogram::{Histogram, PROBE_BOUNDS},
         plan::Planner,
     };
-    use zerottl_inputs::load::words::Condition;
+    use zerottl_inputs::load::agent_check::Condition;
 
     fn model() -> Arc<Model> {
         let probe = || Some(fixture::http(80));
@@ -234,20 +234,20 @@ mod tests {
         }
     }
 
-    fn up(model: &Model) -> Status {
-        let mut status = Status::unknown(model);
+    fn up(model: &Model) -> Assessment {
+        let mut status = Assessment::unknown(model);
         status.health.iter_mut().for_each(|site| site.fill(Health::Up));
         status
     }
 
     /// From all up to what `change` makes of it, and back.
-    fn check(change: impl Fn(&mut Status), entry: &Entry, worse: &str, better: &str) {
+    fn check(change: impl Fn(&mut Assessment), entry: &SiteLoad, worse: &str, better: &str) {
         let model = model();
         let before = up(&model);
         let mut after = before.clone();
         change(&mut after);
-        let entries = [entry.clone(), Entry::default(), Entry::default()];
-        let told = |from: &Status, to: &Status, entries: &[Entry]| {
+        let entries = [entry.clone(), SiteLoad::default(), SiteLoad::default()];
+        let told = |from: &Assessment, to: &Assessment, entries: &[SiteLoad]| {
             let (lines, more) = of_sites(&model, (from, to), entries, detail);
             let lines = lines.iter().map(|line| format!("{} {} {}", u8::from(line.is_bad), line.site, line.text));
             (lines.collect::<Vec<_>>().join("\n"), more)
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn sites_are_told_of_with_their_reason() {
-        let none = Entry::default();
+        let none = SiteLoad::default();
         check(
             |status| status.health[0].fill(Health::Down),
             &none,
@@ -268,18 +268,18 @@ mod tests {
         );
         // One address of two: the Site is up all the same.
         check(|status| status.health[0][1] = Health::Down, &none, "", "");
-        let stopped = Entry { condition: Condition::Stopped, note: Some("new disks".into()), ..Entry::default() };
+        let stopped = SiteLoad { condition: Condition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
         check(
-            |status| status.sites[0].said.word = Word::Maint,
+            |status| status.sites[0].said.word = AdminState::Maint,
             &stopped,
             "1 boston is down: it says stopped (new disks)",
             "0 boston is up",
         );
-        let drained = Entry { word: Word::Drain, ..Entry::default() };
+        let drained = SiteLoad { word: AdminState::Drain, ..SiteLoad::default() };
         let back = "0 boston gets new clients again: it has taken back what it said";
         let worse = "1 boston gets no new clients: it says drain";
-        check(|status| status.sites[0].said.word = Word::Drain, &drained, worse, back);
-        let none_wanted = Entry { factor: Some(0.0), ..Entry::default() };
+        check(|status| status.sites[0].said.word = AdminState::Drain, &drained, worse, back);
+        let none_wanted = SiteLoad { factor: Some(0.0), ..SiteLoad::default() };
         let worse = "1 boston gets no new clients: it says 0%";
         check(|status| status.sites[0].said.factor = 0.0, &none_wanted, worse, back);
         let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures come again");

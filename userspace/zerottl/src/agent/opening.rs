@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::AgentError;
 use crate::{admin::listen::Listener, machine};
 use zerottl_core::model::{Front, Model, XdpMode};
-use zerottl_dns::{self as dns, Admission};
+use zerottl_dns::{self as dns, TcpAdmission};
 use zerottl_kernel::pins::{PinError, Pins};
 
 /// How long an agent that has left may take to close what it listened on.
@@ -53,7 +53,7 @@ pub fn misfits(front: &Front) -> Option<Vec<String>> {
 type Listening = (Vec<(SocketAddr, dns::Sockets)>, Vec<Listener>);
 
 /// Binds everything, with patience where another agent may still be closing it.
-pub async fn listen(model: &Model, admission: &Arc<Admission>, patience: Duration) -> Result<Listening, AgentError> {
+pub async fn listen(model: &Model, admission: &Arc<TcpAdmission>, patience: Duration) -> Result<Listening, AgentError> {
     let end = Instant::now() + patience;
     loop {
         match try_listen(model, admission).await {
@@ -65,7 +65,7 @@ pub async fn listen(model: &Model, admission: &Arc<Admission>, patience: Duratio
     }
 }
 
-async fn try_listen(model: &Model, admission: &Arc<Admission>) -> Result<Listening, AgentError> {
+async fn try_listen(model: &Model, admission: &Arc<TcpAdmission>) -> Result<Listening, AgentError> {
     let bound = bind(&model.front.listen, admission, model.front.freebind)?;
     let mut admin = Vec::new();
     for place in &model.admin.listen {
@@ -77,7 +77,7 @@ async fn try_listen(model: &Model, admission: &Arc<Admission>) -> Result<Listeni
 /// Binds addresses.
 pub fn bind(
     listen: &[SocketAddr],
-    admission: &Arc<Admission>,
+    admission: &Arc<TcpAdmission>,
     freebind: bool,
 ) -> Result<Vec<(SocketAddr, dns::Sockets)>, AgentError> {
     let bind =

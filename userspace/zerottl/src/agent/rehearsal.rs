@@ -20,11 +20,11 @@ use crate::{admin::listen::Listener, hooks::Rehearsed};
 use zerottl_core::{
     model::{AdminListen, Model, XdpMode},
     plan::Planner,
-    status::Status,
+    status::Assessment,
 };
-use zerottl_dns::{Admission, Zones};
+use zerottl_dns::{TcpAdmission, Zones};
 use zerottl_inputs::{
-    load::{self, Board},
+    load::{self, LoadStore},
     probe::{self, Reports},
 };
 use zerottl_kernel::{Fastpath, pins};
@@ -34,7 +34,7 @@ use zerottl_kernel::{Fastpath, pins};
 pub async fn rehearse(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
     let Some(owner) = zerottl_host::locks::owner(&model.life.pins) else { return Ok(Rehearsed::default()) };
     pins::on_bpffs(&model.life.pins).map_err(AgentError::Pin)?;
-    let admission = Arc::new(Admission::default());
+    let admission = Arc::new(TcpAdmission::default());
     for at in &model.front.listen {
         match bind(&[*at], &admission, model.front.freebind) {
             Err(error) if error.is_in_use() && may_have(owner, *at) => {}
@@ -56,14 +56,14 @@ fn load_once(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
     let model = Arc::new(model.clone());
     let never = CancellationToken::new();
     never.cancel();
-    let board = Board::new(&model);
+    let board = LoadStore::new(&model);
     probe::start(&model, Reports::new(&model), &board, never.clone()).map_err(AgentError::Probe)?;
     load::start(&model, &board, never).map_err(AgentError::Probe)?;
     if model.front.xdp == XdpMode::Off {
         return Ok(Rehearsed::default());
     }
     let planner = Planner::new(Arc::clone(&model));
-    let first = planner.follow(&Status::unknown(&model), 1, None);
+    let first = planner.follow(&Assessment::unknown(&model), 1, None);
     let mut loaded = Fastpath::load(&planner, &first, zones).map_err(AgentError::Load)?;
     let program = loaded.fastpath.lasting().map_err(AgentError::Load)?.program;
     let front = &model.front;

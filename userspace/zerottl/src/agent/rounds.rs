@@ -23,17 +23,17 @@ use crate::{
     admin::Publication,
     assess::{Assessor, LoadInputs},
     hooks::macs_of,
-    operator::{Asked, Done, Refused, Remarks, Request},
+    operator::{OverrideApplied, PendingOverride, Refused, Remarks, Request},
 };
 use zerottl_core::{
     model::Vlan,
     plan::{Before, Plan, Planner},
-    status::{Status, Verdicts},
+    status::{Assessment, Verdicts},
 };
 use zerottl_dns::{self as dns, view::View};
 use zerottl_host::state::keeper::Keeping;
 use zerottl_inputs::{
-    load::{Board, Entry},
+    load::{LoadStore, SiteLoad},
     probe::Reports,
 };
 use zerottl_kernel::{attach, publish::Publisher, trace, vlans};
@@ -53,7 +53,7 @@ pub struct Rounds {
     /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
     pub assessor: Arc<Mutex<Assessor>>,
     /// What Sites say of their load.
-    pub board: Board,
+    pub board: LoadStore,
     /// What they are debited by.
     pub counters: Arc<Counts>,
     /// When shares last moved.
@@ -67,11 +67,11 @@ pub struct Rounds {
     /// What the probes say.
     pub verdicts: watch::Receiver<Verdicts>,
     /// What the newest plan was made from.
-    pub assessed: watch::Sender<Status>,
+    pub assessed: watch::Sender<Assessment>,
     /// What it has to say to people besides.
     pub remarked: watch::Sender<Arc<Remarks>>,
     /// What operators ask for.
-    pub asked: mpsc::Receiver<Asked>,
+    pub asked: mpsc::Receiver<PendingOverride>,
     /// What a restart should know.
     pub keeping: Keeping,
     /// When it was published.
@@ -188,7 +188,7 @@ impl Rounds {
     }
 
     /// Makes the plan that follows `before`, and publishes it if it answers otherwise or something has happened.
-    fn move_on(&mut self, status: &Status, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
+    fn move_on(&mut self, status: &Assessment, before: &Plan, elapsed: Duration, is_event: bool, since: Instant) {
         let generation = before.generation + 1;
         let from = Before { shares: &before.shares, plan: Some(before), elapsed };
         let mut plan = self.planner.follow(status, generation, Some(from));
@@ -214,7 +214,7 @@ impl Rounds {
     }
 
     /// Says which Sites went up or down, or want clients no longer or again, and why.
-    fn tell_of_sites(&self, status: &Status, entries: &[Entry]) {
+    fn tell_of_sites(&self, status: &Assessment, entries: &[SiteLoad]) {
         let detail = |site, address| self.reports.get(site, address);
         let before = self.assessed.borrow();
         let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
@@ -231,7 +231,7 @@ impl Rounds {
     }
 
     /// Takes in an operator's request; answers are made by it when this returns.
-    fn say(&mut self, request: &Request) -> Result<Done, Refused> {
+    fn say(&mut self, request: &Request) -> Result<OverrideApplied, Refused> {
         // What is refused is measured by what holds now.
         self.round();
         let now = Instant::now();
@@ -245,7 +245,7 @@ impl Rounds {
         }
         self.round();
         let sites = said?;
-        Ok(Done { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+        Ok(OverrideApplied { sites, generation: self.view.plan().generation, memory: self.keep(now) })
     }
 
     /// Has what a restart should know written.

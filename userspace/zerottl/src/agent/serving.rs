@@ -15,27 +15,27 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::{
-    AgentError, Order,
+    AgentCommand, AgentError,
     counts::{Counts, Work},
     named,
     rounds::Rounds,
 };
 use crate::{
-    admin::{AdminState, CounterSource, Footing, Publication},
+    admin::{AdminSources, CounterSource, Publication, ServingContext},
     assess::{Assessor, LoadInputs},
     hooks::macs_of,
-    operator::Desk,
+    operator::OverrideHandle,
 };
 use zerottl_core::{
     histogram::{Histogram, PUBLISH_BOUNDS},
     model::{Model, XdpMode},
     plan::{Before, Planner},
-    status::Status,
+    status::Assessment,
 };
 use zerottl_dns::{self as dns, Served, Zones, view::View};
-use zerottl_host::state::keeper::{self, Keeper, Keeping, Kept};
+use zerottl_host::state::keeper::{self, Keeping, StateWriter, WriteStatus};
 use zerottl_inputs::{
-    load::{self, Board},
+    load::{self, LoadStore},
     probe::{self, Probes, Reports},
 };
 use zerottl_kernel::{Fastpath, Lasting, Loaded, attach, vlans};
@@ -47,17 +47,17 @@ pub struct Common {
     /// Who reads traced packets.
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
-    pub footing: watch::Receiver<Footing>,
+    pub footing: watch::Receiver<ServingContext>,
     /// What planning rounds have done.
     pub work: Arc<Work>,
     /// Where the agent takes orders.
-    pub orders: mpsc::Sender<Order>,
+    pub orders: mpsc::Sender<AgentCommand>,
     /// When the agent started.
     pub started: Instant,
     /// Where what a restart should know goes.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<StateWriter>,
     /// What has gone there.
-    pub kept: watch::Receiver<Kept>,
+    pub kept: watch::Receiver<WriteStatus>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
@@ -75,11 +75,11 @@ pub struct Prepared {
     begun: Instant,
     planner: Planner,
     assessor: Assessor,
-    board: Board,
+    board: LoadStore,
     /// Asks Sites for their load.
     asking: JoinHandle<()>,
     /// What the first plan was made from.
-    pub status: Status,
+    pub status: Assessment,
     probes: Probes,
     stop: CancellationToken,
     /// Ends the probes if it never comes into force.
@@ -91,11 +91,11 @@ pub struct Serving {
     /// What it means.
     pub model: Arc<Model>,
     /// What the admin pages show.
-    pub admin: Arc<AdminState>,
+    pub admin: Arc<AdminSources>,
     /// The probes and the planning; none ends by itself.
     pub tasks: JoinSet<Result<&'static str, JoinError>>,
     reports: Reports,
-    board: Board,
+    board: LoadStore,
     view: Arc<View>,
     /// Shared with the rounds, so that another configuration can go on from it.
     assessor: Arc<Mutex<Assessor>>,
@@ -119,7 +119,7 @@ impl Prepared {
         } else {
             // A restart goes on from what the last run knew, from the first answer on.
             let (memory, age) = keeper::recall(&model.state);
-            (Assessor::new(Arc::clone(&model), &memory, age, now), Board::new(&model))
+            (Assessor::new(Arc::clone(&model), &memory, age, now), LoadStore::new(&model))
         };
         // The new program counts answers from 0.
         let loads = LoadInputs { entries: &board.read(), answers: &[] };
@@ -196,14 +196,14 @@ impl Prepared {
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::default());
-        let (desk, asked) = Desk::new();
+        let (desk, asked) = OverrideHandle::new();
         let counters = Arc::new(Counts {
             kernel: self.kernel,
             socket: Arc::clone(&common.dns),
             view: Arc::clone(&view),
             work: Arc::clone(&common.work),
         });
-        let admin = Arc::new(AdminState {
+        let admin = Arc::new(AdminSources {
             view: Arc::clone(&view),
             served: self.served,
             status,
@@ -263,4 +263,4 @@ impl Serving {
 }
 
 /// The configuration in force, as the admin pages find it.
-pub type Current = ArcSwap<AdminState>;
+pub type Current = ArcSwap<AdminSources>;

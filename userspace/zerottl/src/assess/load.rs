@@ -8,9 +8,9 @@ use std::{
 
 use zerottl_core::{
     model::{LoadSource, Model, SiteId, WhenStale},
-    status::{Load, Said, Status, Word},
+    status::{AdminState, Assessment, Load, SelfReport},
 };
-use zerottl_inputs::load::Entry;
+use zerottl_inputs::load::SiteLoad;
 
 /// Fewer answers than this beyond the usual say nothing about what one of them weighs.
 const LEARN_ANSWERS_MIN: f64 = 8.0;
@@ -74,7 +74,7 @@ impl Loads {
 
     /// Sets loads and wishes at `now`, which never goes back. `entries` are what Sites said, `answers` how often each was
     /// answered; the latter only ever grows, but for a new start from 0.
-    pub fn observe(&mut self, now: Instant, entries: &[Entry], answers: &[u64], status: &mut Status) {
+    pub fn observe(&mut self, now: Instant, entries: &[SiteLoad], answers: &[u64], status: &mut Assessment) {
         let since = *self.since.get_or_insert(now);
         for i in self.reporting.iter().copied() {
             let (Some(entry), Some(source)) = (entries.get(i), &self.model.sites[i].load) else { continue };
@@ -94,7 +94,7 @@ fn reporting(model: &Model) -> Vec<usize> {
 
 impl Ledger {
     /// Sees whether there is a new report, and what answers have added since the one before.
-    fn learn(&mut self, entry: &Entry, answers: u64) {
+    fn learn(&mut self, entry: &SiteLoad, answers: u64) {
         // The counts began anew.
         self.answers = self.answers.min(answers);
         if self.news == entry.news {
@@ -131,9 +131,9 @@ impl Ledger {
     }
 
     /// What counts of a Site's report.
-    fn stand(&self, source: &LoadSource, entry: &Entry, answers: u64, age: Duration) -> (Option<Load>, Said) {
+    fn stand(&self, source: &LoadSource, entry: &SiteLoad, answers: u64, age: Duration) -> (Option<Load>, SelfReport) {
         let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
-        let mut said = Said {
+        let mut said = SelfReport {
             word: entry.word_in_force(),
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
@@ -146,7 +146,7 @@ impl Ledger {
             // Answers since then are not debited: without reports there is nobody to end it.
             (true, WhenStale::Hold) => {}
             (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
-            (true, WhenStale::Drain) => said.word = said.word.max(Word::Drain),
+            (true, WhenStale::Drain) => said.word = said.word.max(AdminState::Drain),
             (false, _) => {
                 said.debit = self.debit(said.per_answer, float(answers - self.answers), age);
                 load = load.map(|load| Load { current: load.current + said.debit, ..load });
@@ -192,11 +192,11 @@ impl Returns {
     }
 
     /// Sets each Site's ramp at `now`, once all else is known of it.
-    pub fn observe(&mut self, now: Instant, status: &mut Status) {
+    pub fn observe(&mut self, now: Instant, status: &mut Assessment) {
         for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
             let slow_start = *slow_start;
             let standing = &status.sites[i];
-            let takes = standing.word_in_force() == Word::Ready && !standing.held && standing.said.factor > 0.0;
+            let takes = standing.word_in_force() == AdminState::Ready && !standing.held && standing.said.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {

@@ -11,14 +11,14 @@ use super::*;
 use zerottl_config as config;
 use zerottl_core::{
     model::SiteId,
-    saved_state::Memory,
-    status::{Health, Word},
+    saved_state::SavedState,
+    status::{AdminState, Health},
 };
-use zerottl_inputs::load::{Board, Report, words};
+use zerottl_inputs::load::{LoadStore, Report, agent_check};
 
 /// Three Sites: one whose load is pushed, with `load` for the rest of its table; one by agent check; one that says nothing.
 struct Scene {
-    board: Board,
+    board: LoadStore,
     assessor: Assessor,
     begin: Instant,
     answers: Vec<u64>,
@@ -65,7 +65,7 @@ addresses = ["192.0.2.3"]
         let model = Arc::new(loaded.model);
         let verdicts = [[Health::Up]; 3].into_iter().collect();
         let begin = Instant::now();
-        let (board, assessor) = (Board::new(&model), Assessor::new(model, &Memory::default(), None, begin));
+        let (board, assessor) = (LoadStore::new(&model), Assessor::new(model, &SavedState::default(), None, begin));
         Self { board, assessor, begin, answers: vec![0; 3], verdicts }
     }
 
@@ -79,10 +79,10 @@ addresses = ["192.0.2.3"]
     }
 
     fn line(&self, seconds: u64, line: &str) {
-        self.board.report(SiteId(1), self.at(seconds), words::line(line.as_bytes()));
+        self.board.report(SiteId(1), self.at(seconds), agent_check::line(line.as_bytes()));
     }
 
-    fn assess(&mut self, seconds: u64) -> Status {
+    fn assess(&mut self, seconds: u64) -> Assessment {
         let now = self.at(seconds);
         let loads = LoadInputs { entries: &self.board.read(), answers: &self.answers };
         self.assessor.assess(now, &self.verdicts, loads)
@@ -194,7 +194,7 @@ fn chance_is_not_learned() {
 /// `stale_after` and `when_stale`, by the monotonic clock; a figure that comes again counts again.
 #[test]
 fn s4_3a_320_stale_figures_count_as_configured() {
-    let check = |when: &str, expect: (Option<f64>, Word, f64)| {
+    let check = |when: &str, expect: (Option<f64>, AdminState, f64)| {
         let mut scene = Scene::new("", &format!(", when_stale = \"{when}\""));
         scene.says(0, 40.0);
         scene.line(0, "30%");
@@ -210,18 +210,18 @@ fn s4_3a_320_stale_figures_count_as_configured() {
         scene.says(12, 41.0);
         assert_eq!(scene.assess(12).sites[0].load.map(|load| load.current), Some(41.0));
     };
-    check("hold", (Some(40.0), Word::Ready, 0.3));
-    check("equal", (None, Word::Ready, 1.0));
-    check("drain", (Some(40.0), Word::Drain, 0.3));
+    check("hold", (Some(40.0), AdminState::Ready, 0.3));
+    check("equal", (None, AdminState::Ready, 1.0));
+    check("drain", (Some(40.0), AdminState::Drain, 0.3));
 }
 
 /// A Site that never says anything is stale `stale_after` from the start on.
 #[test]
 fn silence_from_the_start_is_stale() {
     let mut scene = Scene::new("", ", when_stale = \"drain\"");
-    assert_eq!(scene.assess(0).sites[0].said.word, Word::Ready);
-    assert_eq!(scene.assess(10).sites[0].said.word, Word::Ready);
-    assert_eq!(scene.assess(11).sites[0].said.word, Word::Drain);
+    assert_eq!(scene.assess(0).sites[0].said.word, AdminState::Ready);
+    assert_eq!(scene.assess(10).sites[0].said.word, AdminState::Ready);
+    assert_eq!(scene.assess(11).sites[0].said.word, AdminState::Drain);
 }
 
 /// Time in which this machine could not ask makes nothing stale; what counts from the next report on is the clock again.
@@ -231,11 +231,11 @@ fn what_could_not_be_asked_makes_nothing_stale() {
     scene.says(0, 40.0);
     scene.board.not_tried(SiteId(0), Duration::from_secs(3), &"no descriptor");
     scene.board.not_tried(SiteId(0), Duration::from_secs(2), &"no descriptor");
-    assert_eq!(scene.assess(15).sites[0].said.word, Word::Ready);
-    assert_eq!(scene.assess(16).sites[0].said.word, Word::Drain);
+    assert_eq!(scene.assess(15).sites[0].said.word, AdminState::Ready);
+    assert_eq!(scene.assess(16).sites[0].said.word, AdminState::Drain);
     scene.says(17, 41.0);
-    assert_eq!(scene.assess(27).sites[0].said.word, Word::Ready);
-    assert_eq!(scene.assess(28).sites[0].said.word, Word::Drain);
+    assert_eq!(scene.assess(27).sites[0].said.word, AdminState::Ready);
+    assert_eq!(scene.assess(28).sites[0].said.word, AdminState::Drain);
     let entry = scene.board.read().remove(0);
     assert_eq!((entry.failures, entry.untried), (0, Duration::ZERO));
 }

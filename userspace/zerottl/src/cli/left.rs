@@ -6,7 +6,7 @@ use zerottl::admin::text;
 use zerottl_config as config;
 use zerottl_core::model::Life;
 use zerottl_kernel::{
-    left::{self, Left},
+    pinned_state::{self, PinnedState},
     pins::Pins,
 };
 
@@ -23,7 +23,7 @@ fn folder(agent: &AgentAt) -> Result<std::path::PathBuf, Failure> {
 /// Shows what goes on without an agent, if anything does.
 pub fn status(agent: &AgentAt, json: bool) -> Result<(), Failure> {
     let folder = folder(agent)?;
-    let Some(left) = left::read(&folder) else { return Ok(()) };
+    let Some(left) = pinned_state::read(&folder) else { return Ok(()) };
     if json {
         let page = serde_json::to_string(&left).map_err(|error| Failure::Words(error.to_string()))?;
         return print(format!("{page}\n").as_bytes());
@@ -31,7 +31,7 @@ pub fn status(agent: &AgentAt, json: bool) -> Result<(), Failure> {
     print(words(&left, &folder).as_bytes())
 }
 
-fn words(left: &Left, folder: &Path) -> String {
+fn words(left: &PinnedState, folder: &Path) -> String {
     let mut page = String::new();
     let _ = match left.owner {
         Some(pid) => writeln!(page, "an agent runs (process {pid}) but does not answer; its pins say:"),

@@ -11,10 +11,10 @@ use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 use zerottl::admin::{
     listen::user_name,
-    words::{DrainPage, DrainingSite, Fault, Said, SayWeight, SayWord},
+    overrides::{DrainPage, DrainingSite, Fault, Said, SayWeight, SayWord},
 };
 use zerottl_config as config;
-use zerottl_core::status::Word;
+use zerottl_core::status::AdminState;
 use zerottl_inputs::agent_client::{self as client, At, ClientError};
 
 use super::{AgentAt, Failure, completions, print, unasked};
@@ -119,11 +119,11 @@ impl Why {
 
 impl Say {
     /// Says the word and prints what came of it.
-    pub async fn run(&self, word: Word) -> Result<(), Failure> {
+    pub async fn run(&self, word: AdminState) -> Result<(), Failure> {
         self.at(word, &self.agent.address()?).await
     }
 
-    async fn at(&self, word: Word, at: &At) -> Result<(), Failure> {
+    async fn at(&self, word: AdminState, at: &At) -> Result<(), Failure> {
         let body = SayWord {
             sites: self.sites.clone(),
             word,
@@ -189,7 +189,7 @@ impl Drain {
     /// Drains, and waits if told to.
     pub async fn run(&self) -> Result<(), Failure> {
         let at = self.say.agent.address()?;
-        self.say.at(Word::Drain, &at).await?;
+        self.say.at(AdminState::Drain, &at).await?;
         if self.wait { self.wait(&at).await } else { Ok(()) }
     }
 
@@ -200,7 +200,7 @@ impl Drain {
         let mut progress = Progress::default();
         loop {
             let page: DrainPage = understood(at, &client::get(at, &path).await.map_err(refused)?)?;
-            if let Some(site) = page.sites.iter().find(|site| site.word == Word::Ready.as_str()) {
+            if let Some(site) = page.sites.iter().find(|site| site.word == AdminState::Ready.as_str()) {
                 progress.end();
                 return Err(Failure::Words(format!(
                     "{} is ready again: somebody took the drain back, or it lapsed",

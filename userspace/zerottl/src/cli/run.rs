@@ -9,7 +9,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
-use zerottl::agent::{self, Order, Start};
+use zerottl::agent::{self, AgentCommand, Start};
 use zerottl_config as config;
 use zerottl_core::model::OnStop;
 use zerottl_host::resources::{AgentShare, Descriptors, boot_offset};
@@ -52,7 +52,7 @@ pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
 }
 
 /// Hands on what signals say, for ever.
-async fn heed(mut signals: Signals, orders: mpsc::Sender<Order>) {
+async fn heed(mut signals: Signals, orders: mpsc::Sender<AgentCommand>) {
     let mut first = None;
     loop {
         let (name, how) = tokio::select! {
@@ -62,7 +62,7 @@ async fn heed(mut signals: Signals, orders: mpsc::Sender<Order>) {
             _ = signals.reload.recv() => {
                 tracing::info!("SIGHUP: reloading");
                 // Where as many wait already, one of them reads the file as it is now.
-                let _ = orders.try_send(Order::Reload(None));
+                let _ = orders.try_send(AgentCommand::Reload(None));
                 continue;
             }
         };
@@ -71,7 +71,7 @@ async fn heed(mut signals: Signals, orders: mpsc::Sender<Order>) {
                 first = Some(Instant::now());
                 tracing::info!("{name}: stopping; once more to stop at once");
                 // An agent that does not listen any more is stopping.
-                let _ = orders.send(Order::Stop(how)).await;
+                let _ = orders.send(AgentCommand::Stop(how)).await;
             }
             Some(first) if first.elapsed() < SAME_SIGNAL => {}
             Some(_) => {

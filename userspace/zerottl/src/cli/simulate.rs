@@ -18,7 +18,7 @@ use zerottl::{
     },
 };
 use zerottl_config as config;
-use zerottl_core::{model::Model, status::Status};
+use zerottl_core::{model::Model, status::Assessment};
 use zerottl_inputs::agent_client::{self as client, At, ClientError};
 
 use super::{Failure, print};
@@ -141,9 +141,10 @@ fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Resul
         Base::File(old) => (None, Some(*old)),
         Base::Nothing(_) => (None, None),
     };
-    let status = |model: &Model| page.as_deref().map_or_else(|| Status::unknown(model), |page| status_of(page, model));
+    let status =
+        |model: &Model| page.as_deref().map_or_else(|| Assessment::unknown(model), |page| status_of(page, model));
     let mut then = Simulation::load(candidate, status).map_err(words)?;
-    let mut now = old.map(|old| Simulation::load(old, Status::unknown)).transpose().map_err(words)?;
+    let mut now = old.map(|old| Simulation::load(old, Assessment::unknown)).transpose().map_err(words)?;
     // Names that go are asked for, too: what becomes of them is part of the change.
     let gone: Vec<_> = page.iter().flat_map(|page| &page.names).filter_map(|name| name.name.parse().ok()).collect();
     let all = || queries::every(now.iter().flat_map(Simulation::names).chain(&gone).chain(then.names()));

@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
-use zerottl::proxy::{handover::Order, run};
+use zerottl::proxy::{handover::SiteCommand, run};
 use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
 use zerottl_site::explain::{self, Question};
@@ -155,23 +155,23 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
                 _ = interrupt.recv() => "SIGINT",
                 _ = leave.recv() => {
                     tracing::info!("SIGQUIT: stopping, as another serves");
-                    let _ = give.try_send(Order::Leave);
+                    let _ = give.try_send(SiteCommand::Leave);
                     continue;
                 }
                 _ = follow.recv() => {
                     tracing::info!("SIGUSR2: starting the process that is to follow");
-                    let _ = give.try_send(Order::Follow);
+                    let _ = give.try_send(SiteCommand::Follow);
                     continue;
                 }
                 _ = hang_up.recv() => {
                     tracing::info!("SIGHUP: reloading");
                     // Where several wait already, they read the file as it is now.
-                    let _ = give.try_send(Order::Reload);
+                    let _ = give.try_send(SiteCommand::Reload);
                     continue;
                 }
                 _ = reopen.recv() => {
                     // Where reloads wait already, they do this, too.
-                    let _ = give.try_send(Order::Reopen);
+                    let _ = give.try_send(SiteCommand::Reopen);
                     continue;
                 }
             };
@@ -180,7 +180,7 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
             }
             is_stopping = true;
             tracing::info!("{name}: stopping, once requests under way have ended; once more to stop at once");
-            let _ = give.send(Order::Stop).await;
+            let _ = give.send(SiteCommand::Stop).await;
         }
     });
     run::run(file, site, Arc::new(loaded.model), orders, CancellationToken::new(), || {

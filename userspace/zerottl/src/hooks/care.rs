@@ -11,7 +11,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Hook, Hooks, Interface,
+    Attachment, Attachments, Interface,
     place::{self, Ground},
 };
 use crate::admin::{Attach, standing::AlarmPage};
@@ -95,7 +95,7 @@ fn find(now: Option<u32>, link: Option<(Option<u32>, bool)>, was: Option<u32>) -
     }
 }
 
-impl Hooks {
+impl Attachments {
     /// Looks at the program's interfaces and its pins, and puts back what is not there. Whether there is anything new to tell.
     pub fn look_after(&mut self) -> bool {
         self.look_at_pins();
@@ -175,7 +175,7 @@ impl Hooks {
     }
 
     /// Pins a link, if that goes; the next look at the pins tells if not.
-    fn pin(&self, interface: &str, hook: &mut Hook) {
+    fn pin(&self, interface: &str, hook: &mut Attachment) {
         let own = link_name(interface, hook.mode);
         let Ok(id) = self.pins.put(&own, &hook.link) else {
             hook.pin = None;

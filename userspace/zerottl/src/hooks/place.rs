@@ -17,7 +17,7 @@ use std::{
 use rustix::io::Errno;
 use tracing::{error, info, warn};
 
-use super::{Hook, HookError, Interface};
+use super::{Attachment, HookError, Interface};
 use zerottl_core::model::XdpMode;
 use zerottl_kernel::{
     attach::{self, Attached, Mode},
@@ -62,7 +62,11 @@ enum Way {
 
 /// Puts the program on interfaces, given with their numbers. After an error everything is as it was, and `there` are the
 /// links as before.
-pub fn place(ground: &Ground<'_>, there: &mut [Hook], wanted: &[(String, u32)]) -> Result<Vec<Placed>, HookError> {
+pub fn place(
+    ground: &Ground<'_>,
+    there: &mut [Attachment],
+    wanted: &[(String, u32)],
+) -> Result<Vec<Placed>, HookError> {
     let mut placed = Vec::new();
     let result = try_place(ground, there, wanted, &mut placed);
     if let Err(error) = result {
@@ -76,7 +80,7 @@ pub fn place(ground: &Ground<'_>, there: &mut [Hook], wanted: &[(String, u32)]) 
 
 fn try_place(
     ground: &Ground<'_>,
-    there: &mut [Hook],
+    there: &mut [Attachment],
     wanted: &[(String, u32)],
     placed: &mut Vec<Placed>,
 ) -> Result<(), HookError> {
@@ -115,7 +119,7 @@ fn new(ground: &Ground<'_>, (name, index): &(String, u32), placed: &mut Vec<Plac
 /// the socket path meanwhile.
 fn change(
     ground: &Ground<'_>,
-    there: &mut [Hook],
+    there: &mut [Attachment],
     at: usize,
     (name, index): &(String, u32),
     placed: &mut Vec<Placed>,
@@ -138,7 +142,13 @@ fn change(
     }
 }
 
-fn keep(ground: &Ground<'_>, hook: &Hook, at: usize, name: &str, placed: &mut Vec<Placed>) -> Result<(), HookError> {
+fn keep(
+    ground: &Ground<'_>,
+    hook: &Attachment,
+    at: usize,
+    name: &str,
+    placed: &mut Vec<Placed>,
+) -> Result<(), HookError> {
     let own = link_name(name, hook.mode);
     let is_pinned = hook
         .pin
@@ -176,7 +186,7 @@ fn stage(ground: &Ground<'_>, name: &str, mode: Mode, link: &OwnedFd) -> Result<
     }
 }
 
-fn undo(ground: &Ground<'_>, there: &mut [Hook], done: Placed) {
+fn undo(ground: &Ground<'_>, there: &mut [Attachment], done: Placed) {
     let Placed { name, mode, way, is_staged, .. } = done;
     if is_staged {
         ground.pins.unstage(&link_name(&name, mode));
@@ -204,7 +214,7 @@ fn undo(ground: &Ground<'_>, there: &mut [Hook], done: Placed) {
 }
 
 /// Attaches the program before again, in its mode, and pins it under its name.
-fn put_back(ground: &Ground<'_>, hook: &mut Hook, name: &str, index: u32) {
+fn put_back(ground: &Ground<'_>, hook: &mut Attachment, name: &str, index: u32) {
     let Some(program) = &hook.program else { return };
     match attach::attach_as(program.as_fd(), ground.nics, name, index, hook.mode) {
         Ok(link) => {
@@ -222,8 +232,8 @@ fn put_back(ground: &Ground<'_>, hook: &mut Hook, name: &str, index: u32) {
 }
 
 /// Moves pins into their places and takes away what is not wanted any more.
-pub fn commit(ground: &Ground<'_>, there: Vec<Hook>, placed: Vec<Placed>) -> Vec<Interface> {
-    let mut there: Vec<Option<Hook>> = there.into_iter().map(Some).collect();
+pub fn commit(ground: &Ground<'_>, there: Vec<Attachment>, placed: Vec<Placed>) -> Vec<Interface> {
+    let mut there: Vec<Option<Attachment>> = there.into_iter().map(Some).collect();
     let mut interfaces = Vec::new();
     let mut gone = Vec::new();
     for mut placed in placed {
@@ -231,14 +241,14 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Hook>, placed: Vec<Placed>) -> Vec
         let program = Some(Arc::clone(ground.program));
         let is_new = !matches!(placed.way, Way::Kept(_));
         let mut hook = match std::mem::replace(&mut placed.way, Way::Kept(usize::MAX)) {
-            Way::New(link) => Hook { link, mode: placed.mode, program, pin: None },
+            Way::New(link) => Attachment { link, mode: placed.mode, program, pin: None },
             Way::Changed(at, link) => {
                 gone.extend(there[at].take());
-                Hook { link, mode: placed.mode, program, pin: None }
+                Attachment { link, mode: placed.mode, program, pin: None }
             }
             // Each is kept for one interface, as it is on one.
             Way::Kept(at) => match there[at].take() {
-                Some(hook) => Hook { program, ..hook },
+                Some(hook) => Attachment { program, ..hook },
                 None => continue,
             },
         };
@@ -274,18 +284,18 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Hook>, placed: Vec<Placed>) -> Vec
 
 /// Attaches the program to an interface that has come back or lost it, or takes back a link of ours that is on it; the
 /// pin is left to others.
-pub fn attach_again(ground: &Ground<'_>, name: &str, index: u32) -> Result<(Hook, Option<String>), HookError> {
+pub fn attach_again(ground: &Ground<'_>, name: &str, index: u32) -> Result<(Attachment, Option<String>), HookError> {
     let program = Some(Arc::clone(ground.program));
-    let mine = |hook: &Hook| hook.is_on(index) && attach::suits(ground.nics, name, hook.mode, ground.mode);
+    let mine = |hook: &Attachment| hook.is_on(index) && attach::suits(ground.nics, name, hook.mode, ground.mode);
     let found = super::links(ground.nics, ground.pins.folder())?.into_iter().find(mine);
     if let Some(hook) = found {
         // The folder's lock says that nobody else is at work.
         let updated = sys::link_update(hook.link.as_fd(), ground.program.as_fd(), None);
         updated.map_err(|error: io::Error| HookError::Replaced(name.to_owned(), error))?;
         let note = attach::reason(ground.nics, name, hook.mode, ground.mode);
-        return Ok((Hook { program, ..hook }, note));
+        return Ok((Attachment { program, ..hook }, note));
     }
     let attached = attach::attach(ground.program.as_fd(), ground.nics, name, index, ground.mode);
     let Attached { link, mode, note } = attached.map_err(HookError::Attach)?;
-    Ok((Hook { link, mode, program, pin: None }, note))
+    Ok((Attachment { link, mode, program, pin: None }, note))
 }

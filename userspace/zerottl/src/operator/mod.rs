@@ -17,8 +17,8 @@ use std::{fmt, time::Duration, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use zerottl_core::{
-    safety::{Alarm, Shortfall},
-    status::Word,
+    minimums::{Alarm, Shortfall},
+    status::AdminState,
 };
 
 /// Characters of a reason, at most.
@@ -32,7 +32,7 @@ const WAITING_MAX: usize = 64;
 
 /// What somebody has said of a Site, and still holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order<T> {
+pub struct Override<T> {
     /// What.
     pub what: T,
     /// Who, as given by the client, and from where.
@@ -53,7 +53,7 @@ pub struct Order<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A word; [`Word::Ready`] takes back any other, and ends a hold-down.
-    Word(Word),
+    Word(AdminState),
     /// A weight, 1 to 65,535, or the configured one.
     Weight(Option<u32>),
 }
@@ -87,7 +87,7 @@ pub struct Request {
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct OverrideApplied {
     /// Keys of the Sites that it was said of.
     pub sites: Vec<String>,
     /// The plan that has it.
@@ -147,9 +147,9 @@ pub struct Hold {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {
     /// Words in force, by Site.
-    pub words: std::collections::BTreeMap<usize, Order<Word>>,
+    pub words: std::collections::BTreeMap<usize, Override<AdminState>>,
     /// Weights in force that are not the configured ones, by Site.
-    pub weights: std::collections::BTreeMap<usize, Order<u32>>,
+    pub weights: std::collections::BTreeMap<usize, Override<u32>>,
     /// Sites held back, by Site; also those answered all the same.
     pub holds: std::collections::BTreeMap<usize, Hold>,
     /// Addresses whose health is what was known before the restart, as (Site, address).
@@ -163,22 +163,22 @@ pub struct Remarks {
 }
 
 /// A request, and where its outcome is awaited.
-pub type Asked = (Request, oneshot::Sender<Result<Done, Refused>>);
+pub type PendingOverride = (Request, oneshot::Sender<Result<OverrideApplied, Refused>>);
 
 /// Where requests are handed in; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Desk(mpsc::Sender<Asked>);
+pub struct OverrideHandle(mpsc::Sender<PendingOverride>);
 
-impl Desk {
+impl OverrideHandle {
     /// A desk, and where its requests come out.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Asked>) {
+    pub fn new() -> (Self, mpsc::Receiver<PendingOverride>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         (Self(sender), receiver)
     }
 
     /// Hands in a request; returns once answers are made by it.
-    pub async fn ask(&self, request: Request) -> Result<Done, Refused> {
+    pub async fn ask(&self, request: Request) -> Result<OverrideApplied, Refused> {
         let (answer, done) = oneshot::channel();
         self.0.send((request, answer)).await.map_err(|_| Refused::Stopping)?;
         done.await.unwrap_or(Err(Refused::Stopping))
@@ -208,7 +208,7 @@ pub fn checked(mut request: Request) -> Result<Request, Refused> {
         if !LASTS.contains(&lasts) {
             return invalid(format!("a duration is {:?} to 366 days", LASTS.start()));
         }
-        if matches!(request.what, What::Word(Word::Ready) | What::Weight(None)) {
+        if matches!(request.what, What::Word(AdminState::Ready) | What::Weight(None)) {
             return invalid("what takes an order back cannot have a duration".into());
         }
     }

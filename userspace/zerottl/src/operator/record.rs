@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Hold, Order, Refusal, Refused, Remarks, Request, What, target};
+use super::{Hold, Override, Refusal, Refused, Remarks, Request, What, target};
 use zerottl_core::{
     damping::{Flaps, Proven},
+    minimums,
     model::{Damping, Model, SiteId},
-    safety,
-    saved_state::{FlapMemory, HealthMemory, Memory, OrderMemory, SiteMemory, ms},
-    status::{Health, Status, Verdicts, Word},
+    saved_state::{SavedFlaps, SavedHealth, SavedOverride, SavedSite, SavedState, ms},
+    status::{AdminState, Assessment, Health, Verdicts},
 };
 
 /// Health that is older than this when a restart reads it counts for nothing.
@@ -23,8 +23,8 @@ const REFUSAL_SHOWN: Duration = Duration::from_mins(10);
 /// Orders, flaps and recalled health, by Site of one model.
 #[derive(Clone, Debug)]
 pub struct Record {
-    words: BTreeMap<SiteId, Order<Word>>,
-    weights: BTreeMap<SiteId, Order<u32>>,
+    words: BTreeMap<SiteId, Override<AdminState>>,
+    weights: BTreeMap<SiteId, Override<u32>>,
     flaps: Vec<Flaps>,
     /// By Site, where it is probed.
     dampings: Vec<Option<Damping>>,
@@ -41,7 +41,7 @@ impl Record {
     /// What `memory`, which is `age` old at `now`, says of the model's Sites. Where its age is not known its orders hold as
     /// if no time had passed, and its health counts for nothing.
     #[must_use]
-    pub fn new(model: &Model, memory: &Memory, age: Option<Duration>, now: Instant) -> Self {
+    pub fn new(model: &Model, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let old = age.unwrap_or_default();
         let mut record = Self {
             words: BTreeMap::new(),
@@ -97,7 +97,7 @@ impl Record {
     }
 
     /// What orders and flaps make of a status that has its health.
-    pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Status) {
+    pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Assessment) {
         self.lapse(model, now);
         for (site, order) in &self.words {
             status.sites[site.0].word = order.what;
@@ -130,7 +130,7 @@ impl Record {
         model: &Model,
         now: Instant,
         request: &Request,
-        current: &Status,
+        current: &Assessment,
     ) -> Result<Vec<String>, Refused> {
         let sites = target::find(model, &request.target)?;
         let mut forced = false;
@@ -139,7 +139,7 @@ impl Record {
             for site in &sites {
                 after.sites[site.0].word = word;
             }
-            let shortfalls = safety::refused((model, current), (model, &after));
+            let shortfalls = minimums::refused((model, current), (model, &after));
             forced = !shortfalls.is_empty();
             if forced && !request.force {
                 let refused = Refused::BelowMinimum(shortfalls);
@@ -151,7 +151,7 @@ impl Record {
         }
         for site in &sites {
             match request.what {
-                What::Word(Word::Ready) => {
+                What::Word(AdminState::Ready) => {
                     self.words.remove(site);
                     self.flaps[site.0].in_a_row = 0;
                 }
@@ -166,7 +166,7 @@ impl Record {
 
     /// For people.
     #[must_use]
-    pub fn remarks(&self, now: Instant, alarms: Arc<[safety::Alarm]>) -> Remarks {
+    pub fn remarks(&self, now: Instant, alarms: Arc<[minimums::Alarm]>) -> Remarks {
         let is_fresh = |refusal: &&Refusal| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
         Remarks {
             words: self.words.iter().map(|(site, order)| (site.0, order.clone())).collect(),
@@ -187,7 +187,7 @@ impl Record {
 
     /// What a restart, or another model, should know; `verdicts` are the probes' own.
     #[must_use]
-    pub fn memory(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> Memory {
+    pub fn memory(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> SavedState {
         let since = |then: Instant| ms(now.saturating_duration_since(then));
         let site = |(id, site): (usize, &zerottl_core::model::Site)| {
             let health = site.addresses.iter().enumerate().filter_map(|(index, address)| {
@@ -196,19 +196,19 @@ impl Record {
                     (Health::Unknown, None) => return None,
                     (health, _) => (health, 0),
                 };
-                Some((address.answer, HealthMemory { up: health == Health::Up, age_ms }))
+                Some((address.answer, SavedHealth { up: health == Health::Up, age_ms }))
             });
             let flaps = self.flaps[id];
-            let flaps = FlapMemory { in_a_row: flaps.in_a_row, up_ms: flaps.up_since.map(since) };
-            let memory = SiteMemory {
+            let flaps = SavedFlaps { in_a_row: flaps.in_a_row, up_ms: flaps.up_since.map(since) };
+            let memory = SavedSite {
                 health: if site.probe.is_some() { health.collect() } else { BTreeMap::new() },
                 word: self.words.get(&SiteId(id)).map(|order| remember(order, now)),
                 weight: self.weights.get(&SiteId(id)).map(|order| remember(order, now)),
                 flaps: (flaps.in_a_row > 0).then_some(flaps),
             };
-            (memory != SiteMemory::default()).then(|| (site.key.clone(), memory))
+            (memory != SavedSite::default()).then(|| (site.key.clone(), memory))
         };
-        Memory { sites: model.sites.iter().enumerate().filter_map(site).collect() }
+        SavedState { sites: model.sites.iter().enumerate().filter_map(site).collect() }
     }
 
     /// The record for another model: what was said and known of a Site stays with its key, its health with its address.
@@ -254,7 +254,7 @@ impl Record {
 }
 
 /// What the probes have proven of a Site.
-fn proven(model: &Model, status: &Status, site: SiteId) -> Proven {
+fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     let health = &status.health[site.0];
     if health.contains(&Health::Up) {
         Proven::Up
@@ -265,8 +265,8 @@ fn proven(model: &Model, status: &Status, site: SiteId) -> Proven {
     }
 }
 
-fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Order<T> {
-    Order {
+fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Override<T> {
+    Override {
         what,
         by: request.by.clone(),
         reason: request.reason.clone(),
@@ -278,8 +278,8 @@ fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Order<T> 
 }
 
 /// What a restart should know of an order.
-fn remember<T: Copy>(order: &Order<T>, now: Instant) -> OrderMemory<T> {
-    OrderMemory {
+fn remember<T: Copy>(order: &Override<T>, now: Instant) -> SavedOverride<T> {
+    SavedOverride {
         what: order.what,
         by: order.by.clone(),
         reason: order.reason.clone(),
@@ -291,7 +291,7 @@ fn remember<T: Copy>(order: &Order<T>, now: Instant) -> OrderMemory<T> {
 }
 
 /// The order again, from a file that is `old` as of `now`; none once it has lapsed.
-fn recall<T: Copy>(memory: &OrderMemory<T>, old: Duration, now: Instant) -> Option<Order<T>> {
+fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Option<Override<T>> {
     let until = match memory.left_ms {
         None => None,
         Some(left_ms) => {
@@ -300,7 +300,7 @@ fn recall<T: Copy>(memory: &OrderMemory<T>, old: Duration, now: Instant) -> Opti
         }
     };
     let age = old.saturating_add(Duration::from_millis(memory.age_ms));
-    Some(Order {
+    Some(Override {
         what: memory.what,
         by: memory.by.clone(),
         reason: memory.reason.clone(),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn fresh(model: &Model, now: Instant) -> Record {
-        Record::new(model, &Memory::default(), None, now)
+        Record::new(model, &SavedState::default(), None, now)
     }
 
     fn request(target: &str, what: What, lasts: Option<Duration>) -> Request {
@@ -348,9 +348,9 @@ mod tests {
     }
 
     /// One assessment without the guard.
-    fn assess(record: &mut Record, model: &Model, now: Instant, verdicts: &Verdicts) -> Status {
+    fn assess(record: &mut Record, model: &Model, now: Instant, verdicts: &Verdicts) -> Assessment {
         let health = record.recall(now, verdicts);
-        let mut status = Status::of(model, health);
+        let mut status = Assessment::of(model, health);
         record.apply(model, now, &mut status);
         status
     }
@@ -366,12 +366,12 @@ mod tests {
             status = assess(record, &model, now, &up);
             said
         };
-        assert_eq!(say(&mut record, start, request("bos*", What::Word(Word::Drain), None)), ["boston"]);
-        say(&mut record, start, request("chicago", What::Word(Word::Maint), Some(30 * SECOND)));
+        assert_eq!(say(&mut record, start, request("bos*", What::Word(AdminState::Drain), None)), ["boston"]);
+        say(&mut record, start, request("chicago", What::Word(AdminState::Maint), Some(30 * SECOND)));
         say(&mut record, start, request("geneva", What::Weight(Some(7)), Some(10 * SECOND)));
         let words = |record: &mut Record, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
-            let of = |site: &zerottl_core::status::Standing| format!("{} {}", site.word.as_str(), site.weight);
+            let of = |site: &zerottl_core::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
             status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(words(&mut record, 9), "drain 1, maint 1, ready 7");
@@ -381,15 +381,15 @@ mod tests {
         let remarks = record.remarks(start + 30 * SECOND, Arc::default());
         let order = &remarks.words[&0];
         assert_eq!((order.by.as_str(), order.reason.as_deref(), order.until), ("alice", Some("disks"), None));
-        let ready = request("app.com", What::Word(Word::Ready), None);
-        record.say(&model, start, &ready, &Status::unknown(&model)).expect("done");
+        let ready = request("app.com", What::Word(AdminState::Ready), None);
+        record.say(&model, start, &ready, &Assessment::unknown(&model)).expect("done");
         assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
     }
 
     #[test]
     fn requests_at_fault_are_told_so() {
         let wrong = |change: &dyn Fn(&mut Request)| {
-            let (target, what) = ("boston".into(), What::Word(Word::Drain));
+            let (target, what) = ("boston".into(), What::Word(AdminState::Drain));
             let mut request = Request { target, what, by: "a".into(), reason: None, lasts: None, force: false };
             change(&mut request);
             checked(request).expect_err("at fault").to_string()
@@ -400,7 +400,7 @@ mod tests {
         assert!(wrong(&|r| r.what = What::Weight(Some(0))).contains("1 to 65535"));
         assert!(wrong(&|r| r.what = What::Weight(Some(65_536))).contains("1 to 65535"));
         assert!(wrong(&|r| r.lasts = Some(Duration::ZERO)).contains("1s to 366 days"));
-        assert!(wrong(&|r| (r.what, r.lasts) = (What::Word(Word::Ready), Some(SECOND))).contains("duration"));
+        assert!(wrong(&|r| (r.what, r.lasts) = (What::Word(AdminState::Ready), Some(SECOND))).contains("duration"));
     }
 
     /// A restart has words with what is left of them, weights, hold-downs and health; what is too old, or of an address
@@ -413,8 +413,8 @@ mod tests {
         health[1][0] = Health::Down;
         let status = assess(&mut record, &model, start, &health);
         for (target, what, lasts) in [
-            ("boston", What::Word(Word::Drain), Some(100)),
-            ("chicago", What::Word(Word::Maint), None),
+            ("boston", What::Word(AdminState::Drain), Some(100)),
+            ("chicago", What::Word(AdminState::Maint), None),
             ("geneva", What::Weight(Some(3)), None),
         ] {
             let lasts = lasts.map(|seconds| seconds * SECOND);
@@ -423,13 +423,13 @@ mod tests {
         record.flaps[0] = Flaps { in_a_row: 4, up_since: Some(start) };
         let memory = record.memory(&model, start + 10 * SECOND, &health);
 
-        let unknown = Status::unknown(&model).health;
+        let unknown = Assessment::unknown(&model).health;
         let later = start + 500 * SECOND;
         let mut after = Record::new(&model, &memory, Some(30 * SECOND), later);
         let recalled = assess(&mut after, &model, later, &unknown);
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
-        assert_eq!(words, [(Word::Drain, 1), (Word::Maint, 1), (Word::Ready, 3)]);
+        assert_eq!(words, [(AdminState::Drain, 1), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
         assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
         assert_eq!(after.words[&SiteId(0)].at, before(later, 40));
         assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });
@@ -446,10 +446,14 @@ mod tests {
         let mut old = Record::new(&model, &memory, Some(HEALTH_AGE_MAX + SECOND), later);
         let old = assess(&mut old, &model, later, &unknown);
         assert_eq!(old.health, unknown, "too old");
-        assert_eq!((old.sites[0].word, old.sites[1].word), (Word::Ready, Word::Maint), "lapsed meanwhile, and not");
+        assert_eq!(
+            (old.sites[0].word, old.sites[1].word),
+            (AdminState::Ready, AdminState::Maint),
+            "lapsed meanwhile, and not"
+        );
         let mut unknown_age = Record::new(&model, &memory, None, later);
         let status = assess(&mut unknown_age, &model, later, &unknown);
-        assert_eq!((status.health, status.sites[0].word), (unknown, Word::Drain), "of unknown age");
+        assert_eq!((status.health, status.sites[0].word), (unknown, AdminState::Drain), "of unknown age");
     }
 
     /// Recalled health that is written again does not become younger by it.
@@ -457,7 +461,7 @@ mod tests {
     fn restarts_in_a_row_do_not_refresh_health() {
         let (model, start) = (model(), Instant::now() + 1_000 * SECOND);
         let memory = fresh(&model, start).memory(&model, start, &verdicts(&model, Health::Down));
-        let unknown = Status::unknown(&model).health;
+        let unknown = Assessment::unknown(&model).health;
         let mut record = Record::new(&model, &memory, Some(60 * SECOND), start);
         assert_eq!(assess(&mut record, &model, start, &unknown).health[1], [Health::Down]);
         let again = record.memory(&model, start + 30 * SECOND, &unknown);
@@ -475,14 +479,14 @@ mod tests {
         let down = verdicts(&model, Health::Down);
         let status = assess(&mut record, &model, now, &down);
         for target in ["boston", "chicago"] {
-            record.say(&model, now, &request(target, What::Word(Word::Drain), None), &status).expect("done");
+            record.say(&model, now, &request(target, What::Word(AdminState::Drain), None), &status).expect("done");
         }
         let probe = || Some(fixture::http(80));
         let other =
             fixture::model(&[("geneva", &["192.0.2.30"], None), ("chicago", &["192.0.2.99", "192.0.2.20"], probe())]);
         let mut carried = record.carried(&model, &other, now, &down);
-        let status = assess(&mut carried, &other, now, &Status::unknown(&other).health);
-        assert_eq!((status.sites[0].word, status.sites[1].word), (Word::Ready, Word::Drain));
+        let status = assess(&mut carried, &other, now, &Assessment::unknown(&other).health);
+        assert_eq!((status.sites[0].word, status.sites[1].word), (AdminState::Ready, AdminState::Drain));
         assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
         assert_eq!(carried.words.len(), 1);
     }
@@ -505,7 +509,7 @@ mod tests {
             "unprobed never"
         );
         assert_eq!(record.remarks(back, Arc::default()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
-        record.say(&model, back, &request("boston", What::Word(Word::Ready), None), &status).expect("done");
+        record.say(&model, back, &request("boston", What::Word(AdminState::Ready), None), &status).expect("done");
         let status = assess(&mut record, &model, back, &up);
         assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));
         assert!(!assess(&mut record, &model, back + 10 * SECOND, &up).sites[1].held);

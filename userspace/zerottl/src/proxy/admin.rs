@@ -39,13 +39,13 @@ use zerottl_core::{
     model::{Web, WebLimits},
 };
 use zerottl_host::certificates::Certificate;
-use zerottl_site::{check, gate::Gate, respond::Page};
+use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
 /// What is shown, as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// Operation 500 in force.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<Admission>,
     /// Of the backends in force.
     pub backends: Arc<Counters>,
     /// Of clients' connections.
@@ -89,10 +89,10 @@ pub fn start(
         .route("/v1/site", get(site))
         // Who checks says in Host what the client asked for.
         .route_layer(middleware::from_fn(own_host))
-        .route(check::NGINX, any(for_nginx))
-        .route(check::FORWARD, any(for_forward))
-        .route(&format!("{}/", check::ENVOY), any(for_envoy))
-        .route(&format!("{}/{{*path}}", check::ENVOY), any(for_envoy))
+        .route(ext_auth::NGINX, any(for_nginx))
+        .route(ext_auth::FORWARD, any(for_forward))
+        .route(&format!("{}/", ext_auth::ENVOY), any(for_envoy))
+        .route(&format!("{}/{{*path}}", ext_auth::ENVOY), any(for_envoy))
         .with_state(ask);
     let counters = Counters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
@@ -125,15 +125,15 @@ async fn load(_: Plain, State(ask): State<Ask>) -> Page {
 }
 
 async fn for_nginx(State(ask): State<Ask>, request: Request) -> Page {
-    check::nginx(&ask().gate, request.into_parts().0).await
+    ext_auth::nginx(&ask().gate, request.into_parts().0).await
 }
 
 async fn for_forward(State(ask): State<Ask>, request: Request) -> Page {
-    check::forward(&ask().gate, request.into_parts().0)
+    ext_auth::forward(&ask().gate, request.into_parts().0)
 }
 
 async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
-    check::envoy(&ask().gate, request.into_parts().0)
+    ext_auth::envoy(&ask().gate, request.into_parts().0)
 }
 
 async fn site(_: Plain, State(ask): State<Ask>) -> Json<Value> {

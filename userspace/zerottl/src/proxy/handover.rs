@@ -51,7 +51,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What a Site is told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum SiteCommand {
     /// To read the file and the certificates again, and open the access log anew.
     Reload,
     /// To open the access log anew.

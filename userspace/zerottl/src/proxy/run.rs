@@ -33,13 +33,13 @@ use tracing::{error, info, warn};
 use super::{
     admin::{self, Shown},
     front::{self, AccessLog, ClientBody, Counters, Proxy, ProxyBody},
-    handover::{Inherited, Keeper, Order, tell},
+    handover::{Inherited, Keeper, SiteCommand, tell},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
 use zerottl_site::{
-    gate::Gate,
+    admission::Admission,
     layer::{Answering, Guarded, Operation, OperationLayer},
     peers::PeerHealth,
     respond::Page,
@@ -48,7 +48,7 @@ use zerottl_site::{
 /// One configuration in force.
 #[derive(Debug)]
 struct Serving {
-    gate: Arc<Gate>,
+    gate: Arc<Admission>,
     web: Arc<Web>,
     /// The path that DNS asks for this Site's health.
     probe: Option<String>,
@@ -78,7 +78,7 @@ impl Serving {
         let peers = PeerHealth::start(model, site, web, cancel.clone())?;
         let gate = match before {
             Some(before) => before.gate.renewed(model, site, peers)?,
-            None => Gate::new(model, site, peers)?,
+            None => Admission::new(model, site, peers)?,
         };
         let gate = Arc::new(gate);
         // What the same backends have done goes on counting.
@@ -147,7 +147,7 @@ pub async fn run(
     file: PathBuf,
     key: String,
     model: Arc<Model>,
-    mut orders: mpsc::Receiver<Order>,
+    mut orders: mpsc::Receiver<SiteCommand>,
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), String> {
@@ -200,28 +200,28 @@ pub async fn run(
                 keeper.release();
             }
             Some(order) = orders.recv() => match order {
-                Order::Reload => {
+                SiteCommand::Reload => {
                     // Whatever becomes of the rest: who moves a log away must not find it grow.
                     counters.access.load().iter().for_each(|log| log.reopen());
                     reload_all(&file, &key, &stack, &counters, certificates.as_deref());
                 }
-                Order::Reopen => {
+                SiteCommand::Reopen => {
                     counters.access.load().iter().for_each(|log| log.reopen());
                     info!("access log opened anew");
                 }
-                Order::Follow => {
+                SiteCommand::Follow => {
                     if let Err(why) = keeper.follow() {
                         error!("{why}: this process goes on");
                     }
                 }
-                Order::Leave => {
+                SiteCommand::Leave => {
                     match keeper.follower() {
                         Some(pid) => tell(&[NotifyState::MainPid(pid)]),
                         None => tell(&[NotifyState::Stopping]),
                     }
                     cancel.cancel();
                 }
-                Order::Stop => {
+                SiteCommand::Stop => {
                     tell(&[NotifyState::Stopping]);
                     stack.leaving.store(true, Relaxed);
                     let (stop, wait) = (cancel.clone(), web.limits.lame_duck);

@@ -40,10 +40,10 @@ use crate::admin::{
 };
 use zerottl_config as config;
 use zerottl_core::{
+    minimums,
     model::{Model, Name, NameId},
     plan::{Plan, Planner},
-    safety,
-    status::{Health, Status, Word},
+    status::{AdminState, Assessment, Health},
 };
 use zerottl_dns as dns;
 use zerottl_kernel::{Fastpath, LoadError, Loaded, PROGRAM};
@@ -97,7 +97,7 @@ pub struct Simulation {
 impl Simulation {
     /// Loads a configuration with what is known of its Sites. Rates are left out: what they hold back depends on how
     /// fast is asked.
-    pub fn load(loaded: config::Loaded, known: impl FnOnce(&Model) -> Status) -> Result<Self, SimulateError> {
+    pub fn load(loaded: config::Loaded, known: impl FnOnce(&Model) -> Assessment) -> Result<Self, SimulateError> {
         let config::Loaded { mut model, zones, .. } = loaded;
         model.rate_limit = None;
         let planner = Planner::new(Arc::new(model));
@@ -258,12 +258,12 @@ impl Group {
 /// What a running agent's page says of the Sites that a model has, too, with the model's own minimums kept. A Site or address
 /// it does not know counts as `initial` says.
 #[must_use]
-pub fn status_of(page: &StatusPage, model: &Model) -> Status {
-    let mut status = Status::unknown(model);
+pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
+    let mut status = Assessment::unknown(model);
     let known: HashMap<&str, &SitePage> = page.sites.iter().map(|site| (site.key.as_str(), site)).collect();
     for ((site, standing), health) in model.sites.iter().zip(&mut status.sites).zip(status.health.iter_mut()) {
         let Some(known) = known.get(site.key.as_str()) else { continue };
-        standing.word = known.word.as_ref().and_then(|order| Word::parse(&order.what)).unwrap_or_default();
+        standing.word = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
         let weight = known.weight_order.as_ref().and_then(|order| order.what.parse().ok());
         standing.weight = weight.unwrap_or(standing.weight);
         standing.held = known.hold.is_some();
@@ -280,7 +280,7 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Status {
             };
         }
     }
-    safety::guard(model, &mut status);
+    minimums::guard(model, &mut status);
     status
 }
 

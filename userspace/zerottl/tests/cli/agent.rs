@@ -25,6 +25,18 @@ pub(super) struct Agent {
     _folder: tempfile::TempDir,
 }
 
+/// A port that is free for UDP and for TCP.
+fn free_port() -> u16 {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let at = udp.local_addr().expect("a place");
+        if TcpListener::bind(at).is_ok() {
+            return at.port();
+        }
+    }
+    panic!("no port is free for both")
+}
+
 impl Agent {
     /// Ready when this returns.
     pub(super) fn start() -> Self {
@@ -34,7 +46,18 @@ impl Agent {
 
     /// The same with other lines in `[admin]`.
     pub(super) fn with_admin(admin: &str) -> Self {
-        let dns = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        // Others look for ports at the same time: one that was free is not for sure.
+        for _ in 0..10 {
+            if let Some(agent) = Self::try_start(admin) {
+                return agent;
+            }
+        }
+        panic!("no port stays free")
+    }
+
+    /// None where somebody else took a port meanwhile.
+    fn try_start(admin: &str) -> Option<Self> {
+        let dns = free_port();
         let text = config(false, [1, 1]).replace("127.0.0.1:5353", &format!("127.0.0.1:{dns}"));
         let (folder, file) = folder(&format!("{text}\n[admin]\n{admin}\n"), None);
         let mut command = zerottl(&["run", "--config", &file]);
@@ -43,14 +66,18 @@ impl Agent {
             Self { process: command.spawn().expect("the binary starts"), dns, file, log: None, _folder: folder };
         let mut lines = BufReader::new(agent.process.stderr.take().expect("piped"));
         let mut log = String::new();
-        while !log.contains("ready") {
-            assert!(lines.read_line(&mut log).expect("a line") > 0, "it ended: {log}");
+        while !log.contains("\"ready\"") {
+            let read = lines.read_line(&mut log).expect("a line");
+            if read == 0 && log.contains("in use") {
+                return None;
+            }
+            assert!(read > 0, "it ended: {log}");
         }
         agent.log = Some(thread::spawn(move || {
             lines.read_to_string(&mut log).expect("UTF-8");
             log
         }));
-        agent
+        Some(agent)
     }
 
     fn signal(&self, signal: Signal) {

@@ -29,7 +29,7 @@ use super::{
     cause::{Cause, Seldom},
     counters::{BackendCounters, Counters},
     health::{Change, Record, Standing},
-    link::Link,
+    upstream_conn::Link,
 };
 use zerottl_core::model::{BackendProbe, HttpProbe, Web};
 use zerottl_host::{log_limit::LogLimit, patience};

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{ClientBody, backend::Kept, link::Link};
+use super::{ClientBody, backend::Kept, upstream_conn::Link};
 
 /// Why a body ended before its end.
 #[derive(Debug)]

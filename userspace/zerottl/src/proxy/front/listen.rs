@@ -85,7 +85,7 @@ impl Bound {
     /// The next connection that may be. Never ends.
     pub(super) async fn accept(
         &self,
-        admission: &Arc<Admission>,
+        admission: &Arc<ClientAdmission>,
         stumbles: &mut Stumbles,
     ) -> (TcpStream, SocketAddr, Place) {
         loop {
@@ -150,7 +150,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Who may connect.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct ClientAdmission {
     places: Arc<Places>,
     counters: Arc<Counters>,
 }
@@ -162,7 +162,7 @@ pub(super) struct Place {
     counters: Arc<Counters>,
 }
 
-impl Admission {
+impl ClientAdmission {
     pub(super) fn new(limits: &WebLimits, counters: Arc<Counters>) -> Self {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }

@@ -11,15 +11,15 @@
 //! | [`listen`] | sockets, and who may connect |
 //! | [`tls`] | certificates by server name, read anew as a whole |
 //! | [`mod@serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
-//! | `socket` | how long a connection may wait, in both directions |
-//! | `streams` | the same for HTTP/2's streams |
-//! | `intake` | requests in one form, or refused; pure |
+//! | `conn_timeouts` | how long a connection may wait, in both directions |
+//! | `h2_stream_timeouts` | the same for HTTP/2's streams |
+//! | `normalize` | requests in one form, or refused; pure |
 //! | [`proxy`] | requests to one of the backends |
-//! | `forward` | what of a head is passed on, and what is added; pure |
+//! | `headers` | what of a head is passed on, and what is added; pure |
 //! | [`backend`] | which backend, whether it is healthy, connections kept to it |
 //! | `health` | whether a backend is asked, by its probes and its requests; pure |
 //! | `cause` | why an answer did not come, in words |
-//! | `link` | one connection to a backend |
+//! | `upstream_conn` | one connection to a backend |
 //! | `body` | bodies within bounds of size and time |
 //! | `upload` | a request's body, and what becomes of it when the answer comes first |
 //! | `tunnel` | what an upgraded connection (WebSocket) becomes |
@@ -30,20 +30,20 @@ mod access;
 pub mod backend;
 mod body;
 mod cause;
+mod conn_timeouts;
 pub mod counters;
-mod forward;
+mod h2_stream_timeouts;
+mod headers;
 mod health;
-mod intake;
 mod lines;
-mod link;
 pub mod listen;
+mod normalize;
 pub mod proxy;
 pub mod serve;
-mod socket;
-mod streams;
 pub mod tls;
 mod tunnel;
 mod upload;
+mod upstream_conn;
 
 pub use self::{
     access::AccessLog,

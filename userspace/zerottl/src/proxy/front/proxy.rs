@@ -25,9 +25,9 @@ use super::{
     backend::{Backend, Backends, Kept},
     body::{BodyError, RequestBody},
     cause::{Cause, Seldom},
-    forward,
-    link::{Failed, Link},
+    headers,
     tunnel::{Stopping, Tunnels},
+    upstream_conn::{Failed, Link},
 };
 use zerottl_core::model::{Web, WebLimits};
 use zerottl_site::trail::Trail;
@@ -54,7 +54,7 @@ struct Inner {
     counters: Arc<Counters>,
     tunnels: Tunnels,
     nobody_said: Seldom,
-    via: forward::Via,
+    via: headers::Via,
 }
 
 impl Proxy {
@@ -72,7 +72,7 @@ impl Proxy {
             trusted: web.trusted_proxies.clone().into(),
             host: web.backend_host.as_deref().map(Into::into),
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
-            via: forward::Via::new(&web.via),
+            via: headers::Via::new(&web.via),
             counters,
             nobody_said: Seldom::new(),
         }))
@@ -110,24 +110,24 @@ impl Inner {
             self.counters.refuse(Refused::BodyTooLarge);
             return page(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        let protocol = forward::strip(&mut parts.headers)
-            .filter(|protocol| parts.version == Version::HTTP_11 && forward::may_upgrade(protocol));
+        let protocol = headers::strip(&mut parts.headers)
+            .filter(|protocol| parts.version == Version::HTTP_11 && headers::may_upgrade(protocol));
         if !self.via.add(&mut parts.headers, parts.version) {
             self.counters.refuse(Refused::Loop);
             return page(StatusCode::LOOP_DETECTED);
         }
         if let Some(peer) = parts.extensions.get::<Peer>() {
-            forward::add_forwarded(&mut parts.headers, peer, &self.trusted);
+            headers::add_forwarded(&mut parts.headers, peer, &self.trusted);
         }
         if let Some(host) = &self.host {
-            forward::set_host(&mut parts.headers, host);
+            headers::set_host(&mut parts.headers, host);
         }
         let client = protocol.as_ref().and_then(|_| {
             let stopping = parts.extensions.remove::<Stopping>().unwrap_or_default();
             parts.extensions.remove::<OnUpgrade>().map(|client| (client, stopping))
         });
         if let Some(protocol) = protocol {
-            forward::upgrading(&mut parts.headers, protocol);
+            headers::upgrading(&mut parts.headers, protocol);
         }
         let trail = parts.extensions.remove::<Trail>();
         parts.extensions.clear();
@@ -142,10 +142,10 @@ impl Inner {
 
     fn answer(&self, (response, link, home): Answer, client: Option<(OnUpgrade, Stopping)>) -> Response<ProxyBody> {
         let (mut parts, body) = response.into_parts();
-        if !forward::unframe(&mut parts.headers) {
+        if !headers::unframe(&mut parts.headers) {
             return page(StatusCode::BAD_GATEWAY);
         }
-        let protocol = forward::strip(&mut parts.headers);
+        let protocol = headers::strip(&mut parts.headers);
         parts.extensions.clear();
         // The client's own loop is the client's matter.
         let _ = self.via.add(&mut parts.headers, parts.version);
@@ -158,7 +158,7 @@ impl Inner {
             home.switched();
             return page(StatusCode::BAD_GATEWAY);
         };
-        forward::upgrading(&mut parts.headers, protocol);
+        headers::upgrading(&mut parts.headers, protocol);
         self.tunnels.join(client, *link, stopping);
         Response::from_parts(parts, ProxyBody::none())
     }

@@ -42,11 +42,11 @@ use super::{
     ClientBody, Counters, Peer, ProxyBody, Refused,
     access::Record,
     body::BodyError,
-    intake,
-    listen::{Admission, Bound, Place},
+    conn_timeouts::{Begun, Socket, State},
+    h2_stream_timeouts::{Streams, Taken},
+    listen::{Bound, ClientAdmission, Place},
+    normalize,
     proxy::page,
-    socket::{Begun, Socket, State},
-    streams::{Streams, Taken},
     tls::Certificates,
     tunnel::Stopping,
     upload::Closes,
@@ -134,7 +134,7 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let admission = Arc::new(Admission::new(limits, Arc::clone(&counters)));
+    let admission = Arc::new(ClientAdmission::new(limits, Arc::clone(&counters)));
     let shared = Arc::new(Shared {
         service,
         limits: *limits,
@@ -330,7 +330,7 @@ where
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return Box::pin(ready(Ok(self.own(response, begun, taken, record))));
         };
-        if let Err((status, why)) = intake::admit(&mut request, self.shared.limits.headers) {
+        if let Err((status, why)) = normalize::admit(&mut request, self.shared.limits.headers) {
             counters.refuse(why);
             let mut response = page(status);
             // HTTP/1.1 goes no further on this connection: where its next request begins is in doubt.

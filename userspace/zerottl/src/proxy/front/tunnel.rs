@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, link::Link};
+use super::{Counters, upstream_conn::Link};
 
 /// Joins connections that change their protocol.
 #[derive(Debug)]

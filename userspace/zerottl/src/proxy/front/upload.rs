@@ -20,7 +20,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::socket::{Busy, State};
+use super::conn_timeouts::{Busy, State};
 
 /// How long what nobody wants is read on, in all and without a byte: nginx's `lingering_time` and `lingering_timeout`.
 pub(super) const LINGER: Duration = Duration::from_secs(30);

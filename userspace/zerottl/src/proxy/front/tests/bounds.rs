@@ -8,7 +8,7 @@ use hyper::body::Frame;
 use super::*;
 use crate::proxy::front::{
     Refused,
-    listen::{Admission, Place},
+    listen::{ClientAdmission, Place},
 };
 use zerottl_core::model::WebLimits;
 
@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_millis(150);
 async fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
-    let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
+    let admission = Arc::new(ClientAdmission::new(&limits, Arc::clone(&counters)));
     let admit = async |address: &str| admission.admit(address.parse().unwrap(), false).await.inspect(Place::busy);
     let first = admit("2001:db8::1").await.unwrap();
     let _second = admit("2001:db8::2").await.unwrap();
@@ -36,7 +36,7 @@ async fn a_client_is_an_address_or_a_64() {
 async fn a_trusted_proxy_is_many_clients() {
     let limits = WebLimits { connections: 30, connections_per_client: 2, ..WebLimits::default() };
     let counters = Counters::new(&Web::at([]));
-    let admission = Arc::new(Admission::new(&limits, Arc::clone(&counters)));
+    let admission = Arc::new(ClientAdmission::new(&limits, Arc::clone(&counters)));
     let proxy = "10.0.0.1".parse().unwrap();
     let mut kept = Vec::new();
     for _ in 0..30 {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Request, Version};
 
 use super::*;
-use crate::proxy::front::{forward, intake};
+use crate::proxy::front::{headers, normalize};
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -40,22 +40,22 @@ fn fields_of_the_connection_go_no_further() {
         ("cookie", "a=b"),
         ("x-public", "1"),
     ]);
-    assert_eq!(forward::strip(&mut headers), None, "an Upgrade that Connection does not name is none");
+    assert_eq!(headers::strip(&mut headers), None, "an Upgrade that Connection does not name is none");
     assert_eq!(names(&headers), ["cookie", "forwarded", "host", "x-public"], "what is said of clients goes later");
 }
 
 #[test]
 fn trailers_may_be_asked_for_and_upgrades_are_named() {
     let mut headers = map(&[("te", "gzip;q=0.5, Trailers")]);
-    assert_eq!(forward::strip(&mut headers), None);
+    assert_eq!(headers::strip(&mut headers), None);
     assert_eq!((&headers["te"], &headers["connection"]), (&"trailers".parse().unwrap(), &"te".parse().unwrap()));
     let mut headers = map(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
-    assert_eq!(forward::strip(&mut headers).unwrap(), "websocket");
+    assert_eq!(headers::strip(&mut headers).unwrap(), "websocket");
     assert!(headers.is_empty());
     for (protocol, may) in
         [("websocket", true), ("irc/6.9", true), ("h2c", false), ("HTTP/2.0", false), ("websocket, h2c", false)]
     {
-        assert_eq!(forward::may_upgrade(&HeaderValue::from_static(protocol)), may, "{protocol}");
+        assert_eq!(headers::may_upgrade(&HeaderValue::from_static(protocol)), may, "{protocol}");
     }
 }
 
@@ -65,7 +65,7 @@ fn taken(version: Version, target: &str, hosts: &[&'static str]) -> Result<(Opti
     for host in hosts {
         request.headers_mut().append("host", HeaderValue::from_static(host));
     }
-    intake::admit(&mut request, 100).map_err(|(status, _)| status.as_u16())?;
+    normalize::admit(&mut request, 100).map_err(|(status, _)| status.as_u16())?;
     let host = request.headers().get("host").map(|value| value.to_str().unwrap().to_owned());
     Ok((host, request.uri().to_string()))
 }
@@ -95,7 +95,7 @@ fn options_of_the_server_stay_what_they_are() {
     let check = |method: &str, target: &str, wanted: Result<&str, u16>| {
         let uri = http::Uri::builder().scheme("https").authority("app.com").path_and_query(target).build().unwrap();
         let mut request = Request::builder().method(method).uri(uri).version(Version::HTTP_2).body(()).unwrap();
-        let taken = intake::admit(&mut request, 100).map(|()| request.uri().to_string());
+        let taken = normalize::admit(&mut request, 100).map(|()| request.uri().to_string());
         assert_eq!(taken.as_deref().map_err(|(status, _)| status.as_u16()), wanted, "{method} {target}");
     };
     check("OPTIONS", "*", Ok("*"));

@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{
     body::{RequestBody, Timer},
-    socket::write_joined,
+    conn_timeouts::write_joined,
 };
 
 /// The largest head of a response, bytes.

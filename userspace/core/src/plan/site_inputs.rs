@@ -4,20 +4,20 @@
 //! Sites has another footing than in the plan before answers as it did there, unless it goes by load.
 
 use crate::{
-    bar::Bar,
+    exclusion::Exclusion,
     model::{Family, Model, SiteId},
-    status::Status,
+    status::Assessment,
 };
 
 /// Where one Site stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Footing {
+pub struct SiteInputs {
     /// By family, of its addresses the first live one, else the first.
-    pub(super) first: [Option<Hint>; 2],
+    pub(super) first: [Option<AddressChoice>; 2],
     /// Whether any of its addresses is live.
     pub(super) is_up: bool,
     /// What bars it.
-    pub(super) bar: Bar,
+    pub(super) bar: Exclusion,
     /// Whether a bar of its own was lifted for the pool's minimum.
     pub(super) overridden: bool,
     /// The weight in force.
@@ -28,7 +28,7 @@ pub struct Footing {
 
 /// One of a Site's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hint {
+pub(super) struct AddressChoice {
     /// Position in [`Plan::endpoints`](super::Plan::endpoints).
     pub endpoint: u16,
     pub live: bool,
@@ -36,9 +36,9 @@ pub(super) struct Hint {
 
 /// The addresses of all Sites, one after the other: position of the family in [`Family::ALL`], and endpoint.
 #[derive(Debug)]
-pub(super) struct Ground(Vec<(usize, u16)>);
+pub(super) struct AddressIndex(Vec<(usize, u16)>);
 
-impl Ground {
+impl AddressIndex {
     /// `endpoints` are positions by Site and address.
     pub fn new(model: &Model, endpoints: &[Vec<u16>]) -> Self {
         let all = model.sites.iter().zip(endpoints).flat_map(|(site, of)| site.addresses.iter().zip(of));
@@ -46,30 +46,30 @@ impl Ground {
     }
 
     /// Where every Site stands.
-    pub fn footings(&self, model: &Model, status: &Status) -> Vec<Footing> {
+    pub fn footings(&self, model: &Model, status: &Assessment) -> Vec<SiteInputs> {
         let mut rest = &self.0[..];
         let footing = |(site, health): (usize, &[_])| {
             let (own, others) = rest.split_at(health.len());
             rest = others;
-            let mut first: [Option<Hint>; 2] = [None; 2];
+            let mut first: [Option<AddressChoice>; 2] = [None; 2];
             let mut is_up = false;
             for (address, (family, endpoint)) in own.iter().copied().enumerate() {
                 let live = status.address_is_live(model, SiteId(site), address);
                 is_up |= live;
                 if first[family].is_none_or(|first| live && !first.live) {
-                    first[family] = Some(Hint { endpoint, live });
+                    first[family] = Some(AddressChoice { endpoint, live });
                 }
             }
             let standing = &status.sites[site];
             let (bar, overridden, weight, wanted) =
                 (standing.bar(), standing.overridden, standing.weight, standing.wanted());
-            Footing { first, is_up, bar, overridden, weight, wanted }
+            SiteInputs { first, is_up, bar, overridden, weight, wanted }
         };
         status.health.iter().enumerate().map(footing).collect()
     }
 }
 
 /// Which Sites stand otherwise than before.
-pub(super) fn moved<'a>(before: &'a [Footing], now: &'a [Footing]) -> impl Iterator<Item = SiteId> + 'a {
+pub(super) fn moved<'a>(before: &'a [SiteInputs], now: &'a [SiteInputs]) -> impl Iterator<Item = SiteId> + 'a {
     before.iter().zip(now).enumerate().filter(|(_, (before, now))| before != now).map(|(i, _)| SiteId(i))
 }

@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt};
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
     plan::n_minus_one::capacities,
-    status::{Standing, Status, Word},
+    status::{AdminState, Assessment, SiteState},
 };
 
 /// A pool with less than its minimum.
@@ -144,7 +144,7 @@ impl fmt::Display for Alarm {
 
 /// The pool's shortfall, if it has one.
 #[must_use]
-pub fn shortfall(model: &Model, status: &Status, pool: &Pool) -> Option<Shortfall> {
+pub fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
     let minimum = pool.minimum;
     let eligible = || pool.sites.iter().filter(|site| status.is_eligible(model, **site));
     // Asked of every pool in every round, where most want one Site and have it.
@@ -165,7 +165,7 @@ pub fn shortfall(model: &Model, status: &Status, pool: &Pool) -> Option<Shortfal
 }
 
 /// Of the capacity of all Sites, what the eligible ones have, 0 to 1.
-fn capacity_left(model: &Model, status: &Status, pool: &Pool) -> f64 {
+fn capacity_left(model: &Model, status: &Assessment, pool: &Pool) -> f64 {
     let capacities = capacities(model, status, pool);
     let all: f64 = capacities.iter().sum();
     let eligible = pool.sites.iter().zip(&capacities).filter(|(site, _)| status.is_eligible(model, **site));
@@ -178,7 +178,7 @@ fn capacity_left(model: &Model, status: &Status, pool: &Pool) -> f64 {
 /// `before` and `after` are a model and a status of it, not [guarded](guard): for a word, the same model twice; for a new
 /// configuration, the old one and the new one.
 #[must_use]
-pub fn refused(before: (&Model, &Status), after: (&Model, &Status)) -> Vec<Shortfall> {
+pub fn refused(before: (&Model, &Assessment), after: (&Model, &Assessment)) -> Vec<Shortfall> {
     let known: HashMap<&[u8], &Pool> = before.0.pools.iter().map(|pool| (pool.name.as_slice(), pool)).collect();
     let of = |pool: &Pool| {
         let old = known.get(pool.name.as_slice()).copied();
@@ -196,10 +196,11 @@ pub fn refused(before: (&Model, &Status), after: (&Model, &Status)) -> Vec<Short
 
 /// Lifts causes that came by themselves, one Site at a time in the pool's order, until each pool has its minimum or
 /// nothing is left to lift. Pure, and done after everything else in an assessment.
-pub fn guard(model: &Model, status: &mut Status) {
+pub fn guard(model: &Model, status: &mut Assessment) {
     // Nobody knows what a silent Site wants; that it should count as drained was this side's own caution.
-    let is_silent = |site: &Standing| site.said.stale && site.said.word == Word::Drain && site.word == Word::Ready;
-    let is_liftable = |site: &Standing| site.held || is_silent(site);
+    let is_silent =
+        |site: &SiteState| site.said.stale && site.said.word == AdminState::Drain && site.word == AdminState::Ready;
+    let is_liftable = |site: &SiteState| site.held || is_silent(site);
     if !status.sites.iter().any(is_liftable) {
         return;
     }
@@ -213,7 +214,7 @@ pub fn guard(model: &Model, status: &mut Status) {
             }
             let standing = &mut status.sites[site.0];
             if is_silent(standing) {
-                standing.said.word = Word::Ready;
+                standing.said.word = AdminState::Ready;
                 standing.overridden = true;
             }
             if standing.held {
@@ -226,7 +227,7 @@ pub fn guard(model: &Model, status: &mut Status) {
 
 /// What there is to look at in a [guarded](guard) status.
 #[must_use]
-pub fn alarms(model: &Model, status: &Status) -> Vec<Alarm> {
+pub fn alarms(model: &Model, status: &Assessment) -> Vec<Alarm> {
     let of_pool = |(id, pool): (usize, &Pool)| {
         let own = |site: &&SiteId| status.sites[site.0].overridden && model.sites[site.0].pool == PoolId(id);
         let overridden = pool.sites.iter().filter(own).map(|site| model.sites[site.0].key.clone());
@@ -244,7 +245,7 @@ mod tests {
     use crate::fixture;
     use crate::{
         model::Minimum,
-        status::{Health, Word},
+        status::{AdminState, Health},
     };
 
     /// boston (weight 2), chicago, geneva.
@@ -261,15 +262,15 @@ mod tests {
     }
 
     /// By Site: `x` down, `d`rained, `m`aint, `h`eld; anything else is eligible.
-    fn status(model: &Model, sites: &str) -> Status {
-        let mut status = Status::unknown(model);
+    fn status(model: &Model, sites: &str) -> Assessment {
+        let mut status = Assessment::unknown(model);
         for (id, letter) in sites.chars().enumerate() {
             status.health[id][0] = if letter == 'x' { Health::Down } else { Health::Up };
             status.sites[id].held = letter == 'h';
             status.sites[id].word = match letter {
-                'd' => Word::Drain,
-                'm' => Word::Maint,
-                _ => Word::Ready,
+                'd' => AdminState::Drain,
+                'm' => AdminState::Maint,
+                _ => AdminState::Ready,
             };
         }
         status

@@ -10,14 +10,14 @@ use xdp_ebpf::{
 };
 
 use super::{
-    mapped::Mapped,
+    mmap_array::Mapped,
     pins::{self, PinnedLink},
     sys,
 };
 
 /// What a folder of pins holds. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Left {
+pub struct PinnedState {
     /// The process of the agent that has the folder; none if none runs.
     pub owner: Option<i32>,
     /// The program's interfaces.
@@ -52,7 +52,7 @@ pub struct LeftPlan {
 
 /// Reads a folder; none if there is nothing. Needs `CAP_BPF`.
 #[must_use]
-pub fn read(folder: &Path) -> Option<Left> {
+pub fn read(folder: &Path) -> Option<PinnedState> {
     let interface = |link: PinnedLink| {
         let mode = match sys::get(&link.path).and_then(|link| sys::link_info(link.as_fd())) {
             Ok(info) if info.interface.is_some() => link.mode.name(),
@@ -66,7 +66,7 @@ pub fn read(folder: &Path) -> Option<Left> {
     if interfaces.is_empty() && plan.is_none() {
         return None;
     }
-    Some(Left {
+    Some(PinnedState {
         owner: zerottl_host::locks::owner(folder),
         interfaces,
         plan,

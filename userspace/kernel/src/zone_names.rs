@@ -11,7 +11,7 @@ use xdp_ebpf::layout::{
     type_bit,
 };
 
-use super::names::Named;
+use super::perfect_hash::Named;
 use zerottl_core::{model::Model, plan::Plan};
 use zerottl_dns::zone::{Folded, Found, Node, Zone, Zones};
 
@@ -97,9 +97,9 @@ mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
-    use crate::names::NameTable;
+    use crate::perfect_hash::NameTable;
     use zerottl_config as config;
-    use zerottl_core::{plan::Planner, status::Status};
+    use zerottl_core::{plan::Planner, status::Assessment};
 
     const TEXT: &str = "[front]\nxdp = \"off\"\naddresses = [\"192.0.2.1\"]\n\
         [zone.\"z.example\"]\nnameservers = [\"ns.example.net\"]\ncontact = \"h@z.example\"\nrecords = \"z\"\n\
@@ -116,7 +116,7 @@ mod tests {
         std::fs::write(folder.path().join("z"), RECORDS).expect("written");
         let loaded = config::parse("f", TEXT, folder.path()).expect("valid");
         let model = Arc::new(loaded.model);
-        let first = Planner::new(Arc::clone(&model)).follow(&Status::unknown(&model), 1, None);
+        let first = Planner::new(Arc::clone(&model)).follow(&Assessment::unknown(&model), 1, None);
         let walk_from = walk_from(&loaded.zones);
         assert_eq!(walk_from, 0, "the root is the first step");
         let all = names(&loaded.zones, walk_from, &first, &model);

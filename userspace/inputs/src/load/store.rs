@@ -11,17 +11,17 @@ use std::{
 };
 
 use super::{
+    agent_check::Condition,
     report::{self, BadReport, Report},
-    words::Condition,
 };
 use zerottl_core::{
     model::{Model, SiteId},
-    status::{Load, Word},
+    status::{AdminState, Load},
 };
 
 /// What a Site has said so far. What it never spoke of is as if it had said nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Entry {
+pub struct SiteLoad {
     /// Counts the reports that said something new.
     pub news: u64,
     /// When the newest of those came.
@@ -35,7 +35,7 @@ pub struct Entry {
     /// Of its weight, what it wants.
     pub factor: Option<f64>,
     /// What it wants of itself.
-    pub word: Word,
+    pub word: AdminState,
     /// Whether it works, as it says.
     pub condition: Condition,
     /// What it said in its own words beside these three.
@@ -52,17 +52,17 @@ pub struct Entry {
     pub error: Option<Arc<str>>,
 }
 
-impl Entry {
+impl SiteLoad {
     /// What its word and its condition come to.
     #[must_use]
-    pub fn word_in_force(&self) -> Word {
-        if self.condition == Condition::Up { self.word } else { Word::Maint }
+    pub fn word_in_force(&self) -> AdminState {
+        if self.condition == Condition::Up { self.word } else { AdminState::Maint }
     }
 
     /// What it says of itself beside figures, such as `drain, 50% (new disks)`; none where that is nothing.
     #[must_use]
     pub fn says(&self) -> Option<String> {
-        let word = (self.word != Word::Ready).then(|| self.word.as_str().to_owned());
+        let word = (self.word != AdminState::Ready).then(|| self.word.as_str().to_owned());
         let condition = (self.condition != Condition::Up).then(|| self.condition.as_str().to_owned());
         let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);
         let factor = factor.map(|factor| format!("{:.0}%", factor * 100.0));
@@ -90,13 +90,13 @@ impl Entry {
 
 /// Shared access to what all Sites have said. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Board {
+pub struct LoadStore {
     model: Arc<Model>,
-    entries: Arc<[Mutex<Entry>]>,
+    entries: Arc<[Mutex<SiteLoad>]>,
     is_used: bool,
 }
 
-impl Board {
+impl LoadStore {
     /// Nobody has said anything yet.
     #[must_use]
     pub fn new(model: &Arc<Model>) -> Self {
@@ -134,7 +134,7 @@ impl Board {
 
     /// What each Site has said, positions as in the model.
     #[must_use]
-    pub fn read(&self) -> Vec<Entry> {
+    pub fn read(&self) -> Vec<SiteLoad> {
         (0..self.entries.len()).map(|site| self.lock(SiteId(site)).clone()).collect()
     }
 
@@ -185,7 +185,7 @@ impl Board {
         entry.error = Some(why.to_string().into());
     }
 
-    fn lock(&self, site: SiteId) -> MutexGuard<'_, Entry> {
+    fn lock(&self, site: SiteId) -> MutexGuard<'_, SiteLoad> {
         // Every change leaves the entry whole, so one cut short by a panic is still good to read.
         self.entries[site.0].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,12 +12,12 @@
 
 use crate::{
     model::{Model, SiteId},
-    status::{Standing, Status, Word},
+    status::{AdminState, Assessment, SiteState},
 };
 
 /// What bars a Site, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Bar {
+pub enum Exclusion {
     /// Nothing does.
     None,
     /// It keeps flapping and is held back until it has been steady.
@@ -28,29 +28,29 @@ pub enum Bar {
     Maint,
 }
 
-impl Standing {
+impl SiteState {
     /// What bars the Site.
     #[must_use]
-    pub fn bar(&self) -> Bar {
+    pub fn bar(&self) -> Exclusion {
         match self.word_in_force() {
-            Word::Maint => Bar::Maint,
-            Word::Drain => Bar::Drained,
-            Word::Ready if self.held => Bar::Held,
-            Word::Ready => Bar::None,
+            AdminState::Maint => Exclusion::Maint,
+            AdminState::Drain => Exclusion::Drained,
+            AdminState::Ready if self.held => Exclusion::Held,
+            AdminState::Ready => Exclusion::None,
         }
     }
 }
 
-impl Status {
+impl Assessment {
     /// What bars a Site.
     #[must_use]
-    pub fn bar(&self, site: SiteId) -> Bar {
+    pub fn bar(&self, site: SiteId) -> Exclusion {
         self.sites[site.0].bar()
     }
 
     /// Whether a Site is up and nothing bars it.
     #[must_use]
     pub fn is_eligible(&self, model: &Model, site: SiteId) -> bool {
-        self.bar(site) == Bar::None && self.site_is_up(model, site)
+        self.bar(site) == Exclusion::None && self.site_is_up(model, site)
     }
 }

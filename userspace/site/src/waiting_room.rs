@@ -49,7 +49,7 @@ pub struct Deferral {
 
 /// What a key is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum KeyState {
     /// Nothing: never given, used, lapsed or forgotten.
     Unknown,
     /// It does not hold yet.
@@ -155,13 +155,13 @@ impl Deferrals {
 
     /// What a key is worth now.
     #[must_use]
-    pub fn standing(&self, key: &str, now: u64) -> Standing {
-        let Some(key) = parse(key) else { return Standing::Unknown };
+    pub fn standing(&self, key: &str, now: u64) -> KeyState {
+        let Some(key) = parse(key) else { return KeyState::Unknown };
         let table = self.table();
         match table.places.get(&key).map(|place| table.ring[*place].1.due) {
-            Some(due) if now < due => Standing::Early { due },
-            Some(due) if now - due < self.retry => Standing::Due,
-            _ => Standing::Unknown,
+            Some(due) if now < due => KeyState::Early { due },
+            Some(due) if now - due < self.retry => KeyState::Due,
+            _ => KeyState::Unknown,
         }
     }
 
@@ -261,16 +261,16 @@ mod tests {
         let Told { key, due } = defer(&deferrals, NOW, 1.0);
         assert_eq!((key.len(), due), (22, NOW + 10));
         let standing = |now| deferrals.standing(&key, now);
-        assert_eq!(standing(NOW), Standing::Early { due });
-        assert_eq!(standing(due - 1), Standing::Early { due });
-        assert_eq!([standing(due), standing(due + 9)], [Standing::Due; 2]);
-        assert_eq!(standing(due + 10), Standing::Unknown);
+        assert_eq!(standing(NOW), KeyState::Early { due });
+        assert_eq!(standing(due - 1), KeyState::Early { due });
+        assert_eq!([standing(due), standing(due + 9)], [KeyState::Due; 2]);
+        assert_eq!(standing(due + 10), KeyState::Unknown);
         assert_eq!(
             [deferrals.due(due - 1), deferrals.due(due), deferrals.due(due + 9), deferrals.due(due + 10)],
             [0, 1, 1, 0]
         );
         assert!(deferrals.redeem(&key));
-        assert_eq!((standing(due), deferrals.due(due)), (Standing::Unknown, 0));
+        assert_eq!((standing(due), deferrals.due(due)), (KeyState::Unknown, 0));
         assert!(!deferrals.redeem(&key));
     }
 
@@ -299,7 +299,7 @@ mod tests {
         for _ in 0..KEYS_MAX - 5 {
             defer(&deferrals, NOW, 1.0);
         }
-        let known = |deferral: &Told| deferrals.standing(&deferral.key, NOW) != Standing::Unknown;
+        let known = |deferral: &Told| deferrals.standing(&deferral.key, NOW) != KeyState::Unknown;
         assert_eq!(first.iter().map(known).collect::<Vec<_>>(), [[false; 5], [true; 5]].concat());
         let table = deferrals.table();
         assert_eq!((table.places.len(), table.ring.len()), (KEYS_MAX, KEYS_MAX));
@@ -342,11 +342,11 @@ mod tests {
         let other = char::from(u32::from(last).to_le_bytes()[0] + 1);
         let huge = "A".repeat(1 << 20);
         for bad in ["", "A", "AAAAAAAAAAAAAAAAAAAAA+", "AAAAAAAAAAAAAAAAAAAAAA", &key[1..], &format!("{key}A"), &huge] {
-            assert_eq!(deferrals.standing(bad, NOW + 10), Standing::Unknown);
+            assert_eq!(deferrals.standing(bad, NOW + 10), KeyState::Unknown);
             assert!(!deferrals.redeem(bad));
         }
-        assert_eq!(deferrals.standing(&format!("{}{other}", &key[..21]), NOW + 10), Standing::Unknown);
-        assert_eq!(deferrals.standing(&key, NOW + 10), Standing::Due);
+        assert_eq!(deferrals.standing(&format!("{}{other}", &key[..21]), NOW + 10), KeyState::Unknown);
+        assert_eq!(deferrals.standing(&key, NOW + 10), KeyState::Due);
     }
 
     proptest! {
@@ -383,7 +383,7 @@ mod tests {
 
         #[test]
         fn s4_5b_defer_any_text_is_looked_at(text in ".{0,40}") {
-            prop_assert_eq!(deferrals().standing(&text, NOW), Standing::Unknown);
+            prop_assert_eq!(deferrals().standing(&text, NOW), KeyState::Unknown);
         }
     }
 }

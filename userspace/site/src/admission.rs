@@ -23,23 +23,23 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::{
-    busy::{Ask, Guard, Limits, Overload},
     clients::Shares,
     cookies::{self, Cookie},
     decide::{Decision, Facts, Outcome, Path, Redirect, Refusal, Rules, decide},
-    defer::{Deferrals, KEYS_MAX, Standing, Turned},
     exempt::{Exempt, Exempts},
     forwarded,
-    group::{Asked, Groups},
+    group::{GroupRequest, Groups},
     host,
     marker::{self, COOKIES_ASKED, Marker, Markers, Mode},
     metrics::{Metrics, Now},
     name,
+    overload::{Ask, Guard, Limits, Overload},
     peers::PeerHealth,
-    place::{Known, Place},
     respond::{self, Page},
     seen::{Seen, authority},
     session::{Asker, CookieSessions, Session, Sessions},
+    topology::{Known, Place},
+    waiting_room::{Deferrals, KEYS_MAX, KeyState, Turned},
 };
 use prometheus_client::collector::Collector;
 use zerottl_core::exposition::Format;
@@ -64,7 +64,7 @@ pub struct Connection<'a> {
 
 /// What becomes of a request, and how it came to that.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Evaluation {
     /// What is to be done.
     pub verdict: Verdict,
     /// Whom it is taken for, by those who are believed.
@@ -111,7 +111,7 @@ impl Alarm {
 }
 
 /// Operation 500 at one Site.
-pub struct Gate {
+pub struct Admission {
     place: Place,
     rules: Rules,
     markers: Markers,
@@ -131,13 +131,13 @@ pub struct Gate {
     web: Arc<Web>,
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("site", &self.place.own_name()).finish_non_exhaustive()
     }
 }
 
-impl Gate {
+impl Admission {
     /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files; the error is a
     /// sentence.
     pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
@@ -200,7 +200,7 @@ impl Gate {
 
     /// What becomes of a request.
     #[must_use]
-    pub fn judge(&self, head: &Parts, connection: &Connection<'_>) -> Judged {
+    pub fn evaluate(&self, head: &Parts, connection: &Connection<'_>) -> Evaluation {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let plain = self.markers.plain(target);
         let cookie = self.marker_cookie(&head.headers);
@@ -208,7 +208,7 @@ impl Gate {
         let machines = self.exempts.machines(seen.method, target, seen.name.is_ok(), seen.authority.as_deref());
         if let Some(exempt) = machines.or_else(|| self.passed(&seen, head)) {
             let verdict = self.exempt(&seen, exempt);
-            return Judged {
+            return Evaluation {
                 verdict,
                 client: seen.client,
                 outcome: None,
@@ -219,7 +219,7 @@ impl Gate {
         }
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(Standing::Unknown, |key| self.claimed(key, &seen));
+        let standing = key.map_or(KeyState::Unknown, |key| self.claimed(key, &seen));
         let (decision, path) = self.decide(&seen, connection, standing, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
@@ -234,7 +234,7 @@ impl Gate {
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => {
-                if standing == Standing::Due {
+                if standing == KeyState::Due {
                     self.metrics.redeemed();
                 }
                 self.admit(&seen, head, despite)
@@ -247,15 +247,15 @@ impl Gate {
             Verdict::Respond(page) => Verdict::Respond(respond::to_other_origins(&head.headers, page)),
             serve @ Verdict::Serve(_) => serve,
         };
-        Judged { verdict, client: seen.client, outcome: Some(outcome), path, proper: seen.proper, refusal }
+        Evaluation { verdict, client: seen.client, outcome: Some(outcome), path, proper: seen.proper, refusal }
     }
 
     /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
     /// requests which show it at once only one goes first; who is turned away all the same gets another.
-    fn claimed(&self, key: &str, seen: &Seen<'_>) -> Standing {
+    fn claimed(&self, key: &str, seen: &Seen<'_>) -> KeyState {
         match self.deferrals.standing(key, seen.asker.now) {
-            Standing::Due if seen.is_in_session() => Standing::Unknown,
-            Standing::Due if !self.deferrals.redeem(key) => Standing::Unknown,
+            KeyState::Due if seen.is_in_session() => KeyState::Unknown,
+            KeyState::Due if !self.deferrals.redeem(key) => KeyState::Unknown,
             standing => standing,
         }
     }
@@ -310,7 +310,7 @@ impl Gate {
         let may_stay = is_new && matches!(name, Ok(None | Some(Known::Own)));
         let (proper, share) = if is_new {
             let host = parsed.as_ref().map_or("", |host| &host.name);
-            let request = Asked { client, headers, path: marker::split(&found.clean).0, host };
+            let request = GroupRequest { client, headers, path: marker::split(&found.clean).0, host };
             (self.groups.proper(&request), self.groups.share(&request))
         } else {
             (None, 1.0)
@@ -383,10 +383,10 @@ impl Gate {
         &'a self,
         seen: &'a Seen<'_>,
         connection: &Connection<'a>,
-        standing: Standing,
+        standing: KeyState,
         up: &'a [bool],
     ) -> (Decision<'a>, Path) {
-        let is_early = matches!(standing, Standing::Early { .. });
+        let is_early = matches!(standing, KeyState::Early { .. });
         let facts = Facts {
             in_session: seen.is_in_session(),
             version: seen.version,
@@ -396,8 +396,8 @@ impl Gate {
             by_cookie: self.markers.mode == Mode::Cookie,
             now: seen.asker.now,
             proper: seen.proper.and_then(|id| self.place.group(id)),
-            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == Standing::Due)),
-            waiting: standing != Standing::Unknown,
+            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == KeyState::Due)),
+            waiting: standing != KeyState::Unknown,
             up,
         };
         decide(&self.place, &self.rules, &facts)
@@ -478,9 +478,9 @@ impl Gate {
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
-    fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: Standing) -> Page {
+    fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: KeyState) -> Page {
         let shown = seen.found.marker.and_then(|marker| marker.key);
-        let (key, due) = if let (Standing::Early { due }, Some(key)) = (standing, shown) {
+        let (key, due) = if let (KeyState::Early { due }, Some(key)) = (standing, shown) {
             (Some(key.to_owned()), due)
         } else {
             let whom = Turned { share: seen.share, client: seen.net(), keys_max: self.keys_max() };

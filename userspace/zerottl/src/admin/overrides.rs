@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AdminState, Snapshot,
-    asked::{self, Asked},
+    AdminSources, Snapshot,
+    asked::{self, CheckedQuery},
     listen::Peer,
     server::Shared,
 };
@@ -31,7 +31,7 @@ use crate::operator::{self, Refused, Request, What, target};
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
     plan::Choice,
-    status::Word,
+    status::AdminState,
 };
 use zerottl_host::state::keeper;
 
@@ -45,7 +45,7 @@ pub struct SayWord {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
     /// `drain`, `maint`, or `ready`, which takes back any other and ends a hold-down.
-    pub word: Word,
+    pub word: AdminState,
     /// Why; at most 500 characters.
     #[serde(default)]
     pub reason: Option<String>,
@@ -145,7 +145,7 @@ pub(super) async fn word(
     State(shared): State<Shared>,
     peer: Option<Extension<Peer>>,
     _: asked::Plain,
-    asked::Said(body): asked::Said<SayWord>,
+    asked::CheckedBody(body): asked::CheckedBody<SayWord>,
 ) -> Response {
     let what = What::Word(body.word);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
@@ -169,7 +169,7 @@ pub(super) async fn weight(
     State(shared): State<Shared>,
     peer: Option<Extension<Peer>>,
     _: asked::Plain,
-    asked::Said(body): asked::Said<SayWeight>,
+    asked::CheckedBody(body): asked::CheckedBody<SayWeight>,
 ) -> Response {
     let what = What::Weight(body.weight);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
@@ -177,7 +177,7 @@ pub(super) async fn weight(
 
 #[expect(clippy::too_many_arguments, reason = "the fields of two bodies that differ in one")]
 async fn ask(
-    state: &AdminState,
+    state: &AdminSources,
     peer: Option<Extension<Peer>>,
     target: String,
     what: What,
@@ -249,7 +249,7 @@ pub struct AskedDrained {
         (status = 404, description = "Nothing is called that", body = Fault),
     )
 )]
-pub(super) async fn drained(State(shared): State<Shared>, Asked(asked): Asked<AskedDrained>) -> Response {
+pub(super) async fn drained(State(shared): State<Shared>, CheckedQuery(asked): CheckedQuery<AskedDrained>) -> Response {
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {

@@ -41,9 +41,9 @@ use http::{
 use http_body_util::{BodyExt, Full};
 
 use super::{
+    admission::{Admission, Connection, Pass, Verdict},
     decide::Refusal,
-    forwarded::{self, Entry},
-    gate::{Connection, Gate, Pass, Verdict},
+    forwarded::{self, ForwardedNode},
     respond::{self, Page},
 };
 
@@ -71,14 +71,14 @@ const COOKIES: [HeaderName; 2] =
     [HeaderName::from_static("x-zerottl-cookie"), HeaderName::from_static("x-zerottl-cookie-2")];
 
 /// A request that is asked about.
-struct Asked {
+struct AuthRequest {
     head: Parts,
     client: IpAddr,
     secure: bool,
     server_name: Option<String>,
 }
 
-impl Asked {
+impl AuthRequest {
     /// Takes off what is said of the connection.
     fn new(mut head: Parts) -> Self {
         let headers = &mut head.headers;
@@ -90,10 +90,10 @@ impl Asked {
         Self { head, client, secure, server_name }
     }
 
-    fn judge(&self, gate: &Gate) -> Verdict {
+    fn judge(&self, gate: &Admission) -> Verdict {
         let connection =
             Connection { client: self.client, secure: self.secure, server_name: self.server_name.as_deref() };
-        gate.judge(&self.head, &connection).verdict
+        gate.evaluate(&self.head, &connection).verdict
     }
 
     /// What the application is to be asked for.
@@ -114,13 +114,13 @@ fn last_forwarded(headers: &mut HeaderMap) -> Option<IpAddr> {
         _ => headers.remove(forwarded::FOR),
     };
     match forwarded::address(last.trim()) {
-        Entry::Address(client) => Some(client),
-        Entry::Hidden | Entry::Malformed => None,
+        ForwardedNode::Address(client) => Some(client),
+        ForwardedNode::Hidden | ForwardedNode::Malformed => None,
     }
 }
 
 /// The request that is told of by these fields; none where they do not say.
-fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Result<Asked, Refusal>> {
+fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Result<AuthRequest, Refusal>> {
     let headers = &mut head.headers;
     let (target, method) = (headers.remove(uri)?, headers.remove(method)?);
     head.version = match headers.remove(ORIGINAL_PROTOCOL) {
@@ -139,11 +139,11 @@ fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Resu
         return Some(Err(Refusal::BadTarget));
     };
     (head.uri, head.method) = (Uri::from(target), method);
-    Some(Ok(Asked::new(head)))
+    Some(Ok(AuthRequest::new(head)))
 }
 
 /// What nginx is told of the request that it tells of.
-pub async fn nginx(gate: &Gate, head: Parts) -> Page {
+pub async fn nginx(gate: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [ORIGINAL_URI, ORIGINAL_METHOD, ORIGINAL_HOST]) {
         // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
         None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
@@ -183,7 +183,7 @@ async fn told(page: Page) -> Page {
 }
 
 /// What those are told who say by `X-Forwarded-` fields what the request was.
-pub fn forward(gate: &Gate, head: Parts) -> Page {
+pub fn forward(gate: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [FORWARDED_URI, FORWARDED_METHOD, forwarded::HOST]) {
         None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
         Some(Err(refusal)) => return respond::refuse(refusal),
@@ -211,12 +211,12 @@ pub fn forward(gate: &Gate, head: Parts) -> Page {
 }
 
 /// What Envoy is told of the request that it sends on, [`ENVOY`] before its path.
-pub fn envoy(gate: &Gate, mut head: Parts) -> Page {
+pub fn envoy(gate: &Admission, mut head: Parts) -> Page {
     let target = head.uri.path_and_query().and_then(|target| target.as_str().strip_prefix(ENVOY));
     let Some(Ok(target)) = target.map(PathAndQuery::try_from) else { return respond::refuse(Refusal::BadTarget) };
     head.uri = Uri::from(target);
     head.version = Version::HTTP_11;
-    let asked = Asked::new(head);
+    let asked = AuthRequest::new(head);
     match asked.judge(gate) {
         Verdict::Respond(mut page) => {
             // 200 alone would let the request through.

@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use super::report::{BadReport, Report, bad, quoted};
-use zerottl_core::status::Word;
+use zerottl_core::status::AdminState;
 
 /// Bytes of a line, at most.
 pub const LINE_MAX: usize = 1024;
@@ -96,9 +96,9 @@ fn read(word: &str, report: &mut Report) -> Option<BadReport> {
         return None;
     }
     match word.to_ascii_lowercase().as_str() {
-        "ready" => report.word = Some(Word::Ready),
-        "drain" => report.word = Some(Word::Drain),
-        "maint" => report.word = Some(Word::Maint),
+        "ready" => report.word = Some(AdminState::Ready),
+        "drain" => report.word = Some(AdminState::Drain),
+        "maint" => report.word = Some(AdminState::Maint),
         "up" => report.condition = Some(Condition::Up),
         "down" => report.condition = Some(Condition::Down),
         "fail" => report.condition = Some(Condition::Fail),
