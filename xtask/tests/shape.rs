@@ -1,5 +1,6 @@
-//! The rules about the shape of the code: no circles, one name for one type, doc comments with a head, short documents.
-//! Each has a record of where the tree does not keep it yet, which may only shrink.
+//! The rules about the shape of the code: no circles, one name for one type, doc comments with a head, short documents,
+//! links that lead somewhere, one version of each dependency. The first four have a record of where the tree does not keep
+//! them yet, which may only shrink.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
@@ -7,7 +8,7 @@ use std::fs;
 use xtask::tree::{
     Tree,
     circles::circles,
-    links,
+    dependencies, links,
     records::{
         CIRCLES, Counts, DOC_WORDS, SIZES, TYPE_NAMES, count_headless, count_kib, count_names, grown, grown_circles,
         lines, read_counts,
@@ -55,6 +56,12 @@ fn doc_comments_begin_with_a_verb_or_a_noun() {
 #[test]
 fn documents_are_short() {
     apply_counts(SIZES, &count_kib(&Tree::here().unwrap()));
+}
+
+#[test]
+fn versions_that_are_there_twice_have_a_reason() {
+    let texts = Tree::here().unwrap().texts;
+    apply(&dependencies::faults(&texts["Cargo.lock"], &texts["deny.toml"]));
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn rows(document: &str) -> Vec<Row> {
         .collect()
 }
 
-/// What is wrong between the table, the rows in force and the tests' own words.
+/// The disagreements between the table, the rows in force and the tests' own words.
 fn requirement_faults(required: &str, document: &str, tests: &str) -> Vec<String> {
     let (rows, tagged, required) = (rows(document), ids(tests), ids(required));
     let listed: BTreeSet<String> = rows.iter().flat_map(|row| row.ids.clone()).collect();
@@ -250,7 +250,7 @@ fn unknown_words(markdown: &str, command: &str, sources: &str) -> Vec<String> {
     faults.into_iter().collect()
 }
 
-/// What begins a path in docs/rfc.md, and what it stands for.
+/// Beginnings of paths in docs/rfc.md, and what each stands for.
 const RFC_PLACES: [(&str, &str); 4] = [
     ("rows/", "xdp-ebpf/tests/table/rows/"),
     ("dns/", "userspace/dns/src/"),

@@ -4,6 +4,7 @@
 //! so a measure is an approximation by design; each says which.
 
 pub mod circles;
+pub mod dependencies;
 pub mod doc_words;
 pub mod figures;
 pub mod lengths;
@@ -28,7 +29,7 @@ pub type Texts = BTreeMap<String, String>;
 /// The text files of a checkout that the measures read.
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// Sources, manifests and documents.
+    /// Sources, manifests, lock files and documents.
     pub texts: Texts,
     /// Every file and folder, for links.
     pub places: BTreeSet<String>,
@@ -60,7 +61,7 @@ impl Tree {
                 tree.places.insert(short.clone());
                 if is_dir {
                     open.push(path);
-                } else if [".rs", ".toml", ".md"].iter().any(|end| name.ends_with(end)) {
+                } else if [".rs", ".toml", ".md", ".lock"].iter().any(|end| name.ends_with(end)) {
                     tree.texts.insert(short, fs::read_to_string(&path)?);
                 }
             }

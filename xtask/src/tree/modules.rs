@@ -30,7 +30,7 @@ pub struct Modules {
 #[derive(Debug, Default)]
 struct Module {
     file: String,
-    /// What the module's own items are called.
+    /// The names of the module's own items.
     declared: BTreeSet<String>,
     imports: Vec<Import>,
     /// Paths of two segments or more outside of `use`.
@@ -47,7 +47,7 @@ struct Import {
     is_public: bool,
 }
 
-/// What a path leads to.
+/// The end of a path.
 #[derive(Debug, PartialEq)]
 enum Target {
     Module(ModPath),
