@@ -68,7 +68,7 @@ fn dependencies(root: &Path) -> Result<(), String> {
         eprintln!("xtask: advisories: NOT TESTED, because their database cannot be had");
         return rest;
     }
-    both(rest, run_all([("advisories", deny(&["check", "--disable-fetch", "advisories"]))]))
+    both(rest, run_all([("advisories", deny(&["--offline", "check", "advisories"]))]))
 }
 
 fn has_components() -> Result<(), String> {
