@@ -71,7 +71,7 @@ fn epoch(root: &Path) -> Result<String, String> {
         .map_err(|error| format!("SOURCE_DATE_EPOCH is not set and the last commit's time not known: {error}"))
 }
 
-/// What both are made of.
+/// The parts that both are made of.
 struct Parts<'a> {
     root: &'a Path,
     /// The binary without debugging information.
@@ -145,7 +145,7 @@ impl<'a> Parts<'a> {
         Ok(all)
     }
 
-    /// What monitoring reads, where the repository has it; not what tests it.
+    /// The files that monitoring reads, where the repository has them; not what tests them.
     fn monitoring(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut files = Vec::new();
         for dir in ["grafana", "prometheus"] {
@@ -332,7 +332,7 @@ impl Tree {
         write().map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    /// The same with `.gz`, as Debian wants documents.
+    /// Writes a file with `.gz`, as Debian wants documents.
     fn put_compressed(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
         self.put(path, bytes, 0o644)?;
         run(Command::new("gzip").arg("-n9").arg(self.0.join(path)))

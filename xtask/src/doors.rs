@@ -24,7 +24,7 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 /// Where the package's test finds this program.
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// What `--long` sets: the variables that `kernel_differential.rs`, `e2e_flood.rs`, those of reloads, `kernel_torn.rs`,
+/// The variables that `--long` sets, which `kernel_differential.rs`, `e2e_flood.rs`, those of reloads, `kernel_torn.rs`,
 /// `site_differential.rs` and `site_model_check.rs` read: questions, seconds, reloads, answers, requests, worlds.
 const LONG: [(&str, &str); 6] = [
     ("ZEROTTL_DIFFERENTIAL", "1000000"),

@@ -64,7 +64,7 @@ pub struct Linker {
     pub llvm: Option<u32>,
 }
 
-/// What is there to choose from, best first.
+/// The compilers and linkers to choose from, best first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Every compiler found.

@@ -48,6 +48,8 @@ pub fn build_command(toolchain: &Toolchain, root: &Path, target_dir: &Path, feat
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+        // BTF is made from what the object itself holds.
+        .env("CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO", "off")
         .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false")
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false");
     if let Ok(path) = path {

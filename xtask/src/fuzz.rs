@@ -14,7 +14,7 @@ use crate::{
 const CRATE: &str = "tests/fuzz";
 /// Longer than any input that a target looks at.
 const INPUT_MAX: u32 = 4096;
-/// What one input may take, in seconds and MiB: the promise of invariant 8 that no input is unbounded work or memory.
+/// Bounds of one input, in seconds and MiB: the promise of invariant 8 that no input is unbounded work or memory.
 const INPUT_SECONDS_MAX: u32 = 10;
 const MEMORY_MIB_MAX: u32 = 2048;
 

@@ -1,4 +1,4 @@
-//! What this machine's kernel and this process's rights allow.
+//! Abilities of this machine's kernel and rights of this process.
 
 use std::{
     env, fs,

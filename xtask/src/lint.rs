@@ -1,6 +1,6 @@
-//! lint and mutants.
+//! check, lint and mutants.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use crate::{
     cargo::{cargo, locked, step},
@@ -9,17 +9,20 @@ use crate::{
     setup::setup,
 };
 
-/// Checks formatting, lints, documentation and the house rules; runs them all before it fails.
-pub fn lint(root: &Path) -> Result<(), String> {
-    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
-        if host::program(program).is_none() {
-            return Err(format!("{program} is missing; install it: rustup component add {component}"));
-        }
-    }
-    setup(Door::Lint, root)?;
+/// Checks what every change should keep: a part of [`lint`] that is quick when little has changed. The BPF programs are
+/// built anew only if their own source has changed, and are not linted.
+pub fn check(root: &Path) -> Result<(), String> {
+    has_components()?;
+    setup(Door::Build, root)?;
+    let mut clippy = cargo(root);
+    clippy.args(["clippy", "--all-targets"]).args(locked()).args(["--", "-D", "warnings"]);
+    run_all([("formatting", formatting(root)), ("lints", clippy), ("house rules", house_rules(root))])
+}
 
-    let mut format = cargo(root);
-    format.args(["fmt", "--all", "--check"]);
+/// Checks formatting, lints, documentation, dependencies and the house rules; runs them all before it fails.
+pub fn lint(root: &Path) -> Result<(), String> {
+    has_components()?;
+    setup(Door::Lint, root)?;
 
     let mut clippy = cargo(root);
     clippy.args(["clippy", "--workspace", "--all-targets"]).args(locked()).args(["--", "-D", "warnings"]);
@@ -36,26 +39,82 @@ pub fn lint(root: &Path) -> Result<(), String> {
     let mut documentation = cargo(root);
     documentation.args(["doc", "--workspace", "--no-deps"]).args(locked()).env("RUSTDOCFLAGS", "-D warnings");
 
-    let mut rules = cargo(root);
-    rules.args(["test", "--quiet", "--package", "xtask", "--test", "*"]).args(locked());
-
-    let steps = [
-        ("formatting", format),
+    let linted = run_all([
+        ("formatting", formatting(root)),
         ("lints", clippy),
         ("lints of the BPF programs", programs),
         ("documentation", documentation),
-        ("house rules", rules),
-    ];
+        ("house rules", house_rules(root)),
+    ]);
+    both(linted, dependencies(root))
+}
+
+/// Checks the dependencies by `deny.toml`, where cargo-deny is installed. Advisories need its database, which is fetched;
+/// where it cannot be had, this says so.
+fn dependencies(root: &Path) -> Result<(), String> {
+    if !has_cargo_program("cargo-deny") {
+        eprintln!(
+            "xtask: dependencies: NOT TESTED, because cargo-deny is missing; install it: cargo install cargo-deny"
+        );
+        return Ok(());
+    }
+    let deny = |arguments: &[&str]| {
+        let mut command = cargo(root);
+        command.args(["deny", "--workspace"]).args(arguments);
+        command
+    };
+    let rest = run_all([("dependencies", deny(&["check", "bans", "licenses", "sources"]))]);
+    if step("advisories: fetching their database", &mut deny(&["fetch", "db"])).is_err() {
+        eprintln!("xtask: advisories: NOT TESTED, because their database cannot be had");
+        return rest;
+    }
+    both(rest, run_all([("advisories", deny(&["--offline", "check", "advisories"]))]))
+}
+
+fn has_components() -> Result<(), String> {
+    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        if host::program(program).is_none() {
+            return Err(format!("{program} is missing; install it: rustup component add {component}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a subcommand of cargo is installed, in `PATH` or where `cargo install` puts it.
+fn has_cargo_program(name: &str) -> bool {
+    let home = ebpf::cargo_home().map(|home| home.join("bin").join(name));
+    host::program(name).is_some() || home.is_some_and(|home| home.is_file())
+}
+
+fn formatting(root: &Path) -> Command {
+    let mut command = cargo(root);
+    command.args(["fmt", "--all", "--check"]);
+    command
+}
+
+fn house_rules(root: &Path) -> Command {
+    let mut command = cargo(root);
+    command.args(["test", "--quiet", "--package", "xtask", "--test", "*"]).args(locked());
+    command
+}
+
+/// Runs every step, and fails with all that failed.
+fn run_all<const N: usize>(steps: [(&str, Command); N]) -> Result<(), String> {
     let failed: Vec<String> =
         steps.into_iter().filter_map(|(what, mut command)| step(what, &mut command).err()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// Joins two results into one that has the faults of both.
+fn both(one: Result<(), String>, other: Result<(), String>) -> Result<(), String> {
+    let failed: Vec<String> = [one, other].into_iter().filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
 /// Runs cargo-mutants on the library of `xdp-ebpf`, installing it if it is missing.
 pub fn mutants(root: &Path, arguments: &[String]) -> Result<(), String> {
     setup(Door::Build, root)?;
-    let home = ebpf::cargo_home().map(|home| home.join("bin/cargo-mutants"));
-    if host::program("cargo-mutants").is_none() && !home.is_some_and(|home| home.is_file()) {
+    if !has_cargo_program("cargo-mutants") {
         let mut install = cargo(root);
         install.args(["install", "cargo-mutants", "--locked"]);
         step("installing cargo-mutants", &mut install)?;

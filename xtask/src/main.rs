@@ -28,10 +28,15 @@ mod setup;
 mod tally;
 mod vm;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use needs::Door;
+use xtask::tree::{Tree, figures::Figures, records::records};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Sets up, builds, runs, tests and measures zerottl", version)]
@@ -100,14 +105,35 @@ enum Task {
         #[arg(long, value_name = "DIRECTORY")]
         out: Option<PathBuf>,
     },
-    /// Check formatting, lints, documentation and the house rules
+    /// Check what is worth checking after every change, in about a minute: formatting, lints of the workspace's default members, the house rules
+    Check,
+    /// Check formatting, lints, documentation, dependencies and the house rules
     Lint,
+    /// Print the figures by which the shape of this repository is judged
+    Figures {
+        /// Write the records of what may only shrink, xtask/tests/known_*.txt, as the tree is now
+        #[arg(long)]
+        record: bool,
+    },
     /// Change the shared packet code one place at a time and see that a test fails (cargo-mutants)
     Mutants {
         /// Arguments for `cargo mutants`
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+}
+
+/// Prints the figures of the checkout and, with `record`, writes the records of the house rules.
+fn figures(root: &Path, record: bool) -> Result<(), String> {
+    let tree = Tree::read(root).map_err(|error| error.to_string())?;
+    print!("{}", Figures::of(&tree));
+    if record {
+        for (path, text) in records(&tree) {
+            fs::write(root.join(path), text).map_err(|error| format!("{path}: {error}"))?;
+            eprintln!("xtask: wrote {path}");
+        }
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -126,7 +152,9 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => doors::bench(root, &arguments),
         Task::Docs => doors::docs(root),
         Task::Dist { binary, out } => dist::dist(root, binary, out),
+        Task::Check => lint::check(root),
         Task::Lint => lint::lint(root),
+        Task::Figures { record } => figures(root, record),
         Task::Mutants { arguments } => lint::mutants(root, &arguments),
     };
     match result {

@@ -1,4 +1,4 @@
-//! What each door needs of the machine, and the pure decision of what to install.
+//! Needs that each door has of the machine, and the pure decision of what to install.
 
 use crate::ebpf::{self, Compiler, Origin, Survey};
 
@@ -186,7 +186,7 @@ fn need(package: &str, why: &str) -> Need {
 /// installs everything. The next round looks at the compiler itself.
 const DEBIAN_LLVM: u32 = 22;
 
-/// What the eBPF toolchain still needs.
+/// The parts that the eBPF toolchain still lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EbpfPlan {
     /// Packages to install first.
@@ -204,7 +204,7 @@ pub struct BuildLinker {
     pub beside: bool,
 }
 
-/// What completes Debian's set for [`ebpf::choose`]; called when that finds nothing. Only Debian's set is ever completed:
+/// Completes Debian's set for [`ebpf::choose`]; called when that finds nothing. Only Debian's set is ever completed:
 /// what a rustup toolchain lacks is its owner's to add.
 pub fn ebpf_plan(survey: &Survey, there: &dyn Fn(Sign<'_>) -> bool) -> EbpfPlan {
     let mut plan = EbpfPlan::default();

@@ -63,7 +63,7 @@ pub fn setup(door: Door, root: &Path) -> Result<(), String> {
     Err("setup: all was installed, yet something is missing; `cargo xtask setup` again says what".to_owned())
 }
 
-/// What to do on a machine whose packages we do not know, or with a toolchain that is its owner's.
+/// Says what to do on a machine whose packages we do not know, or with a toolchain that is its owner's.
 fn by_hand(packages: &[Need], lacking: &[String]) -> String {
     let mut text = String::from("setup: please install what is missing (this is done for you on Debian 12 only):\n");
     for Need { package, why } in packages {

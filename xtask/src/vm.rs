@@ -13,7 +13,6 @@ mod fetch;
 mod guest;
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -172,7 +171,7 @@ impl Machine {
     }
 }
 
-/// What the console has told.
+/// The console's lines so far, as far as they matter.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     tally: Tally,
@@ -205,15 +204,6 @@ impl Seen {
             None => Ok(()),
         }
     }
-}
-
-/// Creates an empty folder where there may be an old one.
-fn empty_dir(path: &Path) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    if path.exists() {
-        fs::remove_dir_all(path).map_err(failed)?;
-    }
-    fs::create_dir_all(path).map_err(failed)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::{
     sync::LazyLock,
 };
 
+use xtask::tree::split_tests;
+
 const PACKAGES: [&str; 5] = ["xdp-ebpf", "userspace", "xtask", "tests", "benches"];
 const LINES_MAX: usize = 600;
 /// Longer files, with the reason each is one file.
@@ -76,21 +78,6 @@ fn lines_with(path: &str, text: &str, needles: &[&str], fault: &str) -> Vec<Stri
     code.filter(|(_, line)| needles.iter().any(|needle| line.contains(needle)))
         .map(|(number, line)| format!("{path}:{}: {fault}: {}", number + 1, line.trim()))
         .collect()
-}
-
-/// Whether the whole file is tests.
-fn is_test_file(path: &str) -> bool {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    path.contains("/tests/") || file == "tests.rs" || file.ends_with("_tests.rs") || file.starts_with("tests_")
-}
-
-/// A file's text before and from its test module, which stands last by custom.
-fn split_tests<'a>(path: &str, text: &'a str) -> (&'a str, &'a str) {
-    if is_test_file(path) {
-        return ("", text);
-    }
-    let at = text.find("#[cfg(test)]\nmod tests").or_else(|| text.find("#[cfg(test)]\n#[path"));
-    text.split_at(at.unwrap_or(text.len()))
 }
 
 // The needles below are written in two pieces so that this file does not hold them.
@@ -194,7 +181,7 @@ fn rows(document: &str) -> Vec<Row> {
         .collect()
 }
 
-/// What is wrong between the table, the rows in force and the tests' own words.
+/// The disagreements between the table, the rows in force and the tests' own words.
 fn requirement_faults(required: &str, document: &str, tests: &str) -> Vec<String> {
     let (rows, tagged, required) = (rows(document), ids(tests), ids(required));
     let listed: BTreeSet<String> = rows.iter().flat_map(|row| row.ids.clone()).collect();
@@ -263,7 +250,7 @@ fn unknown_words(markdown: &str, command: &str, sources: &str) -> Vec<String> {
     faults.into_iter().collect()
 }
 
-/// What begins a path in docs/rfc.md, and what it stands for.
+/// Beginnings of paths in docs/rfc.md, and what each stands for.
 const RFC_PLACES: [(&str, &str); 4] = [
     ("rows/", "xdp-ebpf/tests/table/rows/"),
     ("dns/", "userspace/dns/src/"),

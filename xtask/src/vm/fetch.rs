@@ -7,7 +7,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::empty_dir;
 use crate::{cargo::step, host};
 
 /// The package that names Debian 12's current kernel.
@@ -19,7 +18,7 @@ const DONE: &str = "unpacked";
 /// Of the kernel's package only this is unpacked: the table needs no module, and there are 400 MB of them.
 const KERNEL_PART: &str = "./boot/vmlinuz-*";
 
-/// What a virtual machine is made of.
+/// The parts of a virtual machine.
 #[derive(Debug)]
 pub struct Parts {
     /// The kernel's release, such as `linux-image-6.1.0-13-amd64`.
@@ -138,6 +137,15 @@ fn output(command: &mut Command) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Creates an empty folder where there may be an old one.
+pub fn empty_dir(path: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(failed)?;
+    }
+    fs::create_dir_all(path).map_err(failed)
 }
 
 #[cfg(test)]

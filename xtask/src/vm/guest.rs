@@ -1,4 +1,4 @@
-//! What runs inside: an initramfs with the test programs.
+//! The inside of the machine: an initramfs with the test programs.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{empty_dir, fetch::Parts};
+use super::fetch::{Parts, empty_dir};
 use crate::host;
 
 /// The console's line with a test program's status.
