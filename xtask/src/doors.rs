@@ -170,15 +170,16 @@ fn run_tests(
     Ok(Outcome { what, result, tally, elapsed: begun.elapsed() })
 }
 
-/// The test programs that need the kernel, for the list of what was not tested.
+/// Lists the test programs of the last suite, for the list of what was not tested.
 fn kernel_tests(root: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for package in ["xdp-ebpf", "userspace", "tests", "benches"] {
-        let Ok(entries) = fs::read_dir(root.join(package).join("tests")) else { continue };
-        let paths = entries.flatten().map(|entry| entry.path());
-        let sources = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
-        files.extend(sources.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())));
-    }
+    let crates = fs::read_dir(root.join("userspace")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let packages = ["xdp-ebpf", "tests", "benches"].map(|package| root.join(package)).into_iter().chain(crates);
+    let entries = packages.filter_map(|package| fs::read_dir(package.join("tests")).ok()).flatten().flatten();
+    let programs = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file());
+    let mut files: Vec<_> =
+        programs.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())).collect();
     files.sort();
     files
 }
