@@ -99,7 +99,7 @@ pub struct Model {
     pub sites: Vec<Site>,
     /// Every Pool, Group and Site Name, each once, in a stable order.
     pub names: Vec<DynamicName>,
-    /// The server of each Site, by position; empty where the file has no `[web]`.
+    /// The web configuration of each Site, by position; empty where the file has no `[web]`.
     pub web: Vec<Arc<Web>>,
 }
 

@@ -102,7 +102,7 @@ pub struct AccessLog {
 pub enum AccessFormat {
     /// NCSA's common log format.
     Common,
-    /// The Common format with `Referer` and `User-Agent`, as nginx and Apache write it.
+    /// The common log format with `Referer` and `User-Agent`, as nginx and Apache write it.
     #[default]
     Combined,
     /// An object of JSON, with all that is known.

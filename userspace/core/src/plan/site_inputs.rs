@@ -1,7 +1,7 @@
 //! The part of each Site's status that a plan is made from.
 //!
 //! It is worked out once for all the names that a Site serves, and is little enough to be compared: a name none of whose
-//! Sites has another footing than in the plan before answers as it did there, unless it goes by load.
+//! Sites has another footing than in the plan before answers as it did there, unless it is steered by load.
 
 use crate::{
     exclusion::Exclusion,
