@@ -80,8 +80,8 @@ pub enum Full {
     Leaving,
 }
 
-/// The factor by which the idle time shrinks: it is the usual one while half of the places are free, and a tenth of that
-/// when none is.
+/// The factor by which the idle time shrinks: it is the usual one while half of the places are free, and a tenth of
+/// that when none is.
 const SHRUNK: u32 = 10;
 
 impl Places {

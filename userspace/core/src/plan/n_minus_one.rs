@@ -1,7 +1,7 @@
 //! The load of the other Sites if one dies: "if boston dies, chicago reaches 118 %".
 //!
-//! Two moments matter. Immediately, a dead Site's clients are those that its Site Name had pinned, and the name takes them
-//! all to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
+//! Two moments matter. Immediately, a dead Site's clients are those that its Site Name had pinned, and the name takes
+//! them all to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
 
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
