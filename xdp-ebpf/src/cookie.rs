@@ -37,7 +37,7 @@ pub struct Secret(pub [u64; 2]);
 
 const _: () = assert!(size_of::<Secret>() == 16);
 
-/// What a received server cookie is worth.
+/// The verdict on a received server cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Ours and at most [`FRESH_MAX_S`] old: it is sent back as it is.
@@ -107,7 +107,7 @@ pub fn check(secret: &Secret, client: u64, prefix: u64, hash: u64, ip: [u64; 2],
     }
 }
 
-/// What a prefix's version and time allow at best.
+/// Returns the best verdict that a prefix's version and time allow.
 #[inline(always)]
 #[must_use]
 pub fn age(prefix: u64, now: u32) -> Verdict {

@@ -73,7 +73,7 @@ pub struct Answer {
     pub query: Query,
     /// Bytes of EDNS options, which lie in the scratch area.
     pub options_len: usize,
-    /// What it says.
+    /// The contents of the answer.
     pub body: Body,
     /// Whether its client proved by a cookie that it is who it says.
     known: bool,
@@ -88,7 +88,7 @@ const RATE_SLIP: u32 = 1;
 /// Over it in a dry run, and sent.
 const RATE_DRY: u32 = 2;
 
-/// What an answer says.
+/// The contents of an answer.
 ///
 /// Numbers, not references or an enum with fields: the verifier then follows what makes the answer's bytes once, and not
 /// once for every kind of answer times every kind of query.
@@ -164,7 +164,7 @@ impl Body {
         Ok(Self { record: Record::HTTPS, record_len, index, ttl, ..Self::bare(AA) })
     }
 
-    /// The same, of which the verifier knows nothing.
+    /// Returns an equal body of which the verifier knows nothing.
     #[inline(always)]
     fn forgotten(self, control: &Control) -> Self {
         Self::from_words(self.words().map(|word| control.forget_word(word)))
@@ -215,7 +215,7 @@ impl Answer {
         }
     }
 
-    /// What it is limited with.
+    /// Returns the class that it is limited with.
     #[inline(always)]
     fn class(&self) -> Class {
         match self.body.record {
@@ -265,7 +265,7 @@ pub fn decide<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     Ok(Answer { rate, ..if rate == RATE_SLIP { answer.truncated(control) } else { answer } })
 }
 
-/// What becomes of an answer by its client network's rate.
+/// Limits an answer by its client network's rate: one of the `RATE_` constants, or the reason to drop it.
 #[inline(always)]
 fn rate<M: Maps>(frame: Frame, maps: &M, control: &Control, answer: &Answer) -> Result<u32, Reason> {
     let (limits, datagram) = (&control.limits, &answer.datagram);
@@ -379,7 +379,7 @@ fn unpark_body(scratch: &Scratch) -> Body {
     Body::from_words([scratch.parked[3].get(), scratch.parked[4].get()])
 }
 
-/// What the answer says, and the scope of a client subnet it depends on.
+/// Finds the contents of the answer, and the scope of a client subnet it depends on.
 #[inline(always)]
 fn body<M: Maps>(
     frame: Frame,

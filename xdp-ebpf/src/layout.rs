@@ -1,4 +1,4 @@
-//! What lies in the BPF maps.
+//! The contents of the BPF maps.
 //!
 //! | map | kind | entries | written |
 //! |---|---|---|---|
@@ -12,7 +12,7 @@
 //! | `SLOTS` | array, mmapable | [`ALL_BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
-//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES`; where HTTPS is configured, as many again behind | by the program; start values by the agent |
+//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES`; where HTTPS is configured, as many again after these | by the program; start values by the agent |
 //! | `ANSWERS` | array, mmapable | possible CPUs × `u64`, at an address's position in `ENDPOINTS`: how often it was answered | by the program |
 //! | `BUCKETS` | array | [`Buckets`](crate::limit::Buckets), a power of two | by the program |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
@@ -98,7 +98,7 @@ pub struct Control {
     pub zero: u32,
     /// Labels of the shortest zone apex, without the root: where the walk for a missing name begins.
     pub walk_from: u32,
-    /// What is done about EDNS options: `OPTION_` bits.
+    /// The treatment of EDNS options: `OPTION_` bits.
     pub options: u32,
     /// Seconds of the Unix epoch, modulo 2^32, as the agent keeps it: clocks cost more than the rest of a cookie.
     pub clock: u32,
@@ -110,7 +110,7 @@ pub struct Control {
     pub answers: u32,
     /// Roots of the trees of client nets in `NETS`: IPv4, IPv6.
     pub net_roots: [u32; 2],
-    /// What NSID answers (RFC 5001), zeros behind.
+    /// The answer to NSID (RFC 5001), zeros after it.
     pub nsid: [u64; NSID_MAX / 8],
     /// Keys of server cookies: the one to make them with, and one that is accepted besides (RFC 9018 section 5).
     pub secrets: [Secret; 2],
@@ -349,7 +349,7 @@ pub struct Rdata {
 pub struct Fixup {
     /// Where in RDATA; [`FIXUP_NONE`] if there is none.
     pub at: u16,
-    /// What it points to: [`FIXUP_APEX`], or an offset within RDATA.
+    /// The target: [`FIXUP_APEX`], or an offset within RDATA.
     pub target: u16,
 }
 
@@ -366,7 +366,7 @@ pub struct Endpoint {
     pub address: [u32; 4],
 }
 
-/// What a set of equal names answers.
+/// The answers of a set of equal names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Service {
@@ -386,7 +386,7 @@ pub struct Service {
     pub reserved: [u8; 2],
 }
 
-/// What a service answers for one type.
+/// The answers of a service for one type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Choice {
@@ -443,7 +443,7 @@ pub struct NetNode {
 /// [`NetNode::values`]: this /64 is cut up; the rest is the root of a tree over its lower halves.
 pub const NET_DIVIDED: u32 = 1 << 31;
 
-/// What a set of groups means to one pool: who answers its clients.
+/// The target of a set of groups in one pool: the service that answers its clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Chosen {

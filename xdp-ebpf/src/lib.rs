@@ -1,4 +1,5 @@
-//! What the kernel and the host share: map layouts, reasons, and the pure code that turns a frame into a verdict.
+//! The part that the kernel and the host share: map layouts, reasons, and the pure code that turns a frame into a
+//! verdict.
 //!
 //! The BPF programs (`src/main.rs`) are a thin shell around [`decide`](decide::decide) and [`write`](answer::write); the
 //! host compiles the same functions for its tests, for the table that is run through the kernel's test-run, and for the

@@ -81,7 +81,7 @@ pub struct Limits {
     pub dry_run: u32,
 }
 
-/// What is limited by itself.
+/// The class of an answer; each is limited by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Class {
@@ -100,7 +100,7 @@ pub enum Class {
 pub struct Key {
     /// Its block.
     pub block: u32,
-    /// What tells it from others there.
+    /// The tag that tells it from others there.
     tag: u64,
 }
 

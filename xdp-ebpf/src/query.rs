@@ -36,9 +36,9 @@ pub const TYPE_HTTPS: u16 = 65;
 pub const TYPE_OPT: u16 = 41;
 /// CLASS IN.
 pub const CLASS_IN: u16 = 1;
-/// What a client without EDNS takes, RFC 1035 section 4.2.1.
+/// The largest message that a client without EDNS takes, RFC 1035 section 4.2.1.
 pub const SIZE_PLAIN: usize = 512;
-/// What we send at most and advertise.
+/// The largest message that we send, and the size that we advertise.
 pub const SIZE_EDNS: usize = 1232;
 /// Bytes after the question that the kernel sums up; OPT records of real clients are far shorter.
 pub const REST_MAX: usize = 512;
@@ -54,7 +54,7 @@ pub struct Query {
     pub rtype: u16,
     /// Whether there is an OPT record.
     pub has_edns: bool,
-    /// What it says; zeros if there is none.
+    /// The contents of the OPT record; zeros if there is none.
     pub edns: Edns,
     /// Sum of the whole message.
     pub sum: Sum,

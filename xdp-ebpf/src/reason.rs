@@ -3,7 +3,7 @@
 //! Every packet seen is counted under exactly one reason, and this enum is the only place where a reason becomes an
 //! action: users meet the same names in `zerottl status`, `/metrics` and `zerottl trace`.
 
-/// What becomes of a packet.
+/// The fate of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sent back by the port it came in on, as the answer (`XDP_TX`).
@@ -42,7 +42,7 @@ macro_rules! reasons {
             /// All of them, in the order of the counters map.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// What it does to the packet.
+            /// Returns the action on the packet.
             #[inline(always)]
             #[must_use]
             pub const fn action(self) -> Action {

@@ -25,13 +25,13 @@ pub struct Scratch {
     pub next: Cell<u32>,
     /// The name met last, as [`walk`](crate::walk) puts it.
     pub encloser: Cell<u64>,
-    /// What [`decide`](crate::decide) puts away while steps are taken.
+    /// The values that [`decide`](crate::decide) puts away while steps are taken.
     pub parked: [Cell<u64>; 5],
     /// The query's EDNS options, and the answer's.
     pub options: Options,
 }
 
-/// What [`options`](crate::options) reads and composes.
+/// The options that [`options`](crate::options) reads and composes.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Options {
@@ -47,7 +47,7 @@ pub struct Options {
     pub at: Cell<u32>,
     /// Where the last one ends.
     pub end: Cell<u32>,
-    /// What was found: bits of [`options`](crate::options).
+    /// The findings: bits of [`options`](crate::options).
     pub found: Cell<u32>,
     /// Where the cookie begins, behind its option's header, and its length.
     pub cookie: [Cell<u32>; 2],
@@ -137,7 +137,7 @@ impl Options {
         self.said[i % 16].get()
     }
 
-    /// What is said, as bytes.
+    /// Returns the answer's options, as bytes.
     #[inline(always)]
     #[must_use]
     pub fn said(&self) -> *const [u8; SAID_MAX] {

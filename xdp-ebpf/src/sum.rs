@@ -67,14 +67,14 @@ impl Sum {
         sum as u16
     }
 
-    /// What goes into a header's checksum field.
+    /// Returns the value for a header's checksum field.
     #[inline(always)]
     #[must_use]
     pub const fn checksum(self) -> u16 {
         !self.fold()
     }
 
-    /// What goes into UDP's field, where 0 means "none" and is sent as all ones (RFC 768).
+    /// Returns the value for UDP's field, where 0 means "none" and is sent as all ones (RFC 768).
     #[inline(always)]
     #[must_use]
     pub const fn udp_checksum(self) -> u16 {

@@ -1,4 +1,4 @@
-//! What a missing name is: NXDOMAIN in a zone of ours, in no zone of ours, or another's to say.
+//! The nature of a missing name: NXDOMAIN in a zone of ours, in no zone of ours, or another's to say.
 //!
 //! The walk goes from the shortest apex down, one label at a time, and stops at the first name that is not there; since
 //! every empty non-terminal has an entry, nothing below that exists (RFC 8020). It makes at most one look-up more than the
@@ -22,7 +22,7 @@ const WORDS_INLINE: usize = NAME_INLINE / 8;
 /// Labels of a name, the root's not counted.
 const LABELS_MAX: u32 = 127;
 
-/// What a missing name is.
+/// The nature of a missing name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// NXDOMAIN.
@@ -66,8 +66,8 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
     }
 }
 
-/// What the walk needs of the name it met last, in one word: a value in the scratch area is unknown to the verifier,
-/// where a pointer to an entry would be followed.
+/// The facts that the walk needs of the name it met last, in one word: a value in the scratch area is unknown to the
+/// verifier, where a pointer to an entry would be followed.
 #[derive(Clone, Copy)]
 struct Encloser(u64);
 

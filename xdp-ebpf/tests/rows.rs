@@ -43,7 +43,7 @@ impl Machine for Host {
     }
 }
 
-/// The same, for frames without room at the tail.
+/// The host's machine for frames without room at the tail.
 struct AtHead(Host);
 
 impl Machine for AtHead {
@@ -239,7 +239,7 @@ fn letters_alone_have_two_cases() {
     }
 }
 
-/// What a map does not hold is [`Reason::Internal`]: the packet is dropped as it came, never answered half.
+/// A missing map entry is [`Reason::Internal`]: the packet is dropped as it came, never answered half.
 #[test]
 fn a_missing_map_entry_is_a_bug_that_is_counted() {
     type Take = fn(&mut Held);

@@ -23,7 +23,7 @@ pub struct Flaps {
     pub up_since: Option<Instant>,
 }
 
-/// What the probes have proven of a Site.
+/// The state of a Site as far as probes have proven it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proven {
     /// An address of it is up.
@@ -125,7 +125,7 @@ mod tests {
         check(&then(&[(90, '-'), (91, '+')]), &[0, 0, 0, 0, 0, 0, 10, 0, 0]);
     }
 
-    /// What has never been proven up has not flapped, and nothing known is no failure.
+    /// A Site that has never been proven up has not flapped, and nothing known is no failure.
     #[test]
     fn only_proven_changes_count() {
         check(&[(0, '-'), (1, '-'), (2, '+'), (3, '?'), (4, '+'), (5, '-'), (6, '+')], &[0; 7]);

@@ -1,4 +1,4 @@
-//! What bars a Site that is live from being answered, and in which order bars give way when nothing is left.
+//! The causes that bar a live Site from being answered, and in which order bars give way when nothing is left.
 //!
 //! | while there are Sites that are live and | Pool and Group Names answer | a Site Name answers |
 //! |---|---|---|
@@ -15,7 +15,7 @@ use crate::{
     status::{AdminState, Assessment, SiteState},
 };
 
-/// What bars a Site, weakest first.
+/// The cause that bars a Site, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exclusion {
     /// Nothing does.
@@ -29,7 +29,7 @@ pub enum Exclusion {
 }
 
 impl SiteState {
-    /// What bars the Site.
+    /// Returns the strongest cause that bars the Site.
     #[must_use]
     pub fn bar(&self) -> Exclusion {
         match self.word_in_force() {
@@ -42,7 +42,7 @@ impl SiteState {
 }
 
 impl Assessment {
-    /// What bars a Site.
+    /// Returns the strongest cause that bars a Site.
     #[must_use]
     pub fn bar(&self, site: SiteId) -> Exclusion {
         self.sites[site.0].bar()

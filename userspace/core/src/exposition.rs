@@ -38,7 +38,8 @@ impl Format {
     }
 }
 
-/// What the two formats differ in here: counters are described by their full names, and nothing marks the end.
+/// Rewrites OpenMetrics text in the older format, as far as the two differ here: counters are described by their full
+/// names, and nothing marks the end.
 #[must_use]
 pub fn to_prometheus(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len());

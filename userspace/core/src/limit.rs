@@ -16,7 +16,7 @@ use crate::model::RateLimit;
 /// only needed while its network has answers to make good for, a thousandth of a second for one answer at 1,000 a second.
 pub const BLOCKS: usize = 1 << 13;
 
-/// What becomes of an answer.
+/// The verdict on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is sent: within the rate, or nothing is limited.

@@ -1,4 +1,4 @@
-//! What no deliberate cause may take away from a pool: `min_sites` and `min_capacity`.
+//! The minimums of a pool, which no deliberate cause may take away: `min_sites` and `min_capacity`.
 //!
 //! | what would undershoot the minimum | what is done |
 //! |---|---|
@@ -43,7 +43,7 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// What somebody should look at, for as long as it lasts.
+/// A condition that somebody should look at, for as long as it lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Alarm {
     /// A pool has less than its minimum, and nothing is left to be lifted.
@@ -81,7 +81,8 @@ impl Alarm {
 }
 
 impl Alarm {
-    /// What it is about: with [`kind`](Self::kind), what tells one alarm from another, whatever its figures are.
+    /// Returns what it is about, which together with [`kind`](Self::kind) tells one alarm from another, whatever its
+    /// figures are.
     #[must_use]
     pub fn subject(&self) -> (&str, &str) {
         match self {
@@ -101,7 +102,7 @@ impl Alarm {
     }
 }
 
-/// What has become of alarms.
+/// A change of an alarm from one look to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// There was none of this kind and subject.
@@ -112,7 +113,7 @@ pub enum Turn {
     Over,
 }
 
-/// What has become of alarms from one look to the next, as sentences. Pure.
+/// Compares the alarms of two looks and returns each change as a sentence. Pure.
 #[must_use]
 pub fn turns(before: &[Alarm], now: &[Alarm]) -> Vec<(Turn, String)> {
     fn by_subject(alarms: &[Alarm]) -> HashMap<(&'static str, (&str, &str)), &Alarm> {
@@ -172,8 +173,8 @@ fn capacity_left(model: &Model, status: &Assessment, pool: &Pool) -> f64 {
     eligible.map(|(_, capacity)| capacity).sum::<f64>() / all
 }
 
-/// What speaks against a change: pools that would have less than their minimum, and less than they have before it.
-/// Pools are the same if they have the same name; a pool that is new is measured by itself.
+/// Returns what speaks against a change: the pools that would have less than their minimum, and less than they have
+/// before it. Pools are the same if they have the same name; a pool that is new is measured by itself.
 ///
 /// `before` and `after` are a model and a status of it, not [guarded](guard): for a word, the same model twice; for a new
 /// configuration, the old one and the new one.
@@ -225,7 +226,7 @@ pub fn guard(model: &Model, status: &mut Assessment) {
     }
 }
 
-/// What there is to look at in a [guarded](guard) status.
+/// Returns the alarms in a [guarded](guard) status.
 #[must_use]
 pub fn alarms(model: &Model, status: &Assessment) -> Vec<Alarm> {
     let of_pool = |(id, pool): (usize, &Pool)| {
@@ -284,7 +285,8 @@ mod tests {
         assert_eq!(refused, expect, "{before} to {after}");
     }
 
-    /// What the operator would take below the minimum is refused; what was there before him is not his doing.
+    /// A word of the operator that would go below the minimum is refused; a shortfall that was there before him is not
+    /// his doing.
     #[test]
     fn a_word_that_would_undershoot_the_minimum_is_refused() {
         let two = "pool app.com would have 1 Site to answer, and min_sites is 2";

@@ -1,4 +1,4 @@
-//! What a valid configuration means.
+//! The meaning of a valid configuration.
 //!
 //! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
 //! positions in the model's own lists, so that per-round work is array indexing.
@@ -77,13 +77,13 @@ pub struct Model {
     pub admin: Admin,
     /// The folder where the last known state is kept.
     pub state: PathBuf,
-    /// What outlives the agent.
+    /// Settings of what outlives the agent.
     pub life: Life,
     /// Which EDNS options are answered.
     pub edns: Edns,
     /// How many answers a client network gets; none is without a limit.
     pub rate_limit: Option<RateLimit>,
-    /// What is said of this server in class CH.
+    /// The answers about this server in class CH.
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; one may lie within another.
     pub zones: Vec<Zone>,
@@ -99,7 +99,7 @@ pub struct Model {
     pub sites: Vec<Site>,
     /// Every Pool, Group and Site Name, each once, in a stable order.
     pub names: Vec<DynamicName>,
-    /// What runs at each Site, by position; empty where the file has no `[web]`.
+    /// The web configuration of each Site, by position; empty where the file has no `[web]`.
     pub web: Vec<Arc<Web>>,
 }
 
@@ -154,11 +154,11 @@ impl fmt::Display for Vlan {
 pub struct Life {
     /// The folder on a bpffs that holds what outlives the agent.
     pub pins: PathBuf,
-    /// What becomes of the program when the agent is told to stop.
+    /// The treatment of the program when the agent is told to stop.
     pub on_stop: OnStop,
     /// From this age on, a plan that no agent confirms is stale; none is never.
     pub max_plan_age: Option<Duration>,
-    /// What is answered from then on.
+    /// The answers from that age on.
     pub on_stale: OnStale,
     /// Whether a change of the configuration's files is a reload.
     pub watch: bool,
@@ -227,13 +227,13 @@ pub const NSID_LEN_MAX: usize = xdp_ebpf::layout::NSID_MAX;
 pub struct Edns {
     /// The secrets of server cookies (RFC 9018); none leaves COOKIE options unread.
     pub cookies: Option<CookieSecrets>,
-    /// What NSID says (RFC 5001), 1 to [`NSID_LEN_MAX`] bytes; none leaves the option unanswered.
+    /// The text of NSID (RFC 5001), 1 to [`NSID_LEN_MAX`] bytes; none leaves the option unanswered.
     pub nsid: Option<String>,
     /// Whether client subnets are used and answered (RFC 7871); otherwise they are left unread.
     pub client_subnet: bool,
 }
 
-/// What server cookies are made and accepted with (RFC 9018 section 5).
+/// The secrets that server cookies are made and accepted with (RFC 9018 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieSecrets {
     /// Makes cookies.
@@ -264,7 +264,7 @@ pub struct Chaos {
     pub id: Option<String>,
 }
 
-/// What `[zone]` says of what a records file may say instead.
+/// The settings that `[zone]` gives and that a records file may give instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneSaid {
     /// Whether the SOA's RNAME is given, so that there is an SOA.
@@ -290,7 +290,7 @@ impl ZoneSaid {
 pub struct Zone {
     /// The zone's name; the root, too.
     pub apex: Name,
-    /// What is said here, and not in the records file.
+    /// The settings that are given here, and not in the records file.
     pub said: ZoneSaid,
     /// The apex NS set; empty if the records file has it.
     pub nameservers: Vec<Name>,
@@ -316,11 +316,11 @@ pub struct Zone {
     pub ns_ttl: u32,
     /// Static records, a master file (RFC 1035 section 5).
     pub records: Option<PathBuf>,
-    /// Who answers Pool and Group Names when this machine does not; referred to.
+    /// Name servers that answer Pool and Group Names when this machine does not; referred to.
     pub balance_nameservers: Vec<Name>,
-    /// Who answers Site Names when this machine does not; referred to.
+    /// Name servers that answer Site Names when this machine does not; referred to.
     pub failover_nameservers: Vec<Name>,
-    /// Who may have the whole zone, if it is static (RFC 5936); nobody, if empty.
+    /// Clients that may have the whole zone, if it is static (RFC 5936); nobody, if empty.
     pub transfer_to: Vec<IpNet>,
 }
 
@@ -329,17 +329,17 @@ pub struct Zone {
 pub struct Forward {
     /// The name; the longest that a question's name is at or below decides.
     pub name: Name,
-    /// Who is asked, in this order, those that are down last. Never empty.
+    /// Servers to ask, in this order, those that are down last. Never empty.
     pub upstreams: Vec<SocketAddr>,
     /// Until an upstream's answer is given up.
     pub timeout: Duration,
     /// How often the list of upstreams is gone through; at least 1.
     pub attempts: u32,
-    /// Who may ask. Never empty: a server that forwards for everybody is an open relay.
+    /// Clients that may ask. Never empty: a server that forwards for everybody is an open relay.
     pub clients: Vec<IpNet>,
 }
 
-/// What a dynamic name names.
+/// The pool, group or Site that a dynamic name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NameKind {
     /// A Pool Name (LB).
@@ -357,7 +357,7 @@ pub struct DynamicName {
     pub name: Name,
     /// Its zone.
     pub zone: ZoneId,
-    /// What it names.
+    /// The pool, group or Site that it stands for.
     pub kind: NameKind,
     /// Whether this machine has the role to answer it; otherwise it is referred (invariant 10).
     pub served: bool,
@@ -433,7 +433,7 @@ impl Model {
         self.order_of(kind)
     }
 
-    /// The same as what is shared by all names that go round the same ring.
+    /// Returns the Sites of [`sites_of`](Self::sites_of) in the form that all names on the same ring share.
     #[must_use]
     pub fn order_of(&self, kind: NameKind) -> &SiteOrder {
         match kind {
@@ -469,7 +469,7 @@ impl Model {
         site.load.is_some() || pool.is_some_and(|pool| !pool.steering.slow_start.is_zero())
     }
 
-    /// The same pool's position.
+    /// Returns the position of the pool whose knobs govern a name.
     #[must_use]
     pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
         match kind {

@@ -1,4 +1,4 @@
-//! What a restart should know, by Site key: health, overrides and flaps.
+//! The state that a restart should know, by Site key: health, overrides and flaps.
 //!
 //! Everything in it is relative to when it was written: an age, or what is left of a duration.
 
@@ -14,14 +14,14 @@ pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What is kept, by Site key. Sites of which there is nothing to keep are not in it.
+/// The saved state of all Sites. Sites of which there is nothing to keep are not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedState {
     /// By Site key.
     pub sites: BTreeMap<String, SavedSite>,
 }
 
-/// What is kept of one Site.
+/// The saved state of one Site.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedSite {
@@ -40,7 +40,8 @@ pub struct SavedSite {
 }
 
 impl SavedSite {
-    /// What was said of the Site, or decided of it, in words; none if there is only health, which is found again.
+    /// Describes what was said of the Site, or decided of it, in words; none if there is only health, which is found
+    /// again.
     #[must_use]
     pub fn said(&self) -> Option<String> {
         let mut said = Vec::new();
@@ -69,9 +70,9 @@ pub struct SavedHealth {
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedOverride<T> {
-    /// What.
+    /// The value that is set.
     pub what: T,
-    /// Who.
+    /// The person or program that set it.
     pub by: String,
     /// Why.
     pub reason: Option<String>,
@@ -79,7 +80,7 @@ pub struct SavedOverride<T> {
     pub age_ms: u64,
     /// When it was said by the wall clock, milliseconds since 1970; only shown.
     pub at_wall_ms: u64,
-    /// What was left of it when the file was written, milliseconds.
+    /// The rest of its duration when the file was written, milliseconds; none if it has no end.
     pub left_ms: Option<u64>,
     /// Whether it was said against a minimum.
     pub forced: bool,

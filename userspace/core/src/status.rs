@@ -1,4 +1,4 @@
-//! What is known about each Site at one moment: the planner's only changing input.
+//! The knowledge about each Site at one moment: the planner's only changing input.
 
 use std::{
     ops::{Index, IndexMut, Range},
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::model::{Initial, Model, Site, SiteId};
 
-/// What an address's probe says.
+/// The verdict of an address's probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// No verdict yet; counts as `initial` says.
@@ -109,7 +109,7 @@ impl AdminState {
     }
 }
 
-/// What a Site says of its load, in units of its own choosing.
+/// The load that a Site reports, in units of its own choosing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
     /// Now; debited answers included.
@@ -120,7 +120,7 @@ pub struct Load {
     pub capacity: f64,
 }
 
-/// What a Site says of itself, beside the figures of its [`Load`].
+/// The report of a Site about itself, besides the figures of its [`Load`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfReport {
     /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
@@ -129,9 +129,9 @@ pub struct SelfReport {
     pub factor: f64,
     /// Whether it has been silent for longer than `stale_after`.
     pub stale: bool,
-    /// What one answer adds to its load, as set or as learned so far.
+    /// The amount that one answer adds to its load, as set or as learned so far.
     pub per_answer: f64,
-    /// What answers since its newest report add to its load.
+    /// The amount that answers since its newest report add to its load.
     pub debit: f64,
     /// Sessions that it has.
     pub sessions: Option<f64>,
@@ -143,7 +143,7 @@ impl Default for SelfReport {
     }
 }
 
-/// What bears on a Site beside its probes.
+/// The state of a Site, besides its probes' verdicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SiteState {
     /// The operator's word.
@@ -158,7 +158,7 @@ pub struct SiteState {
     pub ramp: f64,
     /// Its load; none where it says nothing that counts.
     pub load: Option<Load>,
-    /// What else it says of itself.
+    /// The rest of what it says of itself.
     pub said: SelfReport,
 }
 
@@ -180,7 +180,7 @@ impl SiteState {
 /// One moment's knowledge: the planner's only changing input. `assess` makes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assessment {
-    /// What the probes say.
+    /// The probes' verdicts.
     pub health: Verdicts,
     /// By Site, positions as in the model.
     pub sites: Vec<SiteState>,

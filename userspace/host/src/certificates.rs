@@ -1,4 +1,4 @@
-//! What stands in certificates: whose they are, and until when. No trust is decided by it.
+//! The facts in certificates: whose they are, and until when. No trust is decided by it.
 
 use std::{
     fs, io,

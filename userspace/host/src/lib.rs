@@ -1,5 +1,5 @@
-//! What this machine gives zerottl's programs: descriptors and places for connections, clocks, and the files that are
-//! neither configuration nor zones.
+//! The resources of this machine for zerottl's programs: descriptors and places for connections, clocks, and the files
+//! that are neither configuration nor zones.
 //!
 //! | module | what it is |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Who holds a lock on a folder.
+//! The process that holds a lock on a folder.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -12,8 +12,9 @@ pub fn owner(folder: &Path) -> Option<i32> {
     holder(&fs::read_to_string("/proc/locks").ok()?, &file)
 }
 
-/// Who has a lock by flock on a file, given as device and inode: of lines as `1: FLOCK ADVISORY WRITE 1234 00:1f:5678 0 EOF`.
-/// The whole of it counts: inodes of another file system bear the same numbers, and whoever is found may be killed.
+/// Finds the process that has a lock by flock on a file, given as device and inode, in lines such as
+/// `1: FLOCK ADVISORY WRITE 1234 00:1f:5678 0 EOF`. The whole of it counts: inodes of another file system bear the same
+/// numbers, and whoever is found may be killed.
 fn holder(locks: &str, file: &str) -> Option<i32> {
     let pid = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

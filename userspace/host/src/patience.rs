@@ -33,7 +33,8 @@ impl fmt::Display for Late {
 
 impl std::error::Error for Late {}
 
-/// What `future` comes to within `limit`. Takes twice that at most, and what the last look was late by.
+/// Waits for `future` and returns its output, if it comes within `limit`. Takes twice that at most, plus the delay of
+/// the last look.
 pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Late> {
     let mut future = pin!(future);
     let look = (limit / LOOKS).clamp(LOOK_MIN, LOOK_MAX);

@@ -49,7 +49,7 @@ struct Open {
     by_client: HashMap<IpAddr, BTreeMap<u64, Arc<Seat>>>,
 }
 
-/// What a connection and those who look for a place know of each other.
+/// The state that a connection shares with those who look for a place.
 #[derive(Debug, Default)]
 struct Seat {
     /// Since when it is idle, microseconds since the places' beginning and one; 0 while it is busy.
@@ -80,7 +80,8 @@ pub enum Full {
     Leaving,
 }
 
-/// What may be idle while half of the places are free is a tenth of the usual when none is.
+/// The factor by which the idle time shrinks: it is the usual one while half of the places are free, and a tenth of
+/// that when none is.
 const SHRUNK: u32 = 10;
 
 impl Places {
@@ -127,8 +128,8 @@ impl Places {
         Ok(Place { places: Arc::clone(self), client, client_max, number, seat })
     }
 
-    /// The same, `is_many` as in [`take_for_many`](Self::take_for_many); those who were told to go are waited for, so that a
-    /// burst of newcomers does not keep anybody out.
+    /// Takes one as [`take`](Self::take) does or, where `is_many`, [`take_for_many`](Self::take_for_many); those who
+    /// were told to go are waited for, so that a burst of newcomers does not keep anybody out.
     pub async fn take_in_time(self: &Arc<Self>, address: IpAddr, is_many: bool) -> Result<Place, Full> {
         let end = Instant::now() + LEAVING;
         loop {
@@ -275,7 +276,7 @@ impl Place {
         shrunk(usual, all, self.places.all_max).min(shrunk(usual, own, self.client_max))
     }
 
-    /// The same by the places of all alone, for where it is asked for often: without a lock.
+    /// Returns the idle limit by the places of all clients alone, for where it is asked for often: without a lock.
     #[must_use]
     pub fn idle_limit_of_all(&self, usual: Duration) -> Duration {
         shrunk(usual, self.places.all.load(Relaxed), self.places.all_max)
@@ -299,7 +300,7 @@ impl Drop for Place {
     }
 }
 
-/// Who counts as one client: an IPv6 host has a whole /64 to choose addresses from.
+/// Returns the address that stands for one client: an IPv6 host has a whole /64 to choose addresses from.
 fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
@@ -377,7 +378,7 @@ mod tests {
         assert!(is_told(&many[1]) && !is_told(&honest) && !is_told(&other));
     }
 
-    /// Who is told to go and does not is not replaced for ever: descriptors are bounded.
+    /// A connection that is told to go and does not is not replaced for ever: descriptors are bounded.
     #[test]
     fn those_who_do_not_go_are_bounded() {
         let places = Places::new(8, 8);

@@ -1,4 +1,4 @@
-//! What is this machine's own: errors that say nothing about anybody else, and how many descriptors there are.
+//! This machine's own affairs: errors that say nothing about anybody else, and how many descriptors there are.
 //!
 //! | what | where it counts |
 //! |---|---|
@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 use crate::{log_limit::LogLimit, patience::Late};
 
-/// What is said when this machine has no more of something: descriptors (of the process, of the system), memory, ports.
+/// The errors when this machine has no more of something: descriptors (of the process, of the system), memory, ports.
 const OURS: [Errno; 6] =
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL, Errno::ADDRINUSE];
 
@@ -60,7 +60,7 @@ pub struct Descriptors {
 /// A part's wish, and what it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What it is called in the log.
+    /// Its name in the log.
     pub name: &'static str,
     /// As many as it would have.
     pub wish: usize,
@@ -94,7 +94,7 @@ impl Descriptors {
         Self { limit: limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)) }
     }
 
-    /// What each part may have: its wish where all of them fit, else less of it, all in the same proportion.
+    /// Returns what each part may have: its wish where all of them fit, else less of it, all in the same proportion.
     #[must_use]
     pub fn shared<const N: usize>(&self, parts: [Part; N]) -> [usize; N] {
         let wished = Self::wished(&parts);
@@ -145,7 +145,7 @@ pub const ADMIN_UNIX_CONNECTIONS_MAX: usize = 64;
 /// The most DNS connections open at a time. Fewer where there are few descriptors.
 pub const DNS_CONNECTIONS_MAX: usize = 1024;
 
-/// What the agent's parts may hold at a time.
+/// Limits of what the agent's parts hold at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentShare {
     /// Attempts of probes.
@@ -196,7 +196,7 @@ impl AgentShare {
     }
 }
 
-/// What the parts of a Site's server may hold at a time.
+/// Limits of what the parts of a Site's server hold at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteShare {
     /// Connections of clients.
@@ -236,7 +236,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Between two lines about it.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
-/// What a loop does that cannot accept or receive: it waits longer and longer, and says so once in a while.
+/// The back-off of a loop that cannot accept or receive: it waits longer and longer, and says so once in a while.
 #[derive(Debug)]
 pub struct Stumbles {
     what: String,
@@ -289,7 +289,8 @@ fn is_of_one(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| OF_ONE.contains(&errno))
 }
 
-/// What this process's clock since boot is ahead of the kernel's, nanoseconds: 0 but in a time namespace of its own.
+/// Returns how far this process's clock since boot is ahead of the kernel's, nanoseconds: 0 but in a time namespace of
+/// its own.
 #[must_use]
 pub fn boot_offset() -> i64 {
     static OFFSET: OnceLock<i64> = OnceLock::new();
@@ -307,7 +308,7 @@ pub fn boot_ns() -> u64 {
     own.saturating_add_signed(boot_offset().saturating_neg())
 }
 
-/// The same, of what the kernel says: a clock a line, with seconds and nanoseconds.
+/// Reads the offset from the kernel's text: a clock a line, with seconds and nanoseconds.
 fn boot_offset_in(text: &str) -> Option<i64> {
     let line = text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(Descriptors { limit: KEPT_BACK + 100 }.shared(twice), [50]);
     }
 
-    /// What all parts hold together, with what is kept back, never exceeds the limit that is usual.
+    /// All parts together, with what is kept back, never exceed the limit that is usual.
     #[test]
     fn the_agent_fits_into_1024() {
         let AgentShare { probes, loads, forwards, admin, admin_unix, dns } =

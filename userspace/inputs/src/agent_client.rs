@@ -109,13 +109,14 @@ pub async fn get(at: impl Into<At>, path: &str) -> Result<Bytes, ClientError> {
     page(&at.into(), path, None).await
 }
 
-/// What the agent says to a request that changes something. Must be called within a tokio runtime.
+/// Sends a request that changes something, and returns the agent's answer. Must be called within a tokio runtime.
 pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Result<Bytes, ClientError> {
     let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
     page(&at.into(), path, Some(json.into())).await
 }
 
-/// The same, for what takes its time: waits for up to `limit`. Must be called within a tokio runtime.
+/// Sends a request as [`post`] does, for what takes its time: waits for up to `limit`. Must be called within a tokio
+/// runtime.
 pub async fn post_within(
     at: impl Into<At>,
     path: &str,

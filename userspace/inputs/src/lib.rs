@@ -1,4 +1,4 @@
-//! What zerottl learns of Sites: probes of their addresses, and what they say of their load.
+//! Inputs about Sites: probes of their addresses, and what they say of their load.
 //!
 //! | module | what it is |
 //! |---|---|

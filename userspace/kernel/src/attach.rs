@@ -121,7 +121,7 @@ pub fn reason(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> Op
     (by_driver && nics.driver(interface).as_deref() == Some(VETH)).then(|| VETH_AUTO.to_owned())
 }
 
-/// What should be known of a program that sits like this, though it is as asked for.
+/// Returns what should be known of a program that sits like this, though it is as asked for.
 #[must_use]
 pub fn caution(nics: &Nics, interface: &str, is: Mode) -> Option<String> {
     if is == Mode::Generic {
@@ -160,7 +160,7 @@ pub fn attach(
     Err(failed.unwrap_or_else(|| AttachError::unknown(interface, mode, io::ErrorKind::Unsupported.into())))
 }
 
-/// The same in one mode.
+/// Attaches a program to an interface in one mode.
 pub fn attach_as(
     program: BorrowedFd<'_>,
     nics: &Nics,

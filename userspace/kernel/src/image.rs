@@ -1,4 +1,4 @@
-//! What goes into the maps: a model's immutable part, and a plan's bank. Pure.
+//! The contents of the maps: a model's immutable part, and a plan's bank. Pure.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -211,12 +211,12 @@ pub struct Layout {
     blocks: usize,
 }
 
-/// What a plan changes in a bank at one service.
+/// The change that a plan makes in a bank at one service.
 #[derive(Clone, Debug)]
 pub struct Change<'a> {
     /// The service's position in the bank's part of `SERVICES`.
     pub at: usize,
-    /// What goes there.
+    /// The service to write there.
     pub service: KernelService,
     /// Slots, and the position of the block that they begin in, in the bank's part of `SLOTS`.
     pub tables: [Option<(usize, &'a [u16])>; 3],
@@ -240,7 +240,8 @@ impl Layout {
         Self { homes, blocks: blocks.max(1) }
     }
 
-    /// What has to be written to a bank that holds the services of the plan `held` so that it holds those of `plan`.
+    /// Returns what has to be written to a bank that holds the services of the plan `held` so that it holds those of
+    /// `plan`.
     pub fn changes<'a>(&'a self, held: &'a Services, plan: &'a Plan) -> impl Iterator<Item = Change<'a>> {
         plan.services.changed(held).map(|(at, service, held)| {
             let mut tables = [None; 3];

@@ -128,16 +128,16 @@ pub struct Fastpath {
     lasting: Vec<(String, OwnedFd)>,
 }
 
-/// What of a loaded program outlives the agent.
+/// The part of a loaded program that outlives the agent.
 #[derive(Debug)]
 pub struct Lasting {
     /// The program.
     pub program: OwnedFd,
-    /// What is pinned beside the links, by the name of its pin: the program and some maps.
+    /// The objects that are pinned besides the links, by the names of their pins: the program and some maps.
     pub pins: Vec<(String, OwnedFd)>,
 }
 
-/// What [`Fastpath::load`] makes: parts that different tasks own.
+/// The result of [`Fastpath::load`]: parts that different tasks own.
 pub struct Loaded {
     /// The program: attach it, run it.
     pub fastpath: Fastpath,
@@ -156,8 +156,8 @@ impl Fastpath {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
-    /// The same, with the counters and traced packets of the programs before it, as they are pinned in a folder; they are
-    /// made if there are none that fit. Nothing is written there.
+    /// Loads the object as [`load`](Self::load) does, with the counters and traced packets of the programs before it,
+    /// as they are pinned in a folder; they are made if there are none that fit. Nothing is written there.
     pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, folder: &Path) -> Result<Loaded, LoadError> {
         Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
     }
@@ -273,7 +273,7 @@ impl Fastpath {
         program.try_into().expect("load found the program to be an XDP program")
     }
 
-    /// What has to outlive the agent, to be attached and pinned.
+    /// Returns what has to outlive the agent, to be attached and pinned.
     pub fn lasting(&mut self) -> Result<Lasting, LoadError> {
         let failed = |error: io::Error| LoadError::Bpf(error.into());
         let program = self.program(PROGRAM).fd()?.as_fd().try_clone_to_owned().map_err(failed)?;
@@ -339,7 +339,7 @@ fn start_cursors(count: usize) -> Vec<Cursor> {
     (0..count).map(|_| Cursor(rand::random())).collect()
 }
 
-/// What the program counts.
+/// The program's counters.
 pub struct Counters {
     /// One per [`Reason`].
     reasons: PerCpuArray<MapData, u64>,

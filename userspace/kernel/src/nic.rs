@@ -1,4 +1,4 @@
-//! What the kernel says of an interface, by name: its number, its driver, and a feature that stands against XDP.
+//! The kernel's facts about an interface, by name: its number, its driver, and a feature that stands against XDP.
 //!
 //! One socket is kept for all questions, so that asking takes no descriptor: a process that has none left must not take an
 //! interface for gone.

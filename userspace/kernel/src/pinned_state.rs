@@ -1,4 +1,4 @@
-//! What is there without an agent: the pins, read by whoever may.
+//! The state that is there without an agent: the pins, read by whoever may.
 
 use std::{os::fd::AsFd, path::Path};
 
@@ -15,7 +15,7 @@ use super::{
     sys,
 };
 
-/// What a folder of pins holds. Fields are only ever added.
+/// The contents of a folder of pins. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PinnedState {
     /// The process of the agent that has the folder; none if none runs.

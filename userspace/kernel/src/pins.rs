@@ -1,4 +1,4 @@
-//! What outlives the agent: a folder on a bpffs.
+//! The objects that outlive the agent: a folder on a bpffs.
 //!
 //! | pin | what it is |
 //! |---|---|
@@ -104,11 +104,11 @@ pub struct PinnedLink {
 pub struct Pins {
     folder: PathBuf,
     lock: OwnedFd,
-    /// What was made for it, the innermost first.
+    /// The folders that were made for it, the innermost first.
     made: Vec<PathBuf>,
 }
 
-/// What tells one pin from another.
+/// The identity that tells one pin from another.
 pub type PinId = (u64, u64);
 
 impl Drop for Pins {
@@ -223,7 +223,7 @@ impl Pins {
         }
     }
 
-    /// What tells the pin of this name from others; none if there is none. Takes no descriptor.
+    /// Returns the identity of the pin of this name; none if there is none. Takes no descriptor.
     pub fn id(&self, name: &str) -> io::Result<Option<PinId>> {
         id_of(&self.folder.join(name))
     }
@@ -290,7 +290,7 @@ pub fn shared_name(map: &str) -> String {
     format!("{}-{ABI:08x}", map.to_ascii_lowercase())
 }
 
-/// What tells a pin from others.
+/// Returns the identity of a pin.
 #[must_use]
 pub fn id(pin: &fs::Metadata) -> PinId {
     (pin.dev(), pin.ino())
@@ -324,7 +324,7 @@ pub fn control(folder: &Path) -> PathBuf {
     folder.join(CONTROL)
 }
 
-/// What is in a folder; nothing in one that is not there.
+/// Lists the names in a folder; none in one that is not there.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

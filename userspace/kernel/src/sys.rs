@@ -94,7 +94,7 @@ struct RawProgramInfo {
     id: u32,
 }
 
-/// What the kernel says of an XDP link.
+/// The kernel's facts about an XDP link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
     /// The number of the interface it is on; none once it is on none, as the interface has gone or somebody has detached it.
@@ -164,8 +164,8 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
     bpf(BPF_OBJ_GET, &attributes).map(owned)
 }
 
-/// What a link is on and has, at this moment. Takes no descriptor, so it is known also where there is none left. An error for
-/// what is no XDP link.
+/// Asks the kernel which interface a link is on and which program it has, at this moment. Takes no descriptor, so it is
+/// known also where there is none left. An error for what is no XDP link.
 pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let RawLinkInfo { kind, prog_id, ifindex, .. } = info(link)?;
     if kind != BPF_LINK_TYPE_XDP {

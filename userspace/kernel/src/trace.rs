@@ -18,7 +18,7 @@ pub struct Line {
     pub at_ns: u64,
     /// Why it went where it went.
     pub reason: &'static str,
-    /// What became of it.
+    /// The action that was taken.
     pub action: &'static str,
     /// Length of the frame in bytes, as it left.
     pub len: u32,

@@ -64,7 +64,7 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
     named
 }
 
-/// What is said of one name; nothing of what lies below a delegation, a DNAME or a forward name.
+/// Makes the entry of one name; none for what lies below a delegation, a DNAME or a forward name.
 fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
     let is_hidden = match zone.find(&Folded::new(name), false) {

@@ -1,3 +1,3 @@
-//! What only the host's run of the table needs.
+//! Parts that only the host's run of the table needs.
 
 pub mod image;

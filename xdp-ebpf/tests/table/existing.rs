@@ -11,7 +11,7 @@ use super::{
     world::{self, BINDINGS, OPAQUE, STATIC, Says, World},
 };
 
-/// What a name is.
+/// The nature of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Is {
     /// The entry at this position of [`world::entries`].

@@ -27,7 +27,7 @@ use xdp_ebpf::reason::{Action, Reason};
 
 use self::{packet::Packet, world::World};
 
-/// What must come out.
+/// The expected outcome.
 #[derive(Clone, Debug)]
 pub enum Out {
     /// The frame as it went in, byte for byte.
@@ -38,7 +38,7 @@ pub enum Out {
     Https(Vec<u8>, u32),
     /// The answer with this zone's SOA.
     NoData(&'static str),
-    /// The same with NXDOMAIN.
+    /// The answer with this zone's SOA and NXDOMAIN.
     NxDomain(&'static str),
     /// The answer without records.
     Bare { rcode: u16, aa: bool, tc: bool },
@@ -145,7 +145,7 @@ impl Row {
     }
 }
 
-/// What became of a frame.
+/// The outcome of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
     pub action: Action,

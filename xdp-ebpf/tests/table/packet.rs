@@ -32,7 +32,7 @@ pub struct Message {
     pub name: Vec<u8>,
     pub kind: u16,
     pub class: u16,
-    /// What follows the question.
+    /// The bytes after the question.
     pub rest: Vec<u8>,
 }
 
@@ -111,7 +111,7 @@ impl Message {
     }
 }
 
-/// What stands in the UDP checksum field.
+/// The contents of the UDP checksum field.
 #[derive(Clone, Copy, Debug)]
 pub enum Checksum {
     Good,

@@ -50,7 +50,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// What is wrong with an outcome.
+/// Returns what is wrong with an outcome; none if nothing is.
 pub fn fault(row: &Row, ran: &Ran) -> Option<String> {
     check(row, ran).err()
 }
@@ -161,7 +161,7 @@ fn reply(query_frame: &[u8], query: &Datagram, dns: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What every answer to a query must be, whatever it says. Also what the property test asks for.
+/// Checks what must hold for every answer to a query, whatever it says. The property test asks for it, too.
 pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
     let (query, answer) = (Datagram::of(query_frame)?, Datagram::of(answer_frame)?);
     same_bytes("the frame", answer_frame, &reply(query_frame, &query, &answer.dns))?;

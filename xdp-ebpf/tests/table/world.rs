@@ -1,4 +1,4 @@
-//! What is configured while the rows run: `host/image.rs` makes maps of it by hand, and the kernel's run of the table a
+//! The configuration while the rows run: `host/image.rs` makes maps of it by hand, and the kernel's run of the table a
 //! configuration file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -137,7 +137,7 @@ pub const DOWN: [&str; 2] = ["192.0.2.66", "2001:db8:66::10"];
 pub const FOUR: &str = "192.0.2.44";
 pub const SIX: &str = "2001:db8:6::10";
 
-/// What a name answers for a family.
+/// The answer of a name for a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says {
     /// One of these, in turn or by policy.
@@ -184,7 +184,7 @@ pub const STATIC: [(&str, &[u16]); 9] = [
     ("child.alias.example", &[16]),
 ];
 
-/// The same file's alias and delegation; the delegation's glue `ns.sub.example` is hidden by it.
+/// The alias and the delegation of the records file; the delegation's glue `ns.sub.example` is hidden by it.
 pub const OPAQUE: [(&str, &[u16]); 2] = [("alias.example", &[5]), ("sub.example", &[2, 43])];
 
 /// Whether a name is the apex or below it.
@@ -268,7 +268,7 @@ pub fn plain_pools() -> Vec<(String, &'static str)> {
     pools
 }
 
-/// What every name answers, worked out by hand from the tables above, not by the planner.
+/// Lists every name's answers, worked out by hand from the tables above, not by the planner.
 pub fn entries() -> Vec<Entry> {
     let both = |addresses: [&[&str]; 2]| {
         addresses.map(|list| match list {

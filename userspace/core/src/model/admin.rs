@@ -51,7 +51,7 @@ impl FromStr for AdminListen {
     }
 }
 
-/// What a client shows to be let in (RFC 6750). Never printed.
+/// The token that a client shows to be let in (RFC 6750). Never printed.
 #[derive(Clone)]
 pub struct AdminToken(Box<str>);
 
@@ -92,7 +92,7 @@ impl fmt::Debug for AdminToken {
 pub struct Admin {
     /// Where the admin interface listens; none turns it off.
     pub listen: Vec<AdminListen>,
-    /// What clients over TCP must show; none only where all of `listen` is local.
+    /// The token that clients over TCP must show; none only where all of `listen` is local.
     pub token: Option<AdminToken>,
 }
 

@@ -20,13 +20,13 @@ pub struct SiteOrder {
 }
 
 impl SiteOrder {
-    /// The same ring begun at `site`; none if it is not on it.
+    /// Returns the same ring, begun at `site`; none if it is not on it.
     #[must_use]
     pub fn from_site(&self, site: SiteId) -> Option<Self> {
         self.iter().position(|other| *other == site).map(|at| self.from_position(at))
     }
 
-    /// The same ring begun at a position.
+    /// Returns the same ring, begun at a position.
     ///
     /// # Panics
     /// If there is no such position.
@@ -37,7 +37,7 @@ impl SiteOrder {
         Self { twice: Arc::clone(&self.twice), start: start as u32 }
     }
 
-    /// What all orders on one ring have in common, for keys of maps that do not outlive it.
+    /// Returns the identity that all orders on one ring have in common, for keys of maps that do not outlive it.
     pub(crate) fn ring(&self) -> *const SiteId {
         self.twice.as_ptr()
     }

@@ -19,21 +19,21 @@ pub struct Pool {
     pub ttl: u32,
     /// Below this share of live weight, 0 to 1, all Sites count as up; 0 is off. Never for Site Names.
     pub up_threshold: f64,
-    /// What is answered when no Site is up.
+    /// The answer when no Site is up.
     pub all_down: AllDown,
-    /// What a Site Name does when its whole failover list is down.
+    /// The behaviour of a Site Name when its whole failover list is down.
     pub last_resort: LastResort,
     /// Client prefix lengths for `sticky`: IPv4, IPv6.
     pub sticky_prefix: (u8, u8),
-    /// What HTTPS records say beside addresses; none is no HTTPS records.
+    /// The contents of HTTPS records besides addresses; none is no HTTPS records.
     pub https: Option<Https>,
-    /// What no deliberate cause may take away.
+    /// The minimum that no deliberate cause may take away.
     pub minimum: Minimum,
     /// How load moves shares.
     pub steering: Steering,
 }
 
-/// What no deliberate cause (the operator, load, a hold-down) may take away from a pool.
+/// The minimum of a pool, which no deliberate cause (the operator, load, a hold-down) may take away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Minimum {
     /// Sites that may be answered, at least; 0 is none.
@@ -72,9 +72,9 @@ pub struct Steering {
     pub low_watermark: f64,
     /// Of a Site's capacity: from here on it counts as full. Over 0, up to 1.
     pub high_watermark: f64,
-    /// What part of its way a share goes in a second, 0 to 1; 0 is at once.
+    /// The part of its way that a share goes in a second, 0 to 1; 0 is immediately.
     pub max_step: f64,
-    /// What a full Site gets, relative to its weight's share, 0 to 1.
+    /// The share that a full Site gets, relative to its weight's share, 0 to 1.
     pub trickle: f64,
     /// How long a Site that returns takes to its whole share; zero is at once.
     pub slow_start: Duration,

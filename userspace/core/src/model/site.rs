@@ -19,7 +19,7 @@ pub struct Site {
     pub addresses: Vec<SiteAddress>,
     /// Share relative to the other Sites'; at least 1.
     pub weight: u32,
-    /// What load it can take, in units of the operator's choosing, over 0; none where nobody says.
+    /// The load that it can take, in units of the operator's choosing, over 0; none where nobody says.
     pub capacity: Option<f64>,
     /// How its return is delayed if it keeps flapping.
     pub damping: Damping,
@@ -27,7 +27,7 @@ pub struct Site {
     pub probe: Option<Probe>,
     /// Where its load is learned from; none where nobody says.
     pub load: Option<LoadSource>,
-    /// What an address counts as until its first verdict.
+    /// The health that an address counts with until its first verdict.
     pub initial: Initial,
     /// Its primary group; none where no group lists it.
     pub primary: Option<GroupId>,
@@ -46,9 +46,9 @@ impl Site {
 /// One address of a Site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteAddress {
-    /// What is answered.
+    /// The address that is answered.
     pub answer: IpAddr,
-    /// What is probed, where it differs (NAT, split horizon).
+    /// The address that is probed, where it differs (NAT, split horizon).
     pub probe: IpAddr,
 }
 
@@ -64,7 +64,7 @@ pub enum Initial {
 /// `probe = { … }`.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// What is asked.
+    /// The kind of attempt.
     pub kind: ProbeKind,
     /// TCP port.
     pub port: u16,
@@ -109,9 +109,9 @@ pub struct LoadSource {
     pub kind: LoadKind,
     /// A figure older than this is stale.
     pub stale_after: Duration,
-    /// What a Site whose figures are stale counts as.
+    /// The treatment of a Site whose figures are stale.
     pub when_stale: WhenStale,
-    /// What one answer adds, in the figures' unit; learned where none.
+    /// The amount that one answer adds, in the figures' unit; learned where none.
     pub per_answer: Option<f64>,
     /// For reports that name no target, over 0; none is the capacity.
     pub target: Option<f64>,

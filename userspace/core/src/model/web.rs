@@ -43,7 +43,7 @@ pub struct Web {
     pub busy: BusyConfig,
     /// Priority classes, the first that matches; those whom none matches have a share of 1.
     pub classes: Vec<Class>,
-    /// What a session is.
+    /// The settings of sessions.
     pub session: SessionConfig,
     /// The cookie that records a client's group (S4-4C-FLAG); none is off.
     pub flag: Option<FlagConfig>,
@@ -53,7 +53,7 @@ pub struct Web {
     pub peers: Peers,
     /// From whom `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded`, are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// What the front calls itself in `Via`; empty is no such field.
+    /// The name of the front in `Via`; empty is no such field.
     pub via: String,
     /// Bounds on connections and requests.
     pub limits: WebLimits,
@@ -80,7 +80,7 @@ pub struct Backend {
 /// `web.backend_probe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendProbe {
-    /// What is asked for; none is a TCP handshake.
+    /// The path that is asked for; none is a TCP handshake.
     pub path: Option<String>,
     /// From one start to the next.
     pub interval: Duration,
@@ -93,7 +93,7 @@ pub struct BackendProbe {
 pub struct AccessLog {
     /// The file; none is standard output.
     pub file: Option<PathBuf>,
-    /// What a line is like.
+    /// The format of a line.
     pub format: AccessFormat,
 }
 
@@ -102,7 +102,7 @@ pub struct AccessLog {
 pub enum AccessFormat {
     /// NCSA's common log format.
     Common,
-    /// The same with `Referer` and `User-Agent`, as nginx and Apache write it.
+    /// The common log format with `Referer` and `User-Agent`, as nginx and Apache write it.
     #[default]
     Combined,
     /// An object of JSON, with all that is known.
@@ -163,26 +163,26 @@ pub struct BusyConfig {
     pub latency: f64,
     /// Sessions at which it is too busy; 0 is never.
     pub sessions: u64,
-    /// What part of a limit it must fall below to be no longer too busy, over 0, at most 1.
+    /// The part of a limit that it must fall below to be no longer too busy, over 0, at most 1.
     pub resume: f64,
     /// The status of the busy page (C9): 503 or 200.
     pub status: u16,
     /// When a client that was turned away is told to return, at the earliest.
     pub retry: Duration,
-    /// What part of `in_flight` and `sessions` one client may fill, over 0; 1 is without a bound of its own.
+    /// The part of `in_flight` and `sessions` that one client may fill, over 0; 1 is without a bound of its own.
     pub client_share: f64,
-    /// What one client is: so many bits of an IPv4, and of an IPv6 address.
+    /// The addresses that are one client: so many bits of an IPv4, and of an IPv6 address.
     pub client_prefix: (u8, u8),
 }
 
 /// `[[web.class]]`: whose requests are deferred later than others'.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
-    /// What the operator calls it.
+    /// The operator's name for it.
     pub name: String,
     /// Whom it is for.
     pub when: Condition,
-    /// What part of each limit of `busy` its requests may fill, over 0, at most 1: the lowest is deferred first.
+    /// The part of each limit of `busy` that its requests may fill, over 0, at most 1: the lowest is deferred first.
     pub share: f64,
 }
 
@@ -231,7 +231,7 @@ pub struct GroupRule {
     pub when: Condition,
 }
 
-/// What a request must be like; every part that is given must match.
+/// A condition on a request; every part that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
     /// The client's address is in one of these; empty is any.
@@ -297,7 +297,7 @@ pub struct WebLimits {
 pub const VIA: &str = "zerottl";
 
 impl Web {
-    /// What the file's defaults come to at a Site with these addresses.
+    /// Creates a server's configuration from the file's defaults, for a Site with these addresses.
     #[must_use]
     pub fn at(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {

@@ -91,7 +91,7 @@ pub struct Nets {
     ranges: usize,
 }
 
-/// What was found of an address.
+/// The result of looking an address up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Match {
     /// The set of groups; 0 is of none.
@@ -196,7 +196,7 @@ impl Nets {
         (&self.nodes, self.roots)
     }
 
-    /// What an address chooses.
+    /// Looks up the set of groups that an address chooses.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Match {
         let node = |at: u32| self.nodes.get(at as usize);

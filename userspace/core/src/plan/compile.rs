@@ -190,8 +190,8 @@ impl Planner {
         self.specs.iter().map(|spec| spec.slots)
     }
 
-    /// What is answered when nobody has confirmed the newest plan for `max_plan_age`: by `on_stale`, as if all Sites were
-    /// up, or SERVFAIL.
+    /// Makes the plan that is answered when nobody has confirmed the newest plan for `max_plan_age`: by `on_stale`, as
+    /// if all Sites were up, or SERVFAIL.
     #[must_use]
     pub fn stale_plan(&self) -> Plan {
         let mut status = Assessment::unknown(&self.model);
@@ -322,7 +322,7 @@ impl Round<'_> {
         self.table(spec.policy, slots, &configured, basis)
     }
 
-    /// What loads and the Sites' own wishes make of the candidates.
+    /// Adjusts the candidates by loads and the Sites' own wishes.
     fn steer(&mut self, at: u32, spec: &Spec, of: DynamicType, candidates: &mut [(Candidate, bool)]) {
         let before = self.before.and_then(|before| Some((&before.shares.of.get(&at)?[of.index()][..], before.elapsed)));
         let steering = steer::knobs(&self.planner.model, spec.steered);
@@ -361,7 +361,7 @@ impl Round<'_> {
         sites.iter().filter_map(candidate).collect()
     }
 
-    /// What a Site has of a type, and whether it is live.
+    /// Returns the endpoint that a Site has of a type, and whether it is live.
     fn hint(&self, spec: &Spec, site: SiteId, of: DynamicType) -> Option<(u16, bool)> {
         let first = |of: DynamicType| self.footings[site.0].first[of.index()].map(|hint| (hint.endpoint, hint.live));
         match of {

@@ -1,4 +1,4 @@
-//! Who of a name's Sites is answered, and on what basis: see [`bar`](crate::bar). Pure.
+//! The Sites of a name that are answered, and the basis: see [`bar`](crate::bar). Pure.
 
 use super::{Basis, site_inputs::SiteInputs};
 use crate::{
@@ -6,12 +6,12 @@ use crate::{
     model::{AllDown, SiteId},
 };
 
-/// What counts of a Site that a Pool or Group Name may answer.
+/// The state of a Site that a Pool or Group Name may answer, as far as it counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CandidateState {
     /// Whether it has a live address of the type.
     pub live: bool,
-    /// What bars it.
+    /// The cause that bars it.
     pub bar: Exclusion,
     /// Whether a bar of its own was lifted for the pool's minimum.
     pub overridden: bool,
@@ -26,7 +26,7 @@ impl CandidateState {
     }
 }
 
-/// Who is answered.
+/// The condition for a Site to be answered.
 pub(super) type Picked = fn(&CandidateState) -> bool;
 
 /// Which of the Sites a Pool or Group Name answers; none is SERVFAIL. Never an empty set, unless `stands` is.

@@ -29,7 +29,7 @@ use xdp_ebpf::decide::sticky_turn;
 
 use crate::model::{DynamicType, NameId, Policy, PoolId, SiteId};
 
-/// What one name answers for one type.
+/// The answers of one name for one type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// One slot of a table, chosen by the name's policy.
@@ -66,7 +66,7 @@ pub enum Basis {
     Drained,
 }
 
-/// What a set of equal names shares: policy, Sites and knobs.
+/// The common part of a set of equal names: policy, Sites and knobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Where a pool's part of [`Plan::chosen`] begins, by set of groups; none where no group has client nets.
@@ -81,7 +81,7 @@ pub struct Service {
     pub choice: [Choice; 3],
 }
 
-/// What an HTTPS record says of a Site: a service binding (RFC 9460).
+/// The contents of an HTTPS record about a Site: a service binding (RFC 9460).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// Whose `https` it has.
@@ -92,7 +92,7 @@ pub struct Binding {
     pub v6: Option<Ipv6Addr>,
 }
 
-/// Who answers a pool's clients of one set of groups.
+/// The service that answers a pool's clients of one set of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupTarget {
     /// Position in [`Plan::services`].
@@ -101,7 +101,7 @@ pub struct GroupTarget {
     pub name: NameId,
 }
 
-/// What shares move from, from one plan to the next.
+/// The shares of a plan, from which those of the next plan move on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
     /// By position in [`Plan::services`] and [`DynamicType::index`]: of each Site that takes new clients, its share
@@ -126,7 +126,7 @@ pub struct Plan {
     pub service_of: Arc<[u32]>,
     /// By [`Service::chosen`] and set of groups; fixed for the model's life.
     pub chosen: Arc<[GroupTarget]>,
-    /// What the next plan's shares move from.
+    /// The shares that the next plan's move on from.
     pub shares: Shares,
     /// By Site: what it was made from.
     pub footings: Arc<[SiteInputs]>,
@@ -175,7 +175,7 @@ impl Plan {
         self.services == other.services
     }
 
-    /// What `name` answers for a type.
+    /// Returns the answers of `name` for a type.
     #[must_use]
     pub fn choice(&self, name: NameId, of: impl Into<DynamicType>) -> &Choice {
         &self.service(name).choice[of.into().index()]

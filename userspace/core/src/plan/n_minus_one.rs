@@ -1,21 +1,21 @@
-//! What becomes of the others if one Site dies: "if boston dies, chicago reaches 118 %".
+//! The load of the other Sites if one dies: "if boston dies, chicago reaches 118 %".
 //!
-//! Two moments matter. At once, a dead Site's clients are those that its Site Name had pinned, and the name takes them all
-//! to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
+//! Two moments matter. Immediately, a dead Site's clients are those that its Site Name had pinned, and the name takes
+//! them all to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
 
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
     status::Assessment,
 };
 
-/// What one Site's death does to the one it hits hardest.
+/// The effect of one Site's death on the one it hits hardest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Loss {
     /// The Site that dies.
     pub dies: SiteId,
     /// The one its clients go to at once.
     pub takes: SiteId,
-    /// What that one's load comes to, of its capacity: 1 is full.
+    /// The load that this one comes to, as a part of its capacity: 1 is full.
     pub at_once: f64,
     /// The fullest once the load is spread over the pool by weight, and how full it is.
     pub spread: (SiteId, f64),
@@ -49,7 +49,8 @@ fn loads(model: &Model, status: &Assessment, pool: &Pool, capacities: &[f64]) ->
     })
 }
 
-/// What the death of each eligible Site of a pool would do; empty where no capacity is known, or no other Site is.
+/// Works out the effect of the death of each eligible Site of a pool; empty where no capacity is known, or no other
+/// Site is.
 #[must_use]
 pub fn losses(model: &Model, status: &Assessment, pool: PoolId) -> Vec<Loss> {
     let pool = &model.pools[pool.0];

@@ -42,7 +42,7 @@ impl Services {
         self.blocks.iter_mut().flat_map(|block| Arc::make_mut(block).iter_mut())
     }
 
-    /// What differs from `before`, with its position and what is there in `before`.
+    /// Iterates over the services that differ from `before`, with their positions and what is there in `before`.
     pub fn changed<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (usize, &'a Service, Option<&'a Service>)> {
         let blocks = self.blocks.iter().enumerate().filter_map(|(i, block)| {
             let before = before.blocks.get(i);

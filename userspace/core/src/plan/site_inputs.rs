@@ -1,7 +1,7 @@
-//! What a plan takes from the status of each Site.
+//! The part of each Site's status that a plan is made from.
 //!
 //! It is worked out once for all the names that a Site serves, and is little enough to be compared: a name none of whose
-//! Sites has another footing than in the plan before answers as it did there, unless it goes by load.
+//! Sites has another footing than in the plan before answers as it did there, unless it is steered by load.
 
 use crate::{
     exclusion::Exclusion,
@@ -16,7 +16,7 @@ pub struct SiteInputs {
     pub(super) first: [Option<AddressChoice>; 2],
     /// Whether any of its addresses is live.
     pub(super) is_up: bool,
-    /// What bars it.
+    /// The cause that bars it.
     pub(super) bar: Exclusion,
     /// Whether a bar of its own was lifted for the pool's minimum.
     pub(super) overridden: bool,

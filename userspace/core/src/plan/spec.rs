@@ -1,4 +1,4 @@
-//! What does not change with health: which names are one service, and what each service is made of.
+//! The part of a plan that does not change with health: which names are one service, and what each service is made of.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use crate::model::{
     AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteOrder,
 };
 
-/// What makes two names one service.
+/// The key of a service: names with equal specs are one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Spec {
     pub kind: Kind,
@@ -140,7 +140,7 @@ pub fn binding_count(site: &Site) -> usize {
     (of(Family::V4) + 1) * (of(Family::V6) + 1) - 1
 }
 
-/// What every set of groups means to every pool with client nets. The first is nobody's: 0 is no position.
+/// Lists the target of every set of groups, for every pool with client nets. The first is nobody's: 0 is no position.
 pub(super) fn chosen(model: &Model, service_of: &[u32], mut position: impl FnMut(Spec) -> u32) -> Arc<[GroupTarget]> {
     let mut chosen = vec![GroupTarget { service: 0, name: NameId(0) }];
     let names: HashMap<NameKind, NameId> = (0..).map(NameId).zip(&model.names).map(|(id, n)| (n.kind, id)).collect();

@@ -1,4 +1,4 @@
-//! What loads and the Sites' own wishes make of a name's candidates.
+//! The effect of loads and of the Sites' own wishes on a name's candidates.
 #![expect(clippy::cast_sign_loss, reason = "weights and parts, which are never below 0")]
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Before<'a> {
     pub elapsed: Duration,
 }
 
-/// What one name's candidates are chosen by.
+/// The inputs by which one name's candidates are chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steer<'a> {
     pub status: &'a Assessment,

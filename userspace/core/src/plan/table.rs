@@ -13,14 +13,14 @@ pub const CANDIDATES_MAX: usize = TABLE_SLOTS_MAX / SLOTS_PER_CANDIDATE;
 /// A share may be off by this much of itself before a larger table is taken.
 pub const SHARE_ERROR_MAX: f64 = 0.01;
 
-/// Who a table chooses among.
+/// One of the endpoints that a table chooses among.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// What a slot holds: a position in [`Plan::endpoints`](super::Plan::endpoints).
+    /// The value that a slot holds: a position in [`Plan::endpoints`](super::Plan::endpoints).
     pub endpoint: u16,
     /// Relative share, at least 1.
     pub weight: u32,
-    /// Who it is, for sticky: stable across address changes and restarts.
+    /// Its identity, for sticky: stable across address changes and restarts.
     pub identity: u64,
     /// Whose it is.
     pub site: SiteId,

@@ -393,7 +393,7 @@ pub(crate) fn world_with_nets(pool: &str) -> Arc<Model> {
     Arc::new(config::parse("world", &text, Path::new("")).map_err(|error| error.plain()).unwrap().model)
 }
 
-/// What `client` is told about app.com.
+/// Checks what `client` is told about app.com.
 #[track_caller]
 fn check_client(pool: &str, down: &[&str], client: &str, expect: [&str; 2]) {
     let model = world_with_nets(pool);
@@ -446,7 +446,7 @@ fn groups_turn_on_their_own() {
     assert_eq!(whose("192.0.2.1"), id("app.com"));
 }
 
-/// What a name's HTTPS records say, as hints by Site, with the table's basis.
+/// Describes a name's HTTPS records as hints by Site, with the table's basis.
 fn https(pool: &str, down: &[&str], name: &str) -> String {
     let model = world(pool);
     let plan = Planner::new(Arc::clone(&model)).plan(&status(&model, down), 1);

@@ -28,7 +28,7 @@ fn arbitrary_footing(status: &mut Assessment, site: usize, bits: u32) {
 }
 
 proptest! {
-    /// What a plan keeps of the one before is what it would have made anew, and a bank that is written only where plans
+    /// A plan keeps of the one before only what it would have made anew, and a bank that is written only where plans
     /// differ holds what one written whole does, also if plans in between went to other banks.
     #[test]
     fn following_plans_are_as_new(

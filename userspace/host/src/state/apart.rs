@@ -24,7 +24,7 @@ use super::file;
 
 /// The first argument of the program that does it.
 const COMMAND: &str = "state-file";
-/// What it ends with where there is no file.
+/// The exit code where there is no file.
 const NONE: u8 = 3;
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -34,7 +34,7 @@ pub fn by(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// What a process does that was started for it; none in any other.
+/// Does the work of a process that was started for it and returns its exit code; none in any other process.
 #[must_use]
 pub fn command() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
@@ -90,7 +90,7 @@ pub fn read(directory: &Path, limit: Duration) -> io::Result<Vec<u8>> {
     read
 }
 
-/// What a job comes to on a thread of its own, which is left where it takes longer than `limit`.
+/// Runs a job on a thread of its own and returns its result; the thread is left where it takes longer than `limit`.
 pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     job: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -70,7 +70,7 @@ pub fn encode(written: ClockStamp, memory: SavedState) -> Vec<u8> {
     format!("{MAGIC} {VERSION} {} {:08x}\n{body}", body.len(), crc32fast::hash(body.as_bytes())).into_bytes()
 }
 
-/// What the bytes say, and how old it is at `now`; none where that cannot be known.
+/// Decodes the bytes, and works out how old the state is at `now`; none where that cannot be known.
 pub fn decode(bytes: &[u8], now: &ClockStamp) -> Result<(SavedState, Option<Duration>), NoState> {
     let unusable = |why: &str| Err(NoState::Unusable(why.to_owned()));
     let Some(end) = memchr::memchr(b'\n', bytes) else { return unusable("it is no state file") };
@@ -90,7 +90,7 @@ pub fn decode(bytes: &[u8], now: &ClockStamp) -> Result<(SavedState, Option<Dura
     Ok((content.memory, content.written.age(now)))
 }
 
-/// What the bytes of the file in a state directory say, and how old it is; or why there are none.
+/// Decodes the bytes of the file in a state directory, and works out how old the state is; or says why there is none.
 pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
     match bytes {
         Ok(bytes) => decode(&bytes, &ClockStamp::now()),
@@ -111,7 +111,7 @@ pub fn write(directory: &Path, memory: SavedState) -> io::Result<()> {
     replace(directory, &encode(ClockStamp::now(), memory))
 }
 
-/// The same with its bytes.
+/// Replaces the file as [`write`] does, with these bytes.
 pub fn replace(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     apart::make(directory)?;
     let new = directory.join(NEW);

@@ -15,7 +15,7 @@ use zerottl_core::saved_state::SavedState;
 
 use super::{apart, file, file::NoState, stamp::ClockStamp};
 
-/// What has been kept.
+/// The outcome of the newest write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteStatus {
     /// The newest memory that was tried, by the number it was handed over with.
@@ -160,13 +160,13 @@ pub async fn wait(kept: &mut watch::Receiver<WriteStatus>, number: u64, limit: D
     }
 }
 
-/// What is in a state directory, for a look at it: nobody waits long for that.
+/// Reads a state directory, for a look at it: nobody waits long for that.
 pub fn peek(directory: &Path) -> Result<(SavedState, Option<Duration>), NoState> {
     file::read_from(apart::read(directory, PEEK_WITHIN))
 }
 
-/// What the last run left, and how old it is; an empty one where there is nothing of use, which is told unless it is a
-/// first start.
+/// Reads the state that the last run left, and how old it is; an empty one where there is nothing of use, which is
+/// logged unless it is a first start.
 #[must_use]
 pub fn recall(directory: &Path) -> (SavedState, Option<Duration>) {
     match file::read_from(apart::read(directory, RECALL_WITHIN)) {

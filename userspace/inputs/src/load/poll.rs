@@ -45,11 +45,11 @@ struct Source {
     key: String,
     addresses: Vec<SocketAddr>,
     poll: Poll,
-    /// What is fetched; none for an agent check.
+    /// The request for what is fetched; none for an agent check.
     get: Option<Get>,
     board: LoadStore,
     permits: Arc<Semaphore>,
-    /// What could not be tried strikes all Sites at once.
+    /// The limit on log lines about attempts that could not be made: that strikes all Sites at the same time.
     untried: Arc<Mutex<LogLimit>>,
 }
 
@@ -177,7 +177,7 @@ impl Source {
 struct Faults(Vec<(SocketAddr, String)>);
 
 impl Faults {
-    /// What became of asking one address; a fault comes with those of the others.
+    /// Takes in the outcome of asking one address and returns it; a fault comes with those of the others.
     fn tell(&mut self, at: SocketAddr, said: Result<Report, BadReport>) -> Result<Report, BadReport> {
         let Err(BadReport(why)) = said else {
             self.0.clear();

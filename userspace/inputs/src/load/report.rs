@@ -18,14 +18,14 @@ use zerottl_core::{
 
 /// Bytes of a report, at most.
 pub const REPORT_MAX: usize = 16 * 1024;
-/// What a figure may be at most: sums and quotients of figures stay numbers.
+/// The largest figure: sums and quotients of figures stay numbers.
 pub const FIGURE_MAX: f64 = 1e15;
-/// What a capacity or a target must be at least.
+/// The smallest capacity or target.
 pub const FIGURE_MIN: f64 = 1e-6;
 /// Characters of a report that are quoted.
 const QUOTED_MAX: usize = 64;
 
-/// What a Site says at one moment. What it leaves out, it does not change.
+/// The report of a Site at one moment. What it leaves out, it does not change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Its load now, 0 to [`FIGURE_MAX`].
@@ -40,13 +40,13 @@ pub struct Report {
     pub at: Option<f64>,
     /// Of its weight, what it wants: 1 is all of it, 0 no new clients.
     pub factor: Option<f64>,
-    /// What it wants of itself.
+    /// The state that it wants for itself.
     pub word: Option<AdminState>,
     /// Whether it works, as it says.
     pub condition: Option<Condition>,
-    /// What it says in its own words beside that.
+    /// The text in its own words besides that.
     pub note: Option<Arc<str>>,
-    /// What in it was not understood, while the rest was.
+    /// The part of it that was not understood, while the rest was.
     pub slip: Option<Arc<str>>,
     /// Connections that it takes, at most; 0 is without a bound.
     pub maxconn: Option<u64>,
@@ -65,7 +65,7 @@ impl Report {
 pub struct BadReport(pub(super) String);
 
 impl BadReport {
-    /// The same with the address that it came from.
+    /// Adds the address that it came from.
     #[must_use]
     pub fn at(self, address: impl fmt::Display) -> Self {
         Self(format!("{address}: {}", self.0))

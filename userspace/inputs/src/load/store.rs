@@ -19,7 +19,7 @@ use zerottl_core::{
     status::{AdminState, Load},
 };
 
-/// What a Site has said so far. What it never spoke of is as if it had said nothing.
+/// The reports of a Site so far, taken together. What it never spoke of is as if it had said nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SiteLoad {
     /// Counts the reports that said something new.
@@ -34,11 +34,11 @@ pub struct SiteLoad {
     pub sessions: Option<f64>,
     /// Of its weight, what it wants.
     pub factor: Option<f64>,
-    /// What it wants of itself.
+    /// The state that it wants for itself.
     pub word: AdminState,
     /// Whether it works, as it says.
     pub condition: Condition,
-    /// What it said in its own words beside these three.
+    /// The text in its own words besides these three.
     pub note: Option<Arc<str>>,
     /// Connections that it takes, at most.
     pub maxconn: Option<u64>,
@@ -53,13 +53,13 @@ pub struct SiteLoad {
 }
 
 impl SiteLoad {
-    /// What its word and its condition come to.
+    /// Returns the state that its word and its condition come to.
     #[must_use]
     pub fn word_in_force(&self) -> AdminState {
         if self.condition == Condition::Up { self.word } else { AdminState::Maint }
     }
 
-    /// What it says of itself beside figures, such as `drain, 50% (new disks)`; none where that is nothing.
+    /// Describes what it says of itself besides figures, such as `drain, 50% (new disks)`; none where that is nothing.
     #[must_use]
     pub fn says(&self) -> Option<String> {
         let word = (self.word != AdminState::Ready).then(|| self.word.as_str().to_owned());
@@ -104,8 +104,8 @@ impl LoadStore {
         Self { model: Arc::clone(model), entries, is_used: is_used(model) }
     }
 
-    /// What is known, for a new configuration: of each Site that was there before, by its key, and whose load comes in the
-    /// same way.
+    /// Creates a store for a new configuration that keeps what is known of each Site that was there before, by its key,
+    /// and whose load comes in the same way.
     #[must_use]
     pub fn carry_over(&self, model: &Arc<Model>) -> Self {
         let old: HashMap<&str, SiteId> =
@@ -132,13 +132,13 @@ impl LoadStore {
         &self.model
     }
 
-    /// What each Site has said, positions as in the model.
+    /// Returns what each Site has said, positions as in the model.
     #[must_use]
     pub fn read(&self) -> Vec<SiteLoad> {
         (0..self.entries.len()).map(|site| self.lock(SiteId(site)).clone()).collect()
     }
 
-    /// What became of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
+    /// Takes in the outcome of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
     pub fn report(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
         let Some(source) = self.model.sites.get(site.0).and_then(|site| site.load.as_ref()) else { return };
         let said = said.and_then(|report| report::load(&report, source).map(|load| (report, load)));

@@ -239,7 +239,7 @@ fn repeated_reports_make_nothing_younger() {
     assert_eq!(say(at(15), 50.0, 6.0), (3, Some(at(15)), Some(6.0)), "the Site's clock was set back");
 }
 
-/// What a report leaves out stays; a failure keeps what is known and says why.
+/// A value that a report leaves out stays; a failure keeps what is known and says why.
 #[test]
 fn what_is_not_said_stays() {
     let model = model();

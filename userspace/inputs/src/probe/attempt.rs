@@ -19,7 +19,7 @@ use zerottl_host::patience;
 /// The future of [`Attempt::run`].
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// What the runner repeats.
+/// A kind of attempt, which the runner repeats.
 pub(super) trait Attempt: Send + Sync {
     /// Tries once and ends by itself within the probe's timeout, of the time that this machine ran.
     fn run(&self) -> Running<'_>;

@@ -56,7 +56,7 @@ pub enum Failure {
     Timeout {
         /// The probe's timeout.
         after: Duration,
-        /// What was being waited for.
+        /// The stage that was being waited for.
         stage: Stage,
     },
 }
@@ -67,7 +67,7 @@ impl Failure {
         Self::sorted(error, Self::Connect)
     }
 
-    /// The same of any error, which says of a Site what `of_site` makes of it.
+    /// Sorts any error in the same way; where it is the Site's, `of_site` makes the failure of it.
     pub(super) fn sorted<E: Error + Send + Sync + 'static>(error: E, of_site: impl FnOnce(E) -> Self) -> Self {
         if resources::is_ours(&error) { Self::Local(io::Error::other(error)) } else { of_site(error) }
     }

@@ -37,13 +37,13 @@ impl Machine {
         Self { health: Health::Unknown, rise: rise.max(1), fall: fall.max(1), last: false, in_a_row: 0 }
     }
 
-    /// The same from what is known already.
+    /// Creates one from a verdict that is known already.
     #[must_use]
     pub fn from(health: Health, rise: u32, fall: u32) -> Self {
         Self { health, ..Self::new(rise, fall) }
     }
 
-    /// What is known here, by the thresholds of another.
+    /// Keeps what is known here, and takes the thresholds of another.
     #[must_use]
     pub fn with(self, thresholds: &Self) -> Self {
         Self { rise: thresholds.rise, fall: thresholds.fall, ..self }
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// What is known already is left by the same rule.
+    /// A verdict that is known already is left by the same rule.
     #[test]
     fn from_what_is_known() {
         let after = |health, outcomes: &[bool]| {

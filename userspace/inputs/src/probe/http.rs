@@ -35,7 +35,7 @@ use zerottl_core::model::{HttpProbe, SiteId};
 pub const BODY_MAX: usize = 64 * 1024;
 /// The largest response header accepted, bytes.
 const HEADER_MAX: usize = 32 * 1024;
-/// What is taken of a target in one attempt, bytes, with TLS and chunks.
+/// The most that is taken of a target in one attempt, bytes, with TLS and chunks.
 pub(super) const TAKEN_MAX: usize = 320 * 1024;
 /// The most header fields accepted.
 const HEADER_FIELDS_MAX: usize = 128;
@@ -69,7 +69,7 @@ impl Get {
         Ok(Self { uri, host, statuses: probe.expect_status.clone(), text, tls, load: None })
     }
 
-    /// The same; what the response's header says of a Site's load goes to the board.
+    /// Sets the store, if any, for what the response's header says of a Site's load.
     pub(super) fn with_load(self, load: Option<(LoadStore, SiteId)>) -> Self {
         Self { load, ..self }
     }
@@ -198,7 +198,7 @@ impl Get {
     }
 }
 
-/// What a response says of its Site's load.
+/// Reads the report of its Site's load in a response.
 fn load_in(headers: &HeaderMap) -> Result<Report, BadReport> {
     let value = headers.get(orca::HEADER).map_or(&b""[..], HeaderValue::as_bytes);
     orca::header(value)

@@ -1,4 +1,4 @@
-//! What an attempt takes from whom it asks: bytes, pieces and responses, bounded together with its time.
+//! Bounds on what an attempt takes from whom it asks: bytes, pieces and responses, bounded together with its time.
 //!
 //! Each bound alone leaves a way to cost much: a body that never ends, a header byte by byte, TLS records without content,
 //! interim responses (1xx) without end, which are read past and never handed on. So what counts is what comes off the
@@ -36,7 +36,7 @@ pub struct Metered<S> {
 }
 
 impl Metered<TcpStream> {
-    /// Who is asked.
+    /// Returns the address that is asked.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
@@ -82,13 +82,13 @@ impl<S> Metered<S> {
         Self { stream, bytes_max, bytes_left: bytes_max, reads_left: READS_MAX, interim: Interim::default() }
     }
 
-    /// The same, in as many pieces as they like.
+    /// Takes as many pieces as come.
     #[must_use]
     pub fn in_any_pieces(self) -> Self {
         Self { reads_left: u32::MAX, ..self }
     }
 
-    /// What counts the interim responses that come over it.
+    /// Returns the counter of the interim responses that come over it.
     pub fn interim(&self) -> Interim {
         self.interim.clone()
     }

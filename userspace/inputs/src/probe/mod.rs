@@ -30,7 +30,7 @@ pub mod schedule;
 mod tcp;
 mod tls;
 
-/// What learning a Site's load shares with probing it.
+/// The parts that learning a Site's load shares with probing it.
 pub mod fetch {
     pub use super::{
         attempt::Progress,
@@ -70,7 +70,7 @@ pub struct ProbeError {
     pub part: &'static str,
     /// The Site's key.
     pub site: String,
-    /// What is wrong with it, as a sentence.
+    /// The fault, as a sentence.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of each address, for status pages and metrics.
+//! The knowledge about each address, for status pages and metrics.
 
 use std::{
     collections::HashMap,
@@ -16,14 +16,14 @@ use zerottl_core::{
     status::{Assessment, Health, Verdicts},
 };
 
-/// What is known of one address.
+/// The knowledge about one address.
 #[derive(Clone, Debug)]
 pub struct AddressReport {
     /// The verdict.
     pub health: Health,
     /// Since when.
     pub since: Instant,
-    /// The same as wall-clock time.
+    /// Since when, as wall-clock time.
     pub since_wall: SystemTime,
     /// When the newest attempt began. Older than interval + timeout: the checker hangs.
     pub last_attempt: Option<Instant>,
@@ -85,7 +85,7 @@ impl Reports {
         Self { entries: entries.collect() }
     }
 
-    /// The same for another configuration: what is known of an address of a Site stays, if the Site still has it.
+    /// Creates those of another configuration: what is known of an address of a Site stays, if the Site still has it.
     #[must_use]
     pub fn carried_over(&self, from: &Model, to: &Model) -> Self {
         let reports = Self::new(to);

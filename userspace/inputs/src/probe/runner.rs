@@ -22,7 +22,7 @@ use zerottl_host::{log_limit::LogLimit, resources::AgentShare};
 
 /// Everything one address's probe task needs; outlives the task, so that a new one can take over.
 struct Check {
-    /// What the operator calls the Site, and the address: for the log.
+    /// The operator's name for the Site, and the address: for the log.
     label: String,
     site: SiteId,
     address: usize,
@@ -33,7 +33,8 @@ struct Check {
     reports: Reports,
     verdicts: watch::Sender<Verdicts>,
     permits: Arc<Semaphore>,
-    /// What could not be tried: it strikes all addresses at once, every interval.
+    /// The limit on log lines about attempts that could not be made: that strikes all addresses at the same time, every
+    /// interval.
     untried: Arc<Mutex<LogLimit>>,
 }
 
@@ -111,7 +112,7 @@ async fn watch_over(checks: Vec<Arc<Check>>, _verdicts: watch::Sender<Verdicts>,
     tasks.shutdown().await;
 }
 
-/// What a task ended by, as far as it left words.
+/// Describes how a task ended, as far as it left words.
 fn reason(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "it was cancelled".to_owned() };
     let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));

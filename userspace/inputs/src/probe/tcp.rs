@@ -15,7 +15,7 @@ pub async fn connect(target: SocketAddr) -> Result<Connected, Failure> {
     Ok(attempt_over(stream))
 }
 
-/// What an attempt is made over.
+/// Wraps the connection that an attempt is made over.
 pub fn attempt_over(stream: TcpStream) -> Connected {
     // A request is one small write; waiting to coalesce it would only add to the latency. If it cannot be set, no harm.
     let _ = stream.set_nodelay(true);

@@ -176,10 +176,10 @@ async fn endless(first: &'static [u8], more: &'static [u8]) -> Server {
     Server { at, task: task.abort_handle() }
 }
 
-/// What it is, how it begins and goes on, whether over TLS, and what comes of it.
+/// A row: its description, how it begins and goes on, whether over TLS, and the expected outcome.
 type Row = (&'static str, &'static [u8], &'static [u8], bool, &'static str);
 
-/// What never ends is cut by what it is, long before its time is over: it costs no more than an answer does.
+/// A response that never ends is cut by what it is, long before its time is over: it costs no more than an answer does.
 #[tokio::test]
 async fn endless_responses_are_cut() {
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";

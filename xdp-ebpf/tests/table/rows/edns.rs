@@ -157,9 +157,10 @@ fn options() -> Vec<Row> {
     rows
 }
 
-/// What fits: 512 bytes without EDNS, with it what the client says, at least 512; and 2.5 times the query (invariant 8).
+/// Lists rows of sizes that fit and that do not: 512 bytes without EDNS, with it what the client says, at least 512;
+/// and 2.5 times the query (invariant 8).
 ///
-/// Beside the name there are 12 and 4 bytes before the records, 12 and 530 in the SOA, and 11 in the OPT.
+/// Besides the name there are 12 and 4 bytes before the records, 12 and 530 in the SOA, and 11 in the OPT.
 fn sizes() -> Vec<Row> {
     let long = text_of_len(255, "big.test", 'b');
     // Padded, so that the query is no less than the answer needs.

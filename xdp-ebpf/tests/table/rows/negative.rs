@@ -1,5 +1,5 @@
-//! What the kernel says no to: missing names, types that a name has not, names that are not ours; and what it leaves to
-//! the socket path, which may know more.
+//! Queries that the kernel says no to: missing names, types that a name has not, names that are not ours; and those
+//! that it leaves to the socket path, which may know more.
 
 use xdp_ebpf::reason::Reason;
 
