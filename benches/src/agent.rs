@@ -45,7 +45,7 @@ pub struct Effort {
 /// One figure.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// What was done.
+    /// The work that was done.
     pub what: &'static str,
     /// Names configured.
     pub names: usize,
@@ -53,7 +53,7 @@ pub struct Figure {
     pub us: Quartiles,
 }
 
-/// What a status change costs.
+/// The cost of a status change.
 #[derive(Clone, Debug)]
 pub struct Changes {
     /// The scene.

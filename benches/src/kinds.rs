@@ -46,7 +46,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// What an answer costs, ns.
+    /// Returns what an answer costs, ns.
     #[must_use]
     pub fn cost(&self) -> Quartiles {
         Quartiles::of(self.rounds.iter().copied())
@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-/// What is asked, and the reason it is answered under.
+/// A question, and the reason it is answered under.
 struct Asked {
     what: &'static str,
     name: String,

@@ -36,7 +36,7 @@ use std::{path::PathBuf, time::Duration};
 
 use rustix::thread::sched_setaffinity;
 
-/// What ends a benchmark early.
+/// The error that ends a benchmark early.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A benchmark.

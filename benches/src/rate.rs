@@ -40,7 +40,7 @@ use crate::{Failure, scene, stats::Quartiles};
 
 /// Names configured and asked for.
 pub const NAMES: usize = 1_000;
-/// What kxdpgun is told to send a second: more than anything here can.
+/// Queries a second that kxdpgun is told to send: more than anything here can.
 const FLOOD_QPS: u32 = 4_000_000;
 /// Queries that dnsperf keeps outstanding: enough to keep the other CPU busy.
 const OUTSTANDING: u32 = 500;
@@ -129,7 +129,7 @@ impl Rate {
         (!self.empty.is_empty()).then(|| Quartiles::of(self.empty.iter().copied()))
     }
 
-    /// What a query takes longer than with the reflector, ns, round by round.
+    /// Returns how much longer a query takes than with the reflector, ns, round by round.
     #[must_use]
     pub fn difference_ns(&self) -> Quartiles {
         Quartiles::of_pairs(&self.agent, &self.reflector, |agent, reflector| 1e9 / agent - 1e9 / reflector)
@@ -382,7 +382,7 @@ pub fn cpu(number: usize) -> CpuSet {
     set
 }
 
-/// What a generator received.
+/// The packets that a generator received.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Received {
     count: f64,

@@ -15,7 +15,7 @@ use crate::{
     web::{self, Compared, Load, Web, Work},
 };
 
-/// What has been measured; what was not asked for is empty.
+/// The measurements; what was not asked for is empty.
 #[derive(Debug, Default)]
 pub struct Measured {
     /// (a)
@@ -34,7 +34,7 @@ pub struct Measured {
     pub web: Vec<Web>,
 }
 
-/// What this runs on, a line each.
+/// Describes what this runs on, a line each.
 #[must_use]
 pub fn machine() -> Vec<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -253,7 +253,7 @@ pub fn agent_table(figures: &[Figure]) -> String {
     text
 }
 
-/// What status changes cost.
+/// Formats what status changes cost.
 #[must_use]
 pub fn changes_table(changes: &[Changes]) -> String {
     let mut text = format!(
@@ -278,11 +278,11 @@ pub fn changes_table(changes: &[Changes]) -> String {
 /// A figure beside what was to be reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// What.
+    /// The name of the figure.
     pub what: String,
     /// The figure.
     pub figure: f64,
-    /// What it is to be.
+    /// The figure that was to be reached.
     pub target: f64,
     /// At least that, not at most.
     pub at_least: bool,

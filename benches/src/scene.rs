@@ -1,4 +1,4 @@
-//! What is measured: a model with any number of names over few Sites, and the queries for them.
+//! The scene that is measured: a model with any number of names over few Sites, and the queries for them.
 //!
 //! Names are many and Sites are few, as where one operator's Sites host many applications: 30 Sites with weights 1 to 3,
 //! and each Pool over three of them. How many different threes there are is the scene's second size, its plans: what

@@ -50,7 +50,7 @@ pub struct Effort {
     pub window: Duration,
 }
 
-/// What one state costs.
+/// The cost of one state.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Planning rounds a second.

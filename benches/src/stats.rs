@@ -44,7 +44,7 @@ impl Quartiles {
     }
 }
 
-/// What this share of the figures, 0 to 1, does not exceed.
+/// Returns what this share of the figures, 0 to 1, does not exceed.
 ///
 /// # Panics
 /// If there is no figure.

@@ -34,14 +34,14 @@ const ZEROTTL: &str = "127.0.0.1:8082";
 const BACKEND: &str = "127.0.0.1:8083";
 const POOL_NAME: &str = "app.example";
 const SITE_NAME: &str = "boston.app.example";
-/// What is asked for.
+/// The path and query that are asked for.
 const TARGET: &str = "/shop/cart?item=42";
 /// Bytes of the backend's response.
 const BODY: usize = 1024;
 /// Until a server answers after its start.
 const START: Duration = Duration::from_secs(20);
 
-/// What a front does.
+/// The work of a front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// A request for the Pool Name is redirected.
@@ -88,7 +88,7 @@ struct Samples {
 /// A figure of both fronts.
 #[derive(Clone, Copy, Debug)]
 pub struct Compared {
-    /// What.
+    /// The name of the figure.
     pub what: &'static str,
     /// nginx's.
     pub nginx: Quartiles,
@@ -101,7 +101,7 @@ pub struct Compared {
 /// Both fronts at one kind of work and load.
 #[derive(Clone, Debug)]
 pub struct Web {
-    /// What they do.
+    /// The work that they do.
     pub work: Work,
     /// How much of it.
     pub load: Load,
@@ -130,7 +130,7 @@ impl Web {
         ]
     }
 
-    /// What was done, in words.
+    /// Returns what was done, in words.
     #[must_use]
     pub const fn what(&self) -> &'static str {
         match (self.work, self.load) {
@@ -334,7 +334,7 @@ fn site_configuration() -> String {
     text
 }
 
-/// What the generator says at its end, in numbers.
+/// The generator's script, which prints its results at the end, in numbers.
 const SCRIPT: &str = "\
 function done(summary, latency, requests)
   local e = summary.errors
@@ -343,7 +343,7 @@ function done(summary, latency, requests)
 end
 ";
 
-/// What a connection waits after a response, milliseconds.
+/// Makes the script for what a connection waits after a response, milliseconds.
 fn pauses() -> String {
     format!("function delay() return math.random(0, {}) end\n", 2 * PAUSE_MS)
 }

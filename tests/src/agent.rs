@@ -24,7 +24,7 @@ pub struct Agent {
     process: Process,
     machine: Arc<Netns>,
     folder: PathBuf,
-    /// What it has in its environment besides.
+    /// Variables that it has in its environment besides.
     environment: Vec<(String, String)>,
 }
 
@@ -53,7 +53,7 @@ impl Agent {
         Self::start_with(lab, number, config, &[])
     }
 
-    /// The same with more in its environment.
+    /// Starts it as [`Self::start`] does, with more in its environment.
     pub fn start_with(lab: &Lab, number: usize, config: &Config, environment: &[(&str, String)]) -> io::Result<Self> {
         let folder = lab.folder("agent")?;
         config.write(&folder)?;
@@ -101,7 +101,7 @@ impl Agent {
         Err(io::Error::other(format!("zerottl ended with {status}:\n{}", self.log())))
     }
 
-    /// What it has logged.
+    /// Returns what it has logged.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
@@ -124,7 +124,7 @@ impl Agent {
         matches!(self.process.ended(), Ok(None))
     }
 
-    /// What `/v1/status` says.
+    /// Reads what `/v1/status` says.
     pub fn status(&self) -> io::Result<Report> {
         let text = self.get("/v1/status")?;
         serde_json::from_str(&text).map(Report).map_err(io::Error::other)
@@ -148,7 +148,7 @@ impl Agent {
         self.machine.read(&binary()?.to_string_lossy(), arguments)
     }
 
-    /// The same, whatever it exits with.
+    /// Runs a command as [`Self::zerottl`] does, and returns its output whatever it exits with.
     pub fn output(&self, arguments: &[&str]) -> io::Result<std::process::Output> {
         let mut command = Command::new(binary()?);
         command.args(arguments);
@@ -244,7 +244,7 @@ pub fn attached(machine: &Netns, interface: &str) -> io::Result<Option<(u64, Str
     Ok(xdp["prog"]["id"].as_u64().map(|id| (id, mode.to_owned())))
 }
 
-/// What the agent says of itself.
+/// The agent's report on itself.
 #[derive(Clone, Debug)]
 pub struct Report(pub Value);
 

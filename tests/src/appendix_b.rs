@@ -18,7 +18,7 @@ pub struct Group {
     pub sites: Vec<String>,
 }
 
-/// What the pseudo code asks of a request and of the Site.
+/// The inputs of the pseudo code: a request's and the Site's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// "Scheme = This request's protocol, HTTP or HTTPS", in lower case.
@@ -59,7 +59,7 @@ pub enum Outcome {
     Done,
 }
 
-/// What stands in a Relative URI that contains "/Distrib=" and a timestamp.
+/// The parts of a Relative URI that contains "/Distrib=" and a timestamp.
 struct Distrib {
     whole: Range<usize>,
     timestamp: u64,

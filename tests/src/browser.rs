@@ -32,7 +32,7 @@ pub struct Browser {
     messages: Receiver<Value>,
     session: String,
     number: u64,
-    /// What the page complained of: exceptions, and entries of its log, such as what its policy forbade.
+    /// The complaints of the page: exceptions, and entries of its log, such as what its policy forbade.
     complaints: Vec<String>,
     _process: Process,
     _profile: TempDir,
@@ -55,7 +55,7 @@ impl Browser {
         Self::start_with(machine, &[])
     }
 
-    /// The same with further options of its own.
+    /// Starts it as [`Self::start`] does, with further options of its own.
     pub fn start_with(machine: &Netns, options: &[&str]) -> io::Result<Self> {
         let profile = folder()?;
         // The protocol's pipes are descriptors 3 and 4; here the child's standard ones, which it then closes.
@@ -161,7 +161,7 @@ impl Browser {
         std::fs::write(file, png)
     }
 
-    /// What the page has complained of so far.
+    /// Returns what the page has complained of so far.
     #[must_use]
     pub fn complaints(&self) -> &[String] {
         &self.complaints

@@ -46,7 +46,7 @@ pub struct Pace {
     pub sockets: usize,
 }
 
-/// What came of it.
+/// The results of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Queries sent.

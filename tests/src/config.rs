@@ -203,7 +203,7 @@ impl Config {
         text + "\n" + &self.more
     }
 
-    /// What the file means, as the agent reads it.
+    /// Loads the file, as the agent reads it.
     pub fn check(&self) -> io::Result<Loaded> {
         let folder = folder()?;
         load(&self.write(folder.path())?).map_err(|e| io::Error::other(format!("{e:?}")))

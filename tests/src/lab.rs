@@ -45,7 +45,7 @@ pub const RESOLVER: (Ipv4Addr, Ipv6Addr) =
 /// A veth's largest MTU under a native program: a page less headroom, tail room and headers, rounded down.
 const NATIVE_MTU_MAX: u32 = 3400;
 
-/// What a lab is made of.
+/// The parts that a lab is made of.
 #[derive(Clone, Debug)]
 pub struct LabSpec {
     /// Front ends; the client has a wire to each.
@@ -56,7 +56,7 @@ pub struct LabSpec {
     pub mtu: u32,
     /// The Sites, each with its own machine.
     pub sites: Vec<SiteConfig>,
-    /// What runs at them.
+    /// The servers that run at them.
     pub serves: Serves,
 }
 

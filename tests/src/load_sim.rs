@@ -35,14 +35,14 @@ pub const RETURN: usize = 270;
 pub const SHRINKS: usize = 390;
 /// Site 1's capacity is whole again.
 pub const GROWS: usize = 480;
-/// What each Site can take, sessions.
+/// The capacity of each Site, sessions.
 pub const CAPACITIES: [f64; 4] = [1000.0, 800.0, 600.0, 400.0];
 /// Planning rounds in a second.
 const ROUNDS: usize = 10;
 /// The first of [`seeds`].
 const SEED: u64 = 0x7a65_726f_7474_6c04;
 
-/// What is varied.
+/// The parameters that are varied.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// `max_step` of the pool.
@@ -63,11 +63,11 @@ pub struct Setup {
     pub report_late_s: f64,
     /// Sessions that come all at once, within one second.
     pub burst: f64,
-    /// What clients and resolvers do by chance.
+    /// The seed of what clients and resolvers do by chance.
     pub seed: u64,
 }
 
-/// The same with so many chances.
+/// Returns a setup with each of so many seeds.
 pub fn seeds(setup: Setup, count: u64) -> impl Iterator<Item = Setup> {
     (0..count).map(move |i| Setup { seed: SEED + i, ..setup })
 }
@@ -101,7 +101,7 @@ pub struct Second {
 /// Clients behind one resolver.
 #[derive(Clone, Copy, Debug, Default)]
 struct Resolver {
-    /// What it was answered, until when.
+    /// The answer that it keeps, until when.
     kept: Option<(usize, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a machine without time for everything has dropped by itself, by its own counters.
+//! The drops of a machine without time for everything, by its own counters.
 //!
 //! A packet that never reached the program, or an answer that never reached its socket, says nothing of either where the
 //! kernel counts the drop: a veth's ring that was full, a CPU's backlog, a socket's buffer. What is lost beyond that is a
@@ -35,7 +35,7 @@ impl Drops {
         })
     }
 
-    /// What has come since `before`.
+    /// Returns what has come since `before`.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -85,7 +85,7 @@ fn of_udp(text: &str) -> u64 {
     both.find(|(name, _)| *name == "RcvbufErrors").and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
 }
 
-/// The same of /proc/net/snmp6.
+/// Reads `Udp6RcvbufErrors` of /proc/net/snmp6.
 fn of_udp6(text: &str) -> u64 {
     let count = text.lines().find_map(|line| line.strip_prefix("Udp6RcvbufErrors")?.trim().parse().ok());
     count.unwrap_or(0)

@@ -68,7 +68,7 @@ impl Netns {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
-    /// The same for its view of the file system: for `nsenter --mount=…`.
+    /// Returns where other processes find its view of the file system while this one lives: for `nsenter --mount=…`.
     #[must_use]
     pub fn mounts(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.mounts.as_raw_fd())

@@ -20,7 +20,7 @@ in the lab of the [quick start](quick-start.md): three Sites, of which boston, w
 killed. Figures are of one run.
 ";
 
-/// What is shown, and in which words.
+/// The texts on what is shown, and in which words.
 const STATUS: &str = "Sites with what the probes found, names with each Site's share, and every packet under a reason.";
 const EXPLAIN: &str =
     "One name's answer, and for each Site why it has part in it or not. Boston's own name leads to the next Site.";

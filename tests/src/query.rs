@@ -13,7 +13,7 @@ use domain::{
 /// The length of a DNS header.
 const HEADER: usize = 12;
 
-/// What is asked, ready to be sent many times.
+/// A question, ready to be sent many times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The question's type.
@@ -33,7 +33,7 @@ pub struct Edns {
 }
 
 impl Edns {
-    /// What a resolver sends.
+    /// The options that a resolver sends.
     pub const USUAL: Self = Self { size: 1232, dnssec_ok: true };
 }
 

@@ -88,7 +88,7 @@ pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
     start_on(&scene.lab, scene.lab.resolver.as_ref().expect("the lab has a resolver"), kind, more)
 }
 
-/// The same on a machine of the lab that reaches front 0.
+/// Starts one, as [`start`] does, on a machine of the lab that reaches front 0.
 ///
 /// # Panics
 /// If it does not come to that.

@@ -23,7 +23,7 @@ pub struct Scene {
     pub agent: Agent,
     /// The lab.
     pub lab: Lab,
-    /// What the agent was told.
+    /// The configuration that the agent was given.
     pub config: Config,
 }
 
@@ -39,7 +39,7 @@ impl Scene {
         Self::in_lab(what, &LabSpec { sites, ..LabSpec::default() }, config)
     }
 
-    /// The same with the example application at the Sites, behind `zerottl site`. `config.more` has the `[web]`.
+    /// Starts a scene with the example application at the Sites, behind `zerottl site`. `config.more` has the `[web]`.
     ///
     /// # Panics
     /// If it cannot be set up.
@@ -49,7 +49,7 @@ impl Scene {
         Self::in_lab(what, &LabSpec { sites: config.sites.clone(), serves, ..LabSpec::default() }, config)
     }
 
-    /// The same in a lab of one's own.
+    /// Starts a scene in a lab of one's own.
     ///
     /// # Panics
     /// If it cannot be set up.

@@ -27,7 +27,7 @@ use crate::{
 /// Where the application listens behind `zerottl site`.
 const BACKEND: &str = "127.0.0.1:8080";
 
-/// What runs at the Sites of a lab.
+/// The servers at the Sites of a lab.
 #[derive(Clone, Debug, Default)]
 pub enum Serves {
     /// nginx: `ok` at `/health`, a test's report at `/load`, and the Site's key elsewhere.
@@ -42,13 +42,13 @@ pub enum Serves {
 /// One Site: a machine with an HTTP server on port 80.
 #[derive(Debug)]
 pub struct Site {
-    /// What the configuration says of it.
+    /// The Site's part of the configuration.
     pub config: SiteConfig,
     /// Its machine.
     pub machine: Netns,
     folder: PathBuf,
     serves: Serves,
-    /// What faces the network, and then what is behind it.
+    /// The server that faces the network, and then what is behind it.
     servers: Mutex<Vec<Process>>,
 }
 
@@ -142,7 +142,8 @@ impl Site {
         Ok(())
     }
 
-    /// The same under another program that runs it in its own place, such as `prlimit` with its arguments.
+    /// Restarts it as [`Self::restart_front`] does, under another program that runs it in its own place, such as
+    /// `prlimit` with its arguments.
     pub fn restart_front_under(&self, wrapper: &[String]) -> io::Result<()> {
         if let Some(front) = self.servers().first_mut() {
             front.kill();
@@ -166,7 +167,7 @@ impl Site {
         Err(io::Error::other(format!("{} has not reloaded:\n{}", self.config.key, self.log())))
     }
 
-    /// What `zerottl site` has logged.
+    /// Returns what `zerottl site` has logged.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()

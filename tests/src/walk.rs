@@ -22,7 +22,7 @@ pub struct Curl<'a> {
     keeps_cookies: bool,
 }
 
-/// What became of one request and of what it led to.
+/// The course of one request and of what it led to.
 #[derive(Clone, Debug, Default)]
 pub struct Walk {
     /// Every response's head, in order.
@@ -152,7 +152,7 @@ impl Walk {
         host(&self.url)
     }
 
-    /// What the application shows under this ID.
+    /// Returns what the application shows under this ID.
     #[must_use]
     pub fn shown(&self, id: &str) -> &str {
         let from = self.body.split_once(&format!("id=\"{id}\">")).map_or("", |(_, rest)| rest);

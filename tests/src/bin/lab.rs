@@ -175,7 +175,7 @@ Kill a Site (it is started again {revive} s later):
     Ok(text)
 }
 
-/// The same for `--site`: how a client is bound, and bound anew.
+/// Writes the text for `--site`: how a client is bound, and bound anew.
 fn walk(lab: &Lab) -> io::Result<String> {
     // With the client's resolv.conf, which names the front.
     let client = format!("nsenter --net={} --mount={}", lab.client.path(), lab.client.mounts());

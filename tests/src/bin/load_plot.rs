@@ -11,7 +11,7 @@ use tests::load_sim::{
 /// A title, and what is varied.
 type Case = (&'static str, fn() -> Setup);
 
-/// What is compared under late reports.
+/// The setups that are compared under late reports.
 const CASES: [Case; 4] = [
     ("least-load, as configured by default", hard),
     ("without max_step", || Setup { max_step: 0.0, ..hard() }),

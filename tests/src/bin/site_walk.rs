@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// One moment of the walk.
 struct Frame {
     caption: String,
-    /// What the address bar shows.
+    /// The URL that the address bar shows.
     url: String,
     /// Light and dark, PNG.
     pictures: [Vec<u8>; 2],

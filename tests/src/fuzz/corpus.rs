@@ -19,7 +19,7 @@ use crate::{
 
 /// Rows of the kernel table per reason, the shortest ones.
 const ROWS_PER_REASON: usize = 2;
-/// What the socket path is asked in the corpus.
+/// The names that the socket path is asked for in the corpus.
 const NAMES: [&str; 13] = [
     "app.com",
     "europe.app.com",

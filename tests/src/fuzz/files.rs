@@ -30,7 +30,7 @@ const SETS_ASKED_MAX: usize = 200;
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 /// A folder in which no file is found.
 const NOWHERE: &str = "/nonexistent";
-/// What a path must not begin with: reading a device or a pipe may never end, and says nothing about the parser.
+/// Prefixes that a path must not have: reading a device or a pipe may never end, and says nothing about the parser.
 const DEVICES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// A configuration file. One that is taken has a plan, and fits into the kernel's maps or is refused by its size.

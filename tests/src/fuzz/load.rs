@@ -1,4 +1,4 @@
-//! What Sites say of their load.
+//! The reports of Sites on their load.
 
 use std::{
     collections::BTreeMap,

@@ -197,7 +197,7 @@ pub(super) fn plain_name(frame: &[u8]) -> Option<String> {
     Some(Message::from_octets(message(frame)?).ok()?.first_question()?.qname().to_string())
 }
 
-/// What becomes of an input of [`frame`] whose checksums are not mended.
+/// Returns what becomes of an input of [`frame`] whose checksums are not fixed.
 #[must_use]
 pub fn reason(data: &[u8]) -> &'static str {
     let held = maps::held(World::Full);

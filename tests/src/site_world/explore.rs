@@ -56,7 +56,7 @@ pub struct Start {
     pub mark: Option<Mark>,
 }
 
-/// What lies ahead of a state, over all ways.
+/// The ends that lie ahead of a state, over all ways.
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one kind of end was seen")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-/// What must not be.
+/// A fault that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The last of these URLs leads back to one before it.
@@ -114,7 +114,7 @@ struct Walk<'a> {
     under_way: Vec<Start>,
 }
 
-/// What one Site makes of a URL.
+/// The result of one Site's decision on a URL.
 enum Step {
     On(Start, Stage),
     End(Found),
@@ -136,7 +136,7 @@ impl Explorer {
         Self { places: places.collect(), markers: Markers::new(Mode::Path, None), sites, orders, layout }
     }
 
-    /// What lies ahead of each start in a world.
+    /// Explores what lies ahead of each start in a world.
     pub fn explore(
         &self,
         weather: &Weather,

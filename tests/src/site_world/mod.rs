@@ -14,7 +14,7 @@ pub const SITES_MAX: usize = 4;
 /// The Pool Name of every world.
 pub const POOL_NAME: &str = "app.com";
 
-/// What a URL's host names.
+/// The kind of name that a URL's host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Name {
     /// The Pool.
@@ -139,7 +139,7 @@ impl Sites {
     }
 }
 
-/// What is wrong with the Sites of a layout.
+/// The faults of the Sites of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weather {
     /// The Sites that are down: DNS gives none of their addresses.

@@ -1,4 +1,4 @@
-//! What all inputs come to at one moment: probes' verdicts, loads and the operator's words into a [`Status`].
+//! The assessment of all inputs at one moment: probes' verdicts, loads and the operator's words into an [`Assessment`].
 //!
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
@@ -22,10 +22,10 @@ use zerottl_core::{
 };
 use zerottl_inputs::load::SiteLoad;
 
-/// What Sites say of their load, and what they have been given.
+/// The loads that Sites report, and how often each was answered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadInputs<'a> {
-    /// What each Site has said, positions as in the model.
+    /// The reports of each Site, positions as in the model.
     pub entries: &'a [SiteLoad],
     /// How often each was answered; only ever grows, but for a new start from 0.
     pub answers: &'a [u64],
@@ -35,7 +35,7 @@ pub struct LoadInputs<'a> {
 #[derive(Debug)]
 pub struct Assessor {
     model: Arc<Model>,
-    /// What is known of Sites of which nothing is known.
+    /// The state of Sites of which nothing is known.
     blank: Vec<SiteState>,
     record: Record,
     alarms: Arc<[Alarm]>,
@@ -67,7 +67,8 @@ impl Assessor {
         Self { model, blank, record, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
-    /// The same, for good: from now on this one takes no request and has nothing to be kept.
+    /// Creates one as [`Self::carried`] does, for good: from now on this one takes no request and has nothing to be
+    /// kept.
     #[must_use]
     pub fn leave_to(&mut self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         self.has_left = true;
@@ -80,7 +81,7 @@ impl Assessor {
         self.has_left
     }
 
-    /// What is known at `now`, which never goes back.
+    /// Returns what is known at `now`, which never goes back.
     #[must_use]
     pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Assessment {
         let health = self.record.recall(now, verdicts);
@@ -101,8 +102,8 @@ impl Assessor {
         self.record.say(&self.model, now, request, current)
     }
 
-    /// What the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before. Nothing that is
-    /// answered waits for it.
+    /// Returns what the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before.
+    /// Nothing that is answered waits for it.
     #[must_use]
     pub fn remarks(&mut self, now: Instant, status: &Assessment, is_new: bool) -> Remarks {
         if is_new || !self.has_looked {
@@ -112,7 +113,7 @@ impl Assessor {
         self.record.remarks(now, Arc::clone(&self.alarms))
     }
 
-    /// What a restart should know.
+    /// Returns what a restart should know.
     #[must_use]
     pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
         self.record.memory(&self.model, now, verdicts)

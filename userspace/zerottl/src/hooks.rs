@@ -45,7 +45,7 @@ pub struct Attachments {
     pins: Pins,
     nics: Nics,
     program: Arc<OwnedFd>,
-    /// What is pinned beside the links, each with what tells its pin; none while it is not pinned.
+    /// The objects that are pinned besides the links, each with what tells its pin; none while it is not pinned.
     lasting: Vec<(String, OwnedFd, Option<PinId>)>,
     mode: XdpMode,
     interfaces: Vec<Interface>,
@@ -75,8 +75,8 @@ struct Attachment {
     pin: Option<(String, PinId)>,
 }
 
-/// What an agent that is to take over has attached before the one in force is told to leave: a program that passes
-/// everything, on interfaces that have none.
+/// The attachments that an agent which is to take over has made before the one in force is told to leave: a program
+/// that passes everything, on interfaces that have none.
 #[derive(Default)]
 pub struct Rehearsed(Vec<Attachment>);
 
@@ -87,7 +87,7 @@ pub enum HookError {
     Attach(AttachError),
     /// It cannot be pinned.
     Pin(PinError),
-    /// What is there cannot be told.
+    /// The state of the kernel cannot be told.
     Unknown(io::Error),
     /// Another program is on this interface's link: another agent has taken over.
     Replaced(String, io::Error),
@@ -271,7 +271,7 @@ impl Attachments {
         self.interfaces.iter().map(page).collect()
     }
 
-    /// What should be known of interfaces where all is as asked for.
+    /// Returns what should be known of interfaces where all is as asked for.
     #[must_use]
     pub fn cautions(&self) -> Vec<String> {
         let caution = |interface: &Interface| {
@@ -282,7 +282,7 @@ impl Attachments {
         self.interfaces.iter().filter_map(caution).collect()
     }
 
-    /// What somebody should look at.
+    /// Returns what somebody should look at.
     #[must_use]
     pub fn alarms(&self) -> Vec<AlarmPage> {
         care::alarms(&self.interfaces, &self.care)

@@ -1,4 +1,4 @@
-//! What of `[front]` does not fit the machine it is read on: allowed, and probably not meant.
+//! Checks of `[front]` against the machine it is read on: what does not fit is allowed, and probably not meant.
 //!
 //! [`look`] asks the machine, [`warnings`] is pure. Addresses of a loopback or dummy interface are announced from elsewhere
 //! (anycast), so they may be queried by any interface.
@@ -18,16 +18,16 @@ use zerottl_kernel::nic::Nics;
 /// How far interfaces are stacked at most: a VLAN on a bridge on a bond is 3.
 const STACK_MAX: usize = 8;
 
-/// What a machine's interfaces are.
+/// The interfaces of a machine, and their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The interfaces.
     pub interfaces: BTreeSet<String>,
-    /// Who has an address.
+    /// The interfaces that have each address.
     pub holders: BTreeMap<IpAddr, BTreeSet<String>>,
     /// Interfaces that no query comes in by.
     pub inner: BTreeSet<String>,
-    /// What stands on a configured interface: its bond, its bridge, its VLANs, and what stands on those.
+    /// The interfaces that stand on a configured one: its bond, its bridge, its VLANs, and what stands on those.
     pub above: BTreeSet<String>,
 }
 
@@ -56,7 +56,7 @@ pub fn look(front: &Front) -> io::Result<Seen> {
     Ok(seen)
 }
 
-/// What stands directly on an interface; nothing where the kernel does not say.
+/// Returns what stands directly on an interface; nothing where the kernel does not say.
 fn uppers(interface: &str) -> Vec<String> {
     let entries = fs::read_dir(Path::new("/sys/class/net").join(interface)).into_iter().flatten().flatten();
     let name = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("upper_").map(ToOwned::to_owned);
@@ -69,7 +69,7 @@ pub fn is_it(front: &Front, seen: &Seen) -> bool {
     front.listen.iter().any(|at| !at.ip().is_loopback() && seen.holders.contains_key(&at.ip()))
 }
 
-/// What does not fit.
+/// Returns what does not fit.
 #[must_use]
 pub fn warnings(front: &Front, seen: &Seen) -> Vec<String> {
     let mut warnings = Vec::new();

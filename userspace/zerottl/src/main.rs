@@ -199,7 +199,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What of the file does not fit this machine, if it is likely to be the one that the file is for.
+/// Returns what of the file does not fit this machine, if it is likely to be the one that the file is for.
 fn misfits(loaded: &config::Loaded) -> Vec<String> {
     let front = &loaded.model.front;
     let seen = machine::look(front).ok().filter(|seen| machine::is_it(front, seen));
@@ -242,7 +242,7 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
     Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the death of a Site would do to the others, where capacities are configured: a line each.
+/// Describes what the death of a Site would do to the others, where capacities are configured: a line each.
 fn deaths(model: &Model) -> Vec<String> {
     let status = Assessment::unknown(model);
     let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));

@@ -1,4 +1,5 @@
-//! What is answered from the zones' records, for `zerottl explain`: by the code that answers queries, beside its cursors.
+//! The answers from the zones' records, for `zerottl explain`: by the code that answers queries, with cursors of their
+//! own.
 
 use std::{fmt::Write, str::FromStr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What a request may say: parameters and bodies that are known, or 400.
+//! Parameters and bodies of requests: those that are known, or 400.
 //!
 //! A parameter that is passed over in silence is a slip that nobody sees (`?clinet=…`, a `weight` left out), so nothing is.
 

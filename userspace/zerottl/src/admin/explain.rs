@@ -189,7 +189,7 @@ pub fn explain(
     Ok(page)
 }
 
-/// What answers a name.
+/// A name with the service that answers it.
 #[derive(Clone, Copy)]
 struct Answering<'a> {
     /// The name.
@@ -200,7 +200,7 @@ struct Answering<'a> {
     service: &'a Service,
 }
 
-/// What answers a client, as `View::service` has it, and what the groups' client nets have to do with it.
+/// Returns what answers a client, as `View::service` has it, and what the groups' client nets have to do with it.
 fn answering(snapshot: &Snapshot, name: NameId, client: Option<IpAddr>) -> (Answering<'_>, Option<String>) {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
     let own = Answering { name, group: None, service: plan.service(name) };
@@ -346,7 +346,7 @@ fn answer(policy: Policy, choice: &str, addresses: &[AddressShare], sticky: Opti
     }
 }
 
-/// What each Site has to do with the name, in the name's order.
+/// Returns each Site's verdict for the name, in the name's order.
 fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[AddressShare]) -> Vec<SiteVerdict> {
     let model = &*snapshot.model;
     let share_of = |key: &str| {
@@ -393,14 +393,14 @@ fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
     snapshot.status.bar(id) == Exclusion::None && is_live(snapshot, id, family)
 }
 
-/// What bars a Site, with a `; ` behind it, if anything does.
+/// Returns what bars a Site, with a `; ` after it, if anything does.
 fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
     let said = standing::word(snapshot, id).map(|order| order.words());
     let hold = standing::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }
 
-/// What a Site that takes itself out says, with a `; ` behind it.
+/// Returns what a Site that takes itself out says, with a `; ` after it.
 fn own_words(snapshot: &Snapshot, id: SiteId) -> String {
     load::takes_itself_out(snapshot, id).map_or(String::new(), |words| format!("{words}; "))
 }

@@ -1,4 +1,4 @@
-//! Who may ask what: pure functions of a request's head and of the way it came.
+//! Access control: pure functions of a request's head and of the way it came.
 //!
 //! | came over | must show | is kept out |
 //! |---|---|---|

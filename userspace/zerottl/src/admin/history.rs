@@ -1,4 +1,4 @@
-//! What the dashboard draws: the last ten minutes of shares, states and packets, kept small.
+//! The dashboard's data: the last ten minutes of shares, states and packets, kept small.
 //!
 //! Once a [`STEP`] the newest plan, the status and the counters are looked at. Steps between which nothing but counters
 //! has changed are one [`Run`], so quiet hours cost nothing; the busiest ten minutes are bounded by the constants here,

@@ -21,14 +21,14 @@ use tokio::net::{TcpListener, UnixListener};
 use zerottl_core::model::AdminListen;
 use zerottl_inputs::agent_client::Stream;
 
-/// Who may ask over a Unix socket: its owner and its group.
+/// Mode of a Unix socket: its owner and its group may ask over it.
 pub const SOCKET_MODE: u32 = 0o660;
 /// For a user's name to be found.
 const NAME_WITHIN: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Who asks, as far as the connection tells. Among each request's extensions.
+/// The client of a connection, as far as the connection tells. Among each request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// An address, or over a Unix socket `uid` and the user's number.
@@ -53,9 +53,9 @@ pub struct Accepted {
     pub stream: Pin<Box<dyn Stream>>,
     /// The address that it came to; none over a Unix socket.
     pub local: Option<SocketAddr>,
-    /// Who is at its other end.
+    /// The client at its other end.
     pub peer: Peer,
-    /// Who counts as one client: an address, as which a user's number stands, too.
+    /// The key by which connections count as one client's: an address, as which a user's number stands, too.
     pub client: IpAddr,
 }
 

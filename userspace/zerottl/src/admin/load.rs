@@ -64,7 +64,7 @@ pub struct LoadPage {
     pub error: Option<String>,
 }
 
-/// What is known of a Site's load; none unless it has a source.
+/// Returns what is known of a Site's load; none unless it has a source.
 #[must_use]
 pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
     let site = &snapshot.model.sites[id.0];
@@ -100,7 +100,7 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
 }
 
 impl LoadPage {
-    /// What the planner was told of the Site.
+    /// Returns what the planner was told of the Site.
     #[must_use]
     pub fn standing(&self) -> (Option<Load>, SelfReport) {
         let (word, factor, stale) = (self.word, self.factor, self.stale);
@@ -152,7 +152,8 @@ fn short(figure: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// What a Site's load has to do with a Pool or Group Name: whether it is in the way of new clients, and why, as a clause.
+/// Returns what a Site's load has to do with a Pool or Group Name: whether it is in the way of new clients, and why, as
+/// a clause.
 #[must_use]
 pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) -> (bool, Option<String>) {
     let steering = &snapshot.model.pool_of(kind).steering;
@@ -194,7 +195,7 @@ pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) 
     (in_the_way, (!clauses.is_empty()).then(|| clauses.join("; ")))
 }
 
-/// What a Site keeps of its slots, for the name's A answers, or else AAAA.
+/// Returns what a Site keeps of its slots, for the name's A answers, or else AAAA.
 fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     let name = snapshot.model.names.iter().position(|name| name.kind == kind)?;
     let shares = snapshot.plan.shares.of.get(snapshot.plan.service_of.get(name)?)?;

@@ -67,7 +67,7 @@ impl EncodeMetric for Durations {
     }
 }
 
-/// What a page is written from.
+/// The data that a page is written from.
 #[derive(Debug)]
 struct Source {
     page: StatusPage,
@@ -132,10 +132,10 @@ impl Source {
 /// One value of each address: name, help, where it is.
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
 
-/// The same of each upstream.
+/// One value of each upstream: name, help, where it is.
 type UpstreamColumn<T> = (&'static str, &'static str, fn(&UpstreamPage) -> T);
 
-/// The same of each Site's load.
+/// One value of each Site's load: name, help, where it is.
 type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
 
 impl Collector for Source {
@@ -274,7 +274,7 @@ impl Source {
         family(encoder, ("series_omitted", "What has no series of its own here, because there are too many"), omitted)
     }
 
-    /// What the operator, the pools' minimum and hold-downs have done to the Sites.
+    /// Writes what the operator, the pools' minimum and hold-downs have done to the Sites.
     fn standings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let standings = &self.page.standings;
         let sites = self.sites();

@@ -79,7 +79,7 @@ pub trait CounterSource: Send + Sync {
     /// once, zeros too; empty without an XDP program.
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)>;
 
-    /// What the socket path has seen.
+    /// Returns what the socket path has seen.
     fn socket(&self) -> SocketPage;
 
     /// How often each of the plan's endpoints was answered, by either path, since the configuration was loaded.
@@ -87,7 +87,7 @@ pub trait CounterSource: Send + Sync {
         Vec::new()
     }
 
-    /// What the planning rounds have done.
+    /// Returns what the planning rounds have done.
     fn work(&self) -> WorkPage {
         WorkPage::default()
     }
@@ -109,9 +109,9 @@ pub struct Attach {
 pub struct ServingContext {
     /// One per interface.
     pub attach: Vec<Attach>,
-    /// What somebody should look at.
+    /// Alarms that somebody should look at.
     pub alarms: Vec<standing::AlarmPage>,
-    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    /// Warnings: what of `[front]` does not fit this machine, or should be known of an interface.
     pub warnings: Vec<String>,
 }
 
@@ -135,17 +135,17 @@ impl Publication {
     }
 }
 
-/// What the admin interface reads, and the desk that it hands requests to.
+/// The data that the admin interface reads, and the desk that it hands requests to.
 pub struct AdminSources {
     /// The model and the newest plan.
     pub view: Arc<View>,
     /// The zones, as the sockets answer from them.
     pub served: Arc<Served>,
-    /// What the planner last saw.
+    /// The assessment that the planner last saw.
     pub status: watch::Receiver<Assessment>,
-    /// What the probes found.
+    /// The reports of the probes.
     pub reports: Reports,
-    /// What the Sites say of their load.
+    /// The Sites' reports of their load.
     pub board: LoadStore,
     /// Counters of both paths.
     pub counters: Arc<dyn CounterSource>,
@@ -163,7 +163,7 @@ pub struct AdminSources {
     pub remarks: watch::Receiver<Arc<Remarks>>,
     /// Where operators' requests go: the one way in.
     pub desk: OverrideHandle,
-    /// What a restart would know.
+    /// The outcome of the newest write of what a restart would know.
     pub kept: watch::Receiver<WriteStatus>,
 }
 
@@ -197,7 +197,7 @@ impl AdminSources {
     }
 }
 
-/// What is known at one moment.
+/// Everything known at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The configuration.
@@ -208,7 +208,7 @@ pub struct Snapshot {
     pub status: Assessment,
     /// By Site and address, as in the model.
     pub detail: Vec<Vec<AddressReport>>,
-    /// What each Site has said of its load.
+    /// The reports of each Site on its load.
     pub loads: Vec<SiteLoad>,
     /// The program on its interfaces.
     pub footing: ServingContext,
@@ -226,7 +226,7 @@ pub struct Snapshot {
     pub started: Instant,
     /// The newest remarks.
     pub remarks: Arc<Remarks>,
-    /// What a restart would know.
+    /// The outcome of the newest write of what a restart would know.
     pub kept: WriteStatus,
     /// The moment.
     pub now: Instant,
@@ -258,7 +258,7 @@ fn policy_word(policy: Policy) -> &'static str {
     }
 }
 
-/// What decides a name's answer: its policy, or for a Site Name the failover order.
+/// Returns what decides a name's answer: its policy, or for a Site Name the failover order.
 fn decided_by(model: &Model, kind: NameKind) -> &'static str {
     match kind {
         NameKind::Pool(id) => policy_word(model.pools[id.0].policy),

@@ -206,7 +206,7 @@ async fn ask(
     }
 }
 
-/// Who says it, and from where: who claims to be another is told apart.
+/// Returns who says it, and from where: who claims to be another is told apart.
 fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
     match user {
         Some(user) if user != claimed => format!("{claimed} ({from}, {user})"),

@@ -19,10 +19,10 @@ const FEW: usize = 40;
 const NAMES_MAX: usize = 20;
 /// Shares of a name that are shown; of more, the largest.
 const SHARES_MAX: usize = 6;
-/// What would follow from a Site's death: that many sentences, the worst first.
+/// Sentences on what would follow from a Site's death, where there are many: the worst, which come first.
 const LOSSES_MAX: usize = 5;
 
-/// What of the status is shown.
+/// The part of the status that is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Sites by key or name, in a shell's patterns; none is all.
@@ -292,7 +292,7 @@ fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
     site.addresses.iter().enumerate().map(row).collect()
 }
 
-/// What a name answers for a type: Sites with their shares, the largest where there are many.
+/// Returns what a name answers for a type: Sites with their shares, the largest where there are many.
 fn family(family: &FamilyPage) -> String {
     if family.shares.is_empty() {
         return family.choice.to_uppercase();

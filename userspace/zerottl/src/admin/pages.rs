@@ -65,7 +65,7 @@ pub(super) async fn status(_: Plain, State(shared): State<Shared>) -> Json<Statu
     Json(StatusPage::new(&shared.state().snapshot()))
 }
 
-/// What is to be explained.
+/// The query parameters of `/v1/explain`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {

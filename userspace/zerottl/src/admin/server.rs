@@ -92,7 +92,8 @@ const FULL_EVERY: Duration = Duration::from_secs(10);
 /// The one path whose responses go on.
 pub(super) const TRACE: &str = "/v1/trace";
 
-/// What every response says to browsers, unless its handler has said otherwise: run nothing, guess no type, keep nothing.
+/// Headers of every response, for browsers, unless its handler has said otherwise: run nothing, guess no type, keep
+/// nothing.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -100,7 +101,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct Shared {
     current: Arc<Current>,
@@ -110,7 +111,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What the agent knows, at this request. A handler asks once, so that what it shows is of one configuration.
+    /// Returns what the agent knows, at this request. A handler asks once, so that what it shows is of one
+    /// configuration.
     #[must_use]
     pub fn state(&self) -> Arc<AdminSources> {
         self.current.load_full()
@@ -202,7 +204,7 @@ impl Rooms {
     }
 }
 
-/// What every connection needs.
+/// The parts that every connection needs.
 #[derive(Clone)]
 struct Door {
     router: Router,
@@ -243,7 +245,7 @@ async fn accept(listener: Listener, door: Door) {
     connections.shutdown().await;
 }
 
-/// What a connection and its one request know of each other.
+/// Facts that a connection and its one request know of each other.
 #[derive(Default)]
 struct Exchange {
     is_trace: AtomicBool,

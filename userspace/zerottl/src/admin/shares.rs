@@ -39,7 +39,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// The same by Site key.
+    /// Returns the shares of a name's answers for one family, by Site key.
     pub fn sites(&mut self, name: NameId, family: Family) -> Shares {
         let (model, kind) = (self.model, self.model.names[name.0].kind);
         let mut shares = Shares::new();
@@ -56,7 +56,7 @@ fn count(plan: &Plan, table: &Table) -> Vec<(IpAddr, f64)> {
     slot_shares(table).into_iter().filter_map(of).collect()
 }
 
-/// What a table's slots hold, each with its share of them.
+/// Returns what a table's slots hold, each with its share of them.
 #[expect(clippy::cast_precision_loss, reason = "a table has at most 65,536 slots")]
 #[must_use]
 pub fn slot_shares(table: &Table) -> Vec<(u16, f64)> {

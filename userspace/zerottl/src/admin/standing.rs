@@ -1,4 +1,5 @@
-//! What bears on the Sites beside their health, as pages show it: orders, hold-downs, alarms, what one death would do.
+//! Everything that bears on the Sites besides their health, as pages show it: orders, hold-downs, alarms, what one
+//! death would do.
 
 use std::fmt::Write;
 

@@ -286,7 +286,7 @@ impl StatusPage {
         Self { names: names(snapshot), ..Self::without_names(snapshot) }
     }
 
-    /// The same with `names` empty, which is much less work where there are many.
+    /// Creates the page with `names` empty, which is much less work where there are many.
     #[must_use]
     pub fn without_names(snapshot: &Snapshot) -> Self {
         let front = &snapshot.model.front;

@@ -82,7 +82,7 @@ fn validator(schema: &Value) -> jsonschema::Validator {
     jsonschema::validator_for(&whole).expect("a schema")
 }
 
-/// What the server really answers is what its document says: status, content type, and the shape of JSON.
+/// Checks that what the server really answers is what its document says: status, content type, and the shape of JSON.
 #[tokio::test]
 async fn responses_are_as_described() {
     let server = start(None).await;
@@ -246,7 +246,7 @@ async fn pushes_may_be_as_large_as_they_are_said_to_be() {
     }
 }
 
-/// Who says a word: as told; else whoever the kernel says is at the other end.
+/// Checks who says a word: as told; else whoever the kernel says is at the other end.
 #[tokio::test]
 async fn words_bear_a_name() {
     let (mut state, _) = state(None);

@@ -81,7 +81,8 @@ fn histograms_end_at_infinity() {
     }
 }
 
-/// What is well is 0 from the start: an alert or a panel that finds nothing cannot be told from one that is broken.
+/// Checks that what is well is 0 from the start: an alert or a panel that finds nothing cannot be told from one that is
+/// broken.
 #[test]
 fn what_is_well_is_zero_and_not_absent() {
     let text = metrics::text(&healthy(), Format::OpenMetrics).expect("text");

@@ -130,7 +130,7 @@ fn explain_site_name_along_its_failover_order() {
     assert!(rows(aaaa)[1].ends_with("has no AAAA address"), "{aaaa:?}");
 }
 
-/// What stands above a table that health alone does not explain.
+/// Checks what stands above a table that health alone does not explain.
 #[track_caller]
 fn check_note(name: &str, change: impl FnOnce(&mut Model, &mut Vec<[Choice; 2]>), up: &[&str], expect: Option<&str>) {
     let mut model = model();

@@ -22,10 +22,10 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The same, no wider than a terminal of `columns`: the widest columns are cut as far as need be, and end in `…`.
+/// Formats a table no wider than a terminal of `columns`: the widest columns are cut as far as need be, and end in `…`.
 #[must_use]
 pub fn fitted(header: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
-    /// What a column keeps.
+    /// Width that a column keeps.
     const LEAST: usize = 6;
     let Some(columns) = columns else { return table(header, rows) };
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.chars().count());
@@ -83,7 +83,7 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
-/// What is left of a time, rounded up to its second largest unit: `7s`, `12m`, `2h`, `1h30m`, `5d`.
+/// Formats what is left of a time, rounded up to its second largest unit: `7s`, `12m`, `2h`, `1h30m`, `5d`.
 #[expect(clippy::cast_sign_loss, reason = "clamped to 0 and above")]
 #[must_use]
 pub fn left(seconds: f64) -> String {

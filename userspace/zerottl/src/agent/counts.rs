@@ -20,7 +20,7 @@ use zerottl_dns::{self as dns, view::View};
 use zerottl_host::log_limit::LogLimit;
 use zerottl_kernel::Counters;
 
-/// What planning rounds have done since the agent's start.
+/// Counters of planning rounds since the agent's start.
 #[derive(Debug, Default)]
 pub struct Work {
     rounds: AtomicU64,
@@ -56,11 +56,11 @@ fn cpu_ns() -> u64 {
 pub struct Counts {
     /// None with `xdp = "off"`.
     pub kernel: Option<Counters>,
-    /// What the sockets count, whatever the configuration.
+    /// The state that the sockets share, with their counters, whatever the configuration.
     pub socket: Arc<dns::Shared>,
     /// Whose answers the sockets count.
     pub view: Arc<View>,
-    /// What planning rounds have done, whatever the configuration.
+    /// The counters of planning rounds, whatever the configuration.
     pub work: Arc<Work>,
 }
 

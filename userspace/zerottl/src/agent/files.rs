@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What tells one state of a file from another, through symbolic links; none where it cannot be read.
+/// Metadata that tells one state of a file from another, through symbolic links; none where it cannot be read.
 type State = Option<(u64, u64, i64, i64, u64)>;
 
 /// Files that are looked at from time to time. By looking and not by events: a file may be renamed over, or be reached by a

@@ -98,7 +98,7 @@ pub enum AgentError {
     Load(LoadError),
     /// An interface.
     Attach(HookError),
-    /// What outlives the agent.
+    /// The pinned state, which outlives the agent.
     Pin(PinError),
     /// The probes' own setup.
     Probe(ProbeError),
@@ -110,7 +110,7 @@ pub enum AgentError {
     Minimum(Vec<Shortfall>),
     /// Another agent has the state directory.
     State(state::lock::Owned),
-    /// What a reload cannot change.
+    /// A setting that a reload cannot change.
     Restart(&'static str),
     /// A panic.
     Fault(String),
@@ -159,7 +159,7 @@ impl AgentError {
     }
 }
 
-/// What the agent is told while it runs.
+/// Commands to the agent while it runs.
 #[derive(Debug)]
 pub enum AgentCommand {
     /// To stop; as `on_stop` says, unless told.
@@ -184,7 +184,7 @@ pub struct Reloaded {
 pub struct Start {
     /// The configuration's file, for reloads.
     pub file: PathBuf,
-    /// What it said.
+    /// The configuration that it holds.
     pub loaded: Loaded,
     /// Whether another agent that has the same pins has to leave.
     pub take_over: bool,
@@ -236,7 +236,7 @@ pub async fn run(start: Start, mut orders: mpsc::Receiver<AgentCommand>) -> Resu
     ended.map(drop).map_err(AgentError::Ended)
 }
 
-/// What lives as long as the process.
+/// The parts that live as long as the process.
 struct Agent {
     file: PathBuf,
     files: Files,
@@ -247,7 +247,7 @@ struct Agent {
     /// Looks after the interfaces so far.
     looks: u32,
     serving: Serving,
-    /// What the admin pages are made of.
+    /// The data that the admin pages are made of.
     current: Arc<Current>,
     admission: Arc<TcpAdmission>,
     /// By served address; dropping one closes its sockets.
@@ -446,7 +446,7 @@ impl Agent {
     }
 }
 
-/// What cannot change while the agent runs.
+/// Fails if something that cannot change while the agent runs has changed.
 fn same(before: &Model, now: &Model) -> Result<(), AgentError> {
     let keys = [
         ("[admin] `listen`", before.admin.listen == now.admin.listen),
@@ -480,7 +480,7 @@ async fn named(word: &'static str, part: impl Future<Output = ()>) -> Result<&'s
     Ok(word)
 }
 
-/// What ended, and by what; a panic has been written to stderr besides.
+/// Returns what ended, and by what; a panic has been written to stderr besides.
 fn ended_words(ended: Result<Result<&'static str, JoinError>, JoinError>) -> String {
     match ended {
         Ok(Ok(word)) => format!("{word} has ended"),

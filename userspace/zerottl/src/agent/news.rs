@@ -1,5 +1,5 @@
-//! What a round has changed, in words for the log: Sites that went up or down and why, and what a new plan answers
-//! otherwise. Pure, bounded whatever the configuration, and done only where something has changed.
+//! Changes of a round, in words for the log: Sites that went up or down and why, and what a new plan answers otherwise.
+//! Pure, bounded whatever the configuration, and done only where something has changed.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,11 @@ pub struct Line {
     pub site: String,
     /// Whether it is worse than before.
     pub is_bad: bool,
-    /// What has become of it.
+    /// Its change, in words.
     pub text: String,
 }
 
-/// What has become of the Sites from one status to the next, and how many have no line for want of room.
+/// Returns what has become of the Sites from one status to the next, and how many have no line for want of room.
 pub fn of_sites(
     model: &Model,
     (before, after): (&Assessment, &Assessment),
@@ -74,7 +74,7 @@ fn why_down(
     site.addresses.iter().enumerate().take(NAMES_MAX).map(address).collect::<Vec<_>>().join("; ")
 }
 
-/// What has changed of a Site beside its being up.
+/// Returns what has changed of a Site besides its being up.
 fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> Option<(bool, String)> {
     let wants = |site: &SiteState| site.said.word == AdminState::Ready && site.said.factor > 0.0;
     match (wants(before), wants(after)) {
@@ -95,7 +95,7 @@ fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> 
     (before.held && !after.held).then(|| (false, "is steady: no longer held back".into()))
 }
 
-/// What a new plan answers otherwise: which Sites came into which names and which left them.
+/// Returns what a new plan answers otherwise: which Sites came into which names and which left them.
 #[must_use]
 pub fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
     let is_new = |id: &usize| before.service(NameId(*id)) != after.service(NameId(*id));
@@ -154,7 +154,7 @@ pub fn forced(model: &Model, plan: &Plan) -> BTreeMap<&'static str, Vec<String>>
     forced
 }
 
-/// What has begun and what has ended of what [`forced`] says, as lines; the former are bad.
+/// Returns what has begun and what has ended of what [`forced`] says, as lines; the former are bad.
 #[must_use]
 pub fn of_forced(
     before: &BTreeMap<&'static str, Vec<String>>,

@@ -1,4 +1,4 @@
-//! What has to be had before anything serves: the folder of the pins, and everything that is listened on.
+//! Everything needed before anything serves: the folder of the pins, and everything that is listened on.
 
 use std::{
     io,
@@ -44,12 +44,12 @@ pub fn take_off(pins: Pins) {
     }
 }
 
-/// What of the configuration does not fit this machine; none where that cannot be told.
+/// Returns what of the configuration does not fit this machine; none where that cannot be told.
 pub fn misfits(front: &Front) -> Option<Vec<String>> {
     machine::look(front).map(|seen| machine::warnings(front, &seen)).ok()
 }
 
-/// What is listened on: for queries, and for who asks the agent.
+/// Sockets that are listened on: for queries, and for who asks the agent.
 type Listening = (Vec<(SocketAddr, dns::Sockets)>, Vec<Listener>);
 
 /// Binds everything, with patience where another agent may still be closing it.

@@ -1,5 +1,5 @@
-//! What can be tried while another agent runs, before it is told to leave: all but its own sockets, and the modes of
-//! interfaces that it is on.
+//! Everything that can be tried while another agent runs, before it is told to leave: all but its own sockets, and the
+//! modes of interfaces that it is on.
 //!
 //! Where nothing is left to fail but those, an agent that takes over makes no outage of a mistake in its file. The program that
 //! is tried is attached to interfaces that have none, where it passes everything, as it has no plan.

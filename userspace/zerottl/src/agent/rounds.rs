@@ -52,9 +52,9 @@ const TRACE_LINES: usize = 1_000;
 pub struct Rounds {
     /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
     pub assessor: Arc<Mutex<Assessor>>,
-    /// What Sites say of their load.
+    /// The Sites' reports of their load.
     pub board: LoadStore,
-    /// What they are debited by.
+    /// The counters of both paths, by whose answers they are debited.
     pub counters: Arc<Counts>,
     /// When shares last moved.
     pub planned: Instant,
@@ -62,17 +62,17 @@ pub struct Rounds {
     pub planner: Planner,
     /// Where the socket path finds the plan.
     pub view: Arc<View>,
-    /// What the probes found.
+    /// The reports of the probes.
     pub reports: Reports,
-    /// What the probes say.
+    /// The verdicts of the probes.
     pub verdicts: watch::Receiver<Verdicts>,
-    /// What the newest plan was made from.
+    /// The assessment that the newest plan was made from.
     pub assessed: watch::Sender<Assessment>,
-    /// What it has to say to people besides.
+    /// The remarks of the newest assessment, for people.
     pub remarked: watch::Sender<Arc<Remarks>>,
-    /// What operators ask for.
+    /// Requests of operators.
     pub asked: mpsc::Receiver<PendingOverride>,
-    /// What a restart should know.
+    /// The times at which what a restart should know is handed over to be written.
     pub keeping: Keeping,
     /// When it was published.
     pub published: watch::Sender<Option<Publication>>,
@@ -80,13 +80,13 @@ pub struct Rounds {
     pub publisher: Option<Publisher>,
     /// Traced packets.
     pub events: Option<RingBuf<MapData>>,
-    /// Who reads them.
+    /// The channel to their readers.
     pub trace: broadcast::Sender<Arc<str>>,
-    /// What has been done.
+    /// The counters of the work done.
     pub work: Arc<Work>,
 }
 
-/// What changes from round to round without being part of a plan.
+/// State that changes from round to round without being part of a plan.
 struct Upkeep {
     /// One packet in this many is traced; 0 while nobody listens.
     one_in: u32,

@@ -1,4 +1,4 @@
-//! What belongs to one configuration: made whole, put in the place of the one before, and ended.
+//! Everything that belongs to one configuration: made whole, put in the place of the one before, and ended.
 
 use std::{
     path::Path,
@@ -40,15 +40,15 @@ use zerottl_inputs::{
 };
 use zerottl_kernel::{Fastpath, Lasting, Loaded, attach, vlans};
 
-/// What every configuration shares.
+/// The parts that every configuration shares.
 pub struct Common {
     /// The sockets' side.
     pub dns: Arc<dns::Shared>,
-    /// Who reads traced packets.
+    /// The channel to the readers of traced packets.
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
     pub footing: watch::Receiver<ServingContext>,
-    /// What planning rounds have done.
+    /// The counters of planning rounds.
     pub work: Arc<Work>,
     /// Where the agent takes orders.
     pub orders: mpsc::Sender<AgentCommand>,
@@ -56,15 +56,15 @@ pub struct Common {
     pub started: Instant,
     /// Where what a restart should know goes.
     pub keeper: Arc<StateWriter>,
-    /// What has gone there.
+    /// The outcome of the newest write there.
     pub kept: watch::Receiver<WriteStatus>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
 pub struct Prepared {
-    /// What it means.
+    /// The model that it means.
     pub model: Arc<Model>,
-    /// What the sockets answer from.
+    /// The zones that the sockets answer from.
     pub served: Arc<Served>,
     /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
     pub program: Option<Lasting>,
@@ -78,7 +78,7 @@ pub struct Prepared {
     board: LoadStore,
     /// Asks Sites for their load.
     asking: JoinHandle<()>,
-    /// What the first plan was made from.
+    /// The assessment that the first plan was made from.
     pub status: Assessment,
     probes: Probes,
     stop: CancellationToken,
@@ -88,9 +88,9 @@ pub struct Prepared {
 
 /// A configuration in force.
 pub struct Serving {
-    /// What it means.
+    /// The model that it means.
     pub model: Arc<Model>,
-    /// What the admin pages show.
+    /// The data that the admin pages show.
     pub admin: Arc<AdminSources>,
     /// The probes and the planning; none ends by itself.
     pub tasks: JoinSet<Result<&'static str, JoinError>>,

@@ -14,7 +14,7 @@ use zerottl_inputs::load::SiteLoad;
 
 /// Fewer answers than this beyond the usual say nothing about what one of them weighs.
 const LEARN_ANSWERS_MIN: f64 = 8.0;
-/// What is left of earlier lessons at each report.
+/// The part of earlier lessons that is left at each report.
 const LESSON_KEPT: f64 = 0.9;
 /// After so many seconds the usual rate of answers is by two thirds that of these.
 const USUAL_S: f64 = 10.0;
@@ -25,7 +25,7 @@ const PER_ANSWER_MAX: f64 = 0.1;
 /// A slow start goes in this many steps, so that it is not a new plan in every round.
 const RAMP_STEPS: f64 = 20.0;
 
-/// What one moment's loads need of those before.
+/// The state that one moment's loads need of those before.
 #[derive(Clone, Debug)]
 pub struct Loads {
     model: Arc<Model>,
@@ -43,7 +43,7 @@ struct Ledger {
     news: u64,
     /// Answers when it was seen.
     answers: u64,
-    /// What it said.
+    /// The load that it reported.
     current: Option<f64>,
     /// When it came.
     received: Option<Instant>,
@@ -52,7 +52,7 @@ struct Ledger {
     /// Over its reports, sums of growth times answers beyond the usual, and of the latter's squares: by their quotient, the
     /// regression's, chance cancels out. Older ones count less and less.
     lessons: (f64, f64),
-    /// What one answer adds, as far as is known.
+    /// The load that one answer adds, as far as is known.
     per_answer: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ impl Loads {
         Self { ledgers: vec![Ledger::default(); model.sites.len()], reporting: reporting(&model), since: None, model }
     }
 
-    /// What has been seen, for a new configuration: of each Site that was there before, by its key.
+    /// Carries over what has been seen, for a new configuration: of each Site that was there before, by its key.
     #[must_use]
     pub fn carry_over(&self, model: Arc<Model>) -> Self {
         let old: HashMap<&str, Ledger> =
@@ -121,7 +121,7 @@ impl Ledger {
         }
     }
 
-    /// What answers have added to the load in the `age` of the newest report.
+    /// Returns what answers have added to the load in the `age` of the newest report.
     fn debit(&self, per_answer: f64, answers: f64, age: Duration) -> f64 {
         let usual = self.rate * age.as_secs_f64();
         let usual = per_answer * (usual + CHANCE * usual.sqrt());
@@ -130,7 +130,7 @@ impl Ledger {
         (per_answer * answers - ends).max(0.0)
     }
 
-    /// What counts of a Site's report.
+    /// Returns what counts of a Site's report.
     fn stand(&self, source: &LoadSource, entry: &SiteLoad, answers: u64, age: Duration) -> (Option<Load>, SelfReport) {
         let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
         let mut said = SelfReport {
@@ -182,7 +182,7 @@ impl Returns {
         Self { sites: vec![Past::Never; model.sites.len()], slow_starts: slow_starts(&model), model }
     }
 
-    /// What has been seen, for a new configuration: of each Site that was there before, by its key.
+    /// Carries over what has been seen, for a new configuration: of each Site that was there before, by its key.
     #[must_use]
     pub fn carry_over(&self, model: Arc<Model>) -> Self {
         let old: HashMap<&str, Past> =

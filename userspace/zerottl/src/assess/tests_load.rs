@@ -142,8 +142,8 @@ fn s4_3a_320_the_usual_answers_are_no_burden() {
     assert!((load - (4.0 + 50.0 - 4.0)).abs() < 0.1, "{load}: no more ends than there was");
 }
 
-/// What an answer adds is learned from one report to the next: growth by answers beyond the usual, within bounds, and older
-/// lessons count less.
+/// Checks that what an answer adds is learned from one report to the next: growth by answers beyond the usual, within
+/// bounds, and older lessons count less.
 #[test]
 fn what_an_answer_adds_is_learned() {
     let mut scene = Scene::new("", "");

@@ -1,4 +1,4 @@
-//! What goes on without an agent: `zerottl status` where none answers, and `zerottl detach`.
+//! Commands on what goes on without an agent: `zerottl status` where none answers, and `zerottl detach`.
 
 use std::{fmt::Write, path::Path};
 

@@ -1,4 +1,4 @@
-//! What is logged and in which form.
+//! The log's filter and form.
 
 use std::{
     fmt::{self, Write as _},
@@ -13,7 +13,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What is logged: the environment variable, in the words of `tracing_subscriber::EnvFilter`.
+/// The environment variable for what is logged, in the words of `tracing_subscriber::EnvFilter`.
 const VARIABLE: &str = "ZEROTTL_LOG";
 /// In which form.
 const FORMAT_VARIABLE: &str = "ZEROTTL_LOG_FORMAT";
@@ -33,7 +33,7 @@ pub enum Format {
     Journald,
 }
 
-/// What the environment asks for.
+/// The settings that the environment asks for.
 #[derive(Debug)]
 pub struct Log {
     filter: EnvFilter,

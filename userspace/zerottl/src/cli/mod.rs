@@ -1,5 +1,5 @@
-//! What the commands share: finding the agent, asking it, and saying what went wrong. Commands of some length have a
-//! module of their own here.
+//! The common parts of the commands: finding the agent, asking it, and saying what went wrong. Commands of some length
+//! have a module of their own here.
 
 pub mod completions;
 pub mod left;

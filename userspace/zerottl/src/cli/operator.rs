@@ -21,7 +21,7 @@ use super::{AgentAt, Failure, completions, print, unasked};
 
 /// How often a drain is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// What the estimate of a drain's end is made from: the newest samples of this time.
+/// The time whose newest samples the estimate of a drain's end is made from.
 const SEEN: Duration = Duration::from_mins(5);
 /// Between two lines of progress where there is no terminal.
 const LINE: Duration = Duration::from_secs(30);
@@ -107,8 +107,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Why {
-    /// Who asks: as told, else the user behind `sudo`, else the user, also where the environment does not say (cron, a
-    /// container, `su -`).
+    /// Returns who asks: as told, else the user who ran `sudo`, else the user, also where the environment does not say
+    /// (cron, a container, `su -`).
     fn by(&self) -> Option<String> {
         let told = |name: &&str| std::env::var(name).ok().filter(|by| !by.is_empty());
         let variable = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(told);

@@ -19,7 +19,7 @@ use super::Failure;
 /// A signal so soon after the first is the same one: `timeout` and terminals signal a process and its group.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// What the agent is told by.
+/// The signals that tell the agent what to do.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

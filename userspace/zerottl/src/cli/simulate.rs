@@ -44,7 +44,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// What the candidate is compared with.
+/// The base that the candidate is compared with.
 enum Base {
     /// A running agent, with where it is.
     Agent(String, Box<StatusPage>),
@@ -90,7 +90,7 @@ pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
     print((head + &changes.to_text()).as_bytes())
 }
 
-/// What the agent would forget, as far as no state directory here has said so.
+/// Returns what the agent would forget, as far as no state directory here has said so.
 fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
     if zerottl_host::state::keeper::peek(&candidate.state).is_ok() {
         return Vec::new();

@@ -53,7 +53,7 @@ async fn page(at: &At) -> Result<StatusPage, client::ClientError> {
     serde_json::from_slice(&body).map_err(|error| client::ClientError::Http(error.to_string()))
 }
 
-/// What a key asks for.
+/// The wish that a key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     Quit,
@@ -92,7 +92,7 @@ fn wish(event: &Event) -> Option<Wish> {
 /// Longest that is searched for, characters.
 const WISH_MAX: usize = 60;
 
-/// What a wish makes of the choices; true is the end.
+/// Applies a wish to the choices; true is the end.
 fn obey(choices: &mut Choices, wish: Wish) -> bool {
     match wish {
         Wish::Scroll(by) => choices.from = choices.from.saturating_add_signed(by as isize),
@@ -174,7 +174,7 @@ fn keys() -> mpsc::Receiver<Wish> {
     receiver
 }
 
-/// What is on the screen.
+/// The state of the screen.
 struct View {
     page: StatusPage,
     /// When it was had.

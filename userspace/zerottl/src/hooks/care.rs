@@ -1,4 +1,4 @@
-//! What is in the kernel, looked at and mended: links, programs, pins.
+//! The care for what is in the kernel: links, programs and pins are looked at and fixed.
 //!
 //! Nothing here is remembered that can be asked, and an answer that does not come says nothing: an interface is gone, or a
 //! link detached, only where the kernel says so.
@@ -49,18 +49,18 @@ impl Recent {
     }
 }
 
-/// What looking has found.
+/// The findings of looking.
 #[derive(Default)]
 pub struct Care {
     /// Why pins are not where they should be; empty while they are.
     lost: String,
     /// Pins made anew.
     restored: Recent,
-    /// What was told last.
+    /// The state that was told last.
     told: (Vec<Attach>, Vec<AlarmPage>),
 }
 
-/// What a look at an interface comes to.
+/// The result of a look at an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     /// The program is on it.
@@ -77,8 +77,8 @@ enum Finding {
     Replaced,
 }
 
-/// What to make of what the kernel says: `now` bears the name, `link` is on an interface and has this agent's program or
-/// not, and `was` is the one it was on.
+/// Judges what the kernel says: `now` bears the name, `link` is on an interface and has this agent's program or not,
+/// and `was` is the one it was on.
 fn find(now: Option<u32>, link: Option<(Option<u32>, bool)>, was: Option<u32>) -> Finding {
     match (link, now) {
         (Some((Some(on), is_ours)), Some(now)) if on == now => {
@@ -250,7 +250,7 @@ impl Attachments {
     }
 }
 
-/// What somebody should look at.
+/// Returns what somebody should look at.
 pub fn alarms(interfaces: &[Interface], care: &Care) -> Vec<AlarmPage> {
     let now = Instant::now();
     let alarm = |kind: &str, message: String| AlarmPage { kind: kind.to_owned(), pool: String::new(), message };

@@ -42,7 +42,7 @@ pub struct Ground<'a> {
 pub struct Placed {
     /// The interface.
     pub name: String,
-    /// What should be known of it.
+    /// A remark on it that should be known.
     pub note: Option<String>,
     mode: Mode,
     way: Way,

@@ -30,18 +30,18 @@ pub const LASTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 /// Orders that wait for the next planning round, at most.
 const WAITING_MAX: usize = 64;
 
-/// What somebody has said of a Site, and still holds.
+/// An override that is in force: what somebody has said of a Site, and still holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override<T> {
-    /// What.
+    /// The word or the weight.
     pub what: T,
-    /// Who, as given by the client, and from where.
+    /// The name of who said so, as given by the client, and from where.
     pub by: String,
     /// Why, in the operator's words.
     pub reason: Option<String>,
     /// When.
     pub at: Instant,
-    /// The same as wall-clock time, milliseconds since 1970: to be shown, never to be counted with.
+    /// That moment as wall-clock time, milliseconds since 1970: to be shown, never to be counted with.
     pub at_wall_ms: u64,
     /// When it lapses by itself; none is never.
     pub until: Option<Instant>,
@@ -49,7 +49,7 @@ pub struct Override<T> {
     pub forced: bool,
 }
 
-/// What is asked for.
+/// The override that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A word; [`Word::Ready`] takes back any other, and ends a hold-down.
@@ -73,9 +73,9 @@ impl fmt::Display for What {
 pub struct Request {
     /// Of which Sites, as in [`target::find`].
     pub target: String,
-    /// What.
+    /// The word or the weight.
     pub what: What,
-    /// Who says so.
+    /// The name of who says so.
     pub by: String,
     /// Why.
     pub reason: Option<String>,
@@ -85,7 +85,7 @@ pub struct Request {
     pub force: bool,
 }
 
-/// What was done.
+/// The outcome of a request that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverrideApplied {
     /// Keys of the Sites that it was said of.
@@ -130,7 +130,7 @@ impl std::error::Error for Refused {}
 pub struct Refusal {
     /// When.
     pub at: Instant,
-    /// What was asked for, and why it was not done.
+    /// The request, and why it was not carried out, in words.
     pub words: String,
 }
 
@@ -143,7 +143,8 @@ pub struct Hold {
     pub failures: u32,
 }
 
-/// What an assessment has to say to people beside its [`Status`](zerottl_core::status::Status). Positions are the model's.
+/// The remarks for people that the assessor makes besides its [`Assessment`](zerottl_core::status::Assessment). Positions
+/// are the model's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {
     /// Words in force, by Site.
@@ -154,7 +155,7 @@ pub struct Remarks {
     pub holds: std::collections::BTreeMap<usize, Hold>,
     /// Addresses whose health is what was known before the restart, as (Site, address).
     pub recalled: Vec<(usize, usize)>,
-    /// What should be looked at.
+    /// The alarms that should be looked at.
     pub alarms: std::sync::Arc<[Alarm]>,
     /// The newest refusal.
     pub refusal: Option<Refusal>,

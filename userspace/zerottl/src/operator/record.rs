@@ -1,4 +1,4 @@
-//! What one assessment has to know of those before it: orders, flaps, and what a restart remembers. Pure.
+//! The record that one assessment needs of those before it: orders, flaps, and what a restart remembers. Pure.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -38,8 +38,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// What `memory`, which is `age` old at `now`, says of the model's Sites. Where its age is not known its orders hold as
-    /// if no time had passed, and its health counts for nothing.
+    /// Takes over what `memory`, which is `age` old at `now`, says of the model's Sites. Where its age is not known its
+    /// orders hold as if no time had passed, and its health counts for nothing.
     #[must_use]
     pub fn new(model: &Model, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let old = age.unwrap_or_default();
@@ -96,7 +96,7 @@ impl Record {
         health
     }
 
-    /// What orders and flaps make of a status that has its health.
+    /// Applies orders and flaps to a status that has its health.
     pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Assessment) {
         self.lapse(model, now);
         for (site, order) in &self.words {
@@ -185,7 +185,7 @@ impl Record {
         self.revision
     }
 
-    /// What a restart, or another model, should know; `verdicts` are the probes' own.
+    /// Returns what a restart, or another model, should know; `verdicts` are the probes' own.
     #[must_use]
     pub fn memory(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> SavedState {
         let since = |then: Instant| ms(now.saturating_duration_since(then));
@@ -253,7 +253,7 @@ impl Record {
     }
 }
 
-/// What the probes have proven of a Site.
+/// Returns what the probes have proven of a Site.
 fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     let health = &status.health[site.0];
     if health.contains(&Health::Up) {
@@ -277,7 +277,7 @@ fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Override<
     }
 }
 
-/// What a restart should know of an order.
+/// Returns what a restart should know of an order.
 fn remember<T: Copy>(order: &Override<T>, now: Instant) -> SavedOverride<T> {
     SavedOverride {
         what: order.what,

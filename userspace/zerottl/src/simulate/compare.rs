@@ -13,7 +13,7 @@ use crate::admin::{
     text,
 };
 
-/// What is answered: for a name and a type, the share of each Site, or of the reason why there is none.
+/// Answers: for a name and a type, the share of each Site, or of the reason why there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers(BTreeMap<(String, String), Shares>);
 
@@ -23,7 +23,7 @@ impl Answers {
         self.0.insert((name.to_owned(), rtype.to_owned()), shares);
     }
 
-    /// What a running agent answers, by its own page.
+    /// Reads what a running agent answers, by its own page.
     #[must_use]
     pub fn of_page(page: &StatusPage) -> Self {
         let mut answers = Self::default();
@@ -98,8 +98,8 @@ pub struct Changes {
 /// The names that a configuration has, in text form.
 pub type Names = BTreeSet<String>;
 
-/// What changes from `now` to `then`. A name in `now` alone has no `then`, and the other way round. With the names of
-/// both configurations it says which are added and removed; without the first all is shown as it will be.
+/// Compares `now` with `then`. A name in `now` alone has no `then`, and the other way round. With the names of both
+/// configurations it says which are added and removed; without the first all is shown as it will be.
 #[must_use]
 pub fn compare(now: Option<(&Answers, &Names)>, then: (&Answers, &Names), precision: f64) -> Changes {
     let nothing = Answers::default();

@@ -255,8 +255,8 @@ impl Group {
     }
 }
 
-/// What a running agent's page says of the Sites that a model has, too, with the model's own minimums kept. A Site or address
-/// it does not know counts as `initial` says.
+/// Returns what a running agent's page says of the Sites that a model has, too, with the model's own minimums kept. A
+/// Site or address it does not know counts as `initial` says.
 #[must_use]
 pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
     let mut status = Assessment::unknown(model);

@@ -19,7 +19,7 @@ const TIMES_MIN: usize = 16;
 /// Lines of a file, at most.
 pub const LINES_MAX: usize = 1_000_000;
 
-/// Who asks.
+/// The client that asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asker {
     /// Where from; none is drawn anew for each query.
@@ -115,7 +115,7 @@ fn listed(line: &str) -> Result<Question, String> {
     Ok((parse_name(name)?, parse_type(rtype)?, Asker::default()))
 }
 
-/// What is used of a line of `zerottl trace`.
+/// The fields that are used of a line of `zerottl trace`.
 #[derive(Deserialize)]
 struct Traced {
     name: Option<String>,

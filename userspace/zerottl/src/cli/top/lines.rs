@@ -1,4 +1,4 @@
-//! What `top` shows of a status: lines for a screen of so many columns and rows. Pure.
+//! The lines of `top`, made from a status for a screen of so many columns and rows. Pure.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ impl Sort {
     }
 }
 
-/// What the user has chosen.
+/// The choices of the user.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
     /// The order.
@@ -72,7 +72,7 @@ pub struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// What happens in a second; none before there are two pages. A counter that went back began anew.
+    /// Returns how much happens in a second; none before there are two pages. A counter that went back began anew.
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn rate(&self, of: impl Fn(&StatusPage) -> u64) -> Option<f64> {
         let (before, seconds) = self.before.filter(|(_, seconds)| *seconds > 0.0)?;
