@@ -382,7 +382,7 @@ pub fn cpu(number: usize) -> CpuSet {
     set
 }
 
-/// The packets that a generator received.
+/// The answers that a generator received.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Received {
     count: f64,

@@ -1,4 +1,4 @@
-//! The drops of a machine without time for everything, by its own counters.
+//! The packets that a machine without time for everything has dropped by itself, by its own counters.
 //!
 //! A packet that never reached the program, or an answer that never reached its socket, says nothing of either where the
 //! kernel counts the drop: a veth's ring that was full, a CPU's backlog, a socket's buffer. What is lost beyond that is a

@@ -24,7 +24,7 @@ const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 
 /// IP and UDP headers.
 const HEADERS_V4: usize = 28;
 const HEADERS_V6: usize = 48;
-/// The length of time, reason and length, after which lies what the program keeps of a frame.
+/// Bytes of time, reason and length, after which comes what the program keeps of a frame.
 const EVENT_HEADER: usize = 16;
 
 /// A DNS message, over UDP and over TCP. The first byte's lowest bit chooses the client's family.

@@ -87,7 +87,7 @@ pub enum HookError {
     Attach(AttachError),
     /// It cannot be pinned.
     Pin(PinError),
-    /// The state of the kernel cannot be told.
+    /// The state of the interfaces cannot be told.
     Unknown(io::Error),
     /// Another program is on this interface's link: another agent has taken over.
     Replaced(String, io::Error),

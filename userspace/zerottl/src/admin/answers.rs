@@ -1,5 +1,4 @@
-//! The answers from the zones' records, for `zerottl explain`: by the code that answers queries, with cursors of their
-//! own.
+//! The answers from the zones' records, for `zerottl explain`: by the code that answers queries, with separate cursors.
 
 use std::{fmt::Write, str::FromStr, sync::Arc};
 

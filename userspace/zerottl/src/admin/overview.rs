@@ -19,7 +19,7 @@ const FEW: usize = 40;
 const NAMES_MAX: usize = 20;
 /// Shares of a name that are shown; of more, the largest.
 const SHARES_MAX: usize = 6;
-/// Sentences on what would follow from a Site's death, where there are many: the worst, which come first.
+/// Sentences on what would follow from a Site's death, where there are many: the worst first.
 const LOSSES_MAX: usize = 5;
 
 /// The part of the status that is shown.

@@ -98,7 +98,7 @@ pub enum AgentError {
     Load(LoadError),
     /// An interface.
     Attach(HookError),
-    /// The pinned state, which outlives the agent.
+    /// The pins of what outlives the agent.
     Pin(PinError),
     /// The probes' own setup.
     Probe(ProbeError),

@@ -64,7 +64,7 @@ pub struct Common {
 pub struct Prepared {
     /// The model that it means.
     pub model: Arc<Model>,
-    /// The zones that the sockets answer from.
+    /// The zones and the view of the plan that the sockets answer from.
     pub served: Arc<Served>,
     /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
     pub program: Option<Lasting>,

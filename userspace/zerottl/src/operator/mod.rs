@@ -143,8 +143,8 @@ pub struct Hold {
     pub failures: u32,
 }
 
-/// The remarks for people that the assessor makes besides its [`Assessment`](zerottl_core::status::Assessment). Positions
-/// are the model's.
+/// The remarks for people that the assessor makes besides its [`Assessment`](zerottl_core::status::Assessment).
+/// Positions are the model's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {
     /// Words in force, by Site.
