@@ -1,6 +1,6 @@
 //! What would become of a request, and by which stages (`zerottl site explain`).
 //!
-//! The same [`Gate`] decides as when it serves; only whether there is a session, whether the Site is too busy, and which
+//! The same [`Admission`] decides as when it serves; only whether there is a session, whether the Site is too busy, and which
 //! Sites are down is supposed instead of known.
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};

@@ -10,7 +10,7 @@
 //! is how a new configuration comes into force. What was there before goes last, once nothing can fail any more.
 //!
 //! An interface can go and come back under its name (a bond rebuilt, a veth made anew, a module reloaded); the kernel
-//! then takes the program off with the old one. Somebody can detach a link, or remove pins. [`Hooks::look_after`] sees all
+//! then takes the program off with the old one. Somebody can detach a link, or remove pins. [`Attachments::look_after`] sees all
 //! that, because it asks the kernel and remembers nothing, and puts the program back.
 
 mod care;

@@ -49,7 +49,7 @@ pub struct Table {
     pub basis: Basis,
 }
 
-/// Why a table holds the endpoints it holds; [`bar`](crate::bar) says which comes before which.
+/// Why a table holds the endpoints it holds; [`exclusion`](crate::exclusion) says which comes before which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Basis {
     /// They are live.

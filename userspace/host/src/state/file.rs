@@ -111,7 +111,7 @@ pub fn write(directory: &Path, memory: SavedState) -> io::Result<()> {
     replace(directory, &encode(ClockStamp::now(), memory))
 }
 
-/// Replaces the file as [`write`] does, with these bytes.
+/// Replaces the file as [`write()`] does, with these bytes.
 pub fn replace(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     apart::make(directory)?;
     let new = directory.join(NEW);

@@ -68,7 +68,7 @@ const PEEK_WITHIN: Duration = Duration::from_secs(2);
 /// For the file to be read at the start.
 const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// When memories are handed to a [`Keeper`].
+/// When memories are handed to a [`StateWriter`].
 #[derive(Debug)]
 pub struct Keeping {
     keeper: Arc<StateWriter>,

@@ -52,7 +52,7 @@ pub struct Override<T> {
 /// The override that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A word; [`Word::Ready`] takes back any other, and ends a hold-down.
+    /// A word; [`AdminState::Ready`] takes back any other, and ends a hold-down.
     Word(AdminState),
     /// A weight, 1 to 65,535, or the configured one.
     Weight(Option<u32>),
@@ -92,7 +92,7 @@ pub struct OverrideApplied {
     pub sites: Vec<String>,
     /// The plan that has it.
     pub generation: u64,
-    /// Which [`Memory`](zerottl_core::saved_state::Memory) has it.
+    /// The [`SavedState`](zerottl_core::saved_state::SavedState) that has it.
     pub memory: u64,
 }
 

@@ -6,7 +6,7 @@
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_site_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
 //! | `/v1/site` | the Site's state: peers, backends, sessions |
-//! | `/check/…` | decisions for other servers ([`check`]) |
+//! | `/check/…` | decisions for other servers ([`ext_auth`]) |
 //!
 //! On loopback all but the checks answer to loopback's names alone.
 

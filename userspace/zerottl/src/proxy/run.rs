@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Whoever cancels the token given to [`run`] stops it: nothing is accepted any more, requests under way may finish for
-//! `limits.grace`. An [`Order`] to stop does that after `limits.lame_duck`, one to follow once the next process serves.
+//! `limits.grace`. A [`SiteCommand`] to stop does that after `limits.lame_duck`, one to follow once the next process serves.
 
 use std::{
     convert::Infallible,
