@@ -38,7 +38,7 @@ impl Format {
     }
 }
 
-/// Rewrites OpenMetrics text in the older format, as far as the two differ here: counters are described by their full
+/// Rewrites `OpenMetrics` text in the older format, as far as the two differ here: counters are described by their full
 /// names, and nothing marks the end.
 #[must_use]
 pub fn to_prometheus(openmetrics: &str) -> String {
