@@ -24,7 +24,7 @@ use zerottl_core::{
 const CONTINENTS: [(&str, &str); 7] =
     [("AF", "AF"), ("AN", "AN"), ("AS", "AS"), ("EU", "EU"), ("NA", "NA"), ("OC", "OC"), ("SA", "SA")];
 
-/// Who has a country or a continent, by pool.
+/// The groups that have a country or a continent, with the pool of each.
 type Places = HashMap<String, Vec<(PoolId, GroupId)>>;
 
 pub(super) fn nets(report: &mut Reporter, file: &raw::File, pools: &[Pool], groups: &[Group]) -> Nets {

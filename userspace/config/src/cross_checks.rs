@@ -123,7 +123,8 @@ fn nameservers(report: &mut Reporter, file: &raw::File, model: &Model) {
     }
 }
 
-/// What is forwarded is another server's to answer, so nothing may be configured there.
+/// Reports dynamic names at or below a forward name: what is forwarded is another server's to answer, so nothing may be
+/// configured there.
 fn forwarded_names(report: &mut Reporter, file: &raw::File, model: &Model) {
     if model.forwards.is_empty() {
         return;

@@ -62,7 +62,7 @@ fn text(reader: &mut Reader<'_>, key: &str, value: &raw::Text, len_max: usize) -
     Some(text.clone())
 }
 
-/// What nobody else knows, and no other server shares; its cookies end with the agent.
+/// Makes secrets that nobody else knows, and no other server shares; their cookies end with the agent.
 fn random() -> CookieSecrets {
     CookieSecrets { present: Secret([rand::random(), rand::random()]), previous: None }
 }
@@ -90,7 +90,7 @@ fn read_secrets(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<Cooki
     }
 }
 
-/// What is wrong with a secrets file.
+/// A fault of a secrets file.
 #[derive(Debug, PartialEq, Eq)]
 struct Fault {
     line: Option<usize>,

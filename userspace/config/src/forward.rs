@@ -53,7 +53,7 @@ pub(super) fn forwards(
     forwards
 }
 
-/// What a zone has at its apex, and below, is not another's to answer.
+/// Reports forward names at or above a zone's apex: what a zone has there, and below, is not another's to answer.
 fn check_zones(report: &mut Reporter, raw: &raw::Named<raw::Forward>, forwards: &[Forward], zones: &Zones) {
     let places: HashMap<&[u8], &Spanned<String>> =
         forwards.iter().zip(&raw.0).map(|(forward, (key, _))| (forward.name.as_slice(), key)).collect();

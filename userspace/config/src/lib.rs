@@ -53,13 +53,13 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 /// A valid configuration, and what is odd about it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What the file means.
+    /// The meaning of the file.
     pub model: Model,
     /// The zones of the model with their records files.
     pub zones: Zones,
     /// The file itself, where it was read from one, and those that it names.
     pub files: Vec<PathBuf>,
-    /// What is allowed but probably not meant, in the file's order.
+    /// Warnings of what is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
 }
 

@@ -31,7 +31,7 @@ const POLICIES: [(&str, Policy); 4] = [
     ("least-load", Policy::LeastLoad),
 ];
 
-/// What pools and groups refer to, as the operator wrote it.
+/// The Sites and pools that pools and groups refer to, as the operator wrote them.
 struct Index<'a> {
     sites: HashMap<&'a str, SiteId>,
     keys_by_name: HashMap<String, &'a str>,
@@ -109,7 +109,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
     }
 }
 
-/// What HTTPS records say beside addresses.
+/// Reads what HTTPS records say besides addresses.
 fn https(pool: &mut Reader<'_>, raw: &raw::Pool) -> Option<Https> {
     let raw = raw.https.as_ref()?;
     let section = format!("{}.https]", pool.section.trim_end_matches(']'));

@@ -1,4 +1,4 @@
-//! What is wrong with a file, where, and what mends it.
+//! The faults of a file, each with its place and its fix.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,13 +37,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// What is wrong, in one sentence.
+    /// Returns the problem, in one sentence.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What mends it.
+    /// Returns the fix, if there is one to name.
     #[must_use]
     pub fn mend(&self) -> Option<&str> {
         self.help.as_deref()
@@ -92,7 +92,7 @@ impl Problem {
         self
     }
 
-    /// What to write beneath the marked place.
+    /// Sets the text beneath the marked place.
     pub(super) fn label(&mut self, text: impl Into<String>) -> &mut Self {
         self.labels[0].set_label(Some(text.into()));
         self
@@ -279,7 +279,7 @@ impl Reporter {
         self.add(Severity::Warning, span, message.into())
     }
 
-    /// What is wrong, or odd, in another file, which is shown if it still can be read.
+    /// Adds an error or a warning about another file, which is shown if it still can be read.
     pub(super) fn in_file(&mut self, severity: Severity, fault: &ZoneError) -> Option<&mut Problem> {
         let (path, line) = (fault.file.as_ref()?, fault.line?);
         if self.other.as_ref().is_none_or(|(known, ..)| known != path) {

@@ -52,10 +52,10 @@ pub(super) fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
 
 type Reads = fn(Spanned<DeValue<'_>>) -> Result<(), toml::de::Error>;
 
-/// What to write where a number stands for a duration.
+/// The help where a number stands for a duration.
 const DURATION: &str = "a duration is a text with its unit: \"500ms\", \"1s\", \"2m\"";
 
-/// What stands at one place of the file.
+/// The shape of one place of the file.
 pub(super) enum Shape {
     /// Sections named by the operator.
     Sections,
@@ -63,7 +63,7 @@ pub(super) enum Shape {
     Keys(&'static [&'static str], Reads),
     /// As `Keys`, beside which each Site may have a table by its key.
     Shared(&'static [&'static str], Reads),
-    /// What may be such a table, or a list that may hold some.
+    /// A value that may be such a table, or a list that may hold some.
     Loose(&'static [&'static str], Reads),
 }
 
@@ -300,7 +300,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// What stands in `[web]`.
+    /// Reports a key in `[web]` that is neither a known one nor a Site's.
     fn neither_key_nor_site(&mut self, key: &Spanned<DeString<'_>>, fields: &[&str]) {
         let word = key.get_ref().as_ref();
         let known = fields.iter().copied().chain(self.sites.iter().map(String::as_str));

@@ -1,4 +1,4 @@
-//! What only shows when a sound model is used: shares of its tables, and its zones' records files.
+//! Checks of what only shows when a sound model is used: shares of its tables, and its zones' records files.
 
 use std::{collections::HashSet, path::Path};
 

@@ -18,7 +18,7 @@ const NAME_LEN_MAX: usize = 255;
 /// Bytes of a label, at most (the same).
 const LABEL_LEN_MAX: usize = 63;
 
-/// What is wrong with a value, and the mend.
+/// A fault of a value, and its fix.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub message: String,
@@ -166,7 +166,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Fault> {
     Ok(address)
 }
 
-/// What was probably meant where an IPv6 address without brackets ends like a port: the address and the port.
+/// Returns what was probably meant where an IPv6 address without brackets ends like a port: the address and the port.
 pub(super) fn unbracketed_port(text: &str) -> Option<(Ipv6Addr, u16)> {
     let whole: Ipv6Addr = text.parse().ok()?;
     let (address, port) = text.rsplit_once(':')?;
@@ -238,7 +238,7 @@ impl Reader<'_> {
         self.report.missing(&self.section, key, self.header.clone(), example);
     }
 
-    /// What `parse` makes of a text, or a reported fault.
+    /// Returns what `parse` makes of a text, or reports its fault.
     pub(super) fn parsed<T>(
         &mut self,
         text: &Spanned<String>,

@@ -76,7 +76,7 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
     webs.collect()
 }
 
-/// What `[web]` may refer to, and what it must not.
+/// The names that `[web]` may refer to, and those that it must not.
 struct Names<'a> {
     /// Pool, Group and Site Names, and in words what each is.
     all: HashMap<&'a Name, &'static str>,
@@ -222,7 +222,7 @@ fn common(above: Name, name: &Name) -> Name {
     })
 }
 
-/// What only shows when a Site's values are all there. What two Sites share is told once.
+/// Checks of what only shows when a Site's values are all there. What two Sites share is told once.
 struct Whole<'a> {
     report: &'a mut Reporter,
     model: &'a Model,
@@ -406,7 +406,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// What the certificates lack, where they are on this machine.
+    /// Warns of what the certificates lack, where they are on this machine.
     fn certificates(&mut self, site: &'a Site, parts: &Parts<'a>, web: &Web, now: i64) {
         let Some((tls, part)) = parts.get(|part| part.tls.as_ref()) else { return };
         // Whose the folder is makes no difference; what names it is to have does.

@@ -10,7 +10,7 @@ use xdp_ebpf::{
 use super::options::{COOKIE_LEN, Cookie};
 use zerottl_core::model::CookieSecrets;
 
-/// What a COOKIE option is answered with.
+/// The answer to a COOKIE option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The option's data: the client's cookie and a valid server cookie.

@@ -1,4 +1,4 @@
-//! What the socket path counts; the metrics page reads it.
+//! Counters of the socket path; the metrics page reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

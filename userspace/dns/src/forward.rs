@@ -56,7 +56,7 @@ pub fn is_allowed(forward: &Forward, query: &Query<'_>, question: Question<'_>, 
     query.header.rd() && has_data && forward.clients.iter().any(|net| net.contains(&client))
 }
 
-/// What is said when no upstream gave an answer.
+/// Returns the reply for a query to which no upstream gave an answer.
 #[must_use]
 pub fn failed() -> Reply<'static> {
     Reply { recursive: true, ..Reply::bare(Rcode::SERVFAIL) }
@@ -106,7 +106,7 @@ fn look_after_others(forward: &Forward, upstreams: &[Arc<Upstream>], message: &[
     }
 }
 
-/// What came of one try.
+/// The result of one try.
 enum Tried {
     /// An answer that is passed on.
     Said(UpstreamReply),

@@ -18,7 +18,7 @@ pub(super) struct Generate<'t> {
     start: u32,
     last: u32,
     every: u32,
-    /// What is made anew for each value: the owner first.
+    /// Parts that are made anew for each value: the owner first.
     parts: Vec<&'t [u8]>,
 }
 

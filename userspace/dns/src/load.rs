@@ -28,12 +28,12 @@ const SET_LEN_MAX: usize = 64_000;
 /// The largest TTL (RFC 2181 section 8).
 const TTL_MAX: u32 = i32::MAX as u32;
 
-/// What came of reading.
+/// The result of reading.
 #[derive(Clone, Debug)]
 pub struct Read {
     /// The zones, if nothing is wrong with them.
     pub zones: Zones,
-    /// What is wrong, and what is odd.
+    /// Errors and warnings.
     pub faults: Faults,
     /// Every file that was read.
     pub files: Vec<PathBuf>,
@@ -235,7 +235,7 @@ impl<'m> Builder<'m> {
         }
     }
 
-    /// What is wrong with the zone as a whole.
+    /// Adds an error of the zone as a whole.
     fn error(&mut self, message: String) {
         self.faults.error(ZoneError::general(message));
     }

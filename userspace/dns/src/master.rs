@@ -47,9 +47,9 @@ pub struct ZoneError {
     pub line: Option<usize>,
     /// The bytes of the file that are meant.
     pub span: Option<Range<usize>>,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
-    /// What mends it, where the message does not say so.
+    /// The fix, where the message does not say so.
     pub help: Option<Box<str>>,
 }
 
@@ -85,14 +85,14 @@ impl ZoneError {
     }
 }
 
-/// What is wrong and what is odd, the first of each, and how many more there are.
+/// Errors and warnings, the first of each, and how many more there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Each of them refuses the zones.
     pub errors: Vec<ZoneError>,
     /// Errors beyond those.
     pub more_errors: usize,
-    /// What is allowed but probably not meant.
+    /// Warnings of what is allowed but probably not meant.
     pub warnings: Vec<ZoneError>,
     /// Warnings beyond those.
     pub more_warnings: usize,
@@ -140,14 +140,14 @@ pub enum At {
     Whole,
 }
 
-/// What is wrong with a record, wherever it stands.
+/// A fault of a record, wherever it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Its part.
     pub at: At,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
-    /// What mends it.
+    /// The fix, if there is one to name.
     pub help: Option<String>,
 }
 
@@ -178,7 +178,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// What is said there.
+    /// Returns a fault as an error at this place.
     #[must_use]
     pub fn error(&self, fault: Fault) -> ZoneError {
         let span = match fault.at {
@@ -210,7 +210,7 @@ pub struct Record {
     pub data: Data,
 }
 
-/// What is made of each record.
+/// The function that takes each record.
 pub type Each<'e> = &'e mut dyn FnMut(Record, &Place) -> Result<(), Fault>;
 
 /// The files that were read.
@@ -240,7 +240,7 @@ pub fn read(path: &Path, origin: model::Name, faults: &mut Faults, each: Each<'_
     reader.sources
 }
 
-/// What stands behind one entry for those after it.
+/// The state that one entry leaves for those after it.
 struct Reader<'r> {
     origin: model::Name,
     owner: Option<model::Name>,
@@ -414,7 +414,7 @@ impl Reader<'_> {
     }
 }
 
-/// What stands between a record's owner and its data.
+/// The fields between a record's owner and its data.
 struct Head {
     ttl: Option<u32>,
     rtype: Rtype,

@@ -51,7 +51,7 @@ pub struct Options<'a> {
     keepalive: Option<&'a [u8]>,
 }
 
-/// What a query's options ask for, of what this server answers.
+/// The requests in a query's options, of what this server answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes<'a> {
     /// NSID.
@@ -67,7 +67,7 @@ pub struct Wishes<'a> {
 pub struct Cookie<'a> {
     /// The client's own.
     pub client: &'a [u8; CLIENT_LEN],
-    /// What it takes for ours: none, or 8 to 32 bytes.
+    /// The cookie that it takes for ours: none, or 8 to 32 bytes.
     pub server: &'a [u8],
 }
 
@@ -90,7 +90,7 @@ impl<'a> Options<'a> {
         options
     }
 
-    /// What they ask for, of what is turned on; none where one of those breaks its format: FORMERR.
+    /// Returns what they ask for, of what is turned on; none where one of those breaks its format: FORMERR.
     #[must_use]
     pub fn wishes(&self, edns: &model::Edns) -> Option<Wishes<'a>> {
         let cookie = self.cookie.filter(|_| edns.cookies.is_some());

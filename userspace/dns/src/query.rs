@@ -23,7 +23,7 @@ use super::options::Options;
 
 /// Bytes of a header (RFC 1035 section 4.1.1).
 pub const HEADER_LEN: usize = 12;
-/// What a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least a size in an OPT means.
+/// Bytes that a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least a size in an OPT means.
 const UDP_LEN_CLASSIC: u16 = 512;
 /// Records that are read of a query, and so may be there. An IXFR over TSIG and EDNS has three; a message of 64 KiB could
 /// hold thousands, each with a chain of 255 pointers to follow. Behind them only an OPT is looked for.
@@ -37,7 +37,7 @@ pub struct Query<'a> {
     /// The one question, if it could be read. A message without one is only malformed if it has no OPT; of several
     /// there is none here.
     pub question: Option<Question<'a>>,
-    /// What the OPT says, if there is one; also after a fault, so that the answer can carry one (RFC 6891 section 7).
+    /// The OPT's contents, if there is one; also after a fault, so that the answer can carry one (RFC 6891 section 7).
     pub edns: Option<Edns>,
     /// The OPT's options; none after a fault.
     pub options: Options<'a>,
@@ -60,7 +60,7 @@ pub struct Question<'a> {
     pub class: Class,
 }
 
-/// What a query's OPT says (RFC 6891 section 6.1).
+/// The contents of a query's OPT (RFC 6891 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edns {
     /// The requestor's UDP payload size, bytes; at least 512.

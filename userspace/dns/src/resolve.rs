@@ -59,7 +59,7 @@ pub struct Rr<'a> {
     pub data: Cow<'a, Data>,
 }
 
-/// What is to be said, before any limit.
+/// The contents of an answer, before any limit.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "three are bits of the answer's header, each on its own")]
 pub struct Reply<'a> {

@@ -44,7 +44,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// Who asks, and how.
+/// The client that asks, and how it does.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     /// How the query came.
@@ -64,7 +64,7 @@ pub struct Answer {
     pub rcode: OptRcode,
     /// Whether TC is set.
     pub truncated: bool,
-    /// What became of it by its client network's rate; never a drop.
+    /// The verdict of its client network's rate; never a drop.
     pub rate: Verdict,
 }
 
@@ -77,7 +77,7 @@ pub enum Silence {
     Limited,
 }
 
-/// What becomes of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub enum Outcome {
     /// It is answered from what is known here.
@@ -222,7 +222,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What an answer is limited with, as in the kernel.
+/// Returns the class that an answer is limited with, as in the kernel.
 fn class(reply: &Reply<'_>) -> Class {
     match reply.rcode {
         Rcode::NXDOMAIN => Class::Nxdomain,
@@ -272,7 +272,7 @@ fn decide<'a>(
 /// Bytes that an answer may have.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// What must be in it, or it is truncated.
+    /// The limit of what must be in it, or it is truncated.
     all: usize,
     /// With what only saves a question, which is left out else.
     extra: usize,

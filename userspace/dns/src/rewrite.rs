@@ -16,7 +16,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// What was written, without its quotes, with its escapes.
+    /// Returns what was written, without its quotes, with its escapes.
     pub fn inner<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         let cut = usize::from(self.quoted);
         text.get(self.span.start + cut..self.span.end.saturating_sub(cut)).unwrap_or_default()
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub line: usize,
     /// Whether white space comes first, so that the owner is the one before.
     pub indented: bool,
-    /// What it is made of.
+    /// The tokens that it is made of.
     pub tokens: Vec<Token>,
 }
 
@@ -42,14 +42,14 @@ impl Entry {
     }
 }
 
-/// What is not closed, or was not opened.
+/// A quote or parenthesis that is not closed, or a parenthesis that was not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unclosed {
     /// Its line, from 1.
     pub line: usize,
     /// Its bytes.
     pub span: Range<usize>,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: &'static str,
 }
 

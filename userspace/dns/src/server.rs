@@ -48,7 +48,7 @@ const UDP_TASKS_MAX: usize = 4;
 /// Connections the kernel completes before they are accepted.
 const TCP_BACKLOG: i32 = 256;
 
-/// What is answered from: all of one configuration, so that no answer mixes two.
+/// The data to answer from: all of one configuration, so that no answer mixes two.
 #[derive(Debug)]
 pub struct Served {
     /// Static data.
@@ -57,11 +57,11 @@ pub struct Served {
     pub view: Arc<View>,
 }
 
-/// What every socket shares.
+/// The state that every socket shares.
 #[derive(Debug)]
 pub struct Shared {
     in_force: ArcSwap<InForce>,
-    /// What is counted.
+    /// Counters of all sockets together.
     pub counters: Counters,
 }
 
@@ -72,7 +72,7 @@ struct InForce {
     lanes: Lanes,
 }
 
-/// What becomes of a message that gets an answer.
+/// The outcome of a message that gets an answer.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// This is its answer.
@@ -102,7 +102,7 @@ impl Shared {
         Self::of(Arc::new(Served { zones, view }))
     }
 
-    /// The same.
+    /// Creates one that answers from a configuration; nothing is counted yet.
     #[must_use]
     pub fn of(served: Arc<Served>) -> Self {
         let lanes = Lanes::new(&served.view.model, &Lanes::default());
@@ -115,7 +115,7 @@ impl Shared {
         self.in_force.store(Arc::new(InForce { served, lanes }));
     }
 
-    /// What is answered from.
+    /// Returns the data that is answered from.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
         Arc::clone(&self.in_force.load().served)

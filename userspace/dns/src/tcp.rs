@@ -39,7 +39,7 @@ const WRITE_LEN: usize = 16_384;
 /// The most connections open at a time, in all.
 pub use zerottl_host::resources::DNS_CONNECTIONS_MAX as CONNECTIONS_MAX;
 
-/// What TCP clients may take.
+/// Limits of TCP clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Until a query has arrived whole, from the connection's start or the last answer; less where few places are left.
@@ -63,7 +63,7 @@ impl Default for Limits {
     }
 }
 
-/// Who may connect.
+/// The admission of TCP connections.
 #[derive(Debug)]
 pub struct TcpAdmission {
     limits: Limits,

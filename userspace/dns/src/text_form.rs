@@ -186,7 +186,7 @@ fn of_wire(rtype: Rtype, wire: &[u8]) -> Option<Data> {
     Some(owned)
 }
 
-/// What `domain`'s scanner makes of it.
+/// Reads data with `domain`'s scanner.
 fn scanned(rtype: Rtype, words: &Words<'_>) -> Result<Data, Fault> {
     let mut line = format!(". 0 TYPE{}", rtype.to_int()).into_bytes();
     let mut starts = Vec::new();

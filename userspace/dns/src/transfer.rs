@@ -27,7 +27,7 @@ const MESSAGE_LEN: usize = 16_000;
 /// Bytes of type, class, TTL and RDLENGTH.
 const RECORD_FIXED: usize = 10;
 
-/// What is said to who asks for a zone.
+/// The answer to a client that asks for a zone.
 #[derive(Debug)]
 pub enum Transfer<'a> {
     /// All of it.

@@ -1,4 +1,4 @@
-//! What the socket path answers from: the model, the newest plan, and cursors and rates of its own.
+//! The data that the socket path answers from: the model, the newest plan, and cursors and rates of its own.
 
 use std::{
     net::IpAddr,
@@ -16,7 +16,7 @@ use zerottl_core::{
     plan::{Choice, Plan, PlannedAnswer, Service},
 };
 
-/// Who asks, as far as an answer may depend on it.
+/// The client that asks, as far as an answer may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Where the query came from.
@@ -69,7 +69,7 @@ pub struct Selection {
 pub struct View {
     /// The configuration.
     pub model: Arc<Model>,
-    /// What UDP clients get.
+    /// The limiter of answers to UDP clients.
     pub limiter: Limiter,
     plan: ArcSwap<Plan>,
     cursors: Box<[[AtomicU32; 3]]>,
@@ -107,8 +107,8 @@ impl View {
         self.plan.store(Arc::new(plan));
     }
 
-    /// What answers a client, whose cursor turns, and the scope of that: a Pool Name's is its group's for whom a group has
-    /// in its client nets (S4-4C).
+    /// Finds the service that answers a client, the name whose cursor turns, and the scope of that: a Pool Name's is
+    /// its group's for whom a group has in its client nets (S4-4C).
     #[must_use]
     pub fn service<'p>(&self, plan: &'p Plan, name: NameId, client: Client) -> (&'p Service, NameId, u8) {
         let service = plan.service(name);

@@ -35,7 +35,7 @@ pub struct RrSet {
     pub data: Vec<Data>,
 }
 
-/// Who has the role to answer a dynamic name that this machine refers.
+/// The role that answers a dynamic name which this machine refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Pool and Group Names: `balance_nameservers`.
@@ -60,7 +60,7 @@ pub struct Node {
     pub owner: model::Name,
     /// Static data, in no particular order.
     pub sets: Vec<RrSet>,
-    /// What the plan answers A and AAAA for.
+    /// The dynamic name that the plan answers A and AAAA for.
     pub dynamic: Option<Dynamic>,
     /// Whether an NS set below the apex delegates from here on down.
     pub is_cut: bool,
@@ -100,7 +100,7 @@ impl Node {
     }
 }
 
-/// What a look-up met.
+/// The result of a look-up.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<'a> {
     /// The name itself.
@@ -130,7 +130,7 @@ pub struct Zone {
     pub(super) has_own_soa: bool,
     pub(super) balance: Option<RrSet>,
     pub(super) failover: Option<RrSet>,
-    /// Who may have it whole; nobody where it has dynamic names.
+    /// Clients that may have it whole; nobody where it has dynamic names.
     pub(super) transfer_to: Vec<IpNet>,
 }
 

@@ -59,7 +59,7 @@ fn what_is_missing_or_bad() {
     );
 }
 
-/// What is answered here is not forwarded.
+/// A name that is answered here is not forwarded.
 #[test]
 fn what_a_forward_name_would_hide() {
     check_more(

@@ -448,7 +448,7 @@ fn nameservers() {
     );
 }
 
-/// What is allowed but probably not meant.
+/// Settings that are allowed but probably not meant.
 #[test]
 fn warnings() {
     check(

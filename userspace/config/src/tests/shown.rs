@@ -182,7 +182,8 @@ fn example_texts() -> Vec<String> {
     texts
 }
 
-/// What hits boundaries: TOML's own marks, numbers at the edges, names too long, letters of several bytes.
+/// Generates pieces that hit boundaries: TOML's own marks, numbers at the edges, names too long, letters of several
+/// bytes.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec![

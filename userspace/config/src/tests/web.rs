@@ -183,7 +183,7 @@ fn what_is_passed_on_and_by_which_name() {
     assert_eq!(other.backend_host.as_deref(), Some("geneva.app.com"));
 }
 
-/// What a Site's own table gives replaces the key's whole value, and nothing else.
+/// A value in a Site's own table replaces the key's whole value, and nothing else.
 #[test]
 fn a_sites_own_table_goes_before() {
     let [boston, geneva] = webs(

@@ -18,7 +18,7 @@ pub(super) fn told(rows: &[(&str, &[&str])]) {
     assert!(wrong.is_empty(), "\n{}", wrong.concat());
 }
 
-/// The same for a key of `[web]`, with what `error: [web]: ` begins with.
+/// Checks lines of `[web]` as [`told`] does; each is expected to be told of by one error, given without `error: `.
 #[track_caller]
 pub(super) fn key(rows: &[(&str, &str)]) {
     let rows: Vec<_> =

@@ -62,7 +62,7 @@ fn groups_that_rules_cannot_name() {
     ]);
 }
 
-/// What many Sites share is told once; what their tables share in a pool's name, too.
+/// A fault that many Sites share is told once; one that their tables share in a pool's name, too.
 #[test]
 fn a_shared_fault_is_told_once() {
     let lines =

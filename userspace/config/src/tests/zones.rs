@@ -15,7 +15,7 @@ fn zone(more: &str) -> String {
     changed(ZONE, &format!("{ZONE}{more}\n"))
 }
 
-/// What is said of [`BASE`] with these lines in its zone, and a records file beside it.
+/// Returns what is said of [`BASE`] with these lines in its zone, and a records file next to it.
 fn beside(more: &str, records: &str) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("z"), records).expect("written");

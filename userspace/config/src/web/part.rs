@@ -443,7 +443,7 @@ fn session(reader: &mut Reader<'_>, raw: &Spanned<raw::Session>) -> SessionConfi
     }
 }
 
-/// What browsers demand of a name that begins so is no `Domain`.
+/// The prefix of cookie names for which browsers demand that there is no `Domain`.
 const HOST_ONLY: &str = "__Host-";
 
 fn flag(reader: &mut Reader<'_>, raw: &Spanned<raw::Flag>) -> Option<FlagConfig> {

@@ -24,7 +24,7 @@ const CLIENTS_MAX: usize = 64;
 const CLASS_LEN_MAX: usize = 32;
 const SHARE: RangeInclusive<f64> = 0.01..=1.0;
 
-/// What a rule and a class have in common.
+/// The conditions that a rule and a class have in common.
 struct When<'a> {
     clients: &'a raw::List<String>,
     header: &'a raw::Text,

@@ -1,4 +1,4 @@
-//! Who may wait for upstreams: a lane for each forward name, and places that all of them share.
+//! Admission of queries that wait for upstreams: a lane for each forward name, and places that all of them share.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,8 @@ use zerottl_host::resources::AgentShare;
 /// Queries that wait for upstreams at a time, in all.
 pub use zerottl_host::resources::FORWARDS_MAX as CONCURRENT_MAX;
 
-/// The same where there are few descriptors.
+/// Returns the most queries that wait for upstreams at a time, in all: [`CONCURRENT_MAX`], or fewer where there are few
+/// descriptors.
 #[must_use]
 pub fn concurrent() -> usize {
     CONCURRENT_MAX.min(AgentShare::now().forwards)
@@ -32,17 +33,17 @@ pub struct Lanes {
     upstreams: Vec<Arc<Upstream>>,
 }
 
-/// What belongs to a forward name.
+/// A forward name with its upstreams and counts.
 #[derive(Debug)]
 pub struct Lane {
     /// The name.
     pub name: Name,
-    /// Who is asked, in the configuration's order.
+    /// Servers to ask, in the configuration's order.
     pub upstreams: Vec<Arc<Upstream>>,
     counts: Arc<Counts>,
 }
 
-/// What is counted of a forward name, across configurations.
+/// Counts of a forward name, kept across configurations.
 #[derive(Debug, Default)]
 struct Counts {
     waiting: AtomicUsize,

@@ -126,7 +126,7 @@ pub struct Record {
     rtype: Rtype,
 }
 
-/// What an upstream says, as far as it is passed on.
+/// The answer of an upstream, as far as it is passed on.
 #[derive(Clone, Debug)]
 pub struct UpstreamReply {
     rcode: Rcode,

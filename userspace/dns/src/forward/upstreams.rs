@@ -1,7 +1,7 @@
-//! What is known of the servers that forwarded queries go to, and which of them is asked.
+//! The state of the servers that forwarded queries go to, and the choice of the one that is asked.
 //!
-//! Nothing is asked for health's sake alone. A server that has left queries unanswered is down, and is passed over while
-//! another one is up; now and then it gets a copy of a client's query, for whose answer no client waits.
+//! Nothing is asked for health's sake alone. A server that has left queries unanswered is down, and is passed over
+//! while another one is up; now and then it gets a copy of a client's query, for whose answer no client waits.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +26,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Queries that wait for one server at a time.
 pub const UPSTREAM_MAX: usize = 256;
 
-/// What its answers, and those that did not come, say of a server; pure.
+/// The health of a server by its answers, and by those that did not come; pure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health {
     /// Tries that ended without an answer since the last one.
@@ -46,7 +46,7 @@ struct Down {
     pause: Duration,
 }
 
-/// What became of a server.
+/// A change of a server's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is down from now on.
@@ -107,7 +107,7 @@ pub struct Upstream {
     wrong: AtomicU64,
 }
 
-/// What is shown of a server.
+/// The state of a server, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Whether it is asked before others are.
@@ -209,7 +209,7 @@ impl Upstream {
         self.wrong.fetch_add(1, Relaxed);
     }
 
-    /// What is shown of it.
+    /// Returns its state, as it is shown.
     #[must_use]
     pub fn seen(&self) -> Seen {
         let (health, now) = (*self.health(), Instant::now());

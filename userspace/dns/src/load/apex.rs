@@ -1,4 +1,4 @@
-//! What stands at a zone's apex: as `[zone]` says, or as the records file does.
+//! The records at a zone's apex: as `[zone]` says, or as the records file does.
 
 use std::{
     net::IpAddr,

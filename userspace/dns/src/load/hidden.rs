@@ -1,7 +1,7 @@
-//! What lies where something else answers: below a delegation, a DNAME, a forward name or another zone's apex.
+//! Data that lies where something else answers: below a delegation, a DNAME, a forward name or another zone's apex.
 //!
-//! A records file may hold it all the same, as zones often do: it is kept, goes with the whole zone (RFC 5936 section 3.5)
-//! and is never an answer. What is configured must not lie there.
+//! A records file may hold it all the same, as zones often do: it is kept, goes with the whole zone (RFC 5936 section
+//! 3.5) and is never an answer. What is configured must not lie there.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What each question gets.
+//! The answer to each question.
 
 use super::{BALANCER, BOTH, Bench, FAILOVER, ask, show};
 

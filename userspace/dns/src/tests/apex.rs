@@ -1,4 +1,4 @@
-//! What stands at an apex, whoever says it: the SOA's parts, the root, zones within zones, serials.
+//! The records at an apex, whoever gives them: the SOA's parts, the root, zones within zones, serials.
 
 use std::{
     path::Path,

@@ -25,7 +25,7 @@ const LATER: u32 = 1_559_734_385;
 const DATA: &str = "NOERROR aa | app.com 0 A 192.0.2.10 |  |  | opt 1232";
 const MALFORMED: &str = "FORMERR |  |  |  | opt 1232";
 
-/// What a cookie is answered with at `now`, the answer itself being the usual one.
+/// Returns the cookie that one is answered with at `now`, the answer itself being the usual one.
 #[track_caller]
 fn cookie_for(bench: &Bench, sent: &str, client: &str, now: u32) -> String {
     let shown = bench.shown(&ask(&format!("app.com A +o=10:{sent}")), client, now);

@@ -28,7 +28,7 @@ use zerottl_core::model::Forward;
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const TRUTH: &str = "NOERROR ra | host.corp.example 60 A 192.0.2.1 |  | ";
 
-/// What an upstream sends, and from where.
+/// A message that an upstream sends, and from where.
 pub(super) enum Sent {
     Here(Vec<u8>),
     Elsewhere(Vec<u8>),
@@ -175,7 +175,7 @@ pub(super) fn truth(query: &[u8]) -> Vec<u8> {
     answer(query, Rcode::NOERROR, [vec![("host.corp.example.", a(1))], vec![], vec![]])
 }
 
-/// What a liar would have us believe.
+/// Returns what a liar would have us believe.
 fn lie(query: &[u8]) -> Vec<u8> {
     answer(query, Rcode::NOERROR, [vec![("host.corp.example.", a(66))], vec![], vec![]])
 }
@@ -444,7 +444,7 @@ async fn waiting_queries_are_limited_and_hinder_nobody() {
     server.stop().await;
 }
 
-/// What an upstream is asked: RD, the client's spelling, and EDNS of our own without options.
+/// An upstream is asked with RD, the client's spelling, and EDNS of our own without options.
 #[tokio::test]
 async fn upstreams_see_nothing_of_the_client() {
     let check: Behaviour = |query| {

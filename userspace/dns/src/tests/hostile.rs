@@ -236,7 +236,8 @@ fn signed() {
     check("TSIG is last", &signed(OPT, 2), "FORMERR |  |  |  | opt 1232");
 }
 
-/// What holds for any bytes that are answered: `show` reads the answer to its end, and it is no longer than allowed.
+/// Checks what holds for any bytes that are answered: `show` reads the answer to its end, and it is no longer than
+/// allowed.
 fn holds(bench: &Bench, query: &[u8]) {
     if let Some(answer) = bench.udp(query) {
         show(query, &answer);

@@ -157,7 +157,7 @@ fn badvers_and_formerr_carry_none() {
     assert_eq!(show(&query, &bench.udp(&query).unwrap()), MALFORMED, "an option cut short");
 }
 
-/// What is turned off is ignored, whatever it holds.
+/// An option that is turned off is ignored, whatever it holds.
 #[test]
 fn turned_off() {
     let bench = Bench::with(BOTH, |model, _| model.edns = Edns::default());

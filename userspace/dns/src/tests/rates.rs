@@ -40,7 +40,7 @@ fn each_class_has_its_rate() {
     }
 }
 
-/// What `slip` answers instead: no records but OPT, and TC, so that a real client asks by TCP, which has no limit.
+/// A slipped answer has no records but OPT, and TC, so that a real client asks by TCP, which has no limit.
 #[test]
 fn slips_are_truncated() {
     let bench = bench(RateLimit { slip: 1, ..RATE });

@@ -5,7 +5,7 @@ use super::{Fault, Field, Ipv4Addr, Ipv6Addr, Rtype, Words, from_hex};
 /// Reads all of one type's data.
 pub(super) type Reads = fn(&mut Words<'_>) -> Result<(), Fault>;
 
-/// What reads a type.
+/// Returns the function that reads a type's data; none for types that are read otherwise.
 pub(super) fn reader(rtype: Rtype) -> Option<Reads> {
     Some(match rtype.to_int() {
         11 => wks,
