@@ -54,7 +54,7 @@ const ALARM_EVERY: u64 = 60;
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
-    /// Who asks: the other end of the connection.
+    /// The client's address: the other end of the connection.
     pub client: IpAddr,
     /// Whether by TLS.
     pub secure: bool,
@@ -62,10 +62,10 @@ pub struct Connection<'a> {
     pub server_name: Option<&'a str>,
 }
 
-/// What becomes of a request, and how it came to that.
+/// The verdict on a request, and how it came to that.
 #[derive(Debug)]
 pub struct Evaluation {
-    /// What is to be done.
+    /// The verdict: what is to be done.
     pub verdict: Verdict,
     /// Whom it is taken for, by those who are believed.
     pub client: IpAddr,
@@ -79,7 +79,7 @@ pub struct Evaluation {
     pub refusal: Option<Refusal>,
 }
 
-/// What is to be done with a request.
+/// The action to take on a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// The application serves it.
@@ -88,10 +88,10 @@ pub enum Verdict {
     Respond(Page),
 }
 
-/// What goes with a request to the application, and with its response.
+/// Data that goes with a request to the application, and with its response.
 #[derive(Debug)]
 pub struct Pass {
-    /// What it is to be asked for: the target without the marker, if there was one.
+    /// The target that it is to be asked for: the one without the marker, if there was one.
     pub target: Option<PathAndQuery>,
     /// For the response.
     pub cookies: Vec<HeaderValue>,
@@ -162,7 +162,7 @@ impl Admission {
         Ok(next)
     }
 
-    /// The same with another idea of what a session is, and of when the Site is too busy.
+    /// Creates one with another idea of what a session is, and of when the Site is too busy.
     pub fn with(
         model: &Model,
         site: SiteId,
@@ -198,7 +198,7 @@ impl Admission {
         })
     }
 
-    /// What becomes of a request.
+    /// Decides what becomes of a request.
     #[must_use]
     pub fn evaluate(&self, head: &Parts, connection: &Connection<'_>) -> Evaluation {
         let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
@@ -250,8 +250,8 @@ impl Admission {
         Evaluation { verdict, client: seen.client, outcome: Some(outcome), path, proper: seen.proper, refusal }
     }
 
-    /// What a key is worth to this request. One that holds is taken here, before anything is decided by it, so that of two
-    /// requests which show it at once only one goes first; who is turned away all the same gets another.
+    /// Returns what a key is worth to this request. One that holds is taken here, before anything is decided by it, so
+    /// that of two requests which show it at once only one goes first; who is turned away all the same gets another.
     fn claimed(&self, key: &str, seen: &Seen<'_>) -> KeyState {
         match self.deferrals.standing(key, seen.asker.now) {
             KeyState::Due if seen.is_in_session() => KeyState::Unknown,
@@ -540,7 +540,7 @@ impl Admission {
         self.overload.report(self.sessions.active(unix_now()))
     }
 
-    /// The same as a response.
+    /// Returns the Site's load report as a response.
     #[must_use]
     pub fn load_report(&self) -> Page {
         let report = self.report().to_string();

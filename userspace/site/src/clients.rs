@@ -55,7 +55,7 @@ impl Shares {
         IpNet::new(client, bits).ok().map(|net| net.trunc())
     }
 
-    /// What one client may fill of a limit, one at least; without bound where there is no limit.
+    /// Returns what one client may fill of a limit, one at least; without bound where there is no limit.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -76,7 +76,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Requests under way, by net.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    /// What one net may have that counts.
+    /// The most requests of one net that count.
     max: u64,
     all: AtomicU64,
     /// Those within their nets' shares.
@@ -155,7 +155,7 @@ impl UnderWay {
     }
 }
 
-/// What nets have that lasts until a time, and how much of it. Times are Unix seconds.
+/// Counts, by net, of what lasts until a time. Times are Unix seconds.
 #[derive(Debug)]
 pub(super) struct Tally {
     span: u64,
@@ -180,7 +180,7 @@ impl Tally {
         buckets.sum(first..=first + SPANS + 1)
     }
 
-    /// What a net has.
+    /// Returns how many a net has.
     pub(super) fn of(&self, net: Option<IpNet>, now: u64) -> u64 {
         let Some(net) = net else { return 0 };
         lock(&self.table).nets.get(&net).map_or(0, |buckets| self.sum(buckets, now))

@@ -43,7 +43,7 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_token)
 }
 
-/// What a cookie is to be.
+/// The parts of a cookie that is to be set.
 #[derive(Clone, Copy, Debug)]
 pub struct Cookie<'a> {
     /// Its name.

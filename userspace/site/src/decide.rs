@@ -112,7 +112,7 @@ impl Stage {
         self as u16
     }
 
-    /// What is asked or done there, in a few words.
+    /// Returns the question or the action of the stage, in a few words.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -174,7 +174,7 @@ impl Path {
     }
 }
 
-/// What does not change from request to request.
+/// Settings that do not change from request to request.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// How long a marker holds, seconds.
@@ -185,7 +185,7 @@ pub struct Rules {
     pub overflow: bool,
 }
 
-/// What is known of a request when it is decided on.
+/// Facts known of a request when it is decided on.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Facts<'a> {
@@ -213,7 +213,7 @@ pub struct Facts<'a> {
     pub up: &'a [bool],
 }
 
-/// What becomes of a request.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
     /// It has a session: it is served.
@@ -287,7 +287,7 @@ impl Decision<'_> {
 pub struct Redirect<'a> {
     /// A Site, Group or Pool Name.
     pub host: &'a str,
-    /// What is added to the target.
+    /// The marker that is added to the target, if any.
     pub marker: Option<Marker<'a>>,
 }
 
@@ -328,7 +328,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, for people.
+    /// Returns what is wrong, for people.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! What operation 500 leaves alone: probes that DNS decides by, the load report, CORS preflights, and what `web.pass` lists.
+//! Requests that operation 500 leaves alone: probes that DNS decides by, the load report, CORS preflights, and what
+//! `web.pass` lists.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use http::{
 use super::{group::is_below, host, respond};
 use zerottl_core::model::{LoadKind, Passed, ProbeKind, Site, Web};
 
-/// What a request is, if operation 500 leaves it alone.
+/// The kind of a request that operation 500 leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exempt {
     /// The Site's health is asked for.

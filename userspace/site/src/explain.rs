@@ -1,4 +1,4 @@
-//! What would become of a request, and by which stages (`zerottl site explain`).
+//! Explanation of what would become of a request, and by which stages (`zerottl site explain`).
 //!
 //! The same [`Admission`] decides as when it serves; only whether there is a session, whether the Site is too busy, and which
 //! Sites are down is supposed instead of known.
@@ -22,7 +22,7 @@ use zerottl_core::model::{Model, SiteId};
 /// A request that is supposed.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// What is asked for, with scheme and host.
+    /// The URL that is asked for, with scheme and host.
     pub url: String,
     /// The method.
     pub method: Method,
@@ -30,7 +30,7 @@ pub struct Question {
     pub version: Version,
     /// Header fields beside `Host`.
     pub headers: HeaderMap,
-    /// Who asks.
+    /// The client's address.
     pub client: IpAddr,
     /// The name in the TLS handshake; the URL's host unless given.
     pub server_name: Option<String>,
@@ -47,18 +47,18 @@ pub struct Question {
 pub struct Step {
     /// The stage's number in Figs. 5A and 5B.
     pub stage: u16,
-    /// What is asked or done there.
+    /// The question or the action of the stage.
     pub text: &'static str,
-    /// What comes of a question.
+    /// The answer to a question, where the next stage tells it.
     pub answer: Option<bool>,
 }
 
-/// What becomes of it.
+/// The stages that a supposed request goes through, and its outcome.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The Site Name of the Site that is asked.
     pub site: String,
-    /// What is asked for.
+    /// The URL that is asked for.
     pub url: String,
     /// The Group Name that the request belongs to, if anything tells.
     pub proper_group: Option<String>,
@@ -72,7 +72,7 @@ pub struct Explanation {
     pub status: Option<u16>,
     /// Where a redirect leads.
     pub location: Option<String>,
-    /// What the application is asked for, of a request that it serves.
+    /// The target that the application is asked for, of a request that it serves.
     pub target: Option<String>,
     /// Names of the cookies that the response sets.
     pub cookies: Vec<String>,
@@ -112,7 +112,8 @@ impl Overload for Supposed {
     }
 }
 
-/// What would become of a request. The error is a sentence: a URL that is none, a key file that cannot be read.
+/// Explains what would become of a request. The error is a sentence: a URL that is none, a key file that cannot be
+/// read.
 pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Explanation, String> {
     let uri: Uri = question.url.parse().map_err(|error| format!("`{}` is no URL: {error}", question.url))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -176,7 +177,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
     Ok(explanation)
 }
 
-/// What came of a question, by the stage after it.
+/// Returns the answer to a stage's question, by the stage after it.
 fn answer(stage: Stage, next: Stage) -> Option<bool> {
     Some(match stage {
         Stage::OwnName => next == Stage::Marked,

@@ -96,7 +96,7 @@ impl AuthRequest {
         gate.evaluate(&self.head, &connection).verdict
     }
 
-    /// What the application is to be asked for.
+    /// Returns the target that the application is to be asked for.
     fn target(&self, pass: &Pass) -> Option<HeaderValue> {
         let target = pass.target.as_ref().or(self.head.uri.path_and_query())?;
         HeaderValue::from_bytes(target.as_str().as_bytes()).ok()
@@ -142,7 +142,7 @@ fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Resu
     Some(Ok(AuthRequest::new(head)))
 }
 
-/// What nginx is told of the request that it tells of.
+/// Returns what nginx is told of the request that it tells of.
 pub async fn nginx(gate: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [ORIGINAL_URI, ORIGINAL_METHOD, ORIGINAL_HOST]) {
         // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
@@ -182,7 +182,7 @@ async fn told(page: Page) -> Page {
     response
 }
 
-/// What those are told who say by `X-Forwarded-` fields what the request was.
+/// Returns what those are told who say by `X-Forwarded-` fields what the request was.
 pub fn forward(gate: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [FORWARDED_URI, FORWARDED_METHOD, forwarded::HOST]) {
         None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
@@ -210,7 +210,7 @@ pub fn forward(gate: &Admission, head: Parts) -> Page {
     }
 }
 
-/// What Envoy is told of the request that it sends on, [`ENVOY`] before its path.
+/// Returns what Envoy is told of the request that it sends on, [`ENVOY`] before its path.
 pub fn envoy(gate: &Admission, mut head: Parts) -> Page {
     let target = head.uri.path_and_query().and_then(|target| target.as_str().strip_prefix(ENVOY));
     let Some(Ok(target)) = target.map(PathAndQuery::try_from) else { return respond::refuse(Refusal::BadTarget) };

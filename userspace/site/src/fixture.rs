@@ -1,4 +1,4 @@
-//! What tests of the Site are made of.
+//! Fixtures for tests of the Site.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! What proxies say of a request's client, and who is believed: the fields `X-Forwarded-…`, or else `Forwarded` (RFC 7239).
+//! Proxies' statements on a request's client, and whose are believed: the fields `X-Forwarded-…`, or else `Forwarded`
+//! (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,14 +22,14 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// What is believed of a request.
+/// The facts believed of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardedClient<'a> {
-    /// Who asks, if that is another than the connection's other end.
+    /// The client's address, if that is another than the connection's other end.
     pub client: Option<IpAddr>,
     /// Whether the client came by HTTPS.
     pub secure: Option<bool>,
-    /// What host it asked for.
+    /// The host that it asked for.
     pub host: Option<&'a str>,
     /// Instead of an address.
     pub malformed: Option<&'a str>,
@@ -36,7 +37,7 @@ pub struct ForwardedClient<'a> {
     pub by_standard: bool,
 }
 
-/// What is believed of a request that came from `peer`.
+/// Returns what is believed of a request that came from `peer`.
 ///
 /// A proxy that sends one of the `X-Forwarded-` fields hands `Forwarded` on as it came from anybody, so that counts only
 /// where there is none of them.
@@ -92,7 +93,7 @@ fn client<'a>(entries: impl Iterator<Item = &'a str>, trusted: &[IpNet]) -> (Opt
     (client, None)
 }
 
-/// What stands where an address is to be.
+/// The entry that stands where an address is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardedNode {
     /// An address.
@@ -122,7 +123,7 @@ pub fn address(text: &str) -> ForwardedNode {
     found.map_or(ForwardedNode::Malformed, |address| ForwardedNode::Address(address.to_canonical()))
 }
 
-/// What was written in quotes, without them.
+/// Takes off the quotes that a text was written in, if any.
 fn unquoted(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)

@@ -16,10 +16,10 @@ use zerottl_core::{
 /// Flag cookies that are looked at, in one request.
 pub const FLAGS_MAX: usize = 8;
 
-/// What is looked at of a request.
+/// The parts of a request that are looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRequest<'a> {
-    /// Who asks.
+    /// The client's address.
     pub client: IpAddr,
     /// Its header.
     pub headers: &'a HeaderMap,
@@ -67,7 +67,7 @@ impl Groups {
         rule.map(|rule| rule.group).or_else(|| self.flagged(request.headers)).or_else(|| self.of_net(request.client))
     }
 
-    /// What part of each limit a request may fill: that of the first class that it is of, or 1.
+    /// Returns the part of each limit that a request may fill: that of the first class that it is of, or 1.
     #[must_use]
     pub fn share(&self, request: &GroupRequest<'_>) -> f64 {
         let class = self.classes.iter().find(|class| matches(&class.when, request));

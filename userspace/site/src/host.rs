@@ -68,10 +68,10 @@ pub fn name(host: &str) -> Option<Cow<'_, str>> {
 
 const UPPER: u8 = 1;
 const DOT: u8 = 2;
-/// What stands in no name, but may in an address with brackets.
+/// A byte that stands in no name, but may in an address with brackets.
 const OTHER: u8 = 4;
 
-/// What each byte is in a name; 0 for most. Several hosts are looked at for each request.
+/// The kind of each byte in a name; 0 for most. Several hosts are looked at for each request.
 const KINDS: [u8; 256] = {
     let mut kinds = [OTHER; 256];
     let mut byte = 0;

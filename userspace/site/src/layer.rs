@@ -274,7 +274,7 @@ mod tests {
         *,
     };
 
-    /// What the service was asked by, shown in a field of a response that anybody may store.
+    /// Shows the cookies that the service was asked by in a field of a response that anybody may store.
     #[tokio::test]
     async fn cookies_reach_the_service_as_one_and_a_response_with_ours_is_private() {
         let model = appendix_a("[web]\nclean_url = false\n");

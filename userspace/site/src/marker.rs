@@ -27,7 +27,7 @@ use ring::hmac;
 
 use super::host;
 
-/// What a marker begins with.
+/// The text that a marker begins with.
 pub const WORD: &str = "distrib=";
 /// The cookie's name, in mode `cookie`.
 pub const COOKIE: &str = "distrib";
@@ -51,7 +51,7 @@ pub enum Mode {
     Cookie,
 }
 
-/// What a marker says.
+/// The content of a marker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marker<'a> {
     /// When it was made, Unix seconds; 0 where it only counts.
@@ -66,7 +66,7 @@ pub struct Marker<'a> {
     pub key: Option<&'a str>,
 }
 
-/// What was found in a request's target.
+/// The marker found in a request's target, and the target without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<'a> {
     /// The marker, if there is one that holds together and, where a key is configured, is ours.
@@ -315,7 +315,7 @@ fn joined<'a>(
     })
 }
 
-/// What comes after the word, if a text begins with it.
+/// Returns what comes after the word, if a text begins with it.
 fn after_word(text: &str) -> Option<&str> {
     let (word, rest) = text.split_at_checked(WORD.len())?;
     word.eq_ignore_ascii_case(WORD).then_some(rest)

@@ -1,4 +1,4 @@
-//! What ended how often at which stage, and the Site's metrics as text for Prometheus.
+//! Counts of what ended at which stage, and the Site's metrics as text for Prometheus.
 //!
 //! Counts are kept here; what is known elsewhere is read when the page is made ([`Now`], and the front's counters), so that
 //! no number is kept twice. The number of series is bounded: peers beyond [`PEERS_MAX`] have none.
@@ -20,7 +20,7 @@ use zerottl_core::exposition::{Format, family, gauge, number, single, to_prometh
 
 /// Peers with series of their own, the first of the pool.
 pub const PEERS_MAX: usize = 1000;
-/// What is there from the start, though nothing has ended so yet.
+/// Series that are there from the start, though nothing has ended so yet.
 const EXPECTED: [(Stage, Outcome); 7] = [
     (Stage::Gate, Outcome::InSession),
     (Stage::OwnName, Outcome::Refused),
@@ -31,7 +31,7 @@ const EXPECTED: [(Stage, Outcome); 7] = [
     (Stage::ToNext, Outcome::Redirected),
 ];
 
-/// What is counted. Cheap on the way of a request: one or two additions.
+/// The Site's counters. Cheap on the way of a request: one or two additions.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: [[AtomicU64; Outcome::ALL.len()]; Stage::ALL.len()],
@@ -45,7 +45,7 @@ pub struct Metrics {
     malformed: AtomicU64,
 }
 
-/// What is true when the page is made.
+/// The state when the page is made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Now {
     /// Requests handed to the application that have not ended.
@@ -156,7 +156,7 @@ pub fn ended_by(stages: impl Iterator<Item = Stage>) -> Stage {
     stages.filter(|stage| *stage != Stage::Redirect).last().unwrap_or(Stage::Receive)
 }
 
-/// What a page is written from.
+/// The figures that a page is written from.
 #[derive(Debug)]
 struct Source {
     requests: Vec<(Stage, Outcome, u64)>,

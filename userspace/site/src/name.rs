@@ -8,7 +8,7 @@ use super::{
     topology::{Known, Place},
 };
 
-/// What the host is to a Site; nothing where HTTP/1.0 names none. `server_name` is that of the TLS handshake.
+/// Returns what the host is to a Site; nothing where HTTP/1.0 names none. `server_name` is that of the TLS handshake.
 pub fn known(
     place: &Place,
     authority: Option<&str>,
@@ -22,7 +22,7 @@ pub fn known(
     }
 }
 
-/// The same of an authority that was taken apart; none where it is not one.
+/// Returns what an authority that was taken apart is to a Site; `host` is none where it is not one.
 pub fn parsed(
     place: &Place,
     host: Option<&Host<'_>>,

@@ -50,7 +50,7 @@ const RESPONSES_MIN: u64 = 16;
 /// Windows before usual latency is known, and those that it is the mean of.
 const WINDOWS_MIN: u64 = 10;
 const WINDOWS_MAX: u64 = 600;
-/// What is older than this says nothing of latency now, milliseconds.
+/// The age beyond which a figure says nothing of latency now, milliseconds.
 const STALE_MS: u64 = 10_000;
 /// Lower latencies count as this, microseconds.
 const LATENCY_MIN_US: f64 = 1000.0;
@@ -59,10 +59,10 @@ const SESSIONS_MAX: u64 = 1_000_000_000_000_000;
 /// The capacity that is reported where only latency is limited: per cent.
 const PER_CENT: f64 = 100.0;
 
-/// What is asked at stage 550.
+/// The question asked at stage 550.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ask {
-    /// What part of each limit the request may fill, over 0, at most 1.
+    /// The part of each limit that the request may fill, over 0, at most 1.
     pub share: f64,
     /// Whether it brings a key that is due, and so goes first.
     pub returns: bool,
@@ -197,7 +197,7 @@ impl Limits {
         Self::with_clock(config, move || start.elapsed())
     }
 
-    /// The same by another clock, which must not go back.
+    /// Creates one with another clock, which must not go back.
     #[must_use]
     pub fn with_clock(config: &BusyConfig, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self(Arc::new(State {
@@ -325,7 +325,7 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// What part of a limit is kept for those with keys: half of it at most, or one.
+/// Returns the part of a limit that is kept for those with keys: half of it at most, or one.
 fn reserved_part(keys: f64, limit: f64) -> f64 {
     if limit > 0.0 { keys.min((limit / 2.0).max(1.0)) / limit } else { 0.0 }
 }

@@ -122,7 +122,7 @@ fn others(model: &Model, found: &Found) -> Model {
     model
 }
 
-/// What the probes say, and how long ago each Site's last said anything.
+/// Follows what the probes say, and how long ago each Site's last said anything.
 async fn follow_probes(found: Found, checked: Arc<Model>, probes: Probes) {
     let Probes { mut verdicts, reports, task: _task } = probes;
     let intervals = checked.sites.iter().filter_map(|site| site.probe.as_ref().map(|probe| probe.interval));

@@ -1,4 +1,4 @@
-//! What is known of a request before it is decided on.
+//! Facts known of a request before it is decided on.
 
 use std::{borrow::Cow, fmt::Write as _, net::IpAddr};
 
@@ -20,7 +20,7 @@ pub(super) struct Seen<'a> {
     pub(super) scheme: &'static str,
     pub(super) client: IpAddr,
     pub(super) authority: Option<Cow<'a, str>>,
-    /// What that is to this Site.
+    /// The authority's meaning to this Site.
     pub(super) name: Result<Option<Known>, Refusal>,
     /// That of the authority.
     pub(super) port: Option<u16>,
@@ -35,7 +35,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The same scheme and port, another host (S4-5A-505, S4-5A-535).
+    /// Returns a URL of the same scheme and port, with another host (S4-5A-505, S4-5A-535).
     pub(super) fn url(&self, host: &str, target: &str) -> String {
         let mut url = String::with_capacity(self.scheme.len() + host.len() + target.len() + "://:65535".len());
         url.push_str(self.scheme);

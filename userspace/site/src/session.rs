@@ -1,4 +1,4 @@
-//! What a session is.
+//! Sessions, and the default by cookie.
 //!
 //! A request with a valid session bypasses operation 500 (S4-5A-GATE); stage 588 starts one. What a session is to the
 //! application is its own business: here it only binds a client to this Site. So the default, [`CookieSessions`], keeps
@@ -48,7 +48,7 @@ pub enum Session {
     },
 }
 
-/// Who asks, how and when.
+/// The client that asks, how and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     /// The client's net; none where clients are not told apart.
@@ -61,7 +61,7 @@ pub struct Asker {
     pub secure: bool,
 }
 
-/// What sessions are. Times are Unix seconds.
+/// The sessions of a Site. Times are Unix seconds.
 pub trait Sessions: Send + Sync + 'static {
     /// Whether a request belongs to a valid, active session of this Site: operation 500 is bypassed then (S4-5A-GATE).
     fn find(&self, headers: &HeaderMap, asker: &Asker) -> Session;
@@ -103,14 +103,14 @@ pub struct CookieSessions {
     /// By the part of a lifetime in which they end.
     ends: Buckets,
     span: u64,
-    /// The same by client.
+    /// Sessions by client, and by when they end.
     clients: Tally,
     same_site: SameSite,
     /// Of each of the last renewals, bytes of the renewed cookie's MAC.
     renewals: Box<[AtomicU64]>,
 }
 
-/// What a valid cookie says.
+/// The content of a valid cookie.
 struct Valid {
     id: [u8; ID_LEN],
     expiry: u64,
@@ -150,7 +150,8 @@ impl CookieSessions {
         }
     }
 
-    /// What is signed: one byte more for a cookie that has not come back yet, so that none becomes the other.
+    /// Signs `id` and `expiry`, and one byte more for a cookie that has not come back yet, so that none becomes the
+    /// other.
     fn sign(&self, id: [u8; ID_LEN], expiry: u64, is_new: bool) -> hmac::Tag {
         let mut message = [0; ID_LEN + 9];
         message[..ID_LEN].copy_from_slice(&id);
@@ -167,7 +168,7 @@ impl CookieSessions {
         Cookie { name, value: &value, domain: None, max_age: self.lifetime, secure, same_site }.header()
     }
 
-    /// What a cookie says, if this Site signed it and it has not ended.
+    /// Reads what a cookie says, if this Site signed it and it has not ended.
     fn read(&self, value: &[u8], now: u64) -> Option<Valid> {
         let (id, rest) = value.split_at_checked(ID_TEXT_LEN)?;
         let (expiry, mac) = rest.strip_prefix(b".")?.split_at_checked(rest.len().checked_sub(MAC_TEXT_LEN + 2)?)?;
@@ -272,7 +273,7 @@ mod tests {
         headers
     }
 
-    /// What a browser keeps of a `Set-Cookie`.
+    /// Returns what a browser keeps of a `Set-Cookie`.
     fn kept(set: &HeaderValue) -> String {
         let text = set.to_str().expect("text");
         text.split(';').next().expect("a part").to_owned()

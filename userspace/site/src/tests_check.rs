@@ -1,4 +1,4 @@
-//! What servers that ask are told, without a network.
+//! Tests of what servers that ask are told, without a network.
 
 use std::path::Path;
 

@@ -24,7 +24,7 @@ fn place() -> Place {
     )
 }
 
-/// What comes of a request for a URL without a scheme: where it is sent, or the decision's name.
+/// Returns what comes of a request for a URL without a scheme: where it is sent, or the decision's name.
 fn ask(url: &str, change: impl FnOnce(&mut Facts<'_>)) -> (String, Vec<u16>) {
     let (authority, target) = url.split_at(url.find('/').unwrap());
     let markers = Markers::new(Mode::Path, None);

@@ -42,7 +42,7 @@ struct Boston {
     busy: Arc<Switch>,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq)]
 enum Came {
     /// The application was asked for this.
@@ -404,7 +404,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
     assert!(!full.ends_with(" 0"), "{full}");
 }
 
-/// What a trusted proxy says that is no address is counted, and the proxy is the client.
+/// An entry of a trusted proxy that is no address is counted, and the proxy is the client.
 #[test]
 fn malformed_addresses_are_counted() {
     let boston = Boston::new("trusted_proxies = [\"192.0.2.0/24\"]\n");
@@ -430,7 +430,7 @@ fn s4_5a_term_markers_in_cookies() {
     assert!(hops <= 8, "{hops}");
 }
 
-/// What the DNS side asks for passes by: its probe reaches a backend, its load is answered here.
+/// Requests of the DNS side pass by: its probe reaches a backend, its load is answered here.
 #[test]
 fn probes_and_loads_pass_by() {
     let boston = Boston::new("");

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::host;
 use zerottl_core::model::{GroupId, Model, SiteId};
 
-/// What a host's name is to a Site.
+/// The meaning of a host's name to a Site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// The Site's own Site Name.
@@ -97,7 +97,7 @@ impl Place {
         Self { pool: pool.to_owned(), sites, groups, own, primary, names, ids }
     }
 
-    /// What a host's name is here; none where it is nobody's. `name` as [`host::parse`] gives it.
+    /// Returns what a host's name is here; none where it is nobody's. `name` as [`host::parse`] gives it.
     #[must_use]
     pub fn known(&self, name: &str) -> Option<Known> {
         self.names.get(name).copied()

@@ -1,15 +1,15 @@
-//! What is found out about a request on its way, for whoever logs it.
+//! Findings about a request on its way, for whoever logs it.
 
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What others find out about a request.
+/// The findings of others about a request.
 #[derive(Clone, Debug, Default)]
 pub struct Trail(Arc<Mutex<Way>>);
 
-/// What became of a request.
+/// The outcome of a request, its client and its backends.
 #[derive(Debug, Default)]
 pub struct Way {
     /// The client that it was taken for.
@@ -37,7 +37,7 @@ impl Trail {
         (way.backend, way.asked) = (Some(backend.to_owned()), count);
     }
 
-    /// What is known by now.
+    /// Locks and returns what is known by now.
     pub fn way(&self) -> MutexGuard<'_, Way> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,11 +24,12 @@ pub const KEYS_MAX: usize = 100_000;
 /// The longest wait beyond `retry`, seconds. Clients that a longer queue would put later return together, and some of
 /// them are turned away again.
 pub const WAIT_MAX: u64 = 600;
-/// What one key adds to the wait of those after it, microseconds, at most: where nothing is admitted, one returns a second.
+/// The most that one key adds to the wait of those after it, microseconds: where nothing is admitted, one returns a
+/// second.
 const STEP_MAX: u64 = SECOND;
 /// In microseconds.
 const SECOND: u64 = 1_000_000;
-/// What "lately" is, seconds.
+/// The time that counts as "lately", seconds.
 const LATELY: u64 = 10;
 /// Shares that have a queue of their own: parts of a whole.
 const QUEUES: u8 = 16;
@@ -38,7 +39,7 @@ const KEY_TEXT_LEN: usize = 22;
 
 type Key = [u8; KEY_LEN];
 
-/// What is told to somebody who is turned away.
+/// The key and the time that are told to somebody who is turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferral {
     /// 22 characters of base64url; none for a client that has many already.
@@ -47,7 +48,7 @@ pub struct Deferral {
     pub due: u64,
 }
 
-/// What a key is worth.
+/// The worth of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Nothing: never given, used, lapsed or forgotten.
@@ -68,7 +69,7 @@ pub struct Deferrals {
     table: Mutex<Table>,
     /// Keys by when they are due.
     dues: Buckets,
-    /// What was admitted in each second.
+    /// Requests admitted in each second.
     admitted: Buckets,
     /// Keys by client.
     clients: Tally,
@@ -77,7 +78,7 @@ pub struct Deferrals {
 /// Somebody who is turned away.
 #[derive(Clone, Copy, Debug)]
 pub struct Turned {
-    /// What part of the limits their requests may fill, over 0, at most 1.
+    /// The part of the limits that their requests may fill, over 0, at most 1.
     pub share: f64,
     /// Their net; none where clients are not told apart.
     pub client: Option<IpNet>,
@@ -97,7 +98,7 @@ struct Table {
     queues: [u64; QUEUES as usize],
 }
 
-/// What is known of a key.
+/// The facts known of a key.
 #[derive(Clone, Copy, Debug)]
 struct Given {
     due: u64,
@@ -153,7 +154,7 @@ impl Deferrals {
         Deferral { key: Some(BASE64_URL_SAFE_NO_PAD.encode(key)), due: given.due }
     }
 
-    /// What a key is worth now.
+    /// Returns what a key is worth now.
     #[must_use]
     pub fn standing(&self, key: &str, now: u64) -> KeyState {
         let Some(key) = parse(key) else { return KeyState::Unknown };

@@ -41,7 +41,7 @@ use zerottl_core::{
 use zerottl_host::certificates::Certificate;
 use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
-/// What is shown, as it is at one moment.
+/// The state that is shown, as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// Operation 500 in force.

@@ -39,7 +39,7 @@ use tracing::{error, info, warn};
 
 use zerottl_kernel::inherited;
 
-/// What the process before has left: its id and the numbers of its sockets.
+/// The variable with what the process before has left: its id and the numbers of its sockets.
 const LISTENERS: &str = "ZEROTTL_LISTENERS";
 /// systemd's protocol (`sd_listen_fds`).
 const FIRST: RawFd = 3;
@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Between looks at the next process.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a Site is told while it runs.
+/// A command to a Site while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteCommand {
     /// To read the file and the certificates again, and open the access log anew.
@@ -107,7 +107,7 @@ impl Inherited {
     }
 }
 
-/// What the process before says, where it is our parent.
+/// Returns the numbers of the sockets that the process before hands over, where it is our parent.
 fn handed(text: &str, parent: Option<Pid>) -> Option<Vec<RawFd>> {
     let (by, numbers) = text.split_once(':')?;
     let by = Pid::from_raw(by.parse().ok()?)?;
@@ -115,7 +115,7 @@ fn handed(text: &str, parent: Option<Pid>) -> Option<Vec<RawFd>> {
     (Some(by) == parent).then(|| numbers.take(SOCKETS_MAX).collect())
 }
 
-/// What systemd says, where it says so to us.
+/// Returns the numbers of the sockets that systemd hands over, where it says so to us.
 fn activated(pid: Option<&str>, count: Option<&str>, own: u32) -> Vec<RawFd> {
     let ours = pid.and_then(|pid| pid.parse().ok()) == Some(own);
     let count = count.and_then(|count| count.parse().ok()).filter(|_| ours).unwrap_or(0);
@@ -216,7 +216,7 @@ pub(super) fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// The same with descriptors.
+/// Tells the service manager, if there is one, with descriptors.
 fn tell_of(text: &str, fds: &[BorrowedFd<'_>]) {
     let Some(place) = env::var_os("NOTIFY_SOCKET") else { return };
     let send = || -> io::Result<()> {

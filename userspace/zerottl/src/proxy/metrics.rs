@@ -35,7 +35,7 @@ pub struct FrontCounters<'a> {
     pub certificates: &'a [Certificate],
 }
 
-/// What the front has counted.
+/// The figures that the front has counted.
 #[derive(Debug)]
 pub struct Front {
     accepted: u64,

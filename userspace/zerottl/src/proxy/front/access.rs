@@ -21,11 +21,11 @@ use super::{Peer, lines::Lines};
 use zerottl_core::model::{AccessFormat, AccessLog as Configured};
 use zerottl_site::trail::{Trail, Way};
 
-/// Who gave a request its number.
+/// The field with a request's number, whoever gave it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The trace that it is part of (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What nginx says of a client that went away before there was a response.
+/// The status that nginx uses for a client that went away before there was a response.
 const CLIENT_GONE: u16 = 499;
 
 /// An access log in use.

@@ -56,7 +56,7 @@ const JUST_USED: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Backend {
     authority: String,
-    /// What the authority is, where it is an address: then nothing is to be resolved.
+    /// The authority as an address, where it is one: then nothing is to be resolved.
     address: Option<SocketAddr>,
     position: usize,
     counters: Arc<Counters>,
@@ -325,7 +325,7 @@ impl Backend {
         }
     }
 
-    /// What is asked at a path, within the bounds of any probe. The error is a sentence.
+    /// Builds the GET of a path, within the bounds of any probe. The error is a sentence.
     fn get(&self, path: &str) -> Result<Get, String> {
         let probe = HttpProbe {
             path: path.to_owned(),

@@ -26,7 +26,7 @@ pub enum BodyError {
     TooLarge,
     /// Nothing of it came for as long as may be.
     Slow,
-    /// What HTTP says.
+    /// An error of HTTP.
     Http(hyper::Error),
 }
 
@@ -59,7 +59,7 @@ impl Timer {
         }
     }
 
-    /// What was waited for has come.
+    /// Stops the timer: what was waited for has come.
     pub(super) fn stop(&mut self) {
         self.armed = false;
     }
@@ -137,7 +137,7 @@ impl Body for RequestBody {
     }
 }
 
-/// What [`super::Proxy`] answers with: a backend's body as it comes, or a few words of its own.
+/// The body that [`super::Proxy`] answers with: a backend's as it comes, or a few words of its own.
 #[derive(Debug)]
 pub struct ProxyBody(Inner);
 

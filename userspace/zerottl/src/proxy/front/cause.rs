@@ -26,14 +26,14 @@ pub(super) enum Cause {
     Ours(io::Error),
     /// No head came in time.
     Slow(Duration),
-    /// What HTTP says, and how what came begins.
+    /// An error of HTTP, and how what came begins.
     Http(hyper::Error, Bytes),
     /// It has become another protocol, without being asked.
     Switched,
 }
 
 impl Cause {
-    /// What a failed connect comes to.
+    /// Returns the cause of a failed connect.
     pub(super) fn of_connect(error: io::Error) -> Self {
         if is_ours(&error) { Self::Ours(error) } else { Self::Unreachable(error) }
     }

@@ -45,7 +45,7 @@ use zerottl_core::model::WebLimits;
 /// Requests that a client of HTTP/2 may cancel before it is asked what for (CVE-2023-44487).
 const CANCELLED_MIN: u32 = 100;
 
-/// What a connection's socket and its requests know of each other.
+/// The state that a connection's socket and its requests share.
 #[derive(Debug, Default)]
 pub(super) struct State {
     in_flight: AtomicU32,
@@ -131,7 +131,7 @@ impl Drop for Busy {
     }
 }
 
-/// What still comes from a client after the connection's end was said.
+/// The stage of reading what still comes from a client after the connection's end was said.
 #[derive(Clone, Copy, Debug)]
 enum Linger {
     /// It was not said.
@@ -274,7 +274,7 @@ impl<IO> Socket<IO> {
         !(at_rest || self.state.tunnel.load(SeqCst))
     }
 
-    /// What came of writing, if it was not waited for too long.
+    /// Passes a write result on, or fails if the client has read nothing for `idle_timeout`.
     fn wrote<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;

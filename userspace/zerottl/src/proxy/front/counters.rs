@@ -1,4 +1,4 @@
-//! What happened how often.
+//! Front-end counters.
 
 use std::{
     sync::{
@@ -86,7 +86,7 @@ impl Refused {
     }
 }
 
-/// What the front counts; read by the metrics.
+/// Counters of the front; read by the metrics.
 #[derive(Debug)]
 pub struct Counters {
     /// Connections of clients accepted, since the start.
@@ -115,7 +115,7 @@ struct Took {
     sum_us: AtomicU64,
 }
 
-/// What is counted of one backend.
+/// Counters of one backend.
 #[derive(Debug)]
 pub struct BackendCounters {
     /// As configured.

@@ -1,4 +1,4 @@
-//! What of a head is passed on, and what is added; pure.
+//! The parts of a head that are passed on, and what is added; pure.
 
 use std::net::IpAddr;
 
@@ -75,7 +75,7 @@ pub(super) fn upgrading(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// How often a request may have come by here.
 const ROUNDS_MAX: usize = 8;
 
-/// What this front calls itself in `Via` (RFC 9110 section 7.6.3), for each version that it is spoken to in.
+/// The name of this front in `Via` (RFC 9110 section 7.6.3), for each version that it is spoken to in.
 #[derive(Debug)]
 pub(super) struct Via {
     name: String,

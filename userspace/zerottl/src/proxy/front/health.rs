@@ -25,12 +25,12 @@ const FALL: u32 = 3;
 const EJECTED_MIN: Duration = Duration::from_secs(5);
 /// The longest.
 const EJECTED_MAX: Duration = Duration::from_mins(2);
-/// What one failed request weighs, in answered ones.
+/// The weight of one failed request, in answered ones.
 const FAILED: u32 = 4;
 /// The weight at which it is ejected.
 const FULL: u32 = 3 * FAILED;
 
-/// What becomes of requests for it.
+/// The standing of a backend: what becomes of requests for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It takes its turn.
@@ -54,7 +54,7 @@ pub(super) enum Change {
     Back,
 }
 
-/// What is known of one backend.
+/// The health record of one backend.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     probes: Machine,
@@ -69,7 +69,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// What is known already, by whoever had it before.
+    /// Creates one from what is known already, by whoever had it before.
     pub(super) fn from(standing: Standing, now: Instant) -> Self {
         let health = if standing == Standing::Down { Health::Down } else { Health::Up };
         let ejected = (standing == Standing::Ejected).then_some(now + EJECTED_MIN);

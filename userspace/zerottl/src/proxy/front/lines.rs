@@ -22,7 +22,7 @@ use tracing::error;
 const WAITING_MAX: usize = 4 << 20;
 /// Lines of so long a time are written at once.
 const GATHERED: Duration = Duration::from_millis(100);
-/// What [`Lines::finish`] waits for a disk.
+/// The longest that [`Lines::finish`] waits for a disk.
 const FINISH: Duration = Duration::from_secs(1);
 
 /// A file that lines are appended to, or standard output.
@@ -48,7 +48,7 @@ struct State {
     writing: bool,
 }
 
-/// What is to be done beside writing, the greater with the lesser.
+/// The work to be done besides writing, the greater with the lesser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Ask {
     #[default]
@@ -205,7 +205,7 @@ impl Output {
     }
 }
 
-/// Who may read logs is the group's matter.
+/// Opens a file to append to, and creates it where there is none. Who may read logs is the group's matter.
 fn append(path: &std::path::Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }

@@ -77,7 +77,7 @@ impl Bound {
         Ok(Self { listener, local, certificates, trusted: Box::default() })
     }
 
-    /// What is said when accepting fails.
+    /// Returns what is said when accepting fails.
     pub(super) fn stumbles(&self) -> Stumbles {
         Stumbles::new(format!("accepting connections at {}", self.local))
     }
@@ -148,7 +148,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Who may connect.
+/// The admission of clients that connect.
 #[derive(Debug)]
 pub(super) struct ClientAdmission {
     places: Arc<Places>,

@@ -292,7 +292,7 @@ impl Inner {
 /// A request that one backend did not answer.
 #[derive(Debug)]
 struct Failure {
-    /// What the client is told, if it is the last.
+    /// The status that the client is told, if it is the last.
     status: StatusCode,
     /// None where the client is the cause.
     cause: Option<Cause>,

@@ -58,10 +58,10 @@ use zerottl_host::places::{self, Places};
 const HEADERS_USUAL: usize = 100;
 /// The least that hyper takes for a buffer, bytes.
 const BUFFER_MIN: usize = 8192;
-/// What is held of a stream's response beside the piece that came last, bytes. hyper would hold 400 kB; with a quarter of this
-/// a large response took twice as long.
+/// Bytes of a stream's response that are held besides the piece that came last. hyper would hold 400 kB; with a quarter
+/// of this a large response took twice as long.
 const SEND_MAX: usize = 128 * 1024;
-/// What a client may send, of a stream and of all of a connection, before it is read on: 1 MiB, bytes.
+/// The most that a client may send, of a stream and of all of a connection, before it is read on: 1 MiB, bytes.
 const WINDOW: u32 = 1 << 20;
 /// Until a ping of HTTP/2 is answered.
 const PONG: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ const RESETS_MAX: usize = 20;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What all connections have in common.
+/// The state that all connections have in common.
 struct Shared<S> {
     service: S,
     limits: WebLimits,
@@ -86,7 +86,8 @@ struct Shared<S> {
 /// client would have to try again. nginx leaves it open, too.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// What ends all connections. To look at a token on every wake-up of every connection would take two locks each time.
+/// The signal that ends all connections. To look at a token on every wake-up of every connection would take two locks
+/// each time.
 #[derive(Default)]
 struct Stop {
     stopped: AtomicBool,
@@ -99,7 +100,7 @@ impl Stop {
         self.token.cancel();
     }
 
-    /// What a future comes to, unless this is cancelled before. To be awaited by one task alone.
+    /// Waits for what a future comes to, unless this is cancelled before. To be awaited by one task alone.
     async fn before<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
         let mut cancelled = pin!(self.token.cancelled());
         let mut registered = false;
@@ -397,7 +398,7 @@ impl<S> Requests<S> {
         response.map(|page| Sent { body: Either::Page(page), begun, taken, record, place: None })
     }
 
-    /// The same request, with a body that is read on when it is not wanted.
+    /// Returns the request with a body that is read on when it is not wanted.
     fn with_body(&self, request: Request<Incoming>) -> (Request<ClientBody>, Option<Closes>) {
         let (head, body) = request.into_parts();
         let idle = self.shared.limits.idle_timeout;

@@ -128,7 +128,7 @@ fn status(response: &str) -> u16 {
     response.get(9..12).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no status: {response:?}"))
 }
 
-/// What a backend saw: request line, fields by name, body.
+/// A request as a backend saw it: request line, fields by name, body.
 #[derive(Clone, Debug)]
 struct Seen {
     line: String,

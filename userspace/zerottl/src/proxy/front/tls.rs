@@ -25,7 +25,7 @@ use zerottl_host::certificates::Certificate;
 /// A fatal alert, `unrecognized_name` (RFC 6066 section 3), as a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// What HTTP may be spoken, the best first.
+/// The versions of HTTP that may be spoken, the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The certificates of a folder, each for the DNS names in it.
@@ -85,7 +85,7 @@ impl Certificates {
         names
     }
 
-    /// What is in use, as it was read.
+    /// Returns the certificates in use, as they were read.
     #[must_use]
     pub fn read(&self) -> Vec<Certificate> {
         self.current.load().read.clone()

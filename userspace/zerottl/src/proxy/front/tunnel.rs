@@ -1,5 +1,5 @@
-//! What an upgraded connection (WebSocket) becomes: bytes both ways, until either side ends, nothing passes for too
-//! long, or the front stops.
+//! Tunnels, which upgraded connections (WebSocket) become: bytes both ways, until either side ends, nothing passes for
+//! too long, or the front stops.
 
 use std::{
     io,

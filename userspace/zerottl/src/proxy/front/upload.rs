@@ -24,7 +24,7 @@ use super::conn_timeouts::{Busy, State};
 
 /// How long what nobody wants is read on, in all and without a byte: nginx's `lingering_time` and `lingering_timeout`.
 pub(super) const LINGER: Duration = Duration::from_secs(30);
-/// The same, without a byte.
+/// The time that it is read on without a byte.
 pub(super) const LINGER_IDLE: Duration = Duration::from_secs(5);
 /// And how much of it, bytes.
 pub(super) const LINGER_MAX: u64 = 1 << 30;
@@ -38,7 +38,7 @@ pub struct ClientBody {
     after: Option<After>,
 }
 
-/// What is done when it is not wanted.
+/// The means to deal with a body that is not wanted.
 #[derive(Debug)]
 struct After {
     state: Arc<State>,
@@ -52,7 +52,7 @@ struct After {
 pub(super) type Closes = Arc<AtomicBool>;
 
 impl ClientBody {
-    /// What came on a connection, and how to know whether that ends with it.
+    /// Wraps the body that came on a connection. Returns it, and how to know whether the connection ends with it.
     pub(super) fn new(
         incoming: Incoming,
         version: Version,

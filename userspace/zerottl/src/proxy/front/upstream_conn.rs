@@ -39,7 +39,7 @@ const WIDE: usize = 1000;
 const REQUEST_FIELDS_MAX: usize = 1100;
 /// Bytes of most requests' heads.
 const HEAD_USUAL: usize = 4096;
-/// What is read of a backend at a time, bytes; bounds what a slow client makes us hold.
+/// The most that is read of a backend at a time, bytes; bounds what a slow client makes us hold.
 const BUFFER_MAX: usize = 64 * 1024;
 
 type Io = TokioIo<Wire>;
@@ -73,7 +73,7 @@ impl Wire {
         }
     }
 
-    /// What came of writing so many bytes.
+    /// Passes on the result of writing so many bytes; a refusal by the other end counts as written.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Err(error)) if is_refusal(&error) => {
@@ -148,10 +148,10 @@ pub(super) struct Link {
     idle_since: Instant,
 }
 
-/// What is left of a connection that has failed.
+/// The remains of a connection that has failed.
 #[derive(Debug)]
 pub(super) struct Remains {
-    /// What was read of it and not understood.
+    /// Bytes that were read of it and not understood.
     pub(super) came: Bytes,
     asked: Vec<u8>,
 }
@@ -177,7 +177,7 @@ pub(super) enum Failed {
     Timeout,
     /// Nothing of the request was sent: it may go elsewhere.
     Unsent(Box<Request<RequestBody>>),
-    /// What HTTP says.
+    /// An error of HTTP.
     Http(hyper::Error),
 }
 
@@ -252,7 +252,7 @@ impl Link {
         self.idle_since
     }
 
-    /// What is left of it after it has failed.
+    /// Returns what is left of it after it has failed.
     pub(super) fn remains(self) -> Remains {
         let parts = self.connection.into_parts();
         Remains { came: parts.read_buf, asked: parts.io.into_inner().head }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::proxy::front::counters::BackendCounters;
 
-/// What a bad backend does with a connection on which something came.
+/// The behaviour of a bad backend on a connection on which something came.
 type Bad = fn(TcpStream) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A backend that is bad in one way; `asked` counts requests with a body that it was sent.
@@ -109,8 +109,8 @@ async fn the_share_of_one_that_is_down_is_spread() {
     }
 }
 
-/// What is not idempotent, or has a body, is sent once: to nobody after a backend that may have seen it. One that was not
-/// reached at all is no such backend.
+/// A request that is not idempotent, or has a body, is sent once: to nobody after a backend that may have seen it. One
+/// that was not reached at all is no such backend.
 #[tokio::test]
 async fn a_post_is_never_sent_twice() {
     let seen = Arc::<Mutex<Vec<String>>>::default();
@@ -157,7 +157,7 @@ async fn a_post_is_never_sent_twice() {
     assert_eq!(live.seen().len(), 6);
 }
 
-/// What another backend gets is what the first one got, over new connections and over kept ones.
+/// Another backend gets what the first one got, over new connections and over kept ones.
 #[tokio::test]
 async fn a_request_is_sent_again_as_it_was() {
     let closes: Bad = |stream| Box::pin(async move { drop(stream) });

@@ -1,4 +1,4 @@
-//! What a gateway owes both sides: framing, `Via`, fields as they came.
+//! Tests of what a gateway owes both sides: framing, `Via`, fields as they came.
 
 use super::{
     tls::{connect, front, pem},
@@ -172,7 +172,7 @@ async fn http2_values_have_no_spaces_at_their_edges() {
     assert_eq!(app.seen().len(), 3);
 }
 
-/// What hyper has no way to pass on: a final response follows, and reaches the client alone.
+/// Interim responses, which hyper has no way to pass on: a final response follows, and reaches the client alone.
 #[tokio::test]
 async fn interim_responses_end_here() {
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";

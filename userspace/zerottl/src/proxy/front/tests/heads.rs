@@ -1,4 +1,4 @@
-//! What of a head reaches a backend, and what comes back.
+//! Tests of what of a head reaches a backend, and what comes back.
 
 use http::{HeaderMap, HeaderValue, Request, Version};
 
@@ -59,7 +59,7 @@ fn trailers_may_be_asked_for_and_upgrades_are_named() {
     }
 }
 
-/// What `intake` makes of a target and a Host: the Host after it and the target, or the status.
+/// Returns what `normalize::admit` makes of a target and a Host: the Host after it and the target, or the status.
 fn taken(version: Version, target: &str, hosts: &[&'static str]) -> Result<(Option<String>, String), u16> {
     let mut request = Request::get(target).version(version).body(()).unwrap();
     for host in hosts {

@@ -65,7 +65,7 @@ const END_HEADERS: u8 = 4;
 
 /// GET, https, `/`, app.com, in HPACK's static table (RFC 7541 appendix A).
 const GET: &[u8] = b"\x82\x87\x84\x41\x07app.com";
-/// The same as a POST.
+/// The request of [`GET`] as a POST.
 const POST: &[u8] = b"\x83\x87\x84\x41\x07app.com";
 
 /// A connection that has said who it is.

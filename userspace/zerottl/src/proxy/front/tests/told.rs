@@ -1,4 +1,4 @@
-//! What is told of requests: the access log, and numbers.
+//! Tests of what is told of requests: the access log, and numbers.
 
 use std::fs;
 

@@ -35,7 +35,7 @@ fn chunked(bytes: usize) -> Vec<u8> {
     [head.as_bytes(), &vec![b'a'; bytes], b"\r\n0\r\n\r\n"].concat()
 }
 
-/// What is sent, its status, and whether the connection goes on.
+/// Returns the cases: a name, what is sent, its status, and whether the connection goes on.
 fn cases() -> Vec<(&'static str, Vec<u8>, u16, bool)> {
     let head = format!("X: {}\r\n", "a".repeat(40_000));
     let strange = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n10000000\r\n";
@@ -94,7 +94,7 @@ async fn an_early_answer_is_read_by_a_client_that_sends_first() {
     until("no connection is open", || front.counters.open.load(SeqCst) == 0).await;
 }
 
-/// What was not wanted is read to its end, and the next request of the connection is answered.
+/// An upload that was not wanted is read to its end, and the next request of the connection is answered.
 #[tokio::test]
 async fn a_connection_goes_on_after_an_upload_that_was_not_wanted() {
     let app = backend(|request: Request<Incoming>| async move {
