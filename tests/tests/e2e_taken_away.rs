@@ -94,7 +94,8 @@ fn another_program_in_its_place() {
     scene.agent.zerottl(&["reload"]).expect("a reload does not wait for it");
     drop(link);
     assert!(eventually(PATIENCE, || answers_in_kernel(&scene)), "{}", scene.agent.log());
-    assert!(!alarms(&scene).contains(&"program-off".into()));
+    // The alarm goes with the next look at the interfaces.
+    assert!(eventually(PATIENCE, || !alarms(&scene).contains(&"program-off".into())), "{:?}", alarms(&scene));
     survives_a_kill(&mut scene);
 }
 
@@ -120,7 +121,8 @@ fn removed_pins_come_back() {
         .expect(what);
         let is_whole = || in_front(&scene, || fs::read_dir(PINS).map_or(0, Iterator::count)) == whole;
         assert!(eventually(PATIENCE, is_whole), "{what}: {}", scene.agent.log());
-        assert!(alarms(&scene).contains(&"pins-removed".into()), "{what}: {:?}", alarms(&scene));
+        let is_told = || alarms(&scene).contains(&"pins-removed".into());
+        assert!(eventually(PATIENCE, is_told), "{what}: {:?}", alarms(&scene));
         scene.agent.zerottl(&["reload"]).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(answers_in_kernel(&scene), "{what}");
         assert!(scene.kernel_answers() > counted, "{what}: counters go on");
