@@ -169,7 +169,7 @@ pub struct AdminSources {
 
 impl fmt::Debug for AdminSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminState").field("footing", &*self.footing.borrow()).finish_non_exhaustive()
+        f.debug_struct("AdminSources").field("footing", &*self.footing.borrow()).finish_non_exhaustive()
     }
 }
 
