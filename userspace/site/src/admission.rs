@@ -133,7 +133,7 @@ pub struct Admission {
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("site", &self.place.own_name()).finish_non_exhaustive()
+        f.debug_struct("Admission").field("site", &self.place.own_name()).finish_non_exhaustive()
     }
 }
 

@@ -223,3 +223,21 @@ async fn a_request_ends_with_its_client() {
     timeout(SOON, is_gone).await.expect("the backend sees it").unwrap();
     until("no connection is open", || front.counters.open.load(SeqCst) == 0).await;
 }
+
+/// A backend that closes after each answer without a word of it: whoever comes next, at once or a moment later, is asked over
+/// another connection and waits for nothing.
+#[tokio::test]
+async fn a_connection_closed_just_after_an_answer_holds_nobody_up() {
+    let at = raw_backend(|mut stream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    })
+    .await;
+    let front = Front::start(&[at], |web| web.limits.response_timeout = Duration::from_secs(3));
+    for round in 0..200_u64 {
+        sleep(Duration::from_micros(round * 25)).await;
+        let answer = front.get("/a").await;
+        assert_eq!(status(&answer), 200, "GET {round}: {answer}");
+    }
+    assert_eq!(front.counters.backends[0].failures.load(SeqCst), 0);
+}
