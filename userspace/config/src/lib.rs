@@ -11,6 +11,7 @@
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
+#![forbid(unsafe_code)]
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod admin;
 mod agent;

@@ -47,6 +47,8 @@
 //!
 //! What is proven of each, and by which test, is in `docs/rfc.md`.
 
+#![forbid(unsafe_code)]
+
 pub mod chaos;
 pub mod cookies;
 pub mod counters;
