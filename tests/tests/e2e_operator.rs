@@ -259,7 +259,7 @@ fn no_page_during_reloads_lacks_a_word() {
         let looking = scope.spawn(|| {
             let mut pages = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                let url = "http://127.0.0.1:8053/v1/status?look=[1-50]";
+                let url = "http://127.0.0.1:8053/v1/status#[1-50]";
                 let text = scene.lab.fronts[0].read("curl", &["-sSf", "--max-time", "20", url]).expect("pages");
                 pages.extend(serde_json::Deserializer::from_str(&text).into_iter().map(|page| page.expect("JSON")));
             }
