@@ -34,7 +34,7 @@ use crate::admin::{Attach, standing::AlarmPage};
 use zerottl_core::model::XdpMode;
 use zerottl_kernel::{
     Lasting,
-    attach::{self, AttachError, Attached, Mode},
+    attach::{self, AttachError, AttachMode, Attached},
     nic::Nics,
     pins::{self, PinError, PinId, Pins},
     sys,
@@ -68,7 +68,7 @@ struct Interface {
 /// A link, and what is known of it.
 struct Attachment {
     link: OwnedFd,
-    mode: Mode,
+    mode: AttachMode,
     /// The program that it has, where there is a descriptor of it.
     program: Option<Arc<OwnedFd>>,
     /// The name of its pin and what tells it; none while it has none.
@@ -92,7 +92,7 @@ pub enum HookError {
     /// Another program is on this interface's link: another agent has taken over.
     Replaced(String, io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
-    NoWayBack(String, Mode),
+    NoWayBack(String, AttachMode),
 }
 
 impl fmt::Display for HookError {

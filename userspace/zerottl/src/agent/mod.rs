@@ -71,7 +71,7 @@ use zerottl_core::{
 };
 use zerottl_dns::{self as dns, TcpAdmission};
 use zerottl_host::state::{self, keeper::StateWriter};
-use zerottl_inputs::probe::ProbeError;
+use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, pins::PinError};
 
 /// Lines a slow `zerottl trace` may lag behind.
@@ -276,7 +276,7 @@ impl Agent {
         let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (footing, seen) = watch::channel(ServingContext::default());
-        let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
+        let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
         let (keeper, kept, keeping) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
         let common = Common { dns, trace, footing: seen, work, orders, started, keeper: Arc::new(keeper), kept };

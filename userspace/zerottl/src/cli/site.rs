@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use zerottl::proxy::{handover::SiteCommand, run};
 use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
-use zerottl_site::explain::{self, Question};
+use zerottl_site::explain::{self, ExplainRequest};
 
 use super::{Failure, print};
 
@@ -115,7 +115,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
         "2" => Version::HTTP_2,
         _ => Version::HTTP_11,
     };
-    let question = Question {
+    let question = ExplainRequest {
         url: asked.url,
         method: asked.method,
         version,

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 use super::{Attachment, HookError, Interface};
 use zerottl_core::model::XdpMode;
 use zerottl_kernel::{
-    attach::{self, Attached, Mode},
+    attach::{self, AttachMode, Attached},
     nic::Nics,
     pins::{PinError, Pins, link_name},
     sys,
@@ -44,7 +44,7 @@ pub struct Placed {
     pub name: String,
     /// A remark on it that should be known.
     pub note: Option<String>,
-    mode: Mode,
+    mode: AttachMode,
     way: Way,
     /// Whether a pin waits to be moved into its place.
     is_staged: bool,
@@ -178,7 +178,7 @@ fn keep(
 
 /// Whether the pin waits. In a folder that has gone nothing can be pinned, which is said elsewhere and is no reason to stay
 /// with an old configuration.
-fn stage(ground: &Ground<'_>, name: &str, mode: Mode, link: &OwnedFd) -> Result<bool, HookError> {
+fn stage(ground: &Ground<'_>, name: &str, mode: AttachMode, link: &OwnedFd) -> Result<bool, HookError> {
     match ground.pins.stage(&link_name(name, mode), link) {
         Ok(()) => Ok(true),
         Err(PinError::Pin(..)) if ground.pins.is_there().is_ok_and(|is_there| !is_there) => Ok(false),
