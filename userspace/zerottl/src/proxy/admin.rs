@@ -33,7 +33,7 @@ use super::{
     front::{self, Counters, Peer},
     metrics::{Front, FrontCounters},
 };
-use crate::admin::{asked::Plain, gate as may_ask};
+use crate::admin::{extract::Plain, gate as may_ask};
 use zerottl_core::{
     exposition::Format,
     model::{Web, WebLimits},

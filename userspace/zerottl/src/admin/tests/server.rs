@@ -16,18 +16,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    AdminSources, CounterSource,
-    explain::Explanation,
-    fixture,
-    listen::Listener,
-    reload::{RELOAD, Reload},
-    server::{CONNECTION_MAX, CONNECTIONS_PER_CLIENT_MAX, HEADER_MAX, REQUESTS_MAX, TRACES_MAX, serve},
-    status::{SocketPage, StatusPage},
-};
+use super::fixture;
 use crate::{
-    agent::{AgentCommand, Current, Reloaded, orders},
-    operator::OverrideHandle,
+    admin::{
+        explanation::Explanation,
+        handler_state::TRACES_MAX,
+        listen::Listener,
+        reload::{RELOAD, Reload},
+        server::{CONNECTION_MAX, CONNECTIONS_PER_CLIENT_MAX, HEADER_MAX, REQUESTS_MAX, serve},
+        sources::{AdminSources, Current},
+        status::StatusPage,
+    },
+    control::{
+        commands::{self, AgentCommand, Reloaded},
+        overrides::OverrideHandle,
+    },
+    observe::counters::{CounterSource, SocketCounts},
 };
 use zerottl_core::{
     model::{AdminListen, AdminToken},
@@ -38,15 +42,15 @@ use zerottl_host::state::keeper::WriteStatus;
 use zerottl_inputs::agent_client::{self as client, At, ClientError};
 use zerottl_inputs::probe::Reports;
 
-struct Counts;
+struct FixedCounters;
 
-impl CounterSource for Counts {
+impl CounterSource for FixedCounters {
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)> {
         vec![("answered", "answer", 5)]
     }
 
-    fn socket(&self) -> SocketPage {
-        SocketPage::default()
+    fn socket(&self) -> SocketCounts {
+        SocketCounts::default()
     }
 }
 
@@ -73,7 +77,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
     let (trace, _) = broadcast::channel(4);
     let state = AdminSources {
         reports: Reports::new(&snapshot.model),
-        board: zerottl_inputs::load::LoadStore::new(&snapshot.model),
+        load_store: zerottl_inputs::load::LoadStore::new(&snapshot.model),
         served: {
             let zones = zerottl_dns::Zones::load(&snapshot.model, std::path::Path::new("")).expect("no records files");
             Arc::new(zerottl_dns::Served {
@@ -83,14 +87,14 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
         },
         view: Arc::new(View::new(snapshot.model, plan)),
         status: watch::channel(snapshot.status).1,
-        counters: Arc::new(Counts),
-        footing: watch::channel(snapshot.footing).1,
+        counters: Arc::new(FixedCounters),
+        context: watch::channel(snapshot.context).1,
         publication: watch::channel(None).1,
         trace: trace.clone(),
         started: Instant::now(),
-        orders: orders().0,
+        commands: commands::channel().0,
         remarks: watch::channel(Arc::default()).1,
-        desk: OverrideHandle::new().0,
+        overrides: OverrideHandle::new().0,
         kept: watch::channel(WriteStatus::default()).1,
     };
     (state, trace)
@@ -320,8 +324,8 @@ async fn the_token_has_places_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_is_waited_for() {
     let (mut state, _trace) = state(None);
-    let (give, mut take) = orders();
-    state.orders = give;
+    let (give, mut take) = commands::channel();
+    state.commands = give;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = At { place: AdminListen::Tcp(listener.local_addr().expect("bound")), token: None };
     let cancel = CancellationToken::new();

@@ -14,7 +14,7 @@ use utoipa::{
     openapi::{Ref, RefOr, ResponseBuilder},
 };
 
-use super::overrides::Fault;
+use super::error_body::ErrorBody;
 
 /// Parameters as `T` has them; its unknown ones are to be denied by serde.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ pub struct CheckedQuery<T>(pub T);
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
 
-/// A JSON body; what it lacks or has too much is a [`Fault`].
+/// A JSON body; what it lacks or has too much is a [`ErrorBody`].
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedBody<T>(pub T);
 
@@ -63,9 +63,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for CheckedBody<T> {
     }
 }
 
-/// A [`Fault`] of the request's.
+/// A [`ErrorBody`] of the request's.
 pub(super) fn invalid(message: String) -> Response {
-    (StatusCode::BAD_REQUEST, Json(Fault { error: "invalid".into(), message })).into_response()
+    (StatusCode::BAD_REQUEST, Json(ErrorBody { error: "invalid".into(), message })).into_response()
 }
 
 /// Reads a field that may be null and must be there.

@@ -2,13 +2,13 @@
 
 use glob::Pattern;
 
-use super::Refused;
+use super::overrides::OverrideError;
 use zerottl_core::model::{Model, Name, SiteId};
 
 /// The Sites that `target` means, each once, in the model's order: the Site with this key; else those of the group or pool
 /// of this name; else, with `*`, `?` or `[…]` in it, those whose key it matches; else those of groups whose name it does.
 /// Keys are matched as they are written, names in lower case.
-pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, Refused> {
+pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, OverrideError> {
     if let Some(site) = model.sites.iter().position(|site| site.key == target) {
         return Ok(vec![SiteId(site)]);
     }
@@ -20,10 +20,10 @@ pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, Refused> {
         return Ok(sorted(sites.to_vec()));
     }
     if !target.contains(['*', '?', '[']) {
-        return Err(Refused::NoSuch(target.to_owned()));
+        return Err(OverrideError::NoSuch(target.to_owned()));
     }
     let pattern = |text: &str| {
-        Pattern::new(text).map_err(|error| Refused::Invalid(format!("`{target}` is not a glob: {}", error.msg)))
+        Pattern::new(text).map_err(|error| OverrideError::Invalid(format!("`{target}` is not a glob: {}", error.msg)))
     };
     let (keys, names) = (pattern(target)?, pattern(&folded)?);
     let by_key = model.sites.iter().enumerate().filter(|(_, site)| keys.matches(&site.key));
@@ -33,7 +33,7 @@ pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, Refused> {
     }
     let matched = groups.filter(|(name, _)| names.matches(name.to_string().trim_end_matches('.')));
     let by_group = sorted(matched.flat_map(|(_, sites)| sites.iter().copied()).collect());
-    if by_group.is_empty() { Err(Refused::NoSuch(target.to_owned())) } else { Ok(by_group) }
+    if by_group.is_empty() { Err(OverrideError::NoSuch(target.to_owned())) } else { Ok(by_group) }
 }
 
 fn sorted(mut sites: Vec<SiteId>) -> Vec<SiteId> {

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use super::server::state;
+use crate::admin::{
     listen::Listener,
     openapi,
     server::{BODY_MAX, routes, serve},
-    tests_server::state,
+    sources::Current,
 };
-use crate::agent::Current;
 use zerottl_core::model::{AdminListen, AdminToken};
 use zerottl_inputs::agent_client::{self as client, At, ClientError};
 use zerottl_inputs::load::push::PUSH_MAX;
@@ -250,8 +250,8 @@ async fn pushes_may_be_as_large_as_they_are_said_to_be() {
 #[tokio::test]
 async fn words_bear_a_name() {
     let (mut state, _) = state(None);
-    let (desk, mut asked) = crate::operator::OverrideHandle::new();
-    state.desk = desk;
+    let (overrides, mut asked) = crate::control::overrides::OverrideHandle::new();
+    state.overrides = overrides;
     let folder = tempfile::tempdir().expect("a folder");
     let unix = AdminListen::Unix(folder.path().join("admin.sock"));
     let listeners = vec![Listener::bind(&unix).await.expect("bound")];
@@ -260,7 +260,7 @@ async fn words_bear_a_name() {
         let mut names = Vec::new();
         while let Some((request, answer)) = asked.recv().await {
             names.push(request.by);
-            drop(answer.send(Err(crate::operator::Refused::Stopping)));
+            drop(answer.send(Err(crate::control::overrides::OverrideError::Stopping)));
             if names.len() == 2 {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Everything that bears on the Sites besides their health, as pages show it: orders, hold-downs, alarms, what one
+//! Everything that bears on the Sites besides their health, as pages show it: commands, hold-downs, alarms, what one
 //! death would do.
 
 use std::fmt::Write;
@@ -6,16 +6,18 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Snapshot, text};
-use crate::operator::Override;
+use super::text;
+use crate::{control::overrides::Override, observe::snapshot::Snapshot};
 use zerottl_core::{
     model::{PoolId, SiteId},
     plan::n_minus_one,
 };
+use zerottl_kernel::attachments::AttachmentAlarm;
 
 /// An operator's order in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct OrderPage {
+#[schema(as = OrderPage)]
+pub struct OverridePage {
     /// `drain`, `maint`, or a weight.
     pub what: String,
     /// Who said so, and from where.
@@ -94,8 +96,9 @@ pub struct StatePage {
 
 /// The parts of the status page that are made here. Fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Standings)]
 #[serde(default)]
-pub struct Standings {
+pub struct Notices {
     /// What should be looked at now.
     pub alarms: Vec<AlarmPage>,
     /// The newest refusal, for ten minutes.
@@ -108,8 +111,8 @@ pub struct Standings {
     pub state: StatePage,
 }
 
-impl Standings {
-    /// Of a moment.
+impl Notices {
+    /// Collects those of a moment.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
         let remarks = &snapshot.remarks;
@@ -118,12 +121,17 @@ impl Standings {
             pool: alarm.pool().into(),
             message: alarm.to_string(),
         };
+        let of_program = |alarm: &AttachmentAlarm| AlarmPage {
+            kind: alarm.kind.into(),
+            pool: String::new(),
+            message: alarm.message.clone(),
+        };
         let refusal = remarks
             .refusal
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.words.clone() });
         Self {
-            alarms: remarks.alarms.iter().map(alarm).chain(snapshot.footing.alarms.iter().cloned()).collect(),
+            alarms: remarks.alarms.iter().map(alarm).chain(snapshot.context.alarms.iter().map(of_program)).collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),
@@ -169,8 +177,8 @@ fn losses(snapshot: &Snapshot, pool: PoolId) -> impl Iterator<Item = LossPage> {
     })
 }
 
-fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OrderPage {
-    OrderPage {
+fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OverridePage {
+    OverridePage {
         what,
         by: order.by.clone(),
         reason: order.reason.clone(),
@@ -182,13 +190,13 @@ fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OrderPage
 }
 
 /// The operator's word on a Site.
-pub(super) fn word(snapshot: &Snapshot, site: SiteId) -> Option<OrderPage> {
+pub(super) fn word(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
     let of = snapshot.remarks.words.get(&site.0)?;
     Some(order(snapshot, of, of.what.as_str().into()))
 }
 
 /// The operator's weight for a Site.
-pub(super) fn weight(snapshot: &Snapshot, site: SiteId) -> Option<OrderPage> {
+pub(super) fn weight(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
     let of = snapshot.remarks.weights.get(&site.0)?;
     Some(order(snapshot, of, of.what.to_string()))
 }
@@ -203,7 +211,7 @@ pub(super) fn hold(snapshot: &Snapshot, site: SiteId) -> Option<HoldPage> {
     })
 }
 
-impl OrderPage {
+impl OverridePage {
     /// `drain by alice (127.0.0.1) 5m ago, for 25m more: disks`.
     #[must_use]
     pub fn words(&self) -> String {

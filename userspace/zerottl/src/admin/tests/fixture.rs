@@ -7,9 +7,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    Attach, Publication, ServingContext, Snapshot,
-    status::{SocketPage, WorkPage},
+use crate::observe::{
+    context::ServingContext,
+    counters::{PlanningCounts, SocketCounts},
+    publication::Publication,
+    snapshot::Snapshot,
 };
 use zerottl_core::{
     fixture,
@@ -20,9 +22,10 @@ use zerottl_core::{
 };
 use zerottl_host::state::keeper::WriteStatus;
 use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
+use zerottl_kernel::attachments::AttachmentState;
 
 /// boston (both families, weight 2), chicago and geneva (IPv4), all probed, nothing known yet.
-pub(super) fn model() -> Model {
+pub(in crate::admin) fn model() -> Model {
     let probe = || Some(fixture::http(80));
     let mut model = fixture::model(&[
         ("boston", &["192.0.2.10", "2001:db8:1::10"], probe()),
@@ -34,7 +37,7 @@ pub(super) fn model() -> Model {
 }
 
 /// A table of the given Sites' first address of the family of `like`, one slot each.
-pub(super) fn table(model: &Model, like: &str, keys: &[&str]) -> Choice {
+pub(in crate::admin) fn table(model: &Model, like: &str, keys: &[&str]) -> Choice {
     let like: IpAddr = like.parse().expect("valid");
     let endpoints = endpoints(model);
     let slot = |key: &&str| {
@@ -50,7 +53,7 @@ fn endpoints(model: &Model) -> Vec<IpAddr> {
 }
 
 /// A snapshot 60 s after the start with the given choices (A, AAAA), one pair per name of the model.
-pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
+pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
     let started = Instant::now();
     let service = |(name, choice): (&DynamicName, [Choice; 2])| Service {
         chosen: None,
@@ -98,12 +101,16 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
         status,
         detail,
         loads: vec![SiteLoad::default(); model.sites.len()],
-        footing: ServingContext {
-            attach: vec![Attach { interface: "eth0".into(), mode: "generic".into(), note: "the MTU is 9000".into() }],
+        context: ServingContext {
+            attachments: vec![AttachmentState {
+                interface: "eth0".into(),
+                mode: "generic",
+                note: "the MTU is 9000".into(),
+            }],
             ..ServingContext::default()
         },
         reasons: vec![("answered", "answer", 5), ("not_udp", "pass", 0)],
-        socket: SocketPage {
+        socket: SocketCounts {
             queries: BTreeMap::from([("udp".into(), 3)]),
             answers: BTreeMap::from([("NOERROR".into(), 2)]),
             events: BTreeMap::from([("dropped".into(), 1)]),
@@ -111,7 +118,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
             forwards: Vec::new(),
             upstreams: Vec::new(),
         },
-        work: WorkPage { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
+        work: PlanningCounts { rounds: 600, plans: 7, written_bytes: 4096, cpu_s: 0.25 },
         answers: Vec::new(),
         publication,
         started,
@@ -123,7 +130,7 @@ pub(super) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Snapshot {
 }
 
 /// Sets the health of all addresses of a Site, changed 12 s ago, with the newest attempt's error.
-pub(super) fn set(snapshot: &mut Snapshot, key: &str, health: Health, error: Option<&str>) {
+pub(in crate::admin) fn set(snapshot: &mut Snapshot, key: &str, health: Health, error: Option<&str>) {
     let site = SiteId(snapshot.model.sites.iter().position(|site| site.key == key).expect("a Site of the model"));
     for address in 0..snapshot.model.sites[site.0].addresses.len() {
         snapshot.status.health[site.0][address] = health;
@@ -138,6 +145,6 @@ pub(super) fn set(snapshot: &mut Snapshot, key: &str, health: Health, error: Opt
 }
 
 /// A name, lower case.
-pub(super) fn name(text: &str) -> Name {
+pub(in crate::admin) fn name(text: &str) -> Name {
     fixture::name(text)
 }

@@ -2,9 +2,9 @@
 
 use super::{
     fixture::{model, set, snapshot},
-    metrics,
-    tests_pages::healthy,
+    pages::healthy,
 };
+use crate::admin::metrics;
 use zerottl_core::exposition::Format;
 use zerottl_core::{plan::Choice, status::Health};
 
@@ -99,7 +99,9 @@ fn what_is_well_is_zero_and_not_absent() {
     zeros.extend(
         zerottl_core::minimums::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")),
     );
-    zeros.extend(crate::hooks::PROGRAM_KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"\"}} 0")));
+    zeros.extend(
+        zerottl_kernel::attachments::PROGRAM_KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"\"}} 0")),
+    );
     for line in zeros {
         assert!(text.lines().any(|of| of == line), "`{line}` is not in\n{text}");
     }

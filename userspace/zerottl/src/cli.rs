@@ -2,10 +2,10 @@
 //! have a module of their own here.
 
 pub mod completions;
-pub mod left;
 pub mod log;
 pub mod man;
-pub mod operator;
+pub mod overrides;
+pub mod pinned_state;
 pub mod reload;
 pub mod run;
 pub mod simulate;

@@ -1,4 +1,4 @@
-//! Shares, counted in the tables that answers are made from rather than computed from weights.
+//! SiteShares, counted in the tables that answers are made from rather than computed from weights.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,18 +12,18 @@ use zerottl_core::{
 };
 
 /// Fractions by key, summing to 1 unless empty.
-pub type Shares = BTreeMap<String, f64>;
+pub type SiteShares = BTreeMap<String, f64>;
 
 /// Counts tables, each distinct one once.
 #[derive(Debug)]
-pub struct Counter<'a> {
+pub struct ShareCounter<'a> {
     model: &'a Model,
     plan: &'a Plan,
     /// By the table's address; the plan keeps the tables alive for as long.
     counted: HashMap<*const [u16], Vec<(IpAddr, f64)>>,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> ShareCounter<'a> {
     /// For one plan.
     #[must_use]
     pub fn new(model: &'a Model, plan: &'a Plan) -> Self {
@@ -40,9 +40,9 @@ impl<'a> Counter<'a> {
     }
 
     /// Returns the shares of a name's answers for one family, by Site key.
-    pub fn sites(&mut self, name: NameId, family: Family) -> Shares {
+    pub fn sites(&mut self, name: NameId, family: Family) -> SiteShares {
         let (model, kind) = (self.model, self.model.names[name.0].kind);
-        let mut shares = Shares::new();
+        let mut shares = SiteShares::new();
         for (address, share) in self.addresses(self.plan.choice(name, family)) {
             let key = owner(model, kind, *address).map_or("?", |site| &model.sites[site.0].key);
             *shares.entry(key.to_owned()).or_default() += share;

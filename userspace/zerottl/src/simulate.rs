@@ -32,11 +32,11 @@ use xdp_ebpf::reason::Reason;
 
 use self::{
     compare::Answers,
-    queries::{Asker, Group},
+    queries::{QuestionClient, QuestionGroup},
 };
-use crate::admin::{
-    shares::owner,
-    status::{SitePage, StatusPage},
+use crate::{
+    admin::status::{SitePage, StatusPage},
+    observe::shares::owner,
 };
 use zerottl_config as config;
 use zerottl_core::{
@@ -119,7 +119,12 @@ impl Simulation {
 
     /// Asks each group's question `times` times, or once for each of its askers if those are more, and says which share
     /// of the answers named which Site. `tick` is called with the number of queries run since its last call.
-    pub fn run(&mut self, groups: &[Group], times: usize, mut tick: impl FnMut(u64)) -> Result<Answers, SimulateError> {
+    pub fn run(
+        &mut self,
+        groups: &[QuestionGroup],
+        times: usize,
+        mut tick: impl FnMut(u64),
+    ) -> Result<Answers, SimulateError> {
         let mut answers = Answers::default();
         for group in groups {
             let runs = times.max(group.askers.len());
@@ -132,7 +137,7 @@ impl Simulation {
         Ok(answers)
     }
 
-    fn run_group(&mut self, group: &Group, runs: usize) -> Result<BTreeMap<String, u64>, SimulateError> {
+    fn run_group(&mut self, group: &QuestionGroup, runs: usize) -> Result<BTreeMap<String, u64>, SimulateError> {
         let id = self.names.get(&group.name).copied();
         // A long simulation is no old plan.
         self.loaded.publisher.confirm();
@@ -170,7 +175,12 @@ impl Simulation {
         Ok(Some(site.map_or_else(|| address.to_string(), |site| self.model.sites[site.0].key.clone())))
     }
 
-    fn frame(&self, group: &Group, asker: &Asker, id: Option<NameId>) -> Result<Vec<u8>, SimulateError> {
+    fn frame(
+        &self,
+        group: &QuestionGroup,
+        asker: &QuestionClient,
+        id: Option<NameId>,
+    ) -> Result<Vec<u8>, SimulateError> {
         let wanted = asker.client.map(|client| client.is_ipv6());
         let same = self.servers.iter().find(|server| wanted.is_none_or(|v6| server.is_ipv6() == v6));
         let server = *same.or(self.servers.first()).ok_or(SimulateError::NoAddress)?;
@@ -239,7 +249,7 @@ fn answered(frame: &[u8]) -> Option<IpAddr> {
     }
 }
 
-impl Group {
+impl QuestionGroup {
     /// The query, with EDNS, and for a client subnet where there is one.
     fn message(&self, subnet: Option<(IpAddr, u8)>) -> Vec<u8> {
         let mut builder = MessageBuilder::new_vec().question();

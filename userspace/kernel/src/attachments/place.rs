@@ -17,17 +17,21 @@ use std::{
 use rustix::io::Errno;
 use tracing::{error, info, warn};
 
-use super::{Attachment, HookError, Interface};
-use zerottl_core::model::XdpMode;
-use zerottl_kernel::{
+use super::{
+    error::AttachmentError,
+    interface::Interface,
+    link::{Attachment, links},
+};
+use crate::{
     attach::{self, Attached, Mode},
     nic::Nics,
     pins::{PinError, Pins, link_name},
     sys,
 };
+use zerottl_core::model::XdpMode;
 
 /// Where a program is put.
-pub struct Ground<'a> {
+pub struct PlacementContext<'a> {
     /// Where links are pinned.
     pub pins: &'a Pins,
     /// Where interfaces are asked about.
@@ -63,15 +67,15 @@ enum Way {
 /// Puts the program on interfaces, given with their numbers. After an error everything is as it was, and `there` are the
 /// links as before.
 pub fn place(
-    ground: &Ground<'_>,
+    context: &PlacementContext<'_>,
     there: &mut [Attachment],
     wanted: &[(String, u32)],
-) -> Result<Vec<Placed>, HookError> {
+) -> Result<Vec<Placed>, AttachmentError> {
     let mut placed = Vec::new();
-    let result = try_place(ground, there, wanted, &mut placed);
+    let result = try_place(context, there, wanted, &mut placed);
     if let Err(error) = result {
         for done in placed.into_iter().rev() {
-            undo(ground, there, done);
+            undo(context, there, done);
         }
         return Err(error);
     }
@@ -79,37 +83,41 @@ pub fn place(
 }
 
 fn try_place(
-    ground: &Ground<'_>,
+    context: &PlacementContext<'_>,
     there: &mut [Attachment],
     wanted: &[(String, u32)],
     placed: &mut Vec<Placed>,
-) -> Result<(), HookError> {
+) -> Result<(), AttachmentError> {
     let found: Vec<Option<usize>> =
-        wanted.iter().map(|(_, index)| there.iter().position(|hook| hook.is_on(*index))).collect();
-    let suits = |at: usize, name: &str| attach::suits(ground.nics, name, there[at].mode, ground.mode);
+        wanted.iter().map(|(_, index)| there.iter().position(|attachment| attachment.is_on(*index))).collect();
+    let suits = |at: usize, name: &str| attach::suits(context.nics, name, there[at].mode, context.mode);
     let is_kept: Vec<bool> =
         wanted.iter().zip(&found).map(|((name, _), at)| at.is_some_and(|at| suits(at, name))).collect();
     let each = || wanted.iter().zip(&found).zip(&is_kept);
     for ((of, _), _) in each().filter(|((_, at), _)| at.is_none()) {
-        new(ground, of, placed)?;
+        new(context, of, placed)?;
     }
     for ((of, at), _) in each().filter(|(_, is_kept)| !**is_kept) {
         if let Some(at) = *at {
-            change(ground, there, at, of, placed)?;
+            change(context, there, at, of, placed)?;
         }
     }
     for (((name, _), at), _) in each().filter(|(_, is_kept)| **is_kept) {
         if let Some(at) = *at {
-            keep(ground, &there[at], at, name, placed)?;
+            keep(context, &there[at], at, name, placed)?;
         }
     }
     Ok(())
 }
 
-fn new(ground: &Ground<'_>, (name, index): &(String, u32), placed: &mut Vec<Placed>) -> Result<(), HookError> {
-    let attached = attach::attach(ground.program.as_fd(), ground.nics, name, *index, ground.mode);
-    let Attached { link, mode, note } = attached.map_err(HookError::Attach)?;
-    let staged = stage(ground, name, mode, &link);
+fn new(
+    context: &PlacementContext<'_>,
+    (name, index): &(String, u32),
+    placed: &mut Vec<Placed>,
+) -> Result<(), AttachmentError> {
+    let attached = attach::attach(context.program.as_fd(), context.nics, name, *index, context.mode);
+    let Attached { link, mode, note } = attached.map_err(AttachmentError::Attach)?;
+    let staged = stage(context, name, mode, &link);
     let is_staged = matches!(staged, Ok(true));
     placed.push(Placed { name: name.clone(), note, mode, way: Way::New(link), is_staged });
     staged.map(drop)
@@ -118,78 +126,78 @@ fn new(ground: &Ground<'_>, (name, index): &(String, u32), placed: &mut Vec<Plac
 /// Where a link has to go before another can come, as the kernel has one mode on an interface at a time. Its queries take
 /// the socket path meanwhile.
 fn change(
-    ground: &Ground<'_>,
+    context: &PlacementContext<'_>,
     there: &mut [Attachment],
     at: usize,
     (name, index): &(String, u32),
     placed: &mut Vec<Placed>,
-) -> Result<(), HookError> {
+) -> Result<(), AttachmentError> {
     if there[at].program.is_none() {
-        return Err(HookError::NoWayBack(name.clone(), there[at].mode));
+        return Err(AttachmentError::NoWayBack(name.clone(), there[at].mode));
     }
-    sys::link_detach(there[at].link.as_fd()).map_err(HookError::Unknown)?;
-    match attach::attach(ground.program.as_fd(), ground.nics, name, *index, ground.mode) {
+    sys::link_detach(there[at].link.as_fd()).map_err(AttachmentError::Unknown)?;
+    match attach::attach(context.program.as_fd(), context.nics, name, *index, context.mode) {
         Ok(Attached { link, mode, note }) => {
-            let staged = stage(ground, name, mode, &link);
+            let staged = stage(context, name, mode, &link);
             let is_staged = matches!(staged, Ok(true));
             placed.push(Placed { name: name.clone(), note, mode, way: Way::Changed(at, link), is_staged });
             staged.map(drop)
         }
         Err(error) => {
-            put_back(ground, &mut there[at], name, *index);
-            Err(HookError::Attach(error))
+            put_back(context, &mut there[at], name, *index);
+            Err(AttachmentError::Attach(error))
         }
     }
 }
 
 fn keep(
-    ground: &Ground<'_>,
-    hook: &Attachment,
+    context: &PlacementContext<'_>,
+    attachment: &Attachment,
     at: usize,
     name: &str,
     placed: &mut Vec<Placed>,
-) -> Result<(), HookError> {
-    let own = link_name(name, hook.mode);
-    let is_pinned = hook
+) -> Result<(), AttachmentError> {
+    let own = link_name(name, attachment.mode);
+    let is_pinned = attachment
         .pin
         .as_ref()
-        .is_some_and(|(pin, id)| *pin == own && ground.pins.id(&own).is_ok_and(|now| now == Some(*id)));
-    let is_staged = !is_pinned && stage(ground, name, hook.mode, &hook.link)?;
+        .is_some_and(|(pin, id)| *pin == own && context.pins.id(&own).is_ok_and(|now| now == Some(*id)));
+    let is_staged = !is_pinned && stage(context, name, attachment.mode, &attachment.link)?;
     let update = sys::link_update(
-        hook.link.as_fd(),
-        ground.program.as_fd(),
-        hook.program.as_ref().map(|program| program.as_fd()),
+        attachment.link.as_fd(),
+        context.program.as_fd(),
+        attachment.program.as_ref().map(|program| program.as_fd()),
     );
     match update {
         // The interface has gone this moment: `look_after` will see to it.
         Err(error) if error.raw_os_error() == Some(Errno::NOLINK.raw_os_error()) => {}
         Err(error) => {
             if is_staged {
-                ground.pins.unstage(&own);
+                context.pins.unstage(&own);
             }
-            return Err(HookError::Replaced(name.to_owned(), error));
+            return Err(AttachmentError::Replaced(name.to_owned(), error));
         }
         Ok(()) => {}
     }
-    let note = attach::reason(ground.nics, name, hook.mode, ground.mode);
-    placed.push(Placed { name: name.to_owned(), note, mode: hook.mode, way: Way::Kept(at), is_staged });
+    let note = attach::reason(context.nics, name, attachment.mode, context.mode);
+    placed.push(Placed { name: name.to_owned(), note, mode: attachment.mode, way: Way::Kept(at), is_staged });
     Ok(())
 }
 
 /// Whether the pin waits. In a folder that has gone nothing can be pinned, which is said elsewhere and is no reason to stay
 /// with an old configuration.
-fn stage(ground: &Ground<'_>, name: &str, mode: Mode, link: &OwnedFd) -> Result<bool, HookError> {
-    match ground.pins.stage(&link_name(name, mode), link) {
+fn stage(context: &PlacementContext<'_>, name: &str, mode: Mode, link: &OwnedFd) -> Result<bool, AttachmentError> {
+    match context.pins.stage(&link_name(name, mode), link) {
         Ok(()) => Ok(true),
-        Err(PinError::Pin(..)) if ground.pins.is_there().is_ok_and(|is_there| !is_there) => Ok(false),
-        Err(error) => Err(HookError::Pin(error)),
+        Err(PinError::Pin(..)) if context.pins.is_there().is_ok_and(|is_there| !is_there) => Ok(false),
+        Err(error) => Err(AttachmentError::Pin(error)),
     }
 }
 
-fn undo(ground: &Ground<'_>, there: &mut [Attachment], done: Placed) {
+fn undo(context: &PlacementContext<'_>, there: &mut [Attachment], done: Placed) {
     let Placed { name, mode, way, is_staged, .. } = done;
     if is_staged {
-        ground.pins.unstage(&link_name(&name, mode));
+        context.pins.unstage(&link_name(&name, mode));
     }
     match way {
         Way::New(link) => drop(sys::link_detach(link.as_fd())),
@@ -197,7 +205,7 @@ fn undo(ground: &Ground<'_>, there: &mut [Attachment], done: Placed) {
             let index = sys::link_info(link.as_fd()).ok().and_then(|info| info.interface);
             let _ = sys::link_detach(link.as_fd());
             if let Some(index) = index {
-                put_back(ground, &mut there[at], &name, index);
+                put_back(context, &mut there[at], &name, index);
             }
         }
         Way::Kept(at) => {
@@ -205,7 +213,7 @@ fn undo(ground: &Ground<'_>, there: &mut [Attachment], done: Placed) {
                 error!(interface = name, "the program before cannot be put back: this one answers on");
                 return;
             };
-            let program = Some(ground.program.as_fd());
+            let program = Some(context.program.as_fd());
             if let Err(error) = sys::link_update(there[at].link.as_fd(), before.as_fd(), program) {
                 error!(interface = name, "the program before cannot be put back: {error}");
             }
@@ -214,33 +222,33 @@ fn undo(ground: &Ground<'_>, there: &mut [Attachment], done: Placed) {
 }
 
 /// Attaches the program before again, in its mode, and pins it under its name.
-fn put_back(ground: &Ground<'_>, hook: &mut Attachment, name: &str, index: u32) {
-    let Some(program) = &hook.program else { return };
-    match attach::attach_as(program.as_fd(), ground.nics, name, index, hook.mode) {
+fn put_back(context: &PlacementContext<'_>, attachment: &mut Attachment, name: &str, index: u32) {
+    let Some(program) = &attachment.program else { return };
+    match attach::attach_as(program.as_fd(), context.nics, name, index, attachment.mode) {
         Ok(link) => {
-            if let Some((pin, id)) = &mut hook.pin {
-                match ground.pins.put(pin, &link) {
+            if let Some((pin, id)) = &mut attachment.pin {
+                match context.pins.put(pin, &link) {
                     Ok(now) => *id = now,
                     Err(error) => error!("{error}"),
                 }
             }
-            hook.link = link;
-            info!(interface = name, mode = hook.mode.name(), "put back");
+            attachment.link = link;
+            info!(interface = name, mode = attachment.mode.name(), "put back");
         }
         Err(error) => error!(interface = name, "the program before cannot be put back: {error}"),
     }
 }
 
 /// Moves pins into their places and takes away what is not wanted any more.
-pub fn commit(ground: &Ground<'_>, there: Vec<Attachment>, placed: Vec<Placed>) -> Vec<Interface> {
+pub fn commit(context: &PlacementContext<'_>, there: Vec<Attachment>, placed: Vec<Placed>) -> Vec<Interface> {
     let mut there: Vec<Option<Attachment>> = there.into_iter().map(Some).collect();
     let mut interfaces = Vec::new();
     let mut gone = Vec::new();
     for mut placed in placed {
         let own = link_name(&placed.name, placed.mode);
-        let program = Some(Arc::clone(ground.program));
+        let program = Some(Arc::clone(context.program));
         let is_new = !matches!(placed.way, Way::Kept(_));
-        let mut hook = match std::mem::replace(&mut placed.way, Way::Kept(usize::MAX)) {
+        let mut attachment = match std::mem::replace(&mut placed.way, Way::Kept(usize::MAX)) {
             Way::New(link) => Attachment { link, mode: placed.mode, program, pin: None },
             Way::Changed(at, link) => {
                 gone.extend(there[at].take());
@@ -248,18 +256,20 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Attachment>, placed: Vec<Placed>) 
             }
             // Each is kept for one interface, as it is on one.
             Way::Kept(at) => match there[at].take() {
-                Some(hook) => Attachment { program, ..hook },
+                Some(attachment) => Attachment { program, ..attachment },
                 None => continue,
             },
         };
         if placed.is_staged {
-            let before = hook.pin.take();
-            match ground.pins.settle(&own) {
-                Ok(id) => hook.pin = Some((own, id)),
+            let before = attachment.pin.take();
+            match context.pins.settle(&own) {
+                Ok(id) => attachment.pin = Some((own, id)),
                 Err(error) => error!("{error}"),
             }
-            if let Some((name, _)) = before.filter(|(name, _)| hook.pin.as_ref().is_none_or(|(own, _)| own != name)) {
-                ground.pins.remove(&name);
+            if let Some((name, _)) =
+                before.filter(|(name, _)| attachment.pin.as_ref().is_none_or(|(own, _)| own != name))
+            {
+                context.pins.remove(&name);
             }
         }
         let (interface, mode) = (&placed.name, placed.mode.name());
@@ -269,14 +279,14 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Attachment>, placed: Vec<Placed>) 
             None => info!(interface, mode, "put in the place of the program before"),
             Some(note) => warn!(interface, mode, "put in the place of the program before; {note}"),
         }
-        interfaces.push(Interface::of(placed, hook));
+        interfaces.push(Interface::new(placed.name, attachment, placed.note));
     }
     gone.extend(there.into_iter().flatten());
-    for mut hook in gone {
-        let name = hook.pin.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
+    for mut attachment in gone {
+        let name = attachment.pin.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
         // A pin of its name is another link's by now.
-        hook.pin = hook.pin.filter(|(name, id)| ground.pins.id(name).is_ok_and(|now| now == Some(*id)));
-        hook.remove(ground.pins);
+        attachment.pin = attachment.pin.filter(|(name, id)| context.pins.id(name).is_ok_and(|now| now == Some(*id)));
+        attachment.remove(context.pins);
         info!(pin = name, "a link that is not wanted any more: detached");
     }
     interfaces
@@ -284,18 +294,24 @@ pub fn commit(ground: &Ground<'_>, there: Vec<Attachment>, placed: Vec<Placed>) 
 
 /// Attaches the program to an interface that has come back or lost it, or takes back a link of ours that is on it; the
 /// pin is left to others.
-pub fn attach_again(ground: &Ground<'_>, name: &str, index: u32) -> Result<(Attachment, Option<String>), HookError> {
-    let program = Some(Arc::clone(ground.program));
-    let mine = |hook: &Attachment| hook.is_on(index) && attach::suits(ground.nics, name, hook.mode, ground.mode);
-    let found = super::links(ground.nics, ground.pins.folder())?.into_iter().find(mine);
-    if let Some(hook) = found {
+pub fn attach_again(
+    context: &PlacementContext<'_>,
+    name: &str,
+    index: u32,
+) -> Result<(Attachment, Option<String>), AttachmentError> {
+    let program = Some(Arc::clone(context.program));
+    let mine = |attachment: &Attachment| {
+        attachment.is_on(index) && attach::suits(context.nics, name, attachment.mode, context.mode)
+    };
+    let found = links(context.nics, context.pins.folder())?.into_iter().find(mine);
+    if let Some(attachment) = found {
         // The folder's lock says that nobody else is at work.
-        let updated = sys::link_update(hook.link.as_fd(), ground.program.as_fd(), None);
-        updated.map_err(|error: io::Error| HookError::Replaced(name.to_owned(), error))?;
-        let note = attach::reason(ground.nics, name, hook.mode, ground.mode);
-        return Ok((Attachment { program, ..hook }, note));
+        let updated = sys::link_update(attachment.link.as_fd(), context.program.as_fd(), None);
+        updated.map_err(|error: io::Error| AttachmentError::Replaced(name.to_owned(), error))?;
+        let note = attach::reason(context.nics, name, attachment.mode, context.mode);
+        return Ok((Attachment { program, ..attachment }, note));
     }
-    let attached = attach::attach(ground.program.as_fd(), ground.nics, name, index, ground.mode);
-    let Attached { link, mode, note } = attached.map_err(HookError::Attach)?;
+    let attached = attach::attach(context.program.as_fd(), context.nics, name, index, context.mode);
+    let Attached { link, mode, note } = attached.map_err(AttachmentError::Attach)?;
     Ok((Attachment { link, mode, program, pin: None }, note))
 }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Hold, Override, Refusal, Refused, Remarks, Request, What, target};
+use super::remarks::{Hold, RefusedOverride, Remarks};
+use crate::control::{
+    overrides::{Override, OverrideError, OverrideRequest, OverrideValue},
+    target,
+};
 use zerottl_core::{
     damping::{Flaps, Proven},
     minimums,
@@ -22,7 +26,7 @@ const REFUSAL_SHOWN: Duration = Duration::from_mins(10);
 
 /// Orders, flaps and recalled health, by Site of one model.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct AssessmentRecord {
     words: BTreeMap<SiteId, Override<AdminState>>,
     weights: BTreeMap<SiteId, Override<u32>>,
     flaps: Vec<Flaps>,
@@ -31,13 +35,13 @@ pub struct Record {
     /// By Site and address: what was known before the restart, and as of when. Forgotten once the probes know better.
     recalled: BTreeMap<(usize, usize), (Health, Instant)>,
     holds: BTreeMap<SiteId, Hold>,
-    refusal: Option<Refusal>,
+    refusal: Option<RefusedOverride>,
     refusals: u64,
     /// Counts what a restart must know at once.
     revision: u64,
 }
 
-impl Record {
+impl AssessmentRecord {
     /// Takes over what `memory`, which is `age` old at `now`, says of the model's Sites. Where its age is not known its
     /// orders hold as if no time had passed, and its health counts for nothing.
     #[must_use]
@@ -123,18 +127,18 @@ impl Record {
         }
     }
 
-    /// Takes in a request that has been [checked](super::checked), unless it would take from a pool more than its minimum
+    /// Takes in a request that has been [checked](crate::control::overrides::checked), unless it would take from a pool more than its minimum
     /// allows of what it has by `current`, the newest status. Returns the Sites' keys.
     pub fn say(
         &mut self,
         model: &Model,
         now: Instant,
-        request: &Request,
+        request: &OverrideRequest,
         current: &Assessment,
-    ) -> Result<Vec<String>, Refused> {
+    ) -> Result<Vec<String>, OverrideError> {
         let sites = target::find(model, &request.target)?;
         let mut forced = false;
-        if let What::Word(word) = request.what {
+        if let OverrideValue::State(word) = request.what {
             let mut after = current.clone();
             for site in &sites {
                 after.sites[site.0].word = word;
@@ -142,22 +146,24 @@ impl Record {
             let shortfalls = minimums::refused((model, current), (model, &after));
             forced = !shortfalls.is_empty();
             if forced && !request.force {
-                let refused = Refused::BelowMinimum(shortfalls);
+                let refused = OverrideError::BelowMinimum(shortfalls);
                 let words = format!("{} {} by {}: {refused}", word.as_str(), request.target, request.by);
-                self.refusal = Some(Refusal { at: now, words });
+                self.refusal = Some(RefusedOverride { at: now, words });
                 self.refusals += 1;
                 return Err(refused);
             }
         }
         for site in &sites {
             match request.what {
-                What::Word(AdminState::Ready) => {
+                OverrideValue::State(AdminState::Ready) => {
                     self.words.remove(site);
                     self.flaps[site.0].in_a_row = 0;
                 }
-                What::Word(word) => drop(self.words.insert(*site, order(word, request, forced, now))),
-                What::Weight(Some(weight)) => drop(self.weights.insert(*site, order(weight, request, forced, now))),
-                What::Weight(None) => drop(self.weights.remove(site)),
+                OverrideValue::State(word) => drop(self.words.insert(*site, order(word, request, forced, now))),
+                OverrideValue::Weight(Some(weight)) => {
+                    drop(self.weights.insert(*site, order(weight, request, forced, now)))
+                }
+                OverrideValue::Weight(None) => drop(self.weights.remove(site)),
             }
         }
         self.revision += 1;
@@ -167,7 +173,7 @@ impl Record {
     /// For people.
     #[must_use]
     pub fn remarks(&self, now: Instant, alarms: Arc<[minimums::Alarm]>) -> Remarks {
-        let is_fresh = |refusal: &&Refusal| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
+        let is_fresh = |refusal: &&RefusedOverride| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
         Remarks {
             words: self.words.iter().map(|(site, order)| (site.0, order.clone())).collect(),
             weights: self.weights.iter().map(|(site, order)| (site.0, order.clone())).collect(),
@@ -265,7 +271,7 @@ fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     }
 }
 
-fn order<T>(what: T, request: &Request, forced: bool, now: Instant) -> Override<T> {
+fn order<T>(what: T, request: &OverrideRequest, forced: bool, now: Instant) -> Override<T> {
     Override {
         what,
         by: request.by.clone(),
@@ -315,7 +321,7 @@ fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::checked;
+    use crate::control::overrides::checked;
     use zerottl_core::fixture;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -333,13 +339,13 @@ mod tests {
         ])
     }
 
-    fn fresh(model: &Model, now: Instant) -> Record {
-        Record::new(model, &SavedState::default(), None, now)
+    fn fresh(model: &Model, now: Instant) -> AssessmentRecord {
+        AssessmentRecord::new(model, &SavedState::default(), None, now)
     }
 
-    fn request(target: &str, what: What, lasts: Option<Duration>) -> Request {
+    fn request(target: &str, what: OverrideValue, lasts: Option<Duration>) -> OverrideRequest {
         let (by, reason) = ("alice".into(), Some(" disks ".into()));
-        let request = Request { target: target.into(), what, by, reason, lasts, force: false };
+        let request = OverrideRequest { target: target.into(), what, by, reason, lasts, force: false };
         checked(request).expect("a sound request")
     }
 
@@ -348,7 +354,7 @@ mod tests {
     }
 
     /// One assessment without the guard.
-    fn assess(record: &mut Record, model: &Model, now: Instant, verdicts: &Verdicts) -> Assessment {
+    fn assess(record: &mut AssessmentRecord, model: &Model, now: Instant, verdicts: &Verdicts) -> Assessment {
         let health = record.recall(now, verdicts);
         let mut status = Assessment::of(model, health);
         record.apply(model, now, &mut status);
@@ -361,15 +367,15 @@ mod tests {
         let up = verdicts(&model, Health::Up);
         let mut record = fresh(&model, start);
         let mut status = assess(&mut record, &model, start, &up);
-        let mut say = |record: &mut Record, now, request: Request| {
+        let mut say = |record: &mut AssessmentRecord, now, request: OverrideRequest| {
             let said = record.say(&model, now, &request, &status).expect("done");
             status = assess(record, &model, now, &up);
             said
         };
-        assert_eq!(say(&mut record, start, request("bos*", What::Word(AdminState::Drain), None)), ["boston"]);
-        say(&mut record, start, request("chicago", What::Word(AdminState::Maint), Some(30 * SECOND)));
-        say(&mut record, start, request("geneva", What::Weight(Some(7)), Some(10 * SECOND)));
-        let words = |record: &mut Record, after: u32| {
+        assert_eq!(say(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)), ["boston"]);
+        say(&mut record, start, request("chicago", OverrideValue::State(AdminState::Maint), Some(30 * SECOND)));
+        say(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
+        let words = |record: &mut AssessmentRecord, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
             let of = |site: &zerottl_core::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
             status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
@@ -381,26 +387,29 @@ mod tests {
         let remarks = record.remarks(start + 30 * SECOND, Arc::default());
         let order = &remarks.words[&0];
         assert_eq!((order.by.as_str(), order.reason.as_deref(), order.until), ("alice", Some("disks"), None));
-        let ready = request("app.com", What::Word(AdminState::Ready), None);
+        let ready = request("app.com", OverrideValue::State(AdminState::Ready), None);
         record.say(&model, start, &ready, &Assessment::unknown(&model)).expect("done");
         assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
     }
 
     #[test]
     fn requests_at_fault_are_told_so() {
-        let wrong = |change: &dyn Fn(&mut Request)| {
-            let (target, what) = ("boston".into(), What::Word(AdminState::Drain));
-            let mut request = Request { target, what, by: "a".into(), reason: None, lasts: None, force: false };
+        let wrong = |change: &dyn Fn(&mut OverrideRequest)| {
+            let (target, what) = ("boston".into(), OverrideValue::State(AdminState::Drain));
+            let mut request = OverrideRequest { target, what, by: "a".into(), reason: None, lasts: None, force: false };
             change(&mut request);
             checked(request).expect_err("at fault").to_string()
         };
         assert!(wrong(&|r| r.reason = Some("x".repeat(501))).contains("500"));
         assert!(wrong(&|r| r.reason = Some("a\u{1b}[2J".into())).contains("control"));
         assert!(wrong(&|r| r.by = "y".repeat(101)).contains("100"));
-        assert!(wrong(&|r| r.what = What::Weight(Some(0))).contains("1 to 65535"));
-        assert!(wrong(&|r| r.what = What::Weight(Some(65_536))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.what = OverrideValue::Weight(Some(0))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.what = OverrideValue::Weight(Some(65_536))).contains("1 to 65535"));
         assert!(wrong(&|r| r.lasts = Some(Duration::ZERO)).contains("1s to 366 days"));
-        assert!(wrong(&|r| (r.what, r.lasts) = (What::Word(AdminState::Ready), Some(SECOND))).contains("duration"));
+        assert!(
+            wrong(&|r| (r.what, r.lasts) = (OverrideValue::State(AdminState::Ready), Some(SECOND)))
+                .contains("duration")
+        );
     }
 
     /// A restart has words with what is left of them, weights, hold-downs and health; what is too old, or of an address
@@ -413,9 +422,9 @@ mod tests {
         health[1][0] = Health::Down;
         let status = assess(&mut record, &model, start, &health);
         for (target, what, lasts) in [
-            ("boston", What::Word(AdminState::Drain), Some(100)),
-            ("chicago", What::Word(AdminState::Maint), None),
-            ("geneva", What::Weight(Some(3)), None),
+            ("boston", OverrideValue::State(AdminState::Drain), Some(100)),
+            ("chicago", OverrideValue::State(AdminState::Maint), None),
+            ("geneva", OverrideValue::Weight(Some(3)), None),
         ] {
             let lasts = lasts.map(|seconds| seconds * SECOND);
             record.say(&model, start, &request(target, what, lasts), &status).expect("done");
@@ -425,7 +434,7 @@ mod tests {
 
         let unknown = Assessment::unknown(&model).health;
         let later = start + 500 * SECOND;
-        let mut after = Record::new(&model, &memory, Some(30 * SECOND), later);
+        let mut after = AssessmentRecord::new(&model, &memory, Some(30 * SECOND), later);
         let recalled = assess(&mut after, &model, later, &unknown);
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
@@ -443,7 +452,7 @@ mod tests {
         assert_eq!(assess(&mut after, &model, edge, &unknown).health[0], [Health::Up, Health::Up]);
         assert_eq!(assess(&mut after, &model, edge + SECOND, &unknown).health[0], [Health::Unknown; 2]);
 
-        let mut old = Record::new(&model, &memory, Some(HEALTH_AGE_MAX + SECOND), later);
+        let mut old = AssessmentRecord::new(&model, &memory, Some(HEALTH_AGE_MAX + SECOND), later);
         let old = assess(&mut old, &model, later, &unknown);
         assert_eq!(old.health, unknown, "too old");
         assert_eq!(
@@ -451,7 +460,7 @@ mod tests {
             (AdminState::Ready, AdminState::Maint),
             "lapsed meanwhile, and not"
         );
-        let mut unknown_age = Record::new(&model, &memory, None, later);
+        let mut unknown_age = AssessmentRecord::new(&model, &memory, None, later);
         let status = assess(&mut unknown_age, &model, later, &unknown);
         assert_eq!((status.health, status.sites[0].word), (unknown, AdminState::Drain), "of unknown age");
     }
@@ -462,12 +471,12 @@ mod tests {
         let (model, start) = (model(), Instant::now() + 1_000 * SECOND);
         let memory = fresh(&model, start).memory(&model, start, &verdicts(&model, Health::Down));
         let unknown = Assessment::unknown(&model).health;
-        let mut record = Record::new(&model, &memory, Some(60 * SECOND), start);
+        let mut record = AssessmentRecord::new(&model, &memory, Some(60 * SECOND), start);
         assert_eq!(assess(&mut record, &model, start, &unknown).health[1], [Health::Down]);
         let again = record.memory(&model, start + 30 * SECOND, &unknown);
-        let mut third = Record::new(&model, &again, Some(29 * SECOND), start);
+        let mut third = AssessmentRecord::new(&model, &again, Some(29 * SECOND), start);
         assert_eq!(assess(&mut third, &model, start, &unknown).health[1], [Health::Down]);
-        let mut third = Record::new(&model, &again, Some(31 * SECOND), start);
+        let mut third = AssessmentRecord::new(&model, &again, Some(31 * SECOND), start);
         assert_eq!(assess(&mut third, &model, start, &unknown).health[1], [Health::Unknown]);
     }
 
@@ -479,7 +488,9 @@ mod tests {
         let down = verdicts(&model, Health::Down);
         let status = assess(&mut record, &model, now, &down);
         for target in ["boston", "chicago"] {
-            record.say(&model, now, &request(target, What::Word(AdminState::Drain), None), &status).expect("done");
+            record
+                .say(&model, now, &request(target, OverrideValue::State(AdminState::Drain), None), &status)
+                .expect("done");
         }
         let probe = || Some(fixture::http(80));
         let other =
@@ -509,7 +520,9 @@ mod tests {
             "unprobed never"
         );
         assert_eq!(record.remarks(back, Arc::default()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
-        record.say(&model, back, &request("boston", What::Word(AdminState::Ready), None), &status).expect("done");
+        record
+            .say(&model, back, &request("boston", OverrideValue::State(AdminState::Ready), None), &status)
+            .expect("done");
         let status = assess(&mut record, &model, back, &up);
         assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));
         assert!(!assess(&mut record, &model, back + 10 * SECOND, &up).sites[1].held);

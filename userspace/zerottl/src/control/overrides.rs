@@ -1,32 +1,20 @@
-//! The operator's words and weights: who said what of which Site, when, why and until when.
+//! The operator's overrides: who set what for which Site, when, why and until when.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | this | orders, and how one is asked for |
-//! | [`target`] | which Sites are meant: a key, a group, a pool, a glob |
-//! | [`record`] | what one assessment has to know of those before: orders, flaps, what a restart remembers; pure |
-//!
-//! An order lapses by the monotonic clock: a step of the wall clock moves nothing. Across restarts
+//! An override lapses by the monotonic clock: a step of the wall clock moves nothing. Across restarts
 //! [`state`](zerottl_host::state) keeps how much of it is left.
 
-pub mod record;
-pub mod target;
-
-use std::{fmt, time::Duration, time::Instant};
+use std::{fmt, ops::RangeInclusive, time::Duration, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use zerottl_core::{
-    minimums::{Alarm, Shortfall},
-    status::AdminState,
-};
+use zerottl_core::{minimums::Shortfall, status::AdminState};
 
 /// Characters of a reason, at most.
 pub const REASON_MAX: usize = 500;
 /// Characters of a name of who says so, at most.
 pub const BY_MAX: usize = 100;
 /// The shortest and the longest an order may last.
-pub const LASTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
+pub const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
 /// Orders that wait for the next planning round, at most.
 const WAITING_MAX: usize = 64;
 
@@ -51,17 +39,17 @@ pub struct Override<T> {
 
 /// The override that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum OverrideValue {
     /// A word; [`AdminState::Ready`] takes back any other, and ends a hold-down.
-    Word(AdminState),
+    State(AdminState),
     /// A weight, 1 to 65,535, or the configured one.
     Weight(Option<u32>),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for OverrideValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Word(word) => f.write_str(word.as_str()),
+            Self::State(state) => f.write_str(state.as_str()),
             Self::Weight(Some(weight)) => write!(f, "weight {weight}"),
             Self::Weight(None) => f.write_str("configured weight"),
         }
@@ -70,11 +58,11 @@ impl fmt::Display for What {
 
 /// A word or a weight for some Sites.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Of which Sites, as in [`target::find`].
+pub struct OverrideRequest {
+    /// Of which Sites, as in [`target::find`](super::target::find).
     pub target: String,
     /// The word or the weight.
-    pub what: What,
+    pub what: OverrideValue,
     /// The name of who says so.
     pub by: String,
     /// Why.
@@ -98,7 +86,7 @@ pub struct OverrideApplied {
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refused {
+pub enum OverrideError {
     /// Nothing is called that.
     NoSuch(String),
     /// The request itself is at fault.
@@ -109,7 +97,7 @@ pub enum Refused {
     Stopping,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for OverrideError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuch(what) => write!(f, "there is no Site, group or pool `{what}`"),
@@ -123,48 +111,10 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
-
-/// The newest request that was refused for a pool's minimum.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// When.
-    pub at: Instant,
-    /// The request, and why it was not carried out, in words.
-    pub words: String,
-}
-
-/// A Site that is held back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// Until when, if it stays up.
-    pub until: Instant,
-    /// Its failures in a row.
-    pub failures: u32,
-}
-
-/// The remarks for people that the assessor makes besides its [`Assessment`](zerottl_core::status::Assessment).
-/// Positions are the model's.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Remarks {
-    /// Words in force, by Site.
-    pub words: std::collections::BTreeMap<usize, Override<AdminState>>,
-    /// Weights in force that are not the configured ones, by Site.
-    pub weights: std::collections::BTreeMap<usize, Override<u32>>,
-    /// Sites held back, by Site; also those answered all the same.
-    pub holds: std::collections::BTreeMap<usize, Hold>,
-    /// Addresses whose health is what was known before the restart, as (Site, address).
-    pub recalled: Vec<(usize, usize)>,
-    /// The alarms that should be looked at.
-    pub alarms: std::sync::Arc<[Alarm]>,
-    /// The newest refusal.
-    pub refusal: Option<Refusal>,
-    /// Requests refused since the start.
-    pub refusals: u64,
-}
+impl std::error::Error for OverrideError {}
 
 /// A request, and where its outcome is awaited.
-pub type PendingOverride = (Request, oneshot::Sender<Result<OverrideApplied, Refused>>);
+pub type PendingOverride = (OverrideRequest, oneshot::Sender<Result<OverrideApplied, OverrideError>>);
 
 /// Where requests are handed in; cheap to clone.
 #[derive(Clone, Debug)]
@@ -179,16 +129,16 @@ impl OverrideHandle {
     }
 
     /// Hands in a request; returns once answers are made by it.
-    pub async fn ask(&self, request: Request) -> Result<OverrideApplied, Refused> {
+    pub async fn ask(&self, request: OverrideRequest) -> Result<OverrideApplied, OverrideError> {
         let (answer, done) = oneshot::channel();
-        self.0.send((request, answer)).await.map_err(|_| Refused::Stopping)?;
-        done.await.unwrap_or(Err(Refused::Stopping))
+        self.0.send((request, answer)).await.map_err(|_| OverrideError::Stopping)?;
+        done.await.unwrap_or(Err(OverrideError::Stopping))
     }
 }
 
 /// The request with what is wrong in it told, or its texts made fit to be shown.
-pub fn checked(mut request: Request) -> Result<Request, Refused> {
-    let invalid = |why: String| Err(Refused::Invalid(why));
+pub fn checked(mut request: OverrideRequest) -> Result<OverrideRequest, OverrideError> {
+    let invalid = |why: String| Err(OverrideError::Invalid(why));
     let fits = |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
     if let Some(reason) = request.reason.take() {
         let reason = reason.trim();
@@ -200,7 +150,7 @@ pub fn checked(mut request: Request) -> Result<Request, Refused> {
     if !fits(&request.by, BY_MAX) {
         return invalid(format!("the name is over {BY_MAX} characters or has control characters"));
     }
-    if let What::Weight(Some(weight)) = request.what
+    if let OverrideValue::Weight(Some(weight)) = request.what
         && !(1..=65_535).contains(&weight)
     {
         return invalid(format!("the weight is {weight}: give 1 to 65535; `drain` keeps new clients away"));
@@ -209,7 +159,7 @@ pub fn checked(mut request: Request) -> Result<Request, Refused> {
         if !LASTS.contains(&lasts) {
             return invalid(format!("a duration is {:?} to 366 days", LASTS.start()));
         }
-        if matches!(request.what, What::Word(AdminState::Ready) | What::Weight(None)) {
+        if matches!(request.what, OverrideValue::State(AdminState::Ready) | OverrideValue::Weight(None)) {
             return invalid("what takes an order back cannot have a duration".into());
         }
     }

@@ -9,6 +9,9 @@
 //! | `news` | what a round has changed, in words for the log |
 //! | `counts` | both paths' counters |
 //! | `files` | the configuration's files, watched |
+//! | `tasks` | the parts that must not end |
+//! | `supervisor` | notes to the supervisor |
+//! | `error` | why the agent does not start, or ends |
 //!
 //! Order of coming up: sockets are bound, the program is loaded and has its first plan, and only then is it attached, so
 //! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program
@@ -26,17 +29,18 @@
 //! starts it anew: answers from a plan that nobody renews would look healthy.
 
 mod counts;
+mod error;
 mod files;
 mod news;
 mod opening;
 mod rehearsal;
 mod rounds;
 mod serving;
+mod supervisor;
+mod tasks;
 
 use std::{
     collections::BTreeMap,
-    error::Error,
-    fmt, io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -44,7 +48,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
+use sd_notify::NotifyState;
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
@@ -52,27 +56,28 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
-use utoipa::ToSchema;
 
-pub use self::serving::Current;
+pub use self::error::AgentError;
 use self::{
     files::Files,
     opening::{HANDOVER, bind, listen, misfits, own, take_off},
     serving::{Common, Prepared, Serving},
+    supervisor::notify,
+    tasks::{complain_of, ended_words, named},
 };
 use crate::{
-    admin::{ServingContext, server},
-    hooks::{Attachments, HookError, Rehearsed},
+    admin::{server, sources::Current},
+    control::commands::{AgentCommand, Reloaded},
+    observe::context::ServingContext,
 };
 use zerottl_config::{self as config, Loaded};
 use zerottl_core::{
-    minimums::{self, Shortfall},
-    model::{AdminListen, Model, OnStop},
+    minimums,
+    model::{Model, OnStop},
 };
 use zerottl_dns::{self as dns, TcpAdmission};
 use zerottl_host::state::{self, keeper::StateWriter};
-use zerottl_inputs::probe::ProbeError;
-use zerottl_kernel::{LoadError, pins::PinError};
+use zerottl_kernel::attachments::{Attachments, Rehearsed};
 
 /// Lines a slow `zerottl trace` may lag behind.
 const TRACE_BACKLOG: usize = 4_096;
@@ -84,100 +89,6 @@ const LOOKS: u32 = 8;
 const WATCH: Duration = Duration::from_secs(1);
 /// For an agent that was made to leave to write its last state.
 const LEAVING: Duration = Duration::from_secs(8);
-/// Orders that wait for one before them.
-const ORDERS: usize = 16;
-
-/// Why the agent does not start, or ends by itself, or keeps its configuration.
-#[derive(Debug)]
-pub enum AgentError {
-    /// A served address.
-    Bind(io::Error),
-    /// The admin interface.
-    Admin(AdminListen, io::Error),
-    /// The program or its maps.
-    Load(LoadError),
-    /// An interface.
-    Attach(HookError),
-    /// The pins of what outlives the agent.
-    Pin(PinError),
-    /// The probes' own setup.
-    Probe(ProbeError),
-    /// Interfaces' MACs cannot be read.
-    Macs(io::Error),
-    /// The configuration, as its faults are shown.
-    Config(String),
-    /// A configuration that would take from a pool more than its minimum allows.
-    Minimum(Vec<Shortfall>),
-    /// Another agent has the state directory.
-    State(state::lock::Owned),
-    /// A setting that a reload cannot change.
-    Restart(&'static str),
-    /// A panic.
-    Fault(String),
-    /// A part ended that must not.
-    Ended(String),
-}
-
-impl fmt::Display for AgentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(error) => write!(f, "front.addresses: {error}"),
-            Self::Admin(address, error) => write!(f, "admin.listen: cannot listen on {address}: {error}"),
-            Self::Load(error) => error.fmt(f),
-            Self::Attach(error) => write!(f, "front.interfaces: {error}"),
-            Self::Pin(error) => write!(f, "agent.pins: {error}"),
-            Self::Probe(error) => error.fmt(f),
-            Self::Macs(error) => write!(f, "reading the interfaces' MAC addresses failed: {error}"),
-            Self::Config(faults) => f.write_str(faults),
-            Self::Minimum(shortfalls) => {
-                let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
-                write!(f, "{}: lower the minimum in the configuration if this is meant", all.join("; "))
-            }
-            Self::State(owned) => write!(f, "[state] `directory`: {owned}"),
-            Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
-            Self::Fault(words) => write!(f, "a fault of zerottl itself, please report it: {words}"),
-            Self::Ended(what) => write!(f, "stopped because {what}"),
-        }
-    }
-}
-
-impl Error for AgentError {}
-
-impl From<HookError> for AgentError {
-    fn from(error: HookError) -> Self {
-        match error {
-            HookError::Pin(error) => Self::Pin(error),
-            error => Self::Attach(error),
-        }
-    }
-}
-
-impl AgentError {
-    /// Whether something else listens where this agent is to.
-    fn is_in_use(&self) -> bool {
-        matches!(self, Self::Bind(error) | Self::Admin(_, error) if error.kind() == io::ErrorKind::AddrInUse)
-    }
-}
-
-/// Commands to the agent while it runs.
-#[derive(Debug)]
-pub enum AgentCommand {
-    /// To stop; as `on_stop` says, unless told.
-    Stop(Option<OnStop>),
-    /// To read its file anew.
-    Reload(Option<oneshot::Sender<Result<Reloaded, String>>>),
-}
-
-/// A reload that went well.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Reloaded {
-    /// The first plan of the new configuration.
-    pub generation: u64,
-    /// From the order to answers by it, milliseconds.
-    pub took_ms: f64,
-    /// What is allowed but probably not meant.
-    pub warnings: Vec<String>,
-}
 
 /// How the agent is started.
 #[derive(Debug)]
@@ -189,20 +100,14 @@ pub struct Start {
     /// Whether another agent that has the same pins has to leave.
     pub take_over: bool,
     /// Where it is told what to do, which the admin interface does too.
-    pub orders: mpsc::Sender<AgentCommand>,
-}
-
-/// Where orders are sent, and where the agent takes them from.
-#[must_use]
-pub fn orders() -> (mpsc::Sender<AgentCommand>, mpsc::Receiver<AgentCommand>) {
-    mpsc::channel(ORDERS)
+    pub commands: mpsc::Sender<AgentCommand>,
 }
 
 /// Runs until it is told to stop. Needs tokio's runtime of several threads, and is best its main future: attaching blocks.
-pub async fn run(start: Start, mut orders: mpsc::Receiver<AgentCommand>) -> Result<(), AgentError> {
+pub async fn run(start: Start, mut commands: mpsc::Receiver<AgentCommand>) -> Result<(), AgentError> {
     let mut agent = Agent::start(start).await?;
     let (listen, names) = (&agent.serving.model.front.listen, agent.serving.model.names.len());
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
     info!(addresses = ?listen, names, sites = agent.serving.model.sites.len(), "ready");
     let mut care = tokio::time::interval(CARE);
     let mut watch = tokio::time::interval(WATCH);
@@ -210,7 +115,7 @@ pub async fn run(start: Start, mut orders: mpsc::Receiver<AgentCommand>) -> Resu
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
         tokio::select! {
-            order = orders.recv() => match order {
+            command = commands.recv() => match command {
                 // Nobody is left to tell it anything.
                 None => break Ok(None),
                 Some(AgentCommand::Stop(how)) => break Ok(how),
@@ -228,7 +133,7 @@ pub async fn run(start: Start, mut orders: mpsc::Receiver<AgentCommand>) -> Resu
     if let Err(ended) = &ended {
         error!("{ended}: stopping");
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
     // One that fails is started again: what it left answers meanwhile.
     let how = ended.as_ref().map_or(OnStop::Keep, |how| how.unwrap_or(agent.serving.model.life.on_stop));
     agent.stop(how).await;
@@ -242,8 +147,8 @@ struct Agent {
     files: Files,
     common: Common,
     /// None with `xdp = "off"`.
-    hooks: Option<Attachments>,
-    footing: watch::Sender<ServingContext>,
+    attachments: Option<Attachments>,
+    context: watch::Sender<ServingContext>,
     /// Looks after the interfaces so far.
     looks: u32,
     serving: Serving,
@@ -261,7 +166,7 @@ struct Agent {
 
 impl Agent {
     async fn start(start: Start) -> Result<Self, AgentError> {
-        let Start { file, loaded, take_over, orders } = start;
+        let Start { file, loaded, take_over, commands } = start;
         let Loaded { model, zones, files, .. } = loaded;
         let started = Instant::now();
         let rehearsed = if take_over { rehearsal::rehearse(&model, &zones).await? } else { Rehearsed::default() };
@@ -275,17 +180,17 @@ impl Agent {
         let folder = pins.as_ref().map(|pins| pins.folder().to_owned());
         let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
-        let (footing, seen) = watch::channel(ServingContext::default());
+        let (context, seen) = watch::channel(ServingContext::default());
         let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
         let (keeper, kept, keeping) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
-        let common = Common { dns, trace, footing: seen, work, orders, started, keeper: Arc::new(keeper), kept };
-        let (mut hooks, mut unwanted) = (None, None);
+        let common = Common { dns, trace, context: seen, work, commands, started, keeper: Arc::new(keeper), kept };
+        let (mut attachments, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
             (Some(pins), Some(program)) => {
                 let front = &prepared.model.front;
                 let start = || Attachments::start(pins, program, front.xdp, &front.interfaces, rehearsed);
-                hooks = Some(tokio::task::block_in_place(start)?);
+                attachments = Some(tokio::task::block_in_place(start)?);
             }
             (pins, _) => unwanted = pins,
         }
@@ -296,8 +201,8 @@ impl Agent {
             file,
             files: Files::new(files),
             common,
-            hooks,
-            footing,
+            attachments,
+            context,
             looks: 0,
             serving,
             current,
@@ -337,31 +242,31 @@ impl Agent {
     }
 
     fn look_after(&mut self) {
-        let mut now = ServingContext { warnings: self.footing.borrow().warnings.clone(), ..ServingContext::default() };
-        if let Some(hooks) = &mut self.hooks {
-            hooks.look_after();
-            (now.attach, now.alarms) = (hooks.pages(), hooks.alarms());
+        let mut now = ServingContext { warnings: self.context.borrow().warnings.clone(), ..ServingContext::default() };
+        if let Some(attachments) = &mut self.attachments {
+            attachments.look_after();
+            (now.attachments, now.alarms) = (attachments.states(), attachments.alarms());
         }
         if self.looks.is_multiple_of(LOOKS)
             && let Some(misfits) = misfits(&self.serving.model.front)
         {
             let said = std::mem::replace(&mut now.warnings, misfits);
-            now.warnings.extend(self.hooks.iter().flat_map(Attachments::cautions));
+            now.warnings.extend(self.attachments.iter().flat_map(Attachments::cautions));
             for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
                 warn!("{warning}");
             }
         }
         self.looks = self.looks.wrapping_add(1);
-        self.footing.send_if_modified(|footing| {
-            let is_new = *footing != now;
-            *footing = now;
+        self.context.send_if_modified(|context| {
+            let is_new = *context != now;
+            *context = now;
             is_new
         });
     }
 
     /// Reads the file anew and answers by it, or says why not.
     async fn reload(&mut self, reply: Option<oneshot::Sender<Result<Reloaded, String>>>) {
-        notify(&[sd_notify::NotifyState::Reloading]);
+        notify(&[NotifyState::Reloading]);
         let result = self.try_reload().await;
         match &result {
             Ok(Reloaded { generation, took_ms, warnings }) => {
@@ -372,7 +277,7 @@ impl Agent {
             }
             Err(error) => error!("not reloaded, and everything as it was: {error}"),
         }
-        notify(&[sd_notify::NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         if let Some(reply) = reply {
             // Whoever asked may have gone.
             let _ = reply.send(result.map_err(|error| error.to_string()));
@@ -385,9 +290,9 @@ impl Agent {
         self.look_after();
         let Ready { mut prepared, bound, files, warnings } =
             tokio::task::block_in_place(|| bounded(|| self.make_ready()))?;
-        if let (Some(hooks), Some(program)) = (&mut self.hooks, prepared.program.take()) {
+        if let (Some(attachments), Some(program)) = (&mut self.attachments, prepared.program.take()) {
             let interfaces = &prepared.model.front.interfaces;
-            tokio::task::block_in_place(|| hooks.switch(program, interfaces))?;
+            tokio::task::block_in_place(|| attachments.switch(program, interfaces))?;
         }
         let generation = prepared.served.view.plan().generation;
         let serving = prepared.serve(&self.common, Some(&self.serving));
@@ -414,7 +319,7 @@ impl Agent {
         let mut warnings: Vec<String> = warnings.iter().map(config::Problem::line).collect();
         warnings.extend(of_serials);
         warnings.extend(misfits(&model.front).unwrap_or_default());
-        let folder = self.hooks.as_ref().map(|hooks| hooks.pins().folder());
+        let folder = self.attachments.as_ref().map(|attachments| attachments.pins().folder());
         let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;
         let known = self.serving.admin.status.borrow().clone();
         let shortfalls = minimums::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
@@ -428,12 +333,12 @@ impl Agent {
     /// Ends everything; the program first, while the sockets still answer.
     async fn stop(mut self, how: OnStop) {
         // Who takes over waits for the lock: by then the sockets are closed and the state is written.
-        let _lock = match (self.hooks, how) {
-            (Some(hooks), OnStop::Detach) => {
-                hooks.detach();
+        let _lock = match (self.attachments, how) {
+            (Some(attachments), OnStop::Detach) => {
+                attachments.detach();
                 None
             }
-            (Some(hooks), OnStop::Keep) => Some(hooks.keep()),
+            (Some(attachments), OnStop::Keep) => Some(attachments.keep()),
             (None, _) => None,
         };
         self.stop.cancel();
@@ -472,33 +377,6 @@ fn bounded<T>(work: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentEr
         text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
     };
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AgentError::Fault(words(&*panic))))
-}
-
-/// A part of the agent, with the word for it.
-async fn named(word: &'static str, part: impl Future<Output = ()>) -> Result<&'static str, JoinError> {
-    part.await;
-    Ok(word)
-}
-
-/// Returns what ended, and by what; a panic has been written to stderr besides.
-fn ended_words(ended: Result<Result<&'static str, JoinError>, JoinError>) -> String {
-    match ended {
-        Ok(Ok(word)) => format!("{word} has ended"),
-        Ok(Err(error)) | Err(error) => format!("a part has failed ({error})"),
-    }
-}
-
-/// Says so if a part did not end as it was told to.
-fn complain_of(ended: &Result<Result<&'static str, JoinError>, JoinError>) {
-    if let Ok(Err(error)) | Err(error) = ended {
-        error!("a part has failed ({error}) while stopping");
-    }
-}
-
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        warn!("telling the supervisor failed: {error}");
-    }
 }
 
 #[cfg(test)]

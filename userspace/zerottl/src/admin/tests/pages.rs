@@ -2,13 +2,18 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{
-    Snapshot,
-    explain::{Explanation, FamilyExplanation, explain},
-    fixture::{model, name, set, snapshot, table},
-    forwards::{ForwardPage, UpstreamPage},
-    metrics,
-    status::StatusPage,
+use super::fixture::{model, name, set, snapshot, table};
+use crate::{
+    admin::{
+        explain::explain,
+        explanation::{Explanation, FamilyExplanation, SiteVerdict},
+        metrics,
+        status::StatusPage,
+    },
+    observe::{
+        counters::{ForwardCounts, UpstreamCounts},
+        snapshot::Snapshot,
+    },
 };
 use zerottl_core::exposition::Format;
 use zerottl_core::{
@@ -52,7 +57,7 @@ fn explained(snapshot: &Snapshot, name: &str) -> Explanation {
 
 /// The rows of a family as `site yes|no share why`.
 fn rows(family: &FamilyExplanation) -> Vec<String> {
-    let row = |site: &super::explain::SiteVerdict| {
+    let row = |site: &SiteVerdict| {
         format!("{} {} {} {}", site.site, if site.eligible { "yes" } else { "no" }, site.share, site.why)
     };
     family.sites.iter().map(row).collect()
@@ -405,7 +410,7 @@ fn status_json_goes_there_and_back() {
 #[test]
 fn upstreams_are_shown_everywhere() {
     let mut snapshot = healthy();
-    let upstream = |at: &str, up| UpstreamPage {
+    let upstream = |at: &str, up| UpstreamCounts {
         upstream: at.into(),
         up,
         down_s: (!up).then_some(30),
@@ -414,10 +419,10 @@ fn upstreams_are_shown_everywhere() {
         answers: 8,
         unanswered: 1,
         respelt: 3,
-        ..UpstreamPage::default()
+        ..UpstreamCounts::default()
     };
     snapshot.socket.upstreams = vec![upstream("192.0.2.53:53", false), upstream("[2001:db8::53]:53", true)];
-    snapshot.socket.forwards = vec![ForwardPage {
+    snapshot.socket.forwards = vec![ForwardCounts {
         name: "corp.example".into(),
         upstreams: vec!["192.0.2.53:53".into(), "[2001:db8::53]:53".into()],
         waiting: 5,

@@ -10,8 +10,9 @@ use std::{
 use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 use zerottl::admin::{
+    error_body::ErrorBody,
     listen::user_name,
-    overrides::{DrainPage, DrainingSite, Fault, Said, SayWeight, SayWord},
+    overrides::{DrainPage, DrainingSite, Said, SayWeight, SayWord},
 };
 use zerottl_config as config;
 use zerottl_core::status::AdminState;
@@ -175,7 +176,7 @@ fn understood<T: serde::de::DeserializeOwned>(at: &At, answer: &[u8]) -> Result<
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn refused(error: ClientError) -> Failure {
     if let ClientError::Status(_, body) = &error
-        && let Ok(fault) = serde_json::from_str::<Fault>(body)
+        && let Ok(fault) = serde_json::from_str::<ErrorBody>(body)
     {
         return Failure::Words(match fault.error.as_str() {
             "below-minimum" => fault.message.replace("with force it is", "with --force it is"),
