@@ -12,7 +12,8 @@
 //! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
 //! Every page is a pure function of a [`Snapshot`](crate::observe::snapshot::Snapshot); `pages` takes one per request. [`server`] has the list of routes,
-//! [`gate`] says who may ask, [`listen`] where. [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
+//! [`admin_access`](zerottl_core::admin_access) says who may ask, [`listen`] where.
+//! [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
 
 pub mod answers;
 pub mod error_body;
@@ -20,7 +21,6 @@ pub mod explain;
 pub mod explanation;
 pub mod extract;
 pub mod forwards;
-pub mod gate;
 mod handler_state;
 pub mod history;
 pub mod listen;

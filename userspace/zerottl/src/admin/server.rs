@@ -49,7 +49,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    gate::{Refusal, admit, is_known},
     handler_state::{HandlerState, TRACES_MAX},
     history,
     listen::{Accepted, Listener},
@@ -57,6 +56,7 @@ use super::{
     reload::{self, RELOAD},
     sources::Current,
 };
+use zerottl_core::admin_access::{AccessRefusal, admit, is_known};
 use zerottl_host::{
     log_limit::LogLimit,
     places::{Place, Places},
@@ -318,9 +318,9 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
-    let mut response = refusal.words().into_response();
-    if refusal == Refusal::Token {
+fn refused(refusal: AccessRefusal) -> Response {
+    let mut response = refusal.status_and_text().into_response();
+    if refusal == AccessRefusal::Token {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
