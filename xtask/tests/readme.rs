@@ -81,7 +81,7 @@ fn is_row(line: &str, action: &str) -> bool {
 #[test]
 fn every_metric_is_in_its_table() {
     let page = read(METRICS);
-    let site = ["userspace/site/src/metrics.rs", "userspace/zerottl/src/proxy/metrics.rs"].map(read).concat();
+    let site = ["userspace/site/src/metrics.rs", "userspace/proxy/src/metrics.rs"].map(read).concat();
     let agent = read("userspace/zerottl/src/admin/metrics.rs");
     let named =
         |source, prefix: &str| metrics(source).iter().map(|name| format!("{prefix}_{name}")).collect::<Vec<_>>();

@@ -212,6 +212,12 @@ pub fn macs() -> io::Result<BTreeMap<String, [u8; 6]>> {
     Ok(nix::ifaddrs::getifaddrs()?.filter_map(link).collect())
 }
 
+/// Returns the MACs of the configured interfaces.
+#[must_use]
+pub fn macs_of(interfaces: &[String], macs: &BTreeMap<String, [u8; 6]>) -> Vec<[u8; 6]> {
+    interfaces.iter().filter_map(|name| macs.get(name)).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

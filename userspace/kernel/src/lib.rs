@@ -10,6 +10,7 @@
 //! | [`mmap_array`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
+//! | [`attachments`] | the program on its interfaces, put on all or none, and kept there |
 //! | [`nic`] | interfaces' numbers, drivers, features |
 //! | [`pinned_state`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
@@ -20,6 +21,7 @@
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
 
 pub mod attach;
+pub mod attachments;
 pub mod image;
 pub mod inherited;
 pub mod mmap_array;

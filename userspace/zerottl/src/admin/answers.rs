@@ -1,12 +1,14 @@
 //! The answers from the zones' records, for `zerottl explain`: by the code that answers queries, with separate cursors.
 
-use std::{fmt::Write, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use domain::base::{Rtype, iana::Class};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::{Snapshot, explain::Explanation, kind_word, text};
+use super::{
+    explanation::{Explanation, TypeAnswer},
+    text,
+};
+use crate::observe::{labels::kind_word, snapshot::Snapshot};
 use zerottl_core::model::{Model, Name};
 use zerottl_dns::{
     Zones,
@@ -18,24 +20,6 @@ use zerottl_dns::{
 
 /// Types shown of one name, at most.
 const TYPES_MAX: usize = 64;
-
-/// The answer to one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TypeAnswer {
-    /// The type asked for.
-    #[serde(rename = "type")]
-    pub rtype: String,
-    /// `NOERROR`, `NXDOMAIN`, …
-    pub rcode: String,
-    /// Where it comes from, as a sentence.
-    pub why: String,
-    /// Records of the answer, as in a master file.
-    pub answer: Vec<String>,
-    /// Records of the authority section: a referral's NS, a negative answer's SOA.
-    pub authority: Vec<String>,
-    /// Addresses besides.
-    pub additional: Vec<String>,
-}
 
 /// Why a type cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,24 +137,10 @@ fn line(rr: &Rr<'_>) -> String {
     format!("{} {} {} {}", rr.owner.name().fmt_with_dot(), rr.ttl, rr.data.rtype(), rr.data)
 }
 
-impl TypeAnswer {
-    /// Appends it for a terminal.
-    pub(super) fn write(&self, page: &mut String) {
-        let _ = writeln!(page, "\n{}: {}, {}", self.rtype, self.rcode, text::printable(&self.why));
-        for (section, records) in
-            [("", &self.answer), ("authority ", &self.authority), ("additional ", &self.additional)]
-        {
-            for record in records {
-                let _ = writeln!(page, "  {section}{}", text::printable(record));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::fixture::{model, snapshot, table};
+    use crate::admin::tests::fixture::{model, snapshot, table};
     use zerottl_core::{
         model::Family,
         plan::{Choice, PlannedAnswer},
