@@ -119,9 +119,10 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let Some(message) = unexpected_query(&parts.uri) else { return Ok(Self) };
         // As the agent's interface says it.
-        let fault = |message| (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid", "message": message })));
-        unexpected_query(&parts.uri).map_or(Ok(Self), |message| Err(fault(message).into_response()))
+        let fault = json!({ "error": "invalid", "message": message });
+        Err((StatusCode::BAD_REQUEST, Json(fault)).into_response())
     }
 }
 

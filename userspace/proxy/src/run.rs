@@ -103,7 +103,7 @@ enum ReloadError {
     /// The Site cannot be served by it.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// What sockets and places were made of is different.
+    /// It differs in what sockets and places are made of.
     #[error("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them")]
     NeedsRestart,
 }
