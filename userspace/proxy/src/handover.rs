@@ -101,7 +101,7 @@ impl Inherited {
         if let Some(before) = self.before
             && let Err(error) = kill_process(before, Signal::QUIT)
         {
-            warn!(%error, "telling the process before failed");
+            warn!(%error, "telling the previous process failed");
         }
     }
 }
@@ -161,10 +161,10 @@ impl Keeper {
     /// not, this process goes on.
     pub(crate) fn follow(&self) -> Result<(), String> {
         if self.left.load(SeqCst) {
-            return Err("nothing is to be followed any more".into());
+            return Err("this process is stopping already".into());
         }
         if self.follower().is_some() {
-            return Err("the process that is to follow is starting already".into());
+            return Err("the next process is starting already".into());
         }
         // Without close-on-exec, which the copies that are kept have.
         let copies = self.sockets.iter().map(|(_, fd)| rustix::io::dup(fd)).collect::<Result<Vec<_>, _>>();
@@ -173,9 +173,9 @@ impl Keeper {
         let mut command = Command::new(program()?);
         command.args(env::args_os().skip(1)).env(LISTENERS, format!("{}:{}", process::id(), numbers.join(",")));
         let child = command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").stdin(Stdio::null()).spawn();
-        let child = child.map_err(|error| format!("starting the process that is to follow: {error}"))?;
+        let child = child.map_err(|error| format!("starting the next process: {error}"))?;
         self.follower.store(child.id().unwrap_or(0), SeqCst);
-        info!(pid = child.id(), "started the process that is to follow");
+        info!(pid = child.id(), "started the next process");
         tokio::spawn(watch(child, Arc::clone(&self.follower), Arc::clone(&self.left)));
         Ok(())
     }
@@ -190,10 +190,10 @@ async fn watch(mut child: Child, follower: Arc<AtomicU32>, left: Arc<AtomicBool>
             Ok(None) if Instant::now() < end => sleep(LOOK).await,
             Ok(None) => {
                 let _ = child.start_kill();
-                break error!("the process that is to follow does not serve after {PATIENCE:?}: this one goes on");
+                break error!("the next process does not serve after {PATIENCE:?}: this one continues");
             }
-            Ok(Some(status)) => break error!("the process that is to follow ended with {status}: this one goes on"),
-            Err(error) => break error!(%error, "the process that is to follow"),
+            Ok(Some(status)) => break error!("the next process ended with {status}: this one continues"),
+            Err(error) => break error!(%error, "waiting for the next process failed"),
         }
     }
     let _ = child.wait().await;

@@ -222,7 +222,7 @@ pub async fn run(
                 }
                 SiteCommand::Follow => {
                     if let Err(why) = keeper.follow() {
-                        error!("{why}: this process goes on");
+                        error!("{why}: this process continues");
                     }
                 }
                 SiteCommand::Leave => {
