@@ -22,7 +22,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use zerottl_config as config;
 use zerottl_core::model::{Admin, AdminListen, AdminToken};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 /// Where the package puts the configuration.
 pub const INSTALLED: &str = "/etc/zerottl/zerottl.toml";
@@ -49,10 +49,10 @@ pub struct AgentAt {
 
 impl AgentAt {
     /// Where it is, and what to show to it.
-    pub fn address(&self) -> Result<At, Failure> {
+    pub fn address(&self) -> Result<AgentAddress, Failure> {
         let token = self.token()?;
         match (&self.admin, &self.config) {
-            (Some(place), _) => Ok(At { place: place.clone(), token }),
+            (Some(place), _) => Ok(AgentAddress { place: place.clone(), token }),
             (None, Some(file)) => {
                 let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
                 let admin = loaded.model.admin;
@@ -60,9 +60,11 @@ impl AgentAt {
                     let file = file.display();
                     Failure::Words(format!("{file}: there is no [admin] `listen`, so the agent cannot be asked"))
                 })?;
-                Ok(At { place: place.clone(), token: token.or(admin.token) })
+                Ok(AgentAddress { place: place.clone(), token: token.or(admin.token) })
             }
-            (None, None) => Ok(At { place: ADMIN.parse().expect("the constant is an address and a port"), token }),
+            (None, None) => {
+                Ok(AgentAddress { place: ADMIN.parse().expect("the constant is an address and a port"), token })
+            }
         }
     }
 
@@ -130,7 +132,7 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
 
 /// Asks the agent for a page and prints it.
 pub async fn show<T: DeserializeOwned>(
-    at: At,
+    at: AgentAddress,
     path: &str,
     json: bool,
     to_text: impl FnOnce(&T) -> String,

@@ -20,7 +20,7 @@ use zerottl_core::{
     status::{AdminState, Assessment},
 };
 use zerottl_host::state::apart;
-use zerottl_inputs::agent_client::{self as client, At};
+use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use crate::cli::{AgentAt, Failure, complain, overrides, print, show, unasked};
 
@@ -251,7 +251,7 @@ fn deaths(model: &Model) -> Vec<String> {
     losses.map(line).collect()
 }
 
-async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {
+async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

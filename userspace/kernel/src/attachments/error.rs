@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use crate::{
-    attach::{AttachError, Mode},
+    attach::{AttachError, AttachMode},
     pins::PinError,
 };
 
@@ -19,7 +19,7 @@ pub enum AttachmentError {
     /// Another program is on this interface's link: another agent has taken over.
     Replaced(String, io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
-    NoWayBack(String, Mode),
+    NoWayBack(String, AttachMode),
 }
 
 impl fmt::Display for AttachmentError {

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io};
 
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
 use zerottl_host::state;
-use zerottl_inputs::probe::ProbeError;
+use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
 
 /// Why the agent does not start, or ends by itself, or keeps its configuration.

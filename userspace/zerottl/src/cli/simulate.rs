@@ -19,7 +19,7 @@ use zerottl::{
 };
 use zerottl_config as config;
 use zerottl_core::{model::Model, status::Assessment};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 use super::{Failure, print};
 
@@ -113,7 +113,7 @@ async fn ask_agent(candidate: &config::Loaded) -> Result<Base, Failure> {
     let Some(place) = super::nearest(admin) else {
         return Ok(Base::Nothing("there is no [admin] `listen`, so no agent can be asked".into()));
     };
-    let at = At { place: place.clone(), token: admin.token.clone() };
+    let at = AgentAddress { place: place.clone(), token: admin.token.clone() };
     match client::get(&at, "/v1/status").await {
         Ok(body) => {
             let page = serde_json::from_slice(&body)
