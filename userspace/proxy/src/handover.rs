@@ -76,7 +76,7 @@ pub(crate) enum FollowError {
     #[error("copying sockets: {0}")]
     Copies(#[source] Errno),
     /// The program does not start.
-    #[error("starting the process that is to follow: {0}")]
+    #[error("starting the next process: {0}")]
     Spawn(#[source] io::Error),
     /// The program's path is not known.
     #[error("this program's path: {0}")]
