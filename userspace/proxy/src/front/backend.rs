@@ -261,7 +261,7 @@ impl Backend {
     }
 
     /// Returns how often it was not said that it does not answer, if it is to be said now.
-    pub(super) fn may_say(&self) -> Option<u64> {
+    pub(super) fn admit_log_line(&self) -> Option<u64> {
         self.failure_log.admit(Instant::now())
     }
 
