@@ -23,8 +23,8 @@ use crate::{
     values::{Reader, written},
 };
 use zerottl_core::model::{
-    AccessFormat, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode,
-    Name, Passed, Peers, RedirectForm, SameSite, SessionConfig, WebLimits,
+    AccessFormat, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode, Name,
+    Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, WebLimits,
 };
 use zerottl_host::key_file::read_key;
 
@@ -98,7 +98,7 @@ pub(super) struct Part {
     pub peers: Option<Peers>,
     pub limits: Option<WebLimits>,
     pub rules: Option<Vec<(Spanned<GroupId>, Condition)>>,
-    pub classes: Option<Vec<Class>>,
+    pub classes: Option<Vec<PriorityClass>>,
 }
 
 /// Where the access log goes.
