@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
 pub use self::{
-    admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
+    admin::{Admin, AdminListen, AdminListenError, AdminToken, TOKEN_LEN},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},

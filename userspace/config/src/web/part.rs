@@ -236,7 +236,7 @@ fn key_file(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<PathBuf> {
         && File::open(&path).is_ok()
         && let Err(why) = read_key(&path)
     {
-        reader.warn(text.span(), why).help("`zerottl site` does not start so");
+        reader.warn(text.span(), why.to_string()).help("`zerottl site` does not start so");
     }
     Some(path)
 }

@@ -213,7 +213,7 @@ fn plan() -> Plan {
         service_of: Arc::new([0, 1, 1, 0, 2]),
         chosen: Arc::new([]),
         shares: Shares::default(),
-        footings: Arc::default(),
+        site_inputs: Arc::default(),
     }
 }
 
