@@ -18,9 +18,9 @@
 use core::fmt;
 
 /// Seconds for which a server cookie is accepted (RFC 9018 §4.3).
-pub const AGE_MAX_S: i32 = 3600;
+pub(crate) const AGE_MAX_S: i32 = 3600;
 /// Seconds by which a server cookie may be ahead of this machine's clock (RFC 9018 §4.3).
-pub const AHEAD_MAX_S: i32 = 300;
+pub(crate) const AHEAD_MAX_S: i32 = 300;
 /// Seconds of age up to which a server cookie is sent back unchanged (RFC 9018 §4.3: renewed when over half an hour old).
 pub const FRESH_MAX_S: i32 = 1800;
 /// The version of a server cookie's construction (RFC 9018 §4.1).

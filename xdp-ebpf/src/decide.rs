@@ -199,7 +199,7 @@ impl Answer {
     /// Length of the DNS message.
     #[inline(always)]
     #[must_use]
-    pub fn dns_len(&self) -> usize {
+    pub(crate) fn dns_len(&self) -> usize {
         let opt = if self.query.has_edns { query::OPT + self.options_len } else { 0 };
         HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + opt
     }

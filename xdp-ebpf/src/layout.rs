@@ -47,7 +47,7 @@ pub const VLAN_BITS: u32 = 12;
 /// Bytes of a name that a [`NameEntry`] holds itself.
 pub const NAME_INLINE: usize = 48;
 /// The longest name, RFC 1035 section 2.3.4.
-pub const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 /// Slots in a [`SlotBlock`]; a table starts at a block.
 pub const BLOCK_SLOTS: usize = 32;
 /// The most slots a table has.
@@ -59,7 +59,7 @@ pub const NET_ENDS: usize = 10;
 /// The longest NSID: an answer with it and a fresh cookie is still within 2 times its query (invariant 8).
 pub const NSID_MAX: usize = 24;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
-pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
+pub(crate) const SOA_MAX: usize = 2 * NAME_MAX + 20;
 /// Room for prepared RDATA: a power of two, so that a masked length is seen to stay inside.
 pub const RDATA_ROOM: usize = 1024;
 
@@ -211,14 +211,14 @@ impl Control {
     /// Whether a VLAN, by its number, is ours.
     #[inline(always)]
     #[must_use]
-    pub fn has_vlan(&self, number: u16) -> bool {
+    pub(crate) fn has_vlan(&self, number: u16) -> bool {
         self.vlans[usize::from(number >> 6) % (1 << (VLAN_BITS - 6))] >> (number & 63) & 1 != 0
     }
 
     /// Whether a VLAN within another is ours. Goes through all of them, so that the verifier has one way to follow.
     #[inline(always)]
     #[must_use]
-    pub fn has_vlan_pair(&self, outer: u16, inner: u16) -> bool {
+    pub(crate) fn has_vlan_pair(&self, outer: u16, inner: u16) -> bool {
         let pair = vlan_pair(outer, inner);
         let mut found = false;
         let mut i = 0;
@@ -422,7 +422,7 @@ pub struct ChoiceEntry {
 }
 
 /// Entries of [`ServiceEntry::choice`]: a power of two, so that a masked position is seen to stay inside; the last is unused.
-pub const CHOICES: usize = 4;
+pub(crate) const CHOICES: usize = 4;
 
 /// Where a type's choice stands in [`ServiceEntry::choice`]: A, AAAA, HTTPS.
 #[inline(always)]

@@ -200,7 +200,7 @@ pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
 /// Whether the cookie is one that we gave this client.
 #[inline(always)]
 #[must_use]
-pub fn knows_client(scratch: &Scratch) -> bool {
+pub(crate) fn knows_client(scratch: &Scratch) -> bool {
     scratch.options.known.get() != 0
 }
 

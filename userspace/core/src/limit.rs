@@ -15,7 +15,7 @@ use crate::model::RateLimit;
 
 /// Blocks of buckets, in the kernel and here: 512 KiB, 65,536 networks by class, which a CPU core's own cache holds. A bucket is
 /// only needed while its network has answers to make good for, a thousandth of a second for one answer at 1,000 a second.
-pub const BLOCKS: usize = 1 << 13;
+pub(crate) const BLOCKS: usize = 1 << 13;
 
 /// The verdict on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

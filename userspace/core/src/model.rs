@@ -354,7 +354,7 @@ impl Model {
 
     /// Returns the Sites of [`sites_of`](Self::sites_of) in the form that all names on the same ring share.
     #[must_use]
-    pub fn order_of(&self, kind: NameKind) -> &SiteOrder {
+    pub(crate) fn order_of(&self, kind: NameKind) -> &SiteOrder {
         match kind {
             NameKind::Pool(id) => &self.pools[id.0].sites,
             NameKind::Group(id) => &self.groups[id.0].sites,
@@ -381,7 +381,7 @@ impl Model {
 
     /// Whether a Site's part of its weight moves by itself: it starts slowly, or says what it wants.
     #[must_use]
-    pub fn shares_move(&self, site: SiteId) -> bool {
+    pub(crate) fn shares_move(&self, site: SiteId) -> bool {
         let site = &self.sites[site.0];
         let pool = self.pools.get(site.pool.0);
         // Any report may be a line of the agent check.
@@ -390,7 +390,7 @@ impl Model {
 
     /// Returns the position of the pool whose knobs govern a name.
     #[must_use]
-    pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
+    pub(crate) fn pool_id_of(&self, kind: NameKind) -> PoolId {
         match kind {
             NameKind::Pool(id) => id,
             NameKind::Group(id) => self.groups[id.0].pool,

@@ -54,10 +54,10 @@ impl Certificate {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificatesError {
     /// The folder cannot be read.
-    #[error("{} cannot be read: {1}", .0.display())]
+    #[error("{} cannot be read: {}", .0.display(), .1)]
     Folder(PathBuf, #[source] io::Error),
     /// A chain or its key cannot be read.
-    #[error("{} or its key cannot be read: {1}", .0.display())]
+    #[error("{} or its key cannot be read: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
     /// A file holds no certificate.
     #[error("no certificate is in {}", .0.display())]

@@ -13,7 +13,7 @@ pub const KEY_LEN: std::ops::RangeInclusive<usize> = 16..=4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("the key file {} cannot be read: {1}", .0.display())]
+    #[error("the key file {} cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, #[source] io::Error),
     /// It is too short or too long.
     #[error("the key file {} must have {} to {} bytes", .0.display(), KEY_LEN.start(), KEY_LEN.end())]

@@ -93,7 +93,7 @@ pub fn decode(bytes: &[u8], now: &ClockStamp) -> Result<(SavedState, Option<Dura
 }
 
 /// Decodes the bytes of the file in a state directory, and works out how old the state is; or says why there is none.
-pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
+pub(crate) fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
     match bytes {
         Ok(bytes) => decode(&bytes, &ClockStamp::now()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoState::None),
