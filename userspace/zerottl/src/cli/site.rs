@@ -191,6 +191,7 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> 
             tracing::warn!("telling the supervisor failed: {error}");
         }
     })
-    .await?;
+    .await
+    .map_err(|error| error.to_string())?;
     Ok(())
 }
