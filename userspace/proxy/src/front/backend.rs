@@ -147,7 +147,7 @@ impl Backends {
             return;
         }
         if last {
-            warn!("all backends that are not down are ejected: they are asked all the same");
+            warn!("all backends that are not down are ejected: requests go to them all the same");
         } else {
             info!("a backend that is not ejected takes requests again");
         }

@@ -44,7 +44,7 @@ impl fmt::Display for Cause {
                 out.write_str("no connection in time")
             }
             Self::Unreachable(error) => write!(out, "no connection: {error}"),
-            Self::Ours(error) => write!(out, "no connection, for want of something on this machine: {error}"),
+            Self::Ours(error) => write!(out, "no connection, because of this machine: {error}"),
             Self::Slow(limit) => write!(out, "no answer within {limit:?}"),
             Self::Http(error, came) => http(out, error, came),
             Self::Switched => out.write_str("it answered 101, which was not asked for"),

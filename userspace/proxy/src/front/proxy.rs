@@ -353,14 +353,14 @@ pub(super) fn page(status: StatusCode) -> Response<ProxyBody> {
 
 fn text_of(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::BAD_REQUEST => "400: this is not a request that can be answered\n",
+        StatusCode::BAD_REQUEST => "400: this request cannot be answered\n",
         StatusCode::REQUEST_TIMEOUT => "408: the request did not come in time\n",
         StatusCode::PAYLOAD_TOO_LARGE => "413: the request's body is too large\n",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "431: the request has too many header fields\n",
-        StatusCode::NOT_IMPLEMENTED => "501: this is not done here\n",
+        StatusCode::NOT_IMPLEMENTED => "501: this server does not do that\n",
         StatusCode::BAD_GATEWAY => "502: the application gave no answer\n",
         StatusCode::SERVICE_UNAVAILABLE => "503: the application is down\n",
-        StatusCode::LOOP_DETECTED => "508: the request has come by here before\n",
+        StatusCode::LOOP_DETECTED => "508: the request has passed here before: a loop\n",
         StatusCode::GATEWAY_TIMEOUT => "504: the application gave no answer in time\n",
         _ => "the request was not answered\n",
     }
