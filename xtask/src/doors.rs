@@ -1,5 +1,6 @@
 //! build, run, test and bench.
 
+mod book;
 mod reference;
 
 use std::{
@@ -192,8 +193,11 @@ fn kernel_tests(root: &Path) -> Vec<String> {
 const DOCUMENTS: &[(&str, &str)] =
     &[("outputs", "outputs.md"), ("load_plot", ""), ("screenshots", ""), ("site_walk", "")];
 
-/// Makes the documents.
-pub fn docs(root: &Path) -> Result<(), String> {
+/// Makes the documents, then renders the book where mdBook is installed; only renders it with `only_book`.
+pub fn docs(root: &Path, only_book: bool) -> Result<(), String> {
+    if only_book {
+        return book::render(root);
+    }
     reference::write(root)?;
     // Chromium takes the pictures.
     setup(Door::Test, root)?;
@@ -206,6 +210,9 @@ pub fn docs(root: &Path) -> Result<(), String> {
         let mut command = Command::new(release.join(program));
         command.arg(root.join("docs").join(document)).env(AGENT_ENV, release.join("zerottl"));
         step(&format!("docs/{document}"), &mut command)?;
+    }
+    if let Err(why) = book::render(root) {
+        eprintln!("xtask: {why}");
     }
     Ok(())
 }

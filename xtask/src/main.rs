@@ -94,8 +94,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Make the documents that show what the programs print and do
-    Docs,
+    /// Make the documents that show what the programs print and do, then render the book where mdBook is installed
+    Docs {
+        /// Render the book only, to target/book
+        #[arg(long)]
+        book: bool,
+    },
     /// Make a tarball and a Debian package in target/dist
     Dist {
         /// Pack this binary instead of building one
@@ -150,7 +154,7 @@ fn main() -> ExitCode {
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
-        Task::Docs => doors::docs(root),
+        Task::Docs { book } => doors::docs(root, book),
         Task::Dist { binary, out } => dist::dist(root, binary, out),
         Task::Check => lint::check(root),
         Task::Lint => lint::lint(root),

@@ -14,10 +14,12 @@
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |
 //! | [`saved_state`] | what a restart should know |
 //! | [`histogram`], [`exposition`] | durations counted, and metrics as text |
+//! | [`admin_access`] | who may ask an admin interface |
 //! | `fixture` | models for tests, of this crate and of those above it |
 
 #![forbid(unsafe_code)]
 
+pub mod admin_access;
 pub mod damping;
 pub mod exclusion;
 pub mod exposition;

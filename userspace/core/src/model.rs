@@ -420,11 +420,28 @@ impl From<Family> for DynamicType {
     }
 }
 
+/// A key that no Site of a model has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no Site `{key}` in the configuration; there are {}", known.join(", "))]
+pub struct UnknownSite {
+    key: String,
+    /// The first of those that there are.
+    known: Vec<String>,
+}
+
 impl Model {
     /// The Site with a key of the file.
     #[must_use]
     pub fn site_by_key(&self, key: &str) -> Option<SiteId> {
         self.sites.iter().position(|site| site.key == key).map(SiteId)
+    }
+
+    /// Returns the Site with a key of the file, or an error that names those that there are.
+    pub fn known_site(&self, key: &str) -> Result<SiteId, UnknownSite> {
+        self.site_by_key(key).ok_or_else(|| UnknownSite {
+            key: key.to_owned(),
+            known: self.sites.iter().map(|site| site.key.clone()).take(20).collect(),
+        })
     }
 
     /// The Sites a name chooses from or fails over along, in order.

@@ -29,7 +29,6 @@ use clap::Parser;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
-use zerottl::proxy::run;
 use zerottl_config as config;
 use zerottl_core::model::SameSite;
 use zerottl_site::{
@@ -98,7 +97,7 @@ fn behind_operation_500(
     visits: Arc<Visits>,
 ) -> Result<(Router, Vec<SocketAddr>), Box<dyn Error>> {
     let model = Arc::new(config::load(file).map_err(|error| error.render(false))?.model);
-    let site = run::find(&model, site)?;
+    let site = model.known_site(site)?;
     let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
     let peers = PeerHealth::start(&model, site, web, CancellationToken::new())?;
     let gate = Admission::with(&model, site, peers, visits, Arc::new(Limits::new(&web.busy)))?;

@@ -43,7 +43,7 @@ pub fn check_coverage(rows: &[Row]) {
         assert_ne!(Some(row.reason), row.near, "{}: no near miss", row.description);
     }
     let near: HashSet<&str> = rows.iter().filter_map(|row| row.near).map(Reason::name).collect();
-    // What a rate makes of an answer hangs on those before: tests/tests/kernel_limit.rs.
+    // What a rate makes of an answer hangs on those before: tests/tests/kernel/limit.rs.
     let unreached =
         [Reason::Internal, Reason::PassNoRoom, Reason::AnswerSlip, Reason::AnswerOverLimit, Reason::DropLimited];
     for reason in Reason::ALL {

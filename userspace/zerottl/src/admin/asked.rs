@@ -15,6 +15,7 @@ use utoipa::{
 };
 
 use super::overrides::Fault;
+use zerottl_core::admin_access::unexpected_query;
 
 /// Parameters as `T` has them; its unknown ones are to be denied by serde.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +44,7 @@ impl<S: Sync> FromRequestParts<S> for Plain {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        match parts.uri.query() {
-            None | Some("") => Ok(Self),
-            Some(_) => Err(invalid(format!("{} takes no query parameters", parts.uri.path()))),
-        }
+        unexpected_query(&parts.uri).map_or(Ok(Self), |why| Err(invalid(why)))
     }
 }
 

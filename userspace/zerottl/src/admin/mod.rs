@@ -12,13 +12,12 @@
 //! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
 //!
 //! Every page is a pure function of a [`Snapshot`]; `pages` takes one per request. [`server`] has the list of routes,
-//! [`gate`] says who may ask, [`listen`] where. [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
+//! [`admin_access`](zerottl_core::admin_access) says who may ask, [`listen`] where. [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
 
 pub mod answers;
 pub mod asked;
 pub mod explain;
 pub mod forwards;
-pub mod gate;
 pub mod history;
 pub mod listen;
 pub mod load;

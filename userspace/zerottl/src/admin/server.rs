@@ -50,13 +50,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AdminSources,
-    gate::{Refusal, admit, is_known},
     history::{self, History},
     listen::{Accepted, Listener},
     load, overrides, pages,
     reload::{self, RELOAD},
 };
 use crate::agent::Current;
+use zerottl_core::admin_access::{AccessRefusal, admit, is_known};
 use zerottl_host::{
     log_limit::LogLimit,
     places::{Place, Places},
@@ -338,9 +338,9 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
-    let mut response = refusal.words().into_response();
-    if refusal == Refusal::Token {
+fn refused(refusal: AccessRefusal) -> Response {
+    let mut response = refusal.status_and_text().into_response();
+    if refusal == AccessRefusal::Token {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

@@ -12,9 +12,10 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
-use zerottl::proxy::{handover::SiteCommand, run};
 use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
+use zerottl_kernel::inherited;
+use zerottl_proxy::{Inherited, SiteCommand, SiteSetup};
 use zerottl_site::explain::{self, Question};
 
 use super::{Failure, print};
@@ -108,8 +109,9 @@ fn load(file: &Path) -> Result<Loaded, Failure> {
 
 fn explain(asked: Explain) -> Result<(), Failure> {
     let model = load(&asked.which.config)?.model;
-    let site = run::find(&model, &asked.which.site)?;
-    let down = asked.down.iter().map(|key| run::find(&model, key)).collect::<Result<_, _>>()?;
+    let known = |key: &String| model.known_site(key).map_err(|error| error.to_string());
+    let site = known(&asked.which.site)?;
+    let down = asked.down.iter().map(known).collect::<Result<_, _>>()?;
     let version = match asked.http.as_str() {
         "1.0" => Version::HTTP_10,
         "2" => Version::HTTP_2,
@@ -136,7 +138,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
+async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> {
     let _ = Descriptors::raised();
     let loaded = load(&file)?;
     for warning in &loaded.warnings {
@@ -183,7 +185,8 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
             let _ = give.send(SiteCommand::Stop).await;
         }
     });
-    run::run(file, site, Arc::new(loaded.model), orders, CancellationToken::new(), || {
+    let setup = SiteSetup { file, key, model: Arc::new(loaded.model), inherited: Inherited::take(inherited::take) };
+    zerottl_proxy::run(setup, orders, CancellationToken::new(), || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
         }

@@ -4,7 +4,7 @@ use super::{
     tls::{connect, front, pem},
     *,
 };
-use crate::proxy::front::Refused;
+use crate::front::Refused;
 
 /// A backend that answers any request with these bytes, and closes.
 async fn says(answer: &'static str) -> SocketAddr {

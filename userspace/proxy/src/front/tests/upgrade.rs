@@ -1,7 +1,7 @@
 //! WebSocket and its like.
 
 use super::*;
-use crate::proxy::front::Refused;
+use crate::front::Refused;
 use zerottl_core::model::WebLimits;
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\

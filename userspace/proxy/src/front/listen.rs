@@ -16,7 +16,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{super::handover::Inherited, Counters, Refused, tls::Certificates};
+use super::{Counters, Refused, tls::Certificates};
+use crate::handover::Inherited;
 use zerottl_core::model::{Web, WebLimits};
 use zerottl_host::{
     places::{self, Full, Places},

@@ -2,7 +2,7 @@
 //! `redispatch` spare clients, they are spared here.
 
 use super::*;
-use crate::proxy::front::counters::BackendCounters;
+use crate::front::counters::BackendCounters;
 
 /// The behaviour of a bad backend on a connection on which something came.
 type Bad = fn(TcpStream) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -324,7 +324,7 @@ async fn answers_with_many_fields_are_passed_on() {
 /// A machine that has no descriptors left says nothing of its backends, and what is kept goes on.
 #[test]
 fn errors_of_this_machine_are_no_verdict() {
-    use crate::proxy::front::cause::{Cause, is_ours};
+    use crate::front::cause::{Cause, is_ours};
     let full = || std::io::Error::from_raw_os_error(libc::EMFILE);
     assert!(is_ours(&full()) && !is_ours(&std::io::ErrorKind::ConnectionRefused.into()));
     assert!(matches!(Cause::of_connect(full()), Cause::Ours(_)));

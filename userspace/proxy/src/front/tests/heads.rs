@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Request, Version};
 
 use super::*;
-use crate::proxy::front::{headers, normalize};
+use crate::front::{headers, normalize};
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();

@@ -6,7 +6,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::*;
-use crate::proxy::front::{
+use crate::front::{
     Refused,
     listen::{ClientAdmission, Place},
 };

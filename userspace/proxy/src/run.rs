@@ -30,7 +30,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{error, info, warn};
 
-use super::{
+use crate::{
     admin::{self, Shown},
     front::{self, AccessLog, ClientBody, Counters, Proxy, ProxyBody},
     handover::{Inherited, Keeper, SiteCommand, tell},
@@ -142,19 +142,30 @@ impl Service<Request<ClientBody>> for Stack {
     }
 }
 
-/// Serves a Site until `cancel`, or an order to end. The error is a sentence. `ready` is called once the Site listens.
+/// The Site that is to be served.
+#[derive(Debug)]
+pub struct SiteSetup {
+    /// The configuration, which is read again at a reload.
+    pub file: PathBuf,
+    /// The Site's key in it.
+    pub key: String,
+    /// The configuration as it was read.
+    pub model: Arc<Model>,
+    /// Sockets that listen already.
+    pub inherited: Inherited,
+}
+
+/// Serves a Site until `cancel`, or a command to end. The error is a sentence. `ready` is called once the Site listens.
 pub async fn run(
-    file: PathBuf,
-    key: String,
-    model: Arc<Model>,
-    mut orders: mpsc::Receiver<SiteCommand>,
+    setup: SiteSetup,
+    mut commands: mpsc::Receiver<SiteCommand>,
     cancel: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), String> {
-    let site = find(&model, &key)?;
+    let SiteSetup { file, key, model, mut inherited } = setup;
+    let site = model.known_site(&key).map_err(|error| error.to_string())?;
     let serving = Serving::new(&model, site, None)?;
     let web = Arc::clone(&serving.web);
-    let mut inherited = Inherited::take();
     let bound = front::bind(&web, &mut inherited)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
@@ -199,7 +210,7 @@ pub async fn run(
                 stopping = true;
                 keeper.release();
             }
-            Some(order) = orders.recv() => match order {
+            Some(command) = commands.recv() => match command {
                 SiteCommand::Reload => {
                     // Whatever becomes of the rest: who moves a log away must not find it grow.
                     counters.access.load().iter().for_each(|log| log.reopen());
@@ -250,14 +261,6 @@ fn reload_all(file: &Path, key: &str, stack: &Stack, counters: &Counters, certif
     tell(&[NotifyState::Ready]);
 }
 
-/// The Site with a key; the error names those that there are.
-pub fn find(model: &Model, key: &str) -> Result<SiteId, String> {
-    model.site_by_key(key).ok_or_else(|| {
-        let keys: Vec<&str> = model.sites.iter().map(|site| site.key.as_str()).take(20).collect();
-        format!("no Site `{key}` in the configuration; there are {}", keys.join(", "))
-    })
-}
-
 /// All of a new configuration, or nothing and why.
 fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<(), String> {
     let loaded = config::load(file).map_err(|error| format!("\n{}", error.render(false)))?;
@@ -265,7 +268,7 @@ fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<
         warn!("{}", warning.line());
     }
     let model = Arc::new(loaded.model);
-    let site = find(&model, key)?;
+    let site = model.known_site(key).map_err(|error| error.to_string())?;
     let before = stack.serving.load_full();
     let next = Serving::new(&model, site, Some(&before))?;
     let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);

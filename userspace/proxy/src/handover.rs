@@ -37,8 +37,6 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use zerottl_kernel::inherited;
-
 /// The variable with what the process before has left: its id and the numbers of its sockets.
 const LISTENERS: &str = "ZEROTTL_LISTENERS";
 /// systemd's protocol (`sd_listen_fds`).
@@ -72,29 +70,30 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Those of the process before, or of systemd. Once in a process.
+    /// Takes those of the process before, or of systemd: `open` makes descriptors of the numbers that are open. Once in a
+    /// process.
     #[must_use]
-    pub fn take() -> Self {
+    pub fn take(open: impl FnOnce(Vec<RawFd>) -> Vec<OwnedFd>) -> Self {
         let said = |name| env::var(name).ok();
         let parent = getppid();
         let handed = said(LISTENERS).and_then(|text| handed(&text, parent));
         let activated = activated(said("LISTEN_PID").as_deref(), said("LISTEN_FDS").as_deref(), process::id());
         let before = handed.as_ref().and(parent);
-        let numbers = handed.unwrap_or_default().into_iter().chain(activated);
+        let numbers = handed.unwrap_or_default().into_iter().chain(activated).collect();
         let listening = |fd: &OwnedFd| sockopt::socket_acceptconn(fd).unwrap_or(false);
-        let sockets = inherited::take(numbers).into_iter().filter(listening).map(TcpListener::from);
+        let sockets = open(numbers).into_iter().filter(listening).map(TcpListener::from);
         Self { sockets: sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect(), before }
     }
 
     /// The one that listens there.
-    pub(super) fn find(&mut self, at: SocketAddr) -> Option<TcpListener> {
+    pub(crate) fn find(&mut self, at: SocketAddr) -> Option<TcpListener> {
         let same = |(one, _): &(SocketAddr, TcpListener)| one.ip() == at.ip() && one.port() == at.port();
         let found = self.sockets.iter().position(same)?;
         Some(self.sockets.swap_remove(found).1)
     }
 
     /// Closes what nobody has asked for, and tells the process before that it is followed.
-    pub(super) fn over(self) {
+    pub(crate) fn over(self) {
         for (at, _) in &self.sockets {
             info!(%at, "no longer listened on");
             tell_of(&format!("FDSTOREREMOVE=1\nFDNAME={}", name(*at)), &[]);
@@ -129,7 +128,7 @@ fn name(at: SocketAddr) -> String {
 
 /// The sockets that this process listens on, to be given on.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     sockets: Vec<(SocketAddr, OwnedFd)>,
     follower: Arc<AtomicU32>,
     /// Whether this process serves nobody new any more.
@@ -138,7 +137,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Has them kept by systemd, too, where that is asked to.
-    pub(super) fn new<'a>(sockets: impl IntoIterator<Item = (SocketAddr, BorrowedFd<'a>)>) -> io::Result<Self> {
+    pub(crate) fn new<'a>(sockets: impl IntoIterator<Item = (SocketAddr, BorrowedFd<'a>)>) -> io::Result<Self> {
         let own = |(at, fd): (SocketAddr, BorrowedFd<'a>)| Ok((at, fd.try_clone_to_owned()?));
         let sockets = sockets.into_iter().map(own).collect::<io::Result<Vec<_>>>()?;
         for (at, fd) in &sockets {
@@ -148,19 +147,19 @@ impl Keeper {
     }
 
     /// Lets go of them: who connects is refused, once nobody else has them.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.sockets.clear();
         self.left.store(true, SeqCst);
     }
 
     /// The process that follows, if one was started and lives.
-    pub(super) fn follower(&self) -> Option<u32> {
+    pub(crate) fn follower(&self) -> Option<u32> {
         Some(self.follower.load(SeqCst)).filter(|pid| *pid != 0)
     }
 
     /// Starts this program anew, with the same arguments and these sockets. It says by SIGUSR1 that it serves; if it does
     /// not, this process goes on.
-    pub(super) fn follow(&self) -> Result<(), String> {
+    pub(crate) fn follow(&self) -> Result<(), String> {
         if self.left.load(SeqCst) {
             return Err("nothing is to be followed any more".into());
         }
@@ -210,7 +209,7 @@ fn program() -> Result<PathBuf, String> {
 }
 
 /// Tells the service manager, if there is one.
-pub(super) fn tell(states: &[NotifyState<'_>]) {
+pub(crate) fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         warn!(%error, "telling the supervisor failed");
     }

@@ -34,7 +34,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Bound, Certificates, Counters, Proxy, bind, serve};
-use crate::proxy::handover::Inherited;
+use crate::handover::Inherited;
 use zerottl_core::model::{Backend, BackendProbe, Web};
 
 /// Long enough for anything that is to happen on a loaded machine.

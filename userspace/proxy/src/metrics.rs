@@ -15,7 +15,7 @@ use prometheus_client::{
 use zerottl_core::exposition::{family, gauge, number, single};
 use zerottl_host::certificates::Certificate;
 
-use super::front::counters::{BackendCounters, Counters, Refused};
+use crate::front::counters::{BackendCounters, Counters, Refused};
 
 /// Names of certificates with series of their own.
 pub const CERTIFICATES_MAX: usize = 1000;

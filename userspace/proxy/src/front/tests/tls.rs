@@ -12,7 +12,7 @@ use tokio_rustls::{
 };
 
 use super::*;
-use crate::proxy::front::Refused;
+use crate::front::Refused;
 use zerottl_core::model::WebTls;
 use zerottl_inputs::probe::TrustAnyone;
 

@@ -10,7 +10,7 @@ use super::{
     tls::{connect, front, pem},
     *,
 };
-use crate::proxy::front::Refused;
+use crate::front::Refused;
 
 /// A front with one certificate for app.com; the folder goes with the test.
 fn secured(backend: SocketAddr, change: impl FnOnce(&mut Web)) -> (Front, TempDir) {

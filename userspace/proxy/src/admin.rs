@@ -17,7 +17,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{FromRequestParts, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -25,16 +25,17 @@ use axum::{
 use http::{
     HeaderMap, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
+    request::Parts,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::{
     front::{self, Counters, Peer},
     metrics::{Front, FrontCounters},
 };
-use crate::admin::{asked::Plain, gate as may_ask};
 use zerottl_core::{
+    admin_access::{self, unexpected_query},
     exposition::Format,
     model::{Web, WebLimits},
 };
@@ -103,14 +104,27 @@ async fn own_host(request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Peer>().map(|peer| peer.local);
     let (head, body) = request.into_parts();
     if local.is_some_and(|local| local.ip().to_canonical().is_loopback())
-        && let Err(refusal) = may_ask::admit(&head, local, None)
+        && let Err(refusal) = admin_access::admit(&head, local, None)
     {
-        return refusal.words().into_response();
+        return refusal.status_and_text().into_response();
     }
     next.run(Request::from_parts(head, body)).await
 }
 
-async fn metrics(_: Plain, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
+/// No parameters: one that is passed over in silence is a slip that nobody sees.
+struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        // As the agent's interface says it.
+        let fault = |message| (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid", "message": message })));
+        unexpected_query(&parts.uri).map_or(Ok(Self), |message| Err(fault(message).into_response()))
+    }
+}
+
+async fn metrics(_: NoQuery, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
     let Shown { gate, backends, connections, certificates } = ask();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
@@ -120,7 +134,7 @@ async fn metrics(_: Plain, State(ask): State<Ask>, headers: HeaderMap) -> Result
     Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
 
-async fn load(_: Plain, State(ask): State<Ask>) -> Page {
+async fn load(_: NoQuery, State(ask): State<Ask>) -> Page {
     ask().gate.load_report()
 }
 
@@ -136,7 +150,7 @@ async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
     ext_auth::envoy(&ask().gate, request.into_parts().0)
 }
 
-async fn site(_: Plain, State(ask): State<Ask>) -> Json<Value> {
+async fn site(_: NoQuery, State(ask): State<Ask>) -> Json<Value> {
     let Shown { gate, backends, connections, .. } = ask();
     let place = gate.place();
     let up = gate.up();

@@ -77,11 +77,6 @@ impl Proxy {
             nobody_said: Seldom::new(),
         }))
     }
-
-    /// One request's response: the backend's, or a page of our own that says what is wrong.
-    pub async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
-        self.0.forward(request).await
-    }
 }
 
 impl Service<Request<ClientBody>> for Proxy {
@@ -103,6 +98,7 @@ impl Service<Request<ClientBody>> for Proxy {
 type Answer = (Response<Incoming>, Box<Link>, Kept);
 
 impl Inner {
+    /// Returns one request's response: the backend's, or a page of our own that says what is wrong.
     async fn forward(&self, request: Request<ClientBody>) -> Response<ProxyBody> {
         let (mut parts, body) = request.into_parts();
         let max = self.limits.body;

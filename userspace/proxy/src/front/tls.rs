@@ -75,8 +75,8 @@ impl Certificates {
         Ok(())
     }
 
-    /// The names that have a certificate, sorted; wildcards as `*.name`.
-    #[must_use]
+    /// Returns the names that have a certificate, sorted; wildcards as `*.name`.
+    #[cfg(test)]
     pub fn names(&self) -> Vec<String> {
         let set = self.current.load();
         let wildcards = set.wildcard.keys().map(|name| format!("*.{name}"));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::proxy::front::AccessLog;
+use crate::front::AccessLog;
 use zerottl_core::model::{AccessFormat, AccessLog as Configured};
 
 /// A front with a log of this form, and the lines that it wrote for what was done.

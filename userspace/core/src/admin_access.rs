@@ -1,4 +1,4 @@
-//! Access control: pure functions of a request's head and of the way it came.
+//! Access to the admin interfaces, the agent's and the stand-alone Site's: pure functions of a request's head and of the way it came.
 //!
 //! | came over | must show | is kept out |
 //! |---|---|---|
@@ -11,21 +11,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{
+use http::{
     HeaderMap, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
     request::Parts,
-    uri::Authority,
+    uri::{Authority, Uri},
 };
 
-use zerottl_core::model::AdminToken;
+use crate::model::AdminToken;
 
 /// Browsers say with it whose page asks (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AccessRefusal {
     /// The Host is not ours.
     Host,
     /// There is no token, or another.
@@ -36,10 +36,10 @@ pub enum Refusal {
     ContentType,
 }
 
-impl Refusal {
-    /// The HTTP status and a sentence.
+impl AccessRefusal {
+    /// Returns the HTTP status and a sentence.
     #[must_use]
-    pub fn words(self) -> (StatusCode, &'static str) {
+    pub fn status_and_text(self) -> (StatusCode, &'static str) {
         match self {
             Self::Host => {
                 (StatusCode::FORBIDDEN, "the Host header must be this address, a loopback address or localhost\n")
@@ -56,23 +56,23 @@ impl Refusal {
 }
 
 /// Lets a request in, or says why not. `local` is the address that it came to; none for a Unix socket.
-pub fn admit(request: &Parts, local: Option<SocketAddr>, token: Option<&AdminToken>) -> Result<(), Refusal> {
+pub fn admit(request: &Parts, local: Option<SocketAddr>, token: Option<&AdminToken>) -> Result<(), AccessRefusal> {
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     match (local, token) {
         (None, _) => {}
         (Some(_), Some(_)) if reads && request.uri.path() == "/" => {}
         (Some(_), Some(token)) if shows(&request.headers, token) => {}
-        (Some(_), Some(_)) => return Err(Refusal::Token),
+        (Some(_), Some(_)) => return Err(AccessRefusal::Token),
         (Some(local), None) if is_ours(request, local) => {}
-        (Some(_), None) => return Err(Refusal::Host),
+        (Some(_), None) => return Err(AccessRefusal::Host),
     }
     if reads {
         return Ok(());
     }
     if is_foreign(&request.headers) {
-        return Err(Refusal::Origin);
+        return Err(AccessRefusal::Origin);
     }
-    if brings_json(&request.headers) { Ok(()) } else { Err(Refusal::ContentType) }
+    if brings_json(&request.headers) { Ok(()) } else { Err(AccessRefusal::ContentType) }
 }
 
 /// Whether a request comes from somebody who is known: over a Unix socket, or with the token.
@@ -81,7 +81,13 @@ pub fn is_known(request: &Parts, local: Option<SocketAddr>, token: Option<&Admin
     local.is_none() || token.is_some_and(|token| shows(&request.headers, token))
 }
 
-/// The value of a header that stands there once.
+/// Says what is wrong with a request for a page without parameters that brings some.
+#[must_use]
+pub fn unexpected_query(uri: &Uri) -> Option<String> {
+    uri.query().filter(|query| !query.is_empty()).map(|_| format!("{} takes no query parameters", uri.path()))
+}
+
+/// Returns the value of a header that stands there once.
 fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -132,7 +138,7 @@ fn host_is_ours(host: &str, local: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
+    use http::Request;
 
     use super::*;
 
@@ -147,7 +153,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(way: &str, method: &str, path: &str, headers: &[(&str, &str)], expect: Result<(), Refusal>) {
+    fn check(way: &str, method: &str, path: &str, headers: &[(&str, &str)], expect: Result<(), AccessRefusal>) {
         let token = AdminToken::new(TOKEN).expect("a token");
         let local = Some("127.0.0.1:8053".parse().expect("an address"));
         let (local, token) = match way {
@@ -166,18 +172,18 @@ mod tests {
     fn readers() {
         check("loopback", "GET", "/v1/status", &[HOST], Ok(()));
         check("loopback", "HEAD", "/v1/status", &[HOST], Ok(()));
-        check("loopback", "GET", "/v1/status", &[("host", "rebound.example:8053")], Err(Refusal::Host));
-        check("loopback", "GET", "/v1/status", &[], Err(Refusal::Host));
+        check("loopback", "GET", "/v1/status", &[("host", "rebound.example:8053")], Err(AccessRefusal::Host));
+        check("loopback", "GET", "/v1/status", &[], Err(AccessRefusal::Host));
         check("unix", "GET", "/v1/status", &[("host", "anything")], Ok(()));
-        check("token", "GET", "/v1/status", &[HOST], Err(Refusal::Token));
+        check("token", "GET", "/v1/status", &[HOST], Err(AccessRefusal::Token));
         check("token", "GET", "/v1/status", &[("host", "admin.example"), BEARER], Ok(()));
         check("token", "GET", "/", &[("host", "admin.example")], Ok(()));
-        check("token", "POST", "/", &[HOST, JSON], Err(Refusal::Token));
-        check("token", "GET", "//", &[HOST], Err(Refusal::Token));
+        check("token", "POST", "/", &[HOST, JSON], Err(AccessRefusal::Token));
+        check("token", "GET", "//", &[HOST], Err(AccessRefusal::Token));
         for wrong in ["", "Bearer", "Bearer ", "Basic correct-horse-battery", "Bearer correct-horse-batterY"] {
-            check("token", "GET", "/metrics", &[HOST, ("authorization", wrong)], Err(Refusal::Token));
+            check("token", "GET", "/metrics", &[HOST, ("authorization", wrong)], Err(AccessRefusal::Token));
         }
-        check("token", "GET", "/metrics", &[HOST, BEARER, BEARER], Err(Refusal::Token));
+        check("token", "GET", "/metrics", &[HOST, BEARER, BEARER], Err(AccessRefusal::Token));
         check("token", "GET", "/metrics", &[("authorization", "bearer   correct-horse-battery")], Ok(()));
     }
 
@@ -194,17 +200,17 @@ mod tests {
             check(way, "POST", path, &with(&[JSON, ("sec-fetch-site", "same-origin")]), Ok(()));
             // What a form of another site's page can send.
             for form in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
-                check(way, "POST", path, &with(&[("content-type", form)]), Err(Refusal::ContentType));
+                check(way, "POST", path, &with(&[("content-type", form)]), Err(AccessRefusal::ContentType));
             }
-            check(way, "POST", path, &with(&[]), Err(Refusal::ContentType));
-            check(way, "DELETE", path, &with(&[]), Err(Refusal::ContentType));
+            check(way, "POST", path, &with(&[]), Err(AccessRefusal::ContentType));
+            check(way, "DELETE", path, &with(&[]), Err(AccessRefusal::ContentType));
             for origin in ["http://evil.example", "null", "http://127.0.0.1:9999", "127.0.0.1:8053", ""] {
-                check(way, "POST", path, &with(&[JSON, ("origin", origin)]), Err(Refusal::Origin));
+                check(way, "POST", path, &with(&[JSON, ("origin", origin)]), Err(AccessRefusal::Origin));
             }
             let cross = [JSON, ("origin", "http://127.0.0.1:8053"), ("sec-fetch-site", "cross-site")];
-            check(way, "POST", path, &with(&cross), Err(Refusal::Origin));
+            check(way, "POST", path, &with(&cross), Err(AccessRefusal::Origin));
         }
-        check("loopback", "POST", path, &[("host", "rebound.example"), JSON], Err(Refusal::Host));
+        check("loopback", "POST", path, &[("host", "rebound.example"), JSON], Err(AccessRefusal::Host));
     }
 
     #[test]
