@@ -5,7 +5,7 @@ use kernel_table::row::Ran;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl_core::plan::Plan;
-use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, PROGRAM};
 
 use super::planned::Planned;
 
@@ -32,7 +32,7 @@ pub fn run(program: &Xdp, frame: &[u8]) -> (Action, Vec<u8>) {
 /// A loaded program and its counters as last seen.
 pub struct KernelMachine {
     /// What the agent's loader has made.
-    pub loaded: Loaded,
+    pub loaded: FastpathParts,
     seen: Vec<(Reason, u64)>,
 }
 

@@ -40,7 +40,7 @@ use xdp_ebpf::{
 };
 use zerottl_core::{model::SiteId, plan::Plan, status::Health};
 use zerottl_kernel::{
-    Loaded, PROGRAM,
+    FastpathParts, PROGRAM,
     image::{Bank, Layout},
     mmap_array::Mapped,
 };
@@ -91,7 +91,7 @@ fn text(program: usize) -> String {
 
 /// A program, and its plans by generation modulo [`MODULUS`].
 struct Flipping {
-    loaded: Loaded,
+    loaded: FastpathParts,
     layout: Layout,
     plans: Vec<Plan>,
 }

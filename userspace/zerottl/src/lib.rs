@@ -11,7 +11,7 @@
 pub mod admin;
 pub mod agent;
 pub mod assess;
-pub mod hooks;
+pub mod control;
 pub mod machine;
-pub mod operator;
+pub mod observe;
 pub mod simulate;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use zerottl::{admin::explain::Explanation, machine};
+use zerottl::{admin::explanation::Explanation, machine};
 use zerottl_config as config;
 use zerottl_core::{
     model::{Model, PoolId},
@@ -20,9 +20,9 @@ use zerottl_core::{
     status::{AdminState, Assessment},
 };
 use zerottl_host::state::apart;
-use zerottl_inputs::agent_client::{self as client, At};
+use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
-use crate::cli::{AgentAt, Failure, complain, operator, print, show, unasked};
+use crate::cli::{AgentAt, Failure, complain, overrides, print, show, unasked};
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
@@ -93,13 +93,13 @@ enum Command {
         json: bool,
     },
     /// Keep new clients away from Sites: Pool and Group Names no longer answer them, their Site Names do
-    Drain(operator::Drain),
+    Drain(overrides::Drain),
     /// Take Sites out as if they were down: their Site Names fail over too
-    Maint(operator::Say),
+    Maint(overrides::Say),
     /// Take back `drain` and `maint`, and end a hold-down
-    Ready(operator::Say),
+    Ready(overrides::Say),
     /// Give Sites another weight, or the configured one back
-    Weight(operator::Weigh),
+    Weight(overrides::Weigh),
     /// Make the agent read its file anew: all of it, or nothing and why
     Reload {
         #[command(flatten)]
@@ -183,7 +183,7 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Ready(say) => say.run(AdminState::Ready).await?,
         Command::Weight(weigh) => weigh.run().await?,
         Command::Reload { agent, json } => cli::reload::reload(&agent, json).await?,
-        Command::Detach { agent } => cli::left::detach(&agent)?,
+        Command::Detach { agent } => cli::pinned_state::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
         Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
@@ -250,7 +250,7 @@ fn deaths(model: &Model) -> Vec<String> {
     losses.map(line).collect()
 }
 
-async fn trace(at: At, count: Option<u64>) -> Result<(), Failure> {
+async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), Failure> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

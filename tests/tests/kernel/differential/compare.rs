@@ -11,7 +11,7 @@ use zerottl_core::{
     model::{DynamicType, Policy},
     plan::Choice,
 };
-use zerottl_dns::{query::Query, svcb, view::Client};
+use zerottl_dns::{query::QueryMessage, svcb, view::QueryClient};
 
 use super::{ask::Asked, machine::BothPaths};
 
@@ -90,12 +90,13 @@ fn is_of_the_plan(machine: &BothPaths, answer: &[u8]) -> bool {
 }
 
 /// Whom an answer may depend on.
-fn client(machine: &BothPaths, asked: &Asked) -> Client {
-    let subnet = Query::parse(&asked.message).and_then(|query| query.options.wishes(&machine.view.model.edns)?.subnet);
-    Client { address: asked.client, subnet }
+fn client(machine: &BothPaths, asked: &Asked) -> QueryClient {
+    let subnet =
+        QueryMessage::parse(&asked.message).and_then(|query| query.options.wishes(&machine.view.model.edns)?.subnet);
+    QueryClient { address: asked.client, subnet }
 }
 
-fn plain(machine: &BothPaths, client: Client, message: &[u8]) -> Result<Plain, String> {
+fn plain(machine: &BothPaths, client: QueryClient, message: &[u8]) -> Result<Plain, String> {
     let parsed = Message::from_octets(message).map_err(|error| error.to_string())?;
     let mut records = BTreeSet::new();
     let mut opt = None;
@@ -139,7 +140,7 @@ fn question_len(bytes: &[u8]) -> usize {
 }
 
 /// `table` for what the dynamic name may answer at this moment; sticky ones stay as they are.
-fn chosen(machine: &BothPaths, client: Client, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
+fn chosen(machine: &BothPaths, client: QueryClient, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
     let of = match rtype {
         Rtype::A => DynamicType::A,
         Rtype::AAAA => DynamicType::Aaaa,

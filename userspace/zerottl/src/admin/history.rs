@@ -13,7 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminSources, kind_word, shares::Counter, status::site_state};
+use super::sources::AdminSources;
+use crate::observe::{
+    labels::{kind_word, site_state},
+    shares::ShareCounter,
+};
 use zerottl_core::model::{Family, NameId, NameKind, SiteId};
 
 /// How often is looked.
@@ -143,7 +147,7 @@ impl History {
         let shares = match kept.runs.back() {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
             _ => {
-                let mut counter = Counter::new(model, &plan);
+                let mut counter = ShareCounter::new(model, &plan);
                 let mut drawn = Drawn::default();
                 for (id, _) in names() {
                     let [a, aaaa] = [Family::V4, Family::V6].map(|family| counter.sites(id, family));

@@ -16,7 +16,8 @@ use axum::{
 
 use utoipa::ToSchema;
 
-use super::{Snapshot, asked::Plain, server::Shared, text};
+use super::{extract::Plain, handler_state::HandlerState, text};
+use crate::observe::snapshot::Snapshot;
 use zerottl_core::{
     model::{LoadKind, NameKind, Policy, SiteId},
     plan::headroom::headroom,
@@ -214,9 +215,9 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
         (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
     )
 )]
-pub(super) async fn take(State(shared): State<Shared>, _: Plain, body: Bytes) -> Response {
+pub(super) async fn take(State(shared): State<HandlerState>, _: Plain, body: Bytes) -> Response {
     let state = shared.state();
-    match push::push(&state.board, state.board.model(), Instant::now(), &body) {
+    match push::push(&state.load_store, state.load_store.model(), Instant::now(), &body) {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }

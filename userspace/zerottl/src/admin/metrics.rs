@@ -14,13 +14,15 @@ use prometheus_client::{
 };
 
 use super::{
-    Snapshot,
-    forwards::UpstreamPage,
     load::LoadPage,
-    shares::Counter,
-    status::{AddressPage, BASES, STATES, SitePage, StatusPage},
+    status::{AddressPage, SitePage, StatusPage},
 };
-use crate::hooks::PROGRAM_KINDS;
+use crate::observe::{
+    counters::UpstreamCounts,
+    labels::{BASES, STATES},
+    shares::ShareCounter,
+    snapshot::Snapshot,
+};
 use zerottl_core::exposition::{Format, Labels, family, gauge, number, single, to_prometheus};
 use zerottl_core::histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS};
 use zerottl_core::{
@@ -28,6 +30,7 @@ use zerottl_core::{
     model::{Family, NameId, NameKind},
     status::AdminState,
 };
+use zerottl_kernel::attachments::PROGRAM_KINDS;
 
 /// Sites with series of their own, the first of the configuration.
 pub const SITES_MAX: usize = 1_000;
@@ -100,7 +103,7 @@ impl Source {
             publications: snapshot.publication.map_or_else(|| Histogram::new(&PUBLISH_BOUNDS), |newest| newest.all),
         };
         let model = &*snapshot.model;
-        let mut counter = Counter::new(model, &snapshot.plan);
+        let mut counter = ShareCounter::new(model, &snapshot.plan);
         for (id, name) in model.names.iter().enumerate() {
             let sites = model.sites_of(name.kind).len();
             if matches!(name.kind, NameKind::Site(_)) {
@@ -133,7 +136,7 @@ impl Source {
 type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
 
 /// One value of each upstream: name, help, where it is.
-type UpstreamColumn<T> = (&'static str, &'static str, fn(&UpstreamPage) -> T);
+type UpstreamColumn<T> = (&'static str, &'static str, fn(&UpstreamCounts) -> T);
 
 /// One value of each Site's load: name, help, where it is.
 type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
@@ -195,7 +198,7 @@ impl Collector for Source {
         let help = "How long publications took, from their cause to answers";
         single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
         self.sites_and_shares(encoder)?;
-        self.standings(encoder)?;
+        self.notices(encoder)?;
         self.addresses(encoder)?;
         self.loads(encoder)
     }
@@ -275,8 +278,8 @@ impl Source {
     }
 
     /// Writes what the operator, the pools' minimum and hold-downs have done to the Sites.
-    fn standings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let standings = &self.page.standings;
+    fn notices(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let notices = &self.page.notices;
         let sites = self.sites();
         let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
         family(encoder, ("site_eligible", "Whether the Site is up and nothing bars it"), eligible)?;
@@ -294,7 +297,7 @@ impl Source {
             ("site_hold_seconds", "Until a Site that keeps flapping is answered again; 0 unless it is held"),
             holds,
         )?;
-        let alarms = standings.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
+        let alarms = notices.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
         // What is well is 0, not absent.
         let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
         let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
@@ -306,10 +309,10 @@ impl Source {
             counts.into_iter().map(|((kind, pool), count)| (vec![("kind", kind), ("pool", pool)], number(count)));
         family(encoder, ("alarm", "What should be looked at now, by kind and pool"), alarms)?;
         let help = "Requests refused for a pool's min_sites or min_capacity";
-        single(encoder, ("refusals", help), &ConstCounter::new(standings.refusals))?;
+        single(encoder, ("refusals", help), &ConstCounter::new(notices.refusals))?;
         let help = "Whether the newest state could be written, so that a restart knows it";
-        single(encoder, ("state_kept", help), &flag(standings.state.error.is_none()))?;
-        let losses = standings.losses.iter().map(|loss| {
+        single(encoder, ("state_kept", help), &flag(notices.state.error.is_none()))?;
+        let losses = notices.losses.iter().map(|loss| {
             (
                 vec![("pool", loss.pool.clone()), ("dies", loss.dies.clone()), ("takes", loss.takes.clone())],
                 gauge(loss.at_once),

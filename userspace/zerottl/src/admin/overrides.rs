@@ -6,7 +6,7 @@
 //! | `POST /v1/sites/weight` | [`SayWeight`] | [`Said`] |
 //! | `GET /v1/sites/drained?sites=…&sessions=…` | | [`DrainPage`] |
 //!
-//! Errors are [`Fault`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
+//! Errors are [`ErrorBody`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
 //! below its minimum, 503 while the agent stops. Bodies must be `application/json`, which no page of another site can
 //! send without being asked for leave that is never given.
 
@@ -22,12 +22,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AdminSources, Snapshot,
-    asked::{self, CheckedQuery},
-    listen::Peer,
-    server::Shared,
+    error_body::ErrorBody,
+    extract::{self, CheckedQuery},
+    handler_state::HandlerState,
+    listen::AdminPeer,
+    sources::AdminSources,
 };
-use crate::operator::{self, Refused, Request, What, target};
+use crate::{
+    control::{
+        overrides::{self, OverrideError, OverrideRequest, OverrideValue},
+        target,
+    },
+    observe::snapshot::Snapshot,
+};
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
     plan::Choice,
@@ -67,7 +74,7 @@ pub struct SayWeight {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
     /// 1 to 65535; null for the configured one, which has to be said.
-    #[serde(deserialize_with = "asked::nullable")]
+    #[serde(deserialize_with = "extract::nullable")]
     #[schema(required = true)]
     pub weight: Option<u32>,
     /// Why; at most 500 characters.
@@ -92,15 +99,6 @@ pub struct Said {
     pub kept: bool,
     /// Why not, if it will not.
     pub not_kept_because: Option<String>,
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Fault {
-    /// `no-such`, `invalid`, `below-minimum`, `stopping`.
-    pub error: String,
-    /// In a sentence.
-    pub message: String,
 }
 
 /// How far a drain has come.
@@ -135,19 +133,19 @@ pub struct DrainingSite {
     request_body = SayWord,
     responses(
         (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = Fault),
-        (status = 404, description = "Nothing is called that", body = Fault),
-        (status = 409, description = "It would take a pool below its minimum", body = Fault),
-        (status = 503, description = "The agent is stopping", body = Fault),
+        (status = 400, description = "The request is at fault", body = ErrorBody),
+        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
+        (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
 )]
 pub(super) async fn word(
-    State(shared): State<Shared>,
-    peer: Option<Extension<Peer>>,
-    _: asked::Plain,
-    asked::CheckedBody(body): asked::CheckedBody<SayWord>,
+    State(shared): State<HandlerState>,
+    peer: Option<Extension<AdminPeer>>,
+    _: extract::Plain,
+    extract::CheckedBody(body): extract::CheckedBody<SayWord>,
 ) -> Response {
-    let what = What::Word(body.word);
+    let what = OverrideValue::State(body.word);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
 }
 
@@ -159,28 +157,28 @@ pub(super) async fn word(
     request_body = SayWeight,
     responses(
         (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = Fault),
-        (status = 404, description = "Nothing is called that", body = Fault),
-        (status = 409, description = "It would take a pool below its minimum", body = Fault),
-        (status = 503, description = "The agent is stopping", body = Fault),
+        (status = 400, description = "The request is at fault", body = ErrorBody),
+        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
+        (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
 )]
 pub(super) async fn weight(
-    State(shared): State<Shared>,
-    peer: Option<Extension<Peer>>,
-    _: asked::Plain,
-    asked::CheckedBody(body): asked::CheckedBody<SayWeight>,
+    State(shared): State<HandlerState>,
+    peer: Option<Extension<AdminPeer>>,
+    _: extract::Plain,
+    extract::CheckedBody(body): extract::CheckedBody<SayWeight>,
 ) -> Response {
-    let what = What::Weight(body.weight);
+    let what = OverrideValue::Weight(body.weight);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of two bodies that differ in one")]
 async fn ask(
     state: &AdminSources,
-    peer: Option<Extension<Peer>>,
+    peer: Option<Extension<AdminPeer>>,
     target: String,
-    what: What,
+    what: OverrideValue,
     by: Option<String>,
     reason: Option<String>,
     for_s: Option<u64>,
@@ -191,12 +189,12 @@ async fn ask(
     let named = by.filter(|by| !by.trim().is_empty());
     let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let lasts = for_s.map(Duration::from_secs);
-    let request = match operator::checked(Request { target, what, by, reason, lasts, force }) {
+    let request = match overrides::checked(OverrideRequest { target, what, by, reason, lasts, force }) {
         Ok(request) => request,
         Err(refused) => return fault(&refused),
     };
     let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
-    match state.desk.ask(Request { by, ..request }).await {
+    match state.overrides.ask(OverrideRequest { by, ..request }).await {
         Ok(done) => {
             let why = keeper::wait(&mut state.kept.clone(), done.memory, KEPT_WITHIN).await;
             Json(Said { sites: done.sites, generation: done.generation, kept: why.is_none(), not_kept_because: why })
@@ -214,14 +212,14 @@ fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
     }
 }
 
-fn fault(refused: &Refused) -> Response {
+fn fault(refused: &OverrideError) -> Response {
     let (status, error) = match refused {
-        Refused::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
-        Refused::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
-        Refused::BelowMinimum(_) => (StatusCode::CONFLICT, "below-minimum"),
-        Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        OverrideError::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
+        OverrideError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+        OverrideError::BelowMinimum(_) => (StatusCode::CONFLICT, "below-minimum"),
+        OverrideError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
     };
-    (status, Json(Fault { error: error.into(), message: refused.to_string() })).into_response()
+    (status, Json(ErrorBody { error: error.into(), message: refused.to_string() })).into_response()
 }
 
 /// Query of `GET /v1/sites/drained`.
@@ -246,10 +244,13 @@ pub struct AskedDrained {
     ),
     responses(
         (status = 200, body = DrainPage),
-        (status = 404, description = "Nothing is called that", body = Fault),
+        (status = 404, description = "Nothing is called that", body = ErrorBody),
     )
 )]
-pub(super) async fn drained(State(shared): State<Shared>, CheckedQuery(asked): CheckedQuery<AskedDrained>) -> Response {
+pub(super) async fn drained(
+    State(shared): State<HandlerState>,
+    CheckedQuery(asked): CheckedQuery<AskedDrained>,
+) -> Response {
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {
@@ -309,10 +310,8 @@ fn answered_by(snapshot: &Snapshot, id: SiteId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{model, snapshot, table},
-        *,
-    };
+    use super::*;
+    use crate::admin::tests::fixture::{model, snapshot, table};
 
     /// A Site is drained once no Pool or Group Name answers it and its sessions are few; what it does not report does not
     /// hold it up.

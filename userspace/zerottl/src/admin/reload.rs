@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::{
-    asked::{CheckedBody, Plain},
-    server::Shared,
+    extract::{CheckedBody, Plain},
+    handler_state::HandlerState,
 };
-use crate::agent::{AgentCommand, Reloaded};
+use crate::control::commands::{AgentCommand, Reloaded};
 
 /// Where it is asked for.
 pub const RELOAD: &str = "/v1/reload";
@@ -39,13 +39,13 @@ pub struct Reload {}
     )
 )]
 pub(super) async fn reload(
-    State(shared): State<Shared>,
+    State(shared): State<HandlerState>,
     _: Plain,
     CheckedBody(Reload {}): CheckedBody<Reload>,
 ) -> Response {
-    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "the agent takes no orders now\n").into_response();
+    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "the agent takes no commands now\n").into_response();
     let (reply, done) = oneshot::channel();
-    if shared.state().orders.try_send(AgentCommand::Reload(Some(reply))).is_err() {
+    if shared.state().commands.try_send(AgentCommand::Reload(Some(reply))).is_err() {
         return unavailable();
     }
     match done.await {

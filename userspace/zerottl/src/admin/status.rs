@@ -9,19 +9,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Attach, Snapshot, decided_by,
-    forwards::{ForwardPage, UpstreamPage},
-    health_word, kind_word,
     load::{self, LoadPage},
-    overview,
-    shares::{Counter, Shares},
-    standing::{self, HoldPage, OrderPage, Standings},
+    notices::{self, HoldPage, Notices, OverridePage},
+};
+use crate::observe::{
+    counters::{PlanningCounts, SocketCounts},
+    labels::{choice_word, decided_by, from_word, health_word, kind_word, site_state},
+    shares::{ShareCounter, SiteShares},
+    snapshot::Snapshot,
 };
 use zerottl_core::{
-    model::{Family, Model, NameId, NameKind, SiteId},
-    plan::{Basis, Choice},
-    status::{AdminState, Assessment, Health},
+    model::{Family, NameId, NameKind, SiteId},
+    status::AdminState,
 };
+use zerottl_kernel::attachments::AttachmentState;
 
 /// The page. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -41,46 +42,32 @@ pub struct StatusPage {
     /// Packets seen by the XDP program, by reason.
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
-    pub socket: SocketPage,
+    pub socket: SocketCounts,
     /// Alarms, refusals, what a death would do, where the state is kept.
     #[serde(flatten)]
-    pub standings: Standings,
+    pub notices: Notices,
     /// What planning has done.
     #[serde(default)]
-    pub work: WorkPage,
+    pub work: PlanningCounts,
 }
 
-/// `work` of [`StatusPage`]: what the planning rounds have done since the agent's start. What they cost hangs on the
-/// configuration and on how often something changes, not on how much has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct WorkPage {
-    /// Rounds: everything assessed anew.
-    pub rounds: u64,
-    /// Rounds that made a plan, because something had changed.
-    pub plans: u64,
-    /// Bytes of plans written into the program's maps.
-    pub written_bytes: u64,
-    /// CPU time of rounds, planning and publishing included, seconds.
-    pub cpu_s: f64,
+/// How the XDP program sits on one interface; one of [`FrontPage`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Attach)]
+pub struct AttachmentPage {
+    /// The interface.
+    pub interface: String,
+    /// `native`, `generic`, or `off` while the program is not there.
+    pub mode: String,
+    /// Why it is not what was asked for, such as an interface that has gone; empty if it is.
+    pub note: String,
 }
 
-/// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SocketPage {
-    /// Queries received, by transport: `udp`, `tcp`.
-    pub queries: BTreeMap<String, u64>,
-    /// Answers made, by rcode.
-    pub answers: BTreeMap<String, u64>,
-    /// What else befell: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
-    pub events: BTreeMap<String, u64>,
-    /// TCP connections open now.
-    pub tcp_open: u64,
-    /// Forward names, in the configuration's order.
-    #[serde(default)]
-    pub forwards: Vec<ForwardPage>,
-    /// The servers that their queries go to, by address.
-    #[serde(default)]
-    pub upstreams: Vec<UpstreamPage>,
+impl AttachmentPage {
+    fn new(state: &AttachmentState) -> Self {
+        let AttachmentState { interface, mode, note } = state;
+        Self { interface: interface.clone(), mode: (*mode).to_owned(), note: note.clone() }
+    }
 }
 
 /// `front` of [`StatusPage`].
@@ -92,7 +79,7 @@ pub struct FrontPage {
     /// `load-balance`, `failover`.
     pub roles: Vec<String>,
     /// One per interface.
-    pub attach: Vec<Attach>,
+    pub attach: Vec<AttachmentPage>,
     /// What of `[front]` does not fit this machine, or should be known of an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -120,7 +107,7 @@ pub struct SitePage {
     pub name: String,
     /// Whether any of its addresses counts as up.
     pub up: bool,
-    /// In one word: see [`STATES`].
+    /// In one word: see [`STATES`](crate::observe::labels::STATES).
     pub state: String,
     /// Pool and Group Names that list it.
     #[serde(default)]
@@ -142,10 +129,10 @@ pub struct SitePage {
     pub eligible: bool,
     /// The operator's word; none is `ready`.
     #[serde(default)]
-    pub word: Option<OrderPage>,
+    pub word: Option<OverridePage>,
     /// The operator's weight, if it is not the configured one.
     #[serde(default)]
-    pub weight_order: Option<OrderPage>,
+    pub weight_order: Option<OverridePage>,
     /// Its hold-down.
     #[serde(default)]
     pub hold: Option<HoldPage>,
@@ -217,7 +204,7 @@ pub struct FamilyPage {
     pub from: String,
     /// Of each Site in the table.
     #[schema(value_type = BTreeMap<String, f64>)]
-    pub shares: Shares,
+    pub shares: SiteShares,
 }
 
 /// How often a reason was met.
@@ -231,53 +218,6 @@ pub struct ReasonPage {
 
 /// Addresses of a Site whose errors stand in its reason, at most.
 const REASONS_MAX: usize = 8;
-
-/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
-/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
-pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
-
-/// One of [`STATES`].
-#[must_use]
-pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
-    let standing = &status.sites[site.0];
-    let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
-    match standing.word {
-        AdminState::Maint => "maint",
-        _ if (known || standing.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
-        _ if standing.word_in_force() == AdminState::Drain => "drain",
-        AdminState::Drain => "drain",
-        AdminState::Ready if standing.held => "held",
-        AdminState::Ready if !known => "unknown",
-        AdminState::Ready => "up",
-    }
-}
-
-/// The words for what names are answered from.
-pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
-
-/// The word for what a choice is answered from, one of [`BASES`].
-pub(crate) fn from_word(choice: &Choice) -> &'static str {
-    match choice {
-        Choice::Table(table) => match table.basis {
-            Basis::Live => "live",
-            Basis::UpThreshold => "up-threshold",
-            Basis::FailOpen => "fail-open",
-            Basis::Minimum => "minimum",
-            Basis::Held => "held",
-            Basis::Drained => "drained",
-        },
-        Choice::NoData | Choice::Servfail => choice_word(choice),
-    }
-}
-
-/// The word for a choice.
-pub(super) fn choice_word(choice: &Choice) -> &'static str {
-    match choice {
-        Choice::Table(_) => "table",
-        Choice::NoData => "nodata",
-        Choice::Servfail => "servfail",
-    }
-}
 
 impl StatusPage {
     /// The page of a moment.
@@ -308,8 +248,8 @@ impl StatusPage {
             front: FrontPage {
                 listen: front.listen.clone(),
                 roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
-                attach: snapshot.footing.attach.clone(),
-                warnings: snapshot.footing.warnings.clone(),
+                attach: snapshot.context.attachments.iter().map(AttachmentPage::new).collect(),
+                warnings: snapshot.context.warnings.clone(),
             },
             plan: PlanPage {
                 generation: snapshot.plan.generation,
@@ -322,14 +262,8 @@ impl StatusPage {
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
             work: snapshot.work,
-            standings: Standings::new(snapshot),
+            notices: Notices::new(snapshot),
         }
-    }
-
-    /// The page for a terminal.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        overview::text(self, &overview::Filter::default())
     }
 }
 
@@ -391,9 +325,9 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
-        word: standing::word(snapshot, id),
-        weight_order: standing::weight(snapshot, id),
-        hold: standing::hold(snapshot, id),
+        word: notices::word(snapshot, id),
+        weight_order: notices::weight(snapshot, id),
+        hold: notices::hold(snapshot, id),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
         load: load::page_of(snapshot, id),
     }
@@ -402,21 +336,21 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
 /// Why a Site is not simply up and answered.
 fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let (model, status) = (&snapshot.model, &snapshot.status);
-    let said = standing::word(snapshot, id).map(|order| order.words());
+    let said = notices::word(snapshot, id).map(|order| order.words());
     let own = load::takes_itself_out(snapshot, id);
     let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != AdminState::Maint;
     let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
         let why = report.last_error.as_deref().unwrap_or("no verdict yet");
         is_down.then(|| format!("{}: {why}", address.answer))
     });
-    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn names(snapshot: &Snapshot) -> Vec<NamePage> {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
-    let mut counter = Counter::new(model, plan);
+    let mut counter = ShareCounter::new(model, plan);
     let mut family = |name, family| FamilyPage {
         choice: choice_word(plan.choice(name, family)).into(),
         from: from_word(plan.choice(name, family)).into(),

@@ -117,11 +117,13 @@ fn filter(wish: &str) -> Result<EnvFilter, String> {
 }
 
 /// Modules by the names that they had while the program was one crate, and where they are now.
-const MOVED: [(&str, &[&str]); 9] = [
+const MOVED: [(&str, &[&str]); 11] = [
     ("zerottl::config", &["zerottl_config"]),
     ("zerottl::dns", &["zerottl_dns"]),
+    ("zerottl::hooks", &["zerottl_kernel::attachments"]),
     ("zerottl::kernel", &["zerottl_kernel"]),
     ("zerottl::load", &["zerottl_inputs::load"]),
+    ("zerottl::operator", &["zerottl::assess::record"]),
     ("zerottl::probe", &["zerottl_inputs::probe"]),
     ("zerottl::proxy", &["zerottl_proxy"]),
     ("zerottl::resources", &["zerottl_host::resources"]),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use zerottl::{
     admin::reload::{RELOAD, Reload},
-    agent::Reloaded,
+    control::commands::Reloaded,
 };
 use zerottl_inputs::agent_client::{self as client, ClientError};
 

@@ -9,7 +9,7 @@ use zerottl::admin::{
 };
 use zerottl_inputs::agent_client as client;
 
-use super::{AgentAt, Failure, completions, left, print, unasked};
+use super::{AgentAt, Failure, completions, pinned_state, print, unasked};
 
 /// What of the status is shown.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -41,7 +41,7 @@ pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), Failure>
     let body = match client::get(&at, "/v1/status").await {
         Ok(body) => body,
         Err(error) => {
-            left::status(agent, json)?;
+            pinned_state::status(agent, json)?;
             return Err(unasked(&error));
         }
     };
