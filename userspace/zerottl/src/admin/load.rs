@@ -210,8 +210,8 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     tag = "write",
     request_body(content = String, content_type = "application/json", description = "A report with its `site`, or a list of them"),
     responses(
-        (status = 204, description = "Taken"),
-        (status = 400, description = "None of them was", content_type = "text/plain", body = String),
+        (status = 204, description = "Accepted"),
+        (status = 400, description = "None of the reports was accepted", content_type = "text/plain", body = String),
         (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
     )
 )]

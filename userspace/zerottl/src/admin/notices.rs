@@ -153,7 +153,7 @@ impl Notices {
             let _ = writeln!(page, "{} ago: {}", text::age(refusal.age_s), text::printable(&refusal.message));
         }
         if let Some(error) = &self.state.error {
-            let words = format!("the state is not kept in {}: {error}", self.state.directory);
+            let words = format!("the state is not saved in {}: {error}", self.state.directory);
             let _ = writeln!(page, "{}", text::printable(&words));
         }
         for loss in &self.losses {

@@ -132,9 +132,9 @@ pub struct DrainingSite {
     tag = "write",
     request_body = SayWord,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = ErrorBody),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
         (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
@@ -156,9 +156,9 @@ pub(super) async fn word(
     tag = "write",
     request_body = SayWeight,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = ErrorBody),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
         (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
@@ -228,7 +228,7 @@ fn fault(refused: &OverrideError) -> Response {
 pub struct AskedDrained {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// With how many sessions a Site counts as empty; 0 unless given.
+    /// The number of sessions at which a Site counts as empty; 0 unless given.
     #[serde(default)]
     pub sessions: u64,
 }
@@ -240,11 +240,11 @@ pub struct AskedDrained {
     tag = "read",
     params(
         ("sites" = String, Query, description = "A Site's key, a group's or pool's name, or a glob"),
-        ("sessions" = Option<u64>, Query, description = "With how many sessions a Site counts as empty; 0 unless given"),
+        ("sessions" = Option<u64>, Query, description = "The number of sessions at which a Site counts as empty; 0 unless given"),
     ),
     responses(
         (status = 200, body = DrainPage),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
     )
 )]
 pub(super) async fn drained(

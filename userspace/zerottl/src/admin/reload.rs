@@ -31,7 +31,7 @@ pub struct Reload {}
     tag = "write",
     request_body = Reload,
     responses(
-        (status = 200, description = "Answers are made by it", body = Reloaded),
+        (status = 200, description = "It is in force: answers follow it", body = Reloaded),
         (status = 409, description = "Nothing has changed: the faults, as `zerottl check` shows them",
             content_type = "text/plain", body = String),
         (status = 503, description = "The agent is stopping, or has too much to do",

@@ -250,7 +250,7 @@ fn a_second_signal_ends_it_at_once() {
     agent.signal(Signal::INT);
     let (code, log) = agent.ended();
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("SIGINT again: stopping at once"), "{log}");
+    assert!(log.contains("SIGINT again: stopping immediately"), "{log}");
 }
 
 /// A served address that cannot be had: told with what to do.
