@@ -1,4 +1,4 @@
-//! What the agent writes into the program's maps, on the host.
+//! The contents that the agent writes into the program's maps, on the host.
 
 use kernel_table::{host_maps::HostMaps, world::World};
 use xdp_ebpf::scratch::Scratch;
@@ -21,7 +21,7 @@ pub fn vlans(world: World) -> Vec<Vlan> {
     single.chain(pairs.into_iter().map(|(outer, inner)| Vlan { outer, inner: Some(inner) })).collect()
 }
 
-/// The maps that the agent fills for a configuration of one's own.
+/// Returns the maps as the agent fills them for a configuration of one's own.
 #[must_use]
 pub fn held_by(planned: &Planned, world: World) -> HostMaps {
     let plan = planned.plan(1);

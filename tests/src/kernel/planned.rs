@@ -55,7 +55,7 @@ fn file(world: World) -> String {
     text
 }
 
-/// What the agent has made of a configuration, and a status to plan for.
+/// The parts that the agent has made of a configuration, and a status to plan for.
 pub struct Planned {
     /// The configuration, ready to plan.
     pub planner: Planner,

@@ -16,7 +16,7 @@ use super::differential::{
     machine::BothPaths,
 };
 
-/// What became of questions, and how long it took.
+/// The outcome of questions, and how long it took.
 #[derive(Debug)]
 struct Counts {
     reasons: BTreeMap<&'static str, usize>,
@@ -32,7 +32,7 @@ impl Counts {
         self.reasons.values().sum()
     }
 
-    /// What `networks` may have had at a rate: a second's worth and one at once, then the rate for as long as it took.
+    /// Returns how many answers `networks` may have had at a rate: a second's worth and one immediately, then the rate for as long as it took.
     /// The kernel's clock moves in steps of up to 10 ms, which may be worth one more.
     fn allowed(&self, networks: usize, per_second: u32) -> std::ops::RangeInclusive<usize> {
         let at_once = per_second as usize + 1;

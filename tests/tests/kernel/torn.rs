@@ -166,7 +166,7 @@ fn questions() -> Vec<Asked> {
     order.into_iter().map(|(_, asked)| asked).collect()
 }
 
-/// What an answer's parts tell.
+/// The generation and program that an answer's parts tell.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     /// All of one generation of one program.
@@ -222,7 +222,7 @@ fn run(program: &Xdp, asked: &Asked) -> Told {
     read(&frame, asked.name)
 }
 
-/// What askers have seen.
+/// Counts of what askers have seen.
 #[derive(Default)]
 struct Seen {
     answers: AtomicU64,

@@ -19,12 +19,12 @@ use crate::control::commands::{AgentCommand, Reloaded};
 /// Where it is asked for.
 pub const RELOAD: &str = "/v1/reload";
 
-/// Body of `POST /v1/reload`: nothing can be said yet.
+/// Body of `POST /v1/reload`: an object without fields.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {}
 
-/// Reads the agent's file anew and answers by it, or changes nothing.
+/// Reads the agent's file again and answers by it, or changes nothing.
 #[utoipa::path(
     post,
     path = "/v1/reload",

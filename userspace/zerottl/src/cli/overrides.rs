@@ -45,7 +45,7 @@ pub struct Say {
     json: bool,
 }
 
-/// What goes with any order.
+/// Options of every override.
 #[derive(Debug, clap::Args)]
 struct Why {
     /// The reason, which `zerottl status` shows

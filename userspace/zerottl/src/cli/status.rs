@@ -11,7 +11,7 @@ use zerottl_inputs::agent_client as client;
 
 use super::{AgentAt, Failure, completions, pinned_state, print, unasked};
 
-/// What of the status is shown.
+/// A choice of the status to show.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Of {
     /// Only Sites with this key or name; a shell's pattern, such as 'boston*'

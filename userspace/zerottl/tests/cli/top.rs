@@ -65,7 +65,7 @@ impl Drop for Terminal {
     }
 }
 
-/// What a terminal is told when a full-screen program takes it, and when that gives it back.
+/// Sequences that a terminal gets when a full-screen program takes it, and when that gives it back.
 const TAKEN: &str = "\u{1b}[?1049h";
 const GIVEN_BACK: &str = "\u{1b}[?1049l";
 
