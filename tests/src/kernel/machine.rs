@@ -31,7 +31,7 @@ pub fn run(program: &Xdp, frame: &[u8]) -> (Action, Vec<u8>) {
 
 /// A loaded program and its counters as last seen.
 pub struct KernelMachine {
-    /// What the agent's loader has made.
+    /// The parts that the agent's loader has made.
     pub loaded: FastpathParts,
     seen: Vec<(Reason, u64)>,
 }

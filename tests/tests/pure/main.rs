@@ -1,4 +1,4 @@
-//! What takes long and needs neither kernel nor network: operation 500 against its oracles, load in simulation, parsers on the fuzz
+//! Long runs that need neither kernel nor network: operation 500 against its oracles, load in simulation, parsers on the fuzz
 //! corpus.
 
 mod fuzz;
