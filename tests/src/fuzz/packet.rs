@@ -10,7 +10,7 @@ use kernel_table::{
     world::World,
 };
 use xdp_ebpf::{cookie::Secret, reason::Action};
-use zerottl_core::model::{CookieSecrets, Edns};
+use zerottl_core::model::{CookieSecrets, EdnsConfig};
 use zerottl_dns::{Transport, Zones, respond, view::View};
 
 use super::split;
@@ -72,7 +72,7 @@ impl Beside {
     fn new() -> Self {
         let planned = Planned::world_with(World::Full, |model| {
             let cookies = Some(CookieSecrets { present: Secret::new([7; 16]), previous: Some(Secret::new([8; 16])) });
-            model.edns = Edns { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
+            model.edns = EdnsConfig { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
         });
         let held = maps::held_by(&planned, World::Full);
         let view = View::new(Arc::clone(planned.planner.model()), planned.plan(1));

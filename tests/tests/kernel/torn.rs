@@ -35,7 +35,7 @@ use tests::{
     turn::alone,
 };
 use xdp_ebpf::{
-    layout::{Service, SlotBlock},
+    layout::{ServiceEntry, SlotBlock},
     reason::Action,
 };
 use zerottl_core::{model::SiteId, plan::Plan, status::Health};
@@ -347,7 +347,7 @@ fn writing_in_place_is_seen() {
     let service_map = machine.loaded.fastpath.take_map("SERVICES").unwrap();
     let slot_map = machine.loaded.fastpath.take_map("SLOTS").unwrap();
     let (Map::Array(service_map), Map::Array(slot_map)) = (&service_map, &slot_map) else { panic!("arrays") };
-    let mut service_memory = Mapped::<Service>::new(service_map.fd(), banks * services).unwrap();
+    let mut service_memory = Mapped::<ServiceEntry>::new(service_map.fd(), banks * services).unwrap();
     let mut slot_memory = Mapped::<SlotBlock>::new(slot_map.fd(), banks * blocks).unwrap();
     let Flipping { loaded, layout, plans } = &mut machine;
     let program: &Xdp = loaded.fastpath.program(PROGRAM);
