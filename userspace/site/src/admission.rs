@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    error::Error,
     fmt,
     net::IpAddr,
     sync::{
@@ -38,7 +39,7 @@ use super::{
     refusal::Refusal,
     respond::{self, Page},
     seen::{Seen, authority},
-    session::{CookieSessions, Session, SessionClient, Sessions},
+    session::{CookieSessions, Session, SessionClient, SessionError, Sessions},
     topology::{Known, Topology},
     waiting_room::{Deferrals, KEYS_MAX, KeyState, Turned},
 };
@@ -132,6 +133,20 @@ pub struct Admission {
     web: Arc<Web>,
 }
 
+/// Why a configuration admits nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// It says nothing of Sites.
+    #[error("the configuration has no [web]")]
+    NoWeb,
+    /// There can be no sessions.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The key file of markers is at fault.
+    #[error("{0}")]
+    MarkerKey(#[source] Box<dyn Error + Send + Sync>),
+}
+
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission").field("site", &self.place.own_name()).finish_non_exhaustive()
@@ -139,18 +154,17 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files; the error is a
-    /// sentence.
-    pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
+    /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files.
+    pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
         let sessions = CookieSessions::new(&web.session, &model.sites[site.0].name.to_string())?;
         Self::with(model, site, peers, Arc::new(sessions), Arc::new(OverloadLimits::new(&web.busy)))
     }
 
     /// By another configuration of the same Site. Sessions, requests under way and keys go on where what they are
     /// configured by has not changed.
-    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
+    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
         let mut next = Self::new(model, site, peers)?;
         next.metrics = Arc::clone(&self.metrics);
         if web.session == self.web.session && next.place.own_name() == self.place.own_name() {
@@ -170,9 +184,10 @@ impl Admission {
         peers: PeerHealth,
         sessions: Arc<dyn Sessions>,
         overload: Arc<dyn Overload>,
-    ) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
-        let key = web.marker.key.as_deref().map(read_key).transpose()?;
+    ) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
+        let key = web.marker.key.as_deref().map(read_key).transpose();
+        let key = key.map_err(|error| AdmissionError::MarkerKey(error.into()))?;
         let (mode, domain) = match &web.marker.mode {
             MarkerMode::Path => (MarkerCarrier::Path, None),
             MarkerMode::Query => (MarkerCarrier::Query, None),

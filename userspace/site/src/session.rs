@@ -6,6 +6,7 @@
 //! take it for its own, which is how the client is bound anew (C32).
 
 use std::{
+    error::Error,
     str,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -120,14 +121,25 @@ struct Valid {
     print: u64,
 }
 
+/// Why there can be no sessions.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The cookie cannot be called so.
+    #[error("`{0}` cannot be a cookie's name")]
+    CookieName(String),
+    /// The key file is at fault.
+    #[error("{0}")]
+    Key(#[source] Box<dyn Error + Send + Sync>),
+}
+
 impl CookieSessions {
-    /// Sessions of the Site of this name; reads the key file. The error is a sentence.
-    pub fn new(config: &SessionConfig, site_name: &str) -> Result<Self, String> {
+    /// Creates the sessions of the Site of this name; reads the key file.
+    pub fn new(config: &SessionConfig, site_name: &str) -> Result<Self, SessionError> {
         if !cookies::is_name(&config.cookie) {
-            return Err(format!("`{}` cannot be a cookie's name", config.cookie));
+            return Err(SessionError::CookieName(config.cookie.clone()));
         }
         let key = match &config.key {
-            Some(path) => read_key(path)?,
+            Some(path) => read_key(path).map_err(|error| SessionError::Key(error.into()))?,
             None => rand::random::<[u8; 32]>().to_vec(),
         };
         Ok(Self::with_key(config, site_name, &key))
