@@ -257,7 +257,9 @@ fn add_to(set: &mut RrSet, owner: &model::Name, ttl: u32, data: super::zone::Dat
     }
     if set.ttl != ttl {
         let first = set.ttl;
-        return fault(format!("{rtype} at {owner}: TTL {ttl}, but {first} before; one set, one TTL (RFC 2181 section 5.2)"));
+        return fault(format!(
+            "{rtype} at {owner}: TTL {ttl}, but {first} before; one set, one TTL (RFC 2181 section 5.2)"
+        ));
     }
     set.data.push(data);
     // An owner takes two bytes where it is compressed, and the fixed fields ten.

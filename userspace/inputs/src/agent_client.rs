@@ -59,7 +59,7 @@ pub enum ClientError {
     #[error("http: {0}")]
     Json(#[from] serde_json::Error),
     /// The agent refused; with its words.
-    #[error("the agent answered {0}: {}", .1.trim_end())]
+    #[error("the agent answered {}: {}", .0, .1.trim_end())]
     Status(u16, String),
     /// A page over [`PAGE_MAX`] or a line over [`LINE_MAX`].
     #[error("the agent's answer is too long")]

@@ -33,8 +33,9 @@ pub enum ImageError {
     Names(#[from] NotNames),
     /// All its tables together have this many slots.
     #[error(
-        "all names together have tables of {0} slots, more than {}; have fewer names with many Sites or with weights far \
+        "all names together have tables of {} slots, more than {}; have fewer names with many Sites or with weights far \
          apart",
+        .0,
         BLOCKS_MAX * BLOCK_SLOTS
     )]
     TooManySlots(usize),

@@ -52,7 +52,7 @@ const LINK: &str = "link-";
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It cannot be made or read.
-    #[error("{}: {1}", .0.display())]
+    #[error("{}: {}", .0.display(), .1)]
     Folder(PathBuf, #[source] io::Error),
     /// It is on another kind of file system.
     #[error("{} is on no bpffs: `mount -t bpf bpf /sys/fs/bpf`, or another folder in [agent] `pins`", .0.display())]
@@ -66,7 +66,7 @@ pub enum PinError {
     )]
     Owned(PathBuf, Option<i32>),
     /// An object cannot be pinned there.
-    #[error("pinning {} failed: {1}", .0.display())]
+    #[error("pinning {} failed: {}", .0.display(), .1)]
     Pin(PathBuf, #[source] io::Error),
 }
 

@@ -152,7 +152,7 @@ async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
 
 async fn site(_: NoQuery, State(ask): State<Ask>) -> Json<Value> {
     let Shown { gate, backends, connections, .. } = ask();
-    let place = gate.place();
+    let place = gate.topology();
     let up = gate.up();
     let sites = place.sites.iter().enumerate().map(|(at, name)| {
         json!({ "name": name, "own": at == place.own, "up": at == place.own || up.get(at).copied().unwrap_or(true) })

@@ -75,12 +75,12 @@ impl Serving {
         cancel: &CancellationToken,
     ) -> Result<Self, String> {
         let web = model.web.get(site.0).ok_or("the configuration has no [web]: it says what runs at a Site")?;
-        let peers = PeerHealth::start(model, site, web, cancel.clone())?;
+        let peers = PeerHealth::start(model, site, web, cancel.clone()).map_err(|error| error.to_string())?;
         let gate = match before {
-            Some(before) => before.gate.renewed(model, site, peers)?,
-            None => Admission::new(model, site, peers)?,
+            Some(before) => before.gate.renewed(model, site, peers),
+            None => Admission::new(model, site, peers),
         };
-        let gate = Arc::new(gate);
+        let gate = Arc::new(gate.map_err(|error| error.to_string())?);
         // What the same backends have done goes on counting.
         let counters = match before.filter(|before| before.web.backends == web.backends) {
             Some(before) => Arc::clone(&before.counters),

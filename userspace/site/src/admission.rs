@@ -114,7 +114,7 @@ impl Alarm {
 
 /// Operation 500 at one Site.
 pub struct Admission {
-    place: Topology,
+    topology: Topology,
     rules: Rules,
     markers: Markers,
     /// In mode `cookie`, its domain.
@@ -149,7 +149,7 @@ pub enum AdmissionError {
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("site", &self.place.own_name()).finish_non_exhaustive()
+        f.debug_struct("Admission").field("site", &self.topology.own_name()).finish_non_exhaustive()
     }
 }
 
@@ -167,7 +167,7 @@ impl Admission {
         let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
         let mut next = Self::new(model, site, peers)?;
         next.metrics = Arc::clone(&self.metrics);
-        if web.session == self.web.session && next.place.own_name() == self.place.own_name() {
+        if web.session == self.web.session && next.topology.own_name() == self.topology.own_name() {
             next.sessions = Arc::clone(&self.sessions);
         }
         if web.busy == self.web.busy {
@@ -193,9 +193,9 @@ impl Admission {
             MarkerMode::Query => (MarkerCarrier::Query, None),
             MarkerMode::Cookie { domain } => (MarkerCarrier::Cookie, Some(domain.clone())),
         };
-        let place = Topology::of(model, site);
+        let topology = Topology::of(model, site);
         Ok(Self {
-            place,
+            topology,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
             markers: Markers::new(mode, key.as_deref()),
             domain,
@@ -235,8 +235,8 @@ impl Admission {
         }
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(KeyState::Unknown, |key| self.claimed(key, &seen));
-        let (decision, path) = self.decide(&seen, connection, standing, &up);
+        let key_state = key.map_or(KeyState::Unknown, |key| self.claimed(key, &seen));
+        let (decision, path) = self.decide(&seen, connection, key_state, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
         debug!(
@@ -250,13 +250,13 @@ impl Admission {
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => {
-                if standing == KeyState::Due {
+                if key_state == KeyState::Due {
                     self.metrics.redeemed();
                 }
                 self.admit(&seen, head, despite)
             }
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
-            Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
+            Decision::Busy => Verdict::Respond(self.busy(&seen, head, key_state)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
         let verdict = match verdict {
@@ -269,10 +269,10 @@ impl Admission {
     /// Returns what a key is worth to this request. One that holds is taken here, before anything is decided by it, so
     /// that of two requests which show it at once only one goes first; who is turned away all the same gets another.
     fn claimed(&self, key: &str, seen: &Seen<'_>) -> KeyState {
-        match self.deferrals.standing(key, seen.asker.now) {
+        match self.deferrals.key_state(key, seen.asker.now) {
             KeyState::Due if seen.is_in_session() => KeyState::Unknown,
             KeyState::Due if !self.deferrals.redeem(key) => KeyState::Unknown,
-            standing => standing,
+            key_state => key_state,
         }
     }
 
@@ -301,7 +301,7 @@ impl Admission {
         now: u64,
     ) -> Seen<'a> {
         let headers = &head.headers;
-        let said = forwarded::said(headers, connection.client, &self.web.trusted_proxies);
+        let said = forwarded::client(headers, connection.client, &self.web.trusted_proxies);
         if let Some(text) = said.malformed {
             self.metrics.malformed();
             if self.malformed.is_due(now) {
@@ -313,8 +313,8 @@ impl Admission {
         let authority = said.host.map_or_else(|| authority(head), |host| Some(Cow::Borrowed(host)));
         let parsed = authority.as_deref().and_then(host::parse);
         let name = match authority {
-            Some(_) => name::parsed(&self.place, parsed.as_ref(), head.version, connection.server_name),
-            None => name::known(&self.place, None, head.version, None),
+            Some(_) => name::parsed(&self.topology, parsed.as_ref(), head.version, connection.server_name),
+            None => name::known(&self.topology, None, head.version, None),
         };
         let (net, counted_max) = (self.shares.net(client), self.shares.of(self.web.busy.sessions));
         let asker = SessionClient { net, counted_max, now, secure };
@@ -399,10 +399,10 @@ impl Admission {
         &'a self,
         seen: &'a Seen<'_>,
         connection: &Connection<'a>,
-        standing: KeyState,
+        key_state: KeyState,
         up: &'a [bool],
     ) -> (Decision<'a>, Path) {
-        let is_early = matches!(standing, KeyState::Early { .. });
+        let is_early = matches!(key_state, KeyState::Early { .. });
         let facts = Facts {
             in_session: seen.is_in_session(),
             version: seen.version,
@@ -411,12 +411,12 @@ impl Admission {
             found: &seen.found,
             by_cookie: self.markers.mode == MarkerCarrier::Cookie,
             now: seen.asker.now,
-            proper: seen.proper.and_then(|id| self.place.group(id)),
-            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == KeyState::Due)),
-            waiting: standing != KeyState::Unknown,
+            proper: seen.proper.and_then(|id| self.topology.group(id)),
+            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, key_state == KeyState::Due)),
+            waiting: key_state != KeyState::Unknown,
             up,
         };
-        decide(&self.place, &self.rules, &facts)
+        decide(&self.topology, &self.rules, &facts)
     }
 
     /// S4-5A-GATE: served as it would be without any of this. Only who opens a URL with a marker is told where the page is
@@ -430,7 +430,10 @@ impl Admission {
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         let is_marked = seen.found.clean != seen.target && matches!(seen.name, Ok(None | Some(Known::Own)));
         if (was_asked || self.web.clean_url && is_marked) && can_move(head) {
-            return Verdict::Respond(respond::see_other(seen.url(self.place.own_name(), &seen.found.clean), cookies));
+            return Verdict::Respond(respond::see_other(
+                seen.url(self.topology.own_name(), &seen.found.clean),
+                cookies,
+            ));
         }
         self.serve(seen, cookies)
     }
@@ -446,8 +449,8 @@ impl Admission {
         }
         self.deferrals.admitted(seen.asker.now);
         let mut cookies = Vec::from_iter(self.sessions.start(&seen.asker));
-        let group = marker.group.and_then(|name| self.place.group_named(name)).and_then(|at| self.place.id(at));
-        let group = group.or(seen.proper).or_else(|| self.place.primary.and_then(|at| self.place.id(at)));
+        let group = marker.group.and_then(|name| self.topology.group_named(name)).and_then(|at| self.topology.id(at));
+        let group = group.or(seen.proper).or_else(|| self.topology.primary.and_then(|at| self.topology.id(at)));
         if let Some(group) = group.filter(|group| self.groups.flagged(&head.headers) != Some(*group)) {
             cookies.extend(self.groups.flag(group, seen.asker.secure));
         }
@@ -457,7 +460,7 @@ impl Admission {
             seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != MarkerCarrier::Cookie;
         if should_clean && can_ask && can_move(head) && !cookies.is_empty() {
             let asking = Marker { at: seen.asker.now, key: Some(COOKIES_ASKED), ..marker };
-            let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
+            let location = seen.url(self.topology.own_name(), &self.markers.add(&seen.found.clean, &asking));
             return Verdict::Respond(respond::see_other(location, cookies));
         }
         self.serve(seen, cookies)
@@ -495,9 +498,9 @@ impl Admission {
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
-    fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: KeyState) -> Page {
+    fn busy(&self, seen: &Seen<'_>, head: &Parts, key_state: KeyState) -> Page {
         let shown = seen.found.marker.and_then(|marker| marker.key);
-        let (key, due) = if let (KeyState::Early { due }, Some(key)) = (standing, shown) {
+        let (key, due) = if let (KeyState::Early { due }, Some(key)) = (key_state, shown) {
             (Some(key.to_owned()), due)
         } else {
             let whom = Turned { share: seen.share, client: seen.net(), keys_max: self.keys_max() };
@@ -510,7 +513,7 @@ impl Admission {
         let wait = due.saturating_sub(seen.asker.now).max(1);
         let back = key.filter(|_| respond::is_read(&head.method)).map(|key| {
             let marker = Marker { at: due, key: Some(&key), ..Marker::default() };
-            seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &marker))
+            seen.url(self.topology.own_name(), &self.markers.add(&seen.found.clean, &marker))
         });
         respond::busy(self.web.busy.status, wait, back.as_deref())
     }
@@ -531,7 +534,7 @@ impl Admission {
         let sessions = self.sessions.active(now);
         let reserved = self.deferrals.due(now);
         let up = self.up();
-        let others = self.place.sites.iter().enumerate().filter(|(at, _)| *at != self.place.own);
+        let others = self.topology.sites.iter().enumerate().filter(|(at, _)| *at != self.topology.own);
         let peers = others.map(|(at, name)| (name.clone(), up.get(at).copied().unwrap_or(true)));
         let now = Now {
             in_flight: self.overload.in_flight(),
@@ -568,10 +571,10 @@ impl Admission {
         response
     }
 
-    /// The Site's place among the others.
+    /// Returns where the Site stands among the others.
     #[must_use]
-    pub fn place(&self) -> &Topology {
-        &self.place
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 }
 
@@ -596,5 +599,4 @@ impl fmt::Display for Stages<'_> {
 }
 
 #[cfg(test)]
-#[path = "tests_gate.rs"]
 mod tests;

@@ -147,7 +147,7 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
     let pool = &model.pools[model.sites[site.0].pool.0].sites;
     let up = pool.iter().map(|id| !question.down.contains(id)).collect();
     let (sessions, overload) = (Arc::new(Supposed(question.in_session)), Arc::new(Supposed(question.busy)));
-    let gate = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
+    let admission = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
 
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::builder().method(&question.method).version(question.version).uri(target);
@@ -157,9 +157,9 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
     head.headers.insert(HOST, host);
     let named = question.server_name.clone().unwrap_or_else(|| authority.host().to_ascii_lowercase());
     let connection = Connection { client: question.client, secure, server_name: Some(&*named).filter(|_| secure) };
-    let judged = gate.evaluate(&head, &connection);
+    let evaluation = admission.evaluate(&head, &connection);
 
-    let stages: Vec<Stage> = judged.path.iter().collect();
+    let stages: Vec<Stage> = evaluation.path.iter().collect();
     let next = stages.iter().copied().skip(1).map(Some).chain([None]);
     let steps = stages.iter().zip(next).map(|(stage, next)| Step {
         stage: stage.number(),
@@ -167,12 +167,12 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
         answer: next.and_then(|next| answer(*stage, next)),
     });
     let mut explanation = SiteExplanation {
-        site: gate.place().own_name().to_owned(),
+        site: admission.topology().own_name().to_owned(),
         url: question.url.clone(),
-        proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
+        proper_group: evaluation.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
-        outcome: judged.outcome.map_or("exempt", DecisionKind::name),
-        refused: judged.refusal.map(Refusal::text),
+        outcome: evaluation.outcome.map_or("exempt", DecisionKind::name),
+        refused: evaluation.refusal.map(Refusal::text),
         status: None,
         location: None,
         target: None,
@@ -182,7 +182,7 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
         let name = |value: &HeaderValue| Some(value.to_str().ok()?.split('=').next()?.to_owned());
         values.filter_map(name).collect()
     };
-    match judged.verdict {
+    match evaluation.verdict {
         Verdict::Serve(pass) => {
             explanation.target = Some(pass.target.map_or_else(|| target.to_owned(), |target| target.to_string()));
             explanation.cookies = cookies(&mut pass.cookies.iter());
@@ -327,7 +327,7 @@ mod tests {
             [("a b", "is no URL"), ("/a", "no scheme and host"), ("ftp://app.com/", "neither http nor https")]
         {
             let error = explain(&model, SiteId(0), &ask(url)).unwrap_err();
-            assert!(error.contains(said), "{url}: {error}");
+            assert!(error.to_string().contains(said), "{url}: {error}");
         }
     }
 }

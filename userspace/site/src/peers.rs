@@ -217,5 +217,4 @@ fn states(page: Page) -> HashMap<String, bool> {
 }
 
 #[cfg(test)]
-#[path = "tests_peers.rs"]
 mod tests;

@@ -484,7 +484,7 @@ mod tests {
             }
             CookieSessions::new(&SessionConfig { key: Some(path), ..config() }, "boston.app.com")
         };
-        let error = |name, bytes| with(name, bytes).expect_err("an error");
+        let error = |name, bytes| with(name, bytes).expect_err("an error").to_string();
         assert!(error("none", None).contains("none cannot be read: "));
         assert!(error("short", Some(&[7; 15])).ends_with("short must have 16 to 4096 bytes"));
         assert!(error("long", Some(&[7; 4097])).ends_with("long must have 16 to 4096 bytes"));
@@ -492,7 +492,10 @@ mod tests {
         let cookie = kept(&one.start(&at(NOW)).expect("a cookie"));
         assert!(is_found(&other, &cookie, NOW));
         let bad = SessionConfig { cookie: "a b".into(), ..config() };
-        assert_eq!(CookieSessions::new(&bad, "a").expect_err("an error"), "`a b` cannot be a cookie's name");
+        assert_eq!(
+            CookieSessions::new(&bad, "a").expect_err("an error").to_string(),
+            "`a b` cannot be a cookie's name"
+        );
     }
 
     proptest! {

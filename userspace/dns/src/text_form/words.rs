@@ -1,6 +1,6 @@
 //! An entry's data taken word by word, and the fields that it is made of.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{net::Ipv4Addr, str::FromStr, string::FromUtf8Error};
 
 use bytes::Bytes;
 use domain::{

@@ -79,10 +79,10 @@ pub enum Failure {
     Tls(#[source] io::Error),
     /// The server's certificate is not acceptable.
     #[error("certificate: {}", Certificate(.0))]
-    Certificate(#[source] CertificateError),
+    Certificate(CertificateError),
     /// No well-formed HTTP/1.1 response, or one over the limits.
     // hyper's own words name the phase, its source the cause.
-    #[error("http: {0}{}", Cause(.0))]
+    #[error("http: {}{}", .0, Cause(.0))]
     Http(#[source] hyper::Error),
     /// The check could not be made ready.
     #[error("http: {0}")]

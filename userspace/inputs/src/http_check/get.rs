@@ -53,8 +53,7 @@ impl Get {
             .ok()
             .filter(|uri| uri.authority().is_none() && uri.path().starts_with('/'))
             .ok_or_else(|| SetupError::Path(probe.path.clone()))?;
-        let host =
-            HeaderValue::from_str(&probe.host).map_err(|_| SetupError::Host(probe.host.clone()))?;
+        let host = HeaderValue::from_str(&probe.host).map_err(|_| SetupError::Host(probe.host.clone()))?;
         let tls = probe.tls.as_ref().map(|tls| configs.connector(tls)).transpose()?;
         // The empty text is in every body, also in one that never comes.
         let text = probe.expect_body.as_ref().filter(|text| !text.is_empty());

@@ -24,8 +24,9 @@ pub enum AttachmentError {
     Replaced(String, #[source] io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
     #[error(
-        "a program of another version is on {0} in {} mode, and could not be put back if another mode failed: `zerottl \
+        "a program of another version is on {} in {} mode, and could not be put back if another mode failed: `zerottl \
          detach` first",
+        .0,
         .1.name()
     )]
     NoWayBack(String, AttachMode),
