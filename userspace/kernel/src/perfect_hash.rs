@@ -5,9 +5,8 @@
 //! names of a bucket have the same position, no displacement parts them, and another seed is tried.
 
 use xdp_ebpf::{
-    decide::position,
     layout::{BLOCK_DISPLACEMENTS, Displace, NAME_INLINE, NAMES_MIN, NameEntry, NameTail},
-    name,
+    name::{self, position},
 };
 
 /// Names per bucket on average: few enough to find displacements quickly, enough to keep the displacements in cache.
