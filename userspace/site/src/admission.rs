@@ -301,7 +301,7 @@ impl Admission {
         now: u64,
     ) -> Seen<'a> {
         let headers = &head.headers;
-        let said = forwarded::client(headers, connection.client, &self.web.trusted_proxies);
+        let said = forwarded::read(headers, connection.client, &self.web.trusted_proxies);
         if let Some(text) = said.malformed {
             self.metrics.malformed();
             if self.malformed.is_due(now) {
