@@ -55,7 +55,7 @@ pub enum ClientError {
     /// The exchange broke off or is not HTTP.
     #[error("http: {0}")]
     Http(#[source] Box<dyn Error + Send + Sync>),
-    /// What is sent or received is not the JSON that it should be.
+    /// The agent or the command line sends JSON of another form.
     #[error("http: {0}")]
     Json(#[from] serde_json::Error),
     /// The agent refused; with its words.
