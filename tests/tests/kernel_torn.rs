@@ -169,7 +169,7 @@ fn questions() -> Vec<Asked> {
     order.into_iter().map(|(_, asked)| asked).collect()
 }
 
-/// What an answer's parts tell.
+/// The generation and program that an answer's parts tell.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     /// All of one generation of one program.
@@ -227,7 +227,7 @@ fn run(program: &Xdp, asked: &Asked) -> Told {
     read(&out[..ran.data_size_out as usize], asked.name)
 }
 
-/// What askers have seen.
+/// Counts of what askers have seen.
 #[derive(Default)]
 struct Seen {
     answers: AtomicU64,

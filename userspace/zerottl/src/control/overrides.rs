@@ -160,7 +160,7 @@ pub fn checked(mut request: OverrideRequest) -> Result<OverrideRequest, Override
             return invalid(format!("a duration is {:?} to 366 days", LASTS.start()));
         }
         if matches!(request.what, OverrideValue::State(AdminState::Ready) | OverrideValue::Weight(None)) {
-            return invalid("what takes an order back cannot have a duration".into());
+            return invalid("an override that is taken back cannot have a duration".into());
         }
     }
     Ok(request)

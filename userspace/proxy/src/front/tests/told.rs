@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::front::AccessLog;
-use zerottl_core::model::{AccessFormat, AccessLog as Configured};
+use crate::front::AccessLogWriter;
+use zerottl_core::model::{AccessFormat, AccessLog};
 
 /// A front with a log of this form, and the lines that it wrote for what was done.
 async fn lines<R: Future<Output = ()>>(
@@ -15,7 +15,7 @@ async fn lines<R: Future<Output = ()>>(
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access");
     let front = Arc::new(Front::start(backends, |web| web.limits.body = 10));
-    let log = AccessLog::open(&Configured { file: Some(file.clone()), format }).unwrap();
+    let log = AccessLogWriter::open(&AccessLog { file: Some(file.clone()), format }).unwrap();
     front.counters.access.store(Some(Arc::clone(&log)));
     act(Arc::clone(&front)).await;
     until("all connections are closed", || front.counters.open.load(SeqCst) == 0).await;
@@ -41,7 +41,7 @@ async fn every_request_has_a_line() {
         [
             r#""GET /a%20b?c HTTP/1.1" 200 3 "http://b/" "test/1""#,
             r#""POST /big HTTP/1.1" 413 37 "http://b/" "test/1""#,
-            r#""TRACE / HTTP/1.1" 501 27 "http://b/" "test/1""#,
+            r#""TRACE / HTTP/1.1" 501 34 "http://b/" "test/1""#,
             r#""" 400 0 "-" "-""#,
             r#""GET /old HTTP/1.0" 200 3 "-" "-""#,
         ]
