@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    error::Error,
     fmt,
     net::IpAddr,
     sync::{
@@ -46,7 +45,7 @@ use super::{
 use prometheus_client::collector::Collector;
 use zerottl_core::exposition::Format;
 use zerottl_core::model::{GroupId, MarkerMode, Model, SiteId, Web};
-use zerottl_host::key_file::read_key;
+use zerottl_host::key_file::{KeyFileError, read_key};
 
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
@@ -143,8 +142,8 @@ pub enum AdmissionError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The key file of markers is at fault.
-    #[error("{0}")]
-    MarkerKey(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    MarkerKey(#[from] KeyFileError),
 }
 
 impl fmt::Debug for Admission {
@@ -186,8 +185,7 @@ impl Admission {
         overload: Arc<dyn Overload>,
     ) -> Result<Self, AdmissionError> {
         let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
-        let key = web.marker.key.as_deref().map(read_key).transpose();
-        let key = key.map_err(|error| AdmissionError::MarkerKey(error.into()))?;
+        let key = web.marker.key.as_deref().map(read_key).transpose()?;
         let (mode, domain) = match &web.marker.mode {
             MarkerMode::Path => (MarkerCarrier::Path, None),
             MarkerMode::Query => (MarkerCarrier::Query, None),

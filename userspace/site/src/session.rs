@@ -6,7 +6,6 @@
 //! take it for its own, which is how the client is bound anew (C32).
 
 use std::{
-    error::Error,
     str,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -22,7 +21,7 @@ use super::{
     cookies::{self, Cookie},
 };
 use zerottl_core::model::{SameSite, SessionConfig};
-use zerottl_host::key_file::read_key;
+use zerottl_host::key_file::{KeyFileError, read_key};
 
 /// Cookies of the session's name that are looked at, in one request.
 pub const COOKIES_MAX: usize = 32;
@@ -128,8 +127,8 @@ pub enum SessionError {
     #[error("`{0}` cannot be a cookie's name")]
     CookieName(String),
     /// The key file is at fault.
-    #[error("{0}")]
-    Key(#[source] Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
 }
 
 impl CookieSessions {
@@ -139,7 +138,7 @@ impl CookieSessions {
             return Err(SessionError::CookieName(config.cookie.clone()));
         }
         let key = match &config.key {
-            Some(path) => read_key(path).map_err(|error| SessionError::Key(error.into()))?,
+            Some(path) => read_key(path)?,
             None => rand::random::<[u8; 32]>().to_vec(),
         };
         Ok(Self::with_key(config, site_name, &key))

@@ -13,7 +13,7 @@ use std::{
 
 use tokio_rustls::rustls::CertificateError;
 
-use zerottl_host::{patience::Late, resources};
+use zerottl_host::{patience::Late, resources, trust::TrustError};
 
 /// How much of a body is searched for the expected text, bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -132,7 +132,7 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: Box<dyn Error + Send + Sync>,
+        source: TrustError,
     },
     /// The system has no trust anchors, or none that can be read.
     #[error("the system has no trust anchors{}", .0.as_ref().map_or(String::new(), |error| format!(": {error}")))]

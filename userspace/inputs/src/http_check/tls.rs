@@ -66,7 +66,7 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
         }
         Trust::File(path) => {
             let roots = zerottl_host::trust::trust_anchors(path)
-                .map_err(|error| SetupError::TrustAnchors { path: path.clone(), source: error.into() })?;
+                .map_err(|source| SetupError::TrustAnchors { path: path.clone(), source })?;
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         Trust::System => {

@@ -18,7 +18,7 @@ pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static 
     match standing.word {
         AdminState::Maint => "maint",
         _ if (known || standing.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
-        _ if standing.word_in_force() == AdminState::Drain => "drain",
+        _ if standing.admin_state_in_force() == AdminState::Drain => "drain",
         AdminState::Drain => "drain",
         AdminState::Ready if standing.held => "held",
         AdminState::Ready if !known => "unknown",
