@@ -1,7 +1,8 @@
 //! The HTTP server: bounded, and behind one gate.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, traces and reloads excepted. A request brings at most
-//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the [`gate`](super::gate) first, whatever the path.
+//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes [`admin_access`](zerottl_core::admin_access) first, whatever
+//! the path.
 //!
 //! Silent connections keep nobody out: until a request's head is there a connection is idle, and gives way to newcomers
 //! ([`places`](zerottl_host::places)). TCP and Unix sockets have places of their own; so have requests at a time: those that come over
