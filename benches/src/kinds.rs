@@ -11,11 +11,11 @@ use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder}
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl_core::{
-    model::{CookieSecrets, Edns, Https, Model, Name, RateLimit},
+    model::{CookieSecrets, EdnsConfig, Https, Model, Name, RateLimit},
     plan::Planner,
     status::Assessment,
 };
-use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
+use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
 use crate::{
     Failure,
@@ -96,8 +96,11 @@ impl Server {
     fn model(self) -> Model {
         let mut model = if self == Self::Nets { scene::nets_model(NAMES, NETS) } else { scene::deep_model(NAMES) };
         let secret = Secret::new([7; 16]);
-        model.edns =
-            Edns { cookies: Some(CookieSecrets { present: secret, previous: None }), nsid: None, client_subnet: true };
+        model.edns = EdnsConfig {
+            cookies: Some(CookieSecrets { present: secret, previous: None }),
+            nsid: None,
+            client_subnet: true,
+        };
         model.pools[1].https = Some(Https { alpn: vec!["h2".into()], port: None });
         let limit = |per_second| RateLimit { per_second, slip: 0, prefix: (24, 56), dry_run: false };
         model.rate_limit = match self {
@@ -174,7 +177,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Kind>, Failure> {
 /// The programs, loaded for a server.
 struct Programs {
     fastpath: Fastpath,
-    counters: Counters,
+    counters: PacketCounters,
     fixed: Array<MapData, [u8; FIXED]>,
 }
 
@@ -183,7 +186,7 @@ impl Programs {
         let planner = Planner::new(server.model().into());
         let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
         let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
-        let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
+        let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);
         fastpath.program("fixed_restore").load()?;
@@ -213,7 +216,7 @@ impl Programs {
     }
 }
 
-fn counted(counters: &Counters, reason: Reason) -> Result<u64, Failure> {
+fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, Failure> {
     Ok(counters.read()?.into_iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count))
 }
 

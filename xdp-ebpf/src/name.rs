@@ -97,7 +97,7 @@ pub fn fold(frame: Frame, at: usize, len: usize, control: &Control) -> Option<Fo
 /// Whether the bytes behind the first [`NAME_INLINE`] equal `tail`.
 #[inline(always)]
 #[must_use]
-pub fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &Control) -> bool {
+pub(crate) fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &Control) -> bool {
     let full = control.forget::<0xff>(len) / 8;
     let Some(last) = last_word(frame, at, len) else { return false };
     for (i, expected) in tail.0.iter().enumerate() {
@@ -117,7 +117,7 @@ pub fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &C
 /// The bytes behind the last whole word, in a word's low end.
 #[inline(always)]
 #[must_use]
-pub fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
+pub(crate) fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
     let rest = len % 8;
     if rest == 0 {
         return Some(0);
@@ -146,6 +146,13 @@ pub const fn lower(word: u64) -> u64 {
 pub const fn mix(hash: u64, word: u64) -> u64 {
     let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^ (hash >> 32)
+}
+
+/// Where the perfect hash puts a name.
+#[inline(always)]
+#[must_use]
+pub const fn position(hash: u64, displacement: u32, slot_mask: u32) -> u32 {
+    (hash as u32).wrapping_add(displacement) & slot_mask
 }
 
 /// A name as the maps hold it; for the host, from wire form. `None` if it is longer than a name can be.

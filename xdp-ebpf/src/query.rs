@@ -13,6 +13,7 @@ use crate::{
     name::{self, Folded, OFFSET_MASK},
     net::Datagram,
     reason::Reason,
+    rtype::TYPE_OPT,
     sum::Sum,
 };
 
@@ -24,24 +25,14 @@ pub const QUESTION_FIXED: usize = 4;
 pub const RECORD_FIXED: usize = 12;
 /// Length of an OPT record without options.
 pub const OPT: usize = 11;
-/// TYPE A.
-pub const TYPE_A: u16 = 1;
-/// TYPE AAAA.
-pub const TYPE_AAAA: u16 = 28;
-/// TYPE SOA.
-pub const TYPE_SOA: u16 = 6;
-/// TYPE HTTPS.
-pub const TYPE_HTTPS: u16 = 65;
-/// TYPE OPT.
-pub const TYPE_OPT: u16 = 41;
 /// CLASS IN.
-pub const CLASS_IN: u16 = 1;
+pub(crate) const CLASS_IN: u16 = 1;
 /// The largest message that a client without EDNS takes, RFC 1035 section 4.2.1.
-pub const SIZE_PLAIN: usize = 512;
+pub(crate) const SIZE_PLAIN: usize = 512;
 /// The largest message that we send, and the size that we advertise.
-pub const SIZE_EDNS: usize = 1232;
+pub(crate) const SIZE_EDNS: usize = 1232;
 /// Bytes after the question that the kernel sums up; OPT records of real clients are far shorter.
-pub const REST_MAX: usize = 512;
+pub(crate) const REST_MAX: usize = 512;
 
 /// A well-formed question of class IN.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +68,7 @@ impl Query {
     /// The longest message the client takes from us.
     #[inline(always)]
     #[must_use]
-    pub fn size_max(&self) -> usize {
+    pub(crate) fn size_max(&self) -> usize {
         self.edns.size.clamp(SIZE_PLAIN, SIZE_EDNS)
     }
 }

@@ -8,11 +8,11 @@
 //! `bpf_loop`, whose body the verifier looks at once and not 127 times.
 
 use crate::{
-    decide::{Maps, position},
     frame::Frame,
     layout::{
         BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_OPAQUE, NameEntry, NameTail,
     },
+    maps::{LoopStep, Maps},
     name,
     reason::Reason,
     scratch::Scratch,
@@ -34,12 +34,6 @@ pub enum Missing {
     },
     /// In no zone of ours.
     NoZone,
-}
-
-/// One step of work that is done many times.
-pub trait Step {
-    /// Does it. `true` is the last time.
-    fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool;
 }
 
 /// Finds out what the missing name of `len` bytes at `at` is.
@@ -120,7 +114,7 @@ fn copy(frame: Frame, control: &Control, scratch: &Scratch, at: usize, len: usiz
 /// Notes where the next label begins. Before the last step, `next` is the place of the label itself.
 struct Split;
 
-impl Step for Split {
+impl LoopStep for Split {
     #[inline(always)]
     fn step<M: Maps>(_: &M, _: &Control, scratch: &Scratch) -> bool {
         let (at, labels) = (scratch.next.get(), scratch.labels.get());
@@ -138,7 +132,7 @@ impl Step for Split {
 /// Looks up the suffix from the label `next` on, and goes one label down. The whole name is not looked up: it is missing.
 struct Descend;
 
-impl Step for Descend {
+impl LoopStep for Descend {
     #[inline(always)]
     fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool {
         let label = scratch.next.get();
@@ -181,7 +175,7 @@ fn find<'m, M: Maps>(
     let full = control.forget::<0x1f>(full);
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let displacement = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32)?.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let entry = maps.name(position(hash, displacement, control.slot_mask))?;
+    let entry = maps.name(name::position(hash, displacement, control.slot_mask))?;
     let mut differs = u64::from(entry.len) ^ len as u64;
     let mut i = 0;
     while i < WORDS_INLINE {

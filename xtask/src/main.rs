@@ -47,9 +47,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing (Debian: by apt-get and cargo install), for every door or for one
+    /// Install what is missing (Debian: by apt-get and cargo install), for every task or for one
     Setup {
-        /// The door to set up for
+        /// The task to set up for
         #[arg(long = "for", value_enum, default_value_t = Door::All)]
         door: Door,
     },
@@ -69,10 +69,10 @@ enum Task {
         /// Run only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
-        /// Run `kernel_table`, `kernel_limit` and `kernel_differential` alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
+        /// Run the kernel table, rates and the differential test alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
         #[arg(long)]
         kernel: bool,
-        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans flip
+        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans change
         #[arg(long, conflicts_with = "kernel")]
         long: bool,
         /// Arguments for the test programs, such as `--nocapture`
@@ -94,8 +94,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Make the documents that show what the programs print and do
-    Docs,
+    /// Make the documents that show what the programs print and do, then render the book where mdBook is installed
+    Docs {
+        /// Render the book only, to target/book
+        #[arg(long)]
+        book: bool,
+    },
     /// Make a tarball and a Debian package in target/dist
     Dist {
         /// Pack this binary instead of building one
@@ -150,7 +154,7 @@ fn main() -> ExitCode {
         Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
         Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Task::Bench { arguments } => doors::bench(root, &arguments),
-        Task::Docs => doors::docs(root),
+        Task::Docs { book } => doors::docs(root, book),
         Task::Dist { binary, out } => dist::dist(root, binary, out),
         Task::Check => lint::check(root),
         Task::Lint => lint::lint(root),

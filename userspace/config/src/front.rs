@@ -2,10 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
     net::SocketAddr,
     ops::{Range, RangeInclusive},
-    path::{Path, PathBuf},
 };
 
 use toml::Spanned;
@@ -13,11 +11,12 @@ use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX, VLAN_PAIRS_MAX};
 
 use super::{
     raw,
+    readers::{again, readable},
     report::{Once, Reporter},
     tables::section,
     values::{self, Fault, Reader},
 };
-use zerottl_core::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, Zone, ZoneId, ZoneSaid};
+use zerottl_core::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -210,13 +209,9 @@ fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
     roles
 }
 
-pub(super) fn again(reader: &mut Reader<'_>, span: Range<usize>, first: Range<usize>, what: &str) {
-    reader.error(span, format!("{what} is listed twice")).label("again").also(first, "first here").help("take one out");
-}
-
 /// The zones, and which of them a name lies in.
 pub(super) struct Zones {
-    pub list: Vec<Zone>,
+    pub list: Vec<ZoneConfig>,
     by_apex: HashMap<Name, ZoneId>,
     sound: bool,
 }
@@ -271,7 +266,7 @@ fn name_of(suffix: &domain::base::Name<impl AsRef<[u8]>>) -> Name {
     Name::from_octets(bytes::Bytes::copy_from_slice(suffix.as_slice())).expect("a suffix of a name is a name")
 }
 
-fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
+fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> ZoneConfig {
     // A records file may bring its own; it is missed once that has been read.
     if raw.nameservers.is_none() && raw.records.is_none() {
         reader.missing("nameservers", &format!("[\"ns1.{apex}\"]"));
@@ -304,7 +299,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
             .help("most resolvers keep it for less (RFC 2308 section 5), and a new name is not seen for as long");
     }
     let (serial, auto_serial) = serial(reader, &raw.serial);
-    Zone {
+    ZoneConfig {
         said: said(raw, auto_serial),
         nameservers: name_servers(reader, &apex, "nameservers", &raw.nameservers),
         balance_nameservers: name_servers(reader, &apex, "balance_nameservers", &raw.balance_nameservers),
@@ -390,28 +385,4 @@ fn warn_of_one_label(reader: &mut Reader<'_>, text: &Spanned<String>, name: &Nam
             .label("names here are never relative")
             .help(format!("write \"{word}.{apex}\", or \"{word}.\" if it is meant so"));
     }
-}
-
-/// A file's path from the configuration's directory; reported unless it is a file that can be read.
-pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Spanned<String>) -> Option<PathBuf> {
-    let full = reader.report.base_dir().join(path.get_ref());
-    reader.report.files.push(full.clone());
-    match probe_file(&full) {
-        Ok(()) => Some(full),
-        Err(reason) => {
-            reader
-                .error(path.span(), format!("cannot read `{key}` file `{}`: {reason}", path.get_ref()))
-                .help(format!("looked for {}; a relative path starts where this file is", full.display()));
-            None
-        }
-    }
-}
-
-fn probe_file(path: &Path) -> Result<(), String> {
-    // The kind first: opening a FIFO would wait for its other end.
-    let kind = fs::metadata(path).map_err(|e| e.to_string())?;
-    if !kind.is_file() {
-        return Err("it is not a file".into());
-    }
-    fs::File::open(path).map(drop).map_err(|e| e.to_string())
 }

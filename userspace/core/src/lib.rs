@@ -4,26 +4,30 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`model`] | what a valid configuration means; ids are positions in its lists |
+//! | [`ids`] | positions in a model's lists, and what else its parts share |
+//! | [`model`] | what a valid configuration means |
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
-//! | [`exclusion`] | what bars a live Site from being answered, and which bar gives way first |
+//! | [`exclusion`] | what bars a live Site from being answered, and which cause gives way first |
 //! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
 //! | [`plan`] | model and status into a plan: for every name and family, who is answered |
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |
 //! | [`saved_state`] | what a restart should know |
 //! | [`histogram`], [`exposition`] | durations counted, and metrics as text |
+//! | [`admin_access`] | who may ask an admin interface |
 //! | `fixture` | models for tests, of this crate and of those above it |
 
 #![forbid(unsafe_code)]
 
+pub mod admin_access;
 pub mod damping;
 pub mod exclusion;
 pub mod exposition;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod histogram;
+pub mod ids;
 pub mod limit;
 pub mod minimums;
 pub mod model;

@@ -96,7 +96,7 @@ impl Alarm {
         match self {
             Self::BelowMinimum(shortfall) => format!("pool {} has its minimum again", shortfall.pool),
             Self::Overridden { pool, site } => {
-                format!("pool {pool} has its minimum without Site {site}, or that is steady")
+                format!("pool {pool} no longer needs Site {site} for its minimum")
             }
         }
     }
@@ -145,7 +145,7 @@ impl fmt::Display for Alarm {
 
 /// The pool's shortfall, if it has one.
 #[must_use]
-pub fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
+pub(crate) fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
     let minimum = pool.minimum;
     let eligible = || pool.sites.iter().filter(|site| status.is_eligible(model, **site));
     // Asked of every pool in every round, where most want one Site and have it.
@@ -383,7 +383,7 @@ mod tests {
         check_turns("xxx", "xux", &[(Turn::Changed, one)]);
         check_turns("xxu", "xux", &[]);
         check_turns("xxu", "uxu", &[(Turn::Over, "pool app.com has its minimum again")]);
-        let over = "pool app.com has its minimum without Site boston, or that is steady";
+        let over = "pool app.com no longer needs Site boston for its minimum";
         check_turns("hxu", "uxu", &[(Turn::Over, over)]);
         check_turns("hxu", "xxu", &[(Turn::Begun, one), (Turn::Over, over)]);
     }

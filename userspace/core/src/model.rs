@@ -1,30 +1,24 @@
 //! The meaning of a valid configuration.
 //!
-//! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
-//! positions in the model's own lists, so that per-round work is array indexing.
+//! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Its
+//! [ids](crate::ids) are positions in its own lists.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
 pub use self::{
-    admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
+    admin::{Admin, AdminListen, AdminListenError, AdminToken, TOKEN_LEN},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
-        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule,
-        MarkerConfig, MarkerMode, Passed, Peers, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
+        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, MarkerConfig,
+        MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
     },
 };
+pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};
 use crate::nets::Nets;
 
 mod admin;
@@ -32,41 +26,6 @@ mod order;
 mod pool;
 mod site;
 mod web;
-
-/// A DNS name in wire form, lower case.
-pub type Name = domain::base::Name<Bytes>;
-
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub usize);
-    };
-}
-id!(
-    /// Position in [`Model::zones`].
-    ZoneId
-);
-id!(
-    /// Position in [`Model::forwards`].
-    ForwardId
-);
-id!(
-    /// Position in [`Model::pools`].
-    PoolId
-);
-id!(
-    /// Position in [`Model::groups`].
-    GroupId
-);
-id!(
-    /// Position in [`Model::sites`].
-    SiteId
-);
-id!(
-    /// Position in [`Model::names`].
-    NameId
-);
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -80,13 +39,13 @@ pub struct Model {
     /// Settings of what outlives the agent.
     pub life: Life,
     /// Which EDNS options are answered.
-    pub edns: Edns,
+    pub edns: EdnsConfig,
     /// How many answers a client network gets; none is without a limit.
     pub rate_limit: Option<RateLimit>,
     /// The answers about this server in class CH.
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; one may lie within another.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<ZoneConfig>,
     /// Names whose questions other servers answer; none is at or above a zone's apex.
     pub forwards: Vec<Forward>,
     /// All Sites of one application each.
@@ -224,7 +183,7 @@ pub const NSID_LEN_MAX: usize = xdp_ebpf::layout::NSID_MAX;
 
 /// `[edns]`: which options are answered. Its `Default` answers none, which is not the file's default.
 #[derive(Clone, Debug, Default)]
-pub struct Edns {
+pub struct EdnsConfig {
     /// The secrets of server cookies (RFC 9018); none leaves COOKIE options unread.
     pub cookies: Option<CookieSecrets>,
     /// The text of NSID (RFC 5001), 1 to [`NSID_LEN_MAX`] bytes; none leaves the option unanswered.
@@ -287,7 +246,7 @@ impl ZoneSaid {
 
 /// `[zone."…"]`.
 #[derive(Clone, Debug)]
-pub struct Zone {
+pub struct ZoneConfig {
     /// The zone's name; the root, too.
     pub apex: Name,
     /// The settings that are given here, and not in the records file.
@@ -363,61 +322,13 @@ pub struct DynamicName {
     pub served: bool,
 }
 
-/// An address family, as asked for by a query type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// A, type 1.
-    V4,
-    /// AAAA, type 28.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// Whether an address is of this family.
-    #[must_use]
-    pub fn has(self, address: IpAddr) -> bool {
-        matches!((self, address), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
-    }
-
-    /// 0 or 1, for tables by family.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// A type whose answer the plan decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DynamicType {
-    /// A, type 1.
-    A,
-    /// AAAA, type 28.
-    Aaaa,
-    /// HTTPS, type 65.
-    Https,
-}
-
-impl DynamicType {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::A, Self::Aaaa, Self::Https];
-
-    /// 0 to 2, for tables by type; an address type's is its family's.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl From<Family> for DynamicType {
-    fn from(family: Family) -> Self {
-        match family {
-            Family::V4 => Self::A,
-            Family::V6 => Self::Aaaa,
-        }
-    }
+/// A key that no Site of a model has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no Site `{key}` in the configuration; there are {}", known.join(", "))]
+pub struct UnknownSite {
+    key: String,
+    /// The first of those that there are.
+    known: Vec<String>,
 }
 
 impl Model {
@@ -425,6 +336,14 @@ impl Model {
     #[must_use]
     pub fn site_by_key(&self, key: &str) -> Option<SiteId> {
         self.sites.iter().position(|site| site.key == key).map(SiteId)
+    }
+
+    /// Returns the Site with a key of the file, or an error that names those that there are.
+    pub fn known_site(&self, key: &str) -> Result<SiteId, UnknownSite> {
+        self.site_by_key(key).ok_or_else(|| UnknownSite {
+            key: key.to_owned(),
+            known: self.sites.iter().map(|site| site.key.clone()).take(20).collect(),
+        })
     }
 
     /// The Sites a name chooses from or fails over along, in order.
@@ -435,7 +354,7 @@ impl Model {
 
     /// Returns the Sites of [`sites_of`](Self::sites_of) in the form that all names on the same ring share.
     #[must_use]
-    pub fn order_of(&self, kind: NameKind) -> &SiteOrder {
+    pub(crate) fn order_of(&self, kind: NameKind) -> &SiteOrder {
         match kind {
             NameKind::Pool(id) => &self.pools[id.0].sites,
             NameKind::Group(id) => &self.groups[id.0].sites,
@@ -462,7 +381,7 @@ impl Model {
 
     /// Whether a Site's part of its weight moves by itself: it starts slowly, or says what it wants.
     #[must_use]
-    pub fn shares_move(&self, site: SiteId) -> bool {
+    pub(crate) fn shares_move(&self, site: SiteId) -> bool {
         let site = &self.sites[site.0];
         let pool = self.pools.get(site.pool.0);
         // Any report may be a line of the agent check.
@@ -471,7 +390,7 @@ impl Model {
 
     /// Returns the position of the pool whose knobs govern a name.
     #[must_use]
-    pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
+    pub(crate) fn pool_id_of(&self, kind: NameKind) -> PoolId {
         match kind {
             NameKind::Pool(id) => id,
             NameKind::Group(id) => self.groups[id.0].pool,

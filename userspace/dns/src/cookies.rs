@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 
 use xdp_ebpf::{
-    cookie::{CLIENT_LEN, SERVER_LEN, Verdict, check, prefix, server_hash},
+    cookie::{CLIENT_LEN, CookieVerdict, SERVER_LEN, check, prefix, server_hash},
     net::words,
 };
 
-use super::options::{COOKIE_LEN, Cookie};
+use super::options::{COOKIE_LEN, CookieOption};
 use zerottl_core::model::CookieSecrets;
 
 /// The answer to a COOKIE option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct CookieReply {
     /// The option's data: the client's cookie and a valid server cookie.
     pub data: [u8; COOKIE_LEN],
     /// Whether the server cookie that came was valid; not if there was none.
@@ -24,7 +24,7 @@ pub struct Reply {
 /// A cookie of the present secret that is at most half an hour old comes back as it is; whatever else came, valid or not,
 /// is answered with a new one.
 #[must_use]
-pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u32) -> Reply {
+pub fn reply(cookie: CookieOption<'_>, secrets: &CookieSecrets, client: IpAddr, now: u32) -> CookieReply {
     let (ip, v6) = (words(client), client.is_ipv6());
     let own = u64::from_ne_bytes(*cookie.client);
     let verdict = match <[u8; SERVER_LEN]>::try_from(cookie.server) {
@@ -32,17 +32,17 @@ pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u
             let [made, hash] = halves(server);
             let judge = |secret| check(secret, own, made, hash, ip, v6, now);
             match (judge(&secrets.present), secrets.previous.as_ref().map(judge)) {
-                (Verdict::Bad, None | Some(Verdict::Bad)) => Verdict::Bad,
-                (Verdict::Bad, Some(_)) => Verdict::Renew,
+                (CookieVerdict::Bad, None | Some(CookieVerdict::Bad)) => CookieVerdict::Bad,
+                (CookieVerdict::Bad, Some(_)) => CookieVerdict::Renew,
                 (verdict, _) => verdict,
             }
         }
         // Of another's making, or none.
-        Err(_) => Verdict::Bad,
+        Err(_) => CookieVerdict::Bad,
     };
     let mut data = [0; COOKIE_LEN];
     data[..CLIENT_LEN].copy_from_slice(cookie.client);
-    if verdict == Verdict::Fresh {
+    if verdict == CookieVerdict::Fresh {
         data[CLIENT_LEN..].copy_from_slice(cookie.server);
     } else {
         let made = prefix(now);
@@ -50,7 +50,7 @@ pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u
         data[CLIENT_LEN..CLIENT_LEN + 8].copy_from_slice(&made.to_ne_bytes());
         data[CLIENT_LEN + 8..].copy_from_slice(&hash.to_ne_bytes());
     }
-    Reply { data, known: verdict != Verdict::Bad }
+    CookieReply { data, known: verdict != CookieVerdict::Bad }
 }
 
 fn halves(bytes: [u8; 16]) -> [u64; 2] {

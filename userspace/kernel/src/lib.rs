@@ -10,6 +10,7 @@
 //! | [`mmap_array`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
+//! | [`attachments`] | the program on its interfaces, put on all or none, and kept there |
 //! | [`nic`] | interfaces' numbers, drivers, features |
 //! | [`pinned_state`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
@@ -20,6 +21,7 @@
 //! Needs Linux 5.18 for `bpf_xdp_load_bytes`, and `CAP_BPF`, `CAP_NET_ADMIN` and `CAP_PERFMON`.
 
 pub mod attach;
+pub mod attachments;
 pub mod image;
 pub mod inherited;
 pub mod mmap_array;
@@ -35,6 +37,7 @@ pub mod vlans;
 pub mod zone_names;
 
 use std::{
+    error::Error,
     fmt, io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -69,38 +72,39 @@ const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len()
 pub const PROGRAM: &str = "zerottl";
 
 /// Why the program cannot be loaded.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object, its maps or the verifier.
-    Bpf(Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "loading the XDP program failed: {}; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)",
+        Chain(.0.as_ref())
+    )]
+    Bpf(#[source] Box<dyn Error + Send + Sync>),
     /// The configuration does not fit into the maps.
-    Image(ImageError),
+    #[error("the configuration is too large for the XDP program: {0}")]
+    Image(#[from] ImageError),
     /// A map cannot be mapped into our memory.
-    Mapping(&'static str, io::Error),
+    #[error("mapping the BPF map {0} failed: {1}")]
+    Mapping(&'static str, #[source] io::Error),
     /// The object lacks a part: it is not ours.
+    #[error("the BPF object has no {0}")]
     Missing(&'static str),
 }
 
-impl fmt::Display for LoadError {
+/// An error and its sources, with colons between.
+struct Chain<'a>(&'a (dyn Error + Send + Sync));
+
+impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bpf(error) => {
-                write!(f, "loading the XDP program failed: {error}")?;
-                let mut source = error.source();
-                while let Some(error) = source {
-                    write!(f, ": {error}")?;
-                    source = error.source();
-                }
-                write!(f, "; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)")
-            }
-            Self::Image(error) => write!(f, "the configuration is too large for the XDP program: {error}"),
-            Self::Mapping(map, error) => write!(f, "mapping the BPF map {map} failed: {error}"),
-            Self::Missing(part) => write!(f, "the BPF object has no {part}"),
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
         }
+        Ok(())
     }
 }
-
-impl std::error::Error for LoadError {}
 
 impl From<aya::EbpfError> for LoadError {
     fn from(error: aya::EbpfError) -> Self {
@@ -138,13 +142,13 @@ pub struct Lasting {
 }
 
 /// The result of [`Fastpath::load`]: parts that different tasks own.
-pub struct Loaded {
+pub struct FastpathParts {
     /// The program: attach it, run it.
     pub fastpath: Fastpath,
     /// Writes plans.
     pub publisher: Publisher,
     /// Reads counters.
-    pub counters: Counters,
+    pub counters: PacketCounters,
     /// Reads traced packets.
     pub events: RingBuf<MapData>,
 }
@@ -152,13 +156,18 @@ pub struct Loaded {
 impl Fastpath {
     /// Loads the agent's object for a planner's model and its zones, its maps sized to them. `first` is any plan of that
     /// planner; it is not published.
-    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Loaded, LoadError> {
+    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<FastpathParts, LoadError> {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
     /// Loads the object as [`load`](Self::load) does, with the counters and traced packets of the programs before it,
     /// as they are pinned in a folder; they are made if there are none that fit. Nothing is written there.
-    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, folder: &Path) -> Result<Loaded, LoadError> {
+    pub fn load_after(
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        folder: &Path,
+    ) -> Result<FastpathParts, LoadError> {
         Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
     }
 
@@ -169,7 +178,7 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<FastpathParts, LoadError> {
         Self::load_with(object, program, planner, first, zones, None)
     }
 
@@ -180,8 +189,8 @@ impl Fastpath {
         first: &Plan,
         zones: &Zones,
         folder: Option<&Path>,
-    ) -> Result<Loaded, LoadError> {
-        let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
+    ) -> Result<FastpathParts, LoadError> {
+        let image = Image::new(planner, first, zones)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let cursors = cpus * image.control.cursors as usize;
@@ -235,14 +244,14 @@ impl Fastpath {
         publisher.fill(first);
         publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());
-        let counters = Counters {
+        let counters = PacketCounters {
             reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             answers: map(&mut ebpf, "ANSWERS", cpus * image.control.answers as usize)?,
             endpoints: image.endpoints.len(),
             stride: image.control.answers as usize,
         };
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
-        Ok(Loaded { fastpath: Self { ebpf, lasting }, publisher, counters, events })
+        Ok(FastpathParts { fastpath: Self { ebpf, lasting }, publisher, counters, events })
     }
 
     /// Hands the program's aya-log lines to our own log, on a task that ends with the runtime. Reasons appear as their
@@ -340,7 +349,7 @@ fn start_cursors(count: usize) -> Vec<Cursor> {
 }
 
 /// The program's counters.
-pub struct Counters {
+pub struct PacketCounters {
     /// One per [`Reason`].
     reasons: PerCpuArray<MapData, u64>,
     /// By CPU, `stride` each, of which `endpoints` are in use.
@@ -349,7 +358,7 @@ pub struct Counters {
     stride: usize,
 }
 
-impl Counters {
+impl PacketCounters {
     /// Packets seen under each reason, summed over CPUs.
     pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
         let count = |reason: &Reason| {

@@ -5,23 +5,24 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST, uri::InvalidUri};
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    admission::{Admission, Connection, Verdict},
-    decide::{Outcome, Refusal, Stage},
+    admission::{Admission, AdmissionError, Connection, Verdict},
+    decide::{DecisionKind, Stage},
     overload::{Ask, Guard, Overload},
     peers::PeerHealth,
-    session::{Asker, Session, Sessions},
+    refusal::Refusal,
+    session::{Session, SessionClient, Sessions},
 };
 use zerottl_core::model::{Model, SiteId};
 
 /// A request that is supposed.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct ExplainRequest {
     /// The URL that is asked for, with scheme and host.
     pub url: String,
     /// The method.
@@ -55,7 +56,7 @@ pub struct Step {
 
 /// The stages that a supposed request goes through, and its outcome.
 #[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
+pub struct SiteExplanation {
     /// The Site Name of the Site that is asked.
     pub site: String,
     /// The URL that is asked for.
@@ -81,11 +82,11 @@ pub struct Explanation {
 struct Supposed(bool);
 
 impl Sessions for Supposed {
-    fn find(&self, _headers: &HeaderMap, _asker: &Asker) -> Session {
+    fn find(&self, _headers: &HeaderMap, _asker: &SessionClient) -> Session {
         if self.0 { Session::Active { renew: None } } else { Session::None }
     }
 
-    fn start(&self, _asker: &Asker) -> Option<HeaderValue> {
+    fn start(&self, _asker: &SessionClient) -> Option<HeaderValue> {
         Some(HeaderValue::from_static("session=new"))
     }
 
@@ -112,47 +113,66 @@ impl Overload for Supposed {
     }
 }
 
-/// Explains what would become of a request. The error is a sentence: a URL that is none, a key file that cannot be
-/// read.
-pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Explanation, String> {
-    let uri: Uri = question.url.parse().map_err(|error| format!("`{}` is no URL: {error}", question.url))?;
+/// Why a request cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// It has no URL.
+    #[error("`{0}` is no URL: {1}")]
+    Url(String, #[source] InvalidUri),
+    /// Its URL says not where.
+    #[error("`{0}` has no scheme and host: give http://HOST/PATH or https://HOST/PATH")]
+    NoHost(String),
+    /// Its URL is for something else.
+    #[error("`{0}` is neither http nor https")]
+    Scheme(String),
+    /// It cannot be a request.
+    #[error(transparent)]
+    Request(#[from] http::Error),
+    /// The configuration admits nobody.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+}
+
+/// Explains what would become of a request.
+pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result<SiteExplanation, ExplainError> {
+    let uri = question.url.parse::<Uri>().map_err(|error| ExplainError::Url(question.url.clone(), error))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("`{}` has no scheme and host: give http://HOST/PATH or https://HOST/PATH", question.url));
+        return Err(ExplainError::NoHost(question.url.clone()));
     };
     let secure = match scheme {
         "http" => false,
         "https" => true,
-        other => return Err(format!("`{other}` is neither http nor https")),
+        other => return Err(ExplainError::Scheme(other.to_owned())),
     };
     let pool = &model.pools[model.sites[site.0].pool.0].sites;
     let up = pool.iter().map(|id| !question.down.contains(id)).collect();
     let (sessions, overload) = (Arc::new(Supposed(question.in_session)), Arc::new(Supposed(question.busy)));
-    let gate = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
+    let admission = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
 
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::builder().method(&question.method).version(question.version).uri(target);
-    let (mut head, ()) = request.body(()).map_err(|error| error.to_string())?.into_parts();
+    let (mut head, ()) = request.body(())?.into_parts();
     head.headers.clone_from(&question.headers);
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(http::Error::from)?;
     head.headers.insert(HOST, host);
     let named = question.server_name.clone().unwrap_or_else(|| authority.host().to_ascii_lowercase());
     let connection = Connection { client: question.client, secure, server_name: Some(&*named).filter(|_| secure) };
-    let judged = gate.evaluate(&head, &connection);
+    let evaluation = admission.evaluate(&head, &connection);
 
-    let stages: Vec<Stage> = judged.path.iter().collect();
+    let stages: Vec<Stage> = evaluation.path.iter().collect();
     let next = stages.iter().copied().skip(1).map(Some).chain([None]);
     let steps = stages.iter().zip(next).map(|(stage, next)| Step {
         stage: stage.number(),
         text: stage.text(),
         answer: next.and_then(|next| answer(*stage, next)),
     });
-    let mut explanation = Explanation {
-        site: gate.place().own_name().to_owned(),
+    let mut explanation = SiteExplanation {
+        site: admission.topology().own_name().to_owned(),
         url: question.url.clone(),
-        proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
+        proper_group: evaluation.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
-        outcome: judged.outcome.map_or("exempt", Outcome::name),
-        refused: judged.refusal.map(Refusal::text),
+        outcome: evaluation.outcome.map_or("exempt", DecisionKind::name),
+        refused: evaluation.refusal.map(Refusal::text),
         status: None,
         location: None,
         target: None,
@@ -162,7 +182,7 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
         let name = |value: &HeaderValue| Some(value.to_str().ok()?.split('=').next()?.to_owned());
         values.filter_map(name).collect()
     };
-    match judged.verdict {
+    match evaluation.verdict {
         Verdict::Serve(pass) => {
             explanation.target = Some(pass.target.map_or_else(|| target.to_owned(), |target| target.to_string()));
             explanation.cookies = cookies(&mut pass.cookies.iter());
@@ -194,7 +214,7 @@ fn answer(stage: Stage, next: Stage) -> Option<bool> {
     })
 }
 
-impl Explanation {
+impl SiteExplanation {
     /// For people.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -241,8 +261,8 @@ mod tests {
         appendix_a(&format!("[web]\n{web}"))
     }
 
-    fn ask(url: &str) -> Question {
-        Question {
+    fn ask(url: &str) -> ExplainRequest {
+        ExplainRequest {
             url: url.into(),
             method: Method::GET,
             version: Version::HTTP_11,
@@ -276,11 +296,11 @@ mod tests {
         let found = explain(&model, boston, &ask(&location)).unwrap();
         assert_eq!((found.outcome, found.status, found.target.as_deref()), ("admitted", Some(303), None));
         assert_eq!(found.cookies, ["session"]);
-        let served = explain(&model, boston, &Question { method: Method::PUT, ..ask(&location) }).unwrap();
+        let served = explain(&model, boston, &ExplainRequest { method: Method::PUT, ..ask(&location) }).unwrap();
         assert_eq!((served.outcome, served.target.as_deref()), ("admitted", Some("/a?b")));
         let refused = explain(&model, boston, &ask("http://nobody.example/")).unwrap().to_text();
         assert!(refused.ends_with("refused: 421: this server does not serve that host\n"), "{refused}");
-        let found = explain(&model, boston, &Question { in_session: true, ..ask("https://app.com/a") }).unwrap();
+        let found = explain(&model, boston, &ExplainRequest { in_session: true, ..ask("https://app.com/a") }).unwrap();
         assert_eq!((found.outcome, found.stages.len()), ("in-session", 1));
         let found = explain(&model, boston, &ask("http://192.0.2.10/health")).unwrap();
         assert_eq!((found.outcome, found.stages.len(), found.target.as_deref()), ("exempt", 0, Some("/health")));
@@ -292,11 +312,11 @@ mod tests {
         let model = model("");
         let [boston, chicago] = ["boston", "chicago"].map(|key| model.site_by_key(key).unwrap());
         let marked = explain(&model, boston, &ask("http://app.com/")).unwrap().location.unwrap();
-        let busy = Question { busy: true, ..ask(&marked) };
+        let busy = ExplainRequest { busy: true, ..ask(&marked) };
         let location = explain(&model, boston, &busy).unwrap().location.unwrap();
         assert!(location.starts_with("http://chicago.app.com/distrib="), "{location}");
         assert!(location.ends_with("+boston.app.com+americas.app.com+1"), "{location}");
-        let found = explain(&model, boston, &Question { down: vec![chicago], ..busy }).unwrap();
+        let found = explain(&model, boston, &ExplainRequest { down: vec![chicago], ..busy }).unwrap();
         assert_eq!((found.outcome, found.status), ("busy", Some(503)));
     }
 
@@ -307,7 +327,7 @@ mod tests {
             [("a b", "is no URL"), ("/a", "no scheme and host"), ("ftp://app.com/", "neither http nor https")]
         {
             let error = explain(&model, SiteId(0), &ask(url)).unwrap_err();
-            assert!(error.contains(said), "{url}: {error}");
+            assert!(error.to_string().contains(said), "{url}: {error}");
         }
     }
 }

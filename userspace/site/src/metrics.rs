@@ -15,26 +15,29 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::decide::{Decision, Outcome, Refusal, Stage};
+use super::{
+    decide::{Decision, DecisionKind, Stage},
+    refusal::Refusal,
+};
 use zerottl_core::exposition::{Format, family, gauge, number, single, to_prometheus};
 
 /// Peers with series of their own, the first of the pool.
 pub const PEERS_MAX: usize = 1000;
 /// Series that are there from the start, though nothing has ended so yet.
-const EXPECTED: [(Stage, Outcome); 7] = [
-    (Stage::Gate, Outcome::InSession),
-    (Stage::OwnName, Outcome::Refused),
-    (Stage::ToSite, Outcome::Redirected),
-    (Stage::ToGroup, Outcome::Redirected),
-    (Stage::AllBusy, Outcome::Busy),
-    (Stage::Start, Outcome::Admitted),
-    (Stage::ToNext, Outcome::Redirected),
+const EXPECTED: [(Stage, DecisionKind); 7] = [
+    (Stage::Gate, DecisionKind::InSession),
+    (Stage::OwnName, DecisionKind::Refused),
+    (Stage::ToSite, DecisionKind::Redirected),
+    (Stage::ToGroup, DecisionKind::Redirected),
+    (Stage::AllBusy, DecisionKind::Busy),
+    (Stage::Start, DecisionKind::Admitted),
+    (Stage::ToNext, DecisionKind::Redirected),
 ];
 
 /// The Site's counters. Cheap on the way of a request: one or two additions.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: [[AtomicU64; Outcome::ALL.len()]; Stage::ALL.len()],
+    requests: [[AtomicU64; DecisionKind::ALL.len()]; Stage::ALL.len()],
     refusals: [AtomicU64; Refusal::ALL.len()],
     hop_limit: AtomicU64,
     deferrals: AtomicU64,
@@ -71,7 +74,7 @@ impl Metrics {
         if let Decision::Refuse(refusal) = decision {
             self.refusals[*refusal as usize].fetch_add(1, Relaxed);
         }
-        if outcome == Outcome::AdmittedDespite {
+        if outcome == DecisionKind::AdmittedDespite {
             self.hop_limit.fetch_add(1, Relaxed);
         }
     }
@@ -108,7 +111,7 @@ impl Metrics {
 
     /// Requests that a stage ended with an outcome.
     #[must_use]
-    pub fn requests(&self, stage: Stage, outcome: Outcome) -> u64 {
+    pub fn requests(&self, stage: Stage, outcome: DecisionKind) -> u64 {
         let stage = Stage::ALL.iter().position(|one| *one == stage).unwrap_or(0);
         self.requests[stage][outcome as usize].load(Relaxed)
     }
@@ -131,7 +134,7 @@ impl Metrics {
     fn read(&self, now: &Now) -> Source {
         let mut requests = Vec::new();
         for stage in Stage::ALL {
-            for outcome in Outcome::ALL {
+            for outcome in DecisionKind::ALL {
                 let count = self.requests(stage, outcome);
                 if count > 0 || EXPECTED.contains(&(stage, outcome)) {
                     requests.push((stage, outcome, count));
@@ -159,7 +162,7 @@ pub fn ended_by(stages: impl Iterator<Item = Stage>) -> Stage {
 /// The figures that a page is written from.
 #[derive(Debug)]
 struct Source {
-    requests: Vec<(Stage, Outcome, u64)>,
+    requests: Vec<(Stage, DecisionKind, u64)>,
     refusals: [(&'static str, u64); Refusal::ALL.len()],
     /// Hop limit, deferrals, keys redeemed, full shares, malformed addresses.
     counts: [u64; 5],
@@ -174,28 +177,28 @@ impl Collector for Source {
             let labels = vec![("stage", stage.number().to_string()), ("outcome", outcome.name().to_owned())];
             (labels, ConstCounter::new(*count))
         });
-        family(encoder, ("requests", "Requests decided on, by the stage that ended operation 500"), requests)?;
+        family(encoder, ("requests", "Requests decided on, by the stage that ended the decision"), requests)?;
         let refusals = self.refusals.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
         family(encoder, ("requests_refused", "Requests that were for no name of this Site's pool"), refusals)?;
         let passed = self.passed.iter().map(|(what, count)| (label("what", what), ConstCounter::new(*count)));
-        family(encoder, ("requests_passed", "Requests that operation 500 left alone"), passed)?;
+        family(encoder, ("requests_passed", "Requests passed to the application without a decision"), passed)?;
         let [hop_limit, deferrals, redeemed, shares_full, malformed] = self.counts;
         let counters = [
-            ("hop_limit_alarms", "Requests admitted because they had been sent round too often", hop_limit),
-            ("deferrals", "Keys given to those who were turned away", deferrals),
-            ("keys_redeemed", "Keys that were used", redeemed),
-            ("client_share_full", "Newcomers whose client had filled its share", shares_full),
-            ("forwarded_malformed", "Requests of which a trusted proxy said what is no address", malformed),
+            ("hop_limit_alarms", "Requests admitted because they had been redirected too often", hop_limit),
+            ("deferrals", "Waiting-room keys given to clients that were turned away", deferrals),
+            ("keys_redeemed", "Waiting-room keys that were used", redeemed),
+            ("client_share_full", "New requests whose client had filled its share", shares_full),
+            ("forwarded_malformed", "Requests whose client address from a trusted proxy is invalid", malformed),
         ];
         for (name, help, count) in counters {
             single(encoder, (name, help), &ConstCounter::new(count))?;
         }
         let gauges = [
-            ("requests_in_flight", "Requests handed to the application that have not ended", now.in_flight),
-            ("requests_beyond_share", "Of them, those beyond their clients' shares", now.beyond_shares),
+            ("requests_in_flight", "Requests at the application that have not ended", now.in_flight),
+            ("requests_beyond_share", "Requests in flight beyond their clients' shares", now.beyond_shares),
             ("busy", "Whether newcomers are turned away", now.is_busy.into()),
             ("active_sessions", "Sessions that are active, as far as is known", now.sessions),
-            ("keys_due", "Keys that hold now, for which room is kept", now.keys_due.into()),
+            ("keys_due", "Waiting-room keys that are valid now, for which room is kept", now.keys_due.into()),
         ];
         for (name, help, value) in gauges {
             single(encoder, (name, help), &number(value))?;

@@ -25,22 +25,22 @@ pub enum Known {
 
 /// A group of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TopologyGroup {
     /// The Group Name.
     pub name: String,
     /// Its Sites, in its order.
     pub sites: Vec<usize>,
 }
 
-/// A Site's place. Names are lower case, without a trailing dot.
+/// Where a Site stands: names and orders. Names are lower case, without a trailing dot.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Topology {
     /// The Pool Name.
     pub pool: String,
     /// Site Names, in the pool's order.
     pub sites: Vec<String>,
     /// The pool's groups.
-    pub groups: Vec<Part>,
+    pub groups: Vec<TopologyGroup>,
     /// This Site.
     pub own: usize,
     /// Its primary group.
@@ -50,7 +50,7 @@ pub struct Place {
     ids: Vec<GroupId>,
 }
 
-impl Place {
+impl Topology {
     /// Of a Site in a configuration.
     ///
     /// # Panics
@@ -68,7 +68,7 @@ impl Place {
             .filter(|(_, group)| group.pool == pool_id && group.name != pool.name)
             .map(|(id, group)| {
                 let sites = group.sites.iter().filter_map(position).collect();
-                (GroupId(id), Part { name: group.name.to_string(), sites })
+                (GroupId(id), TopologyGroup { name: group.name.to_string(), sites })
             })
             .unzip();
         let primary = model.sites[site.0].primary.and_then(|id| ids.iter().position(|&other| other == id));
@@ -83,7 +83,7 @@ impl Place {
     pub fn new(
         pool: &str,
         sites: Vec<String>,
-        groups: Vec<Part>,
+        groups: Vec<TopologyGroup>,
         own: usize,
         primary: Option<usize>,
         aliases: &[String],
@@ -163,15 +163,15 @@ impl Place {
 mod tests {
     use super::{super::fixture::appendix_a, *};
 
-    fn place(more: &str, key: &str) -> Place {
+    fn topology(more: &str, key: &str) -> Topology {
         let model = appendix_a(more);
-        Place::of(&model, model.site_by_key(key).unwrap())
+        Topology::of(&model, model.site_by_key(key).unwrap())
     }
 
     /// S4-5A-510: what Appendix A's names are to Boston.
     #[test]
     fn s4_5a_510_names_of_appendix_a() {
-        let boston = place("[web]\naliases = [\"www.app.com\"]\n", "boston");
+        let boston = topology("[web]\naliases = [\"www.app.com\"]\n", "boston");
         for (name, wanted) in [
             ("boston.app.com", Some(Known::Own)),
             ("app.com", Some(Known::Pool)),
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn s4_5b_565_the_pools_own_order() {
         let order = "[group.\"app.com\"]\npool = \"app.com\"\nsites = [\"chicago\", \"geneva\", \"boston\"]\n";
-        let boston = place(order, "boston");
+        let boston = topology(order, "boston");
         assert_eq!(boston.sites, ["chicago.app.com", "geneva.app.com", "boston.app.com"]);
         assert_eq!(boston.order(None).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(

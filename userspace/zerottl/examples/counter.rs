@@ -29,16 +29,15 @@ use clap::Parser;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
-use zerottl::proxy::run;
 use zerottl_config as config;
 use zerottl_core::model::SameSite;
 use zerottl_site::{
     admission::Admission,
     cookies::{self, Cookie},
     layer::OperationLayer,
-    overload::Limits,
+    overload::OverloadLimits,
     peers::PeerHealth,
-    session::{Asker, Session, Sessions},
+    session::{Session, SessionClient, Sessions},
 };
 
 /// A page with state, to see sessions by
@@ -98,10 +97,10 @@ fn behind_operation_500(
     visits: Arc<Visits>,
 ) -> Result<(Router, Vec<SocketAddr>), Box<dyn Error>> {
     let model = Arc::new(config::load(file).map_err(|error| error.render(false))?.model);
-    let site = run::find(&model, site)?;
+    let site = model.known_site(site)?;
     let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
     let peers = PeerHealth::start(&model, site, web, CancellationToken::new())?;
-    let gate = Admission::with(&model, site, peers, visits, Arc::new(Limits::new(&web.busy)))?;
+    let gate = Admission::with(&model, site, peers, visits, Arc::new(OverloadLimits::new(&web.busy)))?;
     // Around the whole router: routes are chosen by the path without the marker.
     let operation = OperationLayer::new(Arc::new(gate)).layer(routes);
     Ok((Router::new().fallback_service(operation), web.listen.clone()))
@@ -116,7 +115,7 @@ const COOKIE: &str = "VISIT";
 /// How long a browser keeps it, seconds.
 const COOKIE_AGE: u64 = 1800;
 
-/// What is known of one session.
+/// The state of one session.
 #[derive(Clone, Debug)]
 struct Visit {
     looks: u64,
@@ -158,9 +157,9 @@ impl Visits {
     }
 }
 
-/// What the layer asks.
+/// Answers the layer's questions.
 impl Sessions for Visits {
-    fn find(&self, headers: &HeaderMap, _asker: &Asker) -> Session {
+    fn find(&self, headers: &HeaderMap, _asker: &SessionClient) -> Session {
         match self.change(headers, |_| {}) {
             Some(_) => Session::Active { renew: None },
             None => Session::None,
@@ -168,7 +167,7 @@ impl Sessions for Visits {
     }
 
     /// The request that it begins with is under way, and its first look.
-    fn start(&self, asker: &Asker) -> Option<HeaderValue> {
+    fn start(&self, asker: &SessionClient) -> Option<HeaderValue> {
         self.begin(Visit { looks: 1, began: asker.now, note: String::new() }, asker.secure)
     }
 

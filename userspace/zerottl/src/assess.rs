@@ -4,16 +4,22 @@
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 
 pub mod load;
+pub mod record;
+pub mod remarks;
 #[cfg(test)]
-mod tests_load;
+mod tests;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use self::load::{Loads, Returns};
-use crate::operator::{Refused, Remarks, Request, record::Record};
+use self::{
+    load::{Loads, Returns},
+    record::AssessmentRecord,
+    remarks::Remarks,
+};
+use crate::control::overrides::{OverrideError, OverrideRequest};
 use zerottl_core::{
     minimums::{self, Alarm, Turn},
     model::Model,
@@ -37,7 +43,7 @@ pub struct Assessor {
     model: Arc<Model>,
     /// The state of Sites of which nothing is known.
     blank: Vec<SiteState>,
-    record: Record,
+    record: AssessmentRecord,
     alarms: Arc<[Alarm]>,
     /// Whether a status of this model has been looked at for alarms.
     has_looked: bool,
@@ -51,7 +57,7 @@ impl Assessor {
     /// Nothing assessed yet; what is known from before the start is in `memory`, which is `age` old at `now`.
     #[must_use]
     pub fn new(model: Arc<Model>, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
-        let record = Record::new(&model, memory, age, now);
+        let record = AssessmentRecord::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
         let blank = Assessment::unknown(&model).sites;
         Self { model, blank, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
@@ -95,9 +101,14 @@ impl Assessor {
     }
 
     /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
-    pub fn say(&mut self, now: Instant, request: &Request, current: &Assessment) -> Result<Vec<String>, Refused> {
+    pub fn say(
+        &mut self,
+        now: Instant,
+        request: &OverrideRequest,
+        current: &Assessment,
+    ) -> Result<Vec<String>, OverrideError> {
         if self.has_left {
-            return Err(Refused::Stopping);
+            return Err(OverrideError::Stopping);
         }
         self.record.say(&self.model, now, request, current)
     }

@@ -4,15 +4,14 @@
 //! it, the publisher ([`zerottl_kernel`]) writes it into BPF maps, and the XDP program and the sockets ([`zerottl_dns`]) answer from
 //! it.
 //!
-//! This crate is the programs: the agent, the stand-alone Site ([`proxy`]), and the commands.
+//! This crate is the programs: the agent, the stand-alone Site ([`zerottl_proxy`]), and the commands.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod agent;
 pub mod assess;
-pub mod hooks;
+pub mod control;
 pub mod machine;
-pub mod operator;
-pub mod proxy;
+pub mod observe;
 pub mod simulate;

@@ -5,17 +5,16 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 
 use super::{
-    Names,
-    part::inside,
+    names::Names,
     values::{cookie, header, host, path},
 };
 use crate::{
-    front::again,
     raw,
+    readers::again,
     report::Once,
     values::{Fault, Reader, name},
 };
-use zerottl_core::model::{Class, Condition, GroupId};
+use zerottl_core::model::{Condition, GroupId, PriorityClass};
 
 /// Rules, classes and the nets of each, at most: a request is held against all of them.
 const RULES_MAX: usize = 64;
@@ -71,7 +70,7 @@ pub(super) fn rules(
     too_many(reader, "rules", list);
     let mut rules = Vec::new();
     for rule in list {
-        let reader = &mut inside(reader, "rule", rule.span());
+        let reader = &mut reader.inside("rule", rule.span());
         let raw = rule.get_ref();
         let condition = condition(reader, &rule_when(raw));
         let Some(text) = &raw.group else {
@@ -124,14 +123,14 @@ fn group(reader: &mut Reader<'_>, text: &Spanned<String>, names: &Names<'_>) -> 
 }
 
 /// `[[web.class]]`.
-pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> Vec<Class> {
+pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> Vec<PriorityClass> {
     let list = reader.list("class", raw).unwrap_or_default();
     reject_dead(reader, "class", list, |class| is_any(&class_when(class)));
     too_many(reader, "classes", list);
     let mut once = Once::new();
     let mut classes = Vec::new();
     for class in list {
-        let reader = &mut inside(reader, "class", class.span());
+        let reader = &mut reader.inside("class", class.span());
         let raw = class.get_ref();
         let when = condition(reader, &class_when(raw));
         let share = if raw.share.is_some() {
@@ -148,7 +147,7 @@ pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> V
         if let Some(first) = once.see(name.clone(), text.span()) {
             again(reader, text.span(), first, &format!("class `{name}`"));
         }
-        classes.extend(share.map(|share| Class { name, when, share }));
+        classes.extend(share.map(|share| PriorityClass { name, when, share }));
     }
     classes
 }

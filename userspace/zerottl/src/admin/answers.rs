@@ -1,41 +1,25 @@
 //! The answers from the zones' records, for `zerottl explain`: by the code that answers queries, with separate cursors.
 
-use std::{fmt::Write, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use domain::base::{Rtype, iana::Class};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::{Snapshot, explain::Explanation, kind_word, text};
+use super::{
+    explanation::{Explanation, TypeAnswer},
+    text,
+};
+use crate::observe::{labels::kind_word, snapshot::Snapshot};
 use zerottl_core::model::{Model, Name};
 use zerottl_dns::{
     Zones,
     query::Question,
     resolve::{Reply, Rr, resolve},
     view::View,
-    zone::{Folded, Found, Node},
+    zone::{FoldedName, Found, Node},
 };
 
 /// Types shown of one name, at most.
 const TYPES_MAX: usize = 64;
-
-/// The answer to one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TypeAnswer {
-    /// The type asked for.
-    #[serde(rename = "type")]
-    pub rtype: String,
-    /// `NOERROR`, `NXDOMAIN`, …
-    pub rcode: String,
-    /// Where it comes from, as a sentence.
-    pub why: String,
-    /// Records of the answer, as in a master file.
-    pub answer: Vec<String>,
-    /// Records of the authority section: a referral's NS, a negative answer's SOA.
-    pub authority: Vec<String>,
-    /// Addresses besides.
-    pub additional: Vec<String>,
-}
 
 /// Why a type cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +58,7 @@ pub fn add(page: &mut Explanation, snapshot: &Snapshot, zones: &Zones, asked: Op
     let client = page.client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
     for rtype in types {
         let question = Question { name: name.for_slice(), rtype, class: Class::IN };
-        let reply = if zones.forward_of(&Folded::new(name.for_slice())).is_some() {
+        let reply = if zones.forward_of(&FoldedName::new(name.for_slice())).is_some() {
             Reply::bare(domain::base::iana::Rcode::NOERROR)
         } else {
             resolve(question, client.into(), zones, &view)
@@ -85,7 +69,7 @@ pub fn add(page: &mut Explanation, snapshot: &Snapshot, zones: &Zones, asked: Op
 
 /// The types to show of a name: those that it has, or A.
 fn types_of(zones: &Zones, name: &Name, is_dynamic: bool) -> Vec<Rtype> {
-    let folded = Folded::new(name.for_slice());
+    let folded = FoldedName::new(name.for_slice());
     let found = zones.zone_of(&folded).map(|zone| zone.find(&folded, false));
     let (Some(Found::Exact(node) | Found::Wildcard(node)), None) = (found, zones.forward_of(&folded)) else {
         return vec![Rtype::A];
@@ -100,7 +84,7 @@ fn types_of(zones: &Zones, name: &Name, is_dynamic: bool) -> Vec<Rtype> {
 }
 
 fn why(zones: &Zones, model: &Model, name: &Name, reply: &Reply<'_>, rtype: Rtype) -> String {
-    let folded = Folded::new(name.for_slice());
+    let folded = FoldedName::new(name.for_slice());
     if let Some(forward) = zones.forward_of(&folded) {
         return format!("forwarded to the servers of [forward.\"{}\"]", model.forwards[forward.0].name);
     }
@@ -153,24 +137,10 @@ fn line(rr: &Rr<'_>) -> String {
     format!("{} {} {} {}", rr.owner.name().fmt_with_dot(), rr.ttl, rr.data.rtype(), rr.data)
 }
 
-impl TypeAnswer {
-    /// Appends it for a terminal.
-    pub(super) fn write(&self, page: &mut String) {
-        let _ = writeln!(page, "\n{}: {}, {}", self.rtype, self.rcode, text::printable(&self.why));
-        for (section, records) in
-            [("", &self.answer), ("authority ", &self.authority), ("additional ", &self.additional)]
-        {
-            for record in records {
-                let _ = writeln!(page, "  {section}{}", text::printable(record));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::fixture::{model, snapshot, table};
+    use crate::admin::tests::fixture::{model, snapshot, table};
     use zerottl_core::{
         model::Family,
         plan::{Choice, PlannedAnswer},

@@ -3,20 +3,18 @@
 //! The answer is read from the newest plan's tables, the reasons from the status beside it; where the two do not fit
 //! each other, the page says so rather than making up a reason.
 
-use std::{collections::BTreeSet, fmt::Write, net::IpAddr, str::FromStr};
+use std::{collections::BTreeSet, net::IpAddr, str::FromStr};
 
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{
-    Snapshot,
-    answers::TypeAnswer,
-    decided_by, kind_word, load,
-    shares::{Counter, owner, slot_shares},
-    standing,
-    status::choice_word,
-    text,
+    explanation::{AddressShare, Explanation, FamilyExplanation, HttpsExplanation, RecordShare, SiteVerdict},
+    load, notices, text,
+};
+use crate::observe::{
+    labels::{choice_word, decided_by, kind_word},
+    shares::{ShareCounter, owner, slot_shares},
+    snapshot::Snapshot,
 };
 use zerottl_core::{
     exclusion::Exclusion,
@@ -25,97 +23,6 @@ use zerottl_core::{
     status::Health,
 };
 use zerottl_dns::svcb;
-
-/// The page. Fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Explanation {
-    /// The name asked for, as configured if it is.
-    pub name: String,
-    /// The client asked for, if any.
-    #[schema(value_type = Option<String>)]
-    pub client: Option<IpAddr>,
-    /// The zone that holds the name, if any.
-    pub zone: Option<String>,
-    /// `pool`, `group` or `site`; `static` for other names of our zones, `outside` for the rest.
-    pub kind: String,
-    /// The Group Name of the group that answers `client` for this Pool Name, by its client nets (S4-4C).
-    pub group: Option<String>,
-    /// What decides: the policy, of the group if there is one, or `failover` for a Site Name.
-    pub policy: Option<String>,
-    /// What is the same for every type, in one sentence.
-    pub note: Option<String>,
-    /// A and AAAA; empty unless this machine answers the name from a plan.
-    pub families: Vec<FamilyExplanation>,
-    /// HTTPS, where the pool has it and this machine answers the name.
-    #[serde(default)]
-    pub https: Option<HttpsExplanation>,
-    /// What is answered from the zone's records, by type.
-    #[serde(default)]
-    pub answers: Vec<TypeAnswer>,
-}
-
-/// A name's HTTPS records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct HttpsExplanation {
-    /// `table` or `servfail`.
-    pub choice: String,
-    /// The records in the table.
-    pub records: Vec<RecordShare>,
-}
-
-/// A record and how often it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RecordShare {
-    /// Its data, as in a master file.
-    pub record: String,
-    /// Of the table's slots, 0 to 1.
-    pub share: f64,
-}
-
-/// One type of a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FamilyExplanation {
-    /// `A` or `AAAA`.
-    pub family: String,
-    /// `table`, `nodata` or `servfail`.
-    pub choice: String,
-    /// What would be answered, as a sentence.
-    pub answer: String,
-    /// Why it is not what health alone would give, if so.
-    pub note: Option<String>,
-    /// The addresses in the table.
-    pub addresses: Vec<AddressShare>,
-    /// With the policy `sticky`, the answer to `client`.
-    #[schema(value_type = Option<String>)]
-    pub sticky: Option<IpAddr>,
-    /// The Sites the name chooses from or fails over along, in order, then others in the table.
-    pub sites: Vec<SiteVerdict>,
-}
-
-/// An address and how often it is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AddressShare {
-    /// The address.
-    #[schema(value_type = String)]
-    pub address: IpAddr,
-    /// The key of its Site.
-    pub site: String,
-    /// Of the table's slots, 0 to 1.
-    pub share: f64,
-}
-
-/// One Site's part in one name and family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct SiteVerdict {
-    /// The Site's key.
-    pub site: String,
-    /// Whether health and configuration let it be answered.
-    pub eligible: bool,
-    /// Of the table's slots, 0 to 1.
-    pub share: f64,
-    /// Why, as a sentence.
-    pub why: String,
-}
 
 /// Why a question cannot be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,7 +140,7 @@ fn referral(snapshot: &Snapshot, entry: &DynamicName) -> String {
         NameKind::Pool(_) | NameKind::Group(_) => ("load-balance", &zone.balance_nameservers),
     };
     let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
-    format!("this machine has not the role `{role}`: a referral to {}", servers.join(", "))
+    format!("this machine does not have the role `{role}`: a referral to {}", servers.join(", "))
 }
 
 fn family(
@@ -247,7 +154,7 @@ fn family(
     let Answering { name, group, service } = answering;
     let (kind, instead) = stands_for(snapshot, name, group, family);
     let choice = &service.choice[family.index()];
-    let mut counter = Counter::new(model, plan);
+    let mut counter = ShareCounter::new(model, plan);
     let addresses: Vec<AddressShare> = counter
         .addresses(choice)
         .iter()
@@ -314,10 +221,12 @@ fn stands_for(snapshot: &Snapshot, name: NameId, group: Option<GroupId>, family:
     if model.sites_of(of_group).iter().any(|id| is_live(snapshot, *id, family)) {
         return (
             own,
-            Some(format!("the Sites of {of} with a live {word} address are all barred: all of the pool's are asked")),
+            Some(format!(
+                "the Sites of {of} with a live {word} address are all excluded: all of the pool's Sites are considered"
+            )),
         );
     }
-    (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's are asked")))
+    (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's Sites are considered")))
 }
 
 fn type_word(family: Family) -> &'static str {
@@ -390,13 +299,13 @@ fn balance_verdict(snapshot: &Snapshot, kind: NameKind, id: SiteId, family: Fami
 
 /// Whether a Site has a live address of a family, and nothing bars it.
 fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
-    snapshot.status.bar(id) == Exclusion::None && is_live(snapshot, id, family)
+    snapshot.status.exclusion(id) == Exclusion::None && is_live(snapshot, id, family)
 }
 
 /// Returns what bars a Site, with a `; ` after it, if anything does.
 fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
-    let said = standing::word(snapshot, id).map(|order| order.words());
-    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let said = notices::word(snapshot, id).map(|order| order.words());
+    let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }
 
@@ -436,10 +345,10 @@ fn failover_verdict(
         let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
         return (false, own.into_iter().chain(all).collect::<Vec<_>>().join("; "));
     }
-    let bar = snapshot.status.bar(id);
+    let exclusion = snapshot.status.exclusion(id);
     // Its own clients stay with a Site that is drained; those of others do not come to it.
     let is_own = position == 0;
-    if bar != Exclusion::None && !(is_own && bar == Exclusion::Drained) {
+    if exclusion != Exclusion::None && !(is_own && exclusion == Exclusion::Drained) {
         return (
             false,
             format!("{}{}{}", bar_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),
@@ -495,7 +404,7 @@ fn basis_note(basis: Basis) -> Option<String> {
     Some(match basis {
         Basis::Live | Basis::UpThreshold | Basis::FailOpen => return None,
         Basis::Minimum => {
-            "a Site that would be barred is answered, so that the pool keeps its min_sites and min_capacity".into()
+            "a Site that would be excluded is answered, so that the pool keeps its min_sites and min_capacity".into()
         }
         Basis::Held => "no other Site is live: those are answered that keep flapping and are held back".into(),
         Basis::Drained => "no other Site is live: those are answered that are drained".into(),
@@ -531,52 +440,5 @@ fn note(snapshot: &Snapshot, kind: NameKind, choice: &str, sites: &[SiteVerdict]
             Some("the plan was made before the newest change of health".into())
         }
         _ => None,
-    }
-}
-
-impl Explanation {
-    /// The page for a terminal.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut page = String::new();
-        let zone = self.zone.as_ref().map_or(String::new(), |zone| format!(" in zone {zone}"));
-        let policy = self.policy.as_ref().map_or(String::new(), |policy| format!(", by {policy}"));
-        let head = format!("{}: {} name{zone}{policy}", self.name, self.kind);
-        let _ = writeln!(page, "{}", text::printable(&head));
-        if let Some(client) = self.client {
-            let _ = writeln!(page, "client {client}");
-        }
-        if let Some(note) = &self.note {
-            let _ = writeln!(page, "{}", text::printable(note));
-        }
-        for family in &self.families {
-            let _ = writeln!(page, "\n{}: {}", family.family, text::printable(&family.answer));
-            if let Some(note) = &family.note {
-                let _ = writeln!(page, "{}", text::printable(note));
-            }
-            let row = |site: &SiteVerdict| {
-                let eligible = if site.eligible { "yes" } else { "no" };
-                vec![site.site.clone(), eligible.into(), text::percent(site.share), site.why.clone()]
-            };
-            let rows: Vec<_> = family.sites.iter().map(row).collect();
-            page.push_str(&text::table(&["SITE", "ELIGIBLE", "SHARE", "WHY"], &rows));
-        }
-        if let Some(https) = &self.https {
-            let head = if https.records.is_empty() {
-                &https.choice.to_uppercase()
-            } else {
-                "a Site's, chosen in the same way"
-            };
-            let _ = writeln!(page, "\nHTTPS: {head}");
-            let row = |entry: &RecordShare| vec![entry.record.clone(), text::percent(entry.share)];
-            let rows: Vec<_> = https.records.iter().map(row).collect();
-            if !rows.is_empty() {
-                page.push_str(&text::table(&["RECORD", "SHARE"], &rows));
-            }
-        }
-        for answer in &self.answers {
-            answer.write(&mut page);
-        }
-        page
     }
 }

@@ -13,7 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminSources, kind_word, shares::Counter, status::site_state};
+use super::sources::AdminSources;
+use crate::observe::{
+    labels::{kind_word, site_state},
+    shares::ShareCounter,
+};
 use zerottl_core::model::{Family, NameId, NameKind, SiteId};
 
 /// How often is looked.
@@ -62,12 +66,12 @@ pub struct Run {
     pub states: Vec<String>,
     /// By position in `names`: the shares of the name's A answers, or of AAAA where it has no A, by Site key.
     pub shares: Vec<BTreeMap<String, f64>>,
-    /// The same of the name's AAAA answers; empty where it has none.
+    /// Shares of the name's AAAA answers; empty where it has none.
     #[serde(default)]
     pub shares_aaaa: Vec<BTreeMap<String, f64>>,
 }
 
-/// What was done in one step.
+/// Counts of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Answered by the XDP program.
@@ -143,7 +147,7 @@ impl History {
         let shares = match kept.runs.back() {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
             _ => {
-                let mut counter = Counter::new(model, &plan);
+                let mut counter = ShareCounter::new(model, &plan);
                 let mut drawn = Drawn::default();
                 for (id, _) in names() {
                     let [a, aaaa] = [Family::V4, Family::V6].map(|family| counter.sites(id, family));

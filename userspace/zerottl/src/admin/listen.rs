@@ -30,14 +30,14 @@ const BACKLOG: i32 = 128;
 
 /// The client of a connection, as far as the connection tells. Among each request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct AdminPeer {
     /// An address, or over a Unix socket `uid` and the user's number.
     pub from: String,
     /// The user's number, where the kernel says it.
     pub uid: Option<u32>,
 }
 
-impl Peer {
+impl AdminPeer {
     /// The user's name, where the kernel says who it is and the machine has a name for it.
     pub async fn user(&self) -> Option<String> {
         let uid = self.uid?;
@@ -54,7 +54,7 @@ pub struct Accepted {
     /// The address that it came to; none over a Unix socket.
     pub local: Option<SocketAddr>,
     /// The client at its other end.
-    pub peer: Peer,
+    pub peer: AdminPeer,
     /// The key by which connections count as one client's: an address, as which a user's number stands, too.
     pub client: IpAddr,
 }
@@ -101,14 +101,14 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 let local = stream.local_addr()?;
                 let client = peer.ip().to_canonical();
-                let peer = Peer { from: client.to_string(), uid: None };
+                let peer = AdminPeer { from: client.to_string(), uid: None };
                 Ok(Accepted { stream: Box::pin(stream), local: Some(local), peer, client })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 let user = stream.peer_cred()?.uid();
                 let client = Ipv4Addr::from_bits(user).into();
-                let peer = Peer { from: format!("uid {user}"), uid: Some(user) };
+                let peer = AdminPeer { from: format!("uid {user}"), uid: Some(user) };
                 Ok(Accepted { stream: Box::pin(stream), local: None, peer, client })
             }
         }

@@ -1,11 +1,15 @@
 //! The admin interface, described: made from the handlers and the types of their pages.
 
+use axum::Json;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{asked::Refusals, load, overrides, pages, reload};
+use super::{
+    extract::{Plain, Refusals},
+    load, overrides, pages, reload,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,7 +25,7 @@ use super::{asked::Refusals, load, overrides, pages, reload};
         pages::explain,
         pages::history,
         pages::trace,
-        pages::openapi,
+        openapi,
         overrides::drained,
         load::take,
         reload::reload,
@@ -53,4 +57,10 @@ impl Modify for Token {
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
+}
+
+/// This interface, described (`OpenAPI` 3.1).
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "read", responses((status = 200, content_type = "application/json")))]
+pub(super) async fn openapi(_: Plain) -> Json<utoipa::openapi::OpenApi> {
+    Json(document())
 }

@@ -6,7 +6,7 @@
 //! | `POST /v1/sites/weight` | [`SayWeight`] | [`Said`] |
 //! | `GET /v1/sites/drained?sites=…&sessions=…` | | [`DrainPage`] |
 //!
-//! Errors are [`Fault`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
+//! Errors are [`ErrorBody`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
 //! below its minimum, 503 while the agent stops. Bodies must be `application/json`, which no page of another site can
 //! send without being asked for leave that is never given.
 
@@ -22,12 +22,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AdminSources, Snapshot,
-    asked::{self, CheckedQuery},
-    listen::Peer,
-    server::Shared,
+    error_body::ErrorBody,
+    extract::{self, CheckedQuery},
+    handler_state::HandlerState,
+    listen::AdminPeer,
+    sources::AdminSources,
 };
-use crate::operator::{self, Refused, Request, What, target};
+use crate::{
+    control::{
+        overrides::{self, OverrideError, OverrideRequest, OverrideValue},
+        target,
+    },
+    observe::snapshot::Snapshot,
+};
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
     plan::Choice,
@@ -49,13 +56,13 @@ pub struct SayWord {
     /// Why; at most 500 characters.
     #[serde(default)]
     pub reason: Option<String>,
-    /// For how long, seconds; until something else is said unless given.
+    /// Seconds that it lasts; until another override unless given.
     #[serde(default)]
     pub for_s: Option<u64>,
-    /// Who says so; at most 100 characters.
+    /// The name of whoever asks for it; at most 100 characters.
     #[serde(default)]
     pub by: Option<String>,
-    /// Whether it is to be done against a pool's `min_sites` and `min_capacity` too.
+    /// Whether to do it even against a pool's `min_sites` and `min_capacity`.
     #[serde(default)]
     pub force: bool,
 }
@@ -66,41 +73,32 @@ pub struct SayWord {
 pub struct SayWeight {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// 1 to 65535; null for the configured one, which has to be said.
-    #[serde(deserialize_with = "asked::nullable")]
+    /// 1 to 65535, or null for the configured one; needed.
+    #[serde(deserialize_with = "extract::nullable")]
     #[schema(required = true)]
     pub weight: Option<u32>,
     /// Why; at most 500 characters.
     #[serde(default)]
     pub reason: Option<String>,
-    /// For how long, seconds; until something else is said unless given.
+    /// Seconds that it lasts; until another override unless given.
     #[serde(default)]
     pub for_s: Option<u64>,
-    /// Who says so; at most 100 characters.
+    /// The name of whoever asks for it; at most 100 characters.
     #[serde(default)]
     pub by: Option<String>,
 }
 
-/// What was done; answers are made by it already.
+/// The change that was made; answers follow it already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
-    /// Keys of the Sites it was said of.
+    /// Keys of the Sites that it is about.
     pub sites: Vec<String>,
     /// The plan that has it.
     pub generation: u64,
-    /// Whether a restart will know it.
+    /// Whether it is saved for a restart.
     pub kept: bool,
     /// Why not, if it will not.
     pub not_kept_because: Option<String>,
-}
-
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Fault {
-    /// `no-such`, `invalid`, `below-minimum`, `stopping`.
-    pub error: String,
-    /// In a sentence.
-    pub message: String,
 }
 
 /// How far a drain has come.
@@ -117,70 +115,70 @@ pub struct DrainPage {
 pub struct DrainingSite {
     /// The Site's key.
     pub site: String,
-    /// The operator's word in force: `ready`, `drain`, `maint`.
+    /// The override of its state in force: `ready`, `drain`, `maint`.
     pub word: String,
     /// Pool and Group Names that still answer it; its own name always may.
     pub answered_by: u64,
     /// Sessions it reports; none where it reports none.
     pub sessions: Option<u64>,
-    /// Whether nothing answers it any more, and it has few enough sessions or does not say.
+    /// Whether nothing answers it any more, and it has few enough sessions or does not report them.
     pub done: bool,
 }
 
-/// Says a word.
+/// Drains Sites, takes them into maintenance, or makes them ready again.
 #[utoipa::path(
     post,
     path = "/v1/sites/word",
     tag = "write",
     request_body = SayWord,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = Fault),
-        (status = 404, description = "Nothing is called that", body = Fault),
-        (status = 409, description = "It would take a pool below its minimum", body = Fault),
-        (status = 503, description = "The agent is stopping", body = Fault),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
+        (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
+        (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
 )]
 pub(super) async fn word(
-    State(shared): State<Shared>,
-    peer: Option<Extension<Peer>>,
-    _: asked::Plain,
-    asked::CheckedBody(body): asked::CheckedBody<SayWord>,
+    State(shared): State<HandlerState>,
+    peer: Option<Extension<AdminPeer>>,
+    _: extract::Plain,
+    extract::CheckedBody(body): extract::CheckedBody<SayWord>,
 ) -> Response {
-    let what = What::Word(body.word);
+    let what = OverrideValue::State(body.word);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
 }
 
-/// Sets a weight.
+/// Sets the weight of Sites, or restores the configured one.
 #[utoipa::path(
     post,
     path = "/v1/sites/weight",
     tag = "write",
     request_body = SayWeight,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = Fault),
-        (status = 404, description = "Nothing is called that", body = Fault),
-        (status = 409, description = "It would take a pool below its minimum", body = Fault),
-        (status = 503, description = "The agent is stopping", body = Fault),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
+        (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
+        (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
 )]
 pub(super) async fn weight(
-    State(shared): State<Shared>,
-    peer: Option<Extension<Peer>>,
-    _: asked::Plain,
-    asked::CheckedBody(body): asked::CheckedBody<SayWeight>,
+    State(shared): State<HandlerState>,
+    peer: Option<Extension<AdminPeer>>,
+    _: extract::Plain,
+    extract::CheckedBody(body): extract::CheckedBody<SayWeight>,
 ) -> Response {
-    let what = What::Weight(body.weight);
+    let what = OverrideValue::Weight(body.weight);
     ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of two bodies that differ in one")]
 async fn ask(
     state: &AdminSources,
-    peer: Option<Extension<Peer>>,
+    peer: Option<Extension<AdminPeer>>,
     target: String,
-    what: What,
+    what: OverrideValue,
     by: Option<String>,
     reason: Option<String>,
     for_s: Option<u64>,
@@ -191,12 +189,12 @@ async fn ask(
     let named = by.filter(|by| !by.trim().is_empty());
     let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let lasts = for_s.map(Duration::from_secs);
-    let request = match operator::checked(Request { target, what, by, reason, lasts, force }) {
+    let request = match overrides::checked(OverrideRequest { target, what, by, reason, lasts, force }) {
         Ok(request) => request,
         Err(refused) => return fault(&refused),
     };
     let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
-    match state.desk.ask(Request { by, ..request }).await {
+    match state.overrides.ask(OverrideRequest { by, ..request }).await {
         Ok(done) => {
             let why = keeper::wait(&mut state.kept.clone(), done.memory, KEPT_WITHIN).await;
             Json(Said { sites: done.sites, generation: done.generation, kept: why.is_none(), not_kept_because: why })
@@ -214,14 +212,14 @@ fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
     }
 }
 
-fn fault(refused: &Refused) -> Response {
+fn fault(refused: &OverrideError) -> Response {
     let (status, error) = match refused {
-        Refused::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
-        Refused::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
-        Refused::BelowMinimum(_) => (StatusCode::CONFLICT, "below-minimum"),
-        Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        OverrideError::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
+        OverrideError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+        OverrideError::BelowMinimum(_) => (StatusCode::CONFLICT, "below-minimum"),
+        OverrideError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
     };
-    (status, Json(Fault { error: error.into(), message: refused.to_string() })).into_response()
+    (status, Json(ErrorBody { error: error.into(), message: refused.to_string() })).into_response()
 }
 
 /// Query of `GET /v1/sites/drained`.
@@ -230,26 +228,29 @@ fn fault(refused: &Refused) -> Response {
 pub struct AskedDrained {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// With how many sessions a Site counts as empty; 0 unless given.
+    /// The number of sessions at which a Site counts as empty; 0 unless given.
     #[serde(default)]
     pub sessions: u64,
 }
 
-/// Says how far a drain has come.
+/// Shows how far a drain has come.
 #[utoipa::path(
     get,
     path = "/v1/sites/drained",
     tag = "read",
     params(
         ("sites" = String, Query, description = "A Site's key, a group's or pool's name, or a glob"),
-        ("sessions" = Option<u64>, Query, description = "With how many sessions a Site counts as empty; 0 unless given"),
+        ("sessions" = Option<u64>, Query, description = "The number of sessions at which a Site counts as empty; 0 unless given"),
     ),
     responses(
         (status = 200, body = DrainPage),
-        (status = 404, description = "Nothing is called that", body = Fault),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
     )
 )]
-pub(super) async fn drained(State(shared): State<Shared>, CheckedQuery(asked): CheckedQuery<AskedDrained>) -> Response {
+pub(super) async fn drained(
+    State(shared): State<HandlerState>,
+    CheckedQuery(asked): CheckedQuery<AskedDrained>,
+) -> Response {
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {
@@ -309,10 +310,8 @@ fn answered_by(snapshot: &Snapshot, id: SiteId) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixture::{model, snapshot, table},
-        *,
-    };
+    use super::*;
+    use crate::admin::tests::fixture::{model, snapshot, table};
 
     /// A Site is drained once no Pool or Group Name answers it and its sessions are few; what it does not report does not
     /// hold it up.

@@ -8,10 +8,11 @@ use std::{collections::HashMap, fmt::Write};
 use super::{
     forwards,
     load::LoadPage,
-    standing::HoldPage,
-    status::{AddressPage, FamilyPage, NamePage, SitePage, SocketPage, StatusPage},
+    notices::HoldPage,
+    status::{AddressPage, FamilyPage, NamePage, SitePage, StatusPage},
     text,
 };
+use crate::observe::counters::SocketCounts;
 
 /// Sites, and names, that are shown whole without being asked for.
 const FEW: usize = 40;
@@ -61,6 +62,14 @@ impl Filter {
     }
 }
 
+impl StatusPage {
+    /// The page for a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        text(self, &Filter::default())
+    }
+}
+
 /// A name without its last dot.
 fn bare(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
@@ -93,14 +102,14 @@ pub fn rank(site: &SitePage) -> u8 {
 pub fn text(status: &StatusPage, filter: &Filter) -> String {
     let mut page = String::new();
     heading(&mut page, status);
-    let mut standings = status.standings.clone();
-    if standings.losses.len() > 2 * LOSSES_MAX {
-        standings.losses.sort_by(|one, other| other.at_once.total_cmp(&one.at_once));
-        standings.losses.truncate(LOSSES_MAX);
+    let mut notices = status.notices.clone();
+    if notices.losses.len() > 2 * LOSSES_MAX {
+        notices.losses.sort_by(|one, other| other.at_once.total_cmp(&one.at_once));
+        notices.losses.truncate(LOSSES_MAX);
     }
-    let standings = standings.to_text();
-    if !standings.is_empty() && !filter.is_of_sites() {
-        let _ = write!(page, "\n{standings}");
+    let notices = notices.to_text();
+    if !notices.is_empty() && !filter.is_of_sites() {
+        let _ = write!(page, "\n{notices}");
     }
     page = text::wrapped(&page, filter.columns);
     page.push('\n');
@@ -247,7 +256,7 @@ fn reasons(page: &mut String, status: &StatusPage, columns: Option<usize>) {
 }
 
 /// Counts that are not zero, as rows beside the kernel's reasons.
-fn socket_rows(socket: &SocketPage) -> impl Iterator<Item = Vec<String>> {
+fn socket_rows(socket: &SocketCounts) -> impl Iterator<Item = Vec<String>> {
     let queries = socket.queries.iter().map(|(transport, count)| (format!("{transport}-queries"), *count));
     let others = socket.answers.iter().chain(&socket.events).map(|(name, count)| (name.clone(), *count));
     let open = [("tcp-open".to_owned(), socket.tcp_open)];

@@ -18,12 +18,13 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     answers,
-    asked::{CheckedQuery, Plain, invalid},
-    explain::{self, Explanation},
+    error_body::ErrorBody,
+    explain,
+    explanation::Explanation,
+    extract::{CheckedQuery, Plain, invalid},
+    handler_state::{HandlerState, TRACES_MAX},
     history::HistoryPage,
-    metrics, openapi,
-    overrides::Fault,
-    server::{Shared, TRACES_MAX},
+    metrics,
     status::StatusPage,
 };
 use zerottl_core::exposition::Format;
@@ -50,7 +51,7 @@ pub(super) async fn dashboard(_: Plain) -> Response {
 
 /// Metrics: `OpenMetrics` where that is asked for (Accept), else Prometheus's text format.
 #[utoipa::path(get, path = "/metrics", tag = "read", responses((status = 200, content_type = "text/plain", body = String)))]
-pub(super) async fn metrics(_: Plain, State(shared): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn metrics(_: Plain, State(shared): State<HandlerState>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
     match metrics::text(&shared.state().snapshot(), format) {
@@ -61,37 +62,40 @@ pub(super) async fn metrics(_: Plain, State(shared): State<Shared>, headers: Hea
 
 /// Sites, names, shares, ages, counters: all that is known now.
 #[utoipa::path(get, path = "/v1/status", tag = "read", responses((status = 200, body = StatusPage)))]
-pub(super) async fn status(_: Plain, State(shared): State<Shared>) -> Json<StatusPage> {
+pub(super) async fn status(_: Plain, State(shared): State<HandlerState>) -> Json<StatusPage> {
     Json(StatusPage::new(&shared.state().snapshot()))
 }
 
 /// The query parameters of `/v1/explain`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Question {
+pub(super) struct ExplainQuery {
     name: String,
     #[serde(rename = "type")]
     rtype: Option<String>,
     client: Option<IpAddr>,
 }
 
-/// What would be answered now, and why.
+/// Explains how a name would be answered now, and why.
 #[utoipa::path(
     get,
     path = "/v1/explain",
     tag = "read",
     params(
         ("name" = String, Query, description = "A DNS name"),
-        ("type" = Option<String>, Query, description = "A record type, as MX or TYPE65280; all that the name has unless given"),
+        ("type" = Option<String>, Query, description = "A record type, such as MX or TYPE65280; every type that the name has unless given"),
         ("client" = Option<String>, Query, description = "The address of the client that asks"),
     ),
     responses(
         (status = 200, body = Explanation),
         (status = 400, description = "The name is no DNS name, the type no record type, the client no address, or a \
-            parameter is not known", body = Fault)
+            parameter is not known", body = ErrorBody)
     )
 )]
-pub(super) async fn explain(State(shared): State<Shared>, CheckedQuery(asked): CheckedQuery<Question>) -> Response {
+pub(super) async fn explain(
+    State(shared): State<HandlerState>,
+    CheckedQuery(asked): CheckedQuery<ExplainQuery>,
+) -> Response {
     let state = shared.state();
     let pick = |name, family: Family, client: IpAddr| state.view.choose(name, family.into(), client.into()).0.pick;
     let rtype = match asked.rtype.as_deref().map(answers::rtype).transpose() {
@@ -110,16 +114,16 @@ pub(super) async fn explain(State(shared): State<Shared>, CheckedQuery(asked): C
 
 /// The last ten minutes of shares, states and packets.
 #[utoipa::path(get, path = "/v1/history", tag = "read", responses((status = 200, body = HistoryPage)))]
-pub(super) async fn history(_: Plain, State(shared): State<Shared>) -> Json<HistoryPage> {
+pub(super) async fn history(_: Plain, State(shared): State<HandlerState>) -> Json<HistoryPage> {
     Json(shared.history.page(Instant::now()))
 }
 
 /// A sample of the packets that the XDP program sees, one JSON object a line, until the client goes.
 #[utoipa::path(get, path = "/v1/trace", tag = "read", responses(
     (status = 200, content_type = "application/x-ndjson", body = String),
-    (status = 503, description = "As many traces run as may", content_type = "text/plain", body = String)
+    (status = 503, description = "Too many traces are running", content_type = "text/plain", body = String)
 ))]
-pub(super) async fn trace(_: Plain, State(shared): State<Shared>) -> Response {
+pub(super) async fn trace(_: Plain, State(shared): State<HandlerState>) -> Response {
     let Ok(permit) = Arc::clone(&shared.traces).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{TRACES_MAX} traces are running already\n")).into_response();
     };
@@ -137,10 +141,4 @@ pub(super) async fn trace(_: Plain, State(shared): State<Shared>) -> Response {
         Some((Ok::<_, Infallible>(line), (events, permit, cancel)))
     });
     ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
-}
-
-/// This interface, described (`OpenAPI` 3.1).
-#[utoipa::path(get, path = "/v1/openapi.json", tag = "read", responses((status = 200, content_type = "application/json")))]
-pub(super) async fn openapi(_: Plain) -> Json<utoipa::openapi::OpenApi> {
-    Json(openapi::document())
 }

@@ -1,7 +1,8 @@
 //! The HTTP server: bounded, and behind one gate.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, traces and reloads excepted. A request brings at most
-//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes the [`gate`](super::gate) first, whatever the path.
+//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes [`admin_access`](zerottl_core::admin_access) first, whatever
+//! the path.
 //!
 //! Silent connections keep nobody out: until a request's head is there a connection is idle, and gives way to newcomers
 //! ([`places`](zerottl_host::places)). TCP and Unix sockets have places of their own; so have requests at a time: those that come over
@@ -49,14 +50,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AdminSources,
-    gate::{Refusal, admit, is_known},
-    history::{self, History},
+    handler_state::{HandlerState, TRACES_MAX},
+    history,
     listen::{Accepted, Listener},
-    load, overrides, pages,
+    load, openapi, overrides, pages,
     reload::{self, RELOAD},
+    sources::Current,
 };
-use crate::agent::Current;
+use zerottl_core::admin_access::{AccessRefusal, admit, is_known};
 use zerottl_host::{
     log_limit::LogLimit,
     places::{Place, Places},
@@ -75,8 +76,6 @@ pub const UNIX_CONNECTIONS_PER_USER_MAX: usize = 48;
 /// Requests at a time that come over Unix sockets, that show the token, and others: of each kind. What a response takes in
 /// memory is held as long.
 pub const REQUESTS_MAX: usize = 32;
-/// The most traces at once: far fewer, so that they cannot keep a scrape out.
-pub const TRACES_MAX: usize = 8;
 /// For a request's header to arrive.
 pub const HEADER_MAX: Duration = Duration::from_secs(5);
 /// For a connection that is not a trace.
@@ -101,26 +100,8 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// The state that the handlers share.
-#[derive(Clone)]
-pub struct Shared {
-    current: Arc<Current>,
-    pub(super) history: Arc<History>,
-    pub(super) traces: Arc<Semaphore>,
-    pub(super) cancel: CancellationToken,
-}
-
-impl Shared {
-    /// Returns what the agent knows, at this request. A handler asks once, so that what it shows is of one
-    /// configuration.
-    #[must_use]
-    pub fn state(&self) -> Arc<AdminSources> {
-        self.current.load_full()
-    }
-}
-
 /// Everything that is served: method, path, handler. The `OpenAPI` document describes the same list, which a test holds.
-pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)> {
+pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<HandlerState>)> {
     // Reading: GET, which also answers HEAD.
     let read = [
         ("get", "/", get(pages::dashboard)),
@@ -130,7 +111,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
         ("get", "/v1/history", get(pages::history)),
         ("get", "/v1/sites/drained", get(overrides::drained)),
         ("get", TRACE, get(pages::trace)),
-        ("get", "/v1/openapi.json", get(pages::openapi)),
+        ("get", "/v1/openapi.json", get(openapi::openapi)),
     ];
     // Changing something: POST with a JSON body.
     let write = [
@@ -146,7 +127,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Shared>)
 /// Serves the admin interface until cancelled. The token asked for is that of the configuration in force.
 pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: CancellationToken) {
     let traces = Arc::new(Semaphore::new(TRACES_MAX));
-    let shared = Shared { current, history: Arc::default(), traces, cancel };
+    let shared = HandlerState { current, history: Arc::default(), traces, cancel };
     let mut router = Router::new();
     for (_, path, handler) in routes() {
         router = router.route(path, handler);
@@ -162,7 +143,7 @@ pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: Canc
 }
 
 /// Keeps the history until cancelled.
-async fn sample(shared: Shared) {
+async fn sample(shared: HandlerState) {
     let mut tick = interval(history::STEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -208,7 +189,7 @@ impl Rooms {
 #[derive(Clone)]
 struct Door {
     router: Router,
-    shared: Shared,
+    shared: HandlerState,
     rooms: Rooms,
 }
 
@@ -338,9 +319,9 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
-    let mut response = refusal.words().into_response();
-    if refusal == Refusal::Token {
+fn refused(refusal: AccessRefusal) -> Response {
+    let mut response = refusal.status_and_text().into_response();
+    if refusal == AccessRefusal::Token {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response

@@ -9,26 +9,27 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Attach, Snapshot, decided_by,
-    forwards::{ForwardPage, UpstreamPage},
-    health_word, kind_word,
     load::{self, LoadPage},
-    overview,
-    shares::{Counter, Shares},
-    standing::{self, HoldPage, OrderPage, Standings},
+    notices::{self, HoldPage, Notices, OverridePage},
+};
+use crate::observe::{
+    counters::{PlanningCounts, SocketCounts},
+    labels::{choice_word, decided_by, from_word, health_word, kind_word, site_state},
+    shares::{ShareCounter, SiteShares},
+    snapshot::Snapshot,
 };
 use zerottl_core::{
-    model::{Family, Model, NameId, NameKind, SiteId},
-    plan::{Basis, Choice},
-    status::{AdminState, Assessment, Health},
+    model::{Family, NameId, NameKind, SiteId},
+    status::AdminState,
 };
+use zerottl_kernel::attachments::AttachmentState;
 
 /// The page. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusPage {
     /// The agent's version.
     pub version: String,
-    /// Since the agent's start, seconds.
+    /// Seconds since the agent's start.
     pub uptime_s: f64,
     /// Where and what is answered.
     pub front: FrontPage,
@@ -41,46 +42,32 @@ pub struct StatusPage {
     /// Packets seen by the XDP program, by reason.
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
-    pub socket: SocketPage,
-    /// Alarms, refusals, what a death would do, where the state is kept.
+    pub socket: SocketCounts,
+    /// Alarms, refusals, the effects of a Site's death, and the state file.
     #[serde(flatten)]
-    pub standings: Standings,
-    /// What planning has done.
+    pub notices: Notices,
+    /// Counters of planning.
     #[serde(default)]
-    pub work: WorkPage,
+    pub work: PlanningCounts,
 }
 
-/// `work` of [`StatusPage`]: what the planning rounds have done since the agent's start. What they cost hangs on the
-/// configuration and on how often something changes, not on how much has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct WorkPage {
-    /// Rounds: everything assessed anew.
-    pub rounds: u64,
-    /// Rounds that made a plan, because something had changed.
-    pub plans: u64,
-    /// Bytes of plans written into the program's maps.
-    pub written_bytes: u64,
-    /// CPU time of rounds, planning and publishing included, seconds.
-    pub cpu_s: f64,
+/// The XDP program on one interface; one of [`FrontPage`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Attach)]
+pub struct AttachmentPage {
+    /// The interface.
+    pub interface: String,
+    /// `native`, `generic`, or `off` while the program is not there.
+    pub mode: String,
+    /// Why it is not what was asked for, such as an interface that has gone; empty if it is.
+    pub note: String,
 }
 
-/// `socket` of [`StatusPage`]: counts since the agent's start, and one of this moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SocketPage {
-    /// Queries received, by transport: `udp`, `tcp`.
-    pub queries: BTreeMap<String, u64>,
-    /// Answers made, by rcode.
-    pub answers: BTreeMap<String, u64>,
-    /// What else befell: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
-    pub events: BTreeMap<String, u64>,
-    /// TCP connections open now.
-    pub tcp_open: u64,
-    /// Forward names, in the configuration's order.
-    #[serde(default)]
-    pub forwards: Vec<ForwardPage>,
-    /// The servers that their queries go to, by address.
-    #[serde(default)]
-    pub upstreams: Vec<UpstreamPage>,
+impl AttachmentPage {
+    fn new(state: &AttachmentState) -> Self {
+        let AttachmentState { interface, mode, note } = state;
+        Self { interface: interface.clone(), mode: (*mode).to_owned(), note: note.clone() }
+    }
 }
 
 /// `front` of [`StatusPage`].
@@ -92,8 +79,8 @@ pub struct FrontPage {
     /// `load-balance`, `failover`.
     pub roles: Vec<String>,
     /// One per interface.
-    pub attach: Vec<Attach>,
-    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    pub attach: Vec<AttachmentPage>,
+    /// Warnings where `[front]` does not fit this machine, or about an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -103,9 +90,9 @@ pub struct FrontPage {
 pub struct PlanPage {
     /// Counts publications.
     pub generation: u64,
-    /// Since it was published, seconds; none before the first.
+    /// Seconds since it was published; none before the first.
     pub age_s: Option<f64>,
-    /// From the cause to answers, milliseconds.
+    /// Milliseconds from the cause to answers.
     pub publish_ms: Option<f64>,
     /// Names and types (two each), by what they are answered from: see [`FamilyPage::from`].
     pub choices: BTreeMap<String, u64>,
@@ -114,13 +101,13 @@ pub struct PlanPage {
 /// One Site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SitePage {
-    /// The operator's word for it.
+    /// The Site's key in the configuration.
     pub key: String,
     /// The Site Name.
     pub name: String,
     /// Whether any of its addresses counts as up.
     pub up: bool,
-    /// In one word: see [`STATES`].
+    /// In one word: see [`STATES`](crate::observe::labels::STATES).
     pub state: String,
     /// Pool and Group Names that list it.
     #[serde(default)]
@@ -129,29 +116,29 @@ pub struct SitePage {
     /// that another Site has, too, count for both.
     #[serde(default)]
     pub answers: u64,
-    /// Why it is not simply up and answered: the operator's word, its own, its probes' errors, a hold-down; none if it is.
+    /// Why it is not fully in service: the operator's override, its own report, its probes' errors, a hold-down; none if it is.
     #[serde(default)]
     pub reason: Option<String>,
     /// Configured weight.
     pub weight: u32,
-    /// The weight in force: the configured one, or the operator's.
+    /// The weight in force: the configured one, or that of an override.
     #[serde(default)]
     pub weight_now: u32,
-    /// Whether it is up and nothing bars it.
+    /// Whether it is up and nothing excludes it.
     #[serde(default)]
     pub eligible: bool,
-    /// The operator's word; none is `ready`.
+    /// The operator's override of its state; none is `ready`.
     #[serde(default)]
-    pub word: Option<OrderPage>,
-    /// The operator's weight, if it is not the configured one.
+    pub word: Option<OverridePage>,
+    /// The operator's override of its weight; none is the configured weight.
     #[serde(default)]
-    pub weight_order: Option<OrderPage>,
+    pub weight_order: Option<OverridePage>,
     /// Its hold-down.
     #[serde(default)]
     pub hold: Option<HoldPage>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
-    /// What it says of its load; none unless it is asked, or tells.
+    /// Its load as it reports it; none unless it is asked, or sends reports.
     #[serde(default)]
     pub load: Option<LoadPage>,
 }
@@ -159,10 +146,10 @@ pub struct SitePage {
 /// One address of a Site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AddressPage {
-    /// What is answered.
+    /// The address that is answered.
     #[schema(value_type = String)]
     pub answer: IpAddr,
-    /// What is probed.
+    /// The address that is probed.
     #[schema(value_type = String)]
     pub probe: IpAddr,
     /// `up`, `down`, `unknown`, or `unprobed`, which counts as up.
@@ -172,13 +159,13 @@ pub struct AddressPage {
     /// Whether its health is what was known before the restart, for want of a verdict since.
     #[serde(default)]
     pub recalled: bool,
-    /// In this health for, seconds.
+    /// Seconds that it has been in this health.
     pub since_s: f64,
-    /// Since the newest attempt began, seconds.
+    /// Seconds since the newest attempt began.
     pub last_attempt_s: Option<f64>,
     /// Why the newest attempt failed; none if it succeeded.
     pub last_error: Option<String>,
-    /// The newest success took, milliseconds.
+    /// Milliseconds that the newest successful attempt took.
     pub latency_ms: Option<f64>,
     /// Attempts begun.
     pub attempts: u64,
@@ -186,7 +173,7 @@ pub struct AddressPage {
     pub failures: u64,
     /// Attempts that this machine could not make.
     pub not_tried: u64,
-    /// Times the checker itself failed and was restarted.
+    /// Restarts of the checker after it failed.
     pub restarts: u64,
 }
 
@@ -207,17 +194,17 @@ pub struct NamePage {
     pub aaaa: FamilyPage,
 }
 
-/// What a name answers for one type.
+/// The answers of a name for one type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
-    /// `live` Sites; live ones of which some would be barred but for the pool's `minimum`; live ones of which all are
+    /// `live` Sites; live ones of which some would be excluded but for the pool's `minimum`; live ones of which all are
     /// `held` back or `drained`; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
     pub from: String,
     /// Of each Site in the table.
     #[schema(value_type = BTreeMap<String, f64>)]
-    pub shares: Shares,
+    pub shares: SiteShares,
 }
 
 /// How often a reason was met.
@@ -231,53 +218,6 @@ pub struct ReasonPage {
 
 /// Addresses of a Site whose errors stand in its reason, at most.
 const REASONS_MAX: usize = 8;
-
-/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
-/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
-pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
-
-/// One of [`STATES`].
-#[must_use]
-pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
-    let standing = &status.sites[site.0];
-    let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
-    match standing.word {
-        AdminState::Maint => "maint",
-        _ if (known || standing.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
-        _ if standing.word_in_force() == AdminState::Drain => "drain",
-        AdminState::Drain => "drain",
-        AdminState::Ready if standing.held => "held",
-        AdminState::Ready if !known => "unknown",
-        AdminState::Ready => "up",
-    }
-}
-
-/// The words for what names are answered from.
-pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
-
-/// The word for what a choice is answered from, one of [`BASES`].
-pub(crate) fn from_word(choice: &Choice) -> &'static str {
-    match choice {
-        Choice::Table(table) => match table.basis {
-            Basis::Live => "live",
-            Basis::UpThreshold => "up-threshold",
-            Basis::FailOpen => "fail-open",
-            Basis::Minimum => "minimum",
-            Basis::Held => "held",
-            Basis::Drained => "drained",
-        },
-        Choice::NoData | Choice::Servfail => choice_word(choice),
-    }
-}
-
-/// The word for a choice.
-pub(super) fn choice_word(choice: &Choice) -> &'static str {
-    match choice {
-        Choice::Table(_) => "table",
-        Choice::NoData => "nodata",
-        Choice::Servfail => "servfail",
-    }
-}
 
 impl StatusPage {
     /// The page of a moment.
@@ -308,8 +248,8 @@ impl StatusPage {
             front: FrontPage {
                 listen: front.listen.clone(),
                 roles: roles.iter().filter(|(has, _)| *has).map(|(_, word)| (*word).to_owned()).collect(),
-                attach: snapshot.footing.attach.clone(),
-                warnings: snapshot.footing.warnings.clone(),
+                attach: snapshot.context.attachments.iter().map(AttachmentPage::new).collect(),
+                warnings: snapshot.context.warnings.clone(),
             },
             plan: PlanPage {
                 generation: snapshot.plan.generation,
@@ -322,14 +262,8 @@ impl StatusPage {
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
             work: snapshot.work,
-            standings: Standings::new(snapshot),
+            notices: Notices::new(snapshot),
         }
-    }
-
-    /// The page for a terminal.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        overview::text(self, &overview::Filter::default())
     }
 }
 
@@ -391,9 +325,9 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
-        word: standing::word(snapshot, id),
-        weight_order: standing::weight(snapshot, id),
-        hold: standing::hold(snapshot, id),
+        word: notices::word(snapshot, id),
+        weight_order: notices::weight(snapshot, id),
+        hold: notices::hold(snapshot, id),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
         load: load::page_of(snapshot, id),
     }
@@ -402,21 +336,21 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
 /// Why a Site is not simply up and answered.
 fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let (model, status) = (&snapshot.model, &snapshot.status);
-    let said = standing::word(snapshot, id).map(|order| order.words());
+    let said = notices::word(snapshot, id).map(|order| order.words());
     let own = load::takes_itself_out(snapshot, id);
     let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != AdminState::Maint;
     let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
         let why = report.last_error.as_deref().unwrap_or("no verdict yet");
         is_down.then(|| format!("{}: {why}", address.answer))
     });
-    let hold = standing::hold(snapshot, id).map(|hold| hold.words());
+    let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn names(snapshot: &Snapshot) -> Vec<NamePage> {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
-    let mut counter = Counter::new(model, plan);
+    let mut counter = ShareCounter::new(model, plan);
     let mut family = |name, family| FamilyPage {
         choice: choice_word(plan.choice(name, family)).into(),
         from: from_word(plan.choice(name, family)).into(),

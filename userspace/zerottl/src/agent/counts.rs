@@ -11,26 +11,22 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-use crate::admin::{
-    CounterSource,
-    forwards::{ForwardPage, UpstreamPage},
-    status::{SocketPage, WorkPage},
-};
+use crate::observe::counters::{CounterSource, ForwardCounts, PlanningCounts, SocketCounts, UpstreamCounts};
 use zerottl_dns::{self as dns, view::View};
 use zerottl_host::log_limit::LogLimit;
-use zerottl_kernel::Counters;
+use zerottl_kernel::PacketCounters;
 
 /// Counters of planning rounds since the agent's start.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct RoundCounters {
     rounds: AtomicU64,
     plans: AtomicU64,
     written_bytes: AtomicU64,
     cpu_ns: AtomicU64,
 }
 
-impl Work {
-    /// Counts a round and its CPU time; a round is one call on one thread.
+impl RoundCounters {
+    /// AgentCounters a round and its CPU time; a round is one call on one thread.
     pub fn round<T>(&self, round: impl FnOnce() -> T) -> T {
         let begun = cpu_ns();
         let result = round();
@@ -39,7 +35,7 @@ impl Work {
         result
     }
 
-    /// Counts a plan, of which so many bytes went into the maps.
+    /// AgentCounters a plan, of which so many bytes went into the maps.
     pub fn plan(&self, written_bytes: u64) {
         self.plans.fetch_add(1, Ordering::Relaxed);
         self.written_bytes.fetch_add(written_bytes, Ordering::Relaxed);
@@ -53,31 +49,31 @@ fn cpu_ns() -> u64 {
 }
 
 /// Both paths' counters, of one configuration.
-pub struct Counts {
+pub struct AgentCounters {
     /// None with `xdp = "off"`.
-    pub kernel: Option<Counters>,
+    pub kernel: Option<PacketCounters>,
     /// The state that the sockets share, with their counters, whatever the configuration.
-    pub socket: Arc<dns::Shared>,
+    pub socket: Arc<dns::DnsService>,
     /// Whose answers the sockets count.
     pub view: Arc<View>,
     /// The counters of planning rounds, whatever the configuration.
-    pub work: Arc<Work>,
+    pub work: Arc<RoundCounters>,
 }
 
-impl Counts {
+impl AgentCounters {
     /// How often each address was answered by either path, by its position in
     /// [`Plan::endpoints`](zerottl_core::plan::Plan::endpoints); counted from 0 again when the configuration is loaded anew.
     #[must_use]
     pub fn answers(&self) -> Vec<u64> {
         let mut answers = self.view.answers();
-        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(Counters::answers)) {
+        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(PacketCounters::answers)) {
             *sum += count;
         }
         answers
     }
 }
 
-impl CounterSource for Counts {
+impl CounterSource for AgentCounters {
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)> {
         let Some(kernel) = &self.kernel else { return Vec::new() };
         match kernel.read() {
@@ -100,9 +96,9 @@ impl CounterSource for Counts {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds: exact for a hundred days of CPU time")]
-    fn work(&self) -> WorkPage {
+    fn work(&self) -> PlanningCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        WorkPage {
+        PlanningCounts {
             rounds: read(&self.work.rounds),
             plans: read(&self.work.plans),
             written_bytes: read(&self.work.written_bytes),
@@ -110,13 +106,13 @@ impl CounterSource for Counts {
         }
     }
 
-    fn socket(&self) -> SocketPage {
+    fn socket(&self) -> SocketCounts {
         let counters = &self.socket.counters;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let named = |counts: &[(&str, &AtomicU64)]| {
             counts.iter().map(|(name, count)| ((*name).to_owned(), read(count))).collect()
         };
-        SocketPage {
+        SocketCounts {
             queries: named(&[("udp", &counters.udp_queries), ("tcp", &counters.tcp_queries)]),
             answers: counters.answers().map(|(rcode, count)| (rcode.to_owned(), count)).collect(),
             events: named(&[
@@ -130,8 +126,8 @@ impl CounterSource for Counts {
                 ("tcp-timed-out", &counters.tcp_timed_out),
             ]),
             tcp_open: read(&counters.tcp_open),
-            forwards: self.socket.lanes(ForwardPage::all),
-            upstreams: self.socket.lanes(UpstreamPage::all),
+            forwards: self.socket.lanes(ForwardCounts::all),
+            upstreams: self.socket.lanes(UpstreamCounts::all),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::{shares::Counter, status::from_word};
+use crate::observe::{labels::from_word, shares::ShareCounter};
 use zerottl_core::{
     model::{Family, Model, NameId, Site, SiteId},
     plan::{Basis, Choice, Plan},
@@ -22,7 +22,7 @@ const LINES_MAX: usize = 32;
 
 /// A line about one Site.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct SiteNews {
     /// The Site's key.
     pub site: String,
     /// Whether it is worse than before.
@@ -37,7 +37,7 @@ pub fn of_sites(
     (before, after): (&Assessment, &Assessment),
     entries: &[SiteLoad],
     detail: impl Fn(SiteId, usize) -> AddressReport,
-) -> (Vec<Line>, usize) {
+) -> (Vec<SiteNews>, usize) {
     let line = |(id, site): (usize, &Site)| {
         let says = || entries.get(id).and_then(SiteLoad::says);
         let up = |status: &Assessment| status.site_is_up(model, SiteId(id));
@@ -46,9 +46,9 @@ pub fn of_sites(
             (false, true) => (false, "is up".to_owned()),
             _ => standing((&before.sites[id], &after.sites[id]), says())?,
         };
-        Some(Line { site: site.key.clone(), is_bad, text })
+        Some(SiteNews { site: site.key.clone(), is_bad, text })
     };
-    let mut lines: Vec<Line> = model.sites.iter().enumerate().filter_map(line).collect();
+    let mut lines: Vec<SiteNews> = model.sites.iter().enumerate().filter_map(line).collect();
     let more = lines.len().saturating_sub(LINES_MAX);
     lines.truncate(LINES_MAX);
     (lines, more)
@@ -89,7 +89,7 @@ fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> 
     }
     match (before.said.stale, after.said.stale) {
         (false, true) => return Some((true, "its load figures are stale".into())),
-        (true, false) => return Some((false, "its load figures come again".into())),
+        (true, false) => return Some((false, "its load figures are up to date again".into())),
         _ => {}
     }
     (before.held && !after.held).then(|| (false, "is steady: no longer held back".into()))
@@ -100,7 +100,7 @@ fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> 
 pub fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
     let is_new = |id: &usize| before.service(NameId(*id)) != after.service(NameId(*id));
     let changed: Vec<usize> = (0..model.names.len()).filter(is_new).collect();
-    let (mut old, mut new) = (Counter::new(model, before), Counter::new(model, after));
+    let (mut old, mut new) = (ShareCounter::new(model, before), ShareCounter::new(model, after));
     let mut moves = BTreeMap::<(String, &str), Vec<String>>::new();
     let mut shifted = Vec::new();
     for id in changed.iter().copied().take(COMPARED_MAX) {
@@ -207,7 +207,7 @@ mod tests {
         histogram::{Histogram, PROBE_BOUNDS},
         plan::Planner,
     };
-    use zerottl_inputs::load::agent_check::Condition;
+    use zerottl_inputs::load::ReportedCondition;
 
     fn model() -> Arc<Model> {
         let probe = || Some(fixture::http(80));
@@ -268,21 +268,22 @@ mod tests {
         );
         // One address of two: the Site is up all the same.
         check(|status| status.health[0][1] = Health::Down, &none, "", "");
-        let stopped = SiteLoad { condition: Condition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
+        let stopped =
+            SiteLoad { condition: ReportedCondition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
         check(
             |status| status.sites[0].said.word = AdminState::Maint,
             &stopped,
             "1 boston is down: it says stopped (new disks)",
             "0 boston is up",
         );
-        let drained = SiteLoad { word: AdminState::Drain, ..SiteLoad::default() };
+        let drained = SiteLoad { admin_state: AdminState::Drain, ..SiteLoad::default() };
         let back = "0 boston gets new clients again: it has taken back what it said";
         let worse = "1 boston gets no new clients: it says drain";
         check(|status| status.sites[0].said.word = AdminState::Drain, &drained, worse, back);
         let none_wanted = SiteLoad { factor: Some(0.0), ..SiteLoad::default() };
         let worse = "1 boston gets no new clients: it says 0%";
         check(|status| status.sites[0].said.factor = 0.0, &none_wanted, worse, back);
-        let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures come again");
+        let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures are up to date again");
         check(|status| status.sites[0].said.stale = true, &none, worse, better);
     }
 

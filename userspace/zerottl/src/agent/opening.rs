@@ -10,7 +10,7 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::AgentError;
+use super::error::AgentError;
 use crate::{admin::listen::Listener, machine};
 use zerottl_core::model::{Front, Model, XdpMode};
 use zerottl_dns::{self as dns, TcpAdmission};

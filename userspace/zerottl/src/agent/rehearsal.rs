@@ -15,8 +15,8 @@ use std::{
 use rustix::net::sockopt::socket_peercred;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentError, opening::bind};
-use crate::{admin::listen::Listener, hooks::Rehearsed};
+use super::{error::AgentError, opening::bind};
+use crate::admin::listen::Listener;
 use zerottl_core::{
     model::{AdminListen, Model, XdpMode},
     plan::Planner,
@@ -27,7 +27,7 @@ use zerottl_inputs::{
     load::{self, LoadStore},
     probe::{self, Reports},
 };
-use zerottl_kernel::{Fastpath, pins};
+use zerottl_kernel::{Fastpath, attachments::Rehearsed, pins};
 
 /// Tries what can be; an error is one that the start would have come to once the other has left. Without another agent there is
 /// nothing to try.
@@ -56,9 +56,9 @@ fn load_once(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
     let model = Arc::new(model.clone());
     let never = CancellationToken::new();
     never.cancel();
-    let board = LoadStore::new(&model);
-    probe::start(&model, Reports::new(&model), &board, never.clone()).map_err(AgentError::Probe)?;
-    load::start(&model, &board, never).map_err(AgentError::Probe)?;
+    let load_store = LoadStore::new(&model);
+    probe::start(&model, Reports::new(&model), &load_store, never.clone()).map_err(AgentError::Probe)?;
+    load::start(&model, &load_store, never).map_err(AgentError::Probe)?;
     if model.front.xdp == XdpMode::Off {
         return Ok(Rehearsed::default());
     }

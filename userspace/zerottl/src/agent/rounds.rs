@@ -16,14 +16,14 @@ use tracing::{debug, error, info, warn};
 use xdp_ebpf::layout::VLAN_PAIRS_MAX;
 
 use super::{
-    counts::{Counts, Work},
+    counts::{AgentCounters, RoundCounters},
     news,
+    supervisor::notify,
 };
 use crate::{
-    admin::Publication,
-    assess::{Assessor, LoadInputs},
-    hooks::macs_of,
-    operator::{OverrideApplied, PendingOverride, Refused, Remarks, Request},
+    assess::{Assessor, LoadInputs, remarks::Remarks},
+    control::overrides::{OverrideApplied, OverrideError, OverrideRequest, PendingOverride},
+    observe::publication::Publication,
 };
 use zerottl_core::{
     model::Vlan,
@@ -36,7 +36,11 @@ use zerottl_inputs::{
     load::{LoadStore, SiteLoad},
     probe::Reports,
 };
-use zerottl_kernel::{attach, publish::Publisher, trace, vlans};
+use zerottl_kernel::{
+    attach::{macs, macs_of},
+    publish::Publisher,
+    trace, vlans,
+};
 
 /// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
 /// tracing is looked after.
@@ -53,9 +57,9 @@ pub struct Rounds {
     /// Makes a status of what is known; locked for a round, and by a reload that goes on from it.
     pub assessor: Arc<Mutex<Assessor>>,
     /// The Sites' reports of their load.
-    pub board: LoadStore,
+    pub load_store: LoadStore,
     /// The counters of both paths, by whose answers they are debited.
-    pub counters: Arc<Counts>,
+    pub counters: Arc<AgentCounters>,
     /// When shares last moved.
     pub planned: Instant,
     /// Makes a plan of a status.
@@ -83,7 +87,7 @@ pub struct Rounds {
     /// The channel to their readers.
     pub trace: broadcast::Sender<Arc<str>>,
     /// The counters of the work done.
-    pub work: Arc<Work>,
+    pub work: Arc<RoundCounters>,
 }
 
 /// State that changes from round to round without being part of a plan.
@@ -149,8 +153,8 @@ impl Rounds {
     fn round(&mut self) {
         let since = Instant::now();
         // Counting answers goes through every address on every CPU: only where something is debited by them.
-        let (entries, answers) = if self.board.is_used() {
-            (self.board.read(), self.planner.answers_of_sites(&self.counters.answers()))
+        let (entries, answers) = if self.load_store.is_used() {
+            (self.load_store.read(), self.planner.answers_of_sites(&self.counters.answers()))
         } else {
             Default::default()
         };
@@ -218,7 +222,7 @@ impl Rounds {
         let detail = |site, address| self.reports.get(site, address);
         let before = self.assessed.borrow();
         let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
-        for news::Line { site, is_bad, text } in lines {
+        for news::SiteNews { site, is_bad, text } in lines {
             if is_bad {
                 warn!(site, "Site {site} {text}");
             } else {
@@ -231,7 +235,7 @@ impl Rounds {
     }
 
     /// Takes in an operator's request; answers are made by it when this returns.
-    fn say(&mut self, request: &Request) -> Result<OverrideApplied, Refused> {
+    fn say(&mut self, request: &OverrideRequest) -> Result<OverrideApplied, OverrideError> {
         // What is refused is measured by what holds now.
         self.round();
         let now = Instant::now();
@@ -281,7 +285,7 @@ impl Rounds {
     /// An interface's MAC can be changed while it is up; until this notices, its queries take the socket path.
     fn refresh_macs(&mut self, upkeep: &mut Upkeep) {
         let Some(publisher) = &mut self.publisher else { return };
-        let read = attach::macs();
+        let read = macs();
         match &read {
             Ok(macs) => publisher.set_macs(&macs_of(&self.planner.model().front.interfaces, macs)),
             Err(error) if upkeep.macs_known => warn!("reading the interfaces' MAC addresses failed: {error}"),
@@ -364,7 +368,7 @@ impl Upkeep {
         if let Some((every, next)) = &mut self.watchdog
             && Instant::now() >= *next
         {
-            super::notify(&[sd_notify::NotifyState::Watchdog]);
+            notify(&[sd_notify::NotifyState::Watchdog]);
             *next = Instant::now() + *every;
         }
     }

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::{JoinError, JoinHandle, JoinSet},
@@ -15,16 +14,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::{
-    AgentCommand, AgentError,
-    counts::{Counts, Work},
-    named,
+    counts::{AgentCounters, RoundCounters},
+    error::AgentError,
     rounds::Rounds,
+    tasks::{complain_of, named},
 };
 use crate::{
-    admin::{AdminSources, CounterSource, Publication, ServingContext},
+    admin::sources::AdminSources,
     assess::{Assessor, LoadInputs},
-    hooks::macs_of,
-    operator::OverrideHandle,
+    control::{commands::AgentCommand, overrides::OverrideHandle},
+    observe::{context::ServingContext, counters::CounterSource, publication::Publication},
 };
 use zerottl_core::{
     histogram::{Histogram, PUBLISH_BOUNDS},
@@ -38,20 +37,24 @@ use zerottl_inputs::{
     load::{self, LoadStore},
     probe::{self, Probes, Reports},
 };
-use zerottl_kernel::{Fastpath, Lasting, Loaded, attach, vlans};
+use zerottl_kernel::{
+    Fastpath, FastpathParts, Lasting,
+    attach::{macs, macs_of},
+    vlans,
+};
 
 /// The parts that every configuration shares.
 pub struct Common {
     /// The sockets' side.
-    pub dns: Arc<dns::Shared>,
+    pub dns: Arc<dns::DnsService>,
     /// The channel to the readers of traced packets.
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
-    pub footing: watch::Receiver<ServingContext>,
+    pub context: watch::Receiver<ServingContext>,
     /// The counters of planning rounds.
-    pub work: Arc<Work>,
-    /// Where the agent takes orders.
-    pub orders: mpsc::Sender<AgentCommand>,
+    pub work: Arc<RoundCounters>,
+    /// Where the agent takes commands.
+    pub commands: mpsc::Sender<AgentCommand>,
     /// When the agent started.
     pub started: Instant,
     /// Where what a restart should know goes.
@@ -68,14 +71,14 @@ pub struct Prepared {
     pub served: Arc<Served>,
     /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
     pub program: Option<Lasting>,
-    kernel: Option<zerottl_kernel::Counters>,
+    kernel: Option<zerottl_kernel::PacketCounters>,
     publisher: Option<zerottl_kernel::publish::Publisher>,
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
     /// When its making began.
     begun: Instant,
     planner: Planner,
     assessor: Assessor,
-    board: LoadStore,
+    load_store: LoadStore,
     /// Asks Sites for their load.
     asking: JoinHandle<()>,
     /// The assessment that the first plan was made from.
@@ -95,7 +98,7 @@ pub struct Serving {
     /// The probes and the planning; none ends by itself.
     pub tasks: JoinSet<Result<&'static str, JoinError>>,
     reports: Reports,
-    board: LoadStore,
+    load_store: LoadStore,
     view: Arc<View>,
     /// Shared with the rounds, so that another configuration can go on from it.
     assessor: Arc<Mutex<Assessor>>,
@@ -113,16 +116,16 @@ impl Prepared {
         };
         let planner = Planner::new(Arc::clone(&model));
         let now = Instant::now();
-        let (mut assessor, board) = if let Some(before) = before {
+        let (mut assessor, load_store) = if let Some(before) = before {
             let assessor = before.assessor().carried(Arc::clone(&model), now, &before.reports.verdicts());
-            (assessor, before.board.carry_over(&model))
+            (assessor, before.load_store.carry_over(&model))
         } else {
             // A restart goes on from what the last run knew, from the first answer on.
             let (memory, age) = keeper::recall(&model.state);
             (Assessor::new(Arc::clone(&model), &memory, age, now), LoadStore::new(&model))
         };
         // The new program counts answers from 0.
-        let loads = LoadInputs { entries: &board.read(), answers: &[] };
+        let loads = LoadInputs { entries: &load_store.read(), answers: &[] };
         let status = assessor.assess(now, &reports.verdicts(), loads);
         let generation = before.map_or(0, |before| before.view.plan().generation) + 1;
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
@@ -134,7 +137,7 @@ impl Prepared {
             #[cfg(feature = "bpf-log")]
             loaded.fastpath.forward_log().map_err(AgentError::Load)?;
             loaded.publisher.publish(&first);
-            let macs = attach::macs().map_err(AgentError::Macs)?;
+            let macs = macs().map_err(AgentError::Macs)?;
             loaded.publisher.set_macs(&macs_of(&model.front.interfaces, &macs));
             match vlans::of(&model.front) {
                 Ok(vlans) => loaded.publisher.set_vlans(&vlans),
@@ -142,13 +145,13 @@ impl Prepared {
                 Err(error) => warn!("reading the host's VLANs failed: {error}; tagged queries take the socket path"),
             }
             program = Some(loaded.fastpath.lasting().map_err(AgentError::Load)?);
-            let Loaded { publisher: writes, counters, events: traced, .. } = loaded;
+            let FastpathParts { publisher: writes, counters, events: traced, .. } = loaded;
             (kernel, publisher, events) = (Some(counters), Some(writes), Some(traced));
         }
         let stop = CancellationToken::new();
         let stop_at_end = stop.clone().drop_guard();
-        let probes = probe::start(&model, reports, &board, stop.clone()).map_err(AgentError::Probe)?;
-        let asking = load::start(&model, &board, stop.clone()).map_err(AgentError::Probe)?;
+        let probes = probe::start(&model, reports, &load_store, stop.clone()).map_err(AgentError::Probe)?;
+        let asking = load::start(&model, &load_store, stop.clone()).map_err(AgentError::Probe)?;
         let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
         Ok(Self {
             model,
@@ -160,7 +163,7 @@ impl Prepared {
             begun: now,
             planner,
             assessor,
-            board,
+            load_store,
             asking,
             status,
             probes,
@@ -169,8 +172,8 @@ impl Prepared {
         })
     }
 
-    /// The first plan is answered from now on: it is one that was published, though no change caused it. What earlier ones
-    /// took goes on to be counted.
+    /// The first plan is answered from now on: it is one that was published, though no change caused it. The
+    /// publications before it stay counted.
     fn first_publication(&self, before: Option<&Serving>) -> Publication {
         let all = before.and_then(|before| before.admin.publication.borrow().map(|newest| newest.all));
         Publication {
@@ -198,8 +201,8 @@ impl Prepared {
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
-        let (desk, asked) = OverrideHandle::new();
-        let counters = Arc::new(Counts {
+        let (overrides, asked) = OverrideHandle::new();
+        let counters = Arc::new(AgentCounters {
             kernel: self.kernel,
             socket: Arc::clone(&common.dns),
             view: Arc::clone(&view),
@@ -211,19 +214,19 @@ impl Prepared {
             status,
             reports: reports.clone(),
             counters: Arc::clone(&counters) as Arc<dyn CounterSource>,
-            board: self.board.clone(),
-            footing: common.footing.clone(),
+            load_store: self.load_store.clone(),
+            context: common.context.clone(),
             publication,
             trace: common.trace.clone(),
-            orders: common.orders.clone(),
+            commands: common.commands.clone(),
             started: common.started,
             remarks,
-            desk,
+            overrides,
             kept: common.kept.clone(),
         });
         let rounds = Rounds {
             assessor: Arc::clone(&assessor),
-            board: self.board.clone(),
+            load_store: self.load_store.clone(),
             counters,
             planned: Instant::now(),
             planner: self.planner,
@@ -244,8 +247,8 @@ impl Prepared {
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
         tasks.spawn(named("planning", rounds.run(self.stop)));
-        let board = self.board;
-        Serving { model: self.model, admin, tasks, reports, assessor, board, view, stop: self.stop_at_end }
+        let load_store = self.load_store;
+        Serving { model: self.model, admin, tasks, reports, assessor, load_store, view, stop: self.stop_at_end }
     }
 }
 
@@ -259,10 +262,7 @@ impl Serving {
     pub async fn end(mut self) {
         drop(self.stop);
         while let Some(ended) = self.tasks.join_next().await {
-            super::complain_of(&ended);
+            complain_of(&ended);
         }
     }
 }
-
-/// The configuration in force, as the admin pages find it.
-pub type Current = ArcSwap<AdminSources>;

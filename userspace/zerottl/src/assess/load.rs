@@ -134,7 +134,7 @@ impl Ledger {
     fn stand(&self, source: &LoadSource, entry: &SiteLoad, answers: u64, age: Duration) -> (Option<Load>, SelfReport) {
         let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
         let mut said = SelfReport {
-            word: entry.word_in_force(),
+            word: entry.state_in_force(),
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
             per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),
@@ -196,7 +196,8 @@ impl Returns {
         for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
             let slow_start = *slow_start;
             let standing = &status.sites[i];
-            let takes = standing.word_in_force() == AdminState::Ready && !standing.held && standing.said.factor > 0.0;
+            let takes =
+                standing.admin_state_in_force() == AdminState::Ready && !standing.held && standing.said.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {

@@ -117,14 +117,17 @@ fn filter(wish: &str) -> Result<EnvFilter, String> {
 }
 
 /// Modules by the names that they had while the program was one crate, and where they are now.
-const MOVED: [(&str, &[&str]); 8] = [
+const MOVED: [(&str, &[&str]); 11] = [
     ("zerottl::config", &["zerottl_config"]),
     ("zerottl::dns", &["zerottl_dns"]),
+    ("zerottl::hooks", &["zerottl_kernel::attachments"]),
     ("zerottl::kernel", &["zerottl_kernel"]),
     ("zerottl::load", &["zerottl_inputs::load"]),
+    ("zerottl::operator", &["zerottl::assess::record"]),
     ("zerottl::probe", &["zerottl_inputs::probe"]),
+    ("zerottl::proxy", &["zerottl_proxy"]),
     ("zerottl::resources", &["zerottl_host::resources"]),
-    ("zerottl::site", &["zerottl_site", "zerottl::proxy"]),
+    ("zerottl::site", &["zerottl_site", "zerottl_proxy"]),
     ("zerottl::state", &["zerottl_host::state"]),
 ];
 
@@ -202,7 +205,8 @@ mod tests {
         check("zerottl=debug", Ok("zerottl=debug,error"));
         check("zerottl::probe=debug", Ok("zerottl_inputs::probe=debug,error"));
         check("warn,zerottl::dns::forward=info", Ok("zerottl_dns::forward=info,warn"));
-        check("zerottl::site=debug", Ok("zerottl::proxy=debug,zerottl_site=debug,error"));
+        check("zerottl::site=debug", Ok("zerottl_proxy=debug,zerottl_site=debug,error"));
+        check("info,zerottl::proxy::front=debug", Ok("zerottl_proxy::front=debug,info"));
         check("hyper=info", Ok("hyper=info,error"));
         check("off", Ok("off"));
         for slip in [

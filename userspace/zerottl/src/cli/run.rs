@@ -9,7 +9,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
-use zerottl::agent::{self, AgentCommand, Start};
+use zerottl::{
+    agent::{self, Start},
+    control::commands::{self, AgentCommand},
+};
 use zerottl_config as config;
 use zerottl_core::model::OnStop;
 use zerottl_host::resources::{AgentShare, Descriptors, boot_offset};
@@ -45,9 +48,11 @@ pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
         leave: handle(SignalKind::user_defined1())?,
         reload: handle(SignalKind::hangup())?,
     };
-    let (sender, orders) = agent::orders();
+    let (sender, receiver) = commands::channel();
     tokio::spawn(heed(signals, sender.clone()));
-    agent::run(Start { file, loaded, take_over, orders: sender }, orders).await.map_err(|error| error.to_string())?;
+    agent::run(Start { file, loaded, take_over, commands: sender }, receiver)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(())
 }
 
@@ -69,13 +74,13 @@ async fn heed(mut signals: Signals, orders: mpsc::Sender<AgentCommand>) {
         match first {
             None => {
                 first = Some(Instant::now());
-                tracing::info!("{name}: stopping; once more to stop at once");
+                tracing::info!("{name}: stopping; a second signal stops immediately");
                 // An agent that does not listen any more is stopping.
                 let _ = orders.send(AgentCommand::Stop(how)).await;
             }
             Some(first) if first.elapsed() < SAME_SIGNAL => {}
             Some(_) => {
-                tracing::warn!("{name} again: stopping at once; `zerottl detach` takes off a program that was left");
+                tracing::warn!("{name} again: stopping immediately; `zerottl detach` removes a program that was left");
                 std::process::exit(1);
             }
         }

@@ -13,13 +13,13 @@ use zerottl::{
     simulate::{
         Simulation,
         compare::{Answers, Changes, Names, compare},
-        queries::{self, Group},
+        queries::{self, QuestionGroup},
         status_of,
     },
 };
 use zerottl_config as config;
 use zerottl_core::{model::Model, status::Assessment};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 use super::{Failure, print};
 
@@ -29,13 +29,13 @@ const QUERIES_LEN_MAX: u64 = 256 << 20;
 /// `zerottl simulate`'s arguments.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The candidate, TOML; its [admin] says where the running agent is asked
+    /// The new configuration, TOML; the running agent is asked at its [admin] `listen`
     #[arg(long, value_name = "NEW")]
     config: PathBuf,
     /// Compare with this configuration instead of the running agent; Sites count as their `initial` says
     #[arg(long, value_name = "OLD")]
     against: Option<PathBuf>,
-    /// Ask what this file lists: `name type` lines as for dnsperf, or lines of `zerottl trace` [default: A and AAAA of
+    /// Use the queries of this file: `name type` lines as for dnsperf, or lines of `zerottl trace` [default: A and AAAA of
     /// every name, by clients from anywhere]
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
@@ -113,7 +113,7 @@ async fn ask_agent(candidate: &config::Loaded) -> Result<Base, Failure> {
     let Some(place) = super::nearest(admin) else {
         return Ok(Base::Nothing("there is no [admin] `listen`, so no agent can be asked".into()));
     };
-    let at = At { place: place.clone(), token: admin.token.clone() };
+    let at = AgentAddress { place: place.clone(), token: admin.token.clone() };
     match client::get(&at, "/v1/status").await {
         Ok(body) => {
             let page = serde_json::from_slice(&body)
@@ -125,7 +125,7 @@ async fn ask_agent(candidate: &config::Loaded) -> Result<Base, Failure> {
     }
 }
 
-fn read_queries(file: &Path) -> Result<Vec<Group>, Failure> {
+fn read_queries(file: &Path) -> Result<Vec<QuestionGroup>, Failure> {
     let fault = |error: &dyn std::fmt::Display| Failure::Words(format!("{}: {error}", file.display()));
     let mut text = String::new();
     let opened = fs::File::open(file).map_err(|error| fault(&error))?;
@@ -134,7 +134,7 @@ fn read_queries(file: &Path) -> Result<Vec<Group>, Failure> {
 }
 
 /// Loads what there is, asks it, and compares; the number of queries run besides.
-fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Result<(Changes, u64), Failure> {
+fn run(candidate: config::Loaded, base: Base, listed: Option<&[QuestionGroup]>) -> Result<(Changes, u64), Failure> {
     let words = |error: zerottl::simulate::SimulateError| Failure::Words(error.to_string());
     let (page, old) = match base {
         Base::Agent(_, page) => (Some(page), None),
@@ -148,7 +148,7 @@ fn run(candidate: config::Loaded, base: Base, listed: Option<&[Group]>) -> Resul
     // Names that go are asked for, too: what becomes of them is part of the change.
     let gone: Vec<_> = page.iter().flat_map(|page| &page.names).filter_map(|name| name.name.parse().ok()).collect();
     let all = || queries::every(now.iter().flat_map(Simulation::names).chain(&gone).chain(then.names()));
-    let groups = listed.map_or_else(all, <[Group]>::to_vec);
+    let groups = listed.map_or_else(all, <[QuestionGroup]>::to_vec);
     let times = queries::times(groups.len());
     let runs: usize = groups.iter().map(|group| group.askers.len().max(times)).sum();
     let runs = runs as u64 * if now.is_some() { 2 } else { 1 };

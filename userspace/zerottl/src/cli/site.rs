@@ -12,10 +12,11 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
-use zerottl::proxy::{handover::SiteCommand, run};
 use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
-use zerottl_site::explain::{self, Question};
+use zerottl_kernel::inherited;
+use zerottl_proxy::{Inherited, SiteCommand, SiteSetup};
+use zerottl_site::explain::{self, ExplainRequest};
 
 use super::{Failure, print};
 
@@ -34,17 +35,17 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what would become of a request at a Site, stage by stage of Figs. 5A and 5B
+    /// Show how a Site would handle a request, step by step
     Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
 struct Explain {
-    /// What is asked for: a URL with scheme and host
+    /// The URL of the request, with scheme and host
     url: String,
     #[command(flatten)]
     which: Which,
-    /// The client that asks
+    /// The client's address
     #[arg(long, value_name = "IP", default_value = "192.0.2.1")]
     client: IpAddr,
     /// The method
@@ -59,13 +60,13 @@ struct Explain {
     /// The server's name in the TLS handshake, if it is not the URL's host
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
-    /// Suppose that it belongs to a session
+    /// Assume that the request belongs to a session
     #[arg(long)]
     in_session: bool,
-    /// Suppose that the Site is too busy
+    /// Assume that the Site is too busy
     #[arg(long)]
     busy: bool,
-    /// Suppose that a Site is down; may be given again
+    /// Assume that a Site is down; may be given again
     #[arg(long, value_name = "SITE")]
     down: Vec<String>,
     /// Print JSON
@@ -108,14 +109,15 @@ fn load(file: &Path) -> Result<Loaded, Failure> {
 
 fn explain(asked: Explain) -> Result<(), Failure> {
     let model = load(&asked.which.config)?.model;
-    let site = run::find(&model, &asked.which.site)?;
-    let down = asked.down.iter().map(|key| run::find(&model, key)).collect::<Result<_, _>>()?;
+    let known = |key: &String| model.known_site(key).map_err(|error| error.to_string());
+    let site = known(&asked.which.site)?;
+    let down = asked.down.iter().map(known).collect::<Result<_, _>>()?;
     let version = match asked.http.as_str() {
         "1.0" => Version::HTTP_10,
         "2" => Version::HTTP_2,
         _ => Version::HTTP_11,
     };
-    let question = Question {
+    let question = ExplainRequest {
         url: asked.url,
         method: asked.method,
         version,
@@ -126,7 +128,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
         busy: asked.busy,
         down,
     };
-    let explanation = explain::explain(&model, site, &question)?;
+    let explanation = explain::explain(&model, site, &question).map_err(|error| error.to_string())?;
     let text = if asked.json {
         let json = serde_json::to_string(&explanation).map_err(|error| error.to_string())?;
         format!("{json}\n")
@@ -136,7 +138,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
+async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> {
     let _ = Descriptors::raised();
     let loaded = load(&file)?;
     for warning in &loaded.warnings {
@@ -154,12 +156,12 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
                 _ = leave.recv() => {
-                    tracing::info!("SIGQUIT: stopping, as another serves");
+                    tracing::info!("SIGQUIT: stopping, since another process serves");
                     let _ = give.try_send(SiteCommand::Leave);
                     continue;
                 }
                 _ = follow.recv() => {
-                    tracing::info!("SIGUSR2: starting the process that is to follow");
+                    tracing::info!("SIGUSR2: starting the next process");
                     let _ = give.try_send(SiteCommand::Follow);
                     continue;
                 }
@@ -179,15 +181,19 @@ async fn serve(Which { config: file, site }: Which) -> Result<(), Failure> {
                 std::process::exit(1);
             }
             is_stopping = true;
-            tracing::info!("{name}: stopping, once requests under way have ended; once more to stop at once");
+            tracing::info!(
+                "{name}: stopping once the requests under way have ended; a second signal stops immediately"
+            );
             let _ = give.send(SiteCommand::Stop).await;
         }
     });
-    run::run(file, site, Arc::new(loaded.model), orders, CancellationToken::new(), || {
+    let setup = SiteSetup { file, key, model: Arc::new(loaded.model), inherited: Inherited::take(inherited::take) };
+    zerottl_proxy::run(setup, orders, CancellationToken::new(), || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
         }
     })
-    .await?;
+    .await
+    .map_err(|error| error.to_string())?;
     Ok(())
 }

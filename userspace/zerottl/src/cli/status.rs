@@ -9,9 +9,9 @@ use zerottl::admin::{
 };
 use zerottl_inputs::agent_client as client;
 
-use super::{AgentAt, Failure, completions, left, print, unasked};
+use super::{AgentAt, Failure, completions, pinned_state, print, unasked};
 
-/// What of the status is shown.
+/// A choice of the status to show.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Of {
     /// Only Sites with this key or name; a shell's pattern, such as 'boston*'
@@ -20,10 +20,10 @@ pub struct Of {
     /// Only Sites of this pool or group
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(completions::names))]
     pool: Option<String>,
-    /// Only Sites that are not simply up
+    /// Only Sites that are down, drained or otherwise not fully in service
     #[arg(long)]
     down: bool,
-    /// All names, not only those in trouble and the first ones
+    /// All names, not only those with problems and the first ones
     #[arg(long)]
     names: bool,
 }
@@ -41,7 +41,7 @@ pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), Failure>
     let body = match client::get(&at, "/v1/status").await {
         Ok(body) => body,
         Err(error) => {
-            left::status(agent, json)?;
+            pinned_state::status(agent, json)?;
             return Err(unasked(&error));
         }
     };

@@ -7,19 +7,21 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{
-    shares::Shares,
-    status::{FamilyPage, StatusPage},
-    text,
+use crate::{
+    admin::{
+        status::{FamilyPage, StatusPage},
+        text,
+    },
+    observe::shares::SiteShares,
 };
 
 /// Answers: for a name and a type, the share of each Site, or of the reason why there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answers(BTreeMap<(String, String), Shares>);
+pub struct Answers(BTreeMap<(String, String), SiteShares>);
 
 impl Answers {
     /// Adds one question's.
-    pub fn insert(&mut self, name: &str, rtype: &str, shares: Shares) {
+    pub fn insert(&mut self, name: &str, rtype: &str, shares: SiteShares) {
         self.0.insert((name.to_owned(), rtype.to_owned()), shares);
     }
 
@@ -43,8 +45,8 @@ impl Answers {
     }
 }
 
-fn shares(served: bool, family: &FamilyPage) -> Shares {
-    let alone = |reason: &str| Shares::from([(reason.to_owned(), 1.0)]);
+fn shares(served: bool, family: &FamilyPage) -> SiteShares {
+    let alone = |reason: &str| SiteShares::from([(reason.to_owned(), 1.0)]);
     match family.choice.as_str() {
         _ if !served => alone("pass-referral"),
         "nodata" => alone("answer-nodata"),
@@ -55,7 +57,7 @@ fn shares(served: bool, family: &FamilyPage) -> Shares {
 
 /// One share before and after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ShareChange {
     /// The name asked for.
     pub name: String,
     /// The type asked for.
@@ -69,7 +71,7 @@ pub struct Change {
     pub then: Option<f64>,
 }
 
-impl Change {
+impl ShareChange {
     /// By how much; none unless both are known.
     #[must_use]
     pub fn change(&self) -> Option<f64> {
@@ -86,7 +88,7 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
     /// Every share, the largest change first.
-    pub shares: Vec<Change>,
+    pub shares: Vec<ShareChange>,
     /// Names that are only there then.
     pub added: Vec<String>,
     /// Names that are only there now.
@@ -108,11 +110,11 @@ pub fn compare(now: Option<(&Answers, &Names)>, then: (&Answers, &Names), precis
     let mut shares = Vec::new();
     for question in questions {
         let (now, then) = (before.0.get(question), then.0.0.get(question));
-        let sites: BTreeSet<&String> = now.into_iter().chain(then).flat_map(Shares::keys).collect();
+        let sites: BTreeSet<&String> = now.into_iter().chain(then).flat_map(SiteShares::keys).collect();
         for site in sites {
-            let of = |shares: Option<&Shares>| shares.map(|shares| shares.get(site).copied().unwrap_or(0.0));
+            let of = |shares: Option<&SiteShares>| shares.map(|shares| shares.get(site).copied().unwrap_or(0.0));
             let (name, rtype) = question.clone();
-            shares.push(Change { name, rtype, site: site.clone(), now: of(now), then: of(then) });
+            shares.push(ShareChange { name, rtype, site: site.clone(), now: of(now), then: of(then) });
         }
     }
     // Stable: equal changes stay in the order of their names.
@@ -124,12 +126,12 @@ pub fn compare(now: Option<(&Answers, &Names)>, then: (&Answers, &Names), precis
 }
 
 impl Changes {
-    /// Shares that move by more than chance, the largest first.
-    pub fn moved(&self) -> impl Iterator<Item = &Change> {
+    /// SiteShares that move by more than chance, the largest first.
+    pub fn moved(&self) -> impl Iterator<Item = &ShareChange> {
         self.shares.iter().filter(|share| share.now.is_none() || share.then.is_none() || self.is_real(share))
     }
 
-    fn is_real(&self, share: &Change) -> bool {
+    fn is_real(&self, share: &ShareChange) -> bool {
         share.distance() > self.precision
     }
 
@@ -137,7 +139,7 @@ impl Changes {
     #[must_use]
     pub fn to_text(&self) -> String {
         let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), text::percent);
-        let row = |change: &Change| {
+        let row = |change: &ShareChange| {
             let by = change.change().map_or_else(|| "-".to_owned(), |by| format!("{:+.1}%", by * 100.0));
             vec![
                 change.name.clone(),
@@ -222,7 +224,8 @@ names removed: old
     /// Not the shares alone: what an agent says of names without any.
     #[test]
     fn a_page_s_answers_have_reasons() {
-        let family = |choice: &str| FamilyPage { choice: choice.into(), from: choice.into(), shares: Shares::new() };
+        let family =
+            |choice: &str| FamilyPage { choice: choice.into(), from: choice.into(), shares: SiteShares::new() };
         let reason = |served, choice| shares(served, &family(choice)).into_keys().next();
         assert_eq!(reason(true, "nodata").as_deref(), Some("answer-nodata"));
         assert_eq!(reason(true, "servfail").as_deref(), Some("answer-servfail"));

@@ -21,7 +21,7 @@ pub const LINES_MAX: usize = 1_000_000;
 
 /// The client that asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asker {
+pub struct QuestionClient {
     /// Where from; none is drawn anew for each query.
     pub client: Option<IpAddr>,
     /// The EDNS client subnet: address and prefix length.
@@ -30,22 +30,22 @@ pub struct Asker {
 
 /// One question and all that ask it; at least one does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct QuestionGroup {
     /// The name asked for.
     pub name: Name,
     /// The type asked for.
     pub rtype: Rtype,
     /// In their order.
-    pub askers: Vec<Asker>,
+    pub askers: Vec<QuestionClient>,
 }
 
 /// A and AAAA of each name, by clients from anywhere. Names that several lists have are asked once.
-pub fn every<'a>(names: impl IntoIterator<Item = &'a Name>) -> Vec<Group> {
-    let mut groups = Groups::default();
+pub fn every<'a>(names: impl IntoIterator<Item = &'a Name>) -> Vec<QuestionGroup> {
+    let mut groups = QuestionGroups::default();
     for name in names {
         for rtype in [Rtype::A, Rtype::AAAA] {
             if !groups.places.contains_key(&(name.clone(), rtype)) {
-                groups.add(name, rtype, Asker::default());
+                groups.add(name, rtype, QuestionClient::default());
             }
         }
     }
@@ -83,8 +83,8 @@ impl fmt::Display for NotQueries {
 impl std::error::Error for NotQueries {}
 
 /// Reads a file. Empty lines, comments (`;`, `#`) and traced packets without a question are skipped.
-pub fn read(text: &str) -> Result<Vec<Group>, NotQueries> {
-    let mut groups = Groups::default();
+pub fn read(text: &str) -> Result<Vec<QuestionGroup>, NotQueries> {
+    let mut groups = QuestionGroups::default();
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
         let fault = |why: String| NotQueries { line: number, why };
         if number > LINES_MAX {
@@ -104,15 +104,15 @@ pub fn read(text: &str) -> Result<Vec<Group>, NotQueries> {
     Ok(groups.list)
 }
 
-type Question = (Name, Rtype, Asker);
+type AskedQuestion = (Name, Rtype, QuestionClient);
 
 /// `name type`, as dnsperf reads it.
-fn listed(line: &str) -> Result<Question, String> {
+fn listed(line: &str) -> Result<AskedQuestion, String> {
     let mut words = line.split_whitespace();
     let (Some(name), Some(rtype), None) = (words.next(), words.next(), words.next()) else {
         return Err(format!("`{line}` is not a name and a type, nor a line of `zerottl trace`"));
     };
-    Ok((parse_name(name)?, parse_type(rtype)?, Asker::default()))
+    Ok((parse_name(name)?, parse_type(rtype)?, QuestionClient::default()))
 }
 
 /// The fields that are used of a line of `zerottl trace`.
@@ -124,12 +124,12 @@ struct Traced {
     subnet: Option<String>,
 }
 
-fn traced(line: &str) -> Result<Option<Question>, String> {
+fn traced(line: &str) -> Result<Option<AskedQuestion>, String> {
     let traced: Traced =
         serde_json::from_str(line).map_err(|error| format!("not a line of `zerottl trace`: {error}"))?;
     let (Some(name), Some(rtype)) = (traced.name, traced.qtype) else { return Ok(None) };
     let subnet = traced.subnet.as_deref().map(parse_subnet).transpose()?;
-    Ok(Some((parse_name(&name)?, parse_type(&rtype)?, Asker { client: traced.client, subnet })))
+    Ok(Some((parse_name(&name)?, parse_type(&rtype)?, QuestionClient { client: traced.client, subnet })))
 }
 
 fn parse_name(text: &str) -> Result<Name, String> {
@@ -148,15 +148,15 @@ fn parse_subnet(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 #[derive(Default)]
-struct Groups {
-    list: Vec<Group>,
+struct QuestionGroups {
+    list: Vec<QuestionGroup>,
     places: HashMap<(Name, Rtype), usize>,
 }
 
-impl Groups {
-    fn add(&mut self, name: &Name, rtype: Rtype, asker: Asker) {
+impl QuestionGroups {
+    fn add(&mut self, name: &Name, rtype: Rtype, asker: QuestionClient) {
         let place = *self.places.entry((name.clone(), rtype)).or_insert_with(|| {
-            self.list.push(Group { name: name.clone(), rtype, askers: Vec::new() });
+            self.list.push(QuestionGroup { name: name.clone(), rtype, askers: Vec::new() });
             self.list.len() - 1
         });
         self.list[place].askers.push(asker);
@@ -185,10 +185,12 @@ mod tests {
 {"at_ns":2,"reason":"pass-ethertype","action":"pass","len":60}
 app.com A"#;
         let groups = read(text).unwrap();
-        let recorded =
-            Asker { client: Some("198.51.100.7".parse().unwrap()), subnet: Some(("203.0.113.0".parse().unwrap(), 24)) };
+        let recorded = QuestionClient {
+            client: Some("198.51.100.7".parse().unwrap()),
+            subnet: Some(("203.0.113.0".parse().unwrap(), 24)),
+        };
         assert_eq!(groups.len(), 1);
-        assert_eq!(groups[0].askers, [recorded, Asker::default()]);
+        assert_eq!(groups[0].askers, [recorded, QuestionClient::default()]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub fn screen(pages: &Pages<'_>, choices: &mut Choices, columns: usize, rows: us
         let down = if choices.down { ", in trouble" } else { "" };
         format!("by {}{wish}{down} | s sort, d trouble, / search, n names, q quit", choices.sort.word())
     });
-    let alarms = &status.standings.alarms;
+    let alarms = &status.notices.alarms;
     lines.extend(alarms.iter().take(ALARMS_MAX).map(|alarm| format!("ALARM: {}", text::printable(&alarm.message))));
     if alarms.len() > ALARMS_MAX {
         lines.push(format!("and {} more alarms: zerottl status", alarms.len() - ALARMS_MAX));

@@ -1,0 +1,261 @@
+//! Metrics, alerts and the Grafana dashboard, held to each other by Prometheus itself.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::Value;
+use tests::{
+    config::Config,
+    netns::Netns,
+    process::{Process, eventually},
+    scene::Scene,
+    scratch::{find_tool, root},
+    walk::Curl,
+};
+
+/// On a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn packaging(file: &str) -> PathBuf {
+    root().join("packaging").join(file)
+}
+
+fn promtool(arguments: &[&str]) -> String {
+    let output = Command::new(find_tool("promtool").expect("promtool")).args(arguments).output().expect("promtool");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+    said
+}
+
+/// The rules are rules, and each fires when its test says so. Needs no agent.
+#[test]
+fn alert_rules_hold() {
+    let (rules, test) = (packaging("prometheus/alerts.yml"), packaging("prometheus/alerts_test.yml"));
+    promtool(&["check", "rules", &rules.display().to_string()]);
+    promtool(&["test", "rules", &test.display().to_string()]);
+    let (rules, test) = (fs::read_to_string(rules).expect("rules"), fs::read_to_string(test).expect("tests"));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    for alert in alerts {
+        // A test of its silence alone would hold for a rule that never fires.
+        let fires = format!("- alertname: {alert}\n");
+        assert!(test.contains(&fires), "{alert} is not seen to fire in alerts_test.yml");
+    }
+}
+
+/// Words that begin with `zerottl_`.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("zerottl_")).map(ToOwned::to_owned).collect()
+}
+
+/// Prometheus in the front's namespace, scraping the agent and the Sites' servers every second.
+struct Prometheus<'a> {
+    machine: &'a Netns,
+    _process: Process,
+}
+
+impl<'a> Prometheus<'a> {
+    fn start(machine: &'a Netns, folder: &Path, sites: &[String]) -> Self {
+        let configuration = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n  - job_name: \
+             zerottl\n    static_configs: [{{ targets: [\"127.0.0.1:8053\"] }}]\n  - job_name: zerottl-site\n    static_configs: [{{ targets: \
+             {sites:?} }}]\n",
+            fs::canonicalize(packaging("prometheus/alerts.yml")).expect("rules").display()
+        );
+        let file = folder.join("prometheus.yml");
+        fs::write(&file, configuration).expect("written");
+        let mut command = Command::new(find_tool("prometheus").expect("prometheus"));
+        command.arg(format!("--config.file={}", file.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg("--web.listen-address=127.0.0.1:9090");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.join("log")).expect("a log"));
+        Self { machine, _process: Process::new(machine.spawn(command).expect("prometheus")) }
+    }
+
+    fn api(&self, path: &str, query: Option<&str>) -> Option<Value> {
+        let url = format!("http://127.0.0.1:9090/api/v1/{path}");
+        let query = query.map(|query| format!("query={query}"));
+        let mut arguments = vec!["-sS", "--max-time", "5", &url];
+        if let Some(query) = &query {
+            arguments.extend(["--data-urlencode", query]);
+        }
+        let page: Value = serde_json::from_str(&self.machine.read("curl", &arguments).ok()?).ok()?;
+        assert!(page["status"] == "success" || query.is_none(), "{query:?}: {page}");
+        (page["status"] == "success").then(|| page["data"].clone())
+    }
+
+    /// Returns each value that it finds, with its labels.
+    fn values(&self, query: &str) -> Vec<(String, f64)> {
+        let data = self.api("query", Some(query)).unwrap_or_else(|| panic!("{query} is not understood"));
+        let value = |sample: &Value| {
+            let value = sample["value"][1].as_str().and_then(|value| value.parse().ok());
+            (sample["metric"].to_string(), value.unwrap_or_else(|| panic!("{query}: {sample}")))
+        };
+        data["result"].as_array().into_iter().flatten().map(value).collect()
+    }
+
+    fn count(&self, query: &str) -> usize {
+        self.api("query", Some(query)).and_then(|data| data["result"].as_array().map(Vec::len)).unwrap_or(0)
+    }
+
+    /// Why an expression shows nothing to whoever looks: it finds nothing, or what it finds is no number.
+    fn fault(&self, expression: &str) -> Option<String> {
+        let found = self.values(expression);
+        let odd: Vec<_> = found.iter().filter(|(_, value)| !value.is_finite()).collect();
+        match (found.is_empty(), odd.is_empty()) {
+            (true, _) => Some(format!("finds nothing: {expression}")),
+            (false, false) => Some(format!("{odd:?}: {expression}")),
+            (false, true) => None,
+        }
+    }
+}
+
+/// Returns the expressions of a dashboard, with each variable set to all that there is.
+fn asked_by(dashboard: &Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let expressions = targets.filter_map(|target| target["expr"].as_str());
+    let filled = |text: &str| text.replace("$instance", ".*").replace("$name", ".*").replace("$__rate_interval", "20s");
+    expressions.map(filled).collect()
+}
+
+fn dashboard(file: &str) -> Value {
+    let text = fs::read_to_string(packaging("grafana").join(file)).expect("a dashboard");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The alerts' expressions without the comparison that makes them alerts: what is compared has to be there and a number,
+/// or the alert can never fire.
+fn compared_by(alerts: &str) -> Vec<String> {
+    let mut expressions = Vec::new();
+    let mut lines = alerts.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        let Some(first) = line.strip_prefix("expr: ") else { continue };
+        let mut whole = first.trim_start_matches(">-").to_owned();
+        while first == ">-"
+            && lines.peek().is_some_and(|next| !next.starts_with("for:") && !next.starts_with("labels:"))
+        {
+            whole.push(' ');
+            whole.push_str(lines.next().expect("peeked"));
+        }
+        let (compared, number) = whole.trim().rsplit_once(' ').expect("a comparison");
+        let (compared, operator) = compared.rsplit_once(' ').expect("a comparison");
+        assert!(number.parse::<f64>().is_ok() && ["==", ">", "<", "<="].contains(&operator), "{whole}");
+        expressions.push(compared.to_owned());
+    }
+    expressions
+}
+
+/// With all that has metrics of its own: loads, a minimum to be undershot, and the Sites' own servers.
+fn config(certificates: &Path) -> Config {
+    let load = |key: &str| format!("[site.{key}.load]\nkind = \"push\"\ncapacity = 100\nstale_after = \"1h\"\n");
+    let loads = ["geneva", "boston", "chicago"].map(load).concat();
+    // Everybody in the lab may look.
+    let web = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nadmin = \"0.0.0.0:8054\"\n";
+    let tls = format!("tls = {{ certificates = \"{}\" }}\n", certificates.display());
+    Config { pool: "min_sites = 3".into(), more: format!("{loads}{web}{tls}"), ..Config::default() }
+}
+
+/// Clients that come by the Pool Name, some of whom are sent on.
+fn use_the_fronts(scene: &Scene) {
+    for _ in 0..6 {
+        let client = Curl::new(&scene.lab);
+        let walk = client.go("http://app.com/");
+        assert_eq!(walk.status(), 200, "{walk:?}");
+    }
+}
+
+/// Each expression of each dashboard and each alert, evaluated by a real Prometheus over a real lab with a Site killed, a
+/// drain, load reports and the Sites' servers in use, finds numbers: not nothing, which "No data" cannot be told from, and
+/// not NaN, which is over no threshold. Each metric that they name is one that a real process has.
+#[test]
+fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
+    let certificates = tests::scratch::folder().expect("a folder");
+    let names = ["app.com", "*.app.com"].map(str::to_owned);
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).expect("a certificate");
+    fs::write(certificates.path().join("app.com.pem"), cert.pem() + &signing_key.serialize_pem()).expect("written");
+    let Some(scene) = Scene::with_fronts("metrics in Prometheus", config(certificates.path())) else { return };
+    let folder = scene.lab.folder("prometheus").expect("a folder");
+    let site_page = scene.lab.site("boston").machine.read("curl", &["-sSf", "http://127.0.0.1:8054/metrics"]);
+    for (of, text) in [("agent", scene.agent.get("/metrics")), ("site", site_page)] {
+        is_linted(&folder, of, &text.expect("a page"));
+    }
+    let sites: Vec<String> = scene.config.sites.iter().map(|site| format!("{}:8054", site.addresses[0])).collect();
+    let prometheus = Prometheus::start(&scene.lab.fronts[0], &folder, &sites);
+    let scraped = || prometheus.count("up == 1") == 4 && prometheus.count("zerottl_site_up") == 3;
+    assert!(eventually(PATIENCE, scraped), "{}", fs::read_to_string(folder.join("log")).expect("a log"));
+    let shares = "sum by (name, type) (zerottl_share) > 0.999 < 1.001";
+    assert!(prometheus.count(shares) >= 6, "the shares of each name and type come to 1");
+    assert_eq!(prometheus.count("ALERTS{alertname=\"ZerottlSiteDown\"}"), 0);
+
+    let report = |key: &str| format!("{{\"site\": \"{key}\", \"current\": 40, \"sessions\": 7}}");
+    let all = scene.config.sites.iter().map(|site| report(&site.key)).collect::<Vec<_>>().join(",");
+    scene.agent.post("/v1/load", &format!("[{all}]")).expect("taken");
+    use_the_fronts(&scene);
+    scene.agent.zerottl(&["drain", "geneva", "--force", "--by", "the test"]).expect("drained");
+    scene.lab.site("boston").kill();
+    let alerted = || prometheus.count("ALERTS{alertname=\"ZerottlSiteDown\", site=\"boston\"}") == 1;
+    assert!(eventually(PATIENCE, alerted), "a Site is down and no alert is pending");
+    let alarmed = || prometheus.count("zerottl_alarm{kind=\"below-minimum\", pool=\"app.com\"} == 1") == 1;
+    assert!(eventually(PATIENCE, alarmed), "no alarm");
+    let lost = "zerottl_share{site=\"boston\", name=\"app.com\"} == 0";
+    assert_eq!(prometheus.count(lost), 2, "a lost share is 0, not absent");
+
+    let alerts = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let dashboards = ["zerottl.json", "zerottl-site.json"].map(dashboard);
+    let mut expressions: Vec<String> = dashboards.iter().flat_map(asked_by).collect();
+    assert!(expressions.len() >= 35, "{expressions:?}");
+    expressions.extend(compared_by(&alerts));
+    // A rate wants two scrapes; what goes on being wrong is wrong.
+    let faults = || -> Vec<String> {
+        use_the_fronts(&scene);
+        expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect()
+    };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+
+    let known = prometheus.api("label/__name__/values", None).expect("names");
+    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let variables = dashboards.map(|dashboard| dashboard["templating"].to_string());
+    for metric in [metrics_in(&alerts), metrics_in(&variables.concat())].into_iter().flatten() {
+        assert!(known.contains(metric.as_str()), "nobody has {metric}");
+    }
+}
+
+/// A quiet lab shows as 0, and nothing shows as NaN: the expressions over a lab in which nothing has happened yet, for what has
+/// no need of a Site that says something.
+#[test]
+fn a_quiet_lab_has_numbers_too() {
+    let web = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\nadmin = \"0.0.0.0:8054\"\n";
+    let Some(scene) = Scene::with_fronts("a quiet lab in Prometheus", Config { more: web.into(), ..Config::default() })
+    else {
+        return;
+    };
+    let folder = scene.lab.folder("prometheus").expect("a folder");
+    let sites: Vec<String> = scene.config.sites.iter().map(|site| format!("{}:8054", site.addresses[0])).collect();
+    let prometheus = Prometheus::start(&scene.lab.fronts[0], &folder, &sites);
+    assert!(eventually(PATIENCE, || prometheus.count("up == 1") == 4), "not scraped");
+    let expressions: Vec<String> =
+        ["zerottl.json", "zerottl-site.json"].map(dashboard).iter().flat_map(asked_by).collect();
+    let faults =
+        || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+    assert_eq!(prometheus.count("ALERTS{severity!=\"info\"}"), 0, "{:?}", prometheus.values("ALERTS"));
+}
+
+/// Linted as Prometheus's own text format.
+fn is_linted(folder: &Path, of: &str, text: &str) {
+    let page = folder.join(of);
+    fs::write(&page, text).expect("written");
+    let mut check = Command::new(find_tool("promtool").expect("promtool"));
+    check.args(["check", "metrics"]).stdin(fs::File::open(&page).expect("there"));
+    let output = check.output().expect("promtool");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.trim().is_empty(), "promtool check metrics of the {of}: {said}");
+}

@@ -1,0 +1,22 @@
+//! The stand-alone Site: a server and proxy around operation 500.
+//!
+//! | module | what |
+//! |---|---|
+//! | `front` | the server and proxy |
+//! | `handover` | how the stand-alone Site is followed by the next process |
+//! | `run` | everything wired, from its start to its end |
+//! | `admin` | its admin interface: metrics, load, state |
+//! | `metrics` | its part of the metrics page |
+
+#![forbid(unsafe_code)]
+
+mod admin;
+mod front;
+mod handover;
+mod metrics;
+mod run;
+
+pub use self::{
+    handover::{Inherited, SiteCommand},
+    run::{RunError, SiteSetup, run},
+};

@@ -1,0 +1,253 @@
+//! The stand-alone Site's part of the metrics page: connections, responses, backends, certificates.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::atomic::Ordering::Relaxed,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use zerottl_core::exposition::{family, gauge, number, single};
+use zerottl_host::certificates::Certificate;
+
+use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal};
+
+/// Names of certificates with series of their own.
+pub(crate) const CERTIFICATES_MAX: usize = 1000;
+/// Backends with series of their own, the first of the configuration.
+pub(crate) const BACKENDS_MAX: usize = 1000;
+/// Statuses that are there from the start.
+const STATUSES: [u16; 11] = [200, 302, 303, 307, 400, 404, 421, 500, 502, 503, 504];
+
+/// The sources of the front's figures; a Site that only has the layer has none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrontSources<'a> {
+    /// Counters of clients' connections and requests.
+    pub(crate) connections: &'a FrontCounters,
+    /// Counters of the backends in force; a reload may have replaced them.
+    pub(crate) backends: &'a FrontCounters,
+    /// The certificates in use.
+    pub(crate) certificates: &'a [Certificate],
+}
+
+/// The figures that the front has counted.
+#[derive(Debug)]
+pub(crate) struct FrontMetrics {
+    accepted: u64,
+    received: u64,
+    open: u64,
+    tunnels: u64,
+    responses: Vec<(u16, u64)>,
+    took: (Vec<(f64, u64)>, f64),
+    lines_lost: u64,
+    refused: [(&'static str, u64); FrontRefusal::ALL.len()],
+    backends: Vec<BackendCounts>,
+    /// Seconds until a name's certificate ends.
+    certificates: Vec<(String, i64)>,
+}
+
+/// Figures of one backend.
+#[derive(Debug)]
+struct BackendCounts {
+    url: String,
+    requests: u64,
+    failures: u64,
+    retries: u64,
+    ejections: u64,
+    connects: u64,
+    is_healthy: bool,
+}
+
+/// Times as the encoder takes them.
+struct Times<'a>(&'a (Vec<(f64, u64)>, f64));
+
+impl EncodeMetric for Times<'_> {
+    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
+        let (buckets, sum_s) = self.0;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(*sum_s, count, buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+impl FrontMetrics {
+    /// Reads the counters.
+    #[must_use]
+    pub(crate) fn read(FrontSources { connections, backends, certificates }: &FrontSources<'_>) -> Self {
+        let backend = |backend: &BackendCounters| BackendCounts {
+            url: backend.url.clone(),
+            requests: backend.requests.load(Relaxed),
+            failures: backend.failures.load(Relaxed),
+            retries: backend.retries.load(Relaxed),
+            ejections: backend.ejections.load(Relaxed),
+            connects: backend.connects.load(Relaxed),
+            is_healthy: backend.healthy.load(Relaxed),
+        };
+        Self {
+            accepted: connections.accepted.load(Relaxed),
+            received: connections.requests.load(Relaxed),
+            open: connections.open.load(Relaxed),
+            tunnels: connections.tunnels.load(Relaxed),
+            responses: connections
+                .responses()
+                .filter(|(status, count)| *count > 0 || STATUSES.contains(status))
+                .collect(),
+            took: connections.took(),
+            lines_lost: connections.access.load().as_ref().map_or(0, |log| log.lost()),
+            refused: FrontRefusal::ALL.map(|why| (why.label(), connections.refused(why))),
+            backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
+            certificates: ends(certificates).into_iter().take(CERTIFICATES_MAX).collect(),
+        }
+    }
+}
+
+impl Collector for FrontMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let counters = [
+            ("connections_accepted", "Connections of clients that were accepted", self.accepted),
+            ("requests_received", "Requests received by the server, probes and load reports included", self.received),
+        ];
+        for (name, help, count) in counters {
+            single(encoder, (name, help), &ConstCounter::new(count))?;
+        }
+        let responses = self.responses.iter().map(|(status, count)| {
+            let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
+            (label("status", &status), ConstCounter::new(*count))
+        });
+        family(encoder, ("responses", "Responses to clients, by status"), responses)?;
+        let took = ("request_seconds", "Time from a request to the beginning of its response");
+        single(encoder, took, &Times(&self.took))?;
+        let lost = ("access_log_lines_lost", "Lines that the access log has lost");
+        single(encoder, lost, &ConstCounter::new(self.lines_lost))?;
+        let gauges = [
+            ("connections", "Connections of clients that are open", self.open),
+            ("tunnels", "Upgraded connections (WebSocket) that are open", self.tunnels),
+        ];
+        for (name, help, value) in gauges {
+            single(encoder, (name, help), &number(value))?;
+        }
+        let refused = self.refused.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
+        family(encoder, ("refused", "Connections and requests that the server refused or cut"), refused)?;
+
+        let each = |count: fn(&BackendCounts) -> u64| {
+            self.backends.iter().map(move |one| (label("backend", &one.url), ConstCounter::new(count(one))))
+        };
+        family(encoder, ("backend_requests", "Requests sent to a backend"), each(|one| one.requests))?;
+        let failures = ("backend_failures", "Attempts that a backend did not answer completely");
+        family(encoder, failures, each(|one| one.failures))?;
+        let retries = ("backend_retries", "Requests that a backend did not answer and that were sent again");
+        family(encoder, retries, each(|one| one.retries))?;
+        let ejections = ("backend_ejections", "Ejections of a backend for requests that it did not answer");
+        family(encoder, ejections, each(|one| one.ejections))?;
+        family(encoder, ("backend_connects", "Connections made to a backend"), each(|one| one.connects))?;
+        let healthy = self.backends.iter().map(|one| (label("backend", &one.url), flag(one.is_healthy)));
+        family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)?;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let expiry = self.certificates.iter().map(|(name, left)| (label("name", name), gauge(*left as f64)));
+        let help = "Time until the certificate of a name expires; negative once it has";
+        family(encoder, ("certificate_expiry_seconds", help), expiry)
+    }
+}
+
+/// Returns, by name, in how many seconds its certificate ends: of several, the first that does.
+fn ends(certificates: &[Certificate]) -> BTreeMap<String, i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let mut ends = BTreeMap::new();
+    for certificate in certificates {
+        for name in &certificate.names {
+            let left = ends.entry(name.clone()).or_insert(i64::MAX);
+            *left = certificate.ends.saturating_sub(now).min(*left);
+        }
+    }
+    ends
+}
+
+fn label(name: &'static str, value: &str) -> Vec<(&'static str, String)> {
+    vec![(name, value.to_owned())]
+}
+
+fn flag(is: bool) -> ConstGauge<f64> {
+    gauge(if is { 1.0 } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use zerottl_core::{
+        exposition::Format,
+        model::{Backend, Web},
+    };
+    use zerottl_site::metrics::{Metrics, Now};
+
+    use super::*;
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|one| one == line), "{line}\nis not in\n{text}");
+    }
+
+    #[test]
+    fn what_the_front_counts_is_read() {
+        let backend = |url: &str| Backend { url: url.into(), authority: String::new() };
+        let web = Web { backends: vec![backend("http://127.0.0.1:1"), backend("http://127.0.0.1:2")], ..Web::at([]) };
+        let (counters, before) = (FrontCounters::new(&web), FrontCounters::new(&web));
+        counters.accepted.store(1, Relaxed);
+        before.accepted.store(9, Relaxed);
+        before.open.store(2, Relaxed);
+        before.requests.store(7, Relaxed);
+        before.tunnels.store(1, Relaxed);
+        counters.backends[1].requests.store(6, Relaxed);
+        counters.backends[1].failures.store(5, Relaxed);
+        counters.backends[1].connects.store(4, Relaxed);
+        counters.backends[1].retries.store(3, Relaxed);
+        counters.backends[0].ejections.store(2, Relaxed);
+        counters.backends[1].healthy.store(false, Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        let certificate = |names: &[&str], left: i64| Certificate {
+            file: "a".into(),
+            names: names.iter().map(ToString::to_string).collect(),
+            ends: now + left,
+        };
+        let certificates =
+            [certificate(&["app.com", "*.app.com"], 90 * 86_400 + 1000), certificate(&["app.com"], -86_400)];
+        let front = FrontSources { connections: &before, backends: &counters, certificates: &certificates };
+        let front = Box::new(FrontMetrics::read(&front));
+        let text = Metrics::default().text(&Now::default(), Some(front), Format::Prometheus).expect("text");
+        let left = |name: &str| {
+            let start = format!("zerottl_site_certificate_expiry_seconds{{name=\"{name}\"}} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&start)).expect("a metric");
+            value.parse::<f64>().expect("a number")
+        };
+        assert!((90.0 * 86_400.0..90.0 * 86_400.0 + 1001.0).contains(&left("*.app.com")), "{text}");
+        assert!((-87_400.0..=-86_400.0).contains(&left("app.com")), "the first that ends: {text}");
+        for line in [
+            "zerottl_site_connections_accepted_total 9",
+            "zerottl_site_connections 2",
+            "zerottl_site_requests_received_total 7",
+            "zerottl_site_tunnels 1",
+            "zerottl_site_refused_total{reason=\"slow\"} 0",
+            "zerottl_site_backend_requests_total{backend=\"http://127.0.0.1:1\"} 0",
+            "zerottl_site_backend_requests_total{backend=\"http://127.0.0.1:2\"} 6",
+            "zerottl_site_backend_failures_total{backend=\"http://127.0.0.1:2\"} 5",
+            "zerottl_site_backend_connects_total{backend=\"http://127.0.0.1:2\"} 4",
+            "zerottl_site_backend_retries_total{backend=\"http://127.0.0.1:2\"} 3",
+            "zerottl_site_backend_ejections_total{backend=\"http://127.0.0.1:1\"} 2",
+            "zerottl_site_responses_total{status=\"200\"} 0",
+            "zerottl_site_responses_total{status=\"502\"} 0",
+            "zerottl_site_request_seconds_count 0",
+            "zerottl_site_request_seconds_bucket{le=\"+Inf\"} 0",
+            "zerottl_site_access_log_lines_lost_total 0",
+            "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:1\"} 1.0",
+            "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:2\"} 0.0",
+        ] {
+            has(&text, line);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The admin interface: what the agent knows, over HTTP, for operators, the command line and Prometheus.
+//!
+//! | path                          | what it is                                                        |
+//! |-------------------------------|-------------------------------------------------------------------|
+//! | `/`                           | the dashboard, one page of HTML                                   |
+//! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` ([`metrics`])            |
+//! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
+//! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why ([`explain`], [`answers`]) |
+//! | `/v1/history`                 | JSON: the last ten minutes ([`history`])                          |
+//! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
+//! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
+//! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
+//!
+//! Every page is a pure function of a [`Snapshot`](crate::observe::snapshot::Snapshot); `pages` takes one per request. [`server`] has the list of routes,
+//! [`admin_access`](zerottl_core::admin_access) says who may ask, [`listen`] where.
+//! [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
+
+pub mod answers;
+pub mod error_body;
+pub mod explain;
+pub mod explanation;
+pub mod extract;
+pub mod forwards;
+mod handler_state;
+pub mod history;
+pub mod listen;
+pub mod load;
+pub mod metrics;
+pub mod notices;
+pub mod openapi;
+pub mod overrides;
+pub mod overview;
+mod pages;
+pub mod reload;
+pub mod server;
+pub mod sources;
+pub mod status;
+pub mod text;
+
+#[cfg(test)]
+mod tests;

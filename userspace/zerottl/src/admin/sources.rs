@@ -1,0 +1,81 @@
+//! The sources of the pages, and where the admin interface hands requests in.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::{
+    assess::remarks::Remarks,
+    control::{commands::AgentCommand, overrides::OverrideHandle},
+    observe::{context::ServingContext, counters::CounterSource, publication::Publication, snapshot::Snapshot},
+};
+use zerottl_core::status::Assessment;
+use zerottl_dns::{Served, view::View};
+use zerottl_host::state::keeper::WriteStatus;
+use zerottl_inputs::{load::LoadStore, probe::Reports};
+
+/// The data that the admin interface reads, and the overrides that it hands requests to.
+pub struct AdminSources {
+    /// The model and the newest plan.
+    pub view: Arc<View>,
+    /// The zones, as the sockets answer from them.
+    pub served: Arc<Served>,
+    /// The assessment that the planner last saw.
+    pub status: watch::Receiver<Assessment>,
+    /// The reports of the probes.
+    pub reports: Reports,
+    /// The Sites' reports of their load.
+    pub load_store: LoadStore,
+    /// Counters of both paths.
+    pub counters: Arc<dyn CounterSource>,
+    /// The program on its interfaces.
+    pub context: watch::Receiver<ServingContext>,
+    /// When plans were published; none before the first.
+    pub publication: watch::Receiver<Option<Publication>>,
+    /// Events, one JSON object each, without a line end. Makers skip the work while `receiver_count()` is 0.
+    pub trace: broadcast::Sender<Arc<str>>,
+    /// When the agent started.
+    pub started: Instant,
+    /// Where the agent takes commands.
+    pub commands: mpsc::Sender<AgentCommand>,
+    /// Orders, hold-downs, alarms.
+    pub remarks: watch::Receiver<Arc<Remarks>>,
+    /// Where operators' requests go: the one way in.
+    pub overrides: OverrideHandle,
+    /// The outcome of the newest write of what a restart would know.
+    pub kept: watch::Receiver<WriteStatus>,
+}
+
+impl fmt::Debug for AdminSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminSources").field("context", &*self.context.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl AdminSources {
+    /// All of it at one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            model: Arc::clone(&self.view.model),
+            plan: self.view.plan(),
+            status: self.status.borrow().clone(),
+            detail: self.reports.snapshot(),
+            loads: self.load_store.read(),
+            context: self.context.borrow().clone(),
+            reasons: self.counters.reasons(),
+            socket: self.counters.socket(),
+            work: self.counters.work(),
+            answers: self.counters.answers(),
+            publication: *self.publication.borrow(),
+            started: self.started,
+            remarks: Arc::clone(&self.remarks.borrow()),
+            kept: self.kept.borrow().clone(),
+            now: Instant::now(),
+        }
+    }
+}
+
+/// The sources of the configuration in force.
+pub type Current = ArcSwap<AdminSources>;

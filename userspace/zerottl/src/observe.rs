@@ -1,0 +1,17 @@
+//! Observation of a running agent: what is known of it at one moment. Below the pages of `admin` and the log lines of `agent`.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`snapshot`] | everything known at one moment |
+//! | [`counters`] | counters of both paths and of planning |
+//! | [`context`] | the program on its interfaces, and the machine |
+//! | [`publication`] | when plans were published, and how long that took |
+//! | [`shares`] | shares counted in a plan's tables |
+//! | [`labels`] | words for states, policies and choices |
+
+pub mod context;
+pub mod counters;
+pub mod labels;
+pub mod publication;
+pub mod shares;
+pub mod snapshot;

@@ -1,0 +1,55 @@
+//! Everything known of an agent at one moment.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    context::ServingContext,
+    counters::{PlanningCounts, SocketCounts},
+    publication::Publication,
+};
+use crate::assess::remarks::Remarks;
+use zerottl_core::{model::Model, plan::Plan, status::Assessment};
+use zerottl_host::state::keeper::WriteStatus;
+use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
+
+/// Everything known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub model: Arc<Model>,
+    /// The newest plan.
+    pub plan: Arc<Plan>,
+    /// The newest status.
+    pub status: Assessment,
+    /// By Site and address, as in the model.
+    pub detail: Vec<Vec<AddressReport>>,
+    /// The reports of each Site on its load.
+    pub loads: Vec<SiteLoad>,
+    /// The program on its interfaces.
+    pub context: ServingContext,
+    /// As [`CounterSource::reasons`](super::counters::CounterSource::reasons).
+    pub reasons: Vec<(&'static str, &'static str, u64)>,
+    /// As [`CounterSource::socket`](super::counters::CounterSource::socket).
+    pub socket: SocketCounts,
+    /// As [`CounterSource::work`](super::counters::CounterSource::work).
+    pub work: PlanningCounts,
+    /// As [`CounterSource::answers`](super::counters::CounterSource::answers).
+    pub answers: Vec<u64>,
+    /// The newest publication.
+    pub publication: Option<Publication>,
+    /// When the agent started.
+    pub started: Instant,
+    /// The newest remarks.
+    pub remarks: Arc<Remarks>,
+    /// The outcome of the newest write of what a restart would know.
+    pub kept: WriteStatus,
+    /// The moment.
+    pub now: Instant,
+}
+
+impl Snapshot {
+    /// Seconds from `then` to the snapshot.
+    pub fn age_s(&self, then: Instant) -> f64 {
+        self.now.saturating_duration_since(then).as_secs_f64()
+    }
+}
