@@ -133,7 +133,7 @@ fn idle_connections_and_few_descriptors_harm_nobody() {
         let socket = format!("unix:{}", lab.path().join("admin.sock").display());
         let config = Config {
             admin: format!("listen = [\"127.0.0.1:8053\", \"{socket}\"]"),
-            site_keys: "load = { kind = \"push\", capacity = 100, stale_after = \"10s\", when_stale = \"drain\" }"
+            site_keys: "load = { kind = \"push\", capacity = 100, stale_after = \"1h\", when_stale = \"drain\" }"
                 .into(),
             ..Config::default()
         };
