@@ -3,9 +3,9 @@
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 
-pub mod load;
-pub mod record;
-pub mod remarks;
+mod load;
+mod record;
+pub(crate) mod remarks;
 #[cfg(test)]
 mod tests;
 

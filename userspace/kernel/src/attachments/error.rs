@@ -1,44 +1,34 @@
 //! Why the program is not on its interfaces.
 
-use std::{fmt, io};
+use std::io;
+
+use thiserror::Error;
 
 use crate::{
     attach::{AttachError, Mode},
     pins::PinError,
 };
 
-/// Why the program is not on its interfaces.
-#[derive(Debug)]
+/// The reason why the program is not on its interfaces.
+#[derive(Debug, Error)]
 pub enum AttachmentError {
     /// It cannot be attached.
+    #[error(transparent)]
     Attach(AttachError),
     /// It cannot be pinned.
+    #[error(transparent)]
     Pin(PinError),
     /// The state of the interfaces cannot be told.
-    Unknown(io::Error),
+    #[error("what is attached cannot be told: {0}")]
+    Unknown(#[source] io::Error),
     /// Another program is on this interface's link: another agent has taken over.
-    Replaced(String, io::Error),
+    #[error("the program on {0} is not this agent's any more ({1}): another has taken over")]
+    Replaced(String, #[source] io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
+    #[error(
+        "a program of another version is on {0} in {mode} mode, and could not be put back if another mode failed: \
+         `zerottl detach` first",
+        mode = .1.name()
+    )]
     NoWayBack(String, Mode),
 }
-
-impl fmt::Display for AttachmentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attach(error) => error.fmt(f),
-            Self::Pin(error) => error.fmt(f),
-            Self::Unknown(error) => write!(f, "what is attached cannot be told: {error}"),
-            Self::Replaced(interface, error) => {
-                write!(f, "the program on {interface} is not this agent's any more ({error}): another has taken over")
-            }
-            Self::NoWayBack(interface, mode) => write!(
-                f,
-                "a program of another version is on {interface} in {} mode, and could not be put back if another mode \
-                 failed: `zerottl detach` first",
-                mode.name()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AttachmentError {}

@@ -21,16 +21,16 @@ pub struct Explanation {
     pub kind: String,
     /// The Group Name of the group that answers `client` for this Pool Name, by its client nets (S4-4C).
     pub group: Option<String>,
-    /// What decides: the policy, of the group if there is one, or `failover` for a Site Name.
+    /// The way in which it is decided: the policy, of the group if there is one, or `failover` for a Site Name.
     pub policy: Option<String>,
-    /// What is the same for every type, in one sentence.
+    /// A note that holds for every type, in one sentence.
     pub note: Option<String>,
     /// A and AAAA; empty unless this machine answers the name from a plan.
     pub families: Vec<FamilyExplanation>,
     /// HTTPS, where the pool has it and this machine answers the name.
     #[serde(default)]
     pub https: Option<HttpsExplanation>,
-    /// What is answered from the zone's records, by type.
+    /// Answers from the zone's records, by type.
     #[serde(default)]
     pub answers: Vec<TypeAnswer>,
 }
@@ -60,7 +60,7 @@ pub struct FamilyExplanation {
     pub family: String,
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
-    /// What would be answered, as a sentence.
+    /// The answer, as a sentence.
     pub answer: String,
     /// Why it is not what health alone would give, if so.
     pub note: Option<String>,

@@ -20,7 +20,7 @@ use zerottl_kernel::attachments::AttachmentAlarm;
 pub struct OverridePage {
     /// `drain`, `maint`, or a weight.
     pub what: String,
-    /// Who said so, and from where.
+    /// The name of who said so, and from where.
     pub by: String,
     /// Why.
     pub reason: Option<String>,
@@ -45,7 +45,7 @@ pub struct HoldPage {
     pub overridden: bool,
 }
 
-/// What somebody should look at.
+/// A condition that somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmPage {
     /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
@@ -62,11 +62,11 @@ pub struct AlarmPage {
 pub struct RefusalPage {
     /// Since then, seconds.
     pub age_s: f64,
-    /// What was asked for, by whom, and why it was not done.
+    /// The request, by whom, and why it was not done.
     pub message: String,
 }
 
-/// What the death of a Site would do: N−1.
+/// The effect that the death of a Site would have: N−1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LossPage {
     /// The Pool Name.
@@ -75,13 +75,13 @@ pub struct LossPage {
     pub dies: String,
     /// The key of the one that its Site Name takes its clients to.
     pub takes: String,
-    /// What that one's load comes to at once, of its capacity: 1 is full.
+    /// The load that comes to that one immediately, of its capacity: 1 is full.
     pub at_once: f64,
     /// The key of the fullest once the load is spread over the pool.
     pub fullest: String,
     /// How full that one is then.
     pub spread: f64,
-    /// The same as a sentence.
+    /// All of it in a sentence.
     pub message: String,
 }
 
@@ -99,13 +99,13 @@ pub struct StatePage {
 #[schema(as = Standings)]
 #[serde(default)]
 pub struct Notices {
-    /// What should be looked at now.
+    /// Conditions that should be looked at now.
     pub alarms: Vec<AlarmPage>,
     /// The newest refusal, for ten minutes.
     pub refusal: Option<RefusalPage>,
     /// Requests refused for a pool's minimum since the start.
     pub refusals: u64,
-    /// What the death of each Site would do; those whose capacity is known.
+    /// The effects that the death of each Site would have; those whose capacity is known.
     pub losses: Vec<LossPage>,
     /// Where words, weights and health are kept for a restart.
     pub state: StatePage,
@@ -192,13 +192,13 @@ fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OverrideP
 /// The operator's word on a Site.
 pub(super) fn word(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
     let of = snapshot.remarks.words.get(&site.0)?;
-    Some(order(snapshot, of, of.what.as_str().into()))
+    Some(order(snapshot, of, of.value.as_str().into()))
 }
 
 /// The operator's weight for a Site.
 pub(super) fn weight(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
     let of = snapshot.remarks.weights.get(&site.0)?;
-    Some(order(snapshot, of, of.what.to_string()))
+    Some(order(snapshot, of, of.value.to_string()))
 }
 
 /// A Site's hold-down.

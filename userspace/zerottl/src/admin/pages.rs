@@ -76,7 +76,7 @@ pub(super) struct ExplainQuery {
     client: Option<IpAddr>,
 }
 
-/// What would be answered now, and why.
+/// The answer that would be given now, and why.
 #[utoipa::path(
     get,
     path = "/v1/explain",

@@ -46,7 +46,7 @@ pub struct StatusPage {
     /// Alarms, refusals, what a death would do, where the state is kept.
     #[serde(flatten)]
     pub notices: Notices,
-    /// What planning has done.
+    /// Counters of planning.
     #[serde(default)]
     pub work: PlanningCounts,
 }
@@ -80,7 +80,7 @@ pub struct FrontPage {
     pub roles: Vec<String>,
     /// One per interface.
     pub attach: Vec<AttachmentPage>,
-    /// What of `[front]` does not fit this machine, or should be known of an interface.
+    /// Warnings: what of `[front]` does not fit this machine, or should be known of an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -138,7 +138,7 @@ pub struct SitePage {
     pub hold: Option<HoldPage>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
-    /// What it says of its load; none unless it is asked, or tells.
+    /// Its report of its load; none unless it is asked, or tells.
     #[serde(default)]
     pub load: Option<LoadPage>,
 }
@@ -146,10 +146,10 @@ pub struct SitePage {
 /// One address of a Site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AddressPage {
-    /// What is answered.
+    /// The address that is answered.
     #[schema(value_type = String)]
     pub answer: IpAddr,
-    /// What is probed.
+    /// The address that is probed.
     #[schema(value_type = String)]
     pub probe: IpAddr,
     /// `up`, `down`, `unknown`, or `unprobed`, which counts as up.
@@ -194,7 +194,7 @@ pub struct NamePage {
     pub aaaa: FamilyPage,
 }
 
-/// What a name answers for one type.
+/// The answers of a name for one type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.

@@ -242,14 +242,16 @@ impl Rounds {
         let said = self.assessor().say(now, request, &self.assessed.borrow());
         match &said {
             Ok(sites) => info!(
-                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                what = %request.value, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
                 force = request.force, "said by the operator"
             ),
-            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "not done: {refused}"),
+            Err(refused) => {
+                warn!(what = %request.value, sites = request.target, by = request.by, "not done: {refused}")
+            }
         }
         self.round();
         let sites = said?;
-        Ok(OverrideApplied { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.keep(now) })
     }
 
     /// Has what a restart should know written.

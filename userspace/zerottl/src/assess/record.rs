@@ -104,10 +104,10 @@ impl AssessmentRecord {
     pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Assessment) {
         self.lapse(model, now);
         for (site, order) in &self.words {
-            status.sites[site.0].word = order.what;
+            status.sites[site.0].word = order.value;
         }
         for (site, order) in &self.weights {
-            status.sites[site.0].weight = order.what;
+            status.sites[site.0].weight = order.value;
         }
         let told = std::mem::take(&mut self.holds);
         for (id, (flaps, damping)) in self.flaps.iter_mut().zip(&self.dampings).enumerate() {
@@ -138,7 +138,7 @@ impl AssessmentRecord {
     ) -> Result<Vec<String>, OverrideError> {
         let sites = target::find(model, &request.target)?;
         let mut forced = false;
-        if let OverrideValue::State(word) = request.what {
+        if let OverrideValue::State(word) = request.value {
             let mut after = current.clone();
             for site in &sites {
                 after.sites[site.0].word = word;
@@ -154,14 +154,14 @@ impl AssessmentRecord {
             }
         }
         for site in &sites {
-            match request.what {
+            match request.value {
                 OverrideValue::State(AdminState::Ready) => {
                     self.words.remove(site);
                     self.flaps[site.0].in_a_row = 0;
                 }
-                OverrideValue::State(word) => drop(self.words.insert(*site, order(word, request, forced, now))),
+                OverrideValue::State(word) => drop(self.words.insert(*site, in_force(word, request, forced, now))),
                 OverrideValue::Weight(Some(weight)) => {
-                    drop(self.weights.insert(*site, order(weight, request, forced, now)))
+                    drop(self.weights.insert(*site, in_force(weight, request, forced, now)))
                 }
                 OverrideValue::Weight(None) => drop(self.weights.remove(site)),
             }
@@ -244,7 +244,7 @@ impl AssessmentRecord {
         self.words.retain(|site, order| {
             let lapsed = has_lapsed(order.until);
             if lapsed {
-                told(site, order.what.as_str());
+                told(site, order.value.as_str());
             }
             !lapsed
         });
@@ -271,9 +271,9 @@ fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     }
 }
 
-fn order<T>(what: T, request: &OverrideRequest, forced: bool, now: Instant) -> Override<T> {
+fn in_force<T>(value: T, request: &OverrideRequest, forced: bool, now: Instant) -> Override<T> {
     Override {
-        what,
+        value,
         by: request.by.clone(),
         reason: request.reason.clone(),
         at: now,
@@ -286,7 +286,7 @@ fn order<T>(what: T, request: &OverrideRequest, forced: bool, now: Instant) -> O
 /// Returns what a restart should know of an order.
 fn remember<T: Copy>(order: &Override<T>, now: Instant) -> SavedOverride<T> {
     SavedOverride {
-        what: order.what,
+        what: order.value,
         by: order.by.clone(),
         reason: order.reason.clone(),
         age_ms: ms(now.saturating_duration_since(order.at)),
@@ -307,7 +307,7 @@ fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Op
     };
     let age = old.saturating_add(Duration::from_millis(memory.age_ms));
     Some(Override {
-        what: memory.what,
+        value: memory.what,
         by: memory.by.clone(),
         reason: memory.reason.clone(),
         // The monotonic clock begins with the machine: what is older than that is as old as it can say.
@@ -345,7 +345,7 @@ mod tests {
 
     fn request(target: &str, what: OverrideValue, lasts: Option<Duration>) -> OverrideRequest {
         let (by, reason) = ("alice".into(), Some(" disks ".into()));
-        let request = OverrideRequest { target: target.into(), what, by, reason, lasts, force: false };
+        let request = OverrideRequest { target: target.into(), value, by, reason, lasts, force: false };
         checked(request).expect("a sound request")
     }
 

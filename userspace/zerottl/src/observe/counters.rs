@@ -53,7 +53,7 @@ pub struct SocketCounts {
     pub queries: BTreeMap<String, u64>,
     /// Answers made, by rcode.
     pub answers: BTreeMap<String, u64>,
-    /// What else befell: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
+    /// Other events: `dropped`, `truncated`, `send-errors`, `tcp-refused`, `tcp-timed-out`.
     pub events: BTreeMap<String, u64>,
     /// TCP connections open now.
     pub tcp_open: u64,
@@ -71,7 +71,7 @@ pub struct SocketCounts {
 pub struct ForwardCounts {
     /// The name.
     pub name: String,
-    /// Who is asked for it, in the configuration's order; see [`UpstreamCounts`].
+    /// The servers that are asked for it, in the configuration's order; see [`UpstreamCounts`].
     pub upstreams: Vec<String>,
     /// Queries that wait for them now.
     pub waiting: u64,
