@@ -8,7 +8,7 @@ use aya::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
-use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
+use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
 use crate::{Failure, scene, stats::Quartiles};
 
@@ -172,7 +172,7 @@ struct Bench {
     names: usize,
     plans: usize,
     fastpath: Fastpath,
-    counters: Counters,
+    counters: PacketCounters,
     walk: Array<MapData, [u8; WALK]>,
 }
 
@@ -180,7 +180,7 @@ impl Bench {
     fn new(names: usize, plans: usize) -> Result<Self, Failure> {
         let (planner, plan) = scene::planned(names, plans);
         let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan, &scene::zones(&planner))?;
-        let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
+        let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);
         for program in PROGRAMS.iter().filter(|program| **program != PROGRAMS[ANSWER]) {
@@ -237,7 +237,7 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn answered(counters: &Counters) -> Result<u64, Failure> {
+fn answered(counters: &PacketCounters) -> Result<u64, Failure> {
     Ok(counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA).map_or(0, |(_, count)| count))
 }
 

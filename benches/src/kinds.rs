@@ -15,7 +15,7 @@ use zerottl_core::{
     plan::Planner,
     status::Assessment,
 };
-use zerottl_kernel::{BENCH_OBJECT, Counters, Fastpath, Loaded};
+use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
 use crate::{
     Failure,
@@ -174,7 +174,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Kind>, Failure> {
 /// The programs, loaded for a server.
 struct Programs {
     fastpath: Fastpath,
-    counters: Counters,
+    counters: PacketCounters,
     fixed: Array<MapData, [u8; FIXED]>,
 }
 
@@ -183,7 +183,7 @@ impl Programs {
         let planner = Planner::new(server.model().into());
         let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
         let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
-        let Loaded { mut fastpath, mut publisher, counters, .. } = loaded;
+        let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);
         fastpath.program("fixed_restore").load()?;
@@ -213,7 +213,7 @@ impl Programs {
     }
 }
 
-fn counted(counters: &Counters, reason: Reason) -> Result<u64, Failure> {
+fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, Failure> {
     Ok(counters.read()?.into_iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count))
 }
 

@@ -30,7 +30,7 @@ use rustix::{
 use xdp_ebpf::reason::Reason;
 use zerottl_core::model::XdpMode;
 use zerottl_kernel::{
-    BENCH_OBJECT, Counters, Fastpath, Loaded, PROGRAM,
+    BENCH_OBJECT, Fastpath, FastpathParts, PROGRAM, PacketCounters,
     attach::{Attached, attach},
     nic::Nics,
     publish::Publisher,
@@ -182,7 +182,7 @@ struct Responder {
     fastpath: Arc<Mutex<Fastpath>>,
     program: &'static str,
     /// Only the agent's program counts.
-    counters: Option<Counters>,
+    counters: Option<PacketCounters>,
     _publisher: Publisher,
 }
 
@@ -196,7 +196,7 @@ impl Responder {
         } else {
             Fastpath::load_object(BENCH_OBJECT, program, &planner, &plan, &scene::zones(&planner))?
         };
-        let Loaded { fastpath, mut publisher, counters, .. } = loaded;
+        let FastpathParts { fastpath, mut publisher, counters, .. } = loaded;
         publisher.set_macs(&[scene::SERVER_MAC]);
         publisher.publish(&plan);
         let counters = agent.then_some(counters);

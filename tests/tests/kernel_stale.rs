@@ -11,7 +11,7 @@ use zerottl_core::{
     plan::Planner,
     status::{Assessment, Health},
 };
-use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, PROGRAM};
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ONE: [u8; 4] = [192, 0, 2, 10];
@@ -38,7 +38,7 @@ addresses = ["192.0.2.20"]
 "#;
 
 /// A loaded program whose plan says that `two` is down.
-fn loaded(on_stale: &str) -> Loaded {
+fn loaded(on_stale: &str) -> FastpathParts {
     let text = CONFIG.replace("ON_STALE", on_stale);
     let read = config::parse("stale.toml", &text, Path::new("")).unwrap_or_else(|error| panic!("{error:?}"));
     let planner = Planner::new(Arc::new(read.model));
@@ -52,7 +52,7 @@ fn loaded(on_stale: &str) -> Loaded {
 }
 
 /// Asks for the pool's A; the answer's last bytes, and the one reason that was counted.
-fn ask(loaded: &mut Loaded) -> ([u8; 4], Reason) {
+fn ask(loaded: &mut FastpathParts) -> ([u8; 4], Reason) {
     let dns = [&[0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x03app\x03com\x00\x00\x01\x00\x01"].concat();
     let (client, server) = (Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(203, 0, 113, 53));
     let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], MAC)
@@ -70,7 +70,7 @@ fn ask(loaded: &mut Loaded) -> ([u8; 4], Reason) {
 }
 
 /// Which addresses 16 questions are answered with.
-fn answered(loaded: &mut Loaded) -> Vec<[u8; 4]> {
+fn answered(loaded: &mut FastpathParts) -> Vec<[u8; 4]> {
     let mut all: Vec<_> =
         (0..16).map(|_| ask(loaded)).inspect(|(_, reason)| assert_eq!(*reason, Reason::AnswerA)).collect();
     all.sort_unstable_by_key(|(address, _)| *address);

@@ -39,7 +39,7 @@ use zerottl_core::{
     status::{Assessment, Health},
 };
 use zerottl_kernel::{
-    Fastpath, Loaded, PROGRAM,
+    Fastpath, FastpathParts, PROGRAM,
     image::{Bank, Layout},
     mmap_array::Mapped,
 };
@@ -90,7 +90,7 @@ fn text(program: usize) -> String {
 
 /// A program, and its plans by generation modulo [`MODULUS`].
 struct Machine {
-    loaded: Loaded,
+    loaded: FastpathParts,
     layout: Layout,
     plans: Vec<Plan>,
 }

@@ -20,7 +20,7 @@ use rows::{End, ROWS, Sent};
 use zerottl_core::model::BusyConfig;
 use zerottl_site::{
     decide::{Decision, Facts, Rules, decide},
-    marker::{Markers, Mode},
+    marker::{MarkerCarrier, Markers},
     respond::redirect_status,
 };
 
@@ -31,7 +31,7 @@ const SEED: u64 = 0x7a65_726f_7474_6c04;
 /// The decision, in the same words.
 fn decided(case: &Case) -> End {
     let place = case.place();
-    let markers = Markers::new(Mode::Path, None);
+    let markers = Markers::new(MarkerCarrier::Path, None);
     let target = case.target();
     let found = markers.find(&target, None);
     let rules = Rules { lifetime: LIFETIME, skew: case.skew, overflow: case.overflow };

@@ -7,8 +7,8 @@
 use http::Version;
 use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
-    marker::{Markers, Mode},
-    topology::{Part, Place},
+    marker::{MarkerCarrier, Markers},
+    topology::{Topology, TopologyGroup},
 };
 
 const NOW: u64 = 1_000_000;
@@ -45,13 +45,13 @@ const USUAL: Given = Given {
     server_name: None,
 };
 
-fn place(given: &Given) -> Place {
-    let part = |name: &str, sites: &[usize]| Part { name: name.into(), sites: sites.into() };
+fn place(given: &Given) -> Topology {
+    let part = |name: &str, sites: &[usize]| TopologyGroup { name: name.into(), sites: sites.into() };
     let groups = [part("europe.app.com", &[GENEVA, CHICAGO]), part("americas.app.com", &[BOSTON, CHICAGO])];
     let groups = if given.groups { groups.to_vec() } else { Vec::new() };
     let primary = groups.iter().position(|group| group.sites.contains(&given.at));
     let names = ["geneva", "boston", "chicago"].map(|key| format!("{key}.app.com"));
-    Place::new("app.com", names.to_vec(), groups, given.at, primary, &[])
+    Topology::new("app.com", names.to_vec(), groups, given.at, primary, &[])
 }
 
 /// `NOW-5` in an URL is that time.
@@ -64,7 +64,7 @@ fn check(description: &str, url: &str, given: Given, expected: &str, stages: &[u
     };
     let url = dated(url);
     let (authority, target) = url.split_at(url.find('/').unwrap());
-    let (place, markers) = (place(&given), Markers::new(Mode::Path, None));
+    let (place, markers) = (place(&given), Markers::new(MarkerCarrier::Path, None));
     let found = markers.find(target, None);
     let rules = Rules { lifetime: 60, skew: 0, overflow: given.overflow };
     let facts = Facts {

@@ -15,7 +15,7 @@ use zerottl_core::{
     saved_state::SavedState,
     status::Assessment,
 };
-use zerottl_inputs::load::{BadReport, LoadStore, Report, agent_check, orca, push, report};
+use zerottl_inputs::load::{BadReport, LoadStore, Report, agent_check, body, orca, push};
 
 use super::split;
 
@@ -43,7 +43,7 @@ pub fn load(data: &[u8]) {
     let board = LoadStore::new(&MODEL);
     let now = Instant::now();
     let single: fn(&[u8]) -> Result<Report, BadReport> = match form % 4 {
-        0 => report::body,
+        0 => body::read,
         1 => agent_check::line,
         2 => orca::header,
         _ => {

@@ -19,17 +19,17 @@ use zerottl_core::model::{Model, RedirectForm, SiteId};
 use zerottl_site::{
     admission::{Admission, Connection, Verdict},
     decide::{Decision, Facts, Redirect, Rules, decide},
-    marker::{Marker, Markers, Mode, split as split_target},
+    marker::{Marker, MarkerCarrier, Markers, split as split_target},
     overload::{Ask, Guard, Overload},
     peers::PeerHealth,
     respond::{self, Page},
     session::CookieSessions,
-    topology::Place,
+    topology::Topology,
 };
 
 use super::split;
 
-const MODES: [Mode; 3] = [Mode::Path, Mode::Query, Mode::Cookie];
+const MODES: [MarkerCarrier; 3] = [MarkerCarrier::Path, MarkerCarrier::Query, MarkerCarrier::Cookie];
 /// The first byte: its two lowest bits choose the mode, these the rest.
 const SIGNED: u8 = 1 << 2;
 const THROUGH_GATE: u8 = 1 << 3;
@@ -47,13 +47,13 @@ const NAMES: [&str; 6] =
     ["app.com", "europe.app.com", "americas.app.com", "geneva.app.com", "boston.app.com", "chicago.app.com"];
 const BOSTON: SiteId = SiteId(1);
 
-fn model(mode: Mode) -> Model {
+fn model(mode: MarkerCarrier) -> Model {
     let marker = match mode {
-        Mode::Path => "mode = \"path\"",
-        Mode::Query => "mode = \"query\"",
-        Mode::Cookie => "mode = \"cookie\", domain = \"app.com\"",
+        MarkerCarrier::Path => "mode = \"path\"",
+        MarkerCarrier::Query => "mode = \"query\"",
+        MarkerCarrier::Cookie => "mode = \"cookie\", domain = \"app.com\"",
     };
-    let redirect = if mode == Mode::Query { "meta" } else { "status" };
+    let redirect = if mode == MarkerCarrier::Query { "meta" } else { "status" };
     let site =
         |key: &str, last: u8| format!("[site.{key}]\nname = \"{key}.app.com\"\naddresses = [\"192.0.2.{last}\"]\n");
     let sites = [site("geneva", 1), site("boston", 2), site("chicago", 3)].concat();
@@ -99,7 +99,7 @@ static GATES: LazyLock<Vec<[Admission; 2]>> = LazyLock::new(|| {
     };
     MODES.map(model).iter().map(|model| [gate(model, false), gate(model, true)]).collect()
 });
-static PLACE: LazyLock<Place> = LazyLock::new(|| Place::of(&model(Mode::Path), BOSTON));
+static PLACE: LazyLock<Topology> = LazyLock::new(|| Topology::of(&model(MarkerCarrier::Path), BOSTON));
 
 /// A request's host, target and cookie, as they come to the decision, or through all of operation 500. Nobody is sent to a
 /// name that is not ours, no URL has two markers, and what is added comes off again.
@@ -142,19 +142,21 @@ fn markers_hold(markers: &Markers, target: &str) {
 
 /// How many markers a target ends in, by no code of zerottl's. A comma says that the path before ended in a slash, so that
 /// what stands before it is no last segment.
-fn marks(mode: Mode, target: &str) -> usize {
+fn marks(mode: MarkerCarrier, target: &str) -> usize {
     let (path, query) = split_target(target);
     let is_marker = |piece: &&str| piece.to_ascii_lowercase().starts_with("distrib=");
     // What has no slash before it is no segment of a path that begins with one.
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match mode {
-        Mode::Path => {
+        MarkerCarrier::Path => {
             let is_last = |piece: &&str| piece.split(['+', '!', '~']).next().is_some_and(|time| time.ends_with(','));
             let count = segments.iter().copied().rev().take_while(is_marker).count();
             let ends = segments.iter().copied().rev().take(count).position(|piece| is_last(&piece));
             ends.map_or(count, |at| at + 1)
         }
-        Mode::Query | Mode::Cookie => query.map_or(0, |query| query.rsplit('&').take_while(is_marker).count()),
+        MarkerCarrier::Query | MarkerCarrier::Cookie => {
+            query.map_or(0, |query| query.rsplit('&').take_while(is_marker).count())
+        }
     }
 }
 
@@ -167,7 +169,7 @@ fn decided(markers: &Markers, how: u8, host: &str, target: &str, cookie: Option<
         authority: Some(host).filter(|host| !host.is_empty()),
         server_name: None,
         found: &found,
-        by_cookie: markers.mode == Mode::Cookie,
+        by_cookie: markers.mode == MarkerCarrier::Cookie,
         now: 1_763_748_000,
         proper: (how & SECURE != 0).then_some(0),
         busy: how & BUSY != 0,
@@ -222,7 +224,7 @@ fn is_ours(head: &Parts) -> bool {
 }
 
 /// A page of ours sends nobody elsewhere, by a header or by a link, and may not be stored.
-fn sound(page: &Page, mode: Mode) {
+fn sound(page: &Page, mode: MarkerCarrier) {
     assert!([200, 302, 303, 307, 400, 421, 503].contains(&page.status().as_u16()), "{}", page.status());
     assert_eq!(page.headers()["cache-control"], "no-store");
     let mut links: Vec<String> = Vec::new();

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use http::Version;
 use zerottl_site::{
     decide::{Decision, Facts, Rules, Stage, decide},
-    marker::{Marker, Markers, Mode},
-    topology::{Part, Place},
+    marker::{Marker, MarkerCarrier, Markers},
+    topology::{Topology, TopologyGroup},
 };
 
 use super::{Layout, Name, POOL_NAME, Weather, resolve};
@@ -97,7 +97,7 @@ pub enum Fault {
 /// Explores one layout's worlds.
 pub struct Explorer {
     layout: Layout,
-    places: Vec<Place>,
+    places: Vec<Topology>,
     markers: Markers,
     sites: Vec<String>,
     /// And the Pool Name.
@@ -129,11 +129,11 @@ impl Explorer {
         let orders: Vec<String> = groups.chain([Name::Pool]).map(Name::host).collect();
         let places = (0..layout.sites).map(|own| {
             let parts = orders.iter().zip(&layout.groups);
-            let parts = parts.map(|(name, sites)| Part { name: name.clone(), sites: sites.clone() }).collect();
+            let parts = parts.map(|(name, sites)| TopologyGroup { name: name.clone(), sites: sites.clone() }).collect();
             let primary = layout.groups.iter().position(|group| group.contains(&own));
-            Place::new(POOL_NAME, sites.clone(), parts, own, primary, &[Name::Alias.host()])
+            Topology::new(POOL_NAME, sites.clone(), parts, own, primary, &[Name::Alias.host()])
         });
-        Self { places: places.collect(), markers: Markers::new(Mode::Path, None), sites, orders, layout }
+        Self { places: places.collect(), markers: Markers::new(MarkerCarrier::Path, None), sites, orders, layout }
     }
 
     /// Explores what lies ahead of each start in a world.

@@ -11,7 +11,7 @@ use zerottl_core::{
     model::{DynamicType, Policy},
     plan::Choice,
 };
-use zerottl_dns::{query::Query, svcb, view::Client};
+use zerottl_dns::{query::QueryMessage, svcb, view::QueryClient};
 
 use crate::{ask::Asked, machine::Machine};
 
@@ -90,12 +90,13 @@ fn is_of_the_plan(machine: &Machine, answer: &[u8]) -> bool {
 }
 
 /// Whom an answer may depend on.
-fn client(machine: &Machine, asked: &Asked) -> Client {
-    let subnet = Query::parse(&asked.message).and_then(|query| query.options.wishes(&machine.view.model.edns)?.subnet);
-    Client { address: asked.client, subnet }
+fn client(machine: &Machine, asked: &Asked) -> QueryClient {
+    let subnet =
+        QueryMessage::parse(&asked.message).and_then(|query| query.options.wishes(&machine.view.model.edns)?.subnet);
+    QueryClient { address: asked.client, subnet }
 }
 
-fn plain(machine: &Machine, client: Client, message: &[u8]) -> Result<Plain, String> {
+fn plain(machine: &Machine, client: QueryClient, message: &[u8]) -> Result<Plain, String> {
     let parsed = Message::from_octets(message).map_err(|error| error.to_string())?;
     let mut records = BTreeSet::new();
     let mut opt = None;
@@ -139,7 +140,7 @@ fn question_len(bytes: &[u8]) -> usize {
 }
 
 /// `table` for what the dynamic name may answer at this moment; sticky ones stay as they are.
-fn chosen(machine: &Machine, client: Client, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
+fn chosen(machine: &Machine, client: QueryClient, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
     let of = match rtype {
         Rtype::A => DynamicType::A,
         Rtype::AAAA => DynamicType::Aaaa,

@@ -11,7 +11,7 @@ use zerottl_core::{
     status::{Assessment, Health},
 };
 use zerottl_dns::{self as dns, Zones, view::View};
-use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, PROGRAM};
 
 /// Our MAC and the client's.
 pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
@@ -134,7 +134,7 @@ pub struct Machine {
     pub zones: Zones,
     pub view: View,
     pub plan: Plan,
-    loaded: Loaded,
+    loaded: FastpathParts,
     seen: Vec<(Reason, u64)>,
     _records: TempDir,
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aya::programs::{TestRun, TestRunOptions};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
-use zerottl_kernel::{Fastpath, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, PROGRAM};
 
 use super::agent::Agent;
 use crate::table::{Machine, Ran, world::World};
@@ -20,7 +20,7 @@ pub struct Kernel(HashMap<World, Running>);
 
 /// A loaded program and its counters as last seen.
 pub struct Running {
-    pub loaded: Loaded,
+    pub loaded: FastpathParts,
     seen: Vec<(Reason, u64)>,
 }
 

@@ -9,7 +9,7 @@ use zerottl_core::{
     model::DynamicType,
     plan::{Choice, Plan},
 };
-use zerottl_dns::zone::{Folded, Found, Zone};
+use zerottl_dns::zone::{FoldedName, Found, Zone};
 
 use super::{Agent, maps};
 use crate::table::{
@@ -50,7 +50,7 @@ fn name(random: &mut Random, known: &[Vec<u8>], labels: &[Vec<u8>]) -> Vec<u8> {
 
 /// What the socket path's zones know, as the reason that the kernel must have for it. Of what goes up, the kernel need
 /// not know more.
-fn expected(agent: &Agent, plan: &Plan, world: World, name: &Folded, rtype: u16) -> Reason {
+fn expected(agent: &Agent, plan: &Plan, world: World, name: &FoldedName, rtype: u16) -> Reason {
     let Some(zone) = agent.zones.zone_of(name) else { return Reason::AnswerRefused };
     let rtype = Rtype::from_int(rtype);
     let node = match zone.find(name, rtype == Rtype::DS) {
@@ -85,7 +85,7 @@ fn expected(agent: &Agent, plan: &Plan, world: World, name: &Folded, rtype: u16)
 }
 
 /// Whether an alias stands above a name.
-fn is_below_an_alias(zone: &Zone, name: &Folded) -> bool {
+fn is_below_an_alias(zone: &Zone, name: &FoldedName) -> bool {
     (1..name.labels()).any(|first| {
         let above = Name::from_octets(name.suffix(first).to_vec()).unwrap();
         zone.node(above.for_slice()).is_some_and(|node| node.alias().is_some())
@@ -125,7 +125,7 @@ fn the_name_map_says_what_the_zones_say() {
             let message = ask_wire(wire.clone(), rtype).additional(&opt(1232, 0, &[0; 400]));
             let ran = held::run(&held, &if i % 2 == 0 { message.v4() } else { message.v6() }.bytes(), Grow::Tail);
             let name = Name::from_octets(wire).unwrap();
-            let mut says = expected(&agent, &plan, world, &Folded::new(name.for_slice()), rtype);
+            let mut says = expected(&agent, &plan, world, &FoldedName::new(name.for_slice()), rtype);
             // They share a bit, so that the kernel cannot tell them apart, and passes more than it must.
             let owner = name.to_string().to_ascii_lowercase();
             if (rtype, &owner[..]) == (65_281, "odd.example") || (rtype, &owner[..]) == (65_280, "kept.example") {

@@ -6,8 +6,8 @@ use tests::{
     site_world::{Layout, Name, POOL_NAME},
 };
 use zerottl_site::{
-    marker::{Marker, Markers, Mode},
-    topology::{Part, Place},
+    marker::{Marker, MarkerCarrier, Markers},
+    topology::{Topology, TopologyGroup},
 };
 
 /// Unix time of every request: any would do.
@@ -150,13 +150,14 @@ impl Case {
     }
 
     /// Where the Site stands.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> Topology {
         let Layout { sites, groups } = &self.layout;
         let names = (0..*sites).map(|site| Name::Site(site).host()).collect();
         let parts = groups.iter().enumerate();
-        let parts = parts.map(|(at, sites)| Part { name: Name::Group(at).host(), sites: sites.clone() }).collect();
+        let parts =
+            parts.map(|(at, sites)| TopologyGroup { name: Name::Group(at).host(), sites: sites.clone() }).collect();
         let primary = groups.iter().position(|group| group.contains(&self.own));
-        Place::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
+        Topology::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
     }
 
     /// What the client's request has as `Host` or `:authority`.
@@ -175,7 +176,7 @@ impl Case {
 
     /// The target as it stands in the request.
     pub fn target(&self) -> String {
-        let markers = Markers::new(Mode::Path, None);
+        let markers = Markers::new(MarkerCarrier::Path, None);
         match &self.mark {
             None => self.clean(),
             Some(Mark::Sound { at, initial, group, hops, key }) => {

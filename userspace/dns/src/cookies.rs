@@ -7,12 +7,12 @@ use xdp_ebpf::{
     net::words,
 };
 
-use super::options::{COOKIE_LEN, Cookie};
+use super::options::{COOKIE_LEN, CookieOption};
 use zerottl_core::model::CookieSecrets;
 
 /// The answer to a COOKIE option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct CookieReply {
     /// The option's data: the client's cookie and a valid server cookie.
     pub data: [u8; COOKIE_LEN],
     /// Whether the server cookie that came was valid; not if there was none.
@@ -24,7 +24,7 @@ pub struct Reply {
 /// A cookie of the present secret that is at most half an hour old comes back as it is; whatever else came, valid or not,
 /// is answered with a new one.
 #[must_use]
-pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u32) -> Reply {
+pub fn reply(cookie: CookieOption<'_>, secrets: &CookieSecrets, client: IpAddr, now: u32) -> CookieReply {
     let (ip, v6) = (words(client), client.is_ipv6());
     let own = u64::from_ne_bytes(*cookie.client);
     let verdict = match <[u8; SERVER_LEN]>::try_from(cookie.server) {
@@ -50,7 +50,7 @@ pub fn reply(cookie: Cookie<'_>, secrets: &CookieSecrets, client: IpAddr, now: u
         data[CLIENT_LEN..CLIENT_LEN + 8].copy_from_slice(&made.to_ne_bytes());
         data[CLIENT_LEN + 8..].copy_from_slice(&hash.to_ne_bytes());
     }
-    Reply { data, known: verdict != Verdict::Bad }
+    CookieReply { data, known: verdict != Verdict::Bad }
 }
 
 fn halves(bytes: [u8; 16]) -> [u64; 2] {

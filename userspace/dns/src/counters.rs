@@ -20,7 +20,7 @@ const RCODES: [OptRcode; 10] = [
 
 /// Counts since the start, or, where said so, of this moment.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct DnsCounters {
     /// Datagrams received.
     pub udp_queries: AtomicU64,
     /// Messages received over TCP.
@@ -46,7 +46,7 @@ pub struct Counters {
     answers: [AtomicU64; RCODES.len()],
 }
 
-impl Counters {
+impl DnsCounters {
     /// Counts one answer.
     pub(super) fn answered(&self, rcode: OptRcode) {
         let position = RCODES.iter().position(|&known| known == rcode);
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_rcode() {
-        let counters = Counters::default();
+        let counters = DnsCounters::default();
         counters.answered(OptRcode::NXDOMAIN);
         counters.answered(OptRcode::NXDOMAIN);
         counters.answered(OptRcode::BADVERS);

@@ -7,7 +7,7 @@ use domain::{
     rdata::Soa,
 };
 
-use super::zone::{Data, Folded, Node, RrSet, Zone, Zones};
+use super::zone::{Data, FoldedName, Node, RrSet, Zone, Zones};
 use zerottl_core::model::{self, Model};
 
 impl Zones {
@@ -17,7 +17,7 @@ impl Zones {
     pub fn follow(&mut self, before: &Self, model: &Model) -> Vec<String> {
         let mut warnings = Vec::new();
         for (zone, configured) in self.list.iter_mut().zip(&model.zones) {
-            let Some(&old) = before.by_apex.get(Folded::new(zone.apex.for_slice()).wire()) else { continue };
+            let Some(&old) = before.by_apex.get(FoldedName::new(zone.apex.for_slice()).wire()) else { continue };
             let old = &before.list[old];
             let (Some(was), Some(is)) = (soa(old).map(Soa::serial), soa(zone).map(Soa::serial)) else { continue };
             let changed = has_changed(old, zone);
@@ -66,7 +66,7 @@ fn set_serial(zone: &mut Zone, serial: Serial) {
         soa.minimum(),
     );
     let data = vec![soa.into()];
-    let apex = zone.nodes.get_mut(Folded::new(zone.apex.for_slice()).wire());
+    let apex = zone.nodes.get_mut(FoldedName::new(zone.apex.for_slice()).wire());
     let set = apex.and_then(|apex| apex.sets.iter_mut().find(|set| set.rtype == Rtype::SOA));
     if let Some(set) = set {
         set.data.clone_from(&data);

@@ -26,14 +26,14 @@ use tokio::{
 use tracing::debug;
 
 pub use lanes::{CONCURRENT_MAX, concurrent};
-use message::{ForwardedQuestion, Match, matches, read};
-pub use message::{Record, UpstreamReply};
+use message::{ForwardedQuestion, ReplyMatch, matches, read};
+pub use message::{UpstreamRecord, UpstreamReply};
 use upstreams::Upstream;
 
 use super::{
-    query::{Query, Question},
+    query::{QueryMessage, Question},
     resolve::Reply,
-    respond::{Transport, UDP_LEN_MAX},
+    transport::{Transport, UDP_LEN_MAX},
 };
 use zerottl_core::model::Forward;
 
@@ -51,7 +51,7 @@ const PORT_MIN: u16 = 1024;
 /// Whether a client's question is forwarded. Only one that asks for recursion is, and only from a client that may; types
 /// that are no data but ANY are not (RFC 6895 section 3.1).
 #[must_use]
-pub fn is_allowed(forward: &Forward, query: &Query<'_>, question: Question<'_>, client: IpAddr) -> bool {
+pub fn is_allowed(forward: &Forward, query: &QueryMessage<'_>, question: Question<'_>, client: IpAddr) -> bool {
     let has_data = question.rtype == Rtype::ANY || !matches!(question.rtype.to_int(), 0 | 41 | 128..=255 | 65_535);
     query.header.rd() && has_data && forward.clients.iter().any(|net| net.contains(&client))
 }
@@ -125,7 +125,7 @@ enum Unanswered {
 }
 
 async fn try_one(upstream: &Upstream, message: &[u8], transport: Transport, limit: Duration) -> Tried {
-    let (Ok(asked), Some(_place)) = (asked(message), upstream.place()) else { return Tried::Nothing };
+    let (Ok(asked), Some(_permit)) = (asked(message), upstream.permit()) else { return Tried::Nothing };
     let began = Instant::now();
     let answer = match over_udp(upstream, &asked, began + limit).await {
         Ok(answer) => answer,
@@ -161,7 +161,8 @@ async fn try_one(upstream: &Upstream, message: &[u8], transport: Transport, limi
 }
 
 fn asked(message: &[u8]) -> io::Result<ForwardedQuestion> {
-    let question = Query::parse(message).and_then(|query| ForwardedQuestion::new(query.question?, rand::random()));
+    let question =
+        QueryMessage::parse(message).and_then(|query| ForwardedQuestion::new(query.question?, rand::random()));
     question.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "there is no question"))
 }
 
@@ -182,10 +183,10 @@ async fn over_udp(upstream: &Upstream, asked: &ForwardedQuestion, deadline: Inst
         // What came before the socket was connected may be from anywhere. A datagram over what we take was cut.
         let is_theirs = from.ip() == to.ip() && from.port() == to.port() && len <= usize::from(UDP_LEN_MAX);
         match matches(asked, &buffer[..len]) {
-            Match::No => upstream.wrong(),
+            ReplyMatch::No => upstream.wrong(),
             _ if !is_theirs => upstream.wrong(),
             how => {
-                if how == Match::Respelt {
+                if how == ReplyMatch::Respelt {
                     upstream.respelt();
                 }
                 return Ok(Bytes::copy_from_slice(&buffer[..len]));
@@ -230,7 +231,7 @@ async fn over_tcp(upstream: &Upstream, asked: &ForwardedQuestion) -> io::Result<
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
     match matches(asked, &answer) {
-        Match::No => Err(io::Error::new(io::ErrorKind::InvalidData, "not the answer")),
-        Match::Exact | Match::Respelt => Ok(answer.into()),
+        ReplyMatch::No => Err(io::Error::new(io::ErrorKind::InvalidData, "not the answer")),
+        ReplyMatch::Exact | ReplyMatch::Respelt => Ok(answer.into()),
     }
 }

@@ -5,7 +5,7 @@
 //! may stand in quotes as a whole.
 
 use super::{
-    master::{At, Fault},
+    fault::{At, Fault},
     rewrite::{Entry, Token},
 };
 

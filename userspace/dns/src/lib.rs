@@ -4,18 +4,21 @@
 //! |-----------|------|
 //! | [`zone`]  | the zones' data as trees of names, and the look-up (pure) |
 //! | [`master`] | master files into records |
+//! | `fault` | what is wrong with a zone's data |
 //! | `rewrite` | a master file's text into entries and tokens (pure) |
 //! | `text_form` | a record's data from its text (pure) |
 //! | `generate` | `$GENERATE` (pure) |
 //! | [`load`]  | records and the model into [`zone::Zones`] |
 //! | [`follow`] | zones after those before them: serials (pure) |
-//! | [`query`] | a message into a [`query::Query`] (pure) |
+//! | [`query`] | a message into a [`query::QueryMessage`] (pure) |
 //! | [`options`] | EDNS options, read and written (pure) |
 //! | [`cookies`] | what a COOKIE option is answered with (pure) |
 //! | [`chaos`] | class CH (pure) |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
 //! | [`forward`] | names whose questions other servers answer |
 //! | [`mod@respond`] | a message into its answer, within its limits and its client's rate (pure but for the plan's cursors and the rates) |
+//! | [`transport`] | how a message came, and from whom |
+//! | [`service`] | the answer to a message, whatever socket it came by: counted, forwarded, transferred |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
 //! | [`transfer`] | whole zones (pure) |
@@ -52,6 +55,7 @@
 pub mod chaos;
 pub mod cookies;
 pub mod counters;
+mod fault;
 pub mod follow;
 pub mod forward;
 mod generate;
@@ -63,21 +67,25 @@ pub mod resolve;
 pub mod respond;
 mod rewrite;
 pub mod server;
+pub mod service;
 pub mod svcb;
 pub mod tcp;
 mod text_form;
 pub mod transfer;
+pub mod transport;
 pub mod view;
 pub mod zone;
 
-pub use counters::Counters;
-pub use master::{Faults, ZoneError};
-pub use respond::{Transport, respond};
+pub use counters::DnsCounters;
+pub use fault::{Faults, ZoneError};
+pub use respond::respond;
 pub use rewrite::ttl_seconds;
 
 pub use forward::CONCURRENT_MAX as FORWARDS_MAX;
-pub use server::{Served, Shared, Sockets, now};
+pub use server::Sockets;
+pub use service::{DnsService, Served, now};
 pub use tcp::{CONNECTIONS_MAX, TcpAdmission};
+pub use transport::Transport;
 pub use zone::Zones;
 
 #[cfg(test)]

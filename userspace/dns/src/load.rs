@@ -15,8 +15,9 @@ use std::{
 use domain::base::{Rtype, rdata::ComposeRecordData};
 
 use super::{
-    master::{self, At, Fault, Faults, Place, Record, ZoneError},
-    zone::{Dynamic, Folded, Node, Role, RrSet, Zone, Zones},
+    fault::{At, Fault, Faults, ZoneError},
+    master::{self, FilePosition, Record},
+    zone::{Dynamic, FoldedName, Node, Role, RrSet, Zone, Zones},
 };
 use zerottl_core::model::{self, Model, NameKind};
 
@@ -67,7 +68,7 @@ impl Zones {
         let mut read = Read { zones, faults: Faults::default(), files: Vec::new() };
         for (id, zone) in model.zones.iter().enumerate() {
             read.zones.apex_labels_max = read.zones.apex_labels_max.max(zone.apex.label_count());
-            read.zones.by_apex.insert(Folded::new(zone.apex.for_slice()).wire().into(), id);
+            read.zones.by_apex.insert(FoldedName::new(zone.apex.for_slice()).wire().into(), id);
         }
         let of_apex = read.zones.by_apex.clone();
         for (id, zone) in model.zones.iter().enumerate() {
@@ -85,12 +86,12 @@ impl Zones {
     fn add_forwards(&mut self, model: &Model) {
         for (id, forward) in model.forwards.iter().enumerate() {
             self.forward_labels_max = self.forward_labels_max.max(forward.name.label_count());
-            self.forwards.insert(Folded::new(forward.name.for_slice()).wire().into(), model::ForwardId(id));
+            self.forwards.insert(FoldedName::new(forward.name.for_slice()).wire().into(), model::ForwardId(id));
         }
         for forward in &model.forwards {
             let mut above = forward.name.iter_suffixes().skip(1);
-            let is_inner = above.any(|above| self.forwards.contains_key(Folded::new(above.for_slice()).wire()));
-            if !is_inner && self.zone_of(&Folded::new(forward.name.for_slice())).is_none() {
+            let is_inner = above.any(|above| self.forwards.contains_key(FoldedName::new(above.for_slice()).wire()));
+            if !is_inner && self.zone_of(&FoldedName::new(forward.name.for_slice())).is_none() {
                 self.forwards_outside.push(forward.name.clone());
             }
         }
@@ -106,7 +107,7 @@ struct Builder<'m> {
     faults: &'m mut Faults,
     nodes: HashMap<Box<[u8]>, Node>,
     /// Where in the files each set stood first, to complain about later.
-    places: Vec<(Box<[u8]>, Rtype, Place)>,
+    places: Vec<(Box<[u8]>, Rtype, FilePosition)>,
     /// The files' own SOA and apex NS set.
     own_soa: Option<RrSet>,
     own_ns: Option<RrSet>,
@@ -161,15 +162,15 @@ impl<'m> Builder<'m> {
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {
-        let key = Folded::new(name.for_slice()).wire().into();
+        let key = FoldedName::new(name.for_slice()).wire().into();
         self.nodes.entry(key).or_insert_with(|| Node::empty(name.clone()))
     }
 
     fn existing(&self, name: &model::Name) -> Option<&Node> {
-        self.nodes.get(Folded::new(name.for_slice()).wire())
+        self.nodes.get(FoldedName::new(name.for_slice()).wire())
     }
 
-    fn record(&mut self, record: Record, place: &Place) -> Result<(), Fault> {
+    fn record(&mut self, record: Record, place: &FilePosition) -> Result<(), Fault> {
         let (owner, rtype) = (&record.owner, record.rtype);
         let what = || format!("{rtype} at {owner}");
         if record.ttl > TTL_MAX {
@@ -201,7 +202,7 @@ impl<'m> Builder<'m> {
         Err(Fault::new(At::Type, format!("{}: {fault}", what())))
     }
 
-    fn add(&mut self, record: Record, place: &Place) -> Result<(), Fault> {
+    fn add(&mut self, record: Record, place: &FilePosition) -> Result<(), Fault> {
         let Record { owner, ttl, rtype, data } = record;
         let node = self.node(&owner);
         let beside_alias = node.sets.iter().any(|set| (set.rtype == Rtype::CNAME) != (rtype == Rtype::CNAME));
@@ -211,7 +212,7 @@ impl<'m> Builder<'m> {
         }
         let Some(set) = node.sets.iter_mut().find(|set| set.rtype == rtype) else {
             node.sets.push(RrSet { rtype, ttl, data: vec![data] });
-            let key = Folded::new(owner.for_slice()).wire().into();
+            let key = FoldedName::new(owner.for_slice()).wire().into();
             self.places.push((key, rtype, place.clone()));
             return Ok(());
         };
@@ -226,7 +227,7 @@ impl<'m> Builder<'m> {
                 if parent.label_count() <= apex_labels {
                     break;
                 }
-                match self.nodes.entry(Folded::new(parent.for_slice()).wire().into()) {
+                match self.nodes.entry(FoldedName::new(parent.for_slice()).wire().into()) {
                     // Whoever made it goes on to make its parents.
                     MapEntry::Occupied(_) => break,
                     MapEntry::Vacant(entry) => entry.insert(Node::empty(parent)),

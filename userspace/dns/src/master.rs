@@ -3,7 +3,6 @@
 //! A fault ends its entry and not the file, so that all faults are told at once.
 
 use std::{
-    fmt,
     fs::File,
     io::Read,
     ops::Range,
@@ -16,6 +15,7 @@ use std::{
 use domain::base::{Rtype, iana::Class};
 
 use super::{
+    fault::{At, Fault, Faults, ZoneError, escape},
     generate::Generate,
     rewrite::{Entries, Entry, Token, octets, ttl_seconds},
     text_form,
@@ -31,143 +31,12 @@ const FILES_MAX: usize = 10_000;
 const FILE_LEN_MAX: u64 = 256 << 20;
 /// Records that `$GENERATE` makes in one zone, at most.
 const GENERATED_MAX: u64 = 1 << 20;
-/// Faults, and warnings, that are told one by one.
-const TOLD_MAX: usize = 20;
 /// Without `$TTL`, without a TTL before, and without an SOA in the file: an hour.
 const TTL_DEFAULT: u32 = 3_600;
 
-/// Why a zone's data cannot be served, or what is odd about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneError {
-    /// The zone, once that is known.
-    pub zone: Option<model::ZoneId>,
-    /// The records file, if one is at fault.
-    pub file: Option<PathBuf>,
-    /// The line in it, from 1.
-    pub line: Option<usize>,
-    /// The bytes of the file that are meant.
-    pub span: Option<Range<usize>>,
-    /// The fault, in words.
-    pub message: String,
-    /// The fix, where the message does not say so.
-    pub help: Option<Box<str>>,
-}
-
-impl fmt::Display for ZoneError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}:", file.display())?;
-            if let Some(line) = self.line {
-                write!(f, "{line}:")?;
-            }
-            f.write_str(" ")?;
-        }
-        f.write_str(&self.message)?;
-        self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
-    }
-}
-
-impl std::error::Error for ZoneError {}
-
-impl ZoneError {
-    pub(super) fn general(message: String) -> Self {
-        Self { zone: None, file: None, line: None, span: None, message, help: None }
-    }
-
-    /// About a file as a whole.
-    pub(super) fn of_file(file: &Path, message: String) -> Self {
-        Self { file: Some(file.to_owned()), ..Self::general(message) }
-    }
-
-    #[must_use]
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into().into()), ..self }
-    }
-}
-
-/// Errors and warnings, the first of each, and how many more there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Each of them refuses the zones.
-    pub errors: Vec<ZoneError>,
-    /// Errors beyond those.
-    pub more_errors: usize,
-    /// Warnings of what is allowed but probably not meant.
-    pub warnings: Vec<ZoneError>,
-    /// Warnings beyond those.
-    pub more_warnings: usize,
-}
-
-impl Faults {
-    pub(super) fn error(&mut self, error: ZoneError) {
-        if self.errors.len() < TOLD_MAX {
-            self.errors.push(error);
-        } else {
-            self.more_errors += 1;
-        }
-    }
-
-    pub(super) fn warn(&mut self, warning: ZoneError) {
-        if self.warnings.len() < TOLD_MAX {
-            self.warnings.push(warning);
-        } else {
-            self.more_warnings += 1;
-        }
-    }
-
-    /// Says which zone it was that they are about.
-    pub(super) fn of_zone(&mut self, zone: model::ZoneId, (errors, warnings): (usize, usize)) {
-        let newest = self.errors.iter_mut().skip(errors).chain(self.warnings.iter_mut().skip(warnings));
-        newest.for_each(|fault| fault.zone = Some(zone));
-    }
-
-    /// How many of each are told.
-    pub(super) fn told(&self) -> (usize, usize) {
-        (self.errors.len(), self.warnings.len())
-    }
-}
-
-/// Which part of a record is at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// Its owner.
-    Owner,
-    /// Its type.
-    Type,
-    /// A token of the entry.
-    Token(usize),
-    /// All of it.
-    Whole,
-}
-
-/// A fault of a record, wherever it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Its part.
-    pub at: At,
-    /// The fault, in words.
-    pub message: String,
-    /// The fix, if there is one to name.
-    pub help: Option<String>,
-}
-
-impl Fault {
-    /// Without a mend of its own.
-    #[must_use]
-    pub fn new(at: At, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), help: None }
-    }
-
-    /// With a mend.
-    #[must_use]
-    pub fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
-    }
-}
-
 /// Where a record stands.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct FilePosition {
     /// The file.
     pub file: Arc<Path>,
     /// Its first line, from 1.
@@ -177,7 +46,7 @@ pub struct Place {
     whole: Range<usize>,
 }
 
-impl Place {
+impl FilePosition {
     /// Returns a fault as an error at this place.
     #[must_use]
     pub fn error(&self, fault: Fault) -> ZoneError {
@@ -211,7 +80,7 @@ pub struct Record {
 }
 
 /// The function that takes each record.
-pub type Each<'e> = &'e mut dyn FnMut(Record, &Place) -> Result<(), Fault>;
+pub type Each<'e> = &'e mut dyn FnMut(Record, &FilePosition) -> Result<(), Fault>;
 
 /// The files that were read.
 #[derive(Clone, Debug, Default)]
@@ -370,7 +239,7 @@ impl Reader<'_> {
             };
             let (record, place) = self.record(within, &made).map_err(told)?;
             let whole = entry.span();
-            let place = Place { line: entry.line, owner: whole.clone(), rtype: whole.clone(), whole, ..place };
+            let place = FilePosition { line: entry.line, owner: whole.clone(), rtype: whole.clone(), whole, ..place };
             (self.each)(record, &place).map_err(told)?;
         }
         Ok(())
@@ -382,7 +251,7 @@ impl Reader<'_> {
         })
     }
 
-    fn record(&mut self, source: Source<'_>, entry: &Entry) -> Result<(Record, Place), Fault> {
+    fn record(&mut self, source: Source<'_>, entry: &Entry) -> Result<(Record, FilePosition), Fault> {
         let tokens = &entry.tokens;
         let (owner, first) = if entry.indented {
             let owner = self.owner.clone().ok_or_else(|| {
@@ -403,7 +272,7 @@ impl Reader<'_> {
         })?;
         let ttl = head.ttl.or(self.default_ttl).or(self.last_ttl).or_else(|| minimum(&data)).unwrap_or(TTL_DEFAULT);
         self.last_ttl = head.ttl.or(self.last_ttl);
-        let place = Place {
+        let place = FilePosition {
             file: Arc::clone(source.file),
             line: entry.line,
             owner: if first == 0 { entry.span() } else { tokens[0].span.clone() },
@@ -465,10 +334,6 @@ fn minimum(data: &Data) -> Option<u32> {
 
 fn arity(directive: &str, what: &str) -> Fault {
     Fault::new(At::Whole, format!("{directive} takes {what}"))
-}
-
-pub(super) fn escape(at: usize) -> Fault {
-    Fault::new(At::Token(at), "a backslash is followed by three digits up to 255, or by one character that is no digit")
 }
 
 fn shown(text: &[u8], token: &Token) -> String {

@@ -44,7 +44,7 @@ const FAMILY_V6: u16 = 2;
 
 /// The known options of a query, unread but for their bounds: one that the configuration turns off is not judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options<'a> {
+pub struct QueryOptions<'a> {
     nsid: bool,
     cookie: Option<&'a [u8]>,
     subnet: Option<&'a [u8]>,
@@ -57,21 +57,21 @@ pub struct Wishes<'a> {
     /// NSID.
     pub nsid: bool,
     /// COOKIE.
-    pub cookie: Option<Cookie<'a>>,
+    pub cookie: Option<CookieOption<'a>>,
     /// CLIENT-SUBNET.
     pub subnet: Option<Subnet>,
 }
 
 /// The data of a COOKIE option (RFC 7873 section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cookie<'a> {
+pub struct CookieOption<'a> {
     /// The client's own.
     pub client: &'a [u8; CLIENT_LEN],
     /// The cookie that it takes for ours: none, or 8 to 32 bytes.
     pub server: &'a [u8],
 }
 
-impl<'a> Options<'a> {
+impl<'a> QueryOptions<'a> {
     /// The first of each known option.
     #[must_use]
     pub fn read(opt: &'a Opt<[u8]>) -> Self {
@@ -97,13 +97,13 @@ impl<'a> Options<'a> {
         let subnet = self.subnet.filter(|_| edns.client_subnet);
         Some(Wishes {
             nsid: self.nsid,
-            cookie: cookie.map(|data| Cookie::read(data).ok_or(())).transpose().ok()?,
+            cookie: cookie.map(|data| CookieOption::read(data).ok_or(())).transpose().ok()?,
             subnet: subnet.map(|data| read_subnet(data).ok_or(())).transpose().ok()?,
         })
     }
 }
 
-impl Options<'_> {
+impl QueryOptions<'_> {
     /// Whether they ask how long a connection may be idle, which a query over TCP may; none where it says how long itself:
     /// FORMERR (RFC 7828 sections 3.1 and 3.2.1).
     #[must_use]
@@ -112,7 +112,7 @@ impl Options<'_> {
     }
 }
 
-impl<'a> Cookie<'a> {
+impl<'a> CookieOption<'a> {
     /// RFC 7873 section 5.2.2: 8 bytes, or 16 to 40.
     fn read(data: &'a [u8]) -> Option<Self> {
         let (client, server) = data.split_first_chunk()?;

@@ -19,7 +19,7 @@ use domain::{
     rdata::Tsig,
 };
 
-use super::options::Options;
+use super::options::QueryOptions;
 
 /// Bytes of a header (RFC 1035 section 4.1.1).
 pub const HEADER_LEN: usize = 12;
@@ -31,16 +31,16 @@ const RECORDS_MAX: u32 = 16;
 
 /// A message that gets an answer.
 #[derive(Debug)]
-pub struct Query<'a> {
+pub struct QueryMessage<'a> {
     /// As received; only ID, opcode and RD are to be looked at.
     pub header: Header,
     /// The one question, if it could be read. A message without one is only malformed if it has no OPT; of several
     /// there is none here.
     pub question: Option<Question<'a>>,
     /// The OPT's contents, if there is one; also after a fault, so that the answer can carry one (RFC 6891 section 7).
-    pub edns: Option<Edns>,
+    pub edns: Option<OptHeader>,
     /// The OPT's options; none after a fault.
-    pub options: Options<'a>,
+    pub options: QueryOptions<'a>,
     /// A TSIG record, which this server has no key for.
     pub tsig: Option<Signature<'a>>,
     /// Whether the message breaks its format: FORMERR.
@@ -62,7 +62,7 @@ pub struct Question<'a> {
 
 /// The contents of a query's OPT (RFC 6891 section 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edns {
+pub struct OptHeader {
     /// The requestor's UDP payload size, bytes; at least 512.
     pub udp_len: u16,
     /// Only 0 is known.
@@ -80,7 +80,7 @@ pub struct Signature<'a> {
     pub reply: Tsig<&'a [u8], ParsedName<&'a [u8]>>,
 }
 
-impl<'a> Query<'a> {
+impl<'a> QueryMessage<'a> {
     /// Reads a message. None where there must be no answer: fewer than 12 bytes, or a response (QR = 1).
     #[must_use]
     pub fn parse(message: &'a [u8]) -> Option<Self> {
@@ -95,14 +95,14 @@ impl<'a> Query<'a> {
             header,
             question: None,
             edns: None,
-            options: Options::default(),
+            options: QueryOptions::default(),
             tsig: None,
             malformed: false,
             len: message.len(),
         };
         query.malformed = query.read(message).is_none();
         if query.malformed {
-            query.options = Options::default();
+            query.options = QueryOptions::default();
         }
         Some(query)
     }
@@ -173,7 +173,7 @@ impl<'a> Query<'a> {
         if Rtype::parse(&mut head).ok()? == Rtype::OPT {
             // From here on the answer carries an OPT, even if the rest of this one cannot be read; and a second one
             // is a fault.
-            let plain = Edns { udp_len: UDP_LEN_CLASSIC, version: 0, dnssec_ok: false };
+            let plain = OptHeader { udp_len: UDP_LEN_CLASSIC, version: 0, dnssec_ok: false };
             if self.edns.replace(plain).is_some() {
                 return None;
             }
@@ -181,7 +181,7 @@ impl<'a> Query<'a> {
         let record = ParsedRecord::parse(parser).ok()?;
         match record.rtype() {
             Rtype::OPT => {
-                let (edns, options) = Edns::read(&record)?;
+                let (edns, options) = OptHeader::read(&record)?;
                 (self.edns, self.options) = (Some(edns), options);
             }
             Rtype::TSIG => self.tsig = Some(Signature::read(&record, self.header.id())?),
@@ -201,9 +201,9 @@ impl<'a> Question<'a> {
     }
 }
 
-impl Edns {
+impl OptHeader {
     /// The OPT record's fixed part and its options, if the record is well formed.
-    fn read<'a>(record: &ParsedRecord<'a, [u8]>) -> Option<(Self, Options<'a>)> {
+    fn read<'a>(record: &ParsedRecord<'a, [u8]>) -> Option<(Self, QueryOptions<'a>)> {
         let data = record.to_record::<UnknownRecordData<&'a [u8]>>().ok()??.into_data();
         if !record.owner().is_root() {
             return None;
@@ -211,8 +211,8 @@ impl Edns {
         let [_, version, flags, _] = record.ttl().as_secs().to_be_bytes();
         // What another version puts here may have any form: BADVERS goes before FORMERR.
         let options = match version {
-            0 => Options::read(Opt::from_slice(data.data()).ok()?),
-            _ => Options::default(),
+            0 => QueryOptions::read(Opt::from_slice(data.data()).ok()?),
+            _ => QueryOptions::default(),
         };
         let udp_len = record.class().to_int().max(UDP_LEN_CLASSIC);
         Some((Self { udp_len, version, dnssec_ok: flags & 0x80 != 0 }, options))

@@ -11,9 +11,9 @@ use domain::{
 use super::{
     query::Question,
     svcb,
-    zone::{Data, Dynamic, Folded, Found, Node, Role, RrSet, Zone, Zones},
+    zone::{Data, Dynamic, FoldedName, Found, Node, Role, RrSet, Zone, Zones},
 };
-use crate::view::{Client, Selection, View};
+use crate::view::{QueryClient, Selection, View};
 use zerottl_core::{
     model::{self, DynamicType},
     plan::PlannedAnswer,
@@ -106,13 +106,13 @@ impl Reply<'_> {
 
 /// Answers a question of class IN, whose type is no transfer.
 #[must_use]
-pub fn resolve<'a>(question: Question<'a>, client: Client, zones: &'a Zones, view: &View) -> Reply<'a> {
-    let zone = zones.zone_for(&Folded::new(question.name), question.rtype);
+pub fn resolve<'a>(question: Question<'a>, client: QueryClient, zones: &'a Zones, view: &View) -> Reply<'a> {
+    let zone = zones.zone_for(&FoldedName::new(question.name), question.rtype);
     let Some(zone) = zone else { return Reply::bare(Rcode::REFUSED) };
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
     let mut name = Owner::Known(question.name);
     for _ in 0..=ALIASES_MAX {
-        let node = match zone.find(&Folded::new(name.name()), question.rtype == Rtype::DS) {
+        let node = match zone.find(&FoldedName::new(name.name()), question.rtype == Rtype::DS) {
             Found::Exact(node) | Found::Wildcard(node) => node,
             Found::Cut(node) => {
                 // An answer that begins with an alias of this zone is authoritative for that (RFC 1035 section 4.1.1).
@@ -170,7 +170,7 @@ impl<'a> Reply<'a> {
         node: &'a Node,
         name: &Owner<'a>,
         rtype: Rtype,
-        client: Client,
+        client: QueryClient,
         view: &View,
     ) {
         if let Some(dynamic) = node.dynamic
@@ -200,7 +200,7 @@ impl<'a> Reply<'a> {
         dynamic: Dynamic,
         name: &Owner<'a>,
         rtype: Rtype,
-        client: Client,
+        client: QueryClient,
         view: &View,
     ) -> bool {
         let of = match rtype {

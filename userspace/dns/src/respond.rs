@@ -1,6 +1,6 @@
 //! A message into its answer, within its limits.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use domain::base::{
     Header, MessageBuilder, Name, Rtype, StaticCompressor,
@@ -13,51 +13,28 @@ use xdp_ebpf::limit::Class;
 use super::{
     chaos, cookies, forward,
     options::{EdnsOptions, Wishes},
-    query::{Edns, Query, Question},
+    query::{OptHeader, QueryMessage, Question},
     resolve::{Reply, Rr, resolve},
-    tcp, transfer,
+    transfer,
     transfer::Transfer,
-    zone::{Data, Folded, Zones},
+    transport::{Asker, TCP_IDLE, Transport, UDP_LEN_CLASSIC, UDP_LEN_MAX},
+    zone::{Data, FoldedName, Zones},
 };
-use crate::view::{Client, View};
+use crate::view::{QueryClient, View};
 use zerottl_core::{
     limit::{Limiter, Verdict},
     model::{ForwardId, ZoneId},
 };
 
-/// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
-pub const UDP_LEN_MAX: u16 = 1232;
-/// UDP answers to clients without EDNS (RFC 1035 section 2.3.4).
-const UDP_LEN_CLASSIC: u16 = 512;
 /// Bytes of an OPT without options.
 const OPT_LEN: usize = 11;
 /// IP and UDP headers.
 const HEADERS_LEN_V4: usize = 28;
 const HEADERS_LEN_V6: usize = 48;
 
-/// How a query came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram, whose sender may be forged: the answer is limited.
-    Udp,
-    /// A stream: up to 65,535 bytes.
-    Tcp,
-}
-
-/// The client that asks, and how it does.
-#[derive(Clone, Copy, Debug)]
-pub struct Asker {
-    /// How the query came.
-    pub transport: Transport,
-    /// Where from.
-    pub client: IpAddr,
-    /// How long its connection may be idle from now on, where it has one.
-    pub idle: Duration,
-}
-
 /// An answer and what is counted about it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct CountedAnswer {
     /// The message.
     pub message: Vec<u8>,
     /// The whole rcode, also the part that stands in the OPT.
@@ -79,9 +56,9 @@ pub enum Silence {
 
 /// The outcome of a message.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Disposition {
     /// It is answered from what is known here.
-    Ready(Answer),
+    Ready(CountedAnswer),
     /// The whole zone is to be sent, in the messages that [`complete`] makes of [`transfer::replies`].
     Transfer(ZoneId),
     /// Other servers are to be asked, and [`complete`] makes the answer of what they say.
@@ -100,57 +77,66 @@ pub fn respond(
     zones: &Zones,
     view: &View,
 ) -> Option<Vec<u8>> {
-    let asker = Asker { transport, client, idle: tcp::Limits::default().idle };
+    let asker = Asker { transport, client, idle: TCP_IDLE };
     let answer = match answer(message, asker, now, zones, view).ok()? {
-        Outcome::Ready(answer) => Ok(answer),
-        Outcome::Transfer(_) => complete(message, asker, now, view, &Reply::bare(Rcode::REFUSED)),
-        Outcome::Forward(_) => complete(message, asker, now, view, &forward::failed()),
+        Disposition::Ready(answer) => Ok(answer),
+        Disposition::Transfer(_) => complete(message, asker, now, view, &Reply::bare(Rcode::REFUSED)),
+        Disposition::Forward(_) => complete(message, asker, now, view, &forward::failed()),
     };
     answer.map(|answer| answer.message).ok()
 }
 
 /// As [`respond`], with what is counted, or where it is to be forwarded.
-pub fn answer(message: &[u8], asker: Asker, now: u32, zones: &Zones, view: &View) -> Result<Outcome, Silence> {
+pub fn answer(message: &[u8], asker: Asker, now: u32, zones: &Zones, view: &View) -> Result<Disposition, Silence> {
     let client = asker.client;
     let request = Request::read(message, asker, now, view)?;
     let (rcode, reply) = match request.decided {
         Ok(question) => {
-            let forward = zones.forward_of(&Folded::new(question.name)).filter(|_| question.class == iana::Class::IN);
+            let forward =
+                zones.forward_of(&FoldedName::new(question.name)).filter(|_| question.class == iana::Class::IN);
             let reply = match (question.class, forward) {
                 (iana::Class::CH, _) => chaos::answer(question, &view.model.chaos),
                 (_, Some(id)) if forward::is_allowed(&view.model.forwards[id.0], &request.query, question, client) => {
-                    return Ok(Outcome::Forward(id));
+                    return Ok(Disposition::Forward(id));
                 }
                 (_, None) if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) => {
                     match transfer::decide(question, message, client, zones) {
-                        Transfer::Whole(zone) => return Ok(Outcome::Transfer(zone.id())),
+                        Transfer::Whole(zone) => return Ok(Disposition::Transfer(zone.id())),
                         Transfer::Short(reply) => reply,
                     }
                 }
                 (_, Some(_)) => Reply::bare(Rcode::REFUSED),
-                (_, None) => resolve(question, Client { address: client, subnet: request.asked.subnet }, zones, view),
+                (_, None) => {
+                    resolve(question, QueryClient { address: client, subnet: request.asked.subnet }, zones, view)
+                }
             };
             (reply.rcode.into(), reply)
         }
         Err(rcode) => (rcode, Reply::bare(rcode.rcode())),
     };
-    request.finish(rcode, &reply).map(Outcome::Ready)
+    request.finish(rcode, &reply).map(Disposition::Ready)
 }
 
 /// The answer to a message whose question has its reply, within the same limits.
-pub fn complete(message: &[u8], asker: Asker, now: u32, view: &View, reply: &Reply<'_>) -> Result<Answer, Silence> {
+pub fn complete(
+    message: &[u8],
+    asker: Asker,
+    now: u32,
+    view: &View,
+    reply: &Reply<'_>,
+) -> Result<CountedAnswer, Silence> {
     Request::read(message, asker, now, view)?.finish(reply.rcode.into(), reply)
 }
 
 /// A message, and what its answer depends on beside its data.
 struct Request<'a> {
-    query: Query<'a>,
+    query: QueryMessage<'a>,
     asker: Asker,
     /// Whether it is told how long it may be idle.
     keepalive: bool,
     /// The options that are answered.
     asked: Wishes<'a>,
-    cookie: Option<cookies::Reply>,
+    cookie: Option<cookies::CookieReply>,
     nsid: Option<&'a str>,
     limiter: &'a Limiter,
     /// The question that data answers, or the rcode that does.
@@ -159,7 +145,7 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn read(message: &'a [u8], from: Asker, now: u32, view: &'a View) -> Result<Self, Silence> {
-        let query = Query::parse(message).ok_or(Silence::NoQuery)?;
+        let query = QueryMessage::parse(message).ok_or(Silence::NoQuery)?;
         let model = &view.model;
         // Options of another version may mean anything.
         let known = query.edns.is_some_and(|edns| edns.version == 0);
@@ -177,7 +163,7 @@ impl<'a> Request<'a> {
         Ok(Self { limiter: &view.limiter, query, asker: from, keepalive, asked, cookie, nsid, decided })
     }
 
-    fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<Answer, Silence> {
+    fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<CountedAnswer, Silence> {
         let query = &self.query;
         let said = EdnsOptions {
             nsid: self.nsid,
@@ -205,7 +191,7 @@ impl<'a> Request<'a> {
             && rate != Verdict::Slip
             && let Ok(message) = compose(query, rcode, reply, &said, limits)
         {
-            return Ok(Answer { message, rcode, truncated: false, rate });
+            return Ok(CountedAnswer { message, rcode, truncated: false, rate });
         }
         // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by
         // 16, which is less than the query and its headers had.
@@ -218,7 +204,7 @@ impl<'a> Request<'a> {
         let message = compose(query, rcode, &bare, &said, Limits::TCP);
         let mut message = message.map_err(|_| Silence::NoQuery)?;
         Header::for_message_slice_mut(&mut message).set_tc(true);
-        Ok(Answer { message, rcode, truncated: true, rate })
+        Ok(CountedAnswer { message, rcode, truncated: true, rate })
     }
 }
 
@@ -234,10 +220,10 @@ fn class(reply: &Reply<'_>) -> Class {
 
 /// The question that data answers, or the rcode that does. `wishes` are none where an option breaks its format.
 fn decide<'a>(
-    query: &Query<'a>,
+    query: &QueryMessage<'a>,
     transport: Transport,
     wishes: Option<Wishes<'_>>,
-    cookie: Option<cookies::Reply>,
+    cookie: Option<cookies::CookieReply>,
 ) -> Result<Question<'a>, OptRcode> {
     match query.header.opcode() {
         Opcode::QUERY => {}
@@ -286,7 +272,7 @@ impl Limits {
 /// times the query for what the plan answers and 2.5 times for a negative answer, as in the kernel. Everything else, which
 /// comes from records files and other servers, is only bound above 512 bytes, at 3 times the query, and not at all for
 /// clients of whom a cookie is `known`: as it is an answer that every other server gives, a forger gains nothing here.
-fn udp_limits(query: &Query<'_>, reply: &Reply<'_>, client: IpAddr, known: bool) -> Limits {
+fn udp_limits(query: &QueryMessage<'_>, reply: &Reply<'_>, client: IpAddr, known: bool) -> Limits {
     let taken = usize::from(query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX)));
     let headers = if client.is_ipv4() { HEADERS_LEN_V4 } else { HEADERS_LEN_V6 };
     let times = |halves| (headers + query.len) * halves / 2 - headers;
@@ -304,7 +290,7 @@ type Message = StaticCompressor<Vec<u8>>;
 
 /// Writes the message; fails where what must be in it exceeds the limit.
 fn compose(
-    query: &Query<'_>,
+    query: &QueryMessage<'_>,
     rcode: OptRcode,
     reply: &Reply<'_>,
     said: &EdnsOptions<'_>,
@@ -368,7 +354,7 @@ fn record<'a>(rr: &'a Rr<'a>, class: iana::Class) -> (&'a Name<[u8]>, iana::Clas
 
 fn push_opt(
     builder: &mut AdditionalBuilder<Message>,
-    edns: Edns,
+    edns: OptHeader,
     rcode: OptRcode,
     said: &EdnsOptions<'_>,
 ) -> Result<(), PushError> {

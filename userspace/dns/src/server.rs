@@ -8,11 +8,9 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use domain::base::iana::OptRcode;
 use rustix::{
     fd::OwnedFd,
     net::{self, AddressFamily, SocketFlags, SocketType, sockopt},
@@ -22,20 +20,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
-    counters::Counters,
-    forward::{
-        self,
-        lanes::{Lane, Lanes, Place},
-    },
-    respond::{self, Answer, Asker, Silence, Transport, answer, complete},
+    service::{DnsService, Outcome},
     tcp::{self, TcpAdmission},
-    transfer,
-    zone::Zones,
-};
-use crate::view::View;
-use zerottl_core::{
-    limit::Verdict,
-    model::{ForwardId, ZoneId},
+    transport::{Asker, Transport},
 };
 use zerottl_host::resources::Stumbles;
 
@@ -47,168 +34,6 @@ const UDP_RECEIVE_BUFFER: usize = 1 << 20;
 const UDP_TASKS_MAX: usize = 4;
 /// Connections the kernel completes before they are accepted.
 const TCP_BACKLOG: i32 = 256;
-
-/// The data to answer from: all of one configuration, so that no answer mixes two.
-#[derive(Debug)]
-pub struct Served {
-    /// Static data.
-    pub zones: Zones,
-    /// The plan.
-    pub view: Arc<View>,
-}
-
-/// The state that every socket shares.
-#[derive(Debug)]
-pub struct Shared {
-    in_force: ArcSwap<InForce>,
-    /// Counters of all sockets together.
-    pub counters: Counters,
-}
-
-/// A configuration, and the lanes to its upstreams.
-#[derive(Debug)]
-struct InForce {
-    served: Arc<Served>,
-    lanes: Lanes,
-}
-
-/// The outcome of a message that gets an answer.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// This is its answer.
-    Ready(Vec<u8>),
-    /// [`Shared::transfer`] makes it, of many messages.
-    Transfer(Arc<Served>, ZoneId),
-    /// [`Shared::forward`] makes it, and waits for upstreams.
-    Forward(Job),
-}
-
-/// A query to be forwarded.
-#[derive(Debug)]
-pub(super) struct Job {
-    served: Arc<Served>,
-    id: ForwardId,
-    lane: Arc<Lane>,
-    message: Box<[u8]>,
-    asker: Asker,
-    /// Given back when the job is dropped.
-    _place: Place,
-}
-
-impl Shared {
-    /// Nothing counted yet.
-    #[must_use]
-    pub fn new(zones: Zones, view: Arc<View>) -> Self {
-        Self::of(Arc::new(Served { zones, view }))
-    }
-
-    /// Creates one that answers from a configuration; nothing is counted yet.
-    #[must_use]
-    pub fn of(served: Arc<Served>) -> Self {
-        let lanes = Lanes::new(&served.view.model, &Lanes::default());
-        Self { in_force: ArcSwap::from_pointee(InForce { served, lanes }), counters: Counters::default() }
-    }
-
-    /// Answers from another configuration from now on. What is known of upstreams that it has as well stays.
-    pub fn serve(&self, served: Arc<Served>) {
-        let lanes = Lanes::new(&served.view.model, &self.in_force.load().lanes);
-        self.in_force.store(Arc::new(InForce { served, lanes }));
-    }
-
-    /// Returns the data that is answered from.
-    #[must_use]
-    pub fn served(&self) -> Arc<Served> {
-        Arc::clone(&self.in_force.load().served)
-    }
-
-    /// Shows the forward names and their upstreams, as they are now.
-    pub fn lanes<T>(&self, show: impl FnOnce(&Lanes) -> T) -> T {
-        show(&self.in_force.load().lanes)
-    }
-
-    /// Answers one message and counts it, unless upstreams have to be asked.
-    pub(super) fn answer(&self, message: &[u8], asker: Asker) -> Option<Outcome> {
-        let counters = &self.counters;
-        match asker.transport {
-            Transport::Udp => counters.udp_queries.fetch_add(1, Relaxed),
-            Transport::Tcp => counters.tcp_queries.fetch_add(1, Relaxed),
-        };
-        let now = now();
-        let in_force = self.in_force.load();
-        let served = &in_force.served;
-        let answer = match answer(message, asker, now, &served.zones, &served.view) {
-            Ok(respond::Outcome::Ready(answer)) => Ok(answer),
-            Ok(respond::Outcome::Transfer(zone)) => return Some(Outcome::Transfer(Arc::clone(served), zone)),
-            Ok(respond::Outcome::Forward(id)) => {
-                // Over the limit a client is told so at once; it may ask another server.
-                let Some(place) = in_force.lanes.place(id) else {
-                    let answer = complete(message, asker, now, &served.view, &forward::failed());
-                    return self.counted(answer).map(Outcome::Ready);
-                };
-                let (served, lane, message) = (Arc::clone(served), Arc::clone(in_force.lanes.lane(id)), message.into());
-                return Some(Outcome::Forward(Job { served, id, lane, message, asker, _place: place }));
-            }
-            Err(silence) => Err(silence),
-        };
-        self.counted(answer).map(Outcome::Ready)
-    }
-
-    /// Answers what is to be forwarded, and counts it; within [`forward::TIME_MAX`].
-    pub(super) async fn forward(&self, job: Job) -> Option<Vec<u8>> {
-        let forward = &job.served.view.model.forwards[job.id.0];
-        let said = forward::ask(forward, &job.lane.upstreams, &job.message, job.asker.transport).await;
-        let reply = if let Some(said) = &said {
-            said.reply()
-        } else {
-            job.lane.fail();
-            forward::failed()
-        };
-        self.counted(complete(&job.message, job.asker, now(), &job.served.view, &reply))
-    }
-
-    /// The messages that a zone is sent in, counted as one answer.
-    pub(super) fn transfer<'a>(
-        &'a self,
-        served: &'a Served,
-        zone: ZoneId,
-        message: &'a [u8],
-        asker: Asker,
-    ) -> impl Iterator<Item = Vec<u8>> + 'a {
-        self.counters.answered(OptRcode::NOERROR);
-        let now = now();
-        let messages = transfer::replies(served.zones.zone(zone))
-            .map(move |reply| complete(message, asker, now, &served.view, &reply).map(|answer| answer.message));
-        // It is none for what is no query only, which did not come here.
-        messages.map_while(Result::ok)
-    }
-
-    fn counted(&self, answer: Result<Answer, Silence>) -> Option<Vec<u8>> {
-        let counters = &self.counters;
-        let Answer { message, rcode, truncated, rate } = match answer {
-            Ok(answer) => answer,
-            Err(silence) => {
-                let counter = match silence {
-                    Silence::NoQuery => &counters.dropped,
-                    Silence::Limited => &counters.limited,
-                };
-                counter.fetch_add(1, Relaxed);
-                return None;
-            }
-        };
-        counters.slipped.fetch_add(u64::from(rate == Verdict::Slip), Relaxed);
-        counters.over_limit.fetch_add(u64::from(rate == Verdict::DryRun), Relaxed);
-        counters.answered(rcode);
-        counters.truncated.fetch_add(u64::from(truncated), Relaxed);
-        Some(message)
-    }
-}
-
-/// Seconds since 1970 modulo 2^32, as cookies have them. A clock that was never set only makes cookies that are renewed
-/// once it is.
-#[must_use]
-pub fn now() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
-}
 
 /// Bound sockets, a UDP and a TCP one per address.
 #[derive(Debug)]
@@ -246,25 +71,25 @@ impl Sockets {
     }
 
     /// Answers until `cancel`; then every task ends: UDP at once, a TCP connection when what it has read is answered,
-    /// at the latest after [`Limits::write`](tcp::Limits::write).
-    pub async fn run(self, shared: Arc<Shared>, cancel: CancellationToken) {
+    /// at the latest after [`TcpLimits::write`](tcp::TcpLimits::write).
+    pub async fn run(self, service: Arc<DnsService>, cancel: CancellationToken) {
         let tasks = TaskTracker::new();
         let udp_tasks = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(UDP_TASKS_MAX));
         for socket in self.udp {
             let socket = Arc::new(socket);
             for _ in 0..udp_tasks {
-                let (socket, shared, cancel) = (Arc::clone(&socket), Arc::clone(&shared), cancel.clone());
+                let (socket, service, cancel) = (Arc::clone(&socket), Arc::clone(&service), cancel.clone());
                 let spawner = tasks.clone();
                 tasks.spawn(async move {
-                    cancel.run_until_cancelled(udp(&socket, &shared, &spawner, &cancel)).await;
+                    cancel.run_until_cancelled(udp(&socket, &service, &spawner, &cancel)).await;
                 });
             }
         }
         for listener in self.tcp {
-            let (shared, admission) = (Arc::clone(&shared), Arc::clone(&self.admission));
+            let (service, admission) = (Arc::clone(&service), Arc::clone(&self.admission));
             let (connections, cancel) = (tasks.clone(), cancel.clone());
             tasks.spawn(async move {
-                let accepting = tcp::accept(&listener, &shared, &admission, &connections, &cancel);
+                let accepting = tcp::accept(&listener, &service, &admission, &connections, &cancel);
                 cancel.run_until_cancelled(accepting).await;
             });
         }
@@ -325,7 +150,7 @@ fn bind_tcp(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> {
 }
 
 /// Never returns; whoever spawns it drops it.
-async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker, cancel: &CancellationToken) {
+async fn udp(socket: &Arc<UdpSocket>, service: &Arc<DnsService>, tasks: &TaskTracker, cancel: &CancellationToken) {
     let mut buffer = vec![0; DATAGRAM_LEN_MAX];
     let mut stumbles = Stumbles::new("receiving datagrams".into());
     loop {
@@ -342,18 +167,18 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
         };
         // No answer can be sent to port 0.
         if client.port() == 0 {
-            shared.counters.dropped.fetch_add(1, Relaxed);
+            service.counters.dropped.fetch_add(1, Relaxed);
             continue;
         }
         let asker = Asker { transport: Transport::Udp, client: client.ip(), idle: Duration::ZERO };
-        match shared.answer(&buffer[..len], asker) {
-            Some(Outcome::Ready(message)) => send(socket, shared, &message, client).await,
+        match service.answer(&buffer[..len], asker) {
+            Some(Outcome::Ready(message)) => send(socket, service, &message, client).await,
             Some(Outcome::Forward(job)) => {
                 // On its own, so that nobody waits for another's upstream; as many as there are places.
-                let (socket, shared, cancel) = (Arc::clone(socket), Arc::clone(shared), cancel.clone());
+                let (socket, service, cancel) = (Arc::clone(socket), Arc::clone(service), cancel.clone());
                 tasks.spawn(async move {
-                    if let Some(Some(message)) = cancel.run_until_cancelled(shared.forward(job)).await {
-                        send(&socket, &shared, &message, client).await;
+                    if let Some(Some(message)) = cancel.run_until_cancelled(service.forward(job)).await {
+                        send(&socket, &service, &message, client).await;
                     }
                 });
             }
@@ -363,9 +188,9 @@ async fn udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, tasks: &TaskTracker,
     }
 }
 
-async fn send(socket: &UdpSocket, shared: &Shared, message: &[u8], client: SocketAddr) {
+async fn send(socket: &UdpSocket, service: &DnsService, message: &[u8], client: SocketAddr) {
     if let Err(error) = socket.send_to(message, client).await {
-        shared.counters.send_errors.fetch_add(1, Relaxed);
+        service.counters.send_errors.fetch_add(1, Relaxed);
         debug!(%error, %client, "UDP send failed");
     }
 }

@@ -22,8 +22,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    respond::{Asker, Transport},
-    server::{Outcome, Shared},
+    service::{DnsService, Outcome},
+    transport::{Asker, TCP_IDLE, Transport},
 };
 use zerottl_host::{
     places::{Place, Places},
@@ -41,7 +41,7 @@ pub use zerottl_host::resources::DNS_CONNECTIONS_MAX as CONNECTIONS_MAX;
 
 /// Limits of TCP clients.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TcpLimits {
     /// Until a query has arrived whole, from the connection's start or the last answer; less where few places are left.
     pub idle: Duration,
     /// Until the client has taken an answer.
@@ -52,10 +52,10 @@ pub struct Limits {
     pub connections_per_client: usize,
 }
 
-impl Default for Limits {
+impl Default for TcpLimits {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(10),
+            idle: TCP_IDLE,
             write: Duration::from_secs(10),
             connections: AgentShare::now().dns,
             connections_per_client: 32,
@@ -66,7 +66,7 @@ impl Default for Limits {
 /// The admission of TCP connections.
 #[derive(Debug)]
 pub struct TcpAdmission {
-    limits: Limits,
+    limits: TcpLimits,
     places: Arc<Places>,
 }
 
@@ -74,39 +74,39 @@ pub struct TcpAdmission {
 #[derive(Debug)]
 struct Admitted {
     place: Place,
-    shared: Arc<Shared>,
+    service: Arc<DnsService>,
 }
 
 impl Default for TcpAdmission {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new(TcpLimits::default())
     }
 }
 
 impl TcpAdmission {
     /// Nobody yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: TcpLimits) -> Self {
         Self { limits, places: Places::new(limits.connections, limits.connections_per_client) }
     }
 
-    async fn admit(&self, shared: &Arc<Shared>, address: IpAddr) -> Option<Admitted> {
+    async fn admit(&self, service: &Arc<DnsService>, address: IpAddr) -> Option<Admitted> {
         let place = self.places.take_in_time(address, false).await.ok()?;
-        shared.counters.tcp_open.fetch_add(1, Relaxed);
-        Some(Admitted { place, shared: Arc::clone(shared) })
+        service.counters.tcp_open.fetch_add(1, Relaxed);
+        Some(Admitted { place, service: Arc::clone(service) })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.shared.counters.tcp_open.fetch_sub(1, Relaxed);
+        self.service.counters.tcp_open.fetch_sub(1, Relaxed);
     }
 }
 
 /// Accepts until it is dropped; connections live on in `tasks` until they or `cancel` end them.
 pub(super) async fn accept(
     listener: &TcpListener,
-    shared: &Arc<Shared>,
+    service: &Arc<DnsService>,
     admission: &Arc<TcpAdmission>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
@@ -125,8 +125,8 @@ pub(super) async fn accept(
             }
         };
         stumbles.good();
-        let Some(admitted) = admission.admit(shared, peer.ip()).await else {
-            shared.counters.tcp_refused.fetch_add(1, Relaxed);
+        let Some(admitted) = admission.admit(service, peer.ip()).await else {
+            service.counters.tcp_refused.fetch_add(1, Relaxed);
             continue;
         };
         let (cancel, limits) = (cancel.clone(), admission.limits);
@@ -134,7 +134,7 @@ pub(super) async fn accept(
             // What breaks a connection concerns its client only.
             let outcome = connection(stream, peer.ip(), &admitted, limits, &cancel).await;
             if outcome.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-                admitted.shared.counters.tcp_timed_out.fetch_add(1, Relaxed);
+                admitted.service.counters.tcp_timed_out.fetch_add(1, Relaxed);
             }
         });
     }
@@ -143,8 +143,8 @@ pub(super) async fn accept(
 async fn connection(
     mut stream: TcpStream,
     client: IpAddr,
-    Admitted { place, shared }: &Admitted,
-    limits: Limits,
+    Admitted { place, service }: &Admitted,
+    limits: TcpLimits,
     cancel: &CancellationToken,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -177,10 +177,10 @@ async fn connection(
             // A peer that sends no query is no client.
             // What it is told by edns-tcp-keepalive is what it gets (RFC 7828 section 3.4).
             let asker = Asker { transport: Transport::Tcp, client, idle: place.idle_limit(limits.idle) };
-            let answer = match shared.answer(&message, asker) {
+            let answer = match service.answer(&message, asker) {
                 Some(Outcome::Ready(answer)) => Some(answer),
                 Some(Outcome::Transfer(served, zone)) => {
-                    for answer in shared.transfer(&served, zone, &message, asker) {
+                    for answer in service.transfer(&served, zone, &message, asker) {
                         output.put_u16(answer.len() as u16);
                         output.extend_from_slice(&answer);
                         if output.len() >= WRITE_LEN {
@@ -196,7 +196,7 @@ async fn connection(
                 Some(Outcome::Forward(job)) => {
                     // Answers that are ready do not wait for an upstream.
                     flush(&mut stream, &mut output, limits).await?;
-                    let Some(answer) = cancel.run_until_cancelled(shared.forward(job)).await else { return Ok(()) };
+                    let Some(answer) = cancel.run_until_cancelled(service.forward(job)).await else { return Ok(()) };
                     answer
                 }
                 None => None,
@@ -212,7 +212,7 @@ async fn connection(
     }
 }
 
-async fn flush(stream: &mut TcpStream, output: &mut Vec<u8>, limits: Limits) -> io::Result<()> {
+async fn flush(stream: &mut TcpStream, output: &mut Vec<u8>, limits: TcpLimits) -> io::Result<()> {
     timeout(limits.write, stream.write_all(output)).await??;
     output.clear();
     Ok(())

@@ -18,7 +18,7 @@ use domain::{
 use super::{
     query::Question,
     resolve::{Reply, Rr, records},
-    zone::{Data, Folded, Zone, Zones},
+    zone::{Data, FoldedName, Zone, Zones},
 };
 
 /// Bytes of records in one message, before compression; a longer record has a message to itself. Offsets up to 16,383
@@ -39,7 +39,7 @@ pub enum Transfer<'a> {
 /// Decides about an AXFR or IXFR question over TCP; `message` is the whole query.
 #[must_use]
 pub fn decide<'a>(question: Question<'_>, message: &[u8], client: IpAddr, zones: &'a Zones) -> Transfer<'a> {
-    let zone = zones.zone_of(&Folded::new(question.name));
+    let zone = zones.zone_of(&FoldedName::new(question.name));
     let Some(zone) = zone.filter(|zone| zone.apex() == question.name && zone.goes_to(client)) else {
         return Transfer::Short(Reply::bare(Rcode::REFUSED));
     };

@@ -18,7 +18,7 @@ use zerottl_core::{
 
 /// The client that asks, as far as an answer may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct QueryClient {
     /// Where the query came from.
     pub address: IpAddr,
     /// Whom it was asked for, if it says so.
@@ -34,13 +34,13 @@ pub struct Subnet {
     pub source: u8,
 }
 
-impl From<IpAddr> for Client {
+impl From<IpAddr> for QueryClient {
     fn from(address: IpAddr) -> Self {
         Self { address, subnet: None }
     }
 }
 
-impl Client {
+impl QueryClient {
     /// The address whose prefix decides. A subnet of no bits says nothing of the client, so it is as none at all, and the
     /// resolver's own address decides (RFC 7871 section 7.2.1).
     #[must_use]
@@ -110,7 +110,7 @@ impl View {
     /// Finds the service that answers a client, the name whose cursor turns, and the scope of that: a Pool Name's is
     /// its group's for whom a group has in its client nets (S4-4C).
     #[must_use]
-    pub fn service<'p>(&self, plan: &'p Plan, name: NameId, client: Client) -> (&'p Service, NameId, u8) {
+    pub fn service<'p>(&self, plan: &'p Plan, name: NameId, client: QueryClient) -> (&'p Service, NameId, u8) {
         let service = plan.service(name);
         let Some(pool) = service.chosen else { return (service, name, 0) };
         let found = self.model.nets.find(client.deciding());
@@ -127,7 +127,7 @@ impl View {
 
     /// Answers one question for a name by the newest plan, and counts the address that is answered.
     #[must_use]
-    pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: Client) -> Selection {
+    pub fn pick(&self, name: NameId, of: impl Into<DynamicType>, client: QueryClient) -> Selection {
         let (picked, endpoint) = self.choose(name, of.into(), client);
         if let Some(count) = endpoint.and_then(|endpoint| self.answers.get(endpoint)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl View {
 
     /// The answer to one question by the newest plan, and the position of its address in [`Plan::endpoints`].
     #[must_use]
-    pub fn choose(&self, name: NameId, of: DynamicType, client: Client) -> (Selection, Option<usize>) {
+    pub fn choose(&self, name: NameId, of: DynamicType, client: QueryClient) -> (Selection, Option<usize>) {
         let plan = self.plan.load();
         let (service, whose, mut scope) = self.service(&plan, name, client);
         match &service.choice[of.index()] {

@@ -156,7 +156,7 @@ impl Zone {
     /// The apex SOA with its own TTL.
     #[must_use]
     pub fn apex_soa(&self) -> &RrSet {
-        let apex = self.nodes.get(Folded::new(self.apex.for_slice()).wire());
+        let apex = self.nodes.get(FoldedName::new(self.apex.for_slice()).wire());
         apex.and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(&self.soa)
     }
 
@@ -178,7 +178,7 @@ impl Zone {
     /// Looks up a name that lies in the zone. With `parent_side`, a delegation at the name itself is an ordinary
     /// node: DS belongs to the parent (RFC 4035 section 3.1.4.1).
     #[must_use]
-    pub fn find(&self, name: &Folded, parent_side: bool) -> Found<'_> {
+    pub fn find(&self, name: &FoldedName, parent_side: bool) -> Found<'_> {
         let apex_labels = self.apex.label_count();
         let Some(above) = name.labels().checked_sub(apex_labels) else { return Found::Missing };
         let mut encloser: &[u8] = &[];
@@ -213,7 +213,7 @@ impl Zone {
     /// The node of a name, whatever lies above it; for glue.
     #[must_use]
     pub fn node(&self, name: &Name<[u8]>) -> Option<&Node> {
-        self.nodes.get(Folded::new(name).wire())
+        self.nodes.get(FoldedName::new(name).wire())
     }
 
     /// Every existing name, in no particular order.
@@ -224,7 +224,7 @@ impl Zone {
     /// Whether a wildcard stands right below a name.
     #[must_use]
     pub fn has_wildcard(&self, name: &Name<[u8]>) -> bool {
-        matches!(self.wildcard(Folded::new(name).wire()), Found::Wildcard(_))
+        matches!(self.wildcard(FoldedName::new(name).wire()), Found::Wildcard(_))
     }
 
     /// Whether a name is the apex or below it.
@@ -253,14 +253,14 @@ pub struct Zones {
 impl Zones {
     /// The zone that holds a name: the innermost, where zones lie within each other.
     #[must_use]
-    pub fn zone_of(&self, name: &Folded) -> Option<&Zone> {
+    pub fn zone_of(&self, name: &FoldedName) -> Option<&Zone> {
         self.zone_from(name, 0)
     }
 
     /// The zone that answers a question: DS at a zone's apex is the parent's to say, if that is here too (RFC 4035 section
     /// 3.1.4.1).
     #[must_use]
-    pub fn zone_for(&self, name: &Folded, rtype: Rtype) -> Option<&Zone> {
+    pub fn zone_for(&self, name: &FoldedName, rtype: Rtype) -> Option<&Zone> {
         let zone = self.zone_of(name)?;
         let at_apex = rtype == Rtype::DS && zone.apex.label_count() == name.labels();
         Some(if at_apex { self.zone_from(name, 1).unwrap_or(zone) } else { zone })
@@ -269,23 +269,23 @@ impl Zones {
     /// Whether another zone here holds a zone's apex.
     #[must_use]
     pub fn is_inner(&self, zone: &Zone) -> bool {
-        self.zone_from(&Folded::new(zone.apex.for_slice()), 1).is_some()
+        self.zone_from(&FoldedName::new(zone.apex.for_slice()), 1).is_some()
     }
 
     /// Whether a name is a zone's own, and of no zone within it.
     #[must_use]
     pub fn is_of(&self, zone: &Zone, name: &Name<[u8]>) -> bool {
-        zone.holds(name) && self.zone_of(&Folded::new(name)).is_some_and(|holder| holder.id == zone.id)
+        zone.holds(name) && self.zone_of(&FoldedName::new(name)).is_some_and(|holder| holder.id == zone.id)
     }
 
-    fn zone_from(&self, name: &Folded, least: usize) -> Option<&Zone> {
+    fn zone_from(&self, name: &FoldedName, least: usize) -> Option<&Zone> {
         let from = name.labels().saturating_sub(self.apex_labels_max).max(least);
         (from..name.labels()).find_map(|first| self.by_apex.get(name.suffix(first))).map(|&zone| &self.list[zone])
     }
 
     /// The longest forward name that a name is at or below. It goes before any zone's data.
     #[must_use]
-    pub fn forward_of(&self, name: &Folded) -> Option<ForwardId> {
+    pub fn forward_of(&self, name: &FoldedName) -> Option<ForwardId> {
         let from = name.labels().saturating_sub(self.forward_labels_max);
         (from..name.labels()).find_map(|first| self.forwards.get(name.suffix(first))).copied()
     }
@@ -309,14 +309,14 @@ impl Zones {
 
 /// A name in lower case with its labels' places; on the stack, made once per look-up.
 #[derive(Debug)]
-pub struct Folded {
+pub struct FoldedName {
     wire: [u8; NAME_LEN_MAX],
     len: usize,
     starts: [u8; LABELS_MAX],
     labels: usize,
 }
 
-impl Folded {
+impl FoldedName {
     /// Folds a name (RFC 4343). Length bytes are at most 63, below any letter, so they fold to themselves.
     #[must_use]
     pub fn new(name: &Name<[u8]>) -> Self {
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn folding_keeps_labels_and_drops_case() {
-        let folded = Folded::new(name("wWw.App.COM.").for_slice());
+        let folded = FoldedName::new(name("wWw.App.COM.").for_slice());
         assert_eq!(folded.wire(), b"\x03www\x03app\x03com\0");
         assert_eq!((folded.labels(), folded.suffix(1), folded.suffix(3)), (4, &b"\x03app\x03com\0"[..], &b"\0"[..]));
     }
@@ -373,9 +373,9 @@ mod tests {
     #[test]
     fn folding_takes_the_longest_names() {
         let most_labels = name(&"a.".repeat(127));
-        assert_eq!(Folded::new(most_labels.for_slice()).labels(), 128);
+        assert_eq!(FoldedName::new(most_labels.for_slice()).labels(), 128);
         let longest = name(&format!("{0}.{0}.{0}.{1}.", "x".repeat(63), "y".repeat(61)));
-        let folded = Folded::new(longest.for_slice());
+        let folded = FoldedName::new(longest.for_slice());
         assert_eq!((folded.wire().len(), folded.labels(), folded.suffix(4)), (255, 5, &b"\0"[..]));
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::probe::metered::Metered;
+use crate::http_check::metered::Metered;
 use zerottl_core::model::{AdminListen, AdminToken};
 
 /// A connection, of whatever kind the place has.
@@ -73,26 +73,26 @@ impl std::error::Error for ClientError {}
 
 /// Where the agent is asked, and what is shown to it.
 #[derive(Clone, Debug)]
-pub struct At {
+pub struct AgentAddress {
     /// Its place.
     pub place: AdminListen,
     /// Its token.
     pub token: Option<AdminToken>,
 }
 
-impl From<SocketAddr> for At {
+impl From<SocketAddr> for AgentAddress {
     fn from(at: SocketAddr) -> Self {
         Self { place: AdminListen::Tcp(at), token: None }
     }
 }
 
-impl From<&At> for At {
-    fn from(at: &At) -> Self {
+impl From<&AgentAddress> for AgentAddress {
+    fn from(at: &AgentAddress) -> Self {
         at.clone()
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for AgentAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place.fmt(f)
     }
@@ -105,12 +105,12 @@ struct Exchange {
 }
 
 /// A page, whole. Must be called within a tokio runtime.
-pub async fn get(at: impl Into<At>, path: &str) -> Result<Bytes, ClientError> {
+pub async fn get(at: impl Into<AgentAddress>, path: &str) -> Result<Bytes, ClientError> {
     page(&at.into(), path, None).await
 }
 
 /// Sends a request that changes something, and returns the agent's answer. Must be called within a tokio runtime.
-pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Result<Bytes, ClientError> {
+pub async fn post(at: impl Into<AgentAddress>, path: &str, request: &impl Serialize) -> Result<Bytes, ClientError> {
     let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
     page(&at.into(), path, Some(json.into())).await
 }
@@ -118,7 +118,7 @@ pub async fn post(at: impl Into<At>, path: &str, request: &impl Serialize) -> Re
 /// Sends a request as [`post`] does, for what takes its time: waits for up to `limit`. Must be called within a tokio
 /// runtime.
 pub async fn post_within(
-    at: impl Into<At>,
+    at: impl Into<AgentAddress>,
     path: &str,
     request: &impl Serialize,
     limit: Duration,
@@ -127,11 +127,16 @@ pub async fn post_within(
     page_within(&at.into(), path, Some(json.into()), limit).await
 }
 
-async fn page(at: &At, path: &str, json: Option<Bytes>) -> Result<Bytes, ClientError> {
+async fn page(at: &AgentAddress, path: &str, json: Option<Bytes>) -> Result<Bytes, ClientError> {
     page_within(at, path, json, PAGE_TIMEOUT).await
 }
 
-async fn page_within(at: &At, path: &str, json: Option<Bytes>, limit: Duration) -> Result<Bytes, ClientError> {
+async fn page_within(
+    at: &AgentAddress,
+    path: &str,
+    json: Option<Bytes>,
+    limit: Duration,
+) -> Result<Bytes, ClientError> {
     let page = async {
         let Exchange { response, _connection } = ask(at, path, json, PAGE_MAX + LINE_MAX).await?;
         read_all(response.into_body(), PAGE_MAX).await
@@ -142,7 +147,7 @@ async fn page_within(at: &At, path: &str, json: Option<Bytes>, limit: Duration) 
 /// Calls `each` with every line of a page that goes on, until it breaks or the agent ends. Must be called within a
 /// tokio runtime.
 pub async fn lines(
-    at: impl Into<At>,
+    at: impl Into<AgentAddress>,
     path: &str,
     mut each: impl FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
@@ -210,7 +215,7 @@ async fn connect(place: &AdminListen) -> Result<(Pin<Box<dyn Stream>>, String), 
 }
 
 /// An exchange of which no more than so many bytes are read.
-async fn ask(at: &At, path: &str, json: Option<Bytes>, max: usize) -> Result<Exchange, ClientError> {
+async fn ask(at: &AgentAddress, path: &str, json: Option<Bytes>, max: usize) -> Result<Exchange, ClientError> {
     let (stream, host) = connect(&at.place).await?;
     let stream = Metered::new(stream, max).in_any_pieces();
     let interim = stream.interim();

@@ -25,14 +25,14 @@ const VETH_NATIVE: &str = "veth: answers arrive only where the other end has an 
 
 /// How the program sits on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum AttachMode {
     /// In the driver.
     Native,
     /// In the stack, after the socket buffer is made.
     Generic,
 }
 
-impl Mode {
+impl AttachMode {
     /// The word users see.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -56,7 +56,7 @@ pub struct Attached {
     /// It is off once nothing refers to this any more.
     pub link: OwnedFd,
     /// How.
-    pub mode: Mode,
+    pub mode: AttachMode,
     /// Why generic, where it was not asked for.
     pub note: Option<String>,
 }
@@ -65,7 +65,7 @@ pub struct Attached {
 #[derive(Debug)]
 pub struct AttachError {
     interface: String,
-    mode: Mode,
+    mode: AttachMode,
     cause: io::Error,
     has_lro: bool,
 }
@@ -81,7 +81,7 @@ impl AttachError {
     /// An interface of which the kernel does not tell.
     #[must_use]
     pub fn unknown(interface: &str, mode: XdpMode, cause: io::Error) -> Self {
-        let mode = if mode == XdpMode::Generic { Mode::Generic } else { Mode::Native };
+        let mode = if mode == XdpMode::Generic { AttachMode::Generic } else { AttachMode::Native };
         Self { interface: interface.to_owned(), mode, cause, has_lro: false }
     }
 }
@@ -97,34 +97,34 @@ impl Error for AttachError {}
 
 /// The modes to try on an interface of this driver, best first. On a veth `auto` does not try native: it would attach,
 /// count answers, and have none arrive at an end without a program.
-fn modes(mode: XdpMode, driver: Option<&str>) -> &'static [Mode] {
+fn modes(mode: XdpMode, driver: Option<&str>) -> &'static [AttachMode] {
     match mode {
-        XdpMode::Native => &[Mode::Native],
-        XdpMode::Generic => &[Mode::Generic],
-        XdpMode::Auto if driver == Some(VETH) => &[Mode::Generic],
-        XdpMode::Auto => &[Mode::Native, Mode::Generic],
+        XdpMode::Native => &[AttachMode::Native],
+        XdpMode::Generic => &[AttachMode::Generic],
+        XdpMode::Auto if driver == Some(VETH) => &[AttachMode::Generic],
+        XdpMode::Auto => &[AttachMode::Native, AttachMode::Generic],
         XdpMode::Off => &[],
     }
 }
 
 /// Whether a program that sits like this is as configured.
 #[must_use]
-pub fn suits(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> bool {
+pub fn suits(nics: &Nics, interface: &str, is: AttachMode, configured: XdpMode) -> bool {
     // Which of its modes `auto` came to at the time of attaching may have had its reason.
     modes(configured, nics.driver(interface).as_deref()).contains(&is)
 }
 
 /// Why `auto` has come to this, where nothing failed.
 #[must_use]
-pub fn reason(nics: &Nics, interface: &str, is: Mode, configured: XdpMode) -> Option<String> {
-    let by_driver = (is, configured) == (Mode::Generic, XdpMode::Auto);
+pub fn reason(nics: &Nics, interface: &str, is: AttachMode, configured: XdpMode) -> Option<String> {
+    let by_driver = (is, configured) == (AttachMode::Generic, XdpMode::Auto);
     (by_driver && nics.driver(interface).as_deref() == Some(VETH)).then(|| VETH_AUTO.to_owned())
 }
 
 /// Returns what should be known of a program that sits like this, though it is as asked for.
 #[must_use]
-pub fn caution(nics: &Nics, interface: &str, is: Mode) -> Option<String> {
-    if is == Mode::Generic {
+pub fn caution(nics: &Nics, interface: &str, is: AttachMode) -> Option<String> {
+    if is == AttachMode::Generic {
         return None;
     }
     if nics.driver(interface).as_deref() == Some(VETH) {
@@ -166,7 +166,7 @@ pub fn attach_as(
     nics: &Nics,
     interface: &str,
     index: u32,
-    mode: Mode,
+    mode: AttachMode,
 ) -> Result<OwnedFd, AttachError> {
     let failed = |cause| AttachError { interface: interface.to_owned(), mode, cause, has_lro: nics.has_lro(interface) };
     sys::link_create(program, index, mode.flags()).map_err(failed)
@@ -224,15 +224,15 @@ mod tests {
 
     #[test]
     fn what_is_tried_goes_by_driver() {
-        let check = |configured, driver, expect: &[Mode]| {
+        let check = |configured, driver, expect: &[AttachMode]| {
             assert_eq!(modes(configured, driver), expect, "{configured:?} on {driver:?}");
         };
         for driver in [None, Some("virtio_net"), Some("ixgbe")] {
-            check(XdpMode::Auto, driver, &[Mode::Native, Mode::Generic]);
+            check(XdpMode::Auto, driver, &[AttachMode::Native, AttachMode::Generic]);
         }
-        check(XdpMode::Auto, Some("veth"), &[Mode::Generic]);
-        check(XdpMode::Native, Some("veth"), &[Mode::Native]);
-        check(XdpMode::Generic, Some("ixgbe"), &[Mode::Generic]);
+        check(XdpMode::Auto, Some("veth"), &[AttachMode::Generic]);
+        check(XdpMode::Native, Some("veth"), &[AttachMode::Native]);
+        check(XdpMode::Generic, Some("ixgbe"), &[AttachMode::Generic]);
         check(XdpMode::Off, Some("ixgbe"), &[]);
     }
 

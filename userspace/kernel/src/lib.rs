@@ -140,13 +140,13 @@ pub struct Lasting {
 }
 
 /// The result of [`Fastpath::load`]: parts that different tasks own.
-pub struct Loaded {
+pub struct FastpathParts {
     /// The program: attach it, run it.
     pub fastpath: Fastpath,
     /// Writes plans.
     pub publisher: Publisher,
     /// Reads counters.
-    pub counters: Counters,
+    pub counters: PacketCounters,
     /// Reads traced packets.
     pub events: RingBuf<MapData>,
 }
@@ -154,13 +154,18 @@ pub struct Loaded {
 impl Fastpath {
     /// Loads the agent's object for a planner's model and its zones, its maps sized to them. `first` is any plan of that
     /// planner; it is not published.
-    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Loaded, LoadError> {
+    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<FastpathParts, LoadError> {
         Self::load_object(OBJECT, PROGRAM, planner, first, zones)
     }
 
     /// Loads the object as [`load`](Self::load) does, with the counters and traced packets of the programs before it,
     /// as they are pinned in a folder; they are made if there are none that fit. Nothing is written there.
-    pub fn load_after(planner: &Planner, first: &Plan, zones: &Zones, folder: &Path) -> Result<Loaded, LoadError> {
+    pub fn load_after(
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        folder: &Path,
+    ) -> Result<FastpathParts, LoadError> {
         Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
     }
 
@@ -171,7 +176,7 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<FastpathParts, LoadError> {
         Self::load_with(object, program, planner, first, zones, None)
     }
 
@@ -182,7 +187,7 @@ impl Fastpath {
         first: &Plan,
         zones: &Zones,
         folder: Option<&Path>,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<FastpathParts, LoadError> {
         let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
@@ -237,14 +242,14 @@ impl Fastpath {
         publisher.fill(first);
         publisher.set_stale(&planner.stale_plan());
         publisher.set_clock(dns::now());
-        let counters = Counters {
+        let counters = PacketCounters {
             reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             answers: map(&mut ebpf, "ANSWERS", cpus * image.control.answers as usize)?,
             endpoints: image.endpoints.len(),
             stride: image.control.answers as usize,
         };
         let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)?;
-        Ok(Loaded { fastpath: Self { ebpf, lasting }, publisher, counters, events })
+        Ok(FastpathParts { fastpath: Self { ebpf, lasting }, publisher, counters, events })
     }
 
     /// Hands the program's aya-log lines to our own log, on a task that ends with the runtime. Reasons appear as their
@@ -342,7 +347,7 @@ fn start_cursors(count: usize) -> Vec<Cursor> {
 }
 
 /// The program's counters.
-pub struct Counters {
+pub struct PacketCounters {
     /// One per [`Reason`].
     reasons: PerCpuArray<MapData, u64>,
     /// By CPU, `stride` each, of which `endpoints` are in use.
@@ -351,7 +356,7 @@ pub struct Counters {
     stride: usize,
 }
 
-impl Counters {
+impl PacketCounters {
     /// Packets seen under each reason, summed over CPUs.
     pub fn read(&self) -> Result<Vec<(Reason, u64)>, MapError> {
         let count = |reason: &Reason| {

@@ -31,7 +31,7 @@ use rustix::{
 use xdp_ebpf::layout::ABI;
 use zerottl_host::locks;
 
-use super::{attach::Mode, sys};
+use super::{attach::AttachMode, sys};
 
 /// `statfs` says this of a bpffs (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -92,7 +92,7 @@ pub struct PinnedLink {
     /// The interface it was made for.
     pub interface: String,
     /// How the program sits there.
-    pub mode: Mode,
+    pub mode: AttachMode,
     /// The pin.
     pub path: PathBuf,
     /// Its name in the folder.
@@ -280,7 +280,7 @@ impl Pins {
 
 /// The name of a link's pin.
 #[must_use]
-pub fn link_name(interface: &str, mode: Mode) -> String {
+pub fn link_name(interface: &str, mode: AttachMode) -> String {
     format!("{LINK}{}-{}", mode.name(), interface.replace('.', "%2e"))
 }
 
@@ -340,7 +340,7 @@ pub fn links(folder: &Path) -> io::Result<Vec<PinnedLink>> {
         // One that was staged by an agent that was killed then is on its interface as any other.
         let plain = name.strip_prefix(NEXT).unwrap_or(&name);
         let (mode, interface) = plain.strip_prefix(LINK)?.split_once('-')?;
-        let mode = [Mode::Native, Mode::Generic].into_iter().find(|known| known.name() == mode)?;
+        let mode = [AttachMode::Native, AttachMode::Generic].into_iter().find(|known| known.name() == mode)?;
         Some(PinnedLink { interface: interface.replace("%2e", "."), mode, path: folder.join(&name), name })
     };
     Ok(names(folder)?.into_iter().filter_map(link).collect())

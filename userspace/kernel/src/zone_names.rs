@@ -13,7 +13,7 @@ use xdp_ebpf::layout::{
 
 use super::perfect_hash::Named;
 use zerottl_core::{model::Model, plan::Plan};
-use zerottl_dns::zone::{Folded, Found, Node, Zone, Zones};
+use zerottl_dns::zone::{FoldedName, Found, Node, Zone, Zones};
 
 /// Labels of the shortest apex or forward name outside the zones, without the root: no shorter suffix needs to be looked up.
 #[must_use]
@@ -42,7 +42,7 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
                 entry(zone, node, first, model)
                     .map(|entry| NameEntry { types: entry.types | outer, ..entry })
                     .map(|entry| NameEntry { soa: (first_soa + position) as u16, ..entry })
-                    .map(|entry| Named { wire: Folded::new(node.owner.for_slice()).wire().to_vec(), entry }),
+                    .map(|entry| Named { wire: FoldedName::new(node.owner.for_slice()).wire().to_vec(), entry }),
             );
         }
     }
@@ -52,11 +52,11 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
         let parents = top.iter_suffixes().skip(1).filter(|parent| parent.label_count() > walk_from as usize);
         // Within another zone they are names of that one.
         let parents =
-            parents.map(|parent| Folded::new(parent.for_slice())).filter(|parent| zones.zone_of(parent).is_none());
+            parents.map(|parent| FoldedName::new(parent.for_slice())).filter(|parent| zones.zone_of(parent).is_none());
         above.extend(parents.map(|parent| parent.wire().to_vec()));
     }
     named.extend(zones.forwards_outside().map(|name| Named {
-        wire: Folded::new(name.for_slice()).wire().to_vec(),
+        wire: FoldedName::new(name.for_slice()).wire().to_vec(),
         entry: NameEntry { kind: NAME_OPAQUE, ..NameEntry::default() },
     }));
     let entry = NameEntry { kind: NAME_ABOVE, ..NameEntry::default() };
@@ -67,7 +67,7 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
 /// Makes the entry of one name; none for what lies below a delegation, a DNAME or a forward name.
 fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
-    let is_hidden = match zone.find(&Folded::new(name), false) {
+    let is_hidden = match zone.find(&FoldedName::new(name), false) {
         Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
         Found::Redirect(_) => true,
         _ => false,

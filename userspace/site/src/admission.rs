@@ -23,22 +23,23 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::{
-    clients::Shares,
+    clients::ClientShares,
     cookies::{self, Cookie},
-    decide::{Decision, Facts, Outcome, Path, Redirect, Refusal, Rules, decide},
+    decide::{Decision, DecisionKind, Facts, Path, Redirect, Rules, decide},
     exempt::{Exempt, Exempts},
     forwarded,
     group::{GroupRequest, Groups},
     host,
-    marker::{self, COOKIES_ASKED, Marker, Markers, Mode},
+    marker::{self, COOKIES_ASKED, Marker, MarkerCarrier, Markers},
     metrics::{Metrics, Now},
     name,
-    overload::{Ask, Guard, Limits, Overload},
+    overload::{Ask, Guard, Overload, OverloadLimits},
     peers::PeerHealth,
+    refusal::Refusal,
     respond::{self, Page},
     seen::{Seen, authority},
-    session::{Asker, CookieSessions, Session, Sessions},
-    topology::{Known, Place},
+    session::{CookieSessions, Session, SessionClient, Sessions},
+    topology::{Known, Topology},
     waiting_room::{Deferrals, KEYS_MAX, KeyState, Turned},
 };
 use prometheus_client::collector::Collector;
@@ -70,7 +71,7 @@ pub struct Evaluation {
     /// Whom it is taken for, by those who are believed.
     pub client: IpAddr,
     /// The decision's kind; none if it passes operation 500 by, as probes, preflights and what `web.pass` lists do.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<DecisionKind>,
     /// The stages it went through.
     pub path: Path,
     /// The group it belongs to, if anything told.
@@ -112,7 +113,7 @@ impl Alarm {
 
 /// Operation 500 at one Site.
 pub struct Admission {
-    place: Place,
+    place: Topology,
     rules: Rules,
     markers: Markers,
     /// In mode `cookie`, its domain.
@@ -127,7 +128,7 @@ pub struct Admission {
     share_full: Alarm,
     malformed: Alarm,
     exempts: Exempts,
-    shares: Shares,
+    shares: ClientShares,
     web: Arc<Web>,
 }
 
@@ -143,7 +144,7 @@ impl Admission {
     pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
         let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
         let sessions = CookieSessions::new(&web.session, &model.sites[site.0].name.to_string())?;
-        Self::with(model, site, peers, Arc::new(sessions), Arc::new(Limits::new(&web.busy)))
+        Self::with(model, site, peers, Arc::new(sessions), Arc::new(OverloadLimits::new(&web.busy)))
     }
 
     /// By another configuration of the same Site. Sessions, requests under way and keys go on where what they are
@@ -173,11 +174,11 @@ impl Admission {
         let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
         let key = web.marker.key.as_deref().map(read_key).transpose()?;
         let (mode, domain) = match &web.marker.mode {
-            MarkerMode::Path => (Mode::Path, None),
-            MarkerMode::Query => (Mode::Query, None),
-            MarkerMode::Cookie { domain } => (Mode::Cookie, Some(domain.clone())),
+            MarkerMode::Path => (MarkerCarrier::Path, None),
+            MarkerMode::Query => (MarkerCarrier::Query, None),
+            MarkerMode::Cookie { domain } => (MarkerCarrier::Cookie, Some(domain.clone())),
         };
-        let place = Place::of(model, site);
+        let place = Topology::of(model, site);
         Ok(Self {
             place,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
@@ -193,7 +194,7 @@ impl Admission {
             share_full: Alarm::default(),
             malformed: Alarm::default(),
             exempts: Exempts::new(&model.sites[site.0], web),
-            shares: Shares::new(&web.busy),
+            shares: ClientShares::new(&web.busy),
             web: Arc::clone(web),
         })
     }
@@ -268,7 +269,7 @@ impl Admission {
 
     /// In mode `cookie`, the marker that the client kept.
     fn marker_cookie<'a>(&self, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
-        if self.markers.mode != Mode::Cookie {
+        if self.markers.mode != MarkerCarrier::Cookie {
             return None;
         }
         let mut values = cookies::values(headers, marker::COOKIE).take(MARKERS_MAX);
@@ -301,7 +302,7 @@ impl Admission {
             None => name::known(&self.place, None, head.version, None),
         };
         let (net, counted_max) = (self.shares.net(client), self.shares.of(self.web.busy.sessions));
-        let asker = Asker { net, counted_max, now, secure };
+        let asker = SessionClient { net, counted_max, now, secure };
         let found = self.markers.find(target, cookie);
         // Under a name that is not ours nothing is a session's.
         let session = if name.is_ok() { self.sessions.find(headers, &asker) } else { Session::None };
@@ -393,7 +394,7 @@ impl Admission {
             authority: seen.authority.as_deref(),
             server_name: connection.server_name,
             found: &seen.found,
-            by_cookie: self.markers.mode == Mode::Cookie,
+            by_cookie: self.markers.mode == MarkerCarrier::Cookie,
             now: seen.asker.now,
             proper: seen.proper.and_then(|id| self.place.group(id)),
             busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == KeyState::Due)),
@@ -437,7 +438,8 @@ impl Admission {
         }
         // Who keeps no cookies would come back without a session for ever, so it is asked first.
         let should_clean = self.web.clean_url || marker.hops > 0;
-        let can_ask = seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != Mode::Cookie;
+        let can_ask =
+            seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != MarkerCarrier::Cookie;
         if should_clean && can_ask && can_move(head) && !cookies.is_empty() {
             let asking = Marker { at: seen.asker.now, key: Some(COOKIES_ASKED), ..marker };
             let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
@@ -553,7 +555,7 @@ impl Admission {
 
     /// The Site's place among the others.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &Topology {
         &self.place
     }
 }

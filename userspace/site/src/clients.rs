@@ -32,12 +32,12 @@ const SHARDS: usize = 64;
 
 /// How clients are told apart, and what one may fill.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shares {
+pub struct ClientShares {
     share: f64,
     prefix: (u8, u8),
 }
 
-impl Shares {
+impl ClientShares {
     /// As it is configured.
     #[must_use]
     pub fn new(config: &BusyConfig) -> Self {
@@ -223,8 +223,8 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn shares(share: f64) -> Shares {
-        Shares::new(&BusyConfig { client_share: share, ..BusyConfig::default() })
+    fn shares(share: f64) -> ClientShares {
+        ClientShares::new(&BusyConfig { client_share: share, ..BusyConfig::default() })
     }
 
     fn net(text: &str) -> Option<IpNet> {

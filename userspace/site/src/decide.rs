@@ -21,9 +21,10 @@ use http::Version;
 
 use super::{
     host,
-    marker::{Found, Marker},
+    marker::{MarkedTarget, Marker},
     name,
-    topology::{Known, Place},
+    refusal::Refusal,
+    topology::{Known, Topology},
 };
 
 /// A stage of Figs. 5A and 5B, by its number there; 500 is the gate before them.
@@ -198,7 +199,7 @@ pub struct Facts<'a> {
     /// The server's name in the TLS handshake, lower case, without a trailing dot.
     pub server_name: Option<&'a str>,
     /// Its target and the marker in it.
-    pub found: &'a Found<'a>,
+    pub found: &'a MarkedTarget<'a>,
     /// Whether markers are kept in a cookie: a client that keeps none shows nothing when it returns.
     pub by_cookie: bool,
     /// Unix time, seconds: one reading for the whole request (C8).
@@ -233,7 +234,7 @@ pub enum Decision<'a> {
 
 /// A decision's kind, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum DecisionKind {
     /// It had a session.
     InSession,
     /// It got one.
@@ -248,7 +249,7 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl DecisionKind {
     /// Every outcome.
     pub const ALL: [Self; 6] =
         [Self::InSession, Self::Admitted, Self::AdmittedDespite, Self::Redirected, Self::Busy, Self::Refused];
@@ -270,14 +271,14 @@ impl Outcome {
 impl Decision<'_> {
     /// Its kind.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
+    pub const fn outcome(&self) -> DecisionKind {
         match self {
-            Self::Bypass => Outcome::InSession,
-            Self::Admit { despite: false } => Outcome::Admitted,
-            Self::Admit { despite: true } => Outcome::AdmittedDespite,
-            Self::Redirect(_) => Outcome::Redirected,
-            Self::Busy => Outcome::Busy,
-            Self::Refuse(_) => Outcome::Refused,
+            Self::Bypass => DecisionKind::InSession,
+            Self::Admit { despite: false } => DecisionKind::Admitted,
+            Self::Admit { despite: true } => DecisionKind::AdmittedDespite,
+            Self::Redirect(_) => DecisionKind::Redirected,
+            Self::Busy => DecisionKind::Busy,
+            Self::Refuse(_) => DecisionKind::Refused,
         }
     }
 }
@@ -291,65 +292,16 @@ pub struct Redirect<'a> {
     pub marker: Option<Marker<'a>>,
 }
 
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// No Host, or one that is no authority (RFC 9112 section 3.2).
-    BadHost,
-    /// A target that is no path.
-    BadTarget,
-    /// A name that is none of ours (C13).
-    UnknownHost,
-    /// A name of ours, on a connection made for another (C14).
-    Misdirected,
-}
-
-impl Refusal {
-    /// Every refusal.
-    pub const ALL: [Self; 4] = [Self::BadHost, Self::BadTarget, Self::UnknownHost, Self::Misdirected];
-
-    /// Its HTTP status.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadHost | Self::BadTarget => 400,
-            Self::UnknownHost | Self::Misdirected => 421,
-        }
-    }
-
-    /// Its name in metrics and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadHost => "bad-host",
-            Self::BadTarget => "bad-target",
-            Self::UnknownHost => "unknown-host",
-            Self::Misdirected => "misdirected",
-        }
-    }
-
-    /// Returns what is wrong, for people.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::BadHost => "the request has no Host, or one that names no host",
-            Self::BadTarget => "the request's target is not a path",
-            Self::UnknownHost => "this server does not serve that host",
-            Self::Misdirected => "this connection was made for another host",
-        }
-    }
-}
-
 /// Decides on a request.
 #[must_use]
-pub fn decide<'a>(place: &'a Place, rules: &Rules, facts: &Facts<'a>) -> (Decision<'a>, Path) {
+pub fn decide<'a>(place: &'a Topology, rules: &Rules, facts: &Facts<'a>) -> (Decision<'a>, Path) {
     let mut path = Path::default();
     let decision = Operation { place, rules, facts, path: &mut path }.run();
     (decision, path)
 }
 
 struct Operation<'a, 'p> {
-    place: &'a Place,
+    place: &'a Topology,
     rules: &'p Rules,
     facts: &'p Facts<'a>,
     path: &'p mut Path,

@@ -12,16 +12,17 @@ use serde_json::{Value, json};
 
 use super::{
     admission::{Admission, Connection, Verdict},
-    decide::{Outcome, Refusal, Stage},
+    decide::{DecisionKind, Stage},
     overload::{Ask, Guard, Overload},
     peers::PeerHealth,
-    session::{Asker, Session, Sessions},
+    refusal::Refusal,
+    session::{Session, SessionClient, Sessions},
 };
 use zerottl_core::model::{Model, SiteId};
 
 /// A request that is supposed.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct ExplainRequest {
     /// The URL that is asked for, with scheme and host.
     pub url: String,
     /// The method.
@@ -55,7 +56,7 @@ pub struct Step {
 
 /// The stages that a supposed request goes through, and its outcome.
 #[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
+pub struct SiteExplanation {
     /// The Site Name of the Site that is asked.
     pub site: String,
     /// The URL that is asked for.
@@ -81,11 +82,11 @@ pub struct Explanation {
 struct Supposed(bool);
 
 impl Sessions for Supposed {
-    fn find(&self, _headers: &HeaderMap, _asker: &Asker) -> Session {
+    fn find(&self, _headers: &HeaderMap, _asker: &SessionClient) -> Session {
         if self.0 { Session::Active { renew: None } } else { Session::None }
     }
 
-    fn start(&self, _asker: &Asker) -> Option<HeaderValue> {
+    fn start(&self, _asker: &SessionClient) -> Option<HeaderValue> {
         Some(HeaderValue::from_static("session=new"))
     }
 
@@ -114,7 +115,7 @@ impl Overload for Supposed {
 
 /// Explains what would become of a request. The error is a sentence: a URL that is none, a key file that cannot be
 /// read.
-pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Explanation, String> {
+pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result<SiteExplanation, String> {
     let uri: Uri = question.url.parse().map_err(|error| format!("`{}` is no URL: {error}", question.url))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(format!("`{}` has no scheme and host: give http://HOST/PATH or https://HOST/PATH", question.url));
@@ -146,12 +147,12 @@ pub fn explain(model: &Model, site: SiteId, question: &Question) -> Result<Expla
         text: stage.text(),
         answer: next.and_then(|next| answer(*stage, next)),
     });
-    let mut explanation = Explanation {
+    let mut explanation = SiteExplanation {
         site: gate.place().own_name().to_owned(),
         url: question.url.clone(),
         proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
-        outcome: judged.outcome.map_or("exempt", Outcome::name),
+        outcome: judged.outcome.map_or("exempt", DecisionKind::name),
         refused: judged.refusal.map(Refusal::text),
         status: None,
         location: None,
@@ -194,7 +195,7 @@ fn answer(stage: Stage, next: Stage) -> Option<bool> {
     })
 }
 
-impl Explanation {
+impl SiteExplanation {
     /// For people.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -241,8 +242,8 @@ mod tests {
         appendix_a(&format!("[web]\n{web}"))
     }
 
-    fn ask(url: &str) -> Question {
-        Question {
+    fn ask(url: &str) -> ExplainRequest {
+        ExplainRequest {
             url: url.into(),
             method: Method::GET,
             version: Version::HTTP_11,
@@ -276,11 +277,11 @@ mod tests {
         let found = explain(&model, boston, &ask(&location)).unwrap();
         assert_eq!((found.outcome, found.status, found.target.as_deref()), ("admitted", Some(303), None));
         assert_eq!(found.cookies, ["session"]);
-        let served = explain(&model, boston, &Question { method: Method::PUT, ..ask(&location) }).unwrap();
+        let served = explain(&model, boston, &ExplainRequest { method: Method::PUT, ..ask(&location) }).unwrap();
         assert_eq!((served.outcome, served.target.as_deref()), ("admitted", Some("/a?b")));
         let refused = explain(&model, boston, &ask("http://nobody.example/")).unwrap().to_text();
         assert!(refused.ends_with("refused: 421: this server does not serve that host\n"), "{refused}");
-        let found = explain(&model, boston, &Question { in_session: true, ..ask("https://app.com/a") }).unwrap();
+        let found = explain(&model, boston, &ExplainRequest { in_session: true, ..ask("https://app.com/a") }).unwrap();
         assert_eq!((found.outcome, found.stages.len()), ("in-session", 1));
         let found = explain(&model, boston, &ask("http://192.0.2.10/health")).unwrap();
         assert_eq!((found.outcome, found.stages.len(), found.target.as_deref()), ("exempt", 0, Some("/health")));
@@ -292,11 +293,11 @@ mod tests {
         let model = model("");
         let [boston, chicago] = ["boston", "chicago"].map(|key| model.site_by_key(key).unwrap());
         let marked = explain(&model, boston, &ask("http://app.com/")).unwrap().location.unwrap();
-        let busy = Question { busy: true, ..ask(&marked) };
+        let busy = ExplainRequest { busy: true, ..ask(&marked) };
         let location = explain(&model, boston, &busy).unwrap().location.unwrap();
         assert!(location.starts_with("http://chicago.app.com/distrib="), "{location}");
         assert!(location.ends_with("+boston.app.com+americas.app.com+1"), "{location}");
-        let found = explain(&model, boston, &Question { down: vec![chicago], ..busy }).unwrap();
+        let found = explain(&model, boston, &ExplainRequest { down: vec![chicago], ..busy }).unwrap();
         assert_eq!((found.outcome, found.status), ("busy", Some(503)));
     }
 

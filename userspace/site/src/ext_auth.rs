@@ -42,8 +42,8 @@ use http_body_util::{BodyExt, Full};
 
 use super::{
     admission::{Admission, Connection, Pass, Verdict},
-    decide::Refusal,
     forwarded::{self, ForwardedNode},
+    refusal::Refusal,
     respond::{self, Page},
 };
 

@@ -47,8 +47,9 @@ use tower_service::Service;
 use super::{
     admission::{Admission, Connection, Pass, Verdict},
     cookies,
-    decide::{Outcome, Refusal},
+    decide::DecisionKind,
     overload::Guard,
+    refusal::Refusal,
     respond,
     trail::Trail,
 };
@@ -121,8 +122,8 @@ where
         };
         let judged = self.gate.evaluate(&head, &connection);
         if let Some(trail) = head.extensions.get::<Trail>() {
-            let outcome = judged.outcome.map_or("passed-by", Outcome::name);
-            trail.decided(judged.client, outcome, judged.outcome == Some(Outcome::InSession));
+            let outcome = judged.outcome.map_or("passed-by", DecisionKind::name);
+            trail.decided(judged.client, outcome, judged.outcome == Some(DecisionKind::InSession));
         }
         match judged.verdict {
             Verdict::Respond(page) => Answering::here(page),

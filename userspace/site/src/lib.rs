@@ -9,6 +9,7 @@
 //! | [`name`] | whose name a request is under |
 //! | `exempt` | what operation 500 leaves alone |
 //! | [`topology`] | where a Site stands among the others: names and orders |
+//! | [`refusal`] | why a request is refused |
 //! | [`marker`] | what a redirect leaves in the URL for the next stage |
 //! | [`decide`] | operation 500, stage by stage; pure |
 //! | [`group`] | which group a request belongs to; pure |
@@ -49,6 +50,7 @@ pub mod metrics;
 pub mod name;
 pub mod overload;
 pub mod peers;
+pub mod refusal;
 pub mod respond;
 mod seen;
 pub mod session;

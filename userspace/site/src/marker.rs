@@ -42,7 +42,7 @@ pub const COOKIES_ASKED: &str = "c";
 
 /// Where markers stand in requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum MarkerCarrier {
     /// The path's last segment.
     Path,
     /// The query's last parameter.
@@ -68,7 +68,7 @@ pub struct Marker<'a> {
 
 /// The marker found in a request's target, and the target without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct MarkedTarget<'a> {
     /// The marker, if there is one that holds together and, where a key is configured, is ours.
     pub marker: Option<Marker<'a>>,
     /// Whether there was any, sound or not.
@@ -81,14 +81,14 @@ pub struct Found<'a> {
 #[derive(Clone, Debug)]
 pub struct Markers {
     /// Where they stand.
-    pub mode: Mode,
+    pub mode: MarkerCarrier,
     key: Option<hmac::Key>,
 }
 
 impl Markers {
     /// Markers without a key, or signed with one (C19).
     #[must_use]
-    pub fn new(mode: Mode, key: Option<&[u8]>) -> Self {
+    pub fn new(mode: MarkerCarrier, key: Option<&[u8]>) -> Self {
         Self { mode, key: key.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes)) }
     }
 
@@ -101,14 +101,14 @@ impl Markers {
         }
         let (path, query) = split(target);
         let (place, separator) = match self.mode {
-            Mode::Path => (path, '/'),
-            Mode::Query | Mode::Cookie => (query.unwrap_or_default(), '&'),
+            MarkerCarrier::Path => (path, '/'),
+            MarkerCarrier::Query | MarkerCarrier::Cookie => (query.unwrap_or_default(), '&'),
         };
         let (mut before, mut markers) = (place, Vec::new());
         loop {
             let (rest, last) = match before.rsplit_once(separator) {
                 Some((rest, last)) => (Some(rest), last),
-                None if self.mode == Mode::Path => break,
+                None if self.mode == MarkerCarrier::Path => break,
                 None => (None, before),
             };
             let Some(marker) = decoded(last) else { break };
@@ -134,21 +134,21 @@ impl Markers {
     /// In mode `cookie` the target's query is looked at too, for what cannot be told a client without cookies, and the
     /// larger count of hops of both holds.
     #[must_use]
-    pub fn find<'a>(&self, target: &'a str, cookie: Option<&'a str>) -> Found<'a> {
+    pub fn find<'a>(&self, target: &'a str, cookie: Option<&'a str>) -> MarkedTarget<'a> {
         let (path, query) = split(target);
         let (texts, clean) = match self.mode {
-            Mode::Path => off_path(path, query),
-            Mode::Query | Mode::Cookie => off_query(path, query),
+            MarkerCarrier::Path => off_path(path, query),
+            MarkerCarrier::Query | MarkerCarrier::Cookie => off_query(path, query),
         };
         let in_target = texts.and_then(|text| self.read(text));
-        let in_cookie = cookie.filter(|_| self.mode == Mode::Cookie).and_then(|text| self.read(text));
+        let in_cookie = cookie.filter(|_| self.mode == MarkerCarrier::Cookie).and_then(|text| self.read(text));
         let marker = match (in_cookie, in_target) {
             (Some(kept), Some(shown)) => Some(Marker { hops: kept.hops.max(shown.hops), ..kept }),
             (kept, shown) => kept.or(shown),
         };
-        let was_marked = texts.is_some() || (self.mode == Mode::Cookie && cookie.is_some());
+        let was_marked = texts.is_some() || (self.mode == MarkerCarrier::Cookie && cookie.is_some());
         let clean = if texts.is_some() { clean } else { Cow::Borrowed(target) };
-        Found { marker, was_marked, clean }
+        MarkedTarget { marker, was_marked, clean }
     }
 
     /// A target with a marker added, which `find` takes off again, byte for byte (S4-5A-535). In mode `cookie` it goes
@@ -158,7 +158,7 @@ impl Markers {
         let (path, query) = split(clean);
         let mut text = String::with_capacity(clean.len() + 96);
         text.push_str(path);
-        if self.mode == Mode::Path {
+        if self.mode == MarkerCarrier::Path {
             let ends_in_slash = path.ends_with('/') && path != "/";
             if !path.ends_with('/') {
                 text.push('/');
@@ -304,13 +304,13 @@ fn joined<'a>(
     markers: &[Cow<'a, str>],
     path: &str,
     query: Option<&str>,
-    mode: Mode,
+    mode: MarkerCarrier,
 ) -> Cow<'a, str> {
     let markers: Vec<&str> = markers.iter().rev().map(|marker| &**marker).collect();
     let marked = format!("{before}{}", markers.join(separator.encode_utf8(&mut [0; 4])));
     Cow::Owned(match (mode, query) {
-        (Mode::Path, Some(query)) => format!("{marked}?{query}"),
-        (Mode::Path, None) => marked,
+        (MarkerCarrier::Path, Some(query)) => format!("{marked}?{query}"),
+        (MarkerCarrier::Path, None) => marked,
         _ => format!("{path}?{marked}"),
     })
 }

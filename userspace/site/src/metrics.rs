@@ -15,26 +15,29 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::decide::{Decision, Outcome, Refusal, Stage};
+use super::{
+    decide::{Decision, DecisionKind, Stage},
+    refusal::Refusal,
+};
 use zerottl_core::exposition::{Format, family, gauge, number, single, to_prometheus};
 
 /// Peers with series of their own, the first of the pool.
 pub const PEERS_MAX: usize = 1000;
 /// Series that are there from the start, though nothing has ended so yet.
-const EXPECTED: [(Stage, Outcome); 7] = [
-    (Stage::Gate, Outcome::InSession),
-    (Stage::OwnName, Outcome::Refused),
-    (Stage::ToSite, Outcome::Redirected),
-    (Stage::ToGroup, Outcome::Redirected),
-    (Stage::AllBusy, Outcome::Busy),
-    (Stage::Start, Outcome::Admitted),
-    (Stage::ToNext, Outcome::Redirected),
+const EXPECTED: [(Stage, DecisionKind); 7] = [
+    (Stage::Gate, DecisionKind::InSession),
+    (Stage::OwnName, DecisionKind::Refused),
+    (Stage::ToSite, DecisionKind::Redirected),
+    (Stage::ToGroup, DecisionKind::Redirected),
+    (Stage::AllBusy, DecisionKind::Busy),
+    (Stage::Start, DecisionKind::Admitted),
+    (Stage::ToNext, DecisionKind::Redirected),
 ];
 
 /// The Site's counters. Cheap on the way of a request: one or two additions.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: [[AtomicU64; Outcome::ALL.len()]; Stage::ALL.len()],
+    requests: [[AtomicU64; DecisionKind::ALL.len()]; Stage::ALL.len()],
     refusals: [AtomicU64; Refusal::ALL.len()],
     hop_limit: AtomicU64,
     deferrals: AtomicU64,
@@ -71,7 +74,7 @@ impl Metrics {
         if let Decision::Refuse(refusal) = decision {
             self.refusals[*refusal as usize].fetch_add(1, Relaxed);
         }
-        if outcome == Outcome::AdmittedDespite {
+        if outcome == DecisionKind::AdmittedDespite {
             self.hop_limit.fetch_add(1, Relaxed);
         }
     }
@@ -108,7 +111,7 @@ impl Metrics {
 
     /// Requests that a stage ended with an outcome.
     #[must_use]
-    pub fn requests(&self, stage: Stage, outcome: Outcome) -> u64 {
+    pub fn requests(&self, stage: Stage, outcome: DecisionKind) -> u64 {
         let stage = Stage::ALL.iter().position(|one| *one == stage).unwrap_or(0);
         self.requests[stage][outcome as usize].load(Relaxed)
     }
@@ -131,7 +134,7 @@ impl Metrics {
     fn read(&self, now: &Now) -> Source {
         let mut requests = Vec::new();
         for stage in Stage::ALL {
-            for outcome in Outcome::ALL {
+            for outcome in DecisionKind::ALL {
                 let count = self.requests(stage, outcome);
                 if count > 0 || EXPECTED.contains(&(stage, outcome)) {
                     requests.push((stage, outcome, count));
@@ -159,7 +162,7 @@ pub fn ended_by(stages: impl Iterator<Item = Stage>) -> Stage {
 /// The figures that a page is written from.
 #[derive(Debug)]
 struct Source {
-    requests: Vec<(Stage, Outcome, u64)>,
+    requests: Vec<(Stage, DecisionKind, u64)>,
     refusals: [(&'static str, u64); Refusal::ALL.len()],
     /// Hop limit, deferrals, keys redeemed, full shares, malformed addresses.
     counts: [u64; 5],

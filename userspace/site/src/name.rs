@@ -3,14 +3,14 @@
 use http::Version;
 
 use super::{
-    decide::Refusal,
     host::{self, Host},
-    topology::{Known, Place},
+    refusal::Refusal,
+    topology::{Known, Topology},
 };
 
 /// Returns what the host is to a Site; nothing where HTTP/1.0 names none. `server_name` is that of the TLS handshake.
 pub fn known(
-    place: &Place,
+    place: &Topology,
     authority: Option<&str>,
     version: Version,
     server_name: Option<&str>,
@@ -24,7 +24,7 @@ pub fn known(
 
 /// Returns what an authority that was taken apart is to a Site; `host` is none where it is not one.
 pub fn parsed(
-    place: &Place,
+    place: &Topology,
     host: Option<&Host<'_>>,
     version: Version,
     server_name: Option<&str>,

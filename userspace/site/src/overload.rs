@@ -1,6 +1,6 @@
 //! Whether the Site is too busy for one more session (stage 550).
 //!
-//! What "too busy" means is [`Overload`]'s to say; [`Limits`] is the default. It has up to three limits, and how far each
+//! What "too busy" means is [`Overload`]'s to say; [`OverloadLimits`] is the default. It has up to three limits, and how far each
 //! is used is a number, 1 at the limit:
 //!
 //! | limit | how far it is used |
@@ -40,7 +40,7 @@ use std::{
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::clients::{Shares, UnderWay};
+use super::clients::{ClientShares, UnderWay};
 use zerottl_core::model::BusyConfig;
 use zerottl_inputs::load::report::FIGURE_MAX;
 
@@ -161,7 +161,7 @@ type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// The default: by the limits of the configuration. No locks but those of `UnderWay`, which are held for one look-up.
 #[derive(Clone, Debug)]
-pub struct Limits(Arc<State>);
+pub struct OverloadLimits(Arc<State>);
 
 struct State {
     clock: Clock,
@@ -171,7 +171,7 @@ struct State {
     sessions_max: f64,
     sessions_limit: u64,
     latency_max: f64,
-    shares: Shares,
+    shares: ClientShares,
     in_flight: UnderWay,
     latency: Latency,
     /// For each limit, the highest share that it turns away.
@@ -189,7 +189,7 @@ impl fmt::Debug for State {
     }
 }
 
-impl Limits {
+impl OverloadLimits {
     /// Nothing under way.
     #[must_use]
     pub fn new(config: &BusyConfig) -> Self {
@@ -207,8 +207,8 @@ impl Limits {
             sessions_max: number(config.sessions),
             sessions_limit: config.sessions,
             latency_max: if config.latency > 1.0 { config.latency } else { 0.0 },
-            shares: Shares::new(config),
-            in_flight: UnderWay::new(Shares::new(config).of(config.in_flight.into())),
+            shares: ClientShares::new(config),
+            in_flight: UnderWay::new(ClientShares::new(config).of(config.in_flight.into())),
             latency: Latency::default(),
             held: Default::default(),
         }))
@@ -246,7 +246,7 @@ impl State {
     }
 }
 
-impl Overload for Limits {
+impl Overload for OverloadLimits {
     fn is_busy(&self, ask: Ask) -> bool {
         let state = &*self.0;
         let share = if ask.share > 0.0 { ask.share.min(1.0) } else { 0.0 };

@@ -25,7 +25,7 @@ use zerottl_core::{
 };
 use zerottl_host::patience;
 use zerottl_inputs::{
-    agent_client::{self as client, At},
+    agent_client::{self as client, AgentAddress},
     load::LoadStore,
     probe::{self, Probes, Reports},
 };
@@ -54,7 +54,7 @@ impl PeerHealth {
         match &web.peers {
             Peers::None => {}
             Peers::Agent { at, interval } => {
-                let at = At { place: AdminListen::Tcp(*at), token: model.admin.token.clone() };
+                let at = AgentAddress { place: AdminListen::Tcp(*at), token: model.admin.token.clone() };
                 tokio::spawn(cancel.run_until_cancelled_owned(ask_agent(found, at, (*interval).max(INTERVAL_MIN))));
             }
             Peers::Probe => {
@@ -176,7 +176,7 @@ struct SiteState {
 }
 
 /// Asks the agent at each interval.
-async fn ask_agent(found: Found, at: At, every: Duration) {
+async fn ask_agent(found: Found, at: AgentAddress, every: Duration) {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut heard, mut is_failing) = (Instant::now(), false);

@@ -15,7 +15,7 @@ use http::{
 };
 use http_body_util::Full;
 
-use super::decide::Refusal;
+use super::refusal::Refusal;
 use zerottl_core::model::RedirectForm;
 
 /// A response made here.

@@ -6,9 +6,9 @@ use http::{Method, Version, header::HOST, request::Parts};
 use ipnet::IpNet;
 
 use super::{
-    decide::Refusal,
-    marker::Found,
-    session::{Asker, Session},
+    marker::MarkedTarget,
+    refusal::Refusal,
+    session::{Session, SessionClient},
     topology::Known,
 };
 use zerottl_core::model::GroupId;
@@ -25,9 +25,9 @@ pub(super) struct Seen<'a> {
     /// That of the authority.
     pub(super) port: Option<u16>,
     pub(super) target: &'a str,
-    pub(super) found: Found<'a>,
+    pub(super) found: MarkedTarget<'a>,
     pub(super) session: Session,
-    pub(super) asker: Asker,
+    pub(super) asker: SessionClient,
     pub(super) proper: Option<GroupId>,
     pub(super) share: f64,
     /// Whether it may come to stage 550.

@@ -50,7 +50,7 @@ pub enum Session {
 
 /// The client that asks, how and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct SessionClient {
     /// The client's net; none where clients are not told apart.
     pub net: Option<IpNet>,
     /// Of how many sessions of one net the Site takes notice.
@@ -64,10 +64,10 @@ pub struct Asker {
 /// The sessions of a Site. Times are Unix seconds.
 pub trait Sessions: Send + Sync + 'static {
     /// Whether a request belongs to a valid, active session of this Site: operation 500 is bypassed then (S4-5A-GATE).
-    fn find(&self, headers: &HeaderMap, asker: &Asker) -> Session;
+    fn find(&self, headers: &HeaderMap, asker: &SessionClient) -> Session;
 
     /// Starts one (stage 588): what the response's `Set-Cookie` says, if anything.
-    fn start(&self, asker: &Asker) -> Option<HeaderValue>;
+    fn start(&self, asker: &SessionClient) -> Option<HeaderValue>;
 
     /// Sessions that are active, as far as is known.
     fn active(&self, now: u64) -> u64;
@@ -92,7 +92,7 @@ pub trait Sessions: Send + Sync + 'static {
 /// **How many are active** is counted by when they end, in 64 parts of a lifetime; too high by those that ended within the
 /// last such part. One counts from when its cookie has come back: whoever keeps none has none, and could start a
 /// thousand in a second. Then it gets a cookie that says so. Of one net of clients no more count than
-/// [`Asker::counted_max`]. What is not known is not counted: sessions from before this process was started, until they are
+/// [`SessionClient::counted_max`]. What is not known is not counted: sessions from before this process was started, until they are
 /// prolonged, and that a client dropped its cookie. Two requests that bring a cookie back, or prolong a session, at once
 /// count once, unless a thousand others came between them.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl CookieSessions {
     }
 
     /// A session is there to stay, or one that was to end at one time ends at another.
-    fn counts(&self, valid: &Valid, expiry: u64, asker: &Asker) {
+    fn counts(&self, valid: &Valid, expiry: u64, asker: &SessionClient) {
         let at = (valid.print % RENEWALS as u64) as usize;
         if self.renewals[at].swap(valid.print, Relaxed) == valid.print {
             return;
@@ -214,7 +214,7 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 }
 
 impl Sessions for CookieSessions {
-    fn find(&self, headers: &HeaderMap, asker: &Asker) -> Session {
+    fn find(&self, headers: &HeaderMap, asker: &SessionClient) -> Session {
         let mut found = cookies::values(headers, &self.cookie).take(COOKIES_MAX);
         let Some(valid) = found.find_map(|value| self.read(value, asker.now)) else { return Session::None };
         let left = valid.expiry - asker.now;
@@ -227,7 +227,7 @@ impl Sessions for CookieSessions {
         Session::Active { renew: self.header(valid.id, expiry, false, asker.secure) }
     }
 
-    fn start(&self, asker: &Asker) -> Option<HeaderValue> {
+    fn start(&self, asker: &SessionClient) -> Option<HeaderValue> {
         self.header(rand::random(), asker.now.saturating_add(self.lifetime), true, asker.secure)
     }
 
@@ -261,8 +261,8 @@ mod tests {
     }
 
     /// Somebody whose net is not known.
-    fn at(now: u64) -> Asker {
-        Asker { net: None, counted_max: u64::MAX, now, secure: false }
+    fn at(now: u64) -> SessionClient {
+        SessionClient { net: None, counted_max: u64::MAX, now, secure: false }
     }
 
     fn headers(fields: &[&str]) -> HeaderMap {
@@ -284,7 +284,7 @@ mod tests {
         started_by(sessions, &at(NOW))
     }
 
-    fn started_by(sessions: &CookieSessions, asker: &Asker) -> String {
+    fn started_by(sessions: &CookieSessions, asker: &SessionClient) -> String {
         let first = kept(&sessions.start(asker).expect("a cookie"));
         let Session::Active { renew: Some(lasting) } = sessions.find(&headers(&[&first]), asker) else {
             panic!("the first one is exchanged")
@@ -300,7 +300,7 @@ mod tests {
     fn s4_5b_588_a_session_s_cookie_is_of_the_host_alone() {
         let set = |secure| {
             site("boston.app.com")
-                .start(&Asker { secure, ..at(NOW) })
+                .start(&SessionClient { secure, ..at(NOW) })
                 .expect("a cookie")
                 .to_str()
                 .expect("text")
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(renewed.split('.').next(), cookie.split('.').next(), "and is the same");
         assert_eq!(sessions.find(&HeaderMap::new(), &at(NOW)), Session::None);
         let Session::Active { renew: Some(secure) } =
-            sessions.find(&headers(&[&cookie]), &Asker { secure: true, ..at(NOW + 1000) })
+            sessions.find(&headers(&[&cookie]), &SessionClient { secure: true, ..at(NOW + 1000) })
         else {
             panic!("renewed")
         };
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn sessions_of_one_client_count_up_to_its_share() {
         let sessions = site("boston.app.com");
-        let of = |net: &str, now| Asker { net: net.parse().ok(), counted_max: 10, ..at(now) };
+        let of = |net: &str, now| SessionClient { net: net.parse().ok(), counted_max: 10, ..at(now) };
         let (hog, other) = (of("198.51.100.0/24", NOW), of("203.0.113.0/24", NOW));
         let cookies: Vec<String> = (0..500).map(|_| started_by(&sessions, &hog)).collect();
         assert_eq!((sessions.active(NOW), sessions.active_of(hog.net, NOW)), (10, 10));
@@ -453,7 +453,7 @@ mod tests {
         // All go on, again and again: none is a new one.
         for later in [1000, 1001, 1500, 1700] {
             for cookie in &cookies {
-                let found = sessions.find(&headers(&[cookie]), &Asker { now: NOW + later, ..hog });
+                let found = sessions.find(&headers(&[cookie]), &SessionClient { now: NOW + later, ..hog });
                 assert!(matches!(found, Session::Active { renew: Some(_) }));
             }
             assert!(sessions.active(NOW + later) <= 14, "{}", sessions.active(NOW + later));

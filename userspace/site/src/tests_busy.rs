@@ -12,10 +12,10 @@ use super::*;
 use zerottl_inputs::load::report;
 
 /// Limits, and the milliseconds of their clock.
-fn limits(config: &BusyConfig) -> (Limits, Arc<AtomicU64>) {
+fn limits(config: &BusyConfig) -> (OverloadLimits, Arc<AtomicU64>) {
     let clock = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&clock);
-    (Limits::with_clock(config, move || Duration::from_millis(read.load(Relaxed))), clock)
+    (OverloadLimits::with_clock(config, move || Duration::from_millis(read.load(Relaxed))), clock)
 }
 
 fn none() -> BusyConfig {
@@ -24,7 +24,7 @@ fn none() -> BusyConfig {
 
 const NEWCOMER: Ask = Ask { share: 1.0, returns: false, sessions: 0, reserved: 0, client: None, client_sessions: 0 };
 
-fn begin(limits: &Limits, count: usize) -> Vec<Guard> {
+fn begin(limits: &OverloadLimits, count: usize) -> Vec<Guard> {
     (0..count).map(|_| limits.begin(None)).collect()
 }
 
@@ -92,7 +92,7 @@ fn s4_5b_550_sessions() {
 }
 
 /// A second's responses, one after the other.
-fn second(limits: &Limits, clock: &AtomicU64, responses: u64, latency_ms: u64) {
+fn second(limits: &OverloadLimits, clock: &AtomicU64, responses: u64, latency_ms: u64) {
     for _ in 0..responses {
         let mut guard = limits.begin(None);
         clock.fetch_add(latency_ms, Relaxed);
@@ -221,7 +221,7 @@ fn the_report_is_one_that_the_agent_reads() {
 
 #[test]
 fn every_begin_has_an_end() {
-    let limits = Limits::new(&BusyConfig { latency: 1.5, ..none() });
+    let limits = OverloadLimits::new(&BusyConfig { latency: 1.5, ..none() });
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        marker::{Markers, Mode},
-        topology::Part,
+        marker::{MarkerCarrier, Markers},
+        topology::TopologyGroup,
     },
     *,
 };
@@ -12,9 +12,9 @@ const NOW: u64 = 1_763_748_000;
 const RULES: Rules = Rules { lifetime: 60, skew: 5, overflow: true };
 
 /// Appendix A's Sites, Chicago in both groups; this is Boston.
-fn place() -> Place {
-    let part = |name: &str, sites: &[usize]| Part { name: name.into(), sites: sites.into() };
-    Place::new(
+fn place() -> Topology {
+    let part = |name: &str, sites: &[usize]| TopologyGroup { name: name.into(), sites: sites.into() };
+    Topology::new(
         "app.com",
         ["geneva", "boston", "chicago"].map(|key| format!("{key}.app.com")).into(),
         vec![part("europe.app.com", &[0, 2]), part("americas.app.com", &[1, 2])],
@@ -27,7 +27,7 @@ fn place() -> Place {
 /// Returns what comes of a request for a URL without a scheme: where it is sent, or the decision's name.
 fn ask(url: &str, change: impl FnOnce(&mut Facts<'_>)) -> (String, Vec<u16>) {
     let (authority, target) = url.split_at(url.find('/').unwrap());
-    let markers = Markers::new(Mode::Path, None);
+    let markers = Markers::new(MarkerCarrier::Path, None);
     let found = markers.find(target, None);
     let mut facts = Facts {
         in_session: false,
@@ -183,7 +183,7 @@ fn s4_5b_590_overflow_goes_round_once() {
 /// C20: Fig. 5B can be left out.
 #[test]
 fn s4_5a_522_overflow_can_be_off() {
-    let (place, markers) = (place(), Markers::new(Mode::Path, None));
+    let (place, markers) = (place(), Markers::new(MarkerCarrier::Path, None));
     let target = format!("/a/distrib={NOW}");
     let found = markers.find(&target, None);
     let facts = Facts {

@@ -7,14 +7,14 @@ use super::*;
 const AT: Marker<'_> = Marker { at: 1_763_748_000, initial: None, group: None, hops: 0, key: None };
 
 fn path() -> Markers {
-    Markers::new(Mode::Path, None)
+    Markers::new(MarkerCarrier::Path, None)
 }
 
 /// S4-5A-535: for every kind of target, `find` takes off what `add` put there, and nothing else.
 #[test]
 fn s4_5a_535_added_and_taken_off() {
     let check = |target: &str, in_path: &str, in_query: &str| {
-        for (mode, wanted) in [(Mode::Path, in_path), (Mode::Query, in_query)] {
+        for (mode, wanted) in [(MarkerCarrier::Path, in_path), (MarkerCarrier::Query, in_query)] {
             let markers = Markers::new(mode, None);
             let marked = markers.add(target, &AT);
             assert_eq!(marked, wanted, "{mode:?}");
@@ -40,7 +40,7 @@ fn s4_5a_535_added_and_taken_off() {
 /// S4-5A-TERM: percent-encoded in part or whole, it is the same marker; what is no marker stays as it is.
 #[test]
 fn s4_5a_535_read_in_any_encoding() {
-    let check = |mode: Mode, target: &str, wanted: &str| {
+    let check = |mode: MarkerCarrier, target: &str, wanted: &str| {
         let markers = Markers::new(mode, None);
         let plain = markers.plain(target);
         assert_eq!(plain, wanted, "{mode:?} {target}");
@@ -57,20 +57,20 @@ fn s4_5a_535_read_in_any_encoding() {
         ("distrib%3d17%3Fb", "distrib="),
         ("distrib%3d%ff", "distrib="),
     ] {
-        check(Mode::Path, &format!("/{encoded}"), &format!("/{plain}"));
-        check(Mode::Path, &format!("/a%2Fb/{encoded}?c=%3d"), &format!("/a%2Fb/{plain}?c=%3d"));
-        check(Mode::Path, &format!("/a/{encoded}/distrib=18"), &format!("/a/{plain}/distrib=18"));
-        check(Mode::Query, &format!("/a%2Fb?c=%3d&{encoded}"), &format!("/a%2Fb?c=%3d&{plain}"));
-        check(Mode::Query, &format!("/a?{encoded}"), &format!("/a?{plain}"));
-        check(Mode::Cookie, &format!("/a?{encoded}&{encoded}"), &format!("/a?{plain}&{plain}"));
+        check(MarkerCarrier::Path, &format!("/{encoded}"), &format!("/{plain}"));
+        check(MarkerCarrier::Path, &format!("/a%2Fb/{encoded}?c=%3d"), &format!("/a%2Fb/{plain}?c=%3d"));
+        check(MarkerCarrier::Path, &format!("/a/{encoded}/distrib=18"), &format!("/a/{plain}/distrib=18"));
+        check(MarkerCarrier::Query, &format!("/a%2Fb?c=%3d&{encoded}"), &format!("/a%2Fb?c=%3d&{plain}"));
+        check(MarkerCarrier::Query, &format!("/a?{encoded}"), &format!("/a?{plain}"));
+        check(MarkerCarrier::Cookie, &format!("/a?{encoded}&{encoded}"), &format!("/a?{plain}&{plain}"));
     }
     for same in
         ["/", "/a%20b", "/distrib%3", "/distrib%3d17/a", "/a?distrib%3d17", "%64istrib=17", "/a/xdistrib%3d1", "*"]
     {
-        check(Mode::Path, same, same);
+        check(MarkerCarrier::Path, same, same);
     }
     for same in ["/distrib%3d17", "/a?distrib%3d17&b", "/a?b=distrib%3d17", "/a?"] {
-        check(Mode::Query, same, same);
+        check(MarkerCarrier::Query, same, same);
     }
     assert_eq!(Markers::plain_value("17%2Bboston.app.com%2B%2B1"), "17+boston.app.com++1");
 }
@@ -113,7 +113,9 @@ fn s4_5b_590_fields_are_kept() {
     );
     let some =
         [full, AT, Marker { initial: None, ..full }, Marker { group: None, hops: 0, ..full }, Marker { hops: 3, ..AT }];
-    for markers in [path(), Markers::new(Mode::Query, Some(b"key")), Markers::new(Mode::Path, Some(b"key"))] {
+    for markers in
+        [path(), Markers::new(MarkerCarrier::Query, Some(b"key")), Markers::new(MarkerCarrier::Path, Some(b"key"))]
+    {
         for marker in some {
             let text = markers.add("/a/?b", &marker);
             assert_eq!(markers.find(&text, None).marker, Some(marker), "{text}");
@@ -124,10 +126,10 @@ fn s4_5b_590_fields_are_kept() {
 /// C19: with a key, what is not signed with it is not believed; it is taken off all the same.
 #[test]
 fn s4_5a_520_forged_markers_are_not_believed() {
-    let ours = Markers::new(Mode::Path, Some(b"a key"));
+    let ours = Markers::new(MarkerCarrier::Path, Some(b"a key"));
     let text = ours.add("/a", &AT);
     assert_eq!(ours.find(&text, None).marker, Some(AT));
-    let others = Markers::new(Mode::Path, Some(b"another")).add("/a", &AT);
+    let others = Markers::new(MarkerCarrier::Path, Some(b"another")).add("/a", &AT);
     let later = text.replace("1763748000", "1763748001");
     for forged in [&others, &later, &path().add("/a", &AT), &text[..text.len() - 1].to_owned(), &format!("{text}A")] {
         let found = ours.find(forged, None);
@@ -138,7 +140,7 @@ fn s4_5a_520_forged_markers_are_not_believed() {
 /// In mode `cookie` the cookie says it, and the query what a client without cookies must carry.
 #[test]
 fn a_cookie_and_a_count() {
-    let markers = Markers::new(Mode::Cookie, None);
+    let markers = Markers::new(MarkerCarrier::Cookie, None);
     let value = markers.cookie(&Marker { initial: Some("boston.app.com"), ..AT });
     assert_eq!(value, "1763748000+boston.app.com");
     let counted = markers.add("/a?b", &Marker { hops: 2, ..Marker::default() });
@@ -146,7 +148,7 @@ fn a_cookie_and_a_count() {
     let found = markers.find(&counted, Some(&value));
     assert_eq!(found.marker, Some(Marker { initial: Some("boston.app.com"), hops: 2, ..AT }));
     assert_eq!(found.clean, "/a?b");
-    assert_eq!(markers.find("/a", None), Found { marker: None, was_marked: false, clean: "/a".into() });
+    assert_eq!(markers.find("/a", None), MarkedTarget { marker: None, was_marked: false, clean: "/a".into() });
     // Elsewhere a cookie is not looked at.
     assert_eq!(path().find("/a", Some(&value)).marker, None);
 }
@@ -155,7 +157,7 @@ proptest! {
     /// S4-5A-535: strip(add(uri)) == uri, for whatever is left once markers are off.
     #[test]
     fn s4_5a_535_any_target(text in "/[a-zA-Z0-9/%;:@&=+$,.~!*'()?-]{0,40}(/distrib=[0-9+a-z,]{0,8})?(\\?[a-z&=?]{0,9}(&distrib=[0-9]{0,3})?)?", signed: bool) {
-        for mode in [Mode::Path, Mode::Query, Mode::Cookie] {
+        for mode in [MarkerCarrier::Path, MarkerCarrier::Query, MarkerCarrier::Cookie] {
             let markers = Markers::new(mode, signed.then_some(&b"key"[..]));
             let clean = markers.find(&text, None).clean.into_owned();
             prop_assert!(!markers.find(&clean, None).was_marked);

@@ -25,7 +25,7 @@ pub enum Known {
 
 /// A group of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TopologyGroup {
     /// The Group Name.
     pub name: String,
     /// Its Sites, in its order.
@@ -34,13 +34,13 @@ pub struct Part {
 
 /// A Site's place. Names are lower case, without a trailing dot.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Topology {
     /// The Pool Name.
     pub pool: String,
     /// Site Names, in the pool's order.
     pub sites: Vec<String>,
     /// The pool's groups.
-    pub groups: Vec<Part>,
+    pub groups: Vec<TopologyGroup>,
     /// This Site.
     pub own: usize,
     /// Its primary group.
@@ -50,7 +50,7 @@ pub struct Place {
     ids: Vec<GroupId>,
 }
 
-impl Place {
+impl Topology {
     /// Of a Site in a configuration.
     ///
     /// # Panics
@@ -68,7 +68,7 @@ impl Place {
             .filter(|(_, group)| group.pool == pool_id && group.name != pool.name)
             .map(|(id, group)| {
                 let sites = group.sites.iter().filter_map(position).collect();
-                (GroupId(id), Part { name: group.name.to_string(), sites })
+                (GroupId(id), TopologyGroup { name: group.name.to_string(), sites })
             })
             .unzip();
         let primary = model.sites[site.0].primary.and_then(|id| ids.iter().position(|&other| other == id));
@@ -83,7 +83,7 @@ impl Place {
     pub fn new(
         pool: &str,
         sites: Vec<String>,
-        groups: Vec<Part>,
+        groups: Vec<TopologyGroup>,
         own: usize,
         primary: Option<usize>,
         aliases: &[String],
@@ -163,9 +163,9 @@ impl Place {
 mod tests {
     use super::{super::fixture::appendix_a, *};
 
-    fn place(more: &str, key: &str) -> Place {
+    fn place(more: &str, key: &str) -> Topology {
         let model = appendix_a(more);
-        Place::of(&model, model.site_by_key(key).unwrap())
+        Topology::of(&model, model.site_by_key(key).unwrap())
     }
 
     /// S4-5A-510: what Appendix A's names are to Boston.

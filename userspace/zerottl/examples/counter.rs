@@ -35,9 +35,9 @@ use zerottl_site::{
     admission::Admission,
     cookies::{self, Cookie},
     layer::OperationLayer,
-    overload::Limits,
+    overload::OverloadLimits,
     peers::PeerHealth,
-    session::{Asker, Session, Sessions},
+    session::{Session, SessionClient, Sessions},
 };
 
 /// A page with state, to see sessions by
@@ -100,7 +100,7 @@ fn behind_operation_500(
     let site = model.known_site(site)?;
     let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
     let peers = PeerHealth::start(&model, site, web, CancellationToken::new())?;
-    let gate = Admission::with(&model, site, peers, visits, Arc::new(Limits::new(&web.busy)))?;
+    let gate = Admission::with(&model, site, peers, visits, Arc::new(OverloadLimits::new(&web.busy)))?;
     // Around the whole router: routes are chosen by the path without the marker.
     let operation = OperationLayer::new(Arc::new(gate)).layer(routes);
     Ok((Router::new().fallback_service(operation), web.listen.clone()))
@@ -159,7 +159,7 @@ impl Visits {
 
 /// What the layer asks.
 impl Sessions for Visits {
-    fn find(&self, headers: &HeaderMap, _asker: &Asker) -> Session {
+    fn find(&self, headers: &HeaderMap, _asker: &SessionClient) -> Session {
         match self.change(headers, |_| {}) {
             Some(_) => Session::Active { renew: None },
             None => Session::None,
@@ -167,7 +167,7 @@ impl Sessions for Visits {
     }
 
     /// The request that it begins with is under way, and its first look.
-    fn start(&self, asker: &Asker) -> Option<HeaderValue> {
+    fn start(&self, asker: &SessionClient) -> Option<HeaderValue> {
         self.begin(Visit { looks: 1, began: asker.now, note: String::new() }, asker.secure)
     }
 

@@ -181,7 +181,7 @@ impl Agent {
         let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (context, seen) = watch::channel(ServingContext::default());
-        let dns = Arc::new(dns::Shared::of(Arc::clone(&prepared.served)));
+        let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
         let (keeper, kept, keeping) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
         let common = Common { dns, trace, context: seen, work, commands, started, keeper: Arc::new(keeper), kept };

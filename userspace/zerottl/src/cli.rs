@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zerottl_config as config;
 use zerottl_core::model::{Admin, AdminListen, AdminToken};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 /// Where the package puts the configuration.
 pub const INSTALLED: &str = "/etc/zerottl/zerottl.toml";
@@ -50,10 +50,10 @@ pub struct AgentAt {
 
 impl AgentAt {
     /// Where it is, and what to show to it.
-    pub fn address(&self) -> Result<At, CommandError> {
+    pub fn address(&self) -> Result<AgentAddress, CommandError> {
         let token = self.token()?;
         match (&self.admin, &self.config) {
-            (Some(place), _) => Ok(At { place: place.clone(), token }),
+            (Some(place), _) => Ok(AgentAddress { place: place.clone(), token }),
             (None, Some(file)) => {
                 let loaded = config::load(file).map_err(|error| CommandError::report(&error))?;
                 let admin = loaded.model.admin;
@@ -63,9 +63,11 @@ impl AgentAt {
                         "{file}: there is no [admin] `listen`, so the agent cannot be asked"
                     ))
                 })?;
-                Ok(At { place: place.clone(), token: token.or(admin.token) })
+                Ok(AgentAddress { place: place.clone(), token: token.or(admin.token) })
             }
-            (None, None) => Ok(At { place: ADMIN.parse().expect("the constant is an address and a port"), token }),
+            (None, None) => {
+                Ok(AgentAddress { place: ADMIN.parse().expect("the constant is an address and a port"), token })
+            }
         }
     }
 
@@ -153,7 +155,7 @@ pub fn print(text: &[u8]) -> Result<(), CommandError> {
 
 /// Asks the agent for a page and prints it.
 pub async fn show<T: DeserializeOwned>(
-    at: At,
+    at: AgentAddress,
     path: &str,
     json: bool,
     to_text: impl FnOnce(&T) -> String,

@@ -20,7 +20,7 @@ use zerottl_core::{
     status::{AdminState, Assessment},
 };
 use zerottl_host::state::apart;
-use zerottl_inputs::agent_client::{self as client, At};
+use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use crate::cli::{AgentAt, CommandError, complain, overrides, print, show, unasked};
 
@@ -247,7 +247,7 @@ fn deaths(model: &Model) -> Vec<String> {
     losses.map(line).collect()
 }
 
-async fn trace(at: At, count: Option<u64>) -> Result<(), CommandError> {
+async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), CommandError> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

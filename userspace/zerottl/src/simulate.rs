@@ -46,7 +46,7 @@ use zerottl_core::{
     status::{AdminState, Assessment, Health},
 };
 use zerottl_dns as dns;
-use zerottl_kernel::{Fastpath, LoadError, Loaded, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, LoadError, PROGRAM};
 
 /// MACs of the server and of its clients, locally administered.
 const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
@@ -80,7 +80,7 @@ pub enum SimulateError {
 pub struct Simulation {
     model: Arc<Model>,
     plan: Plan,
-    loaded: Loaded,
+    loaded: FastpathParts,
     servers: Vec<SocketAddr>,
     names: HashMap<Name, NameId>,
 }

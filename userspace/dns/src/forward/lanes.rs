@@ -51,14 +51,14 @@ struct Counts {
     failed: AtomicU64,
 }
 
-/// A query's place; dropping it gives it back.
+/// The permission of a query to wait for upstreams; dropping it gives it back.
 #[derive(Debug)]
-pub struct Place {
+pub struct LanePermit {
     taken: Arc<Mutex<usize>>,
     counts: Arc<Counts>,
 }
 
-impl Drop for Place {
+impl Drop for LanePermit {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken -= 1;
@@ -107,10 +107,10 @@ impl Lanes {
         &self.upstreams
     }
 
-    /// A place for a query of a forward name. A name may have as many as are free: one gets half of all, of two each a
+    /// Returns a permit for a query of a forward name. A name may have as many as are free: one gets half of all, of two each a
     /// third, and so on, so that whatever names have dead servers, some places are free for the others.
     #[must_use]
-    pub fn place(&self, id: ForwardId) -> Option<Place> {
+    pub fn permit(&self, id: ForwardId) -> Option<LanePermit> {
         let counts = &self.names[id.0].counts;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if !may_wait(counts.waiting.load(Relaxed), *taken, self.most) {
@@ -119,7 +119,7 @@ impl Lanes {
         }
         *taken += 1;
         counts.waiting.fetch_add(1, Relaxed);
-        Some(Place { taken: Arc::clone(&self.taken), counts: Arc::clone(counts) })
+        Some(LanePermit { taken: Arc::clone(&self.taken), counts: Arc::clone(counts) })
     }
 }
 

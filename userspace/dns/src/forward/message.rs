@@ -22,7 +22,7 @@ use domain::{
 use crate::{
     query::{HEADER_LEN, Question},
     resolve::{Reply, Rr},
-    respond::UDP_LEN_MAX,
+    transport::UDP_LEN_MAX,
     zone::Data,
 };
 use zerottl_core::model;
@@ -73,7 +73,7 @@ impl ForwardedQuestion {
 
 /// How a message matches a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
+pub enum ReplyMatch {
     /// It does not answer it.
     No,
     /// It does, and spells the question as we did.
@@ -85,11 +85,11 @@ pub enum Match {
 /// Whether a message answers a query: its ID, and its question (RFC 5452 section 9.1). The ID and the socket's port guard
 /// it; a client's letter case would only do so where that client mixes it, and there are servers that change it.
 #[must_use]
-pub fn matches(asked: &ForwardedQuestion, message: &[u8]) -> Match {
+pub fn matches(asked: &ForwardedQuestion, message: &[u8]) -> ReplyMatch {
     let name_end = HEADER_LEN + asked.name.len();
     let end = name_end + QUESTION_FIXED;
     let (Some(theirs), Some(ours)) = (message.get(HEADER_LEN..end), asked.message.get(HEADER_LEN..end)) else {
-        return Match::No;
+        return ReplyMatch::No;
     };
     let header = Header::for_message_slice(message);
     let is_response = header.id() == Header::for_message_slice(&asked.message).id()
@@ -99,14 +99,14 @@ pub fn matches(asked: &ForwardedQuestion, message: &[u8]) -> Match {
     // Lengths of labels are below the letters, so a comparison without case compares them as they are.
     let name_len = name_end - HEADER_LEN;
     if is_response && theirs == ours {
-        Match::Exact
+        ReplyMatch::Exact
     } else if is_response
         && theirs[name_len..] == ours[name_len..]
         && theirs[..name_len].eq_ignore_ascii_case(&ours[..name_len])
     {
-        Match::Respelt
+        ReplyMatch::Respelt
     } else {
-        Match::No
+        ReplyMatch::No
     }
 }
 
@@ -118,7 +118,7 @@ pub fn is_truncated(message: &[u8]) -> bool {
 
 /// A record of an upstream's answer.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct UpstreamRecord {
     owner: model::Name,
     /// Seconds.
     ttl: u32,
@@ -131,8 +131,8 @@ pub struct Record {
 pub struct UpstreamReply {
     rcode: Rcode,
     truncated: bool,
-    answer: Vec<Record>,
-    authority: Vec<Record>,
+    answer: Vec<UpstreamRecord>,
+    authority: Vec<UpstreamRecord>,
 }
 
 impl UpstreamReply {
@@ -148,14 +148,14 @@ impl UpstreamReply {
         Reply {
             recursive: true,
             truncated: self.truncated,
-            answer: self.answer.iter().map(Record::rr).collect(),
-            authority: self.authority.iter().map(Record::rr).collect(),
+            answer: self.answer.iter().map(UpstreamRecord::rr).collect(),
+            authority: self.authority.iter().map(UpstreamRecord::rr).collect(),
             ..Reply::bare(self.rcode)
         }
     }
 }
 
-impl Record {
+impl UpstreamRecord {
     fn rr(&self) -> Rr<'_> {
         Rr { owner: self.owner.for_slice().into(), ttl: self.ttl, data: Cow::Borrowed(&self.data) }
     }
@@ -187,28 +187,28 @@ pub fn read(asked: &ForwardedQuestion, message: Bytes) -> Option<UpstreamReply> 
 }
 
 /// A section's records of class IN; none where one is malformed, or there are more than `room`.
-fn records_of(section: &mut RecordSection<'_, Bytes>, room: &mut usize) -> Option<Vec<Record>> {
+fn records_of(section: &mut RecordSection<'_, Bytes>, room: &mut usize) -> Option<Vec<UpstreamRecord>> {
     let mut records = Vec::new();
     for record in section {
         *room = room.checked_sub(1)?;
         let record = record.ok()?;
         if record.class() == Class::IN {
-            records.push(Record::read(&record)?);
+            records.push(UpstreamRecord::read(&record)?);
         }
     }
     Some(records)
 }
 
 /// The records that follow from each other, from QNAME on; in this order, whatever theirs was.
-fn chain(asked: &ForwardedQuestion, mut records: Vec<Record>) -> Vec<Record> {
+fn chain(asked: &ForwardedQuestion, mut records: Vec<UpstreamRecord>) -> Vec<UpstreamRecord> {
     let mut kept = Vec::new();
     let mut name = asked.name.clone();
     for _ in 0..=ALIASES_MAX {
-        let is_above = |record: &Record| record.owner != name && name.ends_with(&record.owner);
+        let is_above = |record: &UpstreamRecord| record.owner != name && name.ends_with(&record.owner);
         let dnames = records.extract_if(.., |record| record.rtype == Rtype::DNAME && is_above(record));
         kept.extend(dnames.collect::<Vec<_>>());
         let here: Vec<_> = records.extract_if(.., |record| record.owner == name).collect();
-        let is_asked = |record: &Record| asked.rtype == Rtype::ANY || record.rtype == asked.rtype;
+        let is_asked = |record: &UpstreamRecord| asked.rtype == Rtype::ANY || record.rtype == asked.rtype;
         let is_end = here.iter().any(is_asked);
         let target = here.iter().find_map(|record| match &record.data {
             Data::Cname(cname) if !is_end => Some(cname.cname().clone()),

@@ -28,7 +28,7 @@ pub const UPSTREAM_MAX: usize = 256;
 
 /// The health of a server by its answers, and by those that did not come; pure.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Health {
+pub struct UpstreamHealth {
     /// Tries that ended without an answer since the last one.
     silent: u32,
     /// When it answered last.
@@ -48,24 +48,24 @@ struct Down {
 
 /// A change of a server's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum UpstreamChange {
     /// It is down from now on.
     Down,
     /// It is up again, after so long.
     Up(Duration),
 }
 
-impl Health {
+impl UpstreamHealth {
     /// Takes an answer, of whatever kind: a server that refuses, or fails at one name, lives.
-    pub fn answered(&mut self, now: Instant, took: Duration) -> Option<Change> {
+    pub fn answered(&mut self, now: Instant, took: Duration) -> Option<UpstreamChange> {
         self.rtt = Some(self.rtt.map_or(took, |rtt| (rtt * 7 + took) / 8));
         (self.silent, self.heard) = (0, Some(now));
-        self.down.take().map(|down| Change::Up(now.saturating_duration_since(down.since)))
+        self.down.take().map(|down| UpstreamChange::Up(now.saturating_duration_since(down.since)))
     }
 
     /// Takes the end of a try that began at `began` and was not answered. It says nothing of a server that has answered
     /// another query since: that one query may be lost, or about a name that takes the server long.
-    pub fn unanswered(&mut self, began: Instant, now: Instant) -> Option<Change> {
+    pub fn unanswered(&mut self, began: Instant, now: Instant) -> Option<UpstreamChange> {
         if self.heard.is_some_and(|heard| heard >= began) {
             return None;
         }
@@ -74,7 +74,7 @@ impl Health {
             return None;
         }
         self.down = Some(Down { since: now, retry_at: now + RETRY_MIN, pause: RETRY_MIN });
-        Some(Change::Down)
+        Some(UpstreamChange::Down)
     }
 
     /// Whether it is asked before others are.
@@ -97,8 +97,8 @@ impl Health {
 pub struct Upstream {
     /// Where it is.
     pub address: SocketAddr,
-    health: Mutex<Health>,
-    places: Arc<Semaphore>,
+    health: Mutex<UpstreamHealth>,
+    permits: Arc<Semaphore>,
     queries: AtomicU64,
     answers: AtomicU64,
     unanswered: AtomicU64,
@@ -109,7 +109,7 @@ pub struct Upstream {
 
 /// The state of a server, as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct UpstreamStatus {
     /// Whether it is asked before others are.
     pub up: bool,
     /// How long it has been down.
@@ -139,7 +139,7 @@ impl Upstream {
         Self {
             address,
             health: Mutex::default(),
-            places: Arc::new(Semaphore::new(UPSTREAM_MAX)),
+            permits: Arc::new(Semaphore::new(UPSTREAM_MAX)),
             queries: AtomicU64::default(),
             answers: AtomicU64::default(),
             unanswered: AtomicU64::default(),
@@ -149,17 +149,17 @@ impl Upstream {
         }
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
+    fn health(&self) -> MutexGuard<'_, UpstreamHealth> {
         // Every change leaves it whole.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a query that waits for it; none where as many wait as may.
+    /// Returns a permit for a query that waits for it; none where as many wait as may.
     #[must_use]
-    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        self.queries.fetch_add(u64::from(place.is_some()), Relaxed);
-        place
+    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+        self.queries.fetch_add(u64::from(permit.is_some()), Relaxed);
+        permit
     }
 
     /// Whether it is asked before others are.
@@ -168,7 +168,7 @@ impl Upstream {
         self.health().is_up()
     }
 
-    /// As [`Health::take_turn`].
+    /// As [`UpstreamHealth::take_turn`].
     #[must_use]
     pub fn take_turn(&self, limit: Duration) -> bool {
         self.health().take_turn(Instant::now(), limit)
@@ -178,7 +178,7 @@ impl Upstream {
     pub fn answered(&self, began: Instant) {
         self.answers.fetch_add(1, Relaxed);
         let now = Instant::now();
-        if let Some(Change::Up(after)) = self.health().answered(now, now.saturating_duration_since(began)) {
+        if let Some(UpstreamChange::Up(after)) = self.health().answered(now, now.saturating_duration_since(began)) {
             info!(upstream = %self.address, "the upstream is up again, after {} s", after.as_secs());
         }
     }
@@ -211,14 +211,14 @@ impl Upstream {
 
     /// Returns its state, as it is shown.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> UpstreamStatus {
         let (health, now) = (*self.health(), Instant::now());
         let read = |count: &AtomicU64| count.load(Relaxed);
-        Seen {
+        UpstreamStatus {
             up: health.is_up(),
             down_for: health.down.map(|down| now.saturating_duration_since(down.since)),
             rtt: health.rtt,
-            waiting: (UPSTREAM_MAX - self.places.available_permits().min(UPSTREAM_MAX)) as u64,
+            waiting: (UPSTREAM_MAX - self.permits.available_permits().min(UPSTREAM_MAX)) as u64,
             queries: read(&self.queries),
             answers: read(&self.answers),
             unanswered: read(&self.unanswered),
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn three_in_turn_without_an_answer_are_down() {
-        let (mut health, t) = (Health::default(), Instant::now());
+        let (mut health, t) = (UpstreamHealth::default(), Instant::now());
         for silent in 0..2 {
             assert_eq!(health.unanswered(at(t, 500 * silent), at(t, 500 * silent + 300)), None);
         }
@@ -261,17 +261,20 @@ mod tests {
             assert_eq!(health.unanswered(at(t, 1_100 + silent), at(t, 1_400 + silent)), None, "counted anew");
         }
         assert!(health.is_up());
-        assert_eq!(health.unanswered(at(t, 1_200), at(t, 1_500)), Some(Change::Down));
+        assert_eq!(health.unanswered(at(t, 1_200), at(t, 1_500)), Some(UpstreamChange::Down));
         assert_eq!(health.unanswered(at(t, 1_200), at(t, 1_600)), None, "said once");
         assert!(!health.is_up());
-        assert_eq!(health.answered(at(t, 4_500), Duration::from_millis(8)), Some(Change::Up(Duration::from_secs(3))));
+        assert_eq!(
+            health.answered(at(t, 4_500), Duration::from_millis(8)),
+            Some(UpstreamChange::Up(Duration::from_secs(3)))
+        );
         assert!(health.is_up());
     }
 
     /// Names that take a resolver long are no reason to think that it is down, whoever asks for them.
     #[test]
     fn who_answers_others_is_up() {
-        let (mut health, t) = (Health::default(), Instant::now());
+        let (mut health, t) = (UpstreamHealth::default(), Instant::now());
         for round in 0..100 {
             health.answered(at(t, 1_000 * round + 200), Duration::from_millis(2));
             for query in 0..5 {
@@ -282,7 +285,7 @@ mod tests {
 
     #[test]
     fn turns_come_ever_later() {
-        let (mut health, t) = (Health::default(), Instant::now());
+        let (mut health, t) = (UpstreamHealth::default(), Instant::now());
         assert!(!health.take_turn(t, LIMIT), "it is up");
         for _ in 0..3 {
             health.unanswered(t, at(t, 300));
@@ -295,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_time_of_answers_is_smoothed() {
-        let (mut health, t) = (Health::default(), Instant::now());
+        let (mut health, t) = (UpstreamHealth::default(), Instant::now());
         for took in [80, 80, 160, 0] {
             health.answered(t, Duration::from_millis(took));
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use domain::base::Rtype;
 
-use super::{At, Builder, Fault, Folded, Node, ZoneError};
+use super::{At, Builder, Fault, FoldedName, Node, ZoneError};
 use zerottl_core::model;
 
 impl Builder<'_> {
@@ -31,7 +31,7 @@ impl Builder<'_> {
 
     /// The apex of the zone that holds a name of ours, if that is another one.
     pub(super) fn inner_above(&self, name: &model::Name) -> Option<model::Name> {
-        let folded = Folded::new(name.for_slice());
+        let folded = FoldedName::new(name.for_slice());
         let above = folded.labels().checked_sub(self.zone.apex.label_count())?;
         let found = (0..above).find_map(|first| self.of_apex.get(folded.suffix(first)))?;
         Some(self.model.zones[*found].apex.clone())
@@ -47,13 +47,13 @@ impl Builder<'_> {
             return;
         }
         let wires: HashSet<Box<[u8]>> =
-            forwards.iter().map(|forward| Folded::new(forward.for_slice()).wire().into()).collect();
+            forwards.iter().map(|forward| FoldedName::new(forward.for_slice()).wire().into()).collect();
         let mut told = Vec::new();
         for node in self.nodes.values() {
             let mut suffixes = node.owner.iter_suffixes();
-            let above = suffixes.find(|suffix| wires.contains(Folded::new(suffix.for_slice()).wire()));
+            let above = suffixes.find(|suffix| wires.contains(FoldedName::new(suffix.for_slice()).wire()));
             let Some(forward) = above else { continue };
-            let key = Folded::new(node.owner.for_slice());
+            let key = FoldedName::new(node.owner.for_slice());
             let place = self.places.iter().find(|(line, ..)| **line == *key.wire());
             let message = format!("{} lies at or below {forward}, which is forwarded", node.owner);
             told.push(match place {
@@ -130,13 +130,13 @@ impl Builder<'_> {
     }
 
     fn redirect_above(&self, name: &model::Name) -> Option<&Node> {
-        let folded = Folded::new(name.for_slice());
+        let folded = FoldedName::new(name.for_slice());
         let above = folded.labels().checked_sub(self.zone.apex.label_count())?;
         (1..=above).filter_map(|first| self.nodes.get(folded.suffix(first))).find(|node| node.redirect().is_some())
     }
 
     fn cut_above(&self, name: &model::Name) -> Option<&Node> {
-        let folded = Folded::new(name.for_slice());
+        let folded = FoldedName::new(name.for_slice());
         let above = folded.labels().checked_sub(self.zone.apex.label_count())?;
         (1..above).filter_map(|first| self.nodes.get(folded.suffix(first))).find(|node| node.is_cut)
     }

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, name, show};
-use crate::{Shared, Sockets, forward::concurrent, zone::Data};
+use crate::{DnsService, Sockets, forward::concurrent, zone::Data};
 use zerottl_core::model::Forward;
 
 /// Longer than anything here takes, so that a fault ends a test instead of hanging it.
@@ -115,7 +115,7 @@ impl Server {
 
     pub(super) fn with(forwards: Vec<Forward>) -> Self {
         let bench = Bench::with(BOTH, |model, _| model.forwards = forwards);
-        let shared = Arc::new(Shared::new(bench.zones, bench.view));
+        let shared = Arc::new(DnsService::new(bench.zones, bench.view));
         let sockets = (0..20).find_map(|_| Sockets::bind(&["127.0.0.1:0".parse().unwrap()]).ok()).expect("a free port");
         let (address, cancel) = (sockets.addresses().unwrap()[0], CancellationToken::new());
         let running = tokio::spawn(sockets.run(shared, cancel.clone()));

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{BOTH, Bench, NOW, ask, bytes_of, show};
 use crate::{
     Transport,
-    respond::{Asker, Outcome, answer},
+    respond::{Disposition, answer},
+    transport::Asker,
 };
 use zerottl_core::{limit::Verdict, model::RateLimit};
 
@@ -83,7 +84,7 @@ fn a_dry_run_changes_nothing() {
     for _ in 0..500 {
         let asker = Asker { transport: Transport::Udp, client, idle: Duration::ZERO };
         let outcome = answer(&query, asker, NOW, &bench.zones, &bench.view).unwrap();
-        let Outcome::Ready(answer) = outcome else { panic!("it is answered here") };
+        let Disposition::Ready(answer) = outcome else { panic!("it is answered here") };
         assert_eq!(show(&query, &answer.message), "NOERROR aa | app.com 0 A 192.0.2.10 |  | ");
         over += usize::from(answer.rate == Verdict::DryRun);
     }

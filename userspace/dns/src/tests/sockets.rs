@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, show};
-use crate::{Shared, Sockets, TcpAdmission, tcp::Limits};
+use crate::{DnsService, Sockets, TcpAdmission, tcp::TcpLimits};
 
 /// Longer than anything here takes, so that a fault ends a test instead of hanging it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,15 +23,15 @@ const BOSTON: &str = "NOERROR aa | app.com 0 A 192.0.2.10 |  | ";
 
 struct Server {
     addresses: Vec<SocketAddr>,
-    shared: Arc<Shared>,
+    shared: Arc<DnsService>,
     cancel: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Server {
-    fn start(limits: Limits) -> Self {
+    fn start(limits: TcpLimits) -> Self {
         let bench = Bench::new(BOTH);
-        let shared = Arc::new(Shared::new(bench.zones, bench.view));
+        let shared = Arc::new(DnsService::new(bench.zones, bench.view));
         let listen = ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
         // The free UDP port that the kernel picks may be taken for TCP.
         let sockets = (0..20)
@@ -75,7 +75,7 @@ async fn closed(stream: &mut TcpStream) {
 
 #[tokio::test]
 async fn udp_answers_from_the_address_that_was_asked() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     for &address in &server.addresses {
         let any: SocketAddr = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }.parse().unwrap();
         let client = UdpSocket::bind(any).await.unwrap();
@@ -97,7 +97,7 @@ async fn udp_answers_from_the_address_that_was_asked() {
 
 #[tokio::test]
 async fn a_truncated_udp_answer_is_whole_over_tcp() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let query = ask("huge.app.com TXT +opt");
     let mut buffer = [0; 1500];
@@ -116,7 +116,7 @@ async fn a_truncated_udp_answer_is_whole_over_tcp() {
 #[tokio::test]
 async fn keepalive_says_how_long_a_connection_may_be_idle() {
     let idle = Duration::from_millis(2_350);
-    let server = Server::start(Limits { idle, ..Limits::default() });
+    let server = Server::start(TcpLimits { idle, ..TcpLimits::default() });
     let mut stream = server.connect().await;
     let query = ask("app.com A +o=11:");
     stream.write_all(&framed(&query)).await.unwrap();
@@ -129,7 +129,7 @@ async fn keepalive_says_how_long_a_connection_may_be_idle() {
 
 #[tokio::test]
 async fn tcp_pipelines_and_answers_after_the_clients_end() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     let mut stream = server.connect().await;
     let query = ask("app.com A");
     let all: Vec<u8> = (0..1000_u16)
@@ -156,7 +156,7 @@ async fn tcp_pipelines_and_answers_after_the_clients_end() {
 
 #[tokio::test]
 async fn tcp_queries_may_come_in_pieces_and_be_long() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     let mut stream = server.connect().await;
     let mut query = ask("app.com A");
     for &byte in &framed(&query) {
@@ -172,7 +172,7 @@ async fn tcp_queries_may_come_in_pieces_and_be_long() {
 
 #[tokio::test]
 async fn tcp_without_a_query_is_closed() {
-    let limits = Limits { idle: Duration::from_secs(1), ..Limits::default() };
+    let limits = TcpLimits { idle: Duration::from_secs(1), ..TcpLimits::default() };
     let server = Server::start(limits);
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
@@ -198,7 +198,7 @@ async fn tcp_without_a_query_is_closed() {
 /// A client that reads nothing is neither read from for ever nor kept.
 #[tokio::test]
 async fn tcp_that_takes_no_answers_is_closed() {
-    let limits = Limits { write: Duration::from_millis(300), ..Limits::default() };
+    let limits = TcpLimits { write: Duration::from_millis(300), ..TcpLimits::default() };
     let server = Server::start(limits);
     let mut stream = server.connect().await;
     let queries = framed(&ask("large.app.com TXT")).repeat(1000);
@@ -211,7 +211,7 @@ async fn tcp_that_takes_no_answers_is_closed() {
 /// No more connections than may be, in all and by one client; a newcomer gets the place of who has been silent for longest.
 #[tokio::test]
 async fn silent_tcp_connections_give_way_to_newcomers() {
-    let limits = Limits { connections: 3, connections_per_client: 2, idle: PATIENCE * 100, ..Limits::default() };
+    let limits = TcpLimits { connections: 3, connections_per_client: 2, idle: PATIENCE * 100, ..TcpLimits::default() };
     let server = Server::start(limits);
     let query = ask("app.com A");
     let answered = async |address: SocketAddr| {
@@ -243,7 +243,7 @@ async fn silent_tcp_connections_give_way_to_newcomers() {
 /// ones are gone.
 #[tokio::test]
 async fn many_silent_tcp_connections_turn_nobody_away() {
-    let limits = Limits { connections: 40, connections_per_client: 40, ..Limits::default() };
+    let limits = TcpLimits { connections: 40, connections_per_client: 40, ..TcpLimits::default() };
     let server = Server::start(limits);
     let query = ask("app.com A");
     let mut silent = Vec::new();
@@ -262,7 +262,7 @@ async fn many_silent_tcp_connections_turn_nobody_away() {
 
 #[tokio::test]
 async fn stopping_closes_connections_and_frees_the_address() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     let address = server.addresses[0];
     let mut stream = server.connect().await;
     stream.write_all(&framed(&ask("app.com A"))).await.unwrap();
@@ -274,7 +274,7 @@ async fn stopping_closes_connections_and_frees_the_address() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_bound_is_named() {
-    let server = Server::start(Limits::default());
+    let server = Server::start(TcpLimits::default());
     let address = server.addresses[0];
     let error = Sockets::bind(&[address]).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address} (UDP): ")), "{error}");

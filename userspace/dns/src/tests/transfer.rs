@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{BOTH, Bench, ask, model, name, show};
-use crate::{Shared, Sockets, TcpAdmission, Zones, tcp::Limits, view::View};
+use crate::{DnsService, Sockets, TcpAdmission, Zones, tcp::TcpLimits, view::View};
 use zerottl_core::{
     model::{Model, Zone},
     plan::Plan,
@@ -55,7 +55,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(records: &str, transfer_to: &[&str], limits: Limits) -> Self {
+    fn start(records: &str, transfer_to: &[&str], limits: TcpLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("static.zone"), records).unwrap();
         let mut model = model(BOTH, None::<&Path>);
@@ -64,7 +64,7 @@ impl Server {
         let model = Arc::new(model);
         let zones = Zones::load(&model, dir.path()).unwrap_or_else(|error| panic!("{error}"));
         let plan: Plan = Bench::new(BOTH).view.plan().as_ref().clone();
-        let shared = Arc::new(Shared::new(zones, Arc::new(View::new(model, plan))));
+        let shared = Arc::new(DnsService::new(zones, Arc::new(View::new(model, plan))));
         let listen = ["127.0.0.1:0".parse().unwrap()];
         let sockets = (0..20)
             .find_map(|_| Sockets::bind_with(&listen, Arc::new(TcpAdmission::new(limits)), false).ok())
@@ -131,7 +131,7 @@ fn ixfr(serial: u32) -> Vec<u8> {
 /// RFC 5936: the whole zone, SOA first and last; glue and wildcards are sent, empty non-terminals are not.
 #[tokio::test]
 async fn a_static_zone_is_sent_whole() {
-    let server = Server::start(RECORDS, &["127.0.0.0/8"], Limits::default());
+    let server = Server::start(RECORDS, &["127.0.0.0/8"], TcpLimits::default());
     let mut expected = vec![
         "*.wild.static.example 300 A 192.0.2.2",
         "deep.er.static.example 300 TXT below",
@@ -157,7 +157,7 @@ async fn a_static_zone_is_sent_whole() {
 /// RFC 1995 section 2: who has it gets the SOA alone.
 #[tokio::test]
 async fn a_zone_that_is_current_is_its_soa_alone() {
-    let server = Server::start(RECORDS, &["127.0.0.0/8"], Limits::default());
+    let server = Server::start(RECORDS, &["127.0.0.0/8"], TcpLimits::default());
     for serial in [7, 8] {
         assert_eq!(records(&server.ask(&ixfr(serial)).await), [SOA], "{serial}");
     }
@@ -175,7 +175,7 @@ async fn all_else_is_refused() {
         (&[], &["static.example AXFR", "static.example IXFR"]),
         (&["10.0.0.0/8", "::/0"], &["static.example AXFR", "static.example IXFR"]),
     ] {
-        let server = Server::start(RECORDS, transfer_to, Limits::default());
+        let server = Server::start(RECORDS, transfer_to, TcpLimits::default());
         for question in questions {
             let query = ask(question);
             let messages = server.ask(&query).await;
@@ -195,7 +195,7 @@ async fn a_large_zone_is_streamed() {
     let text = format!("x{}", "y".repeat(99));
     let large = (0..NAMES).map(|i| format!("n{i} 300 TXT {text}")).collect::<Vec<_>>().join("\n");
     let large = format!("{large}\n");
-    let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
+    let limits = TcpLimits { write: Duration::from_millis(500), ..TcpLimits::default() };
     let server = Server::start(&large, &["127.0.0.0/8"], limits);
     let messages = server.ask(&ask("static.example AXFR")).await;
     assert!(messages.len() > 100 && messages.iter().all(|message| message.len() <= 16_384), "{}", messages.len());

@@ -1,6 +1,11 @@
 //! Types whose text is more than one field after the other: LOC, APL, HIP, AMTRELAY, NSAP, ATMA, WKS.
 
-use super::{Fault, Field, Ipv4Addr, Ipv6Addr, Rtype, Words, from_hex};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use domain::{base::Rtype, utils::base64};
+
+use super::words::{Field, Words, from_hex};
+use crate::fault::Fault;
 
 /// Reads all of one type's data.
 pub(super) type Reads = fn(&mut Words<'_>) -> Result<(), Fault>;
@@ -109,7 +114,7 @@ fn hip(words: &mut Words<'_>) -> Result<(), Fault> {
     let tag = from_hex(tag).filter(|tag| (1..=255).contains(&tag.len()));
     let tag = tag.ok_or_else(|| words.fault("expected hexadecimal digits"))?;
     let key = words.word("base 64")?;
-    let key: Vec<u8> = super::base64::decode(key).map_err(|error| words.fault(format!("expected base 64: {error}")))?;
+    let key: Vec<u8> = base64::decode(key).map_err(|error| words.fault(format!("expected base 64: {error}")))?;
     let key_len = u16::try_from(key.len()).map_err(|_| words.fault("the key is too long"))?;
     words.out.extend_from_slice(&[tag.len() as u8, algorithm]);
     words.out.extend_from_slice(&key_len.to_be_bytes());

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use super::report::{BadReport, Report, bad, quoted};
+use super::report::{BadReport, Report, ReportedCondition, bad, quoted};
 use zerottl_core::status::AdminState;
 
 /// Bytes of a line, at most.
@@ -29,33 +29,6 @@ const PERCENT_MAX: u32 = 1000;
 
 /// Characters of a Site's own words that are kept, at most.
 const NOTE_MAX: usize = 200;
-
-/// Whether a Site works, as it says itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Condition {
-    /// It does, if its probes say so, too.
-    #[default]
-    Up,
-    /// It does not.
-    Down,
-    /// It runs and does not work.
-    Fail,
-    /// It was stopped on purpose.
-    Stopped,
-}
-
-impl Condition {
-    /// The word of the grammar.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Fail => "fail",
-            Self::Stopped => "stopped",
-        }
-    }
-}
 
 /// Reads one line; what follows it is not looked at.
 pub fn line(bytes: &[u8]) -> Result<Report, BadReport> {
@@ -96,13 +69,13 @@ fn read(word: &str, report: &mut Report) -> Option<BadReport> {
         return None;
     }
     match word.to_ascii_lowercase().as_str() {
-        "ready" => report.word = Some(AdminState::Ready),
-        "drain" => report.word = Some(AdminState::Drain),
-        "maint" => report.word = Some(AdminState::Maint),
-        "up" => report.condition = Some(Condition::Up),
-        "down" => report.condition = Some(Condition::Down),
-        "fail" => report.condition = Some(Condition::Fail),
-        "stopped" => report.condition = Some(Condition::Stopped),
+        "ready" => report.admin_state = Some(AdminState::Ready),
+        "drain" => report.admin_state = Some(AdminState::Drain),
+        "maint" => report.admin_state = Some(AdminState::Maint),
+        "up" => report.condition = Some(ReportedCondition::Up),
+        "down" => report.condition = Some(ReportedCondition::Down),
+        "fail" => report.condition = Some(ReportedCondition::Fail),
+        "stopped" => report.condition = Some(ReportedCondition::Stopped),
         _ => return unknown(),
     }
     None

@@ -18,14 +18,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LoadStore, agent_check,
-    report::{self, BadReport, REPORT_MAX, Report},
+    agent_check, body,
+    report::{BadReport, REPORT_MAX, Report},
+    store::LoadStore,
 };
-use crate::probe::{
-    ProbeError,
-    fetch::{Configs, Failure, Get, Progress, connect},
-    schedule,
-};
+use crate::http_check::{Configs, Failure, Get, ProbeError, Progress, connect, schedule};
 use zerottl_core::model::{LoadKind, Model, Poll, SiteId};
 use zerottl_host::{
     log_limit::LogLimit,
@@ -47,7 +44,7 @@ struct Source {
     poll: Poll,
     /// The request for what is fetched; none for an agent check.
     get: Option<Get>,
-    board: LoadStore,
+    loads: LoadStore,
     permits: Arc<Semaphore>,
     /// The limit on log lines about attempts that could not be made: that strikes all Sites at the same time.
     untried: Arc<Mutex<LogLimit>>,
@@ -66,7 +63,7 @@ enum NoReport {
 
 /// Starts asking every Site whose load is to be asked for; reads the files that TLS needs first. The handle ends after
 /// `cancel`, when every task has. Must be called within a tokio runtime.
-pub fn start(model: &Model, board: &LoadStore, cancel: CancellationToken) -> Result<JoinHandle<()>, ProbeError> {
+pub fn start(model: &Model, loads: &LoadStore, cancel: CancellationToken) -> Result<JoinHandle<()>, ProbeError> {
     let mut configs = Configs::default();
     let permits = Arc::new(Semaphore::new(AgentShare::now().loads));
     let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
@@ -85,7 +82,7 @@ pub fn start(model: &Model, board: &LoadStore, cancel: CancellationToken) -> Res
             addresses: site.addresses.iter().map(|address| SocketAddr::new(address.probe, poll.port)).collect(),
             poll,
             get,
-            board: board.clone(),
+            loads: loads.clone(),
             permits: Arc::clone(&permits),
             untried: Arc::clone(&untried),
         }));
@@ -108,7 +105,7 @@ async fn watch_over(sources: Vec<Arc<Source>>, cancel: CancellationToken) {
         };
         if let Some(source) = running.remove(&id) {
             tracing::error!(site = source.key, "the task that asks for the load ended unexpectedly, restarting it");
-            source.board.report(source.site, StdInstant::now(), Err(BadReport("the task that asks failed".into())));
+            source.loads.report(source.site, StdInstant::now(), Err(BadReport("the task that asks failed".into())));
             let next = Instant::now() + source.poll.interval;
             running.insert(tasks.spawn(Arc::clone(&source).run(next)).id(), source);
         }
@@ -130,10 +127,10 @@ impl Source {
             let now = Instant::now();
             let since = now.saturating_duration_since(std::mem::replace(&mut last, now));
             match said {
-                Ok(report) => self.board.report(self.site, now.into_std(), faults.tell(at, Ok(report))),
+                Ok(report) => self.loads.report(self.site, now.into_std(), faults.tell(at, Ok(report))),
                 Err(NoReport::Bad(why)) => {
                     first = (first + 1) % self.addresses.len();
-                    self.board.report(self.site, now.into_std(), faults.tell(at, Err(why)));
+                    self.loads.report(self.site, now.into_std(), faults.tell(at, Err(why)));
                 }
                 Err(NoReport::Untried(why)) => {
                     if let Some(unsaid) =
@@ -141,7 +138,7 @@ impl Source {
                     {
                         tracing::error!(site = self.key, %why, unsaid, "load not asked for");
                     }
-                    self.board.not_tried(self.site, since, &why);
+                    self.loads.not_tried(self.site, since, &why);
                 }
             }
             tick = schedule::following(tick, self.poll.interval, Instant::now());
@@ -164,7 +161,7 @@ impl Source {
             Err(Late::Starved(lost)) => return Err(NoReport::Untried(Failure::Starved(lost))),
             Ok(Err(failure)) if !failure.is_verdict() => return Err(NoReport::Untried(failure)),
             Ok(Err(failure)) => Err(BadReport(failure.to_string())),
-            Ok(Ok(bytes)) if self.get.is_some() => report::body(&bytes),
+            Ok(Ok(bytes)) if self.get.is_some() => body::read(&bytes),
             Ok(Ok(bytes)) => agent_check::line(&bytes),
         };
         report.map_err(NoReport::Bad)

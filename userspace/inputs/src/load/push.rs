@@ -11,8 +11,8 @@ use std::{collections::HashMap, fmt, time::Instant};
 use serde::Deserialize;
 
 use super::{
-    LoadStore,
     report::{BadReport, Json, Report},
+    store::LoadStore,
 };
 use zerottl_core::model::{LoadKind, Model, SiteId};
 
@@ -81,11 +81,11 @@ pub fn read(model: &Model, body: &[u8]) -> Result<Vec<(SiteId, Report)>, PushErr
 }
 
 /// Takes a push, all of it or nothing; how many reports it had.
-pub fn push(board: &LoadStore, model: &Model, now: Instant, body: &[u8]) -> Result<usize, PushError> {
+pub fn push(loads: &LoadStore, model: &Model, now: Instant, body: &[u8]) -> Result<usize, PushError> {
     let reports = read(model, body)?;
     let count = reports.len();
     for (site, report) in reports {
-        board.report(site, now, Ok(report));
+        loads.report(site, now, Ok(report));
     }
     Ok(count)
 }

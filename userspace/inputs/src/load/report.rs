@@ -10,7 +10,6 @@ use std::{fmt, sync::Arc};
 
 use serde::Deserialize;
 
-use super::agent_check::{self, Condition};
 use zerottl_core::{
     model::LoadSource,
     status::{AdminState, Load},
@@ -24,6 +23,33 @@ pub const FIGURE_MAX: f64 = 1e15;
 pub const FIGURE_MIN: f64 = 1e-6;
 /// Characters of a report that are quoted.
 const QUOTED_MAX: usize = 64;
+
+/// Whether a Site works, as it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReportedCondition {
+    /// It does, if its probes say so, too.
+    #[default]
+    Up,
+    /// It does not.
+    Down,
+    /// It runs and does not work.
+    Fail,
+    /// It was stopped on purpose.
+    Stopped,
+}
+
+impl ReportedCondition {
+    /// The word of the agent check's grammar.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Fail => "fail",
+            Self::Stopped => "stopped",
+        }
+    }
+}
 
 /// The report of a Site at one moment. What it leaves out, it does not change.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,9 +67,9 @@ pub struct Report {
     /// Of its weight, what it wants: 1 is all of it, 0 no new clients.
     pub factor: Option<f64>,
     /// The state that it wants for itself.
-    pub word: Option<AdminState>,
+    pub admin_state: Option<AdminState>,
     /// Whether it works, as it says.
-    pub condition: Option<Condition>,
+    pub condition: Option<ReportedCondition>,
     /// The text in its own words besides that.
     pub note: Option<Arc<str>>,
     /// The part of it that was not understood, while the rest was.
@@ -56,7 +82,7 @@ impl Report {
     /// Whether it has figures and says nothing else of the Site: what a body of JSON, a push and a header are.
     #[must_use]
     pub fn is_figures(&self) -> bool {
-        self.current.is_some() && self.word.is_none() && self.condition.is_none() && self.factor.is_none()
+        self.current.is_some() && self.admin_state.is_none() && self.condition.is_none() && self.factor.is_none()
     }
 }
 
@@ -127,15 +153,6 @@ pub fn json(text: &[u8]) -> Result<Report, BadReport> {
         Ok(json) => json.report(),
         Err(error) => bad(format!("not a load report: {error}")),
     }
-}
-
-/// The body of a response: a JSON object, or a line of the agent-check grammar, so that a Site that says `0` or `drain`
-/// is understood in either form.
-pub fn body(bytes: &[u8]) -> Result<Report, BadReport> {
-    if bytes.len() > REPORT_MAX {
-        return bad(format!("a report of more than {REPORT_MAX} bytes"));
-    }
-    if bytes.trim_ascii_start().first() == Some(&b'{') { json(bytes) } else { agent_check::line(bytes) }
 }
 
 /// The figures that count, of a report and of what the configuration says where it is silent; none without `current`.

@@ -6,13 +6,16 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use hyper::header::{HeaderMap, HeaderValue};
+
 use super::{
-    agent_check::Condition,
-    report::{self, BadReport, Report},
+    orca,
+    report::{self, BadReport, Report, ReportedCondition},
 };
 use zerottl_core::{
     model::{Model, SiteId},
@@ -35,9 +38,9 @@ pub struct SiteLoad {
     /// Of its weight, what it wants.
     pub factor: Option<f64>,
     /// The state that it wants for itself.
-    pub word: AdminState,
+    pub admin_state: AdminState,
     /// Whether it works, as it says.
-    pub condition: Condition,
+    pub condition: ReportedCondition,
     /// The text in its own words besides these three.
     pub note: Option<Arc<str>>,
     /// Connections that it takes, at most.
@@ -53,20 +56,20 @@ pub struct SiteLoad {
 }
 
 impl SiteLoad {
-    /// Returns the state that its word and its condition come to.
+    /// Returns the state that what it wants and its condition come to.
     #[must_use]
-    pub fn word_in_force(&self) -> AdminState {
-        if self.condition == Condition::Up { self.word } else { AdminState::Maint }
+    pub fn state_in_force(&self) -> AdminState {
+        if self.condition == ReportedCondition::Up { self.admin_state } else { AdminState::Maint }
     }
 
     /// Describes what it says of itself besides figures, such as `drain, 50% (new disks)`; none where that is nothing.
     #[must_use]
     pub fn says(&self) -> Option<String> {
-        let word = (self.word != AdminState::Ready).then(|| self.word.as_str().to_owned());
-        let condition = (self.condition != Condition::Up).then(|| self.condition.as_str().to_owned());
+        let state = (self.admin_state != AdminState::Ready).then(|| self.admin_state.as_str().to_owned());
+        let condition = (self.condition != ReportedCondition::Up).then(|| self.condition.as_str().to_owned());
         let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);
         let factor = factor.map(|factor| format!("{:.0}%", factor * 100.0));
-        let said: Vec<String> = word.into_iter().chain(condition).chain(factor).collect();
+        let said: Vec<String> = state.into_iter().chain(condition).chain(factor).collect();
         let note = self.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
         (!said.is_empty()).then(|| format!("{}{note}", said.join(", ")))
     }
@@ -75,14 +78,14 @@ impl SiteLoad {
     /// there have been words, come from a Site that has gone back to reporting its load: they end them.
     fn hear(&mut self, report: &Report) {
         if report.is_figures() {
-            (self.word, self.condition, self.factor, self.note) = Default::default();
+            (self.admin_state, self.condition, self.factor, self.note) = Default::default();
             return;
         }
-        let has_state = report.word.is_some() || report.condition.is_some();
+        let has_state = report.admin_state.is_some() || report.condition.is_some();
         if has_state || report.note.is_some() {
             self.note.clone_from(&report.note);
         }
-        self.word = report.word.unwrap_or(self.word);
+        self.admin_state = report.admin_state.unwrap_or(self.admin_state);
         self.condition = report.condition.unwrap_or(self.condition);
         self.factor = report.factor.or(self.factor);
     }
@@ -172,6 +175,17 @@ impl LoadStore {
         entry.sessions = report.sessions.or(entry.sessions);
         entry.hear(&report);
         entry.maxconn = report.maxconn.or(entry.maxconn);
+    }
+
+    /// Takes in the headers of a probe's response, whose sender says its Site's load in one of them.
+    pub(crate) fn report_header(&self, site: SiteId, headers: &HeaderMap, from: Option<IpAddr>) {
+        let value = headers.get(orca::HEADER).map_or(&b""[..], HeaderValue::as_bytes);
+        // Each of a Site's addresses reports; a fault is one address's.
+        let said = orca::header(value).map_err(|why| match from {
+            Some(from) => why.at(from),
+            None => why,
+        });
+        self.report(site, tokio::time::Instant::now().into_std(), said);
     }
 
     /// This machine could not ask a Site, as it should have `since` it did last: that says nothing of the Site, and makes

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{agent_check::Condition, report::FIGURE_MAX, *};
+use super::{report::FIGURE_MAX, *};
 use zerottl_config as config;
 use zerottl_core::{
     model::{Model, SiteId},
@@ -23,7 +23,7 @@ fn words_are(line: &str, expect: Result<Report, &str>) {
 fn agent_check_words() {
     let silent = Report::default();
     let factor = |factor| Ok(Report { factor: Some(factor), ..silent.clone() });
-    let word = |word| Ok(Report { word: Some(word), ..silent.clone() });
+    let word = |word| Ok(Report { admin_state: Some(word), ..silent.clone() });
     let condition = |condition| Ok(Report { condition: Some(condition), ..silent.clone() });
     words_are("75%\n", factor(0.75));
     words_are("75", factor(0.75));
@@ -33,21 +33,21 @@ fn agent_check_words() {
     words_are("ready", word(AdminState::Ready));
     words_are("DRAIN", word(AdminState::Drain));
     words_are("maint", word(AdminState::Maint));
-    words_are("up", condition(Condition::Up));
-    for down in [Condition::Down, Condition::Fail, Condition::Stopped] {
+    words_are("up", condition(ReportedCondition::Up));
+    for down in [ReportedCondition::Down, ReportedCondition::Fail, ReportedCondition::Stopped] {
         words_are(down.as_str(), condition(down));
     }
     words_are("maxconn:30", Ok(Report { maxconn: Some(30), ..silent.clone() }));
     let note = Some("all is well 20% drain".into());
     let together =
-        Report { factor: Some(0.5), condition: Some(Condition::Up), maxconn: Some(7), note, ..silent.clone() };
+        Report { factor: Some(0.5), condition: Some(ReportedCondition::Up), maxconn: Some(7), note, ..silent.clone() };
     words_are("  up,50%\tmaxconn:7 # all is well 20% drain\nmaint", Ok(together));
     // HAProxy: the last word of a kind counts.
     words_are("ready drain", word(AdminState::Drain));
     words_are("drain ready", word(AdminState::Ready));
     // HAProxy: a word that is not known is shown, and the others count.
     let slip = Some("\"upp\" is no word of the agent check".into());
-    words_are("drain upp", Ok(Report { word: Some(AdminState::Drain), slip, ..silent }));
+    words_are("drain upp", Ok(Report { admin_state: Some(AdminState::Drain), slip, ..silent }));
 }
 
 /// Lines one after another, and what they have come to: `-` is nothing.
@@ -55,11 +55,11 @@ fn sequence_is(lines: &[&str], expect: &str) {
     let model = model();
     let (board, now) = (LoadStore::new(&model), Instant::now());
     for line in lines {
-        board.report(SiteId(1), now, report::body(line.as_bytes()));
+        board.report(SiteId(1), now, body::read(line.as_bytes()));
     }
     let entry = board.read().remove(1);
     let says = entry.says().unwrap_or_else(|| "-".into());
-    assert_eq!(format!("{says}: {}", entry.word_in_force().as_str()), expect, "{lines:?}");
+    assert_eq!(format!("{says}: {}", entry.state_in_force().as_str()), expect, "{lines:?}");
 }
 
 /// Three things are said, each of which stays until it is said otherwise; so it is in `HAProxy` 2.6, beside which
@@ -139,9 +139,9 @@ fn json_reports() {
         at: Some(1.5),
         ..Report::default()
     };
-    assert_eq!(report::body(text), Ok(all));
-    assert_eq!(report::body(b"0"), Ok(Report { factor: Some(0.0), ..Report::default() }), "no new clients");
-    let why = |text: &str| report::body(text.as_bytes()).unwrap_err().to_string();
+    assert_eq!(body::read(text), Ok(all));
+    assert_eq!(body::read(b"0"), Ok(Report { factor: Some(0.0), ..Report::default() }), "no new clients");
+    let why = |text: &str| body::read(text.as_bytes()).unwrap_err().to_string();
     assert_eq!(why(r#"{"capacity": 3}"#), "not a load report: missing field `current` at line 1 column 15");
     assert_eq!(why(r#"{"current": -1}"#), format!("`current` is -1: it must be 0 to {FIGURE_MAX}"));
     assert_eq!(
@@ -248,11 +248,11 @@ fn what_is_not_said_stays() {
     say("drain 50%");
     say("maxconn:5");
     let entry = board.read().remove(1);
-    assert_eq!((entry.word, entry.factor, entry.maxconn), (AdminState::Drain, Some(0.5), Some(5)));
+    assert_eq!((entry.admin_state, entry.factor, entry.maxconn), (AdminState::Drain, Some(0.5), Some(5)));
     say("nonsense");
     say("ready");
     let entry = board.read().remove(1);
-    assert_eq!((entry.word, entry.factor, entry.reports, entry.failures), (AdminState::Ready, Some(0.5), 3, 1));
+    assert_eq!((entry.admin_state, entry.factor, entry.reports, entry.failures), (AdminState::Ready, Some(0.5), 3, 1));
     assert_eq!(entry.error, None);
 }
 

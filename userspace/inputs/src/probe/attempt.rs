@@ -1,19 +1,9 @@
 //! One attempt at one address: made ready once from the configuration, run once per interval.
 
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::atomic::{AtomicU8, Ordering},
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, time::Duration};
 
-use super::{
-    failure::{Failure, Stage},
-    http::Get,
-    tcp, tls,
-};
-use crate::load::LoadStore;
-use zerottl_core::model::{Probe, ProbeKind, SiteAddress, SiteId};
+use crate::http_check::{Configs, Failure, Get, Progress, connect, get::OnHeaders, tls::SetupError};
+use zerottl_core::model::{Probe, ProbeKind, SiteAddress};
 use zerottl_host::patience;
 
 /// The future of [`Attempt::run`].
@@ -23,20 +13,6 @@ pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> +
 pub(super) trait Attempt: Send + Sync {
     /// Tries once and ends by itself within the probe's timeout, of the time that this machine ran.
     fn run(&self) -> Running<'_>;
-}
-
-/// How far a running attempt has come, for the words of its timeout.
-#[derive(Default)]
-pub struct Progress(AtomicU8);
-
-impl Progress {
-    pub(super) fn enter(&self, stage: Stage) {
-        self.0.store(stage as u8, Ordering::Relaxed);
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::from_index(self.0.load(Ordering::Relaxed))
-    }
 }
 
 /// An attempt over the network.
@@ -50,18 +26,18 @@ impl Network {
     pub(super) fn new(
         probe: &Probe,
         address: SiteAddress,
-        load: Option<(LoadStore, SiteId)>,
-        configs: &mut tls::Configs,
-    ) -> Result<Self, tls::SetupError> {
+        on_headers: Option<OnHeaders>,
+        configs: &mut Configs,
+    ) -> Result<Self, SetupError> {
         let get = match &probe.kind {
             ProbeKind::Tcp => None,
-            ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_load(load)),
+            ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_headers(on_headers)),
         };
         Ok(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get })
     }
 
     async fn steps(&self, progress: &Progress) -> Result<(), Failure> {
-        let stream = tcp::connect(self.target).await?;
+        let stream = connect(self.target).await?;
         match &self.get {
             None => Ok(()),
             Some(get) => get.run(stream, progress).await,

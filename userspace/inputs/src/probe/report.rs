@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    failure::Failure,
-    health::{Machine, Transition},
-};
+use super::health::{Machine, Transition};
+use crate::http_check::Failure;
 use zerottl_core::{
     histogram::{Histogram, PROBE_BOUNDS},
     model::{Model, Site, SiteId},

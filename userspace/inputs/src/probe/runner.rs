@@ -8,17 +8,32 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, watch},
-    task::{Id, JoinError, JoinSet},
+    task::{Id, JoinError, JoinHandle, JoinSet},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressReport, Probes, Reports, attempt::Attempt, schedule};
+use super::{
+    attempt::Attempt,
+    report::{AddressReport, Reports},
+};
+use crate::http_check::schedule;
 use zerottl_core::{
     model::{Model, SiteId},
     status::{Health, Verdicts},
 };
 use zerottl_host::{log_limit::LogLimit, resources::AgentShare};
+
+/// Running probes.
+#[derive(Debug)]
+pub struct Probes {
+    /// Changes, and so wakes its receivers, only when some address's health does.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// Attempts, errors and ages, to be read at any time; wakes no one.
+    pub reports: Reports,
+    /// Ends after the token is cancelled, when every probe has.
+    pub task: JoinHandle<()>,
+}
 
 /// Everything one address's probe task needs; outlives the task, so that a new one can take over.
 struct Check {

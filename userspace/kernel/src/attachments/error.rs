@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use crate::{
-    attach::{AttachError, Mode},
+    attach::{AttachError, AttachMode},
     pins::PinError,
 };
 
@@ -30,5 +30,5 @@ pub enum AttachmentError {
          `zerottl detach` first",
         mode = .1.name()
     )]
-    NoWayBack(String, Mode),
+    NoWayBack(String, AttachMode),
 }

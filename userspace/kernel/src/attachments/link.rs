@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::error::AttachmentError;
 use crate::{
-    attach::Mode,
+    attach::AttachMode,
     nic::Nics,
     pins::{self, PinId, Pins},
     sys,
@@ -22,7 +22,7 @@ pub struct Attachment {
     /// The link.
     pub link: OwnedFd,
     /// How it is attached.
-    pub mode: Mode,
+    pub mode: AttachMode,
     /// The program that it has, where there is a descriptor of it.
     pub program: Option<Arc<OwnedFd>>,
     /// The name of its pin and what tells it; none while it has none.

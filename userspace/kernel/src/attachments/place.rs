@@ -23,7 +23,7 @@ use super::{
     link::{Attachment, links},
 };
 use crate::{
-    attach::{self, Attached, Mode},
+    attach::{self, AttachMode, Attached},
     nic::Nics,
     pins::{PinError, Pins, link_name},
     sys,
@@ -48,7 +48,7 @@ pub struct Placed {
     pub name: String,
     /// A remark on it that should be known.
     pub note: Option<String>,
-    mode: Mode,
+    mode: AttachMode,
     way: Way,
     /// Whether a pin waits to be moved into its place.
     is_staged: bool,
@@ -186,7 +186,12 @@ fn keep(
 
 /// Whether the pin waits. In a folder that has gone nothing can be pinned, which is said elsewhere and is no reason to stay
 /// with an old configuration.
-fn stage(context: &PlacementContext<'_>, name: &str, mode: Mode, link: &OwnedFd) -> Result<bool, AttachmentError> {
+fn stage(
+    context: &PlacementContext<'_>,
+    name: &str,
+    mode: AttachMode,
+    link: &OwnedFd,
+) -> Result<bool, AttachmentError> {
     match context.pins.stage(&link_name(name, mode), link) {
         Ok(()) => Ok(true),
         Err(PinError::Pin(..)) if context.pins.is_there().is_ok_and(|is_there| !is_there) => Ok(false),

@@ -33,10 +33,7 @@ use super::{
 };
 use zerottl_core::model::{BackendProbe, HttpProbe, Web};
 use zerottl_host::{log_limit::LogLimit, patience};
-use zerottl_inputs::probe::{
-    failure::Stage,
-    fetch::{Configs, Failure, Get, Progress, attempt_over},
-};
+use zerottl_inputs::http_check::{CheckStage, Configs, Failure, Get, Progress, conn::check_over};
 
 /// Connections kept to one backend.
 const KEPT_MAX: usize = 512;
@@ -312,7 +309,7 @@ impl Backend {
         loop {
             ticks.tick().await;
             let ended = patience::within(probe.timeout, self.probe(probe.timeout, get.as_ref())).await;
-            let ended = ended.unwrap_or_else(|late| Err(Failure::from_late(late, probe.timeout, Stage::Response)));
+            let ended = ended.unwrap_or_else(|late| Err(Failure::from_late(late, probe.timeout, CheckStage::Response)));
             match ended {
                 Err(why) if !why.is_verdict() => {
                     if let Some(unsaid) = untried.admit(Instant::now().into_std()) {
@@ -342,7 +339,7 @@ impl Backend {
         let stream = self.stream(limit * 4).await.map_err(Failure::from_io)?;
         match get {
             None => Ok(()),
-            Some(Ok(get)) => get.run(attempt_over(stream), &Progress::default()).await,
+            Some(Ok(get)) => get.run(check_over(stream), &Progress::default()).await,
             Some(Err(why)) => Err(Failure::Http(why.clone())),
         }
     }

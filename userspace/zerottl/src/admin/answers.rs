@@ -16,7 +16,7 @@ use zerottl_dns::{
     query::Question,
     resolve::{Reply, Rr, resolve},
     view::View,
-    zone::{Folded, Found, Node},
+    zone::{FoldedName, Found, Node},
 };
 
 /// Types shown of one name, at most.
@@ -52,7 +52,7 @@ pub fn add(page: &mut Explanation, snapshot: &Snapshot, zones: &Zones, asked: Op
     let client = page.client.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
     for rtype in types {
         let question = Question { name: name.for_slice(), rtype, class: Class::IN };
-        let reply = if zones.forward_of(&Folded::new(name.for_slice())).is_some() {
+        let reply = if zones.forward_of(&FoldedName::new(name.for_slice())).is_some() {
             Reply::bare(domain::base::iana::Rcode::NOERROR)
         } else {
             resolve(question, client.into(), zones, &view)
@@ -63,7 +63,7 @@ pub fn add(page: &mut Explanation, snapshot: &Snapshot, zones: &Zones, asked: Op
 
 /// The types to show of a name: those that it has, or A.
 fn types_of(zones: &Zones, name: &Name, is_dynamic: bool) -> Vec<Rtype> {
-    let folded = Folded::new(name.for_slice());
+    let folded = FoldedName::new(name.for_slice());
     let found = zones.zone_of(&folded).map(|zone| zone.find(&folded, false));
     let (Some(Found::Exact(node) | Found::Wildcard(node)), None) = (found, zones.forward_of(&folded)) else {
         return vec![Rtype::A];
@@ -78,7 +78,7 @@ fn types_of(zones: &Zones, name: &Name, is_dynamic: bool) -> Vec<Rtype> {
 }
 
 fn why(zones: &Zones, model: &Model, name: &Name, reply: &Reply<'_>, rtype: Rtype) -> String {
-    let folded = Folded::new(name.for_slice());
+    let folded = FoldedName::new(name.for_slice());
     if let Some(forward) = zones.forward_of(&folded) {
         return format!("forwarded to the servers of [forward.\"{}\"]", model.forwards[forward.0].name);
     }

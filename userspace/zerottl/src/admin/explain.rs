@@ -297,7 +297,7 @@ fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
 
 /// Returns what bars a Site, with a `; ` after it, if anything does.
 fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
-    let said = notices::word(snapshot, id).map(|order| order.words());
+    let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }

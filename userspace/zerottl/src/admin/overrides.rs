@@ -42,7 +42,7 @@ use zerottl_core::{
 };
 use zerottl_host::state::keeper;
 
-/// How long an answer waits for the order to be on disk.
+/// How long an answer waits for the override to be on disk.
 const KEPT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Body of `POST /v1/sites/word`.

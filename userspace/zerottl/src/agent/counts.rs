@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::observe::counters::{CounterSource, ForwardCounts, PlanningCounts, SocketCounts, UpstreamCounts};
 use zerottl_dns::{self as dns, view::View};
 use zerottl_host::log_limit::LogLimit;
-use zerottl_kernel::Counters;
+use zerottl_kernel::PacketCounters;
 
 /// Counters of planning rounds since the agent's start.
 #[derive(Debug, Default)]
@@ -51,9 +51,9 @@ fn cpu_ns() -> u64 {
 /// Both paths' counters, of one configuration.
 pub struct AgentCounters {
     /// None with `xdp = "off"`.
-    pub kernel: Option<Counters>,
+    pub kernel: Option<PacketCounters>,
     /// The state that the sockets share, with their counters, whatever the configuration.
-    pub socket: Arc<dns::Shared>,
+    pub socket: Arc<dns::DnsService>,
     /// Whose answers the sockets count.
     pub view: Arc<View>,
     /// The counters of planning rounds, whatever the configuration.
@@ -66,7 +66,7 @@ impl AgentCounters {
     #[must_use]
     pub fn answers(&self) -> Vec<u64> {
         let mut answers = self.view.answers();
-        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(Counters::answers)) {
+        for (sum, count) in answers.iter_mut().zip(self.kernel.iter().flat_map(PacketCounters::answers)) {
             *sum += count;
         }
         answers

@@ -8,7 +8,7 @@ use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
 use zerottl_host::state;
-use zerottl_inputs::probe::ProbeError;
+use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
 
 /// The reason why the agent does not start, or ends by itself, or keeps its configuration.

@@ -207,7 +207,7 @@ mod tests {
         histogram::{Histogram, PROBE_BOUNDS},
         plan::Planner,
     };
-    use zerottl_inputs::load::agent_check::Condition;
+    use zerottl_inputs::load::ReportedCondition;
 
     fn model() -> Arc<Model> {
         let probe = || Some(fixture::http(80));
@@ -268,14 +268,15 @@ mod tests {
         );
         // One address of two: the Site is up all the same.
         check(|status| status.health[0][1] = Health::Down, &none, "", "");
-        let stopped = SiteLoad { condition: Condition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
+        let stopped =
+            SiteLoad { condition: ReportedCondition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
         check(
             |status| status.sites[0].said.word = AdminState::Maint,
             &stopped,
             "1 boston is down: it says stopped (new disks)",
             "0 boston is up",
         );
-        let drained = SiteLoad { word: AdminState::Drain, ..SiteLoad::default() };
+        let drained = SiteLoad { admin_state: AdminState::Drain, ..SiteLoad::default() };
         let back = "0 boston gets new clients again: it has taken back what it said";
         let worse = "1 boston gets no new clients: it says drain";
         check(|status| status.sites[0].said.word = AdminState::Drain, &drained, worse, back);

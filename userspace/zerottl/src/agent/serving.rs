@@ -38,7 +38,7 @@ use zerottl_inputs::{
     probe::{self, Probes, Reports},
 };
 use zerottl_kernel::{
-    Fastpath, Lasting, Loaded,
+    Fastpath, FastpathParts, Lasting,
     attach::{macs, macs_of},
     vlans,
 };
@@ -46,7 +46,7 @@ use zerottl_kernel::{
 /// The parts that every configuration shares.
 pub struct Common {
     /// The sockets' side.
-    pub dns: Arc<dns::Shared>,
+    pub dns: Arc<dns::DnsService>,
     /// The channel to the readers of traced packets.
     pub trace: broadcast::Sender<Arc<str>>,
     /// How the program sits on its interfaces.
@@ -71,7 +71,7 @@ pub struct Prepared {
     pub served: Arc<Served>,
     /// Its program, to be attached, and what is pinned with it; none with `xdp = "off"`.
     pub program: Option<Lasting>,
-    kernel: Option<zerottl_kernel::Counters>,
+    kernel: Option<zerottl_kernel::PacketCounters>,
     publisher: Option<zerottl_kernel::publish::Publisher>,
     events: Option<aya::maps::RingBuf<aya::maps::MapData>>,
     /// When its making began.
@@ -145,7 +145,7 @@ impl Prepared {
                 Err(error) => warn!("reading the host's VLANs failed: {error}; tagged queries take the socket path"),
             }
             program = Some(loaded.fastpath.lasting().map_err(AgentError::Load)?);
-            let Loaded { publisher: writes, counters, events: traced, .. } = loaded;
+            let FastpathParts { publisher: writes, counters, events: traced, .. } = loaded;
             (kernel, publisher, events) = (Some(counters), Some(writes), Some(traced));
         }
         let stop = CancellationToken::new();

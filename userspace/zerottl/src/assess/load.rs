@@ -134,7 +134,7 @@ impl Ledger {
     fn stand(&self, source: &LoadSource, entry: &SiteLoad, answers: u64, age: Duration) -> (Option<Load>, SelfReport) {
         let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
         let mut said = SelfReport {
-            word: entry.word_in_force(),
+            word: entry.state_in_force(),
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
             per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),

@@ -14,7 +14,7 @@ use clap_complete::{
     env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh},
 };
 use zerottl_config as config;
-use zerottl_inputs::agent_client::{self as client, At};
+use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use super::{ADMIN, INSTALLED};
 
@@ -75,7 +75,7 @@ fn of_file(file: &Path) -> Option<(Vec<String>, Vec<String>)> {
 fn of_agent(admin: &str) -> Option<(Vec<String>, Vec<String>)> {
     let token = std::env::var(super::TOKEN_VARIABLE).ok();
     let token = token.and_then(|text| zerottl_core::model::AdminToken::new(&text).ok());
-    let at = At { place: admin.parse().ok()?, token };
+    let at = AgentAddress { place: admin.parse().ok()?, token };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let body = runtime.block_on(async { tokio::time::timeout(PATIENCE, client::get(&at, "/v1/status")).await });
     let page: zerottl::admin::status::StatusPage = serde_json::from_slice(&body.ok()?.ok()?).ok()?;

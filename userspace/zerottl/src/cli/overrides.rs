@@ -16,7 +16,7 @@ use zerottl::admin::{
 };
 use zerottl_config as config;
 use zerottl_core::status::AdminState;
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 use super::{AgentAt, BadArgument, CommandError, completions, print, unasked};
 
@@ -124,7 +124,7 @@ impl Say {
         self.at(word, &self.agent.address()?).await
     }
 
-    async fn at(&self, word: AdminState, at: &At) -> Result<(), CommandError> {
+    async fn at(&self, word: AdminState, at: &AgentAddress) -> Result<(), CommandError> {
         let body = SayWord {
             sites: self.sites.clone(),
             word,
@@ -154,7 +154,13 @@ impl Weigh {
 }
 
 /// Hands in an override and prints what came of it.
-async fn said(at: &At, path: &str, body: &impl Serialize, json: bool, word: &str) -> Result<(), CommandError> {
+async fn said(
+    at: &AgentAddress,
+    path: &str,
+    body: &impl Serialize,
+    json: bool,
+    word: &str,
+) -> Result<(), CommandError> {
     let answer = client::post(at, path, body).await.map_err(refused)?;
     if json {
         return print(&[&answer, &b"\n"[..]].concat());
@@ -167,7 +173,7 @@ async fn said(at: &At, path: &str, body: &impl Serialize, json: bool, word: &str
     print(text.as_bytes())
 }
 
-fn understood<T: serde::de::DeserializeOwned>(at: &At, answer: &[u8]) -> Result<T, CommandError> {
+fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, CommandError> {
     serde_json::from_slice(answer)
         .map_err(|error| format!("what answers at {at} is no agent of this version ({error})").into())
 }
@@ -194,7 +200,7 @@ impl Drain {
         if self.wait { self.wait(&at).await } else { Ok(()) }
     }
 
-    async fn wait(&self, at: &At) -> Result<(), CommandError> {
+    async fn wait(&self, at: &AgentAddress) -> Result<(), CommandError> {
         let sites = client::query_value(&self.say.sites);
         let path = format!("/v1/sites/drained?sites={sites}&sessions={}", self.sessions);
         let mut seen = SessionSamples::default();

@@ -19,7 +19,7 @@ use zerottl::{
 };
 use zerottl_config as config;
 use zerottl_core::{model::Model, status::Assessment};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
 use super::{CommandError, print};
 
@@ -96,11 +96,11 @@ fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
         return Vec::new();
     }
     let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());
-    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |order| (site, order)));
-    let words = said.map(|(site, order)| {
+    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |page| (site, page)));
+    let words = said.map(|(site, page)| {
         format!(
             "warning: `{}` (by {}) of Site `{}` would be forgotten: the file has no such Site",
-            order.what, order.by, site.key
+            page.what, page.by, site.key
         )
     });
     words.collect()
@@ -113,7 +113,7 @@ async fn ask_agent(candidate: &config::Loaded) -> Result<Base, CommandError> {
     let Some(place) = super::nearest(admin) else {
         return Ok(Base::Nothing("there is no [admin] `listen`, so no agent can be asked".into()));
     };
-    let at = At { place: place.clone(), token: admin.token.clone() };
+    let at = AgentAddress { place: place.clone(), token: admin.token.clone() };
     match client::get(&at, "/v1/status").await {
         Ok(body) => {
             let page = serde_json::from_slice(&body)

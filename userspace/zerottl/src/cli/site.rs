@@ -20,7 +20,7 @@ use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
 use zerottl_kernel::inherited;
 use zerottl_proxy::{Inherited, SiteCommand, SiteSetup};
-use zerottl_site::explain::{self, Question};
+use zerottl_site::explain::{self, ExplainRequest};
 
 use super::{CommandError, print};
 
@@ -131,7 +131,7 @@ fn explain(asked: Explain) -> Result<(), CommandError> {
         "2" => Version::HTTP_2,
         _ => Version::HTTP_11,
     };
-    let question = Question {
+    let question = ExplainRequest {
         url: asked.url,
         method: asked.method,
         version,

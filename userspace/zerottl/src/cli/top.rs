@@ -23,7 +23,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use zerottl::admin::status::StatusPage;
-use zerottl_inputs::agent_client::{self as client, At};
+use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use self::lines::{Choices, Pages};
 use super::{CommandError, complain, show};
@@ -34,7 +34,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const KEY_WAIT: Duration = Duration::from_millis(200);
 
 /// Where nobody looks at a terminal, one page is printed.
-pub async fn top(at: At) -> Result<(), CommandError> {
+pub async fn top(at: AgentAddress) -> Result<(), CommandError> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         show::<StatusPage>(at, "/v1/status", false, StatusPage::to_text).await?;
         complain("zerottl top: this is no terminal, so it is shown once");
@@ -48,7 +48,7 @@ pub async fn top(at: At) -> Result<(), CommandError> {
     result
 }
 
-async fn page(at: &At) -> Result<StatusPage, client::ClientError> {
+async fn page(at: &AgentAddress) -> Result<StatusPage, client::ClientError> {
     let body = client::get(at, "/v1/status").await?;
     serde_json::from_slice(&body).map_err(|error| client::ClientError::Http(error.to_string()))
 }
@@ -122,7 +122,7 @@ fn obey(choices: &mut Choices, wish: Wish) -> bool {
     false
 }
 
-async fn run(at: &At, first: StatusPage) -> Result<(), CommandError> {
+async fn run(at: &AgentAddress, first: StatusPage) -> Result<(), CommandError> {
     let failed = |error: io::Error| CommandError::Sentence(format!("the terminal cannot be used: {error}"));
     let stop = |kind| signal(kind).map_err(failed);
     let mut terminate = stop(SignalKind::terminate())?;

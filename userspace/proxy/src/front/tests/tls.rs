@@ -14,7 +14,7 @@ use tokio_rustls::{
 use super::*;
 use crate::front::Refused;
 use zerottl_core::model::WebTls;
-use zerottl_inputs::probe::TrustAnyone;
+use zerottl_inputs::http_check::TrustAnyone;
 
 /// Writes `NAME.pem` for these DNS names, and gives the certificate.
 pub(super) fn pem(folder: &Path, file: &str, names: &[&str]) -> Vec<u8> {

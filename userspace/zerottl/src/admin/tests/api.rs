@@ -14,7 +14,7 @@ use crate::admin::{
     sources::Current,
 };
 use zerottl_core::model::{AdminListen, AdminToken};
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 use zerottl_inputs::load::push::PUSH_MAX;
 
 const TOKEN: &str = "correct-horse-battery";
@@ -126,7 +126,7 @@ async fn responses_are_as_described() {
 #[tokio::test]
 async fn a_token_is_asked_over_tcp_and_not_over_the_socket() {
     let server = start(Some(TOKEN)).await;
-    let with = |token: Option<&str>| At {
+    let with = |token: Option<&str>| AgentAddress {
         place: AdminListen::Tcp(server.tcp),
         token: token.map(|token| AdminToken::new(token).expect("a token")),
     };
@@ -143,7 +143,7 @@ async fn a_token_is_asked_over_tcp_and_not_over_the_socket() {
     let page = client::get(&with(None), "/").await.expect("the page is open");
     let page = String::from_utf8(page.into()).expect("text");
     assert!(page.contains("<!doctype html>") && !page.contains("boston"), "it holds no data");
-    client::get(&At { place: server.unix.clone(), token: None }, "/v1/status")
+    client::get(&AgentAddress { place: server.unix.clone(), token: None }, "/v1/status")
         .await
         .expect("the socket's mode decides");
     // Nobody without the token learns what paths there are.
@@ -267,7 +267,7 @@ async fn words_bear_a_name() {
         }
         names
     });
-    let at = At { place: unix, token: None };
+    let at = AgentAddress { place: unix, token: None };
     for by in [Value::Null, json!("mallory")] {
         let _ = client::post(&at, "/v1/sites/word", &json!({ "sites": "boston", "word": "drain", "by": by })).await;
     }

@@ -26,7 +26,7 @@ use zerottl_core::{
     status::{AdminState, Health, SelfReport},
 };
 use zerottl_dns::view::View;
-use zerottl_inputs::load::{SiteLoad, agent_check::Condition};
+use zerottl_inputs::load::{ReportedCondition, SiteLoad};
 
 const V4: &str = "0.0.0.0";
 const V6: &str = "::";
@@ -489,7 +489,7 @@ fn what_a_site_says_of_itself_is_shown() {
     for key in ["boston", "chicago", "geneva"] {
         set(&mut snapshot, key, Health::Up, None);
     }
-    snapshot.loads[0].condition = Condition::Stopped;
+    snapshot.loads[0].condition = ReportedCondition::Stopped;
     snapshot.loads[0].note = Some("new disks".into());
     snapshot.status.sites[0].said.word = AdminState::Maint;
     let words = "it says stopped (new disks)";

@@ -39,7 +39,7 @@ use zerottl_core::{
 };
 use zerottl_dns::view::View;
 use zerottl_host::state::keeper::WriteStatus;
-use zerottl_inputs::agent_client::{self as client, At, ClientError};
+use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 use zerottl_inputs::probe::Reports;
 
 struct FixedCounters;
@@ -288,7 +288,7 @@ async fn who_reads_nothing_holds_up_no_unix_socket() {
         stream.write_all(format!("{head}content-length: 10\r\n\r\n").as_bytes()).await.expect("sent");
         stuck.push(stream);
     }
-    let at = At { place, token: None };
+    let at = AgentAddress { place, token: None };
     for _ in 0..REQUESTS_MAX * 2 {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }
@@ -313,7 +313,7 @@ async fn the_token_has_places_of_its_own() {
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n").as_bytes()).await.expect("sent");
         idle.push(stream);
     }
-    let at = At { place: AdminListen::Tcp(at), token: AdminToken::new(token).ok() };
+    let at = AgentAddress { place: AdminListen::Tcp(at), token: AdminToken::new(token).ok() };
     for _ in 0..REQUESTS_MAX * 2 {
         timeout(Duration::from_secs(20), client::get(&at, "/v1/status")).await.expect("in time").expect("a page");
     }
@@ -327,7 +327,7 @@ async fn a_reload_is_waited_for() {
     let (give, mut take) = commands::channel();
     state.commands = give;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let at = At { place: AdminListen::Tcp(listener.local_addr().expect("bound")), token: None };
+    let at = AgentAddress { place: AdminListen::Tcp(listener.local_addr().expect("bound")), token: None };
     let cancel = CancellationToken::new();
     let current = Arc::new(Current::from_pointee(state));
     let task = tokio::spawn(serve(vec![Listener::Tcp(listener)], current, cancel));

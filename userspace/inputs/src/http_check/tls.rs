@@ -1,4 +1,4 @@
-//! TLS for probes: whom to trust, loaded once.
+//! TLS for checks: whom to trust, loaded once.
 
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
@@ -16,10 +16,10 @@ use tokio_rustls::{
     },
 };
 
-use super::{failure::Failure, tcp::Connected};
+use super::{conn::Connected, failure::Failure};
 use zerottl_core::model::ProbeTls;
 
-/// The trust a probe's TLS starts from.
+/// The trust a check's TLS starts from.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Trust {
     System,
@@ -27,7 +27,7 @@ enum Trust {
     Anyone,
 }
 
-/// Why a probe's TLS cannot be set up, as a sentence.
+/// Why a check's TLS cannot be set up, as a sentence.
 pub type SetupError = String;
 
 /// Client configurations, one per distinct trust: reading the system's roots is slow and their copies are large.

@@ -2,9 +2,10 @@
 //!
 //! | module     | what it is                                                                   |
 //! |------------|------------------------------------------------------------------------------|
-//! | [`report`] | a JSON report into a [`Report`], pure; and a body of either form             |
+//! | [`report`] | a JSON report into a [`Report`], pure                                         |
 //! | [`agent_check`]  | a line of `HAProxy`'s agent-check grammar into a [`Report`], pure             |
 //! | [`orca`]   | the header `endpoint-load-metrics` into a [`Report`], pure                    |
+//! | [`body`]   | a response's body of either form, pure                                        |
 //! | [`push`]   | reports sent to the admin interface, pure                                    |
 //! | [`store`]  | the newest of each Site, with its age                                        |
 //! | `poll`     | the tasks that ask Sites                                                     |
@@ -13,6 +14,7 @@
 //! planner's.
 
 pub mod agent_check;
+pub mod body;
 pub mod orca;
 mod poll;
 pub mod push;
@@ -23,5 +25,5 @@ pub mod store;
 mod tests;
 
 pub use poll::{CONCURRENT_MAX, start};
-pub use report::{BadReport, Report};
+pub use report::{BadReport, Report, ReportedCondition};
 pub use store::{LoadStore, SiteLoad};

@@ -12,11 +12,15 @@ use proptest::prelude::*;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use super::super::{
     Probes, Reports,
     attempt::{Attempt, Running},
-    failure::{Failure, Stage},
     runner,
+};
+use crate::{
+    http_check::{CheckStage, Failure},
+    load::LoadStore,
+    probe,
 };
 use zerottl_core::fixture;
 use zerottl_core::{
@@ -88,7 +92,7 @@ proptest! {
                 match (now >= dies && now < returns, hangs) {
                     (false, _) => (ms(0), Ok(())),
                     (true, false) => (ms(0), refused()),
-                    (true, true) => (limit, Err(Failure::Timeout { after: limit, stage: Stage::Connect })),
+                    (true, true) => (limit, Err(Failure::Timeout { after: limit, stage: CheckStage::Connect })),
                 }
             });
             for (expect, from, count) in
@@ -214,8 +218,8 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
 async fn unprobed_site_is_up_and_its_status_channel_stays_open() {
     let model = Arc::new(fixture::model(&[("boston", &["192.0.2.10"], None)]));
     let cancel = CancellationToken::new();
-    let mut probes = super::start(&model, Reports::new(&model), &crate::load::LoadStore::new(&model), cancel.clone())
-        .expect("starts");
+    let mut probes =
+        probe::start(&model, Reports::new(&model), &LoadStore::new(&model), cancel.clone()).expect("starts");
     assert_eq!(probes.verdicts.borrow()[0][0], Health::Up);
     assert_eq!(probes.reports.get(SiteId(0), 0).health, Health::Up);
     assert!(

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 attempt: a GET, its status, and some text in its body; or its body, whole.
+//! One HTTP/1.1 check: a GET, its status, and some text in its body; or its body, whole.
 //!
 //! Redirects are not followed: a Site that answers its health path by one says nothing about itself.
 
@@ -15,30 +15,24 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use memchr::memmem::Finder;
 use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    attempt::Progress,
-    failure::{Failure, Stage},
+    conn::Connected,
+    failure::{BODY_MAX, CheckStage, Failure, Progress},
     metered::Interim,
-    tcp::Connected,
     tls,
 };
-use crate::load::{BadReport, LoadStore, Report, orca};
-use zerottl_core::model::{HttpProbe, SiteId};
+use zerottl_core::model::HttpProbe;
 
-/// How much of a body is searched for the expected text, bytes.
-pub const BODY_MAX: usize = 64 * 1024;
 /// The largest response header accepted, bytes.
 const HEADER_MAX: usize = 32 * 1024;
-/// The most that is taken of a target in one attempt, bytes, with TLS and chunks.
-pub(super) const TAKEN_MAX: usize = 320 * 1024;
 /// The most header fields accepted.
 const HEADER_FIELDS_MAX: usize = 128;
+
+/// Takes the headers of each response with an expected status, and the address that it came from.
+pub type OnHeaders = Box<dyn Fn(&HeaderMap, Option<IpAddr>) + Send + Sync>;
 
 /// A GET made ready once, tried often.
 pub struct Get {
@@ -47,8 +41,7 @@ pub struct Get {
     statuses: Vec<u16>,
     text: Option<Finder<'static>>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Whose load is in a header of the response.
-    load: Option<(LoadStore, SiteId)>,
+    on_headers: Option<OnHeaders>,
 }
 
 impl Get {
@@ -66,12 +59,12 @@ impl Get {
         // The empty text is in every body, also in one that never comes.
         let text = probe.expect_body.as_ref().filter(|text| !text.is_empty());
         let text = text.map(|text| Finder::new(text).into_owned());
-        Ok(Self { uri, host, statuses: probe.expect_status.clone(), text, tls, load: None })
+        Ok(Self { uri, host, statuses: probe.expect_status.clone(), text, tls, on_headers: None })
     }
 
-    /// Sets the store, if any, for what the response's header says of a Site's load.
-    pub(super) fn with_load(self, load: Option<(LoadStore, SiteId)>) -> Self {
-        Self { load, ..self }
+    /// Sets what takes the responses' headers, if anything does.
+    pub(crate) fn with_headers(self, on_headers: Option<OnHeaders>) -> Self {
+        Self { on_headers, ..self }
     }
 
     /// Asks over a connected stream and judges the answer.
@@ -84,7 +77,7 @@ impl Get {
     pub async fn fetch(&self, stream: Connected, progress: &Progress, max: usize) -> Result<Vec<u8>, Failure> {
         let read = async |response: Response<Incoming>| {
             self.expected(&response)?;
-            progress.enter(Stage::Body);
+            progress.enter(CheckStage::Body);
             let mut body = response.into_body();
             let mut bytes = Vec::new();
             while bytes.len() < max {
@@ -108,7 +101,7 @@ impl Get {
         match &self.tls {
             None => self.exchange(stream, &interim, progress, take).await,
             Some((connector, name)) => {
-                progress.enter(Stage::Tls);
+                progress.enter(CheckStage::Tls);
                 let stream = tls::handshake(connector, name, stream).await?;
                 self.exchange(stream, &interim, progress, take).await
             }
@@ -125,7 +118,7 @@ impl Get {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        progress.enter(Stage::Response);
+        progress.enter(CheckStage::Response);
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEADER_MAX)
             .max_header_size(HEADER_MAX)
@@ -171,16 +164,11 @@ impl Get {
         progress: &Progress,
     ) -> Result<(), Failure> {
         self.expected(&response)?;
-        if let Some((board, site)) = &self.load {
-            // Each of a Site's addresses reports; a fault is one address's.
-            let said = load_in(response.headers()).map_err(|why| match from {
-                Some(from) => why.at(from),
-                None => why,
-            });
-            board.report(*site, Instant::now().into_std(), said);
+        if let Some(on_headers) = &self.on_headers {
+            on_headers(response.headers(), from);
         }
         let Some(text) = &self.text else { return Ok(()) };
-        progress.enter(Stage::Body);
+        progress.enter(CheckStage::Body);
         let mut body = response.into_body();
         let mut seen = Vec::new();
         while seen.len() < BODY_MAX {
@@ -196,12 +184,6 @@ impl Get {
         }
         Err(Failure::Body { expected: String::from_utf8_lossy(text.needle()).into_owned() })
     }
-}
-
-/// Reads the report of its Site's load in a response.
-fn load_in(headers: &HeaderMap) -> Result<Report, BadReport> {
-    let value = headers.get(orca::HEADER).map_or(&b""[..], HeaderValue::as_bytes);
-    orca::header(value)
 }
 
 fn http(error: hyper::Error) -> Failure {

@@ -24,13 +24,12 @@ use tokio_rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    attempt::{Attempt, Network, Progress},
-    http::Get,
-    tcp::connect,
-    tls,
+use super::super::attempt::{Attempt, Network};
+use crate::{
+    http_check::{Configs, Get, Progress, connect, metered::Metered},
+    load::LoadStore,
+    probe::{self, Reports},
 };
-use crate::load::LoadStore;
 use zerottl_core::fixture;
 use zerottl_core::{
     model::{HttpProbe, Probe, ProbeKind, ProbeTls, SiteAddress, SiteId},
@@ -95,7 +94,7 @@ async fn serve(parts: Vec<(u64, Vec<u8>)>, hold: Duration, acceptor: Option<TlsA
 /// One attempt at `at`; the failure's sentence or `ok`.
 async fn attempt(at: SocketAddr, probe: &Probe) -> String {
     let address = SiteAddress { answer: at.ip(), probe: at.ip() };
-    match Network::new(probe, address, None, &mut tls::Configs::default()) {
+    match Network::new(probe, address, None, &mut Configs::default()) {
         Err(why) => why,
         Ok(network) => network.run().await.map_or_else(|failure| failure.to_string(), |()| "ok".into()),
     }
@@ -207,7 +206,7 @@ async fn endless_responses_are_cut() {
         assert!(outcome.contains(expect), "{what}: {outcome}, expected {expect}");
         // So is a load that is asked for.
         let ProbeKind::Http(http) = &probe.kind else { unreachable!("the fixture is HTTP") };
-        let get = Get::new(http, &mut tls::Configs::default()).expect("a GET");
+        let get = Get::new(http, &mut Configs::default()).expect("a GET");
         let stream = connect(server.at).await.expect("accepted");
         let progress = Progress::default();
         let fetched = get.fetch(stream, &progress, 16 * 1024);
@@ -220,7 +219,7 @@ async fn endless_responses_are_cut() {
 #[tokio::test]
 async fn pieces_are_bounded() {
     let (mut far, near) = tokio::io::duplex(1);
-    let mut metered = super::metered::Metered::new(near, usize::MAX);
+    let mut metered = Metered::new(near, usize::MAX);
     let writer = tokio::spawn(async move { while far.write_all(b"a").await.is_ok() {} });
     let error = metered.read_to_end(&mut Vec::new()).await.expect_err("it goes on");
     assert_eq!(error.to_string(), "it sends in more than 4096 pieces");
@@ -410,7 +409,7 @@ async fn s4_2c_s4_3b_back_down_after_fall_and_up_after_rise() {
     let model = Arc::new(fixture::model(&[("boston", &["127.0.0.1"], Some(fixture::http(at.port())))]));
     let cancel = CancellationToken::new();
     let mut probes =
-        super::start(&model, super::Reports::new(&model), &LoadStore::new(&model), cancel.clone()).expect("starts");
+        probe::start(&model, Reports::new(&model), &LoadStore::new(&model), cancel.clone()).expect("starts");
     let mut attempts_before = 0;
     for (now, expect, at_least) in
         [(200, Health::Up, 2), (503, Health::Down, 3), (200, Health::Up, 2), (0, Health::Down, 3)]

@@ -1,13 +1,21 @@
-//! Why an attempt failed, as a type and as a sentence.
+//! How far a check has come, and why it failed, as types and as a sentence.
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use zerottl_host::{patience::Late, resources};
 
-/// How far an attempt had come.
+/// How much of a body is searched for the expected text, bytes.
+pub(super) const BODY_MAX: usize = 64 * 1024;
+
+/// How far a check had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Stage {
+pub enum CheckStage {
     /// The TCP handshake.
     Connect,
     /// The TLS handshake.
@@ -18,14 +26,28 @@ pub enum Stage {
     Body,
 }
 
-impl Stage {
+impl CheckStage {
     /// By position; the last one beyond it.
-    pub(super) fn from_index(index: u8) -> Self {
+    fn from_index(index: u8) -> Self {
         [Self::Connect, Self::Tls, Self::Response].get(usize::from(index)).copied().unwrap_or(Self::Body)
     }
 }
 
-/// Why an attempt did not succeed.
+/// How far a running check has come, for the words of its timeout.
+#[derive(Default)]
+pub struct Progress(AtomicU8);
+
+impl Progress {
+    pub(super) fn enter(&self, stage: CheckStage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> CheckStage {
+        CheckStage::from_index(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Why a check did not succeed.
 #[derive(Debug)]
 pub enum Failure {
     /// This machine could not try (no file descriptor, no memory, no port). Says nothing about the Site, so it is no verdict.
@@ -57,7 +79,7 @@ pub enum Failure {
         /// The probe's timeout.
         after: Duration,
         /// The stage that was being waited for.
-        stage: Stage,
+        stage: CheckStage,
     },
 }
 
@@ -74,7 +96,7 @@ impl Failure {
 
     /// Why an attempt has not ended within its time.
     #[must_use]
-    pub fn from_late(late: Late, after: Duration, stage: Stage) -> Self {
+    pub fn from_late(late: Late, after: Duration, stage: CheckStage) -> Self {
         match late {
             Late::Timeout => Self::Timeout { after, stage },
             Late::Starved(lost) => Self::Starved(lost),
@@ -110,14 +132,14 @@ impl fmt::Display for Failure {
             Self::Body { expected } => {
                 let quoted: String = expected.chars().take(QUOTED_MAX).collect();
                 let more = if quoted.len() < expected.len() { "…" } else { "" };
-                write!(f, "body: {quoted:?}{more} is not in its first {} KiB", super::http::BODY_MAX / 1024)
+                write!(f, "body: {quoted:?}{more} is not in its first {} KiB", BODY_MAX / 1024)
             }
             Self::Timeout { after, stage } => {
                 let waiting = match stage {
-                    Stage::Connect => "connecting",
-                    Stage::Tls => "in the TLS handshake",
-                    Stage::Response => "waiting for the response",
-                    Stage::Body => "reading the body",
+                    CheckStage::Connect => "connecting",
+                    CheckStage::Tls => "in the TLS handshake",
+                    CheckStage::Response => "waiting for the response",
+                    CheckStage::Body => "reading the body",
                 };
                 write!(f, "timeout after {after:?} {waiting}")
             }
@@ -161,16 +183,20 @@ mod tests {
         check(Failure::Status { got: 503, expected: vec![200, 204] }, "status 503, expected 200 or 204");
         check(Failure::Body { expected: "ok\n".into() }, "body: \"ok\\n\" is not in its first 64 KiB");
         check(
-            Failure::Timeout { after: Duration::from_millis(500), stage: Stage::Connect },
+            Failure::Timeout { after: Duration::from_millis(500), stage: CheckStage::Connect },
             "timeout after 500ms connecting",
         );
         check(
-            Failure::Timeout { after: Duration::from_secs(2), stage: Stage::Response },
+            Failure::Timeout { after: Duration::from_secs(2), stage: CheckStage::Response },
             "timeout after 2s waiting for the response",
         );
         check(Failure::Certificate("expired".into()), "certificate: expired");
         check(
-            Failure::from_late(Late::Starved(Duration::from_millis(812)), Duration::from_millis(500), Stage::Connect),
+            Failure::from_late(
+                Late::Starved(Duration::from_millis(812)),
+                Duration::from_millis(500),
+                CheckStage::Connect,
+            ),
             "not tried: this machine was too busy to wait: 812 ms were lost",
         );
     }

@@ -1,0 +1,44 @@
+//! One check over the network: connecting, TLS, a GET and what its response says; for probes, for load reports and for
+//! backends.
+//!
+//! | module       | what it is                                                     |
+//! |--------------|----------------------------------------------------------------|
+//! | [`get`]      | a GET, its status, and some text in its body, or the body      |
+//! | [`conn`]     | the TCP connection                                             |
+//! | [`tls`]      | whom to trust, loaded once, and the handshake                  |
+//! | [`metered`]  | what a check takes from whom it asks, bounded                  |
+//! | [`failure`]  | how far a check has come, and why it failed                    |
+//! | [`schedule`] | when checks start, pure                                        |
+
+pub mod conn;
+pub mod failure;
+pub mod get;
+pub mod metered;
+pub mod schedule;
+pub mod tls;
+
+use std::fmt;
+
+pub use conn::connect;
+pub use failure::{CheckStage, Failure, Progress};
+pub use get::Get;
+pub use tls::{Configs, TrustAnyone};
+
+/// Why probing, or asking for loads, cannot start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProbeError {
+    /// The table of the Site's section that it is about: `probe` or `load`.
+    pub part: &'static str,
+    /// The Site's key.
+    pub site: String,
+    /// The fault, as a sentence.
+    pub why: String,
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of site `{}`: {}", self.part, self.site, self.why)
+    }
+}
+
+impl std::error::Error for ProbeError {}
