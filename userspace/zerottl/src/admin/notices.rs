@@ -1,4 +1,4 @@
-//! Everything that bears on the Sites besides their health, as pages show it: commands, hold-downs, alarms, what one
+//! Everything that bears on the Sites besides their health, as pages show it: overrides, hold-downs, alarms, what one
 //! death would do.
 
 use std::fmt::Write;

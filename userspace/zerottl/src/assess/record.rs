@@ -241,14 +241,14 @@ impl AssessmentRecord {
             tracing::info!(site = model.sites[site.0].key, "{what} has lapsed");
         };
         let before = self.states.len() + self.weights.len();
-        self.states.retain(|site, order| {
+        self.states.retain(|site, in_force| {
             let lapsed = has_lapsed(in_force.until);
             if lapsed {
                 told(site, in_force.value.as_str());
             }
             !lapsed
         });
-        self.weights.retain(|site, order| {
+        self.weights.retain(|site, in_force| {
             let lapsed = has_lapsed(in_force.until);
             if lapsed {
                 told(site, "the weight");
@@ -373,15 +373,15 @@ mod tests {
             said
         };
         assert_eq!(
-            set_override(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)),
+            say(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)),
             ["boston"]
         );
-        set_override(
+        say(
             &mut record,
             start,
             request("chicago", OverrideValue::State(AdminState::Maint), Some(30 * SECOND)),
         );
-        set_override(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
+        say(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
         let words = |record: &mut AssessmentRecord, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
             let of = |site: &zerottl_core::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
@@ -447,8 +447,8 @@ mod tests {
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
         assert_eq!(words, [(AdminState::Drain, 1), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
-        assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
-        assert_eq!(after.words[&SiteId(0)].at, before(later, 40));
+        assert_eq!(after.states[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
+        assert_eq!(after.states[&SiteId(0)].at, before(later, 40));
         assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });
         assert_eq!(after.remarks(later, Arc::default()).recalled, [(0, 0), (0, 1), (1, 0)]);
 
@@ -507,7 +507,7 @@ mod tests {
         let status = assess(&mut carried, &other, now, &Assessment::unknown(&other).health);
         assert_eq!((status.sites[0].word, status.sites[1].word), (AdminState::Ready, AdminState::Drain));
         assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
-        assert_eq!(carried.words.len(), 1);
+        assert_eq!(carried.states.len(), 1);
     }
 
     /// S4-3B-BACK: a Site that keeps failing is held, and the operator's `ready` lets it go.
