@@ -10,15 +10,14 @@
 //! ```
 
 use crate::{
-    decide::{Answer, Maps, Record},
+    decide::{Answer, Record},
     frame::Frame,
     layout::{FIXUP_APEX, FIXUP_NONE},
+    maps::Maps,
     name::OFFSET_MASK,
     net::{ETHERNET, IPV4, IPV6, PROTOCOL_UDP, UDP},
-    query::{
-        CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS, TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT,
-        TYPE_SOA,
-    },
+    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS},
+    rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT, TYPE_SOA},
     scratch::SAID_MAX,
     sum::Sum,
 };

@@ -12,57 +12,20 @@ use crate::{
     frame::Frame,
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
-        CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, Choice, Chosen, Control, Displace, Endpoint, NAME_ABOVE,
-        NAME_HAS_HTTPS, NAME_INLINE, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, NameTail, NetNode, Rdata,
-        STALE_BANK, Service, SlotBlock, choice_of, type_bit,
+        CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, Choice, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE, NAME_OPAQUE,
+        NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, Service, choice_of, type_bit,
     },
-    limit::{Buckets, Class},
+    limit::Class,
+    maps::Maps,
     name,
     net::{self, Datagram},
     nets, options,
-    query::{self, HEADER, Query, RECORD_FIXED, TYPE_A, TYPE_AAAA, TYPE_HTTPS},
+    query::{self, HEADER, Query, RECORD_FIXED},
     reason::Reason,
+    rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT},
     scratch::Scratch,
-    walk::{self, Missing, Step},
+    walk::{self, Missing},
 };
-
-/// The maps, as the program sees them; `None` is an index beyond the end.
-pub trait Maps {
-    /// `CONTROL`.
-    fn control(&self) -> Option<&Control>;
-    /// `DISPLACE`.
-    fn displace(&self, block: u32) -> Option<&Displace>;
-    /// `NAMES`.
-    fn name(&self, index: u32) -> Option<&NameEntry>;
-    /// `TAILS`.
-    fn tail(&self, index: u32) -> Option<&NameTail>;
-    /// `RDATA`.
-    fn rdata(&self, index: u32) -> Option<&Rdata>;
-    /// `ENDPOINTS`.
-    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
-    /// `SERVICES`.
-    fn service(&self, index: u32) -> Option<&Service>;
-    /// `SLOTS`.
-    fn slots(&self, block: u32) -> Option<&SlotBlock>;
-    /// `NETS`.
-    fn net(&self, index: u32) -> Option<&NetNode>;
-    /// `CHOSEN`.
-    fn chosen(&self, index: u32) -> Option<&Chosen>;
-    /// Takes this CPU's next turn of one of the two cursors at `index` of its part of `CURSORS`.
-    fn turn(&self, index: u32, which: usize) -> Option<u32>;
-    /// A random number.
-    fn random(&self) -> u32;
-    /// Nanoseconds since boot.
-    fn boot_ns(&self) -> u64;
-    /// Time, in ticks of [`limit`](crate::limit).
-    fn ticks(&self) -> u64;
-    /// `BUCKETS`.
-    fn buckets(&self, block: u32) -> Option<&Buckets>;
-    /// `SCRATCH`.
-    fn scratch(&self) -> Option<&Scratch>;
-    /// Takes a step up to `times` times, until one is the last.
-    fn repeat<S: Step>(&self, times: u32);
-}
 
 /// A decided answer: what [`answer::write`](crate::answer::write) needs to make the query it.
 #[derive(Clone, Copy, Debug)]
@@ -302,7 +265,7 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
         return Ok(Answer { datagram, query, options_len: 0, body, known: false, rate: RATE_KEPT });
     }
     // 128 to 255 are questions and message parts, 0 is reserved (RFC 6895 section 3.1); OPT is one as well.
-    if query.rtype == 0 || query.rtype & 0xff80 == 0x80 || query.rtype == query::TYPE_OPT {
+    if query.rtype == 0 || query.rtype & 0xff80 == 0x80 || query.rtype == TYPE_OPT {
         return Err(Reason::PassType);
     }
     if query.edns.options_len != 0 {
@@ -487,7 +450,7 @@ fn find<'m, M: Maps>(
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let block = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32).ok_or(Reason::Internal)?;
     let displacement = block.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let index = position(hash, displacement, control.slot_mask);
+    let index = name::position(hash, displacement, control.slot_mask);
     let entry = maps.name(index).ok_or(Reason::Internal)?;
     let mut differs = u64::from(entry.len) ^ query.name_len as u64;
     let mut i = 0;
@@ -505,13 +468,6 @@ fn find<'m, M: Maps>(
         }
     }
     Ok(Some((index, entry)))
-}
-
-/// Where the perfect hash puts a name.
-#[inline(always)]
-#[must_use]
-pub const fn position(hash: u64, displacement: u32, slot_mask: u32) -> u32 {
-    (hash as u32).wrapping_add(displacement) & slot_mask
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! The kernel's side of [`Maps`](crate::decide::Maps) and [`Packet`](crate::answer::Packet): the maps themselves, and
+//! The kernel's side of [`Maps`](xdp_ebpf::maps::Maps) and [`Packet`](crate::answer::Packet): the maps themselves, and
 //! the helpers that resize and fill a packet. Shared by the programs.
 #![expect(clippy::inline_always, reason = "see lib.rs")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "lengths of frames, far below 2^31")]
@@ -18,17 +18,17 @@ use aya_ebpf::{
 
 use xdp_ebpf::{
     answer::{self, Packet},
-    decide::{self, Answer, Maps, Record},
+    decide::{self, Answer, Record},
     frame::Frame,
     layout::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, EVENTS_LEN, Endpoint, Event, NameEntry, NameTail, NetNode,
         Rdata, Service, SlotBlock,
     },
     limit::{Buckets, TICK_BITS},
+    maps::{Maps, Step},
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,
-    walk::Step,
 };
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;

@@ -24,8 +24,7 @@
 
 use crate::{
     cookie::Secret,
-    limit::Limits,
-    query::{TYPE_A, TYPE_AAAA},
+    rtype::{TYPE_A, TYPE_AAAA},
 };
 
 /// Plan banks in turn. A retired bank is written again only after a grace period, so several let the publisher work ahead.
@@ -126,6 +125,28 @@ pub struct Control {
     pub vlans: [u64; 1 << (VLAN_BITS - 6)],
     /// VLANs within VLANs that are ours, as [`vlan_pair`] puts them; 0 is none.
     pub vlan_pairs: [u32; VLAN_PAIRS_MAX],
+}
+
+/// The limits of response rates: [`limit`](crate::limit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Limits {
+    /// Keys the hash: a secret, so that nobody can choose whose bucket to share.
+    pub seed: u64,
+    /// Client mask of IPv6, upper half (be).
+    pub mask6: u64,
+    /// Client mask of IPv4 (be).
+    pub mask4: u32,
+    /// Ticks between two answers; 0 is no limit.
+    pub interval: u32,
+    /// Ticks by which answers may run ahead.
+    pub burst: u32,
+    /// Of the answers held back, one in this many is sent truncated, so that a real client asks by TCP; 0 is none.
+    pub slip: u32,
+    /// Blocks of buckets less one, a power of two less one.
+    pub block_mask: u32,
+    /// Whether answers over the limit are sent after all and only counted.
+    pub dry_run: u32,
 }
 
 /// A VLAN within another, as [`Control::vlan_pairs`] has it.
@@ -504,3 +525,4 @@ const _: () = assert!(
         == 144 + NSID_MAX + 32 + 8 * MAC_MAX + 32 * LISTEN_MAX + (1 << VLAN_BITS) / 8 + 4 * VLAN_PAIRS_MAX
 );
 const _: () = assert!(size_of::<Event>() == 528);
+const _: () = assert!(size_of::<Limits>() == 40);

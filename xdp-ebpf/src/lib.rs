@@ -14,12 +14,14 @@
 //! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
 //! | [`name`] | DNS names: walking, folding, hashing |
 //! | [`options`] | EDNS options: cookies, NSID, client subnets |
+//! | [`rtype`] | the record types that are known |
 //! | [`query`] | the DNS message: header, question, EDNS |
 //! | [`scratch`] | memory that one packet's work needs beyond registers |
 //! | [`walk`] | what a missing name is: NXDOMAIN, out of zone, or another's |
 //! | [`nets`] | client nets: which groups an address chooses |
 //! | [`cookie`] | server cookies (RFC 9018) |
 //! | [`limit`] | response rate limiting |
+//! | [`maps`] | the maps as the packet code sees them |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 #![no_std]
@@ -35,12 +37,14 @@ pub mod decide;
 pub mod frame;
 pub mod layout;
 pub mod limit;
+pub mod maps;
 pub mod name;
 pub mod net;
 pub mod nets;
 pub mod options;
 pub mod query;
 pub mod reason;
+pub mod rtype;
 pub mod scratch;
 pub mod sum;
 pub mod walk;

@@ -16,7 +16,7 @@ use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::name::mix;
+use crate::{layout::Limits, name::mix};
 
 /// Buckets of a block.
 const WAYS: usize = 8;
@@ -57,28 +57,6 @@ impl Buckets {
         #[cfg(not(target_arch = "bpf"))]
         self.0[place].store(bucket, Relaxed);
     }
-}
-
-/// The limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Limits {
-    /// Keys the hash: a secret, so that nobody can choose whose bucket to share.
-    pub seed: u64,
-    /// Client mask of IPv6, upper half (be).
-    pub mask6: u64,
-    /// Client mask of IPv4 (be).
-    pub mask4: u32,
-    /// Ticks between two answers; 0 is no limit.
-    pub interval: u32,
-    /// Ticks by which answers may run ahead.
-    pub burst: u32,
-    /// Of the answers held back, one in this many is sent truncated, so that a real client asks by TCP; 0 is none.
-    pub slip: u32,
-    /// Blocks of buckets less one, a power of two less one.
-    pub block_mask: u32,
-    /// Whether answers over the limit are sent after all and only counted.
-    pub dry_run: u32,
 }
 
 /// The class of an answer; each is limited by itself.
@@ -155,7 +133,6 @@ impl Limits {
 }
 
 const _: () = assert!(size_of::<Buckets>() == 64);
-const _: () = assert!(size_of::<Limits>() == 40);
 
 #[cfg(test)]
 mod tests {

@@ -148,6 +148,13 @@ pub const fn mix(hash: u64, word: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
+/// Where the perfect hash puts a name.
+#[inline(always)]
+#[must_use]
+pub const fn position(hash: u64, displacement: u32, slot_mask: u32) -> u32 {
+    (hash as u32).wrapping_add(displacement) & slot_mask
+}
+
 /// A name as the maps hold it; for the host, from wire form. `None` if it is longer than a name can be.
 #[must_use]
 pub fn key(wire: &[u8], seed: u64) -> Option<(Folded, NameTail)> {

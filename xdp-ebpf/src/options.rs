@@ -11,14 +11,13 @@
 
 use crate::{
     cookie::{self, Verdict},
-    decide::Maps,
     frame::Frame,
     layout::{Control, NSID_MAX, OPTION_COOKIE, OPTION_SUBNET},
+    maps::{Maps, Step},
     name::OFFSET_MASK,
     net::Datagram,
     reason::Reason,
     scratch::{OPTIONS_MAX, Options, Scratch},
-    walk::Step,
 };
 
 const CODE_NSID: u16 = 3;

@@ -13,6 +13,7 @@ use crate::{
     name::{self, Folded, OFFSET_MASK},
     net::Datagram,
     reason::Reason,
+    rtype::TYPE_OPT,
     sum::Sum,
 };
 
@@ -24,16 +25,6 @@ pub const QUESTION_FIXED: usize = 4;
 pub const RECORD_FIXED: usize = 12;
 /// Length of an OPT record without options.
 pub const OPT: usize = 11;
-/// TYPE A.
-pub const TYPE_A: u16 = 1;
-/// TYPE AAAA.
-pub const TYPE_AAAA: u16 = 28;
-/// TYPE SOA.
-pub const TYPE_SOA: u16 = 6;
-/// TYPE HTTPS.
-pub const TYPE_HTTPS: u16 = 65;
-/// TYPE OPT.
-pub const TYPE_OPT: u16 = 41;
 /// CLASS IN.
 pub const CLASS_IN: u16 = 1;
 /// The largest message that a client without EDNS takes, RFC 1035 section 4.2.1.

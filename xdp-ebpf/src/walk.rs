@@ -8,11 +8,11 @@
 //! `bpf_loop`, whose body the verifier looks at once and not 127 times.
 
 use crate::{
-    decide::{Maps, position},
     frame::Frame,
     layout::{
         BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_OPAQUE, NameEntry, NameTail,
     },
+    maps::{Maps, Step},
     name,
     reason::Reason,
     scratch::Scratch,
@@ -34,12 +34,6 @@ pub enum Missing {
     },
     /// In no zone of ours.
     NoZone,
-}
-
-/// One step of work that is done many times.
-pub trait Step {
-    /// Does it. `true` is the last time.
-    fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool;
 }
 
 /// Finds out what the missing name of `len` bytes at `at` is.
@@ -181,7 +175,7 @@ fn find<'m, M: Maps>(
     let full = control.forget::<0x1f>(full);
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let displacement = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32)?.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let entry = maps.name(position(hash, displacement, control.slot_mask))?;
+    let entry = maps.name(name::position(hash, displacement, control.slot_mask))?;
     let mut differs = u64::from(entry.len) ^ len as u64;
     let mut i = 0;
     while i < WORDS_INLINE {

@@ -5,8 +5,8 @@ use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path};
 use toml::Spanned;
 
 use super::{
-    front::{again, readable},
     raw,
+    readers::{again, readable},
     report::{Once, Reporter},
     values::{Fault, Reader},
 };

@@ -8,7 +8,7 @@ use std::{
 
 use toml::Spanned;
 
-use super::{raw, report::Reporter, sites::duration, values::Reader};
+use super::{raw, readers::duration, report::Reporter, values::Reader};
 use zerottl_core::model::{Life, OnStale, OnStop};
 
 /// Below it a busy machine's plan would look stale; above it nobody would notice.

@@ -9,8 +9,8 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    front::readable,
     raw,
+    readers::readable,
     report::{Once, Reporter},
     tables::section,
     values::{Fault, Reader, prefix},

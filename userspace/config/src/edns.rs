@@ -5,7 +5,7 @@ use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path};
 use toml::Spanned;
 use xdp_ebpf::cookie::Secret;
 
-use super::{front::readable, raw, report::Reporter, values::Reader};
+use super::{raw, readers::readable, report::Reporter, values::Reader};
 use zerottl_core::model::{Chaos, CookieSecrets, Edns, NSID_LEN_MAX};
 
 /// Bytes of a TXT record's string, at most (RFC 1035 section 3.3).

@@ -5,10 +5,10 @@ use std::{collections::HashMap, net::SocketAddr, ops::RangeInclusive, time::Dura
 use toml::Spanned;
 
 use super::{
-    front::{Zones, again, warn_of_port},
+    front::{Zones, warn_of_port},
     raw,
+    readers::{again, duration},
     report::{Once, Reporter},
-    sites::duration,
     tables::section,
     values::{self, Reader},
 };

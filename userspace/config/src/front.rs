@@ -2,10 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
     net::SocketAddr,
     ops::{Range, RangeInclusive},
-    path::{Path, PathBuf},
 };
 
 use toml::Spanned;
@@ -13,6 +11,7 @@ use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX, VLAN_PAIRS_MAX};
 
 use super::{
     raw,
+    readers::{again, readable},
     report::{Once, Reporter},
     tables::section,
     values::{self, Fault, Reader},
@@ -210,10 +209,6 @@ fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
     roles
 }
 
-pub(super) fn again(reader: &mut Reader<'_>, span: Range<usize>, first: Range<usize>, what: &str) {
-    reader.error(span, format!("{what} is listed twice")).label("again").also(first, "first here").help("take one out");
-}
-
 /// The zones, and which of them a name lies in.
 pub(super) struct Zones {
     pub list: Vec<Zone>,
@@ -390,28 +385,4 @@ fn warn_of_one_label(reader: &mut Reader<'_>, text: &Spanned<String>, name: &Nam
             .label("names here are never relative")
             .help(format!("write \"{word}.{apex}\", or \"{word}.\" if it is meant so"));
     }
-}
-
-/// A file's path from the configuration's directory; reported unless it is a file that can be read.
-pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Spanned<String>) -> Option<PathBuf> {
-    let full = reader.report.base_dir().join(path.get_ref());
-    reader.report.files.push(full.clone());
-    match probe_file(&full) {
-        Ok(()) => Some(full),
-        Err(reason) => {
-            reader
-                .error(path.span(), format!("cannot read `{key}` file `{}`: {reason}", path.get_ref()))
-                .help(format!("looked for {}; a relative path starts where this file is", full.display()));
-            None
-        }
-    }
-}
-
-fn probe_file(path: &Path) -> Result<(), String> {
-    // The kind first: opening a FIFO would wait for its other end.
-    let kind = fs::metadata(path).map_err(|e| e.to_string())?;
-    if !kind.is_file() {
-        return Err("it is not a file".into());
-    }
-    fs::File::open(path).map(drop).map_err(|e| e.to_string())
 }

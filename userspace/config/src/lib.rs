@@ -5,9 +5,9 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | text to shapes; unknown keys, wrong types | `tables`, `raw` |
-//! | single values | `values` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load`, `pools`, `safety`, `clients`, `web` |
+//! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
+//! | single values, and those that several sections have | `values`, `readers` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -19,12 +19,14 @@ mod clients;
 mod cross_checks;
 mod edns;
 mod excerpt;
+mod fields;
 mod forward;
 mod front;
-mod load;
+mod load_source;
 mod pools;
 mod rate_limit;
 mod raw;
+mod readers;
 mod report;
 mod safety;
 mod sites;

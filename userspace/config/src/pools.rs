@@ -6,13 +6,13 @@ use toml::Spanned;
 use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
 use super::{
-    front::{Zones, again},
-    load, raw,
+    front::Zones,
+    load_source, raw,
+    readers::again,
     report::{Once, Reporter},
     safety,
-    sites::site_name,
     tables::section,
-    values::{self, Reader},
+    values::{self, Reader, site_name},
 };
 use zerottl_core::{
     model::{ALPN_LEN_MAX, AllDown, Group, GroupId, Https, LastResort, Policy, Pool, PoolId, Site, SiteId},
@@ -104,7 +104,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
         ),
         https: https(reader, raw),
         minimum: safety::minimum(reader, raw),
-        steering: load::steering(reader, raw),
+        steering: load_source::steering(reader, raw),
         name,
     }
 }
@@ -112,8 +112,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
 /// Reads what HTTPS records say besides addresses.
 fn https(pool: &mut Reader<'_>, raw: &raw::Pool) -> Option<Https> {
     let raw = raw.https.as_ref()?;
-    let section = format!("{}.https]", pool.section.trim_end_matches(']'));
-    let mut reader = Reader { report: pool.report, section, header: raw.span() };
+    let mut reader = pool.inside("https", raw.span());
     let mut once = Once::new();
     let mut alpn = Vec::new();
     for text in reader.list("alpn", &raw.get_ref().alpn).unwrap_or_default() {

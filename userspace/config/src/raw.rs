@@ -3,7 +3,7 @@
 //! Everything is optional and loosely typed, so that [`super::tables`] can drop a bad entry and go on, and so that
 //! ranges and choices get errors that name what is allowed.
 
-use std::{fmt, marker::PhantomData};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,19 +14,13 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::tables::fields_of;
+use super::fields::fields_of;
 
+mod scalars;
 mod web;
 
+pub(super) use scalars::*;
 pub(super) use web::*;
-
-pub(super) type Text = Option<Spanned<String>>;
-pub(super) type Number = Option<Spanned<i64>>;
-/// Seconds as a number, or as a text with units.
-pub(super) type Seconds = Option<Spanned<NumberOrText>>;
-pub(super) type Fraction = Option<Spanned<f64>>;
-pub(super) type Switch = Option<Spanned<bool>>;
-pub(super) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -122,37 +116,6 @@ impl<'de> Deserialize<'de> for Vlan {
 pub(super) struct Admin {
     pub listen: Option<Spanned<OneOrMore>>,
     pub token_file: Text,
-}
-
-/// A text, or a list of texts.
-#[derive(Debug)]
-pub(super) enum OneOrMore {
-    One(String),
-    More(Vec<Spanned<String>>),
-}
-
-impl<'de> Deserialize<'de> for OneOrMore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shape;
-
-        impl<'de> Visitor<'de> for Shape {
-            type Value = OneOrMore;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore::One(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<OneOrMore, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMore::More)
-            }
-        }
-
-        deserializer.deserialize_any(Shape)
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -325,37 +288,6 @@ pub(super) struct Forward {
     pub clients: List<String>,
 }
 
-/// A whole number, or a text that says one.
-#[derive(Debug)]
-pub(super) enum NumberOrText {
-    Number(i64),
-    Text(String),
-}
-
-impl<'de> Deserialize<'de> for NumberOrText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shape;
-
-        impl Visitor<'_> for Shape {
-            type Value = NumberOrText;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number or a text")
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<NumberOrText, E> {
-                Ok(NumberOrText::Number(number))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<NumberOrText, E> {
-                Ok(NumberOrText::Text(text.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_any(Shape)
-    }
-}
-
 /// `{ answer = "…", probe = "…" }`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -392,41 +324,5 @@ impl<'de> Deserialize<'de> for Address {
         }
 
         deserializer.deserialize_struct("Address", fields_of::<AddressTable>(), Shape)
-    }
-}
-
-/// `[kind.NAME]` sections, in the file's order.
-#[derive(Debug)]
-pub(super) struct Named<T>(pub Vec<(Spanned<String>, T)>);
-
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Sections<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Sections<T> {
-            type Value = Named<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of named sections")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
-                let mut sections: Vec<(Spanned<String>, T)> = Vec::new();
-                while let Some(section) = map.next_entry()? {
-                    sections.push(section);
-                }
-                // The parser's table may be sorted by key; what the operator wrote first comes first.
-                sections.sort_by_key(|(key, _)| key.span().start);
-                Ok(Named(sections))
-            }
-        }
-
-        deserializer.deserialize_map(Sections(PhantomData))
     }
 }

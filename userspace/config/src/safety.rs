@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::{
     raw,
+    readers::duration,
     report::Reporter,
-    sites::duration,
     values::{Reader, written},
 };
 use zerottl_core::model::{Damping, Minimum};

@@ -3,30 +3,24 @@
 use std::{
     net::IpAddr,
     ops::{Range, RangeInclusive},
-    path::PathBuf,
-    time::Duration,
 };
 
-use rustls_pki_types::ServerName;
 use toml::Spanned;
 
 use super::{
-    front::{Zones, readable},
-    load, raw,
+    front::Zones,
+    load_source, raw,
+    readers::{HttpKeys, http, timing},
     report::Reporter,
     safety,
     tables::section,
-    values::{self, Reader, written},
+    values::{self, Reader, site_name},
 };
-use zerottl_core::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, ProbeTls, Site, SiteAddress, SiteOrder};
+use zerottl_core::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, Site, SiteAddress, SiteOrder};
 
 /// Endpoints of a plan, at most: a slot names one in 16 bits.
 const ENDPOINTS_MAX: usize = 65_535;
 const WEIGHT: RangeInclusive<i64> = 1..=65_535;
-/// How often an address is probed.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
-/// The shortest timeout.
-const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// Verdicts in a row.
 const ROW: RangeInclusive<i64> = 1..=100;
 
@@ -70,25 +64,13 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         weight,
         capacity: safety::capacity(reader, raw),
         damping: safety::damping(reader, raw),
-        load: load::load(reader, raw, &name),
+        load: load_source::load(reader, raw, &name),
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
         primary: None,
         failover: SiteOrder::default(),
         name,
     }
-}
-
-/// A name that is looked up whole. Wildcards stand in records files only.
-pub(super) fn site_name(text: &str) -> Result<Name, values::Fault> {
-    let name = values::name(text)?;
-    if name.iter().any(|label| label.as_slice() == b"*") {
-        return Err(values::Fault {
-            message: format!("`{text}` is a wildcard"),
-            help: "name each Pool, Group and Site in full; wildcards belong in the zone's `records`".into(),
-        });
-    }
-    Ok(name)
 }
 
 fn addresses(reader: &mut Reader<'_>, raw: &raw::Site) -> Vec<SiteAddress> {
@@ -148,8 +130,7 @@ fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
         }
         return None;
     };
-    let section = format!("{}.probe]", site.section.trim_end_matches(']'));
-    let reader = &mut Reader { report: site.report, section, header: raw.span() };
+    let reader = &mut site.inside("probe", raw.span());
     let raw = raw.get_ref();
     let Some(word) = raw.kind.as_ref() else {
         reader.missing("kind", "\"http\"");
@@ -162,12 +143,12 @@ fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
     }
     let default_port: u16 = if kind == Kind::Https { 443 } else { 80 };
     let port = reader.number("port", &raw.port, 1..=65_535, "", default_port);
-    let (interval, timeout) = timing(reader, raw);
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
     let rise = reader.number("rise", &raw.rise, ROW, "", 2);
     let fall = reader.number("fall", &raw.fall, ROW, "", 3);
     let kind = match kind {
         Kind::Tcp => ProbeKind::Tcp,
-        Kind::Http | Kind::Https => ProbeKind::Http(http(reader, raw, kind == Kind::Https, name)),
+        Kind::Http | Kind::Https => ProbeKind::Http(http_probe(reader, raw, kind == Kind::Https, name)),
     };
     Some(Probe { kind, port, interval, timeout, rise, fall })
 }
@@ -197,71 +178,7 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Probe, kind: Kind, word:
     }
 }
 
-pub(super) fn timing(reader: &mut Reader<'_>, raw: &raw::Probe) -> (Duration, Duration) {
-    let interval = duration(reader, "interval", &raw.interval, Duration::from_secs(1), INTERVAL);
-    let timeout = duration(reader, "timeout", &raw.timeout, Duration::from_millis(500), TIMEOUT_MIN..=*INTERVAL.end());
-    if let (Some(interval), Some(timeout)) = (interval, timeout)
-        && timeout > interval
-    {
-        let (at, other) = match (&raw.timeout, &raw.interval) {
-            (Some(timeout), interval) => (timeout.span(), interval.as_ref().map(Spanned::span)),
-            (None, Some(interval)) => (interval.span(), None),
-            (None, None) => (reader.header.clone(), None),
-        };
-        let (interval, timeout) = (written(interval), written(timeout));
-        let problem = reader.error(at, format!("`interval` {interval} is below `timeout` {timeout}"));
-        problem.help(format!("give a timeout of at most {interval}, or a longer interval"));
-        if let Some(other) = other {
-            problem.also(other, "the interval");
-        }
-    }
-    (interval.unwrap_or_default(), timeout.unwrap_or_default())
-}
-
-/// A duration within a range; none where it is reported.
-pub(super) fn duration(
-    reader: &mut Reader<'_>,
-    key: &str,
-    value: &raw::Text,
-    default: Duration,
-    range: RangeInclusive<Duration>,
-) -> Option<Duration> {
-    let Some(text) = value else { return Some(default) };
-    let message = match values::duration(text.get_ref()) {
-        Some(duration) if range.contains(&duration) => return Some(duration),
-        Some(_) => format!("`{key}` is {}, out of range", text.get_ref()),
-        None => format!("`{key}` is `{}`, not a duration", text.get_ref()),
-    };
-    let (from, to) = (written(*range.start()), written(*range.end()));
-    reader.error(text.span(), message).help(format!("give \"{from}\" to \"{to}\", with the unit ms, s, m or h"));
-    None
-}
-
-/// A path and a query for a GET.
-pub(super) fn request_path(text: &str) -> Result<String, values::Fault> {
-    let bad = |b: u8| b.is_ascii_whitespace() || b.is_ascii_control() || !b.is_ascii() || b == b'#';
-    if text.starts_with('/') && !text.bytes().any(bad) {
-        return Ok(text.to_owned());
-    }
-    Err(values::Fault::new(
-        format!("`{text}` is not a path"),
-        "give one that begins with / and has no space, such as \"/health?full=1\"",
-    ))
-}
-
-pub(super) fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_name: &Name) -> HttpProbe {
-    let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
-    let host = raw.host.as_ref().and_then(|text| {
-        let bad = |b: u8| !b.is_ascii_graphic() || b"/\\@#?".contains(&b);
-        if !text.get_ref().is_empty() && !text.get_ref().bytes().any(bad) {
-            return Some(text.get_ref().clone());
-        }
-        reader
-            .error(text.span(), format!("`{}` is not a host", text.get_ref()))
-            .help("give a name or an address, with or without a port, such as \"www.app.com:8080\"");
-        None
-    });
-    let host = host.unwrap_or_else(|| site_name.to_string());
+fn http_probe(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, name: &Name) -> HttpProbe {
     let statuses = reader.list("expect_status", &raw.expect_status).map(|list| {
         let statuses =
             list.iter().map(|status| reader.number("expect_status", &Some(status.clone()), 100..=599, "", 200));
@@ -273,53 +190,13 @@ pub(super) fn http(reader: &mut Reader<'_>, raw: &raw::Probe, https: bool, site_
         }
         text.get_ref().clone()
     });
-    let tls = https.then(|| tls(reader, raw, &host));
-    HttpProbe {
-        path: path.unwrap_or_else(|| "/".into()),
-        host,
-        expect_status: statuses.unwrap_or_else(|| vec![200]),
-        expect_body,
-        tls,
-    }
-}
-
-fn tls(reader: &mut Reader<'_>, raw: &raw::Probe, host: &str) -> ProbeTls {
-    let verify = raw.verify.as_ref().is_none_or(|v| *v.get_ref());
-    if let Some(ca) = raw.ca.as_ref().filter(|_| !verify) {
-        reader.warn(ca.span(), "`ca` has no use while `verify` is false").help("take one of the two out");
-    }
-    let server_name = raw.server_name.as_ref();
-    let wanted = server_name.map_or_else(|| without_port(host).to_owned(), |text| text.get_ref().clone());
-    // The root stands for a Site Name that was reported.
-    if wanted != "." && ServerName::try_from(wanted.as_str()).is_err() {
-        let at = server_name.or(raw.host.as_ref()).map_or(reader.header.clone(), Spanned::span);
-        reader
-            .error(at, format!("`{wanted}` cannot be the name on a certificate"))
-            .help("set `server_name` to a host name or an address");
-    }
-    let ca = raw.ca.as_ref().and_then(|path| trust_anchors(reader, path));
-    ProbeTls { server_name: wanted, verify, ca }
-}
-
-/// `host:port` and `[v6]:port` without the port.
-fn without_port(host: &str) -> &str {
-    if let Some(rest) = host.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    match host.split_once(':') {
-        Some((name, port)) if !port.contains(':') => name,
-        _ => host,
-    }
-}
-
-fn trust_anchors(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<PathBuf> {
-    let file = readable(reader, "ca", path)?;
-    // As whoever uses it does.
-    if let Err(reason) = zerottl_host::trust::trust_anchors(&file) {
-        let reason = if reason.starts_with("holds") { reason } else { format!("cannot be used: {reason}") };
-        reader
-            .error(path.span(), format!("`{}` {reason}", path.get_ref()))
-            .help("give a PEM file with at least one BEGIN CERTIFICATE");
-    }
-    Some(file)
+    let keys = HttpKeys {
+        path: &raw.path,
+        default_path: "/",
+        host: &raw.host,
+        verify: &raw.verify,
+        ca: &raw.ca,
+        server_name: &raw.server_name,
+    };
+    HttpProbe { expect_status: statuses.unwrap_or_else(|| vec![200]), expect_body, ..http(reader, &keys, https, name) }
 }

@@ -88,6 +88,18 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
         .map_err(|e| Fault::new(format!("`{text}` is not a name: {e}"), "give a name such as \"app.com\""))
 }
 
+/// A name that is looked up whole. Wildcards stand in records files only.
+pub(super) fn site_name(text: &str) -> Result<Name, Fault> {
+    let site = name(text)?;
+    if site.iter().any(|label| label.as_slice() == b"*") {
+        return Err(Fault {
+            message: format!("`{text}` is a wildcard"),
+            help: "name each Pool, Group and Site in full; wildcards belong in the zone's `records`".into(),
+        });
+    }
+    Ok(site)
+}
+
 /// A mail address, or the name form of one, as SOA RNAME (RFC 1035 section 8).
 pub(super) fn contact(text: &str) -> Result<Name, Fault> {
     let Some((local, host)) = text.rsplit_once('@') else { return name_or_root(text) };
@@ -226,6 +238,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Returns a reader of a table within this one.
+    pub(super) fn inside(&mut self, key: &str, header: Range<usize>) -> Reader<'_> {
+        let section = format!("{}.{key}]", self.section.trim_end_matches(']'));
+        Reader { report: self.report, section, header }
+    }
+
     pub(super) fn error(&mut self, span: Range<usize>, message: impl AsRef<str>) -> &mut super::report::Problem {
         self.report.error(span, format!("{}: {}", self.section, message.as_ref()))
     }

@@ -3,6 +3,7 @@
 //! A table's values are read once, whoever they are for ([`part`]); then each Site gets those of its own table, and those
 //! of `[web]` for the keys that its own has not. What only shows with a Site's names and places is checked there.
 
+mod names;
 mod part;
 mod rules;
 mod values;
@@ -18,16 +19,14 @@ use std::{
 
 use toml::Spanned;
 
-use self::part::{BackendHost, LogPlace, Part, default_admin, own_places};
-use super::{
-    raw,
-    report::Reporter,
-    tables::{fields_of, section},
-    values::Reader,
+use self::{
+    names::Names,
+    part::{BackendHost, LogPlace, Part, default_admin, own_places},
 };
+use super::{fields::fields_of, raw, report::Reporter, tables::section, values::Reader};
 use zerottl_core::model::{
-    AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, NameKind, Peers, PoolId, RedirectForm, Site,
-    SiteId, VIA, Web, WebTls,
+    AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, Peers, PoolId, RedirectForm, Site, SiteId,
+    VIA, Web, WebTls,
 };
 use zerottl_host::certificates;
 
@@ -74,38 +73,6 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
         Arc::new(web)
     });
     webs.collect()
-}
-
-/// The names that `[web]` may refer to, and those that it must not.
-struct Names<'a> {
-    /// Pool, Group and Site Names, and in words what each is.
-    all: HashMap<&'a Name, &'static str>,
-    groups: HashMap<&'a Name, GroupId>,
-    groups_are_sound: bool,
-    model: &'a Model,
-}
-
-impl<'a> Names<'a> {
-    fn of(model: &'a Model) -> Self {
-        let what = |kind| match kind {
-            NameKind::Pool(_) => "a Pool Name",
-            NameKind::Group(_) => "a Group Name",
-            NameKind::Site(_) => "a Site Name",
-        };
-        let groups = model.groups.iter().enumerate().map(|(i, group)| (&group.name, GroupId(i)));
-        Self {
-            all: model.names.iter().map(|name| (&name.name, what(name.kind))).collect(),
-            groups: groups.collect(),
-            groups_are_sound: model.groups.iter().all(|group| !group.name.is_root()),
-            model,
-        }
-    }
-
-    /// Whether a group only sets its pool's order.
-    fn is_pools_own(&self, GroupId(group): GroupId) -> bool {
-        let group = &self.model.groups[group];
-        self.model.pools.get(group.pool.0).is_some_and(|pool| pool.name == group.name)
-    }
 }
 
 /// A Site's tables.

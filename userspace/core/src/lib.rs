@@ -4,7 +4,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`model`] | what a valid configuration means; ids are positions in its lists |
+//! | [`ids`] | positions in a model's lists, and what else its parts share |
+//! | [`model`] | what a valid configuration means |
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
@@ -26,6 +27,7 @@ pub mod exposition;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod histogram;
+pub mod ids;
 pub mod limit;
 pub mod minimums;
 pub mod model;

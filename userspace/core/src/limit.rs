@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::{
-    limit::{Buckets, Class, Limits, TICK_BITS, TICKS},
+    layout::Limits,
+    limit::{Buckets, Class, TICK_BITS, TICKS},
     net::words,
 };
 

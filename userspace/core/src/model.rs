@@ -1,17 +1,10 @@
 //! The meaning of a valid configuration.
 //!
-//! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Ids are
-//! positions in the model's own lists, so that per-round work is array indexing.
+//! `config` makes a [`Model`] from a file and checks it; everything else only reads it. Its
+//! [ids](crate::ids) are positions in its own lists.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
@@ -25,6 +18,7 @@ pub use self::{
         MarkerConfig, MarkerMode, Passed, Peers, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
     },
 };
+pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};
 use crate::nets::Nets;
 
 mod admin;
@@ -32,41 +26,6 @@ mod order;
 mod pool;
 mod site;
 mod web;
-
-/// A DNS name in wire form, lower case.
-pub type Name = domain::base::Name<Bytes>;
-
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub usize);
-    };
-}
-id!(
-    /// Position in [`Model::zones`].
-    ZoneId
-);
-id!(
-    /// Position in [`Model::forwards`].
-    ForwardId
-);
-id!(
-    /// Position in [`Model::pools`].
-    PoolId
-);
-id!(
-    /// Position in [`Model::groups`].
-    GroupId
-);
-id!(
-    /// Position in [`Model::sites`].
-    SiteId
-);
-id!(
-    /// Position in [`Model::names`].
-    NameId
-);
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -361,63 +320,6 @@ pub struct DynamicName {
     pub kind: NameKind,
     /// Whether this machine has the role to answer it; otherwise it is referred (invariant 10).
     pub served: bool,
-}
-
-/// An address family, as asked for by a query type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// A, type 1.
-    V4,
-    /// AAAA, type 28.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// Whether an address is of this family.
-    #[must_use]
-    pub fn has(self, address: IpAddr) -> bool {
-        matches!((self, address), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
-    }
-
-    /// 0 or 1, for tables by family.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// A type whose answer the plan decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DynamicType {
-    /// A, type 1.
-    A,
-    /// AAAA, type 28.
-    Aaaa,
-    /// HTTPS, type 65.
-    Https,
-}
-
-impl DynamicType {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::A, Self::Aaaa, Self::Https];
-
-    /// 0 to 2, for tables by type; an address type's is its family's.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl From<Family> for DynamicType {
-    fn from(family: Family) -> Self {
-        match family {
-            Family::V4 => Self::A,
-            Family::V6 => Self::Aaaa,
-        }
-    }
 }
 
 /// A key that no Site of a model has.

@@ -7,9 +7,8 @@
 use std::fmt;
 
 use xdp_ebpf::{
-    decide::position,
     layout::{BLOCK_DISPLACEMENTS, Displace, NAME_INLINE, NAMES_MIN, NameEntry, NameTail},
-    name,
+    name::{self, position},
 };
 
 /// Names per bucket on average: few enough to find displacements quickly, enough to keep the displacements in cache.

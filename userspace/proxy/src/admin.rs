@@ -31,8 +31,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    front::{self, Counters, Peer},
-    metrics::{Front, FrontCounters},
+    front::{self, FrontCounters, Peer},
+    metrics::{FrontMetrics, FrontSources},
 };
 use zerottl_core::{
     admin_access::{self, unexpected_query},
@@ -44,24 +44,25 @@ use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
 /// The state that is shown, as it is at one moment.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub(crate) struct SiteView {
     /// Operation 500 in force.
-    pub gate: Arc<Admission>,
-    /// Of the backends in force.
-    pub backends: Arc<Counters>,
-    /// Of clients' connections.
-    pub connections: Arc<Counters>,
-    /// In use.
-    pub certificates: Vec<Certificate>,
+    pub(crate) admission: Arc<Admission>,
+    /// Counters of the backends in force.
+    pub(crate) backends: Arc<FrontCounters>,
+    /// Counters of clients' connections.
+    pub(crate) connections: Arc<FrontCounters>,
+    /// The certificates in use.
+    pub(crate) certificates: Vec<Certificate>,
 }
 
-/// Asks for it.
-type Ask = Arc<dyn Fn() -> Shown + Send + Sync>;
+/// Reads the state of this moment.
+type ReadView = Arc<dyn Fn() -> SiteView + Send + Sync>;
 
 /// Connections at a time, at most.
-pub const CONNECTIONS_MAX: usize = 4096;
+pub(crate) const CONNECTIONS_MAX: usize = 4096;
 
-/// Few clients, one of which may ask about every request that it gets, and sends its head along with more fields.
+/// Returns the limits for few clients, one of which may ask about every request that it gets, and sends its head along
+/// with more fields.
 fn limits(connections: usize) -> WebLimits {
     let second = Duration::from_secs(1);
     WebLimits {
@@ -77,13 +78,13 @@ fn limits(connections: usize) -> WebLimits {
 }
 
 /// Serves it until `cancel`, on so many connections at a time. Inside a tokio runtime.
-pub fn start(
+pub(crate) fn start(
     bound: front::Bound,
     connections: usize,
-    ask: impl Fn() -> Shown + Send + Sync + 'static,
+    view: impl Fn() -> SiteView + Send + Sync + 'static,
     cancel: CancellationToken,
 ) {
-    let ask: Ask = Arc::new(ask);
+    let view: ReadView = Arc::new(view);
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/load", get(load))
@@ -94,8 +95,8 @@ pub fn start(
         .route(ext_auth::FORWARD, any(for_forward))
         .route(&format!("{}/", ext_auth::ENVOY), any(for_envoy))
         .route(&format!("{}/{{*path}}", ext_auth::ENVOY), any(for_envoy))
-        .with_state(ask);
-    let counters = Counters::new(&Web::at([]));
+        .with_state(view);
+    let counters = FrontCounters::new(&Web::at([]));
     tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
 }
 
@@ -118,42 +119,48 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        let Some(message) = unexpected_query(&parts.uri) else { return Ok(Self) };
         // As the agent's interface says it.
-        let fault = |message| (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid", "message": message })));
-        unexpected_query(&parts.uri).map_or(Ok(Self), |message| Err(fault(message).into_response()))
+        let fault = json!({ "error": "invalid", "message": message });
+        Err((StatusCode::BAD_REQUEST, Json(fault)).into_response())
     }
 }
 
-async fn metrics(_: NoQuery, State(ask): State<Ask>, headers: HeaderMap) -> Result<impl IntoResponse, StatusCode> {
-    let Shown { gate, backends, connections, certificates } = ask();
+async fn metrics(
+    _: NoQuery,
+    State(view): State<ReadView>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, StatusCode> {
+    let SiteView { admission, backends, connections, certificates } = view();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
-    let front = FrontCounters { connections: &connections, backends: &backends, certificates: &certificates };
-    let text =
-        gate.metrics(Some(Box::new(Front::read(&front))), format).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let front = FrontSources { connections: &connections, backends: &backends, certificates: &certificates };
+    let text = admission
+        .metrics(Some(Box::new(FrontMetrics::read(&front))), format)
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(CONTENT_TYPE, format.content_type())], text))
 }
 
-async fn load(_: NoQuery, State(ask): State<Ask>) -> Page {
-    ask().gate.load_report()
+async fn load(_: NoQuery, State(view): State<ReadView>) -> Page {
+    view().admission.load_report()
 }
 
-async fn for_nginx(State(ask): State<Ask>, request: Request) -> Page {
-    ext_auth::nginx(&ask().gate, request.into_parts().0).await
+async fn for_nginx(State(view): State<ReadView>, request: Request) -> Page {
+    ext_auth::nginx(&view().admission, request.into_parts().0).await
 }
 
-async fn for_forward(State(ask): State<Ask>, request: Request) -> Page {
-    ext_auth::forward(&ask().gate, request.into_parts().0)
+async fn for_forward(State(view): State<ReadView>, request: Request) -> Page {
+    ext_auth::forward(&view().admission, request.into_parts().0)
 }
 
-async fn for_envoy(State(ask): State<Ask>, request: Request) -> Page {
-    ext_auth::envoy(&ask().gate, request.into_parts().0)
+async fn for_envoy(State(view): State<ReadView>, request: Request) -> Page {
+    ext_auth::envoy(&view().admission, request.into_parts().0)
 }
 
-async fn site(_: NoQuery, State(ask): State<Ask>) -> Json<Value> {
-    let Shown { gate, backends, connections, .. } = ask();
-    let place = gate.place();
-    let up = gate.up();
+async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
+    let SiteView { admission, backends, connections, .. } = view();
+    let place = admission.place();
+    let up = admission.up();
     let sites = place.sites.iter().enumerate().map(|(at, name)| {
         json!({ "name": name, "own": at == place.own, "up": at == place.own || up.get(at).copied().unwrap_or(true) })
     });
@@ -173,6 +180,6 @@ async fn site(_: NoQuery, State(ask): State<Ask>) -> Json<Value> {
         "sites": sites.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
         "connections": connections.open.load(Relaxed),
-        "load": gate.report(),
+        "load": admission.report(),
     }))
 }

@@ -6,57 +6,63 @@
 //!           one Host per request
 //! ```
 //!
-//! | module | what |
+//! | module | concern |
 //! |---|---|
-//! | [`listen`] | sockets, and who may connect |
-//! | [`tls`] | certificates by server name, read anew as a whole |
-//! | [`mod@serve`] | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
+//! | `listen` | sockets, and who may connect |
+//! | `tls` | certificates by server name, read anew as a whole |
+//! | `serve` | connections: TLS, HTTP/1.1, HTTP/2, and how they end |
+//! | `conn_state` | the state that a connection and its requests share |
 //! | `conn_timeouts` | how long a connection may wait, in both directions |
-//! | `h2_stream_timeouts` | the same for HTTP/2's streams |
+//! | `h2_stream_timeouts` | how long a stream of HTTP/2 may wait for its client |
 //! | `normalize` | requests in one form, or refused; pure |
-//! | [`proxy`] | requests to one of the backends |
-//! | `headers` | what of a head is passed on, and what is added; pure |
-//! | [`backend`] | which backend, whether it is healthy, connections kept to it |
+//! | `proxy` | requests to one of the backends |
+//! | `headers` | the parts of a head that are passed on, and what is added; pure |
+//! | `backend` | the choice of a backend, its health, connections kept to it |
 //! | `health` | whether a backend is asked, by its probes and its requests; pure |
 //! | `cause` | why an answer did not come, in words |
 //! | `upstream_conn` | one connection to a backend |
-//! | `body` | bodies within bounds of size and time |
-//! | `upload` | a request's body, and what becomes of it when the answer comes first |
-//! | `tunnel` | what an upgraded connection (WebSocket) becomes |
-//! | [`counters`] | what happened how often |
+//! | `request_body`, `response_body` | bodies within bounds of size and time |
+//! | `upload` | a client's body, and what becomes of it when the answer comes first |
+//! | `timer` | one timer for many deadlines |
+//! | `tunnel` | upgraded connections (WebSocket) |
+//! | [`counters`] | events, counted for the metrics |
 //! | `access` | the access log: what its lines say |
 //! | `lines` | lines on their way to a file, which nobody waits for |
+
 mod access;
-pub mod backend;
-mod body;
+mod backend;
 mod cause;
+mod conn_state;
 mod conn_timeouts;
-pub mod counters;
+pub(crate) mod counters;
 mod h2_stream_timeouts;
 mod headers;
 mod health;
 mod lines;
-pub mod listen;
+mod listen;
 mod normalize;
-pub mod proxy;
-pub mod serve;
-pub mod tls;
+mod proxy;
+mod request_body;
+mod response_body;
+mod serve;
+mod timer;
+mod tls;
 mod tunnel;
 mod upload;
 mod upstream_conn;
 
-pub use self::{
-    access::AccessLog,
-    body::ProxyBody,
-    counters::{Counters, Refused},
-    listen::{Bound, bind},
+pub(crate) use self::{
+    access::{AccessLogError, AccessLogWriter},
+    counters::{FrontCounters, FrontRefusal},
+    listen::{BindError, Bound, ListenError, bind},
     proxy::Proxy,
+    response_body::ProxyBody,
     serve::serve,
     tls::Certificates,
     upload::ClientBody,
 };
 
-pub use zerottl_site::layer::Peer;
+pub(crate) use zerottl_site::layer::Peer;
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ use std::{
 };
 
 use rustix::{
+    io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt},
     process::{Pid, Signal, getppid, kill_process},
 };
@@ -42,24 +43,47 @@ const LISTENERS: &str = "ZEROTTL_LISTENERS";
 /// systemd's protocol (`sd_listen_fds`).
 const FIRST: RawFd = 3;
 const SOCKETS_MAX: usize = 128;
-/// Until the next process has to serve.
+/// The time within which the next process has to serve.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Between looks at the next process.
+/// The time between looks at the next process.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A command to a Site while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteCommand {
-    /// To read the file and the certificates again, and open the access log anew.
+    /// Read the file and the certificates again, and open the access log anew.
     Reload,
-    /// To open the access log anew.
+    /// Open the access log anew.
     Reopen,
-    /// To start the program anew, and to stop once that serves.
+    /// Start the program anew, and stop once that serves.
     Follow,
-    /// To stop because another serves already, or is about to.
+    /// Stop because another process serves already, or is about to.
     Leave,
-    /// To stop.
+    /// Stop.
     Stop,
+}
+
+/// The reason why no process follows.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    /// This process is stopping.
+    #[error("nothing is to be followed any more")]
+    Leaving,
+    /// Another one was started before.
+    #[error("the process that is to follow is starting already")]
+    Starting,
+    /// There are no copies of the sockets.
+    #[error("copying sockets: {0}")]
+    Copies(#[source] Errno),
+    /// The program does not start.
+    #[error("starting the process that is to follow: {0}")]
+    Spawn(#[source] io::Error),
+    /// The program's path is not known.
+    #[error("this program's path: {0}")]
+    OwnPath(#[source] io::Error),
+    /// The program's path is not UTF-8.
+    #[error("{} is no text", .0.display())]
+    NotText(OsString),
 }
 
 /// Sockets that listen and were given to this process.
@@ -70,8 +94,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Takes those of the process before, or of systemd: `open` makes descriptors of the numbers that are open. Once in a
-    /// process.
+    /// Takes those of the process before, or of systemd: `open` makes descriptors of the numbers that are open. Once in
+    /// a process.
     #[must_use]
     pub fn take(open: impl FnOnce(Vec<RawFd>) -> Vec<OwnedFd>) -> Self {
         let said = |name| env::var(name).ok();
@@ -85,7 +109,7 @@ impl Inherited {
         Self { sockets: sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect(), before }
     }
 
-    /// The one that listens there.
+    /// Takes the one that listens there.
     pub(crate) fn find(&mut self, at: SocketAddr) -> Option<TcpListener> {
         let same = |(one, _): &(SocketAddr, TcpListener)| one.ip() == at.ip() && one.port() == at.port();
         let found = self.sockets.iter().position(same)?;
@@ -121,7 +145,7 @@ fn activated(pid: Option<&str>, count: Option<&str>, own: u32) -> Vec<RawFd> {
     (FIRST..).take(count).take(SOCKETS_MAX).collect()
 }
 
-/// A socket's name in systemd's store, which has no colons.
+/// Names a socket in systemd's store, whose names have no colons.
 fn name(at: SocketAddr) -> String {
     format!("tcp-{at}").replace(':', "_")
 }
@@ -136,7 +160,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Has them kept by systemd, too, where that is asked to.
+    /// Keeps copies, and has systemd keep them, too, where that is asked to.
     pub(crate) fn new<'a>(sockets: impl IntoIterator<Item = (SocketAddr, BorrowedFd<'a>)>) -> io::Result<Self> {
         let own = |(at, fd): (SocketAddr, BorrowedFd<'a>)| Ok((at, fd.try_clone_to_owned()?));
         let sockets = sockets.into_iter().map(own).collect::<io::Result<Vec<_>>>()?;
@@ -152,28 +176,28 @@ impl Keeper {
         self.left.store(true, SeqCst);
     }
 
-    /// The process that follows, if one was started and lives.
+    /// Returns the process that follows, if one was started and lives.
     pub(crate) fn follower(&self) -> Option<u32> {
         Some(self.follower.load(SeqCst)).filter(|pid| *pid != 0)
     }
 
-    /// Starts this program anew, with the same arguments and these sockets. It says by SIGUSR1 that it serves; if it does
+    /// Starts this program anew, with the same arguments and these sockets. It says by SIGQUIT that it serves; if it does
     /// not, this process goes on.
-    pub(crate) fn follow(&self) -> Result<(), String> {
+    pub(crate) fn follow(&self) -> Result<(), FollowError> {
         if self.left.load(SeqCst) {
-            return Err("nothing is to be followed any more".into());
+            return Err(FollowError::Leaving);
         }
         if self.follower().is_some() {
-            return Err("the process that is to follow is starting already".into());
+            return Err(FollowError::Starting);
         }
         // Without close-on-exec, which the copies that are kept have.
         let copies = self.sockets.iter().map(|(_, fd)| rustix::io::dup(fd)).collect::<Result<Vec<_>, _>>();
-        let copies = copies.map_err(|error| format!("copying sockets: {error}"))?;
+        let copies = copies.map_err(FollowError::Copies)?;
         let numbers: Vec<String> = copies.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         let mut command = Command::new(program()?);
         command.args(env::args_os().skip(1)).env(LISTENERS, format!("{}:{}", process::id(), numbers.join(",")));
         let child = command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").stdin(Stdio::null()).spawn();
-        let child = child.map_err(|error| format!("starting the process that is to follow: {error}"))?;
+        let child = child.map_err(FollowError::Spawn)?;
         self.follower.store(child.id().unwrap_or(0), SeqCst);
         info!(pid = child.id(), "started the process that is to follow");
         tokio::spawn(watch(child, Arc::clone(&self.follower), Arc::clone(&self.left)));
@@ -181,7 +205,7 @@ impl Keeper {
     }
 }
 
-/// Sees to it that a process that does not come to serve is none. Once this one has left, it does.
+/// Ends a process that does not come to serve. Once this one has left, it does.
 async fn watch(mut child: Child, follower: Arc<AtomicU32>, left: Arc<AtomicBool>) {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -200,11 +224,10 @@ async fn watch(mut child: Child, follower: Arc<AtomicU32>, left: Arc<AtomicBool>
     follower.store(0, SeqCst);
 }
 
-/// The program as it is now on disk, an upgrade's if there was one.
-fn program() -> Result<PathBuf, String> {
-    let path = env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
-    let text =
-        path.into_os_string().into_string().map_err(|path: OsString| format!("{} is no text", path.display()))?;
+/// Returns the program's path as it is now on disk, an upgrade's if there was one.
+fn program() -> Result<PathBuf, FollowError> {
+    let path = env::current_exe().map_err(FollowError::OwnPath)?;
+    let text = path.into_os_string().into_string().map_err(FollowError::NotText)?;
     Ok(text.strip_suffix(" (deleted)").unwrap_or(&text).into())
 }
 

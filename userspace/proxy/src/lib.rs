@@ -18,5 +18,5 @@ mod run;
 
 pub use self::{
     handover::{Inherited, SiteCommand},
-    run::{SiteSetup, run},
+    run::{RunError, SiteSetup, run},
 };

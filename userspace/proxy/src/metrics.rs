@@ -15,29 +15,29 @@ use prometheus_client::{
 use zerottl_core::exposition::{family, gauge, number, single};
 use zerottl_host::certificates::Certificate;
 
-use crate::front::counters::{BackendCounters, Counters, Refused};
+use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal};
 
 /// Names of certificates with series of their own.
-pub const CERTIFICATES_MAX: usize = 1000;
+pub(crate) const CERTIFICATES_MAX: usize = 1000;
 /// Backends with series of their own, the first of the configuration.
-pub const BACKENDS_MAX: usize = 1000;
+pub(crate) const BACKENDS_MAX: usize = 1000;
 /// Statuses that are there from the start.
 const STATUSES: [u16; 11] = [200, 302, 303, 307, 400, 404, 421, 500, 502, 503, 504];
 
-/// Of the stand-alone server; a Site that only has the layer has none.
+/// The sources of the front's figures; a Site that only has the layer has none.
 #[derive(Clone, Copy, Debug)]
-pub struct FrontCounters<'a> {
-    /// Of clients' connections and requests.
-    pub connections: &'a Counters,
-    /// Of the backends in force; a reload may have replaced them.
-    pub backends: &'a Counters,
-    /// In use.
-    pub certificates: &'a [Certificate],
+pub(crate) struct FrontSources<'a> {
+    /// Counters of clients' connections and requests.
+    pub(crate) connections: &'a FrontCounters,
+    /// Counters of the backends in force; a reload may have replaced them.
+    pub(crate) backends: &'a FrontCounters,
+    /// The certificates in use.
+    pub(crate) certificates: &'a [Certificate],
 }
 
 /// The figures that the front has counted.
 #[derive(Debug)]
-pub struct Front {
+pub(crate) struct FrontMetrics {
     accepted: u64,
     received: u64,
     open: u64,
@@ -45,13 +45,13 @@ pub struct Front {
     responses: Vec<(u16, u64)>,
     took: (Vec<(f64, u64)>, f64),
     lines_lost: u64,
-    refused: [(&'static str, u64); Refused::ALL.len()],
+    refused: [(&'static str, u64); FrontRefusal::ALL.len()],
     backends: Vec<BackendCounts>,
-    /// By name, seconds until it ends.
+    /// Seconds until a name's certificate ends.
     certificates: Vec<(String, i64)>,
 }
 
-/// Of one backend.
+/// Figures of one backend.
 #[derive(Debug)]
 struct BackendCounts {
     url: String,
@@ -78,10 +78,10 @@ impl EncodeMetric for Times<'_> {
     }
 }
 
-impl Front {
+impl FrontMetrics {
     /// Reads the counters.
     #[must_use]
-    pub fn read(FrontCounters { connections, backends, certificates }: &FrontCounters<'_>) -> Self {
+    pub(crate) fn read(FrontSources { connections, backends, certificates }: &FrontSources<'_>) -> Self {
         let backend = |backend: &BackendCounters| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
@@ -102,14 +102,14 @@ impl Front {
                 .collect(),
             took: connections.took(),
             lines_lost: connections.access.load().as_ref().map_or(0, |log| log.lost()),
-            refused: Refused::ALL.map(|why| (why.word(), connections.refused(why))),
+            refused: FrontRefusal::ALL.map(|why| (why.label(), connections.refused(why))),
             backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
             certificates: ends(certificates).into_iter().take(CERTIFICATES_MAX).collect(),
         }
     }
 }
 
-impl Collector for Front {
+impl Collector for FrontMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         let counters = [
@@ -158,7 +158,7 @@ impl Collector for Front {
     }
 }
 
-/// By name, in how many seconds its certificate ends: of several, the first that does.
+/// Returns, by name, in how many seconds its certificate ends: of several, the first that does.
 fn ends(certificates: &[Certificate]) -> BTreeMap<String, i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
     let mut ends = BTreeMap::new();
@@ -197,7 +197,7 @@ mod tests {
     fn what_the_front_counts_is_read() {
         let backend = |url: &str| Backend { url: url.into(), authority: String::new() };
         let web = Web { backends: vec![backend("http://127.0.0.1:1"), backend("http://127.0.0.1:2")], ..Web::at([]) };
-        let (counters, before) = (Counters::new(&web), Counters::new(&web));
+        let (counters, before) = (FrontCounters::new(&web), FrontCounters::new(&web));
         counters.accepted.store(1, Relaxed);
         before.accepted.store(9, Relaxed);
         before.open.store(2, Relaxed);
@@ -217,8 +217,8 @@ mod tests {
         };
         let certificates =
             [certificate(&["app.com", "*.app.com"], 90 * 86_400 + 1000), certificate(&["app.com"], -86_400)];
-        let front = FrontCounters { connections: &before, backends: &counters, certificates: &certificates };
-        let front = Box::new(Front::read(&front));
+        let front = FrontSources { connections: &before, backends: &counters, certificates: &certificates };
+        let front = Box::new(FrontMetrics::read(&front));
         let text = Metrics::default().text(&Now::default(), Some(front), Format::Prometheus).expect("text");
         let left = |name: &str| {
             let start = format!("zerottl_site_certificate_expiry_seconds{{name=\"{name}\"}} ");

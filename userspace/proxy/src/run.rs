@@ -10,13 +10,16 @@
 
 use std::{
     convert::Infallible,
+    fmt::Display,
+    io,
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -24,19 +27,25 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header::CACHE_CONTROL, uri::PathAndQuery};
 use http_body_util::Full;
 use sd_notify::NotifyState;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{self, Shown},
-    front::{self, AccessLog, ClientBody, Counters, Proxy, ProxyBody},
+    admin::{self, SiteView},
+    front::{
+        self, AccessLogError, AccessLogWriter, BindError, ClientBody, FrontCounters, ListenError, Proxy, ProxyBody,
+    },
     handover::{Inherited, Keeper, SiteCommand, tell},
 };
 use zerottl_config as config;
-use zerottl_core::model::{Model, ProbeKind, SiteId, Web, WebLimits};
+use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
 use zerottl_site::{
     admission::Admission,
@@ -45,21 +54,76 @@ use zerottl_site::{
     respond::Page,
 };
 
+/// A Site that cannot be served, and why.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct RunError(#[from] StartError);
+
+/// The parts of [`RunError`].
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    /// The configuration is one of the DNS side alone.
+    #[error("the configuration has no [web]: it says what runs at a Site")]
+    NoWeb,
+    /// The Site is not in the configuration.
+    #[error(transparent)]
+    Site(#[from] UnknownSite),
+    /// Operation 500 does not start.
+    #[error("{0}")]
+    Operation(String),
+    /// The front does not listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin interface does not listen.
+    #[error("admin: {0}")]
+    Admin(#[source] ListenError),
+    /// There are no copies of the sockets to be given on.
+    #[error("keeping sockets: {0}")]
+    Sockets(#[source] io::Error),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+    /// The server has ended by itself.
+    #[error(transparent)]
+    Server(#[from] JoinError),
+}
+
+impl StartError {
+    fn operation(error: impl Display) -> Self {
+        Self::Operation(error.to_string())
+    }
+}
+
+/// A configuration that does not take the place of the one in force, and why.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// The file has faults.
+    #[error("\n{}", .0.render(false))]
+    Config(#[source] config::ConfigError),
+    /// The Site cannot be served by it.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It differs in what sockets and places are made of.
+    #[error("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them")]
+    NeedsRestart,
+}
+
 /// One configuration in force.
 #[derive(Debug)]
 struct Serving {
-    gate: Arc<Admission>,
+    admission: Arc<Admission>,
     web: Arc<Web>,
     /// The path that DNS asks for this Site's health.
     probe: Option<String>,
     operation: Operation<Proxy>,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
     /// Ends what it has started: probes of backends and peers.
     cancel: CancellationToken,
 }
 
 impl Serving {
-    fn new(model: &Arc<Model>, site: SiteId, before: Option<&Self>) -> Result<Self, String> {
+    /// Makes one of a model; `before` is the one in force.
+    fn new(model: &Arc<Model>, site: SiteId, before: Option<&Self>) -> Result<Self, StartError> {
         let cancel = CancellationToken::new();
         let made = Self::made(model, site, before, &cancel);
         if made.is_err() {
@@ -73,26 +137,26 @@ impl Serving {
         site: SiteId,
         before: Option<&Self>,
         cancel: &CancellationToken,
-    ) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]: it says what runs at a Site")?;
-        let peers = PeerHealth::start(model, site, web, cancel.clone())?;
-        let gate = match before {
-            Some(before) => before.gate.renewed(model, site, peers)?,
-            None => Admission::new(model, site, peers)?,
+    ) -> Result<Self, StartError> {
+        let web = model.web.get(site.0).ok_or(StartError::NoWeb)?;
+        let peers = PeerHealth::start(model, site, web, cancel.clone()).map_err(StartError::operation)?;
+        let admission = match before {
+            Some(before) => before.admission.renewed(model, site, peers),
+            None => Admission::new(model, site, peers),
         };
-        let gate = Arc::new(gate);
+        let admission = Arc::new(admission.map_err(StartError::operation)?);
         // What the same backends have done goes on counting.
         let counters = match before.filter(|before| before.web.backends == web.backends) {
             Some(before) => Arc::clone(&before.counters),
-            None => Counters::new(web),
+            None => FrontCounters::new(web),
         };
         let proxy = Proxy::new(web, Arc::clone(&counters), cancel);
-        let operation = OperationLayer::new(Arc::clone(&gate)).layer(proxy);
+        let operation = OperationLayer::new(Arc::clone(&admission)).layer(proxy);
         let probe = model.sites[site.0].probe.as_ref().and_then(|probe| match &probe.kind {
             ProbeKind::Http(http) => Some(http.path.clone()),
             ProbeKind::Tcp => None,
         });
-        Ok(Self { gate, web: Arc::clone(web), probe, operation, counters, cancel: cancel.clone() })
+        Ok(Self { admission, web: Arc::clone(web), probe, operation, counters, cancel: cancel.clone() })
     }
 }
 
@@ -102,7 +166,7 @@ impl Drop for Serving {
     }
 }
 
-/// Whatever configuration is in force when a request comes.
+/// The service: whatever configuration is in force when a request comes.
 #[derive(Clone, Debug)]
 struct Stack {
     serving: Arc<ArcSwap<Serving>>,
@@ -111,7 +175,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// The health probe's answer while the Site is about to stop; nothing else is different then.
+    /// Makes the health probe's answer while the Site is about to stop; nothing else is different then.
     fn lame_duck(&self, serving: &Serving, target: &Uri) -> Option<Page> {
         let asked = target.path_and_query().map(PathAndQuery::as_str);
         if !self.leaving.load(Relaxed) || asked.is_none() || asked != serving.probe.as_deref() {
@@ -155,18 +219,18 @@ pub struct SiteSetup {
     pub inherited: Inherited,
 }
 
-/// Serves a Site until `cancel`, or a command to end. The error is a sentence. `ready` is called once the Site listens.
+/// Serves a Site until `cancel`, or a command to end. `ready` is called once the Site listens.
 pub async fn run(
     setup: SiteSetup,
-    mut commands: mpsc::Receiver<SiteCommand>,
+    commands: mpsc::Receiver<SiteCommand>,
     cancel: CancellationToken,
     ready: impl FnOnce(),
-) -> Result<(), String> {
+) -> Result<(), RunError> {
     let SiteSetup { file, key, model, mut inherited } = setup;
-    let site = model.known_site(&key).map_err(|error| error.to_string())?;
+    let site = model.known_site(&key).map_err(StartError::from)?;
     let serving = Serving::new(&model, site, None)?;
     let web = Arc::clone(&serving.web);
-    let bound = front::bind(&web, &mut inherited)?;
+    let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
@@ -178,106 +242,143 @@ pub async fn run(
         connections_per_client: web.limits.connections_per_client.min(share.clients),
         ..web.limits
     };
-    counters.access.store(web.access_log.as_ref().map(AccessLog::open).transpose()?);
+    open_access_log(&counters, &web)?;
     let stack = Stack { serving: Arc::new(ArcSwap::from_pointee(serving)), leaving: Arc::default() };
     let admin = web.admin.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
-    let admin = admin.map_err(|why| format!("admin: {why}"))?;
+    let admin = admin.map_err(StartError::Admin)?;
     let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
-    let mut keeper = Keeper::new(sockets).map_err(|error| format!("keeping sockets: {error}"))?;
+    let keeper = Keeper::new(sockets).map_err(StartError::Sockets)?;
     if let Some(bound) = admin {
         let (stack, connections, certificates) = (stack.clone(), Arc::clone(&counters), certificates.clone());
-        let shown = move || {
+        let view = move || {
             let now = stack.serving.load();
-            let (gate, backends) = (Arc::clone(&now.gate), Arc::clone(&now.counters));
+            let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
             let certificates = certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
-            Shown { gate, backends, connections: Arc::clone(&connections), certificates }
+            SiteView { admission, backends, connections: Arc::clone(&connections), certificates }
         };
-        admin::start(bound, share.admin, shown, cancel.clone());
+        admin::start(bound, share.admin, view, cancel.clone());
     }
     info!(site = key, listen = ?at, backends, "serving");
     let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
-    let mut server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, stop).await });
+    let server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, stop).await });
     ready();
     inherited.over();
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            ended = &mut server => {
-                counters.access.swap(None).iter().for_each(|log| log.finish());
-                return ended.map_err(|error| error.to_string());
-            }
-            () = cancel.cancelled(), if !stopping => {
-                stopping = true;
-                keeper.release();
-            }
-            Some(command) = commands.recv() => match command {
-                SiteCommand::Reload => {
-                    // Whatever becomes of the rest: who moves a log away must not find it grow.
-                    counters.access.load().iter().for_each(|log| log.reopen());
-                    reload_all(&file, &key, &stack, &counters, certificates.as_deref());
+    let lame_duck = web.limits.lame_duck;
+    let running = Running { file, key, stack, counters, certificates, keeper, lame_duck, cancel };
+    Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
+}
+
+/// A Site that serves.
+struct Running {
+    file: PathBuf,
+    key: String,
+    stack: Stack,
+    counters: Arc<FrontCounters>,
+    certificates: Option<Arc<front::Certificates>>,
+    keeper: Keeper,
+    lame_duck: Duration,
+    cancel: CancellationToken,
+}
+
+impl Running {
+    /// Does what it is told until the server has ended.
+    async fn until_ended(
+        mut self,
+        mut server: JoinHandle<()>,
+        mut commands: mpsc::Receiver<SiteCommand>,
+    ) -> Result<(), JoinError> {
+        let cancel = self.cancel.clone();
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                ended = &mut server => {
+                    self.counters.access.swap(None).iter().for_each(|log| log.finish());
+                    return ended;
                 }
-                SiteCommand::Reopen => {
-                    counters.access.load().iter().for_each(|log| log.reopen());
-                    info!("access log opened anew");
+                () = cancel.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.keeper.release();
                 }
-                SiteCommand::Follow => {
-                    if let Err(why) = keeper.follow() {
-                        error!("{why}: this process goes on");
-                    }
-                }
-                SiteCommand::Leave => {
-                    match keeper.follower() {
-                        Some(pid) => tell(&[NotifyState::MainPid(pid)]),
-                        None => tell(&[NotifyState::Stopping]),
-                    }
-                    cancel.cancel();
-                }
-                SiteCommand::Stop => {
-                    tell(&[NotifyState::Stopping]);
-                    stack.leaving.store(true, Relaxed);
-                    let (stop, wait) = (cancel.clone(), web.limits.lame_duck);
-                    tokio::spawn(async move {
-                        sleep(wait).await;
-                        stop.cancel();
-                    });
-                }
+                Some(command) = commands.recv() => self.obey(command),
             }
         }
     }
+
+    fn obey(&self, command: SiteCommand) {
+        match command {
+            SiteCommand::Reload => {
+                // Whatever becomes of the rest: who moves a log away must not find it grow.
+                self.counters.access.load().iter().for_each(|log| log.reopen());
+                self.reload_all();
+            }
+            SiteCommand::Reopen => {
+                self.counters.access.load().iter().for_each(|log| log.reopen());
+                info!("access log opened anew");
+            }
+            SiteCommand::Follow => {
+                if let Err(why) = self.keeper.follow() {
+                    error!("{why}: this process goes on");
+                }
+            }
+            SiteCommand::Leave => {
+                match self.keeper.follower() {
+                    Some(pid) => tell(&[NotifyState::MainPid(pid)]),
+                    None => tell(&[NotifyState::Stopping]),
+                }
+                self.cancel.cancel();
+            }
+            SiteCommand::Stop => {
+                tell(&[NotifyState::Stopping]);
+                self.stack.leaving.store(true, Relaxed);
+                let (stop, wait) = (self.cancel.clone(), self.lame_duck);
+                tokio::spawn(async move {
+                    sleep(wait).await;
+                    stop.cancel();
+                });
+            }
+        }
+    }
+
+    /// Reads the file and the certificates again, each of which may fail by itself.
+    fn reload_all(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => warn!(%error, "no time"),
+        }
+        match self.reload() {
+            Ok(()) => info!("reloaded"),
+            Err(why) => error!("not reloaded, everything stays as it was: {why}"),
+        }
+        if let Some(Err(why)) = self.certificates.as_deref().map(front::Certificates::reload) {
+            error!("certificates not reloaded: {why}");
+        }
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// Takes all of a new configuration, or nothing and says why.
+    fn reload(&self) -> Result<(), ReloadError> {
+        let loaded = config::load(&self.file).map_err(ReloadError::Config)?;
+        for warning in &loaded.warnings {
+            warn!("{}", warning.line());
+        }
+        let model = Arc::new(loaded.model);
+        let site = model.known_site(&self.key).map_err(StartError::from)?;
+        let before = self.stack.serving.load_full();
+        let next = Serving::new(&model, site, Some(&before))?;
+        let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
+        if fixed(&next.web) != fixed(&before.web) {
+            return Err(ReloadError::NeedsRestart);
+        }
+        if next.web.access_log != before.web.access_log {
+            open_access_log(&self.counters, &next.web)?;
+        }
+        self.stack.serving.store(Arc::new(next));
+        Ok(())
+    }
 }
 
-fn reload_all(file: &Path, key: &str, stack: &Stack, counters: &Counters, certificates: Option<&front::Certificates>) {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn!(%error, "no time"),
-    }
-    match reload(file, key, stack, counters) {
-        Ok(()) => info!("reloaded"),
-        Err(why) => error!("not reloaded, everything stays as it was: {why}"),
-    }
-    if let Some(Err(why)) = certificates.map(front::Certificates::reload) {
-        error!("certificates not reloaded: {why}");
-    }
-    tell(&[NotifyState::Ready]);
-}
-
-/// All of a new configuration, or nothing and why.
-fn reload(file: &Path, key: &str, stack: &Stack, counters: &Counters) -> Result<(), String> {
-    let loaded = config::load(file).map_err(|error| format!("\n{}", error.render(false)))?;
-    for warning in &loaded.warnings {
-        warn!("{}", warning.line());
-    }
-    let model = Arc::new(loaded.model);
-    let site = model.known_site(key).map_err(|error| error.to_string())?;
-    let before = stack.serving.load_full();
-    let next = Serving::new(&model, site, Some(&before))?;
-    let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
-    if fixed(&next.web) != fixed(&before.web) {
-        return Err("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them".into());
-    }
-    if next.web.access_log != before.web.access_log {
-        counters.access.store(next.web.access_log.as_ref().map(AccessLog::open).transpose()?);
-    }
-    stack.serving.store(Arc::new(next));
+/// Writes requests to the log that the configuration names, or to none.
+fn open_access_log(counters: &FrontCounters, web: &Web) -> Result<(), StartError> {
+    counters.access.store(web.access_log.as_ref().map(AccessLogWriter::open).transpose()?);
     Ok(())
 }

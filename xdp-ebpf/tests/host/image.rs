@@ -3,13 +3,12 @@
 use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 
 use xdp_ebpf::{
-    decide::position,
     layout::{
         ALL_BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
         CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
         NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock, vlan_pair,
     },
-    name,
+    name::{self, position},
     scratch::Scratch,
     sum::Sum,
 };

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 
 use xdp_ebpf::{
     answer::{self, Packet},
-    decide::{self, Maps},
+    decide,
     frame::Frame,
     layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock},
     limit::Buckets,
+    maps::{Maps, Step},
     scratch::Scratch,
-    walk::Step,
 };
 
 use super::Ran;

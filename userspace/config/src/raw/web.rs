@@ -8,7 +8,8 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::{Fraction, List, Number, Switch, Text, fields_of};
+use super::scalars::{Fraction, List, Number, Switch, Text};
+use crate::fields::fields_of;
 
 /// `[web]`: keys for all Sites, and a table for each Site that has some of its own.
 #[derive(Debug, Default)]

@@ -12,15 +12,14 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
-    Names,
+    names::Names,
     rules::{classes, rules},
     values::{agent, backend, cookie_name, host, listen, passed},
 };
 use crate::{
-    front::again,
     raw,
+    readers::{again, duration, request_path, timing},
     report::Once,
-    sites::{self, duration, request_path},
     values::{Reader, written},
 };
 use zerottl_core::model::{
@@ -173,12 +172,6 @@ impl Part {
     }
 }
 
-/// A reader of a table within.
-pub(super) fn inside<'r>(reader: &'r mut Reader<'_>, key: &str, header: Range<usize>) -> Reader<'r> {
-    let section = format!("{}.{key}]", reader.section.trim_end_matches(']'));
-    Reader { report: reader.report, section, header }
-}
-
 /// Entries of a list, each once and not too many.
 fn each<T, V: std::hash::Hash + Eq + Clone>(
     reader: &mut Reader<'_>,
@@ -226,7 +219,7 @@ fn admin(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<Spanned<Opti
 }
 
 fn tls(reader: &mut Reader<'_>, raw: &Spanned<raw::WebTls>) -> Tls {
-    let reader = &mut inside(reader, "tls", raw.span());
+    let reader = &mut reader.inside("tls", raw.span());
     let raw = raw.get_ref();
     if raw.certificates.is_none() {
         reader.missing("certificates", "\"certificates\"");
@@ -270,11 +263,9 @@ fn backends(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<Spanned<Bac
 }
 
 fn backend_probe(reader: &mut Reader<'_>, raw: &Spanned<raw::BackendProbe>) -> BackendProbe {
-    let reader = &mut inside(reader, "backend_probe", raw.span());
+    let reader = &mut reader.inside("backend_probe", raw.span());
     let raw = raw.get_ref();
-    // The keys mean what a Site's probe's mean, and are read by the same code.
-    let as_probe = raw::Probe { interval: raw.interval.clone(), timeout: raw.timeout.clone(), ..raw::Probe::default() };
-    let (interval, timeout) = sites::timing(reader, &as_probe);
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
     let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
     BackendProbe { path, interval, timeout }
 }
@@ -352,7 +343,7 @@ fn marker(reader: &mut Reader<'_>, raw: &Spanned<raw::Marker>) -> MarkerConfig {
         Cookie,
     }
     let default = MarkerConfig::default();
-    let reader = &mut inside(reader, "marker", raw.span());
+    let reader = &mut reader.inside("marker", raw.span());
     let raw = raw.get_ref();
     let modes = [("path", Mode::Path), ("query", Mode::Query), ("cookie", Mode::Cookie)];
     let mode = match raw.mode.as_ref() {
@@ -389,7 +380,7 @@ fn marker(reader: &mut Reader<'_>, raw: &Spanned<raw::Marker>) -> MarkerConfig {
 
 fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
     let default = BusyConfig::default();
-    let reader = &mut inside(reader, "busy", raw.span());
+    let reader = &mut reader.inside("busy", raw.span());
     let raw = raw.get_ref();
     let latency = raw
         .latency
@@ -427,7 +418,7 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
 
 fn session(reader: &mut Reader<'_>, raw: &Spanned<raw::Session>) -> SessionConfig {
     let default = SessionConfig::default();
-    let reader = &mut inside(reader, "session", raw.span());
+    let reader = &mut reader.inside("session", raw.span());
     let raw = raw.get_ref();
     let cookie = raw.cookie.as_ref().and_then(|text| reader.parsed(text, cookie_name));
     let same_sites = [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
@@ -447,7 +438,7 @@ fn session(reader: &mut Reader<'_>, raw: &Spanned<raw::Session>) -> SessionConfi
 const HOST_ONLY: &str = "__Host-";
 
 fn flag(reader: &mut Reader<'_>, raw: &Spanned<raw::Flag>) -> Option<FlagConfig> {
-    let reader = &mut inside(reader, "flag", raw.span());
+    let reader = &mut reader.inside("flag", raw.span());
     let raw = raw.get_ref();
     let cookie = raw.cookie.as_ref().and_then(|text| {
         let name = reader.parsed(text, cookie_name)?;
@@ -483,7 +474,7 @@ fn peers(reader: &mut Reader<'_>, raw: &Spanned<raw::Peers>, names: &Names<'_>) 
         }
         raw::Peers::Table(table) => table,
     };
-    let reader = &mut inside(reader, "peers", raw.span());
+    let reader = &mut reader.inside("peers", raw.span());
     let interval = duration(reader, "interval", &table.interval, Duration::from_secs(1), INTERVAL);
     let Some(text) = &table.agent else {
         reader.missing("agent", "\"203.0.113.53:8053\"");
@@ -500,7 +491,7 @@ fn peers(reader: &mut Reader<'_>, raw: &Spanned<raw::Peers>, names: &Names<'_>) 
 
 fn limits(reader: &mut Reader<'_>, raw: &Spanned<raw::WebLimits>) -> WebLimits {
     let default = WebLimits::default();
-    let reader = &mut inside(reader, "limits", raw.span());
+    let reader = &mut reader.inside("limits", raw.span());
     let raw = raw.get_ref();
     let connections = reader.number("connections", &raw.connections, CONNECTIONS, "", default.connections);
     let per_client = default.connections_per_client.min(connections);

@@ -5,13 +5,12 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 
 use super::{
-    Names,
-    part::inside,
+    names::Names,
     values::{cookie, header, host, path},
 };
 use crate::{
-    front::again,
     raw,
+    readers::again,
     report::Once,
     values::{Fault, Reader, name},
 };
@@ -71,7 +70,7 @@ pub(super) fn rules(
     too_many(reader, "rules", list);
     let mut rules = Vec::new();
     for rule in list {
-        let reader = &mut inside(reader, "rule", rule.span());
+        let reader = &mut reader.inside("rule", rule.span());
         let raw = rule.get_ref();
         let condition = condition(reader, &rule_when(raw));
         let Some(text) = &raw.group else {
@@ -131,7 +130,7 @@ pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> V
     let mut once = Once::new();
     let mut classes = Vec::new();
     for class in list {
-        let reader = &mut inside(reader, "class", class.span());
+        let reader = &mut reader.inside("class", class.span());
         let raw = class.get_ref();
         let when = condition(reader, &class_when(raw));
         let share = if raw.share.is_some() {

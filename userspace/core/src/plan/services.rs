@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Service;
+use super::service::Service;
 
 /// Services of a block: few enough to be copied for one change, enough that a plan of many is copied as few blocks.
 const BLOCK: usize = 8;

@@ -7,7 +7,6 @@
 
 use std::{
     ffi::OsStr,
-    fs,
     future::Future,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -169,15 +168,6 @@ async fn by_thread(directory: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
         let _ = done.send(file::replace(&directory, &bytes));
     })?;
     wait.await.unwrap_or_else(|_| Err(io::Error::other("the thread that writes it has failed")))
-}
-
-/// Makes the directory, but not those above it, where there is none.
-pub(super) fn make(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    match fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 use std::{
     fmt, fs,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     time::Duration,
 };
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use zerottl_core::saved_state::SavedState;
 
-use super::{apart, stamp::ClockStamp};
+use super::stamp::ClockStamp;
 
 /// The file's name in the state directory.
 pub const NAME: &str = "state.json";
@@ -113,13 +113,21 @@ pub fn write(directory: &Path, memory: SavedState) -> io::Result<()> {
 
 /// Replaces the file as [`write()`] does, with these bytes.
 pub fn replace(directory: &Path, bytes: &[u8]) -> io::Result<()> {
-    apart::make(directory)?;
+    make_directory(directory)?;
     let new = directory.join(NEW);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, directory.join(NAME))?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// Makes the directory, but not those above it, where there is none.
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

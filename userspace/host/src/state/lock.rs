@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::apart;
+use super::{apart, file};
 use crate::locks;
 
 /// Between looks whether it is free.
@@ -53,7 +53,7 @@ pub fn own(directory: &Path, patience: Duration) -> Result<Option<Lock>, Owned> 
     let end = Instant::now() + patience;
     let path = directory.to_owned();
     let opened = apart::within(HANGS, move || {
-        apart::make(&path)?;
+        file::make_directory(&path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(open(&path, flags, Mode::empty())?)
     });

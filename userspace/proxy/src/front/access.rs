@@ -4,7 +4,9 @@
 
 use std::{
     fmt::Write as _,
+    io,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -18,7 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Peer, lines::Lines};
-use zerottl_core::model::{AccessFormat, AccessLog as Configured};
+use zerottl_core::model::{AccessFormat, AccessLog};
 use zerottl_site::trail::{Trail, Way};
 
 /// The field with a request's number, whoever gave it.
@@ -30,42 +32,53 @@ const CLIENT_GONE: u16 = 499;
 
 /// An access log in use.
 #[derive(Debug)]
-pub struct AccessLog {
+pub(crate) struct AccessLogWriter {
     format: AccessFormat,
     lines: Lines,
 }
 
-impl AccessLog {
-    /// Opens it; the error is a sentence.
-    pub fn open(configured: &Configured) -> Result<Arc<Self>, String> {
-        let lines = Lines::open(configured.file.clone()).map_err(|error| {
-            let place = configured.file.as_deref().map_or_else(String::new, |file| format!(" {}", file.display()));
-            format!("cannot write the access log{place}: {error}")
-        })?;
+/// An access log that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the access log{}: {source}", place(file.as_deref()))]
+pub(crate) struct AccessLogError {
+    /// None is standard output.
+    file: Option<PathBuf>,
+    source: io::Error,
+}
+
+fn place(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!(" {}", file.display()))
+}
+
+impl AccessLogWriter {
+    /// Opens the file, or standard output.
+    pub(crate) fn open(configured: &AccessLog) -> Result<Arc<Self>, AccessLogError> {
+        let lines = Lines::open(configured.file.clone())
+            .map_err(|source| AccessLogError { file: configured.file.clone(), source })?;
         Ok(Arc::new(Self { format: configured.format, lines }))
     }
 
     /// Opens the file anew, which somebody may have moved away.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.lines.reopen();
     }
 
-    /// Lines that were lost: too many at once, or nowhere to write them.
+    /// Returns how many lines were lost: too many at once, or nowhere to write them.
     #[must_use]
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lines.lost()
     }
 
     /// Writes what is there, and waits for that, for a second at most.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.lines.finish();
     }
 }
 
 /// One request; its line is written when this is dropped.
 #[derive(Debug)]
-pub(super) struct Record {
-    log: Arc<AccessLog>,
+pub(super) struct LoggedRequest {
+    log: Arc<AccessLogWriter>,
     trail: Trail,
     begun: (SystemTime, Instant),
     client: SocketAddr,
@@ -104,9 +117,14 @@ impl Fields {
     }
 }
 
-impl Record {
-    /// Of a request that has come.
-    pub(super) fn begin<B>(log: Arc<AccessLog>, request: &mut Request<B>, peer: &Peer, now: Instant) -> Box<Self> {
+impl LoggedRequest {
+    /// Begins the line of a request that has come.
+    pub(super) fn begin<B>(
+        log: Arc<AccessLogWriter>,
+        request: &mut Request<B>,
+        peer: &Peer,
+        now: Instant,
+    ) -> Box<Self> {
         let mut record = Self::without_head(log, peer.client, peer.tls, now);
         record.version = request.version();
         record.method = Some(request.method().clone());
@@ -116,8 +134,8 @@ impl Record {
         Box::new(record)
     }
 
-    /// Of what came instead of a request.
-    pub(super) fn without_head(log: Arc<AccessLog>, client: SocketAddr, tls: bool, now: Instant) -> Self {
+    /// Begins the line of what came instead of a request.
+    pub(super) fn without_head(log: Arc<AccessLogWriter>, client: SocketAddr, tls: bool, now: Instant) -> Self {
         Self {
             log,
             trail: Trail::default(),
@@ -135,12 +153,12 @@ impl Record {
         }
     }
 
-    /// Its response has begun.
+    /// Notes that its response has begun.
     pub(super) fn answered(&mut self, status: StatusCode, after: Duration) {
         (self.status, self.answered) = (Some(status), Some(after));
     }
 
-    /// Bytes of the response's body were handed over, and whether those were the last.
+    /// Notes that bytes of the response's body were handed over, and whether those were the last.
     pub(super) fn sent(&mut self, bytes: usize, is_whole: bool) {
         self.bytes += bytes as u64;
         self.is_whole |= is_whole;
@@ -158,7 +176,7 @@ impl Record {
         self.target.as_ref().map_or("", PathAndQuery::as_str)
     }
 
-    /// NCSA's common log format; `combined` has two fields more. Escaped as nginx does.
+    /// Writes NCSA's common log format; `combined` has two fields more. Escaped as nginx does.
     fn common(&self, way: &Way, combined: bool) -> String {
         let mut line = String::with_capacity(256);
         // Writing into a String does not fail.
@@ -213,7 +231,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for LoggedRequest {
     fn drop(&mut self) {
         let way = self.trail.way();
         let line = match self.log.format {
@@ -250,12 +268,12 @@ struct Line<'a> {
     traceparent: Option<String>,
 }
 
-/// Seconds, to the microsecond.
+/// Returns seconds, to the microsecond.
 fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
-/// As nginx writes it.
+/// Names the version as nginx does.
 fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
@@ -301,11 +319,11 @@ fn escape(line: &mut String, bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    fn log(format: AccessFormat, file: &std::path::Path) -> Arc<AccessLog> {
-        AccessLog::open(&Configured { file: Some(file.to_owned()), format }).unwrap()
+    fn log(format: AccessFormat, file: &Path) -> Arc<AccessLogWriter> {
+        AccessLogWriter::open(&AccessLog { file: Some(file.to_owned()), format }).unwrap()
     }
 
-    fn line(format: AccessFormat, change: impl FnOnce(&mut Record)) -> String {
+    fn line(format: AccessFormat, change: impl FnOnce(&mut LoggedRequest)) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log");
         let log = log(format, &file);
@@ -324,7 +342,7 @@ mod tests {
             tls: false,
             server_name: None,
         };
-        let mut record = Record::begin(Arc::clone(&log), &mut request, &peer, Instant::now());
+        let mut record = LoggedRequest::begin(Arc::clone(&log), &mut request, &peer, Instant::now());
         record.begun.0 = SystemTime::UNIX_EPOCH + Duration::from_millis(971_186_136_123);
         change(&mut record);
         drop(record);
@@ -334,7 +352,7 @@ mod tests {
 
     #[test]
     fn forms_that_log_readers_know() {
-        let answer = |record: &mut Record| {
+        let answer = |record: &mut LoggedRequest| {
             record.answered(StatusCode::OK, Duration::from_millis(2));
             record.sent(1000, false);
             record.sent(234, true);

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    body::BodyError,
     cause::{Cause, Seldom},
-    counters::{BackendCounters, Counters},
-    health::{Change, Record, Standing},
+    counters::{BackendCounters, FrontCounters},
+    health::{BackendHealth, BackendState, HealthChange},
+    request_body::BodyError,
     upstream_conn::Link,
 };
 use zerottl_core::model::{BackendProbe, HttpProbe, Web};
@@ -39,7 +39,7 @@ use zerottl_inputs::http_check::{CheckStage, Configs, Failure, Get, Progress, co
 const KEPT_MAX: usize = 512;
 /// Between two lines that say that a backend could not be probed.
 const UNTRIED_EVERY: Duration = Duration::from_secs(10);
-/// How long one is kept without use.
+/// The time that one is kept without use.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// After so long at rest, a backend may be about to close one just as a request is written to it: servers close them after
 /// two seconds and more. What cannot be asked twice takes a new one then.
@@ -56,8 +56,8 @@ pub(super) struct Backend {
     /// The authority as an address, where it is one: then nothing is to be resolved.
     address: Option<SocketAddr>,
     position: usize,
-    counters: Arc<Counters>,
-    health: Mutex<Record>,
+    counters: Arc<FrontCounters>,
+    health: Mutex<BackendHealth>,
     /// Whether answers mean anything to its health: mostly they do not, and nothing is locked for them.
     is_weighed: AtomicBool,
     /// Whether its answers have more fields than usual.
@@ -70,9 +70,9 @@ pub(super) struct Backend {
 
 /// A backend, seen by a connection that may return to it.
 #[derive(Clone, Debug)]
-pub(super) struct Kept(Arc<Backend>);
+pub(super) struct Home(Arc<Backend>);
 
-/// All of them.
+/// All backends of one configuration.
 #[derive(Debug)]
 pub(super) struct Backends {
     all: Box<[Arc<Backend>]>,
@@ -83,8 +83,8 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// The backends of this configuration, probed until `cancel`, which ends the tasks started here.
-    pub(super) fn start(web: &Web, counters: &Arc<Counters>, cancel: &CancellationToken) -> Self {
+    /// Starts the backends of a configuration, probed until `cancel`, which ends the tasks started here.
+    pub(super) fn start(web: &Web, counters: &Arc<FrontCounters>, cancel: &CancellationToken) -> Self {
         let now = Instant::now();
         let all: Box<[_]> = web
             .backends
@@ -97,7 +97,7 @@ impl Backends {
                     position,
                     counters: Arc::clone(counters),
                     // Counters may outlive a configuration: what is known goes on with them.
-                    health: Mutex::new(Record::from(standing(&counters.backends[position]), now)),
+                    health: Mutex::new(BackendHealth::from(state(&counters.backends[position]), now)),
                     is_weighed: AtomicBool::new(false),
                     is_wide: AtomicBool::new(false),
                     failures_said: Seldom::new(),
@@ -119,7 +119,7 @@ impl Backends {
         Self { all, turns: Default::default(), is_last_resort: AtomicBool::new(false) }
     }
 
-    /// The one whose turn it is, of those that this request has not been to. An ejected one is asked where no other is left: that
+    /// Chooses the one whose turn it is, of those that this request has not been to. An ejected one is asked where no other is left: that
     /// some of its requests fail is better than that all do.
     pub(super) fn choose(&self, tried: &[usize]) -> Option<&Arc<Backend>> {
         let turn = &self.turns[usize::from(!tried.is_empty())];
@@ -153,12 +153,12 @@ impl Backends {
     }
 }
 
-/// As it is counted.
-fn standing(counted: &BackendCounters) -> Standing {
+/// Returns the state as it is counted.
+fn state(counted: &BackendCounters) -> BackendState {
     match (counted.healthy.load(Relaxed), counted.ejected.load(Relaxed)) {
-        (true, _) => Standing::Asked,
-        (false, true) => Standing::Ejected,
-        (false, false) => Standing::Down,
+        (true, _) => BackendState::Asked,
+        (false, true) => BackendState::Ejected,
+        (false, false) => BackendState::Down,
     }
 }
 
@@ -179,7 +179,7 @@ impl Backend {
         if last_resort { self.counted().ejected.load(Relaxed) } else { self.counted().healthy.load(Relaxed) }
     }
 
-    /// A kept connection that still stands, the one used last first; for what cannot be asked twice only one that the backend is
+    /// Takes a kept connection that still stands, the one used last first; for what cannot be asked twice only one that the backend is
     /// surely not about to close.
     pub(super) async fn kept(&self, repeatable: bool, now: Instant) -> Option<Box<Link>> {
         loop {
@@ -207,7 +207,7 @@ impl Backend {
         }
     }
 
-    /// A new connection. Its failure counts against the backend, unless it is this machine's; its success says less than a
+    /// Makes a new connection. Its failure counts against the backend, unless it is this machine's; its success says less than a
     /// probe does.
     pub(super) async fn connect(&self) -> Result<Box<Link>, Cause> {
         let connected = match self.stream(self.connect_timeout).await {
@@ -226,7 +226,7 @@ impl Backend {
         Err(cause)
     }
 
-    /// It has answered a request to the end.
+    /// Notes that it has answered a request to the end.
     fn answered(&self) {
         if self.is_weighed.load(Relaxed) {
             self.changed(
@@ -239,18 +239,18 @@ impl Backend {
         }
     }
 
-    /// It has taken a request over a new connection, or for too long, and not answered it to its end.
+    /// Notes that it has taken a request over a new connection, or for too long, and not answered it to its end.
     pub(super) fn failed(&self, cause: &Cause) {
         self.counted().failures.fetch_add(1, Relaxed);
         self.changed(|health| health.failed(Instant::now()), Some(cause));
     }
 
-    /// It has not answered a request, which says nothing of its health.
+    /// Notes that it has not answered a request, which says nothing of its health.
     pub(super) fn missed(&self) {
         self.counted().failures.fetch_add(1, Relaxed);
     }
 
-    /// Takes more fields of its answers from now on; whether that is new.
+    /// Takes more fields of its answers from now on. Returns whether that is new.
     pub(super) fn widen(&self) -> bool {
         let is_new = !self.is_wide.swap(true, Relaxed);
         if is_new {
@@ -259,7 +259,7 @@ impl Backend {
         is_new
     }
 
-    /// Whether it is to be said now that it does not answer, and how often it was not since it was last.
+    /// Returns how often it was not said that it does not answer, if it is to be said now.
     pub(super) fn may_say(&self) -> Option<u64> {
         self.failures_said.may(Instant::now())
     }
@@ -279,24 +279,24 @@ impl Backend {
     }
 
     /// Changes what is known of it, and says what comes of that, once.
-    fn changed(&self, change: impl FnOnce(&mut Record) -> Option<Change>, cause: Option<&Cause>) {
+    fn changed(&self, change: impl FnOnce(&mut BackendHealth) -> Option<HealthChange>, cause: Option<&Cause>) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let change = change(&mut health);
         self.is_weighed.store(health.is_weighed(), Relaxed);
         let Some(change) = change else { return };
-        let (standing, counted) = (health.standing(), self.counted());
-        counted.healthy.store(standing == Standing::Asked, SeqCst);
-        counted.ejected.store(standing == Standing::Ejected, SeqCst);
+        let (state, counted) = (health.state(), self.counted());
+        counted.healthy.store(state == BackendState::Asked, SeqCst);
+        counted.ejected.store(state == BackendState::Ejected, SeqCst);
         let backend = counted.url.as_str();
         let cause = cause.map(tracing::field::display);
         match change {
-            Change::Up => info!(backend, "backend is healthy"),
-            Change::Down => warn!(backend, cause, "backend is not healthy"),
-            Change::Ejected(length) => {
+            HealthChange::Up => info!(backend, "backend is healthy"),
+            HealthChange::Down => warn!(backend, cause, "backend is not healthy"),
+            HealthChange::Ejected(length) => {
                 counted.ejections.fetch_add(1, Relaxed);
                 warn!(backend, cause, at_least = ?length, "backend is ejected: it left requests without an answer");
             }
-            Change::Back => info!(backend, "backend is no longer ejected: its probes succeed"),
+            HealthChange::Back => info!(backend, "backend is no longer ejected: its probes succeed"),
         }
     }
 
@@ -350,12 +350,12 @@ impl Backend {
     }
 }
 
-impl Kept {
+impl Home {
     pub(super) fn at(backend: &Arc<Backend>) -> Self {
         Self(Arc::clone(backend))
     }
 
-    /// It became another protocol, which nobody asked for.
+    /// Notes that it became another protocol, which nobody asked for.
     pub(super) fn switched(&self) {
         self.0.failed(&Cause::Switched);
         if let Some(unsaid) = self.0.may_say() {
@@ -363,7 +363,7 @@ impl Kept {
         }
     }
 
-    /// The connection has failed within a response's body.
+    /// Notes that the connection has failed within a response's body, and returns the body's error.
     pub(super) fn broke(&self, error: hyper::Error) -> BodyError {
         // What goes wrong with the request's body, after an early answer, is not the backend's.
         if !is_io(&error) {

@@ -1,4 +1,4 @@
-//! Why a backend's answer did not come, in words, and whose fault it is.
+//! The cause of an answer that did not come, in words, and whose fault it is.
 
 use std::{
     error::Error,
@@ -14,10 +14,10 @@ use zerottl_host::resources;
 
 /// Bytes of an answer that is no HTTP which are shown.
 const SHOWN: usize = 8;
-/// The log says so often that a backend does not answer.
+/// The time between two lines that say that a backend does not answer.
 const SAID_EVERY: Duration = Duration::from_secs(5);
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 pub(super) enum Cause {
     /// No connection came about.
@@ -104,7 +104,7 @@ impl Seldom {
         Self { start: Instant::now(), said: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
     }
 
-    /// Whether it is to be said now, and if so, how often it was not since it was last.
+    /// Returns how often it was not said since it was last, if it is to be said now.
     pub(super) fn may(&self, now: Instant) -> Option<u64> {
         let ms = u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1) + 1;
         let said = self.said.load(Relaxed);

@@ -18,17 +18,10 @@ use std::{
     future::Future as _,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU32,
-            Ordering::{Relaxed, SeqCst},
-        },
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
@@ -36,100 +29,12 @@ use tokio::{
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    Counters, Refused,
-    listen::Place,
+    FrontCounters, FrontRefusal,
+    conn_state::ConnState,
+    listen::ClientPlace,
     upload::{LINGER, LINGER_IDLE, LINGER_MAX},
 };
 use zerottl_core::model::WebLimits;
-
-/// Requests that a client of HTTP/2 may cancel before it is asked what for (CVE-2023-44487).
-const CANCELLED_MIN: u32 = 100;
-
-/// The state that a connection's socket and its requests share.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    in_flight: AtomicU32,
-    served: AtomicU32,
-    cancelled: AtomicU32,
-    tunnel: AtomicBool,
-    cut: AtomicBool,
-    /// Whether a request has had a body.
-    bodies: AtomicBool,
-    /// Waits for the last of them to be given up.
-    waiting: AtomicWaker,
-}
-
-impl State {
-    /// From now on it is no HTTP; whoever has it sees to its end.
-    pub(super) fn becomes_tunnel(&self) {
-        self.tunnel.store(true, SeqCst);
-    }
-
-    /// A request has a body, which may be read on after its answer.
-    pub(super) fn has_body(&self) {
-        self.bodies.store(true, SeqCst);
-    }
-
-    /// Whether a request has come.
-    pub(super) fn has_begun(&self) -> bool {
-        self.served.load(SeqCst) > 0
-    }
-
-    /// Whether most of many requests were cancelled; then the connection ends with its next read.
-    pub(super) fn is_abused(&self) -> bool {
-        let cancelled = self.cancelled.load(Relaxed);
-        let abused = cancelled > CANCELLED_MIN && cancelled > self.served.load(Relaxed) / 2;
-        abused && !self.cut.swap(true, SeqCst)
-    }
-}
-
-/// A request under way: from its head until its response's last byte is handed over.
-#[derive(Debug)]
-pub(super) struct Begun {
-    state: Arc<State>,
-    answered: bool,
-}
-
-impl Begun {
-    pub(super) fn new(state: &Arc<State>) -> Self {
-        state.in_flight.fetch_add(1, SeqCst);
-        state.served.fetch_add(1, SeqCst);
-        Self { state: Arc::clone(state), answered: false }
-    }
-
-    /// It has a response.
-    pub(super) fn answered(&mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.state.cancelled.fetch_add(1, Relaxed);
-        }
-        self.state.in_flight.fetch_sub(1, SeqCst);
-    }
-}
-
-/// A request's body that is read on: the connection is not at rest.
-#[derive(Debug)]
-pub(super) struct Busy(Arc<State>);
-
-impl Busy {
-    pub(super) fn new(state: &Arc<State>) -> Self {
-        state.in_flight.fetch_add(1, SeqCst);
-        Self(Arc::clone(state))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, SeqCst);
-        // hyper does not see that a body is gone while it waits for more of it.
-        self.0.waiting.wake();
-    }
-}
 
 /// The stage of reading what still comes from a client after the connection's end was said.
 #[derive(Clone, Copy, Debug)]
@@ -145,23 +50,23 @@ enum Linger {
 /// A connection's stream, with its place among the open ones, wherever it goes.
 pub(super) struct Socket<IO> {
     io: IO,
-    state: Arc<State>,
+    state: Arc<ConnState>,
     limits: WebLimits,
-    counters: Arc<Counters>,
-    /// HTTP/2: bytes are no sign of a head.
+    counters: Arc<FrontCounters>,
+    /// Whether it is HTTP/2: bytes are no sign of a head.
     multiplexed: bool,
     timer: Pin<Box<Sleep>>,
-    /// Since when the next head, or its rest, is waited for.
+    /// The moment since which the next head, or its rest, is waited for.
     since: Instant,
     /// Whether that is still to be read off the clock.
     fresh: bool,
-    /// Whether it has begun.
+    /// Whether the head has begun.
     begun: bool,
-    /// How many had been served then.
+    /// The number of requests that had been served then.
     served: u32,
-    /// Since when the client has taken nothing.
+    /// The moment since which the client has taken nothing.
     stalled: Option<Instant>,
-    place: Place,
+    place: ClientPlace,
     linger: Linger,
     _open: TaskTrackerToken,
 }
@@ -169,11 +74,11 @@ pub(super) struct Socket<IO> {
 impl<IO> Socket<IO> {
     pub(super) fn new(
         io: IO,
-        state: Arc<State>,
+        state: Arc<ConnState>,
         limits: WebLimits,
-        counters: Arc<Counters>,
+        counters: Arc<FrontCounters>,
         multiplexed: bool,
-        (place, open): (Place, TaskTrackerToken),
+        (place, open): (ClientPlace, TaskTrackerToken),
     ) -> Self {
         Self {
             io,
@@ -208,23 +113,23 @@ impl<IO> Socket<IO> {
         false
     }
 
-    /// Something was read.
+    /// Notes that something was read.
     fn has_read(&mut self) {
-        if self.begun || self.multiplexed || self.state.in_flight.load(SeqCst) > 0 {
+        if self.begun || self.multiplexed || self.state.is_in_flight() {
             return;
         }
         // The clock is read when the rest does not come along; a first head has its time from the connection's start.
         self.begun = true;
-        self.fresh = self.state.served.load(SeqCst) > 0;
-        self.served = self.state.served.load(SeqCst);
+        self.fresh = self.state.served() > 0;
+        self.served = self.state.served();
     }
 
-    /// Nothing is there to be read: whether it was waited for long enough.
+    /// Ends the connection if what is not there to be read was waited for long enough.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_busy(cx) {
             return Poll::Pending;
         }
-        let served = self.state.served.load(SeqCst);
+        let served = self.state.served();
         if served != self.served {
             self.served = served;
             self.begun = false;
@@ -241,7 +146,7 @@ impl<IO> Socket<IO> {
             return Poll::Pending;
         }
         if told {
-            self.counters.refuse(Refused::Full);
+            self.counters.refuse(FrontRefusal::Full);
         }
         if between {
             self.linger = Linger::Over;
@@ -249,29 +154,29 @@ impl<IO> Socket<IO> {
             return Poll::Ready(Ok(()));
         }
         if !told {
-            self.counters.refuse(Refused::Slow);
+            self.counters.refuse(FrontRefusal::Slow);
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether requests are under way, or what only looks like one; then the task is woken when a body is given up.
     fn is_busy(&self, cx: &Context<'_>) -> bool {
-        let busy = || self.state.in_flight.load(SeqCst) > 0 || self.state.tunnel.load(SeqCst);
+        let busy = || self.state.is_in_flight() || self.state.is_tunnel();
         if !busy() {
             return false;
         }
         // Who had no body to send is woken by what comes of its request.
-        if !self.state.bodies.load(SeqCst) {
+        if !self.state.has_had_body() {
             return true;
         }
-        self.state.waiting.register(cx.waker());
+        self.state.wake_without_body(cx.waker());
         busy()
     }
 
     /// Whether the client may be sending at the connection's end: all but a connection of HTTP/1.1 at rest.
     fn may_come(&self) -> bool {
-        let at_rest = !self.multiplexed && !self.begun && self.served == self.state.served.load(SeqCst);
-        !(at_rest || self.state.tunnel.load(SeqCst))
+        let at_rest = !self.multiplexed && !self.begun && self.served == self.state.served();
+        !(at_rest || self.state.is_tunnel())
     }
 
     /// Passes a write result on, or fails if the client has read nothing for `idle_timeout`.
@@ -280,14 +185,14 @@ impl<IO> Socket<IO> {
             self.stalled = None;
             return written;
         }
-        if self.state.tunnel.load(SeqCst) {
+        if self.state.is_tunnel() {
             return Poll::Pending;
         }
         let since = *self.stalled.get_or_insert_with(Instant::now);
         if !self.is_over(since + self.limits.idle_timeout, cx) {
             return Poll::Pending;
         }
-        self.counters.refuse(Refused::Slow);
+        self.counters.refuse(FrontRefusal::Slow);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -356,7 +261,7 @@ impl<IO: AsyncRead + Unpin> Socket<IO> {
 impl<IO: AsyncRead + Unpin> AsyncRead for Socket<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
-        if me.state.cut.load(Relaxed) {
+        if me.state.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let before = buffer.filled().len();

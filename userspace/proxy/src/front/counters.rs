@@ -11,18 +11,18 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
 
-use super::AccessLog;
+use super::AccessLogWriter;
 use zerottl_core::model::Web;
 
 /// Bounds of times until responses, seconds: from a redirect's to a report's.
-pub const BOUNDS: [f64; 15] =
+pub(crate) const BOUNDS: [f64; 15] =
     [0.000_25, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// The statuses that there are (RFC 9110 section 15).
 const STATUSES: std::ops::Range<u16> = 100..600;
 
-/// Why the front refused or cut something.
+/// The reason why the front refused or cut something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum FrontRefusal {
     /// A connection: as many are open as may be.
     Full,
     /// A connection: the client's address has as many open as it may.
@@ -49,9 +49,9 @@ pub enum Refused {
     Coding,
 }
 
-impl Refused {
+impl FrontRefusal {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Full,
         Self::PerClient,
         Self::Handshake,
@@ -66,9 +66,9 @@ impl Refused {
         Self::Coding,
     ];
 
-    /// Its name in metrics.
+    /// Returns its name in metrics.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::PerClient => "per_client",
@@ -88,26 +88,26 @@ impl Refused {
 
 /// Counters of the front; read by the metrics.
 #[derive(Debug)]
-pub struct Counters {
+pub(crate) struct FrontCounters {
     /// Connections of clients accepted, since the start.
-    pub accepted: AtomicU64,
+    pub(crate) accepted: AtomicU64,
     /// Connections of clients that are open now, those of tunnels with them.
-    pub open: AtomicU64,
+    pub(crate) open: AtomicU64,
     /// Requests handed to the service, since the start.
-    pub requests: AtomicU64,
+    pub(crate) requests: AtomicU64,
     /// Upgraded connections (WebSocket) that are open now.
-    pub tunnels: AtomicU64,
+    pub(crate) tunnels: AtomicU64,
     /// By backend, in the order of `web.backends`.
-    pub backends: Box<[BackendCounters]>,
-    /// Where requests are written to; nowhere where none.
-    pub access: ArcSwapOption<AccessLog>,
+    pub(crate) backends: Box<[BackendCounters]>,
+    /// The log that requests are written to, if any.
+    pub(crate) access: ArcSwapOption<AccessLogWriter>,
     /// By status, and one for those that are none.
     responses: Box<[AtomicU64]>,
     took: Took,
-    refused: [AtomicU64; Refused::ALL.len()],
+    refused: [AtomicU64; FrontRefusal::ALL.len()],
 }
 
-/// How long it was from requests to the begin of their responses.
+/// Times from requests to the begin of their responses.
 #[derive(Debug, Default)]
 struct Took {
     /// By [`BOUNDS`], and one for what is over all of them.
@@ -117,29 +117,29 @@ struct Took {
 
 /// Counters of one backend.
 #[derive(Debug)]
-pub struct BackendCounters {
-    /// As configured.
-    pub url: String,
+pub(crate) struct BackendCounters {
+    /// Its URL as configured.
+    pub(crate) url: String,
     /// Requests that it was sent, since the start.
-    pub requests: AtomicU64,
+    pub(crate) requests: AtomicU64,
     /// Attempts that it did not answer to the end: connects, responses, probes not among them.
-    pub failures: AtomicU64,
+    pub(crate) failures: AtomicU64,
     /// Requests that it did not answer and that were sent again, to another or over another connection.
-    pub retries: AtomicU64,
-    /// How often it was ejected.
-    pub ejections: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    /// Ejections of it, since the start.
+    pub(crate) ejections: AtomicU64,
     /// Connections made to it for requests, since the start; fewer than requests, as they are kept.
-    pub connects: AtomicU64,
+    pub(crate) connects: AtomicU64,
     /// Whether requests go there.
-    pub healthy: AtomicBool,
+    pub(crate) healthy: AtomicBool,
     /// Whether they do not because it left some without an answer, though its probes succeed.
-    pub ejected: AtomicBool,
+    pub(crate) ejected: AtomicBool,
 }
 
-impl Counters {
-    /// All zero; backends healthy.
+impl FrontCounters {
+    /// Makes counters that are all zero, with backends that are healthy.
     #[must_use]
-    pub fn new(web: &Web) -> Arc<Self> {
+    pub(crate) fn new(web: &Web) -> Arc<Self> {
         let backend = |url: &String| BackendCounters {
             url: url.clone(),
             requests: AtomicU64::new(0),
@@ -163,27 +163,27 @@ impl Counters {
         })
     }
 
-    /// How often for this reason, since the start.
+    /// Returns how often something was refused for this reason, since the start.
     #[must_use]
-    pub fn refused(&self, why: Refused) -> u64 {
+    pub(crate) fn refused(&self, why: FrontRefusal) -> u64 {
         self.refused[why as usize].load(Relaxed)
     }
 
-    /// Statuses that responses had, and how often; 0 stands for all that are none.
-    pub fn responses(&self) -> impl Iterator<Item = (u16, u64)> {
+    /// Lists statuses that responses had, and how often; 0 stands for all that are none.
+    pub(crate) fn responses(&self) -> impl Iterator<Item = (u16, u64)> {
         STATUSES.chain([0]).zip(&self.responses).map(|(status, count)| (status, count.load(Relaxed)))
     }
 
-    /// Times from requests to responses: [`BOUNDS`] and infinity, each with how many were not over it but over the one before; and
+    /// Returns times from requests to responses: [`BOUNDS`] and infinity, each with how many were not over it but over the one before; and
     /// their sum, seconds.
     #[must_use]
-    pub fn took(&self) -> (Vec<(f64, u64)>, f64) {
+    pub(crate) fn took(&self) -> (Vec<(f64, u64)>, f64) {
         let counts = self.took.counts.iter().map(|count| count.load(Relaxed));
         let buckets = BOUNDS.into_iter().chain([f64::INFINITY]).zip(counts).collect();
         (buckets, Duration::from_micros(self.took.sum_us.load(Relaxed)).as_secs_f64())
     }
 
-    /// A request has its response, after so long.
+    /// Counts a request that has its response, after so long.
     pub(super) fn responded(&self, status: StatusCode, after: Duration) {
         let place = usize::from(status.as_u16() - STATUSES.start).min(STATUSES.len());
         self.responses[place].fetch_add(1, Relaxed);
@@ -193,7 +193,7 @@ impl Counters {
         self.took.sum_us.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    pub(super) fn refuse(&self, why: Refused) {
+    pub(super) fn refuse(&self, why: FrontRefusal) {
         self.refused[why as usize].fetch_add(1, Relaxed);
     }
 }

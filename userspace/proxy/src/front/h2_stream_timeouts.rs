@@ -17,26 +17,26 @@ use std::{
 use hyper::rt::Executor;
 use tokio::time::Instant;
 
-use super::{Counters, Refused, body::Timer};
+use super::{FrontCounters, FrontRefusal, timer::Timer};
 
-/// How much of a response was taken: 0 before there is one.
+/// A count that grows as a response is taken: 0 before there is one.
 pub(super) type Taken = Arc<AtomicU64>;
 
 /// Runs streams; a stream of whose response nothing is taken for `idle` is reset.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
-    /// Of the request that was begun last. Its stream is made next, before anything else.
+    /// The count of the request that was begun last. Its stream is made next, before anything else.
     begun: Arc<Mutex<Option<Taken>>>,
     idle: Duration,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
 }
 
 impl Streams {
-    pub(super) fn new(idle: Duration, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(idle: Duration, counters: Arc<FrontCounters>) -> Self {
         Self { begun: Arc::default(), idle, counters }
     }
 
-    /// A request has begun: what tells how its response is taken.
+    /// Begins a request. Returns the count of how its response is taken.
     pub(super) fn begin(&self) -> Taken {
         let taken = Taken::default();
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&taken));
@@ -72,7 +72,7 @@ where
                     timer.start(Instant::now() + idle);
                 }
                 // Dropping the stream resets it.
-                timer.poll(cx, idle).map(|()| counters.refuse(Refused::Slow))
+                timer.poll(cx, idle).map(|()| counters.refuse(FrontRefusal::Slow))
             })
             .await;
         });

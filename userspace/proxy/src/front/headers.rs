@@ -34,7 +34,7 @@ fn stays(name: &HeaderName) -> bool {
 /// Fields that a `Connection` may not take away: the backend would see another request than was decided on.
 const KEPT: [HeaderName; 2] = [HOST, http::header::COOKIE];
 
-/// Takes off what belongs to the connection; gives the protocol that the connection is asked to become.
+/// Takes off what belongs to the connection. Returns the protocol that the connection is asked to become.
 pub(super) fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut upgrade = None;
     if headers.contains_key(CONNECTION) {
@@ -72,7 +72,7 @@ pub(super) fn upgrading(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
-/// How often a request may have come by here.
+/// The number of times that a request may have come by here.
 const ROUNDS_MAX: usize = 8;
 
 /// The name of this front in `Via` (RFC 9110 section 7.6.3), for each version that it is spoken to in.
@@ -83,7 +83,7 @@ pub(super) struct Via {
 }
 
 impl Via {
-    /// By this name; none where it is empty.
+    /// Makes the values of this name; none where it is empty.
     pub(super) fn new(name: &str) -> Self {
         let value = |version| HeaderValue::try_from(format!("{version} {name}"));
         let versions = match ["1.0", "1.1", "2.0"].map(value) {
@@ -93,7 +93,7 @@ impl Via {
         Self { name: name.to_owned(), versions }
     }
 
-    /// Says that a message that came in this version has passed here; whether it has not done so too often.
+    /// Says that a message that came in this version has passed here. Returns whether it has not done so too often.
     pub(super) fn add(&self, headers: &mut HeaderMap, version: Version) -> bool {
         let Some(versions) = &self.versions else { return true };
         if self.rounds(headers) >= ROUNDS_MAX {
@@ -117,7 +117,7 @@ impl Via {
 }
 
 /// Takes off the length of a response that comes in chunks: they say where it ends, whatever the length says (RFC 9112
-/// section 6.3). False where there are codings under the chunks, which would be lost with the field (section 6.1).
+/// section 6.3). Returns false where there are codings under the chunks, which would be lost with the field (section 6.1).
 pub(super) fn unframe(headers: &mut HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
     let Some(first) = codings.next() else { return true };
@@ -180,7 +180,7 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpN
     }
 }
 
-/// An address as text. The standard library's way pads, and takes longer than all the rest here.
+/// Writes an address as text. The standard library's way pads, and takes longer than all the rest here.
 fn text(address: IpAddr) -> String {
     let IpAddr::V4(address) = address else { return address.to_string() };
     let mut text = String::with_capacity("255.255.255.255".len());
@@ -208,7 +208,7 @@ fn drop_doubles(headers: &mut HeaderMap) {
     }
 }
 
-/// The name that the backend is asked by (`web.backend_host`), with the port that the client went to.
+/// Sets the name that the backend is asked by (`web.backend_host`), with the port that the client went to.
 pub(super) fn set_host(headers: &mut HeaderMap, name: &str) {
     let before = headers.get(HOST).and_then(|host| zerottl_site::host::parse(host.to_str().ok()?)?.port);
     let host =

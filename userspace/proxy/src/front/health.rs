@@ -30,9 +30,9 @@ const FAILED: u32 = 4;
 /// The weight at which it is ejected.
 const FULL: u32 = 3 * FAILED;
 
-/// The standing of a backend: what becomes of requests for it.
+/// The state of a backend: what becomes of requests for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum BackendState {
     /// It takes its turn.
     Asked,
     /// It is asked only where no other is left.
@@ -43,7 +43,7 @@ pub(super) enum Standing {
 
 /// A change, and what to say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum HealthChange {
     /// Its probes succeed again.
     Up,
     /// Its probes, or connects, fail.
@@ -56,32 +56,32 @@ pub(super) enum Change {
 
 /// The health record of one backend.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct BackendHealth {
     probes: Machine,
     /// [`FAILED`] for each request that failed, less one for each that was answered.
     weight: u32,
-    /// Until when it is ejected at least.
+    /// The end of its ejection at the earliest.
     ejected: Option<Instant>,
     /// Ejections in a row.
     times: u32,
-    /// Since when it is on trial.
+    /// The begin of its trial.
     back_since: Option<Instant>,
 }
 
-impl Record {
+impl BackendHealth {
     /// Creates one from what is known already, by whoever had it before.
-    pub(super) fn from(standing: Standing, now: Instant) -> Self {
-        let health = if standing == Standing::Down { Health::Down } else { Health::Up };
-        let ejected = (standing == Standing::Ejected).then_some(now + EJECTED_MIN);
+    pub(super) fn from(state: BackendState, now: Instant) -> Self {
+        let health = if state == BackendState::Down { Health::Down } else { Health::Up };
+        let ejected = (state == BackendState::Ejected).then_some(now + EJECTED_MIN);
         let times = u32::from(ejected.is_some());
         Self { probes: Machine::from(health, RISE, FALL), weight: 0, ejected, times, back_since: None }
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn state(&self) -> BackendState {
         match (self.probes.health(), self.ejected) {
-            (Health::Down, _) => Standing::Down,
-            (_, Some(_)) => Standing::Ejected,
-            _ => Standing::Asked,
+            (Health::Down, _) => BackendState::Down,
+            (_, Some(_)) => BackendState::Ejected,
+            _ => BackendState::Asked,
         }
     }
 
@@ -90,35 +90,35 @@ impl Record {
         self.weight > 0
     }
 
-    /// A probe has ended.
-    pub(super) fn probed(&mut self, succeeded: bool, now: Instant) -> Option<Change> {
+    /// Notes that a probe has ended.
+    pub(super) fn probed(&mut self, succeeded: bool, now: Instant) -> Option<HealthChange> {
         if let Some(Transition { to, .. }) = self.probes.observe(succeeded) {
             // Whatever its requests came to, it was of another time.
             (self.weight, self.ejected) = (0, None);
-            return Some(if to == Health::Up { Change::Up } else { Change::Down });
+            return Some(if to == Health::Up { HealthChange::Up } else { HealthChange::Down });
         }
-        if self.standing() == Standing::Ejected && succeeded && self.ejected.is_some_and(|until| now >= until) {
+        if self.state() == BackendState::Ejected && succeeded && self.ejected.is_some_and(|until| now >= until) {
             (self.ejected, self.back_since) = (None, Some(now));
             self.weight = FULL - FAILED;
-            return Some(Change::Back);
+            return Some(HealthChange::Back);
         }
         None
     }
 
-    /// No connection to it came about.
-    pub(super) fn unreachable(&mut self, now: Instant) -> Option<Change> {
+    /// Notes that no connection to it came about.
+    pub(super) fn unreachable(&mut self, now: Instant) -> Option<HealthChange> {
         match self.probes.observe(false) {
             Some(_) => {
                 (self.weight, self.ejected) = (0, None);
-                Some(Change::Down)
+                Some(HealthChange::Down)
             }
             None => self.failed(now),
         }
     }
 
-    /// It took a request and left it without a whole answer.
-    pub(super) fn failed(&mut self, now: Instant) -> Option<Change> {
-        if self.standing() != Standing::Asked {
+    /// Notes that it took a request and left it without a whole answer.
+    pub(super) fn failed(&mut self, now: Instant) -> Option<HealthChange> {
+        if self.state() != BackendState::Asked {
             return None;
         }
         self.weight += FAILED;
@@ -130,10 +130,10 @@ impl Record {
         let factor = 1_u32.checked_shl(self.times - 1).unwrap_or(u32::MAX);
         let length = EJECTED_MIN.saturating_mul(factor).min(EJECTED_MAX);
         (self.weight, self.ejected) = (0, Some(now + length));
-        Some(Change::Ejected(length))
+        Some(HealthChange::Ejected(length))
     }
 
-    /// It answered a request.
+    /// Notes that it answered a request.
     pub(super) fn answered(&mut self) {
         self.weight = self.weight.saturating_sub(1);
     }
@@ -145,9 +145,9 @@ mod tests {
 
     /// Plays seconds and events: `+` and `-` probes, `x` a request without an answer, `o` one with, `c` no connection. Gives what
     /// changed, and what is so at the end.
-    fn play(events: &str) -> (Vec<(u64, Change)>, Standing) {
+    fn play(events: &str) -> (Vec<(u64, HealthChange)>, BackendState) {
         let start = Instant::now();
-        let mut record = Record::from(Standing::Asked, start);
+        let mut record = BackendHealth::from(BackendState::Asked, start);
         let mut changes = Vec::new();
         let mut second = 0;
         for event in events.chars() {
@@ -167,19 +167,19 @@ mod tests {
             };
             changes.extend(change.map(|change| (second, change)));
         }
-        (changes, record.standing())
+        (changes, record.state())
     }
 
     #[track_caller]
-    fn check(what: &str, events: &str, changes: &[(u64, Change)], standing: Standing) {
-        assert_eq!(play(events), (changes.to_vec(), standing), "{what}: {events}");
+    fn check(what: &str, events: &str, changes: &[(u64, HealthChange)], state: BackendState) {
+        assert_eq!(play(events), (changes.to_vec(), state), "{what}: {events}");
     }
 
-    const S: fn(u64) -> Change = |seconds| Change::Ejected(Duration::from_secs(seconds));
+    const S: fn(u64) -> HealthChange = |seconds| HealthChange::Ejected(Duration::from_secs(seconds));
 
     #[test]
     fn requests_that_fail_eject() {
-        use Standing::{Asked, Ejected};
+        use BackendState::{Asked, Ejected};
         check("two are no pattern", "xx", &[], Asked);
         check("three in a row are", "xxx", &[(0, S(5))], Ejected);
         check("probes between them do not hide them", "x+ x+ x", &[(2, S(5))], Ejected);
@@ -192,8 +192,8 @@ mod tests {
 
     #[test]
     fn an_ejection_ends_by_time_and_a_probe() {
-        use Change::Back;
-        use Standing::{Asked, Ejected};
+        use BackendState::{Asked, Ejected};
+        use HealthChange::Back;
         check("not before its time", "xxx + + + +", &[(0, S(5))], Ejected);
         check("not by time alone", "xxx          ", &[(0, S(5))], Ejected);
         check("nor by a probe that fails", "xxx      -", &[(0, S(5))], Ejected);
@@ -203,7 +203,7 @@ mod tests {
         let mut lengths: Vec<u64> = Vec::new();
         let (changes, _) = play(&format!("xxx{}", format!("{}+x", " ".repeat(121)).repeat(8)));
         for (_, change) in changes {
-            if let Change::Ejected(length) = change {
+            if let HealthChange::Ejected(length) = change {
                 lengths.push(length.as_secs());
             }
         }
@@ -214,23 +214,23 @@ mod tests {
 
     #[test]
     fn probes_and_connects_decide_what_is_down() {
-        use Change::{Down, Up};
-        use Standing::{Asked, Ejected};
+        use BackendState::{Asked, Ejected};
+        use HealthChange::{Down, Up};
         check("probes", "--- + +", &[(0, Down), (2, Up)], Asked);
         check("connects, and back by probes at once", "ccc++", &[(0, Down), (0, Up)], Asked);
         check("connects between probes that succeed", "c+c+c", &[(0, S(5))], Ejected);
-        check("down is more than ejected", "xxx---", &[(0, S(5)), (0, Down)], Standing::Down);
+        check("down is more than ejected", "xxx---", &[(0, S(5)), (0, Down)], BackendState::Down);
         check("and its end is a fresh start", "xxx---++xx", &[(0, S(5)), (0, Down), (0, Up)], Asked);
     }
 
     #[test]
     fn what_is_known_goes_on() {
         let now = Instant::now();
-        for standing in [Standing::Asked, Standing::Ejected, Standing::Down] {
-            assert_eq!(Record::from(standing, now).standing(), standing);
+        for state in [BackendState::Asked, BackendState::Ejected, BackendState::Down] {
+            assert_eq!(BackendHealth::from(state, now).state(), state);
         }
-        let mut ejected = Record::from(Standing::Ejected, now);
+        let mut ejected = BackendHealth::from(BackendState::Ejected, now);
         assert_eq!(ejected.probed(true, now), None);
-        assert_eq!(ejected.probed(true, now + EJECTED_MIN), Some(Change::Back));
+        assert_eq!(ejected.probed(true, now + EJECTED_MIN), Some(HealthChange::Back));
     }
 }

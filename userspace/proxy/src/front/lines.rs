@@ -81,7 +81,7 @@ impl Lines {
         Ok(Self(shared))
     }
 
-    /// A whole line, with its end.
+    /// Writes a whole line, with its end.
     pub(super) fn write(&self, line: &[u8]) {
         let mut state = self.0.state();
         if state.waiting.len() + line.len() > WAITING_MAX {
@@ -104,7 +104,7 @@ impl Lines {
         self.0.work.notify_one();
     }
 
-    /// How many lines were lost.
+    /// Returns how many lines were lost.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Relaxed)
     }
@@ -161,7 +161,7 @@ impl Shared {
     }
 }
 
-/// Where lines go.
+/// The file that lines go to.
 #[derive(Debug)]
 struct Output {
     /// None is standard output.
@@ -193,7 +193,7 @@ impl Output {
         true
     }
 
-    /// Where that fails, lines go on to the old file.
+    /// Opens the file anew; where that fails, lines go on to the old one.
     fn reopen(&mut self) {
         let Some((path, file)) = &mut self.file else { return };
         match append(path) {

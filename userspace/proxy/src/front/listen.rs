@@ -16,7 +16,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Counters, Refused, tls::Certificates};
+use super::{
+    FrontCounters, FrontRefusal,
+    tls::{CertificateError, Certificates},
+};
 use crate::handover::Inherited;
 use zerottl_core::model::{Web, WebLimits};
 use zerottl_host::{
@@ -30,7 +33,7 @@ const BACKLOG: i32 = 1024;
 
 /// A socket that listens, and how it is spoken on.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     listener: TcpListener,
     local: SocketAddr,
     certificates: Option<Arc<Certificates>>,
@@ -38,21 +41,50 @@ pub struct Bound {
     trusted: Box<[IpNet]>,
 }
 
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", remedy(source))]
+pub(crate) struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Says what can be done about an address that cannot be had.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
+        io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `ip -br address`",
+        io::ErrorKind::AddrInUse => "; something else has it: see `ss -lntp`",
+        _ => "",
+    }
+}
+
+/// An error of listening wherever `[web]` says.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    /// An address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+}
+
 impl Bound {
-    /// Where it listens, with the port that the system chose where none was given.
+    /// Returns where it listens, with the port that the system chose where none was given.
     #[must_use]
-    pub fn local(&self) -> SocketAddr {
+    pub(crate) fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// The certificates, if it speaks TLS; all that do share them.
+    /// Returns the certificates, if it speaks TLS; all that do share them.
     #[must_use]
-    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+    pub(crate) fn certificates(&self) -> Option<&Arc<Certificates>> {
         self.certificates.as_ref()
     }
 
-    /// Listens for plain HTTP. Inside a tokio runtime; the error is a sentence.
-    pub fn plain(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, String> {
+    /// Listens for plain HTTP. Inside a tokio runtime.
+    pub(crate) fn plain(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, ListenError> {
         Self::at(address, None, inherited)
     }
 
@@ -60,35 +92,27 @@ impl Bound {
         address: SocketAddr,
         certificates: Option<Arc<Certificates>>,
         inherited: &mut Inherited,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ListenError> {
         let listener = match inherited.find(address) {
             Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
             None => listener(address),
         };
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local, listener) = bound.map_err(|error| {
-            let help = match error.kind() {
-                io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE (root has it)",
-                io::ErrorKind::AddrNotAvailable => "; no interface has this address: see `ip -br address`",
-                io::ErrorKind::AddrInUse => "; something else has it: see `ss -lntp`",
-                _ => "",
-            };
-            format!("cannot listen on {address}: {error}{help}")
-        })?;
+        let (local, listener) = bound.map_err(|source| ListenError { address, source })?;
         Ok(Self { listener, local, certificates, trusted: Box::default() })
     }
 
-    /// Returns what is said when accepting fails.
+    /// Makes the report of accepting that fails.
     pub(super) fn stumbles(&self) -> Stumbles {
         Stumbles::new(format!("accepting connections at {}", self.local))
     }
 
-    /// The next connection that may be. Never ends.
+    /// Accepts the next connection that may be. Never ends.
     pub(super) async fn accept(
         &self,
         admission: &Arc<ClientAdmission>,
         stumbles: &mut Stumbles,
-    ) -> (TcpStream, SocketAddr, Place) {
+    ) -> (TcpStream, SocketAddr, ClientPlace) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
@@ -117,9 +141,7 @@ impl AsFd for Bound {
 
 /// Listens wherever `web` says, by sockets that were given where there are such, and reads the certificates. Inside a tokio
 /// runtime.
-///
-/// The error is a sentence: an address that cannot be had, or a file that is no certificate.
-pub fn bind(web: &Web, inherited: &mut Inherited) -> Result<Vec<Bound>, String> {
+pub(crate) fn bind(web: &Web, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for address in &web.listen {
         bound.push(Bound::at(*address, None, inherited)?);
@@ -153,33 +175,33 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 #[derive(Debug)]
 pub(super) struct ClientAdmission {
     places: Arc<Places>,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
 }
 
 /// A connection's place among the open ones; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ClientPlace {
     place: places::Place,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
 }
 
 impl ClientAdmission {
-    pub(super) fn new(limits: &WebLimits, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(limits: &WebLimits, counters: Arc<FrontCounters>) -> Self {
         Self { places: Places::new(limits.connections, limits.connections_per_client), counters }
     }
 
-    /// `is_many` is whether it is a proxy, of whose clients each is one.
-    pub(super) async fn admit(&self, client: IpAddr, is_many: bool) -> Option<Place> {
+    /// Gives a client a place, if there is one; `is_many` is whether it is a proxy, of whose clients each is one.
+    pub(super) async fn admit(&self, client: IpAddr, is_many: bool) -> Option<ClientPlace> {
         self.counters.accepted.fetch_add(1, Relaxed);
         match self.places.take_in_time(client, is_many).await {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
-                Some(Place { place, counters: Arc::clone(&self.counters) })
+                Some(ClientPlace { place, counters: Arc::clone(&self.counters) })
             }
             Err(full) => {
                 self.counters.refuse(match full {
-                    Full::All | Full::Leaving => Refused::Full,
-                    Full::Client => Refused::PerClient,
+                    Full::All | Full::Leaving => FrontRefusal::Full,
+                    Full::Client => FrontRefusal::PerClient,
                 });
                 None
             }
@@ -187,23 +209,23 @@ impl ClientAdmission {
     }
 }
 
-impl Place {
+impl ClientPlace {
     /// Whether it was taken for a proxy.
     pub(super) fn is_for_many(&self) -> bool {
         self.place.is_for_many()
     }
 
-    /// The connection waits for its client since then.
+    /// Notes that the connection waits for its client since then.
     pub(super) fn idle_since(&self, since: Instant) {
         self.place.idle_since(since);
     }
 
-    /// It has something to do.
+    /// Notes that it has something to do.
     pub(super) fn busy(&self) {
         self.place.busy();
     }
 
-    /// Ready once it is to make room for others, if it is idle.
+    /// Is ready once it is to make room for others, if it is idle.
     pub(super) fn poll_told(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.place.poll_told(cx)
     }
@@ -213,13 +235,13 @@ impl Place {
         self.place.told().await;
     }
 
-    /// How long it may be idle now, of the usual time.
+    /// Returns how long it may be idle now, of the usual time.
     pub(super) fn idle_limit(&self, usual: Duration) -> Duration {
         self.place.idle_limit_of_all(usual)
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientPlace {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
     }

@@ -10,18 +10,18 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::counters::Refused;
+use super::counters::FrontRefusal;
 
-/// A status and why.
-pub(super) type Refusal = (StatusCode, Refused);
+/// The status that a request is refused with, and why.
+pub(super) type HeadRefusal = (StatusCode, FrontRefusal);
 
 /// Brings a request into its form, or says with which status it is refused.
-pub(super) fn admit<B>(request: &mut Request<B>, headers_max: usize) -> Result<(), Refusal> {
+pub(super) fn admit<B>(request: &mut Request<B>, headers_max: usize) -> Result<(), HeadRefusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
-        return Err((StatusCode::NOT_IMPLEMENTED, Refused::Method));
+        return Err((StatusCode::NOT_IMPLEMENTED, FrontRefusal::Method));
     }
     if request.headers().len() > headers_max {
-        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Refused::HeadTooLarge));
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, FrontRefusal::HeadTooLarge));
     }
     coding(request.headers())?;
     // HTTP/1.1's were taken off by whoever read it; in HTTP/2 there are none (RFC 9113 section 8.2.1).
@@ -42,7 +42,7 @@ pub(super) fn admit<B>(request: &mut Request<B>, headers_max: usize) -> Result<(
     }
 }
 
-const MALFORMED: Refusal = (StatusCode::BAD_REQUEST, Refused::Malformed);
+const MALFORMED: HeadRefusal = (StatusCode::BAD_REQUEST, FrontRefusal::Malformed);
 
 /// Whether a value begins or ends with a space or a tab.
 fn has_edges(value: &HeaderValue) -> bool {
@@ -51,18 +51,18 @@ fn has_edges(value: &HeaderValue) -> bool {
 }
 
 /// Codings under `chunked` would be lost when the field is taken off (RFC 9112 section 6.1).
-fn coding(headers: &HeaderMap) -> Result<(), Refusal> {
+fn coding(headers: &HeaderMap) -> Result<(), HeadRefusal> {
     let mut values = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(first) = values.next() else { return Ok(()) };
     if values.next().is_some() || !first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-        return Err((StatusCode::NOT_IMPLEMENTED, Refused::Coding));
+        return Err((StatusCode::NOT_IMPLEMENTED, FrontRefusal::Coding));
     }
     Ok(())
 }
 
 /// The authority of the target becomes the Host: in HTTP/1.1 it wins (RFC 9112 section 3.2.2), in HTTP/2 both must say
 /// the same (RFC 9113 section 8.3.1).
-fn authority<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+fn authority<B>(request: &mut Request<B>) -> Result<(), HeadRefusal> {
     let two = request.version() == Version::HTTP_2;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     let web = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;

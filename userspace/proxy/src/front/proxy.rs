@@ -21,13 +21,13 @@ use tower_service::Service;
 use tracing::warn;
 
 use super::{
-    ClientBody, Counters, Peer, ProxyBody, Refused,
-    backend::{Backend, Backends, Kept},
-    body::{BodyError, RequestBody},
+    ClientBody, FrontCounters, FrontRefusal, Peer, ProxyBody,
+    backend::{Backend, Backends, Home},
     cause::{Cause, Seldom},
     headers,
+    request_body::{BodyError, RequestBody},
     tunnel::{Stopping, Tunnels},
-    upstream_conn::{Failed, Link},
+    upstream_conn::{ExchangeError, Link},
 };
 use zerottl_core::model::{Web, WebLimits};
 use zerottl_site::trail::Trail;
@@ -42,7 +42,7 @@ const CONNECTS_MAX: u32 = 5;
 
 /// A tower service that hands requests to the backends of this Site. Always ready; clones share everything.
 #[derive(Clone, Debug)]
-pub struct Proxy(Arc<Inner>);
+pub(crate) struct Proxy(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -51,21 +51,21 @@ struct Inner {
     trusted: Box<[IpNet]>,
     /// The name that backends are asked by, if it is not the client's.
     host: Option<Box<str>>,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
     tunnels: Tunnels,
     nobody_said: Seldom,
     via: headers::Via,
 }
 
 impl Proxy {
-    /// To the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve()`]
+    /// Makes one to the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve()`]
     /// ends them.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(web: &Web, counters: Arc<Counters>, cancel: &CancellationToken) -> Self {
+    pub(crate) fn new(web: &Web, counters: Arc<FrontCounters>, cancel: &CancellationToken) -> Self {
         Self(Arc::new(Inner {
             backends: Backends::start(web, &counters, cancel),
             limits: web.limits,
@@ -95,7 +95,7 @@ impl Service<Request<ClientBody>> for Proxy {
 }
 
 /// A backend's response and what it came over.
-type Answer = (Response<Incoming>, Box<Link>, Kept);
+type Answer = (Response<Incoming>, Box<Link>, Home);
 
 impl Inner {
     /// Returns one request's response: the backend's, or a page of our own that says what is wrong.
@@ -103,13 +103,13 @@ impl Inner {
         let (mut parts, body) = request.into_parts();
         let max = self.limits.body;
         if max != 0 && announced(&parts.headers).is_some_and(|length| length > max) {
-            self.counters.refuse(Refused::BodyTooLarge);
+            self.counters.refuse(FrontRefusal::BodyTooLarge);
             return page(StatusCode::PAYLOAD_TOO_LARGE);
         }
         let protocol = headers::strip(&mut parts.headers)
             .filter(|protocol| parts.version == Version::HTTP_11 && headers::may_upgrade(protocol));
         if !self.via.add(&mut parts.headers, parts.version) {
-            self.counters.refuse(Refused::Loop);
+            self.counters.refuse(FrontRefusal::Loop);
             return page(StatusCode::LOOP_DETECTED);
         }
         if let Some(peer) = parts.extensions.get::<Peer>() {
@@ -168,7 +168,7 @@ impl Inner {
         let begun = Instant::now();
         // Nothing is allocated for a request that is answered at once.
         let (mut tried, mut sent, mut slow) = (Vec::new(), 0, 0);
-        let mut missed: Option<(&Arc<Backend>, Failure)> = None;
+        let mut missed: Option<(&Arc<Backend>, Unanswered)> = None;
         while let Some(backend) = self.backends.choose(&tried) {
             if let Some((before, _)) = &missed {
                 before.counted().retries.fetch_add(1, Relaxed);
@@ -213,7 +213,7 @@ impl Inner {
         mut request: Box<Request<RequestBody>>,
         repeatable: bool,
         mut now: Instant,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, Unanswered> {
         let mut kept = backend.kept(repeatable, now).await;
         loop {
             let (mut link, reused) = match kept.take() {
@@ -224,30 +224,30 @@ impl Inner {
                         now = Instant::now();
                         (link, false)
                     }
-                    Err(cause) => return Err(Failure::before(cause, request)),
+                    Err(cause) => return Err(Unanswered::before(cause, request)),
                 },
             };
             backend.counted().requests.fetch_add(1, Relaxed);
             let failed = match link.ask(*request, now, self.limits.response_timeout).await {
-                Ok(response) => return Ok((response, link, Kept::at(backend))),
+                Ok(response) => return Ok((response, link, Home::at(backend))),
                 Err(failed) => failed,
             };
             let again = match failed {
-                Failed::Unsent(back) if reused => back,
-                Failed::Unsent(back) => {
+                ExchangeError::Unsent(back) if reused => back,
+                ExchangeError::Unsent(back) => {
                     let cause = Cause::Unreachable(io::ErrorKind::ConnectionReset.into());
                     backend.failed(&cause);
-                    return Err(Failure::before(cause, back));
+                    return Err(Unanswered::before(cause, back));
                 }
-                Failed::Timeout => {
+                ExchangeError::Timeout => {
                     let cause = Cause::Slow(self.limits.response_timeout);
                     backend.failed(&cause);
                     let again = repeatable.then(|| link.remains().request()).flatten().map(Box::new);
-                    return Err(Failure::after(cause, again));
+                    return Err(Unanswered::after(cause, again));
                 }
-                Failed::Http(error) => {
+                ExchangeError::Http(error) => {
                     if let Some(status) = self.refuse_body(&error) {
-                        return Err(Failure { status, cause: None, was_sent: true, request: None });
+                        return Err(Unanswered { status, cause: None, was_sent: true, request: None });
                     }
                     // What is wrong with a head is so everywhere, with the request's or the answer's.
                     let of_the_head = error.is_parse_too_large() || error.is_user();
@@ -263,7 +263,7 @@ impl Inner {
                             } else {
                                 backend.failed(&cause);
                             }
-                            return Err(Failure::after(cause, again.filter(|_| !of_the_head)));
+                            return Err(Unanswered::after(cause, again.filter(|_| !of_the_head)));
                         }
                     }
                 }
@@ -273,12 +273,12 @@ impl Inner {
         }
     }
 
-    /// The status where it is the client's body that a request failed by.
+    /// Returns the status where it is the client's body that a request failed by.
     fn refuse_body(&self, error: &hyper::Error) -> Option<StatusCode> {
         let (why, status) = match error.source()?.downcast_ref::<BodyError>()? {
-            BodyError::TooLarge => (Refused::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
-            BodyError::Slow => (Refused::Slow, StatusCode::REQUEST_TIMEOUT),
-            BodyError::Http(_) => (Refused::Malformed, StatusCode::BAD_REQUEST),
+            BodyError::TooLarge => (FrontRefusal::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::Slow => (FrontRefusal::Slow, StatusCode::REQUEST_TIMEOUT),
+            BodyError::Http(_) => (FrontRefusal::Malformed, StatusCode::BAD_REQUEST),
         };
         self.counters.refuse(why);
         Some(status)
@@ -287,7 +287,7 @@ impl Inner {
 
 /// A request that one backend did not answer.
 #[derive(Debug)]
-struct Failure {
+struct Unanswered {
     /// The status that the client is told, if it is the last.
     status: StatusCode,
     /// None where the client is the cause.
@@ -298,8 +298,8 @@ struct Failure {
     request: Option<Box<Request<RequestBody>>>,
 }
 
-impl Failure {
-    /// Nothing of the request was sent.
+impl Unanswered {
+    /// Makes one of a request of which nothing was sent.
     fn before(cause: Cause, request: Box<Request<RequestBody>>) -> Self {
         let status = match cause {
             Cause::Ours(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -308,7 +308,7 @@ impl Failure {
         Self { status, cause: Some(cause), was_sent: false, request: Some(request) }
     }
 
-    /// It was sent; `again` where that does no harm a second time.
+    /// Makes one of a request that was sent; `again` where that does no harm a second time.
     fn after(cause: Cause, again: Option<Box<Request<RequestBody>>>) -> Self {
         let status = match cause {
             Cause::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -327,19 +327,19 @@ impl Failure {
     }
 }
 
-/// HTTP/1.1 wants a Host (RFC 9112 section 3.2); HTTP/1.0 need not have sent one.
+/// Sets a Host, which HTTP/1.1 wants (RFC 9112 section 3.2); HTTP/1.0 need not have sent one.
 fn set_host(request: &mut Request<RequestBody>, backend: &Backend) {
     if let Ok(host) = HeaderValue::from_str(backend.authority()) {
         request.headers_mut().insert(HOST, host);
     }
 }
 
-/// The length that a head announces.
+/// Returns the length that a head announces.
 fn announced(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// A few words where there is nothing else to answer with. No cache keeps them.
+/// Makes a page of a few words where there is nothing else to answer with. No cache keeps them.
 pub(super) fn page(status: StatusCode) -> Response<ProxyBody> {
     let text = words(status);
     let mut response = Response::new(ProxyBody::text(text));

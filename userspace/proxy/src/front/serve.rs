@@ -39,14 +39,15 @@ use tokio_util::{
 use tower_service::Service;
 
 use super::{
-    ClientBody, Counters, Peer, ProxyBody, Refused,
-    access::Record,
-    body::BodyError,
-    conn_timeouts::{Begun, Socket, State},
+    ClientBody, FrontCounters, FrontRefusal, Peer, ProxyBody,
+    access::LoggedRequest,
+    conn_state::{Begun, ConnState},
+    conn_timeouts::Socket,
     h2_stream_timeouts::{Streams, Taken},
-    listen::{Bound, ClientAdmission, Place},
+    listen::{Bound, ClientAdmission, ClientPlace},
     normalize,
     proxy::page,
+    request_body::BodyError,
     tls::Certificates,
     tunnel::Stopping,
     upload::Closes,
@@ -63,7 +64,7 @@ const BUFFER_MIN: usize = 8192;
 const SEND_MAX: usize = 128 * 1024;
 /// The most that a client may send, of a stream and of all of a connection, before it is read on: 1 MiB, bytes.
 const WINDOW: u32 = 1 << 20;
-/// Until a ping of HTTP/2 is answered.
+/// The time within which a ping of HTTP/2 is answered.
 const PONG: Duration = Duration::from_secs(10);
 /// Streams of HTTP/2 that were reset before they were looked at, and our own resets, until a connection is ended.
 const RESETS_MAX: usize = 20;
@@ -74,7 +75,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 struct Shared<S> {
     service: S,
     limits: WebLimits,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
     /// Requests over HTTP/2 that are under way.
     requests: Arc<Places>,
     http1: http1::Builder,
@@ -122,11 +123,11 @@ impl Stop {
 ///
 /// Each request that `service` sees has a [`Peer`] in its extensions, a target in origin form (`/path?query`, or `*`),
 /// and at most one `Host`, which is the authority of the request: of the target, where it was given there.
-pub async fn serve<S, B>(
+pub(crate) async fn serve<S, B>(
     bound: Vec<Bound>,
     service: S,
     limits: &WebLimits,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
     cancel: CancellationToken,
 ) where
     S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -198,12 +199,12 @@ fn http2(limits: &WebLimits, streams: Streams) -> http2::Builder<Streams> {
 struct Connection {
     stream: TcpStream,
     client: SocketAddr,
-    place: Place,
+    place: ClientPlace,
     certificates: Option<Arc<Certificates>>,
 }
 
 impl Connection {
-    /// Ends when the client closes, when it breaks a bound, or `limits.grace` after a stop.
+    /// Serves until the client closes, when it breaks a bound, or `limits.grace` after a stop.
     async fn run<S, B>(self, shared: Arc<Shared<S>>)
     where
         S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -223,9 +224,9 @@ impl Connection {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             () = shared.stop.token.cancelled() => return,
-            () = place.0.told() => return shared.counters.refuse(Refused::Full),
+            () = place.0.told() => return shared.counters.refuse(FrontRefusal::Full),
         };
-        let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(Refused::Handshake) };
+        let Ok(Ok(stream)) = shaken else { return shared.counters.refuse(FrontRefusal::Handshake) };
         let (_, session) = stream.get_ref();
         peer.tls = true;
         peer.server_name = session.server_name().map(|name| name.to_ascii_lowercase().into());
@@ -234,9 +235,14 @@ impl Connection {
     }
 }
 
-/// HTTP over a stream.
-async fn speak<IO, S, B>(stream: IO, peer: Peer, two: bool, place: (Place, TaskTrackerToken), shared: &Arc<Shared<S>>)
-where
+/// Speaks HTTP over a stream.
+async fn speak<IO, S, B>(
+    stream: IO,
+    peer: Peer,
+    two: bool,
+    place: (ClientPlace, TaskTrackerToken),
+    shared: &Arc<Shared<S>>,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<ClientBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -244,7 +250,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let state = Arc::<State>::default();
+    let state = Arc::<ConnState>::default();
     let (is_many, begun) = (place.0.is_for_many(), Arc::clone(&state));
     let socket = Socket::new(stream, Arc::clone(&state), shared.limits, Arc::clone(&shared.counters), two, place);
     let streams = two.then(|| Streams::new(shared.limits.idle_timeout, Arc::clone(&shared.counters)));
@@ -278,15 +284,15 @@ where
     };
     let (why, status) = match ended {
         Err(error) if error.is_parse_too_large() => {
-            (Refused::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            (FrontRefusal::HeadTooLarge, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
         }
-        Err(error) if error.is_parse() => (Refused::Malformed, StatusCode::BAD_REQUEST),
+        Err(error) if error.is_parse() => (FrontRefusal::Malformed, StatusCode::BAD_REQUEST),
         _ => return,
     };
     shared.counters.refuse(why);
     shared.counters.responded(status, Duration::ZERO);
     if let Some(log) = shared.counters.access.load_full() {
-        Record::without_head(log, client, tls, Instant::now()).answered(status, Duration::ZERO);
+        LoggedRequest::without_head(log, client, tls, Instant::now()).answered(status, Duration::ZERO);
     }
 }
 
@@ -296,7 +302,7 @@ struct Requests<S> {
     peer: Peer,
     /// Whether it is a proxy, of whose clients each is one.
     is_many: bool,
-    state: Arc<State>,
+    state: Arc<ConnState>,
     /// HTTP/2 alone has them.
     streams: Option<Streams>,
 }
@@ -319,14 +325,14 @@ where
         let mut begun = Begun::new(&self.state);
         let taken = self.streams.as_ref().map(Streams::begin);
         if self.state.is_abused() {
-            counters.refuse(Refused::Resets);
+            counters.refuse(FrontRefusal::Resets);
         }
         let (mut request, closes) = self.with_body(request);
         let version = request.version();
         let log = counters.access.load_full();
-        let mut record = log.map(|log| Record::begin(log, &mut request, &self.peer, came));
+        let mut record = log.map(|log| LoggedRequest::begin(log, &mut request, &self.peer, came));
         let Ok(place) = taken.as_ref().map(|_| self.place()).transpose() else {
-            counters.refuse(Refused::Requests);
+            counters.refuse(FrontRefusal::Requests);
             let mut response = page(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return Box::pin(ready(Ok(self.own(response, begun, taken, record))));
@@ -374,7 +380,7 @@ where
 }
 
 impl<S> Requests<S> {
-    /// A place for one more request of this client.
+    /// Takes a place for one more request of this client.
     fn place(&self) -> Result<places::Place, places::Full> {
         let client = self.peer.client.ip();
         let requests = &self.shared.requests;
@@ -382,13 +388,13 @@ impl<S> Requests<S> {
         if self.is_many { requests.take_for_many(client) } else { requests.take(client) }.inspect(places::Place::busy)
     }
 
-    /// A response of the server's own, in place of the service's.
+    /// Makes a response of the server's own, in place of the service's.
     fn own<B>(
         &self,
         response: Response<ProxyBody>,
         mut begun: Begun,
         taken: Option<Taken>,
-        mut record: Option<Box<Record>>,
+        mut record: Option<Box<LoggedRequest>>,
     ) -> Response<Sent<B>> {
         begun.answered();
         self.shared.counters.responded(response.status(), Duration::ZERO);
@@ -423,8 +429,8 @@ struct Sent<B> {
     #[expect(dead_code, reason = "held until the body is over")]
     begun: Begun,
     taken: Option<Taken>,
-    /// Where there is an access log.
-    record: Option<Box<Record>>,
+    /// None where there is no access log.
+    record: Option<Box<LoggedRequest>>,
     #[expect(dead_code, reason = "held as long")]
     place: Option<places::Place>,
 }

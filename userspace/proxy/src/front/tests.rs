@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Bound, Certificates, Counters, Proxy, bind, serve};
+use super::{Bound, Certificates, FrontCounters, Proxy, bind, serve};
 use crate::handover::Inherited;
 use zerottl_core::model::{Backend, BackendProbe, Web};
 
@@ -45,7 +45,7 @@ struct Front {
     at: SocketAddr,
     secure: Option<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -60,7 +60,7 @@ impl Front {
         // Not in the way of tests that count connections.
         web.backend_probe = BackendProbe { interval: Duration::from_hours(1), ..BackendProbe::default() };
         change(&mut web);
-        let (counters, cancel) = (Counters::new(&web), CancellationToken::new());
+        let (counters, cancel) = (FrontCounters::new(&web), CancellationToken::new());
         let bound = bind(&web, &mut Inherited::default()).unwrap();
         let at = |tls| bound.iter().find(|one| one.certificates().is_some() == tls).map(Bound::local);
         let (plain, secure) = (at(false).unwrap(), at(true));

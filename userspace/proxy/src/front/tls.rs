@@ -8,12 +8,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{
     LazyConfigAcceptor,
     rustls::{
-        ServerConfig,
+        self, ServerConfig,
         crypto::ring,
         server::{Acceptor, ProducesTickets},
     },
@@ -32,7 +35,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 ///
 /// `NAME.pem` holds a chain and its key; `NAME.crt` holds a chain, `NAME.key` beside it the key. A certificate without
 /// DNS names is for `NAME`. Other files are left alone.
-pub struct Certificates {
+pub(crate) struct Certificates {
     folder: PathBuf,
     tickets: Arc<dyn ProducesTickets>,
     current: ArcSwap<Set>,
@@ -42,6 +45,38 @@ impl fmt::Debug for Certificates {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Certificates").field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+/// A folder of certificates that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// There is no key for session tickets.
+    #[error("TLS tickets: {0}")]
+    Tickets(#[source] rustls::Error),
+    /// The folder cannot be read.
+    #[error("certificates in {}: {source}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    /// The folder has no certificate.
+    #[error("no certificate in {}: NAME.pem, or NAME.crt and NAME.key", .0.display())]
+    NoCertificate(PathBuf),
+    /// Two certificates are for one name.
+    #[error("{} and {} are both for {name}", first.display(), second.display())]
+    SameName { name: String, first: PathBuf, second: PathBuf },
+    /// A chain cannot be read.
+    #[error("certificate {}: {source}", file.display())]
+    Chain { file: PathBuf, source: pem::Error },
+    /// A chain has no certificate.
+    #[error("certificate {}: there is none in it", .0.display())]
+    EmptyChain(PathBuf),
+    /// A certificate is malformed.
+    #[error("certificate {}: {source}", file.display())]
+    Malformed { file: PathBuf, source: webpki::Error },
+    /// A key cannot be read.
+    #[error("key {}: {source}", file.display())]
+    Key { file: PathBuf, source: pem::Error },
+    /// A chain and its key cannot be used together.
+    #[error("certificate {}: {source}", file.display())]
+    Unusable { file: PathBuf, source: rustls::Error },
 }
 
 /// One reading of the folder.
@@ -63,21 +98,21 @@ struct Entry {
 
 impl Certificates {
     /// Reads the folder. The error names the file.
-    pub fn open(folder: &Path) -> Result<Arc<Self>, String> {
-        let tickets = ring::Ticketer::new().map_err(|error| format!("TLS tickets: {error}"))?;
+    pub(crate) fn open(folder: &Path) -> Result<Arc<Self>, CertificateError> {
+        let tickets = ring::Ticketer::new().map_err(CertificateError::Tickets)?;
         let current = ArcSwap::from_pointee(Set::read(folder, &tickets)?);
         Ok(Arc::new(Self { folder: folder.to_path_buf(), tickets, current }))
     }
 
     /// Reads the folder again: handshakes from now on see all of it, or, where this is an error, nothing of it.
-    pub fn reload(&self) -> Result<(), String> {
+    pub(crate) fn reload(&self) -> Result<(), CertificateError> {
         self.current.store(Arc::new(Set::read(&self.folder, &self.tickets)?));
         Ok(())
     }
 
     /// Returns the names that have a certificate, sorted; wildcards as `*.name`.
     #[cfg(test)]
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let set = self.current.load();
         let wildcards = set.wildcard.keys().map(|name| format!("*.{name}"));
         let mut names: Vec<String> = set.exact.keys().cloned().chain(wildcards).collect();
@@ -87,11 +122,11 @@ impl Certificates {
 
     /// Returns the certificates in use, as they were read.
     #[must_use]
-    pub fn read(&self) -> Vec<Certificate> {
+    pub(crate) fn read(&self) -> Vec<Certificate> {
         self.current.load().read.clone()
     }
 
-    /// The handshake. A client that names nothing we have a certificate for is told so, unless there is but one.
+    /// Makes the handshake. A client that names nothing we have a certificate for is told so, unless there is but one.
     pub(super) async fn accept<IO>(&self, stream: IO) -> io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -108,9 +143,10 @@ impl Certificates {
 }
 
 impl Set {
-    fn read(folder: &Path, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, String> {
-        let said = |error: io::Error| format!("certificates in {}: {error}", folder.display());
-        let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(said)?;
+    fn read(folder: &Path, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, CertificateError> {
+        let entries = fs::read_dir(folder)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|source| CertificateError::Folder { folder: folder.to_owned(), source })?;
         let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
         paths.sort_unstable();
         let mut set = Self::default();
@@ -131,19 +167,20 @@ impl Set {
             }
         }
         if count == 0 {
-            return Err(format!("no certificate in {}: NAME.pem, or NAME.crt and NAME.key", folder.display()));
+            return Err(CertificateError::NoCertificate(folder.to_owned()));
         }
         Ok(set)
     }
 
-    fn add(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
+    fn add(&mut self, name: &str, entry: &Entry) -> Result<(), CertificateError> {
         let (map, key) = match name.strip_prefix("*.") {
             Some(rest) => (&mut self.wildcard, rest),
             None => (&mut self.exact, name),
         };
         match map.insert(key.to_owned(), entry.clone()) {
             Some(other) if other.file != entry.file => {
-                Err(format!("{} and {} are both for {name}", other.file.display(), entry.file.display()))
+                let (first, second) = (other.file, entry.file.clone());
+                Err(CertificateError::SameName { name: name.to_owned(), first, second })
             }
             _ => Ok(()),
         }
@@ -158,32 +195,33 @@ impl Set {
     }
 }
 
-/// A chain and its key: the names it is for, and how it is shown.
+/// Reads a chain and its key. Returns the names it is for, and how it is shown.
 fn certificate(
     path: &Path,
     key: &Path,
     tickets: &Arc<dyn ProducesTickets>,
-) -> Result<(Vec<String>, ServerConfig, Option<Certificate>), String> {
+) -> Result<(Vec<String>, ServerConfig, Option<Certificate>), CertificateError> {
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("certificate {}: {error}", path.display()))?;
-    let first = chain.first().ok_or_else(|| format!("certificate {}: there is none in it", path.display()))?;
-    let names = names(first, path).map_err(|error| format!("certificate {}: {error}", path.display()))?;
+        .map_err(|source| CertificateError::Chain { file: path.to_owned(), source })?;
+    let first = chain.first().ok_or_else(|| CertificateError::EmptyChain(path.to_owned()))?;
+    let names = names(first, path).map_err(|source| CertificateError::Malformed { file: path.to_owned(), source })?;
     let read = Certificate::read(path, first);
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("key {}: {error}", key.display()))?;
-    let said = |error| format!("certificate {}: {error}", path.display());
+    let private =
+        PrivateKeyDer::from_pem_file(key).map_err(|source| CertificateError::Key { file: key.to_owned(), source })?;
+    let unusable = |source| CertificateError::Unusable { file: path.to_owned(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(said)?
+        .map_err(unusable)?
         .with_no_client_auth()
         .with_single_cert(chain, private)
-        .map_err(said)?;
+        .map_err(unusable)?;
     config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
     config.ticketer = Arc::clone(tickets);
     Ok((names, config, read))
 }
 
-/// The DNS names of a certificate; its file's where there are none.
+/// Returns the DNS names of a certificate; its file's where there are none.
 fn names(certificate: &CertificateDer<'_>, path: &Path) -> Result<Vec<String>, webpki::Error> {
     let end_entity = webpki::EndEntityCert::try_from(certificate)?;
     let mut names: Vec<String> = end_entity.valid_dns_names().map(str::to_ascii_lowercase).collect();

@@ -20,26 +20,26 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Counters, upstream_conn::Link};
+use super::{FrontCounters, upstream_conn::Link};
 
 /// Joins connections that change their protocol.
 #[derive(Debug)]
 pub(super) struct Tunnels {
     idle: Duration,
-    counters: Arc<Counters>,
+    counters: Arc<FrontCounters>,
 }
 
 /// In the extensions of a request that asks for another protocol: what stops the connection it came on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stopping {
     pub(super) token: CancellationToken,
-    /// How long it may go on after that.
+    /// The time that it may go on after that.
     pub(super) grace: Duration,
 }
 
 impl Tunnels {
-    /// Cut after `idle` without a byte.
-    pub(super) fn new(idle: Duration, counters: Arc<Counters>) -> Self {
+    /// Makes tunnels that are cut after `idle` without a byte.
+    pub(super) fn new(idle: Duration, counters: Arc<FrontCounters>) -> Self {
         Self { idle, counters }
     }
 
@@ -63,10 +63,10 @@ async fn stopped(stopping: &Stopping) {
 }
 
 /// Counts itself among the open ones.
-struct Open(Arc<Counters>);
+struct Open(Arc<FrontCounters>);
 
 impl Open {
-    fn new(counters: &Arc<Counters>) -> Self {
+    fn new(counters: &Arc<FrontCounters>) -> Self {
         counters.tunnels.fetch_add(1, Relaxed);
         Self(Arc::clone(counters))
     }

@@ -20,18 +20,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::conn_timeouts::{Busy, State};
+use super::conn_state::{Busy, ConnState};
 
-/// How long what nobody wants is read on, in all and without a byte: nginx's `lingering_time` and `lingering_timeout`.
+/// The time that what nobody wants is read on in all: nginx's `lingering_time`.
 pub(super) const LINGER: Duration = Duration::from_secs(30);
-/// The time that it is read on without a byte.
+/// The time that it is read on without a byte: nginx's `lingering_timeout`.
 pub(super) const LINGER_IDLE: Duration = Duration::from_secs(5);
-/// And how much of it, bytes.
+/// The most of it that is read on, bytes.
 pub(super) const LINGER_MAX: u64 = 1 << 30;
 
 /// A client's body, as it comes. Where it is dropped before its end, the rest is read on and thrown away.
 #[derive(Debug)]
-pub struct ClientBody {
+pub(crate) struct ClientBody {
     /// None at its end.
     incoming: Option<Incoming>,
     /// None where there is no body.
@@ -41,10 +41,10 @@ pub struct ClientBody {
 /// The means to deal with a body that is not wanted.
 #[derive(Debug)]
 struct After {
-    state: Arc<State>,
+    state: Arc<ConnState>,
     idle: Duration,
     closes: Closes,
-    /// The client waits for a word before it sends anything (RFC 9110 section 10.1.1), and has not had one.
+    /// Whether the client waits for a word before it sends anything (RFC 9110 section 10.1.1), and has not had one.
     waits: bool,
 }
 
@@ -57,13 +57,13 @@ impl ClientBody {
         incoming: Incoming,
         version: Version,
         headers: &HeaderMap,
-        state: &Arc<State>,
+        state: &Arc<ConnState>,
         idle: Duration,
     ) -> (Self, Option<Closes>) {
         if incoming.is_end_stream() {
             return (Self { incoming: None, after: None }, None);
         }
-        state.has_body();
+        state.note_body();
         let closes = Closes::default();
         let waits = version < Version::HTTP_2 && headers.contains_key(EXPECT);
         let idle = idle.min(LINGER_IDLE);

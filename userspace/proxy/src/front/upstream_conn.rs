@@ -25,10 +25,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    body::{RequestBody, Timer},
-    conn_timeouts::write_joined,
-};
+use super::{conn_timeouts::write_joined, request_body::RequestBody, timer::Timer};
 
 /// The largest head of a response, bytes.
 const HEAD_MAX: usize = 64 * 1024;
@@ -144,7 +141,7 @@ pub(super) struct Link {
     /// Whether it must not be polled again. What it has read is with the response; why it ended is the response's error.
     ended: bool,
     timer: Timer,
-    /// Since when nothing is asked of it.
+    /// The moment since which nothing is asked of it.
     idle_since: Instant,
 }
 
@@ -157,7 +154,7 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// The request that was not answered, where it had no body.
+    /// Returns the request that was not answered, where it had no body.
     pub(super) fn request(&self) -> Option<Request<RequestBody>> {
         let mut fields = vec![httparse::EMPTY_HEADER; REQUEST_FIELDS_MAX];
         let mut head = httparse::Request::new(&mut fields);
@@ -170,9 +167,9 @@ impl Remains {
     }
 }
 
-/// Why there is no response.
+/// The reason why there is no response.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum ExchangeError {
     /// None came in time.
     Timeout,
     /// Nothing of the request was sent: it may go elsewhere.
@@ -182,7 +179,7 @@ pub(super) enum Failed {
 }
 
 impl Link {
-    /// HTTP/1.1 over a connected stream; `wide` where heads have over 100 fields.
+    /// Begins HTTP/1.1 over a connected stream; `wide` where heads have over 100 fields.
     pub(super) async fn over(stream: TcpStream, wide: bool) -> io::Result<Self> {
         // Heads and bodies are written when they are whole; waiting for more would only be slower.
         stream.set_nodelay(true)?;
@@ -196,7 +193,7 @@ impl Link {
         Ok(Self { sender, connection, ended: false, timer: Timer::default(), idle_since: Instant::now() })
     }
 
-    /// Asks, and waits for the response's head.
+    /// Sends a request, and waits for the response's head.
     ///
     /// The request is sent by the call, so that whoever waits need not hold it.
     pub(super) fn ask(
@@ -204,7 +201,7 @@ impl Link {
         request: Request<RequestBody>,
         now: Instant,
         timeout: Duration,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failed>> + Send {
+    ) -> impl Future<Output = Result<Response<Incoming>, ExchangeError>> + Send {
         let Self { sender, connection, ended, timer, .. } = self;
         let asked = request.body().asked();
         let mut seen = 0;
@@ -216,8 +213,8 @@ impl Link {
                 Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
                 Poll::Ready(Err(mut error)) => {
                     return Poll::Ready(Err(match error.take_message() {
-                        Some(request) => Failed::Unsent(Box::new(request)),
-                        None => Failed::Http(error.into_error()),
+                        Some(request) => ExchangeError::Unsent(Box::new(request)),
+                        None => ExchangeError::Http(error.into_error()),
                     }));
                 }
                 Poll::Pending => {}
@@ -227,7 +224,7 @@ impl Link {
                 seen = now;
                 timer.start(Instant::now() + timeout);
             }
-            timer.poll(cx, timeout).map(|()| Err(Failed::Timeout))
+            timer.poll(cx, timeout).map(|()| Err(ExchangeError::Timeout))
         })
     }
 
@@ -241,13 +238,13 @@ impl Link {
         !self.ended && self.sender.is_ready()
     }
 
-    /// It is at rest from now on.
+    /// Notes that it is at rest from now on.
     pub(super) fn rest(&mut self) {
         self.idle_since = Instant::now();
         self.timer.stop();
     }
 
-    /// Since when it is at rest.
+    /// Returns since when it is at rest.
     pub(super) fn idle_since(&self) -> Instant {
         self.idle_since
     }
@@ -258,7 +255,7 @@ impl Link {
         Remains { came: parts.read_buf, asked: parts.io.into_inner().head }
     }
 
-    /// The stream itself, after a response that changes the protocol, and what was read of it already.
+    /// Returns the stream itself, after a response that changes the protocol, and what was read of it already.
     pub(super) async fn into_stream(mut self) -> (TcpStream, Bytes) {
         poll_fn(|cx| {
             self.drive(cx);

@@ -205,6 +205,7 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), CommandEr
             tracing::warn!("telling the supervisor failed: {error}");
         }
     })
-    .await?;
+    .await
+    .map_err(|error| error.to_string())?;
     Ok(())
 }

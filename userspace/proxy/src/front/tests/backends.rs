@@ -101,7 +101,7 @@ async fn what_is_known_of_a_backend_outlives_a_reload() {
     let mut web = Web::at([]);
     web.backends = vec![Backend { url: "app".into(), authority: app.at.to_string() }];
     web.backend_probe.interval = Duration::from_millis(20);
-    let counters = Counters::new(&web);
+    let counters = FrontCounters::new(&web);
     counters.backends[0].healthy.store(false, SeqCst);
     let cancel = CancellationToken::new();
     let _stop = cancel.clone().drop_guard();

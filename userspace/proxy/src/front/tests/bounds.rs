@@ -7,8 +7,8 @@ use hyper::body::Frame;
 
 use super::*;
 use crate::front::{
-    Refused,
-    listen::{ClientAdmission, Place},
+    FrontRefusal,
+    listen::{ClientAdmission, ClientPlace},
 };
 use zerottl_core::model::WebLimits;
 
@@ -17,15 +17,15 @@ const SHORT: Duration = Duration::from_millis(150);
 #[tokio::test]
 async fn a_client_is_an_address_or_a_64() {
     let limits = WebLimits { connections: 4, connections_per_client: 2, ..WebLimits::default() };
-    let counters = Counters::new(&Web::at([]));
+    let counters = FrontCounters::new(&Web::at([]));
     let admission = Arc::new(ClientAdmission::new(&limits, Arc::clone(&counters)));
-    let admit = async |address: &str| admission.admit(address.parse().unwrap(), false).await.inspect(Place::busy);
+    let admit = async |address: &str| admission.admit(address.parse().unwrap(), false).await.inspect(ClientPlace::busy);
     let first = admit("2001:db8::1").await.unwrap();
     let _second = admit("2001:db8::2").await.unwrap();
     assert!(admit("2001:db8::ffff:3").await.is_none());
     let _others = [admit("2001:db8:0:1::1").await.unwrap(), admit("192.0.2.1").await.unwrap()];
     assert!(admit("192.0.2.2").await.is_none(), "full");
-    assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (1, 1));
+    assert_eq!((counters.refused(FrontRefusal::PerClient), counters.refused(FrontRefusal::Full)), (1, 1));
     drop(first);
     assert!(admit("::ffff:192.0.2.1").await.is_some(), "a place is given back; the same client in the other notation");
     assert_eq!(counters.open.load(SeqCst), 3);
@@ -35,15 +35,15 @@ async fn a_client_is_an_address_or_a_64() {
 #[tokio::test]
 async fn a_trusted_proxy_is_many_clients() {
     let limits = WebLimits { connections: 30, connections_per_client: 2, ..WebLimits::default() };
-    let counters = Counters::new(&Web::at([]));
+    let counters = FrontCounters::new(&Web::at([]));
     let admission = Arc::new(ClientAdmission::new(&limits, Arc::clone(&counters)));
     let proxy = "10.0.0.1".parse().unwrap();
     let mut kept = Vec::new();
     for _ in 0..30 {
-        kept.push(admission.admit(proxy, true).await.inspect(Place::busy).unwrap());
+        kept.push(admission.admit(proxy, true).await.inspect(ClientPlace::busy).unwrap());
     }
     assert!(admission.admit(proxy, true).await.is_none());
-    assert_eq!((counters.refused(Refused::PerClient), counters.refused(Refused::Full)), (0, 1));
+    assert_eq!((counters.refused(FrontRefusal::PerClient), counters.refused(FrontRefusal::Full)), (0, 1));
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn connections_at_rest_give_way_to_newcomers() {
         assert_eq!(read_to_end(&mut kept.remove(0)).await, "");
         kept.push(next);
     }
-    assert_eq!((front.counters.refused(Refused::PerClient), front.counters.refused(Refused::Full)), (0, 2));
+    assert_eq!((front.counters.refused(FrontRefusal::PerClient), front.counters.refused(FrontRefusal::Full)), (0, 2));
     until("two are open", || front.counters.open.load(SeqCst) == 2).await;
 }
 
@@ -82,7 +82,7 @@ async fn silent_connections_turn_nobody_away() {
         silent.push(stream);
         assert_eq!(status(&front.get("/").await), 200, "beside {n}");
     }
-    assert_eq!(front.counters.refused(Refused::PerClient), 0);
+    assert_eq!(front.counters.refused(FrontRefusal::PerClient), 0);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn heads_are_bounded() {
     assert_eq!(status(&front.raw(many(30)).await), 431);
     assert_eq!(status(&front.get(&format!("/{}", "a".repeat(11_000))).await), 431);
     // Counted at the connection's end, which is when the client has closed, too.
-    until("all are counted", || front.counters.refused(Refused::HeadTooLarge) == 3).await;
+    until("all are counted", || front.counters.refused(FrontRefusal::HeadTooLarge) == 3).await;
     assert_eq!(app.seen().len(), 2);
 }
 
@@ -130,7 +130,7 @@ async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
         };
         timeout(SOON, cut).await.expect("it is cut");
     }
-    assert_eq!(front.counters.refused(Refused::Slow), 3);
+    assert_eq!(front.counters.refused(FrontRefusal::Slow), 3);
     until("no connection is open", || front.counters.open.load(SeqCst) == 0).await;
 }
 
@@ -140,7 +140,7 @@ async fn a_connection_at_rest_ends_without_a_word() {
     let front = Front::start(&[app.at], |web| web.limits.idle_timeout = SHORT);
     let answer = front.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.ends_with("app"), "{answer}");
-    assert_eq!(front.counters.refused(Refused::Slow), 0);
+    assert_eq!(front.counters.refused(FrontRefusal::Slow), 0);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn bodies_are_bounded_in_size() {
     assert_eq!(status(&front.raw(chunked(1000)).await), 200);
     assert_eq!(status(&front.raw(chunked(1001)).await), 413);
     assert_eq!(app.seen().len(), 2);
-    assert_eq!(front.counters.refused(Refused::BodyTooLarge), 2);
+    assert_eq!(front.counters.refused(FrontRefusal::BodyTooLarge), 2);
     assert_eq!(front.counters.backends[0].failures.load(SeqCst), 0, "the client's fault, not the backend's");
 }
 
@@ -219,7 +219,7 @@ async fn a_client_that_does_not_read_holds_the_backend_back() {
     let mut stream = TcpStream::connect(front.at).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // It is cut, too: a client that takes nothing for so long.
-    until("it is cut", || front.counters.refused(Refused::Slow) == 1).await;
+    until("it is cut", || front.counters.refused(FrontRefusal::Slow) == 1).await;
     until("no connection is open", || front.counters.open.load(SeqCst) == 0).await;
     let held = produced.load(SeqCst);
     assert!((65_536..64 << 20).contains(&held), "{held} bytes, of which the kernel's buffers take up to 10 MB each");

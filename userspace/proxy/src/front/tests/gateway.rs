@@ -4,7 +4,7 @@ use super::{
     tls::{connect, front, pem},
     *,
 };
-use crate::front::Refused;
+use crate::front::FrontRefusal;
 
 /// A backend that answers any request with these bytes, and closes.
 async fn says(answer: &'static str) -> SocketAddr {
@@ -120,7 +120,7 @@ async fn a_request_that_goes_round_is_508() {
         let response = ask(&front, false, &[("via", &rounds(count))]).await.unwrap();
         assert_eq!(response.status(), expected, "{count}");
     }
-    assert_eq!(front.counters.refused(Refused::Loop), 2);
+    assert_eq!(front.counters.refused(FrontRefusal::Loop), 2);
     assert_eq!(app.seen().len(), 1);
 }
 

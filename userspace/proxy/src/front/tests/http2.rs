@@ -10,7 +10,7 @@ use super::{
     tls::{connect, front, pem},
     *,
 };
-use crate::front::Refused;
+use crate::front::FrontRefusal;
 
 /// A front with one certificate for app.com; the folder goes with the test.
 fn secured(backend: SocketAddr, change: impl FnOnce(&mut Web)) -> (Front, TempDir) {
@@ -154,7 +154,7 @@ async fn a_client_that_cancels_all_it_asks_for_is_let_go() {
         number += 1;
     }
     assert!((100..1_000).contains(&number), "{number}");
-    assert_eq!(front.counters.refused(Refused::Resets), 1);
+    assert_eq!(front.counters.refused(FrontRefusal::Resets), 1);
 }
 
 /// CVE-2024-27316 and its like: a head without an end.
@@ -238,7 +238,7 @@ async fn a_stream_that_takes_nothing_is_reset() {
     };
     timeout(SOON, reset).await.expect("it is reset");
     assert!(answered);
-    assert_eq!(front.counters.refused(Refused::Slow), 1);
+    assert_eq!(front.counters.refused(FrontRefusal::Slow), 1);
     // Its connection goes on.
     stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 3, GET)).await.unwrap();
     let other = async { while next_frame(&mut stream).await.0 != HEADERS {} };
@@ -286,7 +286,7 @@ async fn requests_of_one_client_are_bounded_over_its_connections() {
         statuses
     };
     assert_eq!(round(8).await, [200, 200, 200, 200, 200, 503, 503, 503]);
-    assert_eq!(front.counters.refused(Refused::Requests), 3);
+    assert_eq!(front.counters.refused(FrontRefusal::Requests), 3);
     assert_eq!(round(5).await, [200; 5], "places are given back");
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::{
 };
 
 use super::*;
-use crate::front::Refused;
+use crate::front::FrontRefusal;
 use zerottl_core::model::WebTls;
 use zerottl_inputs::http_check::TrustAnyone;
 
@@ -86,7 +86,7 @@ async fn a_certificate_is_chosen_by_server_name() {
     ] {
         assert_eq!(shown(&front, name).await.as_ref(), expected.as_ref().copied(), "{name}");
     }
-    until("they are counted", || front.counters.refused(Refused::Handshake) == 3).await;
+    until("they are counted", || front.counters.refused(FrontRefusal::Handshake) == 3).await;
 }
 
 #[tokio::test]
@@ -113,17 +113,17 @@ async fn a_folder_is_read_anew_whole_or_not_at_all() {
     // Each of these leaves the ones before, and names the file.
     let file = |name: &str| folder.path().join(name);
     fs::write(file("b.pem"), "nothing").unwrap();
-    let error = certificates.reload().unwrap_err();
+    let error = certificates.reload().unwrap_err().to_string();
     assert!(error.contains("b.pem") && error.contains("none in it"), "{error}");
     fs::remove_file(file("b.pem")).unwrap();
 
     pem(folder.path(), "c.pem", &["app.com"]);
-    let error = certificates.reload().unwrap_err();
+    let error = certificates.reload().unwrap_err().to_string();
     assert!(error.contains("a.pem") && error.contains("c.pem") && error.contains("app.com"), "{error}");
 
     let other = fs::read_to_string(file("c.pem")).unwrap();
     fs::rename(file("c.pem"), file("c.crt")).unwrap();
-    let error = certificates.reload().unwrap_err();
+    let error = certificates.reload().unwrap_err().to_string();
     assert!(error.contains("c.key"), "{error}");
 
     let mine = fs::read_to_string(file("a.pem")).unwrap();
@@ -131,11 +131,11 @@ async fn a_folder_is_read_anew_whole_or_not_at_all() {
     let mixed = [mine.split(from).next().unwrap(), from, other.split(from).nth(1).unwrap()].concat();
     fs::remove_file(file("c.crt")).unwrap();
     fs::write(file("a.pem"), mixed).unwrap();
-    let error = certificates.reload().unwrap_err();
+    let error = certificates.reload().unwrap_err().to_string();
     assert!(error.contains("a.pem"), "{error}");
 
     fs::remove_file(file("a.pem")).unwrap();
-    let error = certificates.reload().unwrap_err();
+    let error = certificates.reload().unwrap_err().to_string();
     assert!(error.contains("no certificate in"), "{error}");
     assert_eq!(shown(&front, "app.com").await, Ok(second));
 }
@@ -147,7 +147,7 @@ async fn a_handshake_is_not_waited_for() {
     let front = front(&[], &folder, |web| web.limits.head_timeout = Duration::from_millis(100));
     let mut stream = TcpStream::connect(front.secure.unwrap()).await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, "");
-    assert_eq!(front.counters.refused(Refused::Handshake), 1);
+    assert_eq!(front.counters.refused(FrontRefusal::Handshake), 1);
     // Plain HTTP there is none.
     let mut stream = TcpStream::connect(front.secure.unwrap()).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::front::AccessLog;
-use zerottl_core::model::{AccessFormat, AccessLog as Configured};
+use crate::front::AccessLogWriter;
+use zerottl_core::model::{AccessFormat, AccessLog};
 
 /// A front with a log of this form, and the lines that it wrote for what was done.
 async fn lines<R: Future<Output = ()>>(
@@ -15,7 +15,7 @@ async fn lines<R: Future<Output = ()>>(
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access");
     let front = Arc::new(Front::start(backends, |web| web.limits.body = 10));
-    let log = AccessLog::open(&Configured { file: Some(file.clone()), format }).unwrap();
+    let log = AccessLogWriter::open(&AccessLog { file: Some(file.clone()), format }).unwrap();
     front.counters.access.store(Some(Arc::clone(&log)));
     act(Arc::clone(&front)).await;
     until("all connections are closed", || front.counters.open.load(SeqCst) == 0).await;

@@ -1,7 +1,7 @@
 //! WebSocket and its like.
 
 use super::*;
-use crate::front::Refused;
+use crate::front::FrontRefusal;
 use zerottl_core::model::WebLimits;
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -41,7 +41,7 @@ async fn a_connection_that_is_upgraded_passes_bytes_both_ways() {
     assert_eq!(front.counters.tunnels.load(SeqCst), 1);
     // It is still one of the client's connections.
     assert_eq!(front.get("/").await, "");
-    assert_eq!(front.counters.refused(Refused::PerClient), 1);
+    assert_eq!(front.counters.refused(FrontRefusal::PerClient), 1);
     drop(stream);
     until("it is closed", || front.counters.tunnels.load(SeqCst) + front.counters.open.load(SeqCst) == 0).await;
 }

@@ -23,7 +23,7 @@ use xdp_ebpf::{
     nets::{LEVELS_MAX, find},
 };
 
-use crate::model::{Family, GroupId, PoolId};
+use crate::ids::{Family, GroupId, PoolId};
 
 /// Sets times pools, at most: 64 MiB of what each set means to each pool.
 const CHOSEN_MAX: usize = 8 << 20;

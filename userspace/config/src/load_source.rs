@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     raw,
-    sites::{self, duration},
+    readers::{HttpKeys, duration, http, timing},
     values::{Reader, written},
 };
 use zerottl_core::model::{LoadKind, LoadSource, Name, Poll, Steering, WhenStale};
@@ -43,8 +43,7 @@ pub(super) fn load(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Optio
         probe.get_ref().kind.as_ref().is_some_and(|kind| matches!(kind.get_ref().as_str(), "http" | "https"))
     });
     let raw = raw.load.as_ref()?;
-    let section = format!("{}.load]", site.section.trim_end_matches(']'));
-    let reader = &mut Reader { report: site.report, section, header: raw.span() };
+    let reader = &mut site.inside("load", raw.span());
     let (raw, header) = (raw.get_ref(), raw.span());
     let Some(word) = raw.kind.as_ref() else {
         reader.missing("kind", "\"http\"");
@@ -99,23 +98,20 @@ fn source(reader: &mut Reader<'_>, raw: &raw::Load, kind: Kind, name: &Name) -> 
     }
     let default_port: u16 = if kind == Kind::Https { 443 } else { 80 };
     let port = reader.number("port", &raw.port, 1..=65_535, "", default_port);
-    // The keys mean what a probe's mean, and are read by the same code.
-    let as_probe = raw::Probe {
-        path: Some(raw.path.clone().unwrap_or_else(|| Spanned::new(0..0, "/load".into()))),
-        host: raw.host.clone(),
-        interval: raw.interval.clone(),
-        timeout: raw.timeout.clone(),
-        verify: raw.verify.clone(),
-        ca: raw.ca.clone(),
-        server_name: raw.server_name.clone(),
-        ..raw::Probe::default()
-    };
-    let (interval, timeout) = sites::timing(reader, &as_probe);
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
     let poll = Poll { port, interval, timeout };
-    let kind = match kind {
-        Kind::AgentCheck => LoadKind::AgentCheck(poll),
-        _ => LoadKind::Http(poll, sites::http(reader, &as_probe, kind == Kind::Https, name)),
+    if kind == Kind::AgentCheck {
+        return (LoadKind::AgentCheck(poll), Some(poll));
+    }
+    let keys = HttpKeys {
+        path: &raw.path,
+        default_path: "/load",
+        host: &raw.host,
+        verify: &raw.verify,
+        ca: &raw.ca,
+        server_name: &raw.server_name,
     };
+    let kind = LoadKind::Http(poll, http(reader, &keys, kind == Kind::Https, name));
     (kind, Some(poll))
 }
 

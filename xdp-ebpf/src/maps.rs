@@ -1,0 +1,51 @@
+//! The maps as the packet code sees them: the program's own, or a host's vectors.
+
+use crate::{
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock},
+    limit::Buckets,
+    scratch::Scratch,
+};
+
+/// The maps, as the program sees them; `None` is an index beyond the end.
+pub trait Maps {
+    /// `CONTROL`.
+    fn control(&self) -> Option<&Control>;
+    /// `DISPLACE`.
+    fn displace(&self, block: u32) -> Option<&Displace>;
+    /// `NAMES`.
+    fn name(&self, index: u32) -> Option<&NameEntry>;
+    /// `TAILS`.
+    fn tail(&self, index: u32) -> Option<&NameTail>;
+    /// `RDATA`.
+    fn rdata(&self, index: u32) -> Option<&Rdata>;
+    /// `ENDPOINTS`.
+    fn endpoint(&self, index: u32) -> Option<&Endpoint>;
+    /// `SERVICES`.
+    fn service(&self, index: u32) -> Option<&Service>;
+    /// `SLOTS`.
+    fn slots(&self, block: u32) -> Option<&SlotBlock>;
+    /// `NETS`.
+    fn net(&self, index: u32) -> Option<&NetNode>;
+    /// `CHOSEN`.
+    fn chosen(&self, index: u32) -> Option<&Chosen>;
+    /// Takes this CPU's next turn of one of the two cursors at `index` of its part of `CURSORS`.
+    fn turn(&self, index: u32, which: usize) -> Option<u32>;
+    /// A random number.
+    fn random(&self) -> u32;
+    /// Nanoseconds since boot.
+    fn boot_ns(&self) -> u64;
+    /// Time, in ticks of [`limit`](crate::limit).
+    fn ticks(&self) -> u64;
+    /// `BUCKETS`.
+    fn buckets(&self, block: u32) -> Option<&Buckets>;
+    /// `SCRATCH`.
+    fn scratch(&self) -> Option<&Scratch>;
+    /// Takes a step up to `times` times, until one is the last.
+    fn repeat<S: Step>(&self, times: u32);
+}
+
+/// One step of work that is done many times.
+pub trait Step {
+    /// Does it. `true` is the last time.
+    fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool;
+}
