@@ -372,15 +372,8 @@ mod tests {
             status = assess(record, &model, now, &up);
             said
         };
-        assert_eq!(
-            say(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)),
-            ["boston"]
-        );
-        say(
-            &mut record,
-            start,
-            request("chicago", OverrideValue::State(AdminState::Maint), Some(30 * SECOND)),
-        );
+        assert_eq!(say(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)), ["boston"]);
+        say(&mut record, start, request("chicago", OverrideValue::State(AdminState::Maint), Some(30 * SECOND)));
         say(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
         let words = |record: &mut AssessmentRecord, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
