@@ -393,12 +393,12 @@ fn a_state_disk_that_hangs_holds_up_nothing() {
     assert!(word(&agent, "drain").contains(r#""kept":true"#));
     disk.freeze(true);
     assert!(word(&agent, "ready").contains(r#""kept":false"#), "nobody is told that it is kept");
-    let is_told = || agent.log().contains("the state cannot be kept (the disk has not answered");
+    let is_told = || agent.log().contains("the state cannot be saved (the disk has not answered");
     assert!(eventually(PATIENCE, is_told), "{}", agent.log());
     let begun = Instant::now();
     agent.end(Signal::TERM).unwrap_or_else(|e| panic!("{e}"));
     eprintln!("ended within {:?} over a frozen disk", begun.elapsed());
-    assert!(agent.log().contains("the last state is not kept"), "{}", agent.log());
+    assert!(agent.log().contains("the last state is not saved"), "{}", agent.log());
     // What was kept before is read all the same; where not even that can be, the agent starts without.
     agent.restart(&[]).unwrap_or_else(|e| panic!("{e}"));
     assert!(agent.get("/v1/status").is_ok());
@@ -421,7 +421,7 @@ fn a_state_file_that_hangs_does_not_hold_up_the_start() {
     run("mkfifo", &[&file.to_string_lossy()]).expect("a pipe");
     scene.agent.restart(&[]).unwrap_or_else(|e| panic!("{e}"));
     let log = scene.agent.log();
-    assert!(log.contains("the last known state is of no use: the disk has not answered within"), "{log}");
+    assert!(log.contains("the saved state cannot be used: the disk has not answered within"), "{log}");
     scene.agent.end(Signal::TERM).unwrap_or_else(|e| panic!("{e}"));
 }
 

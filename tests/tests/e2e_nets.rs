@@ -88,7 +88,7 @@ fn a_pool_query_is_answered_from_the_client_s_group(xdp: &str) {
     check_explained(
         &scene,
         "boston",
-        Some("no Site of europe.app.com has a live A address: all of the pool's are asked"),
+        Some("no Site of europe.app.com has a live A address: all of the pool's Sites are considered"),
     );
     check(&scene, [(1, &AMERICAS), (16, &AMERICAS), (17, &AMERICAS), (70, &AMERICAS), (200, &AMERICAS)]);
     scene.lab.site("geneva").restart().expect("restart");

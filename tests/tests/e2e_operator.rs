@@ -274,7 +274,7 @@ fn a_cold_start_answers_rightly_at_once() {
     let whole = std::fs::read(&file).expect("the file");
     std::fs::write(&file, &whole[..whole.len() / 2]).expect("cut");
     let agent = Agent::start(&lab, 0, &slow).unwrap_or_else(|e| panic!("{e}"));
-    assert!(agent.log().contains("the last known state is of no use: it is cut short"), "{}", agent.log());
+    assert!(agent.log().contains("the saved state cannot be used: it is cut short"), "{}", agent.log());
     let scene = Scene { agent, lab, config: slow };
     assert_eq!(answered(&scene, &client, "app.com"), "geneva boston chicago", "nothing is known: as `initial` says");
 }
@@ -291,7 +291,7 @@ fn without_a_place_for_the_state_the_agent_goes_on() {
         let (code, answer) = say(&scene, "drain", "boston", "");
         assert_eq!((code, &answer["kept"]), (200, &false.into()), "{answer}");
     }
-    assert_eq!(scene.agent.log().matches("the state cannot be kept").count(), 1, "{}", scene.agent.log());
+    assert_eq!(scene.agent.log().matches("the state cannot be saved").count(), 1, "{}", scene.agent.log());
     assert_eq!(answered(&scene, &scene.client(false), "app.com"), "geneva chicago");
     assert!(scene.agent.get("/metrics").expect("metrics").contains("zerottl_state_kept 0"));
 }

@@ -257,7 +257,7 @@ fn a_site_is_followed_and_nobody_is_refused() {
     // One that cannot start leaves everything as it was.
     fs::write(supervisor.folder.path().join("zerottl.toml"), "[web]\nbackends = 7\n").unwrap();
     kill_process(third.0, Signal::USR2).unwrap();
-    assert!(eventually(PATIENCE, || supervisor.log().contains("this one goes on")), "{}", supervisor.log());
+    assert!(eventually(PATIENCE, || supervisor.log().contains("this one continues")), "{}", supervisor.log());
     newcomers.go_on(50);
     newcomers.end();
     assert!(third.lives());

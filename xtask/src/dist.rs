@@ -279,9 +279,10 @@ fn control(depends: &str, architecture: &str, size: u64) -> String {
         "Package: zerottl\nVersion: {VERSION}-{REVISION}\nArchitecture: {architecture}\nMaintainer: {}\n\
          Installed-Size: {}\nDepends: {depends}\nSection: net\nPriority: optional\n\
          Description: DNS load balancing and failover, answered in the kernel\n \
-         Spreads load over redundant, independent, stateful web Sites with no proxy in\n the data path. Every answer \
-         lives zero seconds, so every query is a fresh\n decision, from health, load and the operator's word. An XDP \
-         program makes it\n before a socket buffer exists; an agent fills its maps.\n .\n \
+         An authoritative name server that answers each query with the address of one\n place that is up, with a TTL of \
+         0, so every query is a fresh decision, made\n from health checks, load reports and the operator's overrides. An \
+         XDP program\n decides before the kernel makes a socket buffer; an agent fills its maps.\n `zerottl site` binds \
+         web clients to the place they came to.\n .\n \
          Needs Linux 5.18 or later. The service is neither enabled nor started: first\n change \
          /etc/zerottl/zerottl.toml.\n",
         maintainer(),

@@ -179,7 +179,7 @@ fn missing_roles(report: &mut Reporter, file: &raw::File, model: &Model) {
             if named.is_some() || !zones.contains(&ZoneId(i)) || report.is_spoiled(&header, list) {
                 continue;
             }
-            let message = format!("{header}: this machine has not the role `{role}`, and no `{list}` are named");
+            let message = format!("{header}: this machine does not have the role `{role}`, and no `{list}` are named");
             let problem = report.error(key.span(), message);
             problem.label(format!("has {kinds}"));
             problem.help(format!("add `{list} = [\"ns2.{}\"]`, the servers that have the role", zone.apex));

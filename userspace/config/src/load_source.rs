@@ -186,7 +186,7 @@ pub(super) fn steering(reader: &mut Reader<'_>, raw: &raw::Pool) -> Steering {
                 "max_step",
                 &raw.max_step,
                 0.0..=1.0,
-                "what part of its way a share goes in a second; 0 is at once",
+                "the part of its way that a share goes in a second; 0 is immediately",
             )
             .unwrap_or(default.max_step),
         trickle: reader

@@ -58,10 +58,10 @@ pub(super) fn forgotten(report: &mut Reporter, file: &raw::File, model: &Model) 
         report
             .warn(span.clone(), format!("{said} of Site `{key}` is forgotten: the file has no such Site"))
             .label("kept here")
-            .help(format!("a Site with another key is another one: say it again for that{meant}, or keep the key"));
+            .help(format!("a Site with another key is another one: set it again for that{meant}, or keep the key"));
     }
     if let Some(more) = lost.len().checked_sub(FORGOTTEN_MAX).filter(|more| *more > 0) {
-        report.warn(span, format!("what was said of {more} more Sites is forgotten")).help("keep their keys");
+        report.warn(span, format!("what was set for {more} more Sites is forgotten")).help("keep their keys");
     }
 }
 

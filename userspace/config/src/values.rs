@@ -104,7 +104,7 @@ pub(super) fn site_name(text: &str) -> Result<Name, Fault> {
 pub(super) fn contact(text: &str) -> Result<Name, Fault> {
     let Some((local, host)) = text.rsplit_once('@') else { return name_or_root(text) };
     if local.is_empty() || host.is_empty() {
-        let part = if local.is_empty() { "before" } else { "behind" };
+        let part = if local.is_empty() { "before" } else { "after" };
         return Err(Fault::new(
             format!("contact `{text}` has nothing {part} the @"),
             "give a mail address such as \"hostmaster@app.com\"",
@@ -197,7 +197,7 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Fault> {
     };
     if net.trunc() != net {
         return Err(Fault::new(
-            format!("`{text}` has bits set behind its length"),
+            format!("`{text}` has bits set after its length"),
             format!("write \"{}\"", net.trunc()),
         ));
     }

@@ -96,7 +96,7 @@ impl Alarm {
         match self {
             Self::BelowMinimum(shortfall) => format!("pool {} has its minimum again", shortfall.pool),
             Self::Overridden { pool, site } => {
-                format!("pool {pool} has its minimum without Site {site}, or that is steady")
+                format!("pool {pool} no longer needs Site {site} for its minimum")
             }
         }
     }
@@ -383,7 +383,7 @@ mod tests {
         check_turns("xxx", "xux", &[(Turn::Changed, one)]);
         check_turns("xxu", "xux", &[]);
         check_turns("xxu", "uxu", &[(Turn::Over, "pool app.com has its minimum again")]);
-        let over = "pool app.com has its minimum without Site boston, or that is steady";
+        let over = "pool app.com no longer needs Site boston for its minimum";
         check_turns("hxu", "uxu", &[(Turn::Over, over)]);
         check_turns("hxu", "xxu", &[(Turn::Begun, one), (Turn::Over, over)]);
     }

@@ -46,7 +46,7 @@ impl SavedSite {
     pub fn said(&self) -> Option<String> {
         let mut said = Vec::new();
         if let Some(order) = self.word.as_ref().filter(|order| order.what != AdminState::Ready) {
-            said.push(format!("the word `{}` (by {})", order.what.as_str(), order.by));
+            said.push(format!("the override `{}` (by {})", order.what.as_str(), order.by));
         }
         if let Some(order) = &self.weight {
             said.push(format!("the weight {} (by {})", order.what, order.by));

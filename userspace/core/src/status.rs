@@ -152,7 +152,7 @@ pub struct SiteState {
     pub held: bool,
     /// Whether a cause that came by itself would bar it, and was lifted for its pool's minimum.
     pub overridden: bool,
-    /// The weight in force: the configured one, or the operator's.
+    /// The weight in force: the configured one, or that of an override.
     pub weight: u32,
     /// Of its weight, what it gets while it starts slowly; over 0, up to 1.
     pub ramp: f64,

@@ -251,7 +251,7 @@ impl Attachments {
     #[must_use]
     pub fn keep(self) -> Pins {
         let interfaces: Vec<_> = self.interfaces.iter().map(|interface| &interface.name).collect();
-        info!(?interfaces, "left in place: the program goes on answering from its last plan");
+        info!(?interfaces, "left in place: the program keeps answering from its last plan");
         self.pins
     }
 }

@@ -27,6 +27,7 @@
 //! | `tunnel` | upgraded connections (WebSocket) |
 //! | [`counters`] | events, counted for the metrics |
 //! | `access` | the access log: what its lines say |
+//! | `log_limit` | lines that repeat, from many requests at a time |
 //! | `lines` | lines on their way to a file, which nobody waits for |
 
 mod access;
@@ -40,6 +41,7 @@ mod headers;
 mod health;
 mod lines;
 mod listen;
+mod log_limit;
 mod normalize;
 mod proxy;
 mod request_body;

@@ -67,16 +67,16 @@ pub enum SiteCommand {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
     /// This process is stopping.
-    #[error("nothing is to be followed any more")]
+    #[error("this process is stopping already")]
     Leaving,
     /// Another one was started before.
-    #[error("the process that is to follow is starting already")]
+    #[error("the next process is starting already")]
     Starting,
     /// There are no copies of the sockets.
     #[error("copying sockets: {0}")]
     Copies(#[source] Errno),
     /// The program does not start.
-    #[error("starting the process that is to follow: {0}")]
+    #[error("starting the next process: {0}")]
     Spawn(#[source] io::Error),
     /// The program's path is not known.
     #[error("this program's path: {0}")]
@@ -125,7 +125,7 @@ impl Inherited {
         if let Some(before) = self.before
             && let Err(error) = kill_process(before, Signal::QUIT)
         {
-            warn!(%error, "telling the process before failed");
+            warn!(%error, "telling the previous process failed");
         }
     }
 }
@@ -199,7 +199,7 @@ impl Keeper {
         let child = command.env_remove("LISTEN_PID").env_remove("LISTEN_FDS").stdin(Stdio::null()).spawn();
         let child = child.map_err(FollowError::Spawn)?;
         self.follower.store(child.id().unwrap_or(0), SeqCst);
-        info!(pid = child.id(), "started the process that is to follow");
+        info!(pid = child.id(), "started the next process");
         tokio::spawn(watch(child, Arc::clone(&self.follower), Arc::clone(&self.left)));
         Ok(())
     }
@@ -214,10 +214,10 @@ async fn watch(mut child: Child, follower: Arc<AtomicU32>, left: Arc<AtomicBool>
             Ok(None) if Instant::now() < end => sleep(LOOK).await,
             Ok(None) => {
                 let _ = child.start_kill();
-                break error!("the process that is to follow does not serve after {PATIENCE:?}: this one goes on");
+                break error!("the next process does not serve after {PATIENCE:?}: this one continues");
             }
-            Ok(Some(status)) => break error!("the process that is to follow ended with {status}: this one goes on"),
-            Err(error) => break error!(%error, "the process that is to follow"),
+            Ok(Some(status)) => break error!("the next process ended with {status}: this one continues"),
+            Err(error) => break error!(%error, "waiting for the next process failed"),
         }
     }
     let _ = child.wait().await;

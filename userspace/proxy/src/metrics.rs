@@ -114,7 +114,7 @@ impl Collector for FrontMetrics {
         let encoder = &mut encoder;
         let counters = [
             ("connections_accepted", "Connections of clients that were accepted", self.accepted),
-            ("requests_received", "Requests handed on by the server, probes and load reports too", self.received),
+            ("requests_received", "Requests received by the server, probes and load reports included", self.received),
         ];
         for (name, help, count) in counters {
             single(encoder, (name, help), &ConstCounter::new(count))?;
@@ -124,7 +124,7 @@ impl Collector for FrontMetrics {
             (label("status", &status), ConstCounter::new(*count))
         });
         family(encoder, ("responses", "Responses to clients, by status"), responses)?;
-        let took = ("request_seconds", "Times from requests to the begin of their responses");
+        let took = ("request_seconds", "Time from a request to the beginning of its response");
         single(encoder, took, &Times(&self.took))?;
         let lost = ("access_log_lines_lost", "Lines that the access log has lost");
         single(encoder, lost, &ConstCounter::new(self.lines_lost))?;
@@ -141,19 +141,19 @@ impl Collector for FrontMetrics {
         let each = |count: fn(&BackendCounts) -> u64| {
             self.backends.iter().map(move |one| (label("backend", &one.url), ConstCounter::new(count(one))))
         };
-        family(encoder, ("backend_requests", "Requests that a backend was sent"), each(|one| one.requests))?;
-        let failures = ("backend_failures", "Attempts that a backend did not answer to the end");
+        family(encoder, ("backend_requests", "Requests sent to a backend"), each(|one| one.requests))?;
+        let failures = ("backend_failures", "Attempts that a backend did not answer completely");
         family(encoder, failures, each(|one| one.failures))?;
         let retries = ("backend_retries", "Requests that a backend did not answer and that were sent again");
         family(encoder, retries, each(|one| one.retries))?;
-        let ejections = ("backend_ejections", "How often a backend was ejected for requests it did not answer");
+        let ejections = ("backend_ejections", "Ejections of a backend for requests that it did not answer");
         family(encoder, ejections, each(|one| one.ejections))?;
         family(encoder, ("backend_connects", "Connections made to a backend"), each(|one| one.connects))?;
         let healthy = self.backends.iter().map(|one| (label("backend", &one.url), flag(one.is_healthy)));
         family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let expiry = self.certificates.iter().map(|(name, left)| (label("name", name), gauge(*left as f64)));
-        let help = "Until the certificate of a name ends; negative since it has";
+        let help = "Time until the certificate of a name expires; negative once it has";
         family(encoder, ("certificate_expiry_seconds", help), expiry)
     }
 }

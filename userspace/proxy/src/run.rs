@@ -317,7 +317,7 @@ impl Running {
             }
             SiteCommand::Follow => {
                 if let Err(why) = self.keeper.follow() {
-                    error!("{why}: this process goes on");
+                    error!("{why}: this process continues");
                 }
             }
             SiteCommand::Leave => {

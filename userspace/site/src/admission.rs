@@ -290,7 +290,7 @@ impl Admission {
         if let Some(text) = said.malformed {
             self.metrics.malformed();
             if self.malformed.is_due(now) {
-                warn!(proxy = %connection.client, text, "a trusted proxy says that the client is what is no address");
+                warn!(proxy = %connection.client, text, "a trusted proxy gave a client address that is not one");
             }
         }
         let secure = said.secure.unwrap_or(connection.secure);

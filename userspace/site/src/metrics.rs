@@ -177,28 +177,28 @@ impl Collector for Source {
             let labels = vec![("stage", stage.number().to_string()), ("outcome", outcome.name().to_owned())];
             (labels, ConstCounter::new(*count))
         });
-        family(encoder, ("requests", "Requests decided on, by the stage that ended operation 500"), requests)?;
+        family(encoder, ("requests", "Requests decided on, by the stage that ended the decision"), requests)?;
         let refusals = self.refusals.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
         family(encoder, ("requests_refused", "Requests that were for no name of this Site's pool"), refusals)?;
         let passed = self.passed.iter().map(|(what, count)| (label("what", what), ConstCounter::new(*count)));
-        family(encoder, ("requests_passed", "Requests that operation 500 left alone"), passed)?;
+        family(encoder, ("requests_passed", "Requests passed to the application without a decision"), passed)?;
         let [hop_limit, deferrals, redeemed, shares_full, malformed] = self.counts;
         let counters = [
-            ("hop_limit_alarms", "Requests admitted because they had been sent round too often", hop_limit),
-            ("deferrals", "Keys given to those who were turned away", deferrals),
-            ("keys_redeemed", "Keys that were used", redeemed),
-            ("client_share_full", "Newcomers whose client had filled its share", shares_full),
-            ("forwarded_malformed", "Requests of which a trusted proxy said what is no address", malformed),
+            ("hop_limit_alarms", "Requests admitted because they had been redirected too often", hop_limit),
+            ("deferrals", "Waiting-room keys given to clients that were turned away", deferrals),
+            ("keys_redeemed", "Waiting-room keys that were used", redeemed),
+            ("client_share_full", "New requests whose client had filled its share", shares_full),
+            ("forwarded_malformed", "Requests whose client address from a trusted proxy is invalid", malformed),
         ];
         for (name, help, count) in counters {
             single(encoder, (name, help), &ConstCounter::new(count))?;
         }
         let gauges = [
-            ("requests_in_flight", "Requests handed to the application that have not ended", now.in_flight),
-            ("requests_beyond_share", "Of them, those beyond their clients' shares", now.beyond_shares),
+            ("requests_in_flight", "Requests at the application that have not ended", now.in_flight),
+            ("requests_beyond_share", "Requests in flight beyond their clients' shares", now.beyond_shares),
             ("busy", "Whether newcomers are turned away", now.is_busy.into()),
             ("active_sessions", "Sessions that are active, as far as is known", now.sessions),
-            ("keys_due", "Keys that hold now, for which room is kept", now.keys_due.into()),
+            ("keys_due", "Waiting-room keys that are valid now, for which room is kept", now.keys_due.into()),
         ];
         for (name, help, value) in gauges {
             single(encoder, (name, help), &number(value))?;

@@ -115,7 +115,7 @@ const COOKIE: &str = "VISIT";
 /// How long a browser keeps it, seconds.
 const COOKIE_AGE: u64 = 1800;
 
-/// What is known of one session.
+/// The state of one session.
 #[derive(Clone, Debug)]
 struct Visit {
     looks: u64,
@@ -157,7 +157,7 @@ impl Visits {
     }
 }
 
-/// What the layer asks.
+/// Answers the layer's questions.
 impl Sessions for Visits {
     fn find(&self, headers: &HeaderMap, _asker: &SessionClient) -> Session {
         match self.change(headers, |_| {}) {

@@ -275,7 +275,7 @@ impl Agent {
                 }
                 info!(generation, took_ms, "reloaded");
             }
-            Err(error) => error!("not reloaded, and everything as it was: {error}"),
+            Err(error) => error!("not reloaded, everything stays as it was: {error}"),
         }
         notify(&[NotifyState::Ready]);
         if let Some(reply) = reply {

@@ -37,10 +37,10 @@ pub const TOKEN_VARIABLE: &str = "ZEROTTL_TOKEN";
 /// How to find the running agent.
 #[derive(Debug, clap::Args)]
 pub struct AgentAt {
-    /// Where the agent's admin interface is: ADDRESS:PORT or unix:PATH [default: 127.0.0.1:8053]
+    /// The agent's admin interface: ADDRESS:PORT or unix:PATH [default: 127.0.0.1:8053]
     #[arg(long, value_name = "PLACE", conflicts_with = "config")]
     pub admin: Option<AdminListen>,
-    /// Take the admin interface's place and token from this configuration
+    /// Take the admin interface's address and token from this configuration
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The file with the admin interface's token [default: the variable `ZEROTTL_TOKEN`]

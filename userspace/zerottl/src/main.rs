@@ -26,12 +26,12 @@ use crate::cli::{AgentAt, CommandError, complain, overrides, print, show, unaske
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
-Exit status: 0 if it went well, 1 if not, 2 if the command line is not understood.
-Environment: ZEROTTL_LOG says what `run` and `site` log, such as `debug` or `info,zerottl_inputs::probe=debug` [default: info];
-ZEROTTL_LOG_FORMAT in which form: `text`, `json` or `journald` [default: `journald` under systemd, else `text`];
-ZEROTTL_TOKEN is shown to an agent that asks for a token";
+Exit status: 0 for success, 1 for failure, 2 if the command line is not understood.
+Environment: ZEROTTL_LOG sets what `run` and `site` log, such as `debug` or `info,zerottl_inputs::probe=debug` [default: info];
+ZEROTTL_LOG_FORMAT sets the format: `text`, `json` or `journald` [default: `journald` under systemd, else `text`];
+ZEROTTL_TOKEN is the token for an agent that asks for one";
 
-/// DNS load balancing and failover with answers that live zero seconds, decided in the kernel.
+/// DNS load balancing and failover with a TTL of 0, decided in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "zerottl", version, about, propagate_version = true, disable_help_subcommand = true)]
 #[command(after_help = HELP_END)]
@@ -47,11 +47,11 @@ enum Command {
         /// The configuration, TOML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Make another agent that has the same pins leave, and go on in its place
+        /// Take over from a running agent that uses the same pin directory
         #[arg(long)]
         take_over: bool,
     },
-    /// Check a configuration: exit 0, or 1 with every fault's place and mend
+    /// Check a configuration; show every fault, its place and how to fix it
     Check {
         /// The configuration, TOML
         #[arg(long, value_name = "FILE", default_value = cli::INSTALLED)]
@@ -70,20 +70,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show Sites, their answers a second, loads and troubles, anew every second; q quits
+    /// Show Sites with their answers per second, loads and problems, again every second; q quits
     Top {
         #[command(flatten)]
         agent: AgentAt,
     },
-    /// Show what a name would be answered now, and why
+    /// Show how a name would be answered now, and why
     Explain {
         /// A name of a zone
         #[arg(add = clap_complete::engine::ArgValueCompleter::new(cli::completions::names))]
         name: String,
-        /// A record type, such as MX; all that the name has unless given
+        /// A record type, such as MX [default: every type that the name has]
         #[arg(value_name = "TYPE")]
         rtype: Option<String>,
-        /// The client that asks; matters to sticky names, and to Pool Names whose groups have client nets
+        /// The client's address; it matters for sticky names, and for Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
         #[command(flatten)]
@@ -96,11 +96,11 @@ enum Command {
     Drain(overrides::Drain),
     /// Take Sites out as if they were down: their Site Names fail over too
     Maint(overrides::Say),
-    /// Take back `drain` and `maint`, and end a hold-down
+    /// Undo `drain` and `maint`, and end a hold-down
     Ready(overrides::Say),
-    /// Give Sites another weight, or the configured one back
+    /// Set another weight for Sites, or restore the configured one
     Weight(overrides::Weigh),
-    /// Make the agent read its file anew: all of it, or nothing and why
+    /// Make the agent read its file again; a file with a fault changes nothing, and the faults are shown
     Reload {
         #[command(flatten)]
         agent: AgentAt,
@@ -108,7 +108,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Take off a program that an agent has left on its interfaces
+    /// Remove an XDP program that an agent has left on its interfaces
     Detach {
         #[command(flatten)]
         agent: AgentAt,
@@ -123,10 +123,11 @@ enum Command {
     },
     /// Show what a configuration would change in the answers, before anything is touched
     Simulate(cli::simulate::SimulateArguments),
-    /// Run what binds clients to this Site: redirects, and a proxy to its application servers
+    /// Run the front of a Site, which binds clients to it: redirects, and a proxy to its application servers
     ///
-    /// SIGHUP reads the file and the certificates again. SIGUSR2 starts the program anew with the same sockets, and ends this
-    /// process once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGUSR1 without that.
+    /// SIGHUP reads the file and the certificates again, SIGUSR1 reopens the access log. SIGUSR2 starts a new process with the
+    /// same sockets, and ends this one once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGQUIT
+    /// without that.
     Site(cli::site::SiteArguments),
     /// Print shell completions
     Completions {

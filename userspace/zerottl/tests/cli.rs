@@ -121,7 +121,7 @@ fn check_refuses_with_the_place_and_the_mend() {
     assert_eq!((&problem["severity"], &problem["line"]), (&"error".into(), &15.into()));
 }
 
-/// What is wrong with a records file is told as what is wrong with the configuration: by file, line and severity.
+/// Faults of a records file are told as those of the configuration: by file, line and severity.
 #[test]
 fn check_refuses_records_by_their_line() {
     let (folder, file) = folder(&config(true, [1, 1]), Some("@ MX 10 @\n  A nonsense\n"));

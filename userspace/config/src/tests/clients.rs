@@ -65,7 +65,7 @@ fn messages() {
         ("clients = [\"europe\"]", format!("{group}`europe` is not an address prefix {net}")),
         (
             "clients = [\"198.51.100.1/24\"]",
-            format!("{group}`198.51.100.1/24` has bits set behind its length (write \"198.51.100.0/24\")"),
+            format!("{group}`198.51.100.1/24` has bits set after its length (write \"198.51.100.0/24\")"),
         ),
         (
             "clients = [\"::ffff:192.0.2.0/120\"]",

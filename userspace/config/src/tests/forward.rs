@@ -47,7 +47,7 @@ fn what_is_missing_or_bad() {
     check_more(
         "[forward.\"corp.example\"]\nupstreams = [\"192.0.2.53\"]\nclients = [\"10.0.0.1/8\", \"all\", \"::ffff:0.0.0.0/96\"]\n",
         &[
-            r#"f:34:12: error: [forward."corp.example"]: `10.0.0.1/8` has bits set behind its length (write "10.0.0.0/8")"#,
+            r#"f:34:12: error: [forward."corp.example"]: `10.0.0.1/8` has bits set after its length (write "10.0.0.0/8")"#,
             r#"f:34:26: error: [forward."corp.example"]: `all` is not an address prefix (give a prefix such as "192.0.2.0/24" or "2001:db8::/32", or an address)"#,
             r#"f:34:33: error: [forward."corp.example"]: ::ffff:0.0.0.0/96 is an IPv4 prefix in IPv6 form (write it as an IPv4 prefix)"#,
         ],

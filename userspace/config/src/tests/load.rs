@@ -141,7 +141,7 @@ fn pool_messages() {
     };
     check(
         "max_step = 2",
-        "`max_step` is 2, out of range (give 0 to 1, what part of its way a share goes in a second; 0 is at once)",
+        "`max_step` is 2, out of range (give 0 to 1, the part of its way that a share goes in a second; 0 is immediately)",
     );
     check("trickle = -1", "`trickle` is -1, out of range (give 0 to 1, what a full Site gets of its weight's share)");
     check(

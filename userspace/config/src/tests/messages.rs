@@ -396,7 +396,7 @@ fn contacts() {
         "hostmaster@app.com",
         "hostmaster@",
         &[
-            r#"f:11:11: error: [zone."app.com"]: contact `hostmaster@` has nothing behind the @ (give a mail address such as "hostmaster@app.com")"#,
+            r#"f:11:11: error: [zone."app.com"]: contact `hostmaster@` has nothing after the @ (give a mail address such as "hostmaster@app.com")"#,
         ],
     );
     check(

@@ -412,14 +412,14 @@ fn missing_roles() {
         r#"xdp = "auto""#,
         r#"roles = ["load-balance"]"#,
         &[
-            r#"f:9:7: error: [zone."app.com"]: this machine has not the role `failover`, and no `failover_nameservers` are named (add `failover_nameservers = ["ns2.app.com"]`, the servers that have the role)"#,
+            r#"f:9:7: error: [zone."app.com"]: this machine does not have the role `failover`, and no `failover_nameservers` are named (add `failover_nameservers = ["ns2.app.com"]`, the servers that have the role)"#,
         ],
     );
     check(
         r#"xdp = "auto""#,
         r#"roles = ["failover"]"#,
         &[
-            r#"f:9:7: error: [zone."app.com"]: this machine has not the role `load-balance`, and no `balance_nameservers` are named (add `balance_nameservers = ["ns2.app.com"]`, the servers that have the role)"#,
+            r#"f:9:7: error: [zone."app.com"]: this machine does not have the role `load-balance`, and no `balance_nameservers` are named (add `balance_nameservers = ["ns2.app.com"]`, the servers that have the role)"#,
         ],
     );
 }

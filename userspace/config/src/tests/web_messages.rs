@@ -279,7 +279,7 @@ fn names() {
         ),
         (
             "trusted_proxies = [\"10.0.0.1/8\"]",
-            "[web]: `10.0.0.1/8` has bits set behind its length (write \"10.0.0.0/8\")",
+            "[web]: `10.0.0.1/8` has bits set after its length (write \"10.0.0.0/8\")",
         ),
         (
             "trusted_proxies = [\"10.0.0.1\", \"10.0.0.1\"]",
@@ -293,7 +293,7 @@ fn names() {
     told(&[(
         "[web]\ntrusted_proxies = [\"10.0.0.1\", \"::/0\"]\n",
         &[
-            "warning: [web]: `::/0` trusts everybody to say who they are (give the addresses of your own proxies alone: group rules go by what they say)",
+            "warning: [web]: `::/0` trusts everybody to say who they are (give the addresses of your own proxies alone: group rules trust what they say)",
         ],
     )]);
 }

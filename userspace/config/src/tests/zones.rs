@@ -182,7 +182,7 @@ fn what_would_be_forgotten_is_told() {
     fs::write(&path, &text).expect("written");
     let told: Vec<_> =
         load(&path).expect("valid").warnings.iter().map(|warning| warning.message().to_owned()).collect();
-    assert_eq!(told, ["the word `drain` (by alice) of Site `bostom` is forgotten: the file has no such Site"]);
+    assert_eq!(told, ["the override `drain` (by alice) of Site `bostom` is forgotten: the file has no such Site"]);
     fs::write(&path, text.replace("boston", "bostom")).expect("written");
     assert_eq!(load(&path).expect("valid").warnings.len(), 0);
     assert!(parse("f", &text, Path::new("/nonexistent")).is_ok_and(|loaded| loaded.warnings.is_empty()), "no file");

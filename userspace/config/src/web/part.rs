@@ -309,7 +309,7 @@ fn trusted_proxies(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<IpNe
     if let Some((text, net)) = texts.iter().zip(&nets).find(|(_, net)| net.prefix_len() == 0) {
         reader
             .warn(text.span(), format!("`{net}` trusts everybody to say who they are"))
-            .help("give the addresses of your own proxies alone: group rules go by what they say");
+            .help("give the addresses of your own proxies alone: group rules trust what they say");
     }
     nets
 }

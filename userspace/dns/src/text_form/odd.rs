@@ -70,7 +70,7 @@ fn atma(words: &mut Words<'_>) -> Result<(), Fault> {
     let word = words.word("an ATM address")?.replace('.', "");
     if let Some(number) = word.strip_prefix('+') {
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(words.fault("expected digits behind the +"));
+            return Err(words.fault("expected digits after the +"));
         }
         words.out.push(1);
         words.out.extend_from_slice(number.as_bytes());

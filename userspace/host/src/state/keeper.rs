@@ -121,7 +121,7 @@ async fn write_all(
                 () = &mut over => {
                     tracing::warn!(
                         directory = %directory.display(),
-                        "the last state is not kept: {}", apart::hangs(END_WITHIN)
+                        "the last state is not saved: {}", apart::hangs(END_WITHIN)
                     );
                     return;
                 }
@@ -141,9 +141,9 @@ fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, k
     match (&error, *told) {
         (Some(error), false) => tracing::warn!(
             directory = %directory.display(),
-            "the state cannot be kept ({error}): words and health are forgotten at a restart"
+            "the state cannot be saved ({error}): a restart would forget overrides and health"
         ),
-        (None, true) => tracing::info!(directory = %directory.display(), "the state is kept again"),
+        (None, true) => tracing::info!(directory = %directory.display(), "the state is saved again"),
         _ => {}
     }
     *told = error.is_some();
@@ -176,7 +176,7 @@ pub fn recall(directory: &Path) -> (SavedState, Option<Duration>) {
         }
         Err(NoState::None) => (SavedState::default(), None),
         Err(error) => {
-            tracing::warn!(directory = %directory.display(), "the last known state is of no use: {error}");
+            tracing::warn!(directory = %directory.display(), "the saved state cannot be used: {error}");
             (SavedState::default(), None)
         }
     }

@@ -75,7 +75,7 @@ pub fn own(directory: &Path, patience: Duration) -> Result<Option<Lock>, Owned> 
 }
 
 fn unlocked(directory: &Path, error: &io::Error) -> Option<Lock> {
-    tracing::warn!(directory = %directory.display(), "the state directory cannot be kept from other agents: {error}");
+    tracing::warn!(directory = %directory.display(), "the state directory cannot be locked against other agents: {error}");
     None
 }
 

@@ -49,7 +49,7 @@ pub struct SiteLoad {
     pub reports: u64,
     /// For how long, of the time since then, this machine could not ask: it makes nothing stale.
     pub untried: Duration,
-    /// Attempts and reports that came to nothing.
+    /// Attempts that failed, and reports that were refused.
     pub failures: u64,
     /// Why the newest attempt or report came to nothing, or what in it did; none if it was understood.
     pub error: Option<Arc<str>>,

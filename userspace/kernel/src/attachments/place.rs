@@ -215,12 +215,12 @@ fn undo(context: &PlacementContext<'_>, there: &mut [Attachment], done: Placed) 
         }
         Way::Kept(at) => {
             let Some(before) = &there[at].program else {
-                error!(interface = name, "the program before cannot be put back: this one answers on");
+                error!(interface = name, "the previous program cannot be put back: this one keeps answering");
                 return;
             };
             let program = Some(context.program.as_fd());
             if let Err(error) = sys::link_update(there[at].link.as_fd(), before.as_fd(), program) {
-                error!(interface = name, "the program before cannot be put back: {error}");
+                error!(interface = name, "the previous program cannot be put back: {error}");
             }
         }
     }
@@ -240,7 +240,7 @@ fn put_back(context: &PlacementContext<'_>, attachment: &mut Attachment, name: &
             attachment.link = link;
             info!(interface = name, mode = attachment.mode.name(), "put back");
         }
-        Err(error) => error!(interface = name, "the program before cannot be put back: {error}"),
+        Err(error) => error!(interface = name, "the previous program cannot be put back: {error}"),
     }
 }
 
@@ -281,8 +281,8 @@ pub fn commit(context: &PlacementContext<'_>, there: Vec<Attachment>, placed: Ve
         match &placed.note {
             None if is_new => info!(interface, mode, "attached"),
             Some(note) if is_new => warn!(interface, mode, "attached; {note}"),
-            None => info!(interface, mode, "put in the place of the program before"),
-            Some(note) => warn!(interface, mode, "put in the place of the program before; {note}"),
+            None => info!(interface, mode, "replaced the previous program"),
+            Some(note) => warn!(interface, mode, "replaced the previous program; {note}"),
         }
         interfaces.push(Interface::new(placed.name, attachment, placed.note));
     }
@@ -292,7 +292,7 @@ pub fn commit(context: &PlacementContext<'_>, there: Vec<Attachment>, placed: Ve
         // A pin of its name is another link's by now.
         attachment.pin = attachment.pin.filter(|(name, id)| context.pins.id(name).is_ok_and(|now| now == Some(*id)));
         attachment.remove(context.pins);
-        info!(pin = name, "a link that is not wanted any more: detached");
+        info!(pin = name, "detached a link that is no longer wanted");
     }
     interfaces
 }

@@ -25,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    cause::{Cause, Seldom},
+    cause::Cause,
     counters::{BackendCounters, FrontCounters},
     health::{BackendHealth, BackendState, HealthChange},
+    log_limit::SharedLogLimit,
     request_body::BodyError,
     upstream_conn::Link,
 };
@@ -62,7 +63,7 @@ pub(super) struct Backend {
     is_weighed: AtomicBool,
     /// Whether its answers have more fields than usual.
     is_wide: AtomicBool,
-    failures_said: Seldom,
+    failure_log: SharedLogLimit,
     #[expect(clippy::vec_box, reason = "a link is large, and moves from here to a request, to its body, and back")]
     kept: Mutex<Vec<Box<Link>>>,
     connect_timeout: Duration,
@@ -100,7 +101,7 @@ impl Backends {
                     health: Mutex::new(BackendHealth::from(state(&counters.backends[position]), now)),
                     is_weighed: AtomicBool::new(false),
                     is_wide: AtomicBool::new(false),
-                    failures_said: Seldom::new(),
+                    failure_log: SharedLogLimit::new(),
                     kept: Mutex::default(),
                     connect_timeout: web.limits.connect_timeout,
                 })
@@ -146,7 +147,7 @@ impl Backends {
             return;
         }
         if last {
-            warn!("all backends that are not down are ejected: they are asked all the same");
+            warn!("all backends that are not down are ejected: requests go to them all the same");
         } else {
             info!("a backend that is not ejected takes requests again");
         }
@@ -261,7 +262,7 @@ impl Backend {
 
     /// Returns how often it was not said that it does not answer, if it is to be said now.
     pub(super) fn may_say(&self) -> Option<u64> {
-        self.failures_said.may(Instant::now())
+        self.failure_log.admit(Instant::now())
     }
 
     async fn stream(&self, limit: Duration) -> io::Result<TcpStream> {

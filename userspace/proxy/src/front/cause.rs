@@ -1,22 +1,13 @@
 //! The cause of an answer that did not come, in words, and whose fault it is.
 
-use std::{
-    error::Error,
-    fmt, io,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use zerottl_host::resources;
 
 /// Bytes of an answer that is no HTTP which are shown.
 const SHOWN: usize = 8;
-/// The time between two lines that say that a backend does not answer.
-const SAID_EVERY: Duration = Duration::from_secs(5);
-
 /// The reason why there is no answer.
 #[derive(Debug)]
 pub(super) enum Cause {
@@ -53,7 +44,7 @@ impl fmt::Display for Cause {
                 out.write_str("no connection in time")
             }
             Self::Unreachable(error) => write!(out, "no connection: {error}"),
-            Self::Ours(error) => write!(out, "no connection, for want of something on this machine: {error}"),
+            Self::Ours(error) => write!(out, "no connection, because of this machine: {error}"),
             Self::Slow(limit) => write!(out, "no answer within {limit:?}"),
             Self::Http(error, came) => http(out, error, came),
             Self::Switched => out.write_str("it answered 101, which was not asked for"),
@@ -90,34 +81,6 @@ fn http(out: &mut fmt::Formatter<'_>, error: &hyper::Error, came: &[u8]) -> fmt:
     }
 }
 
-/// Something that is said seldom, however often it happens.
-#[derive(Debug)]
-pub(super) struct Seldom {
-    start: Instant,
-    /// When it was said last, milliseconds after the start, and one.
-    said: AtomicU64,
-    unsaid: AtomicU64,
-}
-
-impl Seldom {
-    pub(super) fn new() -> Self {
-        Self { start: Instant::now(), said: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
-    }
-
-    /// Returns how often it was not said since it was last, if it is to be said now.
-    pub(super) fn may(&self, now: Instant) -> Option<u64> {
-        let ms = u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1) + 1;
-        let said = self.said.load(Relaxed);
-        let is_due = said == 0 || Duration::from_millis(ms.saturating_sub(said)) >= SAID_EVERY;
-        // Of several at once, one says it.
-        if is_due && self.said.compare_exchange(said, ms, Relaxed, Relaxed).is_ok() {
-            return Some(self.unsaid.swap(0, Relaxed));
-        }
-        self.unsaid.fetch_add(1, Relaxed);
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,16 +97,5 @@ mod tests {
             assert!(matches!(cause, Cause::Unreachable(_)), "{cause}");
         }
         assert_eq!(Cause::of_connect(io::ErrorKind::TimedOut.into()).to_string(), "no connection in time");
-    }
-
-    #[test]
-    fn what_happens_often_is_said_seldom() {
-        let (seldom, now) = (Seldom::new(), Instant::now());
-        assert_eq!(seldom.may(now), Some(0));
-        for ms in [0, 1, 4999] {
-            assert_eq!(seldom.may(now + Duration::from_millis(ms)), None);
-        }
-        assert_eq!(seldom.may(now + SAID_EVERY), Some(3));
-        assert_eq!(seldom.may(now + 3 * SAID_EVERY), Some(0));
     }
 }

@@ -23,8 +23,9 @@ use tracing::warn;
 use super::{
     ClientBody, FrontCounters, FrontRefusal, Peer, ProxyBody,
     backend::{Backend, Backends, Home},
-    cause::{Cause, Seldom},
+    cause::Cause,
     headers,
+    log_limit::SharedLogLimit,
     request_body::{BodyError, RequestBody},
     tunnel::{Stopping, Tunnels},
     upstream_conn::{ExchangeError, Link},
@@ -53,7 +54,7 @@ struct Inner {
     host: Option<Box<str>>,
     counters: Arc<FrontCounters>,
     tunnels: Tunnels,
-    nobody_said: Seldom,
+    nobody_log: SharedLogLimit,
     via: headers::Via,
 }
 
@@ -74,7 +75,7 @@ impl Proxy {
             tunnels: Tunnels::new(web.limits.idle_timeout, Arc::clone(&counters)),
             via: headers::Via::new(&web.via),
             counters,
-            nobody_said: Seldom::new(),
+            nobody_log: SharedLogLimit::new(),
         }))
     }
 }
@@ -196,7 +197,7 @@ impl Inner {
             }
         }
         let Some((backend, failure)) = missed else {
-            if let Some(unsaid) = self.nobody_said.may(Instant::now()) {
+            if let Some(unsaid) = self.nobody_log.admit(Instant::now()) {
                 warn!(status = 503, unsaid, "no backend is healthy: requests are not answered");
             }
             return Err(StatusCode::SERVICE_UNAVAILABLE);
@@ -341,7 +342,7 @@ fn announced(headers: &http::HeaderMap) -> Option<u64> {
 
 /// Makes a page of a few words where there is nothing else to answer with. No cache keeps them.
 pub(super) fn page(status: StatusCode) -> Response<ProxyBody> {
-    let text = words(status);
+    let text = text_of(status);
     let mut response = Response::new(ProxyBody::text(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -350,16 +351,16 @@ pub(super) fn page(status: StatusCode) -> Response<ProxyBody> {
     response
 }
 
-fn words(status: StatusCode) -> &'static str {
+fn text_of(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::BAD_REQUEST => "400: this is not a request that can be answered\n",
+        StatusCode::BAD_REQUEST => "400: this request cannot be answered\n",
         StatusCode::REQUEST_TIMEOUT => "408: the request did not come in time\n",
         StatusCode::PAYLOAD_TOO_LARGE => "413: the request's body is too large\n",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "431: the request has too many header fields\n",
-        StatusCode::NOT_IMPLEMENTED => "501: this is not done here\n",
+        StatusCode::NOT_IMPLEMENTED => "501: this server does not do that\n",
         StatusCode::BAD_GATEWAY => "502: the application gave no answer\n",
         StatusCode::SERVICE_UNAVAILABLE => "503: the application is down\n",
-        StatusCode::LOOP_DETECTED => "508: the request has come by here before\n",
+        StatusCode::LOOP_DETECTED => "508: the request has passed here before: a loop\n",
         StatusCode::GATEWAY_TIMEOUT => "504: the application gave no answer in time\n",
         _ => "the request was not answered\n",
     }

@@ -135,7 +135,7 @@ fn referral(snapshot: &Snapshot, entry: &DynamicName) -> String {
         NameKind::Pool(_) | NameKind::Group(_) => ("load-balance", &zone.balance_nameservers),
     };
     let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
-    format!("this machine has not the role `{role}`: a referral to {}", servers.join(", "))
+    format!("this machine does not have the role `{role}`: a referral to {}", servers.join(", "))
 }
 
 fn family(
@@ -216,10 +216,12 @@ fn stands_for(snapshot: &Snapshot, name: NameId, group: Option<GroupId>, family:
     if model.sites_of(of_group).iter().any(|id| is_live(snapshot, *id, family)) {
         return (
             own,
-            Some(format!("the Sites of {of} with a live {word} address are all barred: all of the pool's are asked")),
+            Some(format!(
+                "the Sites of {of} with a live {word} address are all excluded: all of the pool's Sites are considered"
+            )),
         );
     }
-    (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's are asked")))
+    (own, Some(format!("no Site of {of} has a live {word} address: all of the pool's Sites are considered")))
 }
 
 fn type_word(family: Family) -> &'static str {
@@ -397,7 +399,7 @@ fn basis_note(basis: Basis) -> Option<String> {
     Some(match basis {
         Basis::Live | Basis::UpThreshold | Basis::FailOpen => return None,
         Basis::Minimum => {
-            "a Site that would be barred is answered, so that the pool keeps its min_sites and min_capacity".into()
+            "a Site that would be excluded is answered, so that the pool keeps its min_sites and min_capacity".into()
         }
         Basis::Held => "no other Site is live: those are answered that keep flapping and are held back".into(),
         Basis::Drained => "no other Site is live: those are answered that are drained".into(),

@@ -19,11 +19,11 @@ pub struct Explanation {
     pub zone: Option<String>,
     /// `pool`, `group` or `site`; `static` for other names of our zones, `outside` for the rest.
     pub kind: String,
-    /// The Group Name of the group that answers `client` for this Pool Name, by its client nets (S4-4C).
+    /// The Group Name of the group that answers `client` for this Pool Name, by its client nets.
     pub group: Option<String>,
-    /// The way in which it is decided: the policy, of the group if there is one, or `failover` for a Site Name.
+    /// The policy that decides, that of the group if there is one, or `failover` for a Site Name.
     pub policy: Option<String>,
-    /// A note that holds for every type, in one sentence.
+    /// A sentence that holds for every type.
     pub note: Option<String>,
     /// A and AAAA; empty unless this machine answers the name from a plan.
     pub families: Vec<FamilyExplanation>,
@@ -49,7 +49,7 @@ pub struct HttpsExplanation {
 pub struct RecordShare {
     /// Its data, as in a master file.
     pub record: String,
-    /// Of the table's slots, 0 to 1.
+    /// The part of the table's slots, 0 to 1.
     pub share: f64,
 }
 
@@ -81,7 +81,7 @@ pub struct AddressShare {
     pub address: IpAddr,
     /// The key of its Site.
     pub site: String,
-    /// Of the table's slots, 0 to 1.
+    /// The part of the table's slots, 0 to 1.
     pub share: f64,
 }
 
@@ -92,7 +92,7 @@ pub struct SiteVerdict {
     pub site: String,
     /// Whether health and configuration let it be answered.
     pub eligible: bool,
-    /// Of the table's slots, 0 to 1.
+    /// The part of the table's slots, 0 to 1.
     pub share: f64,
     /// Why, as a sentence.
     pub why: String,

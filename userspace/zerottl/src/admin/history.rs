@@ -66,12 +66,12 @@ pub struct Run {
     pub states: Vec<String>,
     /// By position in `names`: the shares of the name's A answers, or of AAAA where it has no A, by Site key.
     pub shares: Vec<BTreeMap<String, f64>>,
-    /// The shares of the name's AAAA answers; empty where it has none.
+    /// Shares of the name's AAAA answers; empty where it has none.
     #[serde(default)]
     pub shares_aaaa: Vec<BTreeMap<String, f64>>,
 }
 
-/// Packets and queries of one step, by what was done.
+/// Counts of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Traffic {
     /// Answered by the XDP program.

@@ -25,43 +25,43 @@ use zerottl_core::{
 };
 use zerottl_inputs::load::push;
 
-/// The load that a Site reports, in the unit of its reports.
+/// The load of a Site as it reports it, in the unit of its reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LoadPage {
     /// How figures come: `http`, `agent-check`, `probe-header` or `push`.
     pub source: String,
-    /// The load that counts: as reported, and answers since then.
+    /// The load in force: that of the newest report and of answers since.
     pub current: Option<f64>,
-    /// Of that, answers since the newest report.
+    /// The part of it that answers since the newest report make.
     pub debit: f64,
-    /// Where it should be at most.
+    /// The load that it should have at most.
     pub target: Option<f64>,
-    /// Where it can take no more.
+    /// The load at which it can take no more.
     pub capacity: Option<f64>,
     /// Sessions that it has.
     pub sessions: Option<f64>,
     /// Connections that it takes, at most.
     pub maxconn: Option<u64>,
-    /// Since the newest report that said something new, seconds; none before the first.
+    /// Seconds since the newest report with new figures; none before the first.
     pub age_s: Option<f64>,
-    /// Whether that is longer than `stale_after`.
+    /// Whether that report is older than `stale_after`.
     pub stale: bool,
-    /// 1 is free and 0 full, by its pool's watermarks; none where no figure counts.
+    /// Headroom by its pool's watermarks: 1 is free, 0 is full; none where no figure counts.
     pub headroom: Option<f64>,
-    /// The load that one answer adds, as set or as learned.
+    /// The load that one answer adds, as configured or as learned.
     pub per_answer: f64,
-    /// Of its weight, what it wants; 0 is no new clients.
+    /// The part of its weight that it wants; 0 is no new clients.
     pub factor: f64,
     /// `ready`, `drain` or `maint`: what it wants of itself.
     pub word: AdminState,
-    /// Its wish in its own words, such as `stopped (new disks)`; none where it says nothing of itself.
+    /// The Site's report about itself in its own words, such as `stopped (new disks)`; none where it reports nothing of the kind.
     #[serde(default)]
     pub says: Option<String>,
-    /// Reports taken.
+    /// Reports accepted.
     pub reports: u64,
-    /// Attempts and reports that came to nothing.
+    /// Attempts that failed, and reports that were refused.
     pub failures: u64,
-    /// Why the newest came to nothing; none if it did not.
+    /// Why the newest failed or was refused; none if it was not.
     pub error: Option<String>,
 }
 
@@ -210,8 +210,8 @@ fn kept(snapshot: &Snapshot, kind: NameKind, id: SiteId) -> Option<f64> {
     tag = "write",
     request_body(content = String, content_type = "application/json", description = "A report with its `site`, or a list of them"),
     responses(
-        (status = 204, description = "Taken"),
-        (status = 400, description = "None of them was", content_type = "text/plain", body = String),
+        (status = 204, description = "Accepted"),
+        (status = 400, description = "None of the reports was accepted", content_type = "text/plain", body = String),
         (status = 413, description = "More than 1 MiB", content_type = "text/plain", body = String),
     )
 )]

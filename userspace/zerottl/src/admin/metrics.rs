@@ -146,7 +146,7 @@ impl Collector for Source {
         let (page, encoder) = (&self.page, &mut encoder);
         let version = vec![("version", page.version.clone())];
         family(encoder, ("build_info", "The version, as a label"), [(version, gauge(1.0))])?;
-        single(encoder, ("uptime_seconds", "Since the agent's start"), &gauge(page.uptime_s))?;
+        single(encoder, ("uptime_seconds", "Time since the agent started"), &gauge(page.uptime_s))?;
 
         let reasons = page.reasons.iter().map(|(reason, counted)| {
             (vec![("reason", reason.clone()), ("action", counted.action.clone())], ConstCounter::new(counted.count))
@@ -159,7 +159,7 @@ impl Collector for Source {
             counted("transport", &socket.queries),
         )?;
         family(encoder, ("socket_answers", "Answers that the socket path made"), counted("rcode", &socket.answers))?;
-        family(encoder, ("socket_events", "What else befell on the socket path"), counted("event", &socket.events))?;
+        family(encoder, ("socket_events", "Other events on the socket path"), counted("event", &socket.events))?;
         single(encoder, ("tcp_connections", "TCP connections open now"), &number(socket.tcp_open))?;
         let attach = page.front.attach.iter().flat_map(|attach| {
             MODES.iter().map(|mode| {
@@ -167,14 +167,14 @@ impl Collector for Source {
                 (labels, flag(attach.mode == *mode))
             })
         });
-        let help = "1 for the way the XDP program sits on an interface, 0 for the others";
+        let help = "1 for the mode in which the XDP program is attached to the interface, 0 for the others";
         family(encoder, ("attached", help), attach)?;
         self.forwards(encoder)?;
 
         single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
         let work = &page.work;
         let counters = [
-            ("rounds", "Planning rounds: everything assessed anew", work.rounds),
+            ("rounds", "Planning rounds; each assesses everything", work.rounds),
             ("plans", "Rounds that made a plan, because something had changed", work.plans),
             ("plan_written_bytes", "Bytes of plans written into the XDP program's maps", work.written_bytes),
         ];
@@ -188,14 +188,14 @@ impl Collector for Source {
         });
         family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
         if let Some(age_s) = page.plan.age_s {
-            single(encoder, ("plan_age_seconds", "Since the newest plan was published"), &gauge(age_s))?;
+            single(encoder, ("plan_age_seconds", "Time since the newest plan was published"), &gauge(age_s))?;
         }
         if let Some(took_ms) = page.plan.publish_ms {
-            let help = "From the newest plan's cause to its publication";
+            let help = "Time from the cause of the newest plan to its publication";
             single(encoder, ("plan_publish_seconds", help), &gauge(took_ms / 1e3))?;
         }
 
-        let help = "How long publications took, from their cause to answers";
+        let help = "Time that publications took, from their cause to answers";
         single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
         self.sites_and_shares(encoder)?;
         self.notices(encoder)?;
@@ -213,18 +213,22 @@ impl Source {
             shown.map(|page| (vec![("upstream", page.upstream.clone())], page))
         };
         let up = upstreams().map(|(labels, page)| (labels, flag(page.up)));
-        family(encoder, ("forward_upstream_up", "Whether the upstream is asked before others are"), up)?;
+        family(
+            encoder,
+            ("forward_upstream_up", "Whether the upstream counts as up, and is asked before those that are down"),
+            up,
+        )?;
         let rtts = upstreams().filter_map(|(labels, page)| Some((labels, gauge(page.rtt_us? as f64 / 1e6))));
-        family(encoder, ("forward_upstream_rtt_seconds", "How long the upstream's answers take, smoothed"), rtts)?;
+        family(encoder, ("forward_upstream_rtt_seconds", "Time that the upstream takes to answer, smoothed"), rtts)?;
         let waiting = upstreams().map(|(labels, page)| (labels, number(page.waiting)));
         family(encoder, ("forward_upstream_waiting", "Queries that wait for the upstream now"), waiting)?;
         let counters: [UpstreamColumn<u64>; 6] = [
             ("forward_upstream_queries", "Queries sent to the upstream", |u| u.queries),
             ("forward_upstream_answers", "Answers of the upstream, of whatever rcode", |u| u.answers),
             ("forward_upstream_unanswered", "Queries that the upstream left without an answer", |u| u.unanswered),
-            ("forward_upstream_not_tried", "Queries that this machine could not send or look after", |u| u.not_tried),
-            ("forward_upstream_respelt", "Answers with the question in other letter case", |u| u.respelt),
-            ("forward_upstream_wrong", "Datagrams that were not the answer: ID, question or sender", |u| u.wrong),
+            ("forward_upstream_not_tried", "Queries that this machine could not send or wait for", |u| u.not_tried),
+            ("forward_upstream_respelt", "Answers that repeat the question in other letter case", |u| u.respelt),
+            ("forward_upstream_wrong", "Datagrams that were not the answer: wrong ID, question or sender", |u| u.wrong),
         ];
         for (name, help, value) in counters {
             let samples = upstreams().map(|(labels, page)| (labels, ConstCounter::new(value(page))));
@@ -260,7 +264,7 @@ impl Source {
         });
         family(encoder, ("sites", "Sites by state, all of them"), sites)?;
         let probes = self.sites().iter().zip(&self.probes).map(|(site, all)| (labels(site), Durations(*all)));
-        family(encoder, ("probe_duration_seconds", "How long successful attempts took, of all addresses"), probes)?;
+        family(encoder, ("probe_duration_seconds", "Time that successful attempts took, over all addresses"), probes)?;
         let shares = self.shares.iter().map(|(name, kind, site, share)| {
             (vec![("name", name.clone()), ("type", (*kind).to_owned()), ("site", site.clone())], gauge(*share))
         });
@@ -274,7 +278,11 @@ impl Source {
             ("forwards", self.page.socket.forwards.len().saturating_sub(FORWARDS_MAX) as u64),
         ];
         let omitted = omitted.map(|(what, count)| (vec![("what", what.to_owned())], number(count)));
-        family(encoder, ("series_omitted", "What has no series of its own here, because there are too many"), omitted)
+        family(
+            encoder,
+            ("series_omitted", "Items that have no series of their own here, because there are too many"),
+            omitted,
+        )
     }
 
     /// Writes what the operator, the pools' minimum and hold-downs have done to the Sites.
@@ -282,19 +290,19 @@ impl Source {
         let notices = &self.page.notices;
         let sites = self.sites();
         let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
-        family(encoder, ("site_eligible", "Whether the Site is up and nothing bars it"), eligible)?;
+        family(encoder, ("site_eligible", "Whether the Site is up and nothing excludes it"), eligible)?;
         let words = sites.iter().filter_map(|site| {
             let page = site.word.as_ref()?;
             Some((vec![("site", site.key.clone()), ("word", page.what.clone()), ("by", page.by.clone())], flag(true)))
         });
-        family(encoder, ("site_word", "The operator's word on the Site and who said it, as labels"), words)?;
+        family(encoder, ("site_word", "The operator's override of the Site and who set it, as labels"), words)?;
         let holds = sites.iter().map(|site| {
             let left = site.hold.as_ref().map_or(0.0, |hold| hold.left_s);
             (vec![("site", site.key.clone())], gauge(left))
         });
         family(
             encoder,
-            ("site_hold_seconds", "Until a Site that keeps flapping is answered again; 0 unless it is held"),
+            ("site_hold_seconds", "Time until a Site that keeps flapping is answered again; 0 unless it is held down"),
             holds,
         )?;
         let alarms = notices.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
@@ -307,10 +315,10 @@ impl Source {
         }
         let alarms =
             counts.into_iter().map(|((kind, pool), count)| (vec![("kind", kind), ("pool", pool)], number(count)));
-        family(encoder, ("alarm", "What should be looked at now, by kind and pool"), alarms)?;
+        family(encoder, ("alarm", "Alarms now, by kind and pool"), alarms)?;
         let help = "Requests refused for a pool's min_sites or min_capacity";
         single(encoder, ("refusals", help), &ConstCounter::new(notices.refusals))?;
-        let help = "Whether the newest state could be written, so that a restart knows it";
+        let help = "Whether the newest state could be saved, so that it survives a restart";
         single(encoder, ("state_kept", help), &flag(notices.state.error.is_none()))?;
         let losses = notices.losses.iter().map(|loss| {
             (
@@ -318,19 +326,23 @@ impl Source {
                 gauge(loss.at_once),
             )
         });
-        let help = "If the Site `dies`, how full `takes` is at once, of its capacity";
+        let help = "If the Site `dies`, the part of its capacity that `takes` immediately reaches";
         family(encoder, ("n_minus_one", help), losses)
     }
 
     fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [LoadColumn<Option<f64>>; 8] = [
-            ("site_load", "The load that counts, in the Site's unit: its report's, and answers since", |l| l.current),
-            ("site_load_target", "Where the load should be at most", |l| l.target),
-            ("site_load_capacity", "Where the Site can take no more", |l| l.capacity),
-            ("site_load_headroom", "1 is free and 0 full, by the watermarks", |l| l.headroom),
-            ("site_load_per_answer", "What one answer adds, as set or learned", |l| Some(l.per_answer)),
-            ("site_load_age_seconds", "Since the newest report that said something new", |l| l.age_s),
-            ("site_load_stale", "Whether that is longer than stale_after", |l| Some(f64::from(u8::from(l.stale)))),
+            ("site_load", "The load in force, in the Site's unit: that of its report and of answers since", |l| {
+                l.current
+            }),
+            ("site_load_target", "The load that the Site should have at most", |l| l.target),
+            ("site_load_capacity", "The load at which the Site can take no more", |l| l.capacity),
+            ("site_load_headroom", "The Site's headroom by the watermarks: 1 is free, 0 is full", |l| l.headroom),
+            ("site_load_per_answer", "The load that one answer adds, as configured or learned", |l| Some(l.per_answer)),
+            ("site_load_age_seconds", "Time since the newest report with new figures", |l| l.age_s),
+            ("site_load_stale", "Whether that report is older than stale_after", |l| {
+                Some(f64::from(u8::from(l.stale)))
+            }),
             ("site_sessions", "Sessions that the Site reports", |l| l.sessions),
         ];
         let labels = |site: &SitePage| vec![("site", site.key.clone())];
@@ -341,11 +353,13 @@ impl Source {
         }
         let out = |load: &LoadPage| load.word != AdminState::Ready || load.factor <= 0.0;
         let samples = each().map(|(labels, load)| (labels, flag(out(load))));
-        let help = "Whether the Site takes itself out, by its own word or because it is silent";
+        let help = "Whether the Site takes itself out, by its own report or because it sends none";
         family(encoder, ("site_takes_itself_out", help), samples)?;
         let counters: [LoadColumn<u64>; 2] = [
-            ("site_load_reports", "Load reports taken", |l| l.reports),
-            ("site_load_failures", "Attempts to learn the load, and reports, that came to nothing", |l| l.failures),
+            ("site_load_reports", "Load reports accepted", |l| l.reports),
+            ("site_load_failures", "Attempts to get the load that failed, and reports that were refused", |l| {
+                l.failures
+            }),
         ];
         for (name, help, value) in counters {
             let samples = each().map(|(labels, load)| (labels, ConstCounter::new(value(load))));
@@ -360,8 +374,10 @@ impl Source {
             ("address_known", "Whether the address has had its first verdict", |a| {
                 Some(f64::from(u8::from(a.health != "unknown")))
             }),
-            ("probe_age_seconds", "Since the newest attempt began", |a| a.last_attempt_s),
-            ("probe_latency_seconds", "How long the newest success took", |a| a.latency_ms.map(|ms| ms / 1e3)),
+            ("probe_age_seconds", "Time since the newest attempt began", |a| a.last_attempt_s),
+            ("probe_latency_seconds", "Time that the newest successful attempt took", |a| {
+                a.latency_ms.map(|ms| ms / 1e3)
+            }),
         ];
         for (name, help, value) in gauges {
             let samples = self.each().filter_map(|(labels, address)| Some((labels, gauge(value(address)?))));
@@ -371,7 +387,7 @@ impl Source {
             ("probe_attempts", "Attempts begun", |a| a.attempts),
             ("probe_failures", "Attempts that failed", |a| a.failures),
             ("probe_not_tried", "Attempts that this machine could not make", |a| a.not_tried),
-            ("probe_restarts", "Times the checker of the address failed and was restarted", |a| a.restarts),
+            ("probe_restarts", "Restarts of the address's checker after it failed", |a| a.restarts),
         ];
         for (name, help, value) in counters {
             let samples = self.each().map(|(labels, address)| (labels, ConstCounter::new(value(address))));

@@ -14,30 +14,30 @@ use zerottl_core::{
 };
 use zerottl_kernel::attachments::AttachmentAlarm;
 
-/// An operator's override in force.
+/// An override in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = OrderPage)]
 pub struct OverridePage {
     /// `drain`, `maint`, or a weight.
     pub what: String,
-    /// The name of who said so, and from where.
+    /// The name of whoever set it, and from where.
     pub by: String,
     /// Why.
     pub reason: Option<String>,
-    /// Since it was said, seconds.
+    /// Seconds since it was set.
     pub age_s: f64,
-    /// When it was said by the wall clock, milliseconds since 1970.
+    /// When it was set by the wall clock, milliseconds since 1970.
     pub at_ms: u64,
-    /// Until it lapses, seconds; none is never.
+    /// Seconds until it ends; none is without an end.
     pub left_s: Option<f64>,
-    /// Whether it was said against a pool's minimum.
+    /// Whether it was forced against a pool's minimum.
     pub forced: bool,
 }
 
 /// A Site that keeps flapping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HoldPage {
-    /// Until it is answered again if it stays up, seconds.
+    /// Seconds until it is answered again if it stays up.
     pub left_s: f64,
     /// Its failures in a row.
     pub failures: u32,
@@ -45,7 +45,7 @@ pub struct HoldPage {
     pub overridden: bool,
 }
 
-/// A condition that somebody should look at.
+/// A condition that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmPage {
     /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
@@ -60,9 +60,9 @@ pub struct AlarmPage {
 /// The newest request that was refused for a pool's minimum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RefusalPage {
-    /// Since then, seconds.
+    /// Seconds since then.
     pub age_s: f64,
-    /// The request, by whom, and why it was not done.
+    /// The request, who made it, and why it was refused.
     pub message: String,
 }
 
@@ -75,22 +75,22 @@ pub struct LossPage {
     pub dies: String,
     /// The key of the one that its Site Name takes its clients to.
     pub takes: String,
-    /// The load that comes to that one immediately, of its capacity: 1 is full.
+    /// The part of its capacity that the load of that one reaches immediately: 1 is full.
     pub at_once: f64,
     /// The key of the fullest once the load is spread over the pool.
     pub fullest: String,
     /// How full that one is then.
     pub spread: f64,
-    /// All of it in a sentence.
+    /// The effect as a sentence.
     pub message: String,
 }
 
-/// Where the state is kept.
+/// The state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatePage {
     /// The directory.
     pub directory: String,
-    /// Why the newest state could not be written; none if it was.
+    /// Why the newest state could not be saved; none if it was.
     pub error: Option<String>,
 }
 
@@ -99,15 +99,15 @@ pub struct StatePage {
 #[schema(as = Standings)]
 #[serde(default)]
 pub struct Notices {
-    /// Conditions that should be looked at now.
+    /// Conditions that need attention now.
     pub alarms: Vec<AlarmPage>,
     /// The newest refusal, for ten minutes.
     pub refusal: Option<RefusalPage>,
     /// Requests refused for a pool's minimum since the start.
     pub refusals: u64,
-    /// The effects that the death of each Site would have; those whose capacity is known.
+    /// The effects that the death of each Site would have, where its capacity is known.
     pub losses: Vec<LossPage>,
-    /// Where words, weights and health are kept for a restart.
+    /// The place where overrides and health are saved for a restart.
     pub state: StatePage,
 }
 
@@ -153,7 +153,7 @@ impl Notices {
             let _ = writeln!(page, "{} ago: {}", text::age(refusal.age_s), text::printable(&refusal.message));
         }
         if let Some(error) = &self.state.error {
-            let words = format!("the state is not kept in {}: {error}", self.state.directory);
+            let words = format!("the state is not saved in {}: {error}", self.state.directory);
             let _ = writeln!(page, "{}", text::printable(&words));
         }
         for loss in &self.losses {

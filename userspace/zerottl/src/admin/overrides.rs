@@ -56,13 +56,13 @@ pub struct SayWord {
     /// Why; at most 500 characters.
     #[serde(default)]
     pub reason: Option<String>,
-    /// For how long, seconds; until something else is said unless given.
+    /// Seconds that it lasts; until another override unless given.
     #[serde(default)]
     pub for_s: Option<u64>,
-    /// The name of who says so; at most 100 characters.
+    /// The name of whoever asks for it; at most 100 characters.
     #[serde(default)]
     pub by: Option<String>,
-    /// Whether it is to be done against a pool's `min_sites` and `min_capacity` too.
+    /// Whether to do it even against a pool's `min_sites` and `min_capacity`.
     #[serde(default)]
     pub force: bool,
 }
@@ -73,29 +73,29 @@ pub struct SayWord {
 pub struct SayWeight {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// 1 to 65535; null for the configured one, which has to be said.
+    /// 1 to 65535, or null for the configured one; needed.
     #[serde(deserialize_with = "extract::nullable")]
     #[schema(required = true)]
     pub weight: Option<u32>,
     /// Why; at most 500 characters.
     #[serde(default)]
     pub reason: Option<String>,
-    /// For how long, seconds; until something else is said unless given.
+    /// Seconds that it lasts; until another override unless given.
     #[serde(default)]
     pub for_s: Option<u64>,
-    /// The name of who says so; at most 100 characters.
+    /// The name of whoever asks for it; at most 100 characters.
     #[serde(default)]
     pub by: Option<String>,
 }
 
-/// The result of an override; answers are made by it already.
+/// The change that was made; answers follow it already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
-    /// Keys of the Sites it was said of.
+    /// Keys of the Sites that it is about.
     pub sites: Vec<String>,
     /// The plan that has it.
     pub generation: u64,
-    /// Whether a restart will know it.
+    /// Whether it is saved for a restart.
     pub kept: bool,
     /// Why not, if it will not.
     pub not_kept_because: Option<String>,
@@ -115,26 +115,26 @@ pub struct DrainPage {
 pub struct DrainingSite {
     /// The Site's key.
     pub site: String,
-    /// The operator's word in force: `ready`, `drain`, `maint`.
+    /// The override of its state in force: `ready`, `drain`, `maint`.
     pub word: String,
     /// Pool and Group Names that still answer it; its own name always may.
     pub answered_by: u64,
     /// Sessions it reports; none where it reports none.
     pub sessions: Option<u64>,
-    /// Whether nothing answers it any more, and it has few enough sessions or does not say.
+    /// Whether nothing answers it any more, and it has few enough sessions or does not report them.
     pub done: bool,
 }
 
-/// Says a word.
+/// Drains Sites, takes them into maintenance, or makes them ready again.
 #[utoipa::path(
     post,
     path = "/v1/sites/word",
     tag = "write",
     request_body = SayWord,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = ErrorBody),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
         (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
@@ -149,16 +149,16 @@ pub(super) async fn word(
     ask(&shared.state(), peer, body.sites, value, body.by, body.reason, body.for_s, body.force).await
 }
 
-/// Sets a weight.
+/// Sets the weight of Sites, or restores the configured one.
 #[utoipa::path(
     post,
     path = "/v1/sites/weight",
     tag = "write",
     request_body = SayWeight,
     responses(
-        (status = 200, description = "Answers are made by it", body = Said),
-        (status = 400, description = "The request is at fault", body = ErrorBody),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
         (status = 503, description = "The agent is stopping", body = ErrorBody),
     )
@@ -228,23 +228,23 @@ fn refusal(refused: &OverrideError) -> Response {
 pub struct AskedDrained {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
-    /// With how many sessions a Site counts as empty; 0 unless given.
+    /// The number of sessions at which a Site counts as empty; 0 unless given.
     #[serde(default)]
     pub sessions: u64,
 }
 
-/// Says how far a drain has come.
+/// Shows how far a drain has come.
 #[utoipa::path(
     get,
     path = "/v1/sites/drained",
     tag = "read",
     params(
         ("sites" = String, Query, description = "A Site's key, a group's or pool's name, or a glob"),
-        ("sessions" = Option<u64>, Query, description = "With how many sessions a Site counts as empty; 0 unless given"),
+        ("sessions" = Option<u64>, Query, description = "The number of sessions at which a Site counts as empty; 0 unless given"),
     ),
     responses(
         (status = 200, body = DrainPage),
-        (status = 404, description = "Nothing is called that", body = ErrorBody),
+        (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
     )
 )]
 pub(super) async fn drained(

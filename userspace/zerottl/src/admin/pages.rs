@@ -76,14 +76,14 @@ pub(super) struct ExplainQuery {
     client: Option<IpAddr>,
 }
 
-/// The answer that would be given now, and why.
+/// Explains how a name would be answered now, and why.
 #[utoipa::path(
     get,
     path = "/v1/explain",
     tag = "read",
     params(
         ("name" = String, Query, description = "A DNS name"),
-        ("type" = Option<String>, Query, description = "A record type, as MX or TYPE65280; all that the name has unless given"),
+        ("type" = Option<String>, Query, description = "A record type, such as MX or TYPE65280; every type that the name has unless given"),
         ("client" = Option<String>, Query, description = "The address of the client that asks"),
     ),
     responses(
@@ -121,7 +121,7 @@ pub(super) async fn history(_: Plain, State(shared): State<HandlerState>) -> Jso
 /// A sample of the packets that the XDP program sees, one JSON object a line, until the client goes.
 #[utoipa::path(get, path = "/v1/trace", tag = "read", responses(
     (status = 200, content_type = "application/x-ndjson", body = String),
-    (status = 503, description = "As many traces run as may", content_type = "text/plain", body = String)
+    (status = 503, description = "Too many traces are running", content_type = "text/plain", body = String)
 ))]
 pub(super) async fn trace(_: Plain, State(shared): State<HandlerState>) -> Response {
     let Ok(permit) = Arc::clone(&shared.traces).try_acquire_owned() else {

@@ -19,19 +19,19 @@ use crate::control::commands::{AgentCommand, Reloaded};
 /// Where it is asked for.
 pub const RELOAD: &str = "/v1/reload";
 
-/// Body of `POST /v1/reload`: nothing can be said yet.
+/// Body of `POST /v1/reload`: an object without fields.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {}
 
-/// Reads the agent's file anew and answers by it, or changes nothing.
+/// Reads the agent's file again and answers by it, or changes nothing.
 #[utoipa::path(
     post,
     path = "/v1/reload",
     tag = "write",
     request_body = Reload,
     responses(
-        (status = 200, description = "Answers are made by it", body = Reloaded),
+        (status = 200, description = "It is in force: answers follow it", body = Reloaded),
         (status = 409, description = "Nothing has changed: the faults, as `zerottl check` shows them",
             content_type = "text/plain", body = String),
         (status = 503, description = "The agent is stopping, or has too much to do",

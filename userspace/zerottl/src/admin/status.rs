@@ -29,7 +29,7 @@ use zerottl_kernel::attachments::AttachmentState;
 pub struct StatusPage {
     /// The agent's version.
     pub version: String,
-    /// Since the agent's start, seconds.
+    /// Seconds since the agent's start.
     pub uptime_s: f64,
     /// Where and what is answered.
     pub front: FrontPage,
@@ -43,7 +43,7 @@ pub struct StatusPage {
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
     pub socket: SocketCounts,
-    /// Alarms, refusals, what a death would do, where the state is kept.
+    /// Alarms, refusals, the effects of a Site's death, and the state file.
     #[serde(flatten)]
     pub notices: Notices,
     /// Counters of planning.
@@ -51,7 +51,7 @@ pub struct StatusPage {
     pub work: PlanningCounts,
 }
 
-/// How the XDP program sits on one interface; one of [`FrontPage`].
+/// The XDP program on one interface; one of [`FrontPage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Attach)]
 pub struct AttachmentPage {
@@ -80,7 +80,7 @@ pub struct FrontPage {
     pub roles: Vec<String>,
     /// One per interface.
     pub attach: Vec<AttachmentPage>,
-    /// Warnings: what of `[front]` does not fit this machine, or should be known of an interface.
+    /// Warnings where `[front]` does not fit this machine, or about an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -90,9 +90,9 @@ pub struct FrontPage {
 pub struct PlanPage {
     /// Counts publications.
     pub generation: u64,
-    /// Since it was published, seconds; none before the first.
+    /// Seconds since it was published; none before the first.
     pub age_s: Option<f64>,
-    /// From the cause to answers, milliseconds.
+    /// Milliseconds from the cause to answers.
     pub publish_ms: Option<f64>,
     /// Names and types (two each), by what they are answered from: see [`FamilyPage::from`].
     pub choices: BTreeMap<String, u64>,
@@ -101,7 +101,7 @@ pub struct PlanPage {
 /// One Site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SitePage {
-    /// The operator's word for it.
+    /// The Site's key in the configuration.
     pub key: String,
     /// The Site Name.
     pub name: String,
@@ -116,21 +116,21 @@ pub struct SitePage {
     /// that another Site has, too, count for both.
     #[serde(default)]
     pub answers: u64,
-    /// Why it is not simply up and answered: the operator's word, its own, its probes' errors, a hold-down; none if it is.
+    /// Why it is not fully in service: the operator's override, its own report, its probes' errors, a hold-down; none if it is.
     #[serde(default)]
     pub reason: Option<String>,
     /// Configured weight.
     pub weight: u32,
-    /// The weight in force: the configured one, or the operator's.
+    /// The weight in force: the configured one, or that of an override.
     #[serde(default)]
     pub weight_now: u32,
-    /// Whether it is up and nothing bars it.
+    /// Whether it is up and nothing excludes it.
     #[serde(default)]
     pub eligible: bool,
-    /// The operator's word; none is `ready`.
+    /// The operator's override of its state; none is `ready`.
     #[serde(default)]
     pub word: Option<OverridePage>,
-    /// The operator's weight, if it is not the configured one.
+    /// The operator's override of its weight; none is the configured weight.
     #[serde(default)]
     pub weight_order: Option<OverridePage>,
     /// Its hold-down.
@@ -138,7 +138,7 @@ pub struct SitePage {
     pub hold: Option<HoldPage>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
-    /// Its report of its load; none unless it is asked, or tells.
+    /// Its load as it reports it; none unless it is asked, or sends reports.
     #[serde(default)]
     pub load: Option<LoadPage>,
 }
@@ -159,13 +159,13 @@ pub struct AddressPage {
     /// Whether its health is what was known before the restart, for want of a verdict since.
     #[serde(default)]
     pub recalled: bool,
-    /// In this health for, seconds.
+    /// Seconds that it has been in this health.
     pub since_s: f64,
-    /// Since the newest attempt began, seconds.
+    /// Seconds since the newest attempt began.
     pub last_attempt_s: Option<f64>,
     /// Why the newest attempt failed; none if it succeeded.
     pub last_error: Option<String>,
-    /// The newest success took, milliseconds.
+    /// Milliseconds that the newest successful attempt took.
     pub latency_ms: Option<f64>,
     /// Attempts begun.
     pub attempts: u64,
@@ -173,7 +173,7 @@ pub struct AddressPage {
     pub failures: u64,
     /// Attempts that this machine could not make.
     pub not_tried: u64,
-    /// Times the checker itself failed and was restarted.
+    /// Restarts of the checker after it failed.
     pub restarts: u64,
 }
 
@@ -199,7 +199,7 @@ pub struct NamePage {
 pub struct FamilyPage {
     /// `table`, `nodata` or `servfail`.
     pub choice: String,
-    /// `live` Sites; live ones of which some would be barred but for the pool's `minimum`; live ones of which all are
+    /// `live` Sites; live ones of which some would be excluded but for the pool's `minimum`; live ones of which all are
     /// `held` back or `drained`; all Sites, by `up-threshold` or `fail-open`; `nodata` or `servfail`.
     pub from: String,
     /// Of each Site in the table.

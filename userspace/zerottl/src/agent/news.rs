@@ -89,7 +89,7 @@ fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> O
     }
     match (before.said.stale, after.said.stale) {
         (false, true) => return Some((true, "its load figures are stale".into())),
-        (true, false) => return Some((false, "its load figures come again".into())),
+        (true, false) => return Some((false, "its load figures are up to date again".into())),
         _ => {}
     }
     (before.held && !after.held).then(|| (false, "is steady: no longer held back".into()))
@@ -283,7 +283,7 @@ mod tests {
         let none_wanted = SiteLoad { factor: Some(0.0), ..SiteLoad::default() };
         let worse = "1 boston gets no new clients: it says 0%";
         check(|status| status.sites[0].said.factor = 0.0, &none_wanted, worse, back);
-        let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures come again");
+        let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures are up to date again");
         check(|status| status.sites[0].said.stale = true, &none, worse, better);
     }
 

@@ -224,7 +224,7 @@ impl AssessmentRecord {
         let keys: HashSet<&str> = to.sites.iter().map(|site| site.key.as_str()).collect();
         for (key, site) in &memory.sites {
             if (site.word.is_some() || site.weight.is_some()) && !keys.contains(key.as_str()) {
-                tracing::warn!(site = key, "what was said of it is forgotten: there is no such Site any more");
+                tracing::warn!(site = key, "its override is forgotten: there is no such Site any more");
             }
         }
         Self {

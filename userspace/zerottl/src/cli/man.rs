@@ -21,7 +21,10 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
         None,
         &[
             ("zerottl check", "Check the installed configuration before it is used."),
-            ("zerottl status --down", "Show the Sites that are not simply up, and why."),
+            (
+                "zerottl status --down",
+                "Show the Sites that are down, drained or otherwise not fully in service, and why.",
+            ),
             (
                 "zerottl drain boston --for 2h --reason 'kernel upgrade'",
                 "Keep new clients away from a Site for two hours.",
@@ -31,7 +34,7 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
     (
         Some("run"),
         &[
-            ("zerottl run --config /etc/zerottl/zerottl.toml", "As the unit does."),
+            ("zerottl run --config /etc/zerottl/zerottl.toml", "Run the agent as its systemd unit does."),
             ("zerottl run --config new.toml --take-over", "Replace a running agent; no query is lost."),
         ],
     ),
@@ -39,47 +42,53 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
         Some("check"),
         &[
             ("zerottl check", "Check the installed configuration."),
-            ("zerottl check --config new.toml --json", "Check another one, for a program."),
+            ("zerottl check --config new.toml --json", "Check another file, with JSON for a script."),
         ],
     ),
     (
         Some("status"),
         &[
-            ("zerottl status", "The Sites in trouble, the names, the counters."),
-            ("zerottl status --site 'eu-*' --names", "Some Sites, whatever their state, and all their names."),
-            ("zerottl status --json | jq '.sites[] | select(.up | not) | .key'", "For a program."),
+            ("zerottl status", "Show the Sites with problems, the names and the counters."),
+            ("zerottl status --site 'eu-*' --names", "Show some Sites, whatever their state, and all names."),
+            (
+                "zerottl status --json | jq '.sites[] | select(.up | not) | .key'",
+                "Print the keys of the Sites that are down, for a script.",
+            ),
         ],
     ),
     (
         Some("explain"),
-        &[("zerottl explain app.com --client 192.0.2.77", "What that client would be answered, and why.")],
+        &[("zerottl explain app.com --client 192.0.2.77", "Show what that client would be answered, and why.")],
     ),
     (
         Some("drain"),
         &[
             ("zerottl drain boston --wait", "Return once the Site has no sessions left."),
-            ("zerottl drain 'eu-*' --for 30m --reason 'rack 7'", "Several Sites, for half an hour."),
+            ("zerottl drain 'eu-*' --for 30m --reason 'rack 7'", "Drain several Sites for half an hour."),
         ],
     ),
     (
         Some("maint"),
         &[("zerottl maint boston --reason 'disk'", "Take a Site out as if it were down; its Site Name fails over.")],
     ),
-    (Some("ready"), &[("zerottl ready boston", "Take back drain and maint.")]),
+    (Some("ready"), &[("zerottl ready boston", "Undo drain and maint.")]),
     (
         Some("weight"),
         &[
-            ("zerottl weight boston 50 --for 1h", "Give a Site another weight for an hour."),
-            ("zerottl weight boston configured", "Give it the configured one back."),
+            ("zerottl weight boston 50 --for 1h", "Set another weight for a Site for an hour."),
+            ("zerottl weight boston configured", "Restore the configured weight."),
         ],
     ),
-    (Some("top"), &[("zerottl top --admin unix:/run/zerottl/admin.sock", "Watch the agent behind a Unix socket.")]),
+    (
+        Some("top"),
+        &[("zerottl top --admin unix:/run/zerottl/admin.sock", "Watch an agent that listens on a Unix socket.")],
+    ),
     (Some("reload"), &[("zerottl check && zerottl reload", "Read the changed file, if it is valid.")]),
     (
         Some("detach"),
         &[(
             "zerottl detach --config /etc/zerottl/zerottl.toml",
-            "Take off the program that a killed agent has left, by the pins of this file.",
+            "Remove the program that a killed agent has left; the file says where its pins are.",
         )],
     ),
     (
@@ -90,7 +99,7 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
         Some("completions"),
         &[(
             "zerottl completions bash > /etc/bash_completion.d/zerottl",
-            "Complete commands, Sites and names in bash, where no package has done it.",
+            "Complete commands, Sites and names in bash, if no package has installed this.",
         )],
     ),
     (Some("man"), &[("zerottl man /usr/local/share/man/man1", "Write the pages of an agent that was built here.")]),
@@ -98,16 +107,16 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
         Some("simulate"),
         &[(
             "zerottl simulate --config new.toml",
-            "What the new file would change in the answers, against the running agent.",
+            "Show what the new file would change in the answers of the running agent.",
         )],
     ),
     (
         Some("site"),
         &[
-            ("zerottl site --config /etc/zerottl/zerottl.toml --as boston", "At the Site called boston."),
+            ("zerottl site --config /etc/zerottl/zerottl.toml --as boston", "Run the front of the Site boston."),
             (
                 "zerottl site explain https://app.com/ --config /etc/zerottl/zerottl.toml --as boston",
-                "Show what would become of a request there.",
+                "Show how that Site would handle a request.",
             ),
         ],
     ),
@@ -133,15 +142,15 @@ const RELATED: &[(&str, &[&str])] = &[
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/zerottl/zerottl.toml", "The configuration; see zerottl.toml(5)."),
-    ("/var/lib/zerottl", "What a restart knows: overrides, health."),
-    ("/sys/fs/bpf/zerottl", "The program's links and counters, which go on without the agent."),
+    ("/var/lib/zerottl", "The state that survives a restart: overrides, health."),
+    ("/sys/fs/bpf/zerottl", "The program's links and counters, which stay without the agent."),
     ("/usr/share/doc/zerottl", "README, the chapters it leads to, and examples."),
 ];
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("ZEROTTL_LOG", "What run and site log, such as debug or info,zerottl::probe=debug. Default: info."),
     ("ZEROTTL_LOG_FORMAT", "text, json or journald. Default: journald under systemd, else text."),
-    ("ZEROTTL_TOKEN", "Shown to an agent that asks for a token."),
+    ("ZEROTTL_TOKEN", "The token for an agent that asks for one."),
 ];
 
 /// Writes all pages into a directory that exists.

@@ -35,7 +35,7 @@ pub struct Say {
     sites: String,
     #[command(flatten)]
     why: Why,
-    /// Do it against the pool's minimum too
+    /// Do it even if the pool falls below its minimum
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -45,16 +45,16 @@ pub struct Say {
     json: bool,
 }
 
-/// The options of every override.
+/// Options of every override.
 #[derive(Debug, clap::Args)]
 struct Why {
-    /// Why, for those who see it later
+    /// The reason, which `zerottl status` shows
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Let it lapse by itself after this time, such as 30m or 2h
+    /// End it after this time, such as 30m or 2h
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: Option<Duration>,
-    /// The name of who says so, if it is not the user that runs this
+    /// The name of whoever asks for it [default: the user that runs this]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }
@@ -67,7 +67,7 @@ pub struct Drain {
     /// Wait until no name answers the Sites and their sessions have ended
     #[arg(long)]
     wait: bool,
-    /// With how many sessions a Site counts as empty
+    /// The number of sessions at which a Site counts as empty
     #[arg(long, value_name = "N", default_value_t = 0, requires = "wait")]
     sessions: u64,
 }
@@ -168,7 +168,7 @@ async fn said(
     let said: Said = understood(at, &answer)?;
     let mut text = format!("{}: {word}, from plan {} on\n", said.sites.join(", "), said.generation);
     if let Some(why) = said.not_kept_because {
-        let _ = writeln!(text, "a restart will not know it: {why}");
+        let _ = writeln!(text, "a restart will forget it: {why}");
     }
     print(text.as_bytes())
 }

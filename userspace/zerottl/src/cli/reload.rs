@@ -26,7 +26,7 @@ pub async fn reload(agent: &AgentAt, json: bool) -> Result<(), CommandError> {
         match timeout(TOLD, &mut asked).await {
             Ok(answer) => break answer,
             Err(_) => complain(&format!(
-                "zerottl reload: still at it after {} s; until it is done, answers go on by the old configuration",
+                "zerottl reload: not done after {} s; until it is, answers follow the old configuration",
                 begun.elapsed().as_secs()
             )),
         }

@@ -74,13 +74,13 @@ async fn heed(mut signals: Signals, commands: mpsc::Sender<AgentCommand>) {
         match first {
             None => {
                 first = Some(Instant::now());
-                tracing::info!("{name}: stopping; once more to stop at once");
+                tracing::info!("{name}: stopping; a second signal stops immediately");
                 // An agent that does not listen any more is stopping.
                 let _ = commands.send(AgentCommand::Stop(how)).await;
             }
             Some(first) if first.elapsed() < SAME_SIGNAL => {}
             Some(_) => {
-                tracing::warn!("{name} again: stopping at once; `zerottl detach` takes off a program that was left");
+                tracing::warn!("{name} again: stopping immediately; `zerottl detach` removes a program that was left");
                 std::process::exit(1);
             }
         }

@@ -29,13 +29,13 @@ const QUERIES_LEN_MAX: u64 = 256 << 20;
 /// `zerottl simulate`'s arguments.
 #[derive(Debug, clap::Args)]
 pub struct SimulateArguments {
-    /// The candidate, TOML; its [admin] says where the running agent is asked
+    /// The new configuration, TOML; the running agent is asked at its [admin] `listen`
     #[arg(long, value_name = "NEW")]
     config: PathBuf,
     /// Compare with this configuration instead of the running agent; Sites count as their `initial` says
     #[arg(long, value_name = "OLD")]
     against: Option<PathBuf>,
-    /// Ask what this file lists: `name type` lines as for dnsperf, or lines of `zerottl trace` [default: A and AAAA of
+    /// Use the queries of this file: `name type` lines as for dnsperf, or lines of `zerottl trace` [default: A and AAAA of
     /// every name, by clients from anywhere]
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,

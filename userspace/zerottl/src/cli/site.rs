@@ -39,17 +39,17 @@ pub struct SiteArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what would become of a request at a Site, stage by stage of Figs. 5A and 5B
+    /// Show how a Site would handle a request, step by step
     Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
 struct Explain {
-    /// The URL that is asked for, with scheme and host
+    /// The URL of the request, with scheme and host
     url: String,
     #[command(flatten)]
     which: Which,
-    /// The client that asks
+    /// The client's address
     #[arg(long, value_name = "IP", default_value = "192.0.2.1")]
     client: IpAddr,
     /// The method
@@ -64,13 +64,13 @@ struct Explain {
     /// The server's name in the TLS handshake, if it is not the URL's host
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
-    /// Suppose that it belongs to a session
+    /// Assume that the request belongs to a session
     #[arg(long)]
     in_session: bool,
-    /// Suppose that the Site is too busy
+    /// Assume that the Site is too busy
     #[arg(long)]
     busy: bool,
-    /// Suppose that a Site is down; may be given again
+    /// Assume that a Site is down; may be given again
     #[arg(long, value_name = "SITE")]
     down: Vec<String>,
     /// Print JSON
@@ -170,12 +170,12 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), CommandEr
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
                 _ = leave.recv() => {
-                    tracing::info!("SIGQUIT: stopping, as another serves");
+                    tracing::info!("SIGQUIT: stopping, since another process serves");
                     let _ = give.try_send(SiteCommand::Leave);
                     continue;
                 }
                 _ = follow.recv() => {
-                    tracing::info!("SIGUSR2: starting the process that is to follow");
+                    tracing::info!("SIGUSR2: starting the next process");
                     let _ = give.try_send(SiteCommand::Follow);
                     continue;
                 }
@@ -195,7 +195,9 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), CommandEr
                 std::process::exit(1);
             }
             is_stopping = true;
-            tracing::info!("{name}: stopping, once requests under way have ended; once more to stop at once");
+            tracing::info!(
+                "{name}: stopping once the requests under way have ended; a second signal stops immediately"
+            );
             let _ = give.send(SiteCommand::Stop).await;
         }
     });

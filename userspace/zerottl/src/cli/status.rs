@@ -11,7 +11,7 @@ use zerottl_inputs::agent_client as client;
 
 use super::{AgentAt, CommandError, completions, pinned_state, print, unasked};
 
-/// The part of the status that is shown.
+/// A choice of the status to show.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Of {
     /// Only Sites with this key or name; a shell's pattern, such as 'boston*'
@@ -20,10 +20,10 @@ pub struct Of {
     /// Only Sites of this pool or group
     #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(completions::names))]
     pool: Option<String>,
-    /// Only Sites that are not simply up
+    /// Only Sites that are down, drained or otherwise not fully in service
     #[arg(long)]
     down: bool,
-    /// All names, not only those in trouble and the first ones
+    /// All names, not only those with problems and the first ones
     #[arg(long)]
     names: bool,
 }

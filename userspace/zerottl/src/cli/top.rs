@@ -37,7 +37,7 @@ const KEY_WAIT: Duration = Duration::from_millis(200);
 pub async fn top(at: AgentAddress) -> Result<(), CommandError> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         show::<StatusPage>(at, "/v1/status", false, StatusPage::to_text).await?;
-        complain("zerottl top: this is no terminal, so it is shown once");
+        complain("zerottl top: this is not a terminal, so it is shown once");
         return Ok(());
     }
     // The agent is asked before the screen is taken, so that a wrong place is told like any other command's.

@@ -24,9 +24,9 @@ pub enum AgentCommand {
 pub struct Reloaded {
     /// The first plan of the new configuration.
     pub generation: u64,
-    /// From the command to answers by it, milliseconds.
+    /// Milliseconds from the command to answers by the new configuration.
     pub took_ms: f64,
-    /// Warnings: settings that are allowed but probably not meant.
+    /// Warnings: what is allowed but probably not meant.
     pub warnings: Vec<String>,
 }
 

@@ -118,7 +118,7 @@ pub enum InvalidRequest {
     #[error("a duration is {:?} to 366 days", LASTS.start())]
     Lasts,
     /// A request that takes an override back has a duration.
-    #[error("what takes an order back cannot have a duration")]
+    #[error("an override that is taken back cannot have a duration")]
     NothingToLast,
     /// The target is no pattern.
     #[error("`{0}` is not a glob: {1}")]

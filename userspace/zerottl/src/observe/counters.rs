@@ -35,7 +35,7 @@ pub trait CounterSource: Send + Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = WorkPage)]
 pub struct PlanningCounts {
-    /// Rounds: everything assessed anew.
+    /// Rounds, each of which assesses everything.
     pub rounds: u64,
     /// Rounds that made a plan, because something had changed.
     pub plans: u64,
@@ -71,7 +71,7 @@ pub struct SocketCounts {
 pub struct ForwardCounts {
     /// The name.
     pub name: String,
-    /// The servers that are asked for it, in the configuration's order; see [`UpstreamCounts`].
+    /// Upstreams that are asked for it, in the configuration's order; see [`UpstreamCounts`].
     pub upstreams: Vec<String>,
     /// Queries that wait for them now.
     pub waiting: u64,

@@ -44,7 +44,7 @@ impl Agent {
         Self::with_admin(&format!("listen = \"127.0.0.1:{admin}\""))
     }
 
-    /// The same with other lines in `[admin]`.
+    /// Starts one with other lines in `[admin]`.
     pub(super) fn with_admin(admin: &str) -> Self {
         // Others look for ports at the same time: one that was free is not for sure.
         for _ in 0..10 {
@@ -169,7 +169,7 @@ fn the_journal_is_told_priorities() {
     }
 }
 
-/// Who says a word: as told, else whoever `sudo` and the environment name, else the user that the kernel knows.
+/// An override is by whoever is named, else whoever `sudo` and the environment name, else the user that the kernel knows.
 #[test]
 fn words_bear_the_name_of_whoever_says_them() {
     let agent = Agent::start();
@@ -250,7 +250,7 @@ fn a_second_signal_ends_it_at_once() {
     agent.signal(Signal::INT);
     let (code, log) = agent.ended();
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("SIGINT again: stopping at once"), "{log}");
+    assert!(log.contains("SIGINT again: stopping immediately"), "{log}");
 }
 
 /// A served address that cannot be had: told with what to do.

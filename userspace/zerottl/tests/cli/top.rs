@@ -65,7 +65,7 @@ impl Drop for Terminal {
     }
 }
 
-/// What a terminal is told when a full-screen program takes it, and when that gives it back.
+/// Sequences that a terminal gets when a full-screen program takes it, and when that gives it back.
 const TAKEN: &str = "\u{1b}[?1049h";
 const GIVEN_BACK: &str = "\u{1b}[?1049l";
 
@@ -121,7 +121,7 @@ fn top_without_a_terminal_shows_once() {
     let (code, out, err) = run(&["top", "--config", &agent.file]);
     assert_eq!(code, 0);
     assert!(out.contains("geneva.app.com") && !out.contains('\u{1b}'), "{out}");
-    assert!(err.contains("this is no terminal, so it is shown once"), "{err}");
+    assert!(err.contains("this is not a terminal, so it is shown once"), "{err}");
 }
 
 /// By a Unix socket, by `--admin unix:…` and by `--config`; by a token, from a file, the variable and `--config`.

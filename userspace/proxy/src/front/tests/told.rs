@@ -41,7 +41,7 @@ async fn every_request_has_a_line() {
         [
             r#""GET /a%20b?c HTTP/1.1" 200 3 "http://b/" "test/1""#,
             r#""POST /big HTTP/1.1" 413 37 "http://b/" "test/1""#,
-            r#""TRACE / HTTP/1.1" 501 27 "http://b/" "test/1""#,
+            r#""TRACE / HTTP/1.1" 501 34 "http://b/" "test/1""#,
             r#""" 400 0 "-" "-""#,
             r#""GET /old HTTP/1.0" 200 3 "-" "-""#,
         ]

@@ -201,7 +201,11 @@ fn explain_names_that_no_plan_answers() {
         let page = explained(&snapshot, asked);
         assert_eq!((page.kind.as_str(), page.note.as_deref(), page.families.len()), (kind, Some(note), 0), "{asked}");
     };
-    check("boston.app.com", "site", "this machine has not the role `failover`: a referral to fo1.app.com, fo2.app.com");
+    check(
+        "boston.app.com",
+        "site",
+        "this machine does not have the role `failover`: a referral to fo1.app.com, fo2.app.com",
+    );
     check("www.app.com", "static", "no Pool, Group or Site Name: answered from the zone's records");
     check("notapp.com", "outside", "in none of the zones served here: REFUSED");
     check(".", "outside", "in none of the zones served here: REFUSED");
@@ -297,10 +301,10 @@ fn s4_4c_explain_a_dead_group_s_clients() {
     let page = explained_to(&with_nets(&["chicago"]), "app.com", "10.2.0.1");
     assert_eq!(page.group.as_deref(), Some("north.app.com"));
     let [a, aaaa] = &page.families[..] else { panic!("two families: {page:?}") };
-    let pool_s = "no Site of north.app.com has a live A address: all of the pool's are asked";
+    let pool_s = "no Site of north.app.com has a live A address: all of the pool's Sites are considered";
     assert_eq!((a.answer.as_str(), a.note.as_deref()), ("192.0.2.20 (chicago)", Some(pool_s)));
     assert_eq!(rows(a).len(), 3);
-    let open = "no Site of north.app.com has a live AAAA address: all of the pool's are asked; \
+    let open = "no Site of north.app.com has a live AAAA address: all of the pool's Sites are considered; \
                 no Site is up: answered as if all were (all_down = \"fail-open\")";
     assert_eq!((aaaa.answer.as_str(), aaaa.note.as_deref()), ("2001:db8:1::10 (boston)", Some(open)));
     // South has no AAAA: the pool's, which is up.
