@@ -23,7 +23,7 @@ use zerottl_kernel::image::{Bank, Layout};
 
 use crate::Failure;
 
-/// What is called again and again.
+/// The function that is called again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     /// The assessment of a round, which finds that nothing has changed
@@ -32,11 +32,11 @@ pub enum What {
     Plan,
 }
 
-/// What is to be called, as the arguments of `src/bin/instructions.rs`.
+/// The call to make, as the arguments of `src/bin/instructions.rs`.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(about = "Makes rounds or plans, for valgrind to count their instructions")]
 pub struct Arguments {
-    /// What is called again and again
+    /// The function that is called again and again
     #[arg(value_enum)]
     what: What,
     /// How often

@@ -11,7 +11,7 @@ use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder}
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl_core::{
-    model::{CookieSecrets, Edns, Https, Model, Name, RateLimit},
+    model::{CookieSecrets, EdnsConfig, Https, Model, Name, RateLimit},
     plan::Planner,
     status::Assessment,
 };
@@ -96,8 +96,11 @@ impl Server {
     fn model(self) -> Model {
         let mut model = if self == Self::Nets { scene::nets_model(NAMES, NETS) } else { scene::deep_model(NAMES) };
         let secret = Secret::new([7; 16]);
-        model.edns =
-            Edns { cookies: Some(CookieSecrets { present: secret, previous: None }), nsid: None, client_subnet: true };
+        model.edns = EdnsConfig {
+            cookies: Some(CookieSecrets { present: secret, previous: None }),
+            nsid: None,
+            client_subnet: true,
+        };
         model.pools[1].https = Some(Https { alpn: vec!["h2".into()], port: None });
         let limit = |per_second| RateLimit { per_second, slip: 0, prefix: (24, 56), dry_run: false };
         model.rate_limit = match self {

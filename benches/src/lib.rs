@@ -72,7 +72,7 @@ pub struct Arguments {
     /// The program whose instructions are counted
     #[arg(skip)]
     pub counted: PathBuf,
-    /// What cargo adds
+    /// An argument that cargo adds
     #[arg(long, hide = true)]
     pub bench: bool,
 }

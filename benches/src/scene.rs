@@ -18,9 +18,9 @@ use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl_core::{
     model::{
-        Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort, Life, Minimum,
-        Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
-        Vlans, XdpMode, Zone, ZoneId, ZoneSaid,
+        Admin, AllDown, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial, LastResort, Life,
+        Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId,
+        Steering, Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -88,7 +88,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         admin: Admin::default(),
         state: PathBuf::new(),
         life: Life::default(),
-        edns: Edns::default(),
+        edns: EdnsConfig::default(),
         rate_limit: None,
         chaos: Chaos::default(),
         zones: vec![zone()],
@@ -272,8 +272,8 @@ fn site(i: usize) -> Site {
     }
 }
 
-fn zone() -> Zone {
-    Zone {
+fn zone() -> ZoneConfig {
+    ZoneConfig {
         apex: name("app.example"),
         said: ZoneSaid::all(),
         primary: None,

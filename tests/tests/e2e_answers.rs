@@ -1,4 +1,4 @@
-//! What is answered, to real tools and to a client that sweeps every length, in the kernel and beside it.
+//! Answers to real tools and to a client that sweeps every length, from the kernel and from the sockets.
 
 use std::{collections::HashSet, fmt::Write as _, sync::atomic::AtomicBool, time::Duration};
 

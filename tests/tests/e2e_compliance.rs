@@ -9,7 +9,7 @@ use tests::{
     scene::Scene,
 };
 
-/// What must be in dig's output and what must not.
+/// A question, with texts that must be in dig's output and texts that must not.
 struct Case {
     /// dig's arguments, behind the name and the type.
     dig: &'static str,
@@ -23,7 +23,7 @@ struct Case {
 /// The status that dig must show.
 #[derive(Clone, Copy)]
 enum Status {
-    /// What the name's own answer has.
+    /// The contents of the name's own answer.
     Own,
     /// This one, and no records.
     Is(&'static str),

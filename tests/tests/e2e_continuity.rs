@@ -122,7 +122,7 @@ fn an_upgrade_and_a_rollback_lose_no_answer() {
     is_whole(&report, since);
 }
 
-/// What cannot start leaves the one that serves: a second agent, a bad file, an agent without the right to load programs.
+/// A start that fails leaves the agent that serves: a second agent, a bad file, an agent without the right to load programs.
 #[test]
 fn what_cannot_start_changes_nothing() {
     let _turn = my_turn();

@@ -34,7 +34,7 @@ fn ask(scene: &Scene, count: usize) {
     }
 }
 
-/// What a user sees: Sites with their states, shares as answered, the reason of a Site's absence, and, once the agent
+/// A user sees Sites with their states, shares as answered, the reason of a Site's absence, and, once the agent
 /// has gone, that it has, since when, and that the rest is old. Nothing is fetched from elsewhere, no policy is broken.
 #[test]
 fn the_dashboard_shows_what_the_agent_knows() {

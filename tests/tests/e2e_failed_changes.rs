@@ -62,9 +62,9 @@ struct Fault {
     config: Config,
     /// Text at the end of the file.
     end: String,
-    /// What the error has to name, where a start can fail for it at all.
+    /// Words that the error has to have, where a start can fail for it at all.
     words: Option<&'static str>,
-    /// The same where a running agent reloads.
+    /// Words that it has to have where a running agent reloads.
     reload_words: Option<&'static str>,
 }
 
@@ -114,12 +114,12 @@ fn write(config: &Config, end: &str, folder: &Path) {
     fs::write(&file, text).expect("written");
 }
 
-/// What of the log is new.
+/// Returns the part of the log that is new.
 fn said(agent: &Agent, before: usize) -> String {
     agent.log().get(before..).unwrap_or_default().to_owned()
 }
 
-/// What holds after a failed change: the same program, and nothing on the other interface.
+/// Checks what holds after a failed change: the program is the one before, and nothing is on the other interface.
 fn is_as_before(lab: &Lab, before: &(u64, String), row: &str) {
     let front = &lab.fronts[0];
     assert_eq!(attached(front, "eth0").expect("ip link").as_ref(), Some(before), "{row}: the program on eth0");

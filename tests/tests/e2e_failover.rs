@@ -20,7 +20,7 @@ fn site_of<'a>(scene: &'a Scene, client: &Client, name: &str, v6: bool) -> &'a s
     scene.site_at(first)
 }
 
-/// What each name gives now, both families, over both families.
+/// Checks the answers of each name now, for both families, over both families.
 fn check(scene: &Scene, situation: &str, expected: &[(&str, &str)]) {
     for over_v6 in [false, true] {
         let client = scene.client(over_v6);

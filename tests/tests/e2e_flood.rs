@@ -29,7 +29,7 @@ const RATES: [u32; 5] = [100_000, 50_000, 25_000, 12_000, 6_000];
 const DROPPED_MAX: u64 = 100;
 /// How long a rate is tried.
 const TRIAL: Duration = Duration::from_millis(300);
-/// What must have been answered of a flood, or it proves nothing, however long that takes.
+/// Answers that a flood must have had, or it proves nothing, however long that takes.
 const ANSWERED_MIN: u64 = 10_000;
 /// That is not waited for any longer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,7 +38,7 @@ const BURST: u32 = 50;
 /// A stall that is not made up for: what had to be sent meanwhile would be more than a link holds.
 const STALL: Duration = Duration::from_millis(2);
 
-/// What is asked in a flood, behind a label of random letters.
+/// The questions of a flood, after a label of random letters.
 struct Flood {
     what: &'static str,
     /// Wire form, without the random label.
@@ -205,7 +205,7 @@ fn a_flood_of_random_subdomains_never_reaches_the_agent() {
     }
 }
 
-/// What is lost beyond the counted drops is a fault, and so is any wrong or second answer, however much was dropped.
+/// A loss beyond the counted drops is a fault, and so is any wrong or second answer, however much was dropped.
 #[test]
 fn only_counted_drops_excuse_a_loss() {
     let report = |lost, wrong, duplicates| checker::Report {

@@ -1,4 +1,4 @@
-//! What happens at the bounds: descriptors run out, clients say nothing, targets never end, this machine is starved, a disk
+//! Behaviour at the bounds: descriptors run out, clients say nothing, targets never end, this machine is starved, a disk
 //! hangs. Whoever asks properly is answered all the while, and nobody is blamed for it.
 
 use std::{
@@ -154,7 +154,7 @@ fn idle_connections_and_few_descriptors_harm_nobody() {
     }
 }
 
-/// The same of a Site's own server: 2,000 idle connections to its front, from many addresses, half of them with a head that goes
+/// A Site's own server keeps its bounds: 2,000 idle connections to its front, from many addresses, half of them with a head that goes
 /// no further, and hard limits of descriptors.
 #[test]
 fn idle_connections_and_few_descriptors_harm_no_visitor() {

@@ -1,4 +1,4 @@
-//! What the agent's log says while Sites die, speak for themselves and come back.
+//! The agent's log while Sites die, speak for themselves and come back.
 
 use std::time::Duration;
 

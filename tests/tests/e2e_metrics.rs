@@ -91,7 +91,7 @@ impl<'a> Prometheus<'a> {
         (page["status"] == "success").then(|| page["data"].clone())
     }
 
-    /// What it finds: each value with its labels.
+    /// Returns each value that it finds, with its labels.
     fn values(&self, query: &str) -> Vec<(String, f64)> {
         let data = self.api("query", Some(query)).unwrap_or_else(|| panic!("{query} is not understood"));
         let value = |sample: &Value| {
@@ -117,7 +117,7 @@ impl<'a> Prometheus<'a> {
     }
 }
 
-/// What a dashboard asks for, all variables being all there is.
+/// Returns the expressions of a dashboard, with each variable set to all that there is.
 fn asked_by(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().expect("panels");
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
@@ -228,7 +228,7 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     }
 }
 
-/// What is well shows as 0, and nothing shows as NaN: the same over a lab in which nothing has happened yet, for what has
+/// A quiet lab shows as 0, and nothing shows as NaN: the expressions over a lab in which nothing has happened yet, for what has
 /// no need of a Site that says something.
 #[test]
 fn a_quiet_lab_has_numbers_too() {

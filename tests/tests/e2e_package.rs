@@ -29,7 +29,7 @@ const EXPOSURE_MAX: &str = "20";
 
 /// Where the unit is installed.
 const UNIT: &str = "/lib/systemd/system/zerottl.service";
-/// The same for Sites, by their keys.
+/// The unit for Sites, by their keys.
 const SITE_UNIT: &str = "/lib/systemd/system/zerottl-site@.service";
 
 /// `cargo xtask` itself: `ZEROTTL_XTASK`, else the newest build beside this program.
@@ -376,7 +376,7 @@ fn the_package_serves_and_leaves_nothing() {
     assert_eq!(left, "", "left behind");
 }
 
-/// What the test stands on: the unit's path of the pins is the one that is prepared.
+/// The test stands on this: the unit's path of the pins is the one that is prepared.
 #[test]
 fn the_unit_prepares_what_it_binds() {
     let unit = fs::read_to_string(root().join("packaging/systemd/zerottl.service")).unwrap();

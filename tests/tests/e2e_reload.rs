@@ -1,4 +1,4 @@
-//! What a reload changes, and what it does not.
+//! The effects of a reload, and what it leaves alone.
 
 use std::{net::IpAddr, time::Duration};
 

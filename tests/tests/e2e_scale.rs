@@ -1,4 +1,4 @@
-//! What many Sites cost: memory grows with their number, not with its square.
+//! The cost of many Sites: memory grows with their number, not with its square.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{

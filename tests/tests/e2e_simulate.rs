@@ -125,7 +125,7 @@ fn recorded_clients_count() {
     assert_eq!(shares(&page, "boston.app.com", "then"), [("boston".to_owned(), 1.0)].into());
 }
 
-/// What `check` refuses is refused in `check`'s words; without capabilities the kernel's refusal is explained.
+/// A file that `check` refuses is refused in `check`'s words; without capabilities the kernel's refusal is explained.
 #[test]
 fn refusals_are_explained() {
     if !can_run("simulate: refusals") {

@@ -43,7 +43,7 @@ peers = "none"
 busy = { in_flight = 0, sessions = 2, client_share = 1.0 }
 "#;
 
-/// What the example is included in.
+/// The configuration that the example is included in.
 const NGINX: &str = r"
 daemon off;
 master_process off;
@@ -60,7 +60,7 @@ http {
 }
 ";
 
-/// Who stands in front.
+/// The server that stands in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
     Nginx,

@@ -1,4 +1,4 @@
-//! What `zerottl site` tells of requests: the access log, the log's line for one that nobody answered, and numbers.
+//! Records of requests that `zerottl site` makes: the access log, the log's line for one that nobody answered, and numbers.
 
 use std::{fs, path::Path, time::Duration};
 

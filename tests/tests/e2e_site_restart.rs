@@ -65,7 +65,7 @@ fn application(machine: &Netns) {
     });
 }
 
-/// What systemd does: it is told when the service is ready, and keeps its sockets.
+/// A stand-in for systemd: it is told when the service is ready, and keeps its sockets.
 struct Supervisor {
     notify: UnixDatagram,
     folder: TempDir,

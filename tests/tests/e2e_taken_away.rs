@@ -1,4 +1,4 @@
-//! What somebody else takes away under a running agent: links, pins, descriptors. It is seen, said, and put back.
+//! Losses that somebody else causes under a running agent: links, pins, descriptors. They are seen, said, and put right.
 
 use std::{
     fs,

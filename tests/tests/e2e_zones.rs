@@ -58,7 +58,7 @@ const QUESTIONS: &str = "odd.example SOA;odd.example NS;none.odd.example A;sub.o
 /// Asked of the kernel and the sockets alone.
 const OURS: &str = "example.net A;com TXT;. NS;. SOA;www.app.com A;none.app.com A;app.com DS;in.odd.example DS";
 
-/// What dig shows, but for what only differs in order.
+/// Returns what dig shows, but for what only differs in order.
 fn shown(lab: &tests::lab::Lab, at: &[&str], question: &str) -> Vec<String> {
     let words: Vec<_> = question.split_whitespace().collect();
     let fixed = ["+norec", "+noedns", "+tries=2", "+time=5", "+nocmd", "+noquestion", "+nostats"];
@@ -95,7 +95,7 @@ fn named(scene: &Scene, folder: &Path) -> std::process::Child {
     scene.lab.client.spawn(command).expect("named")
 }
 
-/// The same questions to named, to the kernel with the sockets behind it, and to the sockets alone.
+/// named, the kernel with the sockets after it, and the sockets alone answer the same questions alike.
 #[test]
 fn odd_zones_are_answered_as_bind_does() {
     let folder = scratch().expect("a folder");
@@ -242,7 +242,7 @@ fn types_are_read_as_bind_reads_them() {
     assert_eq!(ours, expected);
 }
 
-/// What named-compilezone makes of a file is what we make of it.
+/// named-compilezone makes of a file what we make of it.
 #[test]
 fn files_are_read_as_bind_reads_them() {
     let folder = scratch().expect("a folder");

@@ -20,7 +20,7 @@ use machine::Machine;
 
 const QUESTIONS: u64 = 20_000;
 const SEED: u64 = 0x7a65_726f_7474_6c03;
-/// What the issue asks for: this many in a thousand are answered by the kernel.
+/// The number in a thousand that the kernel must answer at least.
 const ANSWERED_MIN: u64 = 300;
 /// How often each answering reason occurs in [`QUESTIONS`], at least; over the long run it is 1,000 and more.
 const EACH_MIN: u64 = 50;

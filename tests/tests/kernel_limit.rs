@@ -22,7 +22,7 @@ use machine::{Machine, Ran};
 use tests::lab::can_load;
 use xdp_ebpf::reason::Reason;
 
-/// What became of questions, and how long it took.
+/// The outcome of questions, and how long it took.
 #[derive(Debug)]
 struct Counts {
     reasons: BTreeMap<&'static str, usize>,
@@ -38,7 +38,7 @@ impl Counts {
         self.reasons.values().sum()
     }
 
-    /// What `networks` may have had at a rate: a second's worth and one at once, then the rate for as long as it took.
+    /// Returns how many answers `networks` may have had at a rate: a second's worth and one immediately, then the rate for as long as it took.
     /// The kernel's clock moves in steps of up to 10 ms, which may be worth one more.
     fn allowed(&self, networks: usize, per_second: u32) -> std::ops::RangeInclusive<usize> {
         let at_once = per_second as usize + 1;

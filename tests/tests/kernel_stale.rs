@@ -1,4 +1,4 @@
-//! What outlives the agent in the kernel: a plan that nobody confirms any more, and how often each address was answered.
+//! State that outlives the agent in the kernel: a plan that nobody confirms any more, and how often each address was answered.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{net::Ipv4Addr, path::Path, sync::Arc, thread::sleep, time::Duration};

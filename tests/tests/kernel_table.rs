@@ -36,7 +36,7 @@ use zerottl_core::{
 use zerottl_dns::view::View;
 use zerottl_kernel::{PROGRAM, image::Image};
 
-/// What the rows take for granted of each name is what the agent's configuration, planner and SOA make of it.
+/// The rows' assumptions about each name are what the agent's configuration, planner and SOA make of it.
 #[test]
 fn the_agent_configures_what_the_rows_assume() {
     let agent = Agent::new(World::Full);
@@ -167,7 +167,7 @@ fn every_plan_is_answered_from_at_once() {
     }
 }
 
-/// The same code compiled twice: whatever frame comes, the kernel's program does what the host's does.
+/// Code compiled twice does one thing: whatever frame comes, the kernel's program does what the host's does.
 #[test]
 fn kernel_and_host_agree_on_mutated_packets() {
     const FRAMES: u64 = 6_000;

@@ -31,7 +31,7 @@ use domain::{
 };
 use etherparse::PacketBuilder;
 use tests::lab::can_load;
-use xdp_ebpf::layout::{Service, SlotBlock};
+use xdp_ebpf::layout::{ServiceEntry, SlotBlock};
 use zerottl_config as config;
 use zerottl_core::{
     model::SiteId,
@@ -169,7 +169,7 @@ fn questions() -> Vec<Asked> {
     order.into_iter().map(|(_, asked)| asked).collect()
 }
 
-/// What an answer's parts tell.
+/// The generation and program that an answer's parts tell.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     /// All of one generation of one program.
@@ -227,7 +227,7 @@ fn run(program: &Xdp, asked: &Asked) -> Told {
     read(&out[..ran.data_size_out as usize], asked.name)
 }
 
-/// What askers have seen.
+/// Counts of what askers have seen.
 #[derive(Default)]
 struct Seen {
     answers: AtomicU64,
@@ -350,7 +350,7 @@ fn writing_in_place_is_seen() {
     let service_map = machine.loaded.fastpath.take_map("SERVICES").unwrap();
     let slot_map = machine.loaded.fastpath.take_map("SLOTS").unwrap();
     let (Map::Array(service_map), Map::Array(slot_map)) = (&service_map, &slot_map) else { panic!("arrays") };
-    let mut service_memory = Mapped::<Service>::new(service_map.fd(), banks * services).unwrap();
+    let mut service_memory = Mapped::<ServiceEntry>::new(service_map.fd(), banks * services).unwrap();
     let mut slot_memory = Mapped::<SlotBlock>::new(slot_map.fd(), banks * blocks).unwrap();
     let Machine { loaded, layout, plans } = &mut machine;
     let program: &Xdp = loaded.fastpath.program(PROGRAM);

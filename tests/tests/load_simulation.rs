@@ -59,7 +59,7 @@ fn s4_3a_320_debits_keep_a_burst_within_capacity() {
     assert!(with < 1.0 && without > 1.05, "load per capacity {with:.2}, without debits {without:.2}");
 }
 
-/// The same setup gives the same result: nothing here depends on the time of day or on the machine.
+/// One setup always gives one result: nothing here depends on the time of day or on the machine.
 #[test]
 fn it_is_the_same_every_time() {
     let (first, second) = (run(&Setup::default()), run(&Setup::default()));

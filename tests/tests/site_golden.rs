@@ -18,7 +18,7 @@ const CHICAGO: usize = 2;
 const EUROPE: Option<usize> = Some(0);
 const AMERICAS: Option<usize> = Some(1);
 
-/// What differs from the usual.
+/// Facts that differ from the usual.
 #[expect(clippy::struct_excessive_bools, reason = "facts of a request")]
 #[derive(Clone, Copy)]
 struct Given {

@@ -30,7 +30,7 @@ struct Part {
     paces: &'static [u64],
 }
 
-/// What was seen.
+/// Counts of what was seen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     worlds: u64,
@@ -122,7 +122,7 @@ fn starts(layout: &Layout) -> Vec<Start> {
     names.iter().flat_map(|name| marks.iter().map(|mark| Start { name: *name, mark: *mark })).collect()
 }
 
-/// What must hold of one start in one world.
+/// Checks what must hold of one start in one world.
 fn judge(
     layout: &Layout,
     weather: &Weather,

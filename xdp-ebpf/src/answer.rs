@@ -10,7 +10,7 @@
 //! ```
 
 use crate::{
-    decide::{Answer, Record},
+    decide::{Answer, AnswerRecord},
     frame::Frame,
     layout::{FIXUP_APEX, FIXUP_NONE},
     maps::Maps,
@@ -56,8 +56,8 @@ impl Answer {
 pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Option<()> {
     let at = answer.question_end() & OFFSET_MASK;
     let sum = match answer.body.record {
-        Record::ADDRESS => write_address(packet, maps, answer, at)?,
-        Record::NONE => write_nothing(packet, answer, at)?,
+        AnswerRecord::ADDRESS => write_address(packet, maps, answer, at)?,
+        AnswerRecord::NONE => write_nothing(packet, answer, at)?,
         _ => write_rdata(packet, maps, answer, at)?,
     };
     // From here on the verifier follows all kinds of records as one.
@@ -110,7 +110,7 @@ fn write_address<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: 
 #[inline(always)]
 fn write_rdata<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer, at: usize) -> Option<Sum> {
     let (rdata, apex, ttl) = (maps.rdata(answer.body.index)?, answer.body.apex, answer.body.ttl);
-    let kind = if answer.body.record == Record::SOA { TYPE_SOA } else { TYPE_HTTPS };
+    let kind = if answer.body.record == AnswerRecord::SOA { TYPE_SOA } else { TYPE_HTTPS };
     let len = usize::from(rdata.len);
     let rdata_at = at + RECORD_FIXED;
     packet.store(rdata_at, &raw const rdata.bytes, len)?;
@@ -194,8 +194,8 @@ fn write_header(frame: Frame, answer: &Answer, records: Sum) -> Option<Sum> {
     let id = header.u16::<0>();
     let one = 1_u16.to_be();
     let (answers, authorities) = match answer.body.record {
-        Record::ADDRESS | Record::HTTPS => (one, 0),
-        Record::SOA => (0, one),
+        AnswerRecord::ADDRESS | AnswerRecord::HTTPS => (one, 0),
+        AnswerRecord::SOA => (0, one),
         _ => (0, 0),
     };
     let flags = (0x8000 | answer.body.flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();

@@ -25,7 +25,7 @@ use xdp_ebpf::{frame::Frame, sum::Sum};
 /// Names differ in their first label alone: eight letters, the low eight hexadecimal digits of the name's number as
 /// `a` to `p`, lowest first. So one template makes every query, and the queries themselves take no room in the caches.
 #[repr(C)]
-pub struct Walk {
+pub struct FrameWalk {
     /// The frame, its ID such that the checksum holds for letters and ID both zero.
     frame: [u64; 12],
     /// The frame's length, 80 or 91.
@@ -39,7 +39,7 @@ pub struct Walk {
 }
 
 #[btf_map]
-static WALK: Array<Walk, 1> = Array::new();
+static WALK: Array<FrameWalk, 1> = Array::new();
 
 /// Bytes that an A record adds.
 const RECORD: i32 = 16;

@@ -18,9 +18,9 @@
 use core::fmt;
 
 /// Seconds for which a server cookie is accepted (RFC 9018 §4.3).
-pub const AGE_MAX_S: i32 = 3600;
+pub(crate) const AGE_MAX_S: i32 = 3600;
 /// Seconds by which a server cookie may be ahead of this machine's clock (RFC 9018 §4.3).
-pub const AHEAD_MAX_S: i32 = 300;
+pub(crate) const AHEAD_MAX_S: i32 = 300;
 /// Seconds of age up to which a server cookie is sent back unchanged (RFC 9018 §4.3: renewed when over half an hour old).
 pub const FRESH_MAX_S: i32 = 1800;
 /// The version of a server cookie's construction (RFC 9018 §4.1).
@@ -39,7 +39,7 @@ const _: () = assert!(size_of::<Secret>() == 16);
 
 /// The verdict on a received server cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum CookieVerdict {
     /// Ours and at most [`FRESH_MAX_S`] old: it is sent back as it is.
     Fresh,
     /// Ours and acceptable, but old, or from a clock ahead of this one: the answer carries a new one.
@@ -98,28 +98,28 @@ pub fn server_hash(secret: &Secret, client: u64, prefix: u64, ip: [u64; 2], v6: 
 /// arithmetic (RFC 1982), so that the year 2106 is no event.
 #[inline(always)]
 #[must_use]
-pub fn check(secret: &Secret, client: u64, prefix: u64, hash: u64, ip: [u64; 2], v6: bool, now: u32) -> Verdict {
+pub fn check(secret: &Secret, client: u64, prefix: u64, hash: u64, ip: [u64; 2], v6: bool, now: u32) -> CookieVerdict {
     // First and always: after a branch the verifier would follow all of SipHash once for each of its ways.
     let genuine = server_hash(secret, client, prefix, ip, v6) == hash;
     match age(prefix, now) {
         verdict if genuine => verdict,
-        _ => Verdict::Bad,
+        _ => CookieVerdict::Bad,
     }
 }
 
 /// Returns the best verdict that a prefix's version and time allow.
 #[inline(always)]
 #[must_use]
-pub fn age(prefix: u64, now: u32) -> Verdict {
+pub fn age(prefix: u64, now: u32) -> CookieVerdict {
     let prefix = u64::from_le(prefix);
     let made = ((prefix >> 32) as u32).swap_bytes();
     let age = now.wrapping_sub(made).cast_signed();
     if prefix & 0xff != u64::from(VERSION) || !(-AHEAD_MAX_S..=AGE_MAX_S).contains(&age) {
-        Verdict::Bad
+        CookieVerdict::Bad
     } else if (0..=FRESH_MAX_S).contains(&age) {
-        Verdict::Fresh
+        CookieVerdict::Fresh
     } else {
-        Verdict::Renew
+        CookieVerdict::Renew
     }
 }
 
@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(of_first, prefix(0x5cf7_9f11));
         assert_eq!(of_next, prefix(0x5cf7_a871));
         let at = |now| check(&SECRET, client, of_first, hash, ip, false, now);
-        assert_eq!(at(0x5cf7_9f11), Verdict::Fresh);
-        assert_eq!(at(0x5cf7_a871), Verdict::Renew);
+        assert_eq!(at(0x5cf7_9f11), CookieVerdict::Fresh);
+        assert_eq!(at(0x5cf7_a871), CookieVerdict::Renew);
     }
 
     /// RFC 9018 Appendix A.3: reserved bytes that are not zero are hashed as they came.
@@ -230,7 +230,7 @@ mod tests {
         same(&SECRET, query, ip, false);
         same(&SECRET, "fc93fc62807ddb86010000005cf7a9acf73a7810aca2381e", ip, false);
         let [client, prefix, hash] = words(query);
-        assert_eq!(check(&SECRET, client, prefix, hash, ip, false, 0x5cf7_8f71), Verdict::Fresh);
+        assert_eq!(check(&SECRET, client, prefix, hash, ip, false, 0x5cf7_8f71), CookieVerdict::Fresh);
     }
 
     /// RFC 9018 Appendix A.4: IPv6, and the secret before the present one.
@@ -244,24 +244,24 @@ mod tests {
         same(&present, "22681ab97d52c298010000005cf7c609a6bb79d16625507a", ip, true);
         let [client, prefix, hash] = words(query);
         let now = 0x5cf7_c609;
-        assert_eq!(check(&previous, client, prefix, hash, ip, true, now), Verdict::Fresh);
-        assert_eq!(check(&present, client, prefix, hash, ip, true, now), Verdict::Bad);
+        assert_eq!(check(&previous, client, prefix, hash, ip, true, now), CookieVerdict::Fresh);
+        assert_eq!(check(&present, client, prefix, hash, ip, true, now), CookieVerdict::Bad);
     }
 
     #[test]
     fn times_are_serial_numbers() {
         for made in [0x5cf7_9f11_u32, 0, 100, u32::MAX - 100, 0x7fff_ffff, 0x8000_0000] {
             let table = [
-                (-301, Verdict::Bad),
-                (-300, Verdict::Renew),
-                (-1, Verdict::Renew),
-                (0, Verdict::Fresh),
-                (1800, Verdict::Fresh),
-                (1801, Verdict::Renew),
-                (3600, Verdict::Renew),
-                (3601, Verdict::Bad),
-                (i32::MAX, Verdict::Bad),
-                (i32::MIN, Verdict::Bad),
+                (-301, CookieVerdict::Bad),
+                (-300, CookieVerdict::Renew),
+                (-1, CookieVerdict::Renew),
+                (0, CookieVerdict::Fresh),
+                (1800, CookieVerdict::Fresh),
+                (1801, CookieVerdict::Renew),
+                (3600, CookieVerdict::Renew),
+                (3601, CookieVerdict::Bad),
+                (i32::MAX, CookieVerdict::Bad),
+                (i32::MIN, CookieVerdict::Bad),
             ];
             let ip = v4([192, 0, 2, 1]);
             let prefix = prefix(made);
@@ -282,20 +282,20 @@ mod tests {
             let good = prefix(now);
             let hash = server_hash(&SECRET, 7, good, ip, is_v6);
             let judge = |secret, client, prefix, hash, ip| check(secret, client, prefix, hash, ip, is_v6, now);
-            assert_eq!(judge(&SECRET, 7, good, hash, ip), Verdict::Fresh);
+            assert_eq!(judge(&SECRET, 7, good, hash, ip), CookieVerdict::Fresh);
             for bit in 0..64 {
-                assert_eq!(judge(&SECRET, 7 ^ 1 << bit, good, hash, ip), Verdict::Bad);
-                assert_eq!(judge(&SECRET, 7, good ^ 1 << bit, hash, ip), Verdict::Bad);
-                assert_eq!(judge(&SECRET, 7, good, hash ^ 1 << bit, ip), Verdict::Bad);
+                assert_eq!(judge(&SECRET, 7 ^ 1 << bit, good, hash, ip), CookieVerdict::Bad);
+                assert_eq!(judge(&SECRET, 7, good ^ 1 << bit, hash, ip), CookieVerdict::Bad);
+                assert_eq!(judge(&SECRET, 7, good, hash ^ 1 << bit, ip), CookieVerdict::Bad);
             }
             let bits = if is_v6 { 128 } else { 32 };
             for bit in 0..bits {
                 let mut other = ip.map(u64::from_le);
                 other[bit / 64] ^= 1 << (bit % 64);
-                assert_eq!(judge(&SECRET, 7, good, hash, other.map(u64::to_le)), Verdict::Bad);
+                assert_eq!(judge(&SECRET, 7, good, hash, other.map(u64::to_le)), CookieVerdict::Bad);
             }
             let other = Secret([SECRET.0[0], !SECRET.0[1]]);
-            assert_eq!(judge(&other, 7, good, hash, ip), Verdict::Bad);
+            assert_eq!(judge(&other, 7, good, hash, ip), CookieVerdict::Bad);
         }
         let four = server_hash(&SECRET, 7, prefix(now), v4([0, 0, 0, 0]), false);
         assert_ne!(four, server_hash(&SECRET, 7, prefix(now), [0, 0], true));

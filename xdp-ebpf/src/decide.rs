@@ -1,7 +1,7 @@
 //! The decision: from a frame and the maps to an answer, or the reason why not.
 //!
 //! ```text
-//! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> Choice[type] ─ policy ─> slot ─> Endpoint, Rdata
+//! frame ─ net ─ query ─> name ─> NameEntry ─> Service[bank] ─> choice[type] ─ policy ─> slot ─> Endpoint, Rdata
 //!                          │        │            │  ^ Control::word, read once
 //!                          │        │            └ client nets ─> Chosen ─> Service[bank], of a group
 //!                          │        └ no record of that type: NODATA
@@ -12,8 +12,8 @@ use crate::{
     frame::Frame,
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
-        CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, Choice, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE, NAME_OPAQUE,
-        NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, Service, choice_of, type_bit,
+        CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, ChoiceEntry, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
+        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of, type_bit,
     },
     limit::Class,
     maps::Maps,
@@ -58,7 +58,7 @@ const RATE_DRY: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Body {
     /// Its record.
-    pub record: Record,
+    pub record: AnswerRecord,
     /// AA, TC and RCODE, as the header's flags.
     pub flags: u16,
     /// Where the zone's apex begins within the question's name.
@@ -75,9 +75,9 @@ pub struct Body {
 
 /// The one record of an answer. A number and not an enum, which the verifier would follow once for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record(u8);
+pub struct AnswerRecord(u8);
 
-impl Record {
+impl AnswerRecord {
     /// None.
     pub const NONE: Self = Self(0);
     /// The address of an endpoint, of the type asked for.
@@ -101,14 +101,14 @@ impl Body {
     /// No record.
     #[inline(always)]
     const fn bare(flags: u16) -> Self {
-        Self { record: Record::NONE, flags, apex: 0, extended_rcode: 0, record_len: 0, index: 0, ttl: 0 }
+        Self { record: AnswerRecord::NONE, flags, apex: 0, extended_rcode: 0, record_len: 0, index: 0, ttl: 0 }
     }
 
     /// One address.
     #[inline(always)]
     const fn address(aaaa: bool, index: u32, ttl: u32) -> Self {
         let record_len = RECORD_FIXED + if aaaa { 16 } else { 4 };
-        Self { record: Record::ADDRESS, record_len, index, ttl, ..Self::bare(AA) }
+        Self { record: AnswerRecord::ADDRESS, record_len, index, ttl, ..Self::bare(AA) }
     }
 
     /// NODATA or NXDOMAIN with the zone's SOA (RFC 2308).
@@ -117,14 +117,14 @@ impl Body {
         let index = u32::from(index);
         let rdata = maps.rdata(index).ok_or(Reason::Internal)?;
         let record_len = RECORD_FIXED + usize::from(rdata.len);
-        Ok(Self { record: Record::SOA, apex, record_len, index, ttl: rdata.ttl, ..Self::bare(AA | rcode) })
+        Ok(Self { record: AnswerRecord::SOA, apex, record_len, index, ttl: rdata.ttl, ..Self::bare(AA | rcode) })
     }
 
     /// One HTTPS record (RFC 9460).
     #[inline(always)]
     fn https<M: Maps>(maps: &M, index: u32, ttl: u32) -> Result<Self, Reason> {
         let record_len = RECORD_FIXED + usize::from(maps.rdata(index).ok_or(Reason::Internal)?.len);
-        Ok(Self { record: Record::HTTPS, record_len, index, ttl, ..Self::bare(AA) })
+        Ok(Self { record: AnswerRecord::HTTPS, record_len, index, ttl, ..Self::bare(AA) })
     }
 
     /// Returns an equal body of which the verifier knows nothing.
@@ -143,7 +143,7 @@ impl Body {
     #[inline(always)]
     fn from_words([meta, data]: [u64; 2]) -> Self {
         Self {
-            record: Record(meta as u8),
+            record: AnswerRecord(meta as u8),
             flags: (meta >> 8) as u16,
             apex: (meta >> 24) as u8,
             extended_rcode: (meta >> 48) as u8,
@@ -166,11 +166,11 @@ impl Answer {
             _ => {}
         }
         match body.record {
-            Record::ADDRESS if self.query.rtype == TYPE_A => Reason::AnswerA,
-            Record::ADDRESS => Reason::AnswerAaaa,
-            Record::HTTPS => Reason::AnswerHttps,
-            Record::SOA if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
-            Record::SOA => Reason::AnswerNodata,
+            AnswerRecord::ADDRESS if self.query.rtype == TYPE_A => Reason::AnswerA,
+            AnswerRecord::ADDRESS => Reason::AnswerAaaa,
+            AnswerRecord::HTTPS => Reason::AnswerHttps,
+            AnswerRecord::SOA if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
+            AnswerRecord::SOA => Reason::AnswerNodata,
             _ if body.flags & TC != 0 => Reason::AnswerTruncated,
             _ if body.flags & 0xf == REFUSED => Reason::AnswerRefused,
             _ if body.flags & 0xf == SERVFAIL => Reason::AnswerServfail,
@@ -182,9 +182,9 @@ impl Answer {
     #[inline(always)]
     fn class(&self) -> Class {
         match self.body.record {
-            Record::ADDRESS | Record::HTTPS => Class::Data,
-            Record::SOA if self.body.flags & 0xf == NXDOMAIN => Class::Nxdomain,
-            Record::SOA => Class::Nodata,
+            AnswerRecord::ADDRESS | AnswerRecord::HTTPS => Class::Data,
+            AnswerRecord::SOA if self.body.flags & 0xf == NXDOMAIN => Class::Nxdomain,
+            AnswerRecord::SOA => Class::Nodata,
             _ => Class::Other,
         }
     }
@@ -199,7 +199,7 @@ impl Answer {
     /// Length of the DNS message.
     #[inline(always)]
     #[must_use]
-    pub fn dns_len(&self) -> usize {
+    pub(crate) fn dns_len(&self) -> usize {
         let opt = if self.query.has_edns { query::OPT + self.options_len } else { 0 };
         HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + opt
     }
@@ -211,7 +211,7 @@ impl Answer {
     fn is_too_big(&self) -> bool {
         let headers = net::UDP + if self.datagram.v6 { net::IPV6 } else { net::IPV4 };
         let len = self.dns_len();
-        let halves = if self.body.record == Record::HTTPS { 4 } else { 5 };
+        let halves = if self.body.record == AnswerRecord::HTTPS { 4 } else { 5 };
         len > self.query.size_max() || 2 * (headers + len) > halves * (headers + self.datagram.dns_len)
     }
 }
@@ -288,7 +288,7 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
     }
     let options_len = control.forget::<0x7f>(options_len);
     let answer = Answer { datagram, query, options_len, body, known, rate: RATE_KEPT };
-    if body.record == Record::ADDRESS || body.record == Record::NONE || !answer.is_too_big() {
+    if body.record == AnswerRecord::ADDRESS || body.record == AnswerRecord::NONE || !answer.is_too_big() {
         return Ok(answer);
     }
     Ok(answer.truncated(control))
@@ -471,7 +471,7 @@ fn find<'m, M: Maps>(
 }
 
 #[inline(always)]
-fn slot<M: Maps>(maps: &M, bank: u32, choice: &Choice, turn: u32) -> Option<u32> {
+fn slot<M: Maps>(maps: &M, bank: u32, choice: &ChoiceEntry, turn: u32) -> Option<u32> {
     let index = turn & u32::from(choice.mask);
     let block = maps.slots(bank + choice.block + index / BLOCK_SLOTS as u32)?;
     Some(u32::from(block.0[index as usize % BLOCK_SLOTS]))
@@ -503,7 +503,7 @@ fn sticky<M: Maps>(
     control: &Control,
     datagram: &Datagram,
     has_options: bool,
-    service: &Service,
+    service: &ServiceEntry,
 ) -> Option<(u32, u8)> {
     let (v6, address) = client(frame, maps, control, datagram, has_options)?;
     Some(if v6 {

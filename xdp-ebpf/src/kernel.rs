@@ -18,14 +18,14 @@ use aya_ebpf::{
 
 use xdp_ebpf::{
     answer::{self, Packet},
-    decide::{self, Answer, Record},
+    decide::{self, Answer, AnswerRecord},
     frame::Frame,
     layout::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, EVENTS_LEN, Endpoint, Event, NameEntry, NameTail, NetNode,
-        Rdata, Service, SlotBlock,
+        Rdata, ServiceEntry, SlotBlock,
     },
     limit::{Buckets, TICK_BITS},
-    maps::{Maps, Step},
+    maps::{LoopStep, Maps},
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,
@@ -47,7 +47,7 @@ static RDATA: Array<Rdata, 1, MMAP> = Array::new();
 #[btf_map]
 static ENDPOINTS: Array<Endpoint, 1, MMAP> = Array::new();
 #[btf_map]
-static SERVICES: Array<Service, 5, MMAP> = Array::new();
+static SERVICES: Array<ServiceEntry, 5, MMAP> = Array::new();
 #[btf_map]
 static SLOTS: Array<SlotBlock, 5, MMAP> = Array::new();
 #[btf_map]
@@ -96,7 +96,7 @@ impl Maps for Kernel {
         ENDPOINTS.get(index)
     }
     #[inline(always)]
-    fn service(&self, index: u32) -> Option<&Service> {
+    fn service(&self, index: u32) -> Option<&ServiceEntry> {
         SERVICES.get(index)
     }
     #[inline(always)]
@@ -150,14 +150,14 @@ impl Maps for Kernel {
         SCRATCH.get(0)
     }
     #[inline(always)]
-    fn repeat<S: Step>(&self, times: u32) {
+    fn repeat<S: LoopStep>(&self, times: u32) {
         // SAFETY: the callback has the form the helper asks for, and takes no context.
         unsafe { bpf_loop(times, step::<S> as *mut c_void, core::ptr::null_mut(), 0) };
     }
 }
 
 /// One step for `bpf_loop`: 1 stops it. The parameters have names, as the kernel refuses type information of any without.
-extern "C" fn step<S: Step>(_number: u32, _context: *mut c_void) -> i64 {
+extern "C" fn step<S: LoopStep>(_number: u32, _context: *mut c_void) -> i64 {
     let (Some(control), Some(scratch)) = (Kernel.control(), Kernel.scratch()) else { return 1 };
     i64::from(S::step(&Kernel, control, scratch))
 }
@@ -291,7 +291,7 @@ fn count(reason: Reason) {
 /// Counts an answered address, which is what a Site's share came to.
 #[inline(always)]
 fn count_address(answer: &Answer) {
-    if answer.body.record != Record::ADDRESS {
+    if answer.body.record != AnswerRecord::ADDRESS {
         return;
     }
     let Some(control) = CONTROL.get(0) else { return };

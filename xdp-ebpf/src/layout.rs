@@ -8,7 +8,7 @@
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
 //! | `RDATA` | array, mmapable | [`Rdata`]: one SOA per zone, then HTTPS records | once before attach |
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
-//! | `SERVICES` | array, mmapable | [`ALL_BANKS`] × [`Service`] | a bank at a time, never the one in use |
+//! | `SERVICES` | array, mmapable | [`ALL_BANKS`] × [`ServiceEntry`] | a bank at a time, never the one in use |
 //! | `SLOTS` | array, mmapable | [`ALL_BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
@@ -47,7 +47,7 @@ pub const VLAN_BITS: u32 = 12;
 /// Bytes of a name that a [`NameEntry`] holds itself.
 pub const NAME_INLINE: usize = 48;
 /// The longest name, RFC 1035 section 2.3.4.
-pub const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 /// Slots in a [`SlotBlock`]; a table starts at a block.
 pub const BLOCK_SLOTS: usize = 32;
 /// The most slots a table has.
@@ -59,7 +59,7 @@ pub const NET_ENDS: usize = 10;
 /// The longest NSID: an answer with it and a fresh cookie is still within 2 times its query (invariant 8).
 pub const NSID_MAX: usize = 24;
 /// The longest SOA RDATA: two names and five numbers, RFC 1035 section 3.3.13.
-pub const SOA_MAX: usize = 2 * NAME_MAX + 20;
+pub(crate) const SOA_MAX: usize = 2 * NAME_MAX + 20;
 /// Room for prepared RDATA: a power of two, so that a masked length is seen to stay inside.
 pub const RDATA_ROOM: usize = 1024;
 
@@ -211,14 +211,14 @@ impl Control {
     /// Whether a VLAN, by its number, is ours.
     #[inline(always)]
     #[must_use]
-    pub fn has_vlan(&self, number: u16) -> bool {
+    pub(crate) fn has_vlan(&self, number: u16) -> bool {
         self.vlans[usize::from(number >> 6) % (1 << (VLAN_BITS - 6))] >> (number & 63) & 1 != 0
     }
 
     /// Whether a VLAN within another is ours. Goes through all of them, so that the verifier has one way to follow.
     #[inline(always)]
     #[must_use]
-    pub fn has_vlan_pair(&self, outer: u16, inner: u16) -> bool {
+    pub(crate) fn has_vlan_pair(&self, outer: u16, inner: u16) -> bool {
         let pair = vlan_pair(outer, inner);
         let mut found = false;
         let mut i = 0;
@@ -390,9 +390,9 @@ pub struct Endpoint {
 /// The answers of a set of equal names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Service {
+pub struct ServiceEntry {
     /// By [`choice_of`].
-    pub choice: [Choice; CHOICES],
+    pub choice: [ChoiceEntry; CHOICES],
     /// TTL of positive answers (be).
     pub ttl: u32,
     /// IPv4 client mask for sticky (be).
@@ -410,7 +410,7 @@ pub struct Service {
 /// The answers of a service for one type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Choice {
+pub struct ChoiceEntry {
     /// The table's first block within a bank of `SLOTS`; of a table of one slot, what it holds.
     pub block: u32,
     /// Slots less one; slots are a power of two.
@@ -421,10 +421,10 @@ pub struct Choice {
     pub reserved: u8,
 }
 
-/// Entries of [`Service::choice`]: a power of two, so that a masked position is seen to stay inside; the last is unused.
-pub const CHOICES: usize = 4;
+/// Entries of [`ServiceEntry::choice`]: a power of two, so that a masked position is seen to stay inside; the last is unused.
+pub(crate) const CHOICES: usize = 4;
 
-/// Where a type's choice stands in [`Service::choice`]: A, AAAA, HTTPS.
+/// Where a type's choice stands in [`ServiceEntry::choice`]: A, AAAA, HTTPS.
 #[inline(always)]
 #[must_use]
 pub const fn choice_of(rtype: u16) -> usize {
@@ -435,18 +435,18 @@ pub const fn choice_of(rtype: u16) -> usize {
     }
 }
 
-/// [`Choice::kind`]: NODATA.
+/// [`ChoiceEntry::kind`]: NODATA.
 pub const CHOICE_NODATA: u8 = 1;
-/// [`Choice::kind`]: SERVFAIL, said by the socket path.
+/// [`ChoiceEntry::kind`]: SERVFAIL, said by the socket path.
 pub const CHOICE_SERVFAIL: u8 = 2;
-/// [`Choice::kind`]: the slot at a cursor.
+/// [`ChoiceEntry::kind`]: the slot at a cursor.
 pub const CHOICE_CURSOR: u8 = 3;
-/// [`Choice::kind`]: a slot at random.
+/// [`ChoiceEntry::kind`]: a slot at random.
 pub const CHOICE_RANDOM: u8 = 4;
-/// [`Choice::kind`]: the slot of the client's prefix.
+/// [`ChoiceEntry::kind`]: the slot of the client's prefix.
 pub const CHOICE_STICKY: u8 = 5;
 
-/// [`Choice::kind`]: always the one that [`Choice::block`] itself says, as a slot would.
+/// [`ChoiceEntry::kind`]: always the one that [`ChoiceEntry::block`] itself says, as a slot would.
 pub const CHOICE_ONE: u8 = 6;
 
 /// A node of a tree of client nets: one of [`nets`](crate::nets)' nodes, two cache lines that are fetched as one.
@@ -514,10 +514,10 @@ const _: () = assert!(size_of::<NameEntry>() == 64);
 const _: () = assert!(size_of::<NameTail>() == 208);
 const _: () = assert!(size_of::<Displace>() == 64);
 const _: () = assert!(size_of::<SlotBlock>() == 64);
-const _: () = assert!(size_of::<Service>() == 64);
+const _: () = assert!(size_of::<ServiceEntry>() == 64);
 const _: () = assert!(size_of::<NetNode>() == 128);
 const _: () = assert!(size_of::<Chosen>() == 8);
-const _: () = assert!(size_of::<Choice>() == 8);
+const _: () = assert!(size_of::<ChoiceEntry>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);
 const _: () = assert!(

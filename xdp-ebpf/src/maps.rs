@@ -1,7 +1,7 @@
 //! The maps as the packet code sees them: the program's own, or a host's vectors.
 
 use crate::{
-    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock},
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock},
     limit::Buckets,
     scratch::Scratch,
 };
@@ -21,7 +21,7 @@ pub trait Maps {
     /// `ENDPOINTS`.
     fn endpoint(&self, index: u32) -> Option<&Endpoint>;
     /// `SERVICES`.
-    fn service(&self, index: u32) -> Option<&Service>;
+    fn service(&self, index: u32) -> Option<&ServiceEntry>;
     /// `SLOTS`.
     fn slots(&self, block: u32) -> Option<&SlotBlock>;
     /// `NETS`.
@@ -41,11 +41,11 @@ pub trait Maps {
     /// `SCRATCH`.
     fn scratch(&self) -> Option<&Scratch>;
     /// Takes a step up to `times` times, until one is the last.
-    fn repeat<S: Step>(&self, times: u32);
+    fn repeat<S: LoopStep>(&self, times: u32);
 }
 
 /// One step of work that is done many times.
-pub trait Step {
+pub trait LoopStep {
     /// Does it. `true` is the last time.
     fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool;
 }

@@ -97,7 +97,7 @@ pub fn fold(frame: Frame, at: usize, len: usize, control: &Control) -> Option<Fo
 /// Whether the bytes behind the first [`NAME_INLINE`] equal `tail`.
 #[inline(always)]
 #[must_use]
-pub fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &Control) -> bool {
+pub(crate) fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &Control) -> bool {
     let full = control.forget::<0xff>(len) / 8;
     let Some(last) = last_word(frame, at, len) else { return false };
     for (i, expected) in tail.0.iter().enumerate() {
@@ -117,7 +117,7 @@ pub fn tail_is(frame: Frame, at: usize, len: usize, tail: &NameTail, control: &C
 /// The bytes behind the last whole word, in a word's low end.
 #[inline(always)]
 #[must_use]
-pub fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
+pub(crate) fn last_word(frame: Frame, at: usize, len: usize) -> Option<u64> {
     let rest = len % 8;
     if rest == 0 {
         return Some(0);

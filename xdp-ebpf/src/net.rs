@@ -266,7 +266,7 @@ impl Datagram {
     /// leaves for its device to complete, and XDP sees no metadata that would say so.
     #[inline(always)]
     #[must_use]
-    pub fn checksum_is_good(&self, message: Sum) -> bool {
+    pub(crate) fn checksum_is_good(&self, message: Sum) -> bool {
         if self.checksum == 0 {
             return !self.v6;
         }

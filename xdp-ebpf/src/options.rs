@@ -10,10 +10,10 @@
 //! ```
 
 use crate::{
-    cookie::{self, Verdict},
+    cookie::{self, CookieVerdict},
     frame::Frame,
     layout::{Control, NSID_MAX, OPTION_COOKIE, OPTION_SUBNET},
-    maps::{Maps, Step},
+    maps::{LoopStep, Maps},
     name::OFFSET_MASK,
     net::Datagram,
     reason::Reason,
@@ -98,7 +98,7 @@ pub fn read<M: Maps>(
 /// Reads one option.
 struct Read;
 
-impl Step for Read {
+impl LoopStep for Read {
     #[inline(always)]
     fn step<M: Maps>(_: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
@@ -200,7 +200,7 @@ pub fn subnet(scratch: &Scratch) -> Option<(bool, [u64; 2])> {
 /// Whether the cookie is one that we gave this client.
 #[inline(always)]
 #[must_use]
-pub fn knows_client(scratch: &Scratch) -> bool {
+pub(crate) fn knows_client(scratch: &Scratch) -> bool {
     scratch.options.known.get() != 0
 }
 
@@ -215,7 +215,7 @@ pub fn compose<M: Maps>(maps: &M, scope: u32) -> Result<usize, Reason> {
 
 struct Compose;
 
-impl Step for Compose {
+impl LoopStep for Compose {
     #[inline(always)]
     fn step<M: Maps>(_: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
@@ -270,7 +270,7 @@ fn head(options: &Options, at: usize, code: u16, len: u16) {
 /// The server cookie that the client gets: its own while that is fresh, else a new one.
 struct ServerCookie;
 
-impl Step for ServerCookie {
+impl LoopStep for ServerCookie {
     #[inline(always)]
     fn step<M: Maps>(_: &M, control: &Control, scratch: &Scratch) -> bool {
         let options = &scratch.options;
@@ -281,8 +281,8 @@ impl Step for ServerCookie {
         let now = unsafe { core::ptr::read_volatile(&raw const control.clock) };
         if options.cookie[1].get() == COOKIE_WHOLE {
             let verdict = cookie::check(&control.secrets[0], client, prefix, hash, address, v6, now);
-            options.known.set(u32::from(verdict != Verdict::Bad));
-            if verdict == Verdict::Fresh {
+            options.known.set(u32::from(verdict != CookieVerdict::Bad));
+            if verdict == CookieVerdict::Fresh {
                 options.server[0].set(prefix);
                 options.server[1].set(hash);
                 return true;

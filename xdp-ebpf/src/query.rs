@@ -26,13 +26,13 @@ pub const RECORD_FIXED: usize = 12;
 /// Length of an OPT record without options.
 pub const OPT: usize = 11;
 /// CLASS IN.
-pub const CLASS_IN: u16 = 1;
+pub(crate) const CLASS_IN: u16 = 1;
 /// The largest message that a client without EDNS takes, RFC 1035 section 4.2.1.
-pub const SIZE_PLAIN: usize = 512;
+pub(crate) const SIZE_PLAIN: usize = 512;
 /// The largest message that we send, and the size that we advertise.
-pub const SIZE_EDNS: usize = 1232;
+pub(crate) const SIZE_EDNS: usize = 1232;
 /// Bytes after the question that the kernel sums up; OPT records of real clients are far shorter.
-pub const REST_MAX: usize = 512;
+pub(crate) const REST_MAX: usize = 512;
 
 /// A well-formed question of class IN.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl Query {
     /// The longest message the client takes from us.
     #[inline(always)]
     #[must_use]
-    pub fn size_max(&self) -> usize {
+    pub(crate) fn size_max(&self) -> usize {
         self.edns.size.clamp(SIZE_PLAIN, SIZE_EDNS)
     }
 }

@@ -1,12 +1,12 @@
 //! The record types that the packet code knows.
 
 /// TYPE A.
-pub const TYPE_A: u16 = 1;
+pub(crate) const TYPE_A: u16 = 1;
 /// TYPE AAAA.
-pub const TYPE_AAAA: u16 = 28;
+pub(crate) const TYPE_AAAA: u16 = 28;
 /// TYPE SOA.
-pub const TYPE_SOA: u16 = 6;
+pub(crate) const TYPE_SOA: u16 = 6;
 /// TYPE HTTPS.
-pub const TYPE_HTTPS: u16 = 65;
+pub(crate) const TYPE_HTTPS: u16 = 65;
 /// TYPE OPT.
-pub const TYPE_OPT: u16 = 41;
+pub(crate) const TYPE_OPT: u16 = 41;

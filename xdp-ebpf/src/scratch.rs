@@ -70,7 +70,7 @@ pub const OPTIONS_MAX: usize = 511;
 /// Room for an answer's options: a power of two, and 8 beyond.
 const SAID_ROOM: usize = SAID_MAX + 8;
 /// Bytes of an answer's options are below this: NSID 28, COOKIE 28, client subnet 24.
-pub const SAID_MAX: usize = 128;
+pub(crate) const SAID_MAX: usize = 128;
 
 impl Default for Scratch {
     fn default() -> Self {
@@ -109,7 +109,7 @@ impl Default for Options {
 impl Options {
     /// Sets word `i` of what came, modulo 64.
     #[inline(always)]
-    pub fn set_asked(&self, i: usize, word: u64) {
+    pub(crate) fn set_asked(&self, i: usize, word: u64) {
         self.asked[i % 64].set(word);
     }
 
@@ -133,7 +133,7 @@ impl Options {
     /// Word `i` of what is said, modulo 16.
     #[inline(always)]
     #[must_use]
-    pub fn said_word(&self, i: usize) -> u64 {
+    pub(crate) fn said_word(&self, i: usize) -> u64 {
         self.said[i % 16].get()
     }
 
@@ -185,14 +185,14 @@ unsafe fn store(at: *mut u8, word: u64) {
 impl Scratch {
     /// Sets the name's word `i`; `i` is taken modulo the room.
     #[inline(always)]
-    pub fn set_name_word(&self, i: usize, word: u64) {
+    pub(crate) fn set_name_word(&self, i: usize, word: u64) {
         self.name[i % (NAME_ROOM / 8)].set(word);
     }
 
     /// The name's byte at `at`, modulo 256.
     #[inline(always)]
     #[must_use]
-    pub fn name_byte(&self, at: usize) -> u8 {
+    pub(crate) fn name_byte(&self, at: usize) -> u8 {
         let start = (&raw const self.name).cast::<u8>();
         // SAFETY: the name has 512 bytes.
         unsafe { *start.add(at & NAME_MAX) }
@@ -201,7 +201,7 @@ impl Scratch {
     /// The eight bytes of the name `8 * word` behind `at`; `at` is taken modulo 256, `word` modulo 32.
     #[inline(always)]
     #[must_use]
-    pub fn name_word(&self, at: usize, word: usize) -> u64 {
+    pub(crate) fn name_word(&self, at: usize, word: usize) -> u64 {
         let start = (&raw const self.name).cast::<u8>();
         // SAFETY: at most 255 + 248, and 8 bytes there: within the 512.
         unsafe { load(start.add((at & NAME_MAX) + 8 * (word & 31))) }
@@ -209,7 +209,7 @@ impl Scratch {
 
     /// Notes where a label begins; `label` is taken modulo 256.
     #[inline(always)]
-    pub fn set_start(&self, label: usize, at: u8) {
+    pub(crate) fn set_start(&self, label: usize, at: u8) {
         self.starts[label % (NAME_MAX + 1)].set(at);
     }
 

@@ -49,7 +49,7 @@ impl Sum {
     /// Adds another sum, of a part that starts at `offset`.
     #[inline(always)]
     #[must_use]
-    pub const fn add_at(self, offset: usize, other: Self) -> Self {
+    pub(crate) const fn add_at(self, offset: usize, other: Self) -> Self {
         // Shifting by 8 before folding swaps the bytes of the folded sum; folding first keeps the shift from overflowing.
         let folded = other.fold() as u64;
         Self(self.0 + if offset & 1 == 0 { folded } else { folded << 8 })
@@ -77,7 +77,7 @@ impl Sum {
     /// Returns the value for UDP's field, where 0 means "none" and is sent as all ones (RFC 768).
     #[inline(always)]
     #[must_use]
-    pub const fn udp_checksum(self) -> u16 {
+    pub(crate) const fn udp_checksum(self) -> u16 {
         let sum = self.checksum();
         if sum == 0 { 0xffff } else { sum }
     }

@@ -12,7 +12,7 @@ use crate::{
     layout::{
         BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_OPAQUE, NameEntry, NameTail,
     },
-    maps::{Maps, Step},
+    maps::{LoopStep, Maps},
     name,
     reason::Reason,
     scratch::Scratch,
@@ -114,7 +114,7 @@ fn copy(frame: Frame, control: &Control, scratch: &Scratch, at: usize, len: usiz
 /// Notes where the next label begins. Before the last step, `next` is the place of the label itself.
 struct Split;
 
-impl Step for Split {
+impl LoopStep for Split {
     #[inline(always)]
     fn step<M: Maps>(_: &M, _: &Control, scratch: &Scratch) -> bool {
         let (at, labels) = (scratch.next.get(), scratch.labels.get());
@@ -132,7 +132,7 @@ impl Step for Split {
 /// Looks up the suffix from the label `next` on, and goes one label down. The whole name is not looked up: it is missing.
 struct Descend;
 
-impl Step for Descend {
+impl LoopStep for Descend {
     #[inline(always)]
     fn step<M: Maps>(maps: &M, control: &Control, scratch: &Scratch) -> bool {
         let label = scratch.next.get();

@@ -24,7 +24,7 @@ use table::{
 use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
-    layout::{BLOCK_SLOTS, CHOICE_ONE, CHOICE_SERVFAIL, Choice, STALE_BANK, type_bit},
+    layout::{BLOCK_SLOTS, CHOICE_ONE, CHOICE_SERVFAIL, ChoiceEntry, STALE_BANK, type_bit},
     reason::{Action, Reason},
 };
 
@@ -93,7 +93,7 @@ fn a_plan_of_age_is_stale() {
 fn a_choice_of_one_needs_no_table() {
     let mut held = image::held(World::Full);
     for choice in held.services.iter_mut().map(|service| &mut service.choice[0]) {
-        *choice = Choice { block: 1, kind: CHOICE_ONE, ..Choice::default() };
+        *choice = ChoiceEntry { block: 1, kind: CHOICE_ONE, ..ChoiceEntry::default() };
     }
     held.slots.clear();
     held.cursors.borrow_mut().clear();
@@ -253,7 +253,7 @@ fn a_missing_map_entry_is_a_bug_that_is_counted() {
         ("SLOTS", |held| held.slots.clear(), &["www.example", "sticky.example"]),
         ("ENDPOINTS", |held| held.endpoints.clear(), &["www.example", "random.example"]),
         ("CURSORS", |held| held.cursors.borrow_mut().clear(), &["www.example"]),
-        ("SERVICES' kinds", |held| held.services.fill(xdp_ebpf::layout::Service::default()), &["www.example"]),
+        ("SERVICES' kinds", |held| held.services.fill(xdp_ebpf::layout::ServiceEntry::default()), &["www.example"]),
     ];
     for (part, take, names) in parts {
         let mut held = image::held(World::Full);

@@ -47,9 +47,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing (Debian: by apt-get and cargo install), for every door or for one
+    /// Install what is missing (Debian: by apt-get and cargo install), for every task or for one
     Setup {
-        /// The door to set up for
+        /// The task to set up for
         #[arg(long = "for", value_enum, default_value_t = Door::All)]
         door: Door,
     },
@@ -72,7 +72,7 @@ enum Task {
         /// Run `kernel_table`, `kernel_limit` and `kernel_differential` alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
         #[arg(long)]
         kernel: bool,
-        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans flip
+        /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans change
         #[arg(long, conflicts_with = "kernel")]
         long: bool,
         /// Arguments for the test programs, such as `--nocapture`

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use domain::base::{Message, Rtype};
 use etherparse::{IpNumber, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
 use xdp_ebpf::{cookie::Secret, reason::Action};
-use zerottl_core::model::{CookieSecrets, Edns};
+use zerottl_core::model::{CookieSecrets, EdnsConfig};
 use zerottl_dns::{Transport, Zones, respond, view::View};
 
 use super::{agent::Agent, maps, split};
@@ -71,7 +71,7 @@ impl Beside {
     fn new() -> Self {
         let agent = Agent::with(World::Full, |model| {
             let cookies = Some(CookieSecrets { present: Secret::new([7; 16]), previous: Some(Secret::new([8; 16])) });
-            model.edns = Edns { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
+            model.edns = EdnsConfig { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
         });
         let held = maps::held_by(&agent, World::Full);
         let view = View::new(Arc::clone(agent.planner.model()), agent.plan(1));

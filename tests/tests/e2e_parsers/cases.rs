@@ -1,4 +1,4 @@
-//! What is asked, and what every parser must read.
+//! Questions, and what every parser must read.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub enum Transport {
     Fallback,
 }
 
-/// What of EDNS a query has.
+/// EDNS options of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// No OPT.
@@ -41,7 +41,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// What a message means, written so that only its meaning differs: no quotation marks, one space between fields, all in
+/// The meaning of a message, written so that only its meaning differs: no quotation marks, one space between fields, all in
 /// lower case, a set's records sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -72,7 +72,7 @@ impl Reading {
         self
     }
 
-    /// What is not as the case says.
+    /// Returns what is not as the case says.
     pub fn fault(&self, case: &Case, shape: Shape) -> Option<String> {
         let counted = |section: &str| self.records.iter().filter(|record| record.starts_with(section)).count();
         let opt = usize::from(shape != Shape::Plain);
@@ -191,5 +191,5 @@ pub const CASES: [Case; 25] = [
     Case { transport: Transport::Fallback, ..WHOLE },
 ];
 
-/// What does not fit a datagram.
+/// A record set that does not fit a datagram.
 const WHOLE: Case = case("big.app.com", "TXT", "NOERROR", "qr aa", &["answer big.app.com. 300 in txt 0000"]);

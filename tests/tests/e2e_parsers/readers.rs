@@ -26,9 +26,9 @@ const SCRIPT: &str = include_str!("dnspython.py");
 /// Debian's own, for which python3-dnspython is.
 const PYTHON: &str = "/usr/bin/python3";
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What dig and kdig say of an answer that is not as it should be.
+/// Words of dig and kdig about an answer that is not as it should be.
 const COMPLAINTS: [&str; 7] = ["warning", "malformed", "extra bytes", "bad packet", "error:", "mismatch", "unexpected"];
-/// What kdig says when it does what it should.
+/// The line of kdig when it does what it should.
 const RETRY: &str = ";; WARNING: truncated reply from ";
 
 /// A question as each parser gets it.
@@ -84,7 +84,7 @@ fn tool(lab: &Lab, program: &str, patience: &str, shape: &str, asked: Asked<'_>)
     shown(&text).ok_or_else(|| format!("{}\n{text}", output.status))
 }
 
-/// What dig or kdig shows; they write all but the records a little differently.
+/// Reads what dig or kdig shows; they write all but the records a little differently.
 fn shown(text: &str) -> Option<Reading> {
     let lower = text.to_ascii_lowercase();
     let after = |label: &str| lower.split_once(label).map(|(_, rest)| rest);

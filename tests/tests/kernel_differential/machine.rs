@@ -139,7 +139,7 @@ pub struct Machine {
     _records: TempDir,
 }
 
-/// What the kernel did.
+/// A run of the kernel's program.
 pub struct Ran {
     pub action: Action,
     pub reason: Reason,

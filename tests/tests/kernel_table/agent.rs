@@ -53,7 +53,7 @@ fn file(world: World) -> String {
     text
 }
 
-/// What the agent has made of a world's configuration.
+/// An agent's parts, made of a world's configuration.
 pub struct Agent {
     pub planner: Planner,
     pub zones: Zones,

@@ -1,4 +1,4 @@
-//! What the agent writes into the program's maps, on the host.
+//! The contents that the agent writes into the program's maps, on the host.
 
 use xdp_ebpf::scratch::Scratch;
 use zerottl_core::model::Vlan;
@@ -19,7 +19,7 @@ pub fn vlans(world: World) -> Vec<Vlan> {
     single.chain(pairs.into_iter().map(|(outer, inner)| Vlan { outer, inner: Some(inner) })).collect()
 }
 
-/// The same, of an agent of one's own.
+/// Returns the contents for an agent of one's own.
 pub fn held_by(agent: &Agent, world: World) -> Held {
     let plan = agent.plan(1);
     let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();

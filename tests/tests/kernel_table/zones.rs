@@ -48,7 +48,7 @@ fn name(random: &mut Random, known: &[Vec<u8>], labels: &[Vec<u8>]) -> Vec<u8> {
     name
 }
 
-/// What the socket path's zones know, as the reason that the kernel must have for it. Of what goes up, the kernel need
+/// Returns what the socket path's zones know, as the reason that the kernel must have for it. Of what goes up, the kernel need
 /// not know more.
 fn expected(agent: &Agent, plan: &Plan, world: World, name: &FoldedName, rtype: u16) -> Reason {
     let Some(zone) = agent.zones.zone_of(name) else { return Reason::AnswerRefused };

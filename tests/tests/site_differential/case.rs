@@ -34,7 +34,7 @@ const PATHS: [&str; 14] = [
     "/x/Distrib=1/y/",
 ];
 const QUERIES: [&str; 6] = ["", "a=1", "a=?&b=/", "Distrib=5", "u=http://evil.example/", "&"];
-/// What begins a marker, in every spelling that counts.
+/// Beginnings of a marker, in every spelling that counts.
 const WORDS: [&str; 3] = ["Distrib=", "distrib=", "DISTRIB="];
 /// Markers that make no sense.
 const BROKEN: [&str; 6] = ["", "x", "-5", "99999999999999999999", "5+s0.app.com+g0.app.com+x", "5!short"];
@@ -160,7 +160,7 @@ impl Case {
         Topology::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
     }
 
-    /// What the client's request has as `Host` or `:authority`.
+    /// Returns what the client's request has as `Host` or `:authority`.
     pub fn authority(&self) -> Option<&str> {
         match &self.host {
             Host::Missing => None,
@@ -199,7 +199,7 @@ impl Case {
         }
     }
 
-    /// The same request for the pseudo code, word for word. Of the marker it has what the pseudo code knows.
+    /// Returns the request for the pseudo code, word for word. Of the marker it has what the pseudo code knows.
     pub fn literal(&self) -> appendix_b::Request {
         let marker = match &self.mark {
             None => String::new(),

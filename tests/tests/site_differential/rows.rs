@@ -1,4 +1,4 @@
-//! What the C rows change of Appendix B, each by itself: of the request before the pseudo code sees it, or of what comes out.
+//! Changes that the C rows make to Appendix B, each by itself: to the request before the pseudo code sees it, or of what comes out.
 //!
 //! They are written from the rows' text, with nothing of the decision's code: what a row says is said here a second time.
 
@@ -18,7 +18,7 @@ pub struct Sent {
     pub hops: u32,
 }
 
-/// What becomes of a request, as both sides can say it.
+/// The end of a request, as both sides can say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     Redirect { status: u16, scheme: &'static str, host: String, target: String, marker: Option<Sent> },
@@ -63,7 +63,7 @@ pub const ROWS: &[Row] = &[
     Row { name: "C14", before: same, after: misdirected },
 ];
 
-/// What Appendix B comes to with all rows but one, or with none of them.
+/// Returns what Appendix B comes to with all rows but one, or with none of them.
 pub fn expected(case: &Case, is_on: impl Fn(&Row) -> bool) -> End {
     let mut request = case.literal();
     let on = || ROWS.iter().filter(|row| is_on(row));
@@ -73,7 +73,7 @@ pub fn expected(case: &Case, is_on: impl Fn(&Row) -> bool) -> End {
     end
 }
 
-/// What the pseudo code says, taken apart: the last marker, as it would be read, is off the target.
+/// Takes apart what the pseudo code says: the last marker, as it would be read, is off the target.
 fn end_of(outcome: &Outcome) -> End {
     let to = match outcome {
         Outcome::Done => return End::Admit { despite: false },
@@ -343,7 +343,7 @@ fn skip_dead(case: &Case, request: &mut Request) {
     });
 }
 
-/// Who was told to return here is not sent round again: this Site is the only one for it.
+/// A client that was told to return here is not sent round again: this Site is the only one for it.
 fn wait_here(case: &Case, request: &mut Request) {
     if case.waiting {
         request.this_group.sites = vec![own(case)];

@@ -1,6 +1,11 @@
 //! `[admin]`.
 
-use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use toml::Spanned;
 
@@ -10,7 +15,7 @@ use super::{
     report::{Once, Reporter},
     values::{Fault, Reader},
 };
-use zerottl_core::model::{Admin, AdminListen, AdminToken, TOKEN_LEN};
+use zerottl_core::model::{Admin, AdminListen, AdminListenError, AdminToken, TOKEN_LEN};
 
 /// Places to listen on, at most.
 const LISTEN_MAX: usize = 8;
@@ -70,7 +75,7 @@ fn listen(reader: &mut Reader<'_>, raw: &raw::Admin) -> Vec<AdminListen> {
 fn place(text: &str) -> Result<AdminListen, Fault> {
     let help = "give both, such as \"127.0.0.1:8053\" or \"[::1]:8053\", or a socket, such as \
                 \"unix:/run/zerottl/admin.sock\"";
-    let place: AdminListen = text.parse().map_err(|message| Fault { message, help: help.into() })?;
+    let place: AdminListen = text.parse().map_err(|error: AdminListenError| Fault::new(error.to_string(), help))?;
     match &place {
         AdminListen::Unix(path) if path.as_os_str().len() > SOCKET_LEN_MAX => Err(Fault {
             message: format!("the socket's path has {} bytes", path.as_os_str().len()),
@@ -106,10 +111,19 @@ fn token(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<AdminToken> 
     }
 }
 
-fn read(path: &Path) -> Result<(AdminToken, u32), String> {
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
+/// The reason why a file gives no token.
+#[derive(Debug, thiserror::Error)]
+enum TokenFileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Text(&'static str),
+}
+
+fn read(path: &Path) -> Result<(AdminToken, u32), TokenFileError> {
+    let file = fs::File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
     let mut text = String::new();
-    file.take(FILE_LEN_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    Ok((AdminToken::new(&text)?, mode))
+    file.take(FILE_LEN_MAX).read_to_string(&mut text)?;
+    Ok((AdminToken::new(&text).map_err(TokenFileError::Text)?, mode))
 }

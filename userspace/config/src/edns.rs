@@ -6,7 +6,7 @@ use toml::Spanned;
 use xdp_ebpf::cookie::Secret;
 
 use super::{raw, readers::readable, report::Reporter, values::Reader};
-use zerottl_core::model::{Chaos, CookieSecrets, Edns, NSID_LEN_MAX};
+use zerottl_core::model::{Chaos, CookieSecrets, EdnsConfig, NSID_LEN_MAX};
 
 /// Bytes of a TXT record's string, at most (RFC 1035 section 3.3).
 const STRING_LEN_MAX: usize = 255;
@@ -19,7 +19,7 @@ const SECRET_DIGITS: usize = 32;
 /// The bit that lets every user of the machine read a file.
 const READ_BY_ALL: u32 = 0o004;
 
-pub(super) fn edns(report: &mut Reporter, raw: Option<&Spanned<raw::Edns>>) -> Edns {
+pub(super) fn edns(report: &mut Reporter, raw: Option<&Spanned<raw::Edns>>) -> EdnsConfig {
     let empty = raw::Edns::default();
     let (raw, header) = raw.map_or((&empty, 0..0), |raw| (raw.get_ref(), raw.span()));
     let mut reader = Reader { report, section: "[edns]".into(), header };
@@ -34,7 +34,7 @@ pub(super) fn edns(report: &mut Reporter, raw: Option<&Spanned<raw::Edns>>) -> E
                 .help("take one of the two out");
         }
     }
-    Edns {
+    EdnsConfig {
         cookies: cookies.then(|| secrets.unwrap_or_else(random)),
         nsid: text(&mut reader, "nsid", &raw.nsid, NSID_LEN_MAX),
         client_subnet: on(&raw.client_subnet),

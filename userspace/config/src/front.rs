@@ -16,7 +16,7 @@ use super::{
     tables::section,
     values::{self, Fault, Reader},
 };
-use zerottl_core::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, Zone, ZoneId, ZoneSaid};
+use zerottl_core::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -211,7 +211,7 @@ fn roles(reader: &mut Reader<'_>, raw: &raw::Front) -> Roles {
 
 /// The zones, and which of them a name lies in.
 pub(super) struct Zones {
-    pub list: Vec<Zone>,
+    pub list: Vec<ZoneConfig>,
     by_apex: HashMap<Name, ZoneId>,
     sound: bool,
 }
@@ -266,7 +266,7 @@ fn name_of(suffix: &domain::base::Name<impl AsRef<[u8]>>) -> Name {
     Name::from_octets(bytes::Bytes::copy_from_slice(suffix.as_slice())).expect("a suffix of a name is a name")
 }
 
-fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
+fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> ZoneConfig {
     // A records file may bring its own; it is missed once that has been read.
     if raw.nameservers.is_none() && raw.records.is_none() {
         reader.missing("nameservers", &format!("[\"ns1.{apex}\"]"));
@@ -299,7 +299,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> Zone {
             .help("most resolvers keep it for less (RFC 2308 section 5), and a new name is not seen for as long");
     }
     let (serial, auto_serial) = serial(reader, &raw.serial);
-    Zone {
+    ZoneConfig {
         said: said(raw, auto_serial),
         nameservers: name_servers(reader, &apex, "nameservers", &raw.nameservers),
         balance_nameservers: name_servers(reader, &apex, "balance_nameservers", &raw.balance_nameservers),

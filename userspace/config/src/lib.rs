@@ -1,7 +1,7 @@
 //! Reads and checks the configuration file.
 //!
 //! All or nothing (invariant 9): a file with any error gives no [`Model`], and every error found is reported, each
-//! with its place and its mend. The file's keys are in `examples/reference.toml`.
+//! with its place and its fix. The file's keys are in `examples/reference.toml`.
 //!
 //! | step | module |
 //! |---|---|
@@ -40,8 +40,9 @@ pub(crate) mod tests;
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
+    string::FromUtf8Error,
     time::SystemTime,
 };
 
@@ -74,7 +75,7 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    let text = read(path).map_err(|reason| ConfigError::unreadable(path, &reason))?;
+    let text = read(path).map_err(|error| ConfigError::unreadable(path, &error.to_string()))?;
     // By when the text was as it is now: what changes meanwhile is newer.
     let changed = fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let mut loaded = parse_file(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), changed)?;
@@ -82,14 +83,24 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     Ok(loaded)
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let file = fs::File::open(path).map_err(|e| e.to_string())?;
+/// The reason why a configuration file gives no text.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is longer than {} MiB", FILE_LEN_MAX >> 20)]
+    TooLong,
+    #[error("it is not UTF-8 at byte {}", .0.utf8_error().valid_up_to())]
+    NotUtf8(#[from] FromUtf8Error),
+}
+
+fn read(path: &Path) -> Result<String, ReadError> {
     let mut bytes = Vec::new();
-    file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    fs::File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_LEN_MAX {
-        return Err(format!("it is longer than {} MiB", FILE_LEN_MAX >> 20));
+        return Err(ReadError::TooLong);
     }
-    String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+    Ok(String::from_utf8(bytes)?)
 }
 
 /// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.

@@ -1,7 +1,7 @@
 //! Readers that several sections share: durations, timings, GETs over HTTP and TLS, files, entries that are listed twice.
 
 use std::{
-    fs,
+    fs, io,
     ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     time::Duration,
@@ -15,6 +15,7 @@ use super::{
     values::{self, Reader, written},
 };
 use zerottl_core::model::{HttpProbe, Name, ProbeTls};
+use zerottl_host::trust::{self, TrustError};
 
 /// How often something is asked.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
@@ -147,8 +148,11 @@ fn without_port(host: &str) -> &str {
 fn trust_anchors(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<PathBuf> {
     let file = readable(reader, "ca", path)?;
     // As whoever uses it does.
-    if let Err(reason) = zerottl_host::trust::trust_anchors(&file) {
-        let reason = if reason.starts_with("holds") { reason } else { format!("cannot be used: {reason}") };
+    if let Err(error) = trust::trust_anchors(&file) {
+        let reason = match error {
+            TrustError::Empty => error.to_string(),
+            TrustError::Pem(_) | TrustError::Certificate(..) => format!("cannot be used: {error}"),
+        };
         reader
             .error(path.span(), format!("`{}` {reason}", path.get_ref()))
             .help("give a PEM file with at least one BEGIN CERTIFICATE");
@@ -171,11 +175,20 @@ pub(super) fn readable(reader: &mut Reader<'_>, key: &str, path: &Spanned<String
     }
 }
 
-fn probe_file(path: &Path) -> Result<(), String> {
+/// The reason why a path is not of a file that can be read.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is not a file")]
+    NotAFile,
+}
+
+fn probe_file(path: &Path) -> Result<(), FileError> {
     // The kind first: opening a FIFO would wait for its other end.
-    let kind = fs::metadata(path).map_err(|e| e.to_string())?;
-    if !kind.is_file() {
-        return Err("it is not a file".into());
+    if !fs::metadata(path)?.is_file() {
+        return Err(FileError::NotAFile);
     }
-    fs::File::open(path).map(drop).map_err(|e| e.to_string())
+    fs::File::open(path)?;
+    Ok(())
 }

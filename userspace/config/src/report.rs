@@ -23,7 +23,7 @@ const MESSAGE_MAX: usize = 1_000;
 
 /// One error or warning, at one place of one file.
 ///
-/// Its `Display` is the message alone; [`Problem::line`] puts the place before it and the mend behind it.
+/// Its `Display` is the message alone; [`Problem::line`] puts the place before it and the fix after it.
 #[derive(Clone, Debug)]
 pub struct Problem {
     severity: Severity,
@@ -41,12 +41,6 @@ impl Problem {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
-    }
-
-    /// Returns the fix, if there is one to name.
-    #[must_use]
-    pub fn mend(&self) -> Option<&str> {
-        self.help.as_deref()
     }
 
     /// Line and column, both from 1, the column in characters; none if the file could not be read.
@@ -86,7 +80,7 @@ impl Problem {
         if self.severity == Severity::Error { "error" } else { "warning" }
     }
 
-    /// Names the mend.
+    /// Names the fix.
     pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Self {
         self.help = Some(help.into());
         self

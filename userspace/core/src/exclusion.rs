@@ -1,4 +1,4 @@
-//! The causes that bar a live Site from being answered, and in which order bars give way when nothing is left.
+//! The causes that bar a live Site from being answered, and in which order they give way when nothing is left.
 //!
 //! | while there are Sites that are live and | Pool and Group Names answer | a Site Name answers |
 //! |---|---|---|
@@ -31,8 +31,8 @@ pub enum Exclusion {
 impl SiteState {
     /// Returns the strongest cause that bars the Site.
     #[must_use]
-    pub fn bar(&self) -> Exclusion {
-        match self.word_in_force() {
+    pub fn exclusion(&self) -> Exclusion {
+        match self.admin_state_in_force() {
             AdminState::Maint => Exclusion::Maint,
             AdminState::Drain => Exclusion::Drained,
             AdminState::Ready if self.held => Exclusion::Held,
@@ -44,13 +44,13 @@ impl SiteState {
 impl Assessment {
     /// Returns the strongest cause that bars a Site.
     #[must_use]
-    pub fn bar(&self, site: SiteId) -> Exclusion {
-        self.sites[site.0].bar()
+    pub fn exclusion(&self, site: SiteId) -> Exclusion {
+        self.sites[site.0].exclusion()
     }
 
     /// Whether a Site is up and nothing bars it.
     #[must_use]
     pub fn is_eligible(&self, model: &Model, site: SiteId) -> bool {
-        self.bar(site) == Exclusion::None && self.site_is_up(model, site)
+        self.exclusion(site) == Exclusion::None && self.site_is_up(model, site)
     }
 }

@@ -3,9 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, Chaos, Damping, DynamicName, Edns, Front, HttpProbe, Initial, LastResort, Life, Minimum, Model,
-    Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode,
-    Zone, ZoneId, ZoneSaid,
+    Admin, AllDown, Chaos, Damping, DynamicName, EdnsConfig, Front, HttpProbe, Initial, LastResort, Life, Minimum,
+    Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, Vlans,
+    XdpMode, ZoneConfig, ZoneId, ZoneSaid,
 };
 
 /// A name.
@@ -98,10 +98,10 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         admin: Admin::default(),
         state: PathBuf::new(),
         life: Life::default(),
-        edns: Edns::default(),
+        edns: EdnsConfig::default(),
         rate_limit: None,
         chaos: Chaos::default(),
-        zones: vec![Zone {
+        zones: vec![ZoneConfig {
             apex: name("app.com"),
             said: ZoneSaid::all(),
             primary: None,

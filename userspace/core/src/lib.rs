@@ -9,7 +9,7 @@
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
-//! | [`exclusion`] | what bars a live Site from being answered, and which bar gives way first |
+//! | [`exclusion`] | what bars a live Site from being answered, and which cause gives way first |
 //! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
 //! | [`plan`] | model and status into a plan: for every name and family, who is answered |
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |

@@ -15,11 +15,11 @@ use crate::model::RateLimit;
 
 /// Blocks of buckets, in the kernel and here: 512 KiB, 65,536 networks by class, which a CPU core's own cache holds. A bucket is
 /// only needed while its network has answers to make good for, a thousandth of a second for one answer at 1,000 a second.
-pub const BLOCKS: usize = 1 << 13;
+pub(crate) const BLOCKS: usize = 1 << 13;
 
 /// The verdict on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RateVerdict {
     /// It is sent: within the rate, or nothing is limited.
     Within,
     /// It is sent in a dry run.
@@ -60,24 +60,24 @@ impl Limiter {
 
     /// Takes an answer from a client network's rate.
     #[must_use]
-    pub fn judge(&self, client: IpAddr, class: Class) -> Verdict {
+    pub fn judge(&self, client: IpAddr, class: Class) -> RateVerdict {
         let now = clock_gettime(ClockId::MonotonicCoarse);
         let ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
         self.judge_at(client, class, ns >> TICK_BITS)
     }
 
-    fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> Verdict {
-        let Some((limits, table)) = &self.0 else { return Verdict::Within };
+    fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> RateVerdict {
+        let Some((limits, table)) = &self.0 else { return RateVerdict::Within };
         let [address, _] = words(client);
         let key = limits.key(client.is_ipv6(), address, class as u32);
         if limits.admit(&table[key.block as usize], key, now, |place| place) {
-            Verdict::Within
+            RateVerdict::Within
         } else if limits.dry_run != 0 {
-            Verdict::DryRun
+            RateVerdict::DryRun
         } else if limits.slip != 0 && rand::random::<u32>().is_multiple_of(limits.slip) {
-            Verdict::Slip
+            RateVerdict::Slip
         } else {
-            Verdict::Drop
+            RateVerdict::Drop
         }
     }
 }
@@ -88,13 +88,13 @@ mod tests {
 
     const RATE: RateLimit = RateLimit { per_second: 10, slip: 0, prefix: (24, 56), dry_run: false };
 
-    fn verdicts(rate: RateLimit, clients: &[&str]) -> Vec<Verdict> {
+    fn verdicts(rate: RateLimit, clients: &[&str]) -> Vec<RateVerdict> {
         let limiter = Limiter::new(Some(rate));
         let judge = |client: &&str| limiter.judge_at(client.parse().expect("valid"), Class::Data, 5);
         clients.iter().cycle().take(1000 * clients.len()).map(judge).collect()
     }
 
-    fn count(verdicts: &[Verdict], which: Verdict) -> usize {
+    fn count(verdicts: &[RateVerdict], which: RateVerdict) -> usize {
         verdicts.iter().filter(|verdict| **verdict == which).count()
     }
 
@@ -106,7 +106,7 @@ mod tests {
             (&["2001:db8::1", "2001:db8:0:ff::1"], 1),
             (&["2001:db8::1", "2001:db8:0:100::1"], 2),
         ] {
-            assert_eq!(count(&verdicts(RATE, clients), Verdict::Within), 11 * networks, "{clients:?}");
+            assert_eq!(count(&verdicts(RATE, clients), RateVerdict::Within), 11 * networks, "{clients:?}");
         }
         let short = RateLimit { prefix: (8, 16), ..RATE };
         for (clients, networks) in [
@@ -116,22 +116,25 @@ mod tests {
             (&["2001:db8::1", "2002:db8::1"], 2),
             (&["0.0.0.1", "::1", "::ffff:0.0.0.1"], 2),
         ] {
-            assert_eq!(count(&verdicts(short, clients), Verdict::Within), 11 * networks, "{clients:?}");
+            assert_eq!(count(&verdicts(short, clients), RateVerdict::Within), 11 * networks, "{clients:?}");
         }
         let whole = RateLimit { prefix: (32, 64), ..RATE };
-        assert_eq!(count(&verdicts(whole, &["2001:db8::1", "2001:db8:0:1::1", "2001:db8::2"]), Verdict::Within), 22);
-        assert_eq!(count(&verdicts(whole, &["192.0.2.1", "192.0.2.2"]), Verdict::Within), 22);
+        assert_eq!(
+            count(&verdicts(whole, &["2001:db8::1", "2001:db8:0:1::1", "2001:db8::2"]), RateVerdict::Within),
+            22
+        );
+        assert_eq!(count(&verdicts(whole, &["192.0.2.1", "192.0.2.2"]), RateVerdict::Within), 22);
     }
 
     #[test]
     fn what_is_over_it() {
         let none = verdicts(RATE, &["192.0.2.1"]);
-        assert_eq!(count(&none, Verdict::Drop), 989);
-        let half = count(&verdicts(RateLimit { slip: 2, ..RATE }, &["192.0.2.1"]), Verdict::Slip);
+        assert_eq!(count(&none, RateVerdict::Drop), 989);
+        let half = count(&verdicts(RateLimit { slip: 2, ..RATE }, &["192.0.2.1"]), RateVerdict::Slip);
         assert!((400..590).contains(&half), "{half} of 989, one in two");
-        assert_eq!(count(&verdicts(RateLimit { slip: 1, ..RATE }, &["192.0.2.1"]), Verdict::Slip), 989);
-        assert_eq!(count(&verdicts(RateLimit { dry_run: true, ..RATE }, &["192.0.2.1"]), Verdict::DryRun), 989);
+        assert_eq!(count(&verdicts(RateLimit { slip: 1, ..RATE }, &["192.0.2.1"]), RateVerdict::Slip), 989);
+        assert_eq!(count(&verdicts(RateLimit { dry_run: true, ..RATE }, &["192.0.2.1"]), RateVerdict::DryRun), 989);
         let off = Limiter::new(None);
-        assert!((0..9999).all(|_| off.judge("192.0.2.1".parse().expect("valid"), Class::Data) == Verdict::Within));
+        assert!((0..9999).all(|_| off.judge("192.0.2.1".parse().expect("valid"), Class::Data) == RateVerdict::Within));
     }
 }

@@ -145,7 +145,7 @@ impl fmt::Display for Alarm {
 
 /// The pool's shortfall, if it has one.
 #[must_use]
-pub fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
+pub(crate) fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
     let minimum = pool.minimum;
     let eligible = || pool.sites.iter().filter(|site| status.is_eligible(model, **site));
     // Asked of every pool in every round, where most want one Site and have it.

@@ -9,13 +9,13 @@ use ipnet::IpNet;
 use xdp_ebpf::cookie::Secret;
 
 pub use self::{
-    admin::{Admin, AdminListen, AdminToken, TOKEN_LEN},
+    admin::{Admin, AdminListen, AdminListenError, AdminToken, TOKEN_LEN},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
-        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupRule,
-        MarkerConfig, MarkerMode, Passed, Peers, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
+        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, MarkerConfig,
+        MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
     },
 };
 pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};
@@ -39,13 +39,13 @@ pub struct Model {
     /// Settings of what outlives the agent.
     pub life: Life,
     /// Which EDNS options are answered.
-    pub edns: Edns,
+    pub edns: EdnsConfig,
     /// How many answers a client network gets; none is without a limit.
     pub rate_limit: Option<RateLimit>,
     /// The answers about this server in class CH.
     pub chaos: Chaos,
     /// The zones this machine is authoritative for; one may lie within another.
-    pub zones: Vec<Zone>,
+    pub zones: Vec<ZoneConfig>,
     /// Names whose questions other servers answer; none is at or above a zone's apex.
     pub forwards: Vec<Forward>,
     /// All Sites of one application each.
@@ -183,7 +183,7 @@ pub const NSID_LEN_MAX: usize = xdp_ebpf::layout::NSID_MAX;
 
 /// `[edns]`: which options are answered. Its `Default` answers none, which is not the file's default.
 #[derive(Clone, Debug, Default)]
-pub struct Edns {
+pub struct EdnsConfig {
     /// The secrets of server cookies (RFC 9018); none leaves COOKIE options unread.
     pub cookies: Option<CookieSecrets>,
     /// The text of NSID (RFC 5001), 1 to [`NSID_LEN_MAX`] bytes; none leaves the option unanswered.
@@ -246,7 +246,7 @@ impl ZoneSaid {
 
 /// `[zone."…"]`.
 #[derive(Clone, Debug)]
-pub struct Zone {
+pub struct ZoneConfig {
     /// The zone's name; the root, too.
     pub apex: Name,
     /// The settings that are given here, and not in the records file.
@@ -354,7 +354,7 @@ impl Model {
 
     /// Returns the Sites of [`sites_of`](Self::sites_of) in the form that all names on the same ring share.
     #[must_use]
-    pub fn order_of(&self, kind: NameKind) -> &SiteOrder {
+    pub(crate) fn order_of(&self, kind: NameKind) -> &SiteOrder {
         match kind {
             NameKind::Pool(id) => &self.pools[id.0].sites,
             NameKind::Group(id) => &self.groups[id.0].sites,
@@ -381,7 +381,7 @@ impl Model {
 
     /// Whether a Site's part of its weight moves by itself: it starts slowly, or says what it wants.
     #[must_use]
-    pub fn shares_move(&self, site: SiteId) -> bool {
+    pub(crate) fn shares_move(&self, site: SiteId) -> bool {
         let site = &self.sites[site.0];
         let pool = self.pools.get(site.pool.0);
         // Any report may be a line of the agent check.
@@ -390,7 +390,7 @@ impl Model {
 
     /// Returns the position of the pool whose knobs govern a name.
     #[must_use]
-    pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
+    pub(crate) fn pool_id_of(&self, kind: NameKind) -> PoolId {
         match kind {
             NameKind::Pool(id) => id,
             NameKind::Group(id) => self.groups[id.0].pool,

@@ -14,7 +14,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 use xdp_ebpf::{
@@ -51,31 +51,22 @@ pub enum Source {
 }
 
 /// Why client nets do not fit into the maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetsError {
     /// More combinations of groups than they hold.
+    #[error(
+        "the groups' client nets overlap in too many ways: combinations times pools are over {} (let groups of different \
+         pools share their nets, or have fewer)",
+        CHOSEN_MAX
+    )]
     TooManySets,
     /// A tree with more levels than the program looks at.
+    #[error(
+        "there are too many client nets: a tree over them has more than 7 levels (have fewer, or none longer than /64 beside \
+         over 150,000 of IPv6)"
+    )]
     TooDeep,
 }
-
-impl fmt::Display for NetsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManySets => write!(
-                f,
-                "the groups' client nets overlap in too many ways: combinations times pools are over {CHOSEN_MAX} (let \
-                 groups of different pools share their nets, or have fewer)"
-            ),
-            Self::TooDeep => f.write_str(
-                "there are too many client nets: a tree over them has more than 7 levels (have fewer, or none longer than /64 \
-                 beside over 150,000 of IPv6)",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for NetsError {}
 
 /// The nets of one configuration. Its `Default` has none.
 #[derive(Debug)]

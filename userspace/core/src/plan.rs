@@ -78,7 +78,7 @@ pub struct Plan {
     /// The shares that the next plan's move on from.
     pub shares: Shares,
     /// By Site: what it was made from.
-    pub footings: Arc<[SiteInputs]>,
+    pub site_inputs: Arc<[SiteInputs]>,
 }
 
 /// The answer to one question.

@@ -165,7 +165,7 @@ pub struct SiteState {
 impl SiteState {
     /// The stronger of the operator's word and the Site's own; one that wants nothing of its weight says `drain`.
     #[must_use]
-    pub fn word_in_force(&self) -> AdminState {
+    pub fn admin_state_in_force(&self) -> AdminState {
         let none = if self.said.factor > 0.0 { AdminState::Ready } else { AdminState::Drain };
         self.word.max(self.said.word).max(none)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use xdp_ebpf::{
-    cookie::{CLIENT_LEN, SERVER_LEN, Verdict, check, prefix, server_hash},
+    cookie::{CLIENT_LEN, CookieVerdict, SERVER_LEN, check, prefix, server_hash},
     net::words,
 };
 
@@ -32,17 +32,17 @@ pub fn reply(cookie: CookieOption<'_>, secrets: &CookieSecrets, client: IpAddr, 
             let [made, hash] = halves(server);
             let judge = |secret| check(secret, own, made, hash, ip, v6, now);
             match (judge(&secrets.present), secrets.previous.as_ref().map(judge)) {
-                (Verdict::Bad, None | Some(Verdict::Bad)) => Verdict::Bad,
-                (Verdict::Bad, Some(_)) => Verdict::Renew,
+                (CookieVerdict::Bad, None | Some(CookieVerdict::Bad)) => CookieVerdict::Bad,
+                (CookieVerdict::Bad, Some(_)) => CookieVerdict::Renew,
                 (verdict, _) => verdict,
             }
         }
         // Of another's making, or none.
-        Err(_) => Verdict::Bad,
+        Err(_) => CookieVerdict::Bad,
     };
     let mut data = [0; COOKIE_LEN];
     data[..CLIENT_LEN].copy_from_slice(cookie.client);
-    if verdict == Verdict::Fresh {
+    if verdict == CookieVerdict::Fresh {
         data[CLIENT_LEN..].copy_from_slice(cookie.server);
     } else {
         let made = prefix(now);
@@ -50,7 +50,7 @@ pub fn reply(cookie: CookieOption<'_>, secrets: &CookieSecrets, client: IpAddr, 
         data[CLIENT_LEN..CLIENT_LEN + 8].copy_from_slice(&made.to_ne_bytes());
         data[CLIENT_LEN + 8..].copy_from_slice(&hash.to_ne_bytes());
     }
-    CookieReply { data, known: verdict != Verdict::Bad }
+    CookieReply { data, known: verdict != CookieVerdict::Bad }
 }
 
 fn halves(bytes: [u8; 16]) -> [u64; 2] {

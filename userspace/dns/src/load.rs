@@ -101,7 +101,7 @@ impl Zones {
 /// A zone in the making.
 struct Builder<'m> {
     model: &'m Model,
-    zone: &'m model::Zone,
+    zone: &'m model::ZoneConfig,
     /// Every zone's position, by apex in wire form, lower case.
     of_apex: &'m HashMap<Box<[u8]>, usize>,
     faults: &'m mut Faults,
@@ -116,7 +116,7 @@ struct Builder<'m> {
 impl<'m> Builder<'m> {
     fn new(
         model: &'m Model,
-        zone: &'m model::Zone,
+        zone: &'m model::ZoneConfig,
         of_apex: &'m HashMap<Box<[u8]>, usize>,
         faults: &'m mut Faults,
     ) -> Self {

@@ -92,7 +92,7 @@ impl<'a> QueryOptions<'a> {
 
     /// Returns what they ask for, of what is turned on; none where one of those breaks its format: FORMERR.
     #[must_use]
-    pub fn wishes(&self, edns: &model::Edns) -> Option<Wishes<'a>> {
+    pub fn wishes(&self, edns: &model::EdnsConfig) -> Option<Wishes<'a>> {
         let cookie = self.cookie.filter(|_| edns.cookies.is_some());
         let subnet = self.subnet.filter(|_| edns.client_subnet);
         Some(Wishes {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::view::{QueryClient, View};
 use zerottl_core::{
-    limit::{Limiter, Verdict},
+    limit::{Limiter, RateVerdict},
     model::{ForwardId, ZoneId},
 };
 
@@ -42,7 +42,7 @@ pub struct CountedAnswer {
     /// Whether TC is set.
     pub truncated: bool,
     /// The verdict of its client network's rate; never a drop.
-    pub rate: Verdict,
+    pub rate: RateVerdict,
 }
 
 /// Why a message is not answered.
@@ -182,13 +182,13 @@ impl<'a> Request<'a> {
             Transport::Udp if !self.cookie.is_some_and(|cookie| cookie.known) => {
                 self.limiter.judge(self.asker.client, class(reply))
             }
-            Transport::Udp | Transport::Tcp => Verdict::Within,
+            Transport::Udp | Transport::Tcp => RateVerdict::Within,
         };
-        if rate == Verdict::Drop {
+        if rate == RateVerdict::Drop {
             return Err(Silence::Limited);
         }
         if !reply.truncated
-            && rate != Verdict::Slip
+            && rate != RateVerdict::Slip
             && let Ok(message) = compose(query, rcode, reply, &said, limits)
         {
             return Ok(CountedAnswer { message, rcode, truncated: false, rate });

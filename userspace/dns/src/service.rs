@@ -21,7 +21,7 @@ use super::{
     zone::Zones,
 };
 use zerottl_core::{
-    limit::Verdict,
+    limit::RateVerdict,
     model::{ForwardId, ZoneId},
 };
 
@@ -172,8 +172,8 @@ impl DnsService {
                 return None;
             }
         };
-        counters.slipped.fetch_add(u64::from(rate == Verdict::Slip), Relaxed);
-        counters.over_limit.fetch_add(u64::from(rate == Verdict::DryRun), Relaxed);
+        counters.slipped.fetch_add(u64::from(rate == RateVerdict::Slip), Relaxed);
+        counters.over_limit.fetch_add(u64::from(rate == RateVerdict::DryRun), Relaxed);
         counters.answered(rcode);
         counters.truncated.fetch_add(u64::from(truncated), Relaxed);
         Some(message)

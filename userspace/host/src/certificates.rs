@@ -50,14 +50,37 @@ impl Certificate {
     }
 }
 
-/// The certificates of a folder, as the front reads them. The error is a sentence; none where the folder is not on this
-/// machine, or not for this user to read.
-pub fn in_folder(folder: &Path) -> Result<Option<Vec<Certificate>>, String> {
+/// The reason why the front could not use a folder of certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificatesError {
+    /// The folder cannot be read.
+    #[error("{} cannot be read: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] io::Error),
+    /// A chain or its key cannot be read.
+    #[error("{} or its key cannot be read: {}", .0.display(), .1)]
+    File(PathBuf, #[source] io::Error),
+    /// A file holds no certificate.
+    #[error("no certificate is in {}", .0.display())]
+    NoCertificate(PathBuf),
+    /// A file holds no private key.
+    #[error("no private key is in {}", .0.display())]
+    NoKey(PathBuf),
+    /// The bytes of what a file calls a certificate are none.
+    #[error("what is in {} is no certificate", .0.display())]
+    Malformed(PathBuf),
+    /// The folder has no file of a certificate.
+    #[error("no certificate is in {}: NAME.pem, or NAME.crt and NAME.key", .0.display())]
+    Empty(PathBuf),
+}
+
+/// Reads the certificates of a folder, as the front does. None where the folder is not on this machine, or not for this
+/// user to read.
+pub fn in_folder(folder: &Path) -> Result<Option<Vec<Certificate>>, CertificatesError> {
     let is_elsewhere =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
     let entries = match fs::read_dir(folder) {
         Err(error) if is_elsewhere(&error) => return Ok(None),
-        Err(error) => return Err(format!("{} cannot be read: {error}", folder.display())),
+        Err(error) => return Err(CertificatesError::Folder(folder.to_owned(), error)),
         Ok(entries) => entries,
     };
     let mut found = Vec::new();
@@ -69,19 +92,19 @@ pub fn in_folder(folder: &Path) -> Result<Option<Vec<Certificate>>, String> {
         };
         let text = match fs::read(&path).and_then(|chain| Ok((chain, fs::read(&key)?))) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            Err(error) => return Err(format!("{} or its key cannot be read: {error}", path.display())),
+            Err(error) => return Err(CertificatesError::File(path, error)),
             Ok(text) => text,
         };
         let first = CertificateDer::pem_slice_iter(&text.0).next();
-        let Some(Ok(first)) = first else { return Err(format!("no certificate is in {}", path.display())) };
+        let Some(Ok(first)) = first else { return Err(CertificatesError::NoCertificate(path)) };
         if PrivateKeyDer::from_pem_slice(&text.1).is_err() {
-            return Err(format!("no private key is in {}", key.display()));
+            return Err(CertificatesError::NoKey(key));
         }
         let read = Certificate::read(&path, &first);
-        found.push(read.ok_or_else(|| format!("what is in {} is no certificate", path.display()))?);
+        found.push(read.ok_or(CertificatesError::Malformed(path))?);
     }
     if found.is_empty() {
-        return Err(format!("no certificate is in {}: NAME.pem, or NAME.crt and NAME.key", folder.display()));
+        return Err(CertificatesError::Empty(folder.to_owned()));
     }
     Ok(Some(found))
 }
@@ -105,8 +128,8 @@ mod tests {
     fn names_and_ends_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        assert_eq!(in_folder(&folder.join("elsewhere")), Ok(None));
-        assert!(in_folder(folder).unwrap_err().contains("no certificate is in "));
+        assert!(matches!(in_folder(&folder.join("elsewhere")), Ok(None)));
+        assert!(in_folder(folder).unwrap_err().to_string().contains("no certificate is in "));
         write(folder, "App.com.pem", &["App.com", "*.app.com"]);
         write(folder, "b.example.pem", &[]);
         fs::write(folder.join("readme.txt"), "none").unwrap();
@@ -121,7 +144,7 @@ mod tests {
         assert_eq!(is_for, [true, true, false, false]);
         for (file, text) in [("x.pem", "nothing"), ("x.crt", "nothing")] {
             fs::write(folder.join(file), text).unwrap();
-            let why = in_folder(folder).unwrap_err();
+            let why = in_folder(folder).unwrap_err().to_string();
             assert!(why.contains("x.pem") || why.contains("x.crt"), "{why}");
             fs::remove_file(folder.join(file)).unwrap();
         }

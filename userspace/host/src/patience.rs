@@ -4,7 +4,7 @@
 //! next was not. So a wait looks at the clock several times. A look that comes late does not count; the wait is that much
 //! longer, and where more of it was lost than was to be waited, nothing can be said of whoever was waited for.
 
-use std::{fmt, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -14,24 +14,15 @@ const LOOK_MIN: Duration = Duration::from_millis(5);
 const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// Why there is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Late {
     /// It did not come within the limit.
+    #[error("no answer in time")]
     Timeout,
     /// This machine did not run for so long, while it was waited for.
+    #[error("this machine was too busy to wait: {} ms were lost", .0.as_millis())]
     Starved(Duration),
 }
-
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("no answer in time"),
-            Self::Starved(lost) => write!(f, "this machine was too busy to wait: {} ms were lost", lost.as_millis()),
-        }
-    }
-}
-
-impl std::error::Error for Late {}
 
 /// Waits for `future` and returns its output, if it comes within `limit`. Takes twice that at most, plus the delay of
 /// the last look.

@@ -5,8 +5,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use xdp_ebpf::{
     layout::{
         ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, Choice as KernelChoice, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX,
-        OPTION_COOKIE, OPTION_SUBNET, Rdata, Service as KernelService, SlotBlock, VLAN_BITS, VLAN_PAIRS_MAX, vlan_pair,
+        CHOICE_STICKY, ChoiceEntry, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
+        OPTION_SUBNET, Rdata, ServiceEntry, SlotBlock, VLAN_BITS, VLAN_PAIRS_MAX, vlan_pair,
     },
     net::words,
 };
@@ -17,7 +17,7 @@ use super::{
 };
 use zerottl_core::{
     limit::limits,
-    model::{Edns, Model, OnStale, Policy, Vlan},
+    model::{EdnsConfig, Model, OnStale, Policy, Vlan},
     plan::{Choice, Plan, Planner, Service, Services, mask6},
 };
 use zerottl_dns::Zones;
@@ -170,7 +170,7 @@ fn listen(control: &mut Control, model: &Model) {
     control.listen6_len = v6 as u32;
 }
 
-fn edns(control: &mut Control, edns: &Edns) {
+fn edns(control: &mut Control, edns: &EdnsConfig) {
     if let Some(secrets) = edns.cookies {
         control.options |= OPTION_COOKIE;
         // No second secret is as good as one that is the first.
@@ -217,7 +217,7 @@ pub struct Change<'a> {
     /// The service's position in the bank's part of `SERVICES`.
     pub at: usize,
     /// The service to write there.
-    pub service: KernelService,
+    pub service: ServiceEntry,
     /// Slots, and the position of the block that they begin in, in the bank's part of `SLOTS`.
     pub tables: [Option<(usize, &'a [u16])>; 3],
 }
@@ -245,7 +245,7 @@ impl Layout {
     pub fn changes<'a>(&'a self, held: &'a Services, plan: &'a Plan) -> impl Iterator<Item = Change<'a>> {
         plan.services.changed(held).map(|(at, service, held)| {
             let mut tables = [None; 3];
-            let mut choice = [KernelChoice::default(); 4];
+            let mut choice = [ChoiceEntry::default(); 4];
             for of in 0..3 {
                 let home = self.homes[at][of];
                 choice[of] = kernel_choice(service, of, home);
@@ -261,14 +261,14 @@ impl Layout {
     }
 }
 
-fn kernel_choice(service: &Service, of: usize, home: u32) -> KernelChoice {
-    let of_kind = |kind| KernelChoice { kind, ..KernelChoice::default() };
+fn kernel_choice(service: &Service, of: usize, home: u32) -> ChoiceEntry {
+    let of_kind = |kind| ChoiceEntry { kind, ..ChoiceEntry::default() };
     match &service.choice[of] {
         Choice::NoData => of_kind(CHOICE_NODATA),
         Choice::Servfail => of_kind(CHOICE_SERVFAIL),
         Choice::Table(table) => match &table.slots[..] {
-            [endpoint] => KernelChoice { block: u32::from(*endpoint), ..of_kind(CHOICE_ONE) },
-            slots => KernelChoice {
+            [endpoint] => ChoiceEntry { block: u32::from(*endpoint), ..of_kind(CHOICE_ONE) },
+            slots => ChoiceEntry {
                 block: home,
                 mask: (slots.len() - 1) as u16,
                 ..of_kind(match service.policy {
@@ -281,10 +281,10 @@ fn kernel_choice(service: &Service, of: usize, home: u32) -> KernelChoice {
     }
 }
 
-fn kernel_service(service: &Service, choice: [KernelChoice; 4]) -> KernelService {
+fn kernel_service(service: &Service, choice: [ChoiceEntry; 4]) -> ServiceEntry {
     let (prefix4, prefix6) = service.sticky_prefix;
     let mask6 = mask6(prefix6);
-    KernelService {
+    ServiceEntry {
         choice,
         ttl: service.ttl.to_be(),
         mask4: u32::MAX.checked_shl(32 - u32::from(prefix4)).unwrap_or(0).to_be(),
@@ -308,7 +308,7 @@ pub fn blocks(slots: &[u16]) -> impl Iterator<Item = SlotBlock> {
 #[derive(Clone, Debug)]
 pub struct Bank {
     /// `SERVICES`.
-    pub services: Vec<KernelService>,
+    pub services: Vec<ServiceEntry>,
     /// `SLOTS`.
     pub blocks: Vec<SlotBlock>,
 }
@@ -318,7 +318,7 @@ impl Bank {
     #[must_use]
     pub fn new(layout: &Layout, plan: &Plan) -> Self {
         let mut bank = Self {
-            services: vec![KernelService::default(); plan.services.len()],
+            services: vec![ServiceEntry::default(); plan.services.len()],
             blocks: vec![SlotBlock([0; BLOCK_SLOTS]); layout.blocks],
         };
         bank.apply(layout.changes(&Services::default(), plan));

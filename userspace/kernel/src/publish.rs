@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 use rustix::thread::{MembarrierCommand, membarrier};
-use xdp_ebpf::layout::{ALL_BANKS, BANKS, Control, MAC_MAX, STALE_BANK, Service, SlotBlock};
+use xdp_ebpf::layout::{ALL_BANKS, BANKS, Control, MAC_MAX, STALE_BANK, ServiceEntry, SlotBlock};
 
 use super::{
     image::{self, Image, Layout, blocks},
@@ -27,7 +27,7 @@ use zerottl_core::{
 #[derive(Debug)]
 pub struct Publisher {
     control: Mapped<Control>,
-    services: Mapped<Service>,
+    services: Mapped<ServiceEntry>,
     slots: Mapped<SlotBlock>,
     bank_services: usize,
     bank_blocks: usize,
@@ -42,7 +42,7 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn new(
         control: Mapped<Control>,
-        services: Mapped<Service>,
+        services: Mapped<ServiceEntry>,
         slots: Mapped<SlotBlock>,
         image: &Image,
     ) -> Self {
@@ -98,7 +98,7 @@ impl Publisher {
         assert_eq!(plan.services.len(), self.bank_services, "a plan of another model");
         for change in self.layout.changes(&self.held[bank], plan) {
             self.services.write(bank * self.bank_services + change.at, &[change.service]);
-            self.written += size_of::<Service>() as u64;
+            self.written += size_of::<ServiceEntry>() as u64;
             for (home, slots) in change.tables.into_iter().flatten() {
                 for (at, block) in (bank * self.bank_blocks + home..).zip(blocks(slots)) {
                     self.slots.write(at, &[block]);

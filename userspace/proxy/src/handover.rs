@@ -117,10 +117,10 @@ impl Inherited {
     }
 
     /// Closes what nobody has asked for, and tells the process before that it is followed.
-    pub(crate) fn over(self) {
+    pub(crate) fn close_rest(self) {
         for (at, _) in &self.sockets {
             info!(%at, "no longer listened on");
-            tell_of(&format!("FDSTOREREMOVE=1\nFDNAME={}", name(*at)), &[]);
+            notify_with(&format!("FDSTOREREMOVE=1\nFDNAME={}", name(*at)), &[]);
         }
         if let Some(before) = self.before
             && let Err(error) = kill_process(before, Signal::QUIT)
@@ -156,7 +156,7 @@ pub(crate) struct Keeper {
     sockets: Vec<(SocketAddr, OwnedFd)>,
     follower: Arc<AtomicU32>,
     /// Whether this process serves nobody new any more.
-    left: Arc<AtomicBool>,
+    released: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -165,15 +165,15 @@ impl Keeper {
         let own = |(at, fd): (SocketAddr, BorrowedFd<'a>)| Ok((at, fd.try_clone_to_owned()?));
         let sockets = sockets.into_iter().map(own).collect::<io::Result<Vec<_>>>()?;
         for (at, fd) in &sockets {
-            tell_of(&format!("FDSTORE=1\nFDNAME={}", name(*at)), &[fd.as_fd()]);
+            notify_with(&format!("FDSTORE=1\nFDNAME={}", name(*at)), &[fd.as_fd()]);
         }
-        Ok(Self { sockets, follower: Arc::default(), left: Arc::default() })
+        Ok(Self { sockets, follower: Arc::default(), released: Arc::default() })
     }
 
     /// Lets go of them: who connects is refused, once nobody else has them.
     pub(crate) fn release(&mut self) {
         self.sockets.clear();
-        self.left.store(true, SeqCst);
+        self.released.store(true, SeqCst);
     }
 
     /// Returns the process that follows, if one was started and lives.
@@ -184,7 +184,7 @@ impl Keeper {
     /// Starts this program anew, with the same arguments and these sockets. It says by SIGQUIT that it serves; if it does
     /// not, this process goes on.
     pub(crate) fn follow(&self) -> Result<(), FollowError> {
-        if self.left.load(SeqCst) {
+        if self.released.load(SeqCst) {
             return Err(FollowError::Leaving);
         }
         if self.follower().is_some() {
@@ -200,17 +200,17 @@ impl Keeper {
         let child = child.map_err(FollowError::Spawn)?;
         self.follower.store(child.id().unwrap_or(0), SeqCst);
         info!(pid = child.id(), "started the next process");
-        tokio::spawn(watch(child, Arc::clone(&self.follower), Arc::clone(&self.left)));
+        tokio::spawn(watch(child, Arc::clone(&self.follower), Arc::clone(&self.released)));
         Ok(())
     }
 }
 
 /// Ends a process that does not come to serve. Once this one has left, it does.
-async fn watch(mut child: Child, follower: Arc<AtomicU32>, left: Arc<AtomicBool>) {
+async fn watch(mut child: Child, follower: Arc<AtomicU32>, released: Arc<AtomicBool>) {
     let end = Instant::now() + PATIENCE;
     loop {
         match child.try_wait() {
-            _ if left.load(SeqCst) => return,
+            _ if released.load(SeqCst) => return,
             Ok(None) if Instant::now() < end => sleep(LOOK).await,
             Ok(None) => {
                 let _ = child.start_kill();
@@ -232,14 +232,14 @@ fn program() -> Result<PathBuf, FollowError> {
 }
 
 /// Tells the service manager, if there is one.
-pub(crate) fn tell(states: &[NotifyState<'_>]) {
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         warn!(%error, "telling the supervisor failed");
     }
 }
 
 /// Tells the service manager, if there is one, with descriptors.
-fn tell_of(text: &str, fds: &[BorrowedFd<'_>]) {
+fn notify_with(text: &str, fds: &[BorrowedFd<'_>]) {
     let Some(place) = env::var_os("NOTIFY_SOCKET") else { return };
     let send = || -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;

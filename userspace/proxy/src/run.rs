@@ -42,7 +42,7 @@ use crate::{
     front::{
         self, AccessLogError, AccessLogWriter, BindError, ClientBody, FrontCounters, ListenError, Proxy, ProxyBody,
     },
-    handover::{Inherited, Keeper, SiteCommand, tell},
+    handover::{Inherited, Keeper, SiteCommand, notify},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
@@ -262,7 +262,7 @@ pub async fn run(
     let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
     let server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, stop).await });
     ready();
-    inherited.over();
+    inherited.close_rest();
     let lame_duck = web.limits.lame_duck;
     let running = Running { file, key, stack, counters, certificates, keeper, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
@@ -322,13 +322,13 @@ impl Running {
             }
             SiteCommand::Leave => {
                 match self.keeper.follower() {
-                    Some(pid) => tell(&[NotifyState::MainPid(pid)]),
-                    None => tell(&[NotifyState::Stopping]),
+                    Some(pid) => notify(&[NotifyState::MainPid(pid)]),
+                    None => notify(&[NotifyState::Stopping]),
                 }
                 self.cancel.cancel();
             }
             SiteCommand::Stop => {
-                tell(&[NotifyState::Stopping]);
+                notify(&[NotifyState::Stopping]);
                 self.stack.leaving.store(true, Relaxed);
                 let (stop, wait) = (self.cancel.clone(), self.lame_duck);
                 tokio::spawn(async move {
@@ -342,7 +342,7 @@ impl Running {
     /// Reads the file and the certificates again, each of which may fail by itself.
     fn reload_all(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
             Err(error) => warn!(%error, "no time"),
         }
         match self.reload() {
@@ -352,7 +352,7 @@ impl Running {
         if let Some(Err(why)) = self.certificates.as_deref().map(front::Certificates::reload) {
             error!("certificates not reloaded: {why}");
         }
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
     /// Takes all of a new configuration, or nothing and says why.

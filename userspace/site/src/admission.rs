@@ -172,7 +172,7 @@ impl Admission {
         overload: Arc<dyn Overload>,
     ) -> Result<Self, String> {
         let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
-        let key = web.marker.key.as_deref().map(read_key).transpose()?;
+        let key = web.marker.key.as_deref().map(read_key).transpose().map_err(|error| error.to_string())?;
         let (mode, domain) = match &web.marker.mode {
             MarkerMode::Path => (MarkerCarrier::Path, None),
             MarkerMode::Query => (MarkerCarrier::Query, None),

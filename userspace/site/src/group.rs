@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cookies::{self, Cookie};
 use zerottl_core::{
-    model::{Class, Condition, FlagConfig, GroupId, GroupRule, Model, SameSite, SiteId, Web},
+    model::{Condition, FlagConfig, GroupId, GroupRule, Model, PriorityClass, SameSite, SiteId, Web},
     nets::Nets,
 };
 
@@ -33,7 +33,7 @@ pub struct GroupRequest<'a> {
 #[derive(Debug)]
 pub struct Groups {
     rules: Vec<GroupRule>,
-    classes: Vec<Class>,
+    classes: Vec<PriorityClass>,
     flag: Option<FlagConfig>,
     same_site: SameSite,
     /// The pool's groups by their names.
@@ -307,7 +307,7 @@ mod tests {
     /// S4-5B-DEFER: priority classes.
     #[test]
     fn s4_5b_defer_shares_are_those_of_the_first_class() {
-        let class = |name: &str, path: &str, share| Class {
+        let class = |name: &str, path: &str, share| PriorityClass {
             name: name.into(),
             when: Condition { path: Some(path.into()), ..Condition::default() },
             share,

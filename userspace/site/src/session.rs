@@ -127,7 +127,7 @@ impl CookieSessions {
             return Err(format!("`{}` cannot be a cookie's name", config.cookie));
         }
         let key = match &config.key {
-            Some(path) => read_key(path)?,
+            Some(path) => read_key(path).map_err(|error| error.to_string())?,
             None => rand::random::<[u8; 32]>().to_vec(),
         };
         Ok(Self::with_key(config, site_name, &key))

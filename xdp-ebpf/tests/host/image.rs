@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::HashMap, net::IpAddr};
 use xdp_ebpf::{
     layout::{
         ALL_BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, Choice, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
-        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, Service, SlotBlock, vlan_pair,
+        CHOICE_STICKY, ChoiceEntry, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
+        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, ServiceEntry, SlotBlock, vlan_pair,
     },
     name::{self, position},
     scratch::Scratch,
@@ -37,11 +37,11 @@ pub fn held(world: World) -> Held {
 
     let (mut bank, mut blocks) = (Vec::new(), Vec::new());
     for entry in &entries {
-        let mut service = Service {
+        let mut service = ServiceEntry {
             ttl: entry.ttl.to_be(),
             mask4: (u32::MAX << (32 - STICKY_PREFIX.0)).to_be(),
             mask6: [(u64::MAX << (64 - STICKY_PREFIX.1)).to_be(), 0],
-            ..Service::default()
+            ..ServiceEntry::default()
         };
         service.choice = [0, 1, 2, 3].map(|of| choice(entry, of, &mut held.endpoints, &mut https, &mut blocks));
         bank.push(service);
@@ -57,7 +57,7 @@ pub fn held(world: World) -> Held {
     control.bank_blocks = blocks.len() as u32;
     control.word = if world == World::NoPlan { 0 } else { 7 << 8 | u64::from(BANK) };
     for i in 0..ALL_BANKS {
-        let other = vec![Service::default(); bank.len()];
+        let other = vec![ServiceEntry::default(); bank.len()];
         held.services.extend_from_slice(if i == BANK { &bank } else { &other });
         let none = vec![SlotBlock([u16::MAX; BLOCK_SLOTS]); blocks.len()];
         held.slots.extend_from_slice(if i == BANK { &blocks } else { &none });
@@ -85,14 +85,14 @@ pub fn alone(name: &[u8]) -> Held {
     control.walk_from = name_labels(name);
     let (folded, tail) = name::key(name, control.seed).unwrap();
     let entry = NameEntry { len: name.len() as u8, kind: NAME_SERVED, name: folded.words, ..NameEntry::default() };
-    let choice = Choice { kind: CHOICE_CURSOR, ..Choice::default() };
+    let choice = ChoiceEntry { kind: CHOICE_CURSOR, ..ChoiceEntry::default() };
     Held {
         control: Some(control),
         displace: vec![Displace([0; BLOCK_DISPLACEMENTS])],
         names: vec![entry],
         tails: vec![tail],
         endpoints: vec![endpoint(world::FOUR.parse().unwrap())],
-        services: vec![Service { choice: [choice; 4], ..Service::default() }; ALL_BANKS as usize],
+        services: vec![ServiceEntry { choice: [choice; 4], ..ServiceEntry::default() }; ALL_BANKS as usize],
         slots: vec![SlotBlock([0; BLOCK_SLOTS]); ALL_BANKS as usize],
         cursors: RefCell::new(vec![[0; 2]]),
         rdata: vec![soa(&world::zones()[0])],
@@ -160,11 +160,11 @@ fn choice(
     endpoints: &mut Vec<Endpoint>,
     https: &mut Vec<Rdata>,
     blocks: &mut Vec<SlotBlock>,
-) -> Choice {
+) -> ChoiceEntry {
     let positions: Vec<u16> = match entry.says.get(of) {
-        None => return Choice::default(),
-        Some(Says::NoData) => return Choice { kind: CHOICE_NODATA, ..Choice::default() },
-        Some(Says::Servfail) => return Choice { kind: CHOICE_SERVFAIL, ..Choice::default() },
+        None => return ChoiceEntry::default(),
+        Some(Says::NoData) => return ChoiceEntry { kind: CHOICE_NODATA, ..ChoiceEntry::default() },
+        Some(Says::Servfail) => return ChoiceEntry { kind: CHOICE_SERVFAIL, ..ChoiceEntry::default() },
         Some(Says::Addresses(addresses)) => {
             addresses.iter().map(|address| position_of(endpoint(*address), endpoints, |a, b| a == b)).collect()
         }
@@ -183,7 +183,7 @@ fn choice(
         Policy::Random => CHOICE_RANDOM,
         Policy::Sticky => CHOICE_STICKY,
     };
-    Choice { block, mask: (slots - 1) as u16, kind, reserved: 0 }
+    ChoiceEntry { block, mask: (slots - 1) as u16, kind, reserved: 0 }
 }
 
 /// Where a thing stands among those known, at the end if it is new.

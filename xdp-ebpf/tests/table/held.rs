@@ -6,9 +6,9 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide,
     frame::Frame,
-    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, Service, SlotBlock},
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock},
     limit::Buckets,
-    maps::{Maps, Step},
+    maps::{LoopStep, Maps},
     scratch::Scratch,
 };
 
@@ -23,7 +23,7 @@ pub struct Held {
     pub tails: Vec<NameTail>,
     pub rdata: Vec<Rdata>,
     pub endpoints: Vec<Endpoint>,
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceEntry>,
     pub slots: Vec<SlotBlock>,
     pub nets: Vec<NetNode>,
     pub chosen: Vec<Chosen>,
@@ -56,7 +56,7 @@ impl Maps for Held {
     fn endpoint(&self, index: u32) -> Option<&Endpoint> {
         self.endpoints.get(index as usize)
     }
-    fn service(&self, index: u32) -> Option<&Service> {
+    fn service(&self, index: u32) -> Option<&ServiceEntry> {
         self.services.get(index as usize)
     }
     fn slots(&self, block: u32) -> Option<&SlotBlock> {
@@ -95,7 +95,7 @@ impl Maps for Held {
     fn scratch(&self) -> Option<&Scratch> {
         self.scratch.as_ref()
     }
-    fn repeat<S: Step>(&self, times: u32) {
+    fn repeat<S: LoopStep>(&self, times: u32) {
         let (Some(control), Some(scratch)) = (self.control(), self.scratch()) else { return };
         let _is_last = (0..times).any(|_| S::step(self, control, scratch));
     }

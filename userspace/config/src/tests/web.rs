@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use super::*;
 use zerottl_core::model::{
-    AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, MarkerConfig, MarkerMode,
-    Passed, Peers, RedirectForm, SameSite, SessionConfig, Web, WebLimits, WebTls,
+    AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, MarkerConfig, MarkerMode,
+    Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, Web, WebLimits, WebTls,
 };
 
 /// [`BASE`](super::BASE) with lines at its end.
@@ -164,7 +164,7 @@ fn rules_and_classes_mean(web: &Web) {
     let rules: Vec<_> = web.rules.iter().map(|rule| (rule.group.0, rule.when.clone())).collect();
     assert_eq!(rules, [(0, first), (0, second)]);
     let gold = Condition { cookie: pair("tier", Some("gold=1")), ..Condition::default() };
-    let class = |name: &str, when, share| Class { name: name.into(), when, share };
+    let class = |name: &str, when, share| PriorityClass { name: name.into(), when, share };
     assert_eq!(web.classes, [class("gold", gold, 1.0), class("rest", Condition::default(), 0.5)]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::{lines, web::with, *};
 
-/// Each of these, behind [`BASE`](super::BASE), is told of by exactly these words: the problem and its mend. All that are
+/// Each of these, behind [`BASE`](super::BASE), is told of by exactly these words: the problem and its fix. All that are
 /// not are shown at once.
 #[track_caller]
 pub(super) fn told(rows: &[(&str, &[&str])]) {

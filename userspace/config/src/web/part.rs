@@ -23,8 +23,8 @@ use crate::{
     values::{Reader, written},
 };
 use zerottl_core::model::{
-    AccessFormat, Backend, BackendProbe, BusyConfig, Class, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode,
-    Name, Passed, Peers, RedirectForm, SameSite, SessionConfig, WebLimits,
+    AccessFormat, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode, Name,
+    Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, WebLimits,
 };
 use zerottl_host::key_file::read_key;
 
@@ -98,7 +98,7 @@ pub(super) struct Part {
     pub peers: Option<Peers>,
     pub limits: Option<WebLimits>,
     pub rules: Option<Vec<(Spanned<GroupId>, Condition)>>,
-    pub classes: Option<Vec<Class>>,
+    pub classes: Option<Vec<PriorityClass>>,
 }
 
 /// Where the access log goes.
@@ -236,7 +236,7 @@ fn key_file(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<PathBuf> {
         && File::open(&path).is_ok()
         && let Err(why) = read_key(&path)
     {
-        reader.warn(text.span(), why).help("`zerottl site` does not start so");
+        reader.warn(text.span(), why.to_string()).help("`zerottl site` does not start so");
     }
     Some(path)
 }

@@ -14,7 +14,7 @@ use crate::{
     report::Once,
     values::{Fault, Reader, name},
 };
-use zerottl_core::model::{Class, Condition, GroupId};
+use zerottl_core::model::{Condition, GroupId, PriorityClass};
 
 /// Rules, classes and the nets of each, at most: a request is held against all of them.
 const RULES_MAX: usize = 64;
@@ -123,7 +123,7 @@ fn group(reader: &mut Reader<'_>, text: &Spanned<String>, names: &Names<'_>) -> 
 }
 
 /// `[[web.class]]`.
-pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> Vec<Class> {
+pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> Vec<PriorityClass> {
     let list = reader.list("class", raw).unwrap_or_default();
     reject_dead(reader, "class", list, |class| is_any(&class_when(class)));
     too_many(reader, "classes", list);
@@ -147,7 +147,7 @@ pub(super) fn classes(reader: &mut Reader<'_>, raw: &raw::List<raw::Class>) -> V
         if let Some(first) = once.see(name.clone(), text.span()) {
             again(reader, text.span(), first, &format!("class `{name}`"));
         }
-        classes.extend(share.map(|share| Class { name, when, share }));
+        classes.extend(share.map(|share| PriorityClass { name, when, share }));
     }
     classes
 }

@@ -39,14 +39,25 @@ impl fmt::Display for AdminListen {
     }
 }
 
-impl FromStr for AdminListen {
-    type Err = String;
+/// The reason why a text is no place to listen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminListenError {
+    /// A Unix socket's path is relative.
+    #[error("the path in `{0}` does not start with /")]
+    RelativePath(String),
+    /// Not an address and a port.
+    #[error("`{0}` is not an address and a port")]
+    NoAddress(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for AdminListen {
+    type Err = AdminListenError;
+
+    fn from_str(text: &str) -> Result<Self, AdminListenError> {
         match text.strip_prefix(UNIX) {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(_) => Err(format!("the path in `{text}` does not start with /")),
-            None => text.parse().map(Self::Tcp).map_err(|_| format!("`{text}` is not an address and a port")),
+            Some(_) => Err(AdminListenError::RelativePath(text.to_owned())),
+            None => text.parse().map(Self::Tcp).map_err(|_| AdminListenError::NoAddress(text.to_owned())),
         }
     }
 }

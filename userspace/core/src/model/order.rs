@@ -20,12 +20,6 @@ pub struct SiteOrder {
 }
 
 impl SiteOrder {
-    /// Returns the same ring, begun at `site`; none if it is not on it.
-    #[must_use]
-    pub fn from_site(&self, site: SiteId) -> Option<Self> {
-        self.iter().position(|other| *other == site).map(|at| self.from_position(at))
-    }
-
     /// Returns the same ring, begun at a position.
     ///
     /// # Panics
@@ -102,7 +96,10 @@ mod tests {
     #[test]
     fn an_order_goes_round_its_ring() {
         let all: SiteOrder = [4, 2, 7].map(SiteId).into_iter().collect();
-        let from = |site| all.from_site(SiteId(site)).map(|order| order.iter().map(|id| id.0).collect::<Vec<_>>());
+        let from = |site| {
+            let at = all.iter().position(|other| *other == SiteId(site))?;
+            Some(all.from_position(at).iter().map(|id| id.0).collect::<Vec<_>>())
+        };
         assert_eq!(from(4), Some(vec![4, 2, 7]));
         assert_eq!(from(7), Some(vec![7, 4, 2]));
         assert_eq!(from(1), None);

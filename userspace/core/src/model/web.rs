@@ -42,7 +42,7 @@ pub struct Web {
     /// When the Site is too busy, and what it says then.
     pub busy: BusyConfig,
     /// Priority classes, the first that matches; those whom none matches have a share of 1.
-    pub classes: Vec<Class>,
+    pub classes: Vec<PriorityClass>,
     /// The settings of sessions.
     pub session: SessionConfig,
     /// The cookie that records a client's group (S4-4C-FLAG); none is off.
@@ -177,7 +177,7 @@ pub struct BusyConfig {
 
 /// `[[web.class]]`: whose requests are deferred later than others'.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Class {
+pub struct PriorityClass {
     /// The operator's name for it.
     pub name: String,
     /// Whom it is for.

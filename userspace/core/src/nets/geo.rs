@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fmt,
     path::Path,
 };
 
@@ -16,32 +15,17 @@ const NETWORKS_MAX: usize = 16 << 20;
 const LEAVES_PER_NODE: usize = 8;
 
 /// Why a database cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum GeoError {
     /// The file, or what is in it.
-    Database(MaxMindDbError),
+    #[error(transparent)]
+    Database(#[from] MaxMindDbError),
     /// More networks than `NETWORKS_MAX`.
+    #[error("it has more than {} networks", NETWORKS_MAX)]
     TooManyNetworks,
     /// Its search tree's branches meet again, so that it has more leaves than a tree of its size.
+    #[error("its search tree has branches that meet again")]
     NoTree,
-}
-
-impl fmt::Display for GeoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Database(error) => error.fmt(f),
-            Self::TooManyNetworks => write!(f, "it has more than {NETWORKS_MAX} networks"),
-            Self::NoTree => write!(f, "its search tree has branches that meet again"),
-        }
-    }
-}
-
-impl std::error::Error for GeoError {}
-
-impl From<MaxMindDbError> for GeoError {
-    fn from(error: MaxMindDbError) -> Self {
-        Self::Database(error)
-    }
 }
 
 /// Calls `add` with each of a database's networks for everything that `wanted` says of its country and continent (two

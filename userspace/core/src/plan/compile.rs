@@ -35,7 +35,7 @@ pub struct Planner {
     bindings: Arc<[Binding]>,
     /// A binding's position in `bindings`.
     binding_of: HashMap<Binding, u16>,
-    ground: AddressIndex,
+    index: AddressIndex,
     /// By Site: who it is, for sticky; made from its key.
     identities: Vec<u64>,
     specs: Vec<Spec>,
@@ -71,7 +71,7 @@ impl Planner {
             });
             endpoint_of.push(of_site.collect());
         }
-        let ground = AddressIndex::new(&model, &endpoint_of);
+        let index = AddressIndex::new(&model, &endpoint_of);
         let identity = |key: &str| key.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
         let identities = model.sites.iter().map(|site| identity(&site.key)).collect();
         let bindings: Arc<[Binding]> = spec::bindings(&model).into();
@@ -122,7 +122,7 @@ impl Planner {
             endpoint_of,
             bindings,
             binding_of,
-            ground,
+            index,
             identities,
             specs,
             sets_of,
@@ -216,14 +216,14 @@ impl Planner {
     /// Compiles a plan whose shares move on from those before.
     #[must_use]
     pub fn follow(&self, status: &Assessment, generation: u64, before: Option<Before<'_>>) -> Plan {
-        let footings = self.ground.footings(&self.model, status);
+        let site_inputs = self.index.site_inputs(&self.model, status);
         // Of another model, everything is to be found out.
         let known =
             before.and_then(|before| before.plan).filter(|plan| Arc::ptr_eq(&plan.service_of, &self.service_of));
         let (mut services, due) = match known {
             None => (self.blank.clone(), (0..).take(self.specs.len()).collect()),
             Some(plan) => {
-                let moved = site_inputs::moved(&plan.footings, &footings).flat_map(|site| &self.sets_of[site.0]);
+                let moved = site_inputs::moved(&plan.site_inputs, &site_inputs).flat_map(|site| &self.sets_of[site.0]);
                 let sets: BTreeSet<u32> = moved.copied().collect();
                 let of_sets = sets.iter().flat_map(|set| &self.specs_of[*set as usize]);
                 let mut due: Vec<u32> = of_sets.chain(&self.steered).copied().collect();
@@ -236,7 +236,7 @@ impl Planner {
             planner: self,
             status,
             before,
-            footings: &footings,
+            site_inputs: &site_inputs,
             any_up: vec![None; self.specs_of.len()],
             shares: Shares::default(),
             patterns: HashMap::new(),
@@ -253,7 +253,7 @@ impl Planner {
             generation,
             services,
             shares: round.shares,
-            footings: footings.into(),
+            site_inputs: site_inputs.into(),
             endpoints: Arc::clone(&self.endpoints),
             bindings: Arc::clone(&self.bindings),
             service_of: Arc::clone(&self.service_of),
@@ -267,7 +267,7 @@ struct Round<'a> {
     planner: &'a Planner,
     status: &'a Assessment,
     before: Option<Before<'a>>,
-    footings: &'a [SiteInputs],
+    site_inputs: &'a [SiteInputs],
     /// By [`Planner::set_of`]: whether any of the Sites is up, once asked.
     any_up: Vec<Option<bool>>,
     /// Of the services so far.
@@ -283,7 +283,9 @@ impl Round<'_> {
         let operational = match spec.kind {
             Kind::LoadBalance => None,
             Kind::Failover if !self.any_is_up(at, spec) => None,
-            Kind::Failover => eligible::fail_over(spec.sites.iter().chain(&spec.last_resort).copied(), self.footings),
+            Kind::Failover => {
+                eligible::fail_over(spec.sites.iter().chain(&spec.last_resort).copied(), self.site_inputs)
+            }
         };
         DynamicType::ALL.map(|of| match spec.kind {
             _ if !spec.has[of.index()] => Choice::NoData,
@@ -293,7 +295,7 @@ impl Round<'_> {
     }
 
     fn any_is_up(&mut self, at: u32, spec: &Spec) -> bool {
-        let is_up = |site: &SiteId| self.footings[site.0].is_up;
+        let is_up = |site: &SiteId| self.site_inputs[site.0].is_up;
         let known = &mut self.any_up[self.planner.set_of[at as usize] as usize];
         *known.get_or_insert_with(|| spec.sites.iter().chain(&spec.last_resort).any(is_up))
     }
@@ -326,7 +328,7 @@ impl Round<'_> {
     fn steer(&mut self, at: u32, spec: &Spec, of: DynamicType, candidates: &mut [(Candidate, bool)]) {
         let before = self.before.and_then(|before| Some((&before.shares.of.get(&at)?[of.index()][..], before.elapsed)));
         let steering = steer::knobs(&self.planner.model, spec.steered);
-        let steer = Steer { status: self.status, footings: self.footings, policy: spec.policy, steering, before };
+        let steer = Steer { status: self.status, site_inputs: self.site_inputs, policy: spec.policy, steering, before };
         let (shares, moving) = steer.apply(candidates);
         if spec.steered.is_some() {
             self.shares.of.entry(at).or_default()[of.index()] = shares;
@@ -345,7 +347,7 @@ impl Round<'_> {
             };
         }
         let has = |site: SiteId| self.hint(spec, site, of).is_some();
-        let stand_in = eligible::stand_in(spec.sites.iter().copied(), self.footings, has);
+        let stand_in = eligible::stand_in(spec.sites.iter().copied(), self.site_inputs, has);
         let hint = stand_in.and_then(|site| self.hint(spec, site, of));
         hint.map_or(Choice::NoData, |(endpoint, _)| all_down(spec, endpoint))
     }
@@ -353,9 +355,9 @@ impl Round<'_> {
     fn candidates(&self, spec: &Spec, sites: &[SiteId], of: DynamicType) -> Vec<(Candidate, CandidateState)> {
         let candidate = |site: &SiteId| {
             let (endpoint, live) = self.hint(spec, *site, of)?;
-            let SiteInputs { bar, overridden, weight, .. } = self.footings[site.0];
+            let SiteInputs { exclusion, overridden, weight, .. } = self.site_inputs[site.0];
             let identity = self.planner.identities[site.0];
-            let stand = CandidateState { live, bar, overridden, weight: f64::from(weight) };
+            let stand = CandidateState { live, exclusion, overridden, weight: f64::from(weight) };
             Some((Candidate { endpoint, weight, identity, site: *site, keep: table::KEEP_ALL }, stand))
         };
         sites.iter().filter_map(candidate).collect()
@@ -363,7 +365,7 @@ impl Round<'_> {
 
     /// Returns the endpoint that a Site has of a type, and whether it is live.
     fn hint(&self, spec: &Spec, site: SiteId, of: DynamicType) -> Option<(u16, bool)> {
-        let first = |of: DynamicType| self.footings[site.0].first[of.index()].map(|hint| (hint.endpoint, hint.live));
+        let first = |of: DynamicType| self.site_inputs[site.0].first[of.index()].map(|hint| (hint.endpoint, hint.live));
         match of {
             DynamicType::A | DynamicType::Aaaa => first(of),
             DynamicType::Https => self.binding(spec.https?, [first(DynamicType::A), first(DynamicType::Aaaa)]),

@@ -1,4 +1,4 @@
-//! The Sites of a name that are answered, and the basis: see [`bar`](crate::bar). Pure.
+//! The Sites of a name that are answered, and the basis: see [`exclusion`](crate::exclusion). Pure.
 
 use super::{Basis, site_inputs::SiteInputs};
 use crate::{
@@ -12,8 +12,8 @@ pub(super) struct CandidateState {
     /// Whether it has a live address of the type.
     pub live: bool,
     /// The cause that bars it.
-    pub bar: Exclusion,
-    /// Whether a bar of its own was lifted for the pool's minimum.
+    pub exclusion: Exclusion,
+    /// Whether an exclusion of its own was lifted for the pool's minimum.
     pub overridden: bool,
     /// Its weight, for `up_threshold`.
     pub weight: f64,
@@ -22,7 +22,7 @@ pub(super) struct CandidateState {
 impl CandidateState {
     /// Live, and nothing bars it.
     pub fn is_eligible(&self) -> bool {
-        self.live && self.bar == Exclusion::None
+        self.live && self.exclusion == Exclusion::None
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn balance<'a>(
     let pick = |who: Picked, basis| stands.clone().any(who).then_some((who, basis));
     let weight = |who: Picked| stands.clone().filter(|stand| who(stand)).fold(0.0, |sum, stand| sum + stand.weight);
     // Who was taken out on purpose says nothing of how many have died.
-    let is_in_use: Picked = |stand| stand.bar <= Exclusion::Held;
+    let is_in_use: Picked = |stand| stand.exclusion <= Exclusion::Held;
     let live = weight(CandidateState::is_eligible);
     if live > 0.0 {
         if live < up_threshold * weight(is_in_use) {
@@ -47,23 +47,22 @@ pub(super) fn balance<'a>(
         let overridden = stands.clone().any(|stand| stand.is_eligible() && stand.overridden);
         return pick(CandidateState::is_eligible, if overridden { Basis::Minimum } else { Basis::Live });
     }
-    pick(|stand| stand.live && stand.bar == Exclusion::Held, Basis::Held)
-        .or_else(|| pick(|stand| stand.live && stand.bar == Exclusion::Drained, Basis::Drained))
+    pick(|stand| stand.live && stand.exclusion == Exclusion::Held, Basis::Held)
+        .or_else(|| pick(|stand| stand.live && stand.exclusion == Exclusion::Drained, Basis::Drained))
         .or_else(|| match all_down {
             AllDown::Servfail => None,
-            AllDown::FailOpen => {
-                pick(|stand| stand.bar < Exclusion::Maint, Basis::FailOpen).or_else(|| pick(|_| true, Basis::FailOpen))
-            }
+            AllDown::FailOpen => pick(|stand| stand.exclusion < Exclusion::Maint, Basis::FailOpen)
+                .or_else(|| pick(|_| true, Basis::FailOpen)),
         })
 }
 
 /// Which Site a Site Name answers, of its failover order `sites`, itself first; none if none is live.
-pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[SiteInputs]) -> Option<(SiteId, Basis)> {
+pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, site_inputs: &[SiteInputs]) -> Option<(SiteId, Basis)> {
     let live = |overridden| if overridden { Basis::Minimum } else { Basis::Live };
     let (mut held, mut drained) = (None, None);
-    for (i, site) in sites.enumerate().filter(|(_, site)| footings[site.0].is_up) {
-        let SiteInputs { bar, overridden, .. } = footings[site.0];
-        match bar {
+    for (i, site) in sites.enumerate().filter(|(_, site)| site_inputs[site.0].is_up) {
+        let SiteInputs { exclusion, overridden, .. } = site_inputs[site.0];
+        match exclusion {
             // Itself also while drained: its clients stay with it.
             Exclusion::None => return Some((site, live(overridden))),
             Exclusion::Drained if i == 0 => return Some((site, live(overridden))),
@@ -78,11 +77,11 @@ pub(super) fn fail_over(sites: impl Iterator<Item = SiteId>, footings: &[SiteInp
 /// Of a failover order that has no live Site, the one that stands for it: the first not in maint, else the first.
 pub(super) fn stand_in(
     sites: impl Iterator<Item = SiteId> + Clone,
-    footings: &[SiteInputs],
+    site_inputs: &[SiteInputs],
     has: impl Fn(SiteId) -> bool,
 ) -> Option<SiteId> {
     let of_type = sites.filter(|site| has(*site));
-    of_type.clone().find(|site| footings[site.0].bar < Exclusion::Maint).or_else(|| of_type.clone().next())
+    of_type.clone().find(|site| site_inputs[site.0].exclusion < Exclusion::Maint).or_else(|| of_type.clone().next())
 }
 
 #[cfg(test)]
@@ -91,10 +90,10 @@ mod tests {
 
     use super::*;
 
-    /// A Site by its letters: `u`p or down (`x`), then its bar: none, `h`eld, `d`rained, `m`aint; `!` is overridden.
+    /// A Site by its letters: `u`p or down (`x`), then its exclusion: none, `h`eld, `d`rained, `m`aint; `!` is overridden.
     fn stand(word: &str) -> CandidateState {
         let has = |letter| word.contains(letter);
-        let bar = if has('m') {
+        let exclusion = if has('m') {
             Exclusion::Maint
         } else if has('d') {
             Exclusion::Drained
@@ -103,7 +102,7 @@ mod tests {
         } else {
             Exclusion::None
         };
-        CandidateState { live: has('u'), bar, overridden: has('!'), weight: 1.0 }
+        CandidateState { live: has('u'), exclusion, overridden: has('!'), weight: 1.0 }
     }
 
     #[track_caller]
@@ -147,7 +146,7 @@ mod tests {
             let bars = [Exclusion::None, Exclusion::Held, Exclusion::Drained, Exclusion::Maint];
             let stands: Vec<CandidateState> = sites
                 .iter()
-                .map(|(live, bar)| CandidateState { live: *live, bar: bars[usize::from(*bar)], overridden: false, weight: 1.0 })
+                .map(|(live, exclusion)| CandidateState { live: *live, exclusion: bars[usize::from(*exclusion)], overridden: false, weight: 1.0 })
                 .collect();
             let answered = balance(&stands.iter(), 0.0, AllDown::FailOpen);
             let (is_picked, basis) = answered.expect("fail-open always answers");
@@ -156,8 +155,8 @@ mod tests {
             if stands.iter().any(CandidateState::is_eligible) {
                 prop_assert!(picked.iter().all(|stand| stand.is_eligible()) && basis == Basis::Live);
             }
-            if stands.iter().any(|stand| stand.bar < Exclusion::Maint) {
-                prop_assert!(picked.iter().all(|stand| stand.bar < Exclusion::Maint));
+            if stands.iter().any(|stand| stand.exclusion < Exclusion::Maint) {
+                prop_assert!(picked.iter().all(|stand| stand.exclusion < Exclusion::Maint));
             }
         }
     }

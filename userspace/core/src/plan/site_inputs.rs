@@ -1,7 +1,7 @@
 //! The part of each Site's status that a plan is made from.
 //!
 //! It is worked out once for all the names that a Site serves, and is little enough to be compared: a name none of whose
-//! Sites has another footing than in the plan before answers as it did there, unless it is steered by load.
+//! Sites has other inputs than in the plan before answers as it did there, unless it is steered by load.
 
 use crate::{
     exclusion::Exclusion,
@@ -17,8 +17,8 @@ pub struct SiteInputs {
     /// Whether any of its addresses is live.
     pub(super) is_up: bool,
     /// The cause that bars it.
-    pub(super) bar: Exclusion,
-    /// Whether a bar of its own was lifted for the pool's minimum.
+    pub(super) exclusion: Exclusion,
+    /// Whether an exclusion of its own was lifted for the pool's minimum.
     pub(super) overridden: bool,
     /// The weight in force.
     pub(super) weight: u32,
@@ -46,9 +46,9 @@ impl AddressIndex {
     }
 
     /// Where every Site stands.
-    pub fn footings(&self, model: &Model, status: &Assessment) -> Vec<SiteInputs> {
+    pub fn site_inputs(&self, model: &Model, status: &Assessment) -> Vec<SiteInputs> {
         let mut rest = &self.0[..];
-        let footing = |(site, health): (usize, &[_])| {
+        let inputs = |(site, health): (usize, &[_])| {
             let (own, others) = rest.split_at(health.len());
             rest = others;
             let mut first: [Option<AddressChoice>; 2] = [None; 2];
@@ -61,11 +61,11 @@ impl AddressIndex {
                 }
             }
             let standing = &status.sites[site];
-            let (bar, overridden, weight, wanted) =
-                (standing.bar(), standing.overridden, standing.weight, standing.wanted());
-            SiteInputs { first, is_up, bar, overridden, weight, wanted }
+            let (exclusion, overridden, weight, wanted) =
+                (standing.exclusion(), standing.overridden, standing.weight, standing.wanted());
+            SiteInputs { first, is_up, exclusion, overridden, weight, wanted }
         };
-        status.health.iter().enumerate().map(footing).collect()
+        status.health.iter().enumerate().map(inputs).collect()
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Before<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steer<'a> {
     pub status: &'a Assessment,
-    pub footings: &'a [SiteInputs],
+    pub site_inputs: &'a [SiteInputs],
     pub policy: Policy,
     /// The knobs, where the name goes by load.
     pub steering: Option<&'a Steering>,
@@ -51,7 +51,7 @@ impl Steer<'_> {
     /// Sets weights, what is kept of slots, and who takes new clients, of candidates of whom some are live. Returns the
     /// shares in force, where there are any to remember, and whether they are still to move.
     pub(super) fn apply(&self, candidates: &mut [(Candidate, bool)]) -> (Vec<(SiteId, f64)>, bool) {
-        let wanted = |candidate: &Candidate| self.footings[candidate.site.0].wanted;
+        let wanted = |candidate: &Candidate| self.site_inputs[candidate.site.0].wanted;
         // Never an empty set: where all want no clients, nobody's wish is heard.
         let heard = candidates.iter().any(|(candidate, live)| *live && wanted(candidate) > 0.0);
         for (candidate, live) in candidates.iter_mut().filter(|_| heard) {

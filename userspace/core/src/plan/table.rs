@@ -33,7 +33,7 @@ pub const KEEP_ALL: u32 = 1_000_000;
 
 /// Enough slots for shares that move: within 1 % of an even share each; at most 65,536.
 #[must_use]
-pub fn moving_slot_count(candidates: usize) -> usize {
+pub(crate) fn moving_slot_count(candidates: usize) -> usize {
     /// Half a slot of these is below 1 % of one even share.
     const SLOTS_PER_SHARE: usize = 64;
     /// Few Sites have shares finer than 0.1 %.
@@ -44,7 +44,7 @@ pub fn moving_slot_count(candidates: usize) -> usize {
 /// The smallest power of two that gives every weight its share within [`SHARE_ERROR_MAX`]; at least 8 slots a candidate,
 /// at most 65,536.
 #[must_use]
-pub fn slot_count(weights: &[u32]) -> usize {
+pub(crate) fn slot_count(weights: &[u32]) -> usize {
     let mut slots = (weights.len() * SLOTS_PER_CANDIDATE).next_power_of_two().min(TABLE_SLOTS_MAX);
     while slots < TABLE_SLOTS_MAX && share_error(weights, slots) > SHARE_ERROR_MAX {
         slots *= 2;
@@ -54,7 +54,7 @@ pub fn slot_count(weights: &[u32]) -> usize {
 
 /// How far the worst share is off, relative to what it should be.
 #[must_use]
-pub fn share_error(weights: &[u32], slots: usize) -> f64 {
+pub(crate) fn share_error(weights: &[u32], slots: usize) -> f64 {
     let total: f64 = weights.iter().copied().map(f64::from).sum();
     let off = quotas(weights, slots).into_iter().zip(weights).map(|(quota, weight)| {
         let ideal = f64::from(*weight) / total * as_f64(slots);
@@ -65,7 +65,7 @@ pub fn share_error(weights: &[u32], slots: usize) -> f64 {
 
 /// Slots by weight: each at least one, the rest by largest remainder. `slots` must be at least the number of weights.
 #[must_use]
-pub fn quotas(weights: &[u32], slots: usize) -> Vec<usize> {
+pub(crate) fn quotas(weights: &[u32], slots: usize) -> Vec<usize> {
     let total: u64 = weights.iter().copied().map(u64::from).sum();
     let exact = |weight: u32| u64::from(weight) * slots as u64;
     let mut quotas: Vec<usize> = weights.iter().map(|w| usize::max(1, (exact(*w) / total) as usize)).collect();

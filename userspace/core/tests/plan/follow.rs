@@ -12,7 +12,7 @@ use zerottl_core::status::{AdminState, Assessment, Health};
 use zerottl_kernel::image::{Bank, Layout};
 
 /// Everything that a Site's part in a plan without loads depends on, from the bits of a number.
-fn arbitrary_footing(status: &mut Assessment, site: usize, bits: u32) {
+fn arbitrary_state(status: &mut Assessment, site: usize, bits: u32) {
     let bit = |i: u32| bits >> i & 1 == 1;
     for (address, health) in status.health[site].iter_mut().enumerate() {
         *health = [Health::Up, Health::Down, Health::Unknown, Health::Up][(bits >> (2 * address) & 3) as usize];
@@ -44,7 +44,7 @@ proptest! {
         let mut banks = vec![(before.services.clone(), Bank::new(&layout, &before)); 3];
         for (i, moment) in moments.into_iter().enumerate() {
             for (site, bits) in moment {
-                arbitrary_footing(&mut status, site, bits);
+                arbitrary_state(&mut status, site, bits);
             }
             let from = Before { shares: &before.shares, plan: Some(&before), elapsed: Duration::from_secs(1) };
             let plan = planner.follow(&status, i as u64 + 2, Some(from));

@@ -8,7 +8,7 @@ use std::{
 
 use super::{BOTH, Bench, model, name, plan};
 use crate::{Zones, view::View};
-use zerottl_core::model::{Model, Zone, ZoneSaid};
+use zerottl_core::model::{Model, ZoneConfig, ZoneSaid};
 
 fn zones(records: &str, change: impl FnOnce(&mut Model)) -> Result<Zones, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn every_part_of_the_soa_can_be_said() {
 
 fn inner(model: &mut Model, apex: &str) {
     let nameservers = vec![name("ns.inner.example.")];
-    model.zones.push(Zone { apex: name(apex), nameservers, records: None, serial: 3, ..model.zones[0].clone() });
+    model.zones.push(ZoneConfig { apex: name(apex), nameservers, records: None, serial: 3, ..model.zones[0].clone() });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use xdp_ebpf::cookie::Secret;
 
 use super::{BOTH, Bench, ask, bytes_of};
-use zerottl_core::model::Edns;
+use zerottl_core::model::EdnsConfig;
 
 /// The secret of RFC 9018's Appendix A.1 to A.3.
 pub const PRESENT: Secret = Secret::new(0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf_u128.to_be_bytes());
@@ -202,7 +202,7 @@ fn every_answer_carries_one() {
 
 #[test]
 fn turned_off() {
-    let bench = Bench::with(BOTH, |model, _| model.edns = Edns { cookies: None, ..model.edns.clone() });
+    let bench = Bench::with(BOTH, |model, _| model.edns = EdnsConfig { cookies: None, ..model.edns.clone() });
     for sent in ["", "01", OWN, FIRST] {
         assert_eq!(bench.shown(&ask(&format!("app.com A +o=10:{sent}")), CLIENT, MADE), DATA, "unread: {sent:?}");
     }

@@ -40,9 +40,9 @@ use super::{Transport, Zones, respond};
 use crate::view::View;
 use zerottl_core::{
     model::{
-        Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, Edns, Front, Group, GroupId, Initial, LastResort,
-        Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering, Vlans,
-        XdpMode, Zone, ZoneId, ZoneSaid,
+        Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial,
+        LastResort, Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering,
+        Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
 };
@@ -123,14 +123,14 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         admin: Admin::default(),
         state: PathBuf::new(),
         life: Life::default(),
-        edns: Edns {
+        edns: EdnsConfig {
             cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
             nsid: Some("lb1".into()),
             client_subnet: true,
         },
         rate_limit: None,
         chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
-        zones: vec![Zone {
+        zones: vec![ZoneConfig {
             apex: name("app.com."),
             said: ZoneSaid::all(),
             primary: None,
@@ -213,7 +213,7 @@ fn plan() -> Plan {
         service_of: Arc::new([0, 1, 1, 0, 2]),
         chosen: Arc::new([]),
         shares: Shares::default(),
-        footings: Arc::default(),
+        site_inputs: Arc::default(),
     }
 }
 

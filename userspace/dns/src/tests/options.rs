@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{BOTH, Bench, NOW, ask, show};
 use crate::{Transport, Zones, respond, view::View};
 use zerottl_core::{
-    model::{Edns, NSID_LEN_MAX, Policy},
+    model::{EdnsConfig, NSID_LEN_MAX, Policy},
     plan::{Basis, Choice, Table},
 };
 
@@ -160,7 +160,7 @@ fn badvers_and_formerr_carry_none() {
 /// An option that is turned off is ignored, whatever it holds.
 #[test]
 fn turned_off() {
-    let bench = Bench::with(BOTH, |model, _| model.edns = Edns::default());
+    let bench = Bench::with(BOTH, |model, _| model.edns = EdnsConfig::default());
     for options in ["+o=3:", "+o=8:00011800c63364", &format!("+o={BAD_SUBNET}"), "+o=10:01", "+o=10:2464c4abcf10c957"] {
         bench.check("off", &format!("app.com A {options}"), DATA);
     }

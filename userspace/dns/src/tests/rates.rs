@@ -8,7 +8,7 @@ use crate::{
     respond::{Disposition, answer},
     transport::Asker,
 };
-use zerottl_core::{limit::Verdict, model::RateLimit};
+use zerottl_core::{limit::RateVerdict, model::RateLimit};
 
 const RATE: RateLimit = RateLimit { per_second: 1, slip: 0, prefix: (24, 56), dry_run: false };
 const CLIENT: &str = "198.51.100.9";
@@ -86,7 +86,7 @@ fn a_dry_run_changes_nothing() {
         let outcome = answer(&query, asker, NOW, &bench.zones, &bench.view).unwrap();
         let Disposition::Ready(answer) = outcome else { panic!("it is answered here") };
         assert_eq!(show(&query, &answer.message), "NOERROR aa | app.com 0 A 192.0.2.10 |  | ");
-        over += usize::from(answer.rate == Verdict::DryRun);
+        over += usize::from(answer.rate == RateVerdict::DryRun);
     }
     assert!(over > 0);
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BOTH, Bench, ask, model, name, show};
 use crate::{DnsService, Sockets, TcpAdmission, Zones, tcp::TcpLimits, view::View};
 use zerottl_core::{
-    model::{Model, Zone},
+    model::{Model, ZoneConfig},
     plan::Plan,
 };
 
@@ -36,7 +36,7 @@ ns.sub  A     192.0.2.3
 fn add_static(model: &mut Model, transfer_to: &[&str]) {
     let transfer_to = transfer_to.iter().map(|net| net.parse().unwrap()).collect::<Vec<_>>();
     model.zones[0].transfer_to.clone_from(&transfer_to);
-    model.zones.push(Zone {
+    model.zones.push(ZoneConfig {
         apex: name("static.example."),
         nameservers: vec![name("ns1.static.example.")],
         rname: name("hostmaster.static.example."),

@@ -9,7 +9,7 @@
 //! moment there is the old file or the new one. Whatever else is found is not used.
 
 use std::{
-    fmt, fs,
+    fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
@@ -38,27 +38,30 @@ struct Content {
 }
 
 /// Why there is nothing to be recalled.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum NoState {
     /// There is no file: a first start.
+    #[error("there is none")]
     None,
     /// It cannot be read.
+    #[error(transparent)]
     Io(io::Error),
-    /// It is cut short, changed, of another version, or not a state file at all; with the reason.
-    Unusable(String),
+    /// It is something else.
+    #[error("it is no state file")]
+    NotOne,
+    /// Another version of the agent has written it.
+    #[error("it is of version {0}, and this agent reads {VERSION}")]
+    Version(String),
+    /// Its end is missing.
+    #[error("it is cut short")]
+    Short,
+    /// It has been changed.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// It is whole, and not understood all the same.
+    #[error(transparent)]
+    Content(serde_json::Error),
 }
-
-impl fmt::Display for NoState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("there is none"),
-            Self::Io(error) => error.fmt(f),
-            Self::Unusable(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for NoState {}
 
 /// The file's bytes.
 ///
@@ -72,26 +75,25 @@ pub fn encode(written: ClockStamp, memory: SavedState) -> Vec<u8> {
 
 /// Decodes the bytes, and works out how old the state is at `now`; none where that cannot be known.
 pub fn decode(bytes: &[u8], now: &ClockStamp) -> Result<(SavedState, Option<Duration>), NoState> {
-    let unusable = |why: &str| Err(NoState::Unusable(why.to_owned()));
-    let Some(end) = memchr::memchr(b'\n', bytes) else { return unusable("it is no state file") };
+    let Some(end) = memchr::memchr(b'\n', bytes) else { return Err(NoState::NotOne) };
     let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 1..]);
     let words: Vec<&str> = head.split(' ').collect();
-    let [MAGIC, version, length, sum] = words[..] else { return unusable("it is no state file") };
+    let [MAGIC, version, length, sum] = words[..] else { return Err(NoState::NotOne) };
     if version.parse() != Ok(VERSION) {
-        return Err(NoState::Unusable(format!("it is of version {version}, and this agent reads {VERSION}")));
+        return Err(NoState::Version(version.to_owned()));
     }
     if length.parse() != Ok(body.len()) {
-        return unusable("it is cut short");
+        return Err(NoState::Short);
     }
     if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(body)) {
-        return unusable("its checksum is wrong");
+        return Err(NoState::Checksum);
     }
-    let content: Content = serde_json::from_slice(body).map_err(|error| NoState::Unusable(error.to_string()))?;
+    let content: Content = serde_json::from_slice(body).map_err(NoState::Content)?;
     Ok((content.memory, content.written.age(now)))
 }
 
 /// Decodes the bytes of the file in a state directory, and works out how old the state is; or says why there is none.
-pub fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
+pub(crate) fn read_from(bytes: io::Result<Vec<u8>>) -> Result<(SavedState, Option<Duration>), NoState> {
     match bytes {
         Ok(bytes) => decode(&bytes, &ClockStamp::now()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoState::None),

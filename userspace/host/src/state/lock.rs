@@ -1,7 +1,7 @@
 //! One agent per state directory: a lock (flock) on it, for as long as the agent runs.
 
 use std::{
-    fmt, io,
+    io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread::sleep,
@@ -28,24 +28,16 @@ pub struct Lock {
 }
 
 /// Another agent, of this process number as far as can be told, has the directory.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{}: another agent{} keeps its state there: stop it, or give this one a directory of its own",
+    directory.display(),
+    by.map_or(String::new(), |pid| format!(" (process {pid})"))
+)]
 pub struct Owned {
     directory: PathBuf,
     by: Option<i32>,
 }
-
-impl fmt::Display for Owned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = self.by.map_or(String::new(), |pid| format!(" (process {pid})"));
-        let directory = self.directory.display();
-        write!(
-            f,
-            "{directory}: another agent{who} keeps its state there: stop it, or give this one a directory of its own"
-        )
-    }
-}
-
-impl std::error::Error for Owned {}
 
 /// Takes the directory, and makes it where it is not there. One that another agent has is waited for, which may just be
 /// leaving. None where the directory cannot be had at all: then nothing can be kept there either, which is told.

@@ -261,7 +261,7 @@ impl Backend {
     }
 
     /// Returns how often it was not said that it does not answer, if it is to be said now.
-    pub(super) fn may_say(&self) -> Option<u64> {
+    pub(super) fn admit_log_line(&self) -> Option<u64> {
         self.failure_log.admit(Instant::now())
     }
 
@@ -359,7 +359,7 @@ impl Home {
     /// Notes that it became another protocol, which nobody asked for.
     pub(super) fn switched(&self) {
         self.0.failed(&Cause::Switched);
-        if let Some(unsaid) = self.0.may_say() {
+        if let Some(unsaid) = self.0.admit_log_line() {
             warn!(backend = self.0.counted().url, cause = %Cause::Switched, status = 502, unsaid, "a request was not answered");
         }
     }
@@ -372,7 +372,7 @@ impl Home {
         }
         let cause = Cause::Http(error, Bytes::new());
         self.0.failed(&cause);
-        if let Some(unsaid) = self.0.may_say() {
+        if let Some(unsaid) = self.0.admit_log_line() {
             warn!(backend = self.0.counted().url, %cause, unsaid, "an answer broke off");
         }
         let Cause::Http(error, _) = cause else { return BodyError::Slow };

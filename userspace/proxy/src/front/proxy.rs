@@ -203,7 +203,7 @@ impl Inner {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
         trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len()));
-        failure.say(backend);
+        failure.log(backend);
         Err(failure.status)
     }
 
@@ -319,9 +319,9 @@ impl Unanswered {
     }
 
     /// Says in the log that a client got no answer, and why.
-    fn say(&self, backend: &Backend) {
+    fn log(&self, backend: &Backend) {
         let Some(cause) = &self.cause else { return };
-        if let Some(unsaid) = backend.may_say() {
+        if let Some(unsaid) = backend.admit_log_line() {
             let (url, status) = (&backend.counted().url, self.status.as_u16());
             warn!(backend = url, %cause, status, unsaid, "a request was not answered");
         }

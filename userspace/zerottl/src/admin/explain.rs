@@ -294,7 +294,7 @@ fn balance_verdict(snapshot: &Snapshot, kind: NameKind, id: SiteId, family: Fami
 
 /// Whether a Site has a live address of a family, and nothing bars it.
 fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
-    snapshot.status.bar(id) == Exclusion::None && is_live(snapshot, id, family)
+    snapshot.status.exclusion(id) == Exclusion::None && is_live(snapshot, id, family)
 }
 
 /// Returns what bars a Site, with a `; ` after it, if anything does.
@@ -340,10 +340,10 @@ fn failover_verdict(
         let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
         return (false, own.into_iter().chain(all).collect::<Vec<_>>().join("; "));
     }
-    let bar = snapshot.status.bar(id);
+    let exclusion = snapshot.status.exclusion(id);
     // Its own clients stay with a Site that is drained; those of others do not come to it.
     let is_own = position == 0;
-    if bar != Exclusion::None && !(is_own && bar == Exclusion::Drained) {
+    if exclusion != Exclusion::None && !(is_own && exclusion == Exclusion::Drained) {
         return (
             false,
             format!("{}{}{}", bar_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),

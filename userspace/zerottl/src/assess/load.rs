@@ -196,7 +196,7 @@ impl Returns {
         for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
             let slow_start = *slow_start;
             let state = &status.sites[i];
-            let takes = state.word_in_force() == AdminState::Ready && !state.held && state.said.factor > 0.0;
+            let takes = state.admin_state_in_force() == AdminState::Ready && !state.held && state.said.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {

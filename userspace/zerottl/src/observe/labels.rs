@@ -18,7 +18,7 @@ pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static 
     match state.word {
         AdminState::Maint => "maint",
         _ if (known || state.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
-        _ if state.word_in_force() == AdminState::Drain => "drain",
+        _ if state.admin_state_in_force() == AdminState::Drain => "drain",
         AdminState::Drain => "drain",
         AdminState::Ready if state.held => "held",
         AdminState::Ready if !known => "unknown",

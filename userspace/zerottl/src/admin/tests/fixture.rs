@@ -77,7 +77,7 @@ pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Sna
         service_of: (0..model.names.len() as u32).collect(),
         chosen: Arc::new([]),
         shares: Shares::default(),
-        footings: Arc::default(),
+        site_inputs: Arc::default(),
     };
     let report = |health| AddressReport {
         health,
