@@ -1,7 +1,7 @@
 //! Appendix B of seed 004, transcribed line by line and in its order: the oracle that `zerottl_site::decide` is compared with.
 //!
 //! Nothing here is zerottl's code, and nothing is mended: where the pseudo code is silent, its most literal reading is kept
-//! and a comment says so. What a C row of the requirements changes, `tests/site_differential/rows.rs` changes, by name.
+//! and a comment says so. What a C row of the requirements changes, `tests/tests/pure/site_differential/rows.rs` changes, by name.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
 //! Whatever parses bytes from the network or from the operator's files, given any bytes. One function per target, which
-//! panics where something that must always hold does not; `tests/fuzz` gives them to libFuzzer, `tests/tests/fuzz.rs` to
+//! panics where something that must always hold does not; `tests/fuzz` gives them to libFuzzer, `tests/tests/pure/fuzz.rs` to
 //! a plain test.
 //!
 //! | target | bytes | what must hold |
@@ -16,13 +16,9 @@
 //! have HTTP responses of probes: hyper parses them.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a panic is the finding")]
 
-#[path = "../tests/kernel_table/agent.rs"]
-mod agent;
 pub mod corpus;
 mod files;
 mod load;
-#[path = "../tests/kernel_table/maps.rs"]
-mod maps;
 mod message;
 mod packet;
 mod site;

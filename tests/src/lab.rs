@@ -33,6 +33,7 @@ use crate::{
     pass,
     scratch::{find_tool, folder},
     site::{Serves, Site},
+    turn,
 };
 
 /// The client's addresses on its wires to the fronts.
@@ -103,13 +104,14 @@ pub fn front_addresses(number: usize) -> [SocketAddr; 2] {
     [(IpAddr::from(front_v4(number)), 53).into(), (IpAddr::from(front_v6(number)), 53).into()]
 }
 
-/// True if this process may make namespaces. Otherwise says loudly what goes untested; a panic under `CI=true`.
+/// Whether this process may make namespaces; the test has its [`turn`] then. Otherwise says loudly what goes untested; a panic under `CI=true`.
 ///
 /// # Panics
 /// Under `CI=true` without root: a run that tests nothing must not look like one that passed.
 #[must_use]
 pub fn can_run(what: &str) -> bool {
     if rustix::process::geteuid().is_root() {
+        turn::share();
         return true;
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no root: {what}");
@@ -117,7 +119,8 @@ pub fn can_run(what: &str) -> bool {
     false
 }
 
-/// Whether BPF programs can be loaded and run here: not if this process lacks the service's capabilities. Says so then.
+/// Whether BPF programs can be loaded and run here; the test has its [`turn`] then. Not if this process lacks the service's
+/// capabilities, and says so.
 ///
 /// # Panics
 /// Under `CI=true`, where a skipped test would pass unseen.
@@ -125,6 +128,7 @@ pub fn can_run(what: &str) -> bool {
 pub fn can_load(what: &str) -> bool {
     let needed = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
     if capabilities(None).is_ok_and(|own| own.effective.contains(needed)) {
+        turn::share();
         return true;
     }
     assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED, no capabilities: {what}");

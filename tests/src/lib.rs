@@ -11,8 +11,10 @@
 //! | [`pass`] | what makes a veth's client end read what XDP sends it |
 //! | [`process`] | child processes that never outlive their lab |
 //! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
+//! | [`kernel`] | the packet program in the kernel's test run |
 //! | [`lab`] | the topology |
 //! | [`site`] | a Site's HTTP servers |
+//! | [`turn`] | which tests have the machine to themselves |
 //! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
 //! | [`agent`] | the agent and what it reports |
@@ -40,6 +42,7 @@ pub mod checker;
 pub mod client;
 pub mod config;
 pub mod fuzz;
+pub mod kernel;
 pub mod lab;
 pub mod load_sim;
 pub mod losses;
@@ -57,9 +60,5 @@ pub mod scratch;
 pub mod shares;
 pub mod site;
 pub mod site_world;
+pub mod turn;
 pub mod walk;
-
-#[path = "../../xdp-ebpf/tests/table/mod.rs"]
-#[expect(dead_code, reason = "the fuzz targets use the table's world, its packets and its checks, not its machines")]
-#[expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
-mod table;

@@ -25,8 +25,8 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 /// Where the package's test finds this program.
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// The variables that `--long` sets, which `kernel_differential.rs`, `e2e_flood.rs`, those of reloads, `kernel_torn.rs`,
-/// `site_differential.rs` and `site_model_check.rs` read: questions, seconds, reloads, answers, requests, worlds.
+/// The variables that `--long` sets, which `kernel/differential.rs`, `agent/flood.rs`, `agent/continuity.rs`, `kernel/torn.rs`,
+/// `pure/site_differential.rs` and `pure/site_model_check.rs` read: questions, seconds, reloads, answers, requests, worlds.
 const LONG: [(&str, &str); 6] = [
     ("ZEROTTL_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_FLOOD_SECONDS", "10"),
@@ -171,16 +171,20 @@ fn run_tests(
     Ok(Outcome { what, result, tally, elapsed: begun.elapsed() })
 }
 
-/// Lists the test programs of the last suite, for the list of what was not tested.
+/// Lists the files of the last suite's test programs, for the list of what was not tested.
 fn kernel_tests(root: &Path) -> Vec<String> {
     let crates = fs::read_dir(root.join("userspace")).into_iter().flatten().flatten().map(|entry| entry.path());
     let packages = ["xdp-ebpf", "tests", "benches"].map(|package| root.join(package)).into_iter().chain(crates);
-    let entries = packages.filter_map(|package| fs::read_dir(package.join("tests")).ok()).flatten().flatten();
-    let programs = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file());
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let programs = packages.flat_map(|package| entries(&package.join("tests")));
+    let modules = programs.flat_map(|path| {
+        let of_folder = path.join("main.rs").is_file().then(|| entries(&path)).into_iter().flatten();
+        of_folder.chain([path.clone()]).collect::<Vec<_>>()
+    });
+    let sources = modules.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut files: Vec<_> =
-        programs.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())).collect();
+        sources.filter_map(|path| Some(path.strip_prefix(root).ok()?.display().to_string())).collect();
+    files.retain(|file| !file.ends_with("/main.rs"));
     files.sort();
     files
 }
@@ -232,12 +236,13 @@ mod tests {
     /// never be run long.
     #[test]
     fn the_long_runs_read_their_variables() {
-        let folder = crate::cargo::root().unwrap().join("tests/tests");
-        let sources = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let programs = crate::cargo::root().unwrap().join("tests/tests");
+        let folders = fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().path());
+        let sources = folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
         let texts: Vec<String> = sources.filter_map(|path| fs::read_to_string(path).ok()).collect();
         for (name, value) in LONG {
             let reads = |text: &&String| text.contains("env::var(") && text.contains(&format!("\"{name}\""));
-            assert_eq!(texts.iter().filter(reads).count(), 1, "test programs that read {name}");
+            assert_eq!(texts.iter().filter(reads).count(), 1, "modules that read {name}");
             assert!(value == "all" || value.parse::<u64>().is_ok_and(|value| value > 0), "{name}={value}");
         }
         // Read for other reasons: a program's place, and whether to write a file anew.

@@ -252,10 +252,10 @@ fn unknown_words(markdown: &str, command: &str, sources: &str) -> Vec<String> {
 
 /// Beginnings of paths in docs/rfc.md, and what each stands for.
 const RFC_PLACES: [(&str, &str); 4] = [
-    ("rows/", "xdp-ebpf/tests/table/rows/"),
+    ("rows/", "xdp-ebpf/table/src/rows/"),
     ("dns/", "userspace/dns/src/"),
-    ("e2e/", "tests/tests/e2e_"),
-    ("kernel/", "tests/tests/kernel_"),
+    ("agent/", "tests/tests/agent/"),
+    ("kernel/", "tests/tests/kernel/"),
 ];
 
 /// The lines of docs/rfc.md that name no test, or one that is not there. A test is a function of that file with a test's
@@ -451,18 +451,18 @@ mod the_rules_themselves {
     fn rfcs_are_held_to_their_tests() {
         let sources = BTreeMap::from([
             ("userspace/dns/src/a.rs".to_owned(), "#[test]\nfn any() {}\n\nfn help() {}\n".to_owned()),
-            ("xdp-ebpf/tests/table/rows/b.rs".to_owned(), "fn rows() -> Vec<Row> {}".to_owned()),
-            ("tests/tests/e2e_c.rs".to_owned(), "#[tokio::test]\nasync fn far() {}\n".to_owned()),
+            ("xdp-ebpf/table/src/rows/b.rs".to_owned(), "fn rows() -> Vec<Row> {}".to_owned()),
+            ("tests/tests/agent/c.rs".to_owned(), "#[tokio::test]\nasync fn far() {}\n".to_owned()),
         ]);
         let check = |tests: &str, expected: &[&str]| {
             let line = format!("| RFC | subject | kernel | sockets | tests |\n|---|\n| 1 | s | no | yes | {tests} |\n");
             assert_eq!(rfc_faults(&line, &sources), expected);
         };
-        check("`dns/a.rs::any`, `rows/b.rs::rows`, `e2e/c.rs::far`, `userspace/dns/src/a.rs::any`", &[]);
+        check("`dns/a.rs::any`, `rows/b.rs::rows`, `agent/c.rs::far`, `userspace/dns/src/a.rs::any`", &[]);
         check("", &["RFC 1: no test"]);
         check("`any`", &["RFC 1: `any` is no file::function"]);
         check("`dns/a.rs::help`", &["RFC 1: there is no test `userspace/dns/src/a.rs::help`"]);
-        check("`rows/b.rs::any`", &["RFC 1: there is no test `xdp-ebpf/tests/table/rows/b.rs::any`"]);
-        check("`e2e/d.rs::far`", &["RFC 1: there is no test `tests/tests/e2e_d.rs::far`"]);
+        check("`rows/b.rs::any`", &["RFC 1: there is no test `xdp-ebpf/table/src/rows/b.rs::any`"]);
+        check("`agent/d.rs::far`", &["RFC 1: there is no test `tests/tests/agent/d.rs::far`"]);
     }
 }

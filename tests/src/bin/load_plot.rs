@@ -65,7 +65,7 @@ measured.
 
 Made by `cargo run --release -p tests --bin load_plot -- docs`. The agent's own assessor and planner run on a clock that is
 a number; clients, resolvers, sessions and late reports are made up (`tests/src/load_sim.rs`), from fixed seeds.
-`tests/tests/load_simulation.rs` holds the outcome.
+`tests/tests/pure/load_simulation.rs` holds the outcome.
 
 Four Sites of equal weight can take 1000, 800, 600 and 400 sessions; 1400 are under way, of 8 s each. Resolvers keep an
 answer for 5 s in the mean although its TTL is 0. Sites report every 5 s their state of 5 s before. At 150 s Site s0 dies, and

@@ -7,15 +7,14 @@ use std::{
     path::PathBuf,
 };
 
-use super::{files, load, packet, site};
-use crate::{
-    scratch::root,
-    table::{
-        packet::{ask, opt},
-        rows,
-        world::World,
-    },
+use kernel_table::{
+    packet::{ask, opt},
+    rows,
+    world::World,
 };
+
+use super::{files, load, packet, site};
+use crate::scratch::root;
 
 /// Rows of the kernel table per reason, the shortest ones.
 const ROWS_PER_REASON: usize = 2;

@@ -4,16 +4,17 @@ use std::{net::IpAddr, sync::Arc};
 
 use domain::base::{Message, Rtype};
 use etherparse::{IpNumber, Ipv6Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
+use kernel_table::{
+    host_maps::{self, Grow, HostMaps},
+    verify,
+    world::World,
+};
 use xdp_ebpf::{cookie::Secret, reason::Action};
 use zerottl_core::model::{CookieSecrets, EdnsConfig};
 use zerottl_dns::{Transport, Zones, respond, view::View};
 
-use super::{agent::Agent, maps, split};
-use crate::table::{
-    held::{self, Grow, Held},
-    verify,
-    world::World,
-};
+use super::split;
+use crate::kernel::{maps, planned::Planned};
 
 /// No valid answer over UDP is longer.
 const DNS_LEN_MAX: usize = 1232;
@@ -28,7 +29,7 @@ pub(super) const WITH_OPTIONS: u8 = 2;
 
 /// A frame, as the kernel's program sees it.
 pub fn frame(data: &[u8]) {
-    thread_local!(static HELD: Held = maps::held(World::Full));
+    thread_local!(static HELD: HostMaps = maps::held(World::Full));
     let (how, bytes) = split(data);
     let mut frame = bytes.to_vec();
     if how & MENDED != 0 {
@@ -44,7 +45,7 @@ pub fn frame(data: &[u8]) {
             // The same turn for both.
             held.cursors.borrow_mut().fill([1, 2]);
             held.random.set(1);
-            held::run(held, &frame, grow)
+            host_maps::run(held, &frame, grow)
         });
         assert_eq!(at_tail, at_head, "where a frame grows is not to be seen");
         let ran = at_head;
@@ -62,26 +63,26 @@ pub fn frame(data: &[u8]) {
 
 /// The maps with every option turned on, and what the socket path answers from.
 struct Beside {
-    held: Held,
+    held: HostMaps,
     zones: Zones,
     view: View,
 }
 
 impl Beside {
     fn new() -> Self {
-        let agent = Agent::with(World::Full, |model| {
+        let planned = Planned::world_with(World::Full, |model| {
             let cookies = Some(CookieSecrets { present: Secret::new([7; 16]), previous: Some(Secret::new([8; 16])) });
             model.edns = EdnsConfig { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true };
         });
-        let held = maps::held_by(&agent, World::Full);
-        let view = View::new(Arc::clone(agent.planner.model()), agent.plan(1));
-        Self { held, zones: agent.zones, view }
+        let held = maps::held_by(&planned, World::Full);
+        let view = View::new(Arc::clone(planned.planner.model()), planned.plan(1));
+        Self { held, zones: planned.zones, view }
     }
 
     /// Whatever is answered has the socket path's header and OPT, byte for byte (invariant 7). The host's program lives at
     /// second 0, so that is the time of the cookies.
     fn compare(&self, frame: &[u8]) {
-        let ran = held::run(&self.held, frame, Grow::Tail);
+        let ran = host_maps::run(&self.held, frame, Grow::Tail);
         match ran.action {
             Action::Answer => {
                 small(frame, &ran.frame);
@@ -201,5 +202,5 @@ pub(super) fn plain_name(frame: &[u8]) -> Option<String> {
 #[must_use]
 pub fn reason(data: &[u8]) -> &'static str {
     let held = maps::held(World::Full);
-    held::run(&held, split(data).1, Grow::Tail).reason.name()
+    host_maps::run(&held, split(data).1, Grow::Tail).reason.name()
 }

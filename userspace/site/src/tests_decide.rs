@@ -1,4 +1,4 @@
-//! Stages and rows that a table shows best. The whole of Appendix B is in `tests/tests/site_golden.rs`.
+//! Stages and rows that a table shows best. The whole of Appendix B is in `tests/tests/pure/site_golden.rs`.
 
 use super::{
     super::{

@@ -1,4 +1,4 @@
-//! The inside of the machine: an initramfs with the test programs.
+//! The inside of the machine: an initramfs with the test program.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
 use super::fetch::{Parts, empty_dir};
 use crate::host;
 
-/// The console's line with a test program's status.
+/// The console's line with the test program's status.
 pub const ENDED: &str = "vm: ended with ";
 /// The service's capabilities, and a user who has nothing else.
 const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon,+net_bind_service";
@@ -21,8 +21,8 @@ const NOBODY: &str = "65534";
 /// Questions of the differential test, which is slow on an emulated processor.
 const QUESTIONS: u32 = 4000;
 
-/// Makes the initramfs and gives its path.
-pub fn initramfs(place: &Path, parts: &Parts, programs: &[(&str, PathBuf)], call: &[&str]) -> Result<PathBuf, String> {
+/// Makes the initramfs for a program of this name and file, and returns its path.
+pub fn initramfs(place: &Path, parts: &Parts, program: (&str, &Path), call: &[&str]) -> Result<PathBuf, String> {
     let tree = place.join("initramfs");
     empty_dir(&tree)?;
     let failed = |error: std::io::Error| format!("{}: {error}", tree.display());
@@ -34,10 +34,9 @@ pub fn initramfs(place: &Path, parts: &Parts, programs: &[(&str, PathBuf)], call
     for (from, to) in [(parts.busybox.as_path(), "busybox"), (&setpriv, "setpriv")] {
         fs::copy(from, tree.join("bin").join(to)).map_err(failed)?;
     }
-    for (name, program) in programs {
-        fs::copy(program, tree.join("bin").join(name)).map_err(failed)?;
-        needed.extend(libraries(program)?);
-    }
+    let (name, file) = program;
+    fs::copy(file, tree.join("bin").join(name)).map_err(failed)?;
+    needed.extend(libraries(file)?);
     for library in needed {
         let to = tree.join(library.strip_prefix("/").unwrap_or(&library));
         if let Some(dir) = to.parent() {
@@ -46,18 +45,14 @@ pub fn initramfs(place: &Path, parts: &Parts, programs: &[(&str, PathBuf)], call
         fs::copy(&library, to).map_err(failed)?;
     }
     let init = tree.join("init");
-    let names = programs.iter().map(|(name, _)| *name);
-    fs::write(&init, script(names, call)).map_err(failed)?;
+    fs::write(&init, script(name, call)).map_err(failed)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     pack(parts, &tree, &place.join("initramfs.cpio"))
 }
 
-/// `/init`: shows what kernel and rights the programs have, runs one after the other, and switches off.
-fn script<'a>(programs: impl Iterator<Item = &'a str>, call: &[&str]) -> String {
+/// Makes `/init`, which shows what kernel and rights the program has, runs it, and switches off.
+fn script(program: &str, call: &[&str]) -> String {
     let call = call.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
-    let calls: Vec<String> =
-        programs.map(|program| format!("as /bin/{program} {call}\necho \"{ENDED}$?\"\n")).collect();
-    let calls = calls.concat();
     format!(
         "#!/bin/busybox sh\n\
          b=/bin/busybox\n\
@@ -74,7 +69,8 @@ fn script<'a>(programs: impl Iterator<Item = &'a str>, call: &[&str]) -> String 
          }}\n\
          as $b grep -E '^(Uid|Cap|NoNewPrivs)' /proc/self/status\n\
          export ZEROTTL_DIFFERENTIAL={QUESTIONS}\n\
-         {calls}\
+         as /bin/{program} {call}\n\
+         echo \"{ENDED}$?\"\n\
          $b poweroff -f\n"
     )
 }
@@ -141,11 +137,9 @@ mod tests {
     #[test]
     fn arguments_reach_the_program_as_they_are() {
         assert_eq!(quoted("a b'c"), r"'a b'\''c'");
-        let script = script(["kernel_table", "kernel_limit"].into_iter(), &["every_row", "--nocapture"]);
-        for program in ["kernel_table", "kernel_limit"] {
-            let call = format!("as /bin/{program} 'every_row' '--nocapture'\necho \"{ENDED}$?\"\n");
-            assert!(script.contains(&call), "{script}");
-        }
+        let script = script("kernel", &["every_row", "--nocapture"]);
+        let call = format!("as /bin/kernel 'every_row' '--nocapture'\necho \"{ENDED}$?\"\n");
+        assert!(script.contains(&call), "{script}");
         assert!(script.starts_with("#!/bin/busybox sh\n") && script.ends_with("poweroff -f\n"));
     }
 

@@ -1,5 +1,5 @@
 //! The forms that a records file may be written in: directives, and the text of types that the scanner does not know.
-//! The wire forms are those that named-compilezone 9.18 makes (`tests/tests/e2e_zones.rs` compares all with it).
+//! The wire forms are those that named-compilezone 9.18 makes (`tests/tests/agent/zones.rs` compares all with it).
 
 use std::path::Path;
 

@@ -63,7 +63,7 @@ fn sequence_is(lines: &[&str], expect: &str) {
 }
 
 /// Three things are said, each of which stays until it is said otherwise; so it is in `HAProxy` 2.6, beside which
-/// `e2e_haproxy` holds this.
+/// `tests/tests/agent/haproxy.rs` holds this.
 #[test]
 fn each_word_replaces_its_own_kind_alone() {
     for (lines, expect) in [

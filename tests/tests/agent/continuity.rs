@@ -1,0 +1,199 @@
+//! Answers go on: the agent is killed, hung, replaced and reloaded under load, and no answer is lost or wrong.
+//!
+//! Each of these wants the machine to itself.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tests::{
+    agent::{Agent, attached},
+    checker::{self, Pace, Report},
+    config::Config,
+    lab::front_addresses,
+    process::eventually,
+    scene::Scene,
+    turn::alone,
+};
+
+/// The load goes on until `meanwhile` is done; this is only its bound.
+const PACE: Pace = Pace { rate: 20_000, duration: Duration::from_mins(2), sockets: 8 };
+/// How many reloads; 100 with `cargo xtask test --long`.
+const RELOADS: &str = "ZEROTTL_RELOADS";
+
+fn reloads() -> u32 {
+    std::env::var(RELOADS).map_or(20, |text| text.parse().expect("a number of reloads"))
+}
+
+/// Runs the checker for as long as `meanwhile` takes.
+fn check<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Config) -> T) -> (Report, T) {
+    let (targets, stop) = (scene.targets(), AtomicBool::new(false));
+    let Scene { agent, lab, config } = scene;
+    let client = &lab.client;
+    thread::scope(|scope| {
+        let checker = scope.spawn(|| checker::run(client, &front_addresses(0), &targets, PACE, &stop));
+        thread::sleep(Duration::from_millis(500));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| meanwhile(agent, config)));
+        thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+        let report = checker.join().expect("the checker's thread").expect("checker");
+        (report, result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+fn is_whole(report: &Report, since: Instant) {
+    println!("{report}");
+    assert!(report.is_clean(), "{report}");
+    let least = u64::try_from(since.elapsed().as_millis()).expect("minutes") * 20 / 2;
+    assert!(report.sent >= least, "too slow to tell: {report}");
+}
+
+/// Invariant 5: the agent is killed and started again, 20 times under 20,000 queries a second: 0 lost, 0 wrong, the counters
+/// go on, and in between the program answers by itself.
+#[test]
+fn a_killed_agent_loses_no_answer() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::start("kill -9 under load", Config::default()) else { return };
+    let before = scene.kernel_answers();
+    let since = Instant::now();
+    let (report, ()) = check(&mut scene, |agent, _| {
+        for _ in 0..20 {
+            agent.kill();
+            thread::sleep(Duration::from_millis(200));
+            agent.restart(&[]).expect("started again");
+        }
+    });
+    is_whole(&report, since);
+    assert_eq!(scene.kernel_answers() - before, report.sent, "counters go on from agent to agent: {report}");
+}
+
+/// A reload, 100 times under load, each with other Sites: 0 lost, and every answer is of one configuration.
+#[test]
+fn reloads_lose_no_answer() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::start("reloads under load", Config::default()) else { return };
+    let since = Instant::now();
+    let (report, ()) = check(&mut scene, |agent, config| {
+        let mut config = config.clone();
+        for i in 0..reloads() {
+            // Weights change what is answered how often, and nothing that the checker would call wrong.
+            for site in &mut config.sites {
+                site.weight = 1 + i % 3;
+            }
+            config.write(agent.folder()).expect("written");
+            let generation = agent.status().expect("status").generation();
+            agent.signal(Signal::HUP).expect("told");
+            let reloaded = || agent.status().is_ok_and(|report| report.generation() > generation);
+            assert!(eventually(Duration::from_secs(10), reloaded), "{}", agent.log());
+        }
+    });
+    is_whole(&report, since);
+}
+
+/// A new version takes over from a running one and the old one from that, under load: 0 lost.
+#[test]
+fn an_upgrade_and_a_rollback_lose_no_answer() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::start("upgrade and rollback under load", Config::default()) else { return };
+    let since = Instant::now();
+    let (report, ()) = check(&mut scene, |agent, _| {
+        for how in ["upgrade", "rollback", "hung"] {
+            if how == "hung" {
+                // It neither answers nor leaves.
+                agent.signal(Signal::STOP).expect("stopped");
+            }
+            let program = agent.attached("eth0").expect("ip link").expect("attached").0;
+            agent.restart(&["--take-over"]).unwrap_or_else(|error| panic!("{how}: {error}"));
+            let now = agent.attached("eth0").expect("ip link").expect("attached").0;
+            assert_ne!(program, now, "{how}: another program, on the same link");
+        }
+    });
+    is_whole(&report, since);
+}
+
+/// A start that fails leaves the agent that serves: a second agent, a bad file, an agent without the right to load programs.
+#[test]
+fn what_cannot_start_changes_nothing() {
+    let _alone = alone();
+    let Some(mut scene) = Scene::start("a second agent, and bad ones", Config::default()) else { return };
+    let program = scene.agent.attached("eth0").expect("ip link").expect("attached");
+    let refused = Agent::start(&scene.lab, 0, &scene.config).expect_err("the first one runs").to_string();
+    assert!(refused.contains("another agent (process") && refused.contains("--take-over"), "{refused}");
+    assert!(refused.contains(&scene.agent.pid().to_string()), "{refused}");
+    let bad = Config { more: "[nonsense]\n".into(), ..scene.config.clone() };
+    Agent::start(&scene.lab, 0, &bad).expect_err("a bad file");
+    assert_eq!(scene.agent.attached("eth0").expect("ip link"), Some(program.clone()));
+    // A reload of a bad file is refused with the place, and of what cannot change.
+    for (more, said) in
+        [("[nonsense]\n", "nonsense"), ("[agent]\npins = \"/sys/fs/bpf/two\"\n", "a reload cannot change it")]
+    {
+        let config = Config { more: more.into(), ..scene.config.clone() };
+        config.write(scene.agent.folder()).expect("written");
+        scene.agent.signal(Signal::HUP).expect("told");
+        assert!(eventually(Duration::from_secs(10), || scene.agent.log().contains(said)), "{}", scene.agent.log());
+    }
+    assert_eq!(scene.agent.attached("eth0").expect("ip link"), Some(program));
+    scene.client(false).lookup("app.com", false).expect("answered as before");
+}
+
+/// `on_stop = "keep"` and SIGUSR1 leave the program answering; `status` says what goes on without an agent and how old its
+/// plan is; `detach` ends it and leaves nothing.
+#[test]
+fn a_program_that_is_left() {
+    let _alone = alone();
+    for (more, signal) in [("[agent]\non_stop = \"keep\"\n", Signal::TERM), ("", Signal::USR1)] {
+        let config = Config { probe: None, more: more.into(), ..Config::default() };
+        let Some(mut scene) = Scene::start("on_stop = keep", config) else { return };
+        scene.agent.end(signal).unwrap_or_else(|e| panic!("{e}"));
+        scene.client(false).lookup("app.com", false).expect("answered without an agent");
+        let status = scene.agent.output(&["status"]).expect("run");
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(!status.status.success() && said.contains("no agent runs"), "{said}");
+        assert!(said.contains("eth0: native") && said.contains("plan 1, confirmed"), "{said}");
+        assert!(said.contains("answer-a"), "{said}");
+        let said = scene.agent.zerottl(&["detach"]).expect("detached");
+        assert!(said.starts_with("detached from eth0"), "{said}");
+        assert_eq!(attached(&scene.lab.fronts[0], "eth0").expect("ip link"), None);
+        let said = scene.agent.zerottl(&["detach"]).expect("nothing to do");
+        assert!(said.contains("nothing is there"), "{said}");
+        assert!(scene.client(false).lookup("app.com", false).is_err(), "nobody answers");
+    }
+}
+
+/// An interface that goes down and up, is renamed and renamed back, has its MTU changed: answering within a second of its return.
+#[test]
+fn an_interface_that_changes() {
+    let _alone = alone();
+    let Some(scene) = Scene::start("an interface that changes", Config { probe: None, ..Config::default() }) else {
+        return;
+    };
+    let front = &scene.lab.fronts[0];
+    let answers = |what: &str| {
+        let since = Instant::now();
+        let client = scene.client(false);
+        client.give_up_after(Duration::from_millis(50)).expect("a time-out");
+        let before = scene.kernel_answers();
+        let answered = || client.lookup("app.com", false).is_ok() && scene.kernel_answers() > before;
+        assert!(eventually(Duration::from_secs(1), answered), "{what}: not answered after {:?}", since.elapsed());
+    };
+    answers("as it was");
+    let addresses = front.read("ip", &["-br", "address", "show", "eth0"]).expect("ip");
+    front.ip("link set eth0 down\nlink set eth0 up").expect("down and up");
+    // IPv6 addresses go with the link, which is the kernel's doing.
+    println!("{addresses}");
+    answers("down and up");
+    front.ip("link set eth0 mtu 1400").expect("MTU");
+    answers("a smaller MTU");
+    front.ip("link set eth0 mtu 1500").expect("MTU");
+    answers("the MTU as before");
+    front.ip("link set eth0 down\nlink set eth0 name other\nlink set other up").expect("renamed");
+    let gone = || attached(front, "other").expect("ip link").is_none();
+    assert!(eventually(Duration::from_secs(2), gone), "off an interface that bears no configured name");
+    front.ip("link set other down\nlink set other name eth0\nlink set eth0 up").expect("renamed back");
+    answers("renamed and back");
+    let log = scene.agent.log();
+    assert!(log.contains("the interface is gone"), "{log}");
+}

@@ -1,0 +1,35 @@
+//! The agent in the lab: real tools and clients over veth, against `zerottl run`.
+
+mod answers;
+mod compliance;
+mod continuity;
+mod dashboard;
+mod docs;
+mod failed_changes;
+mod failover;
+mod flood;
+mod haproxy;
+mod https;
+mod lab;
+mod lab_itself;
+mod lifecycle;
+mod limit;
+mod limits;
+mod load;
+mod load_figures;
+mod log;
+mod loops;
+mod metrics;
+mod nets;
+mod operator;
+mod package;
+mod parsers;
+mod policy;
+mod reload;
+mod resolver;
+mod roles;
+mod scale;
+mod simulate;
+mod taken_away;
+mod vlans;
+mod zones;

@@ -1,0 +1,100 @@
+//! The cost of many Sites: memory grows with their number, not with its square.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tests::{
+    agent::{Agent, binary},
+    config::{Config, SiteConfig},
+    lab::{Lab, LabSpec, can_run},
+    process::eventually,
+    scratch::folder,
+    turn::alone,
+};
+
+/// As many as one table has room for, and a quarter of them.
+const MANY: u32 = 8_000;
+const FEW: u32 = MANY / 4;
+/// How much more memory four times as many may take: four times as much, and some room. A list of all Sites for each Site,
+/// which it was once, makes nearly sixteen of it.
+const GROWTH_MAX: u64 = 6;
+
+/// A pool of so many Sites, in one group or none: each fails over along all the others.
+fn config(sites: u32, with_group: bool) -> Config {
+    let site = |i: u32| {
+        let address = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + i + 1));
+        SiteConfig { addresses: vec![address], ..SiteConfig::new(&format!("s{i}"), 1, 1) }
+    };
+    let sites: Vec<SiteConfig> = (0..sites).map(site).collect();
+    let keys = sites.iter().map(|site| site.key.clone()).collect();
+    let groups = if with_group { vec![("all.app.com".to_owned(), keys)] } else { Vec::new() };
+    let pool = "last_resort = \"pool\"".to_owned();
+    Config { sites, groups, probe: None, records: String::new(), pool, ..Config::default() }
+}
+
+/// A number of KiB that the kernel says of a running process.
+fn kib(pid: u32, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The most memory that a program took until it ended, KiB.
+#[expect(clippy::zombie_processes, reason = "it is waited for by wait4, which says what it took")]
+fn peak_kib(command: &mut Command) -> u64 {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: both point to memory of their types, which outlives the call; the child is ours and nobody else waits for it.
+    let waited = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, usage.as_mut_ptr()) };
+    assert_eq!((waited, status), (child.id().cast_signed(), 0), "{command:?}");
+    // SAFETY: all bits zero are a `rusage`, and the kernel has filled it.
+    unsafe { usage.assume_init() }.ru_maxrss.unsigned_abs()
+}
+
+/// `check` of 8,000 Sites in one pool once took 554 MB, most of it the same list of Sites, once for each.
+#[test]
+fn checking_takes_memory_by_the_number_of_sites() {
+    let _alone = alone();
+    for with_group in [false, true] {
+        let [few, many] = [FEW, MANY].map(|sites| {
+            let folder = folder().unwrap();
+            let file = config(sites, with_group).write(folder.path()).unwrap();
+            let peak = peak_kib(Command::new(binary().unwrap()).args(["check", "--config"]).arg(file));
+            println!("check of {sites} Sites in one pool, with a group: {with_group}: {} MiB", peak / 1024);
+            peak
+        });
+        assert!(many <= GROWTH_MAX * few, "{few} KiB for {FEW} Sites, {many} for {MANY}");
+    }
+}
+
+/// The agent, at its start and over reloads: 1.87 GB, and 3.2 GB after a reload, it once was.
+#[test]
+fn running_takes_memory_by_the_number_of_sites() {
+    let _alone = alone();
+    if !can_run("memory of an agent with 8,000 Sites") {
+        return;
+    }
+    let peaks = [FEW, MANY].map(|sites| {
+        let lab = Lab::start(&LabSpec::default()).unwrap();
+        let mut agent = Agent::start(&lab, 0, &config(sites, true)).unwrap();
+        let (started, pid) = (kib(agent.pid(), "VmRSS"), agent.pid());
+        for _ in 0..3 {
+            let before = agent.status().unwrap().generation();
+            agent.signal(Signal::HUP).unwrap();
+            let reloaded = || agent.status().is_ok_and(|report| report.generation() > before);
+            assert!(eventually(Duration::from_mins(1), reloaded), "{}", agent.log());
+        }
+        let peak = kib(pid, "VmHWM");
+        println!("agent with {sites} Sites: {} MiB, at most {} over 3 reloads", started / 1024, peak / 1024);
+        // The old and the new configuration live beside each other during a reload, and pages are asked for.
+        assert!(peak <= 5 * started, "{started} KiB at first, {peak} over reloads");
+        peak
+    });
+    assert!(peaks[1] <= GROWTH_MAX * peaks[0], "{peaks:?} KiB for {FEW} and {MANY} Sites");
+}

@@ -1,0 +1,19 @@
+//! The packet program in the kernel's test run: no network, no namespace. `cargo xtask test --kernel` runs `table`, `limit` and
+//! `differential` on the oldest kernel that is promised.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `table` | the kernel table, and mutated packets against the host |
+//! | `differential` | generated questions to kernel and socket path |
+//! | `limit` | response rates |
+//! | `stale` | plans that nobody confirms |
+//! | `torn` | answers while plans flip |
+//! | `libbpf` | the object with another loader |
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod differential;
+mod libbpf;
+mod limit;
+mod stale;
+mod table;
+mod torn;

@@ -1,0 +1,12 @@
+//! The Site in the lab: `zerottl site` or the layer before an application, with browsers, curl and other proxies.
+
+mod binding;
+mod browser;
+mod busy;
+mod check;
+mod groups;
+mod layer;
+mod log;
+mod restart;
+mod upload;
+mod web;

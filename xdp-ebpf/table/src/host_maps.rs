@@ -1,0 +1,154 @@
+//! The program's maps and packets on the host: slices behind the same traits.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+
+use xdp_ebpf::{
+    answer::{self, Packet},
+    decide,
+    frame::Frame,
+    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock},
+    limit::Buckets,
+    maps::{LoopStep, Maps},
+    scratch::Scratch,
+};
+
+use crate::row::Ran;
+
+/// All maps.
+#[derive(Debug, Default)]
+pub struct HostMaps {
+    pub control: Option<Control>,
+    pub displace: Vec<Displace>,
+    pub names: Vec<NameEntry>,
+    pub tails: Vec<NameTail>,
+    pub rdata: Vec<Rdata>,
+    pub endpoints: Vec<Endpoint>,
+    pub services: Vec<ServiceEntry>,
+    pub slots: Vec<SlotBlock>,
+    pub nets: Vec<NetNode>,
+    pub chosen: Vec<Chosen>,
+    pub buckets: Vec<Buckets>,
+    /// Time, in nanoseconds since boot.
+    pub boot_ns: u64,
+    /// Time, in ticks.
+    pub now: Cell<u64>,
+    pub cursors: RefCell<Vec<[u32; 2]>>,
+    pub random: Cell<u32>,
+    pub scratch: Option<Scratch>,
+}
+
+impl Maps for HostMaps {
+    fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
+    fn displace(&self, block: u32) -> Option<&Displace> {
+        self.displace.get(block as usize)
+    }
+    fn name(&self, index: u32) -> Option<&NameEntry> {
+        self.names.get(index as usize)
+    }
+    fn tail(&self, index: u32) -> Option<&NameTail> {
+        self.tails.get(index as usize)
+    }
+    fn rdata(&self, index: u32) -> Option<&Rdata> {
+        self.rdata.get(index as usize)
+    }
+    fn endpoint(&self, index: u32) -> Option<&Endpoint> {
+        self.endpoints.get(index as usize)
+    }
+    fn service(&self, index: u32) -> Option<&ServiceEntry> {
+        self.services.get(index as usize)
+    }
+    fn slots(&self, block: u32) -> Option<&SlotBlock> {
+        self.slots.get(block as usize)
+    }
+    fn net(&self, index: u32) -> Option<&NetNode> {
+        self.nets.get(index as usize)
+    }
+    fn chosen(&self, index: u32) -> Option<&Chosen> {
+        self.chosen.get(index as usize)
+    }
+    fn turn(&self, index: u32, which: usize) -> Option<u32> {
+        let mut cursors = self.cursors.borrow_mut();
+        let turn = cursors.get_mut(index as usize)?.get_mut(which)?;
+        *turn = turn.wrapping_add(1);
+        Some(turn.wrapping_sub(1))
+    }
+    fn random(&self) -> u32 {
+        // Xorshift: any non-zero start goes through all 32-bit numbers.
+        let mut x = self.random.get().max(1);
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x
+    }
+    fn boot_ns(&self) -> u64 {
+        self.boot_ns
+    }
+    fn ticks(&self) -> u64 {
+        self.now.get()
+    }
+    fn buckets(&self, block: u32) -> Option<&Buckets> {
+        self.buckets.get(block as usize)
+    }
+    fn scratch(&self) -> Option<&Scratch> {
+        self.scratch.as_ref()
+    }
+    fn repeat<S: LoopStep>(&self, times: u32) {
+        let (Some(control), Some(scratch)) = (self.control(), self.scratch()) else { return };
+        let _is_last = (0..times).any(|_| S::step(self, control, scratch));
+    }
+}
+
+/// A packet in a vector.
+struct Owned(UnsafeCell<Vec<u8>>);
+
+impl Packet for Owned {
+    fn frame(&self) -> Frame {
+        // SAFETY: nobody else borrows the bytes while a frame is in use; they are resized only between frames.
+        Frame::of(unsafe { &mut *self.0.get() })
+    }
+
+    fn store<const SIZE: usize>(&self, at: usize, bytes: *const [u8; SIZE], len: usize) -> Option<()> {
+        // SAFETY: what the answer's writer stores lives in the maps.
+        let bytes = unsafe { &*bytes };
+        // SAFETY: as above.
+        let own = unsafe { &mut *self.0.get() };
+        own.get_mut(at..at + len).filter(|_| len > 0)?.copy_from_slice(&bytes[..len]);
+        Some(())
+    }
+}
+
+/// Where a frame that must grow does so. Whatever the answer does not overwrite shows up as [`JUNK`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grow {
+    Tail,
+    /// As the program does where there is no room at the tail: only headers and question are moved.
+    Head,
+}
+
+const JUNK: u8 = 0xa5;
+
+/// Runs the program's decision and answer over a frame.
+pub fn run(maps: &HostMaps, frame: &[u8], grow: Grow) -> Ran {
+    let mut bytes = frame.to_vec();
+    let answer = match decide::decide(Frame::of(&mut bytes), maps) {
+        Ok(answer) => answer,
+        Err(reason) => return Ran { action: reason.action(), reason, frame: bytes },
+    };
+    assert_eq!(bytes, frame, "written to before the answer was decided");
+    let len = answer.frame_len();
+    let mut resized = bytes[..len.min(bytes.len())].to_vec();
+    if grow == Grow::Head && len > bytes.len() {
+        let kept = answer.question_end();
+        resized[kept..].fill(JUNK);
+    }
+    resized.resize(len, JUNK);
+    let packet = Owned(UnsafeCell::new(resized));
+    let reason = match answer::write(&packet, maps, &answer) {
+        Some(()) => answer.reason(),
+        None => xdp_ebpf::reason::Reason::Internal,
+    };
+    Ran { action: reason.action(), reason, frame: packet.0.into_inner() }
+}

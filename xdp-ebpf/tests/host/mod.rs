@@ -1,3 +1,0 @@
-//! Parts that only the host's run of the table needs.
-
-pub mod image;
