@@ -127,13 +127,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Without a mend of its own.
+    /// Without a help text of its own.
     #[must_use]
     pub fn new(at: At, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None }
     }
 
-    /// With a mend.
+    /// With a help text.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
