@@ -2,22 +2,20 @@
 
 use std::io;
 
-use thiserror::Error;
-
 use crate::{
     attach::{AttachError, AttachMode},
     pins::PinError,
 };
 
-/// The reason why the program is not on its interfaces.
-#[derive(Debug, Error)]
+/// Why the program is not on its interfaces.
+#[derive(Debug, thiserror::Error)]
 pub enum AttachmentError {
     /// It cannot be attached.
     #[error(transparent)]
-    Attach(AttachError),
+    Attach(#[from] AttachError),
     /// It cannot be pinned.
     #[error(transparent)]
-    Pin(PinError),
+    Pin(#[from] PinError),
     /// The state of the interfaces cannot be told.
     #[error("what is attached cannot be told: {0}")]
     Unknown(#[source] io::Error),
@@ -26,9 +24,10 @@ pub enum AttachmentError {
     Replaced(String, #[source] io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
     #[error(
-        "a program of another version is on {0} in {mode} mode, and could not be put back if another mode failed: \
-         `zerottl detach` first",
-        mode = .1.name()
+        "a program of another version is on {} in {} mode, and could not be put back if another mode failed: `zerottl \
+         detach` first",
+        .0,
+        .1.name()
     )]
     NoWayBack(String, AttachMode),
 }
