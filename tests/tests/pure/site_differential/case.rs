@@ -154,8 +154,9 @@ impl Case {
         let Layout { sites, groups } = &self.layout;
         let names = (0..*sites).map(|site| Name::Site(site).host()).collect();
         let parts = groups.iter().enumerate();
-        let parts =
-            parts.map(|(at, sites)| TopologyGroup { name: Name::Group(at).host(), sites: sites.clone() }).collect();
+        let parts = parts
+            .map(|(at, sites)| TopologyGroup { name: Name::OracleGroup(at).host(), sites: sites.clone() })
+            .collect();
         let primary = groups.iter().position(|group| group.contains(&self.own));
         Topology::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
     }
@@ -200,17 +201,19 @@ impl Case {
     }
 
     /// Returns the request for the pseudo code, word for word. Of the marker it has what the pseudo code knows.
-    pub fn literal(&self) -> appendix_b::Request {
+    pub fn literal(&self) -> appendix_b::OracleRequest {
         let marker = match &self.mark {
             None => String::new(),
             Some(Mark::Sound { at, initial: Some(initial), .. }) => format!("/{}{at}+{initial}", self.word),
             Some(Mark::Sound { at, .. }) => format!("/{}{at}", self.word),
             Some(Mark::Broken(text)) => format!("/{}{text}", self.word),
         };
-        let pool =
-            || appendix_b::Group { name: POOL_NAME.into(), sites: names(&(0..self.layout.sites).collect::<Vec<_>>()) };
+        let pool = || appendix_b::OracleGroup {
+            name: POOL_NAME.into(),
+            sites: names(&(0..self.layout.sites).collect::<Vec<_>>()),
+        };
         let this_group = self.layout.groups.iter().position(|group| group.contains(&self.own));
-        appendix_b::Request {
+        appendix_b::OracleRequest {
             scheme: self.scheme,
             host: self.authority().map(str::to_owned),
             relative_uri: format!("{}{marker}", self.path),
@@ -218,7 +221,7 @@ impl Case {
             this_site: Name::Site(self.own).host(),
             pool_name: POOL_NAME.into(),
             this_group: this_group.map_or_else(pool, |group| self.group(group)),
-            proper_group: self.proper.map_or(POOL_NAME.into(), |group| Name::Group(group).host()),
+            proper_group: self.proper.map_or(POOL_NAME.into(), |group| Name::OracleGroup(group).host()),
             busy: self.busy,
             step_3: self.overflow,
             now: NOW,
@@ -227,8 +230,8 @@ impl Case {
     }
 
     /// A group, for the pseudo code.
-    pub fn group(&self, group: usize) -> appendix_b::Group {
-        appendix_b::Group { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
+    pub fn group(&self, group: usize) -> appendix_b::OracleGroup {
+        appendix_b::OracleGroup { name: Name::OracleGroup(group).host(), sites: names(&self.layout.groups[group]) }
     }
 }
 
@@ -271,7 +274,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
     };
     let group = match random.random_range(0..4) {
         0 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
-        1 if !layout.groups.is_empty() => Some(Name::Group(random.random_range(0..layout.groups.len())).host()),
+        1 if !layout.groups.is_empty() => Some(Name::OracleGroup(random.random_range(0..layout.groups.len())).host()),
         _ => None,
     };
     let hops = *[0, 0, 0, 1, 2, 3, 4, 9].choose(random).expect("some");
