@@ -24,14 +24,15 @@ const MESSAGE_MAX: usize = 1_000;
 /// One error or warning, at one place of one file.
 ///
 /// Its `Display` is the message alone; [`Problem::line`] puts the place before it and the fix after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct Problem {
     severity: Severity,
     message: String,
     help: Option<String>,
     labels: Vec<LabeledSpan>,
     place: Option<(usize, usize)>,
-    source: Arc<NamedSource<String>>,
+    origin: Arc<NamedSource<String>>,
     /// The piece that is shown where the lines are too long.
     excerpt: Option<Excerpt>,
 }
@@ -54,7 +55,7 @@ impl Problem {
     pub fn line(&self) -> String {
         let place = self.place.map(|(row, column)| format!(":{row}:{column}")).unwrap_or_default();
         let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-        format!("{}{place}: {}: {}{help}", self.source.name(), self.severity_word(), self.message)
+        format!("{}{place}: {}: {}{help}", self.origin.name(), self.severity_word(), self.message)
     }
 
     /// The problem with its lines of the file, marked.
@@ -68,7 +69,7 @@ impl Problem {
     pub fn to_json(&self) -> Value {
         json!({
             "severity": self.severity_word(),
-            "file": self.source.name(),
+            "file": self.origin.name(),
             "line": self.place.map(|(line, _)| line),
             "column": self.place.map(|(_, column)| column),
             "message": self.message,
@@ -94,22 +95,14 @@ impl Problem {
 
     /// Marks a second place.
     pub(super) fn also(&mut self, span: Range<usize>, text: impl Into<String>) -> &mut Self {
-        let span = clamp(self.source.inner(), span);
+        let span = clamp(self.origin.inner(), span);
         // Two marks on one spot draw over each other.
-        if self.labels.iter().all(|l| l.offset() != span.start) && !excerpt::is_too_long(self.source.inner(), &span) {
+        if self.labels.iter().all(|l| l.offset() != span.start) && !excerpt::is_too_long(self.origin.inner(), &span) {
             self.labels.push(LabeledSpan::new(Some(text.into()), span.start, span.len()));
         }
         self
     }
 }
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
     fn severity(&self) -> Option<Severity> {
@@ -121,7 +114,7 @@ impl Diagnostic for Problem {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.place.map(|_| self.excerpt.as_ref().map_or(&*self.source as _, |excerpt| excerpt as _))
+        self.place.map(|_| self.excerpt.as_ref().map_or(&*self.origin as _, |excerpt| excerpt as _))
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -137,7 +130,8 @@ impl Diagnostic for Problem {
 ///
 /// As a miette diagnostic it shows each with its lines of the file. [`ConfigError::plain`] is one line each and
 /// [`ConfigError::to_json`] is for programs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{file}: {}", errors(problems))]
 pub struct ConfigError {
     file: String,
     problems: Vec<Problem>,
@@ -160,7 +154,7 @@ impl ConfigError {
             help,
             labels: Vec::new(),
             place: None,
-            source,
+            origin: source,
             excerpt: None,
         };
         Self { file, problems: vec![problem] }
@@ -198,14 +192,11 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors = self.problems.iter().filter(|p| p.severity == Severity::Error).count();
-        write!(f, "{}: {errors} error{}", self.file, if errors == 1 { "" } else { "s" })
-    }
+/// Counts the errors among problems, in words.
+fn errors(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    format!("{errors} error{}", if errors == 1 { "" } else { "s" })
 }
-
-impl std::error::Error for ConfigError {}
 
 impl Diagnostic for ConfigError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
@@ -296,7 +287,7 @@ impl Reporter {
             labels: vec![LabeledSpan::new_primary_with_span(Some("here".into()), span.clone())],
             place: Some((line, column)),
             excerpt: Excerpt::cut(source.name(), source.inner(), &span, (line, column)),
-            source: Arc::clone(source),
+            origin: Arc::clone(source),
         };
         self.errors += usize::from(severity == Severity::Error);
         // Behind what is wrong with the configuration itself.
@@ -329,7 +320,7 @@ impl Reporter {
         let source = Arc::clone(&self.source);
         let place = (row, column);
         let excerpt = Excerpt::cut(source.name(), text, &span, place);
-        let problem = Problem { severity, message, help: None, labels, place: Some(place), source, excerpt };
+        let problem = Problem { severity, message, help: None, labels, place: Some(place), origin: source, excerpt };
         self.problems.push((span.start, problem));
         &mut self.problems.last_mut().expect("pushed just above").1
     }
@@ -395,7 +386,7 @@ impl Reporter {
                 help: None,
                 labels: Vec::new(),
                 place: None,
-                source: self.source,
+                origin: self.source,
                 excerpt: None,
             });
         }

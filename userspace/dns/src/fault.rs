@@ -12,7 +12,7 @@ use zerottl_core::model;
 const TOLD_MAX: usize = 20;
 
 /// Why a zone's data cannot be served, or what is odd about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ZoneError {
     /// The zone, once that is known.
     pub zone: Option<model::ZoneId>,
@@ -41,8 +41,6 @@ impl fmt::Display for ZoneError {
         self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
     }
 }
-
-impl std::error::Error for ZoneError {}
 
 impl ZoneError {
     pub(super) fn general(message: String) -> Self {
@@ -127,13 +125,13 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Without a mend of its own.
+    /// Without a help text of its own.
     #[must_use]
     pub fn new(at: At, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None }
     }
 
-    /// With a mend.
+    /// With a help text.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

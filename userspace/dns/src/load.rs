@@ -216,7 +216,7 @@ impl<'m> Builder<'m> {
             self.places.push((key, rtype, place.clone()));
             return Ok(());
         };
-        add_to(set, ttl, data).map_err(|message| Fault::new(At::Whole, message.replace("{}", &owner.to_string())))
+        add_to(set, &owner, ttl, data)
     }
 
     fn empty_non_terminals(&mut self) {
@@ -242,27 +242,30 @@ impl<'m> Builder<'m> {
     }
 }
 
-/// Adds data to a set that has some; fails with words in which `{}` is the owner.
-fn add_to(set: &mut RrSet, ttl: u32, data: super::zone::Data) -> Result<(), String> {
+/// Adds data to an owner's set that has some.
+fn add_to(set: &mut RrSet, owner: &model::Name, ttl: u32, data: super::zone::Data) -> Result<(), Fault> {
+    let fault = |message: String| Err(Fault::new(At::Whole, message));
     let rtype = set.rtype;
     if set.data.contains(&data) {
         return Ok(());
     }
     if rtype == Rtype::DNAME {
-        return Err("{} has two DNAMEs (RFC 6672 section 2.4)".into());
+        return fault(format!("{owner} has two DNAMEs (RFC 6672 section 2.4)"));
     }
     if rtype == Rtype::CNAME {
-        return Err("{} has two CNAMEs (RFC 2181 section 10.1)".into());
+        return fault(format!("{owner} has two CNAMEs (RFC 2181 section 10.1)"));
     }
     if set.ttl != ttl {
         let first = set.ttl;
-        return Err(format!("{rtype} at {{}}: TTL {ttl}, but {first} before; one set, one TTL (RFC 2181 section 5.2)"));
+        return fault(format!(
+            "{rtype} at {owner}: TTL {ttl}, but {first} before; one set, one TTL (RFC 2181 section 5.2)"
+        ));
     }
     set.data.push(data);
     // An owner takes two bytes where it is compressed, and the fixed fields ten.
     let len: usize = set.data.iter().map(|data| 12 + usize::from(data.rdlen(false).unwrap_or(u16::MAX))).sum();
     if len > SET_LEN_MAX {
-        return Err(format!("{rtype} at {{}}: over {SET_LEN_MAX} bytes cannot be answered"));
+        return fault(format!("{rtype} at {owner}: over {SET_LEN_MAX} bytes cannot be answered"));
     }
     Ok(())
 }

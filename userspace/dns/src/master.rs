@@ -104,7 +104,7 @@ pub fn read(path: &Path, origin: model::Name, faults: &mut Faults, each: Each<'_
         each,
     };
     if let Err(reason) = reader.file(path, INCLUDE_DEPTH_MAX) {
-        reader.faults.error(ZoneError::of_file(path, reason));
+        reader.faults.error(ZoneError::of_file(path, reason.to_string()));
     }
     reader.sources
 }
@@ -133,7 +133,7 @@ struct Source<'s> {
 
 impl Reader<'_> {
     /// Reads one file; fails if it cannot be read at all.
-    fn file(&mut self, path: &Path, depth: usize) -> Result<(), String> {
+    fn file(&mut self, path: &Path, depth: usize) -> Result<(), FileError> {
         let (text, changed) = text_of(path)?;
         self.sources.files.push(path.to_owned());
         self.sources.newest = self.sources.newest.max(changed);
@@ -369,18 +369,27 @@ fn line_feeds(text: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', text).count()
 }
 
-fn text_of(path: &Path) -> Result<(Vec<u8>, Option<SystemTime>), String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("cannot be read: it is not a file")]
+    NotAFile,
+    #[error("is longer than {} MiB", FILE_LEN_MAX >> 20)]
+    TooLong,
+}
+
+fn text_of(path: &Path) -> Result<(Vec<u8>, Option<SystemTime>), FileError> {
     // The kind first: opening a FIFO would wait for its other end.
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
+    let meta = std::fs::metadata(path)?;
     if !meta.is_file() {
-        return Err("cannot be read: it is not a file".into());
+        return Err(FileError::NotAFile);
     }
     let mut text = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut text));
-    opened.map_err(unreadable)?;
+    File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_LEN_MAX {
-        return Err(format!("is longer than {} MiB", FILE_LEN_MAX >> 20));
+        return Err(FileError::TooLong);
     }
     Ok((text, meta.modified().ok()))
 }

@@ -1,6 +1,7 @@
 //! The command line's side of the admin interface.
 
 use std::{
+    error::Error,
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::ControlFlow,
@@ -40,36 +41,36 @@ pub const PAGE_MAX: usize = 128 * 1024 * 1024;
 pub const LINE_MAX: usize = 64 * 1024;
 
 /// Why a page could not be had.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers there: most likely no agent runs, or `admin.listen` is another.
-    Connect(AdminListen, io::Error),
+    #[error("no agent answers at {0}: {1}")]
+    Connect(AdminListen, #[source] io::Error),
     /// Not within [`PAGE_TIMEOUT`].
+    #[error("the agent did not answer within {0:?}")]
     Timeout(Duration),
     /// The path cannot stand in a request.
+    #[error("`{0}` is not a path")]
     Path(String),
     /// The exchange broke off or is not HTTP.
-    Http(String),
+    #[error("http: {0}")]
+    Http(#[source] Box<dyn Error + Send + Sync>),
+    /// The agent or the command line sends JSON of another form.
+    #[error("http: {0}")]
+    Json(#[from] serde_json::Error),
     /// The agent refused; with its words.
+    #[error("the agent answered {}: {}", .0, .1.trim_end())]
     Status(u16, String),
     /// A page over [`PAGE_MAX`] or a line over [`LINE_MAX`].
+    #[error("the agent's answer is too long")]
     TooLong,
 }
 
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(at, error) => write!(f, "no agent answers at {at}: {error}"),
-            Self::Timeout(limit) => write!(f, "the agent did not answer within {limit:?}"),
-            Self::Path(path) => write!(f, "`{path}` is not a path"),
-            Self::Http(why) => write!(f, "http: {why}"),
-            Self::Status(status, words) => write!(f, "the agent answered {status}: {}", words.trim_end()),
-            Self::TooLong => write!(f, "the agent's answer is too long"),
-        }
+impl From<hyper::Error> for ClientError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Http(error.into())
     }
 }
-
-impl std::error::Error for ClientError {}
 
 /// Where the agent is asked, and what is shown to it.
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ pub async fn get(at: impl Into<AgentAddress>, path: &str) -> Result<Bytes, Clien
 
 /// Sends a request that changes something, and returns the agent's answer. Must be called within a tokio runtime.
 pub async fn post(at: impl Into<AgentAddress>, path: &str, request: &impl Serialize) -> Result<Bytes, ClientError> {
-    let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
+    let json = serde_json::to_vec(request)?;
     page(&at.into(), path, Some(json.into())).await
 }
 
@@ -123,7 +124,7 @@ pub async fn post_within(
     request: &impl Serialize,
     limit: Duration,
 ) -> Result<Bytes, ClientError> {
-    let json = serde_json::to_vec(request).map_err(|error| ClientError::Http(error.to_string()))?;
+    let json = serde_json::to_vec(request)?;
     page_within(&at.into(), path, Some(json.into()), limit).await
 }
 
@@ -158,7 +159,7 @@ pub async fn lines(
     let mut body = response.into_body();
     let mut pending = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(http)?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else { continue };
         pending.extend_from_slice(&data);
         let mut start = 0;
         while let Some(length) = memchr::memchr(b'\n', &pending[start..]) {
@@ -219,7 +220,7 @@ async fn ask(at: &AgentAddress, path: &str, json: Option<Bytes>, max: usize) -> 
     let (stream, host) = connect(&at.place).await?;
     let stream = Metered::new(stream, max).in_any_pieces();
     let interim = stream.interim();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         // Its error reaches the sender or the body, which is where it is reported.
@@ -235,7 +236,7 @@ async fn ask(at: &AgentAddress, path: &str, json: Option<Bytes>, max: usize) -> 
     let request = request.body(Full::new(json.unwrap_or_default())).map_err(|_| ClientError::Path(path.to_owned()));
     let mut request = request?;
     interim.count(&mut request);
-    let response = sender.send_request(request).await.map_err(http)?;
+    let response = sender.send_request(request).await?;
     if response.status().is_success() {
         return Ok(Exchange { response, _connection: driver });
     }
@@ -246,12 +247,7 @@ async fn ask(at: &AgentAddress, path: &str, json: Option<Bytes>, max: usize) -> 
 
 async fn read_all(body: Incoming, max: usize) -> Result<Bytes, ClientError> {
     let collected = Limited::new(body, max).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { ClientError::TooLong } else { ClientError::Http(error.to_string()) }
+        if error.is::<LengthLimitError>() { ClientError::TooLong } else { ClientError::Http(error) }
     })?;
     Ok(collected.to_bytes())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn http(error: hyper::Error) -> ClientError {
-    ClientError::Http(error.to_string())
 }

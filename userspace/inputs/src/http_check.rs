@@ -17,28 +17,19 @@ pub mod metered;
 pub mod schedule;
 pub mod tls;
 
-use std::fmt;
-
 pub use conn::connect;
-pub use failure::{CheckStage, Failure, Progress};
+pub use failure::{CheckStage, Failure, Progress, SetupError};
 pub use get::Get;
 pub use tls::{Configs, TrustAnyone};
 
 /// Why probing, or asking for loads, cannot start.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
+#[error("{part} of site `{site}`: {source}")]
 pub struct ProbeError {
     /// The table of the Site's section that it is about: `probe` or `load`.
     pub part: &'static str,
     /// The Site's key.
     pub site: String,
-    /// The fault, as a sentence.
-    pub why: String,
+    /// The fault.
+    pub source: SetupError,
 }
-
-impl fmt::Display for ProbeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of site `{}`: {}", self.part, self.site, self.why)
-    }
-}
-
-impl std::error::Error for ProbeError {}

@@ -61,7 +61,7 @@ pub fn start(
         for (address_index, address) in site.addresses.iter().enumerate() {
             let on_headers = in_header.then(|| load_sink(loads.clone(), SiteId(site_index)));
             let attempt = attempt::Network::new(probe, *address, on_headers, &mut configs)
-                .map_err(|why| ProbeError { part: "probe", site: site.key.clone(), why })?;
+                .map_err(|source| ProbeError { part: "probe", site: site.key.clone(), source })?;
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }

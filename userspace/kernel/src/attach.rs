@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
-    fmt, io,
+    io,
     os::fd::{BorrowedFd, OwnedFd},
 };
 
@@ -62,10 +61,12 @@ pub struct Attached {
 }
 
 /// Why an interface cannot be attached.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("attaching to {interface} in {} mode failed: {}", .mode.name(), explain(.interface, .cause, *.has_lro))]
 pub struct AttachError {
     interface: String,
     mode: AttachMode,
+    #[source]
     cause: io::Error,
     has_lro: bool,
 }
@@ -85,15 +86,6 @@ impl AttachError {
         Self { interface: interface.to_owned(), mode, cause, has_lro: false }
     }
 }
-
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { interface, mode, cause, has_lro } = self;
-        write!(f, "attaching to {interface} in {} mode failed: {}", mode.name(), explain(interface, cause, *has_lro))
-    }
-}
-
-impl Error for AttachError {}
 
 /// The modes to try on an interface of this driver, best first. On a veth `auto` does not try native: it would attach,
 /// count answers, and have none arrive at an end without a program.

@@ -1,6 +1,6 @@
 //! The contents of the maps: a model's immutable part, and a plan's bank. Pure.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use xdp_ebpf::{
     layout::{
@@ -26,29 +26,20 @@ use zerottl_dns::Zones;
 const BLOCKS_MAX: usize = (4 << 30) / (ALL_BANKS as usize * size_of::<SlotBlock>());
 
 /// Why a model does not fit into the maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Its names.
-    Names(NotNames),
+    #[error(transparent)]
+    Names(#[from] NotNames),
     /// All its tables together have this many slots.
+    #[error(
+        "all names together have tables of {} slots, more than {}; have fewer names with many Sites or with weights far \
+         apart",
+        .0,
+        BLOCKS_MAX * BLOCK_SLOTS
+    )]
     TooManySlots(usize),
 }
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Names(error) => error.fmt(f),
-            Self::TooManySlots(slots) => write!(
-                f,
-                "all names together have tables of {slots} slots, more than {}; have fewer names with many Sites or \
-                 with weights far apart",
-                BLOCKS_MAX * BLOCK_SLOTS
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ImageError {}
 
 /// The immutable part of the maps.
 #[derive(Debug)]
@@ -73,7 +64,7 @@ impl Image {
         let model = planner.model();
         let walk_from = zone_names::walk_from(zones);
         let existing = zone_names::names(zones, walk_from, first, model);
-        let names = NameTable::build(&existing).map_err(ImageError::Names)?;
+        let names = NameTable::build(&existing)?;
         let layout = Layout::new(planner);
         if layout.blocks > BLOCKS_MAX {
             return Err(ImageError::TooManySlots(layout.blocks * BLOCK_SLOTS));

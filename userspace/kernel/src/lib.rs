@@ -37,6 +37,7 @@ pub mod vlans;
 pub mod zone_names;
 
 use std::{
+    error::Error,
     fmt, io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -71,38 +72,39 @@ const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len()
 pub const PROGRAM: &str = "zerottl";
 
 /// Why the program cannot be loaded.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object, its maps or the verifier.
-    Bpf(Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "loading the XDP program failed: {}; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)",
+        Chain(.0.as_ref())
+    )]
+    Bpf(#[source] Box<dyn Error + Send + Sync>),
     /// The configuration does not fit into the maps.
-    Image(ImageError),
+    #[error("the configuration is too large for the XDP program: {0}")]
+    Image(#[from] ImageError),
     /// A map cannot be mapped into our memory.
-    Mapping(&'static str, io::Error),
+    #[error("mapping the BPF map {0} failed: {1}")]
+    Mapping(&'static str, #[source] io::Error),
     /// The object lacks a part: it is not ours.
+    #[error("the BPF object has no {0}")]
     Missing(&'static str),
 }
 
-impl fmt::Display for LoadError {
+/// An error and its sources, with colons between.
+struct Chain<'a>(&'a (dyn Error + Send + Sync));
+
+impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bpf(error) => {
-                write!(f, "loading the XDP program failed: {error}")?;
-                let mut source = error.source();
-                while let Some(error) = source {
-                    write!(f, ": {error}")?;
-                    source = error.source();
-                }
-                write!(f, "; it needs Linux 5.18, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (root has them)")
-            }
-            Self::Image(error) => write!(f, "the configuration is too large for the XDP program: {error}"),
-            Self::Mapping(map, error) => write!(f, "mapping the BPF map {map} failed: {error}"),
-            Self::Missing(part) => write!(f, "the BPF object has no {part}"),
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
         }
+        Ok(())
     }
 }
-
-impl std::error::Error for LoadError {}
 
 impl From<aya::EbpfError> for LoadError {
     fn from(error: aya::EbpfError) -> Self {
@@ -188,7 +190,7 @@ impl Fastpath {
         zones: &Zones,
         folder: Option<&Path>,
     ) -> Result<FastpathParts, LoadError> {
-        let image = Image::new(planner, first, zones).map_err(LoadError::Image)?;
+        let image = Image::new(planner, first, zones)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let cursors = cpus * image.control.cursors as usize;

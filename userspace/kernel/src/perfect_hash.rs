@@ -4,8 +4,6 @@
 //! hash; each bucket, largest first, gets the first displacement that moves all its names to free entries. Where two
 //! names of a bucket have the same position, no displacement parts them, and another seed is tried.
 
-use std::fmt;
-
 use xdp_ebpf::{
     layout::{BLOCK_DISPLACEMENTS, Displace, NAME_INLINE, NAMES_MIN, NameEntry, NameTail},
     name::{self, position},
@@ -18,17 +16,11 @@ const SEEDS: u64 = 64;
 
 /// Tables are not made sparser than this many entries per name: only equal names are never parted.
 const SPARSEST: usize = 64;
+
 /// There is no table for these names: one is too long, or two are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is too long, or stands twice")]
 pub struct NotNames;
-
-impl fmt::Display for NotNames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name is too long, or stands twice")
-    }
-}
-
-impl std::error::Error for NotNames {}
 
 /// A configured name and what its entry says.
 #[derive(Clone, Debug)]

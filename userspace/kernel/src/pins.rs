@@ -14,7 +14,7 @@
 //! its own program to another.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt},
@@ -49,42 +49,26 @@ const NEXT: &str = "next-";
 const LINK: &str = "link-";
 
 /// Why the folder cannot be had.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It cannot be made or read.
-    Folder(PathBuf, io::Error),
+    #[error("{}: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] io::Error),
     /// It is on another kind of file system.
+    #[error("{} is on no bpffs: `mount -t bpf bpf /sys/fs/bpf`, or another folder in [agent] `pins`", .0.display())]
     NotBpffs(PathBuf),
     /// Another agent, of this process id as far as can be told, owns it.
+    #[error(
+        "{}: another agent{} runs with it: stop it, take over by `run --take-over`, or give this one [agent] `pins` of \
+         its own",
+        .0.display(),
+        .1.map_or(String::new(), |pid| format!(" (process {pid})"))
+    )]
     Owned(PathBuf, Option<i32>),
     /// An object cannot be pinned there.
-    Pin(PathBuf, io::Error),
+    #[error("pinning {} failed: {}", .0.display(), .1)]
+    Pin(PathBuf, #[source] io::Error),
 }
-
-impl fmt::Display for PinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::NotBpffs(path) => write!(
-                f,
-                "{} is on no bpffs: `mount -t bpf bpf /sys/fs/bpf`, or another folder in [agent] `pins`",
-                path.display()
-            ),
-            Self::Owned(path, pid) => {
-                let who = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: another agent{who} runs with it: stop it, take over by `run --take-over`, or give this one"
-                )?;
-                write!(f, " [agent] `pins` of its own")
-            }
-            Self::Pin(path, error) => write!(f, "pinning {} failed: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for PinError {}
 
 /// A pinned link.
 #[derive(Debug)]

@@ -159,10 +159,10 @@ async fn for_envoy(State(view): State<ReadView>, request: Request) -> Page {
 
 async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
     let SiteView { admission, backends, connections, .. } = view();
-    let place = admission.place();
+    let topology = admission.topology();
     let up = admission.up();
-    let sites = place.sites.iter().enumerate().map(|(at, name)| {
-        json!({ "name": name, "own": at == place.own, "up": at == place.own || up.get(at).copied().unwrap_or(true) })
+    let sites = topology.sites.iter().enumerate().map(|(at, name)| {
+        json!({ "name": name, "own": at == topology.own, "up": at == topology.own || up.get(at).copied().unwrap_or(true) })
     });
     let backends = backends.backends.iter().map(|backend| {
         json!({
@@ -175,8 +175,8 @@ async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
         })
     });
     Json(json!({
-        "site": place.own_name(),
-        "pool": place.pool,
+        "site": topology.own_name(),
+        "pool": topology.pool,
         "sites": sites.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
         "connections": connections.open.load(Relaxed),

@@ -10,7 +10,6 @@
 
 use std::{
     convert::Infallible,
-    fmt::Display,
     io,
     os::fd::AsFd as _,
     path::PathBuf,
@@ -47,8 +46,9 @@ use crate::{
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
+use zerottl_inputs::http_check::ProbeError;
 use zerottl_site::{
-    admission::Admission,
+    admission::{Admission, AdmissionError},
     layer::{Answering, Guarded, Operation, OperationLayer},
     peers::PeerHealth,
     respond::Page,
@@ -68,9 +68,12 @@ enum StartError {
     /// The Site is not in the configuration.
     #[error(transparent)]
     Site(#[from] UnknownSite),
+    /// It cannot be found out which peers are up.
+    #[error(transparent)]
+    Peers(#[from] ProbeError),
     /// Operation 500 does not start.
-    #[error("{0}")]
-    Operation(String),
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// The front does not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -86,12 +89,6 @@ enum StartError {
     /// The server has ended by itself.
     #[error(transparent)]
     Server(#[from] JoinError),
-}
-
-impl StartError {
-    fn operation(error: impl Display) -> Self {
-        Self::Operation(error.to_string())
-    }
 }
 
 /// A configuration that does not take the place of the one in force, and why.
@@ -139,12 +136,12 @@ impl Serving {
         cancel: &CancellationToken,
     ) -> Result<Self, StartError> {
         let web = model.web.get(site.0).ok_or(StartError::NoWeb)?;
-        let peers = PeerHealth::start(model, site, web, cancel.clone()).map_err(StartError::operation)?;
+        let peers = PeerHealth::start(model, site, web, cancel.clone())?;
         let admission = match before {
             Some(before) => before.admission.renewed(model, site, peers),
             None => Admission::new(model, site, peers),
         };
-        let admission = Arc::new(admission.map_err(StartError::operation)?);
+        let admission = Arc::new(admission?);
         // What the same backends have done goes on counting.
         let counters = match before.filter(|before| before.web.backends == web.backends) {
             Some(before) => Arc::clone(&before.counters),

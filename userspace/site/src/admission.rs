@@ -38,14 +38,14 @@ use super::{
     refusal::Refusal,
     respond::{self, Page},
     seen::{Seen, authority},
-    session::{CookieSessions, Session, SessionClient, Sessions},
+    session::{CookieSessions, Session, SessionClient, SessionError, Sessions},
     topology::{Known, Topology},
     waiting_room::{Deferrals, KEYS_MAX, KeyState, Turned},
 };
 use prometheus_client::collector::Collector;
 use zerottl_core::exposition::Format;
 use zerottl_core::model::{GroupId, MarkerMode, Model, SiteId, Web};
-use zerottl_host::key_file::read_key;
+use zerottl_host::key_file::{KeyFileError, read_key};
 
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
@@ -113,7 +113,7 @@ impl Alarm {
 
 /// Operation 500 at one Site.
 pub struct Admission {
-    place: Topology,
+    topology: Topology,
     rules: Rules,
     markers: Markers,
     /// In mode `cookie`, its domain.
@@ -132,28 +132,41 @@ pub struct Admission {
     web: Arc<Web>,
 }
 
+/// Why a configuration admits nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// It says nothing of Sites.
+    #[error("the configuration has no [web]")]
+    NoWeb,
+    /// There can be no sessions.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The key file of markers is at fault.
+    #[error(transparent)]
+    MarkerKey(#[from] KeyFileError),
+}
+
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("site", &self.place.own_name()).finish_non_exhaustive()
+        f.debug_struct("Admission").field("site", &self.topology.own_name()).finish_non_exhaustive()
     }
 }
 
 impl Admission {
-    /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files; the error is a
-    /// sentence.
-    pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
+    /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files.
+    pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
         let sessions = CookieSessions::new(&web.session, &model.sites[site.0].name.to_string())?;
         Self::with(model, site, peers, Arc::new(sessions), Arc::new(OverloadLimits::new(&web.busy)))
     }
 
     /// By another configuration of the same Site. Sessions, requests under way and keys go on where what they are
     /// configured by has not changed.
-    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
+    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
         let mut next = Self::new(model, site, peers)?;
         next.metrics = Arc::clone(&self.metrics);
-        if web.session == self.web.session && next.place.own_name() == self.place.own_name() {
+        if web.session == self.web.session && next.topology.own_name() == self.topology.own_name() {
             next.sessions = Arc::clone(&self.sessions);
         }
         if web.busy == self.web.busy {
@@ -170,17 +183,17 @@ impl Admission {
         peers: PeerHealth,
         sessions: Arc<dyn Sessions>,
         overload: Arc<dyn Overload>,
-    ) -> Result<Self, String> {
-        let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
-        let key = web.marker.key.as_deref().map(read_key).transpose().map_err(|error| error.to_string())?;
+    ) -> Result<Self, AdmissionError> {
+        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
+        let key = web.marker.key.as_deref().map(read_key).transpose()?;
         let (mode, domain) = match &web.marker.mode {
             MarkerMode::Path => (MarkerCarrier::Path, None),
             MarkerMode::Query => (MarkerCarrier::Query, None),
             MarkerMode::Cookie { domain } => (MarkerCarrier::Cookie, Some(domain.clone())),
         };
-        let place = Topology::of(model, site);
+        let topology = Topology::of(model, site);
         Ok(Self {
-            place,
+            topology,
             rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
             markers: Markers::new(mode, key.as_deref()),
             domain,
@@ -220,8 +233,8 @@ impl Admission {
         }
         let up = self.up();
         let key = seen.found.marker.and_then(|marker| marker.key);
-        let standing = key.map_or(KeyState::Unknown, |key| self.claimed(key, &seen));
-        let (decision, path) = self.decide(&seen, connection, standing, &up);
+        let key_state = key.map_or(KeyState::Unknown, |key| self.claimed(key, &seen));
+        let (decision, path) = self.decide(&seen, connection, key_state, &up);
         let outcome = decision.outcome();
         self.metrics.decided(path.iter(), &decision);
         debug!(
@@ -235,13 +248,13 @@ impl Admission {
         let verdict = match decision {
             Decision::Bypass => self.serve_in_session(&seen, head),
             Decision::Admit { despite } => {
-                if standing == KeyState::Due {
+                if key_state == KeyState::Due {
                     self.metrics.redeemed();
                 }
                 self.admit(&seen, head, despite)
             }
             Decision::Redirect(redirect) => Verdict::Respond(self.redirect(&seen, head, &redirect)),
-            Decision::Busy => Verdict::Respond(self.busy(&seen, head, standing)),
+            Decision::Busy => Verdict::Respond(self.busy(&seen, head, key_state)),
             Decision::Refuse(refusal) => Verdict::Respond(respond::refuse(refusal)),
         };
         let verdict = match verdict {
@@ -254,10 +267,10 @@ impl Admission {
     /// Returns what a key is worth to this request. One that holds is taken here, before anything is decided by it, so
     /// that of two requests which show it at once only one goes first; who is turned away all the same gets another.
     fn claimed(&self, key: &str, seen: &Seen<'_>) -> KeyState {
-        match self.deferrals.standing(key, seen.asker.now) {
+        match self.deferrals.key_state(key, seen.asker.now) {
             KeyState::Due if seen.is_in_session() => KeyState::Unknown,
             KeyState::Due if !self.deferrals.redeem(key) => KeyState::Unknown,
-            standing => standing,
+            key_state => key_state,
         }
     }
 
@@ -286,7 +299,7 @@ impl Admission {
         now: u64,
     ) -> Seen<'a> {
         let headers = &head.headers;
-        let said = forwarded::said(headers, connection.client, &self.web.trusted_proxies);
+        let said = forwarded::read(headers, connection.client, &self.web.trusted_proxies);
         if let Some(text) = said.malformed {
             self.metrics.malformed();
             if self.malformed.is_due(now) {
@@ -298,8 +311,8 @@ impl Admission {
         let authority = said.host.map_or_else(|| authority(head), |host| Some(Cow::Borrowed(host)));
         let parsed = authority.as_deref().and_then(host::parse);
         let name = match authority {
-            Some(_) => name::parsed(&self.place, parsed.as_ref(), head.version, connection.server_name),
-            None => name::known(&self.place, None, head.version, None),
+            Some(_) => name::parsed(&self.topology, parsed.as_ref(), head.version, connection.server_name),
+            None => name::known(&self.topology, None, head.version, None),
         };
         let (net, counted_max) = (self.shares.net(client), self.shares.of(self.web.busy.sessions));
         let asker = SessionClient { net, counted_max, now, secure };
@@ -384,10 +397,10 @@ impl Admission {
         &'a self,
         seen: &'a Seen<'_>,
         connection: &Connection<'a>,
-        standing: KeyState,
+        key_state: KeyState,
         up: &'a [bool],
     ) -> (Decision<'a>, Path) {
-        let is_early = matches!(standing, KeyState::Early { .. });
+        let is_early = matches!(key_state, KeyState::Early { .. });
         let facts = Facts {
             in_session: seen.is_in_session(),
             version: seen.version,
@@ -396,12 +409,12 @@ impl Admission {
             found: &seen.found,
             by_cookie: self.markers.mode == MarkerCarrier::Cookie,
             now: seen.asker.now,
-            proper: seen.proper.and_then(|id| self.place.group(id)),
-            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, standing == KeyState::Due)),
-            waiting: standing != KeyState::Unknown,
+            proper: seen.proper.and_then(|id| self.topology.group(id)),
+            busy: seen.may_stay && self.rules.overflow && (is_early || self.is_busy(seen, key_state == KeyState::Due)),
+            waiting: key_state != KeyState::Unknown,
             up,
         };
-        decide(&self.place, &self.rules, &facts)
+        decide(&self.topology, &self.rules, &facts)
     }
 
     /// S4-5A-GATE: served as it would be without any of this. Only who opens a URL with a marker is told where the page is
@@ -415,7 +428,10 @@ impl Admission {
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         let is_marked = seen.found.clean != seen.target && matches!(seen.name, Ok(None | Some(Known::Own)));
         if (was_asked || self.web.clean_url && is_marked) && can_move(head) {
-            return Verdict::Respond(respond::see_other(seen.url(self.place.own_name(), &seen.found.clean), cookies));
+            return Verdict::Respond(respond::see_other(
+                seen.url(self.topology.own_name(), &seen.found.clean),
+                cookies,
+            ));
         }
         self.serve(seen, cookies)
     }
@@ -431,8 +447,8 @@ impl Admission {
         }
         self.deferrals.admitted(seen.asker.now);
         let mut cookies = Vec::from_iter(self.sessions.start(&seen.asker));
-        let group = marker.group.and_then(|name| self.place.group_named(name)).and_then(|at| self.place.id(at));
-        let group = group.or(seen.proper).or_else(|| self.place.primary.and_then(|at| self.place.id(at)));
+        let group = marker.group.and_then(|name| self.topology.group_named(name)).and_then(|at| self.topology.id(at));
+        let group = group.or(seen.proper).or_else(|| self.topology.primary.and_then(|at| self.topology.id(at)));
         if let Some(group) = group.filter(|group| self.groups.flagged(&head.headers) != Some(*group)) {
             cookies.extend(self.groups.flag(group, seen.asker.secure));
         }
@@ -442,7 +458,7 @@ impl Admission {
             seen.found.was_marked && marker.key != Some(COOKIES_ASKED) && self.markers.mode != MarkerCarrier::Cookie;
         if should_clean && can_ask && can_move(head) && !cookies.is_empty() {
             let asking = Marker { at: seen.asker.now, key: Some(COOKIES_ASKED), ..marker };
-            let location = seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &asking));
+            let location = seen.url(self.topology.own_name(), &self.markers.add(&seen.found.clean, &asking));
             return Verdict::Respond(respond::see_other(location, cookies));
         }
         self.serve(seen, cookies)
@@ -480,9 +496,9 @@ impl Admission {
     }
 
     /// Stage 570: when to return, with a key that goes first then (S4-5B-DEFER).
-    fn busy(&self, seen: &Seen<'_>, head: &Parts, standing: KeyState) -> Page {
+    fn busy(&self, seen: &Seen<'_>, head: &Parts, key_state: KeyState) -> Page {
         let shown = seen.found.marker.and_then(|marker| marker.key);
-        let (key, due) = if let (KeyState::Early { due }, Some(key)) = (standing, shown) {
+        let (key, due) = if let (KeyState::Early { due }, Some(key)) = (key_state, shown) {
             (Some(key.to_owned()), due)
         } else {
             let whom = Turned { share: seen.share, client: seen.net(), keys_max: self.keys_max() };
@@ -495,7 +511,7 @@ impl Admission {
         let wait = due.saturating_sub(seen.asker.now).max(1);
         let back = key.filter(|_| respond::is_read(&head.method)).map(|key| {
             let marker = Marker { at: due, key: Some(&key), ..Marker::default() };
-            seen.url(self.place.own_name(), &self.markers.add(&seen.found.clean, &marker))
+            seen.url(self.topology.own_name(), &self.markers.add(&seen.found.clean, &marker))
         });
         respond::busy(self.web.busy.status, wait, back.as_deref())
     }
@@ -516,7 +532,7 @@ impl Admission {
         let sessions = self.sessions.active(now);
         let reserved = self.deferrals.due(now);
         let up = self.up();
-        let others = self.place.sites.iter().enumerate().filter(|(at, _)| *at != self.place.own);
+        let others = self.topology.sites.iter().enumerate().filter(|(at, _)| *at != self.topology.own);
         let peers = others.map(|(at, name)| (name.clone(), up.get(at).copied().unwrap_or(true)));
         let now = Now {
             in_flight: self.overload.in_flight(),
@@ -553,10 +569,10 @@ impl Admission {
         response
     }
 
-    /// The Site's place among the others.
+    /// Returns where the Site stands among the others.
     #[must_use]
-    pub fn place(&self) -> &Topology {
-        &self.place
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 }
 
@@ -581,5 +597,4 @@ impl fmt::Display for Stages<'_> {
 }
 
 #[cfg(test)]
-#[path = "tests_gate.rs"]
 mod tests;

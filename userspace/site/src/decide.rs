@@ -294,14 +294,14 @@ pub struct Redirect<'a> {
 
 /// Decides on a request.
 #[must_use]
-pub fn decide<'a>(place: &'a Topology, rules: &Rules, facts: &Facts<'a>) -> (Decision<'a>, Path) {
+pub fn decide<'a>(topology: &'a Topology, rules: &Rules, facts: &Facts<'a>) -> (Decision<'a>, Path) {
     let mut path = Path::default();
-    let decision = Operation { place, rules, facts, path: &mut path }.run();
+    let decision = Operation { topology, rules, facts, path: &mut path }.run();
     (decision, path)
 }
 
 struct Operation<'a, 'p> {
-    place: &'a Topology,
+    topology: &'a Topology,
     rules: &'p Rules,
     facts: &'p Facts<'a>,
     path: &'p mut Path,
@@ -312,7 +312,7 @@ impl<'a> Operation<'a, '_> {
     fn run(&mut self) -> Decision<'a> {
         let facts = self.facts;
         // Whose name it is comes before everything else: under one that is not ours nothing is a session's.
-        let known = name::known(self.place, facts.authority, facts.version, facts.server_name);
+        let known = name::known(self.topology, facts.authority, facts.version, facts.server_name);
         if facts.in_session && known.is_ok() {
             self.path.go(Stage::Gate);
             return Decision::Bypass;
@@ -332,7 +332,7 @@ impl<'a> Operation<'a, '_> {
                 self.path.go(Stage::PoolName);
                 self.path.go(Stage::ProperGroup);
                 match self.proper() {
-                    Some(group) if !self.place.is_in(group) => self.send_back(),
+                    Some(group) if !self.topology.is_in(group) => self.send_back(),
                     _ => self.send_here(known),
                 }
             }
@@ -355,7 +355,7 @@ impl<'a> Operation<'a, '_> {
         if is_marked && self.is_fresh() {
             return self.balanced(false);
         }
-        if self.hops() >= self.place.hops_max() {
+        if self.hops() >= self.topology.hops_max() {
             return self.balanced(true);
         }
         self.send_back()
@@ -366,7 +366,7 @@ impl<'a> Operation<'a, '_> {
         if self.is_fresh() {
             return self.balanced(false);
         }
-        if self.hops() >= self.place.hops_max() {
+        if self.hops() >= self.topology.hops_max() {
             return self.balanced(true);
         }
         match self.send_here(None) {
@@ -384,8 +384,9 @@ impl<'a> Operation<'a, '_> {
         self.path.go(Stage::ToSite);
         self.path.go(Stage::Redirect);
         let fresh = self.facts.found.marker.filter(|_| self.is_fresh());
-        let initial = fresh.and_then(|marker| self.place.site_named(marker.initial?)).map(|at| &*self.place.sites[at]);
-        let member = |group: &usize| self.place.is_in(*group);
+        let initial =
+            fresh.and_then(|marker| self.topology.site_named(marker.initial?)).map(|at| &*self.topology.sites[at]);
+        let member = |group: &usize| self.topology.is_in(*group);
         let proper = self.proper().filter(member).map(Some);
         let carried = fresh.and_then(|marker| self.carried(marker));
         let named = match known {
@@ -395,11 +396,11 @@ impl<'a> Operation<'a, '_> {
         let order = if initial.is_some() {
             carried.or(proper).or(named)
         } else {
-            proper.or(carried).or(named).filter(|order| *order != self.place.primary)
+            proper.or(carried).or(named).filter(|order| *order != self.topology.primary)
         };
         let group = order.map(|group| self.order_name(group));
         let marker = Marker { at: self.facts.now, initial, group, hops: self.hops(), key: None };
-        Decision::Redirect(Redirect { host: self.place.own_name(), marker: Some(marker) })
+        Decision::Redirect(Redirect { host: self.topology.own_name(), marker: Some(marker) })
     }
 
     /// 545: without the marker (C6). Where there was one, how often this has happened goes along (C16).
@@ -438,13 +439,13 @@ impl<'a> Operation<'a, '_> {
         self.path.go(Stage::Initial);
         let group = self.group();
         // One that is no longer there would never come round again (C17).
-        let initial = self.place.site_named(initial).filter(|at| self.place.order(group).any(|site| site == *at));
+        let initial = self.topology.site_named(initial).filter(|at| self.topology.order(group).any(|site| site == *at));
         let Some(initial) = initial else { return self.begin_overflow() };
         self.path.go(Stage::CycleNext);
         let next = self.next(group, Some(initial));
         self.path.go(Stage::CycleEnd);
         match next {
-            Some(next) if self.hops() < self.place.hops_max() => {
+            Some(next) if self.hops() < self.topology.hops_max() => {
                 let marker = marker.map(|marker| Marker { hops: marker.hops + 1, key: None, ..marker });
                 self.send_on(next, marker)
             }
@@ -458,12 +459,12 @@ impl<'a> Operation<'a, '_> {
         let group = self.group();
         let next = self.next(group, None);
         self.path.go(Stage::OnlySite);
-        let Some(next) = next.filter(|_| self.hops() < self.place.hops_max()) else { return self.all_busy() };
+        let Some(next) = next.filter(|_| self.hops() < self.topology.hops_max()) else { return self.all_busy() };
         self.path.go(Stage::Overflow);
         let marker = Marker {
             at: self.facts.now,
-            initial: Some(self.place.own_name()),
-            group: Some(self.order_name(group)).filter(|_| !self.place.groups.is_empty()),
+            initial: Some(self.topology.own_name()),
+            group: Some(self.order_name(group)).filter(|_| !self.topology.groups.is_empty()),
             hops: self.hops() + 1,
             key: None,
         };
@@ -472,7 +473,7 @@ impl<'a> Operation<'a, '_> {
 
     fn send_on(&mut self, next: usize, marker: Option<Marker<'a>>) -> Decision<'a> {
         self.path.go(Stage::ToNext);
-        Decision::Redirect(Redirect { host: &self.place.sites[next], marker })
+        Decision::Redirect(Redirect { host: &self.topology.sites[next], marker })
     }
 
     fn all_busy(&mut self) -> Decision<'a> {
@@ -483,8 +484,8 @@ impl<'a> Operation<'a, '_> {
     /// The Site circularly next in the group's order that is not known to be down; none where the cycle has come round to
     /// its first Site, or to this one.
     fn next(&self, group: Option<usize>, initial: Option<usize>) -> Option<usize> {
-        let order = self.place.order(group);
-        let own = order.clone().position(|site| site == self.place.own)?;
+        let order = self.topology.order(group);
+        let own = order.clone().position(|site| site == self.topology.own)?;
         let onward = order.clone().cycle().skip(own + 1).take(order.len() - 1);
         onward.take_while(|site| Some(*site) != initial).find(|site| self.is_up(*site))
     }
@@ -492,17 +493,17 @@ impl<'a> Operation<'a, '_> {
     /// In whose order overflow goes: the marker's, the proper group's, the primary one's, each if this Site is of it (C12);
     /// none is the pool's.
     fn group(&self) -> Option<usize> {
-        let member = |group: &usize| self.place.is_in(*group);
+        let member = |group: &usize| self.topology.is_in(*group);
         let carried = self.facts.found.marker.and_then(|marker| self.carried(marker));
-        carried.unwrap_or_else(|| self.proper().filter(member).or(self.place.primary.filter(member)))
+        carried.unwrap_or_else(|| self.proper().filter(member).or(self.topology.primary.filter(member)))
     }
 
     /// The order that a marker carries: of a group that this Site is of, or of the pool, which a Site in no group begins with
     /// and which Sites in groups must go on with, or the cycle would end before all were tried.
     #[expect(clippy::option_option, reason = "no order, and the pool's order")]
     fn carried(&self, marker: Marker<'_>) -> Option<Option<usize>> {
-        match self.place.known(&host::name(marker.group?)?)? {
-            Known::Group(group) => self.place.is_in(group).then_some(Some(group)),
+        match self.topology.known(&host::name(marker.group?)?)? {
+            Known::Group(group) => self.topology.is_in(group).then_some(Some(group)),
             Known::Pool => Some(None),
             Known::Own | Known::Site(_) | Known::Alias => None,
         }
@@ -510,16 +511,16 @@ impl<'a> Operation<'a, '_> {
 
     /// A Group Name, or the Pool Name.
     fn order_name(&self, group: Option<usize>) -> &'a str {
-        group.map_or(&self.place.pool, |group| &self.place.groups[group].name)
+        group.map_or(&self.topology.pool, |group| &self.topology.groups[group].name)
     }
 
     /// The proper group, if any of its Sites is up.
     fn proper(&self) -> Option<usize> {
-        self.facts.proper.filter(|group| self.place.order(Some(*group)).any(|site| self.is_up(site)))
+        self.facts.proper.filter(|group| self.topology.order(Some(*group)).any(|site| self.is_up(site)))
     }
 
     fn is_up(&self, site: usize) -> bool {
-        site == self.place.own || self.facts.up.get(site).copied().unwrap_or(true)
+        site == self.topology.own || self.facts.up.get(site).copied().unwrap_or(true)
     }
 
     fn hops(&self) -> u32 {
@@ -537,5 +538,4 @@ impl<'a> Operation<'a, '_> {
 }
 
 #[cfg(test)]
-#[path = "tests_decide.rs"]
 mod tests;

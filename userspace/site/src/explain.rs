@@ -5,13 +5,13 @@
 
 use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header::HOST, uri::InvalidUri};
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    admission::{Admission, Connection, Verdict},
+    admission::{Admission, AdmissionError, Connection, Verdict},
     decide::{DecisionKind, Stage},
     overload::{Ask, Guard, Overload},
     peers::PeerHealth,
@@ -113,34 +113,53 @@ impl Overload for Supposed {
     }
 }
 
-/// Explains what would become of a request. The error is a sentence: a URL that is none, a key file that cannot be
-/// read.
-pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result<SiteExplanation, String> {
-    let uri: Uri = question.url.parse().map_err(|error| format!("`{}` is no URL: {error}", question.url))?;
+/// Why a request cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// It has no URL.
+    #[error("`{0}` is no URL: {1}")]
+    Url(String, #[source] InvalidUri),
+    /// Its URL says not where.
+    #[error("`{0}` has no scheme and host: give http://HOST/PATH or https://HOST/PATH")]
+    NoHost(String),
+    /// Its URL is for something else.
+    #[error("`{0}` is neither http nor https")]
+    Scheme(String),
+    /// It cannot be a request.
+    #[error(transparent)]
+    Request(#[from] http::Error),
+    /// The configuration admits nobody.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+}
+
+/// Explains what would become of a request.
+pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result<SiteExplanation, ExplainError> {
+    let uri = question.url.parse::<Uri>().map_err(|error| ExplainError::Url(question.url.clone(), error))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("`{}` has no scheme and host: give http://HOST/PATH or https://HOST/PATH", question.url));
+        return Err(ExplainError::NoHost(question.url.clone()));
     };
     let secure = match scheme {
         "http" => false,
         "https" => true,
-        other => return Err(format!("`{other}` is neither http nor https")),
+        other => return Err(ExplainError::Scheme(other.to_owned())),
     };
     let pool = &model.pools[model.sites[site.0].pool.0].sites;
     let up = pool.iter().map(|id| !question.down.contains(id)).collect();
     let (sessions, overload) = (Arc::new(Supposed(question.in_session)), Arc::new(Supposed(question.busy)));
-    let gate = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
+    let admission = Admission::with(model, site, PeerHealth::fixed(up), sessions, overload)?;
 
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::builder().method(&question.method).version(question.version).uri(target);
-    let (mut head, ()) = request.body(()).map_err(|error| error.to_string())?.into_parts();
+    let (mut head, ()) = request.body(())?.into_parts();
     head.headers.clone_from(&question.headers);
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|error| error.to_string())?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(http::Error::from)?;
     head.headers.insert(HOST, host);
     let named = question.server_name.clone().unwrap_or_else(|| authority.host().to_ascii_lowercase());
     let connection = Connection { client: question.client, secure, server_name: Some(&*named).filter(|_| secure) };
-    let judged = gate.evaluate(&head, &connection);
+    let evaluation = admission.evaluate(&head, &connection);
 
-    let stages: Vec<Stage> = judged.path.iter().collect();
+    let stages: Vec<Stage> = evaluation.path.iter().collect();
     let next = stages.iter().copied().skip(1).map(Some).chain([None]);
     let steps = stages.iter().zip(next).map(|(stage, next)| Step {
         stage: stage.number(),
@@ -148,12 +167,12 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
         answer: next.and_then(|next| answer(*stage, next)),
     });
     let mut explanation = SiteExplanation {
-        site: gate.place().own_name().to_owned(),
+        site: admission.topology().own_name().to_owned(),
         url: question.url.clone(),
-        proper_group: judged.proper.map(|id| model.groups[id.0].name.to_string()),
+        proper_group: evaluation.proper.map(|id| model.groups[id.0].name.to_string()),
         stages: steps.collect(),
-        outcome: judged.outcome.map_or("exempt", DecisionKind::name),
-        refused: judged.refusal.map(Refusal::text),
+        outcome: evaluation.outcome.map_or("exempt", DecisionKind::name),
+        refused: evaluation.refusal.map(Refusal::text),
         status: None,
         location: None,
         target: None,
@@ -163,7 +182,7 @@ pub fn explain(model: &Model, site: SiteId, question: &ExplainRequest) -> Result
         let name = |value: &HeaderValue| Some(value.to_str().ok()?.split('=').next()?.to_owned());
         values.filter_map(name).collect()
     };
-    match judged.verdict {
+    match evaluation.verdict {
         Verdict::Serve(pass) => {
             explanation.target = Some(pass.target.map_or_else(|| target.to_owned(), |target| target.to_string()));
             explanation.cookies = cookies(&mut pass.cookies.iter());
@@ -308,7 +327,7 @@ mod tests {
             [("a b", "is no URL"), ("/a", "no scheme and host"), ("ftp://app.com/", "neither http nor https")]
         {
             let error = explain(&model, SiteId(0), &ask(url)).unwrap_err();
-            assert!(error.contains(said), "{url}: {error}");
+            assert!(error.to_string().contains(said), "{url}: {error}");
         }
     }
 }

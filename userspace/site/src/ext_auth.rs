@@ -90,10 +90,10 @@ impl AuthRequest {
         Self { head, client, secure, server_name }
     }
 
-    fn judge(&self, gate: &Admission) -> Verdict {
+    fn evaluate(&self, admission: &Admission) -> Verdict {
         let connection =
             Connection { client: self.client, secure: self.secure, server_name: self.server_name.as_deref() };
-        gate.evaluate(&self.head, &connection).verdict
+        admission.evaluate(&self.head, &connection).verdict
     }
 
     /// Returns the target that the application is to be asked for.
@@ -143,14 +143,14 @@ fn told_of(mut head: Parts, [uri, method, host]: [HeaderName; 3]) -> Option<Resu
 }
 
 /// Returns what nginx is told of the request that it tells of.
-pub async fn nginx(gate: &Admission, head: Parts) -> Page {
+pub async fn nginx(admission: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [ORIGINAL_URI, ORIGINAL_METHOD, ORIGINAL_HOST]) {
         // Any other status than 401 and 403 is an error to nginx, and it serves nothing.
         None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
         Some(Err(refusal)) => return told(respond::refuse(refusal)).await,
         Some(Ok(asked)) => asked,
     };
-    match asked.judge(gate) {
+    match asked.evaluate(admission) {
         Verdict::Respond(page) => told(page).await,
         Verdict::Serve(pass) => {
             let Some(target) = asked.target(&pass) else { return told(respond::refuse(Refusal::BadTarget)).await };
@@ -183,13 +183,13 @@ async fn told(page: Page) -> Page {
 }
 
 /// Returns what those are told who say by `X-Forwarded-` fields what the request was.
-pub fn forward(gate: &Admission, head: Parts) -> Page {
+pub fn forward(admission: &Admission, head: Parts) -> Page {
     let asked = match told_of(head, [FORWARDED_URI, FORWARDED_METHOD, forwarded::HOST]) {
         None => return plain(StatusCode::INTERNAL_SERVER_ERROR),
         Some(Err(refusal)) => return respond::refuse(refusal),
         Some(Ok(asked)) => asked,
     };
-    match asked.judge(gate) {
+    match asked.evaluate(admission) {
         Verdict::Respond(mut page) => {
             if page.status().is_success() {
                 *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -211,13 +211,13 @@ pub fn forward(gate: &Admission, head: Parts) -> Page {
 }
 
 /// Returns what Envoy is told of the request that it sends on, [`ENVOY`] before its path.
-pub fn envoy(gate: &Admission, mut head: Parts) -> Page {
+pub fn envoy(admission: &Admission, mut head: Parts) -> Page {
     let target = head.uri.path_and_query().and_then(|target| target.as_str().strip_prefix(ENVOY));
     let Some(Ok(target)) = target.map(PathAndQuery::try_from) else { return respond::refuse(Refusal::BadTarget) };
     head.uri = Uri::from(target);
     head.version = Version::HTTP_11;
     let asked = AuthRequest::new(head);
-    match asked.judge(gate) {
+    match asked.evaluate(admission) {
         Verdict::Respond(mut page) => {
             // 200 alone would let the request through.
             if page.status() == StatusCode::OK {
@@ -244,5 +244,4 @@ fn plain(status: StatusCode) -> Page {
 }
 
 #[cfg(test)]
-#[path = "tests_check.rs"]
 mod tests;

@@ -41,7 +41,7 @@ pub struct ForwardedClient<'a> {
 ///
 /// A proxy that sends one of the `X-Forwarded-` fields hands `Forwarded` on as it came from anybody, so that counts only
 /// where there is none of them.
-pub fn said<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> ForwardedClient<'a> {
+pub fn read<'a>(headers: &'a HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> ForwardedClient<'a> {
     if !is_trusted(peer, trusted) {
         return ForwardedClient::default();
     }
@@ -182,7 +182,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8:f::/48".parse().unwrap()];
-        let said = said(&headers, [10, 0, 0, 1].into(), &trusted);
+        let said = read(&headers, [10, 0, 0, 1].into(), &trusted);
         let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
         (
             said.client.map_or("-".into(), |client| client.to_string()),

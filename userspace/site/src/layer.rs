@@ -70,14 +70,14 @@ pub struct Peer {
 /// Puts operation 500 before services.
 #[derive(Clone, Debug)]
 pub struct OperationLayer {
-    gate: Arc<Admission>,
+    admission: Arc<Admission>,
 }
 
 impl OperationLayer {
     /// One gate for all of them.
     #[must_use]
-    pub fn new(gate: Arc<Admission>) -> Self {
-        Self { gate }
+    pub fn new(admission: Arc<Admission>) -> Self {
+        Self { admission }
     }
 }
 
@@ -85,14 +85,14 @@ impl<S> Layer<S> for OperationLayer {
     type Service = Operation<S>;
 
     fn layer(&self, inner: S) -> Operation<S> {
-        Operation { gate: Arc::clone(&self.gate), inner }
+        Operation { admission: Arc::clone(&self.admission), inner }
     }
 }
 
 /// A service behind operation 500.
 #[derive(Clone, Debug)]
 pub struct Operation<S> {
-    gate: Arc<Admission>,
+    admission: Arc<Admission>,
     inner: S,
 }
 
@@ -120,12 +120,12 @@ where
             secure: peer.is_some_and(|peer| peer.tls),
             server_name: peer.and_then(|peer| peer.server_name.as_deref()),
         };
-        let judged = self.gate.evaluate(&head, &connection);
+        let evaluation = self.admission.evaluate(&head, &connection);
         if let Some(trail) = head.extensions.get::<Trail>() {
-            let outcome = judged.outcome.map_or("passed-by", DecisionKind::name);
-            trail.decided(judged.client, outcome, judged.outcome == Some(DecisionKind::InSession));
+            let outcome = evaluation.outcome.map_or("passed-by", DecisionKind::name);
+            trail.decided(evaluation.client, outcome, evaluation.outcome == Some(DecisionKind::InSession));
         }
-        match judged.verdict {
+        match evaluation.verdict {
             Verdict::Respond(page) => Answering::here(page),
             Verdict::Serve(Pass { target, cookies, guard }) => {
                 if let Some(target) = target {
@@ -280,13 +280,13 @@ mod tests {
     async fn cookies_reach_the_service_as_one_and_a_response_with_ours_is_private() {
         let model = appendix_a("[web]\nclean_url = false\n");
         let site = model.site_by_key("boston").unwrap();
-        let gate = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
+        let admission = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
         let routes = axum::Router::<()>::new().fallback(|request: Request<AnyBody>| async move {
             let fields: Vec<_> =
                 request.headers().get_all(COOKIE).iter().map(|value| value.to_str().unwrap()).collect();
             ([("x-seen", fields.join(" | ")), ("cache-control", "public, max-age=60".to_owned())], "page")
         });
-        let mut service = OperationLayer::new(Arc::new(gate)).layer(routes);
+        let mut service = OperationLayer::new(Arc::new(admission)).layer(routes);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let mut ask = async |target: &str, cookies: &[&str]| {
             let mut request = Request::get(target).header(HOST, "boston.app.com");

@@ -359,5 +359,4 @@ fn off_query<'a>(path: &'a str, query: Option<&'a str>) -> (Option<&'a str>, Cow
 }
 
 #[cfg(test)]
-#[path = "tests_marker.rs"]
 mod tests;

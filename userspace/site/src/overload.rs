@@ -407,5 +407,4 @@ impl Latency {
 }
 
 #[cfg(test)]
-#[path = "tests_busy.rs"]
 mod tests;

@@ -26,6 +26,7 @@ use zerottl_core::{
 use zerottl_host::patience;
 use zerottl_inputs::{
     agent_client::{self as client, AgentAddress},
+    http_check::ProbeError,
     load::LoadStore,
     probe::{self, Probes, Reports},
 };
@@ -46,8 +47,8 @@ pub struct PeerHealth {
 
 impl PeerHealth {
     /// Starts finding out, in the way that the Site's configuration says, until `cancel`. Must be called within a tokio
-    /// runtime. The error is a sentence: a probe's file cannot be read.
-    pub fn start(model: &Arc<Model>, site: SiteId, web: &Web, cancel: CancellationToken) -> Result<Self, String> {
+    /// runtime; fails where a probe's file cannot be read.
+    pub fn start(model: &Arc<Model>, site: SiteId, web: &Web, cancel: CancellationToken) -> Result<Self, ProbeError> {
         let sites = model.pools[model.sites[site.0].pool.0].sites.clone();
         let peers = Self { up: Arc::new(ArcSwap::from_pointee(sites.iter().map(|_| true).collect())) };
         let found = Found { up: Arc::clone(&peers.up), model: Arc::clone(model), own: site, sites };
@@ -60,8 +61,7 @@ impl PeerHealth {
             Peers::Probe => {
                 let checked = Arc::new(others(model, &found));
                 let reports = Reports::new(&checked);
-                let probes = probe::start(&checked, reports, &LoadStore::new(&checked), cancel.clone());
-                let probes = probes.map_err(|error| error.to_string())?;
+                let probes = probe::start(&checked, reports, &LoadStore::new(&checked), cancel.clone())?;
                 tokio::spawn(cancel.run_until_cancelled_owned(follow_probes(found, checked, probes)));
             }
         }
@@ -217,5 +217,4 @@ fn states(page: Page) -> HashMap<String, bool> {
 }
 
 #[cfg(test)]
-#[path = "tests_peers.rs"]
 mod tests;

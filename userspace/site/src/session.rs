@@ -21,7 +21,7 @@ use super::{
     cookies::{self, Cookie},
 };
 use zerottl_core::model::{SameSite, SessionConfig};
-use zerottl_host::key_file::read_key;
+use zerottl_host::key_file::{KeyFileError, read_key};
 
 /// Cookies of the session's name that are looked at, in one request.
 pub const COOKIES_MAX: usize = 32;
@@ -120,14 +120,25 @@ struct Valid {
     print: u64,
 }
 
+/// Why there can be no sessions.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The cookie cannot be called so.
+    #[error("`{0}` cannot be a cookie's name")]
+    CookieName(String),
+    /// The key file is at fault.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+}
+
 impl CookieSessions {
-    /// Sessions of the Site of this name; reads the key file. The error is a sentence.
-    pub fn new(config: &SessionConfig, site_name: &str) -> Result<Self, String> {
+    /// Creates the sessions of the Site of this name; reads the key file.
+    pub fn new(config: &SessionConfig, site_name: &str) -> Result<Self, SessionError> {
         if !cookies::is_name(&config.cookie) {
-            return Err(format!("`{}` cannot be a cookie's name", config.cookie));
+            return Err(SessionError::CookieName(config.cookie.clone()));
         }
         let key = match &config.key {
-            Some(path) => read_key(path).map_err(|error| error.to_string())?,
+            Some(path) => read_key(path)?,
             None => rand::random::<[u8; 32]>().to_vec(),
         };
         Ok(Self::with_key(config, site_name, &key))
@@ -472,7 +483,7 @@ mod tests {
             }
             CookieSessions::new(&SessionConfig { key: Some(path), ..config() }, "boston.app.com")
         };
-        let error = |name, bytes| with(name, bytes).expect_err("an error");
+        let error = |name, bytes| with(name, bytes).expect_err("an error").to_string();
         assert!(error("none", None).contains("none cannot be read: "));
         assert!(error("short", Some(&[7; 15])).ends_with("short must have 16 to 4096 bytes"));
         assert!(error("long", Some(&[7; 4097])).ends_with("long must have 16 to 4096 bytes"));
@@ -480,7 +491,10 @@ mod tests {
         let cookie = kept(&one.start(&at(NOW)).expect("a cookie"));
         assert!(is_found(&other, &cookie, NOW));
         let bad = SessionConfig { cookie: "a b".into(), ..config() };
-        assert_eq!(CookieSessions::new(&bad, "a").expect_err("an error"), "`a b` cannot be a cookie's name");
+        assert_eq!(
+            CookieSessions::new(&bad, "a").expect_err("an error").to_string(),
+            "`a b` cannot be a cookie's name"
+        );
     }
 
     proptest! {

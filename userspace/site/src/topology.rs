@@ -32,7 +32,7 @@ pub struct TopologyGroup {
     pub sites: Vec<usize>,
 }
 
-/// A Site's place. Names are lower case, without a trailing dot.
+/// Where a Site stands: names and orders. Names are lower case, without a trailing dot.
 #[derive(Clone, Debug)]
 pub struct Topology {
     /// The Pool Name.
@@ -163,7 +163,7 @@ impl Topology {
 mod tests {
     use super::{super::fixture::appendix_a, *};
 
-    fn place(more: &str, key: &str) -> Topology {
+    fn topology(more: &str, key: &str) -> Topology {
         let model = appendix_a(more);
         Topology::of(&model, model.site_by_key(key).unwrap())
     }
@@ -171,7 +171,7 @@ mod tests {
     /// S4-5A-510: what Appendix A's names are to Boston.
     #[test]
     fn s4_5a_510_names_of_appendix_a() {
-        let boston = place("[web]\naliases = [\"www.app.com\"]\n", "boston");
+        let boston = topology("[web]\naliases = [\"www.app.com\"]\n", "boston");
         for (name, wanted) in [
             ("boston.app.com", Some(Known::Own)),
             ("app.com", Some(Known::Pool)),
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn s4_5b_565_the_pools_own_order() {
         let order = "[group.\"app.com\"]\npool = \"app.com\"\nsites = [\"chicago\", \"geneva\", \"boston\"]\n";
-        let boston = place(order, "boston");
+        let boston = topology(order, "boston");
         assert_eq!(boston.sites, ["chicago.app.com", "geneva.app.com", "boston.app.com"]);
         assert_eq!(boston.order(None).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(

@@ -156,7 +156,7 @@ impl Deferrals {
 
     /// Returns what a key is worth now.
     #[must_use]
-    pub fn standing(&self, key: &str, now: u64) -> KeyState {
+    pub fn key_state(&self, key: &str, now: u64) -> KeyState {
         let Some(key) = parse(key) else { return KeyState::Unknown };
         let table = self.table();
         match table.places.get(&key).map(|place| table.ring[*place].1.due) {
@@ -261,17 +261,17 @@ mod tests {
         let deferrals = deferrals();
         let Told { key, due } = defer(&deferrals, NOW, 1.0);
         assert_eq!((key.len(), due), (22, NOW + 10));
-        let standing = |now| deferrals.standing(&key, now);
-        assert_eq!(standing(NOW), KeyState::Early { due });
-        assert_eq!(standing(due - 1), KeyState::Early { due });
-        assert_eq!([standing(due), standing(due + 9)], [KeyState::Due; 2]);
-        assert_eq!(standing(due + 10), KeyState::Unknown);
+        let key_state = |now| deferrals.key_state(&key, now);
+        assert_eq!(key_state(NOW), KeyState::Early { due });
+        assert_eq!(key_state(due - 1), KeyState::Early { due });
+        assert_eq!([key_state(due), key_state(due + 9)], [KeyState::Due; 2]);
+        assert_eq!(key_state(due + 10), KeyState::Unknown);
         assert_eq!(
             [deferrals.due(due - 1), deferrals.due(due), deferrals.due(due + 9), deferrals.due(due + 10)],
             [0, 1, 1, 0]
         );
         assert!(deferrals.redeem(&key));
-        assert_eq!((standing(due), deferrals.due(due)), (KeyState::Unknown, 0));
+        assert_eq!((key_state(due), deferrals.due(due)), (KeyState::Unknown, 0));
         assert!(!deferrals.redeem(&key));
     }
 
@@ -300,7 +300,7 @@ mod tests {
         for _ in 0..KEYS_MAX - 5 {
             defer(&deferrals, NOW, 1.0);
         }
-        let known = |deferral: &Told| deferrals.standing(&deferral.key, NOW) != KeyState::Unknown;
+        let known = |deferral: &Told| deferrals.key_state(&deferral.key, NOW) != KeyState::Unknown;
         assert_eq!(first.iter().map(known).collect::<Vec<_>>(), [[false; 5], [true; 5]].concat());
         let table = deferrals.table();
         assert_eq!((table.places.len(), table.ring.len()), (KEYS_MAX, KEYS_MAX));
@@ -343,11 +343,11 @@ mod tests {
         let other = char::from(u32::from(last).to_le_bytes()[0] + 1);
         let huge = "A".repeat(1 << 20);
         for bad in ["", "A", "AAAAAAAAAAAAAAAAAAAAA+", "AAAAAAAAAAAAAAAAAAAAAA", &key[1..], &format!("{key}A"), &huge] {
-            assert_eq!(deferrals.standing(bad, NOW + 10), KeyState::Unknown);
+            assert_eq!(deferrals.key_state(bad, NOW + 10), KeyState::Unknown);
             assert!(!deferrals.redeem(bad));
         }
-        assert_eq!(deferrals.standing(&format!("{}{other}", &key[..21]), NOW + 10), KeyState::Unknown);
-        assert_eq!(deferrals.standing(&key, NOW + 10), KeyState::Due);
+        assert_eq!(deferrals.key_state(&format!("{}{other}", &key[..21]), NOW + 10), KeyState::Unknown);
+        assert_eq!(deferrals.key_state(&key, NOW + 10), KeyState::Due);
     }
 
     proptest! {
@@ -384,7 +384,7 @@ mod tests {
 
         #[test]
         fn s4_5b_defer_any_text_is_looked_at(text in ".{0,40}") {
-            prop_assert_eq!(deferrals().standing(&text, NOW), KeyState::Unknown);
+            prop_assert_eq!(deferrals().key_state(&text, NOW), KeyState::Unknown);
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn sentence(model: &Model, loss: &Loss) -> String {
     let key = |site: SiteId| &model.sites[site.0].key;
     let (fullest, spread) = loss.spread;
     format!(
-        "if {} dies, {} reaches {:.0} % at once; spread over the pool, {} reaches {:.0} %",
+        "if {} dies, {} reaches {:.0} % at first; spread over the pool, {} reaches {:.0} %",
         key(loss.dies),
         key(loss.takes),
         loss.at_once * 100.0,
@@ -125,16 +125,16 @@ mod tests {
         assert_eq!(
             sentences(&model, &status),
             [
-                "if boston dies, chicago reaches 118 % at once; spread over the pool, chicago reaches 88 %",
-                "if chicago dies, geneva reaches 98 % at once; spread over the pool, boston reaches 99 %",
-                "if geneva dies, boston reaches 100 % at once; spread over the pool, boston reaches 87 %",
+                "if boston dies, chicago reaches 118 % at first; spread over the pool, chicago reaches 88 %",
+                "if chicago dies, geneva reaches 98 % at first; spread over the pool, boston reaches 99 %",
+                "if geneva dies, boston reaches 100 % at first; spread over the pool, boston reaches 87 %",
             ]
         );
         // Who takes no clients is passed over.
         status.sites[1].word = AdminState::Drain;
         assert_eq!(
             sentences(&model, &status)[0],
-            "if boston dies, geneva reaches 100 % at once; spread over the pool, geneva reaches 100 %"
+            "if boston dies, geneva reaches 100 % at first; spread over the pool, geneva reaches 100 %"
         );
     }
 
@@ -150,7 +150,7 @@ mod tests {
         // Geneva is full at 50, boston has 100 of 200 then, chicago 50 of 100.
         assert_eq!(
             sentences(&model, &status)[0],
-            "if boston dies, chicago reaches 150 % at once; spread over the pool, geneva reaches 200 %"
+            "if boston dies, chicago reaches 150 % at first; spread over the pool, geneva reaches 200 %"
         );
     }
 

@@ -50,7 +50,7 @@ impl<'m> Builder<'m> {
         if rtype == Rtype::SOA && !set.data.contains(&data) {
             return Err(Fault::new(At::Whole, format!("{owner} has two SOAs (RFC 2181 section 6.1)")));
         }
-        add_to(set, ttl, data).map_err(|message| Fault::new(At::Whole, message.replace("{}", &owner.to_string())))
+        add_to(set, &owner, ttl, data)
     }
 
     /// The apex NS set's names.

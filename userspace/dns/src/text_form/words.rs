@@ -1,10 +1,13 @@
 //! An entry's data taken word by word, and the fields that it is made of.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{net::Ipv4Addr, str::FromStr, string::FromUtf8Error};
 
 use bytes::Bytes;
 use domain::{
-    base::{Rtype, ToName, name::UncertainName},
+    base::{
+        Rtype, ToName,
+        name::{FromStrError, LongChainError, UncertainName},
+    },
     utils::base64,
 };
 
@@ -48,7 +51,7 @@ pub(super) enum Field {
     Eui(usize),
 }
 
-/// A type by its word, or as `TYPE` and its number.
+/// Reads a type by its word, or as `TYPE` and its number.
 pub(crate) fn rtype(word: &str) -> Option<Rtype> {
     // The one that `domain` spells in another way.
     if word.eq_ignore_ascii_case("NSAP-PTR") {
@@ -57,25 +60,40 @@ pub(crate) fn rtype(word: &str) -> Option<Rtype> {
     Rtype::from_str(word).ok()
 }
 
-/// A name; relative ones end in the origin, and a free-standing `@` is the origin (RFC 1035 section 5.1).
-pub(crate) fn name(text: &[u8], token: &Token, origin: &model::Name) -> Result<model::Name, String> {
+/// Why a text is no name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NameError {
+    #[error("a backslash that escapes nothing")]
+    Escape,
+    #[error("it is empty")]
+    Empty,
+    #[error(transparent)]
+    Utf8(#[from] FromUtf8Error),
+    #[error(transparent)]
+    Form(#[from] FromStrError),
+    #[error(transparent)]
+    TooLong(#[from] LongChainError),
+}
+
+/// Reads a name; relative ones end in the origin, and a free-standing `@` is the origin (RFC 1035 section 5.1).
+pub(crate) fn name(text: &[u8], token: &Token, origin: &model::Name) -> Result<model::Name, NameError> {
     let inner = token.inner(text);
     if inner == b"@" && !token.quoted {
         return Ok(origin.clone());
     }
     if octets(inner).is_none() {
-        return Err("a backslash that escapes nothing".into());
+        return Err(NameError::Escape);
     }
     let mut plain = Vec::with_capacity(inner.len());
     push_printable(&mut plain, inner);
-    let plain = String::from_utf8(plain).map_err(|error| error.to_string())?;
+    let plain = String::from_utf8(plain)?;
     match plain.as_str() {
-        "" => return Err("it is empty".into()),
+        "" => return Err(NameError::Empty),
         "." => return Ok(model::Name::root_bytes()),
         _ => {}
     }
-    let name = UncertainName::<Bytes>::from_str(&plain).map_err(|error| error.to_string())?;
-    let whole = name.chain(origin.clone()).map_err(|error| error.to_string())?;
+    let name = UncertainName::<Bytes>::from_str(&plain)?;
+    let whole = name.chain(origin.clone())?;
     Ok(whole.to_name())
 }
 

@@ -3,11 +3,17 @@
 use std::{
     error::Error,
     fmt, io,
-    sync::atomic::{AtomicU8, Ordering},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
-use zerottl_host::{patience::Late, resources};
+use tokio_rustls::rustls::CertificateError;
+
+use zerottl_host::{patience::Late, resources, trust::TrustError};
 
 /// How much of a body is searched for the expected text, bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -31,6 +37,15 @@ impl CheckStage {
     fn from_index(index: u8) -> Self {
         [Self::Connect, Self::Tls, Self::Response].get(usize::from(index)).copied().unwrap_or(Self::Body)
     }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Connect => "connecting",
+            Self::Tls => "in the TLS handshake",
+            Self::Response => "waiting for the response",
+            Self::Body => "reading the body",
+        }
+    }
 }
 
 /// How far a running check has come, for the words of its timeout.
@@ -48,21 +63,32 @@ impl Progress {
 }
 
 /// Why a check did not succeed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// This machine could not try (no file descriptor, no memory, no port). Says nothing about the Site, so it is no verdict.
-    Local(io::Error),
+    #[error("not tried: {}", Io(.0))]
+    Local(#[source] io::Error),
     /// This machine did not run while it should have waited. No verdict either.
+    #[error("not tried: {}", Late::Starved(*.0))]
     Starved(Duration),
     /// No TCP connection.
-    Connect(io::Error),
+    #[error("connect: {}", Io(.0))]
+    Connect(#[source] io::Error),
     /// The TLS handshake failed for another reason than the certificate.
-    Tls(String),
+    #[error("tls: {0}")]
+    Tls(#[source] io::Error),
     /// The server's certificate is not acceptable.
-    Certificate(String),
+    #[error("certificate: {}", Certificate(.0))]
+    Certificate(CertificateError),
     /// No well-formed HTTP/1.1 response, or one over the limits.
-    Http(String),
+    // hyper's own words name the phase, its source the cause.
+    #[error("http: {}{}", .0, Cause(.0))]
+    Http(#[source] hyper::Error),
+    /// The check could not be made ready.
+    #[error("http: {0}")]
+    Setup(#[source] Arc<SetupError>),
     /// A response with another status.
+    #[error("status {got}, expected {}", Alternatives(.expected))]
     Status {
         /// The response's.
         got: u16,
@@ -70,17 +96,47 @@ pub enum Failure {
         expected: Vec<u16>,
     },
     /// The expected text is not in the part of the body that is read.
+    #[error("body: {} is not in its first {} KiB", Quoted(.expected), BODY_MAX / 1024)]
     Body {
         /// The text.
         expected: String,
     },
     /// No outcome in time.
+    #[error("timeout after {after:?} {}", .stage.text())]
     Timeout {
         /// The probe's timeout.
         after: Duration,
         /// The stage that was being waited for.
         stage: CheckStage,
     },
+}
+
+/// Why a check cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The path cannot stand in a request.
+    #[error("`{0}` is not a path")]
+    Path(String),
+    /// The host cannot stand in a request.
+    #[error("`{0}` cannot be a Host header")]
+    Host(String),
+    /// The name cannot be asked for in a TLS handshake.
+    #[error("`{0}` is not a TLS server name")]
+    ServerName(String),
+    /// There is no TLS with the versions that are safe.
+    #[error(transparent)]
+    Tls(#[from] tokio_rustls::rustls::Error),
+    /// The file of trust anchors cannot be used.
+    #[error("trust anchors {}: {source}", .path.display())]
+    TrustAnchors {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: TrustError,
+    },
+    /// The system has no trust anchors, or none that can be read.
+    #[error("the system has no trust anchors{}", .0.as_ref().map_or(String::new(), |error| format!(": {error}")))]
+    NoSystemAnchors(#[source] Option<rustls_native_certs::Error>),
 }
 
 impl Failure {
@@ -113,41 +169,50 @@ impl Failure {
 /// The longest part of an expected text that is quoted, in characters.
 const QUOTED_MAX: usize = 64;
 
-impl fmt::Display for Failure {
+/// An expected text, quoted up to [`QUOTED_MAX`].
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(error) => write!(f, "not tried: {}", Io(error)),
-            Self::Starved(lost) => write!(f, "not tried: {}", Late::Starved(*lost)),
-            Self::Connect(error) => write!(f, "connect: {}", Io(error)),
-            Self::Tls(why) => write!(f, "tls: {why}"),
-            Self::Certificate(why) => write!(f, "certificate: {why}"),
-            Self::Http(why) => write!(f, "http: {why}"),
-            Self::Status { got, expected } => {
-                write!(f, "status {got}, expected ")?;
-                for (position, status) in expected.iter().enumerate() {
-                    write!(f, "{}{status}", if position == 0 { "" } else { " or " })?;
-                }
-                Ok(())
-            }
-            Self::Body { expected } => {
-                let quoted: String = expected.chars().take(QUOTED_MAX).collect();
-                let more = if quoted.len() < expected.len() { "…" } else { "" };
-                write!(f, "body: {quoted:?}{more} is not in its first {} KiB", BODY_MAX / 1024)
-            }
-            Self::Timeout { after, stage } => {
-                let waiting = match stage {
-                    CheckStage::Connect => "connecting",
-                    CheckStage::Tls => "in the TLS handshake",
-                    CheckStage::Response => "waiting for the response",
-                    CheckStage::Body => "reading the body",
-                };
-                write!(f, "timeout after {after:?} {waiting}")
-            }
-        }
+        let quoted: String = self.0.chars().take(QUOTED_MAX).collect();
+        let more = if quoted.len() < self.0.len() { "…" } else { "" };
+        write!(f, "{quoted:?}{more}")
     }
 }
 
-impl Error for Failure {}
+/// Status codes with `or` between them.
+struct Alternatives<'a>(&'a [u16]);
+
+impl fmt::Display for Alternatives<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, status) in self.0.iter().enumerate() {
+            write!(f, "{}{status}", if position == 0 { "" } else { " or " })?;
+        }
+        Ok(())
+    }
+}
+
+/// An error's source behind a colon, if it has one.
+struct Cause<'a>(&'a hyper::Error);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
+/// A certificate's fault; the common ones as sentences.
+struct Certificate<'a>(&'a CertificateError);
+
+impl fmt::Display for Certificate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CertificateError::UnknownIssuer => f.write_str("its issuer is not trusted"),
+            CertificateError::BadSignature => f.write_str("its signature is not its issuer's"),
+            other => other.fmt(f),
+        }
+    }
+}
 
 /// An I/O error in the words of its kind, without the number, where the kind says it all.
 struct Io<'a>(&'a io::Error);
@@ -190,7 +255,7 @@ mod tests {
             Failure::Timeout { after: Duration::from_secs(2), stage: CheckStage::Response },
             "timeout after 2s waiting for the response",
         );
-        check(Failure::Certificate("expired".into()), "certificate: expired");
+        check(Failure::Certificate(CertificateError::UnknownIssuer), "certificate: its issuer is not trusted");
         check(
             Failure::from_late(
                 Late::Starved(Duration::from_millis(812)),
@@ -207,7 +272,7 @@ mod tests {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
             let failure = Failure::from_io(errno.into());
             assert!(!failure.is_verdict() && failure.to_string().starts_with("not tried: "), "{errno}");
-            let wrapped = Failure::sorted(io::Error::other(io::Error::from(errno)), |_| Failure::Http("bad".into()));
+            let wrapped = Failure::sorted(io::Error::other(io::Error::from(errno)), Failure::Tls);
             assert!(!wrapped.is_verdict(), "{errno} as TLS and HTTP hand it on");
         }
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::TIMEDOUT, Errno::ACCESS] {

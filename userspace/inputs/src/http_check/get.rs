@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     conn::Connected,
-    failure::{BODY_MAX, CheckStage, Failure, Progress},
+    failure::{BODY_MAX, CheckStage, Failure, Progress, SetupError},
     metered::Interim,
     tls,
 };
@@ -45,16 +45,15 @@ pub struct Get {
 }
 
 impl Get {
-    /// From the configuration; the error is a sentence.
-    pub fn new(probe: &HttpProbe, configs: &mut tls::Configs) -> Result<Self, tls::SetupError> {
+    /// Makes one ready by the configuration. Reads the files that TLS needs.
+    pub fn new(probe: &HttpProbe, configs: &mut tls::Configs) -> Result<Self, SetupError> {
         let uri = probe
             .path
             .parse::<Uri>()
             .ok()
             .filter(|uri| uri.authority().is_none() && uri.path().starts_with('/'))
-            .ok_or_else(|| format!("`{}` is not a path", probe.path))?;
-        let host =
-            HeaderValue::from_str(&probe.host).map_err(|_| format!("`{}` cannot be a Host header", probe.host))?;
+            .ok_or_else(|| SetupError::Path(probe.path.clone()))?;
+        let host = HeaderValue::from_str(&probe.host).map_err(|_| SetupError::Host(probe.host.clone()))?;
         let tls = probe.tls.as_ref().map(|tls| configs.connector(tls)).transpose()?;
         // The empty text is in every body, also in one that never comes.
         let text = probe.expect_body.as_ref().filter(|text| !text.is_empty());
@@ -187,10 +186,5 @@ impl Get {
 }
 
 fn http(error: hyper::Error) -> Failure {
-    use std::error::Error;
-    Failure::sorted(error, |error| {
-        // hyper's own words name the phase, its source the cause.
-        let cause = error.source().map_or(String::new(), |source| format!(": {source}"));
-        Failure::Http(format!("{error}{cause}"))
-    })
+    Failure::sorted(error, Failure::Http)
 }

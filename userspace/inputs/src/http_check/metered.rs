@@ -5,7 +5,7 @@
 //! socket, below TLS and HTTP.
 
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -57,24 +57,15 @@ impl Interim {
 }
 
 /// Which bound was met.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Exceeded {
+    #[error("it sends more than {} KiB", .0 / 1024)]
     Bytes(usize),
+    #[error("it sends in more than {READS_MAX} pieces")]
     Reads,
+    #[error("it sends more than {INTERIM_MAX} interim responses (1xx)")]
     Interim,
 }
-
-impl fmt::Display for Exceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(max) => write!(f, "it sends more than {} KiB", max / 1024),
-            Self::Reads => write!(f, "it sends in more than {READS_MAX} pieces"),
-            Self::Interim => write!(f, "it sends more than {INTERIM_MAX} interim responses (1xx)"),
-        }
-    }
-}
-
-impl std::error::Error for Exceeded {}
 
 impl<S> Metered<S> {
     /// Of which at most so many bytes are read.

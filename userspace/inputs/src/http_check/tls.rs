@@ -7,7 +7,7 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+        ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
         client::{
             Resumption,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -16,7 +16,10 @@ use tokio_rustls::{
     },
 };
 
-use super::{conn::Connected, failure::Failure};
+use super::{
+    conn::Connected,
+    failure::{Failure, SetupError},
+};
 use zerottl_core::model::ProbeTls;
 
 /// The trust a check's TLS starts from.
@@ -26,9 +29,6 @@ enum Trust {
     File(PathBuf),
     Anyone,
 }
-
-/// Why a check's TLS cannot be set up, as a sentence.
-pub type SetupError = String;
 
 /// Client configurations, one per distinct trust: reading the system's roots is slow and their copies are large.
 #[derive(Default)]
@@ -40,7 +40,7 @@ impl Configs {
     /// The connector and server name for one Site's probes. Reads files.
     pub(super) fn connector(&mut self, tls: &ProbeTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
         let name = ServerName::try_from(tls.server_name.clone())
-            .map_err(|_| format!("`{}` is not a TLS server name", tls.server_name))?;
+            .map_err(|_| SetupError::ServerName(tls.server_name.clone()))?;
         let trust = match (&tls.ca, tls.verify) {
             (_, false) => Trust::Anyone,
             (Some(path), true) => Trust::File(path.clone()),
@@ -59,16 +59,14 @@ impl Configs {
 
 fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut config = match trust {
         Trust::Anyone => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))).with_no_client_auth()
         }
         Trust::File(path) => {
             let roots = zerottl_host::trust::trust_anchors(path)
-                .map_err(|error| format!("trust anchors {}: {error}", path.display()))?;
+                .map_err(|source| SetupError::TrustAnchors { path: path.clone(), source })?;
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         Trust::System => {
@@ -77,8 +75,7 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
             // System stores hold odd old certificates; the others still serve.
             let (usable, _) = roots.add_parsable_certificates(loaded.certs);
             if usable == 0 {
-                let why = loaded.errors.first().map_or(String::new(), |error| format!(": {error}"));
-                return Err(format!("the system has no trust anchors{why}"));
+                return Err(SetupError::NoSystemAnchors(loaded.errors.into_iter().next()));
             }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
@@ -95,20 +92,14 @@ pub(super) async fn handshake(
     name: &ServerName<'static>,
     stream: Connected,
 ) -> Result<TlsStream<Connected>, Failure> {
-    connector.connect(name.clone(), stream).await.map_err(|error| Failure::sorted(error, |error| failure(&error)))
+    connector.connect(name.clone(), stream).await.map_err(|error| Failure::sorted(error, failure))
 }
 
-fn failure(error: &io::Error) -> Failure {
+/// Tells a certificate's fault from others of the handshake.
+fn failure(error: io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-        Some(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            Failure::Certificate("its issuer is not trusted".into())
-        }
-        Some(TlsError::InvalidCertificate(CertificateError::BadSignature)) => {
-            Failure::Certificate("its signature is not its issuer's".into())
-        }
-        Some(TlsError::InvalidCertificate(why)) => Failure::Certificate(why.to_string()),
-        Some(other) => Failure::Tls(other.to_string()),
-        None => Failure::Tls(error.to_string()),
+        Some(TlsError::InvalidCertificate(why)) => Failure::Certificate(why.clone()),
+        _ => Failure::Tls(error),
     }
 }
 

@@ -6,12 +6,12 @@
 //! [{ "site": "boston", "current": 412, "capacity": 1000 }, { "site": "chicago", "current": 3, "capacity": 500 }]
 //! ```
 
-use std::{collections::HashMap, fmt, time::Instant};
+use std::{collections::HashMap, time::Instant};
 
 use serde::Deserialize;
 
 use super::{
-    report::{BadReport, Json, Report},
+    report::{BadReport, Json, Report, quoted},
     store::LoadStore,
 };
 use zerottl_core::model::{LoadKind, Model, SiteId};
@@ -29,40 +29,30 @@ struct Named {
 }
 
 /// Why a push is not taken; nothing of it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// It is no JSON of this form.
-    Form(String),
+    #[error("not a load report with its site, nor a list of them: {0}")]
+    Form(#[from] serde_json::Error),
     /// More than [`REPORTS_MAX`].
+    #[error("more than {REPORTS_MAX} reports")]
     TooMany,
     /// No Site has this key.
+    #[error("there is no Site {}", quoted(.0))]
     NoSuchSite(String),
     /// The Site's load is not pushed, by its configuration.
+    #[error("Site `{0}` has no `load = {{ kind = \"push\" }}`")]
     NotPushed(String),
     /// A Site's figures are at fault.
-    Report(String, BadReport),
+    #[error("Site `{0}`: {1}")]
+    Report(String, #[source] BadReport),
 }
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form(why) => write!(f, "not a load report with its site, nor a list of them: {why}"),
-            Self::TooMany => write!(f, "more than {REPORTS_MAX} reports"),
-            Self::NoSuchSite(key) => write!(f, "there is no Site {}", super::report::quoted(key)),
-            Self::NotPushed(key) => write!(f, "Site `{key}` has no `load = {{ kind = \"push\" }}`"),
-            Self::Report(key, why) => write!(f, "Site `{key}`: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for PushError {}
 
 /// Reads a push; the reports are as many as it has, each of a Site whose load is pushed.
 pub fn read(model: &Model, body: &[u8]) -> Result<Vec<(SiteId, Report)>, PushError> {
-    let form = |error: serde_json::Error| PushError::Form(error.to_string());
     let list: Vec<Named> = match body.trim_ascii_start().first() {
-        Some(b'[') => serde_json::from_slice(body).map_err(form)?,
-        _ => vec![serde_json::from_slice(body).map_err(form)?],
+        Some(b'[') => serde_json::from_slice(body)?,
+        _ => vec![serde_json::from_slice(body)?],
     };
     if list.len() > REPORTS_MAX {
         return Err(PushError::TooMany);

@@ -87,7 +87,8 @@ impl Report {
 }
 
 /// Why a report is not taken, as a sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct BadReport(pub(super) String);
 
 impl BadReport {
@@ -97,14 +98,6 @@ impl BadReport {
         Self(format!("{address}: {}", self.0))
     }
 }
-
-impl fmt::Display for BadReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadReport {}
 
 pub(super) fn bad<T>(why: impl Into<String>) -> Result<T, BadReport> {
     Err(BadReport(why.into()))

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin, time::Duration};
 
-use crate::http_check::{Configs, Failure, Get, Progress, connect, get::OnHeaders, tls::SetupError};
+use crate::http_check::{Configs, Failure, Get, Progress, SetupError, connect, get::OnHeaders};
 use zerottl_core::model::{Probe, ProbeKind, SiteAddress};
 use zerottl_host::patience;
 

@@ -1,6 +1,6 @@
 //! Why the program is not on its interfaces.
 
-use std::{fmt, io};
+use std::io;
 
 use crate::{
     attach::{AttachError, AttachMode},
@@ -8,37 +8,26 @@ use crate::{
 };
 
 /// Why the program is not on its interfaces.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum AttachmentError {
     /// It cannot be attached.
-    Attach(AttachError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// It cannot be pinned.
-    Pin(PinError),
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The state of the interfaces cannot be told.
-    Unknown(io::Error),
+    #[error("what is attached cannot be told: {0}")]
+    Unknown(#[source] io::Error),
     /// Another program is on this interface's link: another agent has taken over.
-    Replaced(String, io::Error),
+    #[error("the program on {0} is not this agent's any more ({1}): another has taken over")]
+    Replaced(String, #[source] io::Error),
     /// The mode cannot be changed, as the program in force could not be put back if that failed.
+    #[error(
+        "a program of another version is on {} in {} mode, and could not be put back if another mode failed: `zerottl \
+         detach` first",
+        .0,
+        .1.name()
+    )]
     NoWayBack(String, AttachMode),
 }
-
-impl fmt::Display for AttachmentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attach(error) => error.fmt(f),
-            Self::Pin(error) => error.fmt(f),
-            Self::Unknown(error) => write!(f, "what is attached cannot be told: {error}"),
-            Self::Replaced(interface, error) => {
-                write!(f, "the program on {interface} is not this agent's any more ({error}): another has taken over")
-            }
-            Self::NoWayBack(interface, mode) => write!(
-                f,
-                "a program of another version is on {interface} in {} mode, and could not be put back if another mode \
-                 failed: `zerottl detach` first",
-                mode.name()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AttachmentError {}

@@ -34,7 +34,7 @@ use super::{
 };
 use zerottl_core::model::{BackendProbe, HttpProbe, Web};
 use zerottl_host::{log_limit::LogLimit, patience};
-use zerottl_inputs::http_check::{CheckStage, Configs, Failure, Get, Progress, conn::check_over};
+use zerottl_inputs::http_check::{CheckStage, Configs, Failure, Get, Progress, SetupError, conn::check_over};
 
 /// Connections kept to one backend.
 const KEPT_MAX: usize = 512;
@@ -323,8 +323,8 @@ impl Backend {
         }
     }
 
-    /// Builds the GET of a path, within the bounds of any probe. The error is a sentence.
-    fn get(&self, path: &str) -> Result<Get, String> {
+    /// Builds the GET of a path, within the bounds of any probe.
+    fn get(&self, path: &str) -> Result<Get, Arc<SetupError>> {
         let probe = HttpProbe {
             path: path.to_owned(),
             host: self.authority.clone(),
@@ -332,16 +332,16 @@ impl Backend {
             expect_body: None,
             tls: None,
         };
-        Get::new(&probe, &mut Configs::default())
+        Get::new(&probe, &mut Configs::default()).map_err(Arc::new)
     }
 
-    async fn probe(&self, limit: Duration, get: Option<&Result<Get, String>>) -> Result<(), Failure> {
+    async fn probe(&self, limit: Duration, get: Option<&Result<Get, Arc<SetupError>>>) -> Result<(), Failure> {
         // Whoever asks sees to the time.
         let stream = self.stream(limit * 4).await.map_err(Failure::from_io)?;
         match get {
             None => Ok(()),
             Some(Ok(get)) => get.run(check_over(stream), &Progress::default()).await,
-            Some(Err(why)) => Err(Failure::Http(why.clone())),
+            Some(Err(why)) => Err(Failure::Setup(Arc::clone(why))),
         }
     }
 

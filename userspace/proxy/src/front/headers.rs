@@ -135,7 +135,7 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, trusted: &[IpNet]) {
     let client = peer.client.ip().to_canonical();
     let believed = forwarded::is_trusted(client, trusted);
-    let said = forwarded::said(headers, client, trusted);
+    let said = forwarded::read(headers, client, trusted);
     let by_standard = said.by_standard;
     let (of_client, host) = (said.client.filter(|_| by_standard), said.host.and_then(|host| host.parse().ok()));
     let is_secure = said.secure.unwrap_or(peer.tls);

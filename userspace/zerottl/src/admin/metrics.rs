@@ -326,7 +326,7 @@ impl Source {
                 gauge(loss.at_once),
             )
         });
-        let help = "If the Site `dies`, the part of its capacity that `takes` immediately reaches";
+        let help = "If the Site `dies`, the part of its capacity that `takes` reaches at first";
         family(encoder, ("n_minus_one", help), losses)
     }
 

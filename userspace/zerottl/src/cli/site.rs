@@ -128,7 +128,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
         busy: asked.busy,
         down,
     };
-    let explanation = explain::explain(&model, site, &question)?;
+    let explanation = explain::explain(&model, site, &question).map_err(|error| error.to_string())?;
     let text = if asked.json {
         let json = serde_json::to_string(&explanation).map_err(|error| error.to_string())?;
         format!("{json}\n")

@@ -50,7 +50,7 @@ pub async fn top(at: AgentAddress) -> Result<(), Failure> {
 
 async fn page(at: &AgentAddress) -> Result<StatusPage, client::ClientError> {
     let body = client::get(at, "/v1/status").await?;
-    serde_json::from_slice(&body).map_err(|error| client::ClientError::Http(error.to_string()))
+    serde_json::from_slice(&body).map_err(client::ClientError::Json)
 }
 
 /// The wish that a key stands for.

@@ -95,7 +95,7 @@ async fn serve(parts: Vec<(u64, Vec<u8>)>, hold: Duration, acceptor: Option<TlsA
 async fn attempt(at: SocketAddr, probe: &Probe) -> String {
     let address = SiteAddress { answer: at.ip(), probe: at.ip() };
     match Network::new(probe, address, None, &mut Configs::default()) {
-        Err(why) => why,
+        Err(why) => why.to_string(),
         Ok(network) => network.run().await.map_or_else(|failure| failure.to_string(), |()| "ok".into()),
     }
 }

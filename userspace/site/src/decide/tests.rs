@@ -12,7 +12,7 @@ const NOW: u64 = 1_763_748_000;
 const RULES: Rules = Rules { lifetime: 60, skew: 5, overflow: true };
 
 /// Appendix A's Sites, Chicago in both groups; this is Boston.
-fn place() -> Topology {
+fn topology() -> Topology {
     let part = |name: &str, sites: &[usize]| TopologyGroup { name: name.into(), sites: sites.into() };
     Topology::new(
         "app.com",
@@ -43,8 +43,8 @@ fn ask(url: &str, change: impl FnOnce(&mut Facts<'_>)) -> (String, Vec<u16>) {
         up: &[],
     };
     change(&mut facts);
-    let place = place();
-    let (decision, path) = decide(&place, &RULES, &facts);
+    let topology = topology();
+    let (decision, path) = decide(&topology, &RULES, &facts);
     let text = match decision {
         Decision::Redirect(Redirect { host, marker }) => {
             format!("{host}{}", marker.map_or(found.clean.to_string(), |marker| markers.add(&found.clean, &marker)))
@@ -183,7 +183,7 @@ fn s4_5b_590_overflow_goes_round_once() {
 /// C20: Fig. 5B can be left out.
 #[test]
 fn s4_5a_522_overflow_can_be_off() {
-    let (place, markers) = (place(), Markers::new(MarkerCarrier::Path, None));
+    let (topology, markers) = (topology(), Markers::new(MarkerCarrier::Path, None));
     let target = format!("/a/distrib={NOW}");
     let found = markers.find(&target, None);
     let facts = Facts {
@@ -199,7 +199,7 @@ fn s4_5a_522_overflow_can_be_off() {
         waiting: false,
         up: &[],
     };
-    let (decision, path) = decide(&place, &Rules { overflow: false, ..RULES }, &facts);
+    let (decision, path) = decide(&topology, &Rules { overflow: false, ..RULES }, &facts);
     assert_eq!(decision, Decision::Admit { despite: false });
     assert_eq!(path.iter().map(Stage::number).collect::<Vec<_>>(), [505, 510, 515, 520, 522, 588]);
 }

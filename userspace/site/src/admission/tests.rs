@@ -195,11 +195,11 @@ async fn s4_5b_defer_a_key_admits_once() {
     if unix_now() == now {
         assert_eq!(boston.get(&back, &[]).0, Came::Page(503));
     }
-    while boston.gate.deferrals.standing(&key, unix_now()) != KeyState::Due {
+    while boston.gate.deferrals.key_state(&key, unix_now()) != KeyState::Due {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(boston.get(&back, &[]).0, served("/a"));
-    assert_eq!(boston.gate.deferrals.standing(&key, unix_now()), KeyState::Unknown);
+    assert_eq!(boston.gate.deferrals.key_state(&key, unix_now()), KeyState::Unknown);
     // A POST has no place to return to.
     boston.busy.0.store(true, Relaxed);
     let (came, ..) = boston.judge(Request::post(&url).header(HOST, "boston.app.com"));
