@@ -154,9 +154,8 @@ impl Case {
         let Layout { sites, groups } = &self.layout;
         let names = (0..*sites).map(|site| Name::Site(site).host()).collect();
         let parts = groups.iter().enumerate();
-        let parts = parts
-            .map(|(at, sites)| TopologyGroup { name: Name::OracleGroup(at).host(), sites: sites.clone() })
-            .collect();
+        let parts =
+            parts.map(|(at, sites)| TopologyGroup { name: Name::Group(at).host(), sites: sites.clone() }).collect();
         let primary = groups.iter().position(|group| group.contains(&self.own));
         Topology::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
     }
@@ -221,7 +220,7 @@ impl Case {
             this_site: Name::Site(self.own).host(),
             pool_name: POOL_NAME.into(),
             this_group: this_group.map_or_else(pool, |group| self.group(group)),
-            proper_group: self.proper.map_or(POOL_NAME.into(), |group| Name::OracleGroup(group).host()),
+            proper_group: self.proper.map_or(POOL_NAME.into(), |group| Name::Group(group).host()),
             busy: self.busy,
             step_3: self.overflow,
             now: NOW,
@@ -231,7 +230,7 @@ impl Case {
 
     /// A group, for the pseudo code.
     pub fn group(&self, group: usize) -> appendix_b::OracleGroup {
-        appendix_b::OracleGroup { name: Name::OracleGroup(group).host(), sites: names(&self.layout.groups[group]) }
+        appendix_b::OracleGroup { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
     }
 }
 
@@ -274,7 +273,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
     };
     let group = match random.random_range(0..4) {
         0 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
-        1 if !layout.groups.is_empty() => Some(Name::OracleGroup(random.random_range(0..layout.groups.len())).host()),
+        1 if !layout.groups.is_empty() => Some(Name::Group(random.random_range(0..layout.groups.len())).host()),
         _ => None,
     };
     let hops = *[0, 0, 0, 1, 2, 3, 4, 9].choose(random).expect("some");
