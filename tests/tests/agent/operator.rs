@@ -4,6 +4,8 @@ use std::{
     io,
     net::IpAddr,
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -245,6 +247,36 @@ fn a_reload_keeps_words_and_the_minimum() {
     done(&scene, "ready", "boston");
     assert!(reload(&mut scene, &fewer), "{}", scene.agent.log());
     assert_eq!(answered(&scene, &client, "app.com"), "geneva boston");
+}
+
+/// Whoever looks while reloads go on finds what was said in every single page, as the words are in force all along.
+#[test]
+fn no_page_during_reloads_lacks_a_word() {
+    let Some((scene, _state)) = start("words shown", Config::default()) else { return };
+    scene.agent.zerottl(&["maint", "boston", "--reason", "disks"]).expect("said");
+    let is_over = AtomicBool::new(false);
+    let pages = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut pages = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let url = "http://127.0.0.1:8053/v1/status#[1-50]";
+                let text = scene.lab.fronts[0].read("curl", &["-sSf", "--max-time", "20", url]).expect("pages");
+                pages.extend(serde_json::Deserializer::from_str(&text).into_iter().map(|page| page.expect("JSON")));
+            }
+            pages
+        });
+        for _ in 0..10 {
+            scene.agent.zerottl(&["reload"]).expect("reloaded");
+        }
+        is_over.store(true, Ordering::Relaxed);
+        looking.join().expect("looked")
+    });
+    let lacks = |page: &&Value| {
+        let site = page["sites"].as_array().and_then(|sites| sites.iter().find(|site| site["key"] == "boston"));
+        site.is_none_or(|site| site["word"]["what"] != "maint")
+    };
+    assert!(pages.len() >= 50, "{}", pages.len());
+    assert_eq!(pages.iter().filter(lacks).count(), 0, "of {} pages: {:?}", pages.len(), pages.iter().find(lacks));
 }
 
 /// Slow enough that the first verdict after a start comes long after the test has looked.

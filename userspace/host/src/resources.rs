@@ -111,7 +111,7 @@ impl Descriptors {
 
     /// Whether all wishes fit; else a sentence for the log.
     #[must_use]
-    pub(crate) fn shortage<const N: usize>(&self, parts: [Part; N]) -> Option<String> {
+    pub(crate) fn shortage<const N: usize>(self, parts: [Part; N]) -> Option<String> {
         let needed = Self::wished(&parts).saturating_add(KEPT_BACK);
         if self.limit >= needed {
             return None;

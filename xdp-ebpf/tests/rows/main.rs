@@ -1,7 +1,7 @@
 //! The kernel table on the host: [`decide`](xdp_ebpf::decide::decide) and [`write`](xdp_ebpf::answer::write) over
 //! hand-made maps. No root is needed, so that cargo-mutants can run it; `tests/tests/kernel/table.rs` runs the same rows
 //! through the kernel.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod image;
 

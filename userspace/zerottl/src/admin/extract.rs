@@ -44,7 +44,10 @@ impl<S: Sync> FromRequestParts<S> for Plain {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        unexpected_query(&parts.uri).map_or(Ok(Self), |why| Err(invalid(why)))
+        match unexpected_query(&parts.uri) {
+            None => Ok(Self),
+            Some(why) => Err(invalid(why)),
+        }
     }
 }
 

@@ -172,8 +172,8 @@ impl Prepared {
         })
     }
 
-    /// The first plan is answered from now on: it is one that was published, though no change caused it. OverrideValue earlier ones
-    /// took goes on to be counted.
+    /// The first plan is answered from now on: it is one that was published, though no change caused it. The
+    /// publications before it stay counted.
     fn first_publication(&self, before: Option<&Serving>) -> Publication {
         let all = before.and_then(|before| before.admin.publication.borrow().map(|newest| newest.all));
         Publication {
@@ -192,13 +192,15 @@ impl Prepared {
             let now = Instant::now();
             self.assessor = before.assessor().leave_to(Arc::clone(&self.model), now, &before.reports.verdicts());
         }
+        // There from the first page on: an operator who looks just after a start or a reload finds what was said before it.
+        let first_remarks = self.assessor.remarks(Instant::now(), &self.status, false);
         let assessor = Arc::new(Mutex::new(self.assessor));
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         common.dns.serve(Arc::clone(&self.served));
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
-        let (remarked, remarks) = watch::channel(Arc::default());
+        let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
         let (overrides, asked) = OverrideHandle::new();
         let counters = Arc::new(AgentCounters {
             kernel: self.kernel,
