@@ -25,7 +25,7 @@ use zerottl_kernel::{
     image::{Bank, Image, Layout},
 };
 
-use crate::{Failure, kinds::NETS, scene, stats::Quartiles};
+use crate::{error::BenchError, kinds::NETS, scene, stats::Quartiles};
 
 /// Between publications: several grace periods (8 to 16 ms each).
 const PAUSE: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ const STRIDE: usize = 7_919;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
-pub struct Effort {
+pub struct PlanEffort {
     /// Numbers of names.
     pub names: Vec<usize>,
     /// Criterion's time for one figure, after a third of it to warm up.
@@ -70,7 +70,7 @@ pub struct Changes {
 pub const STEPS: [&str; 4] = ["assess all Sites", "plan", "publish", "status change to published plan"];
 
 /// Measures status changes, `count` in each scene.
-pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, Failure> {
+pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, BenchError> {
     let mut all = Vec::new();
     for names in names.iter().copied() {
         all.push(changes_of("30 Sites in 30 threes", &scene::model(names, scene::PLANS_FEW), count)?);
@@ -84,7 +84,7 @@ pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, Failure> {
 ///
 /// # Panics
 /// If the scene is one that the maps refuse; those of the benchmarks are not.
-pub fn measure(effort: &Effort) -> Result<Vec<Figure>, Failure> {
+pub fn measure(effort: &PlanEffort) -> Result<Vec<Figure>, BenchError> {
     let mut figures = Vec::new();
     let mut criterion = Criterion::default()
         .sample_size(11)
@@ -148,7 +148,7 @@ fn timed<T>(
 
 /// A Site goes down or comes back, another one each time: from the probes' verdict to the plan that is answered from, by
 /// the steps of the agent's round.
-fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Changes, Failure> {
+fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Changes, BenchError> {
     let planner = Planner::new(Arc::clone(model));
     let mut verdicts = Assessment::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));

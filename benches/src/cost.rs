@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
 use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
-use crate::{Failure, scene, stats::Quartiles};
+use crate::{error::BenchError, scene, stats::Quartiles};
 
 /// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
 const WALK: usize = 112;
@@ -32,7 +32,7 @@ pub const RESOLUTION: f64 = 0.5;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
-pub struct Effort {
+pub struct CostEffort {
     /// Numbers of names and of plans.
     pub scenes: Vec<(usize, usize)>,
     /// Interleaved rounds.
@@ -142,7 +142,7 @@ pub struct Costs {
 }
 
 /// Measures. Runs on the calling thread, which should be pinned.
-pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
+pub fn measure(effort: &CostEffort) -> Result<Costs, BenchError> {
     let (reflector, agent) = sizes()?;
     let mut costs = Vec::new();
     for (names, plans) in &effort.scenes {
@@ -155,11 +155,11 @@ pub fn measure(effort: &Effort) -> Result<Costs, Failure> {
     Ok(Costs { reflector, agent, costs })
 }
 
-fn sizes() -> Result<(Size, Size), Failure> {
+fn sizes() -> Result<(Size, Size), BenchError> {
     let (planner, plan) = scene::planned(10, scene::PLANS_FEW);
     let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan, &scene::zones(&planner))?;
     let mut agent = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
-    let size = |program: &Xdp| -> Result<Size, Failure> {
+    let size = |program: &Xdp| -> Result<Size, BenchError> {
         let info = program.info()?;
         let xlated = info.size_translated().ok_or("the kernel does not say the program's size")? / 8;
         Ok(Size { xlated, jited: info.size_jitted() })
@@ -177,7 +177,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(names: usize, plans: usize) -> Result<Self, Failure> {
+    fn new(names: usize, plans: usize) -> Result<Self, BenchError> {
         let (planner, plan) = scene::planned(names, plans);
         let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan, &scene::zones(&planner))?;
         let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
@@ -191,7 +191,7 @@ impl Bench {
     }
 
     /// Sets the walk to its start.
-    fn prepare(&mut self, edns: bool) -> Result<(), Failure> {
+    fn prepare(&mut self, edns: bool) -> Result<(), BenchError> {
         let frame = scene::frame(0, edns);
         let names = self.names as u32;
         let mut walk = [0; WALK];
@@ -202,7 +202,7 @@ impl Bench {
         Ok(self.walk.set(0, walk, 0)?)
     }
 
-    fn measure(&mut self, effort: &Effort, edns: bool) -> Result<Cost, Failure> {
+    fn measure(&mut self, effort: &CostEffort, edns: bool) -> Result<Cost, BenchError> {
         let mut cost = Cost { names: self.names, plans: self.plans, edns, rounds: Default::default() };
         let query = scene::frame(0, edns);
         let mut own_reply = query.clone();
@@ -237,7 +237,7 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn answered(counters: &PacketCounters) -> Result<u64, Failure> {
+fn answered(counters: &PacketCounters) -> Result<u64, BenchError> {
     Ok(counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA).map_or(0, |(_, count)| count))
 }
 
@@ -245,7 +245,7 @@ fn answered(counters: &PacketCounters) -> Result<u64, Failure> {
 ///
 /// By the thread's own CPU clock and not the kernel's figure, which is rounded down to whole nanoseconds; it stands still
 /// while another thread has the CPU.
-pub fn run(program: &Xdp, frame: &[u8], repeat: u32, action: u32) -> Result<f64, Failure> {
+pub fn run(program: &Xdp, frame: &[u8], repeat: u32, action: u32) -> Result<f64, BenchError> {
     let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
     let begun = cpu_time();
     let result = program.test_run(options)?;

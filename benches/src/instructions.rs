@@ -21,7 +21,7 @@ use zerottl_core::{
 };
 use zerottl_kernel::image::{Bank, Layout};
 
-use crate::Failure;
+use crate::error::BenchError;
 
 /// The function that is called again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,7 +50,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Does what the arguments say.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run(&self) -> Result<(), BenchError> {
         let Self { what, times, config, all_fail } = self;
         let text = fs::read_to_string(config)?;
         let model = Arc::new(config::parse("sites.toml", &text, Path::new(""))?.model);
@@ -82,14 +82,14 @@ impl Arguments {
 }
 
 /// Instructions of one round or plan of a configuration; `counted` is the program of these [`Arguments`].
-pub fn count(counted: &Path, what: What, all_fail: bool, config: &Path) -> Result<f64, Failure> {
+pub fn count(counted: &Path, what: What, all_fail: bool, config: &Path) -> Result<f64, BenchError> {
     // The first ones find memory and fill the libraries' tables.
     let (few, many) = (2, 7);
     let run = |times| run(counted, what, all_fail, config, times);
     Ok((run(many)? - run(few)?) / f64::from(many - few))
 }
 
-fn run(counted: &Path, what: What, all_fail: bool, config: &Path, times: u32) -> Result<f64, Failure> {
+fn run(counted: &Path, what: What, all_fail: bool, config: &Path, times: u32) -> Result<f64, BenchError> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
     command.arg(counted).args([if what == What::Round { "round" } else { "plan" }, &times.to_string()]).arg(config);

@@ -18,8 +18,8 @@ use zerottl_core::{
 use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
 use crate::{
-    Failure,
-    cost::{Effort, XDP_TX, run},
+    BenchError,
+    cost::{CostEffort, XDP_TX, run},
     scene,
     stats::Quartiles,
 };
@@ -153,7 +153,7 @@ const XDP_DROP: u32 = 1;
 ///
 /// # Errors
 /// Whatever keeps a program from being loaded or run, and an answer under another reason than the kind's.
-pub fn measure(effort: &Effort) -> Result<Vec<Kind>, Failure> {
+pub fn measure(effort: &CostEffort) -> Result<Vec<Kind>, BenchError> {
     let mut servers = Vec::new();
     for server in Server::ALL {
         servers.push(Programs::new(server)?);
@@ -182,7 +182,7 @@ struct Programs {
 }
 
 impl Programs {
-    fn new(server: Server) -> Result<Self, Failure> {
+    fn new(server: Server) -> Result<Self, BenchError> {
         let planner = Planner::new(server.model().into());
         let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
         let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
@@ -195,7 +195,7 @@ impl Programs {
     }
 
     /// ns per answer, restoring subtracted.
-    fn measure(&mut self, asked: &Asked, effort: &Effort) -> Result<f64, Failure> {
+    fn measure(&mut self, asked: &Asked, effort: &CostEffort) -> Result<f64, BenchError> {
         let frame = asked.frame();
         let mut value = [0; FIXED];
         value[..frame.len()].copy_from_slice(&frame);
@@ -216,7 +216,7 @@ impl Programs {
     }
 }
 
-fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, Failure> {
+fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, BenchError> {
     Ok(counters.read()?.into_iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count))
 }
 

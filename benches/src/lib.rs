@@ -6,6 +6,7 @@
 //! | [`cost`] | (a) time in the kernel per answered query |
 //! | [`rate`] | (b) answered rate over veth |
 //! | [`agent`] | (c) planner and publisher |
+//! | [`error`] | the error that ends a benchmark |
 //! | [`instructions`] | what rounds and plans of (e) take, counted by valgrind |
 //! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
 //! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
@@ -23,6 +24,7 @@
 
 pub mod agent;
 pub mod cost;
+pub mod error;
 pub mod instructions;
 pub mod kinds;
 pub mod rate;
@@ -36,12 +38,11 @@ use std::{path::PathBuf, time::Duration};
 
 use rustix::thread::sched_setaffinity;
 
-/// The error that ends a benchmark early.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::error::BenchError;
 
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Part {
+pub enum BenchPart {
     /// (a) Time in the kernel per answered query
     Cost,
     /// (b) Answered rate over veth
@@ -68,7 +69,7 @@ pub struct Arguments {
     pub json: Option<PathBuf>,
     /// Only this; may be given again
     #[arg(long, value_enum)]
-    pub only: Vec<Part>,
+    pub only: Vec<BenchPart>,
     /// The program whose instructions are counted
     #[arg(skip)]
     pub counted: PathBuf,
@@ -78,14 +79,14 @@ pub struct Arguments {
 }
 
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let Arguments { quick, json, only, counted, .. } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
 
     let mut all = report::Measured::default();
-    if wanted(Part::Cost) {
+    if wanted(BenchPart::Cost) {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(a) time in the kernel per answered query\n{}", report::COST_METHOD);
         println!("{rounds} rounds of {repeat} runs.\n");
@@ -93,48 +94,48 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if !quick {
             scenes.extend([(10_000, scene::PLANS_MANY), (100_000, scene::PLANS_MANY)]);
         }
-        let effort = cost::Effort { scenes, rounds, repeat };
+        let effort = cost::CostEffort { scenes, rounds, repeat };
         let measured = on_own_cpu(move || cost::measure(&effort))??;
         println!("{}", report::cost_table(&measured));
         all.costs = Some(measured);
     }
-    if wanted(Part::Rate) {
+    if wanted(BenchPart::Rate) {
         let (rounds, seconds, timed_rounds) = if *quick { (1, 1, 1) } else { (11, 2, 5) };
         println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
         println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
-        all.rates = rate::measure(rate::Effort { rounds, seconds, timed_rounds })?;
+        all.rates = rate::measure(rate::RateEffort { rounds, seconds, timed_rounds })?;
         println!("{}", report::rate_table(&all.rates));
     }
-    if wanted(Part::Plan) {
+    if wanted(BenchPart::Plan) {
         println!("\n(c) planner and publisher\n{}\n", report::AGENT_METHOD);
         let (time, changes) = if *quick { (60, 5) } else { (1_500, 500) };
-        all.figures = agent::measure(&agent::Effort { names: sizes.clone(), time: Duration::from_millis(time) })?;
+        all.figures = agent::measure(&agent::PlanEffort { names: sizes.clone(), time: Duration::from_millis(time) })?;
         println!("\n{}", report::agent_table(&all.figures));
         let sizes: Vec<_> = sizes.into_iter().filter(|names| (1_000..=10_000).contains(names)).collect();
         all.changes = agent::changes(&sizes, changes)?;
         println!("status changes, {changes} in each scene\n{}", report::changes_table(&all.changes));
     }
-    if wanted(Part::Kinds) {
+    if wanted(BenchPart::Kinds) {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(d) what each kind of answer costs\n{}\n{rounds} rounds of {repeat} runs.\n", report::KINDS_METHOD);
-        let effort = cost::Effort { scenes: Vec::new(), rounds, repeat };
+        let effort = cost::CostEffort { scenes: Vec::new(), rounds, repeat };
         all.kinds = on_own_cpu(move || kinds::measure(&effort))??;
         println!("{}", report::kind_table(&all.kinds));
     }
 
-    if wanted(Part::Sites) {
+    if wanted(BenchPart::Sites) {
         let (count, interval_s, runs, window_s) = if *quick { (100, 1, 1, 2) } else { (10_000, 10, 5, 10) };
         println!("\n(e) one agent and {count} Sites\n{}", report::SITES_METHOD);
         println!("{runs} rounds of both states, {window_s} s each; a probe of each Site every {interval_s} s.\n");
-        let effort = sites::Effort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
+        let effort = sites::SitesEffort { sites: count, interval_s, runs, window: Duration::from_secs(window_s) };
         let measured = sites::measure(&effort, counted)?;
         println!("{}", report::sites_table(&measured));
         all.sites = Some(measured);
     }
-    if wanted(Part::Web) {
+    if wanted(BenchPart::Web) {
         let (rounds, seconds) = if *quick { (1, 1) } else { (11, 2) };
         println!("\n(f) zerottl site beside nginx\n{}\n{rounds} rounds of {seconds} s each.\n", report::web_method());
-        all.web = web::measure(web::Effort { rounds, seconds })?;
+        all.web = web::measure(web::WebEffort { rounds, seconds })?;
         println!("{}", report::web_table(&all.web));
     }
 
@@ -150,7 +151,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Runs `job` on a thread of its own, pinned to CPU 1.
-fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, BenchError> {
     let thread = std::thread::spawn(move || {
         sched_setaffinity(None, &rate::cpu(1))?;
         Ok::<T, rustix::io::Errno>(job())

@@ -36,7 +36,7 @@ use zerottl_kernel::{
     publish::Publisher,
 };
 
-use crate::{Failure, scene, stats::Quartiles};
+use crate::{error::BenchError, scene, stats::Quartiles};
 
 /// Names configured and asked for.
 pub const NAMES: usize = 1_000;
@@ -70,7 +70,7 @@ impl Generator {
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct RateEffort {
     /// Interleaved rounds.
     pub rounds: usize,
     /// Of one generator's run, whole seconds.
@@ -137,7 +137,7 @@ impl Rate {
 }
 
 /// Measures with each generator.
-pub fn measure(effort: Effort) -> Result<Vec<Rate>, Failure> {
+pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
     for generator in Generator::ALL {
         scratch::find_tool(generator.tool())?;
     }
@@ -188,7 +188,7 @@ struct Responder {
 
 impl Responder {
     /// The agent's program, or one of the benchmarks' object.
-    fn load(program: &'static str) -> Result<Self, Failure> {
+    fn load(program: &'static str) -> Result<Self, BenchError> {
         let (planner, plan) = scene::planned(NAMES, scene::PLANS_FEW);
         let agent = program == PROGRAM;
         let loaded = if agent {
@@ -203,7 +203,7 @@ impl Responder {
         Ok(Self { fastpath: Arc::new(Mutex::new(fastpath)), program, counters, _publisher: publisher })
     }
 
-    fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, Failure> {
+    fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, BenchError> {
         let (fastpath, program) = (Arc::clone(&self.fastpath), self.program);
         namespace.run(move || {
             let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +214,7 @@ impl Responder {
     }
 
     /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
-    fn runs(&self) -> Result<(f64, f64), Failure> {
+    fn runs(&self) -> Result<(f64, f64), BenchError> {
         let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
         let fd = fastpath.program(self.program).fd()?.as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
@@ -226,7 +226,7 @@ impl Responder {
     }
 
     /// Queries answered since it was loaded, if it counts.
-    fn answered(&self) -> Result<Option<u64>, Failure> {
+    fn answered(&self) -> Result<Option<u64>, BenchError> {
         let Some(counters) = &self.counters else { return Ok(None) };
         let answers = counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA);
         Ok(answers.map(|(_, count)| count))
@@ -244,7 +244,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, BenchError> {
         let (client, front) = (Netns::new()?, Netns::new()?);
         let [c, s] = [scene::CLIENT, scene::SERVER].map(std::net::Ipv4Addr::from);
         let [c_mac, s_mac] =
@@ -282,7 +282,7 @@ impl Wire {
     }
 
     /// Queries answered per second, as the generator counted its replies.
-    fn run(&self, responder: &Responder, generator: Generator, seconds: u64) -> Result<f64, Failure> {
+    fn run(&self, responder: &Responder, generator: Generator, seconds: u64) -> Result<f64, BenchError> {
         let attached = responder.attach(&self.front, "eth0")?;
         let before = responder.answered()?;
         // kxdpgun brings its own program.
@@ -328,7 +328,7 @@ impl Wire {
 
 /// Gives the NAPI of an interface a thread and pins it to CPU 1. Nothing may arrive meanwhile: a NAPI that is being polled
 /// while it gets its thread is not polled again.
-fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), Failure> {
+fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), BenchError> {
     let before = napi_threads(interface)?;
     let path = format!("class/net/{interface}/threaded");
     namespace.run(move || write_sysfs(&path, b"1"))??;
@@ -389,7 +389,7 @@ struct Received {
     per_second: f64,
 }
 
-fn answered(generator: Generator, output: &str) -> Result<Received, Failure> {
+fn answered(generator: Generator, output: &str) -> Result<Received, BenchError> {
     let after = |label: &str, skip: usize| -> Option<f64> {
         let line = output.lines().find_map(|line| line.trim().strip_prefix(label))?;
         let word = line.split_whitespace().nth(skip)?;

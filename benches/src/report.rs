@@ -277,7 +277,7 @@ pub fn changes_table(changes: &[Changes]) -> String {
 
 /// A figure beside what was to be reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Target {
+pub struct FigureTarget {
     /// The name of the figure.
     pub what: String,
     /// The figure.
@@ -288,7 +288,7 @@ pub struct Target {
     pub at_least: bool,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for FigureTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let met = if self.at_least { self.figure >= self.target } else { self.figure <= self.target };
         let bound = if self.at_least { "at least" } else { "at most" };
@@ -299,10 +299,11 @@ impl fmt::Display for Target {
 
 /// The figures that have a target.
 #[must_use]
-pub fn targets(measured: &Measured) -> Vec<Target> {
+pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     let Measured { costs, rates, changes, kinds, sites, web, .. } = measured;
     let mut targets = Vec::new();
-    let mut add = |what: String, figure, target, at_least| targets.push(Target { what, figure, target, at_least });
+    let mut add =
+        |what: String, figure, target, at_least| targets.push(FigureTarget { what, figure, target, at_least });
     let plain: Vec<&Cost> =
         costs.iter().flat_map(|costs| &costs.costs).filter(|cost| !cost.edns && cost.plans == PLANS_FEW).collect();
     if let Some(cost) = plain.iter().find(|cost| cost.names == 1_000) {

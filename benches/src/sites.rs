@@ -25,7 +25,7 @@ use zerottl_core::{
 use zerottl_kernel::image::{Bank, Layout};
 
 use crate::{
-    Failure,
+    BenchError,
     instructions::{self, What},
     stats::Quartiles,
 };
@@ -39,7 +39,7 @@ const START: Duration = Duration::from_mins(1);
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct SitesEffort {
     /// Sites, at most 65,000.
     pub sites: usize,
     /// From one probe of a Site to the next, seconds.
@@ -115,7 +115,7 @@ impl State {
 }
 
 /// Measures both states in turn; `counted` is the program whose instructions are counted.
-pub fn measure(effort: &Effort, counted: &Path) -> Result<Sites, Failure> {
+pub fn measure(effort: &SitesEffort, counted: &Path) -> Result<Sites, BenchError> {
     let text = text(effort);
     let folder = scratch::folder()?;
     let file = folder.path().join("zerottl.toml");
@@ -150,7 +150,7 @@ pub fn measure(effort: &Effort, counted: &Path) -> Result<Sites, Failure> {
             plan(&planner, up, samples);
         }
     }
-    let count = |all_fail| -> Result<_, Failure> {
+    let count = |all_fail| -> Result<_, BenchError> {
         let count = |what| instructions::count(counted, what, all_fail, &file);
         Ok([count(What::Round)?, count(What::Plan)?])
     };
@@ -160,7 +160,7 @@ pub fn measure(effort: &Effort, counted: &Path) -> Result<Sites, Failure> {
 }
 
 /// Pools of [`POOL`] Sites each, each Site with a name and an address of its own.
-fn text(effort: &Effort) -> String {
+fn text(effort: &SitesEffort) -> String {
     let interval = effort.interval_s;
     let mut text = String::from(
         "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\nxdp = \"generic\"\n\
@@ -191,7 +191,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(machine: &Netns) -> Result<Self, Failure> {
+    fn start(machine: &Netns) -> Result<Self, BenchError> {
         let listener = machine.run(|| TcpListener::bind("0.0.0.0:80"))??;
         let own = listener.try_clone()?;
         let thread = std::thread::spawn(move || while own.accept().is_ok() {});
@@ -223,7 +223,7 @@ struct Agent<'a> {
 }
 
 impl Agent<'_> {
-    fn wait(&self) -> Result<(), Failure> {
+    fn wait(&self) -> Result<(), BenchError> {
         let end = Instant::now() + START;
         while self.page().is_err() {
             if Instant::now() >= end {
@@ -235,7 +235,7 @@ impl Agent<'_> {
         Ok(())
     }
 
-    fn page(&self) -> Result<Page, Failure> {
+    fn page(&self) -> Result<Page, BenchError> {
         let text = self.machine.read("curl", &["-sSf", "--max-time", "10", "http://127.0.0.1:8053/v1/status"])?;
         let page: Value = serde_json::from_str(&text)?;
         let work = |name: &str| page["work"][name].as_f64().ok_or_else(|| format!("the status has no {name}"));
@@ -251,7 +251,7 @@ impl Agent<'_> {
     }
 
     /// Waits until every Site has been probed and is as it should be.
-    fn settle(&self, effort: &Effort, up: bool) -> Result<Page, Failure> {
+    fn settle(&self, effort: &SitesEffort, up: bool) -> Result<Page, BenchError> {
         let expected = if up { effort.sites } else { 0 };
         let end = Instant::now() + Duration::from_secs(4 * effort.interval_s + 10);
         std::thread::sleep(Duration::from_secs(effort.interval_s));
@@ -268,7 +268,7 @@ impl Agent<'_> {
     }
 
     /// The agent alone for a while; its page is asked for before and after, not meanwhile.
-    fn watch(&self, effort: &Effort, samples: &mut Samples, before: &Page) -> Result<(), Failure> {
+    fn watch(&self, effort: &SitesEffort, samples: &mut Samples, before: &Page) -> Result<(), BenchError> {
         std::thread::sleep(Duration::from_secs(1));
         let (cpu, begun) = (self.cpu_s()?, Instant::now());
         std::thread::sleep(effort.window);
@@ -284,7 +284,7 @@ impl Agent<'_> {
     }
 
     /// CPU time of the process so far, seconds (proc(5): fields 14 and 15 of stat, in hundredths).
-    fn cpu_s(&self) -> Result<f64, Failure> {
+    fn cpu_s(&self) -> Result<f64, BenchError> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let (_, fields) = text.rsplit_once(')').ok_or("stat has no name")?;
         let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
@@ -292,7 +292,7 @@ impl Agent<'_> {
     }
 
     /// Resident memory, MiB.
-    fn memory(&self) -> Result<f64, Failure> {
+    fn memory(&self) -> Result<f64, BenchError> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("status has no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)

@@ -22,7 +22,7 @@ use ::tests::{
     scratch,
 };
 
-use crate::{Failure, stats::Quartiles};
+use crate::{error::BenchError, stats::Quartiles};
 
 /// Connections of the generator, each with one request under way.
 pub const CONNECTIONS: u32 = 64;
@@ -61,7 +61,7 @@ pub enum Load {
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct WebEffort {
     /// Rounds of everything.
     pub rounds: usize,
     /// Of one run of the generator, whole seconds.
@@ -143,7 +143,7 @@ impl Web {
 }
 
 /// Measures all kinds of work and load.
-pub fn measure(effort: Effort) -> Result<Vec<Web>, Failure> {
+pub fn measure(effort: WebEffort) -> Result<Vec<Web>, BenchError> {
     let scene = Scene::new()?;
     let mut measured = Vec::new();
     for work in [Work::Redirect, Work::Proxy] {
@@ -179,7 +179,7 @@ struct Front {
 
 impl Front {
     /// CPU time of the process so far, seconds (proc(5): fields 14 and 15 of stat, in hundredths).
-    fn cpu_s(&self) -> Result<f64, Failure> {
+    fn cpu_s(&self) -> Result<f64, BenchError> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
         let (_, fields) = text.rsplit_once(')').ok_or("stat has no name")?;
         let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
@@ -200,7 +200,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, BenchError> {
         scratch::find_tool("wrk")?;
         let (machine, folder) = (Netns::new()?, scratch::folder()?);
         let backend = nginx(&machine, folder.path(), "backend", 1, &backend_configuration())?;
@@ -231,7 +231,7 @@ impl Scene {
     }
 
     /// Both fronts do the same.
-    fn check(&self) -> Result<(), Failure> {
+    fn check(&self) -> Result<(), BenchError> {
         let elsewhere = format!("http://{SITE_NAME}{}", TARGET.split('?').next().unwrap_or_default());
         for front in [&self.nginx, &self.zerottl] {
             let redirect = ask(&self.machine, front.at, POOL_NAME, TARGET, None)?;
@@ -247,7 +247,7 @@ impl Scene {
         Ok(())
     }
 
-    fn run(&self, front: &Front, work: Work, load: Load, seconds: u64) -> Result<Run, Failure> {
+    fn run(&self, front: &Front, work: Work, load: Load, seconds: u64) -> Result<Run, BenchError> {
         let host = match work {
             Work::Redirect => POOL_NAME,
             Work::Proxy => SITE_NAME,
@@ -389,7 +389,7 @@ impl Shown {
     }
 }
 
-fn ask(machine: &Netns, at: &str, host: &str, target: &str, cookie: Option<&str>) -> Result<Shown, Failure> {
+fn ask(machine: &Netns, at: &str, host: &str, target: &str, cookie: Option<&str>) -> Result<Shown, BenchError> {
     let (url, host) = (format!("http://{at}{target}"), format!("Host: {host}"));
     let cookie = cookie.map(|cookie| format!("Cookie: {cookie}"));
     let mut arguments = vec!["-sSi", "--max-time", "5", "-H", &host];
@@ -402,7 +402,7 @@ fn ask(machine: &Netns, at: &str, host: &str, target: &str, cookie: Option<&str>
 
 /// A session: from the Pool Name to the Site Name, as a browser goes. The first cookie is exchanged when it comes back, for
 /// one that lasts; whoever kept the first would be given another with every response.
-fn session(machine: &Netns) -> Result<String, Failure> {
+fn session(machine: &Netns) -> Result<String, BenchError> {
     let sent = ask(machine, ZEROTTL, POOL_NAME, TARGET, None)?;
     let prefix = format!("http://{SITE_NAME}");
     let marked =

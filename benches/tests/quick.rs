@@ -1,6 +1,6 @@
 //! The benchmarks run, and what they say of themselves holds; their figures are not judged here.
 
-use benches::{Arguments, Part};
+use benches::{Arguments, BenchPart};
 
 /// Each part measures and reports: the counts below are what a quick run makes.
 #[test]
@@ -52,6 +52,6 @@ fn a_quick_run_measures_everything() {
 fn parts_are_chosen_by_name() {
     use clap::Parser as _;
     let arguments = Arguments::parse_from(["bench", "--bench", "--only", "cost", "--only", "plan"]);
-    assert_eq!(arguments.only, [Part::Cost, Part::Plan]);
+    assert_eq!(arguments.only, [BenchPart::Cost, BenchPart::Plan]);
     assert!(Arguments::try_parse_from(["bench", "--only", "peers"]).is_err());
 }

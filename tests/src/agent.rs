@@ -1,22 +1,24 @@
 //! The agent: the real `zerottl` in a front's namespace, and what it reports of itself.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::net::UnixDatagram,
+    fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{config::Config, lab::Lab, netns::Netns, process::Process, process::eventually, scratch::find_tool};
-
-/// How long the agent may take to answer after its start, and to end after a signal.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::program::binary;
+use crate::{
+    config::Config,
+    lab::Lab,
+    netns::Netns,
+    process::{Process, eventually},
+    program::{PATIENCE, under, until_ready},
+};
 
 /// A running agent; killed when dropped.
 #[derive(Debug)]
@@ -26,25 +28,6 @@ pub struct Agent {
     folder: PathBuf,
     /// Variables that it has in its environment besides.
     environment: Vec<(String, String)>,
-}
-
-/// Where the agent's binary is: `ZEROTTL_BIN`, else the newest build beside this program.
-pub fn binary() -> io::Result<PathBuf> {
-    if let Some(path) = std::env::var_os("ZEROTTL_BIN") {
-        return Ok(path.into());
-    }
-    built("zerottl", "zerottl")
-}
-
-/// The newest build of a program beside this one; `package` is what it is built with.
-pub(crate) fn built(name: &str, package: &str) -> io::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let builds = program.ancestors().flat_map(|folder| ["", "release", "debug"].map(|of| folder.join(of).join(name)));
-    let built = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    // Three levels up from target/debug/deps/… is enough; farther could find another tree's build.
-    let newest = builds.take(4 * 3).filter(|path| path.is_file()).max_by_key(built);
-    let missing = || format!("no {name} binary: run `cargo build -p {package}`");
-    newest.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, missing()))
 }
 
 impl Agent {
@@ -125,9 +108,9 @@ impl Agent {
     }
 
     /// Reads what `/v1/status` says.
-    pub fn status(&self) -> io::Result<Report> {
+    pub fn status(&self) -> io::Result<AgentReport> {
         let text = self.get("/v1/status")?;
-        serde_json::from_str(&text).map(Report).map_err(io::Error::other)
+        serde_json::from_str(&text).map(AgentReport).map_err(io::Error::other)
     }
 
     /// Any page of the admin interface.
@@ -186,42 +169,6 @@ fn launch(machine: &Netns, folder: &Path, arguments: &[&str], environment: &[(St
     until_ready(machine, folder, command)
 }
 
-/// `zerottl`, to be run in its place by a program that is given with its arguments.
-pub(crate) fn under(wrapper: &[String]) -> io::Result<Command> {
-    let [program, arguments @ ..] = wrapper else { return Ok(Command::new(binary()?)) };
-    let mut command = Command::new(find_tool(program)?);
-    command.args(arguments).arg(binary()?);
-    Ok(command)
-}
-
-/// Starts a `zerottl` that logs into a folder, and waits for its `READY=1`.
-pub(crate) fn until_ready(machine: &Netns, folder: &Path, mut command: Command) -> io::Result<Process> {
-    let notify_path = folder.join("notify");
-    let _ = fs::remove_file(&notify_path);
-    let notify = UnixDatagram::bind(&notify_path)?;
-    notify.set_nonblocking(true)?;
-    let log = File::options().create(true).append(true).open(folder.join("log"))?;
-    command.env("NOTIFY_SOCKET", notify_path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let mut process = Process::new(machine.spawn(command)?);
-    let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
-    let end = Instant::now() + PATIENCE;
-    let mut note = [0; 512];
-    loop {
-        if let Ok(length) = notify.recv(&mut note)
-            && note[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
-        {
-            return Ok(process);
-        }
-        if let Some(status) = process.ended()? {
-            return Err(io::Error::other(format!("zerottl ended with {status}:\n{}", log())));
-        }
-        if Instant::now() >= end {
-            return Err(io::Error::other(format!("zerottl is not ready after {PATIENCE:?}:\n{}", log())));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 impl Drop for Agent {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -246,9 +193,9 @@ pub fn attached(machine: &Netns, interface: &str) -> io::Result<Option<(u64, Str
 
 /// The agent's report on itself.
 #[derive(Clone, Debug)]
-pub struct Report(pub Value);
+pub struct AgentReport(pub Value);
 
-impl Report {
+impl AgentReport {
     fn site(&self, key: &str) -> Option<&Value> {
         self.0["sites"].as_array()?.iter().find(|site| site["key"] == key)
     }

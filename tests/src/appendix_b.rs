@@ -11,7 +11,7 @@ pub const DISTRIB: &str = "/Distrib=";
 /// "Proper Group", "this Group": a Group Name and the Sites in their order. Where no groups are defined it is the Pool
 /// ("In the case where the Group is the Pool, then the Group Name is the same as the Pool Name").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct OracleGroup {
     /// The Group Name.
     pub name: String,
     /// The Site Names in the group's order.
@@ -20,7 +20,7 @@ pub struct Group {
 
 /// The inputs of the pseudo code: a request's and the Site's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct OracleRequest {
     /// "Scheme = This request's protocol, HTTP or HTTPS", in lower case.
     pub scheme: &'static str,
     /// The HTTP/1.1 "Host" request header, if there is one.
@@ -35,7 +35,7 @@ pub struct Request {
     /// "the Pool Name".
     pub pool_name: String,
     /// "this Group".
-    pub this_group: Group,
+    pub this_group: OracleGroup,
     /// "Determine proper Group for this request": by "application-defined heuristics", so it is given, by its Group Name.
     pub proper_group: String,
     /// "Site is too busy": given, as well.
@@ -50,7 +50,7 @@ pub struct Request {
 
 /// How the pseudo code ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum OracleOutcome {
     /// "HTTP 302 Redirect to".
     Redirect302(String),
     /// "HTTP 200 Document found: Return HTML re: All Sites Busy".
@@ -98,7 +98,7 @@ fn question(query: Option<&str>) -> String {
 
 /// "The ordinally-next Site in the Group after this one, with wraparound". A Site that is not in the order, which the pseudo
 /// code does not provide for, is before the first.
-fn ordinally_next(group: &Group, site: &str) -> String {
+fn ordinally_next(group: &OracleGroup, site: &str) -> String {
     let at = group.sites.iter().position(|name| name == site);
     let next = at.map_or(0, |at| (at + 1) % group.sites.len());
     group.sites.get(next).cloned().unwrap_or_else(|| site.to_owned())
@@ -106,8 +106,8 @@ fn ordinally_next(group: &Group, site: &str) -> String {
 
 /// The pseudo code. Its comparisons are of whole strings: it says nothing of ports and capitals.
 #[must_use]
-pub fn run(request: &Request) -> Outcome {
-    let Request { scheme, this_site, pool_name, this_group, now, .. } = request;
+pub fn run(request: &OracleRequest) -> OracleOutcome {
+    let OracleRequest { scheme, this_site, pool_name, this_group, now, .. } = request;
     let mut relative_uri = request.relative_uri.clone();
     let query = question(request.query.as_deref());
 
@@ -119,14 +119,16 @@ pub fn run(request: &Request) -> Outcome {
             let proper_group = &request.proper_group;
             if *proper_group == this_group.name {
                 delete(&mut relative_uri);
-                return Outcome::Redirect302(format!("{scheme}://{this_site}{relative_uri}{DISTRIB}{now}{query}"));
+                return OracleOutcome::Redirect302(format!(
+                    "{scheme}://{this_site}{relative_uri}{DISTRIB}{now}{query}"
+                ));
             }
             let group_name = proper_group;
             // Nothing is deleted here.
-            return Outcome::Redirect302(format!("{scheme}://{group_name}{relative_uri}{query}"));
+            return OracleOutcome::Redirect302(format!("{scheme}://{group_name}{relative_uri}{query}"));
         }
         delete(&mut relative_uri);
-        return Outcome::Redirect302(format!("{scheme}://{this_site}{relative_uri}{DISTRIB}{now}{query}"));
+        return OracleOutcome::Redirect302(format!("{scheme}://{this_site}{relative_uri}{DISTRIB}{now}{query}"));
     }
 
     // STEP 2: "Load Redistribution"
@@ -135,7 +137,7 @@ pub fn run(request: &Request) -> Outcome {
         let proper_group = &request.proper_group;
         let group_name = proper_group;
         // Nor here.
-        return Outcome::Redirect302(format!("{scheme}://{group_name}{relative_uri}{query}"));
+        return OracleOutcome::Redirect302(format!("{scheme}://{group_name}{relative_uri}{query}"));
     }
 
     // STEP 3: "Load Overflow"
@@ -145,40 +147,40 @@ pub fn run(request: &Request) -> Outcome {
         if initial_site.is_none() || found.is_some_and(|found| expired(found.timestamp)) {
             let next_site = ordinally_next(this_group, this_site);
             if next_site == *this_site {
-                return Outcome::AllSitesBusy200;
+                return OracleOutcome::AllSitesBusy200;
             }
             delete(&mut relative_uri);
             // Printed as "/Distrib=This Site + Current Timestamp"; everywhere else the timestamp comes first, so it does here.
-            return Outcome::Redirect302(format!(
+            return OracleOutcome::Redirect302(format!(
                 "{scheme}://{next_site}{relative_uri}{DISTRIB}{now}+{this_site}{query}"
             ));
         }
         let next_site = ordinally_next(this_group, this_site);
         if Some(&next_site) == initial_site.as_ref() {
-            return Outcome::AllSitesBusy200;
+            return OracleOutcome::AllSitesBusy200;
         }
         // C1: the Relative URI still holds its marker, since nothing was deleted.
-        return Outcome::Redirect302(format!("{scheme}://{next_site}{relative_uri}{query}"));
+        return OracleOutcome::Redirect302(format!("{scheme}://{next_site}{relative_uri}{query}"));
     }
 
     // "Done. Return from this component and resume handling the request."
-    Outcome::Done
+    OracleOutcome::Done
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn boston() -> Request {
+    fn boston() -> OracleRequest {
         let sites = ["boston.app.com", "chicago.app.com"].map(str::to_owned).to_vec();
-        Request {
+        OracleRequest {
             scheme: "http",
             host: Some("boston.app.com".into()),
             relative_uri: "/shop".into(),
             query: Some("a=1".into()),
             this_site: "boston.app.com".into(),
             pool_name: "app.com".into(),
-            this_group: Group { name: "americas.app.com".into(), sites },
+            this_group: OracleGroup { name: "americas.app.com".into(), sites },
             proper_group: "americas.app.com".into(),
             busy: false,
             step_3: true,
@@ -187,13 +189,13 @@ mod tests {
         }
     }
 
-    fn check(description: &str, change: impl Fn(&mut Request), expected: &str) {
+    fn check(description: &str, change: impl Fn(&mut OracleRequest), expected: &str) {
         let mut request = boston();
         change(&mut request);
         let said = match run(&request) {
-            Outcome::Redirect302(to) => to,
-            Outcome::AllSitesBusy200 => "busy".into(),
-            Outcome::Done => "done".into(),
+            OracleOutcome::Redirect302(to) => to,
+            OracleOutcome::AllSitesBusy200 => "busy".into(),
+            OracleOutcome::Done => "done".into(),
         };
         assert_eq!(said, expected, "{description}");
     }
@@ -227,7 +229,7 @@ mod tests {
             "http://americas.app.com/shop/Distrib=940?a=1",
         );
         check("fresh", |r| r.relative_uri = "/shop/Distrib=941".into(), "done");
-        let busy = |r: &mut Request, uri: &str| {
+        let busy = |r: &mut OracleRequest, uri: &str| {
             r.busy = true;
             r.relative_uri = uri.into();
         };

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use crate::{client::LOST_AFTER, netns::Netns, query::Question};
+use crate::{client::LOST_AFTER, netns::Netns, query::ClientQuestion};
 
 /// Most queries sent at once, to catch up after a stall.
 const BURST_MAX: u64 = 64;
@@ -26,11 +26,11 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// One thing asked, and the addresses that are right answers.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct CheckTarget {
     /// The name, for the report.
     pub name: String,
     /// The question.
-    pub question: Question,
+    pub question: ClientQuestion,
     /// Addresses this name may have.
     pub allowed: Vec<IpAddr>,
 }
@@ -48,7 +48,7 @@ pub struct Pace {
 
 /// The results of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct CheckReport {
     /// Queries sent.
     pub sent: u64,
     /// Right answers.
@@ -67,7 +67,7 @@ pub struct Report {
     pub last_seen: HashMap<(usize, IpAddr), Instant>,
 }
 
-impl Report {
+impl CheckReport {
     /// Nothing lost, wrong or twice, and something asked.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -81,7 +81,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, right, wrong, lost, duplicates, faults, .. } = self;
         write!(f, "{sent} sent, {right} right, {wrong} wrong, {lost} lost, {duplicates} twice")?;
@@ -107,15 +107,15 @@ struct Line {
 pub fn run(
     machine: &Netns,
     servers: &[SocketAddr],
-    targets: &[Target],
+    targets: &[CheckTarget],
     pace: Pace,
     stop: &AtomicBool,
-) -> io::Result<Report> {
+) -> io::Result<CheckReport> {
     let mut lines = Vec::new();
     for number in 0..pace.sockets {
         lines.push(Line::new(machine.udp(None, servers[number % servers.len()])?)?);
     }
-    let mut report = Report::default();
+    let mut report = CheckReport::default();
     let start = Instant::now();
     let mut owed = Owed::new(pace);
     loop {
@@ -181,7 +181,7 @@ impl Line {
         Ok(Self { socket, waiting: HashMap::new(), next_id: rand::random() })
     }
 
-    fn send(&mut self, target: usize, question: &Question) -> io::Result<()> {
+    fn send(&mut self, target: usize, question: &ClientQuestion) -> io::Result<()> {
         let (id, seed) = (self.next_id, rand::random());
         // An odd step visits every id before any comes again.
         self.next_id = self.next_id.wrapping_add(40503);
@@ -190,7 +190,7 @@ impl Line {
         Ok(())
     }
 
-    fn receive(&mut self, targets: &[Target], start: Instant, report: &mut Report) -> io::Result<()> {
+    fn receive(&mut self, targets: &[CheckTarget], start: Instant, report: &mut CheckReport) -> io::Result<()> {
         let mut buffer = [0; 4096];
         loop {
             let length = match self.socket.recv(&mut buffer) {
@@ -227,7 +227,7 @@ impl Line {
     }
 }
 
-fn allowed(target: &Target, address: IpAddr) -> Result<IpAddr, String> {
+fn allowed(target: &CheckTarget, address: IpAddr) -> Result<IpAddr, String> {
     let ours = target.allowed.contains(&address);
     ours.then_some(address).ok_or_else(|| format!("{address} is no address of it"))
 }
@@ -257,7 +257,7 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
         let address = server.local_addr().expect("address");
         server.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
-        let question = Question::new("app.com", Rtype::A, None).expect("question");
+        let question = ClientQuestion::new("app.com", Rtype::A, None).expect("question");
         let answer = |query: &[u8], last: u8| {
             let mut answer = [query, &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, last]].concat();
             answer[2] |= 0x84;
@@ -266,7 +266,7 @@ mod tests {
         };
         let mut line = Line::new(UdpSocket::bind("127.0.0.1:0").expect("bind")).expect("line");
         line.socket.connect(address).expect("connect");
-        let targets = [Target { name: "app.com".into(), question, allowed: vec![IpAddr::from([192, 0, 2, 1])] }];
+        let targets = [CheckTarget { name: "app.com".into(), question, allowed: vec![IpAddr::from([192, 0, 2, 1])] }];
         let mut buffer = [0; 512];
         for case in 0..4 {
             line.send(0, &targets[0].question).expect("send");
@@ -281,12 +281,12 @@ mod tests {
                 server.send_to(&reply, client).expect("reply");
             }
         }
-        let mut report = Report::default();
+        let mut report = CheckReport::default();
         let end = Instant::now() + Duration::from_secs(5);
         while report.right + report.wrong + report.duplicates < 4 && Instant::now() < end {
             line.receive(&targets, Instant::now(), &mut report).expect("receive");
         }
-        let Report { right, wrong, duplicates, .. } = report;
+        let CheckReport { right, wrong, duplicates, .. } = report;
         assert_eq!((right, wrong, duplicates, line.waiting.len()), (2, 1, 1, 1), "{report}");
     }
 }

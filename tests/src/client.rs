@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
     netns::Netns,
-    query::{Answer, Edns, Question},
+    query::{ClientAnswer, ClientEdns, ClientQuestion},
 };
 
 /// After this a query counts as lost.
@@ -36,8 +36,8 @@ impl Client {
         self.socket.set_read_timeout(Some(patience))
     }
 
-    /// Asks and waits; the answer has passed [`Question::judge`].
-    pub fn ask(&self, question: &Question) -> io::Result<Answer> {
+    /// Asks and waits; the answer has passed [`ClientQuestion::judge`].
+    pub fn ask(&self, question: &ClientQuestion) -> io::Result<ClientAnswer> {
         let query = question.query(rand::random(), rand::random());
         self.socket.send(&query)?;
         let mut buffer = vec![0; 4096];
@@ -47,14 +47,14 @@ impl Client {
     }
 
     /// Asks for a balanced name's address.
-    pub fn address(&self, question: &Question) -> io::Result<IpAddr> {
+    pub fn address(&self, question: &ClientQuestion) -> io::Result<IpAddr> {
         self.ask(question)?.address().map_err(io::Error::other)
     }
 
     /// Asks for the A (or AAAA) record of a name, with EDNS as a resolver sends it.
     pub fn lookup(&self, name: &str, v6: bool) -> io::Result<IpAddr> {
         let rtype = if v6 { Rtype::AAAA } else { Rtype::A };
-        self.address(&Question::new(name, rtype, Some(Edns::USUAL))?)
+        self.address(&ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL))?)
     }
 }
 

@@ -11,9 +11,9 @@ use domain::base::Rtype;
 use zerottl_config::{Loaded, load};
 
 use crate::{
-    checker::Target,
-    lab::{front_v4, front_v6},
-    query::{Edns, Question},
+    addresses::{front_v4, front_v6},
+    checker::CheckTarget,
+    query::{ClientEdns, ClientQuestion},
     scratch::folder,
 };
 
@@ -214,7 +214,7 @@ impl Config {
     /// # Panics
     /// If a name is not a legal DNS name.
     #[must_use]
-    pub fn targets(&self, v6: bool) -> Vec<Target> {
+    pub fn targets(&self, v6: bool) -> Vec<CheckTarget> {
         let rtype = if v6 { Rtype::AAAA } else { Rtype::A };
         let keys = |keys: &[String]| -> Vec<&SiteConfig> {
             keys.iter().filter_map(|key| self.sites.iter().find(|site| site.key == *key)).collect()
@@ -227,8 +227,8 @@ impl Config {
             names
                 .push((site.name.clone(), group.map_or_else(|| self.sites.iter().collect(), |(_, sites)| keys(sites))));
         }
-        let target = |(name, sites): (String, Vec<&SiteConfig>)| Target {
-            question: Question::new(&name, rtype, Some(Edns::USUAL)).expect("a legal name"),
+        let target = |(name, sites): (String, Vec<&SiteConfig>)| CheckTarget {
+            question: ClientQuestion::new(&name, rtype, Some(ClientEdns::USUAL)).expect("a legal name"),
             allowed: sites.iter().filter_map(|site| site.address(v6)).collect(),
             name,
         };
@@ -243,7 +243,7 @@ impl Config {
     pub fn dnsperf_queries(&self) -> String {
         self.targets(false)
             .iter()
-            .fold(String::new(), |all, Target { name, .. }| format!("{all}{name} A\n{name} AAAA\n"))
+            .fold(String::new(), |all, CheckTarget { name, .. }| format!("{all}{name} A\n{name} AAAA\n"))
     }
 
     /// Writes the file and its records into `folder`; returns the file's path.

@@ -16,6 +16,7 @@
 //! have HTTP responses of probes: hyper parses them.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, reason = "a panic is the finding")]
 
+mod bytes;
 pub mod corpus;
 mod files;
 mod load;
@@ -30,10 +31,10 @@ pub use packet::{frame, reason};
 pub use site::site;
 
 /// A target's name and function.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [FuzzTarget; 7] = [
     ("config", config),
     ("frame", frame),
     ("load", load),
@@ -42,8 +43,3 @@ pub const TARGETS: [Target; 7] = [
     ("socket", socket),
     ("trace", trace),
 ];
-
-/// The first byte chooses how the others are taken.
-fn split(data: &[u8]) -> (u8, &[u8]) {
-    data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
-}

@@ -15,7 +15,6 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
     path::Path,
     sync::{
@@ -27,21 +26,15 @@ use std::{
 use rustix::thread::{CapabilitySet, capabilities};
 use tempfile::TempDir;
 
+pub use crate::addresses::{CLIENT, RESOLVER, front_addresses, front_v4, front_v6};
 use crate::{
     config::SiteConfig,
     netns::Netns,
     pass,
     scratch::{find_tool, folder},
-    site::{Serves, Site},
+    site::{LabSite, Serves},
     turn,
 };
-
-/// The client's addresses on its wires to the fronts.
-pub const CLIENT: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(198, 51, 100, 200), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x200));
-/// The resolver's.
-pub const RESOLVER: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(198, 51, 100, 53), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x53));
 
 /// A veth's largest MTU under a native program: a page less headroom, tail room and headers, rounded down.
 const NATIVE_MTU_MAX: u32 = 3400;
@@ -78,30 +71,12 @@ pub struct Lab {
     /// Where the caching resolver runs, if asked for.
     pub resolver: Option<Netns>,
     /// The Sites, in the order of the specification.
-    pub sites: Vec<Site>,
+    pub sites: Vec<LabSite>,
     folders: AtomicUsize,
     _passes: Vec<OwnedFd>,
     // The bridge the machines hang on; last, so that the machines go first.
     hub: Netns,
     scratch: TempDir,
-}
-
-/// The address front `number` serves, IPv4.
-#[must_use]
-pub fn front_v4(number: usize) -> Ipv4Addr {
-    Ipv4Addr::new(203, 0, 113, 53 + number as u8)
-}
-
-/// The address front `number` serves, IPv6.
-#[must_use]
-pub fn front_v6(number: usize) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53 + number as u16)
-}
-
-/// Both addresses of front `number`, port 53.
-#[must_use]
-pub fn front_addresses(number: usize) -> [SocketAddr; 2] {
-    [(IpAddr::from(front_v4(number)), 53).into(), (IpAddr::from(front_v6(number)), 53).into()]
 }
 
 /// Whether this process may make namespaces; the test has its [`turn`] then. Otherwise says loudly what goes untested; a panic under `CI=true`.
@@ -185,7 +160,7 @@ impl Lab {
                     front.ip(&format!("route add {address} dev eth1 src {source}"))?;
                 }
             }
-            sites.push(Site::start(site, machine, &scratch.path().join(&site.key), &spec.serves)?);
+            sites.push(LabSite::start(site, machine, &scratch.path().join(&site.key), &spec.serves)?);
         }
         Ok(Self { fronts, client, resolver, sites, folders: AtomicUsize::new(0), _passes: passes, hub, scratch })
     }
@@ -209,8 +184,8 @@ impl Lab {
     /// # Panics
     /// If the lab has no such Site.
     #[must_use]
-    pub fn site(&self, key: &str) -> &Site {
-        self.sites.iter().find(|site| site.config.key == key).expect("a Site of this lab")
+    pub fn site(&self, key: &str) -> &LabSite {
+        self.sites.iter().find(|site| site.config.key == key).expect("a LabSite of this lab")
     }
 
     /// Whether the client leaves checksums to its device (which, being a veth, leaves them out) or computes them.
@@ -225,7 +200,7 @@ impl Lab {
     /// Cuts a Site off the network without its programs noticing, or joins it again.
     pub fn plug_site(&self, key: &str, plugged: bool) -> io::Result<()> {
         let number = self.sites.iter().position(|site| site.config.key == key);
-        let number = number.ok_or_else(|| io::Error::other(format!("no Site {key}")))?;
+        let number = number.ok_or_else(|| io::Error::other(format!("no LabSite {key}")))?;
         self.hub.ip(&format!("link set site{number} {}", if plugged { "up" } else { "down" }))
     }
 }

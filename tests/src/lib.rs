@@ -17,6 +17,7 @@
 //! | [`turn`] | which tests have the machine to themselves |
 //! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
+//! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
 //! | [`relay`] | a port of loopback that leads into a namespace |
@@ -24,6 +25,7 @@
 //! | [`many`] | two hundred Sites |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
+//! | [`program`] | where the workspace's programs are, and their start |
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
 //! | [`checker`] | many questions, every answer checked |
@@ -35,6 +37,7 @@
 //! | [`site_world`] | small pools for the model check of operation 500, and where their names lead |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
+pub mod addresses;
 pub mod agent;
 pub mod appendix_b;
 pub mod browser;
@@ -52,6 +55,7 @@ pub mod netns;
 pub mod outputs;
 pub mod pass;
 pub mod process;
+pub mod program;
 pub mod query;
 pub mod relay;
 pub mod resolver;

@@ -1,6 +1,6 @@
 //! Building a query, judging an answer.
 //!
-//! A [`Question`] is built once; each query made from it differs in its id and in the case of its name's letters, drawn
+//! A [`ClientQuestion`] is built once; each query made from it differs in its id and in the case of its name's letters, drawn
 //! from a seed (draft-vixie-dnsext-dns0x20), so that an answer meant for another query never passes for this one's.
 
 use std::{io, net::IpAddr, str::FromStr as _};
@@ -15,37 +15,37 @@ const HEADER: usize = 12;
 
 /// A question, ready to be sent many times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ClientQuestion {
     /// The question's type.
     pub rtype: Rtype,
     wire: Vec<u8>,
     name_length: usize,
-    edns: Option<Edns>,
+    edns: Option<ClientEdns>,
 }
 
 /// An OPT record in a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edns {
+pub struct ClientEdns {
     /// The UDP payload size the client takes, bytes.
     pub size: u16,
     /// DNSSEC OK.
     pub dnssec_ok: bool,
 }
 
-impl Edns {
+impl ClientEdns {
     /// The options that a resolver sends.
     pub const USUAL: Self = Self { size: 1232, dnssec_ok: true };
 }
 
-impl Question {
+impl ClientQuestion {
     /// A question for a name in presentation form.
-    pub fn new(name: &str, rtype: Rtype, edns: Option<Edns>) -> io::Result<Self> {
+    pub fn new(name: &str, rtype: Rtype, edns: Option<ClientEdns>) -> io::Result<Self> {
         let name = Name::<Vec<u8>>::from_str(name).map_err(|e| io::Error::other(format!("{name}: {e}")))?;
         let mut builder = MessageBuilder::new_vec().question();
         builder.header_mut().set_rd(true);
         builder.push((&name, rtype)).map_err(io::Error::other)?;
         let mut builder = builder.additional();
-        if let Some(Edns { size, dnssec_ok }) = edns {
+        if let Some(ClientEdns { size, dnssec_ok }) = edns {
             let fill = builder.opt(|opt| {
                 opt.set_udp_payload_size(size);
                 opt.set_dnssec_ok(dnssec_ok);
@@ -87,7 +87,7 @@ impl Question {
     }
 
     /// Judges what holds for every answer: id, flags, the question echoed byte for byte, OPT for OPT, no byte too many.
-    pub fn judge(&self, query: &[u8], answer: Vec<u8>) -> Result<Answer, String> {
+    pub fn judge(&self, query: &[u8], answer: Vec<u8>) -> Result<ClientAnswer, String> {
         let echo = HEADER + self.name_length + 4;
         if answer.len() < echo || answer[HEADER..echo] != query[HEADER..echo] {
             return Err("the question is not echoed byte for byte".into());
@@ -126,19 +126,19 @@ impl Question {
         {
             return Err(format!("OPT version {} size {}", opt.version(), opt.udp_payload_size()));
         }
-        Ok(Answer { rtype: self.rtype, bytes: answer })
+        Ok(ClientAnswer { rtype: self.rtype, bytes: answer })
     }
 }
 
 /// An answer that fits its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ClientAnswer {
     rtype: Rtype,
     /// The message.
     pub bytes: Vec<u8>,
 }
 
-impl Answer {
+impl ClientAnswer {
     fn message(&self) -> Message<&[u8]> {
         Message::from_octets(self.bytes.as_slice()).expect("judged: longer than a header")
     }
@@ -225,7 +225,7 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn reply(question: &Question, query: &[u8], rtype: Rtype, ttl: u32) -> Vec<u8> {
+    fn reply(question: &ClientQuestion, query: &[u8], rtype: Rtype, ttl: u32) -> Vec<u8> {
         let query = Message::from_octets(query).expect("query");
         let mut builder = MessageBuilder::new_vec().start_answer(&query, Rcode::NOERROR).expect("answer");
         builder.header_mut().set_aa(true);
@@ -245,13 +245,13 @@ mod tests {
         builder.finish()
     }
 
-    fn question(edns: Option<Edns>) -> Question {
-        Question::new("app.com", Rtype::A, edns).expect("question")
+    fn question(edns: Option<ClientEdns>) -> ClientQuestion {
+        ClientQuestion::new("app.com", Rtype::A, edns).expect("question")
     }
 
     #[test]
     fn case_varies_with_the_seed_and_nothing_else_does() {
-        let question = question(Some(Edns::USUAL));
+        let question = question(Some(ClientEdns::USUAL));
         let (one, two) = (question.query(7, 1), question.query(7, 0xdead_beef));
         assert_ne!(one, two);
         assert_eq!(one.to_ascii_lowercase(), two.to_ascii_lowercase());
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_right_answer_passes() {
-        for edns in [None, Some(Edns::USUAL)] {
+        for edns in [None, Some(ClientEdns::USUAL)] {
             let question = question(edns);
             let query = question.query(99, 5);
             let answer = question.judge(&query, reply(&question, &query, Rtype::A, 0)).expect("right");
@@ -270,7 +270,7 @@ mod tests {
     /// Every check of `judge` and `address` turns at least one wrong answer away.
     #[test]
     fn wrong_answers_do_not() {
-        let question = question(Some(Edns::USUAL));
+        let question = question(Some(ClientEdns::USUAL));
         let query = question.query(99, 5);
         let right = reply(&question, &query, Rtype::A, 0);
         let flip = |byte: usize, bits: u8| {
@@ -303,7 +303,7 @@ mod tests {
             let judged = question.judge(&query, wrong).expect("a message like any other");
             assert!(judged.address().is_err(), "{what}");
         }
-        let without = Question::new("app.com", Rtype::A, None).expect("question");
+        let without = ClientQuestion::new("app.com", Rtype::A, None).expect("question");
         assert!(without.judge(&without.query(99, 5), reply(&question, &query, Rtype::A, 0)).is_err(), "unasked OPT");
     }
 }

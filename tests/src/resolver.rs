@@ -18,7 +18,7 @@ use crate::{
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ResolverKind {
     /// `unbound`.
     Unbound,
     /// `named`, of BIND.
@@ -27,7 +27,7 @@ pub enum Kind {
     Recursor,
 }
 
-impl Kind {
+impl ResolverKind {
     /// Its program.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -84,7 +84,7 @@ impl Kind {
 /// # Panics
 /// If it does not come to that.
 #[must_use]
-pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
+pub fn start(scene: &Scene, kind: ResolverKind, more: &str) -> Process {
     start_on(&scene.lab, scene.lab.resolver.as_ref().expect("the lab has a resolver"), kind, more)
 }
 
@@ -93,7 +93,7 @@ pub fn start(scene: &Scene, kind: Kind, more: &str) -> Process {
 /// # Panics
 /// If it does not come to that.
 #[must_use]
-pub fn start_on(lab: &Lab, machine: &Netns, kind: Kind, more: &str) -> Process {
+pub fn start_on(lab: &Lab, machine: &Netns, kind: ResolverKind, more: &str) -> Process {
     let folder = lab.folder(kind.name()).expect("folder");
     let (name, text) = kind.file(&folder, more);
     let file = folder.join(name);

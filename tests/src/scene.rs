@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 
 use crate::{
     agent::Agent,
-    checker::Target,
+    checker::CheckTarget,
     client::Client,
     config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run, front_addresses},
@@ -134,7 +134,7 @@ impl Scene {
 
     /// Every balanced name, A and AAAA.
     #[must_use]
-    pub fn targets(&self) -> Vec<Target> {
+    pub fn targets(&self) -> Vec<CheckTarget> {
         [self.config.targets(false), self.config.targets(true)].concat()
     }
 }

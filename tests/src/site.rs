@@ -17,10 +17,10 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    agent::{binary, built, under, until_ready},
     config::{Config, SiteConfig},
     netns::Netns,
     process::{Process, eventually},
+    program::{binary, built, under, until_ready},
     scratch::find_tool,
 };
 
@@ -41,7 +41,7 @@ pub enum Serves {
 
 /// One Site: a machine with an HTTP server on port 80.
 #[derive(Debug)]
-pub struct Site {
+pub struct LabSite {
     /// The Site's part of the configuration.
     pub config: SiteConfig,
     /// Its machine.
@@ -52,7 +52,7 @@ pub struct Site {
     servers: Mutex<Vec<Process>>,
 }
 
-impl Site {
+impl LabSite {
     /// Starts the servers and waits until they answer.
     pub fn start(config: &SiteConfig, machine: Netns, folder: &Path, serves: &Serves) -> io::Result<Self> {
         fs::create_dir(folder)?;
@@ -82,7 +82,7 @@ impl Site {
             Serves::Layer(_) => {
                 let file = self.folder.join("zerottl.toml");
                 let address = self.config.addresses.iter().find(|address| address.is_ipv4());
-                let address = address.ok_or_else(|| io::Error::other("a Site without IPv4"))?;
+                let address = address.ok_or_else(|| io::Error::other("a LabSite without IPv4"))?;
                 vec![self.counter(&["--config", &file.to_string_lossy()], &format!("http://{address}/health"))?]
             }
         };

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{lab::Lab, netns::Netns, process::eventually, site::Site};
+use crate::{lab::Lab, netns::Netns, process::eventually, site::LabSite};
 
 /// A client with cookies of its own: curl, which finds hosts as its machine does.
 #[derive(Debug)]
@@ -201,8 +201,8 @@ impl Held {
     /// # Panics
     /// If the Site does not take them.
     #[must_use]
-    pub fn new(lab: &Lab, site: &Site, count: u64) -> Self {
-        let address = site.config.addresses.iter().copied().find(IpAddr::is_ipv4).expect("a Site with IPv4");
+    pub fn new(lab: &Lab, site: &LabSite, count: u64) -> Self {
+        let address = site.config.addresses.iter().copied().find(IpAddr::is_ipv4).expect("a LabSite with IPv4");
         let before = in_flight(site);
         let streams = (0..count).map(|_| {
             let mut stream = lab.client.run(move || TcpStream::connect((address, 80)))??;
@@ -224,7 +224,7 @@ impl Held {
     ///
     /// # Panics
     /// If it does not.
-    pub fn end_one(&mut self, site: &Site) {
+    pub fn end_one(&mut self, site: &LabSite) {
         let before = in_flight(site);
         assert!(self.0.pop().is_some(), "one is left");
         assert!(eventually(Duration::from_secs(10), || in_flight(site) < before), "{}", site.log());
@@ -232,7 +232,7 @@ impl Held {
 }
 
 /// Requests under way at a Site, as it reports its load.
-fn in_flight(site: &Site) -> u64 {
+fn in_flight(site: &LabSite) -> u64 {
     let text = site.machine.read("curl", &["-sSf", "--max-time", "5", "http://127.0.0.1:8054/load"]);
     let report: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
     report["current"].as_f64().and_then(|current| format!("{current:.0}").parse().ok()).unwrap_or(0)

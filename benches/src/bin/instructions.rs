@@ -2,6 +2,6 @@
 
 use clap::Parser as _;
 
-fn main() -> Result<(), benches::Failure> {
+fn main() -> Result<(), benches::error::BenchError> {
     benches::instructions::Arguments::parse().run()
 }

@@ -20,7 +20,7 @@ use std::{
 use clap::Parser;
 use rustix::process::Signal;
 use tests::{
-    agent::{Agent, Report, binary},
+    agent::{Agent, AgentReport, binary},
     checker::{self, Pace},
     config::{Config, ProbeConfig},
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
@@ -266,13 +266,13 @@ fn watch(lab: &Lab, agent: &mut Agent, limit: Option<Duration>, stop: &AtomicBoo
 }
 
 /// Kernel answers a second between two reports.
-fn rate(before: &(Instant, Report), now: &(Instant, Report)) -> u64 {
+fn rate(before: &(Instant, AgentReport), now: &(Instant, AgentReport)) -> u64 {
     let answers = now.1.kernel_answers().saturating_sub(before.1.kernel_answers());
     let millis = (now.0 - before.0).as_millis().max(1) as u64;
     answers * 1000 / millis
 }
 
-fn table(lab: &Lab, report: &Report, rate: u64) -> String {
+fn table(lab: &Lab, report: &AgentReport, rate: u64) -> String {
     let mut text = format!("{:<10}{:<8}{:>8}{:>10}  addresses\n", "Site", "health", "pid", "app.com");
     let shares = report.shares("app.com");
     for site in &lab.sites {
@@ -295,7 +295,7 @@ fn table(lab: &Lab, report: &Report, rate: u64) -> String {
     text
 }
 
-fn line(lab: &Lab, report: &Report, rate: u64) -> String {
+fn line(lab: &Lab, report: &AgentReport, rate: u64) -> String {
     let sites: Vec<_> = lab.sites.iter().map(|site| &site.config.key).collect();
     let sites: Vec<_> = sites.iter().map(|key| format!("{key} {}", health(report, key))).collect();
     let reasons: Vec<_> = report.reasons().iter().take(3).map(|(name, count)| format!("{name} {count}")).collect();
@@ -303,7 +303,7 @@ fn line(lab: &Lab, report: &Report, rate: u64) -> String {
 }
 
 /// In parentheses while not all of the Site's addresses are proven the same.
-fn health(report: &Report, key: &str) -> &'static str {
+fn health(report: &AgentReport, key: &str) -> &'static str {
     match (report.site_is_proven(key), report.site_is_up(key)) {
         (Some(true), _) => "up",
         (Some(false), _) => "down",

@@ -17,7 +17,7 @@ use zerottl_core::{
 };
 use zerottl_inputs::load::{BadReport, LoadStore, Report, agent_check, body, orca, push};
 
-use super::split;
+use super::bytes::split;
 
 /// Two Sites whose load is pushed.
 static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| {

@@ -17,7 +17,7 @@ use zerottl_core::{
 use zerottl_dns::{Transport, Zones, respond, view::View};
 use zerottl_kernel::trace::line;
 
-use super::{files, packet, split};
+use super::{bytes::split, files, packet};
 
 const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7));

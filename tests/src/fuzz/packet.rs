@@ -13,7 +13,7 @@ use xdp_ebpf::{cookie::Secret, reason::Action};
 use zerottl_core::model::{CookieSecrets, EdnsConfig};
 use zerottl_dns::{Transport, Zones, respond, view::View};
 
-use super::split;
+use super::bytes::split;
 use crate::kernel::{maps, planned::Planned};
 
 /// No valid answer over UDP is longer.

@@ -27,7 +27,7 @@ use zerottl_site::{
     topology::Topology,
 };
 
-use super::split;
+use super::bytes::split;
 
 const MODES: [MarkerCarrier; 3] = [MarkerCarrier::Path, MarkerCarrier::Query, MarkerCarrier::Cookie];
 /// The first byte: its two lowest bits choose the mode, these the rest.

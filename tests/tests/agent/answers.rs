@@ -9,7 +9,7 @@ use tests::{
     client::Client,
     config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run, front_addresses, front_v4, front_v6},
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
 };
 
@@ -98,7 +98,7 @@ fn there_is_a_name_of_every_length() {
     let names: HashSet<_> = (3..=255).map(name_of_length).collect();
     assert_eq!(names.len(), 253);
     for length in 3..=255 {
-        let question = Question::new(&name_of_length(length), Rtype::A, None).expect("a legal name");
+        let question = ClientQuestion::new(&name_of_length(length), Rtype::A, None).expect("a legal name");
         assert_eq!(question.len(), 12 + length + 4);
     }
     long_names("native").check().unwrap_or_else(|e| panic!("{e}"));
@@ -119,8 +119,8 @@ fn sweep_every_length(xdp: &str) {
             for length in 3..=255 {
                 let name = name_of_length(length);
                 for (rtype, answer_v6) in [(Rtype::A, false), (Rtype::AAAA, true)] {
-                    for edns in [None, Some(Edns::USUAL)] {
-                        let question = Question::new(&name, rtype, edns).expect("a legal name");
+                    for edns in [None, Some(ClientEdns::USUAL)] {
+                        let question = ClientQuestion::new(&name, rtype, edns).expect("a legal name");
                         let opt = if edns.is_some() { 11 } else { 0 };
                         assert_eq!(question.len(), 12 + length + 4 + opt);
                         let answer = client.address(&question);
@@ -200,7 +200,9 @@ fn beside_the_balanced_names(scene: &Scene) {
     for v6 in [false, true] {
         let client = scene.client(v6);
         let ask = |name: &str, rtype| {
-            client.ask(&Question::new(name, rtype, Some(Edns::USUAL)).expect("a legal name")).expect("answer")
+            client
+                .ask(&ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL)).expect("a legal name"))
+                .expect("answer")
         };
         for name in ["nosuch.app.com", "nosuch.boston.app.com"] {
             assert_eq!(ask(name, Rtype::A).negative(), Ok(Rcode::NXDOMAIN), "{name}");
@@ -252,9 +254,9 @@ fn a_family_without_data_is_nodata_from_the_kernel() {
         let client = scene.client(v6);
         client.lookup("app.com", false).expect("answer");
         let before = scene.kernel_answers();
-        for edns in [None, Some(Edns::USUAL)] {
+        for edns in [None, Some(ClientEdns::USUAL)] {
             for name in ["geneva.app.com", "boston.app.com", "europe.app.com"] {
-                let question = Question::new(name, Rtype::AAAA, edns).expect("a legal name");
+                let question = ClientQuestion::new(name, Rtype::AAAA, edns).expect("a legal name");
                 assert_eq!(client.ask(&question).expect("answer").negative(), Ok(Rcode::NOERROR), "{name}");
             }
         }
@@ -270,7 +272,7 @@ fn a_family_without_data_is_nodata_from_the_kernel() {
 #[test]
 fn malformed_queries_are_never_answered_wrongly() {
     let Some(mut scene) = Scene::start("S4-3A-305: malformed queries", Config::default()) else { return };
-    let question = Question::new("app.com", Rtype::A, Some(Edns::USUAL)).expect("a legal name");
+    let question = ClientQuestion::new("app.com", Rtype::A, Some(ClientEdns::USUAL)).expect("a legal name");
     let mut sent = 0_u32;
     for v6 in [false, true] {
         let socket = scene.lab.client.udp(None, front_addresses(0)[usize::from(v6)]).expect("socket");

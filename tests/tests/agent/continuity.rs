@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 use tests::{
     agent::{Agent, attached},
-    checker::{self, Pace, Report},
+    checker::{self, CheckReport, Pace},
     config::Config,
     lab::front_addresses,
     process::eventually,
@@ -29,7 +29,7 @@ fn reloads() -> u32 {
 }
 
 /// Runs the checker for as long as `meanwhile` takes.
-fn check<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Config) -> T) -> (Report, T) {
+fn check<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Config) -> T) -> (CheckReport, T) {
     let (targets, stop) = (scene.targets(), AtomicBool::new(false));
     let Scene { agent, lab, config } = scene;
     let client = &lab.client;
@@ -44,7 +44,7 @@ fn check<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Config) -> T)
     })
 }
 
-fn is_whole(report: &Report, since: Instant) {
+fn is_whole(report: &CheckReport, since: Instant) {
     println!("{report}");
     assert!(report.is_clean(), "{report}");
     let least = u64::try_from(since.elapsed().as_millis()).expect("minutes") * 20 / 2;

@@ -15,7 +15,7 @@ use std::{
 use rustix::process::Signal;
 use tests::{
     agent::{Agent, attached},
-    checker::{self, Pace, Report},
+    checker::{self, CheckReport, Pace},
     client::Client,
     config::Config,
     lab::{Lab, LabSpec, can_run, front_addresses},
@@ -33,7 +33,7 @@ const TAKEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const TAKEN_PORT: u16 = 8_099;
 
 /// Runs the checker for as long as `meanwhile` takes.
-fn under_load<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Lab) -> T) -> (Report, T) {
+fn under_load<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Lab) -> T) -> (CheckReport, T) {
     let (targets, stop) = (scene.targets(), AtomicBool::new(false));
     let Scene { agent, lab, .. } = scene;
     let lab = &*lab;

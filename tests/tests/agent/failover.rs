@@ -6,7 +6,7 @@ use domain::base::{Rtype, iana::Rcode};
 use tests::{
     client::Client,
     config::{Config, SiteConfig},
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
 };
 
@@ -148,7 +148,7 @@ fn all_down_servfails_if_told() {
         let client = scene.client(v6);
         for name in ["app.com", "americas.app.com", "boston.app.com"] {
             for rtype in [Rtype::A, Rtype::AAAA] {
-                let question = Question::new(name, rtype, Some(Edns::USUAL)).expect("a legal name");
+                let question = ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL)).expect("a legal name");
                 assert_eq!(client.ask(&question).expect("answer").rcode(), Rcode::SERVFAIL, "{name} {rtype}");
             }
         }
@@ -166,7 +166,7 @@ fn a_site_with_one_live_address_is_up() {
     // Packets to boston's IPv4 address go nowhere.
     let address = scene.address("boston", false);
     scene.lab.site("boston").machine.ip(&format!("addr del {address}/32 dev eth0")).expect("ip");
-    let down = |report: &tests::agent::Report| {
+    let down = |report: &tests::agent::AgentReport| {
         let addresses =
             report.0["sites"].as_array().into_iter().flatten().filter_map(|site| site["addresses"].as_array());
         addresses.flatten().any(|entry| entry["answer"] == address.to_string() && entry["health"] == "down")

@@ -15,7 +15,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tests::{
-    agent::Report,
+    agent::AgentReport,
     checker::{self, Pace},
     config::Config,
     lab::front_addresses,
@@ -131,7 +131,7 @@ fn drops(scene: &Scene) -> Drops {
 }
 
 /// Whether all is answered, rightly and once, but for what the machine has dropped by its own counters.
-fn is_clean(report: &checker::Report, dropped: Drops) -> bool {
+fn is_clean(report: &checker::CheckReport, dropped: Drops) -> bool {
     report.right > 0 && report.wrong == 0 && report.duplicates == 0 && report.lost <= dropped.all()
 }
 
@@ -178,7 +178,7 @@ fn a_flood_of_random_subdomains_never_reaches_the_agent() {
     for flood in floods() {
         for server in front_addresses(0) {
             let rate = rate(&scene, server, &flood.behind);
-            let count = |report: &Report| report.reason(flood.reason);
+            let count = |report: &AgentReport| report.reason(flood.reason);
             let before = settled(|| count(&scene.agent.status().unwrap()));
             let sockets = socket_queries(&scene);
             let dropped = drops(&scene);
@@ -211,13 +211,13 @@ fn a_flood_of_random_subdomains_never_reaches_the_agent() {
 #[test]
 fn only_counted_drops_excuse_a_loss() {
     let _alone = alone();
-    let report = |lost, wrong, duplicates| checker::Report {
+    let report = |lost, wrong, duplicates| checker::CheckReport {
         sent: 2_000,
         right: 2_000 - lost - wrong,
         lost,
         wrong,
         duplicates,
-        ..checker::Report::default()
+        ..checker::CheckReport::default()
     };
     let dropped = |links| Drops { links, ..Drops::default() };
     for (report, links, expected) in [

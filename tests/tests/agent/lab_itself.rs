@@ -12,7 +12,7 @@ use tests::{
     lab::{Lab, LabSpec, can_run, front_addresses},
     netns::Netns,
     process::eventually,
-    site::Site,
+    site::LabSite,
 };
 
 fn start(spec: &LabSpec) -> Lab {
@@ -106,7 +106,7 @@ fn nothing_is_left_behind() {
         return;
     }
     let seen = |lab: &Lab| {
-        let pids: Vec<_> = lab.sites.iter().filter_map(Site::pid).collect();
+        let pids: Vec<_> = lab.sites.iter().filter_map(LabSite::pid).collect();
         (pids, lab.path().to_owned(), fs::read_link(lab.client.path()).expect("namespace"))
     };
     let lab = start(&LabSpec::default());
@@ -144,7 +144,7 @@ fn the_labs_children_end_with_it_even_by_sigkill() {
     // This test again, in a process of its own that is killed while its lab is up.
     if let Some(file) = std::env::var_os(MARK) {
         let lab = start(&LabSpec::default());
-        let pids: Vec<_> = lab.sites.iter().filter_map(Site::pid).map(|pid| pid.to_string()).collect();
+        let pids: Vec<_> = lab.sites.iter().filter_map(LabSite::pid).map(|pid| pid.to_string()).collect();
         fs::write(&file, pids.join(" ")).expect("write");
         thread::sleep(Duration::from_mins(1));
         return;

@@ -6,7 +6,7 @@ use domain::base::Rtype;
 use tests::{
     client::Client,
     config::Config,
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
 };
 
@@ -24,7 +24,7 @@ fn a_network_is_held_to_its_rate(xdp: &str) {
     let limit = format!("[rate_limit]\nper_second = {RATE}\nslip = 0\n");
     let config = Config { xdp: xdp.into(), more: limit.clone(), ..Config::default() };
     let Some(scene) = Scene::start(&format!("rate limiting, xdp {xdp}"), config) else { return };
-    let question = Question::new("app.com", Rtype::A, Some(Edns::USUAL)).expect("a legal name");
+    let question = ClientQuestion::new("app.com", Rtype::A, Some(ClientEdns::USUAL)).expect("a legal name");
     let (greedy, modest) = (client(&scene, 1, 1), client(&scene, 2, 1));
     greedy.give_up_after(std::time::Duration::from_millis(1)).expect("set");
     let began = std::time::Instant::now();

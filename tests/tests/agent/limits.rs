@@ -27,7 +27,7 @@ use tests::{
     lab::{Lab, LabSpec, can_run, front_addresses, front_v4},
     netns::Netns,
     process::{Process, eventually},
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
     scratch::find_tool,
     site::Serves,
@@ -78,7 +78,7 @@ impl Silent {
 
 /// One question over a TCP connection of its own; how long it took.
 fn over_tcp(scene: &Scene, name: &str) -> io::Result<Duration> {
-    let question = Question::new(name, Rtype::A, Some(Edns::USUAL))?;
+    let question = ClientQuestion::new(name, Rtype::A, Some(ClientEdns::USUAL))?;
     let begun = Instant::now();
     let ask = move || -> io::Result<()> {
         let mut stream = TcpStream::connect_timeout(&(front_v4(0), 53).into(), PATIENCE)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tests::{
-    checker::{self, Pace, Report},
+    checker::{self, CheckReport, Pace},
     config::{Config, PROBE, ProbeConfig},
     lab::front_addresses,
     scene::Scene,
@@ -20,7 +20,7 @@ use tests::{
 const PACE: Pace = Pace { rate: 20_000, duration: Duration::from_secs(10), sockets: 8 };
 
 /// Runs the checker, and beside it `meanwhile`.
-fn check<T>(scene: &Scene, pace: Pace, meanwhile: impl FnOnce() -> T) -> (Report, T) {
+fn check<T>(scene: &Scene, pace: Pace, meanwhile: impl FnOnce() -> T) -> (CheckReport, T) {
     let (targets, stop) = (scene.targets(), AtomicBool::new(false));
     thread::scope(|scope| {
         let checker = scope.spawn(|| checker::run(&scene.lab.client, &front_addresses(0), &targets, pace, &stop));
@@ -39,7 +39,7 @@ impl Drop for SetWhenDropped<'_> {
 }
 
 /// At least three quarters of the pace were sent, or the run proves nothing; and the kernel answered each.
-fn is_whole(report: &Report, pace: Pace, counted: u64) {
+fn is_whole(report: &CheckReport, pace: Pace, counted: u64) {
     assert!(report.is_clean(), "{report}");
     assert!(report.sent >= pace.rate * pace.duration.as_secs() * 3 / 4, "too slow to tell: {report}");
     assert_eq!(counted, report.sent, "kernel counters reconciled: {report}");

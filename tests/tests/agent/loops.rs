@@ -12,7 +12,7 @@ use tests::{
     client::LOST_AFTER,
     config::Config,
     lab::{CLIENT, front_addresses},
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
 };
 
@@ -32,7 +32,7 @@ fn no_answer_loops(xdp: &str) {
         });
         let socket = socket.expect("the namespace's thread").expect("port 53 is free in the client's namespace");
         for (name, rtype) in [("app.com", Rtype::A), ("mail.app.com", Rtype::A), ("none.app.com", Rtype::TXT)] {
-            let question = Question::new(name, rtype, Some(Edns::USUAL)).expect("a legal name");
+            let question = ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL)).expect("a legal name");
             let query = question.query(rand::random(), rand::random());
             let mut buffer = [0; 2048];
             socket.set_read_timeout(Some(LOST_AFTER)).expect("a timeout");

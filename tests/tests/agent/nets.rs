@@ -11,7 +11,7 @@ use tests::{
     client::Pinned,
     config::Config,
     mmdb,
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
 };
 
@@ -38,7 +38,7 @@ fn config(xdp: &str) -> Config {
 fn given(scene: &Scene, subnet: u8, over_v6: bool, v6: bool) -> Vec<String> {
     let client = scene.client_from(over_v6, Some(source(subnet, over_v6)));
     let rtype = if v6 { Rtype::AAAA } else { Rtype::A };
-    let question = Question::new("app.com", rtype, Some(Edns::USUAL)).expect("a legal name");
+    let question = ClientQuestion::new("app.com", rtype, Some(ClientEdns::USUAL)).expect("a legal name");
     let mut sites: Vec<String> =
         (0..60).map(|_| scene.site_at(client.address(&question).expect("answer")).to_owned()).collect();
     sites.sort_unstable();

@@ -15,7 +15,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 use tests::{
-    agent::{Report, binary},
+    agent::{AgentReport, binary},
     client::Client,
     config::Config,
     lab::{Lab, LabSpec, can_run, front_addresses},
@@ -329,7 +329,7 @@ fn the_package_serves_and_leaves_nothing() {
     let mut process = start("/var/log/strace1");
     let status = || {
         let text = machine.read("curl", &["-sf", "--max-time", "5", "http://127.0.0.1:8053/v1/status"]);
-        text.ok().and_then(|text| serde_json::from_str(&text).ok()).map(Report)
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).map(AgentReport)
     };
     let is_up = || {
         eventually(Duration::from_secs(30), || {

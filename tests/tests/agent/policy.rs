@@ -9,7 +9,7 @@ use domain::base::Rtype;
 use tests::{
     client::{Client, Pinned},
     config::Config,
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::Scene,
     shares::{CHI_SQUARE_LIMIT_3, check_cycles, check_windows, chi_square},
 };
@@ -18,8 +18,8 @@ fn with_policy(policy: &str) -> Config {
     Config { policy: policy.into(), ..Config::default() }
 }
 
-fn question(name: &str, rtype: Rtype) -> Question {
-    Question::new(name, rtype, Some(Edns::USUAL)).expect("a legal name")
+fn question(name: &str, rtype: Rtype) -> ClientQuestion {
+    ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL)).expect("a legal name")
 }
 
 /// The addresses of a family with their Sites' weights.

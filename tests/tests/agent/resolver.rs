@@ -10,7 +10,7 @@ use tests::{
     config::Config,
     lab::LabSpec,
     process::eventually,
-    resolver::{Kind, ask, start},
+    resolver::{ResolverKind, ask, start},
     scene::Scene,
 };
 
@@ -29,7 +29,7 @@ fn scene(what: &str) -> Option<Scene> {
 #[test]
 fn a_resolver_that_honours_ttl_0_passes_every_decision_on() {
     let Some(scene) = scene("S4-2A to S4-2C through unbound") else { return };
-    let _unbound = start(&scene, Kind::Unbound, "");
+    let _unbound = start(&scene, ResolverKind::Unbound, "");
     let before = scene.kernel_answers();
     let mut seen = HashSet::new();
     for _ in 0..24 {
@@ -58,7 +58,7 @@ fn a_resolver_that_honours_ttl_0_passes_every_decision_on() {
 #[test]
 fn a_resolver_that_ignores_ttl_0_breaks_no_session() {
     let Some(scene) = scene("S4-C15: a resolver that ignores TTL 0") else { return };
-    let _unbound = start(&scene, Kind::Unbound, "cache-min-ttl: 3");
+    let _unbound = start(&scene, ResolverKind::Unbound, "cache-min-ttl: 3");
     let selected = ask(&scene, "app.com", "A");
     let key = scene.site_at(selected[0]).to_owned();
     for _ in 0..10 {
@@ -76,7 +76,7 @@ fn a_resolver_that_ignores_ttl_0_breaks_no_session() {
 /// S4-2A to S4-2C, S4-4C, S4-C15, S4-3A-330 through each resolver as it is installed: Pool, Group and Site Names resolve; a
 /// dead Site is gone from its answers within 2 s of the front's knowing, and back as soon; and nothing that it was denied
 /// meanwhile, nor a time in which no Site lives, keeps it from addresses.
-fn sees_what_the_front_decides(kind: Kind) {
+fn sees_what_the_front_decides(kind: ResolverKind) {
     let Some(scene) = scene(kind.name()) else { return };
     let _resolver = start(&scene, kind, "");
     // What is denied, first: other types of the names, and names that do not exist beside and below them.
@@ -132,17 +132,17 @@ fn sees_what_the_front_decides(kind: Kind) {
 /// See [`sees_what_the_front_decides`] (S4-C15).
 #[test]
 fn unbound_sees_what_the_front_decides() {
-    sees_what_the_front_decides(Kind::Unbound);
+    sees_what_the_front_decides(ResolverKind::Unbound);
 }
 
 /// See [`sees_what_the_front_decides`] (S4-C15).
 #[test]
 fn named_sees_what_the_front_decides() {
-    sees_what_the_front_decides(Kind::Named);
+    sees_what_the_front_decides(ResolverKind::Named);
 }
 
 /// See [`sees_what_the_front_decides`] (S4-C15).
 #[test]
 fn the_powerdns_recursor_sees_what_the_front_decides() {
-    sees_what_the_front_decides(Kind::Recursor);
+    sees_what_the_front_decides(ResolverKind::Recursor);
 }

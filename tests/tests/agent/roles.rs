@@ -6,7 +6,7 @@ use tests::{
     client::Client,
     config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run, front_addresses, front_v4, front_v6},
-    query::{Edns, Question},
+    query::{ClientEdns, ClientQuestion},
     scene::HEALTH_PATIENCE,
 };
 
@@ -150,7 +150,7 @@ fn each_role_on_its_own_machine() {
     for v6 in [false, true] {
         let referred = |front, name: &str, server: &str| {
             for rtype in [Rtype::A, Rtype::AAAA, Rtype::HTTPS] {
-                let question = Question::new(name, rtype, Some(Edns::USUAL)).expect("a legal name");
+                let question = ClientQuestion::new(name, rtype, Some(ClientEdns::USUAL)).expect("a legal name");
                 let answer = roles.client(front, v6).ask(&question).expect("answer");
                 assert_eq!(answer.referral(), Ok(vec![server.to_owned()]), "{name} {rtype}");
             }

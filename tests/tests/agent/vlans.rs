@@ -12,7 +12,7 @@ use domain::base::Rtype;
 use tests::{
     config::Config,
     lab::{front_addresses, front_v4},
-    query::Question,
+    query::ClientQuestion,
     scene::Scene,
 };
 
@@ -34,7 +34,7 @@ fn mac(scene: &Scene) -> String {
 fn is_answered(scene: &Scene, client: Ipv4Addr) -> bool {
     let socket = scene.lab.client.udp(Some(IpAddr::V4(client)), front_addresses(0)[0]).unwrap();
     socket.set_read_timeout(Some(WAIT)).unwrap();
-    let question = Question::new("app.com", Rtype::A, None).unwrap();
+    let question = ClientQuestion::new("app.com", Rtype::A, None).unwrap();
     socket.send(&question.query(7, 9)).unwrap();
     socket.recv(&mut [0; 1500]).is_ok()
 }

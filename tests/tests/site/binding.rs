@@ -3,7 +3,7 @@
 use tests::{
     config::Config,
     lab::LabSpec,
-    resolver::{Kind, start_on},
+    resolver::{ResolverKind, start_on},
     scene::Scene,
     site::Serves,
     walk::{Curl, unix_now},
@@ -174,7 +174,7 @@ fn s4_c15_a_resolver_that_keeps_answers_leaves_clients_bound() {
     let bound = bound_to(&scene, "boston");
     let other = bound_to(&scene, "geneva");
     let folder = scene.lab.folder("resolv").expect("folder");
-    let _unbound = start_on(&scene.lab, &scene.lab.client, Kind::Unbound, "cache-min-ttl: 4");
+    let _unbound = start_on(&scene.lab, &scene.lab.client, ResolverKind::Unbound, "cache-min-ttl: 4");
     scene.lab.client.resolve_by(&[[127, 0, 0, 1].into()], &folder).expect("resolv.conf");
     for looks in 2..42 {
         for (client, key) in [(&bound, "boston"), (&other, "geneva")] {

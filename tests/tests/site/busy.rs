@@ -12,7 +12,7 @@ use tests::{
     config::Config,
     process::eventually,
     scene::Scene,
-    site::Site,
+    site::LabSite,
     walk::{Curl, Held, Walk, unix_now},
 };
 
@@ -210,7 +210,7 @@ fn ask_at_once(stream: &TcpStream, requests: &str, count: usize) -> String {
 }
 
 /// Of a client at the Site itself: the status of a new session.
-fn another(site: &Site, address: &str) -> String {
+fn another(site: &LabSite, address: &str) -> String {
     let url = format!("http://{address}/distrib={}", unix_now());
     let arguments =
         ["-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20", "-H", "Host: geneva.app.com", &url];

@@ -3,37 +3,37 @@
 //! | path                          | what it is                                                        |
 //! |-------------------------------|-------------------------------------------------------------------|
 //! | `/`                           | the dashboard, one page of HTML                                   |
-//! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` ([`metrics`])            |
+//! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` (`metrics`)            |
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
-//! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why ([`explain`], [`answers`]) |
-//! | `/v1/history`                 | JSON: the last ten minutes ([`history`])                          |
+//! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why (`explain`, `answers`) |
+//! | `/v1/history`                 | JSON: the last ten minutes (`history`)                          |
 //! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
-//! | `/v1/openapi.json`            | all of this, described ([`openapi`])                              |
+//! | `/v1/openapi.json`            | all of this, described (`openapi`)                              |
 //!
-//! Every page is a pure function of a [`Snapshot`](crate::observe::snapshot::Snapshot); `pages` takes one per request. [`server`] has the list of routes,
+//! Every page is a pure function of a `Snapshot`; `pages` takes one per request. `server` has the list of routes,
 //! [`admin_access`](zerottl_core::admin_access) says who may ask, [`listen`] where.
 //! [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
 
-pub mod answers;
+mod answers;
 pub mod error_body;
-pub mod explain;
+mod explain;
 pub mod explanation;
-pub mod extract;
-pub mod forwards;
+mod extract;
+mod forwards;
 mod handler_state;
-pub mod history;
+mod history;
 pub mod listen;
 pub mod load;
-pub mod metrics;
+mod metrics;
 pub mod notices;
-pub mod openapi;
+mod openapi;
 pub mod overrides;
 pub mod overview;
 mod pages;
 pub mod reload;
-pub mod server;
-pub mod sources;
+pub(crate) mod server;
+pub(crate) mod sources;
 pub mod status;
 pub mod text;
 

@@ -17,7 +17,7 @@
 //! that it never sees a query it cannot answer; `READY=1` goes to the supervisor after that. On the way down the program
 //! is detached first, while the socket path still answers; or it is left where it is.
 //!
-//! What an agent before has left goes on answering until all of this has gone well: only then has its program another's in its
+//! The program that an agent before has left goes on answering until all of this has gone well: only then has its program another's in its
 //! place, and only after that is taken away what is not wanted any more. One that takes over tries all it can before it tells
 //! the other to leave.
 //!
@@ -63,11 +63,11 @@ use self::{
     opening::{HANDOVER, bind, listen, misfits, own, take_off},
     serving::{Common, Prepared, Serving},
     supervisor::notify,
-    tasks::{complain_of, ended_words, named},
+    tasks::{TaskEnded, complain_of, named},
 };
 use crate::{
     admin::{server, sources::Current},
-    control::commands::{AgentCommand, Reloaded},
+    control::commands::{AgentCommand, ReloadError, Reloaded},
     observe::context::ServingContext,
 };
 use zerottl_config::{self as config, Loaded};
@@ -121,8 +121,8 @@ pub async fn run(start: Start, mut commands: mpsc::Receiver<AgentCommand>) -> Re
                 Some(AgentCommand::Stop(how)) => break Ok(how),
                 Some(AgentCommand::Reload(reply)) => agent.reload(reply).await,
             },
-            Some(ended) = agent.tasks.join_next() => break Err(ended_words(ended)),
-            Some(ended) = agent.serving.tasks.join_next() => break Err(ended_words(ended)),
+            Some(ended) = agent.tasks.join_next() => break Err(TaskEnded::new(ended)),
+            Some(ended) = agent.serving.tasks.join_next() => break Err(TaskEnded::new(ended)),
             _ = care.tick() => agent.look_after(),
             _ = watch.tick(), if agent.serving.model.life.watch => if agent.files.changed() {
                 info!("the configuration's files have changed");
@@ -265,7 +265,7 @@ impl Agent {
     }
 
     /// Reads the file anew and answers by it, or says why not.
-    async fn reload(&mut self, reply: Option<oneshot::Sender<Result<Reloaded, String>>>) {
+    async fn reload(&mut self, reply: Option<oneshot::Sender<Result<Reloaded, ReloadError>>>) {
         notify(&[NotifyState::Reloading]);
         let result = self.try_reload().await;
         match &result {
@@ -280,7 +280,7 @@ impl Agent {
         notify(&[NotifyState::Ready]);
         if let Some(reply) = reply {
             // Whoever asked may have gone.
-            let _ = reply.send(result.map_err(|error| error.to_string()));
+            let _ = reply.send(result.map_err(|error| ReloadError(error.to_string())));
         }
     }
 
@@ -309,7 +309,7 @@ impl Agent {
 
     /// All of a reload that can fail for what the file says. Nothing of it is in force.
     fn make_ready(&self) -> Result<Ready, AgentError> {
-        let loaded = config::load(&self.file).map_err(|error| AgentError::Config(error.render(false)))?;
+        let loaded = config::load(&self.file).map_err(AgentError::Config)?;
         let Loaded { model, mut zones, files, warnings } = loaded;
         same(&self.serving.model, &model)?;
         let of_serials = zones.follow(&self.common.dns.served().zones, &model);
@@ -376,7 +376,7 @@ fn bounded<T>(work: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentEr
         let text = panic.downcast_ref::<String>().map(String::as_str);
         text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
     };
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AgentError::Fault(words(&*panic))))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(AgentError::Panic(words(&*panic))))
 }
 
 #[cfg(test)]

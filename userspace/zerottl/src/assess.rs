@@ -3,9 +3,9 @@
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 
-pub mod load;
-pub mod record;
-pub mod remarks;
+mod load;
+mod record;
+pub(crate) mod remarks;
 #[cfg(test)]
 mod tests;
 
@@ -101,7 +101,7 @@ impl Assessor {
     }
 
     /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
-    pub fn say(
+    pub fn set_override(
         &mut self,
         now: Instant,
         request: &OverrideRequest,
@@ -110,7 +110,7 @@ impl Assessor {
         if self.has_left {
             return Err(OverrideError::Stopping);
         }
-        self.record.say(&self.model, now, request, current)
+        self.record.set_override(&self.model, now, request, current)
     }
 
     /// Returns what the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before.

@@ -20,6 +20,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 use zerottl_config as config;
 use zerottl_core::model::{Admin, AdminListen, AdminToken};
 use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
@@ -49,16 +50,18 @@ pub struct AgentAt {
 
 impl AgentAt {
     /// Where it is, and what to show to it.
-    pub fn address(&self) -> Result<AgentAddress, Failure> {
+    pub fn address(&self) -> Result<AgentAddress, CommandError> {
         let token = self.token()?;
         match (&self.admin, &self.config) {
             (Some(place), _) => Ok(AgentAddress { place: place.clone(), token }),
             (None, Some(file)) => {
-                let loaded = config::load(file).map_err(|error| Failure::shown(&error))?;
+                let loaded = config::load(file).map_err(|error| CommandError::report(&error))?;
                 let admin = loaded.model.admin;
                 let place = nearest(&admin).ok_or_else(|| {
                     let file = file.display();
-                    Failure::Words(format!("{file}: there is no [admin] `listen`, so the agent cannot be asked"))
+                    CommandError::Sentence(format!(
+                        "{file}: there is no [admin] `listen`, so the agent cannot be asked"
+                    ))
                 })?;
                 Ok(AgentAddress { place: place.clone(), token: token.or(admin.token) })
             }
@@ -68,19 +71,20 @@ impl AgentAt {
         }
     }
 
-    fn token(&self) -> Result<Option<AdminToken>, Failure> {
+    fn token(&self) -> Result<Option<AdminToken>, CommandError> {
         if let Some(file) = &self.token_file {
-            return read_token(file).map(Some).map_err(|why| Failure::Words(format!("{}: {why}", file.display())));
+            return read_token(file)
+                .map(Some)
+                .map_err(|why| CommandError::Sentence(format!("{}: {why}", file.display())));
         }
         let Some(text) = std::env::var_os(TOKEN_VARIABLE) else { return Ok(None) };
         let token = text.to_str().ok_or("it is not UTF-8").and_then(AdminToken::new);
-        token.map(Some).map_err(|why| Failure::Words(format!("{TOKEN_VARIABLE}: {why}")))
+        token.map(Some).map_err(|why| CommandError::Sentence(format!("{TOKEN_VARIABLE}: {why}")))
     }
 }
 
-fn read_token(file: &Path) -> Result<AdminToken, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
-    Ok(AdminToken::new(&text)?)
+fn read_token(file: &Path) -> Result<AdminToken, TokenError> {
+    AdminToken::new(&fs::read_to_string(file)?).map_err(TokenError::Text)
 }
 
 /// Of the places, the one that asks least: a socket, loopback, another address.
@@ -93,25 +97,44 @@ fn nearest(admin: &Admin) -> Option<&AdminListen> {
     admin.listen.iter().min_by_key(distance)
 }
 
-/// Why a command failed.
-pub enum Failure {
-    /// In a sentence.
-    Words(String),
-    /// With the lines of the configuration at fault.
-    Shown(String),
+/// The reason why a command failed.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// A sentence, which follows the program's name.
+    #[error("zerottl: {0}")]
+    Sentence(String),
+    /// A report with the lines of the configuration at fault, as it is.
+    #[error("{0}")]
+    Report(String),
 }
 
-impl Failure {
-    /// From a configuration's faults.
-    pub fn shown(error: &config::ConfigError) -> Self {
-        Self::Shown(error.render(io::stderr().is_terminal()))
+impl CommandError {
+    /// Creates one from a configuration's faults.
+    pub fn report(error: &config::ConfigError) -> Self {
+        Self::Report(error.render(io::stderr().is_terminal()))
     }
 }
 
-impl From<String> for Failure {
-    fn from(words: String) -> Self {
-        Self::Words(words)
+impl From<String> for CommandError {
+    fn from(sentence: String) -> Self {
+        Self::Sentence(sentence)
     }
+}
+
+/// The fault of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct BadArgument(pub &'static str);
+
+/// The reason why a token cannot be read.
+#[derive(Debug, Error)]
+enum TokenError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// Its text.
+    #[error("{0}")]
+    Text(&'static str),
 }
 
 /// Where stderr is closed there is nobody left to tell.
@@ -120,11 +143,11 @@ pub fn complain(text: &str) {
 }
 
 /// Writes to stdout; a reader that has gone, as `| head` does, has what it wanted.
-pub fn print(text: &[u8]) -> Result<(), Failure> {
+pub fn print(text: &[u8]) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Words(format!("writing the result failed: {error}")))
+            Err(CommandError::Sentence(format!("writing the result failed: {error}")))
         }
         _ => Ok(()),
     }
@@ -136,7 +159,7 @@ pub async fn show<T: DeserializeOwned>(
     path: &str,
     json: bool,
     to_text: impl FnOnce(&T) -> String,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let body = client::get(&at, path).await.map_err(|error| unasked(&error))?;
     if json {
         return print(&[&body, &b"\n"[..]].concat());
@@ -147,8 +170,8 @@ pub async fn show<T: DeserializeOwned>(
 }
 
 /// Why the agent could not be asked, and what to do.
-pub fn unasked(error: &ClientError) -> Failure {
-    Failure::Words(match error {
+pub fn unasked(error: &ClientError) -> CommandError {
+    CommandError::Sentence(match error {
         ClientError::Connect(..) => {
             format!("{error}; is it running, with this [admin] `listen`? Say where with --config or --admin")
         }

@@ -3,9 +3,9 @@
 //! | module | concern |
 //! |---|---|
 //! | [`commands`] | to stop, and to read the file anew |
-//! | [`overrides`] | `drain`, `maint` and weights: how one is asked for, and what it is while in force |
-//! | [`target`] | which Sites one is for: a key, a group, a pool, a glob |
+//! | `overrides` | `drain`, `maint` and weights: how one is asked for, and what it is while in force |
+//! | `target` | which Sites one is for: a key, a group, a pool, a glob |
 
 pub mod commands;
-pub mod overrides;
-pub mod target;
+pub(crate) mod overrides;
+pub(crate) mod target;

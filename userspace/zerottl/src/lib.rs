@@ -13,5 +13,5 @@ pub mod agent;
 pub mod assess;
 pub mod control;
 pub mod machine;
-pub mod observe;
+mod observe;
 pub mod simulate;

@@ -20,7 +20,7 @@ const STACK_MAX: usize = 8;
 
 /// The interfaces of a machine, and their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct MachineInterfaces {
     /// The interfaces.
     pub interfaces: BTreeSet<String>,
     /// The interfaces that have each address.
@@ -32,9 +32,9 @@ pub struct Seen {
 }
 
 /// Asks the machine.
-pub fn look(front: &Front) -> io::Result<Seen> {
+pub fn look(front: &Front) -> io::Result<MachineInterfaces> {
     let nics = Nics::new()?;
-    let mut seen = Seen::default();
+    let mut seen = MachineInterfaces::default();
     for entry in nix::ifaddrs::getifaddrs()? {
         let name = entry.interface_name;
         if entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) || nics.driver(&name).as_deref() == Some("dummy") {
@@ -65,13 +65,13 @@ fn uppers(interface: &str) -> Vec<String> {
 
 /// Whether it is likely to be the machine that the file is for: an interface of the same name is not enough.
 #[must_use]
-pub fn is_it(front: &Front, seen: &Seen) -> bool {
+pub fn is_it(front: &Front, seen: &MachineInterfaces) -> bool {
     front.listen.iter().any(|at| !at.ip().is_loopback() && seen.holders.contains_key(&at.ip()))
 }
 
 /// Returns what does not fit.
 #[must_use]
-pub fn warnings(front: &Front, seen: &Seen) -> Vec<String> {
+pub fn warnings(front: &Front, seen: &MachineInterfaces) -> Vec<String> {
     let mut warnings = Vec::new();
     let has_program = front.xdp != XdpMode::Off;
     for name in front.interfaces.iter().filter(|name| has_program && !seen.interfaces.contains(*name)) {
@@ -117,10 +117,10 @@ mod tests {
         }
     }
 
-    fn seen() -> Seen {
+    fn seen() -> MachineInterfaces {
         let set = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         let holders = [("192.0.2.1", "eth0"), ("192.0.2.2", "eth1"), ("192.0.2.3", "lo"), ("192.0.2.4", "bond0")];
-        Seen {
+        MachineInterfaces {
             interfaces: set(&["lo", "eth0", "eth1", "bond0"]),
             holders: holders.into_iter().map(|(at, name)| (at.parse().expect("an address"), set(&[name]))).collect(),
             inner: set(&["lo"]),

@@ -22,7 +22,7 @@ use zerottl_core::{
 use zerottl_host::state::apart;
 use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
-use crate::cli::{AgentAt, Failure, complain, overrides, print, show, unasked};
+use crate::cli::{AgentAt, CommandError, complain, overrides, print, show, unasked};
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
@@ -122,13 +122,13 @@ enum Command {
         count: Option<u64>,
     },
     /// Show what a configuration would change in the answers, before anything is touched
-    Simulate(cli::simulate::Arguments),
+    Simulate(cli::simulate::SimulateArguments),
     /// Run the front of a Site, which binds clients to it: redirects, and a proxy to its application servers
     ///
     /// SIGHUP reads the file and the certificates again, SIGUSR1 reopens the access log. SIGUSR2 starts a new process with the
     /// same sockets, and ends this one once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGQUIT
     /// without that.
-    Site(cli::site::Arguments),
+    Site(cli::site::SiteArguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -151,20 +151,17 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(execute(cli.command)),
-        Err(error) => Err(Failure::Words(format!("starting the runtime failed: {error}"))),
+        Err(error) => Err(CommandError::Sentence(format!("starting the runtime failed: {error}"))),
     };
-    let text = match result {
-        Ok(code) => return code,
-        Err(Failure::Words(words)) => format!("zerottl: {words}"),
-        Err(Failure::Shown(text)) => text,
-    };
-    complain(&text);
-    ExitCode::FAILURE
+    result.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        ExitCode::FAILURE
+    })
 }
 
-async fn execute(command: Command) -> Result<ExitCode, Failure> {
+async fn execute(command: Command) -> Result<ExitCode, CommandError> {
     // Of every command: a slip is told before anybody relies on it.
-    let log = cli::log::Log::from_environment()?;
+    let log = cli::log::Log::from_environment().map_err(|error| error.to_string())?;
     match command {
         Command::Run { config, take_over } => {
             log.start();
@@ -208,7 +205,7 @@ fn misfits(loaded: &config::Loaded) -> Vec<String> {
 }
 
 /// The files alone decide, and nothing is bound, attached or probed; what does not fit the machine is a warning.
-fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
+fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
     let checked = config::load(file);
     let problems = match &checked {
         Ok(loaded) => &loaded.warnings[..],
@@ -251,7 +248,7 @@ fn deaths(model: &Model) -> Vec<String> {
     losses.map(line).collect()
 }
 
-async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), Failure> {
+async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), CommandError> {
     let mut left = count.unwrap_or(u64::MAX);
     let print = |line: &str| {
         // A closed pipe ends the trace, as `| head` means it to.

@@ -2,12 +2,12 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | [`snapshot`] | everything known at one moment |
-//! | [`counters`] | counters of both paths and of planning |
-//! | [`context`] | the program on its interfaces, and the machine |
-//! | [`publication`] | when plans were published, and how long that took |
-//! | [`shares`] | shares counted in a plan's tables |
-//! | [`labels`] | words for states, policies and choices |
+//! | `snapshot` | everything known at one moment |
+//! | `counters` | counters of both paths and of planning |
+//! | `context` | the program on its interfaces, and the machine |
+//! | `publication` | when plans were published, and how long that took |
+//! | `shares` | shares counted in a plan's tables |
+//! | `labels` | words for states, policies and choices |
 
 pub mod context;
 pub mod counters;

@@ -13,7 +13,6 @@ pub mod queries;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -28,6 +27,7 @@ use domain::{
 };
 use etherparse::PacketBuilder;
 use rand::Rng;
+use thiserror::Error;
 use xdp_ebpf::reason::Reason;
 
 use self::{
@@ -59,31 +59,22 @@ const DRAWS: usize = 64;
 /// XDP's verdict for "send it back".
 const XDP_TX: u32 = 3;
 
-/// Why a simulation cannot be run.
-#[derive(Debug)]
+/// The reason why a simulation cannot be run.
+#[derive(Debug, Error)]
 pub enum SimulateError {
     /// The program or its maps.
+    #[error(transparent)]
     Load(LoadError),
     /// The kernel refused a test run.
-    Run(ProgramError),
+    #[error("the kernel's test run of the XDP program failed: {0}")]
+    Run(#[source] ProgramError),
     /// The counters cannot be read.
-    Counters(aya::maps::MapError),
+    #[error("reading the XDP program's counters failed: {0}")]
+    Counters(#[source] aya::maps::MapError),
     /// The configuration serves no address.
+    #[error("front.addresses: there is no address to ask")]
     NoAddress,
 }
-
-impl fmt::Display for SimulateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Load(error) => error.fmt(f),
-            Self::Run(error) => write!(f, "the kernel's test run of the XDP program failed: {error}"),
-            Self::Counters(error) => write!(f, "reading the XDP program's counters failed: {error}"),
-            Self::NoAddress => f.write_str("front.addresses: there is no address to ask"),
-        }
-    }
-}
-
-impl std::error::Error for SimulateError {}
 
 /// One configuration, loaded into the kernel but attached to nothing.
 pub struct Simulation {
@@ -271,14 +262,14 @@ impl QuestionGroup {
 pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
     let mut status = Assessment::unknown(model);
     let known: HashMap<&str, &SitePage> = page.sites.iter().map(|site| (site.key.as_str(), site)).collect();
-    for ((site, standing), health) in model.sites.iter().zip(&mut status.sites).zip(status.health.iter_mut()) {
+    for ((site, state), health) in model.sites.iter().zip(&mut status.sites).zip(status.health.iter_mut()) {
         let Some(known) = known.get(site.key.as_str()) else { continue };
-        standing.word = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
+        state.word = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
         let weight = known.weight_order.as_ref().and_then(|order| order.what.parse().ok());
-        standing.weight = weight.unwrap_or(standing.weight);
-        standing.held = known.hold.is_some();
+        state.weight = weight.unwrap_or(state.weight);
+        state.held = known.hold.is_some();
         if let (Some(load), Some(_)) = (&known.load, &site.load) {
-            (standing.load, standing.said) = load.standing();
+            (state.load, state.said) = load.as_reported();
         }
         for (address, health) in site.addresses.iter().zip(health).filter(|_| site.probe.is_some()) {
             let known = known.addresses.iter().find(|known| known.answer == address.answer);

@@ -200,17 +200,19 @@ impl Case {
     }
 
     /// Returns the request for the pseudo code, word for word. Of the marker it has what the pseudo code knows.
-    pub fn literal(&self) -> appendix_b::Request {
+    pub fn literal(&self) -> appendix_b::OracleRequest {
         let marker = match &self.mark {
             None => String::new(),
             Some(Mark::Sound { at, initial: Some(initial), .. }) => format!("/{}{at}+{initial}", self.word),
             Some(Mark::Sound { at, .. }) => format!("/{}{at}", self.word),
             Some(Mark::Broken(text)) => format!("/{}{text}", self.word),
         };
-        let pool =
-            || appendix_b::Group { name: POOL_NAME.into(), sites: names(&(0..self.layout.sites).collect::<Vec<_>>()) };
+        let pool = || appendix_b::OracleGroup {
+            name: POOL_NAME.into(),
+            sites: names(&(0..self.layout.sites).collect::<Vec<_>>()),
+        };
         let this_group = self.layout.groups.iter().position(|group| group.contains(&self.own));
-        appendix_b::Request {
+        appendix_b::OracleRequest {
             scheme: self.scheme,
             host: self.authority().map(str::to_owned),
             relative_uri: format!("{}{marker}", self.path),
@@ -227,8 +229,8 @@ impl Case {
     }
 
     /// A group, for the pseudo code.
-    pub fn group(&self, group: usize) -> appendix_b::Group {
-        appendix_b::Group { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
+    pub fn group(&self, group: usize) -> appendix_b::OracleGroup {
+        appendix_b::OracleGroup { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
     }
 }
 

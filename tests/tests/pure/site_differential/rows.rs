@@ -3,7 +3,7 @@
 //! They are written from the rows' text, with nothing of the decision's code: what a row says is said here a second time.
 
 use tests::{
-    appendix_b::{self, DISTRIB, Outcome, Request},
+    appendix_b::{self, DISTRIB, OracleOutcome, OracleRequest},
     site_world::{Name, POOL_NAME},
 };
 
@@ -31,11 +31,11 @@ pub enum End {
 pub struct Row {
     /// Its ID.
     pub name: &'static str,
-    before: fn(&Case, &mut Request),
+    before: fn(&Case, &mut OracleRequest),
     after: fn(&Case, &mut End),
 }
 
-fn same(_: &Case, _: &mut Request) {}
+fn same(_: &Case, _: &mut OracleRequest) {}
 fn keep(_: &Case, _: &mut End) {}
 
 /// The rows, in the order in which they are applied.
@@ -74,11 +74,11 @@ pub fn expected(case: &Case, is_on: impl Fn(&Row) -> bool) -> End {
 }
 
 /// Takes apart what the pseudo code says: the last marker, as it would be read, is off the target.
-fn end_of(outcome: &Outcome) -> End {
+fn end_of(outcome: &OracleOutcome) -> End {
     let to = match outcome {
-        Outcome::Done => return End::Admit { despite: false },
-        Outcome::AllSitesBusy200 => return End::Busy { status: 200 },
-        Outcome::Redirect302(to) => to,
+        OracleOutcome::Done => return End::Admit { despite: false },
+        OracleOutcome::AllSitesBusy200 => return End::Busy { status: 200 },
+        OracleOutcome::Redirect302(to) => to,
     };
     let (scheme, rest) = to.split_once("://").expect("a URL");
     let scheme = if scheme == "https" { "https" } else { "http" };
@@ -201,14 +201,14 @@ fn is_overflowing(case: &Case) -> bool {
 // Before.
 
 /// Port, case and the trailing dot make no difference.
-fn normalised(case: &Case, request: &mut Request) {
+fn normalised(case: &Case, request: &mut OracleRequest) {
     if let Some(name) = name(case) {
         request.host = Some(name.host());
     }
 }
 
 /// A segment of the application's own that reads like a marker is none: ours is the last.
-fn hide_others(case: &Case, request: &mut Request) {
+fn hide_others(case: &Case, request: &mut OracleRequest) {
     let marker = request.relative_uri.split_off(case.path.len());
     request.relative_uri = format!("{}{marker}", case.path.replace(DISTRIB, "/Distrib\u{0}="));
 }
@@ -220,7 +220,7 @@ fn show_others(_: &Case, end: &mut End) {
 }
 
 /// Markers are read in any case.
-fn any_case(case: &Case, request: &mut Request) {
+fn any_case(case: &Case, request: &mut OracleRequest) {
     if case.mark.is_some() {
         let at = request.relative_uri.rfind(case.word).expect("there is a marker");
         request.relative_uri.replace_range(at..at + case.word.len(), &DISTRIB[1..]);
@@ -228,7 +228,7 @@ fn any_case(case: &Case, request: &mut Request) {
 }
 
 /// A marker's time becomes this one.
-fn set_time(request: &mut Request, time: u64) {
+fn set_time(request: &mut OracleRequest, time: u64) {
     let Some(start) = request.relative_uri.rfind(DISTRIB) else { return };
     let start = start + DISTRIB.len();
     let digits = request.relative_uri[start..].bytes().take_while(u8::is_ascii_digit).count();
@@ -236,7 +236,7 @@ fn set_time(request: &mut Request, time: u64) {
 }
 
 /// A time to come is no time, unless it is one that we gave.
-fn no_future(case: &Case, request: &mut Request) {
+fn no_future(case: &Case, request: &mut OracleRequest) {
     if let Some(Mark::Sound { at, .. }) = case.mark
         && at > NOW + case.skew
         && !case.waiting
@@ -246,7 +246,7 @@ fn no_future(case: &Case, request: &mut Request) {
 }
 
 /// HTTP/1.0 names no host: without a fresh marker it is as if it had named another.
-fn without_host_to_535(case: &Case, request: &mut Request) {
+fn without_host_to_535(case: &Case, request: &mut OracleRequest) {
     if is_hostless_10(case) && !is_fresh(case) && !is_lost(case) {
         request.host = Some(String::new());
     }
@@ -268,7 +268,7 @@ fn without_host(case: &Case, end: &mut End) {
 }
 
 /// A Site may be in several groups: membership counts, and overflow goes through the proper one, carried in the marker.
-fn groups(case: &Case, request: &mut Request) {
+fn groups(case: &Case, request: &mut OracleRequest) {
     if let Some(group) = alive(case).filter(|group| has(case, *group)) {
         request.this_group.name = Name::Group(group).host();
     }
@@ -305,21 +305,21 @@ fn say_group(case: &Case, end: &mut End) {
 }
 
 /// Where nothing tells a group, the Pool Name replaces it, and every Site is of it.
-fn no_group(case: &Case, request: &mut Request) {
+fn no_group(case: &Case, request: &mut OracleRequest) {
     if case.proper.is_none() {
         POOL_NAME.clone_into(&mut request.this_group.name);
     }
 }
 
 /// Nobody is sent where nobody is.
-fn dead_group(case: &Case, request: &mut Request) {
+fn dead_group(case: &Case, request: &mut OracleRequest) {
     if case.proper.is_some() && alive(case).is_none() {
         POOL_NAME.clone_into(&mut request.this_group.name);
         POOL_NAME.clone_into(&mut request.proper_group);
     }
 }
 
-fn without_initial(request: &mut Request) {
+fn without_initial(request: &mut OracleRequest) {
     if let Some(at) = request.relative_uri.rfind(DISTRIB)
         && let Some(plus) = request.relative_uri[at..].find('+')
     {
@@ -328,14 +328,14 @@ fn without_initial(request: &mut Request) {
 }
 
 /// An Initial Site that is not in the order never comes round: a new cycle.
-fn unknown_initial(case: &Case, request: &mut Request) {
+fn unknown_initial(case: &Case, request: &mut OracleRequest) {
     if initial_of(case).is_none() && matches!(case.mark, Some(Mark::Sound { .. })) {
         without_initial(request);
     }
 }
 
 /// Sites that are known to be down are left out of the order. The cycle ends at its first Site even if that is.
-fn skip_dead(case: &Case, request: &mut Request) {
+fn skip_dead(case: &Case, request: &mut OracleRequest) {
     let initial = initial_of(case).map(|site| Name::Site(site).host());
     request.this_group.sites.retain(|name| {
         let site = Name::of(name);
@@ -344,7 +344,7 @@ fn skip_dead(case: &Case, request: &mut Request) {
 }
 
 /// A client that was told to return here is not sent round again: this Site is the only one for it.
-fn wait_here(case: &Case, request: &mut Request) {
+fn wait_here(case: &Case, request: &mut OracleRequest) {
     if case.waiting {
         request.this_group.sites = vec![own(case)];
         without_initial(request);
@@ -352,7 +352,7 @@ fn wait_here(case: &Case, request: &mut Request) {
 }
 
 /// Served as if the marker held.
-fn serve_here(case: &Case, request: &mut Request) {
+fn serve_here(case: &Case, request: &mut OracleRequest) {
     if is_lost(case) {
         set_time(request, NOW);
         without_initial(request);

@@ -3,6 +3,7 @@
 use std::{str::FromStr, sync::Arc};
 
 use domain::base::{Rtype, iana::Class};
+use thiserror::Error;
 
 use super::{
     explanation::{Explanation, TypeAnswer},
@@ -21,17 +22,10 @@ use zerottl_dns::{
 /// Types shown of one name, at most.
 const TYPES_MAX: usize = 64;
 
-/// Why a type cannot be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The word that is no record type.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{}` is not a record type", text::printable(.0))]
 pub struct BadType(String);
-
-impl std::fmt::Display for BadType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is not a record type", text::printable(&self.0))
-    }
-}
-
-impl std::error::Error for BadType {}
 
 /// A type by its word, in any case, or as `TYPE` and its number.
 pub fn rtype(word: &str) -> Result<Rtype, BadType> {

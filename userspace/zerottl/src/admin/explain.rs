@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, net::IpAddr, str::FromStr};
 
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt as _};
 
+use thiserror::Error;
+
 use super::{
     explanation::{AddressShare, Explanation, FamilyExplanation, HttpsExplanation, RecordShare, SiteVerdict},
     load, notices, text,
@@ -24,17 +26,10 @@ use zerottl_core::{
 };
 use zerottl_dns::svcb;
 
-/// Why a question cannot be explained.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The name that cannot be explained, as it is none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{}` is not a DNS name", text::printable(.0))]
 pub struct BadName(String);
-
-impl std::fmt::Display for BadName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`{}` is not a DNS name", text::printable(&self.0))
-    }
-}
-
-impl std::error::Error for BadName {}
 
 /// Explains `name` at one moment; `pick` answers one question from the same plan and is asked for sticky names alone,
 /// where asking changes nothing.
@@ -304,7 +299,7 @@ fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
 
 /// Returns what bars a Site, with a `; ` after it, if anything does.
 fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
-    let said = notices::word(snapshot, id).map(|order| order.words());
+    let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
 }

@@ -1,6 +1,6 @@
 //! Loads in the pages, and `POST /v1/load`: load reports from Sites, or from whatever knows their load.
 //!
-//! What a report is stands in [`push`]. The answer is 204 if all of it was taken; else nothing was,
+//! The form of a report stands in [`push`]. The answer is 204 if all of it was taken; else nothing was,
 //! and the answer's text says why.
 
 use std::time::Instant;
@@ -70,9 +70,9 @@ pub struct LoadPage {
 pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
     let site = &snapshot.model.sites[id.0];
     let source = site.load.as_ref()?;
-    let (entry, standing) = (&snapshot.loads[id.0], &snapshot.status.sites[id.0]);
+    let (entry, state) = (&snapshot.loads[id.0], &snapshot.status.sites[id.0]);
     let steering = &snapshot.model.pools[site.pool.0].steering;
-    let said = standing.said;
+    let said = state.said;
     Some(LoadPage {
         source: match source.kind {
             LoadKind::Http(..) => "http",
@@ -81,15 +81,15 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
             LoadKind::Push => "push",
         }
         .into(),
-        current: standing.load.map(|load| load.current),
+        current: state.load.map(|load| load.current),
         debit: said.debit,
-        target: standing.load.map(|load| load.target),
-        capacity: standing.load.map(|load| load.capacity),
+        target: state.load.map(|load| load.target),
+        capacity: state.load.map(|load| load.capacity),
         sessions: said.sessions,
         maxconn: entry.maxconn,
         age_s: entry.received.map(|then| snapshot.age_s(then)),
         stale: said.stale,
-        headroom: standing.load.map(|load| headroom(load.current, &load, steering)),
+        headroom: state.load.map(|load| headroom(load.current, &load, steering)),
         per_answer: said.per_answer,
         factor: said.factor,
         word: said.word,
@@ -103,7 +103,7 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
 impl LoadPage {
     /// Returns what the planner was told of the Site.
     #[must_use]
-    pub fn standing(&self) -> (Option<Load>, SelfReport) {
+    pub fn as_reported(&self) -> (Option<Load>, SelfReport) {
         let (word, factor, stale) = (self.word, self.factor, self.stale);
         let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
         let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
@@ -158,8 +158,8 @@ fn short(figure: f64) -> String {
 #[must_use]
 pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) -> (bool, Option<String>) {
     let steering = &snapshot.model.pool_of(kind).steering;
-    let standing = &snapshot.status.sites[id.0];
-    let said = standing.said;
+    let state = &snapshot.status.sites[id.0];
+    let said = state.said;
     let mut clauses = Vec::new();
     let refuses = said.word != AdminState::Ready || said.factor <= 0.0;
     if said.stale {
@@ -172,17 +172,17 @@ pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) 
         let note = snapshot.loads[id.0].note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
         clauses.push(format!("it wants {} of its weight{note}", text::percent(said.factor)));
     }
-    if standing.ramp < 1.0 {
-        clauses.push(format!("it starts slowly, with {} of its weight", text::percent(standing.ramp)));
+    if state.ramp < 1.0 {
+        clauses.push(format!("it starts slowly, with {} of its weight", text::percent(state.ramp)));
     }
     let mut full = false;
-    if let (Some(load), Policy::LeastLoad) = (standing.load, policy) {
+    if let (Some(load), Policy::LeastLoad) = (state.load, policy) {
         let room = headroom(load.current, &load, steering);
         full = room <= 0.0;
         let word = if full { "at capacity".to_owned() } else { format!("headroom {}", text::percent(room)) };
         clauses.push(format!("{word}: load {} of {}", short(load.current), short(load.capacity)));
     }
-    if let (Some(load), Policy::Sticky, true) = (standing.load, policy, steering.balance_factor > 0.0) {
+    if let (Some(load), Policy::Sticky, true) = (state.load, policy, steering.balance_factor > 0.0) {
         let keep = kept(snapshot, kind, id);
         let utilisation = text::percent(load.current / load.capacity);
         clauses.push(match keep {

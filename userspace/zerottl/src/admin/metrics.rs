@@ -292,8 +292,8 @@ impl Source {
         let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
         family(encoder, ("site_eligible", "Whether the Site is up and nothing excludes it"), eligible)?;
         let words = sites.iter().filter_map(|site| {
-            let order = site.word.as_ref()?;
-            Some((vec![("site", site.key.clone()), ("word", order.what.clone()), ("by", order.by.clone())], flag(true)))
+            let page = site.word.as_ref()?;
+            Some((vec![("site", site.key.clone()), ("word", page.what.clone()), ("by", page.by.clone())], flag(true)))
         });
         family(encoder, ("site_word", "The operator's override of the Site and who set it, as labels"), words)?;
         let holds = sites.iter().map(|site| {

@@ -1,4 +1,4 @@
-//! Everything that bears on the Sites besides their health, as pages show it: commands, hold-downs, alarms, what one
+//! Everything that bears on the Sites besides their health, as pages show it: overrides, hold-downs, alarms, what one
 //! death would do.
 
 use std::fmt::Write;
@@ -129,7 +129,7 @@ impl Notices {
         let refusal = remarks
             .refusal
             .as_ref()
-            .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.words.clone() });
+            .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.text.clone() });
         Self {
             alarms: remarks.alarms.iter().map(alarm).chain(snapshot.context.alarms.iter().map(of_program)).collect(),
             refusal,
@@ -177,28 +177,28 @@ fn losses(snapshot: &Snapshot, pool: PoolId) -> impl Iterator<Item = LossPage> {
     })
 }
 
-fn order<T>(snapshot: &Snapshot, order: &Override<T>, what: String) -> OverridePage {
+fn override_page<T>(snapshot: &Snapshot, in_force: &Override<T>, what: String) -> OverridePage {
     OverridePage {
         what,
-        by: order.by.clone(),
-        reason: order.reason.clone(),
-        age_s: snapshot.age_s(order.at),
-        at_ms: order.at_wall_ms,
-        left_s: order.until.map(|until| until.saturating_duration_since(snapshot.now).as_secs_f64()),
-        forced: order.forced,
+        by: in_force.by.clone(),
+        reason: in_force.reason.clone(),
+        age_s: snapshot.age_s(in_force.at),
+        at_ms: in_force.at_wall_ms,
+        left_s: in_force.until.map(|until| until.saturating_duration_since(snapshot.now).as_secs_f64()),
+        forced: in_force.forced,
     }
 }
 
-/// The operator's word on a Site.
-pub(super) fn word(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
-    let of = snapshot.remarks.words.get(&site.0)?;
-    Some(order(snapshot, of, of.what.as_str().into()))
+/// The admin state that the operator has set a Site to.
+pub(super) fn admin_state(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
+    let of = snapshot.remarks.states.get(&site.0)?;
+    Some(override_page(snapshot, of, of.value.as_str().into()))
 }
 
 /// The operator's weight for a Site.
 pub(super) fn weight(snapshot: &Snapshot, site: SiteId) -> Option<OverridePage> {
     let of = snapshot.remarks.weights.get(&site.0)?;
-    Some(order(snapshot, of, of.what.to_string()))
+    Some(override_page(snapshot, of, of.value.to_string()))
 }
 
 /// A Site's hold-down.

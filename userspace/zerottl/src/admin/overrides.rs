@@ -42,7 +42,7 @@ use zerottl_core::{
 };
 use zerottl_host::state::keeper;
 
-/// How long an answer waits for the order to be on disk.
+/// How long an answer waits for the override to be on disk.
 const KEPT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Body of `POST /v1/sites/word`.
@@ -145,8 +145,8 @@ pub(super) async fn word(
     _: extract::Plain,
     extract::CheckedBody(body): extract::CheckedBody<SayWord>,
 ) -> Response {
-    let what = OverrideValue::State(body.word);
-    ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, body.force).await
+    let value = OverrideValue::State(body.word);
+    ask(&shared.state(), peer, body.sites, value, body.by, body.reason, body.for_s, body.force).await
 }
 
 /// Sets the weight of Sites, or restores the configured one.
@@ -169,8 +169,8 @@ pub(super) async fn weight(
     _: extract::Plain,
     extract::CheckedBody(body): extract::CheckedBody<SayWeight>,
 ) -> Response {
-    let what = OverrideValue::Weight(body.weight);
-    ask(&shared.state(), peer, body.sites, what, body.by, body.reason, body.for_s, false).await
+    let value = OverrideValue::Weight(body.weight);
+    ask(&shared.state(), peer, body.sites, value, body.by, body.reason, body.for_s, false).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of two bodies that differ in one")]
@@ -178,7 +178,7 @@ async fn ask(
     state: &AdminSources,
     peer: Option<Extension<AdminPeer>>,
     target: String,
-    what: OverrideValue,
+    value: OverrideValue,
     by: Option<String>,
     reason: Option<String>,
     for_s: Option<u64>,
@@ -189,18 +189,18 @@ async fn ask(
     let named = by.filter(|by| !by.trim().is_empty());
     let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let lasts = for_s.map(Duration::from_secs);
-    let request = match overrides::checked(OverrideRequest { target, what, by, reason, lasts, force }) {
+    let request = match overrides::checked(OverrideRequest { target, value, by, reason, lasts, force }) {
         Ok(request) => request,
-        Err(refused) => return fault(&refused),
+        Err(invalid) => return refusal(&invalid.into()),
     };
     let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
     match state.overrides.ask(OverrideRequest { by, ..request }).await {
         Ok(done) => {
-            let why = keeper::wait(&mut state.kept.clone(), done.memory, KEPT_WITHIN).await;
+            let why = keeper::wait(&mut state.kept.clone(), done.saved, KEPT_WITHIN).await;
             Json(Said { sites: done.sites, generation: done.generation, kept: why.is_none(), not_kept_because: why })
                 .into_response()
         }
-        Err(refused) => fault(&refused),
+        Err(refused) => refusal(&refused),
     }
 }
 
@@ -212,7 +212,7 @@ fn said_by(claimed: &str, from: &str, user: Option<&str>) -> String {
     }
 }
 
-fn fault(refused: &OverrideError) -> Response {
+fn refusal(refused: &OverrideError) -> Response {
     let (status, error) = match refused {
         OverrideError::NoSuch(_) => (StatusCode::NOT_FOUND, "no-such"),
         OverrideError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
@@ -257,7 +257,7 @@ pub(super) async fn drained(
             let sessions = |site: SiteId| snapshot.status.sites[site.0].said.sessions.map(whole);
             Json(drain_page(snapshot, &sites, asked.sessions, sessions)).into_response()
         }
-        Err(refused) => fault(&refused),
+        Err(refused) => refusal(&refused),
     }
 }
 

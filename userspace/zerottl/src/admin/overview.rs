@@ -173,9 +173,9 @@ fn sites(page: &mut String, status: &StatusPage, filter: &Filter) {
         }
     }
     for site in &shown {
-        let orders = site.word.iter().chain(&site.weight_order).map(|order| {
-            let what = if order.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
-            format!("{what}{}", order.words())
+        let overrides = site.word.iter().chain(&site.weight_order).map(|page| {
+            let what = if page.what.starts_with(|c: char| c.is_ascii_digit()) { "weight " } else { "" };
+            format!("{what}{}", page.words())
         });
         // Where the table had no room for it.
         let reason = filter.columns.and(site.reason.as_ref()).filter(|_| site.state == "down");
@@ -183,7 +183,7 @@ fn sites(page: &mut String, status: &StatusPage, filter: &Filter) {
             let _ = writeln!(lines, "{}: {}", text::printable(&site.key), text::printable(reason));
         }
         let own = site.load.as_ref().and_then(|load| Some(format!("it says {}", load.says.as_ref()?)));
-        for words in orders.chain(own).chain(site.hold.as_ref().map(HoldPage::words)) {
+        for words in overrides.chain(own).chain(site.hold.as_ref().map(HoldPage::words)) {
             let words = text::printable(&words);
             let _ = writeln!(lines, "{}: {words}", text::printable(&site.key));
         }
@@ -269,7 +269,7 @@ fn socket_rows(socket: &SocketCounts) -> impl Iterator<Item = Vec<String>> {
 pub fn state_word(site: &SitePage) -> String {
     let health = if site.up { "up" } else { "DOWN" };
     match (&site.word, &site.hold) {
-        (Some(order), _) => format!("{health}, {}", text::printable(&order.what)),
+        (Some(page), _) => format!("{health}, {}", text::printable(&page.what)),
         (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
         (None, _) if site.state == "drain" => format!("{health}, drain"),
         _ => health.into(),

@@ -50,7 +50,7 @@ pub(super) async fn reload(
     }
     match done.await {
         Ok(Ok(reloaded)) => Json(reloaded).into_response(),
-        Ok(Err(faults)) => (StatusCode::CONFLICT, format!("{}\n", faults.trim_end())).into_response(),
+        Ok(Err(faults)) => (StatusCode::CONFLICT, format!("{}\n", faults.to_string().trim_end())).into_response(),
         Err(_) => unavailable(),
     }
 }

@@ -1,8 +1,7 @@
-//! The HTTP server: bounded, and behind one gate.
+//! The HTTP server: bounded, with one check of access before all that is served.
 //!
 //! A connection serves one request and has [`CONNECTION_MAX`] in all, traces and reloads excepted. A request brings at most
-//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes [`admin_access`](zerottl_core::admin_access) first, whatever
-//! the path.
+//! [`BODY_MAX`], load reports [`PUSH_MAX`]. Whoever asks passes [`admit`] first, whatever the path.
 //!
 //! Silent connections keep nobody out: until a request's head is there a connection is idle, and gives way to newcomers
 //! ([`places`](zerottl_host::places)). TCP and Unix sockets have places of their own; so have requests at a time: those that come over
@@ -65,13 +64,9 @@ use zerottl_host::{
 };
 use zerottl_inputs::load::push::PUSH_MAX;
 
-/// The most connections at once by TCP, of all listeners together.
-pub use zerottl_host::resources::ADMIN_CONNECTIONS_MAX as CONNECTIONS_MAX;
-/// By one client: an IPv4 address, or an IPv6 /64.
+/// The most TCP connections at once by one client: an IPv4 address, or an IPv6 /64.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = 128;
-/// The most connections at once by Unix sockets.
-pub use zerottl_host::resources::ADMIN_UNIX_CONNECTIONS_MAX as UNIX_CONNECTIONS_MAX;
-/// By one user.
+/// The most connections at once by one user of a Unix socket.
 pub const UNIX_CONNECTIONS_PER_USER_MAX: usize = 48;
 /// Requests at a time that come over Unix sockets, that show the token, and others: of each kind. What a response takes in
 /// memory is held as long.
@@ -133,11 +128,11 @@ pub async fn serve(listeners: Vec<Listener>, current: Arc<Current>, cancel: Canc
         router = router.route(path, handler);
     }
     let router = router.layer(DefaultBodyLimit::max(BODY_MAX)).with_state(shared.clone());
-    let door = Door { router, shared: shared.clone(), rooms: Rooms::new() };
+    let acceptor = Acceptor { router, shared: shared.clone(), capacity: Capacity::new() };
     let mut tasks = JoinSet::new();
     tasks.spawn(sample(shared));
     for listener in listeners {
-        tasks.spawn(accept(listener, door.clone()));
+        tasks.spawn(accept(listener, acceptor.clone()));
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -156,14 +151,14 @@ async fn sample(shared: HandlerState) {
 
 /// Where connections and requests have their places.
 #[derive(Clone)]
-struct Rooms {
+struct Capacity {
     tcp: Arc<Places>,
     unix: Arc<Places>,
     /// Requests over Unix sockets, with the token, and others.
     requests: [Arc<Semaphore>; 3],
 }
 
-impl Rooms {
+impl Capacity {
     fn new() -> Self {
         let AgentShare { admin, admin_unix, .. } = AgentShare::now();
         Self {
@@ -187,20 +182,20 @@ impl Rooms {
 
 /// The parts that every connection needs.
 #[derive(Clone)]
-struct Door {
+struct Acceptor {
     router: Router,
     shared: HandlerState,
-    rooms: Rooms,
+    capacity: Capacity,
 }
 
-async fn accept(listener: Listener, door: Door) {
+async fn accept(listener: Listener, acceptor: Acceptor) {
     let mut connections = JoinSet::new();
     let mut stumbles = Stumbles::new(format!("accepting admin connections at {listener}"));
     let mut full = LogLimit::new(FULL_EVERY);
-    let places = Arc::clone(door.rooms.of(&listener));
+    let places = Arc::clone(acceptor.capacity.of(&listener));
     loop {
         let accepted = tokio::select! {
-            () = door.shared.cancel.cancelled() => break,
+            () = acceptor.shared.cancel.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -208,7 +203,7 @@ async fn accept(listener: Listener, door: Door) {
             Ok(accepted) => {
                 stumbles.good();
                 if let Ok(place) = places.take_in_time(accepted.client, false).await {
-                    connections.spawn(connection(accepted, place, door.clone()));
+                    connections.spawn(connection(accepted, place, acceptor.clone()));
                 } else if let Some(unsaid) = full.admit(Instant::now().into_std()) {
                     tracing::warn!(client = accepted.peer.from, unsaid, "admin: too many requests at a time");
                 }
@@ -217,7 +212,7 @@ async fn accept(listener: Listener, door: Door) {
                 if is_ours(&error) {
                     places.make_room();
                 }
-                door.shared.cancel.run_until_cancelled(stumbles.over(&error)).await;
+                acceptor.shared.cancel.run_until_cancelled(stumbles.over(&error)).await;
             }
         }
     }
@@ -239,12 +234,13 @@ struct Exchange {
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-async fn connection(accepted: Accepted, place: Place, door: Door) {
+async fn connection(accepted: Accepted, place: Place, acceptor: Acceptor) {
     let Accepted { stream, local, peer, .. } = accepted;
     let (place, exchange) = (Arc::new(place), Arc::<Exchange>::default());
     let header_max = place.idle_limit(HEADER_MAX);
-    let inner = TowerToHyperService::new(door.router);
-    let (own, mark, shared, rooms) = (Arc::clone(&place), Arc::clone(&exchange), door.shared.clone(), door.rooms);
+    let inner = TowerToHyperService::new(acceptor.router);
+    let (own, mark, shared, capacity) =
+        (Arc::clone(&place), Arc::clone(&exchange), acceptor.shared.clone(), acceptor.capacity);
     let service = service_fn(move |request: Request<Incoming>| {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer.clone());
@@ -258,7 +254,8 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
         if admitted.is_ok() && (is_known || token.is_none()) {
             own.busy();
         }
-        let (inner, mark, turn) = (inner.clone(), Arc::clone(&mark), Arc::clone(rooms.turn(local.is_none(), is_known)));
+        let (inner, mark, turn) =
+            (inner.clone(), Arc::clone(&mark), Arc::clone(capacity.turn(local.is_none(), is_known)));
         async move {
             let mut response = match admitted {
                 Ok(()) => {
@@ -290,7 +287,7 @@ async fn connection(accepted: Accepted, place: Place, door: Door) {
             biased;
             // An error here is the client's going away or its malformed request, which hyper has answered.
             _ = connection.as_mut() => return,
-            () = door.shared.cancel.cancelled(), if !stopping => {
+            () = acceptor.shared.cancel.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -325,7 +325,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         weight: site.weight,
         weight_now: status.sites[id.0].weight,
         eligible: status.is_eligible(model, id),
-        word: notices::word(snapshot, id),
+        word: notices::admin_state(snapshot, id),
         weight_order: notices::weight(snapshot, id),
         hold: notices::hold(snapshot, id),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
@@ -336,7 +336,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
 /// Why a Site is not simply up and answered.
 fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let (model, status) = (&snapshot.model, &snapshot.status);
-    let said = notices::word(snapshot, id).map(|order| order.words());
+    let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let own = load::takes_itself_out(snapshot, id);
     let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != AdminState::Maint;
     let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {

@@ -1,67 +1,64 @@
 //! Why the agent does not start, or ends by itself, or keeps its configuration.
 
-use std::{error::Error, fmt, io};
+use std::io;
 
+use thiserror::Error;
+
+use super::tasks::TaskEnded;
+use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
 
-/// Why the agent does not start, or ends by itself, or keeps its configuration.
-#[derive(Debug)]
+/// The reason why the agent does not start, or ends by itself, or keeps its configuration.
+#[derive(Debug, Error)]
 pub enum AgentError {
     /// A served address.
-    Bind(io::Error),
+    #[error("front.addresses: {0}")]
+    Bind(#[source] io::Error),
     /// The admin interface.
-    Admin(AdminListen, io::Error),
+    #[error("admin.listen: cannot listen on {0}: {1}")]
+    Admin(AdminListen, #[source] io::Error),
     /// The program or its maps.
+    #[error(transparent)]
     Load(LoadError),
     /// An interface.
-    Attach(AttachmentError),
+    #[error("front.interfaces: {0}")]
+    Attach(#[source] AttachmentError),
     /// The pins of what outlives the agent.
-    Pin(PinError),
+    #[error("agent.pins: {0}")]
+    Pin(#[source] PinError),
     /// The probes' own setup.
+    #[error(transparent)]
     Probe(ProbeError),
     /// Interfaces' MACs cannot be read.
-    Macs(io::Error),
-    /// The configuration, as its faults are shown.
-    Config(String),
+    #[error("reading the interfaces' MAC addresses failed: {0}")]
+    Macs(#[source] io::Error),
+    /// The configuration, with its faults.
+    #[error("{}", .0.render(false))]
+    Config(#[source] ConfigError),
     /// A configuration that would take from a pool more than its minimum allows.
+    #[error("{}: lower the minimum in the configuration if this is meant", shortfalls(.0))]
     Minimum(Vec<Shortfall>),
     /// Another agent has the state directory.
-    State(state::lock::Owned),
+    #[error("[state] `directory`: {0}")]
+    State(#[source] state::lock::Owned),
     /// A setting that a reload cannot change.
+    #[error("{0} is not as it was: a reload cannot change it, restart the agent")]
     Restart(&'static str),
-    /// A panic.
-    Fault(String),
+    /// A panic, in its own words.
+    #[error("a fault of zerottl itself, please report it: {0}")]
+    Panic(String),
     /// A part ended that must not.
-    Ended(String),
+    #[error("stopped because {0}")]
+    Ended(#[source] TaskEnded),
 }
 
-impl fmt::Display for AgentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(error) => write!(f, "front.addresses: {error}"),
-            Self::Admin(address, error) => write!(f, "admin.listen: cannot listen on {address}: {error}"),
-            Self::Load(error) => error.fmt(f),
-            Self::Attach(error) => write!(f, "front.interfaces: {error}"),
-            Self::Pin(error) => write!(f, "agent.pins: {error}"),
-            Self::Probe(error) => error.fmt(f),
-            Self::Macs(error) => write!(f, "reading the interfaces' MAC addresses failed: {error}"),
-            Self::Config(faults) => f.write_str(faults),
-            Self::Minimum(shortfalls) => {
-                let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
-                write!(f, "{}: lower the minimum in the configuration if this is meant", all.join("; "))
-            }
-            Self::State(owned) => write!(f, "[state] `directory`: {owned}"),
-            Self::Restart(key) => write!(f, "{key} is not as it was: a reload cannot change it, restart the agent"),
-            Self::Fault(words) => write!(f, "a fault of zerottl itself, please report it: {words}"),
-            Self::Ended(what) => write!(f, "stopped because {what}"),
-        }
-    }
+/// Returns shortfalls as one clause.
+fn shortfalls(all: &[Shortfall]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
-
-impl Error for AgentError {}
 
 impl From<AttachmentError> for AgentError {
     fn from(error: AttachmentError) -> Self {

@@ -44,7 +44,7 @@ pub fn of_sites(
         let (is_bad, text) = match (up(before), up(after)) {
             (true, false) => (true, format!("is down: {}", why_down(site, after, id, says(), &detail))),
             (false, true) => (false, "is up".to_owned()),
-            _ => standing((&before.sites[id], &after.sites[id]), says())?,
+            _ => changes((&before.sites[id], &after.sites[id]), says())?,
         };
         Some(SiteNews { site: site.key.clone(), is_bad, text })
     };
@@ -75,7 +75,7 @@ fn why_down(
 }
 
 /// Returns what has changed of a Site besides its being up.
-fn standing((before, after): (&SiteState, &SiteState), says: Option<String>) -> Option<(bool, String)> {
+fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> Option<(bool, String)> {
     let wants = |site: &SiteState| site.said.word == AdminState::Ready && site.said.factor > 0.0;
     match (wants(before), wants(after)) {
         (true, false) if after.said.stale => {

@@ -118,7 +118,7 @@ impl Rounds {
                 }
                 Some((request, answer)) = self.asked.recv() => {
                     // Nobody waiting any more is no error.
-                    drop(answer.send(self.say(&request)));
+                    drop(answer.send(self.set_override(&request)));
                 }
                 changed = self.verdicts.changed() => {
                     if changed.is_err() {
@@ -235,21 +235,23 @@ impl Rounds {
     }
 
     /// Takes in an operator's request; answers are made by it when this returns.
-    fn say(&mut self, request: &OverrideRequest) -> Result<OverrideApplied, OverrideError> {
+    fn set_override(&mut self, request: &OverrideRequest) -> Result<OverrideApplied, OverrideError> {
         // What is refused is measured by what holds now.
         self.round();
         let now = Instant::now();
-        let said = self.assessor().say(now, request, &self.assessed.borrow());
+        let said = self.assessor().set_override(now, request, &self.assessed.borrow());
         match &said {
             Ok(sites) => info!(
-                what = %request.what, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
+                what = %request.value, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
                 force = request.force, "said by the operator"
             ),
-            Err(refused) => warn!(what = %request.what, sites = request.target, by = request.by, "not done: {refused}"),
+            Err(refused) => {
+                warn!(what = %request.value, sites = request.target, by = request.by, "not done: {refused}")
+            }
         }
         self.round();
         let sites = said?;
-        Ok(OverrideApplied { sites, generation: self.view.plan().generation, memory: self.keep(now) })
+        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.keep(now) })
     }
 
     /// Has what a restart should know written.

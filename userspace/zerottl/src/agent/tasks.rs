@@ -1,5 +1,6 @@
 //! The agent's tasks: none ends before the agent does, and one that does so says what it was.
 
+use thiserror::Error;
 use tokio::task::JoinError;
 use tracing::error;
 
@@ -9,11 +10,24 @@ pub async fn named(word: &'static str, part: impl Future<Output = ()>) -> Result
     Ok(word)
 }
 
-/// Returns what ended, and by what; a panic has been written to stderr besides.
-pub fn ended_words(ended: Result<Result<&'static str, JoinError>, JoinError>) -> String {
-    match ended {
-        Ok(Ok(word)) => format!("{word} has ended"),
-        Ok(Err(error)) | Err(error) => format!("a part has failed ({error})"),
+/// The end of a task that must not end; a panic has been written to stderr besides.
+#[derive(Debug, Error)]
+pub enum TaskEnded {
+    /// It returned.
+    #[error("{0} has ended")]
+    Returned(&'static str),
+    /// It panicked, or was cancelled.
+    #[error("a part has failed ({0})")]
+    Failed(#[source] JoinError),
+}
+
+impl TaskEnded {
+    /// Tells what ended, and by what.
+    pub fn new(ended: Result<Result<&'static str, JoinError>, JoinError>) -> Self {
+        match ended {
+            Ok(Ok(word)) => Self::Returned(word),
+            Ok(Err(error)) | Err(error) => Self::Failed(error),
+        }
     }
 }
 

@@ -82,8 +82,8 @@ impl Loads {
             let ledger = &mut self.ledgers[i];
             ledger.learn(entry, answers);
             let age = now.saturating_duration_since(entry.received.unwrap_or(since));
-            let standing = &mut status.sites[i];
-            (standing.load, standing.said) = ledger.stand(source, entry, answers, age);
+            let state = &mut status.sites[i];
+            (state.load, state.said) = ledger.stand(source, entry, answers, age);
         }
     }
 }
@@ -195,9 +195,8 @@ impl Returns {
     pub fn observe(&mut self, now: Instant, status: &mut Assessment) {
         for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
             let slow_start = *slow_start;
-            let standing = &status.sites[i];
-            let takes =
-                standing.admin_state_in_force() == AdminState::Ready && !standing.held && standing.said.factor > 0.0;
+            let state = &status.sites[i];
+            let takes = state.admin_state_in_force() == AdminState::Ready && !state.held && state.said.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {

@@ -1,4 +1,4 @@
-//! The record that one assessment needs of those before it: orders, flaps, and what a restart remembers. Pure.
+//! The record that one assessment needs of those before it: overrides, flaps, and what a restart remembers. Pure.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -24,10 +24,10 @@ pub const HEALTH_AGE_MAX: Duration = Duration::from_mins(2);
 /// A refusal is shown for this long.
 const REFUSAL_SHOWN: Duration = Duration::from_mins(10);
 
-/// Orders, flaps and recalled health, by Site of one model.
+/// Overrides, flaps and recalled health, by Site of one model.
 #[derive(Clone, Debug)]
 pub struct AssessmentRecord {
-    words: BTreeMap<SiteId, Override<AdminState>>,
+    states: BTreeMap<SiteId, Override<AdminState>>,
     weights: BTreeMap<SiteId, Override<u32>>,
     flaps: Vec<Flaps>,
     /// By Site, where it is probed.
@@ -43,12 +43,12 @@ pub struct AssessmentRecord {
 
 impl AssessmentRecord {
     /// Takes over what `memory`, which is `age` old at `now`, says of the model's Sites. Where its age is not known its
-    /// orders hold as if no time had passed, and its health counts for nothing.
+    /// overrides hold as if no time had passed, and its health counts for nothing.
     #[must_use]
     pub fn new(model: &Model, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let old = age.unwrap_or_default();
         let mut record = Self {
-            words: BTreeMap::new(),
+            states: BTreeMap::new(),
             weights: BTreeMap::new(),
             flaps: vec![Flaps::default(); model.sites.len()],
             dampings: model.sites.iter().map(|site| site.probe.as_ref().map(|_| site.damping)).collect(),
@@ -62,7 +62,7 @@ impl AssessmentRecord {
         let ago = |age_ms: u64| now.checked_sub(old.saturating_add(Duration::from_millis(age_ms)));
         for (id, site) in model.sites.iter().enumerate() {
             let Some(memory) = memory.sites.get(&site.key) else { continue };
-            record.words.extend(memory.word.as_ref().and_then(|word| Some((SiteId(id), recall(word, old, now)?))));
+            record.states.extend(memory.word.as_ref().and_then(|word| Some((SiteId(id), recall(word, old, now)?))));
             record
                 .weights
                 .extend(memory.weight.as_ref().and_then(|weight| Some((SiteId(id), recall(weight, old, now)?))));
@@ -100,14 +100,14 @@ impl AssessmentRecord {
         health
     }
 
-    /// Applies orders and flaps to a status that has its health.
+    /// Applies overrides and flaps to a status that has its health.
     pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Assessment) {
         self.lapse(model, now);
-        for (site, order) in &self.words {
-            status.sites[site.0].word = order.what;
+        for (site, in_force) in &self.states {
+            status.sites[site.0].word = in_force.value;
         }
-        for (site, order) in &self.weights {
-            status.sites[site.0].weight = order.what;
+        for (site, in_force) in &self.weights {
+            status.sites[site.0].weight = in_force.value;
         }
         let told = std::mem::take(&mut self.holds);
         for (id, (flaps, damping)) in self.flaps.iter_mut().zip(&self.dampings).enumerate() {
@@ -129,7 +129,7 @@ impl AssessmentRecord {
 
     /// Takes in a request that has been [checked](crate::control::overrides::checked), unless it would take from a pool more than its minimum
     /// allows of what it has by `current`, the newest status. Returns the Sites' keys.
-    pub fn say(
+    pub fn set_override(
         &mut self,
         model: &Model,
         now: Instant,
@@ -138,7 +138,7 @@ impl AssessmentRecord {
     ) -> Result<Vec<String>, OverrideError> {
         let sites = target::find(model, &request.target)?;
         let mut forced = false;
-        if let OverrideValue::State(word) = request.what {
+        if let OverrideValue::State(word) = request.value {
             let mut after = current.clone();
             for site in &sites {
                 after.sites[site.0].word = word;
@@ -147,21 +147,21 @@ impl AssessmentRecord {
             forced = !shortfalls.is_empty();
             if forced && !request.force {
                 let refused = OverrideError::BelowMinimum(shortfalls);
-                let words = format!("{} {} by {}: {refused}", word.as_str(), request.target, request.by);
-                self.refusal = Some(RefusedOverride { at: now, words });
+                let text = format!("{} {} by {}: {refused}", word.as_str(), request.target, request.by);
+                self.refusal = Some(RefusedOverride { at: now, text });
                 self.refusals += 1;
                 return Err(refused);
             }
         }
         for site in &sites {
-            match request.what {
+            match request.value {
                 OverrideValue::State(AdminState::Ready) => {
-                    self.words.remove(site);
+                    self.states.remove(site);
                     self.flaps[site.0].in_a_row = 0;
                 }
-                OverrideValue::State(word) => drop(self.words.insert(*site, order(word, request, forced, now))),
+                OverrideValue::State(word) => drop(self.states.insert(*site, new_override(word, request, forced, now))),
                 OverrideValue::Weight(Some(weight)) => {
-                    drop(self.weights.insert(*site, order(weight, request, forced, now)))
+                    drop(self.weights.insert(*site, new_override(weight, request, forced, now)))
                 }
                 OverrideValue::Weight(None) => drop(self.weights.remove(site)),
             }
@@ -175,8 +175,8 @@ impl AssessmentRecord {
     pub fn remarks(&self, now: Instant, alarms: Arc<[minimums::Alarm]>) -> Remarks {
         let is_fresh = |refusal: &&RefusedOverride| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
         Remarks {
-            words: self.words.iter().map(|(site, order)| (site.0, order.clone())).collect(),
-            weights: self.weights.iter().map(|(site, order)| (site.0, order.clone())).collect(),
+            states: self.states.iter().map(|(site, in_force)| (site.0, in_force.clone())).collect(),
+            weights: self.weights.iter().map(|(site, in_force)| (site.0, in_force.clone())).collect(),
             holds: self.holds.iter().map(|(site, hold)| (site.0, *hold)).collect(),
             recalled: self.recalled.keys().copied().collect(),
             alarms,
@@ -208,8 +208,8 @@ impl AssessmentRecord {
             let flaps = SavedFlaps { in_a_row: flaps.in_a_row, up_ms: flaps.up_since.map(since) };
             let memory = SavedSite {
                 health: if site.probe.is_some() { health.collect() } else { BTreeMap::new() },
-                word: self.words.get(&SiteId(id)).map(|order| remember(order, now)),
-                weight: self.weights.get(&SiteId(id)).map(|order| remember(order, now)),
+                word: self.states.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
+                weight: self.weights.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
                 flaps: (flaps.in_a_row > 0).then_some(flaps),
             };
             (memory != SavedSite::default()).then(|| (site.key.clone(), memory))
@@ -240,22 +240,22 @@ impl AssessmentRecord {
         let told = |site: &SiteId, what: &str| {
             tracing::info!(site = model.sites[site.0].key, "{what} has lapsed");
         };
-        let before = self.words.len() + self.weights.len();
-        self.words.retain(|site, order| {
-            let lapsed = has_lapsed(order.until);
+        let before = self.states.len() + self.weights.len();
+        self.states.retain(|site, in_force| {
+            let lapsed = has_lapsed(in_force.until);
             if lapsed {
-                told(site, order.what.as_str());
+                told(site, in_force.value.as_str());
             }
             !lapsed
         });
-        self.weights.retain(|site, order| {
-            let lapsed = has_lapsed(order.until);
+        self.weights.retain(|site, in_force| {
+            let lapsed = has_lapsed(in_force.until);
             if lapsed {
                 told(site, "the weight");
             }
             !lapsed
         });
-        self.revision += u64::from(self.words.len() + self.weights.len() < before);
+        self.revision += u64::from(self.states.len() + self.weights.len() < before);
     }
 }
 
@@ -271,9 +271,9 @@ fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     }
 }
 
-fn order<T>(what: T, request: &OverrideRequest, forced: bool, now: Instant) -> Override<T> {
+fn new_override<T>(value: T, request: &OverrideRequest, forced: bool, now: Instant) -> Override<T> {
     Override {
-        what,
+        value,
         by: request.by.clone(),
         reason: request.reason.clone(),
         at: now,
@@ -283,20 +283,20 @@ fn order<T>(what: T, request: &OverrideRequest, forced: bool, now: Instant) -> O
     }
 }
 
-/// Returns what a restart should know of an order.
-fn remember<T: Copy>(order: &Override<T>, now: Instant) -> SavedOverride<T> {
+/// Returns what a restart should know of an in_force.
+fn remember<T: Copy>(in_force: &Override<T>, now: Instant) -> SavedOverride<T> {
     SavedOverride {
-        what: order.what,
-        by: order.by.clone(),
-        reason: order.reason.clone(),
-        age_ms: ms(now.saturating_duration_since(order.at)),
-        at_wall_ms: order.at_wall_ms,
-        left_ms: order.until.map(|until| ms(until.saturating_duration_since(now))),
-        forced: order.forced,
+        what: in_force.value,
+        by: in_force.by.clone(),
+        reason: in_force.reason.clone(),
+        age_ms: ms(now.saturating_duration_since(in_force.at)),
+        at_wall_ms: in_force.at_wall_ms,
+        left_ms: in_force.until.map(|until| ms(until.saturating_duration_since(now))),
+        forced: in_force.forced,
     }
 }
 
-/// The order again, from a file that is `old` as of `now`; none once it has lapsed.
+/// The override again, from a file that is `old` as of `now`; none once it has lapsed.
 fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Option<Override<T>> {
     let until = match memory.left_ms {
         None => None,
@@ -307,7 +307,7 @@ fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Op
     };
     let age = old.saturating_add(Duration::from_millis(memory.age_ms));
     Some(Override {
-        what: memory.what,
+        value: memory.what,
         by: memory.by.clone(),
         reason: memory.reason.clone(),
         // The monotonic clock begins with the machine: what is older than that is as old as it can say.
@@ -343,9 +343,9 @@ mod tests {
         AssessmentRecord::new(model, &SavedState::default(), None, now)
     }
 
-    fn request(target: &str, what: OverrideValue, lasts: Option<Duration>) -> OverrideRequest {
+    fn request(target: &str, value: OverrideValue, lasts: Option<Duration>) -> OverrideRequest {
         let (by, reason) = ("alice".into(), Some(" disks ".into()));
-        let request = OverrideRequest { target: target.into(), what, by, reason, lasts, force: false };
+        let request = OverrideRequest { target: target.into(), value, by, reason, lasts, force: false };
         checked(request).expect("a sound request")
     }
 
@@ -368,7 +368,7 @@ mod tests {
         let mut record = fresh(&model, start);
         let mut status = assess(&mut record, &model, start, &up);
         let mut say = |record: &mut AssessmentRecord, now, request: OverrideRequest| {
-            let said = record.say(&model, now, &request, &status).expect("done");
+            let said = record.set_override(&model, now, &request, &status).expect("done");
             status = assess(record, &model, now, &up);
             said
         };
@@ -385,29 +385,30 @@ mod tests {
         assert_eq!(words(&mut record, 29), "drain 1, maint 1, ready 1");
         assert_eq!(words(&mut record, 30), "drain 1, ready 1, ready 1");
         let remarks = record.remarks(start + 30 * SECOND, Arc::default());
-        let order = &remarks.words[&0];
-        assert_eq!((order.by.as_str(), order.reason.as_deref(), order.until), ("alice", Some("disks"), None));
+        let in_force = &remarks.states[&0];
+        assert_eq!((in_force.by.as_str(), in_force.reason.as_deref(), in_force.until), ("alice", Some("disks"), None));
         let ready = request("app.com", OverrideValue::State(AdminState::Ready), None);
-        record.say(&model, start, &ready, &Assessment::unknown(&model)).expect("done");
+        record.set_override(&model, start, &ready, &Assessment::unknown(&model)).expect("done");
         assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
     }
 
     #[test]
     fn requests_at_fault_are_told_so() {
         let wrong = |change: &dyn Fn(&mut OverrideRequest)| {
-            let (target, what) = ("boston".into(), OverrideValue::State(AdminState::Drain));
-            let mut request = OverrideRequest { target, what, by: "a".into(), reason: None, lasts: None, force: false };
+            let (target, value) = ("boston".into(), OverrideValue::State(AdminState::Drain));
+            let mut request =
+                OverrideRequest { target, value, by: "a".into(), reason: None, lasts: None, force: false };
             change(&mut request);
             checked(request).expect_err("at fault").to_string()
         };
         assert!(wrong(&|r| r.reason = Some("x".repeat(501))).contains("500"));
         assert!(wrong(&|r| r.reason = Some("a\u{1b}[2J".into())).contains("control"));
         assert!(wrong(&|r| r.by = "y".repeat(101)).contains("100"));
-        assert!(wrong(&|r| r.what = OverrideValue::Weight(Some(0))).contains("1 to 65535"));
-        assert!(wrong(&|r| r.what = OverrideValue::Weight(Some(65_536))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.value = OverrideValue::Weight(Some(0))).contains("1 to 65535"));
+        assert!(wrong(&|r| r.value = OverrideValue::Weight(Some(65_536))).contains("1 to 65535"));
         assert!(wrong(&|r| r.lasts = Some(Duration::ZERO)).contains("1s to 366 days"));
         assert!(
-            wrong(&|r| (r.what, r.lasts) = (OverrideValue::State(AdminState::Ready), Some(SECOND)))
+            wrong(&|r| (r.value, r.lasts) = (OverrideValue::State(AdminState::Ready), Some(SECOND)))
                 .contains("duration")
         );
     }
@@ -427,7 +428,7 @@ mod tests {
             ("geneva", OverrideValue::Weight(Some(3)), None),
         ] {
             let lasts = lasts.map(|seconds| seconds * SECOND);
-            record.say(&model, start, &request(target, what, lasts), &status).expect("done");
+            record.set_override(&model, start, &request(target, what, lasts), &status).expect("done");
         }
         record.flaps[0] = Flaps { in_a_row: 4, up_since: Some(start) };
         let memory = record.memory(&model, start + 10 * SECOND, &health);
@@ -439,8 +440,8 @@ mod tests {
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
         assert_eq!(words, [(AdminState::Drain, 1), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
-        assert_eq!(after.words[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
-        assert_eq!(after.words[&SiteId(0)].at, before(later, 40));
+        assert_eq!(after.states[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
+        assert_eq!(after.states[&SiteId(0)].at, before(later, 40));
         assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });
         assert_eq!(after.remarks(later, Arc::default()).recalled, [(0, 0), (0, 1), (1, 0)]);
 
@@ -489,7 +490,7 @@ mod tests {
         let status = assess(&mut record, &model, now, &down);
         for target in ["boston", "chicago"] {
             record
-                .say(&model, now, &request(target, OverrideValue::State(AdminState::Drain), None), &status)
+                .set_override(&model, now, &request(target, OverrideValue::State(AdminState::Drain), None), &status)
                 .expect("done");
         }
         let probe = || Some(fixture::http(80));
@@ -499,7 +500,7 @@ mod tests {
         let status = assess(&mut carried, &other, now, &Assessment::unknown(&other).health);
         assert_eq!((status.sites[0].word, status.sites[1].word), (AdminState::Ready, AdminState::Drain));
         assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
-        assert_eq!(carried.words.len(), 1);
+        assert_eq!(carried.states.len(), 1);
     }
 
     /// S4-3B-BACK: a Site that keeps failing is held, and the operator's `ready` lets it go.
@@ -521,7 +522,7 @@ mod tests {
         );
         assert_eq!(record.remarks(back, Arc::default()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
         record
-            .say(&model, back, &request("boston", OverrideValue::State(AdminState::Ready), None), &status)
+            .set_override(&model, back, &request("boston", OverrideValue::State(AdminState::Ready), None), &status)
             .expect("done");
         let status = assess(&mut record, &model, back, &up);
         assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));

@@ -11,7 +11,7 @@ pub struct RefusedOverride {
     /// When.
     pub at: Instant,
     /// The request, and why it was not carried out, in words.
-    pub words: String,
+    pub text: String,
 }
 
 /// A Site that is held back.
@@ -27,8 +27,8 @@ pub struct Hold {
 /// Positions are the model's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {
-    /// Words in force, by Site.
-    pub words: BTreeMap<usize, Override<AdminState>>,
+    /// Admin states in force, by Site.
+    pub states: BTreeMap<usize, Override<AdminState>>,
     /// Weights in force that are not the configured ones, by Site.
     pub weights: BTreeMap<usize, Override<u32>>,
     /// Sites held back, by Site; also those answered all the same.

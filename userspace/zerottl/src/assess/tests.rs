@@ -18,7 +18,7 @@ use zerottl_inputs::load::{LoadStore, Report, agent_check};
 
 /// Three Sites: one whose load is pushed, with `load` for the rest of its table; one by agent check; one that says nothing.
 struct Scene {
-    board: LoadStore,
+    load_store: LoadStore,
     assessor: Assessor,
     begin: Instant,
     answers: Vec<u64>,
@@ -65,8 +65,9 @@ addresses = ["192.0.2.3"]
         let model = Arc::new(loaded.model);
         let verdicts = [[Health::Up]; 3].into_iter().collect();
         let begin = Instant::now();
-        let (board, assessor) = (LoadStore::new(&model), Assessor::new(model, &SavedState::default(), None, begin));
-        Self { board, assessor, begin, answers: vec![0; 3], verdicts }
+        let (load_store, assessor) =
+            (LoadStore::new(&model), Assessor::new(model, &SavedState::default(), None, begin));
+        Self { load_store, assessor, begin, answers: vec![0; 3], verdicts }
     }
 
     fn at(&self, seconds: u64) -> Instant {
@@ -75,16 +76,16 @@ addresses = ["192.0.2.3"]
 
     fn says(&self, seconds: u64, current: f64) {
         let report = Report { current: Some(current), ..Report::default() };
-        self.board.report(SiteId(0), self.at(seconds), Ok(report));
+        self.load_store.report(SiteId(0), self.at(seconds), Ok(report));
     }
 
     fn line(&self, seconds: u64, line: &str) {
-        self.board.report(SiteId(1), self.at(seconds), agent_check::line(line.as_bytes()));
+        self.load_store.report(SiteId(1), self.at(seconds), agent_check::line(line.as_bytes()));
     }
 
     fn assess(&mut self, seconds: u64) -> Assessment {
         let now = self.at(seconds);
-        let loads = LoadInputs { entries: &self.board.read(), answers: &self.answers };
+        let loads = LoadInputs { entries: &self.load_store.read(), answers: &self.answers };
         self.assessor.assess(now, &self.verdicts, loads)
     }
 
@@ -229,14 +230,14 @@ fn silence_from_the_start_is_stale() {
 fn what_could_not_be_asked_makes_nothing_stale() {
     let mut scene = Scene::new("", ", when_stale = \"drain\"");
     scene.says(0, 40.0);
-    scene.board.not_tried(SiteId(0), Duration::from_secs(3), &"no descriptor");
-    scene.board.not_tried(SiteId(0), Duration::from_secs(2), &"no descriptor");
+    scene.load_store.not_tried(SiteId(0), Duration::from_secs(3), &"no descriptor");
+    scene.load_store.not_tried(SiteId(0), Duration::from_secs(2), &"no descriptor");
     assert_eq!(scene.assess(15).sites[0].said.word, AdminState::Ready);
     assert_eq!(scene.assess(16).sites[0].said.word, AdminState::Drain);
     scene.says(17, 41.0);
     assert_eq!(scene.assess(27).sites[0].said.word, AdminState::Ready);
     assert_eq!(scene.assess(28).sites[0].said.word, AdminState::Drain);
-    let entry = scene.board.read().remove(0);
+    let entry = scene.load_store.read().remove(0);
     assert_eq!((entry.failures, entry.untried), (0, Duration::ZERO));
 }
 
@@ -292,9 +293,9 @@ fn what_is_known_is_carried_over() {
     scene.verdicts[0][0] = Health::Up;
     scene.assess(2);
     scene.answers[0] = 100;
-    let model = Arc::new((**scene.board.model()).clone());
+    let model = Arc::new((**scene.load_store.model()).clone());
     scene.assessor = scene.assessor.carried(Arc::clone(&model), scene.at(2), &scene.verdicts);
-    scene.board = scene.board.carry_over(&model);
+    scene.load_store = scene.load_store.carry_over(&model);
     let boston = scene.assess(7).sites[0];
     // 80 answers in the 6 s since the report, of which some are usual.
     let usual = 6.0 * 20.0 * (1.0 - (-0.1_f64).exp());

@@ -20,7 +20,7 @@ use super::{ADMIN, INSTALLED};
 
 /// Shells set this to ask for candidates; clap's own name for it.
 const VARIABLE: &str = "COMPLETE";
-/// Whoever presses the tab key does not wait longer.
+/// The longest that a press of the tab key waits.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Candidates that are told; a shell asks before it shows a hundred.
 const CANDIDATES_MAX: usize = 1_000;

@@ -6,16 +6,18 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
+use thiserror::Error;
 use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter,
+    filter::ParseError,
     fmt::{FmtContext, FormatEvent, FormatFields, format},
     registry::LookupSpan,
 };
 
 /// The environment variable for what is logged, in the words of `tracing_subscriber::EnvFilter`.
 const VARIABLE: &str = "ZEROTTL_LOG";
-/// In which form.
+/// The environment variable for its form.
 const FORMAT_VARIABLE: &str = "ZEROTTL_LOG_FORMAT";
 /// By this, systemd says that a stream goes to its journal.
 const JOURNAL: &str = "JOURNAL_STREAM";
@@ -24,7 +26,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object.
@@ -33,27 +35,48 @@ pub enum Format {
     Journald,
 }
 
+/// A fault of the environment's settings; it says what is allowed.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// A variable's value.
+    #[error("{0}: it is not UTF-8")]
+    NotUtf8(&'static str),
+    /// A part of the filter that is no level, and no module with one.
+    #[error(
+        "{VARIABLE}: {0:?} is not understood: give a level ({levels}), or a module and its level such as \
+         `info,zerottl::probe=debug`",
+        levels = LEVELS.join(", ")
+    )]
+    Directive(String),
+    /// The filter.
+    #[error("{VARIABLE}: {0}")]
+    Filter(#[source] ParseError),
+    /// The form.
+    #[error("{FORMAT_VARIABLE}: {0:?} is no form of the log: it is `text`, `json` or `journald`")]
+    Format(String),
+}
+
 /// The settings that the environment asks for.
 #[derive(Debug)]
 pub struct Log {
     filter: EnvFilter,
-    format: Format,
+    format: LogFormat,
 }
 
 impl Log {
-    /// From the environment; the error is a sentence that says what is allowed.
-    pub fn from_environment() -> Result<Self, String> {
-        let read = |name: &str| match std::env::var(name) {
+    /// Reads them from the environment.
+    pub fn from_environment() -> Result<Self, LogError> {
+        let read = |name: &'static str| match std::env::var(name) {
             Ok(value) if !value.is_empty() => Ok(Some(value)),
             Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(format!("{name}: it is not UTF-8")),
+            Err(std::env::VarError::NotUnicode(_)) => Err(LogError::NotUtf8(name)),
         };
         let wish = read(VARIABLE)?;
-        let filter = filter(wish.as_deref().unwrap_or("info")).map_err(|why| format!("{VARIABLE}: {why}"))?;
+        let filter = filter(wish.as_deref().unwrap_or("info"))?;
         let format = match read(FORMAT_VARIABLE)? {
-            Some(word) => format_of(&word).map_err(|why| format!("{FORMAT_VARIABLE}: {why}"))?,
-            None if read(JOURNAL).ok().flatten().is_some_and(|stream| is_stderr(&stream)) => Format::Journald,
-            None => Format::Text,
+            Some(word) => format_of(&word)?,
+            None if read(JOURNAL).ok().flatten().is_some_and(|stream| is_stderr(&stream)) => LogFormat::Journald,
+            None => LogFormat::Text,
         };
         Ok(Self { filter, format })
     }
@@ -63,23 +86,23 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_env_filter(self.filter)
             .with_writer(io::stderr)
-            .with_ansi(self.format == Format::Text && io::stderr().is_terminal())
+            .with_ansi(self.format == LogFormat::Text && io::stderr().is_terminal())
             // It would panic where stderr is closed.
             .log_internal_errors(false);
         match self.format {
-            Format::Text => log.init(),
-            Format::Json => log.json().flatten_event(true).init(),
-            Format::Journald => log.event_format(Prioritised).init(),
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
+            LogFormat::Journald => log.event_format(Prioritised).init(),
         }
     }
 }
 
-fn format_of(word: &str) -> Result<Format, String> {
+fn format_of(word: &str) -> Result<LogFormat, LogError> {
     match word {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        "journald" => Ok(Format::Journald),
-        _ => Err(format!("{word:?} is no form of the log: it is `text`, `json` or `journald`")),
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        "journald" => Ok(LogFormat::Journald),
+        _ => Err(LogError::Format(word.to_owned())),
     }
 }
 
@@ -92,7 +115,7 @@ fn is_stderr(stream: &str) -> bool {
 
 /// The filter that a text asks for. `EnvFilter` takes any word for the name of a module, so that a slip such as `inf0`
 /// would log nothing, errors included; and errors are logged in any case, unless it says `off`.
-fn filter(wish: &str) -> Result<EnvFilter, String> {
+fn filter(wish: &str) -> Result<EnvFilter, LogError> {
     let directives: Vec<&str> = wish.split(',').map(str::trim).collect();
     let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
     for directive in &directives {
@@ -102,18 +125,14 @@ fn filter(wish: &str) -> Result<EnvFilter, String> {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('_'))
         };
         if !(is_level(level) || target.is_none() && is_ours(level)) || target == Some("") {
-            return Err(format!(
-                "{directive:?} is not understood: give a level ({}), or a module and its level such as \
-                 `info,zerottl::probe=debug`",
-                LEVELS.join(", ")
-            ));
+            return Err(LogError::Directive((*directive).to_owned()));
         }
     }
     let base = if directives.iter().any(|directive| is_level(directive)) { "" } else { "error," };
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(format!("{base}{}", directives.into_iter().flat_map(by_crate).collect::<Vec<_>>().join(",")))
-        .map_err(|error| error.to_string())
+        .map_err(LogError::Filter)
 }
 
 /// Modules by the names that they had while the program was one crate, and where they are now.
@@ -186,7 +205,7 @@ mod tests {
 
     #[track_caller]
     fn check(wish: &str, expect: Result<&str, &str>) {
-        let filter = filter(wish).map(|filter| filter.to_string());
+        let filter = filter(wish).map(|filter| filter.to_string()).map_err(|error| error.to_string());
         match (&filter, expect) {
             (Ok(filter), Ok(expect)) => assert_eq!(filter, expect, "{wish}"),
             (Err(why), Err(expect)) => assert!(why.contains(expect), "{wish}: {why}"),

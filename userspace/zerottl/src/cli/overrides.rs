@@ -18,7 +18,7 @@ use zerottl_config as config;
 use zerottl_core::status::AdminState;
 use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
-use super::{AgentAt, Failure, completions, print, unasked};
+use super::{AgentAt, BadArgument, CommandError, completions, print, unasked};
 
 /// How often a drain is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const SEEN: Duration = Duration::from_mins(5);
 /// Between two lines of progress where there is no terminal.
 const LINE: Duration = Duration::from_secs(30);
 
-/// A word for some Sites.
+/// The arguments of `maint` and `ready`.
 #[derive(Debug, clap::Args)]
 pub struct Say {
     /// A Site's key, a group's or pool's name, or a glob over keys such as 'bos*'
@@ -59,7 +59,7 @@ struct Why {
     by: Option<String>,
 }
 
-/// `drain`, with waiting.
+/// The arguments of `drain`.
 #[derive(Debug, clap::Args)]
 pub struct Drain {
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub struct Drain {
     sessions: u64,
 }
 
-/// A weight for some Sites.
+/// The arguments of `weight`.
 #[derive(Debug, clap::Args)]
 pub struct Weigh {
     /// A Site's key, a group's or pool's name, or a glob over keys such as 'bos*'
@@ -94,17 +94,17 @@ pub struct Weigh {
 #[derive(Clone, Copy, Debug)]
 struct Weight(Option<u32>);
 
-fn weight(text: &str) -> Result<Weight, String> {
+fn weight(text: &str) -> Result<Weight, BadArgument> {
     match text.parse() {
         _ if text == "configured" => Ok(Weight(None)),
         Ok(weight @ 1..=65_535) => Ok(Weight(Some(weight))),
-        _ => Err("give 1 to 65535, or `configured`".into()),
+        _ => Err(BadArgument("give 1 to 65535, or `configured`")),
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, BadArgument> {
     let duration = config::duration(text).filter(|duration| *duration >= Duration::from_secs(1));
-    duration.ok_or_else(|| "give a whole number and its unit, s, m or h, such as 30m; 1s at least".into())
+    duration.ok_or(BadArgument("give a whole number and its unit, s, m or h, such as 30m; 1s at least"))
 }
 
 impl Why {
@@ -120,11 +120,11 @@ impl Why {
 
 impl Say {
     /// Says the word and prints what came of it.
-    pub async fn run(&self, word: AdminState) -> Result<(), Failure> {
+    pub async fn run(&self, word: AdminState) -> Result<(), CommandError> {
         self.at(word, &self.agent.address()?).await
     }
 
-    async fn at(&self, word: AdminState, at: &AgentAddress) -> Result<(), Failure> {
+    async fn at(&self, word: AdminState, at: &AgentAddress) -> Result<(), CommandError> {
         let body = SayWord {
             sites: self.sites.clone(),
             word,
@@ -139,7 +139,7 @@ impl Say {
 
 impl Weigh {
     /// Sets the weight and prints what came of it.
-    pub async fn run(&self) -> Result<(), Failure> {
+    pub async fn run(&self) -> Result<(), CommandError> {
         let Weight(weight) = self.weight;
         let body = SayWeight {
             sites: self.sites.clone(),
@@ -153,8 +153,14 @@ impl Weigh {
     }
 }
 
-/// Hands in an order and prints what came of it.
-async fn said(at: &AgentAddress, path: &str, body: &impl Serialize, json: bool, word: &str) -> Result<(), Failure> {
+/// Hands in an override and prints what came of it.
+async fn said(
+    at: &AgentAddress,
+    path: &str,
+    body: &impl Serialize,
+    json: bool,
+    word: &str,
+) -> Result<(), CommandError> {
     let answer = client::post(at, path, body).await.map_err(refused)?;
     if json {
         return print(&[&answer, &b"\n"[..]].concat());
@@ -167,18 +173,18 @@ async fn said(at: &AgentAddress, path: &str, body: &impl Serialize, json: bool, 
     print(text.as_bytes())
 }
 
-fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, Failure> {
+fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, CommandError> {
     serde_json::from_slice(answer)
         .map_err(|error| format!("what answers at {at} is no agent of this version ({error})").into())
 }
 
 /// The agent's words where it has some, else what went wrong.
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn refused(error: ClientError) -> Failure {
+fn refused(error: ClientError) -> CommandError {
     if let ClientError::Status(_, body) = &error
         && let Ok(fault) = serde_json::from_str::<ErrorBody>(body)
     {
-        return Failure::Words(match fault.error.as_str() {
+        return CommandError::Sentence(match fault.error.as_str() {
             "below-minimum" => fault.message.replace("with force it is", "with --force it is"),
             _ => fault.message,
         });
@@ -188,22 +194,22 @@ fn refused(error: ClientError) -> Failure {
 
 impl Drain {
     /// Drains, and waits if told to.
-    pub async fn run(&self) -> Result<(), Failure> {
+    pub async fn run(&self) -> Result<(), CommandError> {
         let at = self.say.agent.address()?;
         self.say.at(AdminState::Drain, &at).await?;
         if self.wait { self.wait(&at).await } else { Ok(()) }
     }
 
-    async fn wait(&self, at: &AgentAddress) -> Result<(), Failure> {
+    async fn wait(&self, at: &AgentAddress) -> Result<(), CommandError> {
         let sites = client::query_value(&self.say.sites);
         let path = format!("/v1/sites/drained?sites={sites}&sessions={}", self.sessions);
-        let mut seen = Seen::default();
+        let mut seen = SessionSamples::default();
         let mut progress = Progress::default();
         loop {
             let page: DrainPage = understood(at, &client::get(at, &path).await.map_err(refused)?)?;
             if let Some(site) = page.sites.iter().find(|site| site.word == AdminState::Ready.as_str()) {
                 progress.end();
-                return Err(Failure::Words(format!(
+                return Err(CommandError::Sentence(format!(
                     "{} is ready again: somebody took the drain back, or it lapsed",
                     site.site
                 )));
@@ -254,9 +260,9 @@ fn brief(duration: Duration) -> String {
 
 /// Sums of sessions as they were, oldest first.
 #[derive(Debug, Default)]
-struct Seen(VecDeque<(Instant, u64)>);
+struct SessionSamples(VecDeque<(Instant, u64)>);
 
-impl Seen {
+impl SessionSamples {
     /// Takes in a sum; when it will be at most `enough`, if it goes on as in the last minutes.
     fn look(&mut self, now: Instant, sessions: u64, enough: u64) -> Option<Duration> {
         self.0.push_back((now, sessions));
@@ -311,7 +317,7 @@ mod tests {
     #[test]
     fn the_estimate_is_linear_in_the_last_minutes() {
         let start = Instant::now();
-        let mut seen = Seen::default();
+        let mut seen = SessionSamples::default();
         let mut look = |second, sessions| seen.look(start + Duration::from_secs(second), sessions, 10);
         assert_eq!(look(0, 100), None, "one sample is no line");
         assert_eq!(look(10, 90), Some(Duration::from_secs(80)), "1 a second, 80 over 10");

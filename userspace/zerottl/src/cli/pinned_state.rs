@@ -10,22 +10,22 @@ use zerottl_kernel::{
     pins::Pins,
 };
 
-use super::{AgentAt, Failure, print};
+use super::{AgentAt, CommandError, print};
 
 /// The folder of pins that a command is about.
-fn folder(agent: &AgentAt) -> Result<std::path::PathBuf, Failure> {
+fn folder(agent: &AgentAt) -> Result<std::path::PathBuf, CommandError> {
     match &agent.config {
-        Some(file) => Ok(config::load(file).map_err(|error| Failure::shown(&error))?.model.life.pins),
+        Some(file) => Ok(config::load(file).map_err(|error| CommandError::report(&error))?.model.life.pins),
         None => Ok(Life::default().pins),
     }
 }
 
 /// Shows what goes on without an agent, if anything does.
-pub fn status(agent: &AgentAt, json: bool) -> Result<(), Failure> {
+pub fn status(agent: &AgentAt, json: bool) -> Result<(), CommandError> {
     let folder = folder(agent)?;
     let Some(left) = pinned_state::read(&folder) else { return Ok(()) };
     if json {
-        let page = serde_json::to_string(&left).map_err(|error| Failure::Words(error.to_string()))?;
+        let page = serde_json::to_string(&left).map_err(|error| CommandError::Sentence(error.to_string()))?;
         return print(format!("{page}\n").as_bytes());
     }
     print(words(&left, &folder).as_bytes())
@@ -59,14 +59,15 @@ fn words(left: &PinnedState, folder: &Path) -> String {
 }
 
 /// Removes what an agent has left.
-pub fn detach(agent: &AgentAt) -> Result<(), Failure> {
+pub fn detach(agent: &AgentAt) -> Result<(), CommandError> {
     let folder = folder(agent)?;
     if !folder.exists() {
         return print(format!("{}: nothing is there\n", folder.display()).as_bytes());
     }
-    let pins = Pins::own(&folder, false).map_err(|error| Failure::Words(error.to_string()))?;
-    let interfaces =
-        pins.clear().map_err(|error| Failure::Words(format!("removing {} failed: {error}", folder.display())))?;
+    let pins = Pins::own(&folder, false).map_err(|error| CommandError::Sentence(error.to_string()))?;
+    let interfaces = pins
+        .clear()
+        .map_err(|error| CommandError::Sentence(format!("removing {} failed: {error}", folder.display())))?;
     let from = if interfaces.is_empty() { "no interface".to_owned() } else { interfaces.join(", ") };
     print(format!("detached from {from}; {} removed\n", folder.display()).as_bytes())
 }

@@ -9,7 +9,7 @@ use zerottl::{
 };
 use zerottl_inputs::agent_client::{self as client, ClientError};
 
-use super::{AgentAt, Failure, complain, print, unasked};
+use super::{AgentAt, CommandError, complain, print, unasked};
 
 /// Longer than any file takes: 65,535 addresses are planned in seconds.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const TOLD: Duration = Duration::from_secs(5);
 
 /// Makes the agent read its file anew, and prints what came of it.
-pub async fn reload(agent: &AgentAt, json: bool) -> Result<(), Failure> {
+pub async fn reload(agent: &AgentAt, json: bool) -> Result<(), CommandError> {
     let at = agent.address()?;
     let asked = client::post_within(&at, RELOAD, &Reload {}, PATIENCE);
     tokio::pin!(asked);
@@ -33,7 +33,7 @@ pub async fn reload(agent: &AgentAt, json: bool) -> Result<(), Failure> {
     };
     let answer = answer.map_err(|error| match error {
         // The faults, as `check` shows them.
-        ClientError::Status(409, faults) => Failure::Shown(faults),
+        ClientError::Status(409, faults) => CommandError::Report(faults),
         error => unasked(&error),
     })?;
     if json {

@@ -17,7 +17,7 @@ use zerottl_config as config;
 use zerottl_core::model::OnStop;
 use zerottl_host::resources::{AgentShare, Descriptors, boot_offset};
 
-use super::Failure;
+use super::CommandError;
 
 /// A signal so soon after the first is the same one: `timeout` and terminals signal a process and its group.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
@@ -31,13 +31,13 @@ struct Signals {
 }
 
 /// Runs the agent until it is told to stop.
-pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
+pub async fn run(file: PathBuf, take_over: bool) -> Result<(), CommandError> {
     AgentShare::tell(Descriptors::raised());
     let offset_s = boot_offset() / 1_000_000_000;
     if offset_s != 0 {
         tracing::info!(offset_s, "this is a time namespace: the kernel's clock since boot counts, not this one's");
     }
-    let loaded = config::load(&file).map_err(|error| Failure::shown(&error))?;
+    let loaded = config::load(&file).map_err(|error| CommandError::report(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line());
     }
@@ -57,7 +57,7 @@ pub async fn run(file: PathBuf, take_over: bool) -> Result<(), Failure> {
 }
 
 /// Hands on what signals say, for ever.
-async fn heed(mut signals: Signals, orders: mpsc::Sender<AgentCommand>) {
+async fn heed(mut signals: Signals, commands: mpsc::Sender<AgentCommand>) {
     let mut first = None;
     loop {
         let (name, how) = tokio::select! {
@@ -67,7 +67,7 @@ async fn heed(mut signals: Signals, orders: mpsc::Sender<AgentCommand>) {
             _ = signals.reload.recv() => {
                 tracing::info!("SIGHUP: reloading");
                 // Where as many wait already, one of them reads the file as it is now.
-                let _ = orders.try_send(AgentCommand::Reload(None));
+                let _ = commands.try_send(AgentCommand::Reload(None));
                 continue;
             }
         };
@@ -76,7 +76,7 @@ async fn heed(mut signals: Signals, orders: mpsc::Sender<AgentCommand>) {
                 first = Some(Instant::now());
                 tracing::info!("{name}: stopping; a second signal stops immediately");
                 // An agent that does not listen any more is stopping.
-                let _ = orders.send(AgentCommand::Stop(how)).await;
+                let _ = commands.send(AgentCommand::Stop(how)).await;
             }
             Some(first) if first.elapsed() < SAME_SIGNAL => {}
             Some(_) => {

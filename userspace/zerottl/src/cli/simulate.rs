@@ -21,14 +21,14 @@ use zerottl_config as config;
 use zerottl_core::{model::Model, status::Assessment};
 use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 
-use super::{Failure, print};
+use super::{CommandError, print};
 
 /// Bytes of a query file, at most.
 const QUERIES_LEN_MAX: u64 = 256 << 20;
 
 /// `zerottl simulate`'s arguments.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub struct SimulateArguments {
     /// The new configuration, TOML; the running agent is asked at its [admin] `listen`
     #[arg(long, value_name = "NEW")]
     config: PathBuf,
@@ -55,8 +55,8 @@ enum Base {
 }
 
 /// Runs the command.
-pub async fn simulate(arguments: Arguments) -> Result<(), Failure> {
-    let load = |file: &Path| config::load(file).map_err(|error| Failure::shown(&error));
+pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> {
+    let load = |file: &Path| config::load(file).map_err(|error| CommandError::report(&error));
     let candidate = load(&arguments.config)?;
     let listed = arguments.queries.as_deref().map(read_queries).transpose()?;
     let base = match &arguments.against {
@@ -96,11 +96,11 @@ fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
         return Vec::new();
     }
     let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());
-    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |order| (site, order)));
-    let words = said.map(|(site, order)| {
+    let said = lost.flat_map(|site| site.word.iter().chain(&site.weight_order).map(move |page| (site, page)));
+    let words = said.map(|(site, page)| {
         format!(
             "warning: `{}` (by {}) of Site `{}` would be forgotten: the file has no such Site",
-            order.what, order.by, site.key
+            page.what, page.by, site.key
         )
     });
     words.collect()
@@ -108,7 +108,7 @@ fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
 
 /// The agent at the candidate's admin address. Where none answers, all is shown as it will be; where one does but not as
 /// it should, that is an error.
-async fn ask_agent(candidate: &config::Loaded) -> Result<Base, Failure> {
+async fn ask_agent(candidate: &config::Loaded) -> Result<Base, CommandError> {
     let admin = &candidate.model.admin;
     let Some(place) = super::nearest(admin) else {
         return Ok(Base::Nothing("there is no [admin] `listen`, so no agent can be asked".into()));
@@ -125,8 +125,8 @@ async fn ask_agent(candidate: &config::Loaded) -> Result<Base, Failure> {
     }
 }
 
-fn read_queries(file: &Path) -> Result<Vec<QuestionGroup>, Failure> {
-    let fault = |error: &dyn std::fmt::Display| Failure::Words(format!("{}: {error}", file.display()));
+fn read_queries(file: &Path) -> Result<Vec<QuestionGroup>, CommandError> {
+    let fault = |error: &dyn std::fmt::Display| CommandError::Sentence(format!("{}: {error}", file.display()));
     let mut text = String::new();
     let opened = fs::File::open(file).map_err(|error| fault(&error))?;
     opened.take(QUERIES_LEN_MAX).read_to_string(&mut text).map_err(|error| fault(&error))?;
@@ -134,8 +134,12 @@ fn read_queries(file: &Path) -> Result<Vec<QuestionGroup>, Failure> {
 }
 
 /// Loads what there is, asks it, and compares; the number of queries run besides.
-fn run(candidate: config::Loaded, base: Base, listed: Option<&[QuestionGroup]>) -> Result<(Changes, u64), Failure> {
-    let words = |error: zerottl::simulate::SimulateError| Failure::Words(error.to_string());
+fn run(
+    candidate: config::Loaded,
+    base: Base,
+    listed: Option<&[QuestionGroup]>,
+) -> Result<(Changes, u64), CommandError> {
+    let words = |error: zerottl::simulate::SimulateError| CommandError::Sentence(error.to_string());
     let (page, old) = match base {
         Base::Agent(_, page) => (Some(page), None),
         Base::File(old) => (None, Some(*old)),

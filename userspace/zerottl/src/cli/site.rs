@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    header::{InvalidHeaderName, InvalidHeaderValue},
+};
+use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -18,15 +22,15 @@ use zerottl_kernel::inherited;
 use zerottl_proxy::{Inherited, SiteCommand, SiteSetup};
 use zerottl_site::explain::{self, ExplainRequest};
 
-use super::{Failure, print};
+use super::{CommandError, print};
 
 /// Signals that may wait until they are looked at.
-const ORDERS: usize = 16;
+const COMMANDS: usize = 16;
 
 /// Which Site, by which file.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Arguments {
+pub struct SiteArguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -74,10 +78,20 @@ struct Explain {
     json: bool,
 }
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("no `:` between name and value")?;
-    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
-    Ok((name, HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?))
+/// The fault of a header field.
+#[derive(Debug, Error)]
+enum BadHeader {
+    #[error("no `:` between name and value")]
+    NoColon,
+    #[error(transparent)]
+    Name(#[from] InvalidHeaderName),
+    #[error(transparent)]
+    Value(#[from] InvalidHeaderValue),
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), BadHeader> {
+    let (name, value) = text.split_once(':').ok_or(BadHeader::NoColon)?;
+    Ok((HeaderName::try_from(name.trim())?, HeaderValue::try_from(value.trim())?))
 }
 
 /// Which Site, by which file.
@@ -92,22 +106,22 @@ struct Which {
 }
 
 /// Runs a Site until it is told to stop.
-pub async fn site(arguments: Arguments, log: impl FnOnce()) -> Result<(), Failure> {
+pub async fn site(arguments: SiteArguments, log: impl FnOnce()) -> Result<(), CommandError> {
     if let Some(Command::Explain(question)) = arguments.command {
         return explain(question);
     }
     let Some(which) = arguments.which else {
-        return Err(Failure::Words("give --config FILE and --as SITE; see `zerottl site --help`".into()));
+        return Err(CommandError::Sentence("give --config FILE and --as SITE; see `zerottl site --help`".into()));
     };
     log();
     serve(which).await
 }
 
-fn load(file: &Path) -> Result<Loaded, Failure> {
-    config::load(file).map_err(|error| Failure::shown(&error))
+fn load(file: &Path) -> Result<Loaded, CommandError> {
+    config::load(file).map_err(|error| CommandError::report(&error))
 }
 
-fn explain(asked: Explain) -> Result<(), Failure> {
+fn explain(asked: Explain) -> Result<(), CommandError> {
     let model = load(&asked.which.config)?.model;
     let known = |key: &String| model.known_site(key).map_err(|error| error.to_string());
     let site = known(&asked.which.site)?;
@@ -138,7 +152,7 @@ fn explain(asked: Explain) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> {
+async fn serve(Which { config: file, site: key }: Which) -> Result<(), CommandError> {
     let _ = Descriptors::raised();
     let loaded = load(&file)?;
     for warning in &loaded.warnings {
@@ -148,7 +162,7 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> 
     let (mut terminate, mut interrupt) = (handle(SignalKind::terminate())?, handle(SignalKind::interrupt())?);
     let (mut hang_up, mut reopen) = (handle(SignalKind::hangup())?, handle(SignalKind::user_defined1())?);
     let (mut leave, mut follow) = (handle(SignalKind::quit())?, handle(SignalKind::user_defined2())?);
-    let (give, orders) = mpsc::channel(ORDERS);
+    let (give, commands) = mpsc::channel(COMMANDS);
     tokio::spawn(async move {
         let mut is_stopping = false;
         loop {
@@ -188,7 +202,7 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), Failure> 
         }
     });
     let setup = SiteSetup { file, key, model: Arc::new(loaded.model), inherited: Inherited::take(inherited::take) };
-    zerottl_proxy::run(setup, orders, CancellationToken::new(), || {
+    zerottl_proxy::run(setup, commands, CancellationToken::new(), || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
         }

@@ -9,7 +9,7 @@ use zerottl::admin::{
 };
 use zerottl_inputs::agent_client as client;
 
-use super::{AgentAt, Failure, completions, pinned_state, print, unasked};
+use super::{AgentAt, CommandError, completions, pinned_state, print, unasked};
 
 /// A choice of the status to show.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Of {
 }
 
 /// Asks the agent; if it does not answer, what it left in the kernel is shown, and the failure is told.
-pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), Failure> {
+pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), CommandError> {
     let at = agent.address()?;
     let columns = io::stdout()
         .is_terminal()

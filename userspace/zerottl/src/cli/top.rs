@@ -26,7 +26,7 @@ use zerottl::admin::status::StatusPage;
 use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use self::lines::{Choices, Pages};
-use super::{Failure, complain, show};
+use super::{CommandError, complain, show};
 
 /// How often the agent is asked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const KEY_WAIT: Duration = Duration::from_millis(200);
 
 /// Where nobody looks at a terminal, one page is printed.
-pub async fn top(at: AgentAddress) -> Result<(), Failure> {
+pub async fn top(at: AgentAddress) -> Result<(), CommandError> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         show::<StatusPage>(at, "/v1/status", false, StatusPage::to_text).await?;
         complain("zerottl top: this is not a terminal, so it is shown once");
@@ -122,8 +122,8 @@ fn obey(choices: &mut Choices, wish: Wish) -> bool {
     false
 }
 
-async fn run(at: &AgentAddress, first: StatusPage) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::Words(format!("the terminal cannot be used: {error}"));
+async fn run(at: &AgentAddress, first: StatusPage) -> Result<(), CommandError> {
+    let failed = |error: io::Error| CommandError::Sentence(format!("the terminal cannot be used: {error}"));
     let stop = |kind| signal(kind).map_err(failed);
     let mut terminate = stop(SignalKind::terminate())?;
     let mut interrupt = stop(SignalKind::interrupt())?;

@@ -1,6 +1,7 @@
 //! The commands that a running agent takes.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
@@ -15,7 +16,7 @@ pub enum AgentCommand {
     /// To stop; as `on_stop` says, unless told.
     Stop(Option<OnStop>),
     /// To read its file anew.
-    Reload(Option<oneshot::Sender<Result<Reloaded, String>>>),
+    Reload(Option<oneshot::Sender<Result<Reloaded, ReloadError>>>),
 }
 
 /// A reload that went well.
@@ -28,6 +29,11 @@ pub struct Reloaded {
     /// Warnings: what is allowed but probably not meant.
     pub warnings: Vec<String>,
 }
+
+/// The reason why the agent keeps its configuration, as text: the faults, as `zerottl check` shows them.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct ReloadError(pub String);
 
 /// Creates the channel by which the agent is given commands.
 #[must_use]

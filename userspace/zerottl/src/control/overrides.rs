@@ -5,6 +5,7 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration, time::Instant};
 
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use zerottl_core::{minimums::Shortfall, status::AdminState};
@@ -13,16 +14,16 @@ use zerottl_core::{minimums::Shortfall, status::AdminState};
 pub const REASON_MAX: usize = 500;
 /// Characters of a name of who says so, at most.
 pub const BY_MAX: usize = 100;
-/// The shortest and the longest an order may last.
+/// The shortest and the longest time that an override may last.
 pub const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
-/// Orders that wait for the next planning round, at most.
+/// Requests that wait for the next planning round, at most.
 const WAITING_MAX: usize = 64;
 
 /// An override that is in force: what somebody has said of a Site, and still holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override<T> {
-    /// The word or the weight.
-    pub what: T,
+    /// The state or the weight.
+    pub value: T,
     /// The name of who said so, as given by the client, and from where.
     pub by: String,
     /// Why, in the operator's words.
@@ -37,10 +38,10 @@ pub struct Override<T> {
     pub forced: bool,
 }
 
-/// The override that is asked for.
+/// The value of an override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverrideValue {
-    /// A word; [`AdminState::Ready`] takes back any other, and ends a hold-down.
+    /// A state; [`AdminState::Ready`] takes back any other, and ends a hold-down.
     State(AdminState),
     /// A weight, 1 to 65,535, or the configured one.
     Weight(Option<u32>),
@@ -56,13 +57,13 @@ impl fmt::Display for OverrideValue {
     }
 }
 
-/// A word or a weight for some Sites.
+/// A request for an override of some Sites.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverrideRequest {
     /// Of which Sites, as in [`target::find`](super::target::find).
     pub target: String,
-    /// The word or the weight.
-    pub what: OverrideValue,
+    /// The state or the weight.
+    pub value: OverrideValue,
     /// The name of who says so.
     pub by: String,
     /// Why.
@@ -81,37 +82,52 @@ pub struct OverrideApplied {
     /// The plan that has it.
     pub generation: u64,
     /// The [`SavedState`](zerottl_core::saved_state::SavedState) that has it.
-    pub memory: u64,
+    pub saved: u64,
 }
 
-/// Why something was not done.
-#[derive(Clone, Debug, PartialEq)]
+/// The reason why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Error)]
 pub enum OverrideError {
     /// Nothing is called that.
+    #[error("there is no Site, group or pool `{0}`")]
     NoSuch(String),
     /// The request itself is at fault.
-    Invalid(String),
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
     /// Pools would have less than their minimum.
+    #[error("refused: {}; with force it is done all the same", shortfalls(.0))]
     BelowMinimum(Vec<Shortfall>),
     /// The agent is stopping, or has just taken another configuration.
+    #[error("the agent is stopping, or has just been reloaded: ask again")]
     Stopping,
 }
 
-impl fmt::Display for OverrideError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuch(what) => write!(f, "there is no Site, group or pool `{what}`"),
-            Self::Invalid(why) => f.write_str(why),
-            Self::BelowMinimum(shortfalls) => {
-                let all: Vec<_> = shortfalls.iter().map(ToString::to_string).collect();
-                write!(f, "refused: {}; with force it is done all the same", all.join("; "))
-            }
-            Self::Stopping => f.write_str("the agent is stopping, or has just been reloaded: ask again"),
-        }
-    }
+/// The fault of a request.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum InvalidRequest {
+    /// The reason cannot be shown.
+    #[error("the reason is over {REASON_MAX} characters or has control characters")]
+    Reason,
+    /// The name of who says so cannot be shown.
+    #[error("the name is over {BY_MAX} characters or has control characters")]
+    By,
+    /// The weight is out of range.
+    #[error("the weight is {0}: give 1 to 65535; `drain` keeps new clients away")]
+    Weight(u32),
+    /// The duration is out of range.
+    #[error("a duration is {:?} to 366 days", LASTS.start())]
+    Lasts,
+    /// A request that takes an override back has a duration.
+    #[error("an override that is taken back cannot have a duration")]
+    NothingToLast,
+    /// The target is no pattern.
+    #[error("`{0}` is not a glob: {1}")]
+    Pattern(String, &'static str),
 }
 
-impl std::error::Error for OverrideError {}
+fn shortfalls(all: &[Shortfall]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
 
 /// A request, and where its outcome is awaited.
 pub type PendingOverride = (OverrideRequest, oneshot::Sender<Result<OverrideApplied, OverrideError>>);
@@ -121,7 +137,7 @@ pub type PendingOverride = (OverrideRequest, oneshot::Sender<Result<OverrideAppl
 pub struct OverrideHandle(mpsc::Sender<PendingOverride>);
 
 impl OverrideHandle {
-    /// A desk, and where its requests come out.
+    /// Creates a handle, and the receiver of its requests.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<PendingOverride>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -136,31 +152,30 @@ impl OverrideHandle {
     }
 }
 
-/// The request with what is wrong in it told, or its texts made fit to be shown.
-pub fn checked(mut request: OverrideRequest) -> Result<OverrideRequest, OverrideError> {
-    let invalid = |why: String| Err(OverrideError::Invalid(why));
+/// Returns the request with its texts made fit to be shown, or what is wrong in it.
+pub fn checked(mut request: OverrideRequest) -> Result<OverrideRequest, InvalidRequest> {
     let fits = |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
     if let Some(reason) = request.reason.take() {
         let reason = reason.trim();
         if !fits(reason, REASON_MAX) {
-            return invalid(format!("the reason is over {REASON_MAX} characters or has control characters"));
+            return Err(InvalidRequest::Reason);
         }
         request.reason = (!reason.is_empty()).then(|| reason.to_owned());
     }
     if !fits(&request.by, BY_MAX) {
-        return invalid(format!("the name is over {BY_MAX} characters or has control characters"));
+        return Err(InvalidRequest::By);
     }
-    if let OverrideValue::Weight(Some(weight)) = request.what
+    if let OverrideValue::Weight(Some(weight)) = request.value
         && !(1..=65_535).contains(&weight)
     {
-        return invalid(format!("the weight is {weight}: give 1 to 65535; `drain` keeps new clients away"));
+        return Err(InvalidRequest::Weight(weight));
     }
     if let Some(lasts) = request.lasts {
         if !LASTS.contains(&lasts) {
-            return invalid(format!("a duration is {:?} to 366 days", LASTS.start()));
+            return Err(InvalidRequest::Lasts);
         }
-        if matches!(request.what, OverrideValue::State(AdminState::Ready) | OverrideValue::Weight(None)) {
-            return invalid("an override that is taken back cannot have a duration".into());
+        if matches!(request.value, OverrideValue::State(AdminState::Ready) | OverrideValue::Weight(None)) {
+            return Err(InvalidRequest::NothingToLast);
         }
     }
     Ok(request)

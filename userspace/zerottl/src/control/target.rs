@@ -1,8 +1,8 @@
-//! Which Sites are meant.
+//! The Sites that an override is for.
 
 use glob::Pattern;
 
-use super::overrides::OverrideError;
+use super::overrides::{InvalidRequest, OverrideError};
 use zerottl_core::model::{Model, Name, SiteId};
 
 /// The Sites that `target` means, each once, in the model's order: the Site with this key; else those of the group or pool
@@ -22,9 +22,8 @@ pub fn find(model: &Model, target: &str) -> Result<Vec<SiteId>, OverrideError> {
     if !target.contains(['*', '?', '[']) {
         return Err(OverrideError::NoSuch(target.to_owned()));
     }
-    let pattern = |text: &str| {
-        Pattern::new(text).map_err(|error| OverrideError::Invalid(format!("`{target}` is not a glob: {}", error.msg)))
-    };
+    let pattern =
+        |text: &str| Pattern::new(text).map_err(|error| InvalidRequest::Pattern(target.to_owned(), error.msg));
     let (keys, names) = (pattern(target)?, pattern(&folded)?);
     let by_key = model.sites.iter().enumerate().filter(|(_, site)| keys.matches(&site.key));
     let by_key: Vec<SiteId> = by_key.map(|(site, _)| SiteId(site)).collect();

@@ -13,14 +13,14 @@ pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"
 /// One of [`STATES`].
 #[must_use]
 pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
-    let standing = &status.sites[site.0];
+    let state = &status.sites[site.0];
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
-    match standing.word {
+    match state.word {
         AdminState::Maint => "maint",
-        _ if (known || standing.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
-        _ if standing.admin_state_in_force() == AdminState::Drain => "drain",
+        _ if (known || state.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
+        _ if state.admin_state_in_force() == AdminState::Drain => "drain",
         AdminState::Drain => "drain",
-        AdminState::Ready if standing.held => "held",
+        AdminState::Ready if state.held => "held",
         AdminState::Ready if !known => "unknown",
         AdminState::Ready => "up",
     }

@@ -3,10 +3,11 @@
 //! A file is in dnsperf's form, a name and a type on each line, or what `zerottl trace` printed, or both mixed; a
 //! traced line's client, and its client subnet if it had one, ask the question.
 
-use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
+use std::{collections::HashMap, net::IpAddr, str::FromStr};
 
 use domain::base::iana::Rtype;
 use serde::Deserialize;
+use thiserror::Error;
 
 use zerottl_core::model::Name;
 
@@ -68,27 +69,40 @@ pub fn precision(times: usize) -> f64 {
 }
 
 /// A line of a file that cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotQueries {
+#[derive(Debug, Error)]
+#[error("line {line}: {fault}")]
+pub struct BadQueryFile {
     line: usize,
-    why: String,
+    #[source]
+    fault: BadQuery,
 }
 
-impl fmt::Display for NotQueries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.why)
-    }
+/// The fault of a line.
+#[derive(Debug, Error)]
+enum BadQuery {
+    #[error("more than {LINES_MAX} lines")]
+    TooMany,
+    #[error("the file ends without a question")]
+    None,
+    #[error("`{0}` is not a name and a type, nor a line of `zerottl trace`")]
+    Neither(String),
+    #[error("not a line of `zerottl trace`: {0}")]
+    Traced(#[source] serde_json::Error),
+    #[error("`{0}` is not a name: {1}")]
+    Name(String, #[source] <Name as FromStr>::Err),
+    #[error("`{0}` is not a type")]
+    Type(String),
+    #[error("`{0}` is not a client subnet")]
+    Subnet(String),
 }
-
-impl std::error::Error for NotQueries {}
 
 /// Reads a file. Empty lines, comments (`;`, `#`) and traced packets without a question are skipped.
-pub fn read(text: &str) -> Result<Vec<QuestionGroup>, NotQueries> {
+pub fn read(text: &str) -> Result<Vec<QuestionGroup>, BadQueryFile> {
     let mut groups = QuestionGroups::default();
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line.trim())) {
-        let fault = |why: String| NotQueries { line: number, why };
+        let fault = |fault| BadQueryFile { line: number, fault };
         if number > LINES_MAX {
-            return Err(fault(format!("more than {LINES_MAX} lines")));
+            return Err(fault(BadQuery::TooMany));
         }
         if line.is_empty() || line.starts_with([';', '#']) {
             continue;
@@ -99,7 +113,7 @@ pub fn read(text: &str) -> Result<Vec<QuestionGroup>, NotQueries> {
         }
     }
     if groups.list.is_empty() {
-        return Err(NotQueries { line: text.lines().count(), why: "the file ends without a question".into() });
+        return Err(BadQueryFile { line: text.lines().count(), fault: BadQuery::None });
     }
     Ok(groups.list)
 }
@@ -107,10 +121,10 @@ pub fn read(text: &str) -> Result<Vec<QuestionGroup>, NotQueries> {
 type AskedQuestion = (Name, Rtype, QuestionClient);
 
 /// `name type`, as dnsperf reads it.
-fn listed(line: &str) -> Result<AskedQuestion, String> {
+fn listed(line: &str) -> Result<AskedQuestion, BadQuery> {
     let mut words = line.split_whitespace();
     let (Some(name), Some(rtype), None) = (words.next(), words.next(), words.next()) else {
-        return Err(format!("`{line}` is not a name and a type, nor a line of `zerottl trace`"));
+        return Err(BadQuery::Neither(line.to_owned()));
     };
     Ok((parse_name(name)?, parse_type(rtype)?, QuestionClient::default()))
 }
@@ -124,26 +138,24 @@ struct Traced {
     subnet: Option<String>,
 }
 
-fn traced(line: &str) -> Result<Option<AskedQuestion>, String> {
-    let traced: Traced =
-        serde_json::from_str(line).map_err(|error| format!("not a line of `zerottl trace`: {error}"))?;
+fn traced(line: &str) -> Result<Option<AskedQuestion>, BadQuery> {
+    let traced: Traced = serde_json::from_str(line).map_err(BadQuery::Traced)?;
     let (Some(name), Some(rtype)) = (traced.name, traced.qtype) else { return Ok(None) };
     let subnet = traced.subnet.as_deref().map(parse_subnet).transpose()?;
     Ok(Some((parse_name(&name)?, parse_type(&rtype)?, QuestionClient { client: traced.client, subnet })))
 }
 
-fn parse_name(text: &str) -> Result<Name, String> {
+fn parse_name(text: &str) -> Result<Name, BadQuery> {
     // Names are compared as they are written here, and the program answers any case.
-    Name::from_str(&text.to_ascii_lowercase()).map_err(|error| format!("`{text}` is not a name: {error}"))
+    Name::from_str(&text.to_ascii_lowercase()).map_err(|error| BadQuery::Name(text.to_owned(), error))
 }
 
-fn parse_type(text: &str) -> Result<Rtype, String> {
-    Rtype::from_str(text).map_err(|_| format!("`{text}` is not a type"))
+fn parse_type(text: &str) -> Result<Rtype, BadQuery> {
+    Rtype::from_str(text).map_err(|_| BadQuery::Type(text.to_owned()))
 }
 
-fn parse_subnet(text: &str) -> Result<(IpAddr, u8), String> {
-    let fault = || format!("`{text}` is not a client subnet");
-    let net: ipnet::IpNet = text.parse().map_err(|_| fault())?;
+fn parse_subnet(text: &str) -> Result<(IpAddr, u8), BadQuery> {
+    let net: ipnet::IpNet = text.parse().map_err(|_| BadQuery::Subnet(text.to_owned()))?;
     Ok((net.network(), net.prefix_len()))
 }
 

@@ -296,7 +296,7 @@ async fn who_reads_nothing_holds_up_no_unix_socket() {
     timeout(Duration::from_secs(20), task).await.expect("in time").expect("without a panic");
 }
 
-/// Whoever has the token is served while others of the same address hold all that they can.
+/// A client that has the token is served while others of the same address hold all that they can.
 #[tokio::test]
 async fn the_token_has_places_of_its_own() {
     let token = "correct-horse-battery";
