@@ -55,7 +55,7 @@ pub struct Figure {
 
 /// The cost of a status change.
 #[derive(Clone, Debug)]
-pub struct Changes {
+pub struct StatusChanges {
     /// The scene.
     pub what: &'static str,
     /// Names configured.
@@ -70,7 +70,7 @@ pub struct Changes {
 pub const STEPS: [&str; 4] = ["assess all Sites", "plan", "publish", "status change to published plan"];
 
 /// Measures status changes, `count` in each scene.
-pub fn changes(names: &[usize], count: usize) -> Result<Vec<Changes>, BenchError> {
+pub fn changes(names: &[usize], count: usize) -> Result<Vec<StatusChanges>, BenchError> {
     let mut all = Vec::new();
     for names in names.iter().copied() {
         all.push(changes_of("30 Sites in 30 threes", &scene::model(names, scene::PLANS_FEW), count)?);
@@ -148,7 +148,7 @@ fn timed<T>(
 
 /// A Site goes down or comes back, another one each time: from the probes' verdict to the plan that is answered from, by
 /// the steps of the agent's round.
-fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Changes, BenchError> {
+fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<StatusChanges, BenchError> {
     let planner = Planner::new(Arc::clone(model));
     let mut verdicts = Assessment::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
@@ -184,7 +184,7 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<Ch
         }
         (status, plan) = (next, next_plan);
     }
-    Ok(Changes { what, names: model.names.len(), sites, us: steps })
+    Ok(StatusChanges { what, names: model.names.len(), sites, us: steps })
 }
 
 fn micros(time: Duration) -> f64 {

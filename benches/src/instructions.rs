@@ -25,7 +25,7 @@ use crate::error::BenchError;
 
 /// The function that is called again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum What {
+pub enum CountedWork {
     /// The assessment of a round, which finds that nothing has changed
     Round,
     /// A plan made from nothing and laid out
@@ -35,10 +35,10 @@ pub enum What {
 /// The call to make, as the arguments of `src/bin/instructions.rs`.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(about = "Makes rounds or plans, for valgrind to count their instructions")]
-pub struct Arguments {
+pub struct CountArguments {
     /// The function that is called again and again
     #[arg(value_enum)]
-    what: What,
+    what: CountedWork,
     /// How often
     times: u32,
     /// The configuration
@@ -48,7 +48,7 @@ pub struct Arguments {
     all_fail: bool,
 }
 
-impl Arguments {
+impl CountArguments {
     /// Does what the arguments say.
     pub fn run(&self) -> Result<(), BenchError> {
         let Self { what, times, config, all_fail } = self;
@@ -68,11 +68,11 @@ impl Arguments {
         let (first, _) = assess();
         for _ in 0..*times {
             match what {
-                What::Round => {
+                CountedWork::Round => {
                     let (status, remarks) = assess();
                     black_box((status.decides_as(&first, false), remarks));
                 }
-                What::Plan => {
+                CountedWork::Plan => {
                     black_box(Bank::new(&layout, &planner.plan(&first, 1)));
                 }
             }
@@ -81,18 +81,21 @@ impl Arguments {
     }
 }
 
-/// Instructions of one round or plan of a configuration; `counted` is the program of these [`Arguments`].
-pub fn count(counted: &Path, what: What, all_fail: bool, config: &Path) -> Result<f64, BenchError> {
+/// Instructions of one round or plan of a configuration; `counted` is the program of these [`CountArguments`].
+pub fn count(counted: &Path, what: CountedWork, all_fail: bool, config: &Path) -> Result<f64, BenchError> {
     // The first ones find memory and fill the libraries' tables.
     let (few, many) = (2, 7);
     let run = |times| run(counted, what, all_fail, config, times);
     Ok((run(many)? - run(few)?) / f64::from(many - few))
 }
 
-fn run(counted: &Path, what: What, all_fail: bool, config: &Path, times: u32) -> Result<f64, BenchError> {
+fn run(counted: &Path, what: CountedWork, all_fail: bool, config: &Path, times: u32) -> Result<f64, BenchError> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
-    command.arg(counted).args([if what == What::Round { "round" } else { "plan" }, &times.to_string()]).arg(config);
+    command
+        .arg(counted)
+        .args([if what == CountedWork::Round { "round" } else { "plan" }, &times.to_string()])
+        .arg(config);
     command.args(all_fail.then_some("--all-fail"));
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("valgrind: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);

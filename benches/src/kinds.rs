@@ -36,7 +36,7 @@ pub const NETS: usize = 1_000_000;
 
 /// A kind of question, and what its answer costs.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct AnswerKind {
     /// Which.
     pub what: &'static str,
     /// ns, restoring subtracted; one per round.
@@ -45,7 +45,7 @@ pub struct Kind {
     plain: Vec<f64>,
 }
 
-impl Kind {
+impl AnswerKind {
     /// Returns what an answer costs, ns.
     #[must_use]
     pub fn cost(&self) -> Quartiles {
@@ -153,7 +153,7 @@ const XDP_DROP: u32 = 1;
 ///
 /// # Errors
 /// Whatever keeps a program from being loaded or run, and an answer under another reason than the kind's.
-pub fn measure(effort: &CostEffort) -> Result<Vec<Kind>, BenchError> {
+pub fn measure(effort: &CostEffort) -> Result<Vec<AnswerKind>, BenchError> {
     let mut servers = Vec::new();
     for server in Server::ALL {
         servers.push(Programs::new(server)?);
@@ -171,7 +171,11 @@ pub fn measure(effort: &CostEffort) -> Result<Vec<Kind>, BenchError> {
         }
     }
     let base = costs[0].clone();
-    Ok(kinds.iter().zip(costs).map(|(asked, rounds)| Kind { what: asked.what, rounds, plain: base.clone() }).collect())
+    Ok(kinds
+        .iter()
+        .zip(costs)
+        .map(|(asked, rounds)| AnswerKind { what: asked.what, rounds, plain: base.clone() })
+        .collect())
 }
 
 /// The programs, loaded for a server.

@@ -5,14 +5,14 @@ use std::fmt::{self, Write as _};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Changes, Figure, STEPS},
+    agent::{Figure, STEPS, StatusChanges},
     cost::{Cost, Costs, Size},
-    kinds::Kind,
+    kinds::AnswerKind,
     rate::{self, Rate},
     scene::PLANS_FEW,
-    sites::{Sites, State},
+    sites::{SitesCost, State},
     stats::percentile,
-    web::{self, Compared, Load, Web, Work},
+    web::{self, Compared, WebCost, WebLoad, WebWork},
 };
 
 /// The measurements; what was not asked for is empty.
@@ -25,13 +25,13 @@ pub struct Measured {
     /// (c), what can be repeated
     pub figures: Vec<Figure>,
     /// (c), status changes
-    pub changes: Vec<Changes>,
+    pub changes: Vec<StatusChanges>,
     /// (d)
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<AnswerKind>,
     /// (e)
-    pub sites: Option<Sites>,
+    pub sites: Option<SitesCost>,
     /// (f)
-    pub web: Vec<Web>,
+    pub web: Vec<WebCost>,
 }
 
 /// Describes what this runs on, a line each.
@@ -125,7 +125,7 @@ the front's own, user and kernel; a run in which any request failed does not cou
 
 /// (f) as a table.
 #[must_use]
-pub fn web_table(web: &[Web]) -> String {
+pub fn web_table(web: &[WebCost]) -> String {
     let mut text = format!("{:<72} {:>26} {:>26} {:>20}\n", "", "nginx", "zerottl site", "by nginx's");
     for web in web {
         for Compared { what, nginx, zerottl, ratio } in web.figures() {
@@ -140,7 +140,7 @@ pub fn web_table(web: &[Web]) -> String {
 
 /// (e) as a table.
 #[must_use]
-pub fn sites_table(sites: &Sites) -> String {
+pub fn sites_table(sites: &SitesCost) -> String {
     let mut text = format!("{:<50} {:>30} {:>30} {:>8}\n", "", "none fails", "all fail", "by none");
     for ((what, none, decimals), (_, all, _)) in sites.none.figures().into_iter().zip(sites.all.figures()) {
         let ratio = if none.median > 0.0 { format!("{:.2}", all.median / none.median) } else { "-".to_owned() };
@@ -153,7 +153,7 @@ pub fn sites_table(sites: &Sites) -> String {
 
 /// (d) as a table.
 #[must_use]
-pub fn kind_table(kinds: &[Kind]) -> String {
+pub fn kind_table(kinds: &[AnswerKind]) -> String {
     let mut text = format!("{:<42} {:>24} {:>18}\n", "", "answer, ns", "by plain");
     for kind in kinds {
         let _ = writeln!(
@@ -255,12 +255,12 @@ pub fn agent_table(figures: &[Figure]) -> String {
 
 /// Formats what status changes cost.
 #[must_use]
-pub fn changes_table(changes: &[Changes]) -> String {
+pub fn changes_table(changes: &[StatusChanges]) -> String {
     let mut text = format!(
         "{:<34} {:>7} {:>7} {:<31} {:>8} {:>8} {:>8}\n",
         "", "names", "Sites", "", "p50, µs", "p99, µs", "most, µs"
     );
-    for Changes { what, names, sites, us } in changes {
+    for StatusChanges { what, names, sites, us } in changes {
         for (step, us) in STEPS.iter().zip(us) {
             let of = |share| percentile(us, share);
             let _ = writeln!(
@@ -329,7 +329,7 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
         let what = format!("(b) answered rate by the reflector's, {} (aim: 0.95)", rate.generator.tool());
         add(what, rate.ratio().median, 0.90, true);
     }
-    for Changes { what, names, us, .. } in changes.iter().filter(|changes| changes.names == 10_000) {
+    for StatusChanges { what, names, us, .. } in changes.iter().filter(|changes| changes.names == 10_000) {
         let [.., whole] = us;
         let what = format!("(c) status change to published plan, {names} names, {what}: p99, ms");
         add(what, percentile(whole, 0.99) / 1e3, 1.0, false);
@@ -368,10 +368,10 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     for web in web {
         let [rate, _, _, p99] = web.figures();
         let work = match web.work {
-            Work::Redirect => "redirects",
-            Work::Proxy => "proxied in a session",
+            WebWork::Redirect => "redirects",
+            WebWork::Proxy => "proxied in a session",
         };
-        if web.load == Load::Full {
+        if web.load == WebLoad::Full {
             add(format!("(f) {work}: requests a second by nginx's"), rate.ratio.median, 0.8, true);
         }
         add(format!("(f) {}: p99 by nginx's", web.what()), p99.ratio.median, 1.5, false);
@@ -413,7 +413,7 @@ pub fn json(measured: &Measured) -> Value {
             "empty_run_ns": rate.empty_ns().map(|ns| ns.json()),
         })
     };
-    let change = |changes: &Changes| {
+    let change = |changes: &StatusChanges| {
         let step = |(step, us): (&&str, &Vec<f64>)| {
             let of = |share| percentile(us, share);
             ((*step).to_owned(), json!({ "p50": of(0.5), "p99": of(0.99), "most": of(1.0) }))
@@ -435,12 +435,12 @@ pub fn json(measured: &Measured) -> Value {
             };
             json!({ "sites": sites.sites, "none": state(&sites.none), "all": state(&sites.all) })
         }),
-        "kinds": kinds.iter().map(Kind::json).collect::<Vec<_>>(),
+        "kinds": kinds.iter().map(AnswerKind::json).collect::<Vec<_>>(),
         "web": web.iter().map(web_json).collect::<Vec<_>>(),
     })
 }
 
-fn web_json(web: &Web) -> Value {
+fn web_json(web: &WebCost) -> Value {
     let figure = |Compared { what, nginx, zerottl, ratio }: Compared| {
         (what.to_owned(), json!({ "nginx": nginx.json(), "zerottl": zerottl.json(), "ratio": ratio.json() }))
     };

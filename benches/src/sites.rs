@@ -26,7 +26,7 @@ use zerottl_kernel::image::{Bank, Layout};
 
 use crate::{
     BenchError,
-    instructions::{self, What},
+    instructions::{self, CountedWork},
     stats::Quartiles,
 };
 
@@ -83,7 +83,7 @@ pub struct State {
 
 /// Both states.
 #[derive(Clone, Debug)]
-pub struct Sites {
+pub struct SitesCost {
     /// How many.
     pub sites: usize,
     /// None fails.
@@ -115,7 +115,7 @@ impl State {
 }
 
 /// Measures both states in turn; `counted` is the program whose instructions are counted.
-pub fn measure(effort: &SitesEffort, counted: &Path) -> Result<Sites, BenchError> {
+pub fn measure(effort: &SitesEffort, counted: &Path) -> Result<SitesCost, BenchError> {
     let text = text(effort);
     let folder = scratch::folder()?;
     let file = folder.path().join("zerottl.toml");
@@ -152,11 +152,11 @@ pub fn measure(effort: &SitesEffort, counted: &Path) -> Result<Sites, BenchError
     }
     let count = |all_fail| -> Result<_, BenchError> {
         let count = |what| instructions::count(counted, what, all_fail, &file);
-        Ok([count(What::Round)?, count(What::Plan)?])
+        Ok([count(CountedWork::Round)?, count(CountedWork::Plan)?])
     };
     let [none, all] = samples;
     let (none, all) = (none.state(count(false)?), all.state(count(true)?));
-    Ok(Sites { sites: effort.sites, none, all })
+    Ok(SitesCost { sites: effort.sites, none, all })
 }
 
 /// Pools of [`POOL`] Sites each, each Site with a name and an address of its own.

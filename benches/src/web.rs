@@ -43,7 +43,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// The work of a front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum WebWork {
     /// A request for the Pool Name is redirected.
     Redirect,
     /// A request in a session is proxied.
@@ -52,7 +52,7 @@ pub enum Work {
 
 /// How much it is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub enum WebLoad {
     /// As much as it can.
     Full,
     /// Each connection waits between requests.
@@ -100,16 +100,16 @@ pub struct Compared {
 
 /// Both fronts at one kind of work and load.
 #[derive(Clone, Debug)]
-pub struct Web {
+pub struct WebCost {
     /// The work that they do.
-    pub work: Work,
+    pub work: WebWork,
     /// How much of it.
-    pub load: Load,
+    pub load: WebLoad,
     nginx: Samples,
     zerottl: Samples,
 }
 
-impl Web {
+impl WebCost {
     /// Each figure: rate, rate by CPU time, latencies.
     #[must_use]
     pub fn figures(&self) -> [Compared; 4] {
@@ -134,21 +134,21 @@ impl Web {
     #[must_use]
     pub const fn what(&self) -> &'static str {
         match (self.work, self.load) {
-            (Work::Redirect, Load::Full) => "redirects, full load",
-            (Work::Redirect, Load::Moderate) => "redirects, moderate load",
-            (Work::Proxy, Load::Full) => "proxied in a session, full load",
-            (Work::Proxy, Load::Moderate) => "proxied in a session, moderate load",
+            (WebWork::Redirect, WebLoad::Full) => "redirects, full load",
+            (WebWork::Redirect, WebLoad::Moderate) => "redirects, moderate load",
+            (WebWork::Proxy, WebLoad::Full) => "proxied in a session, full load",
+            (WebWork::Proxy, WebLoad::Moderate) => "proxied in a session, moderate load",
         }
     }
 }
 
 /// Measures all kinds of work and load.
-pub fn measure(effort: WebEffort) -> Result<Vec<Web>, BenchError> {
+pub fn measure(effort: WebEffort) -> Result<Vec<WebCost>, BenchError> {
     let scene = Scene::new()?;
     let mut measured = Vec::new();
-    for work in [Work::Redirect, Work::Proxy] {
-        for load in [Load::Full, Load::Moderate] {
-            let mut web = Web { work, load, nginx: Samples::default(), zerottl: Samples::default() };
+    for work in [WebWork::Redirect, WebWork::Proxy] {
+        for load in [WebLoad::Full, WebLoad::Moderate] {
+            let mut web = WebCost { work, load, nginx: Samples::default(), zerottl: Samples::default() };
             // The first round warms caches and is not kept. Who goes first changes, so that drift favours neither.
             for round in 0..=effort.rounds {
                 let mut order = [(&scene.nginx, &mut web.nginx), (&scene.zerottl, &mut web.zerottl)];
@@ -219,7 +219,7 @@ impl Scene {
                 return Err(format!("nothing answers at {at} after {START:?}\n{log}").into());
             }
         }
-        for (name, text) in [(Load::Full, SCRIPT.to_owned()), (Load::Moderate, format!("{SCRIPT}{}", pauses()))] {
+        for (name, text) in [(WebLoad::Full, SCRIPT.to_owned()), (WebLoad::Moderate, format!("{SCRIPT}{}", pauses()))] {
             fs::write(script(folder.path(), name), text)?;
         }
         let cookie = session(&machine)?;
@@ -247,15 +247,15 @@ impl Scene {
         Ok(())
     }
 
-    fn run(&self, front: &Front, work: Work, load: Load, seconds: u64) -> Result<Run, BenchError> {
+    fn run(&self, front: &Front, work: WebWork, load: WebLoad, seconds: u64) -> Result<Run, BenchError> {
         let host = match work {
-            Work::Redirect => POOL_NAME,
-            Work::Proxy => SITE_NAME,
+            WebWork::Redirect => POOL_NAME,
+            WebWork::Proxy => SITE_NAME,
         };
         let mut command = pinned(1, &scratch::find_tool("wrk")?);
         command.args(["-t", "1", "-c", &CONNECTIONS.to_string(), "-d", &format!("{seconds}s"), "-s"]);
         command.arg(script(&self.scripts, load)).args(["-H", &format!("Host: {host}")]);
-        if work == Work::Proxy {
+        if work == WebWork::Proxy {
             command.args(["-H", &format!("Cookie: {}", self.cookie)]);
         }
         command.arg(format!("http://{}{TARGET}", front.at));
@@ -348,10 +348,10 @@ fn pauses() -> String {
     format!("function delay() return math.random(0, {}) end\n", 2 * PAUSE_MS)
 }
 
-fn script(folder: &Path, load: Load) -> PathBuf {
+fn script(folder: &Path, load: WebLoad) -> PathBuf {
     folder.join(match load {
-        Load::Full => "full.lua",
-        Load::Moderate => "moderate.lua",
+        WebLoad::Full => "full.lua",
+        WebLoad::Moderate => "moderate.lua",
     })
 }
 

@@ -7,7 +7,7 @@
 
 mod explore;
 
-pub use explore::{Explorer, Fault, Found, LIFETIME, Mark, SKEW, Start};
+pub use explore::{Explorer, LIFETIME, Mark, SKEW, StartUrl, WorldEnds, WorldFault};
 
 /// Sites of a world at most.
 pub const SITES_MAX: usize = 4;
@@ -16,7 +16,7 @@ pub const POOL_NAME: &str = "app.com";
 
 /// The kind of name that a URL's host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Name {
+pub enum WorldName {
     /// The Pool.
     Pool,
     /// A group, by its position.
@@ -27,7 +27,7 @@ pub enum Name {
     Alias,
 }
 
-impl Name {
+impl WorldName {
     /// As a host.
     #[must_use]
     pub fn host(self) -> String {
@@ -58,14 +58,14 @@ impl Name {
 
 /// The Sites of a pool and its groups: what stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct WorldLayout {
     /// How many Sites the pool has.
     pub sites: usize,
     /// Each group's Sites in its order.
     pub groups: Vec<Vec<usize>>,
 }
 
-impl Layout {
+impl WorldLayout {
     /// All layouts of so many Sites with up to so many groups, each an ordered part of the pool.
     #[must_use]
     pub fn all(sites: usize, groups_max: usize) -> Vec<Self> {
@@ -96,10 +96,10 @@ impl Layout {
 
     /// All names there are.
     #[must_use]
-    pub fn names(&self) -> Vec<Name> {
-        let groups = (0..self.groups.len()).map(Name::Group);
-        let sites = (0..self.sites).map(Name::Site);
-        [Name::Pool, Name::Alias].into_iter().chain(groups).chain(sites).collect()
+    pub fn names(&self) -> Vec<WorldName> {
+        let groups = (0..self.groups.len()).map(WorldName::Group);
+        let sites = (0..self.sites).map(WorldName::Site);
+        [WorldName::Pool, WorldName::Alias].into_iter().chain(groups).chain(sites).collect()
     }
 }
 
@@ -124,9 +124,9 @@ fn orders(sites: usize) -> Vec<Vec<usize>> {
 
 /// A set of Sites, by their positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sites(pub u8);
+pub struct SiteSet(pub u8);
 
-impl Sites {
+impl SiteSet {
     /// All sets of so many Sites.
     pub fn subsets(sites: usize) -> impl Iterator<Item = Self> {
         (0..1_u8 << sites).map(Self)
@@ -143,9 +143,9 @@ impl Sites {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Weather {
     /// The Sites that are down: DNS gives none of their addresses.
-    pub down: Sites,
+    pub down: SiteSet,
     /// The Sites that are too busy, of those that are up.
-    pub busy: Sites,
+    pub busy: SiteSet,
     /// How far each Site's clock is ahead of the true time, seconds.
     pub clocks: [i64; SITES_MAX],
     /// Seconds from one request of the client to the next.
@@ -156,12 +156,12 @@ pub struct Weather {
 
 /// The Sites that a name may lead to.
 #[must_use]
-pub fn resolve(layout: &Layout, down: Sites, name: Name) -> Vec<usize> {
+pub fn resolve(layout: &WorldLayout, down: SiteSet, name: WorldName) -> Vec<usize> {
     let is_up = |site: &usize| !down.has(*site);
     match name {
-        Name::Pool | Name::Alias => (0..layout.sites).filter(is_up).collect(),
-        Name::Group(group) => layout.groups[group].iter().copied().filter(is_up).collect(),
-        Name::Site(site) => {
+        WorldName::Pool | WorldName::Alias => (0..layout.sites).filter(is_up).collect(),
+        WorldName::Group(group) => layout.groups[group].iter().copied().filter(is_up).collect(),
+        WorldName::Site(site) => {
             let order = layout.primary(site);
             let own = order.iter().position(|other| *other == site).unwrap_or_default();
             let onward = order[own..].iter().chain(&order[..own]).copied();
@@ -174,37 +174,37 @@ pub fn resolve(layout: &Layout, down: Sites, name: Name) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn check(description: &str, down: &[usize], name: Name, expected: &[usize]) {
+    fn check(description: &str, down: &[usize], name: WorldName, expected: &[usize]) {
         // Appendix A's second example: Geneva and Chicago; Boston and Chicago.
-        let layout = Layout { sites: 3, groups: vec![vec![0, 2], vec![1, 2]] };
-        let down = Sites(down.iter().map(|site| 1 << site).sum());
+        let layout = WorldLayout { sites: 3, groups: vec![vec![0, 2], vec![1, 2]] };
+        let down = SiteSet(down.iter().map(|site| 1 << site).sum());
         assert_eq!(resolve(&layout, down, name), expected, "{description}");
     }
 
     #[test]
     fn names_lead_where_appendix_a_says() {
-        check("the pool: any", &[], Name::Pool, &[0, 1, 2]);
-        check("the pool: any operational", &[1], Name::Pool, &[0, 2]);
-        check("a group: its own", &[], Name::Group(1), &[1, 2]);
-        check("a Site Name: the Site", &[], Name::Site(1), &[1]);
-        check("else the next of its group", &[1], Name::Site(1), &[2]);
-        check("circularly, and through the first group that lists it", &[2], Name::Site(2), &[0]);
-        check("an alias: the pool's", &[1], Name::Alias, &[0, 2]);
-        check("nobody", &[0, 2], Name::Group(0), &[]);
+        check("the pool: any", &[], WorldName::Pool, &[0, 1, 2]);
+        check("the pool: any operational", &[1], WorldName::Pool, &[0, 2]);
+        check("a group: its own", &[], WorldName::Group(1), &[1, 2]);
+        check("a Site Name: the Site", &[], WorldName::Site(1), &[1]);
+        check("else the next of its group", &[1], WorldName::Site(1), &[2]);
+        check("circularly, and through the first group that lists it", &[2], WorldName::Site(2), &[0]);
+        check("an alias: the pool's", &[1], WorldName::Alias, &[0, 2]);
+        check("nobody", &[0, 2], WorldName::Group(0), &[]);
     }
 
     #[test]
     fn layouts_are_all_there_are() {
         assert_eq!(orders(3).len(), 3 + 6 + 6);
-        assert_eq!(Layout::all(3, 2).len(), 1 + 15 + 15 * 15);
-        assert_eq!(Layout::all(1, 1).len(), 2);
+        assert_eq!(WorldLayout::all(3, 2).len(), 1 + 15 + 15 * 15);
+        assert_eq!(WorldLayout::all(1, 1).len(), 2);
     }
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for name in (Layout { sites: 3, groups: vec![vec![0], vec![1]] }).names() {
-            assert_eq!(Name::of(&name.host()), Some(name));
+        for name in (WorldLayout { sites: 3, groups: vec![vec![0], vec![1]] }).names() {
+            assert_eq!(WorldName::of(&name.host()), Some(name));
         }
-        assert_eq!(Name::of("evil.example"), None);
+        assert_eq!(WorldName::of("evil.example"), None);
     }
 }

@@ -3,5 +3,5 @@
 use clap::Parser as _;
 
 fn main() -> Result<(), benches::error::BenchError> {
-    benches::instructions::Arguments::parse().run()
+    benches::instructions::CountArguments::parse().run()
 }

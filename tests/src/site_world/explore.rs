@@ -13,7 +13,7 @@ use zerottl_site::{
     topology::{Topology, TopologyGroup},
 };
 
-use super::{Layout, Name, POOL_NAME, Weather, resolve};
+use super::{POOL_NAME, Weather, WorldLayout, WorldName, resolve};
 
 /// The true time of every request, Unix seconds.
 const NOW: i64 = 1_800_000_000;
@@ -49,9 +49,9 @@ impl Mark {
 
 /// A URL that the client is about to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Start {
+pub struct StartUrl {
     /// Its host.
-    pub name: Name,
+    pub name: WorldName,
     /// Its marker.
     pub mark: Option<Mark>,
 }
@@ -59,7 +59,7 @@ pub struct Start {
 /// The ends that lie ahead of a state, over all ways.
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one kind of end was seen")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct WorldEnds {
     /// Redirects at most.
     pub redirects: u32,
     /// Sites that admit at the end of some way.
@@ -74,7 +74,7 @@ pub struct Found {
     pub nowhere: bool,
 }
 
-impl Found {
+impl WorldEnds {
     fn join(&mut self, other: Self) {
         self.redirects = self.redirects.max(other.redirects);
         self.admitting |= other.admitting;
@@ -87,16 +87,16 @@ impl Found {
 
 /// A fault that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum WorldFault {
     /// The last of these URLs leads back to one before it.
-    Loop(Vec<Start>),
+    Loop(Vec<StartUrl>),
     /// A Site sends on to one that it knows to be down.
-    ToTheDead(Start, usize),
+    ToTheDead(StartUrl, usize),
 }
 
 /// Explores one layout's worlds.
 pub struct Explorer {
-    layout: Layout,
+    layout: WorldLayout,
     places: Vec<Topology>,
     markers: Markers,
     sites: Vec<String>,
@@ -110,28 +110,28 @@ struct Walk<'a> {
     weather: &'a Weather,
     proper: Option<usize>,
     up: Vec<bool>,
-    seen: &'a mut HashMap<Start, Found>,
-    under_way: Vec<Start>,
+    seen: &'a mut HashMap<StartUrl, WorldEnds>,
+    under_way: Vec<StartUrl>,
 }
 
 /// The result of one Site's decision on a URL.
 enum Step {
-    On(Start, Stage),
-    End(Found),
+    On(StartUrl, Stage),
+    End(WorldEnds),
 }
 
 impl Explorer {
     /// Of a layout.
     #[must_use]
-    pub fn new(layout: Layout) -> Self {
-        let sites: Vec<String> = (0..layout.sites).map(|site| Name::Site(site).host()).collect();
-        let groups = (0..layout.groups.len()).map(Name::Group);
-        let orders: Vec<String> = groups.chain([Name::Pool]).map(Name::host).collect();
+    pub fn new(layout: WorldLayout) -> Self {
+        let sites: Vec<String> = (0..layout.sites).map(|site| WorldName::Site(site).host()).collect();
+        let groups = (0..layout.groups.len()).map(WorldName::Group);
+        let orders: Vec<String> = groups.chain([WorldName::Pool]).map(WorldName::host).collect();
         let places = (0..layout.sites).map(|own| {
             let parts = orders.iter().zip(&layout.groups);
             let parts = parts.map(|(name, sites)| TopologyGroup { name: name.clone(), sites: sites.clone() }).collect();
             let primary = layout.groups.iter().position(|group| group.contains(&own));
-            Topology::new(POOL_NAME, sites.clone(), parts, own, primary, &[Name::Alias.host()])
+            Topology::new(POOL_NAME, sites.clone(), parts, own, primary, &[WorldName::Alias.host()])
         });
         Self { places: places.collect(), markers: Markers::new(MarkerCarrier::Path, None), sites, orders, layout }
     }
@@ -141,9 +141,9 @@ impl Explorer {
         &self,
         weather: &Weather,
         proper: Option<usize>,
-        starts: &[Start],
-        seen: &mut HashMap<Start, Found>,
-    ) -> Result<Vec<Found>, Fault> {
+        starts: &[StartUrl],
+        seen: &mut HashMap<StartUrl, WorldEnds>,
+    ) -> Result<Vec<WorldEnds>, WorldFault> {
         seen.clear();
         let up = (0..self.layout.sites).map(|site| !weather.is_known || !weather.down.has(site)).collect();
         let mut walk = Walk { explorer: self, weather, proper, up, seen, under_way: Vec::new() };
@@ -152,7 +152,7 @@ impl Explorer {
 
     /// The Sites that overflow goes through from a URL on, until the busy page; none if it ends otherwise.
     #[must_use]
-    pub fn overflow(&self, weather: &Weather, proper: Option<usize>, start: Start) -> Option<Vec<usize>> {
+    pub fn overflow(&self, weather: &Weather, proper: Option<usize>, start: StartUrl) -> Option<Vec<usize>> {
         let up = vec![true; self.layout.sites];
         let mut seen = HashMap::new();
         let walk = Walk { explorer: self, weather, proper, up, seen: &mut seen, under_way: Vec::new() };
@@ -161,7 +161,7 @@ impl Explorer {
             tried.push(site);
             match walk.step(site, at) {
                 Step::On(next, Stage::ToNext) if tried.len() <= 2 * self.layout.sites => at = next,
-                Step::End(Found { busy: true, .. }) => return Some(tried),
+                Step::End(WorldEnds { busy: true, .. }) => return Some(tried),
                 _ => return None,
             }
         }
@@ -179,17 +179,17 @@ impl Explorer {
 }
 
 impl Walk<'_> {
-    fn from(&mut self, start: Start) -> Result<Found, Fault> {
+    fn from(&mut self, start: StartUrl) -> Result<WorldEnds, WorldFault> {
         if let Some(found) = self.seen.get(&start) {
             return Ok(*found);
         }
         if self.under_way.contains(&start) {
             let mut way = self.under_way.clone();
             way.push(start);
-            return Err(Fault::Loop(way));
+            return Err(WorldFault::Loop(way));
         }
         let sites = resolve(&self.explorer.layout, self.weather.down, start.name);
-        let mut found = Found { nowhere: sites.is_empty(), ..Found::default() };
+        let mut found = WorldEnds { nowhere: sites.is_empty(), ..WorldEnds::default() };
         self.under_way.push(start);
         for site in sites {
             match self.step(site, start) {
@@ -197,12 +197,12 @@ impl Walk<'_> {
                 Step::On(next, stage) => {
                     if stage == Stage::ToNext
                         && self.weather.is_known
-                        && matches!(next.name, Name::Site(to) if self.weather.down.has(to))
+                        && matches!(next.name, WorldName::Site(to) if self.weather.down.has(to))
                     {
-                        return Err(Fault::ToTheDead(start, site));
+                        return Err(WorldFault::ToTheDead(start, site));
                     }
                     let ahead = self.from(next)?;
-                    found.join(Found { redirects: ahead.redirects + 1, ..ahead });
+                    found.join(WorldEnds { redirects: ahead.redirects + 1, ..ahead });
                 }
             }
         }
@@ -211,7 +211,7 @@ impl Walk<'_> {
         Ok(found)
     }
 
-    fn step(&self, site: usize, at: Start) -> Step {
+    fn step(&self, site: usize, at: StartUrl) -> Step {
         let Explorer { places, markers, .. } = self.explorer;
         let host = at.name.host();
         let target = at.mark.as_ref().map_or_else(|| "/".to_owned(), |mark| self.explorer.text(mark));
@@ -235,12 +235,14 @@ impl Walk<'_> {
             Decision::Redirect(redirect) => {
                 // Written and read again by the next step.
                 let mark = redirect.marker.map(|marker| self.mark(&marker));
-                let name = Name::of(redirect.host).unwrap_or_else(|| panic!("sent to {}", redirect.host));
-                Step::On(Start { name, mark }, path.end().unwrap_or(Stage::Receive))
+                let name = WorldName::of(redirect.host).unwrap_or_else(|| panic!("sent to {}", redirect.host));
+                Step::On(StartUrl { name, mark }, path.end().unwrap_or(Stage::Receive))
             }
-            Decision::Admit { despite } => Step::End(Found { admitting: 1 << site, despite, ..Found::default() }),
-            Decision::Busy => Step::End(Found { busy: true, ..Found::default() }),
-            Decision::Refuse(_) => Step::End(Found { refused: true, ..Found::default() }),
+            Decision::Admit { despite } => {
+                Step::End(WorldEnds { admitting: 1 << site, despite, ..WorldEnds::default() })
+            }
+            Decision::Busy => Step::End(WorldEnds { busy: true, ..WorldEnds::default() }),
+            Decision::Refuse(_) => Step::End(WorldEnds { refused: true, ..WorldEnds::default() }),
             Decision::Bypass => panic!("there is no session"),
         }
     }

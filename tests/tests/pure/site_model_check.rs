@@ -14,7 +14,9 @@ use std::{
     thread,
 };
 
-use tests::site_world::{Explorer, Found, LIFETIME, Layout, Mark, Name, SITES_MAX, SKEW, Sites, Start, Weather};
+use tests::site_world::{
+    Explorer, LIFETIME, Mark, SITES_MAX, SKEW, SiteSet, StartUrl, Weather, WorldEnds, WorldLayout, WorldName,
+};
 
 /// A clock that is as far off as is provided for, and one that is beyond what any marker lives.
 const NEAR: i64 = SKEW.cast_signed();
@@ -25,7 +27,7 @@ const PACES: [u64; 3] = [0, 40, 90];
 /// Which worlds.
 #[derive(Clone, Debug)]
 struct Part {
-    layouts: Vec<Layout>,
+    layouts: Vec<WorldLayout>,
     clocks: Vec<[i64; SITES_MAX]>,
     paces: &'static [u64],
 }
@@ -61,7 +63,7 @@ fn clocks(sites: usize, offsets: &[i64]) -> Vec<[i64; SITES_MAX]> {
 }
 
 /// Layouts of four Sites that differ in kind: none, one, disjoint, overlapping, nested and crossed groups.
-fn four() -> Vec<Layout> {
+fn four() -> Vec<WorldLayout> {
     let groups: [&[&[usize]]; 9] = [
         &[],
         &[&[0, 1, 2, 3]],
@@ -74,17 +76,17 @@ fn four() -> Vec<Layout> {
         &[&[0, 1], &[1, 2], &[2, 3, 0]],
     ];
     let layout =
-        |groups: &&[&[usize]]| Layout { sites: 4, groups: groups.iter().map(|group| group.to_vec()).collect() };
+        |groups: &&[&[usize]]| WorldLayout { sites: 4, groups: groups.iter().map(|group| group.to_vec()).collect() };
     groups.iter().map(layout).collect()
 }
 
 fn parts() -> Vec<Part> {
-    let small: Vec<Layout> = (1..=2).flat_map(|sites| Layout::all(sites, 2)).collect();
+    let small: Vec<WorldLayout> = (1..=2).flat_map(|sites| WorldLayout::all(sites, 2)).collect();
     let every = [0, NEAR, -NEAR, FAR, -FAR];
     if env::var("ZEROTTL_SITE_WORLDS").is_ok_and(|which| which == "all") {
         return vec![
             Part { layouts: small, clocks: clocks(2, &every), paces: &PACES },
-            Part { layouts: Layout::all(3, 2), clocks: clocks(3, &every), paces: &PACES },
+            Part { layouts: WorldLayout::all(3, 2), clocks: clocks(3, &every), paces: &PACES },
             Part { layouts: four(), clocks: clocks(4, &[0, NEAR, -FAR]), paces: &PACES },
         ];
     }
@@ -92,14 +94,14 @@ fn parts() -> Vec<Part> {
     let apart = vec![[0; SITES_MAX], [0, NEAR, -NEAR, 0], [0, FAR, 0, 0], [FAR, 0, -FAR, 0]];
     vec![
         Part { layouts: small, clocks: clocks(2, &every), paces: &PACES },
-        Part { layouts: Layout::all(3, 2), clocks: apart.clone(), paces: &[0] },
-        Part { layouts: Layout::all(3, 1), clocks: apart.clone(), paces: &PACES },
+        Part { layouts: WorldLayout::all(3, 2), clocks: apart.clone(), paces: &[0] },
+        Part { layouts: WorldLayout::all(3, 1), clocks: apart.clone(), paces: &PACES },
         Part { layouts: four(), clocks: apart, paces: &[0, 40] },
     ]
 }
 
 /// URLs that a client may begin with: by hand, from a bookmark, from a redirect of before, forged.
-fn starts(layout: &Layout) -> Vec<Start> {
+fn starts(layout: &WorldLayout) -> Vec<StartUrl> {
     let fresh = Mark::aged(1);
     let mut marks = vec![
         None,
@@ -119,30 +121,30 @@ fn starts(layout: &Layout) -> Vec<Start> {
         Some(Mark { initial: Some(initial), group: Some(Some(group)), ..fresh })
     }));
     let names = layout.names();
-    names.iter().flat_map(|name| marks.iter().map(|mark| Start { name: *name, mark: *mark })).collect()
+    names.iter().flat_map(|name| marks.iter().map(|mark| StartUrl { name: *name, mark: *mark })).collect()
 }
 
 /// Checks what must hold of one start in one world.
 fn judge(
-    layout: &Layout,
+    layout: &WorldLayout,
     weather: &Weather,
     proper: Option<usize>,
-    start: Start,
-    found: Found,
+    start: StartUrl,
+    found: WorldEnds,
 ) -> Result<(), &'static str> {
     let ends = found.admitting != 0 || found.busy || found.refused || found.nowhere;
     if !ends {
         return Err("no end");
     }
     let is_up = |site: &usize| !weather.down.has(*site);
-    let is_led = |name: Name| !tests::site_world::resolve(layout, weather.down, name).is_empty();
+    let is_led = |name: WorldName| !tests::site_world::resolve(layout, weather.down, name).is_empty();
     if found.nowhere && weather.is_known && is_led(start.name) {
         return Err("sent to a name that leads nowhere");
     }
     let up: Vec<i64> = (0..layout.sites).filter(is_up).map(|site| weather.clocks[site]).collect();
     let apart = up.iter().max().zip(up.iter().min()).map_or(0, |(most, least)| most - least);
     let is_calm = weather.is_known && weather.pace == 0 && apart <= NEAR;
-    if !is_calm || start.mark.is_some() || start.name != Name::Pool {
+    if !is_calm || start.mark.is_some() || start.name != WorldName::Pool {
         return Ok(());
     }
     // From the Pool Name, with clocks that agree: into the proper group, and the busy page only when all of it is busy.
@@ -171,15 +173,15 @@ fn judge(
 }
 
 /// All weathers and proper groups of one layout.
-fn check(part: &Part, layout: &Layout) -> Result<Sum, String> {
+fn check(part: &Part, layout: &WorldLayout) -> Result<Sum, String> {
     let explorer = Explorer::new(layout.clone());
     let starts = starts(layout);
     let mut seen = HashMap::new();
     let mut sum = Sum::default();
     let propers: Vec<Option<usize>> = [None].into_iter().chain((0..layout.groups.len()).map(Some)).collect();
-    for down in Sites::subsets(layout.sites) {
+    for down in SiteSet::subsets(layout.sites) {
         // What is down decides nothing: neither its load nor its clock counts.
-        for busy in Sites::subsets(layout.sites).filter(|busy| busy.0 & down.0 == 0) {
+        for busy in SiteSet::subsets(layout.sites).filter(|busy| busy.0 & down.0 == 0) {
             let tells = |clocks: &&[i64; SITES_MAX]| (0..layout.sites).all(|site| !down.has(site) || clocks[site] == 0);
             let everywhere = down.0 == 0;
             for clocks in part.clocks.iter().filter(|clocks| everywhere || part.clocks.len() <= 4 || tells(clocks)) {
@@ -223,7 +225,7 @@ fn bound(sites: usize) -> u32 {
 #[test]
 fn s4_5a_term_every_start_ends_in_every_small_world() {
     let parts = parts();
-    let work: Vec<(&Part, &Layout)> =
+    let work: Vec<(&Part, &WorldLayout)> =
         parts.iter().flat_map(|part| part.layouts.iter().map(move |layout| (part, layout))).collect();
     let (next, sums) = (AtomicUsize::new(0), Mutex::new((vec![Sum::default(); SITES_MAX + 1], Vec::<String>::new())));
     thread::scope(|scope| {
@@ -278,14 +280,14 @@ impl Sum {
 #[test]
 fn s4_5b_585_n_busy_sites_are_n_minus_1_redirects() {
     let (mut cycles, mut longest) = (0, 0);
-    let layouts = (1..=3).flat_map(|sites| Layout::all(sites, 2)).chain(four());
+    let layouts = (1..=3).flat_map(|sites| WorldLayout::all(sites, 2)).chain(four());
     for layout in layouts {
         let explorer = Explorer::new(layout.clone());
-        let all = Sites(u8::MAX);
-        let weather = Weather { down: Sites(0), busy: all, clocks: [0; SITES_MAX], pace: 1, is_known: true };
+        let all = SiteSet(u8::MAX);
+        let weather = Weather { down: SiteSet(0), busy: all, clocks: [0; SITES_MAX], pace: 1, is_known: true };
         for own in 0..layout.sites {
             for proper in [None].into_iter().chain((0..layout.groups.len()).map(Some)) {
-                let start = Start { name: Name::Site(own), mark: Some(Mark::aged(1)) };
+                let start = StartUrl { name: WorldName::Site(own), mark: Some(Mark::aged(1)) };
                 let member = proper.filter(|group| layout.groups[*group].contains(&own));
                 let mut order = member.map_or_else(|| layout.primary(own), |group| layout.groups[group].clone());
                 let at = order.iter().position(|site| *site == own).unwrap();

@@ -3,7 +3,7 @@
 use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
 use tests::{
     appendix_b,
-    site_world::{Layout, Name, POOL_NAME},
+    site_world::{POOL_NAME, WorldLayout, WorldName},
 };
 use zerottl_site::{
     marker::{Marker, MarkerCarrier, Markers},
@@ -45,7 +45,7 @@ pub enum Host {
     /// There is none.
     Missing,
     /// A name of the world, as the request spells it.
-    Known { name: Name, spelled: String },
+    Known { name: WorldName, spelled: String },
     /// A name that is none of ours.
     Unknown(&'static str),
     /// No authority at all.
@@ -64,7 +64,7 @@ pub enum Mark {
 /// A request and the Site that it came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
-    pub layout: Layout,
+    pub layout: WorldLayout,
     pub own: usize,
     pub up: Vec<bool>,
     pub scheme: &'static str,
@@ -106,8 +106,8 @@ impl Case {
             ),
             2 => Host::Broken(["", "a b", "user@app.com", "app.com/evil", ":80"].choose(random).expect("some")),
             3..9 => Host::Known { name: any(random), spelled: String::new() },
-            9..12 => Host::Known { name: Name::Pool, spelled: String::new() },
-            _ => Host::Known { name: Name::Site(own), spelled: String::new() },
+            9..12 => Host::Known { name: WorldName::Pool, spelled: String::new() },
+            _ => Host::Known { name: WorldName::Site(own), spelled: String::new() },
         };
         let host = match host {
             Host::Known { name, .. } => Host::Known { name, spelled: spelled(random, &name.host()) },
@@ -151,13 +151,14 @@ impl Case {
 
     /// Where the Site stands.
     pub fn place(&self) -> Topology {
-        let Layout { sites, groups } = &self.layout;
-        let names = (0..*sites).map(|site| Name::Site(site).host()).collect();
+        let WorldLayout { sites, groups } = &self.layout;
+        let names = (0..*sites).map(|site| WorldName::Site(site).host()).collect();
         let parts = groups.iter().enumerate();
-        let parts =
-            parts.map(|(at, sites)| TopologyGroup { name: Name::Group(at).host(), sites: sites.clone() }).collect();
+        let parts = parts
+            .map(|(at, sites)| TopologyGroup { name: WorldName::Group(at).host(), sites: sites.clone() })
+            .collect();
         let primary = groups.iter().position(|group| group.contains(&self.own));
-        Topology::new(POOL_NAME, names, parts, self.own, primary, &[Name::Alias.host()])
+        Topology::new(POOL_NAME, names, parts, self.own, primary, &[WorldName::Alias.host()])
     }
 
     /// Returns what the client's request has as `Host` or `:authority`.
@@ -217,10 +218,10 @@ impl Case {
             host: self.authority().map(str::to_owned),
             relative_uri: format!("{}{marker}", self.path),
             query: self.query.map(str::to_owned),
-            this_site: Name::Site(self.own).host(),
+            this_site: WorldName::Site(self.own).host(),
             pool_name: POOL_NAME.into(),
             this_group: this_group.map_or_else(pool, |group| self.group(group)),
-            proper_group: self.proper.map_or(POOL_NAME.into(), |group| Name::Group(group).host()),
+            proper_group: self.proper.map_or(POOL_NAME.into(), |group| WorldName::Group(group).host()),
             busy: self.busy,
             step_3: self.overflow,
             now: NOW,
@@ -230,15 +231,15 @@ impl Case {
 
     /// A group, for the pseudo code.
     pub fn group(&self, group: usize) -> appendix_b::OracleGroup {
-        appendix_b::OracleGroup { name: Name::Group(group).host(), sites: names(&self.layout.groups[group]) }
+        appendix_b::OracleGroup { name: WorldName::Group(group).host(), sites: names(&self.layout.groups[group]) }
     }
 }
 
 fn names(sites: &[usize]) -> Vec<String> {
-    sites.iter().map(|site| Name::Site(*site).host()).collect()
+    sites.iter().map(|site| WorldName::Site(*site).host()).collect()
 }
 
-fn layout(random: &mut SmallRng) -> Layout {
+fn layout(random: &mut SmallRng) -> WorldLayout {
     let sites = random.random_range(1..=4);
     let groups = (0..random.random_range(0..=3)).map(|_| {
         let mut left: Vec<usize> = (0..sites).collect();
@@ -246,10 +247,10 @@ fn layout(random: &mut SmallRng) -> Layout {
         (0..count).map(|_| left.swap_remove(random.random_range(0..left.len()))).collect()
     });
     let groups = groups.collect();
-    Layout { sites, groups }
+    WorldLayout { sites, groups }
 }
 
-fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
+fn mark(random: &mut SmallRng, layout: &WorldLayout, waiting: bool) -> Option<Mark> {
     if waiting {
         let due = NOW + random.random_range(0..100);
         return Some(Mark::Sound { at: due, initial: None, group: None, hops: 0, key: Some(KEY.into()) });
@@ -265,7 +266,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
         1 => -*[1, 4, 5, 6, 59, 1000].choose(random).expect("some"),
         _ => random.random_range(0..55),
     };
-    let site = |random: &mut SmallRng| Name::Site(random.random_range(0..layout.sites)).host();
+    let site = |random: &mut SmallRng| WorldName::Site(random.random_range(0..layout.sites)).host();
     let initial = match random.random_range(0..8) {
         0..3 => None,
         3 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
@@ -273,7 +274,7 @@ fn mark(random: &mut SmallRng, layout: &Layout, waiting: bool) -> Option<Mark> {
     };
     let group = match random.random_range(0..4) {
         0 => Some(["gone.app.com", POOL_NAME].choose(random).copied().expect("some").to_owned()),
-        1 if !layout.groups.is_empty() => Some(Name::Group(random.random_range(0..layout.groups.len())).host()),
+        1 if !layout.groups.is_empty() => Some(WorldName::Group(random.random_range(0..layout.groups.len())).host()),
         _ => None,
     };
     let hops = *[0, 0, 0, 1, 2, 3, 4, 9].choose(random).expect("some");

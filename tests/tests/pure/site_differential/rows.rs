@@ -4,7 +4,7 @@
 
 use tests::{
     appendix_b::{self, DISTRIB, OracleOutcome, OracleRequest},
-    site_world::{Name, POOL_NAME},
+    site_world::{POOL_NAME, WorldName},
 };
 
 use super::case::{Case, Host, LIFETIME, Mark, NOW};
@@ -101,10 +101,10 @@ fn end_of(outcome: &OracleOutcome) -> End {
 // What is asked of a request, once more.
 
 fn own(case: &Case) -> String {
-    Name::Site(case.own).host()
+    WorldName::Site(case.own).host()
 }
 
-fn name(case: &Case) -> Option<Name> {
+fn name(case: &Case) -> Option<WorldName> {
     match case.host {
         Host::Known { name, .. } => Some(name),
         _ => None,
@@ -112,7 +112,7 @@ fn name(case: &Case) -> Option<Name> {
 }
 
 fn is_own(case: &Case) -> bool {
-    name(case) == Some(Name::Site(case.own))
+    name(case) == Some(WorldName::Site(case.own))
 }
 
 fn is_hostless_10(case: &Case) -> bool {
@@ -146,20 +146,20 @@ fn is_fresh(case: &Case) -> bool {
 }
 
 /// The order that the marker carries: a group that this Site is of, or the Pool.
-fn carried(case: &Case) -> Option<Name> {
+fn carried(case: &Case) -> Option<WorldName> {
     let Some(Mark::Sound { group: Some(group), .. }) = &case.mark else { return None };
-    Name::of(group).filter(|name| match name {
-        Name::Group(group) => case.layout.groups.get(*group).is_some_and(|sites| sites.contains(&case.own)),
-        name => *name == Name::Pool,
+    WorldName::of(group).filter(|name| match name {
+        WorldName::Group(group) => case.layout.groups.get(*group).is_some_and(|sites| sites.contains(&case.own)),
+        name => *name == WorldName::Pool,
     })
 }
 
-fn member(case: &Case, group: Option<usize>) -> Option<Name> {
-    group.filter(|group| has(case, *group)).map(Name::Group)
+fn member(case: &Case, group: Option<usize>) -> Option<WorldName> {
+    group.filter(|group| has(case, *group)).map(WorldName::Group)
 }
 
-fn primary(case: &Case) -> Name {
-    (0..case.layout.groups.len()).find(|group| has(case, *group)).map_or(Name::Pool, Name::Group)
+fn primary(case: &Case) -> WorldName {
+    (0..case.layout.groups.len()).find(|group| has(case, *group)).map_or(WorldName::Pool, WorldName::Group)
 }
 
 fn alive(case: &Case) -> Option<usize> {
@@ -167,13 +167,13 @@ fn alive(case: &Case) -> Option<usize> {
 }
 
 /// C12: the order that the marker carries, the proper group's, the primary one's, of those that this Site is of.
-fn overflow_group(case: &Case) -> Name {
+fn overflow_group(case: &Case) -> WorldName {
     carried(case).or(member(case, alive(case))).unwrap_or(primary(case))
 }
 
 fn order(case: &Case) -> Vec<usize> {
     match overflow_group(case) {
-        Name::Group(group) => case.layout.groups[group].clone(),
+        WorldName::Group(group) => case.layout.groups[group].clone(),
         _ => (0..case.layout.sites).collect(),
     }
 }
@@ -181,8 +181,8 @@ fn order(case: &Case) -> Vec<usize> {
 /// C17: Initial, if the cycle can come round to it.
 fn initial_of(case: &Case) -> Option<usize> {
     let Some(Mark::Sound { initial: Some(initial), .. }) = &case.mark else { return None };
-    match Name::of(initial)? {
-        Name::Site(site) if order(case).contains(&site) => Some(site),
+    match WorldName::of(initial)? {
+        WorldName::Site(site) if order(case).contains(&site) => Some(site),
         _ => None,
     }
 }
@@ -195,7 +195,7 @@ fn is_lost(case: &Case) -> bool {
 /// C15: an overflow is under way, from a Site that there is.
 fn is_overflowing(case: &Case) -> bool {
     let Some(Mark::Sound { initial: Some(initial), .. }) = &case.mark else { return false };
-    is_fresh(case) && matches!(Name::of(initial), Some(Name::Site(_)))
+    is_fresh(case) && matches!(WorldName::of(initial), Some(WorldName::Site(_)))
 }
 
 // Before.
@@ -270,19 +270,19 @@ fn without_host(case: &Case, end: &mut End) {
 /// A Site may be in several groups: membership counts, and overflow goes through the proper one, carried in the marker.
 fn groups(case: &Case, request: &mut OracleRequest) {
     if let Some(group) = alive(case).filter(|group| has(case, *group)) {
-        request.this_group.name = Name::Group(group).host();
+        request.this_group.name = WorldName::Group(group).host();
     }
-    request.this_group.sites = order(case).into_iter().map(|site| Name::Site(site).host()).collect();
+    request.this_group.sites = order(case).into_iter().map(|site| WorldName::Site(site).host()).collect();
 }
 
 fn say_group(case: &Case, end: &mut End) {
     let End::Redirect { host, marker: Some(marker), .. } = end else { return };
-    match Name::of(host) {
-        Some(Name::Site(site)) if site == case.own => {
+    match WorldName::of(host) {
+        Some(WorldName::Site(site)) if site == case.own => {
             // 535: the order of an overflow under way; else the one that the request will go through, if it is not the
             // Site's primary one anyway.
             let named = match name(case) {
-                Some(Name::Group(group)) => member(case, Some(group)),
+                Some(WorldName::Group(group)) => member(case, Some(group)),
                 _ => None,
             };
             let (carried, proper) = (carried(case).filter(|_| is_fresh(case)), member(case, alive(case)));
@@ -291,15 +291,15 @@ fn say_group(case: &Case, end: &mut End) {
             } else {
                 proper.or(carried).or(named).filter(|order| *order != primary(case))
             };
-            marker.group = order.map(Name::host);
+            marker.group = order.map(WorldName::host);
         }
-        Some(Name::Site(_)) if is_fresh(case) && initial_of(case).is_some() => {
+        Some(WorldName::Site(_)) if is_fresh(case) && initial_of(case).is_some() => {
             // 595: carried unchanged.
             if let Some(Mark::Sound { group, .. }) = &case.mark {
                 marker.group.clone_from(group);
             }
         }
-        Some(Name::Site(_)) if !case.layout.groups.is_empty() => marker.group = Some(overflow_group(case).host()),
+        Some(WorldName::Site(_)) if !case.layout.groups.is_empty() => marker.group = Some(overflow_group(case).host()),
         _ => {}
     }
 }
@@ -336,10 +336,10 @@ fn unknown_initial(case: &Case, request: &mut OracleRequest) {
 
 /// Sites that are known to be down are left out of the order. The cycle ends at its first Site even if that is.
 fn skip_dead(case: &Case, request: &mut OracleRequest) {
-    let initial = initial_of(case).map(|site| Name::Site(site).host());
+    let initial = initial_of(case).map(|site| WorldName::Site(site).host());
     request.this_group.sites.retain(|name| {
-        let site = Name::of(name);
-        Some(name) == initial.as_ref() || matches!(site, Some(Name::Site(site)) if is_up(case, site))
+        let site = WorldName::of(name);
+        Some(name) == initial.as_ref() || matches!(site, Some(WorldName::Site(site)) if is_up(case, site))
     });
 }
 
@@ -370,7 +370,7 @@ fn despite(case: &Case, end: &mut End) {
 /// 545 takes the marker off, too; and one that makes no sense goes as well.
 fn strip(case: &Case, end: &mut End) {
     let End::Redirect { host, target, marker, .. } = end else { return };
-    if matches!(Name::of(host), Some(Name::Pool | Name::Group(_))) {
+    if matches!(WorldName::of(host), Some(WorldName::Pool | WorldName::Group(_))) {
         *marker = None;
     }
     if case.mark.is_some() {
@@ -392,13 +392,13 @@ fn keep_initial(case: &Case, end: &mut End) {
 /// Overflow counts its redirects, 535 keeps the count, and beyond the limit all Sites are busy.
 fn hops(case: &Case, end: &mut End) {
     let End::Redirect { status, host, marker: Some(marker), .. } = end else { return };
-    match Name::of(host) {
+    match WorldName::of(host) {
         // C7 has counted already.
-        Some(Name::Site(site)) if site == case.own => marker.hops = marker.hops.max(hops_of(case)),
-        Some(Name::Site(_)) if hops_of(case) >= limit(case) => {
+        Some(WorldName::Site(site)) if site == case.own => marker.hops = marker.hops.max(hops_of(case)),
+        Some(WorldName::Site(_)) if hops_of(case) >= limit(case) => {
             *end = End::Busy { status: if *status == 302 { 200 } else { 503 } }
         }
-        Some(Name::Site(_)) => marker.hops = hops_of(case) + 1,
+        Some(WorldName::Site(_)) => marker.hops = hops_of(case) + 1,
         _ => {}
     }
 }
@@ -407,7 +407,7 @@ fn hops(case: &Case, end: &mut End) {
 fn lost_hops(case: &Case, end: &mut End) {
     if let End::Redirect { host, marker, .. } = end
         && case.mark.is_some()
-        && matches!(Name::of(host), Some(Name::Pool | Name::Group(_)))
+        && matches!(WorldName::of(host), Some(WorldName::Pool | WorldName::Group(_)))
     {
         *marker = Some(Sent { hops: hops_of(case) + 1, ..Sent::default() });
     }
