@@ -1,4 +1,4 @@
-//! The benchmarks' door for `cargo bench`.
+//! The benchmarks' entry point for `cargo bench`.
 
 use std::process::ExitCode;
 

@@ -10,9 +10,10 @@ use std::{
 
 use crate::{
     cargo::{step, target_dir},
-    doors, host,
-    needs::Door,
+    host,
+    requirements::Task,
     setup::setup,
+    tasks,
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -38,8 +39,8 @@ pub fn dist(root: &Path, binary: Option<PathBuf>, out: Option<PathBuf>) -> Resul
     let binary = if let Some(binary) = binary {
         binary
     } else {
-        setup(Door::Dist, root)?;
-        doors::build(root)?;
+        setup(Task::Dist, root)?;
+        tasks::build(root)?;
         target.join("release/zerottl")
     };
     let out = out.unwrap_or_else(|| target.join("dist"));

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::{
     cargo::{cargo, step, target_dir},
     ebpf, host,
-    needs::Door,
+    requirements::Task,
     setup::setup,
 };
 
@@ -20,7 +20,7 @@ const MEMORY_MIB_MAX: u32 = 2048;
 
 /// Runs each target, or one, for so many seconds, from the corpus in the tree. What is found goes to `target/fuzz`.
 pub fn fuzz(root: &Path, seconds: u32, target: Option<&str>) -> Result<(), String> {
-    setup(Door::Fuzz, root)?;
+    setup(Task::Fuzz, root)?;
     install(root)?;
     let all = targets(root)?;
     let chosen: Vec<&String> = all.iter().filter(|name| target.is_none_or(|target| target == *name)).collect();

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::needs::Sign;
+use crate::requirements::Sign;
 
 /// `bpf_xdp_load_bytes` came with 5.18.
 const KERNEL_MIN: (u32, u32) = (5, 18);

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use crate::{
     cargo::{cargo, locked, step},
     ebpf, host,
-    needs::Door,
+    requirements::Task,
     setup::setup,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 /// built anew only if their own source has changed, and are not linted.
 pub fn check(root: &Path) -> Result<(), String> {
     has_components()?;
-    setup(Door::Build, root)?;
+    setup(Task::Build, root)?;
     let mut clippy = cargo(root);
     clippy.args(["clippy", "--all-targets"]).args(locked()).args(["--", "-D", "warnings"]);
     run_all([("formatting", formatting(root)), ("lints", clippy), ("house rules", house_rules(root))])
@@ -22,7 +22,7 @@ pub fn check(root: &Path) -> Result<(), String> {
 /// Checks formatting, lints, documentation, dependencies and the house rules; runs them all before it fails.
 pub fn lint(root: &Path) -> Result<(), String> {
     has_components()?;
-    setup(Door::Lint, root)?;
+    setup(Task::Lint, root)?;
 
     let mut clippy = cargo(root);
     clippy.args(["clippy", "--workspace", "--all-targets"]).args(locked()).args(["--", "-D", "warnings"]);
@@ -113,7 +113,7 @@ fn both(one: Result<(), String>, other: Result<(), String>) -> Result<(), String
 
 /// Runs cargo-mutants on the library of `xdp-ebpf`, installing it if it is missing.
 pub fn mutants(root: &Path, arguments: &[String]) -> Result<(), String> {
-    setup(Door::Build, root)?;
+    setup(Task::Build, root)?;
     if !has_cargo_program("cargo-mutants") {
         let mut install = cargo(root);
         install.args(["install", "cargo-mutants", "--locked"]);

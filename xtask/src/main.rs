@@ -1,10 +1,10 @@
-//! `cargo xtask`: the doors of this repository, each of which first sets up what it lacks.
+//! `cargo xtask`: the tasks of this repository, each of which first sets up what it lacks.
 //!
 //! | module | concern |
 //! |---|---|
-//! | `needs` | the pure decision of what a door lacks |
+//! | `requirements` | the pure decision of what a task lacks |
 //! | `setup` | installing it |
-//! | `doors` | build, run, test, docs and bench |
+//! | `tasks` | build, run, test, docs and bench |
 //! | `lint` | lint and mutants |
 //! | `fuzz` | the fuzz targets |
 //! | `vm` | `test --kernel`: `fetch` downloads, `guest` says what runs inside |
@@ -15,7 +15,6 @@
 
 mod cargo;
 mod dist;
-mod doors;
 mod ebpf;
 #[cfg(test)]
 #[expect(dead_code, reason = "userspace/kernel/build.rs calls it; here it is tested")]
@@ -23,9 +22,10 @@ mod ebpf_build;
 mod fuzz;
 mod host;
 mod lint;
-mod needs;
+mod requirements;
 mod setup;
 mod tally;
+mod tasks;
 mod vm;
 
 use std::{
@@ -35,23 +35,23 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use needs::Door;
+use requirements::Task;
 use xtask::tree::{Tree, figures::Figures, records::records};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Sets up, builds, runs, tests and measures zerottl", version)]
 struct Arguments {
     #[command(subcommand)]
-    door: Task,
+    command: Commands,
 }
 
 #[derive(Subcommand)]
-enum Task {
+enum Commands {
     /// Install what is missing (Debian: by apt-get and cargo install), for every task or for one
     Setup {
         /// The task to set up for
-        #[arg(long = "for", value_enum, default_value_t = Door::All)]
-        door: Door,
+        #[arg(long = "for", value_enum, default_value_t = Task::All)]
+        task: Task,
     },
     /// Build the release binary, target/release/zerottl
     Build,
@@ -146,20 +146,20 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let root = root.as_path();
-    let result = match Arguments::parse().door {
-        Task::Setup { door } => setup::setup(door, root),
-        Task::Build => doors::build(root),
-        Task::Run { site, arguments } => doors::run(root, site, &arguments),
-        Task::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
-        Task::Test { filter, long, arguments, .. } => doors::test(root, filter.as_deref(), long, &arguments),
-        Task::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
-        Task::Bench { arguments } => doors::bench(root, &arguments),
-        Task::Docs { book } => doors::docs(root, book),
-        Task::Dist { binary, out } => dist::dist(root, binary, out),
-        Task::Check => lint::check(root),
-        Task::Lint => lint::lint(root),
-        Task::Figures { record } => figures(root, record),
-        Task::Mutants { arguments } => lint::mutants(root, &arguments),
+    let result = match Arguments::parse().command {
+        Commands::Setup { task } => setup::setup(task, root),
+        Commands::Build => tasks::build(root),
+        Commands::Run { site, arguments } => tasks::run(root, site, &arguments),
+        Commands::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
+        Commands::Test { filter, long, arguments, .. } => tasks::test(root, filter.as_deref(), long, &arguments),
+        Commands::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
+        Commands::Bench { arguments } => tasks::bench(root, &arguments),
+        Commands::Docs { book } => tasks::docs(root, book),
+        Commands::Dist { binary, out } => dist::dist(root, binary, out),
+        Commands::Check => lint::check(root),
+        Commands::Lint => lint::lint(root),
+        Commands::Figures { record } => figures(root, record),
+        Commands::Mutants { arguments } => lint::mutants(root, &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

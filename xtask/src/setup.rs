@@ -1,4 +1,4 @@
-//! Installs what a door lacks. With nothing lacking it only looks at files, and calls no package manager.
+//! Installs what a task lacks. With nothing lacking it only looks at files, and calls no package manager.
 
 use std::{
     fmt::Write as _,
@@ -9,7 +9,7 @@ use std::{
 use crate::{
     cargo::{cargo, step},
     ebpf, host,
-    needs::{self, BuildLinker, DAEMONS, Door, EbpfPlan, Need},
+    requirements::{self, BuildLinker, DAEMONS, EbpfPlan, Requirement, Task},
 };
 
 /// The version that reads LLVM 21 to 23.
@@ -33,13 +33,13 @@ fi
 apt-get install --yes --no-install-recommends --no-remove -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 "#;
 
-/// Installs what `door` lacks and says what and why. Without root it says what to run, and fails.
-pub fn setup(door: Door, root: &Path) -> Result<(), String> {
+/// Installs what `task` lacks and says what and why. Without root it says what to run, and fails.
+pub fn setup(task: Task, root: &Path) -> Result<(), String> {
     let wish = ebpf::wish();
     for _ in 0..ROUNDS_MAX {
         let survey = ebpf::survey(root, wish.as_deref());
         let toolchain = ebpf::choose(wish.as_deref(), &survey);
-        let tools = needs::missing_tools(door, &host::there);
+        let tools = requirements::missing_tools(task, &host::there);
         let plan = match &toolchain {
             Ok(toolchain) if tools.is_empty() => {
                 eprintln!("setup: all there; the BPF programs are built by {toolchain}");
@@ -49,7 +49,7 @@ pub fn setup(door: Door, root: &Path) -> Result<(), String> {
             Err(lacking) if wish.as_deref().is_some_and(|wish| wish != "debian") => {
                 return Err(by_hand(&tools, lacking));
             }
-            Err(_) => needs::ebpf_plan(&survey, &host::there),
+            Err(_) => requirements::ebpf_plan(&survey, &host::there),
         };
         let packages = [plan.packages, tools].concat();
         if host::program("apt-get").is_none() {
@@ -64,9 +64,9 @@ pub fn setup(door: Door, root: &Path) -> Result<(), String> {
 }
 
 /// Says what to do on a machine whose packages we do not know, or with a toolchain that is its owner's.
-fn by_hand(packages: &[Need], lacking: &[String]) -> String {
+fn by_hand(packages: &[Requirement], lacking: &[String]) -> String {
     let mut text = String::from("setup: please install what is missing (this is done for you on Debian 12 only):\n");
-    for Need { package, why } in packages {
+    for Requirement { package, why } in packages {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  Debian's {package}: {why}");
     }
@@ -79,15 +79,15 @@ fn by_hand(packages: &[Need], lacking: &[String]) -> String {
     text
 }
 
-fn install_packages(packages: &[Need]) -> Result<(), String> {
+fn install_packages(packages: &[Requirement]) -> Result<(), String> {
     if packages.is_empty() {
         return Ok(());
     }
     eprintln!("setup: missing packages:");
-    for Need { package, why } in packages {
+    for Requirement { package, why } in packages {
         eprintln!("  {package:<16} {why}");
     }
-    let names: Vec<&str> = packages.iter().map(|need| need.package.as_str()).collect();
+    let names: Vec<&str> = packages.iter().map(|requirement| requirement.package.as_str()).collect();
     if !host::is_root() {
         return Err(format!(
             "installing packages needs root. Run this, then the same command again:\n  \
@@ -147,11 +147,11 @@ fn update_lists() -> Result<(), String> {
     step("updating apt's package lists", &mut update).map(drop)
 }
 
-fn without_candidate(packages: &[Need]) -> Result<Vec<&str>, String> {
+fn without_candidate(packages: &[Requirement]) -> Result<Vec<&str>, String> {
     let mut policy = Command::new("apt-cache");
-    policy.arg("policy").args(packages.iter().map(|need| &need.package)).env("LC_ALL", "C");
+    policy.arg("policy").args(packages.iter().map(|requirement| &requirement.package)).env("LC_ALL", "C");
     let output = policy.output().map_err(|error| format!("apt-cache: {error}"))?;
-    Ok(needs::without_candidate(&String::from_utf8_lossy(&output.stdout), packages))
+    Ok(requirements::without_candidate(&String::from_utf8_lossy(&output.stdout), packages))
 }
 
 fn build_linker(root: &Path, BuildLinker { llvm, beside }: BuildLinker) -> Result<(), String> {

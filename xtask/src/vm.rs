@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     cargo::{cargo, locked, step, target_dir},
-    needs::Door,
+    requirements::Task,
     setup::setup,
     tally::Tally,
 };
@@ -42,7 +42,7 @@ const MEMORY_MIB: &str = "1024";
 
 /// Runs [`PROGRAM`] without [`LEFT_OUT`] in the virtual machine, with the capabilities of the service alone.
 pub fn test(root: &Path, filter: Option<&str>, arguments: &[String]) -> Result<(), String> {
-    setup(Door::Kernel, root)?;
+    setup(Task::Kernel, root)?;
     let place = target_dir().map_err(|error| error.to_string())?.join("vm");
     let parts = fetch::fetch(&place)?;
     let program = test_program(root)?;

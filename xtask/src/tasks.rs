@@ -15,7 +15,7 @@ use std::{
 use crate::{
     cargo::{cargo, locked, step, target_dir},
     host,
-    needs::Door,
+    requirements::Task,
     setup::setup,
     tally::Tally,
 };
@@ -38,7 +38,7 @@ const LONG: [(&str, &str); 6] = [
 
 /// Sets up and builds the release binary.
 pub fn build(root: &Path) -> Result<(), String> {
-    setup(Door::Build, root)?;
+    setup(Task::Build, root)?;
     build_release(root, &["zerottl"])
 }
 
@@ -47,7 +47,7 @@ pub fn run(root: &Path, site: bool, arguments: &[String]) -> Result<(), String> 
     let release = release_dir()?;
     let agent = release.join("zerottl");
     let mut program = if arguments.is_empty() {
-        setup(Door::Run, root)?;
+        setup(Task::Run, root)?;
         host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
         build_release(root, &["zerottl", "lab", "counter"])?;
         let mut lab = Command::new(release.join("lab"));
@@ -91,7 +91,7 @@ struct Outcome {
 /// kernel or the network are built like the agent they run, for release; `long` makes them longer (see [`LONG`]).
 pub fn test(root: &Path, filter: Option<&str>, long: bool, arguments: &[String]) -> Result<(), String> {
     let begun = Instant::now();
-    setup(Door::Test, root)?;
+    setup(Task::Test, root)?;
     let kernel = host::kernel_ready();
     if let (true, Err(why)) = (host::is_ci(), &kernel) {
         return Err(format!("CI is set and the kernel and namespace tests cannot run: {why}"));
@@ -200,7 +200,7 @@ pub fn docs(root: &Path, only_book: bool) -> Result<(), String> {
     }
     reference::write(root)?;
     // Chromium takes the pictures.
-    setup(Door::Test, root)?;
+    setup(Task::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
     let programs: Vec<&str> =
         ["zerottl", "counter"].into_iter().chain(DOCUMENTS.iter().map(|(program, _)| *program)).collect();
@@ -219,7 +219,7 @@ pub fn docs(root: &Path, only_book: bool) -> Result<(), String> {
 
 /// Runs the benchmarks.
 pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
-    setup(Door::Bench, root)?;
+    setup(Task::Bench, root)?;
     host::kernel_ready().map_err(|why| format!("the benchmarks cannot run here: {why}"))?;
     build_release(root, &["zerottl"])?;
     let mut command = cargo(root);

@@ -1,10 +1,10 @@
-//! Needs that each door has of the machine, and the pure decision of what to install.
+//! Requirements that each task has of the machine, and the pure decision of what to install.
 
 use crate::ebpf::{self, Compiler, Origin, Survey};
 
-/// A door of this repository, by what it needs installed.
+/// A task of this repository, by what it needs installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Door {
+pub enum Task {
     /// `cargo build` and `cargo xtask build`
     Build,
     /// `cargo xtask run`: the lab
@@ -36,7 +36,7 @@ pub enum Sign<'a> {
 
 /// A Debian package and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct Requirement {
     /// The package's name.
     pub package: String,
     /// Why it is needed, in a few words.
@@ -47,116 +47,116 @@ struct Tool {
     package: &'static str,
     sign: Sign<'static>,
     why: &'static str,
-    doors: &'static [Door],
+    tasks: &'static [Task],
 }
 
-const LAB: &[Door] = &[Door::Run, Door::Test, Door::Bench];
-const PACKAGE: &[Door] = &[Door::Test, Door::Dist];
-const LIBBPF: &[Door] = &[Door::Test, Door::Kernel, Door::Bench, Door::Lint];
+const LAB: &[Task] = &[Task::Run, Task::Test, Task::Bench];
+const PACKAGE: &[Task] = &[Task::Test, Task::Dist];
+const LIBBPF: &[Task] = &[Task::Test, Task::Kernel, Task::Bench, Task::Lint];
 
 /// Everything but the eBPF toolchain, for which see [`ebpf_plan`].
 const TOOLS: &[Tool] = &[
-    Tool { package: "iproute2", sign: Sign::Program("ip"), why: "network namespaces and veth pairs", doors: LAB },
-    Tool { package: "ethtool", sign: Sign::Program("ethtool"), why: "checksum offload on and off", doors: LAB },
-    Tool { package: "procps", sign: Sign::Program("ps"), why: "processes of the lab", doors: LAB },
-    Tool { package: "bind9-dnsutils", sign: Sign::Program("dig"), why: "dig, the DNS client", doors: LAB },
-    Tool { package: "dnsperf", sign: Sign::Program("dnsperf"), why: "DNS load from sockets", doors: LAB },
-    Tool { package: "curl", sign: Sign::Program("curl"), why: "HTTP client of the lab", doors: LAB },
+    Tool { package: "iproute2", sign: Sign::Program("ip"), why: "network namespaces and veth pairs", tasks: LAB },
+    Tool { package: "ethtool", sign: Sign::Program("ethtool"), why: "checksum offload on and off", tasks: LAB },
+    Tool { package: "procps", sign: Sign::Program("ps"), why: "processes of the lab", tasks: LAB },
+    Tool { package: "bind9-dnsutils", sign: Sign::Program("dig"), why: "dig, the DNS client", tasks: LAB },
+    Tool { package: "dnsperf", sign: Sign::Program("dnsperf"), why: "DNS load from sockets", tasks: LAB },
+    Tool { package: "curl", sign: Sign::Program("curl"), why: "HTTP client of the lab", tasks: LAB },
     Tool {
         package: "wrk",
         sign: Sign::Program("wrk"),
         why: "HTTP load, beside nginx",
-        doors: &[Door::Test, Door::Bench],
+        tasks: &[Task::Test, Task::Bench],
     },
-    Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", doors: LAB },
+    Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", tasks: LAB },
     Tool {
         package: "util-linux",
         sign: Sign::Program("prlimit"),
         why: "limits of descriptors, idle scheduling, a file system that hangs",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "e2fsprogs",
         sign: Sign::Program("mkfs.ext4"),
         why: "a file system that hangs",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
-    Tool { package: "caddy", sign: Sign::Program("caddy"), why: "asks the Site, in front", doors: &[Door::Test] },
-    Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", doors: &[Door::Test] },
+    Tool { package: "caddy", sign: Sign::Program("caddy"), why: "asks the Site, in front", tasks: &[Task::Test] },
+    Tool { package: "faketime", sign: Sign::Program("faketime"), why: "steps of the wall clock", tasks: &[Task::Test] },
     Tool {
         package: "unbound",
         sign: Sign::Program("unbound"),
         why: "a caching resolver between",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "bind9",
         sign: Sign::Program("named"),
         why: "another caching resolver, and what zones mean",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "pdns-recursor",
         sign: Sign::Program("pdns_recursor"),
         why: "a third caching resolver",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "python3-dnspython",
         sign: Sign::File("/usr/lib/python3/dist-packages/dns/__init__.py"),
         why: "a strict reader of answers",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "python3-requests",
         sign: Sign::File("/usr/lib/python3/dist-packages/requests/__init__.py"),
         why: "an HTTP client that sends all before it reads",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "chromium",
         sign: Sign::Program("chromium"),
         why: "looks at pages, without a screen",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "prometheus",
         sign: Sign::Program("promtool"),
         why: "scrapes the metrics; promtool checks metrics and alerts",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "haproxy",
         sign: Sign::Program("haproxy"),
         why: "reads the same agent checks",
-        doors: &[Door::Test],
+        tasks: &[Task::Test],
     },
     Tool {
         package: "dpkg-dev",
         sign: Sign::Program("dpkg-shlibdeps"),
         why: "libraries of the package",
-        doors: PACKAGE,
+        tasks: PACKAGE,
     },
-    Tool { package: "binutils", sign: Sign::Program("strip"), why: "strips the package's binary", doors: PACKAGE },
-    Tool { package: "lintian", sign: Sign::Program("lintian"), why: "checks the package", doors: &[Door::Test] },
-    Tool { package: "systemd", sign: Sign::Program("systemd-analyze"), why: "checks the unit", doors: &[Door::Test] },
+    Tool { package: "binutils", sign: Sign::Program("strip"), why: "strips the package's binary", tasks: PACKAGE },
+    Tool { package: "lintian", sign: Sign::Program("lintian"), why: "checks the package", tasks: &[Task::Test] },
+    Tool { package: "systemd", sign: Sign::Program("systemd-analyze"), why: "checks the unit", tasks: &[Task::Test] },
     Tool {
         package: "valgrind",
         sign: Sign::Program("valgrind"),
         why: "counts instructions",
-        doors: &[Door::Test, Door::Bench],
+        tasks: &[Task::Test, Task::Bench],
     },
-    Tool { package: "strace", sign: Sign::Program("strace"), why: "the service's system calls", doors: &[Door::Test] },
-    Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", doors: &[Door::Fuzz] },
-    Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", doors: LIBBPF },
-    Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", doors: LIBBPF },
-    Tool { package: "libelf-dev", sign: Sign::File("/usr/include/libelf.h"), why: "libbpf reads ELF", doors: LIBBPF },
-    Tool { package: "zlib1g-dev", sign: Sign::File("/usr/include/zlib.h"), why: "libbpf needs zlib", doors: LIBBPF },
+    Tool { package: "strace", sign: Sign::Program("strace"), why: "the service's system calls", tasks: &[Task::Test] },
+    Tool { package: "g++", sign: Sign::Program("g++"), why: "builds libFuzzer, which is C++", tasks: &[Task::Fuzz] },
+    Tool { package: "make", sign: Sign::Program("make"), why: "builds libbpf for the loader test", tasks: LIBBPF },
+    Tool { package: "pkg-config", sign: Sign::Program("pkg-config"), why: "finds libbpf's libraries", tasks: LIBBPF },
+    Tool { package: "libelf-dev", sign: Sign::File("/usr/include/libelf.h"), why: "libbpf reads ELF", tasks: LIBBPF },
+    Tool { package: "zlib1g-dev", sign: Sign::File("/usr/include/zlib.h"), why: "libbpf needs zlib", tasks: LIBBPF },
     Tool {
         package: "knot-dnsutils",
         sign: Sign::Program("kxdpgun"),
         why: "DNS load from AF_XDP; kdig, another client",
-        doors: &[Door::Test, Door::Bench],
+        tasks: &[Task::Test, Task::Bench],
     },
 ];
 
@@ -171,15 +171,15 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
 ];
 
-/// The tools that `door` needs and whose sign is not there.
-pub fn missing_tools(door: Door, there: &dyn Fn(Sign<'_>) -> bool) -> Vec<Need> {
-    let needed = |tool: &&Tool| door == Door::All || tool.doors.contains(&door);
+/// The tools that `task` needs and whose sign is not there.
+pub fn missing_tools(task: Task, there: &dyn Fn(Sign<'_>) -> bool) -> Vec<Requirement> {
+    let needed = |tool: &&Tool| task == Task::All || tool.tasks.contains(&task);
     let missing = TOOLS.iter().filter(needed).filter(|tool| !there(tool.sign));
-    missing.map(|tool| need(tool.package, tool.why)).collect()
+    missing.map(|tool| requirement(tool.package, tool.why)).collect()
 }
 
-fn need(package: &str, why: &str) -> Need {
-    Need { package: package.to_owned(), why: why.to_owned() }
+fn requirement(package: &str, why: &str) -> Requirement {
+    Requirement { package: package.to_owned(), why: why.to_owned() }
 }
 
 /// The LLVM of Debian 12's `rustc-web` at the time of writing: a guess for the first round, so that one call of apt-get
@@ -190,7 +190,7 @@ const DEBIAN_LLVM: u32 = 22;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EbpfPlan {
     /// Packages to install first.
-    pub packages: Vec<Need>,
+    pub packages: Vec<Requirement>,
     /// The LLVM that `bpf-linker` is then to be built with, once the compiler is known.
     pub build_linker: Option<BuildLinker>,
 }
@@ -211,30 +211,30 @@ pub fn ebpf_plan(survey: &Survey, there: &dyn Fn(Sign<'_>) -> bool) -> EbpfPlan 
     let debian = survey.compilers.iter().find(|compiler| compiler.origin == Origin::Debian);
     let has = |part: fn(&Compiler) -> bool| debian.is_some_and(part);
     if debian.is_none() {
-        plan.packages.push(need("rustc-web", "compiles the BPF programs"));
+        plan.packages.push(requirement("rustc-web", "compiles the BPF programs"));
     }
     if !has(|compiler| compiler.cargo) {
-        plan.packages.push(need("cargo-web", "builds core for the BPF target"));
+        plan.packages.push(requirement("cargo-web", "builds core for the BPF target"));
     }
     if !has(|compiler| compiler.source) {
-        plan.packages.push(need("rust-web-src", "core's source; the target has no prebuilt one"));
+        plan.packages.push(requirement("rust-web-src", "core's source; the target has no prebuilt one"));
     }
     let llvm = debian.map_or(DEBIAN_LLVM, |compiler| compiler.llvm);
     if survey.linkers.iter().any(|linker| ebpf::fits(linker, llvm)) {
         return plan;
     }
     if !there(Sign::File(&format!("/usr/lib/llvm-{llvm}/include/llvm-c/Core.h"))) {
-        plan.packages.push(need(&format!("llvm-{llvm}-dev"), "bpf-linker is built on the compiler's LLVM"));
+        plan.packages.push(requirement(&format!("llvm-{llvm}-dev"), "bpf-linker is built on the compiler's LLVM"));
     }
     if !there(Sign::Program("g++")) {
-        plan.packages.push(need("g++", "links bpf-linker with LLVM, which is C++"));
+        plan.packages.push(requirement("g++", "links bpf-linker with LLVM, which is C++"));
     }
     plan.build_linker = debian.map(|_| BuildLinker { llvm, beside: !survey.linkers.is_empty() });
     plan
 }
 
 /// The packages that `apt-cache policy` knows no version of.
-pub fn without_candidate<'a>(policy: &str, packages: &'a [Need]) -> Vec<&'a str> {
+pub fn without_candidate<'a>(policy: &str, packages: &'a [Requirement]) -> Vec<&'a str> {
     let mut known = Vec::new();
     let mut current = "";
     for line in policy.lines() {
@@ -244,7 +244,7 @@ pub fn without_candidate<'a>(policy: &str, packages: &'a [Need]) -> Vec<&'a str>
             known.push(current);
         }
     }
-    packages.iter().map(|need| need.package.as_str()).filter(|package| !known.contains(package)).collect()
+    packages.iter().map(|requirement| requirement.package.as_str()).filter(|package| !known.contains(package)).collect()
 }
 
 #[cfg(test)]
@@ -254,24 +254,24 @@ mod tests {
     use super::*;
     use crate::ebpf::Linker;
 
-    fn names(needs: &[Need]) -> Vec<&str> {
-        needs.iter().map(|need| need.package.as_str()).collect()
+    fn names(requirements: &[Requirement]) -> Vec<&str> {
+        requirements.iter().map(|requirement| requirement.package.as_str()).collect()
     }
 
     #[test]
-    fn a_door_asks_for_its_own_tools_only() {
+    fn a_task_asks_for_its_own_tools_only() {
         let all_but = |absent: &'static str| move |sign: Sign<'_>| sign != Sign::Program(absent);
-        assert_eq!(missing_tools(Door::Build, &|_| false), []);
-        assert_eq!(missing_tools(Door::All, &|_| true), []);
-        assert_eq!(names(&missing_tools(Door::Test, &all_but("dig"))), ["bind9-dnsutils"]);
-        assert_eq!(missing_tools(Door::Run, &all_but("kxdpgun")), []);
-        assert_eq!(names(&missing_tools(Door::Bench, &all_but("kxdpgun"))), ["knot-dnsutils"]);
-        assert_eq!(names(&missing_tools(Door::Bench, &all_but("wrk"))), ["wrk"]);
-        let lint = missing_tools(Door::Lint, &|_| false);
+        assert_eq!(missing_tools(Task::Build, &|_| false), []);
+        assert_eq!(missing_tools(Task::All, &|_| true), []);
+        assert_eq!(names(&missing_tools(Task::Test, &all_but("dig"))), ["bind9-dnsutils"]);
+        assert_eq!(missing_tools(Task::Run, &all_but("kxdpgun")), []);
+        assert_eq!(names(&missing_tools(Task::Bench, &all_but("kxdpgun"))), ["knot-dnsutils"]);
+        assert_eq!(names(&missing_tools(Task::Bench, &all_but("wrk"))), ["wrk"]);
+        let lint = missing_tools(Task::Lint, &|_| false);
         assert_eq!(names(&lint), ["make", "pkg-config", "libelf-dev", "zlib1g-dev"]);
         // The table is built together with the loader test; what the virtual machine needs is not installed.
-        assert_eq!(missing_tools(Door::Kernel, &|_| false), lint);
-        assert_eq!(missing_tools(Door::All, &|_| false).len(), TOOLS.len());
+        assert_eq!(missing_tools(Task::Kernel, &|_| false), lint);
+        assert_eq!(missing_tools(Task::All, &|_| false).len(), TOOLS.len());
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
     fn packages_without_a_candidate_are_told_apart() {
         let policy = "dnsperf:\n  Installed: (none)\n  Candidate: 2.10.0-2\n  Version table:\n     2.10.0-2 500\n\
                       virtual:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n";
-        let packages = [need("dnsperf", ""), need("virtual", ""), need("unheard-of", "")];
+        let packages = [requirement("dnsperf", ""), requirement("virtual", ""), requirement("unheard-of", "")];
         assert_eq!(without_candidate(policy, &packages), ["virtual", "unheard-of"]);
     }
 }
