@@ -161,7 +161,9 @@ mod tests {
             })
         };
         let tests: Vec<_> = (0..8).flat_map(|number| [sharing(number), lonely(number)]).collect();
-        tests.into_iter().for_each(|test| test.join().expect("passed"));
+        for test in tests {
+            test.join().expect("passed");
+        }
     }
 
     #[test]

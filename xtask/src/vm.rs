@@ -14,6 +14,7 @@ mod guest;
 
 use std::{
     io::{BufRead, BufReader, Read},
+    num::ParseIntError,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -176,8 +177,8 @@ impl Machine {
 struct Seen {
     tally: Tally,
     verifier: Option<String>,
-    /// The test program's status once it has ended, if that is a number.
-    ended: Option<Option<i32>>,
+    /// The test program's status once it has ended, which may be no number.
+    ended: Option<Result<i32, ParseIntError>>,
 }
 
 impl Seen {
@@ -188,17 +189,17 @@ impl Seen {
             self.verifier = Some(format!("looked at {words}"));
         }
         if let Some(status) = line.strip_prefix(guest::ENDED) {
-            self.ended = Some(status.trim().parse().ok());
+            self.ended = Some(status.trim().parse());
         }
     }
 
     fn verdict(&self) -> Result<(), String> {
-        match self.ended {
+        match &self.ended {
             None => Err("the virtual machine ended before the tests did".to_owned()),
-            Some(None) => Err("how the tests ended in the virtual machine is not known".to_owned()),
-            Some(Some(0)) if self.tally.passed == 0 => Err("no test ran in the virtual machine".to_owned()),
-            Some(Some(0)) => Ok(()),
-            Some(Some(status)) => Err(format!("the tests failed in the virtual machine (status {status})")),
+            Some(Err(_)) => Err("how the tests ended in the virtual machine is not known".to_owned()),
+            Some(Ok(0)) if self.tally.passed == 0 => Err("no test ran in the virtual machine".to_owned()),
+            Some(Ok(0)) => Ok(()),
+            Some(Ok(status)) => Err(format!("the tests failed in the virtual machine (status {status})")),
         }
     }
 }

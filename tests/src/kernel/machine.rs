@@ -15,6 +15,7 @@ pub const FRAME_MIN: usize = 14;
 const FRAME_MAX: usize = 4096;
 
 /// Runs a program over a frame once.
+#[must_use]
 pub fn run(program: &Xdp, frame: &[u8]) -> (Action, Vec<u8>) {
     let mut out = [0; FRAME_MAX];
     let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };

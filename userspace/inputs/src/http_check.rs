@@ -31,5 +31,5 @@ pub struct ProbeError {
     /// The Site's key.
     pub site: String,
     /// The fault.
-    pub source: SetupError,
+    pub source: Box<SetupError>,
 }

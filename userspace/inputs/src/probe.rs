@@ -21,12 +21,6 @@ pub mod health;
 pub mod report;
 mod runner;
 
-#[cfg(test)]
-mod tests {
-    mod network;
-    mod runner;
-}
-
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -61,7 +55,7 @@ pub fn start(
         for (address_index, address) in site.addresses.iter().enumerate() {
             let on_headers = in_header.then(|| load_sink(loads.clone(), SiteId(site_index)));
             let attempt = attempt::Network::new(probe, *address, on_headers, &mut configs)
-                .map_err(|source| ProbeError { part: "probe", site: site.key.clone(), source })?;
+                .map_err(|fault| ProbeError { part: "probe", site: site.key.clone(), source: Box::new(fault) })?;
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }
@@ -71,4 +65,10 @@ pub fn start(
 /// Returns what takes a Site's load from the headers of its responses.
 fn load_sink(loads: LoadStore, site: SiteId) -> OnHeaders {
     Box::new(move |headers, from| loads.report_header(site, headers, from))
+}
+
+#[cfg(test)]
+mod tests {
+    mod network;
+    mod runner;
 }

@@ -70,7 +70,7 @@ pub fn start(model: &Model, loads: &LoadStore, cancel: CancellationToken) -> Res
     let mut sources = Vec::new();
     for (id, site) in model.sites.iter().enumerate() {
         let Some(load) = &site.load else { continue };
-        let failed = |source| ProbeError { part: "load", site: site.key.clone(), source };
+        let failed = |fault| ProbeError { part: "load", site: site.key.clone(), source: Box::new(fault) };
         let (poll, get) = match &load.kind {
             LoadKind::Http(poll, http) => (*poll, Some(Get::new(http, &mut configs).map_err(failed)?)),
             LoadKind::AgentCheck(poll) => (*poll, None),

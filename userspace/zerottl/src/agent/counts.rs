@@ -26,7 +26,7 @@ pub struct RoundCounters {
 }
 
 impl RoundCounters {
-    /// AgentCounters a round and its CPU time; a round is one call on one thread.
+    /// Counts a round and its CPU time; a round is one call on one thread.
     pub fn round<T>(&self, round: impl FnOnce() -> T) -> T {
         let begun = cpu_ns();
         let result = round();
@@ -35,7 +35,7 @@ impl RoundCounters {
         result
     }
 
-    /// AgentCounters a plan, of which so many bytes went into the maps.
+    /// Counts a plan, of which so many bytes went into the maps.
     pub fn plan(&self, written_bytes: u64) {
         self.plans.fetch_add(1, Ordering::Relaxed);
         self.written_bytes.fetch_add(written_bytes, Ordering::Relaxed);

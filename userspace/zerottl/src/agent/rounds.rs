@@ -246,7 +246,7 @@ impl Rounds {
                 force = request.force, "said by the operator"
             ),
             Err(refused) => {
-                warn!(what = %request.value, sites = request.target, by = request.by, "not done: {refused}")
+                warn!(what = %request.value, sites = request.target, by = request.by, "not done: {refused}");
             }
         }
         self.round();

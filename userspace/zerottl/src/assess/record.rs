@@ -161,7 +161,7 @@ impl AssessmentRecord {
                 }
                 OverrideValue::State(word) => drop(self.states.insert(*site, new_override(word, request, forced, now))),
                 OverrideValue::Weight(Some(weight)) => {
-                    drop(self.weights.insert(*site, new_override(weight, request, forced, now)))
+                    drop(self.weights.insert(*site, new_override(weight, request, forced, now)));
                 }
                 OverrideValue::Weight(None) => drop(self.weights.remove(site)),
             }
@@ -283,7 +283,7 @@ fn new_override<T>(value: T, request: &OverrideRequest, forced: bool, now: Insta
     }
 }
 
-/// Returns what a restart should know of an in_force.
+/// Returns what a restart should know of an override that is in force.
 fn remember<T: Copy>(in_force: &Override<T>, now: Instant) -> SavedOverride<T> {
     SavedOverride {
         what: in_force.value,

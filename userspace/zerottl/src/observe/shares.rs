@@ -1,4 +1,4 @@
-//! SiteShares, counted in the tables that answers are made from rather than computed from weights.
+//! Shares of the Sites, counted in the tables that answers are made from rather than computed from weights.
 
 use std::{
     collections::{BTreeMap, HashMap},

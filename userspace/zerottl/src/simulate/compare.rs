@@ -126,7 +126,7 @@ pub fn compare(now: Option<(&Answers, &Names)>, then: (&Answers, &Names), precis
 }
 
 impl Changes {
-    /// SiteShares that move by more than chance, the largest first.
+    /// Shares that move by more than chance, the largest first.
     pub fn moved(&self) -> impl Iterator<Item = &ShareChange> {
         self.shares.iter().filter(|share| share.now.is_none() || share.then.is_none() || self.is_real(share))
     }
