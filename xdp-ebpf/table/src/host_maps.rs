@@ -120,7 +120,7 @@ impl Packet for Owned {
     }
 }
 
-/// Where a frame that must grow does so. Whatever the answer does not overwrite shows up as [`JUNK`].
+/// Where a frame that must grow does so. Whatever the answer does not overwrite shows up as `JUNK`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grow {
     Tail,

@@ -107,7 +107,7 @@ pub struct SitePage {
     pub name: String,
     /// Whether any of its addresses counts as up.
     pub up: bool,
-    /// In one word: see [`STATES`](crate::observe::labels::STATES).
+    /// The state in one word, of `observe::labels::STATES`.
     pub state: String,
     /// Pool and Group Names that list it.
     #[serde(default)]
