@@ -1,8 +1,8 @@
 //! A simulation of least-load: Sites whose load follows the answers late, and the agent's own assessor and planner.
 //!
-//! What is real: the board, the assessment, the planner, the tables. What is made up, and the same in every run: clients
-//! that come in unevenly, resolvers that keep an answer for some seconds, sessions that last, reports that are late, a
-//! Site's death, its return, and one whose capacity shrinks. Nothing sleeps: time is a number.
+//! Real are the load store, the assessment, the planner, the tables. Made up, and the same in every run, are clients that
+//! come in unevenly, resolvers that keep an answer for some seconds, sessions that last, reports that are late, a Site's
+//! death, its return, and one whose capacity shrinks. Nothing sleeps: time is a number.
 #![expect(clippy::cast_sign_loss, reason = "seconds since the beginning")]
 
 use std::{

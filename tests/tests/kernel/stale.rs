@@ -1,4 +1,4 @@
-//! What outlives the agent in the kernel: a plan that nobody confirms any more, and how often each address was answered.
+//! State that outlives the agent in the kernel: a plan that nobody confirms any more, and how often each address was answered.
 
 use std::{path::Path, thread::sleep, time::Duration};
 
