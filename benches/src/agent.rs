@@ -11,8 +11,8 @@ use std::{
 };
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measurement::WallTime};
-use zerottl::assess::{Assessor, LoadInputs};
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     model::Model,
     nets::Nets,
     plan::{Before, Planner},

@@ -12,9 +12,9 @@ use std::{
     time::Instant,
 };
 
-use zerottl::assess::{Assessor, LoadInputs};
 use zerottl_config as config;
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     plan::Planner,
     saved_state::SavedState,
     status::{Assessment, Health},

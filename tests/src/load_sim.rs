@@ -13,9 +13,9 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use zerottl::assess::{Assessor, LoadInputs};
 use zerottl_config as config;
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     model::{Family, Model, NameId, SiteId},
     plan::{Before, Choice, Plan, Planner},
     saved_state::SavedState,

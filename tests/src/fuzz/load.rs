@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zerottl::assess::{Assessor, LoadInputs};
 use zerottl_config as config;
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     model::{Model, SiteId},
     plan::Planner,
     saved_state::SavedState,

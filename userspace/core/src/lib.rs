@@ -8,6 +8,9 @@
 //! | [`model`] | what a valid configuration means |
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
+//! | [`site_load`] | what a Site has said of itself so far |
+//! | [`overrides`] | what the operator has said of a Site, and how it is asked for |
+//! | [`assess`] | verdicts, loads and overrides at one moment into a status |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
 //! | [`exclusion`] | what bars a live Site from being answered, and which cause gives way first |
 //! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
@@ -21,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin_access;
+pub mod assess;
 pub mod damping;
 pub mod exclusion;
 pub mod exposition;
@@ -32,6 +36,8 @@ pub mod limit;
 pub mod minimums;
 pub mod model;
 pub mod nets;
+pub mod overrides;
 pub mod plan;
 pub mod saved_state;
+pub mod site_load;
 pub mod status;

@@ -25,5 +25,5 @@ pub mod store;
 mod tests;
 
 pub use poll::{CONCURRENT_MAX, start};
-pub use report::{BadReport, Report, ReportedCondition};
-pub use store::{LoadStore, SiteLoad};
+pub use report::{BadReport, Report};
+pub use store::LoadStore;

@@ -7,6 +7,7 @@
 //! | `rehearsal` | what can be tried before a running agent is told to leave |
 //! | `rounds` | the loop from what is known to a published plan |
 //! | `news` | what a round has changed, in words for the log |
+//! | `assessment_log` | what happened in assessments, as lines of the log |
 //! | `counts` | both paths' counters |
 //! | `files` | the configuration's files, watched |
 //! | `tasks` | the parts that must not end |
@@ -28,6 +29,7 @@
 //! No task ends before the agent does. One that does so all the same takes the agent with it, so that the supervisor
 //! starts it anew: answers from a plan that nobody renews would look healthy.
 
+mod assessment_log;
 mod counts;
 mod error;
 mod files;

@@ -3,7 +3,7 @@
 //! | module | concern |
 //! |---|---|
 //! | [`commands`] | to stop, and to read the file anew |
-//! | `overrides` | `drain`, `maint` and weights: how one is asked for, and what it is while in force |
+//! | `overrides` | requests for overrides on their way to the planning loop, and their outcomes |
 //! | `target` | which Sites one is for: a key, a group, a pool, a glob |
 
 pub mod commands;

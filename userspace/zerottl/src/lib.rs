@@ -10,7 +10,6 @@
 
 pub mod admin;
 pub mod agent;
-pub mod assess;
 pub mod control;
 pub mod machine;
 mod observe;

@@ -19,8 +19,8 @@
 
 use std::sync::Arc;
 
-use super::report::{BadReport, Report, ReportedCondition, bad, quoted};
-use zerottl_core::status::AdminState;
+use super::report::{BadReport, Report, bad, quoted};
+use zerottl_core::{site_load::ReportedCondition, status::AdminState};
 
 /// Bytes of a line, at most.
 pub const LINE_MAX: usize = 1024;

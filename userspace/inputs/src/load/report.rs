@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use zerottl_core::{
     model::LoadSource,
+    site_load::ReportedCondition,
     status::{AdminState, Load},
 };
 
@@ -23,33 +24,6 @@ pub const FIGURE_MAX: f64 = 1e15;
 pub const FIGURE_MIN: f64 = 1e-6;
 /// Characters of a report that are quoted.
 const QUOTED_MAX: usize = 64;
-
-/// Whether a Site works, as it says itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReportedCondition {
-    /// It does, if its probes say so, too.
-    #[default]
-    Up,
-    /// It does not.
-    Down,
-    /// It runs and does not work.
-    Fail,
-    /// It was stopped on purpose.
-    Stopped,
-}
-
-impl ReportedCondition {
-    /// The word of the agent check's grammar.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Fail => "fail",
-            Self::Stopped => "stopped",
-        }
-    }
-}
 
 /// The report of a Site at one moment. What it leaves out, it does not change.
 #[derive(Clone, Debug, Default, PartialEq)]

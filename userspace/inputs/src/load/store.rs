@@ -15,81 +15,12 @@ use hyper::header::{HeaderMap, HeaderValue};
 
 use super::{
     orca,
-    report::{self, BadReport, Report, ReportedCondition},
+    report::{self, BadReport, Report},
 };
 use zerottl_core::{
     model::{Model, SiteId},
-    status::{AdminState, Load},
+    site_load::SiteLoad,
 };
-
-/// The reports of a Site so far, taken together. What it never spoke of is as if it had said nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SiteLoad {
-    /// Counts the reports that said something new.
-    pub news: u64,
-    /// When the newest of those came.
-    pub received: Option<Instant>,
-    /// Its own time of that, seconds.
-    pub at: Option<f64>,
-    /// Its figures, as reported.
-    pub load: Option<Load>,
-    /// Sessions that it has.
-    pub sessions: Option<f64>,
-    /// Of its weight, what it wants.
-    pub factor: Option<f64>,
-    /// The state that it wants for itself.
-    pub admin_state: AdminState,
-    /// Whether it works, as it says.
-    pub condition: ReportedCondition,
-    /// The text in its own words besides these three.
-    pub note: Option<Arc<str>>,
-    /// Connections that it takes, at most.
-    pub maxconn: Option<u64>,
-    /// Reports taken, repeated ones too.
-    pub reports: u64,
-    /// For how long, of the time since then, this machine could not ask: it makes nothing stale.
-    pub untried: Duration,
-    /// Attempts that failed, and reports that were refused.
-    pub failures: u64,
-    /// Why the newest attempt or report came to nothing, or what in it did; none if it was understood.
-    pub error: Option<Arc<str>>,
-}
-
-impl SiteLoad {
-    /// Returns the state that what it wants and its condition come to.
-    #[must_use]
-    pub fn state_in_force(&self) -> AdminState {
-        if self.condition == ReportedCondition::Up { self.admin_state } else { AdminState::Maint }
-    }
-
-    /// Describes what it says of itself besides figures, such as `drain, 50% (new disks)`; none where that is nothing.
-    #[must_use]
-    pub fn says(&self) -> Option<String> {
-        let state = (self.admin_state != AdminState::Ready).then(|| self.admin_state.as_str().to_owned());
-        let condition = (self.condition != ReportedCondition::Up).then(|| self.condition.as_str().to_owned());
-        let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);
-        let factor = factor.map(|factor| format!("{:.0}%", factor * 100.0));
-        let said: Vec<String> = state.into_iter().chain(condition).chain(factor).collect();
-        let note = self.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
-        (!said.is_empty()).then(|| format!("{}{note}", said.join(", ")))
-    }
-
-    /// Takes in what a report says beside figures. What is not spoken of stays, as in `HAProxy`; but figures alone, where
-    /// there have been words, come from a Site that has gone back to reporting its load: they end them.
-    fn hear(&mut self, report: &Report) {
-        if report.is_figures() {
-            (self.admin_state, self.condition, self.factor, self.note) = Default::default();
-            return;
-        }
-        let has_state = report.admin_state.is_some() || report.condition.is_some();
-        if has_state || report.note.is_some() {
-            self.note.clone_from(&report.note);
-        }
-        self.admin_state = report.admin_state.unwrap_or(self.admin_state);
-        self.condition = report.condition.unwrap_or(self.condition);
-        self.factor = report.factor.or(self.factor);
-    }
-}
 
 /// Shared access to what all Sites have said. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -173,7 +104,7 @@ impl LoadStore {
         entry.untried = Duration::ZERO;
         entry.load = load.or(entry.load);
         entry.sessions = report.sessions.or(entry.sessions);
-        entry.hear(&report);
+        hear(&mut entry, &report);
         entry.maxconn = report.maxconn.or(entry.maxconn);
     }
 
@@ -203,6 +134,22 @@ impl LoadStore {
         // Every change leaves the entry whole, so one cut short by a panic is still good to read.
         self.entries[site.0].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes in what a report says beside figures. What is not spoken of stays, as in `HAProxy`; but figures alone, where
+/// there have been words, come from a Site that has gone back to reporting its load: they end them.
+fn hear(entry: &mut SiteLoad, report: &Report) {
+    if report.is_figures() {
+        (entry.admin_state, entry.condition, entry.factor, entry.note) = Default::default();
+        return;
+    }
+    let has_state = report.admin_state.is_some() || report.condition.is_some();
+    if has_state || report.note.is_some() {
+        entry.note.clone_from(&report.note);
+    }
+    entry.admin_state = report.admin_state.unwrap_or(entry.admin_state);
+    entry.condition = report.condition.unwrap_or(entry.condition);
+    entry.factor = report.factor.or(entry.factor);
 }
 
 fn is_used(model: &Model) -> bool {

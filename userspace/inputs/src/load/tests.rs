@@ -10,6 +10,7 @@ use super::{report::FIGURE_MAX, *};
 use zerottl_config as config;
 use zerottl_core::{
     model::{Model, SiteId},
+    site_load::{ReportedCondition, SiteLoad},
     status::{AdminState, Load},
 };
 

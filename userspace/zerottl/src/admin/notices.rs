@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::text;
-use crate::{control::overrides::Override, observe::snapshot::Snapshot};
+use crate::observe::snapshot::Snapshot;
 use zerottl_core::{
     model::{PoolId, SiteId},
+    overrides::Override,
     plan::n_minus_one,
 };
 use zerottl_kernel::attachments::AttachmentAlarm;

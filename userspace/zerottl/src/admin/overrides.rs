@@ -10,7 +10,7 @@
 //! below its minimum, 503 while the agent stops. Bodies must be `application/json`, which no page of another site can
 //! send without being asked for leave that is never given.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::{
     Extension, Json,
@@ -28,16 +28,12 @@ use super::{
     listen::AdminPeer,
     sources::AdminSources,
 };
-use crate::{
-    control::{
-        overrides::{self, OverrideError, OverrideRequest, OverrideValue},
-        target,
-    },
-    observe::snapshot::Snapshot,
-};
+use crate::{control::target, observe::snapshot::Snapshot};
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
+    overrides::{self, OverrideError, OverrideRequest, OverrideValue},
     plan::Choice,
+    saved_state::ms,
     status::AdminState,
 };
 use zerottl_host::state::keeper;
@@ -189,7 +185,9 @@ async fn ask(
     let named = by.filter(|by| !by.trim().is_empty());
     let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let lasts = for_s.map(Duration::from_secs);
-    let request = match overrides::checked(OverrideRequest { target, value, by, reason, lasts, force }) {
+    let at_wall_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms);
+    let request = OverrideRequest { target, value, by, reason, lasts, force, at_wall_ms };
+    let request = match overrides::checked(request) {
         Ok(request) => request,
         Err(invalid) => return refusal(&invalid.into()),
     };

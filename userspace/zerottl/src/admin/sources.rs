@@ -6,11 +6,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
-    assess::remarks::Remarks,
     control::{commands::AgentCommand, overrides::OverrideHandle},
     observe::{context::ServingContext, counters::CounterSource, publication::Publication, snapshot::Snapshot},
 };
-use zerottl_core::status::Assessment;
+use zerottl_core::{assess::remarks::Remarks, status::Assessment};
 use zerottl_dns::{Served, view::View};
 use zerottl_host::state::keeper::WriteStatus;
 use zerottl_inputs::{load::LoadStore, probe::Reports};

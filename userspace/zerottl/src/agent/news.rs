@@ -7,9 +7,10 @@ use crate::observe::{labels::from_word, shares::ShareCounter};
 use zerottl_core::{
     model::{Family, Model, NameId, Site, SiteId},
     plan::{Basis, Choice, Plan},
+    site_load::SiteLoad,
     status::{AdminState, Assessment, Health, SiteState},
 };
-use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
+use zerottl_inputs::probe::AddressReport;
 
 /// Names that a line lists, at most.
 const NAMES_MAX: usize = 4;
@@ -203,11 +204,11 @@ mod tests {
 
     use super::*;
     use zerottl_core::fixture;
+    use zerottl_core::site_load::ReportedCondition;
     use zerottl_core::{
         histogram::{Histogram, PROBE_BOUNDS},
         plan::Planner,
     };
-    use zerottl_inputs::load::ReportedCondition;
 
     fn model() -> Arc<Model> {
         let probe = || Some(fixture::http(80));

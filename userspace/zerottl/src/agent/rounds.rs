@@ -16,26 +16,29 @@ use tracing::{debug, error, info, warn};
 use xdp_ebpf::layout::VLAN_PAIRS_MAX;
 
 use super::{
+    assessment_log,
     counts::{AgentCounters, RoundCounters},
     news,
     supervisor::notify,
 };
 use crate::{
-    assess::{Assessor, LoadInputs, remarks::Remarks},
-    control::overrides::{OverrideApplied, OverrideError, OverrideRequest, PendingOverride},
+    control::{
+        overrides::{OverrideApplied, PendingOverride},
+        target,
+    },
     observe::publication::Publication,
 };
 use zerottl_core::{
+    assess::{Assessor, LoadInputs, remarks::Remarks},
     model::Vlan,
+    overrides::{OverrideError, OverrideRequest},
     plan::{Before, Plan, Planner},
+    site_load::SiteLoad,
     status::{Assessment, Verdicts},
 };
 use zerottl_dns::{self as dns, view::View};
 use zerottl_host::state::keeper::Keeping;
-use zerottl_inputs::{
-    load::{LoadStore, SiteLoad},
-    probe::Reports,
-};
+use zerottl_inputs::{load::LoadStore, probe::Reports};
 use zerottl_kernel::{
     attach::{macs, macs_of},
     publish::Publisher,
@@ -171,10 +174,11 @@ impl Rounds {
         }
         // Figures that move nothing are there to be seen all the same.
         let is_new = *self.assessed.borrow() != status;
-        let (remarks, revision) = {
+        let (remarks, revision, events) = {
             let mut assessor = self.assessor();
-            (assessor.remarks(since, &status, is_new), assessor.revision())
+            (assessor.remarks(since, &status, is_new), assessor.revision(), assessor.take_events())
         };
+        assessment_log::write(events);
         self.remarked.send_if_modified(|newest| {
             let is_new = **newest != remarks;
             if is_new {
@@ -239,7 +243,7 @@ impl Rounds {
         // What is refused is measured by what holds now.
         self.round();
         let now = Instant::now();
-        let said = self.assessor().set_override(now, request, &self.assessed.borrow());
+        let said = self.apply_override(now, request);
         match &said {
             Ok(sites) => info!(
                 what = %request.value, ?sites, by = request.by, reason = request.reason, lasts = ?request.lasts,
@@ -252,6 +256,17 @@ impl Rounds {
         self.round();
         let sites = said?;
         Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.keep(now) })
+    }
+
+    /// Hands a request to the assessor, with the Sites that its target means.
+    fn apply_override(&mut self, now: Instant, request: &OverrideRequest) -> Result<Vec<String>, OverrideError> {
+        let mut assessor = self.assessor();
+        if assessor.has_left() {
+            // Whoever asks again asks the other configuration, which may have other Sites.
+            return Err(OverrideError::Stopping);
+        }
+        let sites = target::find(self.planner.model(), &request.target)?;
+        assessor.set_override(now, request, &sites, &self.assessed.borrow())
     }
 
     /// Has what a restart should know written.

@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     admin::sources::AdminSources,
-    assess::{Assessor, LoadInputs},
     control::{commands::AgentCommand, overrides::OverrideHandle},
     observe::{context::ServingContext, counters::CounterSource, publication::Publication},
 };
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     histogram::{Histogram, PUBLISH_BOUNDS},
     model::{Model, XdpMode},
     plan::{Before, Planner},

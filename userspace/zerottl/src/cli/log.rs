@@ -142,7 +142,7 @@ const MOVED: [(&str, &[&str]); 11] = [
     ("zerottl::hooks", &["zerottl_kernel::attachments"]),
     ("zerottl::kernel", &["zerottl_kernel"]),
     ("zerottl::load", &["zerottl_inputs::load"]),
-    ("zerottl::operator", &["zerottl::assess::record"]),
+    ("zerottl::operator", &["zerottl::agent::assessment_log"]),
     ("zerottl::probe", &["zerottl_inputs::probe"]),
     ("zerottl::proxy", &["zerottl_proxy"]),
     ("zerottl::resources", &["zerottl_host::resources"]),

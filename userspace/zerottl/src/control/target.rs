@@ -2,8 +2,10 @@
 
 use glob::Pattern;
 
-use super::overrides::{InvalidRequest, OverrideError};
-use zerottl_core::model::{Model, Name, SiteId};
+use zerottl_core::{
+    model::{Model, Name, SiteId},
+    overrides::{InvalidRequest, OverrideError},
+};
 
 /// The Sites that `target` means, each once, in the model's order: the Site with this key; else those of the group or pool
 /// of this name; else, with `*`, `?` or `[…]` in it, those whose key it matches; else those of groups whose name it does.

@@ -7,10 +7,9 @@ use super::{
     counters::{PlanningCounts, SocketCounts},
     publication::Publication,
 };
-use crate::assess::remarks::Remarks;
-use zerottl_core::{model::Model, plan::Plan, status::Assessment};
+use zerottl_core::{assess::remarks::Remarks, model::Model, plan::Plan, site_load::SiteLoad, status::Assessment};
 use zerottl_host::state::keeper::WriteStatus;
-use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
+use zerottl_inputs::probe::AddressReport;
 
 /// Everything known at one moment.
 #[derive(Clone, Debug)]

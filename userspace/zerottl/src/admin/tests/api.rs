@@ -260,7 +260,7 @@ async fn words_bear_a_name() {
         let mut names = Vec::new();
         while let Some((request, answer)) = asked.recv().await {
             names.push(request.by);
-            drop(answer.send(Err(crate::control::overrides::OverrideError::Stopping)));
+            drop(answer.send(Err(zerottl_core::overrides::OverrideError::Stopping)));
             if names.len() == 2 {
                 break;
             }

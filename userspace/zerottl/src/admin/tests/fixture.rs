@@ -18,10 +18,11 @@ use zerottl_core::{
     histogram::{Histogram, PROBE_BOUNDS},
     model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Shares, Table},
+    site_load::SiteLoad,
     status::{Assessment, Health},
 };
 use zerottl_host::state::keeper::WriteStatus;
-use zerottl_inputs::{load::SiteLoad, probe::AddressReport};
+use zerottl_inputs::probe::AddressReport;
 use zerottl_kernel::attachments::AttachmentState;
 
 /// boston (both families, weight 2), chicago and geneva (IPv4), all probed, nothing known yet.

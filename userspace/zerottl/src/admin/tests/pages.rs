@@ -23,10 +23,10 @@ use zerottl_core::{
     },
     nets::{Nets, Rule, Source},
     plan::{Basis, Choice, PlannedAnswer, Planner},
+    site_load::{ReportedCondition, SiteLoad},
     status::{AdminState, Health, SelfReport},
 };
 use zerottl_dns::view::View;
-use zerottl_inputs::load::{ReportedCondition, SiteLoad};
 
 const V4: &str = "0.0.0.0";
 const V6: &str = "::";

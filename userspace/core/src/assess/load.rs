@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zerottl_core::{
+use crate::{
     model::{LoadSource, Model, SiteId, WhenStale},
+    site_load::SiteLoad,
     status::{AdminState, Assessment, Load, SelfReport},
 };
-use zerottl_inputs::load::SiteLoad;
 
 /// Fewer answers than this beyond the usual say nothing about what one of them weighs.
 const LEARN_ANSWERS_MIN: f64 = 8.0;
@@ -39,7 +39,7 @@ pub struct Loads {
 /// One Site's answers and reports.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ledger {
-    /// [`Entry::news`] of the newest report seen.
+    /// [`SiteLoad::news`] of the newest report seen.
     news: u64,
     /// Answers when it was seen.
     answers: u64,

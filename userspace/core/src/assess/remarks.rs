@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use crate::control::overrides::Override;
-use zerottl_core::{minimums::Alarm, status::AdminState};
+use crate::{minimums::Alarm, overrides::Override, status::AdminState};
 
 /// The newest request that was refused for a pool's minimum.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +22,7 @@ pub struct Hold {
     pub failures: u32,
 }
 
-/// The remarks for people that the assessor makes besides its [`Assessment`](zerottl_core::status::Assessment).
+/// The remarks for people that the assessor makes besides its [`Assessment`](crate::status::Assessment).
 /// Positions are the model's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remarks {

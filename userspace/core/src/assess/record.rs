@@ -3,18 +3,18 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use super::remarks::{Hold, RefusedOverride, Remarks};
-use crate::control::{
-    overrides::{Override, OverrideError, OverrideRequest, OverrideValue},
-    target,
+use super::{
+    event::AssessorEvent,
+    remarks::{Hold, RefusedOverride, Remarks},
 };
-use zerottl_core::{
+use crate::{
     damping::{Flaps, Proven},
     minimums,
     model::{Damping, Model, SiteId},
+    overrides::{Override, OverrideError, OverrideRequest, OverrideValue},
     saved_state::{SavedFlaps, SavedHealth, SavedOverride, SavedSite, SavedState, ms},
     status::{AdminState, Assessment, Health, Verdicts},
 };
@@ -39,6 +39,8 @@ pub struct AssessmentRecord {
     refusals: u64,
     /// Counts what a restart must know at once.
     revision: u64,
+    /// Events since they were last taken.
+    pub(super) events: Vec<AssessorEvent>,
 }
 
 impl AssessmentRecord {
@@ -57,6 +59,7 @@ impl AssessmentRecord {
             refusal: None,
             refusals: 0,
             revision: 0,
+            events: Vec::new(),
         };
         // Since the machine's start at most; where that is too short, all ages are as old as can be told.
         let ago = |age_ms: u64| now.checked_sub(old.saturating_add(Duration::from_millis(age_ms)));
@@ -119,7 +122,8 @@ impl AssessmentRecord {
             }
             if let Some(until) = flaps.held_until(damping, now) {
                 if told.get(&SiteId(id)).is_none_or(|hold| hold.failures != flaps.in_a_row) {
-                    tracing::warn!(site = model.sites[id].key, failures = flaps.in_a_row, "keeps flapping: held back");
+                    let site = model.sites[id].key.clone();
+                    self.events.push(AssessorEvent::HeldBack { site, failures: flaps.in_a_row });
                 }
                 status.sites[id].held = true;
                 self.holds.insert(SiteId(id), Hold { until, failures: flaps.in_a_row });
@@ -127,20 +131,20 @@ impl AssessmentRecord {
         }
     }
 
-    /// Takes in a request that has been [checked](crate::control::overrides::checked), unless it would take from a pool more than its minimum
-    /// allows of what it has by `current`, the newest status. Returns the Sites' keys.
+    /// Takes in a request that has been [checked](crate::overrides::checked), for these Sites, unless it would take from a
+    /// pool more than its minimum allows of what it has by `current`, the newest status. Returns the Sites' keys.
     pub fn set_override(
         &mut self,
         model: &Model,
         now: Instant,
         request: &OverrideRequest,
+        sites: &[SiteId],
         current: &Assessment,
     ) -> Result<Vec<String>, OverrideError> {
-        let sites = target::find(model, &request.target)?;
         let mut forced = false;
         if let OverrideValue::State(word) = request.value {
             let mut after = current.clone();
-            for site in &sites {
+            for site in sites {
                 after.sites[site.0].word = word;
             }
             let shortfalls = minimums::refused((model, current), (model, &after));
@@ -153,7 +157,7 @@ impl AssessmentRecord {
                 return Err(refused);
             }
         }
-        for site in &sites {
+        for site in sites {
             match request.value {
                 OverrideValue::State(AdminState::Ready) => {
                     self.states.remove(site);
@@ -195,7 +199,7 @@ impl AssessmentRecord {
     #[must_use]
     pub fn memory(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> SavedState {
         let since = |then: Instant| ms(now.saturating_duration_since(then));
-        let site = |(id, site): (usize, &zerottl_core::model::Site)| {
+        let site = |(id, site): (usize, &crate::model::Site)| {
             let health = site.addresses.iter().enumerate().filter_map(|(index, address)| {
                 let (health, age_ms) = match (verdicts[id][index], self.recalled.get(&(id, index))) {
                     (Health::Unknown, Some((health, at))) => (*health, since(*at)),
@@ -222,12 +226,12 @@ impl AssessmentRecord {
     pub fn carried(&self, from: &Model, to: &Model, now: Instant, verdicts: &Verdicts) -> Self {
         let memory = self.memory(from, now, verdicts);
         let keys: HashSet<&str> = to.sites.iter().map(|site| site.key.as_str()).collect();
-        for (key, site) in &memory.sites {
-            if (site.word.is_some() || site.weight.is_some()) && !keys.contains(key.as_str()) {
-                tracing::warn!(site = key, "its override is forgotten: there is no such Site any more");
-            }
-        }
+        let is_lost = |(key, site): &(&String, &SavedSite)| {
+            (site.word.is_some() || site.weight.is_some()) && !keys.contains(key.as_str())
+        };
+        let lost = memory.sites.iter().filter(is_lost);
         Self {
+            events: lost.map(|(key, _)| AssessorEvent::Forgotten { site: key.clone() }).collect(),
             refusal: self.refusal.clone(),
             refusals: self.refusals,
             revision: self.revision + 1,
@@ -237,21 +241,21 @@ impl AssessmentRecord {
 
     fn lapse(&mut self, model: &Model, now: Instant) {
         let has_lapsed = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        let told = |site: &SiteId, what: &str| {
-            tracing::info!(site = model.sites[site.0].key, "{what} has lapsed");
+        let mut note = |site: &SiteId, what| {
+            self.events.push(AssessorEvent::Lapsed { site: model.sites[site.0].key.clone(), what });
         };
         let before = self.states.len() + self.weights.len();
         self.states.retain(|site, in_force| {
             let lapsed = has_lapsed(in_force.until);
             if lapsed {
-                told(site, in_force.value.as_str());
+                note(site, in_force.value.as_str());
             }
             !lapsed
         });
         self.weights.retain(|site, in_force| {
             let lapsed = has_lapsed(in_force.until);
             if lapsed {
-                told(site, "the weight");
+                note(site, "the weight");
             }
             !lapsed
         });
@@ -277,7 +281,7 @@ fn new_override<T>(value: T, request: &OverrideRequest, forced: bool, now: Insta
         by: request.by.clone(),
         reason: request.reason.clone(),
         at: now,
-        at_wall_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms),
+        at_wall_ms: request.at_wall_ms,
         until: request.lasts.and_then(|lasts| now.checked_add(lasts)),
         forced,
     }
@@ -321,8 +325,7 @@ fn recall<T: Copy>(memory: &SavedOverride<T>, old: Duration, now: Instant) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::overrides::checked;
-    use zerottl_core::fixture;
+    use crate::{fixture, overrides::checked};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -345,8 +348,24 @@ mod tests {
 
     fn request(target: &str, value: OverrideValue, lasts: Option<Duration>) -> OverrideRequest {
         let (by, reason) = ("alice".into(), Some(" disks ".into()));
-        let request = OverrideRequest { target: target.into(), value, by, reason, lasts, force: false };
-        checked(request).expect("a sound request")
+        let (target, force, at_wall_ms) = (target.into(), false, 1_763_725_200_000);
+        checked(OverrideRequest { target, value, by, reason, lasts, force, at_wall_ms }).expect("a sound request")
+    }
+
+    /// The Sites of a target that is a key, or `app.com` for all.
+    fn sites(model: &Model, target: &str) -> Vec<SiteId> {
+        let all = model.sites.iter().enumerate();
+        all.filter(|(_, site)| target == "app.com" || site.key == target).map(|(id, _)| SiteId(id)).collect()
+    }
+
+    fn set(
+        record: &mut AssessmentRecord,
+        model: &Model,
+        now: Instant,
+        request: &OverrideRequest,
+        current: &Assessment,
+    ) -> Vec<String> {
+        record.set_override(model, now, request, &sites(model, &request.target), current).expect("done")
     }
 
     fn verdicts(model: &Model, health: Health) -> Verdicts {
@@ -368,16 +387,19 @@ mod tests {
         let mut record = fresh(&model, start);
         let mut status = assess(&mut record, &model, start, &up);
         let mut say = |record: &mut AssessmentRecord, now, request: OverrideRequest| {
-            let said = record.set_override(&model, now, &request, &status).expect("done");
+            let said = set(record, &model, now, &request, &status);
             status = assess(record, &model, now, &up);
             said
         };
-        assert_eq!(say(&mut record, start, request("bos*", OverrideValue::State(AdminState::Drain), None)), ["boston"]);
+        assert_eq!(
+            say(&mut record, start, request("boston", OverrideValue::State(AdminState::Drain), None)),
+            ["boston"]
+        );
         say(&mut record, start, request("chicago", OverrideValue::State(AdminState::Maint), Some(30 * SECOND)));
         say(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
         let words = |record: &mut AssessmentRecord, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
-            let of = |site: &zerottl_core::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
+            let of = |site: &crate::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
             status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(words(&mut record, 9), "drain 1, maint 1, ready 7");
@@ -388,7 +410,7 @@ mod tests {
         let in_force = &remarks.states[&0];
         assert_eq!((in_force.by.as_str(), in_force.reason.as_deref(), in_force.until), ("alice", Some("disks"), None));
         let ready = request("app.com", OverrideValue::State(AdminState::Ready), None);
-        record.set_override(&model, start, &ready, &Assessment::unknown(&model)).expect("done");
+        set(&mut record, &model, start, &ready, &Assessment::unknown(&model));
         assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
     }
 
@@ -396,8 +418,15 @@ mod tests {
     fn requests_at_fault_are_told_so() {
         let wrong = |change: &dyn Fn(&mut OverrideRequest)| {
             let (target, value) = ("boston".into(), OverrideValue::State(AdminState::Drain));
-            let mut request =
-                OverrideRequest { target, value, by: "a".into(), reason: None, lasts: None, force: false };
+            let mut request = OverrideRequest {
+                target,
+                value,
+                by: "a".into(),
+                reason: None,
+                lasts: None,
+                force: false,
+                at_wall_ms: 0,
+            };
             change(&mut request);
             checked(request).expect_err("at fault").to_string()
         };
@@ -428,7 +457,7 @@ mod tests {
             ("geneva", OverrideValue::Weight(Some(3)), None),
         ] {
             let lasts = lasts.map(|seconds| seconds * SECOND);
-            record.set_override(&model, start, &request(target, what, lasts), &status).expect("done");
+            set(&mut record, &model, start, &request(target, what, lasts), &status);
         }
         record.flaps[0] = Flaps { in_a_row: 4, up_since: Some(start) };
         let memory = record.memory(&model, start + 10 * SECOND, &health);
@@ -489,9 +518,8 @@ mod tests {
         let down = verdicts(&model, Health::Down);
         let status = assess(&mut record, &model, now, &down);
         for target in ["boston", "chicago"] {
-            record
-                .set_override(&model, now, &request(target, OverrideValue::State(AdminState::Drain), None), &status)
-                .expect("done");
+            let drain = request(target, OverrideValue::State(AdminState::Drain), None);
+            set(&mut record, &model, now, &drain, &status);
         }
         let probe = || Some(fixture::http(80));
         let other =
@@ -521,9 +549,8 @@ mod tests {
             "unprobed never"
         );
         assert_eq!(record.remarks(back, Arc::default()).holds[&0], Hold { until: back + 10 * SECOND, failures: 3 });
-        record
-            .set_override(&model, back, &request("boston", OverrideValue::State(AdminState::Ready), None), &status)
-            .expect("done");
+        let ready = request("boston", OverrideValue::State(AdminState::Ready), None);
+        set(&mut record, &model, back, &ready, &status);
         let status = assess(&mut record, &model, back, &up);
         assert_eq!((status.sites[0].held, status.sites[1].held), (false, true));
         assert!(!assess(&mut record, &model, back + 10 * SECOND, &up).sites[1].held);

@@ -1,4 +1,4 @@
-//! Loads at one moment.
+//! Loads at one moment, as configurations and Sites' reports give them.
 #![expect(clippy::float_cmp, reason = "sums and products of few binary digits are exact")]
 
 use std::{
@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
 use zerottl_config as config;
 use zerottl_core::{
+    assess::{Assessor, LoadInputs},
     model::SiteId,
     saved_state::SavedState,
-    status::{AdminState, Health},
+    status::{AdminState, Assessment, Health, Verdicts},
 };
 use zerottl_inputs::load::{LoadStore, Report, agent_check};
 

@@ -2,12 +2,12 @@
 //!
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
+//! What happens meanwhile that a log should have is handed out as [`AssessorEvent`]s.
 
+pub mod event;
 mod load;
 mod record;
-pub(crate) mod remarks;
-#[cfg(test)]
-mod tests;
+pub mod remarks;
 
 use std::{
     sync::Arc,
@@ -15,18 +15,19 @@ use std::{
 };
 
 use self::{
+    event::AssessorEvent,
     load::{Loads, Returns},
     record::AssessmentRecord,
     remarks::Remarks,
 };
-use crate::control::overrides::{OverrideError, OverrideRequest};
-use zerottl_core::{
-    minimums::{self, Alarm, Turn},
-    model::Model,
+use crate::{
+    minimums::{self, Alarm},
+    model::{Model, SiteId},
+    overrides::{OverrideError, OverrideRequest},
     saved_state::SavedState,
+    site_load::SiteLoad,
     status::{Assessment, SiteState, Verdicts},
 };
-use zerottl_inputs::load::SiteLoad;
 
 /// The loads that Sites report, and how often each was answered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +82,7 @@ impl Assessor {
         self.carried(model, now, verdicts)
     }
 
-    /// Whether it has left to another.
+    /// Whether it has left to another: whoever holds it gives it no request then, and has nothing of it kept.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.has_left
@@ -100,17 +101,15 @@ impl Assessor {
         status
     }
 
-    /// Takes in an operator's request; `current` is the newest assessment. Returns the Sites' keys.
+    /// Takes in an operator's request for these Sites; `current` is the newest assessment. Returns the Sites' keys.
     pub fn set_override(
         &mut self,
         now: Instant,
         request: &OverrideRequest,
+        sites: &[SiteId],
         current: &Assessment,
     ) -> Result<Vec<String>, OverrideError> {
-        if self.has_left {
-            return Err(OverrideError::Stopping);
-        }
-        self.record.set_override(&self.model, now, request, current)
+        self.record.set_override(&self.model, now, request, sites, current)
     }
 
     /// Returns what the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before.
@@ -136,16 +135,17 @@ impl Assessor {
         self.record.revision()
     }
 
-    /// Raises the alarms that a status gives cause for, and says what has become of them.
+    /// Returns what has happened since this was last called.
+    #[must_use]
+    pub fn take_events(&mut self) -> Vec<AssessorEvent> {
+        std::mem::take(&mut self.record.events)
+    }
+
+    /// Raises the alarms that a status gives cause for, and notes what has become of them.
     fn look(&mut self, status: &Assessment) -> Arc<[Alarm]> {
         let alarms: Arc<[Alarm]> = minimums::alarms(&self.model, status).into();
-        for (turn, text) in minimums::turns(&self.alarms, &alarms) {
-            match turn {
-                Turn::Begun => tracing::error!("alarm: {text}"),
-                Turn::Changed => tracing::error!("alarm changed: {text}"),
-                Turn::Over => tracing::info!("alarm over: {text}"),
-            }
-        }
+        let turns = minimums::turns(&self.alarms, &alarms).into_iter();
+        self.record.events.extend(turns.map(|(turn, text)| AssessorEvent::Alarm { turn, text }));
         alarms
     }
 }
