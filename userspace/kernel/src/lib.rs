@@ -193,23 +193,8 @@ impl Fastpath {
         let image = Image::new(planner, first, zones)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
-        let cursors = cpus * image.control.cursors as usize;
-        let sizes = [
-            ("DISPLACE", image.names.displace.len() as u32),
-            ("NAMES", image.names.entries.len() as u32),
-            ("TAILS", image.names.tails.len() as u32),
-            ("RDATA", image.rdata.len() as u32),
-            ("ENDPOINTS", image.endpoints.len() as u32),
-            ("NETS", nodes.len() as u32),
-            ("CHOSEN", image.chosen.len() as u32),
-            ("SERVICES", image.services()),
-            ("SLOTS", image.blocks()),
-            ("BUCKETS", image.buckets()),
-            ("CURSORS", cursors as u32),
-            ("ANSWERS", (cpus * image.control.answers as usize) as u32),
-        ];
         let mut loader = EbpfLoader::new();
-        for (map, entries) in sizes {
+        for (map, entries) in sizes(&image, nodes.len(), cpus) {
             loader.map_max_entries(map, entries.max(1));
         }
         if let Some(folder) = folder {
@@ -232,7 +217,7 @@ impl Fastpath {
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
         fill(&mut ebpf, "NETS", nodes)?;
         fill(&mut ebpf, "CHOSEN", &image.chosen)?;
-        fill(&mut ebpf, "CURSORS", &start_cursors(cursors))?;
+        fill(&mut ebpf, "CURSORS", &start_cursors(cpus * image.control.cursors as usize))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
         let mut publisher = Publisher::new(
@@ -332,6 +317,25 @@ fn lasting(ebpf: &Ebpf) -> Result<Vec<(String, OwnedFd)>, LoadError> {
         Ok((name, map))
     };
     all.map(one).collect()
+}
+
+/// The maps that are as large as the configuration needs them, and how many entries each is to have.
+fn sizes(image: &Image, nodes: usize, cpus: usize) -> [(&'static str, u32); 12] {
+    let per_cpu = |entries: u32| (cpus * entries as usize) as u32;
+    [
+        ("DISPLACE", image.names.displace.len() as u32),
+        ("NAMES", image.names.entries.len() as u32),
+        ("TAILS", image.names.tails.len() as u32),
+        ("RDATA", image.rdata.len() as u32),
+        ("ENDPOINTS", image.endpoints.len() as u32),
+        ("NETS", nodes as u32),
+        ("CHOSEN", image.chosen.len() as u32),
+        ("SERVICES", image.services()),
+        ("SLOTS", image.blocks()),
+        ("BUCKETS", image.buckets()),
+        ("CURSORS", per_cpu(image.control.cursors)),
+        ("ANSWERS", per_cpu(image.control.answers)),
+    ]
 }
 
 /// Writes a whole map; the mapping goes, the contents stay.

@@ -39,19 +39,51 @@ pub struct Planner {
     /// By Site: who it is, for sticky; made from its key.
     identities: Vec<u64>,
     specs: Vec<Spec>,
-    /// By Site: the sets of Sites that it is in.
-    sets_of: Vec<Vec<u32>>,
-    /// By set: positions in `specs` of those whose Sites it is. By Site and spec it would be quadratic: every Site of a pool is
-    /// in the failover order of every other.
-    specs_of: Vec<Vec<u32>>,
-    /// By spec: which set its Sites are, so that all names of Sites that are all down learn it at once.
-    set_of: Vec<u32>,
+    sets: SiteSets,
     /// Positions in `specs` of those that go by load.
     steered: Vec<u32>,
     /// Services that answer nothing yet.
     blank: Services,
     service_of: Arc<[u32]>,
     chosen: Arc<[GroupTarget]>,
+}
+
+/// The sets of Sites that specs answer with, each once. Specs that fail over along one ring have the same set.
+#[derive(Debug)]
+struct SiteSets {
+    /// By Site: the sets that it is in.
+    of_site: Vec<Vec<u32>>,
+    /// By set: positions of the specs whose Sites it is. By Site and spec it would be quadratic: every Site of a pool is in the
+    /// failover order of every other.
+    specs_of: Vec<Vec<u32>>,
+    /// By spec: which set its Sites are, so that all names of Sites that are all down learn it at once.
+    of_spec: Vec<u32>,
+}
+
+impl SiteSets {
+    fn new(sites: usize, specs: &[Spec]) -> Self {
+        let (mut of_site, mut specs_of) = (vec![Vec::new(); sites], Vec::new());
+        let mut known = HashMap::new();
+        let mut of_spec = Vec::new();
+        for (spec, position) in specs.iter().zip(0..) {
+            // Orders on one ring are of the same Sites.
+            let last_resort = (!spec.last_resort.is_empty()).then(|| spec.last_resort.ring());
+            let set = *known.entry((spec.sites.ring(), last_resort)).or_insert_with(|| {
+                let set = specs_of.len() as u32;
+                for site in spec.sites.iter().chain(&spec.last_resort) {
+                    let sets: &mut Vec<u32> = &mut of_site[site.0];
+                    if sets.last() != Some(&set) {
+                        sets.push(set);
+                    }
+                }
+                specs_of.push(Vec::new());
+                set
+            });
+            specs_of[set as usize].push(position);
+            of_spec.push(set);
+        }
+        Self { of_site, specs_of, of_spec }
+    }
 }
 
 impl Planner {
@@ -87,30 +119,11 @@ impl Planner {
         };
         let service_of: Arc<[u32]> = model.names.iter().map(|name| position(Spec::of(&model, name.kind))).collect();
         let chosen = spec::chosen(&model, &service_of, position);
-        let (mut sets_of, mut specs_of) = (vec![Vec::new(); model.sites.len()], Vec::new());
-        let mut known = HashMap::new();
-        let mut set_of = Vec::new();
-        for (spec, position) in specs.iter().zip(0..) {
-            // Orders on one ring are of the same Sites.
-            let last_resort = (!spec.last_resort.is_empty()).then(|| spec.last_resort.ring());
-            let set = *known.entry((spec.sites.ring(), last_resort)).or_insert_with(|| {
-                let set = specs_of.len() as u32;
-                for site in spec.sites.iter().chain(&spec.last_resort) {
-                    let sets: &mut Vec<u32> = &mut sets_of[site.0];
-                    if sets.last() != Some(&set) {
-                        sets.push(set);
-                    }
-                }
-                specs_of.push(Vec::new());
-                set
-            });
-            specs_of[set as usize].push(position);
-            set_of.push(set);
-        }
+        let sets = SiteSets::new(model.sites.len(), &specs);
         let steered = specs.iter().zip(0..).filter(|(spec, _)| spec.steered.is_some()).map(|(_, at)| at).collect();
-        let sets = model.nets.sets();
+        let group_sets = model.nets.sets();
         let blank = specs.iter().map(|spec| Service {
-            chosen: spec.nets.map(|pool| (1 + pool * sets) as u32),
+            chosen: spec.nets.map(|pool| (1 + pool * group_sets) as u32),
             policy: spec.policy,
             ttl: spec.ttl,
             sticky_prefix: spec.sticky_prefix,
@@ -125,9 +138,7 @@ impl Planner {
             index,
             identities,
             specs,
-            sets_of,
-            specs_of,
-            set_of,
+            sets,
             steered,
             service_of,
             chosen,
@@ -223,9 +234,10 @@ impl Planner {
         let (mut services, due) = match known {
             None => (self.blank.clone(), (0..).take(self.specs.len()).collect()),
             Some(plan) => {
-                let moved = site_inputs::moved(&plan.site_inputs, &site_inputs).flat_map(|site| &self.sets_of[site.0]);
+                let moved =
+                    site_inputs::moved(&plan.site_inputs, &site_inputs).flat_map(|site| &self.sets.of_site[site.0]);
                 let sets: BTreeSet<u32> = moved.copied().collect();
-                let of_sets = sets.iter().flat_map(|set| &self.specs_of[*set as usize]);
+                let of_sets = sets.iter().flat_map(|set| &self.sets.specs_of[*set as usize]);
                 let mut due: Vec<u32> = of_sets.chain(&self.steered).copied().collect();
                 due.sort_unstable();
                 due.dedup();
@@ -237,7 +249,7 @@ impl Planner {
             status,
             before,
             site_inputs: &site_inputs,
-            any_up: vec![None; self.specs_of.len()],
+            any_up: vec![None; self.sets.specs_of.len()],
             shares: Shares::default(),
             patterns: HashMap::new(),
             buffers: Default::default(),
@@ -268,7 +280,7 @@ struct Round<'a> {
     status: &'a Assessment,
     before: Option<Before<'a>>,
     site_inputs: &'a [SiteInputs],
-    /// By [`Planner::set_of`]: whether any of the Sites is up, once asked.
+    /// By [`SiteSets::of_spec`]: whether any of the Sites is up, once asked.
     any_up: Vec<Option<bool>>,
     /// Of the services so far.
     shares: Shares,
@@ -296,7 +308,7 @@ impl Round<'_> {
 
     fn any_is_up(&mut self, at: u32, spec: &Spec) -> bool {
         let is_up = |site: &SiteId| self.site_inputs[site.0].is_up;
-        let known = &mut self.any_up[self.planner.set_of[at as usize] as usize];
+        let known = &mut self.any_up[self.planner.sets.of_spec[at as usize] as usize];
         *known.get_or_insert_with(|| spec.sites.iter().chain(&spec.last_resort).any(is_up))
     }
 

@@ -15,6 +15,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -51,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     handler_state::{HandlerState, TRACES_MAX},
     history,
-    listen::{Accepted, Listener},
+    listen::{Accepted, AdminPeer, Listener},
     load, openapi, overrides, pages,
     reload::{self, RELOAD},
     sources::Current,
@@ -234,46 +235,65 @@ struct Exchange {
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
+/// The means by which a connection's request is answered.
+struct Responder {
+    place: Arc<Place>,
+    exchange: Arc<Exchange>,
+    local: Option<SocketAddr>,
+    peer: AdminPeer,
+    router: TowerToHyperService<Router>,
+    shared: HandlerState,
+    capacity: Capacity,
+}
+
+impl Responder {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.peer.clone());
+        let state = self.shared.state();
+        let token = state.view.model.admin.token.as_ref();
+        let (admitted, is_known) = (admit(&parts, self.local, token), is_known(&parts, self.local, token));
+        let is_trace = admitted.is_ok() && parts.uri.path() == TRACE;
+        self.exchange.is_trace.store(is_trace, Ordering::Relaxed);
+        self.exchange.is_reload.store(admitted.is_ok() && parts.uri.path() == RELOAD, Ordering::Relaxed);
+        // Whoever has shown nothing goes on being idle: what it is sent is a refusal, or the page without data.
+        if admitted.is_ok() && (is_known || token.is_none()) {
+            self.place.busy();
+        }
+        drop(state);
+        let mut response = match admitted {
+            Ok(()) => {
+                // The semaphore is never closed. Traces have a bound of their own.
+                if !is_trace {
+                    let turn = Arc::clone(self.capacity.turn(self.local.is_none(), is_known)).acquire_owned().await;
+                    *self.exchange.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.ok();
+                }
+                self.router.call(Request::from_parts(parts, body)).await?
+            }
+            Err(refusal) => refused(refusal),
+        };
+        self.exchange.answered.notify_one();
+        for (name, value) in HEADERS {
+            response.headers_mut().entry(name).or_insert(value);
+        }
+        Ok(response)
+    }
+}
+
 async fn connection(accepted: Accepted, place: Place, acceptor: Acceptor) {
     let Accepted { stream, local, peer, .. } = accepted;
     let (place, exchange) = (Arc::new(place), Arc::<Exchange>::default());
     let header_max = place.idle_limit(HEADER_MAX);
-    let inner = TowerToHyperService::new(acceptor.router);
-    let (own, mark, shared, capacity) =
-        (Arc::clone(&place), Arc::clone(&exchange), acceptor.shared.clone(), acceptor.capacity);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(peer.clone());
-        let state = shared.state();
-        let token = state.view.model.admin.token.as_ref();
-        let (admitted, is_known) = (admit(&parts, local, token), is_known(&parts, local, token));
-        let is_trace = admitted.is_ok() && parts.uri.path() == TRACE;
-        mark.is_trace.store(is_trace, Ordering::Relaxed);
-        mark.is_reload.store(admitted.is_ok() && parts.uri.path() == RELOAD, Ordering::Relaxed);
-        // Whoever has shown nothing goes on being idle: what it is sent is a refusal, or the page without data.
-        if admitted.is_ok() && (is_known || token.is_none()) {
-            own.busy();
-        }
-        let (inner, mark, turn) =
-            (inner.clone(), Arc::clone(&mark), Arc::clone(capacity.turn(local.is_none(), is_known)));
-        async move {
-            let mut response = match admitted {
-                Ok(()) => {
-                    // The semaphore is never closed. Traces have a bound of their own.
-                    if !is_trace {
-                        *mark.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.acquire_owned().await.ok();
-                    }
-                    inner.call(Request::from_parts(parts, body)).await?
-                }
-                Err(refusal) => refused(refusal),
-            };
-            mark.answered.notify_one();
-            for (name, value) in HEADERS {
-                response.headers_mut().entry(name).or_insert(value);
-            }
-            Ok::<Response, Infallible>(response)
-        }
+    let responder = Arc::new(Responder {
+        place: Arc::clone(&place),
+        exchange: Arc::clone(&exchange),
+        local,
+        peer,
+        router: TowerToHyperService::new(acceptor.router),
+        shared: acceptor.shared.clone(),
+        capacity: acceptor.capacity,
     });
+    let service = service_fn(move |request| Arc::clone(&responder).answer(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_max)
