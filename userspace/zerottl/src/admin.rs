@@ -7,7 +7,10 @@
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
 //! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why (`explain`, `answers`) |
 //! | `/v1/history`                 | JSON: the last ten minutes (`history`)                          |
+//! | `/v1/sites/drained`           | JSON: how far a drain has come ([`overrides`])                    |
+//! | `POST /v1/sites/word`, `POST /v1/sites/weight` | an override ([`overrides`])                      |
 //! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
+//! | `POST /v1/reload`             | the file read again ([`reload`])                                  |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
 //! | `/v1/openapi.json`            | all of this, described (`openapi`)                              |
 //!
