@@ -151,6 +151,27 @@ fn missing_files(path: &str, text: &str, files: &BTreeSet<String>) -> Vec<String
     faults
 }
 
+/// The names that a document finds "in" a file, as in `name` in `path/file.rs`, and that the file has not.
+fn misplaced_names(path: &str, text: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let outside: Vec<&str> = text.split("```").step_by(2).collect();
+    for text in outside {
+        let spans: Vec<&str> = text.split('`').collect();
+        for found in spans.windows(3).skip(1).step_by(2) {
+            let [name, between, file] = found else { continue };
+            let ident = name.rsplit("::").next().unwrap_or(name).trim_end_matches(['!', '(', ')']);
+            let is_ident = !ident.is_empty() && ident.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if between.trim() != "in" || !is_ident {
+                continue;
+            }
+            if read(file).is_some_and(|source| !source.contains(ident)) {
+                faults.push(format!("{path}: `{file}` has no `{name}`"));
+            }
+        }
+    }
+    faults
+}
+
 fn has_file(files: &BTreeSet<String>, name: &str) -> bool {
     let (before, after) = name.split_once('*').unwrap_or((name, ""));
     files.iter().any(|file| {
@@ -190,6 +211,15 @@ fn named_files_are_there() {
     none(&faults);
 }
 
+#[test]
+fn names_are_in_the_files_that_are_named_with_them() {
+    let documents = documents(&files());
+    let concerned = documents.iter().filter(|(path, _)| NAME_FILES.iter().any(|start| path.starts_with(start)));
+    let source = |name: &str| fs::read_to_string(root().join(name)).ok();
+    let faults: Vec<String> = concerned.flat_map(|(path, text)| misplaced_names(path, text, source)).collect();
+    none(&faults);
+}
+
 /// A decision that the index does not list is not found.
 #[test]
 fn every_decision_is_in_the_index() {
@@ -220,6 +250,15 @@ mod the_rules_themselves {
         check("`a` `b` `c`", &["ARCHITECTURE.md does not name the crate `core`"]);
         assert_eq!(gone("| `a` | x |\n", &[package()]), Vec::<String>::new());
         assert_eq!(gone("| `d` | x |\n", &[package()]), ["ARCHITECTURE.md has a row of `d`, no module"]);
+    }
+
+    #[test]
+    fn names_are_looked_for_in_their_files() {
+        let source = |name: &str| (name == "a.rs").then(|| "fn here() {}".to_owned());
+        let check = |text: &str, expected: &[&str]| assert_eq!(misplaced_names("d.md", text, source), expected);
+        check("`here` in `a.rs`, `A::here` in\n   `a.rs`, `gone` in `b.rs`, `gone` of `a.rs`, `a.rs` in `a.rs`", &[]);
+        check("`x` and `gone` in `a.rs`", &["d.md: `a.rs` has no `gone`"]);
+        check("```\n`gone` in `a.rs`\n```\n", &[]);
     }
 
     #[test]
