@@ -1,6 +1,9 @@
 //! The examples are valid, and `reference.toml` holds every key there is.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use toml::{Table, Value};
 
@@ -20,6 +23,56 @@ fn every_example_is_valid() {
         }
     }
     assert!(seen >= 4, "found {seen} examples");
+}
+
+/// Every configuration that a document shows is one that is taken: Appendix A's, with what is shown put over it. Files that
+/// it names are the reader's own.
+#[test]
+fn every_configuration_in_the_documents_is_valid() {
+    let base: Table =
+        fs::read_to_string(examples().join("appendix-a.toml")).expect("readable").parse().expect("Appendix A is TOML");
+    let mut seen = 0;
+    let mut faults = Vec::new();
+    for path in documents(&package().join("../..")) {
+        let text = fs::read_to_string(&path).expect("readable");
+        for shown in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            seen += 1;
+            let mut whole = base.clone();
+            put_over(&mut whole, shown.parse().expect("what is shown is TOML"));
+            let found = lines(&whole.to_string());
+            let found = found.iter().filter(|line| line.contains("error:") && !line.contains("No such file"));
+            faults.extend(found.map(|line| format!("{}: {line}", path.display())));
+        }
+    }
+    assert!(seen >= 8, "found {seen} configurations");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The README, and every document below `docs`.
+fn documents(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.join("README.md")];
+    let mut open = vec![root.join("docs")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn put_over(whole: &mut Table, shown: Table) {
+    for (key, value) in shown {
+        if let (Value::Table(shown), Some(Value::Table(inner))) = (&value, whole.get_mut(&key)) {
+            put_over(inner, shown.clone());
+            continue;
+        }
+        whole.insert(key, value);
+    }
 }
 
 /// Every key that the shapes' own `Deserialize` names stands in the reference, and the other way round. A shape that is
