@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   CPU 1                    CPU 0                                       CPU 1
-//!   wrk ── 64 connections ── zerottl site, or nginx ── kept connections ── nginx: 1 KiB
+//!   wrk ── 64 connections ── zerottl site, or nginx ── keep-alive connections ── nginx: 1 KiB
 //! ```
 //!
 //! All in a namespace of its own, over its loopback. Both fronts run all the time, one of them is asked.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listen ─> serve ─────────────> the service: operation 500 around Proxy ──> backend
-//!           TLS, HTTP, bounds,    any tower service                          health, kept connections
+//!           TLS, HTTP, bounds,    any tower service                          health, idle connections
 //!           one Host per request
 //! ```
 //!
@@ -17,7 +17,7 @@
 //! | `normalize` | requests in one form, or refused; pure |
 //! | `proxy` | requests to one of the backends |
 //! | `headers` | the parts of a head that are passed on, and what is added; pure |
-//! | `backend` | the choice of a backend, its health, connections kept to it |
+//! | `backend` | the choice of a backend, its health, idle connections to it |
 //! | `health` | whether a backend is asked, by its probes and its requests; pure |
 //! | `cause` | why an answer did not come, in words |
 //! | `upstream_conn` | one connection to a backend |

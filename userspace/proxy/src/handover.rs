@@ -152,14 +152,14 @@ fn name(at: SocketAddr) -> String {
 
 /// The sockets that this process listens on, to be given on.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct HandoverSockets {
     sockets: Vec<(SocketAddr, OwnedFd)>,
     follower: Arc<AtomicU32>,
     /// Whether this process serves nobody new any more.
     released: Arc<AtomicBool>,
 }
 
-impl Keeper {
+impl HandoverSockets {
     /// Keeps copies, and has systemd keep them, too, where that is asked to.
     pub(crate) fn new<'a>(sockets: impl IntoIterator<Item = (SocketAddr, BorrowedFd<'a>)>) -> io::Result<Self> {
         let own = |(at, fd): (SocketAddr, BorrowedFd<'a>)| Ok((at, fd.try_clone_to_owned()?));

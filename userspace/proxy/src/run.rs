@@ -41,7 +41,7 @@ use crate::{
     front::{
         self, AccessLogError, AccessLogWriter, BindError, ClientBody, FrontCounters, ListenError, Proxy, ProxyBody,
     },
-    handover::{Inherited, Keeper, SiteCommand, notify},
+    handover::{HandoverSockets, Inherited, SiteCommand, notify},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
@@ -244,7 +244,7 @@ pub async fn run(
     let admin = web.admin.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
     let admin = admin.map_err(StartError::Admin)?;
     let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
-    let keeper = Keeper::new(sockets).map_err(StartError::Sockets)?;
+    let handover = HandoverSockets::new(sockets).map_err(StartError::Sockets)?;
     if let Some(bound) = admin {
         let (stack, connections, certificates) = (stack.clone(), Arc::clone(&counters), certificates.clone());
         let view = move || {
@@ -261,7 +261,7 @@ pub async fn run(
     ready();
     inherited.close_rest();
     let lame_duck = web.limits.lame_duck;
-    let running = Running { file, key, stack, counters, certificates, keeper, lame_duck, cancel };
+    let running = Running { file, key, stack, counters, certificates, handover, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
 }
 
@@ -272,7 +272,7 @@ struct Running {
     stack: Stack,
     counters: Arc<FrontCounters>,
     certificates: Option<Arc<front::Certificates>>,
-    keeper: Keeper,
+    handover: HandoverSockets,
     lame_duck: Duration,
     cancel: CancellationToken,
 }
@@ -294,7 +294,7 @@ impl Running {
                 }
                 () = cancel.cancelled(), if !stopping => {
                     stopping = true;
-                    self.keeper.release();
+                    self.handover.release();
                 }
                 Some(command) = commands.recv() => self.obey(command),
             }
@@ -313,12 +313,12 @@ impl Running {
                 info!("access log opened anew");
             }
             SiteCommand::Follow => {
-                if let Err(why) = self.keeper.follow() {
+                if let Err(why) = self.handover.follow() {
                     error!("{why}: this process continues");
                 }
             }
             SiteCommand::Leave => {
-                match self.keeper.follower() {
+                match self.handover.follower() {
                     Some(pid) => notify(&[NotifyState::MainPid(pid)]),
                     None => notify(&[NotifyState::Stopping]),
                 }

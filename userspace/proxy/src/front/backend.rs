@@ -1,4 +1,4 @@
-//! Which backend, whether it is healthy, and connections kept to it.
+//! The choice of a backend, whether it is healthy, and the idle connections to it.
 
 use std::{
     error::Error as _,
@@ -36,12 +36,12 @@ use zerottl_core::model::{BackendProbe, HttpProbe, Web};
 use zerottl_host::{log_limit::LogLimit, patience};
 use zerottl_inputs::http_check::{CheckStage, Configs, Failure, Get, Progress, SetupError, conn::check_over};
 
-/// Connections kept to one backend.
-const KEPT_MAX: usize = 512;
+/// Idle connections to one backend.
+const IDLE_MAX: usize = 512;
 /// Between two lines that say that a backend could not be probed.
 const UNTRIED_EVERY: Duration = Duration::from_secs(10);
-/// The time that one is kept without use.
-const KEPT_FOR: Duration = Duration::from_secs(30);
+/// The time that one stays idle before it is closed.
+const IDLE_FOR: Duration = Duration::from_secs(30);
 /// After so long at rest, a backend may be about to close one just as a request is written to it: servers close them after
 /// two seconds and more. What cannot be asked twice takes a new one then.
 const SURELY_OPEN: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(super) struct Backend {
     is_wide: AtomicBool,
     failure_log: SharedLogLimit,
     #[expect(clippy::vec_box, reason = "a link is large, and moves from here to a request, to its body, and back")]
-    kept: Mutex<Vec<Box<Link>>>,
+    idle: Mutex<Vec<Box<Link>>>,
     connect_timeout: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Backends {
                     is_weighed: AtomicBool::new(false),
                     is_wide: AtomicBool::new(false),
                     failure_log: SharedLogLimit::new(),
-                    kept: Mutex::default(),
+                    idle: Mutex::default(),
                     connect_timeout: web.limits.connect_timeout,
                 })
             })
@@ -180,17 +180,17 @@ impl Backend {
         if last_resort { self.counted().ejected.load(Relaxed) } else { self.counted().healthy.load(Relaxed) }
     }
 
-    /// Takes a kept connection that still stands, the one used last first; for what cannot be asked twice only one that the backend is
-    /// surely not about to close.
-    pub(super) async fn kept(&self, repeatable: bool, now: Instant) -> Option<Box<Link>> {
+    /// Takes an idle connection that is still open, the one used last first; for what cannot be asked twice only one
+    /// that the backend is surely not about to close.
+    pub(super) async fn take_idle(&self, repeatable: bool, now: Instant) -> Option<Box<Link>> {
         loop {
             let mut link = {
-                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                let rested = now.saturating_duration_since(kept.last()?.idle_since());
+                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                let rested = now.saturating_duration_since(idle.last()?.idle_since());
                 if !repeatable && rested > SURELY_OPEN {
                     return None;
                 }
-                let link = kept.pop()?;
+                let link = idle.pop()?;
                 if rested < JUST_USED {
                     return Some(link);
                 }
@@ -255,7 +255,7 @@ impl Backend {
     pub(super) fn widen(&self) -> bool {
         let is_new = !self.is_wide.swap(true, Relaxed);
         if is_new {
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         is_new
     }
@@ -346,8 +346,8 @@ impl Backend {
     }
 
     fn sweep(&self, now: Instant) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|link| now.duration_since(link.idle_since()) < KEPT_FOR);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|link| now.duration_since(link.idle_since()) < IDLE_FOR);
     }
 }
 
@@ -380,15 +380,15 @@ impl Home {
     }
 
     /// Takes a connection back whose response is over, if it can serve another.
-    pub(super) fn keep(&self, mut link: Box<Link>) {
+    pub(super) fn put_back(&self, mut link: Box<Link>) {
         self.0.answered();
         if !link.is_ready() {
             return;
         }
         link.rest();
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT_MAX {
-            kept.push(link);
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(link);
         }
     }
 }

@@ -207,7 +207,7 @@ impl Inner {
         Err(failure.status)
     }
 
-    /// Asks one backend: over a kept connection, and over a new one if that was closed meanwhile.
+    /// Asks one backend: over an idle connection, and over a new one if that was closed meanwhile.
     async fn ask(
         &self,
         backend: &Arc<Backend>,
@@ -215,9 +215,9 @@ impl Inner {
         repeatable: bool,
         mut now: Instant,
     ) -> Result<Answer, Unanswered> {
-        let mut kept = backend.kept(repeatable, now).await;
+        let mut idle = backend.take_idle(repeatable, now).await;
         loop {
-            let (mut link, reused) = match kept.take() {
+            let (mut link, reused) = match idle.take() {
                 Some(link) => (link, true),
                 // Seldom; what it needs is not to make each request's future larger.
                 None => match Box::pin(backend.connect()).await {

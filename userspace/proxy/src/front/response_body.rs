@@ -48,7 +48,7 @@ impl ProxyBody {
     /// Passes on a backend's, over its connection, which goes home afterwards.
     pub(super) fn passing(incoming: Incoming, link: Box<Link>, home: Home, idle: Duration) -> Self {
         if incoming.is_end_stream() {
-            home.keep(link);
+            home.put_back(link);
             return Self::none();
         }
         Self(Inner::Backend(Passing { incoming, link: Some(link), home, idle, timer: Timer::default() }))
@@ -95,7 +95,7 @@ impl Passing {
             if !link.is_ready() {
                 link.drive(cx);
             }
-            self.home.keep(link);
+            self.home.put_back(link);
         }
     }
 }
