@@ -92,12 +92,12 @@ impl Overload for Fixed {
 
 /// By mode, idle and busy.
 static GATES: LazyLock<Vec<[Admission; 2]>> = LazyLock::new(|| {
-    let gate = |model: &Model, busy| {
+    let admission = |model: &Model, busy| {
         let sessions = CookieSessions::new(&model.web[BOSTON.0].session, NAMES[4]).unwrap();
         let peers = PeerHealth::fixed(Arc::new([true, true, true]));
         Admission::with(model, BOSTON, peers, Arc::new(sessions), Arc::new(Fixed(busy))).unwrap()
     };
-    MODES.map(model).iter().map(|model| [gate(model, false), gate(model, true)]).collect()
+    MODES.map(model).iter().map(|model| [admission(model, false), admission(model, true)]).collect()
 });
 static PLACE: LazyLock<Topology> = LazyLock::new(|| Topology::of(&model(MarkerCarrier::Path), BOSTON));
 
@@ -286,11 +286,17 @@ pub(super) fn made() -> BTreeMap<String, Vec<u8>> {
         ("evil-lines", 0, "app.com", "/\r\nLocation: http://evil.example/\r\n", ""),
         ("evil-host", 0, "app.com@evil.example", "/", ""),
         ("evil-markup", 0, "app.com", "/\"><script>alert('é')</script>", ""),
-        ("gate-pool", THROUGH_GATE, "app.com", "/shop?a=1", "eu=1"),
-        ("gate-own", THROUGH_GATE, "boston.app.com:8080", "/a/distrib=NOW?b", ""),
-        ("gate-busy", THROUGH_GATE | BUSY, "boston.app.com", "/a/distrib=NOW+chicago.app.com+americas.app.com+1?b", ""),
-        ("gate-absolute", THROUGH_GATE | POST | 1, "", "http://americas.app.com/a?b", ""),
-        ("gate-cookie", THROUGH_GATE | SECURE | OTHER_VERSION | 2, "boston.app.com", "/a", "distrib=NOW"),
+        ("admission-pool", THROUGH_GATE, "app.com", "/shop?a=1", "eu=1"),
+        ("admission-own", THROUGH_GATE, "boston.app.com:8080", "/a/distrib=NOW?b", ""),
+        (
+            "admission-busy",
+            THROUGH_GATE | BUSY,
+            "boston.app.com",
+            "/a/distrib=NOW+chicago.app.com+americas.app.com+1?b",
+            "",
+        ),
+        ("admission-absolute", THROUGH_GATE | POST | 1, "", "http://americas.app.com/a?b", ""),
+        ("admission-cookie", THROUGH_GATE | SECURE | OTHER_VERSION | 2, "boston.app.com", "/a", "distrib=NOW"),
     ];
     let input = |(name, how, host, target, cookie): &(&str, u8, &str, &str, &str)| {
         ((*name).to_owned(), [&[*how], host.as_bytes(), b"\0", target.as_bytes(), b"\0", cookie.as_bytes()].concat())

@@ -50,7 +50,7 @@ use zerottl_host::key_file::{KeyFileError, read_key};
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
 /// The log says so often what may happen with every request, seconds; each time counts in the metrics.
-const ALARM_EVERY: u64 = 60;
+const LOG_EVERY: u64 = 60;
 
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
@@ -100,14 +100,14 @@ pub struct Pass {
     pub guard: Guard,
 }
 
-/// When something was last said in the log, in parts of [`ALARM_EVERY`]: whoever makes such requests on purpose is not to
+/// When something was last said in the log, in parts of [`LOG_EVERY`]: whoever makes such requests on purpose is not to
 /// fill it.
 #[derive(Debug, Default)]
-struct Alarm(AtomicU64);
+struct LogPace(AtomicU64);
 
-impl Alarm {
+impl LogPace {
     fn is_due(&self, now: u64) -> bool {
-        self.0.swap(now / ALARM_EVERY, Relaxed) != now / ALARM_EVERY
+        self.0.swap(now / LOG_EVERY, Relaxed) != now / LOG_EVERY
     }
 }
 
@@ -124,9 +124,9 @@ pub struct Admission {
     deferrals: Arc<Deferrals>,
     peers: PeerHealth,
     metrics: Arc<Metrics>,
-    hop_limit: Alarm,
-    share_full: Alarm,
-    malformed: Alarm,
+    hop_limit: LogPace,
+    share_full: LogPace,
+    malformed: LogPace,
     exempts: Exempts,
     shares: ClientShares,
     web: Arc<Web>,
@@ -203,9 +203,9 @@ impl Admission {
             deferrals: Arc::new(Deferrals::new(web.busy.retry)),
             peers,
             metrics: Arc::default(),
-            hop_limit: Alarm::default(),
-            share_full: Alarm::default(),
-            malformed: Alarm::default(),
+            hop_limit: LogPace::default(),
+            share_full: LogPace::default(),
+            malformed: LogPace::default(),
             exempts: Exempts::new(&model.sites[site.0], web),
             shares: ClientShares::new(&web.busy),
             web: Arc::clone(web),

@@ -27,12 +27,12 @@ use super::{
     topology::{Known, Topology},
 };
 
-/// A stage of Figs. 5A and 5B, by its number there; 500 is the gate before them.
+/// A stage of Figs. 5A and 5B, by its number there; 500 is the session before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Stage {
     /// The request has a session: none of the others is gone through.
-    Gate = 500,
+    Session = 500,
     /// Received.
     Receive = 505,
     /// Is the host this Site's name?
@@ -82,7 +82,7 @@ pub enum Stage {
 impl Stage {
     /// Every stage, in the order of its number.
     pub const ALL: [Self; 23] = [
-        Self::Gate,
+        Self::Session,
         Self::Receive,
         Self::OwnName,
         Self::Marked,
@@ -117,7 +117,7 @@ impl Stage {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Gate => "the request has a session",
+            Self::Session => "the request has a session",
             Self::Receive => "received",
             Self::OwnName => "is the host this Site's name?",
             Self::Marked => "is there a marker?",
@@ -314,7 +314,7 @@ impl<'a> Operation<'a, '_> {
         // Whose name it is comes before everything else: under one that is not ours nothing is a session's.
         let known = name::known(self.topology, facts.authority, facts.version, facts.server_name);
         if facts.in_session && known.is_ok() {
-            self.path.go(Stage::Gate);
+            self.path.go(Stage::Session);
             return Decision::Bypass;
         }
         self.path.go(Stage::Receive);

@@ -25,7 +25,7 @@
 //! | `X-Zerottl-Page`, `-Retry-After` | 403 | HTML, and a field that goes with it |
 //!
 //! All say in `X-Forwarded-Proto` what scheme it came by, and last in `X-Forwarded-For` from whom; that is believed of
-//! whoever may ask at all. What stands in `X-Forwarded-For` before that, the gate believes of `trusted_proxies`.
+//! whoever may ask at all. What stands in `X-Forwarded-For` before that, is believed of `trusted_proxies`.
 //!
 //! Nobody says here when a request has ended, so none counts as under way: of `[web.busy]` only `sessions` holds.
 

@@ -12,9 +12,9 @@
 //! let model = Arc::new(config::load(Path::new("zerottl.toml"))?.model);
 //! let boston = model.site_by_key("boston").ok_or("no such Site")?;
 //! let peers = PeerHealth::start(&model, boston, &model.web[boston.0], CancellationToken::new())?;
-//! let gate = Arc::new(Admission::new(&model, boston, peers)?);
+//! let admission = Arc::new(Admission::new(&model, boston, peers)?);
 //! let routes = Router::<()>::new();
-//! let app = Router::<()>::new().fallback_service(OperationLayer::new(gate).layer(routes));
+//! let app = Router::<()>::new().fallback_service(OperationLayer::new(admission).layer(routes));
 //! # Ok(())
 //! # }
 //! ```
@@ -74,7 +74,7 @@ pub struct OperationLayer {
 }
 
 impl OperationLayer {
-    /// One gate for all of them.
+    /// One admission for all of them.
     #[must_use]
     pub fn new(admission: Arc<Admission>) -> Self {
         Self { admission }

@@ -25,7 +25,7 @@ use zerottl_core::exposition::{Format, family, gauge, number, single, to_prometh
 pub const PEERS_MAX: usize = 1000;
 /// Series that are there from the start, though nothing has ended so yet.
 const EXPECTED: [(Stage, DecisionKind); 7] = [
-    (Stage::Gate, DecisionKind::InSession),
+    (Stage::Session, DecisionKind::InSession),
     (Stage::OwnName, DecisionKind::Refused),
     (Stage::ToSite, DecisionKind::Redirected),
     (Stage::ToGroup, DecisionKind::Redirected),
@@ -232,7 +232,7 @@ mod tests {
     fn stages_and_outcomes_are_counted_apart() {
         let metrics = Metrics::default();
         let receive = [Stage::Receive, Stage::OwnName];
-        metrics.decided([Stage::Gate].into_iter(), &Decision::Bypass);
+        metrics.decided([Stage::Session].into_iter(), &Decision::Bypass);
         metrics.decided(receive.into_iter(), &Decision::Refuse(Refusal::UnknownHost));
         metrics.decided(receive.into_iter(), &Decision::Refuse(Refusal::Misdirected));
         metrics.decided([Stage::Receive].into_iter(), &Decision::Refuse(Refusal::BadTarget));

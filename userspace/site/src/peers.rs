@@ -3,7 +3,7 @@
 //! | `web.peers` | a Site counts as down |
 //! |---|---|
 //! | `probe` | while every address of it is, by the probe of its own section, made from here |
-//! | an agent's address | while it may not be given new clients: it is down, or barred by its operator or by flapping |
+//! | an agent's address | while it may not be given new clients: it is down, or excluded by its operator or by flapping |
 //! | `none` | never |
 //!
 //! What is not known is up: a redirect to a Site that is down after all ends at another, since its name fails over. So is

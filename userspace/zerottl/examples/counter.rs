@@ -100,9 +100,9 @@ fn behind_operation_500(
     let site = model.known_site(site)?;
     let web = model.web.get(site.0).ok_or("the configuration has no [web]")?;
     let peers = PeerHealth::start(&model, site, web, CancellationToken::new())?;
-    let gate = Admission::with(&model, site, peers, visits, Arc::new(OverloadLimits::new(&web.busy)))?;
+    let admission = Admission::with(&model, site, peers, visits, Arc::new(OverloadLimits::new(&web.busy)))?;
     // Around the whole router: routes are chosen by the path without the marker.
-    let operation = OperationLayer::new(Arc::new(gate)).layer(routes);
+    let operation = OperationLayer::new(Arc::new(admission)).layer(routes);
     Ok((Router::new().fallback_service(operation), web.listen.clone()))
 }
 

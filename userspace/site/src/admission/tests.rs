@@ -1,4 +1,4 @@
-//! The gate with everything behind it, but for the network: whole requests in, whole verdicts out.
+//! The admission with everything behind it, but for the network: whole requests in, whole verdicts out.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -38,7 +38,7 @@ impl Overload for Switch {
 }
 
 struct Boston {
-    gate: Admission,
+    admission: Admission,
     busy: Arc<Switch>,
 }
 
@@ -60,14 +60,14 @@ impl Boston {
         let busy = Arc::new(Switch::default());
         let sessions = CookieSessions::new(&model.web[site.0].session, "boston.app.com").unwrap();
         let peers = PeerHealth::fixed([true, true, true].into());
-        let gate = Admission::with(&model, site, peers, Arc::new(sessions), Arc::<Switch>::clone(&busy)).unwrap();
-        Self { gate, busy }
+        let admission = Admission::with(&model, site, peers, Arc::new(sessions), Arc::<Switch>::clone(&busy)).unwrap();
+        Self { admission, busy }
     }
 
     fn judge(&self, request: http::request::Builder) -> (Came, Vec<String>, Evaluation) {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let connection = Connection { client: [192, 0, 2, 99].into(), secure: false, server_name: None };
-        let judged = self.gate.evaluate(&head, &connection);
+        let judged = self.admission.evaluate(&head, &connection);
         let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
         let (came, cookies) = match &judged.verdict {
             Verdict::Serve(pass) => {
@@ -195,11 +195,11 @@ async fn s4_5b_defer_a_key_admits_once() {
     if unix_now() == now {
         assert_eq!(boston.get(&back, &[]).0, Came::Page(503));
     }
-    while boston.gate.deferrals.key_state(&key, unix_now()) != KeyState::Due {
+    while boston.admission.deferrals.key_state(&key, unix_now()) != KeyState::Due {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(boston.get(&back, &[]).0, served("/a"));
-    assert_eq!(boston.gate.deferrals.key_state(&key, unix_now()), KeyState::Unknown);
+    assert_eq!(boston.admission.deferrals.key_state(&key, unix_now()), KeyState::Unknown);
     // A POST has no place to return to.
     boston.busy.0.store(true, Relaxed);
     let (came, ..) = boston.judge(Request::post(&url).header(HOST, "boston.app.com"));
@@ -305,7 +305,7 @@ fn preflights_and_listed_requests_are_passed_on() {
     let (came, judged) = ask("DELETE", "/cart", &[origin]);
     let (Came::Sent(307, _), Verdict::Respond(page)) = (&came, &judged.verdict) else { panic!("{came:?}") };
     assert_eq!(page.headers()[ACCESS_CONTROL_ALLOW_ORIGIN], "https://shop.example");
-    let text = boston.gate.metrics(None, Format::Prometheus).unwrap();
+    let text = boston.admission.metrics(None, Format::Prometheus).unwrap();
     for line in ["{what=\"preflight\"} 1", "{what=\"listed\"} 2"] {
         assert!(text.contains(&format!("zerottl_site_requests_passed_total{line}")), "{line}: {text}");
     }
@@ -358,7 +358,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
         "[web]\nclean_url = false\nbusy = { in_flight = 40, sessions = 40 }\ntrusted_proxies = [\"10.0.0.0/8\"]\n",
     );
     let site = model.site_by_key("boston").unwrap();
-    let gate = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
+    let admission = Admission::new(&model, site, PeerHealth::fixed([true, true, true].into())).unwrap();
     // Both by one proxy, whose word is good, ports and all.
     let ask = |client: &str, method: Method, cookie: Option<&str>| {
         let target = format!("/a/distrib={}", unix_now());
@@ -367,7 +367,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
         let request = if let Some(cookie) = cookie { request.header(COOKIE, cookie) } else { request };
         let (head, ()) = request.body(()).unwrap().into_parts();
         let connection = Connection { client: [10, 0, 0, 1].into(), secure: false, server_name: None };
-        gate.evaluate(&head, &connection).verdict
+        admission.evaluate(&head, &connection).verdict
     };
     let is_admitted = |verdict: &Verdict| matches!(verdict, Verdict::Serve(_));
     let cookie = |verdict: &Verdict| match verdict {
@@ -376,7 +376,7 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
         }
         Verdict::Respond(_) => None,
     };
-    let sessions = || gate.sessions.active(unix_now());
+    let sessions = || admission.sessions.active(unix_now());
     let (hog, other) = ("198.51.100.7", "203.0.113.9");
     for _ in 0..1000 {
         assert!(is_admitted(&ask(hog, Method::HEAD, None)));
@@ -393,13 +393,13 @@ fn s4_5b_550_one_client_leaves_room_for_newcomers() {
     // In one of its sessions, so that nothing holds it back.
     let begun = cookie(&ask("192.0.2.200", Method::POST, None)).expect("a cookie");
     let held: Vec<Verdict> = (0..500).map(|_| ask("192.0.2.200", Method::POST, Some(&begun))).collect();
-    assert_eq!((gate.overload.in_flight(), gate.overload.beyond_shares()), (500, 490));
+    assert_eq!((admission.overload.in_flight(), admission.overload.beyond_shares()), (500, 490));
     assert!(!is_admitted(&ask("192.0.2.200", Method::POST, None)));
     for at in 0..20 {
         assert!(is_admitted(&ask(&format!("203.0.113.{at}"), Method::POST, None)), "{at}");
     }
     drop(held);
-    let text = gate.metrics(None, Format::Prometheus).unwrap();
+    let text = admission.metrics(None, Format::Prometheus).unwrap();
     let full = text.lines().find(|line| line.starts_with("zerottl_site_client_share_full_total ")).expect("a metric");
     assert!(!full.ends_with(" 0"), "{full}");
 }
@@ -412,7 +412,7 @@ fn malformed_addresses_are_counted() {
     ask("198.51.100.7:80, 192.0.2.8:443");
     ask("what");
     ask("198.51.100.7, what, 192.0.2.8");
-    let text = boston.gate.metrics(None, Format::Prometheus).unwrap();
+    let text = boston.admission.metrics(None, Format::Prometheus).unwrap();
     assert!(text.contains("zerottl_site_forwarded_malformed_total 2"), "{text}");
 }
 
