@@ -152,9 +152,9 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<St
     let planner = Planner::new(Arc::clone(model));
     let mut verdicts = Assessment::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
-    let (board, first) = (LoadStore::new(model), Instant::now());
+    let (store, first) = (LoadStore::new(model), Instant::now());
     let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
-    let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &board.read(), answers: &[] });
+    let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &store.read(), answers: &[] });
     let mut plan = planner.plan(&status, 1);
     let mut loaded = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
     loaded.publisher.publish(&plan);
@@ -167,7 +167,7 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<St
         verdicts[site].fill(if turn % 2 == 0 { Health::Down } else { Health::Up });
         let begun = Instant::now();
         let seen = verdicts.clone();
-        let entries = if board.is_used() { board.read() } else { Vec::new() };
+        let entries = if store.is_used() { store.read() } else { Vec::new() };
         let next = assessor.assess(begun, &seen, LoadInputs { entries: &entries, answers: &[] });
         let is_same = next.decides_as(&status, false);
         let assessed = Instant::now();

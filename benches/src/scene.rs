@@ -18,9 +18,9 @@ use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl_core::{
     model::{
-        Admin, AllDown, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial, LastResort, Life,
-        Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId,
-        Steering, Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid,
+        Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial,
+        LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site,
+        SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
     plan::{Plan, Planner},
@@ -275,7 +275,7 @@ fn site(i: usize) -> Site {
 fn zone() -> ZoneConfig {
     ZoneConfig {
         apex: name("app.example"),
-        said: ZoneSaid::all(),
+        apex_settings: ApexSettings::all(),
         primary: None,
         nameservers: vec![name("ns1.app.example")],
         rname: name("hostmaster.app.example"),

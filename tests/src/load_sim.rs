@@ -112,7 +112,7 @@ struct Resolver {
 #[must_use]
 pub fn run(setup: &Setup) -> Vec<Second> {
     let model = model(setup);
-    let (board, planner) = (LoadStore::new(&model), Planner::new(Arc::clone(&model)));
+    let (store, planner) = (LoadStore::new(&model), Planner::new(Arc::clone(&model)));
     let (begin, mut random) = (Instant::now(), SmallRng::seed_from_u64(setup.seed));
     let mut assessor = Assessor::new(Arc::clone(&model), &SavedState::default(), None, begin);
     let mut world = World::new(setup);
@@ -129,14 +129,14 @@ pub fn run(setup: &Setup) -> Vec<Second> {
         }
         world.pass(setup, step_s, at_s, dead, &table(&plan), &mut random);
         for (site, report) in world.reports(setup, at_s, &capacities, dead) {
-            board.report(SiteId(site), now, Ok(report));
+            store.report(SiteId(site), now, Ok(report));
         }
         let mut verdicts: Verdicts = [[Health::Up]; 4].into_iter().collect();
         // Two seconds for the probes to notice.
         if (DEATH + 2..RETURN + 2).contains(&second) {
             verdicts[0][0] = Health::Down;
         }
-        let loads = LoadInputs { entries: &board.read(), answers: &world.answers };
+        let loads = LoadInputs { entries: &store.read(), answers: &world.answers };
         let status = assessor.assess(now, &verdicts, loads);
         let before = Before { shares: &plan.shares, plan: Some(&plan), elapsed: Duration::from_secs_f64(step_s) };
         plan = planner.follow(&status, plan.generation + 1, Some(before));

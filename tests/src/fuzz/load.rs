@@ -40,15 +40,15 @@ static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| {
 /// A report in one of its forms: a body, a line of words, a header, or a push. What is taken makes a plan of shares.
 pub fn load(data: &[u8]) {
     let (form, bytes) = split(data);
-    let board = LoadStore::new(&MODEL);
+    let store = LoadStore::new(&MODEL);
     let now = Instant::now();
     let single: fn(&[u8]) -> Result<Report, BadReport> = match form % 4 {
         0 => body::read,
         1 => agent_check::line,
         2 => orca::header,
         _ => {
-            match push::push(&board, &MODEL, now, bytes) {
-                Ok(_) => plans(&board, now),
+            match push::push(&store, &MODEL, now, bytes) {
+                Ok(_) => plans(&store, now),
                 Err(error) => assert!(!error.to_string().is_empty(), "no reason"),
             }
             return;
@@ -58,20 +58,20 @@ pub fn load(data: &[u8]) {
         Ok(report) => {
             let figures = [report.current, report.target, report.capacity, report.sessions, report.at, report.factor];
             assert!(figures.into_iter().flatten().all(|figure| figure.is_finite() && figure >= 0.0), "{report:?}");
-            board.report(SiteId(0), now, Ok(report));
-            plans(&board, now);
+            store.report(SiteId(0), now, Ok(report));
+            plans(&store, now);
         }
         Err(error) => assert!((1..1000).contains(&error.to_string().len()), "{error}"),
     }
 }
 
 /// Whatever was taken, somebody is answered.
-fn plans(board: &LoadStore, now: Instant) {
+fn plans(store: &LoadStore, now: Instant) {
     let mut assessor = Assessor::new(Arc::clone(&MODEL), &SavedState::default(), None, now);
     let verdicts = Assessment::unknown(&MODEL).health;
     let planner = Planner::new(Arc::clone(&MODEL));
     for answers in [[0, 0], [u64::from(u32::MAX), 1]] {
-        let loads = LoadInputs { entries: &board.read(), answers: &answers };
+        let loads = LoadInputs { entries: &store.read(), answers: &answers };
         let status = assessor.assess(now + Duration::from_secs(1), &verdicts, loads);
         let plan = planner.plan(&status, 1);
         let sum: f64 = plan.shares.of[&0][0].iter().map(|(_, share)| share).sum();

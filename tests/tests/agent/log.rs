@@ -14,7 +14,7 @@ fn says(scene: &Scene, words: &[&str]) {
     assert!(eventually(PATIENCE, is_there), "no line with {words:?} in\n{}", scene.agent.log());
 }
 
-/// Sites that go up and down, by their probes or by their own word, with the reason; plans by what they change; the begin and
+/// Sites that go up and down, by their probes or by their own report, with the reason; plans by what they change; the begin and
 /// the end of answers by fail-open; and one alarm that changes until it is over.
 #[test]
 fn the_log_says_what_happened_and_why() {

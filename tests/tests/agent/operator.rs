@@ -1,4 +1,4 @@
-//! The operator's words and the safety rules, with a real agent and real queries.
+//! Overrides and the safety rules, with a real agent and real queries.
 
 use std::{
     io,

@@ -16,7 +16,7 @@ use super::{
     tables::section,
     values::{self, Fault, Reader},
 };
-use zerottl_core::model::{Front, Name, Roles, Vlan, Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid};
+use zerottl_core::model::{ApexSettings, Front, Name, Roles, Vlan, Vlans, XdpMode, ZoneConfig, ZoneId};
 
 /// Front addresses of one family, at most.
 const LISTEN_PER_FAMILY_MAX: usize = LISTEN_MAX;
@@ -300,7 +300,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> ZoneConfig
     }
     let (serial, auto_serial) = serial(reader, &raw.serial);
     ZoneConfig {
-        said: said(raw, auto_serial),
+        apex_settings: apex_settings(raw, auto_serial),
         nameservers: name_servers(reader, &apex, "nameservers", &raw.nameservers),
         balance_nameservers: name_servers(reader, &apex, "balance_nameservers", &raw.balance_nameservers),
         failover_nameservers: name_servers(reader, &apex, "failover_nameservers", &raw.failover_nameservers),
@@ -321,7 +321,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> ZoneConfig
 }
 
 /// Which keys a records file must not contradict.
-fn said(raw: &raw::Zone, auto_serial: bool) -> ZoneSaid {
+fn apex_settings(raw: &raw::Zone, auto_serial: bool) -> ApexSettings {
     let soa = [
         ("contact", raw.contact.is_some()),
         ("primary", raw.primary.is_some()),
@@ -332,9 +332,9 @@ fn said(raw: &raw::Zone, auto_serial: bool) -> ZoneSaid {
         ("negative_ttl", raw.negative_ttl.is_some()),
         ("soa_ttl", raw.soa_ttl.is_some()),
     ];
-    ZoneSaid {
+    ApexSettings {
         contact: raw.contact.is_some(),
-        soa: soa.iter().find(|(_, is_said)| *is_said).map(|(key, _)| *key),
+        soa: soa.iter().find(|(_, is_given)| *is_given).map(|(key, _)| *key),
         nameservers: raw.nameservers.is_some().then_some("nameservers"),
         serial: raw.serial.is_some(),
     }

@@ -46,9 +46,9 @@ pub(super) fn forgotten(report: &mut Reporter, file: &raw::File, model: &Model) 
         return;
     }
     // What cannot be read is not this user's to read, or not there: the agent itself says so.
-    let Ok((memory, _)) = state::keeper::peek(&model.state) else { return };
+    let Ok((saved, _)) = state::writer::peek(&model.state) else { return };
     let known: HashSet<&str> = model.sites.iter().map(|site| site.key.as_str()).collect();
-    let lost = memory.sites.iter().filter(|(key, _)| !known.contains(key.as_str()));
+    let lost = saved.sites.iter().filter(|(key, _)| !known.contains(key.as_str()));
     let lost: Vec<_> = lost.filter_map(|(key, site)| Some((key, site.said()?))).collect();
     let directory = file.state.as_ref().and_then(|state| state.get_ref().directory.as_ref());
     let span = directory.map_or(0..0, toml::Spanned::span);

@@ -1,4 +1,4 @@
-//! The assessment of all inputs at one moment: probes' verdicts, loads and the operator's words into an [`Assessment`].
+//! The assessment of all inputs at one moment: probes' verdicts, loads and overrides into an [`Assessment`].
 //!
 //! Whatever depends on time (how old a load figure is, a slow start, a hold-down) is decided here, from a `now` that the
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
@@ -125,8 +125,8 @@ impl Assessor {
 
     /// Returns what a restart should know.
     #[must_use]
-    pub fn memory(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
-        self.record.memory(&self.model, now, verdicts)
+    pub fn saved_state(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
+        self.record.saved_state(&self.model, now, verdicts)
     }
 
     /// Goes up with everything that a restart should know at once.

@@ -1,13 +1,13 @@
-//! The causes that bar a live Site from being answered, and in which order they give way when nothing is left.
+//! The causes that keep a live Site from being answered, and in which order they give way when nothing is left.
 //!
 //! | while there are Sites that are live and | Pool and Group Names answer | a Site Name answers |
 //! |---|---|---|
-//! | not barred | those | itself if it is, or only drained; else the first of those |
+//! | not excluded | those | itself if it is, or only drained; else the first of those |
 //! | none of these, but held | those | the first of those |
 //! | none of these, but drained | those | the first of those |
 //! | none at all | by `all_down`, among those not in maint; among all if all are | the same |
 //!
-//! The machine's own caution (held) gives way before the operator's word (drained), and `maint` never gives way to a
+//! The machine's own caution (held) gives way before the operator's (drained), and `maint` never gives way to a
 //! Site's being live: what is in maint counts as down.
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     status::{AdminState, Assessment, SiteState},
 };
 
-/// The cause that bars a Site, weakest first.
+/// The cause that excludes a Site, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Exclusion {
     /// Nothing does.
@@ -29,7 +29,7 @@ pub enum Exclusion {
 }
 
 impl SiteState {
-    /// Returns the strongest cause that bars the Site.
+    /// Returns the strongest cause that excludes the Site.
     #[must_use]
     pub fn exclusion(&self) -> Exclusion {
         match self.admin_state_in_force() {
@@ -42,13 +42,13 @@ impl SiteState {
 }
 
 impl Assessment {
-    /// Returns the strongest cause that bars a Site.
+    /// Returns the strongest cause that excludes a Site.
     #[must_use]
     pub fn exclusion(&self, site: SiteId) -> Exclusion {
         self.sites[site.0].exclusion()
     }
 
-    /// Whether a Site is up and nothing bars it.
+    /// Whether a Site is up and nothing excludes it.
     #[must_use]
     pub fn is_eligible(&self, model: &Model, site: SiteId) -> bool {
         self.exclusion(site) == Exclusion::None && self.site_is_up(model, site)

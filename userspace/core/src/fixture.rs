@@ -3,9 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, Chaos, Damping, DynamicName, EdnsConfig, Front, HttpProbe, Initial, LastResort, Life, Minimum,
-    Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering, Vlans,
-    XdpMode, ZoneConfig, ZoneId, ZoneSaid,
+    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, HttpProbe, Initial, LastResort, Life,
+    Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
+    Vlans, XdpMode, ZoneConfig, ZoneId,
 };
 
 /// A name.
@@ -103,7 +103,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         chaos: Chaos::default(),
         zones: vec![ZoneConfig {
             apex: name("app.com"),
-            said: ZoneSaid::all(),
+            apex_settings: ApexSettings::all(),
             primary: None,
             nameservers: vec![name("ns1.app.com")],
             rname: name("hostmaster.app.com"),

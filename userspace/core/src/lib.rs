@@ -12,7 +12,7 @@
 //! | [`overrides`] | what the operator has said of a Site, and how it is asked for |
 //! | [`assess`] | verdicts, loads and overrides at one moment into a status |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
-//! | [`exclusion`] | what bars a live Site from being answered, and which cause gives way first |
+//! | [`exclusion`] | what keeps a live Site from being answered, and which cause gives way first |
 //! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
 //! | [`plan`] | model and status into a plan: for every name and family, who is answered |
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |

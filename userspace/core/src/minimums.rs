@@ -2,7 +2,7 @@
 //!
 //! | what would undershoot the minimum | what is done |
 //! |---|---|
-//! | the operator's word, or a new configuration | refused ([`refused`]), unless forced; the plan stays as it is |
+//! | an override, or a new configuration | refused ([`refused`]), unless forced; the plan stays as it is |
 //! | a cause that comes by itself: a hold-down, stale load figures that count as `drain` | given way to nothing: [`guard`] lifts it, and the tables say `minimum` |
 //! | Sites that are down | taken out all the same (invariant 3) |
 //!
@@ -48,7 +48,7 @@ impl fmt::Display for Shortfall {
 pub enum Alarm {
     /// A pool has less than its minimum, and nothing is left to be lifted.
     BelowMinimum(Shortfall),
-    /// A Site is answered although a cause of its own would bar it, so that its pool keeps its minimum.
+    /// A Site is answered although a cause of its own would exclude it, so that its pool keeps its minimum.
     Overridden {
         /// The Pool Name.
         pool: String,
@@ -199,8 +199,11 @@ pub fn refused(before: (&Model, &Assessment), after: (&Model, &Assessment)) -> V
 /// nothing is left to lift. Pure, and done after everything else in an assessment.
 pub fn guard(model: &Model, status: &mut Assessment) {
     // Nobody knows what a silent Site wants; that it should count as drained was this side's own caution.
-    let is_silent =
-        |site: &SiteState| site.said.stale && site.said.word == AdminState::Drain && site.word == AdminState::Ready;
+    let is_silent = |site: &SiteState| {
+        site.self_report.stale
+            && site.self_report.admin_state == AdminState::Drain
+            && site.admin_state == AdminState::Ready
+    };
     let is_liftable = |site: &SiteState| site.held || is_silent(site);
     if !status.sites.iter().any(is_liftable) {
         return;
@@ -213,14 +216,14 @@ pub fn guard(model: &Model, status: &mut Assessment) {
             if shortfall(model, status, pool).is_none() {
                 break;
             }
-            let standing = &mut status.sites[site.0];
-            if is_silent(standing) {
-                standing.said.word = AdminState::Ready;
-                standing.overridden = true;
+            let state = &mut status.sites[site.0];
+            if is_silent(state) {
+                state.self_report.admin_state = AdminState::Ready;
+                state.overridden = true;
             }
-            if standing.held {
-                standing.held = false;
-                standing.overridden = true;
+            if state.held {
+                state.held = false;
+                state.overridden = true;
             }
         }
     }
@@ -268,7 +271,7 @@ mod tests {
         for (id, letter) in sites.chars().enumerate() {
             status.health[id][0] = if letter == 'x' { Health::Down } else { Health::Up };
             status.sites[id].held = letter == 'h';
-            status.sites[id].word = match letter {
+            status.sites[id].admin_state = match letter {
                 'd' => AdminState::Drain,
                 'm' => AdminState::Maint,
                 _ => AdminState::Ready,
@@ -285,7 +288,7 @@ mod tests {
         assert_eq!(refused, expect, "{before} to {after}");
     }
 
-    /// A word of the operator that would go below the minimum is refused; a shortfall that was there before him is not
+    /// An override that would go below the minimum is refused; a shortfall that was there before him is not
     /// his doing.
     #[test]
     fn a_word_that_would_undershoot_the_minimum_is_refused() {
@@ -338,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Hold-downs are lifted as far as the minimum asks; the operator's words are not, and the dead stay dead.
+    /// Hold-downs are lifted as far as the minimum asks; overrides are not, and the dead stay dead.
     #[test]
     fn hold_downs_give_way_to_the_minimum() {
         let lifted = |site: &str| {

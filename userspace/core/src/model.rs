@@ -225,7 +225,7 @@ pub struct Chaos {
 
 /// The settings that `[zone]` gives and that a records file may give instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ZoneSaid {
+pub struct ApexSettings {
     /// Whether the SOA's RNAME is given, so that there is an SOA.
     pub contact: bool,
     /// The first key about the SOA, if any.
@@ -236,7 +236,7 @@ pub struct ZoneSaid {
     pub serial: bool,
 }
 
-impl ZoneSaid {
+impl ApexSettings {
     /// SOA and NS are made from `[zone]`.
     #[must_use]
     pub fn all() -> Self {
@@ -250,7 +250,7 @@ pub struct ZoneConfig {
     /// The zone's name; the root, too.
     pub apex: Name,
     /// The settings that are given here, and not in the records file.
-    pub said: ZoneSaid,
+    pub apex_settings: ApexSettings,
     /// The apex NS set; empty if the records file has it.
     pub nameservers: Vec<Name>,
     /// SOA MNAME; none is the first name server.

@@ -28,7 +28,7 @@ pub struct SavedSite {
     /// By answered address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub health: BTreeMap<IpAddr, SavedHealth>,
-    /// The operator's word.
+    /// The admin state that the operator has set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub word: Option<SavedOverride<AdminState>>,
     /// The operator's weight.

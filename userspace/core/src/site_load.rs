@@ -76,7 +76,7 @@ impl SiteLoad {
 
     /// Describes what it says of itself besides figures, such as `drain, 50% (new disks)`; none where that is nothing.
     #[must_use]
-    pub fn says(&self) -> Option<String> {
+    pub fn self_report(&self) -> Option<String> {
         let state = (self.admin_state != AdminState::Ready).then(|| self.admin_state.as_str().to_owned());
         let condition = (self.condition != ReportedCondition::Up).then(|| self.condition.as_str().to_owned());
         let factor = self.factor.filter(|factor| (factor - 1.0).abs() > 1e-9);

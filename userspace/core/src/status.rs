@@ -78,7 +78,7 @@ impl<Site: IntoIterator<Item = Health>> FromIterator<Site> for Verdicts {
     }
 }
 
-/// The operator's word on a Site; in the words of `HAProxy`.
+/// The state that an operator sets a Site to, named as in `HAProxy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdminState {
@@ -123,8 +123,9 @@ pub struct Load {
 /// The report of a Site about itself, besides the figures of its [`Load`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfReport {
-    /// Its own word: what it wants of itself, or `drain` where it has been silent for too long and that is to count so.
-    pub word: AdminState,
+    /// The admin state that it asks for itself, or `drain` where it has been silent for too long and that is to count
+    /// so.
+    pub admin_state: AdminState,
     /// Of its weight, what it wants; 1 unless it says so, and 0 is no new clients.
     pub factor: f64,
     /// Whether it has been silent for longer than `stale_after`.
@@ -139,18 +140,18 @@ pub struct SelfReport {
 
 impl Default for SelfReport {
     fn default() -> Self {
-        Self { word: AdminState::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
+        Self { admin_state: AdminState::Ready, factor: 1.0, stale: false, per_answer: 0.0, debit: 0.0, sessions: None }
     }
 }
 
 /// The state of a Site, besides its probes' verdicts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SiteState {
-    /// The operator's word.
-    pub word: AdminState,
+    /// The admin state that the operator has set.
+    pub admin_state: AdminState,
     /// Whether it has been flapping and is held back until it is steady.
     pub held: bool,
-    /// Whether a cause that came by itself would bar it, and was lifted for its pool's minimum.
+    /// Whether a cause that came by itself would exclude it, and was lifted for its pool's minimum.
     pub overridden: bool,
     /// The weight in force: the configured one, or that of an override.
     pub weight: u32,
@@ -158,22 +159,23 @@ pub struct SiteState {
     pub ramp: f64,
     /// Its load; none where it says nothing that counts.
     pub load: Option<Load>,
-    /// The rest of what it says of itself.
-    pub said: SelfReport,
+    /// The rest of its report of itself.
+    pub self_report: SelfReport,
 }
 
 impl SiteState {
-    /// The stronger of the operator's word and the Site's own; one that wants nothing of its weight says `drain`.
+    /// The stronger of the operator's admin state and the Site's own; one that wants nothing of its weight counts as
+    /// `drain`.
     #[must_use]
     pub fn admin_state_in_force(&self) -> AdminState {
-        let none = if self.said.factor > 0.0 { AdminState::Ready } else { AdminState::Drain };
-        self.word.max(self.said.word).max(none)
+        let none = if self.self_report.factor > 0.0 { AdminState::Ready } else { AdminState::Drain };
+        self.admin_state.max(self.self_report.admin_state).max(none)
     }
 
-    /// Of its weight, what it is to get by its own word and while it starts slowly; 0 is no new clients.
+    /// Of its weight, what it is to get by its own report and while it starts slowly; 0 is no new clients.
     #[must_use]
     pub fn wanted(&self) -> f64 {
-        if self.said.word == AdminState::Ready { self.ramp * self.said.factor } else { 0.0 }
+        if self.self_report.admin_state == AdminState::Ready { self.ramp * self.self_report.factor } else { 0.0 }
     }
 }
 
@@ -200,16 +202,16 @@ impl Assessment {
     /// These verdicts, and nothing else known yet.
     #[must_use]
     pub fn of(model: &Model, health: Verdicts) -> Self {
-        let standing = |site: &Site| SiteState {
-            word: AdminState::Ready,
+        let fresh = |site: &Site| SiteState {
+            admin_state: AdminState::Ready,
             held: false,
             overridden: false,
             weight: site.weight,
             ramp: 1.0,
             load: None,
-            said: SelfReport::default(),
+            self_report: SelfReport::default(),
         };
-        Self { health, sites: model.sites.iter().map(standing).collect() }
+        Self { health, sites: model.sites.iter().map(fresh).collect() }
     }
 
     /// Whether both decide alike: without regard to what is only shown and, unless names go `by_load`, to loads.
@@ -217,8 +219,12 @@ impl Assessment {
     pub fn decides_as(&self, other: &Self, by_load: bool) -> bool {
         let shown = |site: &SiteState| {
             let load = site.load.filter(|_| by_load);
-            let said = SelfReport { word: site.said.word, factor: site.said.factor, ..SelfReport::default() };
-            SiteState { load, said, ..*site }
+            let self_report = SelfReport {
+                admin_state: site.self_report.admin_state,
+                factor: site.self_report.factor,
+                ..SelfReport::default()
+            };
+            SiteState { load, self_report, ..*site }
         };
         self.health == other.health && self.sites.iter().map(shown).eq(other.sites.iter().map(shown))
     }
@@ -227,7 +233,7 @@ impl Assessment {
     #[must_use]
     pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
         // A Site that says it is down is believed.
-        if self.sites[site.0].said.word == AdminState::Maint {
+        if self.sites[site.0].self_report.admin_state == AdminState::Maint {
             return false;
         }
         match self.health[site.0][address] {

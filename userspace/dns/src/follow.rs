@@ -28,7 +28,7 @@ impl Zones {
                 }
                 continue;
             }
-            if !(configured.said.serial || zone.has_own_soa || !configured.transfer_to.is_empty()) {
+            if !(configured.apex_settings.serial || zone.has_own_soa || !configured.transfer_to.is_empty()) {
                 // Nobody goes by it.
                 continue;
             }

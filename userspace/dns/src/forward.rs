@@ -82,7 +82,7 @@ pub async fn ask(
                     false => {}
                 }
                 match try_one(upstream, message, transport, forward.timeout).await {
-                    Tried::Said(said) => return Some(said),
+                    Tried::Answered(reply) => return Some(reply),
                     Tried::Useless => heard = true,
                     Tried::Nothing => {}
                 }
@@ -109,7 +109,7 @@ fn look_after_others(forward: &Forward, upstreams: &[Arc<Upstream>], message: &[
 /// The result of one try.
 enum Tried {
     /// An answer that is passed on.
-    Said(UpstreamReply),
+    Answered(UpstreamReply),
     /// An answer that another upstream may do better than.
     Useless,
     /// None.
@@ -142,15 +142,15 @@ async fn try_one(upstream: &Upstream, message: &[u8], transport: Transport, limi
     };
     upstream.answered(began);
     if !message::is_truncated(&answer) {
-        return read(&asked, answer).map_or(Tried::Useless, Tried::Said);
+        return read(&asked, answer).map_or(Tried::Useless, Tried::Answered);
     }
     match transport {
         // What did not fit into the datagram for us does not fit into one for the client, who asks again over TCP.
-        Transport::Udp => Tried::Said(UpstreamReply::truncated()),
+        Transport::Udp => Tried::Answered(UpstreamReply::truncated()),
         Transport::Tcp => {
             let Ok(asked) = self::asked(message) else { return Tried::Nothing };
             match timeout(limit, over_tcp(upstream, &asked)).await {
-                Ok(Ok(answer)) => read(&asked, answer).map_or(Tried::Useless, Tried::Said),
+                Ok(Ok(answer)) => read(&asked, answer).map_or(Tried::Useless, Tried::Answered),
                 failed => {
                     debug!(?failed, upstream = %upstream.address, "a forwarded query has failed over TCP");
                     Tried::Useless

@@ -40,9 +40,9 @@ use super::{Transport, Zones, respond};
 use crate::view::View;
 use zerottl_core::{
     model::{
-        Admin, AllDown, Chaos, CookieSecrets, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial,
-        LastResort, Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId, Steering,
-        Vlans, XdpMode, ZoneConfig, ZoneId, ZoneSaid,
+        Admin, AllDown, ApexSettings, Chaos, CookieSecrets, Damping, DynamicName, EdnsConfig, Front, Group, GroupId,
+        Initial, LastResort, Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId,
+        Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
 };
@@ -132,7 +132,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
         zones: vec![ZoneConfig {
             apex: name("app.com."),
-            said: ZoneSaid::all(),
+            apex_settings: ApexSettings::all(),
             primary: None,
             nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
             rname: name("hostmaster.app.com."),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`stamp`] | how old a file is, whatever the wall clock did |
 //! | [`mod@file`] | the file: versioned, checksummed, replaced whole |
-//! | [`keeper`] | the task that writes it |
+//! | [`writer`] | the task that writes it |
 //! | [`apart`] | reading and writing by another process, which a disk that hangs may hold |
 //! | [`lock`] | one agent per directory |
 //!
@@ -12,6 +12,6 @@
 
 pub mod apart;
 pub mod file;
-pub mod keeper;
 pub mod lock;
 pub mod stamp;
+pub mod writer;

@@ -78,7 +78,7 @@ use zerottl_core::{
     model::{Model, OnStop},
 };
 use zerottl_dns::{self as dns, TcpAdmission};
-use zerottl_host::state::{self, keeper::StateWriter};
+use zerottl_host::state::{self, writer::StateWriter};
 use zerottl_kernel::attachments::{Attachments, Rehearsed};
 
 /// Lines a slow `zerottl trace` may lag behind.
@@ -184,9 +184,10 @@ impl Agent {
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (context, seen) = watch::channel(ServingContext::default());
         let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
-        let (keeper, kept, keeping) = StateWriter::new(prepared.model.state.clone());
+        let (writer, write_status, writing) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
-        let common = Common { dns, trace, context: seen, work, commands, started, keeper: Arc::new(keeper), kept };
+        let common =
+            Common { dns, trace, context: seen, work, commands, started, writer: Arc::new(writer), write_status };
         let (mut attachments, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
             (Some(pins), Some(program)) => {
@@ -218,7 +219,7 @@ impl Agent {
         // The sockets answer by now.
         unwanted.into_iter().for_each(take_off);
         agent.look_after();
-        agent.tasks.spawn(named("keeping the state", keeping));
+        agent.tasks.spawn(named("keeping the state", writing));
         if !admin.is_empty() {
             let serve = server::serve(admin, Arc::clone(&agent.current), agent.stop.clone());
             agent.tasks.spawn(named("the admin interface", serve));

@@ -264,12 +264,12 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
     let known: HashMap<&str, &SitePage> = page.sites.iter().map(|site| (site.key.as_str(), site)).collect();
     for ((site, state), health) in model.sites.iter().zip(&mut status.sites).zip(status.health.iter_mut()) {
         let Some(known) = known.get(site.key.as_str()) else { continue };
-        state.word = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
+        state.admin_state = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
         let weight = known.weight_order.as_ref().and_then(|order| order.what.parse().ok());
         state.weight = weight.unwrap_or(state.weight);
         state.held = known.hold.is_some();
         if let (Some(load), Some(_)) = (&known.load, &site.load) {
-            (state.load, state.said) = load.as_reported();
+            (state.load, state.self_report) = load.as_reported();
         }
         for (address, health) in site.addresses.iter().zip(health).filter(|_| site.probe.is_some()) {
             let known = known.addresses.iter().find(|known| known.answer == address.answer);

@@ -83,7 +83,7 @@ impl Loads {
             ledger.learn(entry, answers);
             let age = now.saturating_duration_since(entry.received.unwrap_or(since));
             let state = &mut status.sites[i];
-            (state.load, state.said) = ledger.stand(source, entry, answers, age);
+            (state.load, state.self_report) = ledger.stand(source, entry, answers, age);
         }
     }
 }
@@ -133,8 +133,8 @@ impl Ledger {
     /// Returns what counts of a Site's report.
     fn stand(&self, source: &LoadSource, entry: &SiteLoad, answers: u64, age: Duration) -> (Option<Load>, SelfReport) {
         let is_stale = age.saturating_sub(entry.untried) > source.stale_after;
-        let mut said = SelfReport {
-            word: entry.state_in_force(),
+        let mut report = SelfReport {
+            admin_state: entry.state_in_force(),
             factor: entry.factor.unwrap_or(1.0),
             stale: is_stale,
             per_answer: source.per_answer.or(self.per_answer).unwrap_or(0.0),
@@ -145,14 +145,14 @@ impl Ledger {
         match (is_stale, source.when_stale) {
             // Answers since then are not debited: without reports there is nobody to end it.
             (true, WhenStale::Hold) => {}
-            (true, WhenStale::Equal) => (load, said.factor) = (None, 1.0),
-            (true, WhenStale::Drain) => said.word = said.word.max(AdminState::Drain),
+            (true, WhenStale::Equal) => (load, report.factor) = (None, 1.0),
+            (true, WhenStale::Drain) => report.admin_state = report.admin_state.max(AdminState::Drain),
             (false, _) => {
-                said.debit = self.debit(said.per_answer, float(answers - self.answers), age);
-                load = load.map(|load| Load { current: load.current + said.debit, ..load });
+                report.debit = self.debit(report.per_answer, float(answers - self.answers), age);
+                load = load.map(|load| Load { current: load.current + report.debit, ..load });
             }
         }
-        (load, said)
+        (load, report)
     }
 }
 
@@ -196,7 +196,8 @@ impl Returns {
         for (i, (past, slow_start)) in self.sites.iter_mut().zip(&self.slow_starts).enumerate() {
             let slow_start = *slow_start;
             let state = &status.sites[i];
-            let takes = state.admin_state_in_force() == AdminState::Ready && !state.held && state.said.factor > 0.0;
+            let takes =
+                state.admin_state_in_force() == AdminState::Ready && !state.held && state.self_report.factor > 0.0;
             let in_service = takes && status.site_is_up(&self.model, SiteId(i));
             let over = |since: Instant| now.saturating_duration_since(since) >= slow_start;
             *past = match (*past, in_service) {

@@ -107,7 +107,7 @@ impl AssessmentRecord {
     pub fn apply(&mut self, model: &Model, now: Instant, status: &mut Assessment) {
         self.lapse(model, now);
         for (site, in_force) in &self.states {
-            status.sites[site.0].word = in_force.value;
+            status.sites[site.0].admin_state = in_force.value;
         }
         for (site, in_force) in &self.weights {
             status.sites[site.0].weight = in_force.value;
@@ -145,7 +145,7 @@ impl AssessmentRecord {
         if let OverrideValue::State(word) = request.value {
             let mut after = current.clone();
             for site in sites {
-                after.sites[site.0].word = word;
+                after.sites[site.0].admin_state = word;
             }
             let shortfalls = minimums::refused((model, current), (model, &after));
             forced = !shortfalls.is_empty();
@@ -197,7 +197,7 @@ impl AssessmentRecord {
 
     /// Returns what a restart, or another model, should know; `verdicts` are the probes' own.
     #[must_use]
-    pub fn memory(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> SavedState {
+    pub fn saved_state(&self, model: &Model, now: Instant, verdicts: &Verdicts) -> SavedState {
         let since = |then: Instant| ms(now.saturating_duration_since(then));
         let site = |(id, site): (usize, &crate::model::Site)| {
             let health = site.addresses.iter().enumerate().filter_map(|(index, address)| {
@@ -224,7 +224,7 @@ impl AssessmentRecord {
     /// The record for another model: what was said and known of a Site stays with its key, its health with its address.
     #[must_use]
     pub fn carried(&self, from: &Model, to: &Model, now: Instant, verdicts: &Verdicts) -> Self {
-        let memory = self.memory(from, now, verdicts);
+        let memory = self.saved_state(from, now, verdicts);
         let keys: HashSet<&str> = to.sites.iter().map(|site| site.key.as_str()).collect();
         let is_lost = |(key, site): &(&String, &SavedSite)| {
             (site.word.is_some() || site.weight.is_some()) && !keys.contains(key.as_str())
@@ -399,7 +399,7 @@ mod tests {
         say(&mut record, start, request("geneva", OverrideValue::Weight(Some(7)), Some(10 * SECOND)));
         let words = |record: &mut AssessmentRecord, after: u32| {
             let status = assess(record, &model, start + after * SECOND, &up);
-            let of = |site: &crate::status::SiteState| format!("{} {}", site.word.as_str(), site.weight);
+            let of = |site: &crate::status::SiteState| format!("{} {}", site.admin_state.as_str(), site.weight);
             status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(words(&mut record, 9), "drain 1, maint 1, ready 7");
@@ -460,14 +460,14 @@ mod tests {
             set(&mut record, &model, start, &request(target, what, lasts), &status);
         }
         record.flaps[0] = Flaps { in_a_row: 4, up_since: Some(start) };
-        let memory = record.memory(&model, start + 10 * SECOND, &health);
+        let memory = record.saved_state(&model, start + 10 * SECOND, &health);
 
         let unknown = Assessment::unknown(&model).health;
         let later = start + 500 * SECOND;
         let mut after = AssessmentRecord::new(&model, &memory, Some(30 * SECOND), later);
         let recalled = assess(&mut after, &model, later, &unknown);
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
-        let words: Vec<_> = recalled.sites.iter().map(|site| (site.word, site.weight)).collect();
+        let words: Vec<_> = recalled.sites.iter().map(|site| (site.admin_state, site.weight)).collect();
         assert_eq!(words, [(AdminState::Drain, 1), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
         assert_eq!(after.states[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
         assert_eq!(after.states[&SiteId(0)].at, before(later, 40));
@@ -486,24 +486,24 @@ mod tests {
         let old = assess(&mut old, &model, later, &unknown);
         assert_eq!(old.health, unknown, "too old");
         assert_eq!(
-            (old.sites[0].word, old.sites[1].word),
+            (old.sites[0].admin_state, old.sites[1].admin_state),
             (AdminState::Ready, AdminState::Maint),
             "lapsed meanwhile, and not"
         );
         let mut unknown_age = AssessmentRecord::new(&model, &memory, None, later);
         let status = assess(&mut unknown_age, &model, later, &unknown);
-        assert_eq!((status.health, status.sites[0].word), (unknown, AdminState::Drain), "of unknown age");
+        assert_eq!((status.health, status.sites[0].admin_state), (unknown, AdminState::Drain), "of unknown age");
     }
 
     /// Recalled health that is written again does not become younger by it.
     #[test]
     fn restarts_in_a_row_do_not_refresh_health() {
         let (model, start) = (model(), Instant::now() + 1_000 * SECOND);
-        let memory = fresh(&model, start).memory(&model, start, &verdicts(&model, Health::Down));
+        let memory = fresh(&model, start).saved_state(&model, start, &verdicts(&model, Health::Down));
         let unknown = Assessment::unknown(&model).health;
         let mut record = AssessmentRecord::new(&model, &memory, Some(60 * SECOND), start);
         assert_eq!(assess(&mut record, &model, start, &unknown).health[1], [Health::Down]);
-        let again = record.memory(&model, start + 30 * SECOND, &unknown);
+        let again = record.saved_state(&model, start + 30 * SECOND, &unknown);
         let mut third = AssessmentRecord::new(&model, &again, Some(29 * SECOND), start);
         assert_eq!(assess(&mut third, &model, start, &unknown).health[1], [Health::Down]);
         let mut third = AssessmentRecord::new(&model, &again, Some(31 * SECOND), start);
@@ -526,7 +526,7 @@ mod tests {
             fixture::model(&[("geneva", &["192.0.2.30"], None), ("chicago", &["192.0.2.99", "192.0.2.20"], probe())]);
         let mut carried = record.carried(&model, &other, now, &down);
         let status = assess(&mut carried, &other, now, &Assessment::unknown(&other).health);
-        assert_eq!((status.sites[0].word, status.sites[1].word), (AdminState::Ready, AdminState::Drain));
+        assert_eq!((status.sites[0].admin_state, status.sites[1].admin_state), (AdminState::Ready, AdminState::Drain));
         assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
         assert_eq!(carried.states.len(), 1);
     }

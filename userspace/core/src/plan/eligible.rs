@@ -11,7 +11,7 @@ use crate::{
 pub(super) struct CandidateState {
     /// Whether it has a live address of the type.
     pub live: bool,
-    /// The cause that bars it.
+    /// The cause that excludes it.
     pub exclusion: Exclusion,
     /// Whether an exclusion of its own was lifted for the pool's minimum.
     pub overridden: bool,
@@ -20,7 +20,7 @@ pub(super) struct CandidateState {
 }
 
 impl CandidateState {
-    /// Live, and nothing bars it.
+    /// Live, and nothing excludes it.
     pub fn is_eligible(&self) -> bool {
         self.live && self.exclusion == Exclusion::None
     }

@@ -131,7 +131,7 @@ mod tests {
             ]
         );
         // Who takes no clients is passed over.
-        status.sites[1].word = AdminState::Drain;
+        status.sites[1].admin_state = AdminState::Drain;
         assert_eq!(
             sentences(&model, &status)[0],
             "if boston dies, geneva reaches 100 % at first; spread over the pool, geneva reaches 100 %"

@@ -16,7 +16,7 @@ pub struct SiteInputs {
     pub(super) first: [Option<AddressChoice>; 2],
     /// Whether any of its addresses is live.
     pub(super) is_up: bool,
-    /// The cause that bars it.
+    /// The cause that excludes it.
     pub(super) exclusion: Exclusion,
     /// Whether an exclusion of its own was lifted for the pool's minimum.
     pub(super) overridden: bool,
@@ -60,9 +60,9 @@ impl AddressIndex {
                     first[family] = Some(AddressChoice { endpoint, live });
                 }
             }
-            let standing = &status.sites[site];
+            let state = &status.sites[site];
             let (exclusion, overridden, weight, wanted) =
-                (standing.exclusion(), standing.overridden, standing.weight, standing.wanted());
+                (state.exclusion(), state.overridden, state.weight, state.wanted());
             SiteInputs { first, is_up, exclusion, overridden, weight, wanted }
         };
         status.health.iter().enumerate().map(inputs).collect()

@@ -80,9 +80,9 @@ impl Steer<'_> {
     ) -> (Vec<(SiteId, f64)>, bool) {
         let live = candidates.iter().filter(|(_, live)| *live);
         let room = |site: SiteId, debits: f64| {
-            let standing = &self.status.sites[site.0];
-            let load = standing.load?;
-            let current = load.current - standing.said.debit * (1.0 - debits);
+            let state = &self.status.sites[site.0];
+            let load = state.load?;
+            let current = load.current - state.self_report.debit * (1.0 - debits);
             Some(headroom::headroom(current, &load, steering))
         };
         let taker = |(candidate, _): &(Candidate, bool)| Taker {

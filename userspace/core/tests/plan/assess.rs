@@ -92,7 +92,7 @@ addresses = ["192.0.2.3"]
     /// boston's load, debits included, and what one answer is thought to add.
     fn boston(&mut self, seconds: u64) -> (Option<f64>, f64) {
         let boston = self.assess(seconds).sites[0];
-        (boston.load.map(|load| load.current), boston.said.per_answer)
+        (boston.load.map(|load| load.current), boston.self_report.per_answer)
     }
 }
 
@@ -201,12 +201,12 @@ fn s4_3a_320_stale_figures_count_as_configured() {
         scene.line(0, "30%");
         let fresh = scene.assess(10);
         assert_eq!(fresh.sites[0].load.map(|load| load.current), Some(40.0));
-        assert!(!fresh.sites[0].said.stale && !fresh.sites[2].said.stale);
+        assert!(!fresh.sites[0].self_report.stale && !fresh.sites[2].self_report.stale);
         scene.answers[0] = 50;
         let stale = scene.assess(11);
         let (boston, chicago) = (&stale.sites[0], &stale.sites[1]);
-        assert!(boston.said.stale && chicago.said.stale && !stale.sites[2].said.stale);
-        let got = (boston.load.map(|load| load.current), boston.said.word, chicago.said.factor);
+        assert!(boston.self_report.stale && chicago.self_report.stale && !stale.sites[2].self_report.stale);
+        let got = (boston.load.map(|load| load.current), boston.self_report.admin_state, chicago.self_report.factor);
         assert_eq!(got, expect, "{when}");
         scene.says(12, 41.0);
         assert_eq!(scene.assess(12).sites[0].load.map(|load| load.current), Some(41.0));
@@ -220,9 +220,9 @@ fn s4_3a_320_stale_figures_count_as_configured() {
 #[test]
 fn silence_from_the_start_is_stale() {
     let mut scene = Scene::new("", ", when_stale = \"drain\"");
-    assert_eq!(scene.assess(0).sites[0].said.word, AdminState::Ready);
-    assert_eq!(scene.assess(10).sites[0].said.word, AdminState::Ready);
-    assert_eq!(scene.assess(11).sites[0].said.word, AdminState::Drain);
+    assert_eq!(scene.assess(0).sites[0].self_report.admin_state, AdminState::Ready);
+    assert_eq!(scene.assess(10).sites[0].self_report.admin_state, AdminState::Ready);
+    assert_eq!(scene.assess(11).sites[0].self_report.admin_state, AdminState::Drain);
 }
 
 /// Time in which this machine could not ask makes nothing stale; what counts from the next report on is the clock again.
@@ -232,11 +232,11 @@ fn what_could_not_be_asked_makes_nothing_stale() {
     scene.says(0, 40.0);
     scene.load_store.not_tried(SiteId(0), Duration::from_secs(3), &"no descriptor");
     scene.load_store.not_tried(SiteId(0), Duration::from_secs(2), &"no descriptor");
-    assert_eq!(scene.assess(15).sites[0].said.word, AdminState::Ready);
-    assert_eq!(scene.assess(16).sites[0].said.word, AdminState::Drain);
+    assert_eq!(scene.assess(15).sites[0].self_report.admin_state, AdminState::Ready);
+    assert_eq!(scene.assess(16).sites[0].self_report.admin_state, AdminState::Drain);
     scene.says(17, 41.0);
-    assert_eq!(scene.assess(27).sites[0].said.word, AdminState::Ready);
-    assert_eq!(scene.assess(28).sites[0].said.word, AdminState::Drain);
+    assert_eq!(scene.assess(27).sites[0].self_report.admin_state, AdminState::Ready);
+    assert_eq!(scene.assess(28).sites[0].self_report.admin_state, AdminState::Drain);
     let entry = scene.load_store.read().remove(0);
     assert_eq!((entry.failures, entry.untried), (0, Duration::ZERO));
 }
@@ -301,6 +301,6 @@ fn what_is_known_is_carried_over() {
     let usual = 6.0 * 20.0 * (1.0 - (-0.1_f64).exp());
     let debited = 20.0 + 0.5 * (80.0 - usual - 2.0 * usual.sqrt());
     let load = boston.load.expect("a load").current;
-    assert!((load - debited).abs() < 1e-9 && boston.said.per_answer == 0.5, "{load}, not {debited}");
+    assert!((load - debited).abs() < 1e-9 && boston.self_report.per_answer == 0.5, "{load}, not {debited}");
     assert!((boston.ramp - 0.3).abs() < 1e-9, "{}", boston.ramp);
 }

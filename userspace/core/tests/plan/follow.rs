@@ -17,14 +17,14 @@ fn arbitrary_state(status: &mut Assessment, site: usize, bits: u32) {
     for (address, health) in status.health[site].iter_mut().enumerate() {
         *health = [Health::Up, Health::Down, Health::Unknown, Health::Up][(bits >> (2 * address) & 3) as usize];
     }
-    let standing = &mut status.sites[site];
+    let state = &mut status.sites[site];
     let words = [AdminState::Ready, AdminState::Drain, AdminState::Maint, AdminState::Ready];
-    standing.word = words[(bits >> 4 & 3) as usize];
-    standing.said.word = words[(bits >> 6 & 3) as usize];
-    (standing.held, standing.overridden) = (bit(8), bit(9));
-    standing.weight = 1 + (bits >> 10 & 3);
-    standing.ramp = if bit(12) { 0.25 } else { 1.0 };
-    standing.said.factor = [1.0, 0.5, 0.0, 1.0][(bits >> 13 & 3) as usize];
+    state.admin_state = words[(bits >> 4 & 3) as usize];
+    state.self_report.admin_state = words[(bits >> 6 & 3) as usize];
+    (state.held, state.overridden) = (bit(8), bit(9));
+    state.weight = 1 + (bits >> 10 & 3);
+    state.ramp = if bit(12) { 0.25 } else { 1.0 };
+    state.self_report.factor = [1.0, 0.5, 0.0, 1.0][(bits >> 13 & 3) as usize];
 }
 
 proptest! {

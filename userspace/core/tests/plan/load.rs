@@ -191,7 +191,7 @@ fn s4_a_lbns_least_load_plans() {
     assert_eq!(shares(&plan(&one_dead)), [0, 67, 33, 0]);
     let mut small = status(&model, [0.1; 4]);
     small.sites[0].ramp = 0.05;
-    small.sites[1].said.factor = 0.0;
+    small.sites[1].self_report.factor = 0.0;
     assert_eq!(shares(&plan(&small)), [2, 0, 49, 49], "starts slowly; wants no clients");
     let trickle = world("policy = \"least-load\"\ntrickle = 0.1");
     let plan = Planner::new(Arc::clone(&trickle)).plan(&status(&trickle, [0.1, 0.1, 0.1, 1.0]), 1);
@@ -224,7 +224,7 @@ fn s4_3a_320_plans_follow_one_another() {
     assert_eq!(shares(&plan), [29, 29, 29, 14]);
     // Half of what room there was has been handed out since: in force at once, and gone with the next report.
     let mut debited = now.clone();
-    debited.sites[0].said.debit = 0.65;
+    debited.sites[0].self_report.debit = 0.65;
     debited.sites[0].load.as_mut().unwrap().current += 0.65;
     let with = follow(&plan, &debited);
     assert_eq!(shares(&with), [17, 33, 33, 17]);
@@ -253,11 +253,11 @@ fn s4_a_lbns_wishes_under_every_policy() {
         let model = world(&format!("policy = \"{policy}\""));
         let planner = Planner::new(Arc::clone(&model));
         let mut now = status(&model, [f64::NAN; 4]);
-        now.sites[0].said.factor = 0.5;
-        now.sites[1].said.factor = 0.0;
+        now.sites[0].self_report.factor = 0.5;
+        now.sites[1].self_report.factor = 0.0;
         let [a, b, c, d] = shares(&planner.plan(&now, 1));
         assert!(b == 0 && a * 17 / 10 < c.min(d) && a > 8, "{policy}: {a} {b} {c} {d}");
-        now.sites.iter_mut().for_each(|site| site.said.factor = 0.0);
+        now.sites.iter_mut().for_each(|site| site.self_report.factor = 0.0);
         assert!(shares(&planner.plan(&now, 1)).iter().all(|share| *share > 20), "{policy}: nobody's wish is heard");
     }
 }

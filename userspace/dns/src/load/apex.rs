@@ -15,14 +15,14 @@ use crate::zone::Data;
 use zerottl_core::model;
 
 impl<'m> Builder<'m> {
-    /// Takes an SOA or NS of the apex, unless `[zone]` has said it.
+    /// Takes an SOA or NS of the apex, unless `[zone]` gives it.
     pub(super) fn own(&mut self, record: Record) -> Result<(), Fault> {
         let Record { owner, ttl, rtype, data } = record;
-        let said = &self.zone.said;
+        let settings = &self.zone.apex_settings;
         let (own, other) = if rtype == Rtype::SOA {
             (
                 &mut self.own_soa,
-                said.soa.map(|key| {
+                settings.soa.map(|key| {
                     format!(
                         "the SOA is made from [zone]: `{key}`; remove it, or that key and \
                 its like: `contact`, `primary`, `serial`, `refresh`, `retry`, `expire`, `negative_ttl`, `soa_ttl`"
@@ -32,7 +32,7 @@ impl<'m> Builder<'m> {
         } else {
             (
                 &mut self.own_ns,
-                said.nameservers.map(|key| {
+                settings.nameservers.map(|key| {
                     format!(
                         "the apex NS set is made from [zone] `{key}`; remove it, or \
                 `nameservers` and `ns_ttl` there"
@@ -142,13 +142,13 @@ impl<'m> Builder<'m> {
     /// all records could be read.
     pub(super) fn apex_sets(&mut self, newest: Option<SystemTime>, is_whole: bool) -> RrSet {
         let zone = self.zone;
-        let (apex, said) = (&zone.apex, &zone.said);
+        let (apex, settings) = (&zone.apex, &zone.apex_settings);
         if is_whole && self.own_ns.is_none() && zone.nameservers.is_empty() {
             self.error(format!(
                 "zone {apex} has no name servers: give `nameservers`, or NS records at the apex in `records`"
             ));
         }
-        if is_whole && self.own_soa.is_none() && !said.contact {
+        if is_whole && self.own_soa.is_none() && !settings.contact {
             self.error(format!("zone {apex} has no SOA: give `contact`, or an SOA record in `records`"));
         }
         let ns = self.own_ns.take().unwrap_or_else(|| ns_set(&zone.nameservers, zone.ns_ttl));

@@ -8,7 +8,7 @@ use std::{
 
 use super::{BOTH, Bench, model, name, plan};
 use crate::{Zones, view::View};
-use zerottl_core::model::{Model, ZoneConfig, ZoneSaid};
+use zerottl_core::model::{ApexSettings, Model, ZoneConfig};
 
 fn zones(records: &str, change: impl FnOnce(&mut Model)) -> Result<Zones, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -25,7 +25,7 @@ fn bench(records: &str, change: impl FnOnce(&mut Model)) -> Bench {
 
 /// Without what `[zone]` says of SOA and NS.
 fn silent(model: &mut Model) {
-    model.zones[0].said = ZoneSaid::default();
+    model.zones[0].apex_settings = ApexSettings::default();
     model.zones[0].nameservers.clear();
 }
 
@@ -139,7 +139,7 @@ fn serials_make_themselves_or_are_warned_of() {
         let mut model = model(BOTH, Some(Path::new("z")));
         model.zones[0].auto_serial = serial.is_none();
         model.zones[0].serial = serial.unwrap_or(1);
-        model.zones[0].said.serial = true;
+        model.zones[0].apex_settings.serial = true;
         let read = Zones::read(&model, dir.path(), Some(UNIX_EPOCH + Duration::from_secs(1_000)));
         assert_eq!(read.faults.errors, []);
         (read.zones, model)

@@ -131,7 +131,7 @@ pub fn write(directory: &Path, bytes: Vec<u8>) -> impl Future<Output = io::Resul
 enum Broken {
     Unstarted,
     Ended,
-    Said(io::Error),
+    Reported(io::Error),
 }
 
 impl From<Broken> for io::Error {
@@ -139,7 +139,7 @@ impl From<Broken> for io::Error {
         match broken {
             Broken::Unstarted => Self::other("the process that writes it cannot be started"),
             Broken::Ended => Self::other("the process that writes it was ended"),
-            Broken::Said(error) => error,
+            Broken::Reported(error) => error,
         }
     }
 }
@@ -153,10 +153,10 @@ async fn by_process(program: &Path, directory: &Path, bytes: &[u8]) -> Result<()
         // One that has ended says why by its status.
         let _ = input.write_all(bytes).await;
     }
-    let output = child.wait_with_output().await.map_err(Broken::Said)?;
+    let output = child.wait_with_output().await.map_err(Broken::Reported)?;
     match output.status.code() {
         Some(0) => Ok(()),
-        Some(_) => Err(Broken::Said(failed(output.status, &output.stderr))),
+        Some(_) => Err(Broken::Reported(failed(output.status, &output.stderr))),
         None => Err(Broken::Ended),
     }
 }

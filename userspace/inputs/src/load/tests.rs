@@ -54,12 +54,12 @@ fn agent_check_words() {
 /// Lines one after another, and what they have come to: `-` is nothing.
 fn sequence_is(lines: &[&str], expect: &str) {
     let model = model();
-    let (board, now) = (LoadStore::new(&model), Instant::now());
+    let (store, now) = (LoadStore::new(&model), Instant::now());
     for line in lines {
-        board.report(SiteId(1), now, body::read(line.as_bytes()));
+        store.report(SiteId(1), now, body::read(line.as_bytes()));
     }
-    let entry = board.read().remove(1);
-    let says = entry.says().unwrap_or_else(|| "-".into());
+    let entry = store.read().remove(1);
+    let says = entry.self_report().unwrap_or_else(|| "-".into());
     assert_eq!(format!("{says}: {}", entry.state_in_force().as_str()), expect, "{lines:?}");
 }
 
@@ -200,14 +200,14 @@ load = { kind = "agent-check", port = 9 }
 #[test]
 fn pushes_are_taken_whole_or_not_at_all() {
     let model = model();
-    let board = LoadStore::new(&model);
+    let store = LoadStore::new(&model);
     let now = Instant::now();
-    let push = |text: &str| push::push(&board, &model, now, text.as_bytes()).map_err(|error| error.to_string());
+    let push = |text: &str| push::push(&store, &model, now, text.as_bytes()).map_err(|error| error.to_string());
     assert_eq!(push(r#"{"site": "boston", "current": 1, "capacity": 4}"#), Ok(1));
-    assert_eq!(board.read()[0].load, Some(Load { current: 1.0, target: 4.0, capacity: 4.0 }));
+    assert_eq!(store.read()[0].load, Some(Load { current: 1.0, target: 4.0, capacity: 4.0 }));
     let two = r#"[{"site": "boston", "current": 2, "capacity": 4}, {"site": "berlin", "current": 1}]"#;
     assert_eq!(push(two), Err("there is no Site \"berlin\"".into()));
-    assert_eq!(board.read()[0].reports, 1, "nothing of it was taken");
+    assert_eq!(store.read()[0].reports, 1, "nothing of it was taken");
     let chicago = r#"{"site": "chicago", "current": 1}"#;
     assert_eq!(push(chicago), Err("Site `chicago` has no `load = { kind = \"push\" }`".into()));
     let boundless = r#"[{"site": "boston", "current": 2}]"#;
@@ -224,12 +224,12 @@ fn pushes_are_taken_whole_or_not_at_all() {
 #[test]
 fn repeated_reports_make_nothing_younger() {
     let model = model();
-    let (board, begin) = (LoadStore::new(&model), Instant::now());
+    let (store, begin) = (LoadStore::new(&model), Instant::now());
     let at = |seconds: u64| begin + Duration::from_secs(seconds);
     let say = |now, at_s: f64, current: f64| {
         let report = Report { current: Some(current), capacity: Some(9.0), at: Some(at_s), ..Report::default() };
-        board.report(SiteId(0), now, Ok(report));
-        let entry = board.read().remove(0);
+        store.report(SiteId(0), now, Ok(report));
+        let entry = store.read().remove(0);
         (entry.news, entry.received, entry.load.map(|load| load.current))
     };
     assert_eq!(say(at(0), 100.0, 1.0), (1, Some(at(0)), Some(1.0)));
@@ -244,15 +244,15 @@ fn repeated_reports_make_nothing_younger() {
 #[test]
 fn what_is_not_said_stays() {
     let model = model();
-    let (board, now) = (LoadStore::new(&model), Instant::now());
-    let say = |line: &str| board.report(SiteId(1), now, agent_check::line(line.as_bytes()));
+    let (store, now) = (LoadStore::new(&model), Instant::now());
+    let say = |line: &str| store.report(SiteId(1), now, agent_check::line(line.as_bytes()));
     say("drain 50%");
     say("maxconn:5");
-    let entry = board.read().remove(1);
+    let entry = store.read().remove(1);
     assert_eq!((entry.admin_state, entry.factor, entry.maxconn), (AdminState::Drain, Some(0.5), Some(5)));
     say("nonsense");
     say("ready");
-    let entry = board.read().remove(1);
+    let entry = store.read().remove(1);
     assert_eq!((entry.admin_state, entry.factor, entry.reports, entry.failures), (AdminState::Ready, Some(0.5), 3, 1));
     assert_eq!(entry.error, None);
 }
@@ -261,11 +261,11 @@ fn what_is_not_said_stays() {
 #[test]
 fn the_board_is_carried_over_by_key() {
     let old = model();
-    let (board, now) = (LoadStore::new(&old), Instant::now());
-    board.report(SiteId(1), now, agent_check::line(b"30%"));
+    let (store, now) = (LoadStore::new(&old), Instant::now());
+    store.report(SiteId(1), now, agent_check::line(b"30%"));
     let mut new = (*old).clone();
     new.sites.swap(0, 1);
-    let carried = board.carry_over(&Arc::new(new));
+    let carried = store.carry_over(&Arc::new(new));
     assert_eq!(carried.read()[0].factor, Some(0.3));
     assert_eq!(carried.read()[1], SiteLoad::default());
 }

@@ -6,7 +6,7 @@
 //! | Up      |                           | `fall` failures in a row |
 //! | Down    | `rise` successes in a row |                          |
 //!
-//! `Unknown` is left by the same rule as any other state: what it counts as until then is the operator's word
+//! `Unknown` is left by the same rule as any other state: what it counts as until then is the operator's choice
 //! (`initial`), so neither one lucky nor one unlucky first probe decides a cold start.
 
 use zerottl_core::status::Health;

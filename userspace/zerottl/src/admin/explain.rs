@@ -287,18 +287,18 @@ fn verdicts(snapshot: &Snapshot, kind: NameKind, family: Family, addresses: &[Ad
 fn balance_verdict(snapshot: &Snapshot, kind: NameKind, id: SiteId, family: Family) -> (bool, String) {
     let policy = snapshot.model.policy_of(kind);
     let (in_the_way, clause) = load::verdict(snapshot, kind, policy, id);
-    let states = format!("{}{}", bar_words(snapshot, id), states(snapshot, id, family));
+    let states = format!("{}{}", exclusion_words(snapshot, id), states(snapshot, id, family));
     let why = clause.map_or(states.clone(), |clause| format!("{states}; {clause}"));
     (is_eligible(snapshot, id, family) && !in_the_way, why)
 }
 
-/// Whether a Site has a live address of a family, and nothing bars it.
+/// Whether a Site has a live address of a family, and nothing excludes it.
 fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
     snapshot.status.exclusion(id) == Exclusion::None && is_live(snapshot, id, family)
 }
 
-/// Returns what bars a Site, with a `; ` after it, if anything does.
-fn bar_words(snapshot: &Snapshot, id: SiteId) -> String {
+/// Returns what excludes a Site, with a `; ` after it, if anything does.
+fn exclusion_words(snapshot: &Snapshot, id: SiteId) -> String {
     let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     said.or(hold).map_or(String::new(), |words| format!("{words}; "))
@@ -346,7 +346,7 @@ fn failover_verdict(
     if exclusion != Exclusion::None && !(is_own && exclusion == Exclusion::Drained) {
         return (
             false,
-            format!("{}{}{}", bar_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),
+            format!("{}{}{}", exclusion_words(snapshot, id), own_words(snapshot, id), states(snapshot, id, family)),
         );
     }
     if let Some(first) = *first_up {
@@ -357,7 +357,7 @@ fn failover_verdict(
         true,
         format!(
             "the first in the failover order that is up; {}{}{}",
-            bar_words(snapshot, id),
+            exclusion_words(snapshot, id),
             own_words(snapshot, id),
             states(snapshot, id, family)
         ),
@@ -394,7 +394,7 @@ fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
     }
 }
 
-/// Why the table is what it is, where bars have given way.
+/// Why the table is what it is, where exclusions have given way.
 fn basis_note(basis: Basis) -> Option<String> {
     Some(match basis {
         Basis::Live | Basis::UpThreshold | Basis::FailOpen => return None,

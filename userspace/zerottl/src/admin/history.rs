@@ -1,4 +1,4 @@
-//! The dashboard's data: the last ten minutes of shares, states and packets, kept small.
+//! The dashboard's data: the last ten minutes of shares, states and packets, few enough to send.
 //!
 //! Once a [`STEP`] the newest plan, the status and the counters are looked at. Steps between which nothing but counters
 //! has changed are one [`Run`], so quiet hours cost nothing; the busiest ten minutes are bounded by the constants here,
@@ -100,11 +100,11 @@ impl Traffic {
 /// Keeps what [`HistoryPage`] shows.
 #[derive(Debug, Default)]
 pub struct History {
-    kept: Mutex<Kept>,
+    recorded: Mutex<Recorded>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Recorded {
     sites: Vec<String>,
     names: Vec<HistoryName>,
     runs: VecDeque<Known>,
@@ -139,32 +139,32 @@ impl History {
             .map(|(_, entry)| HistoryName { name: entry.name.to_string(), kind: kind_word(entry.kind).into() })
             .collect();
         let words = (0..followed).map(|site| site_state(model, &status, SiteId(site)).to_owned()).collect();
-        let mut kept = self.lock();
-        if kept.sites != sites || kept.names != followed_names {
+        let mut recorded = self.lock();
+        if recorded.sites != sites || recorded.names != followed_names {
             // Another configuration: what was drawn by the old one's names would be misread.
-            *kept = Kept { sites, names: followed_names, totals: kept.totals, ..Kept::default() };
+            *recorded = Recorded { sites, names: followed_names, totals: recorded.totals, ..Recorded::default() };
         }
-        let shares = match kept.runs.back() {
+        let shares = match recorded.runs.back() {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
             _ => {
                 let mut counter = ShareCounter::new(model, &plan);
                 let mut drawn = Drawn::default();
                 for (id, _) in names() {
                     let [a, aaaa] = [Family::V4, Family::V6].map(|family| counter.sites(id, family));
-                    drawn[0].push(few(&kept.sites, if a.is_empty() { aaaa.clone() } else { a }));
-                    drawn[1].push(few(&kept.sites, aaaa));
+                    drawn[0].push(few(&recorded.sites, if a.is_empty() { aaaa.clone() } else { a }));
+                    drawn[1].push(few(&recorded.sites, aaaa));
                 }
                 drawn
             }
         };
-        kept.push(Instant::now(), plan.generation, words, shares);
-        kept.count(totals(state));
+        recorded.push(Instant::now(), plan.generation, words, shares);
+        recorded.count(totals(state));
     }
 
     /// The page of a moment.
     #[must_use]
     pub fn page(&self, now: Instant) -> HistoryPage {
-        let kept = self.lock();
+        let recorded = self.lock();
         let run = |known: &Known| Run {
             steps: known.steps,
             began_s: now.saturating_duration_since(known.began).as_secs_f64(),
@@ -175,20 +175,20 @@ impl History {
         HistoryPage {
             step_s: STEP.as_secs_f64(),
             span_s: STEP.as_secs_f64() * f64::from(u32::try_from(STEPS_MAX).unwrap_or(u32::MAX)),
-            sites: kept.sites.clone(),
-            names: kept.names.clone(),
-            runs: kept.runs.iter().map(run).collect(),
-            traffic: kept.traffic.iter().copied().collect(),
+            sites: recorded.sites.clone(),
+            names: recorded.names.clone(),
+            runs: recorded.runs.iter().map(run).collect(),
+            traffic: recorded.traffic.iter().copied().collect(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
         // Each change leaves it whole enough to draw.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Recorded {
     fn push(&mut self, now: Instant, generation: u64, states: Vec<String>, shares: Drawn) {
         match self.runs.back_mut() {
             Some(last) if last.states == states && last.shares == shares => {
@@ -226,11 +226,11 @@ fn few(sites: &[String], shares: BTreeMap<String, f64>) -> BTreeMap<String, f64>
     if shares.len() <= SITES_MAX && shares.keys().all(|key| sites.contains(key)) {
         return shares;
     }
-    let mut kept = BTreeMap::new();
+    let mut drawn = BTreeMap::new();
     for (key, share) in shares {
-        *kept.entry(if sites.contains(&key) { key } else { String::new() }).or_default() += share;
+        *drawn.entry(if sites.contains(&key) { key } else { String::new() }).or_default() += share;
     }
-    kept
+    drawn
 }
 
 fn totals(state: &AdminSources) -> Traffic {
@@ -255,36 +255,36 @@ mod tests {
 
     #[test]
     fn runs_grow_while_nothing_changes_and_the_oldest_steps_go() {
-        let (mut kept, start) = (Kept::default(), Instant::now());
+        let (mut recorded, start) = (Recorded::default(), Instant::now());
         let states = || vec!["up".to_owned()];
         let at = |step: u32| start + STEP * step;
         for step in 0..500 {
-            kept.push(at(step), 1, states(), one(1.0));
+            recorded.push(at(step), 1, states(), one(1.0));
         }
         for step in 500..700 {
-            kept.push(at(step), 2, states(), one(0.5));
+            recorded.push(at(step), 2, states(), one(0.5));
         }
-        let runs: Vec<_> = kept.runs.iter().map(|run| (run.steps, run.began - start)).collect();
+        let runs: Vec<_> = recorded.runs.iter().map(|run| (run.steps, run.began - start)).collect();
         assert_eq!(runs, [(400, STEP * 100), (200, STEP * 500)]);
         // Every step another: still bounded.
         for step in 700..2_000 {
-            kept.push(at(step), u64::from(step), states(), one(f64::from(step)));
+            recorded.push(at(step), u64::from(step), states(), one(f64::from(step)));
         }
-        assert_eq!(kept.runs.len(), STEPS_MAX);
-        assert_eq!(kept.runs.iter().map(|run| run.steps as usize).sum::<usize>(), STEPS_MAX);
+        assert_eq!(recorded.runs.len(), STEPS_MAX);
+        assert_eq!(recorded.runs.iter().map(|run| run.steps as usize).sum::<usize>(), STEPS_MAX);
     }
 
     #[test]
     fn traffic_is_what_was_added_and_survives_counters_that_begin_anew() {
-        let mut kept = Kept::default();
+        let mut recorded = Recorded::default();
         for answered in [100, 130, 130, 7] {
-            kept.count(Traffic { answered, ..Traffic::default() });
+            recorded.count(Traffic { answered, ..Traffic::default() });
         }
-        assert_eq!(kept.traffic.iter().map(|step| step.answered).collect::<Vec<_>>(), [30, 0, 7]);
+        assert_eq!(recorded.traffic.iter().map(|step| step.answered).collect::<Vec<_>>(), [30, 0, 7]);
         for answered in 0..2_000 {
-            kept.count(Traffic { answered, ..Traffic::default() });
+            recorded.count(Traffic { answered, ..Traffic::default() });
         }
-        assert_eq!(kept.traffic.len(), STEPS_MAX);
+        assert_eq!(recorded.traffic.len(), STEPS_MAX);
     }
 
     #[test]

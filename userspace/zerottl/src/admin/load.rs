@@ -72,7 +72,7 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
     let source = site.load.as_ref()?;
     let (entry, state) = (&snapshot.loads[id.0], &snapshot.status.sites[id.0]);
     let steering = &snapshot.model.pools[site.pool.0].steering;
-    let said = state.said;
+    let report = state.self_report;
     Some(LoadPage {
         source: match source.kind {
             LoadKind::Http(..) => "http",
@@ -82,18 +82,18 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
         }
         .into(),
         current: state.load.map(|load| load.current),
-        debit: said.debit,
+        debit: report.debit,
         target: state.load.map(|load| load.target),
         capacity: state.load.map(|load| load.capacity),
-        sessions: said.sessions,
+        sessions: report.sessions,
         maxconn: entry.maxconn,
         age_s: entry.received.map(|then| snapshot.age_s(then)),
-        stale: said.stale,
+        stale: report.stale,
         headroom: state.load.map(|load| headroom(load.current, &load, steering)),
-        per_answer: said.per_answer,
-        factor: said.factor,
-        word: said.word,
-        says: entry.says(),
+        per_answer: report.per_answer,
+        factor: report.factor,
+        word: report.admin_state,
+        says: entry.self_report(),
         reports: entry.reports,
         failures: entry.failures,
         error: entry.error.as_ref().map(ToString::to_string),
@@ -104,10 +104,10 @@ impl LoadPage {
     /// Returns what the planner was told of the Site.
     #[must_use]
     pub fn as_reported(&self) -> (Option<Load>, SelfReport) {
-        let (word, factor, stale) = (self.word, self.factor, self.stale);
+        let (admin_state, factor, stale) = (self.word, self.factor, self.stale);
         let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
         let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
-        (load(), SelfReport { word, factor, stale, per_answer, debit, sessions })
+        (load(), SelfReport { admin_state, factor, stale, per_answer, debit, sessions })
     }
 
     /// The heads of [`row`](Self::row).
@@ -139,11 +139,11 @@ impl LoadPage {
 /// Why a Site that takes itself out does so, as a sentence; none unless it does.
 #[must_use]
 pub fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
-    let said = snapshot.status.sites[id.0].said;
-    if said.word == AdminState::Ready && said.factor > 0.0 {
+    let report = snapshot.status.sites[id.0].self_report;
+    if report.admin_state == AdminState::Ready && report.factor > 0.0 {
         return None;
     }
-    let says = snapshot.loads[id.0].says().map(|says| format!("it says {says}"));
+    let says = snapshot.loads[id.0].self_report().map(|says| format!("it says {says}"));
     Some(says.unwrap_or_else(|| "its load figures are stale, and when_stale is \"drain\"".into()))
 }
 
@@ -159,18 +159,18 @@ fn short(figure: f64) -> String {
 pub fn verdict(snapshot: &Snapshot, kind: NameKind, policy: Policy, id: SiteId) -> (bool, Option<String>) {
     let steering = &snapshot.model.pool_of(kind).steering;
     let state = &snapshot.status.sites[id.0];
-    let said = state.said;
+    let report = state.self_report;
     let mut clauses = Vec::new();
-    let refuses = said.word != AdminState::Ready || said.factor <= 0.0;
-    if said.stale {
+    let refuses = report.admin_state != AdminState::Ready || report.factor <= 0.0;
+    if report.stale {
         clauses.push("its load figures are stale".to_owned());
     }
-    if refuses && !said.stale {
-        let says = snapshot.loads[id.0].says().map_or(String::new(), |says| format!(": it says {says}"));
+    if refuses && !report.stale {
+        let says = snapshot.loads[id.0].self_report().map_or(String::new(), |says| format!(": it says {says}"));
         clauses.push(format!("it wants no new clients{says}"));
-    } else if (said.factor - 1.0).abs() > 1e-9 {
+    } else if (report.factor - 1.0).abs() > 1e-9 {
         let note = snapshot.loads[id.0].note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
-        clauses.push(format!("it wants {} of its weight{note}", text::percent(said.factor)));
+        clauses.push(format!("it wants {} of its weight{note}", text::percent(report.factor)));
     }
     if state.ramp < 1.0 {
         clauses.push(format!("it starts slowly, with {} of its weight", text::percent(state.ramp)));

@@ -302,7 +302,7 @@ impl Source {
         });
         family(
             encoder,
-            ("site_hold_seconds", "Time until a Site that keeps flapping is answered again; 0 unless it is held down"),
+            ("site_hold_seconds", "Time until a Site that keeps flapping is answered again; 0 unless it is held back"),
             holds,
         )?;
         let alarms = notices.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));

@@ -138,7 +138,7 @@ impl Notices {
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),
             state: StatePage {
                 directory: snapshot.model.state.display().to_string(),
-                error: snapshot.kept.error.clone(),
+                error: snapshot.write_status.error.clone(),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! The operator's words over HTTP.
+//! Overrides over HTTP.
 //!
 //! | method and path | body | answers |
 //! |---|---|---|
@@ -36,15 +36,16 @@ use zerottl_core::{
     saved_state::ms,
     status::AdminState,
 };
-use zerottl_host::state::keeper;
+use zerottl_host::state::writer;
 
 /// How long an answer waits for the override to be on disk.
-const KEPT_WITHIN: Duration = Duration::from_secs(2);
+const SAVED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Body of `POST /v1/sites/word`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SayWord {
+#[schema(as = SayWord)]
+pub struct SetAdminState {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
     /// `drain`, `maint`, or `ready`, which takes back any other and ends a hold-down.
@@ -66,7 +67,8 @@ pub struct SayWord {
 /// Body of `POST /v1/sites/weight`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SayWeight {
+#[schema(as = SayWeight)]
+pub struct SetWeight {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
     /// 1 to 65535, or null for the configured one; needed.
@@ -86,7 +88,8 @@ pub struct SayWeight {
 
 /// The change that was made; answers follow it already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Said {
+#[schema(as = Said)]
+pub struct OverridePlaced {
     /// Keys of the Sites that it is about.
     pub sites: Vec<String>,
     /// The plan that has it.
@@ -126,9 +129,9 @@ pub struct DrainingSite {
     post,
     path = "/v1/sites/word",
     tag = "write",
-    request_body = SayWord,
+    request_body = SetAdminState,
     responses(
-        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 200, description = "It is in force: answers follow it", body = OverridePlaced),
         (status = 400, description = "The request is not valid", body = ErrorBody),
         (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
@@ -139,7 +142,7 @@ pub(super) async fn word(
     State(shared): State<HandlerState>,
     peer: Option<Extension<AdminPeer>>,
     _: extract::Plain,
-    extract::CheckedBody(body): extract::CheckedBody<SayWord>,
+    extract::CheckedBody(body): extract::CheckedBody<SetAdminState>,
 ) -> Response {
     let value = OverrideValue::State(body.word);
     ask(&shared.state(), peer, body.sites, value, body.by, body.reason, body.for_s, body.force).await
@@ -150,9 +153,9 @@ pub(super) async fn word(
     post,
     path = "/v1/sites/weight",
     tag = "write",
-    request_body = SayWeight,
+    request_body = SetWeight,
     responses(
-        (status = 200, description = "It is in force: answers follow it", body = Said),
+        (status = 200, description = "It is in force: answers follow it", body = OverridePlaced),
         (status = 400, description = "The request is not valid", body = ErrorBody),
         (status = 404, description = "There is no Site, group or pool of that name", body = ErrorBody),
         (status = 409, description = "It would take a pool below its minimum", body = ErrorBody),
@@ -163,7 +166,7 @@ pub(super) async fn weight(
     State(shared): State<HandlerState>,
     peer: Option<Extension<AdminPeer>>,
     _: extract::Plain,
-    extract::CheckedBody(body): extract::CheckedBody<SayWeight>,
+    extract::CheckedBody(body): extract::CheckedBody<SetWeight>,
 ) -> Response {
     let value = OverrideValue::Weight(body.weight);
     ask(&shared.state(), peer, body.sites, value, body.by, body.reason, body.for_s, false).await
@@ -194,9 +197,14 @@ async fn ask(
     let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
     match state.overrides.ask(OverrideRequest { by, ..request }).await {
         Ok(done) => {
-            let why = keeper::wait(&mut state.kept.clone(), done.saved, KEPT_WITHIN).await;
-            Json(Said { sites: done.sites, generation: done.generation, kept: why.is_none(), not_kept_because: why })
-                .into_response()
+            let why = writer::wait(&mut state.write_status.clone(), done.saved, SAVED_WITHIN).await;
+            Json(OverridePlaced {
+                sites: done.sites,
+                generation: done.generation,
+                kept: why.is_none(),
+                not_kept_because: why,
+            })
+            .into_response()
         }
         Err(refused) => refusal(&refused),
     }
@@ -252,7 +260,7 @@ pub(super) async fn drained(
     let snapshot = &shared.state().snapshot();
     match target::find(&snapshot.model, &asked.sites) {
         Ok(sites) => {
-            let sessions = |site: SiteId| snapshot.status.sites[site.0].said.sessions.map(whole);
+            let sessions = |site: SiteId| snapshot.status.sites[site.0].self_report.sessions.map(whole);
             Json(drain_page(snapshot, &sites, asked.sessions, sessions)).into_response()
         }
         Err(refused) => refusal(&refused),
@@ -277,7 +285,7 @@ fn drain_page(
         let sessions = sessions(*id);
         DrainingSite {
             site: model.sites[id.0].key.clone(),
-            word: snapshot.status.sites[id.0].word.as_str().into(),
+            word: snapshot.status.sites[id.0].admin_state.as_str().into(),
             answered_by,
             sessions,
             done: answered_by == 0 && sessions.is_none_or(|sessions| sessions <= enough),

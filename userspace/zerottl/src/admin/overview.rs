@@ -264,7 +264,7 @@ fn socket_rows(socket: &SocketCounts) -> impl Iterator<Item = Vec<String>> {
     counts.map(|(name, count)| vec![name, "socket".into(), count.to_string()])
 }
 
-/// Health and what bars it, the operator or the Site itself: `up`, `DOWN`, `up, drain`.
+/// Health and what excludes it, the operator or the Site itself: `up`, `DOWN`, `up, drain`.
 #[must_use]
 pub fn state_word(site: &SitePage) -> String {
     let health = if site.up { "up" } else { "DOWN" };

@@ -11,7 +11,7 @@ use crate::{
 };
 use zerottl_core::{assess::remarks::Remarks, status::Assessment};
 use zerottl_dns::{Served, view::View};
-use zerottl_host::state::keeper::WriteStatus;
+use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 
 /// The data that the admin interface reads, and the overrides that it hands requests to.
@@ -43,7 +43,7 @@ pub struct AdminSources {
     /// Where operators' requests go: the one way in.
     pub overrides: OverrideHandle,
     /// The outcome of the newest write of what a restart would know.
-    pub kept: watch::Receiver<WriteStatus>,
+    pub write_status: watch::Receiver<WriteStatus>,
 }
 
 impl fmt::Debug for AdminSources {
@@ -70,7 +70,7 @@ impl AdminSources {
             publication: *self.publication.borrow(),
             started: self.started,
             remarks: Arc::clone(&self.remarks.borrow()),
-            kept: self.kept.borrow().clone(),
+            write_status: self.write_status.borrow().clone(),
             now: Instant::now(),
         }
     }

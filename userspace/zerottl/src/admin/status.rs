@@ -338,7 +338,7 @@ fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let (model, status) = (&snapshot.model, &snapshot.status);
     let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let own = load::takes_itself_out(snapshot, id);
-    let is_down = !status.site_is_up(model, id) && status.sites[id.0].said.word != AdminState::Maint;
+    let is_down = !status.site_is_up(model, id) && status.sites[id.0].self_report.admin_state != AdminState::Maint;
     let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
         let why = report.last_error.as_deref().unwrap_or("no verdict yet");
         is_down.then(|| format!("{}: {why}", address.answer))

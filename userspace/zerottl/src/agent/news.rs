@@ -40,7 +40,7 @@ pub fn of_sites(
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> (Vec<SiteNews>, usize) {
     let line = |(id, site): (usize, &Site)| {
-        let says = || entries.get(id).and_then(SiteLoad::says);
+        let says = || entries.get(id).and_then(SiteLoad::self_report);
         let up = |status: &Assessment| status.site_is_up(model, SiteId(id));
         let (is_bad, text) = match (up(before), up(after)) {
             (true, false) => (true, format!("is down: {}", why_down(site, after, id, says(), &detail))),
@@ -62,7 +62,7 @@ fn why_down(
     says: Option<String>,
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> String {
-    if status.sites[id].said.word == AdminState::Maint {
+    if status.sites[id].self_report.admin_state == AdminState::Maint {
         return format!("it says {}", says.unwrap_or_else(|| "so".into()));
     }
     let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {
@@ -77,9 +77,9 @@ fn why_down(
 
 /// Returns what has changed of a Site besides its being up.
 fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> Option<(bool, String)> {
-    let wants = |site: &SiteState| site.said.word == AdminState::Ready && site.said.factor > 0.0;
+    let wants = |site: &SiteState| site.self_report.admin_state == AdminState::Ready && site.self_report.factor > 0.0;
     match (wants(before), wants(after)) {
-        (true, false) if after.said.stale => {
+        (true, false) if after.self_report.stale => {
             return Some((true, "gets no new clients: its load figures are stale, and when_stale is \"drain\"".into()));
         }
         (true, false) => {
@@ -88,7 +88,7 @@ fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> O
         (false, true) => return Some((false, "gets new clients again: it has taken back what it said".into())),
         _ => {}
     }
-    match (before.said.stale, after.said.stale) {
+    match (before.self_report.stale, after.self_report.stale) {
         (false, true) => return Some((true, "its load figures are stale".into())),
         (true, false) => return Some((false, "its load figures are up to date again".into())),
         _ => {}
@@ -272,7 +272,7 @@ mod tests {
         let stopped =
             SiteLoad { condition: ReportedCondition::Stopped, note: Some("new disks".into()), ..SiteLoad::default() };
         check(
-            |status| status.sites[0].said.word = AdminState::Maint,
+            |status| status.sites[0].self_report.admin_state = AdminState::Maint,
             &stopped,
             "1 boston is down: it says stopped (new disks)",
             "0 boston is up",
@@ -280,12 +280,12 @@ mod tests {
         let drained = SiteLoad { admin_state: AdminState::Drain, ..SiteLoad::default() };
         let back = "0 boston gets new clients again: it has taken back what it said";
         let worse = "1 boston gets no new clients: it says drain";
-        check(|status| status.sites[0].said.word = AdminState::Drain, &drained, worse, back);
+        check(|status| status.sites[0].self_report.admin_state = AdminState::Drain, &drained, worse, back);
         let none_wanted = SiteLoad { factor: Some(0.0), ..SiteLoad::default() };
         let worse = "1 boston gets no new clients: it says 0%";
-        check(|status| status.sites[0].said.factor = 0.0, &none_wanted, worse, back);
+        check(|status| status.sites[0].self_report.factor = 0.0, &none_wanted, worse, back);
         let (worse, better) = ("1 boston its load figures are stale", "0 boston its load figures are up to date again");
-        check(|status| status.sites[0].said.stale = true, &none, worse, better);
+        check(|status| status.sites[0].self_report.stale = true, &none, worse, better);
     }
 
     /// Whatever has become of how many: the lines are bounded.

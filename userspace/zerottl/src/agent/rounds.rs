@@ -37,7 +37,7 @@ use zerottl_core::{
     status::{Assessment, Verdicts},
 };
 use zerottl_dns::{self as dns, view::View};
-use zerottl_host::state::keeper::Keeping;
+use zerottl_host::state::writer::WriteSchedule;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 use zerottl_kernel::{
     attach::{macs, macs_of},
@@ -80,7 +80,7 @@ pub struct Rounds {
     /// Requests of operators.
     pub asked: mpsc::Receiver<PendingOverride>,
     /// The times at which what a restart should know is handed over to be written.
-    pub keeping: Keeping,
+    pub schedule: WriteSchedule,
     /// When it was published.
     pub published: watch::Sender<Option<Publication>>,
     /// Where the kernel finds it; none with `xdp = "off"`.
@@ -116,7 +116,7 @@ impl Rounds {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => {
-                    self.keep(Instant::now());
+                    self.save(Instant::now());
                     return;
                 }
                 Some((request, answer)) = self.asked.recv() => {
@@ -190,8 +190,8 @@ impl Rounds {
             self.tell_of_sites(&status, &entries);
             self.assessed.send_replace(status);
         }
-        if self.keeping.is_due(since, is_event, revision) {
-            self.keep(since);
+        if self.schedule.is_due(since, is_event, revision) {
+            self.save(since);
         }
     }
 
@@ -255,7 +255,7 @@ impl Rounds {
         }
         self.round();
         let sites = said?;
-        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.keep(now) })
+        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.save(now) })
     }
 
     /// Hands a request to the assessor, with the Sites that its target means.
@@ -270,17 +270,17 @@ impl Rounds {
     }
 
     /// Has what a restart should know written.
-    fn keep(&mut self, now: Instant) -> u64 {
+    fn save(&mut self, now: Instant) -> u64 {
         let verdicts = self.verdicts.borrow().clone();
-        let (memory, revision) = {
+        let (state, revision) = {
             let assessor = self.assessor();
             if assessor.has_left() {
                 // Another configuration's rounds keep what there is.
                 return 0;
             }
-            (assessor.memory(now, &verdicts), assessor.revision())
+            (assessor.saved_state(now, &verdicts), assessor.revision())
         };
-        self.keeping.keep(memory, now, revision)
+        self.schedule.write(state, now, revision)
     }
 
     fn assessor(&self) -> MutexGuard<'_, Assessor> {

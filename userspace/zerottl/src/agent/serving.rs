@@ -32,7 +32,7 @@ use zerottl_core::{
     status::Assessment,
 };
 use zerottl_dns::{self as dns, Served, Zones, view::View};
-use zerottl_host::state::keeper::{self, Keeping, StateWriter, WriteStatus};
+use zerottl_host::state::writer::{self, StateWriter, WriteSchedule, WriteStatus};
 use zerottl_inputs::{
     load::{self, LoadStore},
     probe::{self, Probes, Reports},
@@ -58,9 +58,9 @@ pub struct Common {
     /// When the agent started.
     pub started: Instant,
     /// Where what a restart should know goes.
-    pub keeper: Arc<StateWriter>,
+    pub writer: Arc<StateWriter>,
     /// The outcome of the newest write there.
-    pub kept: watch::Receiver<WriteStatus>,
+    pub write_status: watch::Receiver<WriteStatus>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
@@ -121,8 +121,8 @@ impl Prepared {
             (assessor, before.load_store.carry_over(&model))
         } else {
             // A restart goes on from what the last run knew, from the first answer on.
-            let (memory, age) = keeper::recall(&model.state);
-            (Assessor::new(Arc::clone(&model), &memory, age, now), LoadStore::new(&model))
+            let (saved, age) = writer::recall(&model.state);
+            (Assessor::new(Arc::clone(&model), &saved, age, now), LoadStore::new(&model))
         };
         // The new program counts answers from 0.
         let loads = LoadInputs { entries: &load_store.read(), answers: &[] };
@@ -222,7 +222,7 @@ impl Prepared {
             started: common.started,
             remarks,
             overrides,
-            kept: common.kept.clone(),
+            write_status: common.write_status.clone(),
         });
         let rounds = Rounds {
             assessor: Arc::clone(&assessor),
@@ -236,7 +236,7 @@ impl Prepared {
             assessed,
             remarked,
             asked,
-            keeping: Keeping::new(Arc::clone(&common.keeper), Instant::now()),
+            schedule: WriteSchedule::new(Arc::clone(&common.writer), Instant::now()),
             published,
             publisher: self.publisher,
             events: self.events,

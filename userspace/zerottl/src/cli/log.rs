@@ -136,7 +136,7 @@ fn filter(wish: &str) -> Result<EnvFilter, LogError> {
 }
 
 /// Modules by the names that they had while the program was one crate, and where they are now.
-const MOVED: [(&str, &[&str]); 11] = [
+const MOVED: [(&str, &[&str]); 12] = [
     ("zerottl::config", &["zerottl_config"]),
     ("zerottl::dns", &["zerottl_dns"]),
     ("zerottl::hooks", &["zerottl_kernel::attachments"]),
@@ -147,6 +147,7 @@ const MOVED: [(&str, &[&str]); 11] = [
     ("zerottl::proxy", &["zerottl_proxy"]),
     ("zerottl::resources", &["zerottl_host::resources"]),
     ("zerottl::site", &["zerottl_site", "zerottl_proxy"]),
+    ("zerottl::state::keeper", &["zerottl_host::state::writer"]),
     ("zerottl::state", &["zerottl_host::state"]),
 ];
 

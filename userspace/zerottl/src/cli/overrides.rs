@@ -12,7 +12,7 @@ use serde::Serialize;
 use zerottl::admin::{
     error_body::ErrorBody,
     listen::user_name,
-    overrides::{DrainPage, DrainingSite, Said, SayWeight, SayWord},
+    overrides::{DrainPage, DrainingSite, OverridePlaced, SetAdminState, SetWeight},
 };
 use zerottl_config as config;
 use zerottl_core::status::AdminState;
@@ -125,7 +125,7 @@ impl Say {
     }
 
     async fn at(&self, word: AdminState, at: &AgentAddress) -> Result<(), CommandError> {
-        let body = SayWord {
+        let body = SetAdminState {
             sites: self.sites.clone(),
             word,
             reason: self.why.reason.clone(),
@@ -133,7 +133,7 @@ impl Say {
             by: self.why.by(),
             force: self.force,
         };
-        said(at, "/v1/sites/word", &body, self.json, word.as_str()).await
+        place(at, "/v1/sites/word", &body, self.json, word.as_str()).await
     }
 }
 
@@ -141,7 +141,7 @@ impl Weigh {
     /// Sets the weight and prints what came of it.
     pub async fn run(&self) -> Result<(), CommandError> {
         let Weight(weight) = self.weight;
-        let body = SayWeight {
+        let body = SetWeight {
             sites: self.sites.clone(),
             weight,
             reason: self.why.reason.clone(),
@@ -149,12 +149,12 @@ impl Weigh {
             by: self.why.by(),
         };
         let word = weight.map_or("configured weight".into(), |weight| format!("weight {weight}"));
-        said(&self.agent.address()?, "/v1/sites/weight", &body, self.json, &word).await
+        place(&self.agent.address()?, "/v1/sites/weight", &body, self.json, &word).await
     }
 }
 
 /// Hands in an override and prints what came of it.
-async fn said(
+async fn place(
     at: &AgentAddress,
     path: &str,
     body: &impl Serialize,
@@ -165,9 +165,9 @@ async fn said(
     if json {
         return print(&[&answer, &b"\n"[..]].concat());
     }
-    let said: Said = understood(at, &answer)?;
-    let mut text = format!("{}: {word}, from plan {} on\n", said.sites.join(", "), said.generation);
-    if let Some(why) = said.not_kept_because {
+    let placed: OverridePlaced = understood(at, &answer)?;
+    let mut text = format!("{}: {word}, from plan {} on\n", placed.sites.join(", "), placed.generation);
+    if let Some(why) = placed.not_kept_because {
         let _ = writeln!(text, "a restart will forget it: {why}");
     }
     print(text.as_bytes())

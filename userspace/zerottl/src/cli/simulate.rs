@@ -92,7 +92,7 @@ pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> 
 
 /// Returns what the agent would forget, as far as no state directory here has said so.
 fn forgotten(page: &StatusPage, candidate: &Model) -> Vec<String> {
-    if zerottl_host::state::keeper::peek(&candidate.state).is_ok() {
+    if zerottl_host::state::writer::peek(&candidate.state).is_ok() {
         return Vec::new();
     }
     let lost = page.sites.iter().filter(|site| candidate.site_by_key(&site.key).is_none());

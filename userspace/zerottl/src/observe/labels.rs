@@ -6,8 +6,9 @@ use zerottl_core::{
     status::{AdminState, Assessment, Health},
 };
 
-/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it says
-/// itself; `drain`, by the operator's word or its own; `held` back because it has been flapping; `unknown`, which counts as `initial` says; `up`.
+/// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it
+/// says itself; `drain`, by the operator or by itself; `held` back because it has been flapping; `unknown`, which
+/// counts as `initial` says; `up`.
 pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
 
 /// One of [`STATES`].
@@ -15,9 +16,9 @@ pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"
 pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
     let state = &status.sites[site.0];
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
-    match state.word {
+    match state.admin_state {
         AdminState::Maint => "maint",
-        _ if (known || state.said.word == AdminState::Maint) && !status.site_is_up(model, site) => "down",
+        _ if (known || state.self_report.admin_state == AdminState::Maint) && !status.site_is_up(model, site) => "down",
         _ if state.admin_state_in_force() == AdminState::Drain => "drain",
         AdminState::Drain => "drain",
         AdminState::Ready if state.held => "held",

@@ -8,7 +8,7 @@ use super::{
     publication::Publication,
 };
 use zerottl_core::{assess::remarks::Remarks, model::Model, plan::Plan, site_load::SiteLoad, status::Assessment};
-use zerottl_host::state::keeper::WriteStatus;
+use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::probe::AddressReport;
 
 /// Everything known at one moment.
@@ -41,7 +41,7 @@ pub struct Snapshot {
     /// The newest remarks.
     pub remarks: Arc<Remarks>,
     /// The outcome of the newest write of what a restart would know.
-    pub kept: WriteStatus,
+    pub write_status: WriteStatus,
     /// The moment.
     pub now: Instant,
 }

@@ -21,7 +21,7 @@ use zerottl_core::{
     site_load::SiteLoad,
     status::{Assessment, Health},
 };
-use zerottl_host::state::keeper::WriteStatus;
+use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::probe::AddressReport;
 use zerottl_kernel::attachments::AttachmentState;
 
@@ -124,7 +124,7 @@ pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Sna
         publication,
         started,
         remarks: Arc::default(),
-        kept: WriteStatus::default(),
+        write_status: WriteStatus::default(),
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

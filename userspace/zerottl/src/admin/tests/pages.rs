@@ -495,7 +495,7 @@ fn what_a_site_says_of_itself_is_shown() {
     }
     snapshot.loads[0].condition = ReportedCondition::Stopped;
     snapshot.loads[0].note = Some("new disks".into());
-    snapshot.status.sites[0].said.word = AdminState::Maint;
+    snapshot.status.sites[0].self_report.admin_state = AdminState::Maint;
     let words = "it says stopped (new disks)";
     for name in ["app.com", "boston.app.com"] {
         let page = explained(&snapshot, name);
@@ -514,7 +514,7 @@ fn what_a_site_says_of_itself_is_shown() {
     out(metrics::text(&snapshot, Format::OpenMetrics).expect("text"), "1.0");
     // Up, and wants nobody.
     snapshot.loads[0] = SiteLoad { factor: Some(0.0), note: Some("full".into()), ..Default::default() };
-    snapshot.status.sites[0].said = SelfReport { factor: 0.0, ..Default::default() };
+    snapshot.status.sites[0].self_report = SelfReport { factor: 0.0, ..Default::default() };
     let page = StatusPage::new(&snapshot);
     assert_eq!((page.sites[0].state.as_str(), page.sites[0].reason.as_deref()), ("drain", Some("it says 0% (full)")));
     assert!(page.to_text().contains("up, drain"), "{}", page.to_text());

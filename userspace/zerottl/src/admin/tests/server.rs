@@ -38,7 +38,7 @@ use zerottl_core::{
     plan::Choice,
 };
 use zerottl_dns::view::View;
-use zerottl_host::state::keeper::WriteStatus;
+use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::agent_client::{self as client, AgentAddress, ClientError};
 use zerottl_inputs::probe::Reports;
 
@@ -95,7 +95,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
         commands: commands::channel().0,
         remarks: watch::channel(Arc::default()).1,
         overrides: OverrideHandle::new().0,
-        kept: watch::channel(WriteStatus::default()).1,
+        write_status: watch::channel(WriteStatus::default()).1,
     };
     (state, trace)
 }

@@ -18,13 +18,13 @@ use super::{apart, file, file::NoState, stamp::ClockStamp};
 /// The outcome of the newest write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteStatus {
-    /// The newest memory that was tried, by the number it was handed over with.
+    /// The newest state that was tried, by the number it was handed over with.
     pub number: u64,
     /// Why it could not be written; none if it was.
     pub error: Option<String>,
 }
 
-/// Hands memories over to be kept; when it is dropped, the newest is written and the task ends.
+/// Hands states over to be written; when it is dropped, the newest is written and the task ends.
 #[derive(Debug)]
 pub struct StateWriter {
     newest: watch::Sender<(u64, SavedState)>,
@@ -32,22 +32,22 @@ pub struct StateWriter {
 }
 
 impl StateWriter {
-    /// A keeper, what it has kept, and the task that writes, which the caller runs.
+    /// A writer, the outcome of its newest write, and the task that writes, which the caller runs.
     pub fn new(directory: PathBuf) -> (Self, watch::Receiver<WriteStatus>, impl Future<Output = ()> + Send + use<>) {
-        let (newest, memories) = watch::channel((0, SavedState::default()));
-        let (kept, seen) = watch::channel(WriteStatus::default());
+        let (newest, states) = watch::channel((0, SavedState::default()));
+        let (outcome, seen) = watch::channel(WriteStatus::default());
         let ending = CancellationToken::new();
-        let keeping = write_all(directory, memories, kept, ending.clone());
-        (Self { newest, _ending: ending.drop_guard() }, seen, keeping)
+        let writing = write_all(directory, states, outcome, ending.clone());
+        (Self { newest, _ending: ending.drop_guard() }, seen, writing)
     }
 
-    /// Has `memory` written soon; returns its number. What was not yet begun is left out.
-    #[expect(clippy::must_use_candidate, reason = "it is kept whether somebody waits or not")]
-    pub fn keep(&self, memory: SavedState) -> u64 {
+    /// Has `state` written soon; returns its number. What was not yet begun is left out.
+    #[expect(clippy::must_use_candidate, reason = "it is written whether somebody waits or not")]
+    pub fn write(&self, state: SavedState) -> u64 {
         let mut number = 0;
         self.newest.send_modify(|(newest, of)| {
             *newest += 1;
-            *of = memory;
+            *of = state;
             number = *newest;
         });
         number
@@ -61,46 +61,46 @@ const LATEST: Duration = Duration::from_secs(20);
 
 /// After so long a disk hangs.
 const HANGS: Duration = Duration::from_secs(10);
-/// For the last memory to be written when the agent ends.
+/// For the last state to be written when the agent ends.
 const END_WITHIN: Duration = Duration::from_secs(3);
 /// For a look at the file, before it is needed.
 const PEEK_WITHIN: Duration = Duration::from_secs(2);
 /// For the file to be read at the start.
 const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
-/// When memories are handed to a [`StateWriter`].
+/// When states are handed to a [`StateWriter`].
 #[derive(Debug)]
-pub struct Keeping {
-    keeper: Arc<StateWriter>,
+pub struct WriteSchedule {
+    writer: Arc<StateWriter>,
     at: Instant,
     revision: u64,
     is_new: bool,
 }
 
-impl Keeping {
-    /// Nothing kept yet, at the agent's start.
+impl WriteSchedule {
+    /// Nothing written yet, at the agent's start.
     #[must_use]
-    pub fn new(keeper: Arc<StateWriter>, now: Instant) -> Self {
-        Self { keeper, at: now, revision: 0, is_new: false }
+    pub fn new(writer: Arc<StateWriter>, now: Instant) -> Self {
+        Self { writer, at: now, revision: 0, is_new: false }
     }
 
-    /// Whether a memory is to be kept at `now`; `is_new` says whether the status has changed.
+    /// Whether a state is to be written at `now`; `is_new` says whether the status has changed.
     pub fn is_due(&mut self, now: Instant, is_new: bool, revision: u64) -> bool {
         self.is_new |= is_new || revision != self.revision;
         now.saturating_duration_since(self.at) >= if self.is_new { SOON } else { LATEST }
     }
 
-    /// Has a memory kept; returns its number.
-    pub fn keep(&mut self, memory: SavedState, now: Instant, revision: u64) -> u64 {
+    /// Has a state written; returns its number.
+    pub fn write(&mut self, state: SavedState, now: Instant, revision: u64) -> u64 {
         (self.at, self.revision, self.is_new) = (now, revision, false);
-        self.keeper.keep(memory)
+        self.writer.write(state)
     }
 }
 
 async fn write_all(
     directory: PathBuf,
-    mut memories: watch::Receiver<(u64, SavedState)>,
-    kept: watch::Sender<WriteStatus>,
+    mut states: watch::Receiver<(u64, SavedState)>,
+    outcome: watch::Sender<WriteStatus>,
     ending: CancellationToken,
 ) {
     let mut told = false;
@@ -109,10 +109,10 @@ async fn write_all(
         ending.cancelled().await;
         sleep(END_WITHIN).await;
     });
-    // An error says that the keeper is gone, and that its last memory has been seen.
-    while memories.changed().await.is_ok() {
-        let (number, memory) = memories.borrow_and_update().clone();
-        let mut written = pin!(apart::write(&directory, file::encode(ClockStamp::now(), memory)));
+    // An error says that the writer is gone, and that its last state has been seen.
+    while states.changed().await.is_ok() {
+        let (number, state) = states.borrow_and_update().clone();
+        let mut written = pin!(apart::write(&directory, file::encode(ClockStamp::now(), state)));
         let mut is_late = false;
         let result = loop {
             tokio::select! {
@@ -128,16 +128,16 @@ async fn write_all(
                 // Nothing else is tried meanwhile, so that no more than one hangs there.
                 () = sleep(HANGS), if !is_late => {
                     is_late = true;
-                    tell(&directory, &mut told, number, Some(apart::hangs(HANGS).to_string()), &kept);
+                    tell(&directory, &mut told, number, Some(apart::hangs(HANGS).to_string()), &outcome);
                 }
             }
         };
-        tell(&directory, &mut told, number, result.err().map(|error| error.to_string()), &kept);
+        tell(&directory, &mut told, number, result.err().map(|error| error.to_string()), &outcome);
     }
 }
 
-/// Says what has become of a memory: in the log where that has changed.
-fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, kept: &watch::Sender<WriteStatus>) {
+/// Says what has become of a write: in the log where that has changed.
+fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, outcome: &watch::Sender<WriteStatus>) {
     match (&error, *told) {
         (Some(error), false) => tracing::warn!(
             directory = %directory.display(),
@@ -147,14 +147,14 @@ fn tell(directory: &Path, told: &mut bool, number: u64, error: Option<String>, k
         _ => {}
     }
     *told = error.is_some();
-    kept.send_replace(WriteStatus { number, error });
+    outcome.send_replace(WriteStatus { number, error });
 }
 
-/// Once `number` has been tried, or `limit` is over: why it is not kept, if so.
-pub async fn wait(kept: &mut watch::Receiver<WriteStatus>, number: u64, limit: Duration) -> Option<String> {
-    let tried = kept.wait_for(|kept| kept.number >= number);
+/// Once `number` has been tried, or `limit` is over: why it is not written, if so.
+pub async fn wait(outcome: &mut watch::Receiver<WriteStatus>, number: u64, limit: Duration) -> Option<String> {
+    let tried = outcome.wait_for(|newest| newest.number >= number);
     match tokio::time::timeout(limit, tried).await {
-        Ok(Ok(kept)) => kept.error.clone(),
+        Ok(Ok(newest)) => newest.error.clone(),
         Ok(Err(_)) => Some("the agent is stopping".into()),
         Err(_) => Some(format!("not within {limit:?}")),
     }
@@ -170,9 +170,9 @@ pub fn peek(directory: &Path) -> Result<(SavedState, Option<Duration>), NoState>
 #[must_use]
 pub fn recall(directory: &Path) -> (SavedState, Option<Duration>) {
     match file::read_from(apart::read(directory, RECALL_WITHIN)) {
-        Ok((memory, age)) => {
-            tracing::info!(directory = %directory.display(), sites = memory.sites.len(), age_s = ?age.map(|age| age.as_secs()), "state recalled");
-            (memory, age)
+        Ok((state, age)) => {
+            tracing::info!(directory = %directory.display(), sites = state.sites.len(), age_s = ?age.map(|age| age.as_secs()), "state recalled");
+            (state, age)
         }
         Err(NoState::None) => (SavedState::default(), None),
         Err(error) => {
@@ -187,23 +187,23 @@ mod tests {
     use super::*;
     use zerottl_core::saved_state::SavedSite;
 
-    /// The newest of many memories is what is on disk once the keeper is gone, and who waits is told.
+    /// The newest of many states is what is on disk once the writer is gone, and who waits is told.
     #[tokio::test]
     async fn the_newest_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (keeper, mut kept, task) = StateWriter::new(folder.path().into());
+        let (writer, mut outcome, task) = StateWriter::new(folder.path().into());
         let task = tokio::spawn(task);
-        let memory = |key: &str| SavedState { sites: [(key.to_owned(), SavedSite::default())].into() };
-        let first = keeper.keep(memory("first"));
-        assert_eq!(wait(&mut kept, first, Duration::from_secs(10)).await, None);
+        let state = |key: &str| SavedState { sites: [(key.to_owned(), SavedSite::default())].into() };
+        let first = writer.write(state("first"));
+        assert_eq!(wait(&mut outcome, first, Duration::from_secs(10)).await, None);
         for i in 0..100 {
-            keeper.keep(memory(&i.to_string()));
+            writer.write(state(&i.to_string()));
         }
-        let _ = keeper.keep(memory("last"));
-        drop(keeper);
-        task.await.expect("ends with the keeper");
+        let _ = writer.write(state("last"));
+        drop(writer);
+        task.await.expect("ends with the writer");
         let (read, _) = recall(folder.path());
-        assert_eq!(read, memory("last"));
+        assert_eq!(read, state("last"));
     }
 
     /// A disk that does not answer, here a named pipe in the place of the new file: who waits is told, and the end comes all
@@ -213,14 +213,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("state.json.new");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-        let (keeper, mut kept, task) = StateWriter::new(folder.path().into());
+        let (writer, mut outcome, task) = StateWriter::new(folder.path().into());
         let task = tokio::spawn(task);
-        let number = keeper.keep(SavedState::default());
-        assert_eq!(wait(&mut kept, number, Duration::from_millis(100)).await.as_deref(), Some("not within 100ms"));
-        let told = wait(&mut kept, number, Duration::from_mins(1)).await.expect("not kept");
+        let number = writer.write(SavedState::default());
+        assert_eq!(wait(&mut outcome, number, Duration::from_millis(100)).await.as_deref(), Some("not within 100ms"));
+        let told = wait(&mut outcome, number, Duration::from_mins(1)).await.expect("not written");
         assert_eq!(told, "the disk has not answered within 10s");
-        let _ = keeper.keep(SavedState::default());
-        drop(keeper);
+        let _ = writer.write(SavedState::default());
+        drop(writer);
         tokio::time::timeout(Duration::from_secs(30), task).await.expect("in time").expect("without a panic");
     }
 
@@ -228,11 +228,11 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_told_that_nothing_is_kept() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (keeper, mut kept, task) = StateWriter::new(folder.path().join("no/such"));
+        let (writer, mut outcome, task) = StateWriter::new(folder.path().join("no/such"));
         let task = tokio::spawn(task);
-        let number = keeper.keep(SavedState::default());
-        assert!(wait(&mut kept, number, Duration::from_secs(10)).await.is_some());
-        drop(keeper);
-        task.await.expect("ends with the keeper");
+        let number = writer.write(SavedState::default());
+        assert!(wait(&mut outcome, number, Duration::from_secs(10)).await.is_some());
+        drop(writer);
+        task.await.expect("ends with the writer");
     }
 }
