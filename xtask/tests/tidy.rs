@@ -132,11 +132,22 @@ fn machine_paths(path: &str, text: &str) -> Vec<String> {
     lines.map(|(number, line)| format!("{path}:{}: a path of one machine: {}", number + 1, line.trim())).collect()
 }
 
+/// Bytes of an ID's beginning, the design that it is of: `S4-`.
+const DESIGN_LEN: usize = "S4-".len();
+
+/// Whether a text begins with the beginning of a requirement ID, whatever the design's number.
+fn is_of_a_design(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'S', digit, b'-', ..] if digit.is_ascii_digit())
+}
+
 /// The requirement IDs in a text: `S4-3A-305`, and `S4-3B-355/360` for two of them.
 fn ids(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices("S4-") {
+    for (at, _) in text.match_indices('S') {
         let rest = &text[at..];
+        if !is_of_a_design(rest) || text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()) {
+            continue;
+        }
         let length = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-'));
         let id = rest[..length.unwrap_or(rest.len())].trim_end_matches('-');
         found.insert(id.to_owned());
@@ -152,7 +163,7 @@ fn ids(text: &str) -> BTreeSet<String> {
         }
     }
     // The prefix alone, or a range's stem, is no row.
-    found.retain(|id| id.len() > "S4-".len());
+    found.retain(|id| id.len() > DESIGN_LEN);
     found
 }
 
@@ -167,7 +178,11 @@ struct Row {
 fn rows(document: &str) -> Vec<Row> {
     let invariant =
         |line: &&str| line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let row = |line: &&str| line.starts_with("| S4-") || line.starts_with("| `S4-") || invariant(line);
+    let of_a_design = |line: &&str| {
+        let cell = line.strip_prefix("| `").or_else(|| line.strip_prefix("| "));
+        cell.is_some_and(is_of_a_design)
+    };
+    let row = |line: &&str| of_a_design(line) || invariant(line);
     let lines = document.lines().filter(row);
     lines
         .map(|line| {
@@ -408,8 +423,11 @@ mod the_rules_themselves {
 
     #[test]
     fn ids_are_whole() {
-        let found = ids("/// S4-C1, S4-C10; S4-3B-355/360 and S4-A-SITE. S4- is none");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["S4-3B-355", "S4-3B-360", "S4-A-SITE", "S4-C1", "S4-C10"]);
+        let found = ids("/// S4-C1, S4-C10; S4-3B-355/360, S4-A-SITE and S2-1A. S4- and XS4-C2 are none");
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            ["S2-1A", "S4-3B-355", "S4-3B-360", "S4-A-SITE", "S4-C1", "S4-C10"]
+        );
     }
 
     fn check_rows(document: &str, tests: &str, expected: &[&str]) {
@@ -426,6 +444,8 @@ mod the_rules_themselves {
         check_rows(table, untagged, &["S4-2B: in the table, but no test carries it"]);
         let more = format!("{tests}\n/// S4-4A");
         check_rows(table, &more, &["S4-4A: a test carries it, but it is not in the table"]);
+        let of_another_design = format!("{table}| S1-7 | `site` | c |\n");
+        check_rows(&of_another_design, tests, &["S1-7: in the table, but no test carries it"]);
         let renamed = tests.replace("fn site", "fn sites");
         check_rows(table, &renamed, &["S4-2B: there is no test `site`"]);
         let bare = table.replace("| `site` | c |", "|  |  |");
