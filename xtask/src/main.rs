@@ -99,6 +99,9 @@ enum Commands {
         /// Render the book only, to target/book
         #[arg(long)]
         book: bool,
+        /// Make only what comes from the source itself, which needs neither root nor a built program: docs/configure/reference.md
+        #[arg(long, conflicts_with = "book")]
+        from_source: bool,
     },
     /// Make a tarball and a Debian package in target/dist
     Dist {
@@ -154,7 +157,8 @@ fn main() -> ExitCode {
         Commands::Test { filter, long, arguments, .. } => tasks::test(root, filter.as_deref(), long, &arguments),
         Commands::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Commands::Bench { arguments } => tasks::bench(root, &arguments),
-        Commands::Docs { book } => tasks::docs(root, book),
+        Commands::Docs { from_source: true, .. } => tasks::docs_from_source(root),
+        Commands::Docs { book, .. } => tasks::docs(root, book),
         Commands::Dist { binary, out } => dist::dist(root, binary, out),
         Commands::Check => lint::check(root),
         Commands::Lint => lint::lint(root),

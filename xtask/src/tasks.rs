@@ -193,12 +193,17 @@ fn kernel_tests(root: &Path) -> Vec<String> {
 const DOCUMENTS: &[(&str, &str)] =
     &[("outputs", "outputs.md"), ("load_plot", ""), ("screenshots", ""), ("site_walk", "")];
 
+/// Makes the documents that come from the source itself: no program is built or run for them.
+pub fn docs_from_source(root: &Path) -> Result<(), String> {
+    reference::write(root)
+}
+
 /// Makes the documents, then renders the book where mdBook is installed; only renders it with `only_book`.
 pub fn docs(root: &Path, only_book: bool) -> Result<(), String> {
     if only_book {
         return book::render(root);
     }
-    reference::write(root)?;
+    docs_from_source(root)?;
     // Chromium takes the pictures.
     setup(Task::Test, root)?;
     host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
