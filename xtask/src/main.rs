@@ -99,7 +99,7 @@ enum Commands {
         /// Render the book only, to target/book
         #[arg(long)]
         book: bool,
-        /// Make only what comes from the source itself, which needs neither root nor a built program: docs/configure/reference.md
+        /// Make only what comes from the source itself, which needs neither root nor a built program: docs/configure/reference.md, and the tables of packet reasons and metrics
         #[arg(long, conflicts_with = "book")]
         from_source: bool,
     },

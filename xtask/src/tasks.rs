@@ -2,6 +2,7 @@
 
 mod book;
 mod reference;
+mod tables;
 
 use std::{
     fs,
@@ -195,7 +196,8 @@ const DOCUMENTS: &[(&str, &str)] =
 
 /// Makes the documents that come from the source itself: no program is built or run for them.
 pub fn docs_from_source(root: &Path) -> Result<(), String> {
-    reference::write(root)
+    reference::write(root)?;
+    tables::write(root)
 }
 
 /// Makes the documents, then renders the book where mdBook is installed; only renders it with `only_book`.

@@ -4,11 +4,42 @@ use std::fmt;
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::gauge::ConstGauge,
+    metrics::{MetricType, gauge::ConstGauge},
 };
 
-/// Names and values of one sample's labels.
-pub type Labels<'a> = Vec<(&'a str, String)>;
+/// A metric as [`metrics!`](crate::metrics) declares it: pages are written from it, and so is the documents' table.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<const LABELS: usize> {
+    /// The name without the page's prefix and without a counter's `_total`.
+    pub name: &'static str,
+    /// The kind of its samples.
+    pub kind: MetricType,
+    /// The names of each sample's labels.
+    pub labels: [&'static str; LABELS],
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// Declares metrics, which is the one place for their names, kinds, labels and help: `cargo xtask docs --from-source` makes
+/// the documents' table of the same lines. `NAME = kind "name" [label, …],`, the help before it as documentation.
+#[macro_export]
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $metric:ident = $kind:ident $name:literal [$($label:ident),*],)+) => {
+        $(
+            $(#[doc = $help])+
+            pub(crate) const $metric: $crate::exposition::Metric<{ <[&str]>::len(&[$(stringify!($label)),*]) }> =
+                $crate::exposition::Metric {
+                    name: $name,
+                    kind: $crate::metrics!(@$kind),
+                    labels: [$(stringify!($label)),*],
+                    help: concat!($($help),+).trim_ascii_start(),
+                };
+        )+
+    };
+    (@counter) => { ::prometheus_client::metrics::MetricType::Counter };
+    (@gauge) => { ::prometheus_client::metrics::MetricType::Gauge };
+    (@histogram) => { ::prometheus_client::metrics::MetricType::Histogram };
+}
 
 /// How the text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,29 +90,37 @@ pub fn to_prometheus(openmetrics: &str) -> String {
     text
 }
 
-/// Writes one metric with a sample per label set.
-pub fn family<'a, M: EncodeMetric>(
+/// Writes one metric with a sample for each set of its labels' values; nothing if there is none.
+pub fn family<M: EncodeMetric, const LABELS: usize>(
     encoder: &mut DescriptorEncoder<'_>,
-    (name, help): (&str, &str),
-    samples: impl IntoIterator<Item = (Labels<'a>, M)>,
+    metric: &Metric<LABELS>,
+    samples: impl IntoIterator<Item = ([String; LABELS], M)>,
 ) -> fmt::Result {
     let mut samples = samples.into_iter().peekable();
-    let Some((_, first)) = samples.peek() else { return Ok(()) };
-    let mut metric = encoder.encode_descriptor(name, help, None, first.metric_type())?;
-    for (labels, sample) in samples {
-        sample.encode(metric.encode_family(&labels)?)?;
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let mut described = encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
+    for (values, sample) in samples {
+        metric.expect(&sample);
+        let mut values = values.into_iter();
+        let labels = metric.labels.map(|label| (label, values.next().unwrap_or_default()));
+        sample.encode(described.encode_family(&labels)?)?;
     }
     Ok(())
 }
 
 /// Writes one metric without labels.
-pub fn single(
-    encoder: &mut DescriptorEncoder<'_>,
-    (name, help): (&str, &str),
-    sample: &impl EncodeMetric,
-) -> fmt::Result {
-    let metric = encoder.encode_descriptor(name, help, None, sample.metric_type())?;
-    sample.encode(metric)
+pub fn single(encoder: &mut DescriptorEncoder<'_>, metric: &Metric<0>, sample: &impl EncodeMetric) -> fmt::Result {
+    metric.expect(sample);
+    sample.encode(encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?)
+}
+
+impl<const LABELS: usize> Metric<LABELS> {
+    /// Holds a sample to the kind that was declared; every test that makes a page does so.
+    fn expect(&self, sample: &impl EncodeMetric) {
+        debug_assert_eq!(sample.metric_type().as_str(), self.kind.as_str(), "the kind of {}", self.name);
+    }
 }
 
 /// A whole number.
@@ -94,4 +133,52 @@ pub fn number(value: u64) -> ConstGauge<i64> {
 #[must_use]
 pub fn gauge(value: f64) -> ConstGauge<f64> {
     ConstGauge::new(value)
+}
+
+/// 1 for yes and 0 for no.
+#[must_use]
+pub fn flag(is: bool) -> ConstGauge<f64> {
+    gauge(f64::from(u8::from(is)))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{
+        collector::Collector, encoding::text::encode, metrics::counter::ConstCounter, registry::Registry,
+    };
+
+    use super::*;
+
+    metrics! {
+        /// One thing,
+        /// by two labels
+        THINGS = counter "things" [one, type],
+        /// Another
+        OTHER = gauge "other" [],
+        /// Never seen
+        ABSENT = gauge "absent" [what],
+    }
+
+    #[derive(Debug)]
+    struct Page;
+
+    impl Collector for Page {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            family(&mut encoder, &THINGS, [(["a".to_owned(), "b".to_owned()], ConstCounter::new(3_u64))])?;
+            family(&mut encoder, &ABSENT, Vec::<([String; 1], ConstGauge<f64>)>::new())?;
+            single(&mut encoder, &OTHER, &number(1))
+        }
+    }
+
+    #[test]
+    fn a_metric_is_written_as_it_is_declared() {
+        let mut registry = Registry::with_prefix("x");
+        registry.register_collector(Box::new(Page));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text");
+        let expected = "# HELP x_things One thing, by two labels\n# TYPE x_things counter\n\
+                        x_things_total{one=\"a\",type=\"b\"} 3\n\
+                        # HELP x_other Another\n# TYPE x_other gauge\nx_other 1\n# EOF\n";
+        assert_eq!(text, expected);
+    }
 }

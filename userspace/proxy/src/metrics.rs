@@ -10,12 +10,48 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter},
 };
-use zerottl_core::exposition::{family, gauge, number, single};
+use zerottl_core::{
+    exposition::{family, flag, gauge, number, single},
+    metrics,
+};
 use zerottl_host::certificates::Certificate;
 
 use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal};
+
+metrics! {
+    /// Connections of clients that were accepted
+    CONNECTIONS_ACCEPTED = counter "connections_accepted" [],
+    /// Connections of clients that are open
+    CONNECTIONS = gauge "connections" [],
+    /// Upgraded connections (WebSocket) that are open
+    TUNNELS = gauge "tunnels" [],
+    /// Requests received by the server, probes and load reports included
+    REQUESTS_RECEIVED = counter "requests_received" [],
+    /// Connections and requests that the server refused or cut
+    REFUSED = counter "refused" [reason],
+    /// Requests sent to a backend
+    BACKEND_REQUESTS = counter "backend_requests" [backend],
+    /// Responses to clients, by status
+    RESPONSES = counter "responses" [status],
+    /// Time from a request to the beginning of its response, redirects and refusals included
+    REQUEST_SECONDS = histogram "request_seconds" [],
+    /// Lines that the access log has lost
+    ACCESS_LOG_LINES_LOST = counter "access_log_lines_lost" [],
+    /// Attempts that a backend did not answer completely
+    BACKEND_FAILURES = counter "backend_failures" [backend],
+    /// Requests that a backend did not answer and that were sent again, to another or over another connection
+    BACKEND_RETRIES = counter "backend_retries" [backend],
+    /// Ejections of a backend for requests that it did not answer
+    BACKEND_EJECTIONS = counter "backend_ejections" [backend],
+    /// Connections made to a backend
+    BACKEND_CONNECTS = counter "backend_connects" [backend],
+    /// Whether requests go to a backend
+    BACKEND_HEALTHY = gauge "backend_healthy" [backend],
+    /// Time until the certificate of a name expires; negative once it has
+    CERTIFICATE_EXPIRY = gauge "certificate_expiry_seconds" [name],
+}
 
 /// Names of certificates with series of their own.
 pub(crate) const CERTIFICATES_MAX: usize = 1000;
@@ -112,49 +148,37 @@ impl FrontMetrics {
 impl Collector for FrontMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let counters = [
-            ("connections_accepted", "Connections of clients that were accepted", self.accepted),
-            ("requests_received", "Requests received by the server, probes and load reports included", self.received),
-        ];
-        for (name, help, count) in counters {
-            single(encoder, (name, help), &ConstCounter::new(count))?;
+        let counters = [(&CONNECTIONS_ACCEPTED, self.accepted), (&REQUESTS_RECEIVED, self.received)];
+        for (metric, count) in counters {
+            single(encoder, metric, &ConstCounter::new(count))?;
         }
         let responses = self.responses.iter().map(|(status, count)| {
             let status = if *status == 0 { "other".to_owned() } else { status.to_string() };
-            (label("status", &status), ConstCounter::new(*count))
+            ([status], ConstCounter::new(*count))
         });
-        family(encoder, ("responses", "Responses to clients, by status"), responses)?;
-        let took = ("request_seconds", "Time from a request to the beginning of its response");
-        single(encoder, took, &Times(&self.took))?;
-        let lost = ("access_log_lines_lost", "Lines that the access log has lost");
-        single(encoder, lost, &ConstCounter::new(self.lines_lost))?;
-        let gauges = [
-            ("connections", "Connections of clients that are open", self.open),
-            ("tunnels", "Upgraded connections (WebSocket) that are open", self.tunnels),
-        ];
-        for (name, help, value) in gauges {
-            single(encoder, (name, help), &number(value))?;
+        family(encoder, &RESPONSES, responses)?;
+        single(encoder, &REQUEST_SECONDS, &Times(&self.took))?;
+        single(encoder, &ACCESS_LOG_LINES_LOST, &ConstCounter::new(self.lines_lost))?;
+        let gauges = [(&CONNECTIONS, self.open), (&TUNNELS, self.tunnels)];
+        for (metric, value) in gauges {
+            single(encoder, metric, &number(value))?;
         }
-        let refused = self.refused.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
-        family(encoder, ("refused", "Connections and requests that the server refused or cut"), refused)?;
+        let refused = self.refused.iter().map(|(why, count)| ([(*why).to_owned()], ConstCounter::new(*count)));
+        family(encoder, &REFUSED, refused)?;
 
         let each = |count: fn(&BackendCounts) -> u64| {
-            self.backends.iter().map(move |one| (label("backend", &one.url), ConstCounter::new(count(one))))
+            self.backends.iter().map(move |one| ([one.url.clone()], ConstCounter::new(count(one))))
         };
-        family(encoder, ("backend_requests", "Requests sent to a backend"), each(|one| one.requests))?;
-        let failures = ("backend_failures", "Attempts that a backend did not answer completely");
-        family(encoder, failures, each(|one| one.failures))?;
-        let retries = ("backend_retries", "Requests that a backend did not answer and that were sent again");
-        family(encoder, retries, each(|one| one.retries))?;
-        let ejections = ("backend_ejections", "Ejections of a backend for requests that it did not answer");
-        family(encoder, ejections, each(|one| one.ejections))?;
-        family(encoder, ("backend_connects", "Connections made to a backend"), each(|one| one.connects))?;
-        let healthy = self.backends.iter().map(|one| (label("backend", &one.url), flag(one.is_healthy)));
-        family(encoder, ("backend_healthy", "Whether requests go to a backend"), healthy)?;
+        family(encoder, &BACKEND_REQUESTS, each(|one| one.requests))?;
+        family(encoder, &BACKEND_FAILURES, each(|one| one.failures))?;
+        family(encoder, &BACKEND_RETRIES, each(|one| one.retries))?;
+        family(encoder, &BACKEND_EJECTIONS, each(|one| one.ejections))?;
+        family(encoder, &BACKEND_CONNECTS, each(|one| one.connects))?;
+        let healthy = self.backends.iter().map(|one| ([one.url.clone()], flag(one.is_healthy)));
+        family(encoder, &BACKEND_HEALTHY, healthy)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let expiry = self.certificates.iter().map(|(name, left)| (label("name", name), gauge(*left as f64)));
-        let help = "Time until the certificate of a name expires; negative once it has";
-        family(encoder, ("certificate_expiry_seconds", help), expiry)
+        let expiry = self.certificates.iter().map(|(name, left)| ([name.clone()], gauge(*left as f64)));
+        family(encoder, &CERTIFICATE_EXPIRY, expiry)
     }
 }
 
@@ -169,14 +193,6 @@ fn ends(certificates: &[Certificate]) -> BTreeMap<String, i64> {
         }
     }
     ends
-}
-
-fn label(name: &'static str, value: &str) -> Vec<(&'static str, String)> {
-    vec![(name, value.to_owned())]
-}
-
-fn flag(is: bool) -> ConstGauge<f64> {
-    gauge(if is { 1.0 } else { 0.0 })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text::encode},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::counter::ConstCounter,
     registry::Registry,
 };
 
@@ -19,7 +19,41 @@ use super::{
     decide::{Decision, DecisionKind, Stage},
     refusal::Refusal,
 };
-use zerottl_core::exposition::{Format, family, gauge, number, single, to_prometheus};
+use zerottl_core::{
+    exposition::{Format, family, flag, number, single, to_prometheus},
+    metrics,
+};
+
+metrics! {
+    /// Requests decided on, by the stage that ended the decision
+    REQUESTS = counter "requests" [stage, outcome],
+    /// Requests that were for no name of this Site's pool
+    REQUESTS_REFUSED = counter "requests_refused" [reason],
+    /// Requests passed to the application without a decision
+    REQUESTS_PASSED = counter "requests_passed" [what],
+    /// Requests of new clients whose network had filled its share
+    CLIENT_SHARE_FULL = counter "client_share_full" [],
+    /// Requests for which a trusted proxy forwarded something that is no address
+    FORWARDED_MALFORMED = counter "forwarded_malformed" [],
+    /// Requests admitted because they had been redirected too often: clocks or configurations differ
+    HOP_LIMIT_ALARMS = counter "hop_limit_alarms" [],
+    /// Waiting-room keys given to clients that were turned away
+    DEFERRALS = counter "deferrals" [],
+    /// Waiting-room keys that were used
+    KEYS_REDEEMED = counter "keys_redeemed" [],
+    /// Waiting-room keys that are valid now, for which room is kept
+    KEYS_DUE = gauge "keys_due" [],
+    /// Requests handed to the application that have not ended
+    REQUESTS_IN_FLIGHT = gauge "requests_in_flight" [],
+    /// Requests in flight beyond their clients' shares, which do not count against other clients
+    REQUESTS_BEYOND_SHARE = gauge "requests_beyond_share" [],
+    /// Whether new clients are turned away
+    BUSY = gauge "busy" [],
+    /// Sessions that are active, as far as is known
+    ACTIVE_SESSIONS = gauge "active_sessions" [],
+    /// Whether another Site of the pool counts as up
+    PEER_UP = gauge "peer_up" [peer],
+}
 
 /// Peers with series of their own, the first of the pool.
 pub const PEERS_MAX: usize = 1000;
@@ -174,46 +208,37 @@ impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let (now, encoder) = (&self.now, &mut encoder);
         let requests = self.requests.iter().map(|(stage, outcome, count)| {
-            let labels = vec![("stage", stage.number().to_string()), ("outcome", outcome.name().to_owned())];
-            (labels, ConstCounter::new(*count))
+            ([stage.number().to_string(), outcome.name().to_owned()], ConstCounter::new(*count))
         });
-        family(encoder, ("requests", "Requests decided on, by the stage that ended the decision"), requests)?;
-        let refusals = self.refusals.iter().map(|(why, count)| (label("reason", why), ConstCounter::new(*count)));
-        family(encoder, ("requests_refused", "Requests that were for no name of this Site's pool"), refusals)?;
-        let passed = self.passed.iter().map(|(what, count)| (label("what", what), ConstCounter::new(*count)));
-        family(encoder, ("requests_passed", "Requests passed to the application without a decision"), passed)?;
+        family(encoder, &REQUESTS, requests)?;
+        let refusals = self.refusals.iter().map(|(why, count)| ([(*why).to_owned()], ConstCounter::new(*count)));
+        family(encoder, &REQUESTS_REFUSED, refusals)?;
+        let passed = self.passed.iter().map(|(what, count)| ([(*what).to_owned()], ConstCounter::new(*count)));
+        family(encoder, &REQUESTS_PASSED, passed)?;
         let [hop_limit, deferrals, redeemed, shares_full, malformed] = self.counts;
         let counters = [
-            ("hop_limit_alarms", "Requests admitted because they had been redirected too often", hop_limit),
-            ("deferrals", "Waiting-room keys given to clients that were turned away", deferrals),
-            ("keys_redeemed", "Waiting-room keys that were used", redeemed),
-            ("client_share_full", "New requests whose client had filled its share", shares_full),
-            ("forwarded_malformed", "Requests whose client address from a trusted proxy is invalid", malformed),
+            (&HOP_LIMIT_ALARMS, hop_limit),
+            (&DEFERRALS, deferrals),
+            (&KEYS_REDEEMED, redeemed),
+            (&CLIENT_SHARE_FULL, shares_full),
+            (&FORWARDED_MALFORMED, malformed),
         ];
-        for (name, help, count) in counters {
-            single(encoder, (name, help), &ConstCounter::new(count))?;
+        for (metric, count) in counters {
+            single(encoder, metric, &ConstCounter::new(count))?;
         }
         let gauges = [
-            ("requests_in_flight", "Requests at the application that have not ended", now.in_flight),
-            ("requests_beyond_share", "Requests in flight beyond their clients' shares", now.beyond_shares),
-            ("busy", "Whether newcomers are turned away", now.is_busy.into()),
-            ("active_sessions", "Sessions that are active, as far as is known", now.sessions),
-            ("keys_due", "Waiting-room keys that are valid now, for which room is kept", now.keys_due.into()),
+            (&REQUESTS_IN_FLIGHT, now.in_flight),
+            (&REQUESTS_BEYOND_SHARE, now.beyond_shares),
+            (&BUSY, now.is_busy.into()),
+            (&ACTIVE_SESSIONS, now.sessions),
+            (&KEYS_DUE, now.keys_due.into()),
         ];
-        for (name, help, value) in gauges {
-            single(encoder, (name, help), &number(value))?;
+        for (metric, value) in gauges {
+            single(encoder, metric, &number(value))?;
         }
-        let peers = now.peers.iter().take(PEERS_MAX).map(|(name, is_up)| (label("peer", name), flag(*is_up)));
-        family(encoder, ("peer_up", "Whether another Site of the pool counts as up"), peers)
+        let peers = now.peers.iter().take(PEERS_MAX).map(|(name, is_up)| ([name.clone()], flag(*is_up)));
+        family(encoder, &PEER_UP, peers)
     }
-}
-
-fn label(name: &'static str, value: &str) -> Vec<(&'static str, String)> {
-    vec![(name, value.to_owned())]
-}
-
-fn flag(is: bool) -> ConstGauge<f64> {
-    gauge(if is { 1.0 } else { 0.0 })
 }
 
 #[cfg(test)]

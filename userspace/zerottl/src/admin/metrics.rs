@@ -4,12 +4,14 @@
 //! the configuration: Sites and addresses beyond [`SITES_MAX`] and [`ADDRESSES_MAX`] have none of their own, nor have
 //! shares beyond [`SHARES_MAX`], and Site Names have no shares: `/v1/status` has them all. What is left out is counted.
 
+mod list;
+
 use std::{collections::BTreeMap, fmt};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text::encode},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter},
     registry::Registry,
 };
 
@@ -23,7 +25,7 @@ use crate::observe::{
     shares::ShareCounter,
     snapshot::Snapshot,
 };
-use zerottl_core::exposition::{Format, Labels, family, gauge, number, single, to_prometheus};
+use zerottl_core::exposition::{Format, Metric, family, flag, gauge, number, single, to_prometheus};
 use zerottl_core::histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS};
 use zerottl_core::{
     minimums::KINDS,
@@ -132,71 +134,59 @@ impl Source {
     }
 }
 
-/// One value of each address: name, help, where it is.
-type Column<T> = (&'static str, &'static str, fn(&AddressPage) -> T);
+/// One value of each address: its metric, and where it is.
+type Column<T> = (&'static Metric<2>, fn(&AddressPage) -> T);
 
-/// One value of each upstream: name, help, where it is.
-type UpstreamColumn<T> = (&'static str, &'static str, fn(&UpstreamCounts) -> T);
+/// One value of each upstream: its metric, and where it is.
+type UpstreamColumn<T> = (&'static Metric<1>, fn(&UpstreamCounts) -> T);
 
-/// One value of each Site's load: name, help, where it is.
-type LoadColumn<T> = (&'static str, &'static str, fn(&LoadPage) -> T);
+/// One value of each Site's load: its metric, and where it is.
+type LoadColumn<T> = (&'static Metric<1>, fn(&LoadPage) -> T);
 
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let (page, encoder) = (&self.page, &mut encoder);
-        let version = vec![("version", page.version.clone())];
-        family(encoder, ("build_info", "The version, as a label"), [(version, gauge(1.0))])?;
-        single(encoder, ("uptime_seconds", "Time since the agent started"), &gauge(page.uptime_s))?;
+        let version = [page.version.clone()];
+        family(encoder, &list::BUILD_INFO, [(version, gauge(1.0))])?;
+        single(encoder, &list::UPTIME, &gauge(page.uptime_s))?;
 
-        let reasons = page.reasons.iter().map(|(reason, counted)| {
-            (vec![("reason", reason.clone()), ("action", counted.action.clone())], ConstCounter::new(counted.count))
-        });
-        family(encoder, ("packets", "Packets seen by the XDP program, each under one reason"), reasons)?;
+        let reasons = page
+            .reasons
+            .iter()
+            .map(|(reason, counted)| ([reason.clone(), counted.action.clone()], ConstCounter::new(counted.count)));
+        family(encoder, &list::PACKETS, reasons)?;
         let socket = &page.socket;
-        family(
-            encoder,
-            ("socket_queries", "Queries that the socket path received"),
-            counted("transport", &socket.queries),
-        )?;
-        family(encoder, ("socket_answers", "Answers that the socket path made"), counted("rcode", &socket.answers))?;
-        family(encoder, ("socket_events", "Other events on the socket path"), counted("event", &socket.events))?;
-        single(encoder, ("tcp_connections", "TCP connections open now"), &number(socket.tcp_open))?;
+        family(encoder, &list::SOCKET_QUERIES, counted(&socket.queries))?;
+        family(encoder, &list::SOCKET_ANSWERS, counted(&socket.answers))?;
+        family(encoder, &list::SOCKET_EVENTS, counted(&socket.events))?;
+        single(encoder, &list::TCP_CONNECTIONS, &number(socket.tcp_open))?;
         let attach = page.front.attach.iter().flat_map(|attach| {
-            MODES.iter().map(|mode| {
-                let labels = vec![("interface", attach.interface.clone()), ("mode", (*mode).to_owned())];
-                (labels, flag(attach.mode == *mode))
-            })
+            MODES.iter().map(|mode| ([attach.interface.clone(), (*mode).to_owned()], flag(attach.mode == *mode)))
         });
-        let help = "1 for the mode in which the XDP program is attached to the interface, 0 for the others";
-        family(encoder, ("attached", help), attach)?;
+        family(encoder, &list::ATTACHED, attach)?;
         self.forwards(encoder)?;
 
-        single(encoder, ("plan_publications", "Plans published"), &ConstCounter::new(page.plan.generation))?;
+        single(encoder, &list::PLAN_PUBLICATIONS, &ConstCounter::new(page.plan.generation))?;
         let work = &page.work;
-        let counters = [
-            ("rounds", "Planning rounds; each assesses everything", work.rounds),
-            ("plans", "Rounds that made a plan, because something had changed", work.plans),
-            ("plan_written_bytes", "Bytes of plans written into the XDP program's maps", work.written_bytes),
-        ];
-        for (name, help, count) in counters {
-            single(encoder, (name, help), &ConstCounter::new(count))?;
+        let counters =
+            [(&list::ROUNDS, work.rounds), (&list::PLANS, work.plans), (&list::PLAN_WRITTEN_BYTES, work.written_bytes)];
+        for (metric, count) in counters {
+            single(encoder, metric, &ConstCounter::new(count))?;
         }
-        single(encoder, ("rounds_cpu_seconds", "CPU time of planning rounds"), &ConstCounter::new(work.cpu_s))?;
+        single(encoder, &list::ROUNDS_CPU, &ConstCounter::new(work.cpu_s))?;
         let choices = BASES.iter().map(|from| {
             let count = page.plan.choices.get(*from).copied().unwrap_or(0);
-            (vec![("from", (*from).to_owned())], number(count))
+            ([(*from).to_owned()], number(count))
         });
-        family(encoder, ("plan_choices", "Names and types, by what they are answered from"), choices)?;
+        family(encoder, &list::PLAN_CHOICES, choices)?;
         if let Some(age_s) = page.plan.age_s {
-            single(encoder, ("plan_age_seconds", "Time since the newest plan was published"), &gauge(age_s))?;
+            single(encoder, &list::PLAN_AGE, &gauge(age_s))?;
         }
         if let Some(took_ms) = page.plan.publish_ms {
-            let help = "Time from the cause of the newest plan to its publication";
-            single(encoder, ("plan_publish_seconds", help), &gauge(took_ms / 1e3))?;
+            single(encoder, &list::PLAN_PUBLISH, &gauge(took_ms / 1e3))?;
         }
 
-        let help = "Time that publications took, from their cause to answers";
-        single(encoder, ("plan_publication_duration_seconds", help), &Durations(self.publications))?;
+        single(encoder, &list::PLAN_PUBLICATION_DURATION, &Durations(self.publications))?;
         self.sites_and_shares(encoder)?;
         self.notices(encoder)?;
         self.addresses(encoder)?;
@@ -210,65 +200,61 @@ impl Source {
         let socket = &self.page.socket;
         let upstreams = || {
             let shown = socket.upstreams.iter().take(FORWARDS_MAX);
-            shown.map(|page| (vec![("upstream", page.upstream.clone())], page))
+            shown.map(|page| ([page.upstream.clone()], page))
         };
         let up = upstreams().map(|(labels, page)| (labels, flag(page.up)));
-        family(
-            encoder,
-            ("forward_upstream_up", "Whether the upstream counts as up, and is asked before those that are down"),
-            up,
-        )?;
+        family(encoder, &list::FORWARD_UPSTREAM_UP, up)?;
         let rtts = upstreams().filter_map(|(labels, page)| Some((labels, gauge(page.rtt_us? as f64 / 1e6))));
-        family(encoder, ("forward_upstream_rtt_seconds", "Time that the upstream takes to answer, smoothed"), rtts)?;
+        family(encoder, &list::FORWARD_UPSTREAM_RTT, rtts)?;
         let waiting = upstreams().map(|(labels, page)| (labels, number(page.waiting)));
-        family(encoder, ("forward_upstream_waiting", "Queries that wait for the upstream now"), waiting)?;
+        family(encoder, &list::FORWARD_UPSTREAM_WAITING, waiting)?;
         let counters: [UpstreamColumn<u64>; 6] = [
-            ("forward_upstream_queries", "Queries sent to the upstream", |u| u.queries),
-            ("forward_upstream_answers", "Answers of the upstream, of whatever rcode", |u| u.answers),
-            ("forward_upstream_unanswered", "Queries that the upstream left without an answer", |u| u.unanswered),
-            ("forward_upstream_not_tried", "Queries that this machine could not send or wait for", |u| u.not_tried),
-            ("forward_upstream_respelt", "Answers that repeat the question in other letter case", |u| u.respelt),
-            ("forward_upstream_wrong", "Datagrams that were not the answer: wrong ID, question or sender", |u| u.wrong),
+            (&list::FORWARD_UPSTREAM_QUERIES, |u| u.queries),
+            (&list::FORWARD_UPSTREAM_ANSWERS, |u| u.answers),
+            (&list::FORWARD_UPSTREAM_UNANSWERED, |u| u.unanswered),
+            (&list::FORWARD_UPSTREAM_NOT_TRIED, |u| u.not_tried),
+            (&list::FORWARD_UPSTREAM_RESPELT, |u| u.respelt),
+            (&list::FORWARD_UPSTREAM_WRONG, |u| u.wrong),
         ];
-        for (name, help, value) in counters {
+        for (metric, value) in counters {
             let samples = upstreams().map(|(labels, page)| (labels, ConstCounter::new(value(page))));
-            family(encoder, (name, help), samples)?;
+            family(encoder, metric, samples)?;
         }
         let forwards = || socket.forwards.iter().take(FORWARDS_MAX);
-        let waiting = forwards().map(|page| (vec![("forward", page.name.clone())], number(page.waiting)));
-        family(encoder, ("forward_waiting", "Queries of the forward name that wait now"), waiting)?;
+        let waiting = forwards().map(|page| ([page.name.clone()], number(page.waiting)));
+        family(encoder, &list::FORWARD_WAITING, waiting)?;
         let failures = forwards().flat_map(|page| {
-            let labels = |why: &str| vec![("forward", page.name.clone()), ("why", why.to_owned())];
+            let labels = |why: &str| [page.name.clone(), why.to_owned()];
             let counts = [(labels("no-answer"), page.failed), (labels("too-many"), page.refused)];
             counts.map(|(labels, count)| (labels, ConstCounter::new(count)))
         });
-        family(encoder, ("forward_failures", "Queries of the forward name that got SERVFAIL"), failures)
+        family(encoder, &list::FORWARD_FAILURES, failures)
     }
 
     fn sites_and_shares(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let labels = |site: &SitePage| vec![("site", site.key.clone())];
-        let up = self.sites().iter().map(|site| (labels(site), gauge(f64::from(u8::from(site.up)))));
-        family(encoder, ("site_up", "Whether any address of the Site counts as up"), up)?;
+        let labels = |site: &SitePage| [site.key.clone()];
+        let up = self.sites().iter().map(|site| (labels(site), flag(site.up)));
+        family(encoder, &list::SITE_UP, up)?;
         let weights = self.sites().iter().map(|site| (labels(site), number(u64::from(site.weight_now))));
-        family(encoder, ("site_weight", "The weight in force"), weights)?;
+        family(encoder, &list::SITE_WEIGHT, weights)?;
         let states = self.sites().iter().flat_map(|site| {
-            STATES.iter().map(move |state| {
-                let labels = vec![("site", site.key.clone()), ("state", (*state).to_owned())];
-                (labels, number(u64::from(site.state == *state)))
-            })
+            STATES
+                .iter()
+                .map(move |state| ([site.key.clone(), (*state).to_owned()], number(u64::from(site.state == *state))))
         });
-        family(encoder, ("site_state", "1 for the state the Site is in, 0 for the others"), states)?;
+        family(encoder, &list::SITE_STATE, states)?;
         let sites = STATES.iter().map(|state| {
             let count = self.page.sites.iter().filter(|site| site.state == *state).count() as u64;
-            (vec![("state", (*state).to_owned())], number(count))
+            ([(*state).to_owned()], number(count))
         });
-        family(encoder, ("sites", "Sites by state, all of them"), sites)?;
+        family(encoder, &list::SITES, sites)?;
         let probes = self.sites().iter().zip(&self.probes).map(|(site, all)| (labels(site), Durations(*all)));
-        family(encoder, ("probe_duration_seconds", "Time that successful attempts took, over all addresses"), probes)?;
-        let shares = self.shares.iter().map(|(name, kind, site, share)| {
-            (vec![("name", name.clone()), ("type", (*kind).to_owned()), ("site", site.clone())], gauge(*share))
-        });
-        family(encoder, ("share", "Share of a Pool or Group Name's answers that give the Site"), shares)?;
+        family(encoder, &list::PROBE_DURATION, probes)?;
+        let shares = self
+            .shares
+            .iter()
+            .map(|(name, kind, site, share)| ([name.clone(), (*kind).to_owned(), site.clone()], gauge(*share)));
+        family(encoder, &list::SHARE, shares)?;
         let addresses: usize = self.page.sites.iter().map(|site| site.addresses.len()).sum();
         let omitted = [
             ("sites", self.page.sites.len().saturating_sub(SITES_MAX) as u64),
@@ -277,34 +263,26 @@ impl Source {
             ("upstreams", self.page.socket.upstreams.len().saturating_sub(FORWARDS_MAX) as u64),
             ("forwards", self.page.socket.forwards.len().saturating_sub(FORWARDS_MAX) as u64),
         ];
-        let omitted = omitted.map(|(what, count)| (vec![("what", what.to_owned())], number(count)));
-        family(
-            encoder,
-            ("series_omitted", "Items that have no series of their own here, because there are too many"),
-            omitted,
-        )
+        let omitted = omitted.map(|(what, count)| ([what.to_owned()], number(count)));
+        family(encoder, &list::SERIES_OMITTED, omitted)
     }
 
     /// Writes what the operator, the pools' minimum and hold-downs have done to the Sites.
     fn notices(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let notices = &self.page.notices;
         let sites = self.sites();
-        let eligible = sites.iter().map(|site| (vec![("site", site.key.clone())], flag(site.eligible)));
-        family(encoder, ("site_eligible", "Whether the Site is up and nothing excludes it"), eligible)?;
+        let eligible = sites.iter().map(|site| ([site.key.clone()], flag(site.eligible)));
+        family(encoder, &list::SITE_ELIGIBLE, eligible)?;
         let words = sites.iter().filter_map(|site| {
             let page = site.word.as_ref()?;
-            Some((vec![("site", site.key.clone()), ("word", page.what.clone()), ("by", page.by.clone())], flag(true)))
+            Some(([site.key.clone(), page.what.clone(), page.by.clone()], flag(true)))
         });
-        family(encoder, ("site_word", "The operator's override of the Site and who set it, as labels"), words)?;
+        family(encoder, &list::SITE_WORD, words)?;
         let holds = sites.iter().map(|site| {
             let left = site.hold.as_ref().map_or(0.0, |hold| hold.left_s);
-            (vec![("site", site.key.clone())], gauge(left))
+            ([site.key.clone()], gauge(left))
         });
-        family(
-            encoder,
-            ("site_hold_seconds", "Time until a Site that keeps flapping is answered again; 0 unless it is held back"),
-            holds,
-        )?;
+        family(encoder, &list::SITE_HOLD, holds)?;
         let alarms = notices.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
         // What is well is 0, not absent.
         let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
@@ -313,107 +291,79 @@ impl Source {
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
         }
-        let alarms =
-            counts.into_iter().map(|((kind, pool), count)| (vec![("kind", kind), ("pool", pool)], number(count)));
-        family(encoder, ("alarm", "Alarms now, by kind and pool"), alarms)?;
-        let help = "Requests refused for a pool's min_sites or min_capacity";
-        single(encoder, ("refusals", help), &ConstCounter::new(notices.refusals))?;
-        let help = "Whether the newest state could be saved, so that it survives a restart";
-        single(encoder, ("state_kept", help), &flag(notices.state.error.is_none()))?;
-        let losses = notices.losses.iter().map(|loss| {
-            (
-                vec![("pool", loss.pool.clone()), ("dies", loss.dies.clone()), ("takes", loss.takes.clone())],
-                gauge(loss.at_once),
-            )
-        });
-        let help = "If the Site `dies`, the part of its capacity that `takes` reaches at first";
-        family(encoder, ("n_minus_one", help), losses)
+        let alarms = counts.into_iter().map(|((kind, pool), count)| ([kind, pool], number(count)));
+        family(encoder, &list::ALARM, alarms)?;
+        single(encoder, &list::REFUSALS, &ConstCounter::new(notices.refusals))?;
+        single(encoder, &list::STATE_KEPT, &flag(notices.state.error.is_none()))?;
+        let losses = notices
+            .losses
+            .iter()
+            .map(|loss| ([loss.pool.clone(), loss.dies.clone(), loss.takes.clone()], gauge(loss.at_once)));
+        family(encoder, &list::N_MINUS_ONE, losses)
     }
 
     fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [LoadColumn<Option<f64>>; 8] = [
-            ("site_load", "The load in force, in the Site's unit: that of its report and of answers since", |l| {
-                l.current
-            }),
-            ("site_load_target", "The load that the Site should have at most", |l| l.target),
-            ("site_load_capacity", "The load at which the Site can take no more", |l| l.capacity),
-            ("site_load_headroom", "The Site's headroom by the watermarks: 1 is free, 0 is full", |l| l.headroom),
-            ("site_load_per_answer", "The load that one answer adds, as configured or learned", |l| Some(l.per_answer)),
-            ("site_load_age_seconds", "Time since the newest report with new figures", |l| l.age_s),
-            ("site_load_stale", "Whether that report is older than stale_after", |l| {
-                Some(f64::from(u8::from(l.stale)))
-            }),
-            ("site_sessions", "Sessions that the Site reports", |l| l.sessions),
+            (&list::SITE_LOAD, |l| l.current),
+            (&list::SITE_LOAD_TARGET, |l| l.target),
+            (&list::SITE_LOAD_CAPACITY, |l| l.capacity),
+            (&list::SITE_LOAD_HEADROOM, |l| l.headroom),
+            (&list::SITE_LOAD_PER_ANSWER, |l| Some(l.per_answer)),
+            (&list::SITE_LOAD_AGE, |l| l.age_s),
+            (&list::SITE_LOAD_STALE, |l| Some(f64::from(u8::from(l.stale)))),
+            (&list::SITE_SESSIONS, |l| l.sessions),
         ];
-        let labels = |site: &SitePage| vec![("site", site.key.clone())];
+        let labels = |site: &SitePage| [site.key.clone()];
         let each = || self.sites().iter().filter_map(|site| Some((labels(site), site.load.as_ref()?)));
-        for (name, help, value) in gauges {
+        for (metric, value) in gauges {
             let samples = each().filter_map(|(labels, load)| Some((labels, gauge(value(load)?))));
-            family(encoder, (name, help), samples)?;
+            family(encoder, metric, samples)?;
         }
         let out = |load: &LoadPage| load.word != AdminState::Ready || load.factor <= 0.0;
         let samples = each().map(|(labels, load)| (labels, flag(out(load))));
-        let help = "Whether the Site takes itself out, by its own report or because it sends none";
-        family(encoder, ("site_takes_itself_out", help), samples)?;
-        let counters: [LoadColumn<u64>; 2] = [
-            ("site_load_reports", "Load reports accepted", |l| l.reports),
-            ("site_load_failures", "Attempts to get the load that failed, and reports that were refused", |l| {
-                l.failures
-            }),
-        ];
-        for (name, help, value) in counters {
+        family(encoder, &list::SITE_TAKES_ITSELF_OUT, samples)?;
+        let counters: [LoadColumn<u64>; 2] =
+            [(&list::SITE_LOAD_REPORTS, |l| l.reports), (&list::SITE_LOAD_FAILURES, |l| l.failures)];
+        for (metric, value) in counters {
             let samples = each().map(|(labels, load)| (labels, ConstCounter::new(value(load))));
-            family(encoder, (name, help), samples)?;
+            family(encoder, metric, samples)?;
         }
         Ok(())
     }
 
     fn addresses(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges: [Column<Option<f64>>; 4] = [
-            ("address_up", "Whether the address counts as up", |a| Some(f64::from(u8::from(a.live)))),
-            ("address_known", "Whether the address has had its first verdict", |a| {
-                Some(f64::from(u8::from(a.health != "unknown")))
-            }),
-            ("probe_age_seconds", "Time since the newest attempt began", |a| a.last_attempt_s),
-            ("probe_latency_seconds", "Time that the newest successful attempt took", |a| {
-                a.latency_ms.map(|ms| ms / 1e3)
-            }),
+            (&list::ADDRESS_UP, |a| Some(f64::from(u8::from(a.live)))),
+            (&list::ADDRESS_KNOWN, |a| Some(f64::from(u8::from(a.health != "unknown")))),
+            (&list::PROBE_AGE, |a| a.last_attempt_s),
+            (&list::PROBE_LATENCY, |a| a.latency_ms.map(|ms| ms / 1e3)),
         ];
-        for (name, help, value) in gauges {
+        for (metric, value) in gauges {
             let samples = self.each().filter_map(|(labels, address)| Some((labels, gauge(value(address)?))));
-            family(encoder, (name, help), samples)?;
+            family(encoder, metric, samples)?;
         }
         let counters: [Column<u64>; 4] = [
-            ("probe_attempts", "Attempts begun", |a| a.attempts),
-            ("probe_failures", "Attempts that failed", |a| a.failures),
-            ("probe_not_tried", "Attempts that this machine could not make", |a| a.not_tried),
-            ("probe_restarts", "Restarts of the address's checker after it failed", |a| a.restarts),
+            (&list::PROBE_ATTEMPTS, |a| a.attempts),
+            (&list::PROBE_FAILURES, |a| a.failures),
+            (&list::PROBE_NOT_TRIED, |a| a.not_tried),
+            (&list::PROBE_RESTARTS, |a| a.restarts),
         ];
-        for (name, help, value) in counters {
+        for (metric, value) in counters {
             let samples = self.each().map(|(labels, address)| (labels, ConstCounter::new(value(address))));
-            family(encoder, (name, help), samples)?;
+            family(encoder, metric, samples)?;
         }
         Ok(())
     }
 
-    fn each(&self) -> impl Iterator<Item = (Labels<'_>, &AddressPage)> {
-        let of = |site: &'_ str, address: &AddressPage| {
-            vec![("site", site.to_owned()), ("address", address.answer.to_string())]
-        };
+    fn each(&self) -> impl Iterator<Item = ([String; 2], &AddressPage)> {
+        let of = |site: &'_ str, address: &AddressPage| [site.to_owned(), address.answer.to_string()];
         let all =
             self.page.sites.iter().flat_map(move |site| site.addresses.iter().map(move |a| (of(&site.key, a), a)));
         all.take(ADDRESSES_MAX)
     }
 }
 
-/// One counter per key, which is the value of `label`.
-fn counted<'a>(
-    label: &'a str,
-    counts: &BTreeMap<String, u64>,
-) -> impl Iterator<Item = (Labels<'a>, ConstCounter<u64>)> {
-    counts.iter().map(move |(key, count)| (vec![(label, key.clone())], ConstCounter::new(*count)))
-}
-
-fn flag(on: bool) -> ConstGauge<f64> {
-    gauge(f64::from(u8::from(on)))
+/// One counter per key, which is the value of the label.
+fn counted(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = ([String; 1], ConstCounter<u64>)> {
+    counts.iter().map(|(key, count)| ([key.clone()], ConstCounter::new(*count)))
 }
