@@ -3,9 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, HttpProbe, Initial, LastResort, Life,
-    Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Steering,
-    Vlans, XdpMode, ZoneConfig, ZoneId,
+    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, HttpProbe, Initial,
+    LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress,
+    SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
 };
 
 /// A name.
@@ -36,6 +36,35 @@ pub fn http(port: u16) -> Probe {
     };
     let (interval, timeout) = (Duration::from_millis(100), Duration::from_secs(1));
     Probe { kind: ProbeKind::Http(http), port, interval, timeout, rise: 2, fall: 3 }
+}
+
+/// Appendix A's Boston (both families, weight 2), Chicago and Geneva (IPv4), in this order and all probed; without groups.
+#[must_use]
+pub fn appendix_a() -> Model {
+    let probe = || Some(http(80));
+    let mut model = model(&[
+        ("boston", &["192.0.2.10", "2001:db8:1::10"], probe()),
+        ("chicago", &["192.0.2.20"], probe()),
+        ("geneva", &["192.0.2.30"], probe()),
+    ]);
+    model.sites[0].weight = 2;
+    model
+}
+
+/// A group of some Sites of [`model`]'s pool.
+///
+/// # Panics
+///
+/// If the name is none.
+#[must_use]
+pub fn group(text: &str, sites: &[usize]) -> Group {
+    Group {
+        name: name(text),
+        zone: ZoneId(0),
+        pool: PoolId(0),
+        sites: sites.iter().copied().map(SiteId).collect(),
+        policy: Policy::WeightedRoundRobin,
+    }
 }
 
 /// One pool `app.com` of the given Sites (key, addresses, probe), weight 1 each, round robin.

@@ -254,13 +254,7 @@ mod tests {
 
     /// boston (weight 2), chicago, geneva.
     fn model(sites: usize, capacity: f64) -> Model {
-        let probe = || Some(fixture::http(80));
-        let mut model = fixture::model(&[
-            ("boston", &["192.0.2.10"], probe()),
-            ("chicago", &["192.0.2.20"], probe()),
-            ("geneva", &["192.0.2.30"], probe()),
-        ]);
-        model.sites[0].weight = 2;
+        let mut model = fixture::appendix_a();
         model.pools[0].minimum = Minimum { sites, capacity };
         model
     }
@@ -269,7 +263,7 @@ mod tests {
     fn status(model: &Model, sites: &str) -> Assessment {
         let mut status = Assessment::unknown(model);
         for (id, letter) in sites.chars().enumerate() {
-            status.health[id][0] = if letter == 'x' { Health::Down } else { Health::Up };
+            status.health[id].fill(if letter == 'x' { Health::Down } else { Health::Up });
             status.sites[id].held = letter == 'h';
             status.sites[id].admin_state = match letter {
                 'd' => AdminState::Drain,

@@ -18,13 +18,7 @@ mod text_form;
 mod transfer;
 mod upstreams;
 
-use std::{
-    fmt::Write as _,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{fmt::Write as _, net::IpAddr, path::Path, str::FromStr, sync::Arc};
 
 use domain::{
     base::{
@@ -39,10 +33,10 @@ use domain::{
 use super::{Transport, Zones, respond};
 use crate::view::View;
 use zerottl_core::{
+    fixture,
     model::{
-        Admin, AllDown, ApexSettings, Chaos, CookieSecrets, Damping, DynamicName, EdnsConfig, Front, Group, GroupId,
-        Initial, LastResort, Life, Minimum, Model, NameKind, Policy, Pool, PoolId, Roles, Site, SiteAddress, SiteId,
-        Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+        Chaos, CookieSecrets, DynamicName, EdnsConfig, Front, GroupId, Model, NameKind, Policy, Roles, ZoneConfig,
+        ZoneId,
     },
     plan::{Basis, Choice, Plan, Service, Shares, Table},
 };
@@ -90,101 +84,38 @@ pub fn name(text: &str) -> zerottl_core::model::Name {
 
 /// Appendix A, with two name servers, one in the zone; whose names are served depends on the roles.
 pub fn model(roles: Roles, records: Option<&Path>) -> Model {
-    let site = |key: &str, addresses: &[&str]| Site {
-        key: key.into(),
-        name: name(&format!("{key}.app.com.")),
-        zone: ZoneId(0),
-        pool: PoolId(0),
-        addresses: addresses
-            .iter()
-            .map(|text| SiteAddress { answer: text.parse().unwrap(), probe: text.parse().unwrap() })
-            .collect(),
-        weight: 1,
-        capacity: None,
-        damping: Damping::default(),
-        probe: None,
-        load: None,
-        initial: Initial::Up,
-        primary: None,
-        failover: vec![SiteId(0), SiteId(1), SiteId(2)].into(),
+    let mut model = fixture::model(&[
+        ("geneva", &["192.0.2.1"], None),
+        ("boston", &["192.0.2.10", "2001:db8:1::10"], None),
+        ("chicago", &["192.0.2.20"], None),
+    ]);
+    // One address with two ports is still one address of the name server.
+    let listen = ["203.0.113.53:53", "[2001:db8::53]:53", "203.0.113.53:5353"].map(|a| a.parse().unwrap());
+    model.front = Front { listen: listen.to_vec(), roles, ..model.front };
+    model.edns = EdnsConfig {
+        cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
+        nsid: Some("lb1".into()),
+        client_subnet: true,
     };
-    let dynamic = |text: &str, kind, served| DynamicName { name: name(text), zone: ZoneId(0), kind, served };
-    Model {
-        web: vec![],
-        front: Front {
-            interfaces: vec![],
-            // One address with two ports is still one address of the name server.
-            listen: ["203.0.113.53:53", "[2001:db8::53]:53", "203.0.113.53:5353"].map(|a| a.parse().unwrap()).to_vec(),
-            xdp: XdpMode::Off,
-            freebind: true,
-            roles,
-            vlans: Vlans::Auto,
-        },
-        admin: Admin::default(),
-        state: PathBuf::new(),
-        life: Life::default(),
-        edns: EdnsConfig {
-            cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
-            nsid: Some("lb1".into()),
-            client_subnet: true,
-        },
-        rate_limit: None,
-        chaos: Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) },
-        zones: vec![ZoneConfig {
-            apex: name("app.com."),
-            apex_settings: ApexSettings::all(),
-            primary: None,
-            nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
-            rname: name("hostmaster.app.com."),
-            serial: 7,
-            refresh: 3600,
-            retry: 600,
-            expire: 86400,
-            negative_ttl: 5,
-            soa_ttl: 5,
-            auto_serial: false,
-            ns_ttl: 3600,
-            records: records.map(Into::into),
-            balance_nameservers: vec![name("lb.example.net.")],
-            failover_nameservers: vec![name("mail.app.com."), name("fo.example.net.")],
-            transfer_to: vec![],
-        }],
-        forwards: vec![],
-        pools: vec![Pool {
-            name: name("app.com."),
-            zone: ZoneId(0),
-            sites: vec![SiteId(0), SiteId(1), SiteId(2)].into(),
-            policy: Policy::WeightedRoundRobin,
-            ttl: 0,
-            up_threshold: 0.0,
-            all_down: AllDown::FailOpen,
-            last_resort: LastResort::None,
-            sticky_prefix: (24, 56),
-            https: None,
-            minimum: Minimum::default(),
-            steering: Steering::default(),
-        }],
-        nets: Arc::default(),
-        groups: vec![Group {
-            name: name("europe.app.com."),
-            zone: ZoneId(0),
-            pool: PoolId(0),
-            sites: vec![SiteId(0)].into(),
-            policy: Policy::WeightedRoundRobin,
-        }],
-        sites: vec![
-            site("geneva", &["192.0.2.1"]),
-            site("boston", &["192.0.2.10", "2001:db8:1::10"]),
-            site("chicago", &["192.0.2.20"]),
-        ],
-        names: vec![
-            dynamic("app.com.", NameKind::Pool(PoolId(0)), roles.load_balance),
-            dynamic("europe.app.com.", NameKind::Group(GroupId(0)), roles.load_balance),
-            dynamic("geneva.app.com.", NameKind::Site(SiteId(0)), roles.failover),
-            dynamic("boston.app.com.", NameKind::Site(SiteId(1)), roles.failover),
-            dynamic("chicago.app.com.", NameKind::Site(SiteId(2)), roles.failover),
-        ],
+    model.chaos = Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) };
+    model.zones[0] = ZoneConfig {
+        nameservers: vec![name("ns1.app.com."), name("ns.example.net.")],
+        serial: 7,
+        refresh: 3600,
+        retry: 600,
+        expire: 86400,
+        records: records.map(Into::into),
+        balance_nameservers: vec![name("lb.example.net.")],
+        failover_nameservers: vec![name("mail.app.com."), name("fo.example.net.")],
+        ..model.zones[0].clone()
+    };
+    model.groups = vec![fixture::group("europe.app.com", &[0])];
+    let (group, kind) = (name("europe.app.com."), NameKind::Group(GroupId(0)));
+    model.names.insert(1, DynamicName { name: group, zone: ZoneId(0), kind, served: true });
+    for name in &mut model.names {
+        name.served = if matches!(name.kind, NameKind::Site(_)) { roles.failover } else { roles.load_balance };
     }
+    model
 }
 
 /// One slot per table, so that every policy gives the same: app.com and boston are Boston in both families, europe and

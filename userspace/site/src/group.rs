@@ -128,9 +128,9 @@ mod tests {
     use ipnet::IpNet;
 
     use super::*;
-    use zerottl_core::fixture;
     use zerottl_core::{
-        model::{Group, Policy, PoolId, ZoneId},
+        fixture,
+        model::{Group, PoolId},
         nets::{Rule, Source},
     };
 
@@ -144,22 +144,11 @@ mod tests {
 
     /// A pool of three Sites with two groups, which have client nets, and a group of another pool.
     fn model() -> Model {
-        let mut model = fixture::model(&[
-            ("geneva", &["192.0.2.1"], None),
-            ("boston", &["192.0.2.2"], None),
-            ("chicago", &["192.0.2.3"], None),
-        ]);
-        let group = |name: &str, pool, sites: &[usize]| Group {
-            name: fixture::name(name),
-            zone: ZoneId(0),
-            pool: PoolId(pool),
-            sites: sites.iter().copied().map(SiteId).collect(),
-            policy: Policy::WeightedRoundRobin,
-        };
+        let mut model = fixture::appendix_a();
         model.groups = vec![
-            group("europe.app.com", 0, &[0]),
-            group("americas.app.com", 0, &[1, 2]),
-            group("other.example", 1, &[]),
+            fixture::group("europe.app.com", &[2]),
+            fixture::group("americas.app.com", &[0, 1]),
+            Group { pool: PoolId(1), ..fixture::group("other.example", &[]) },
         ];
         let rule = |group, text| Rule { pool: PoolId(0), group, net: net(text), source: Source::Written };
         let rules =
@@ -169,7 +158,7 @@ mod tests {
     }
 
     fn groups(web: &Web) -> Groups {
-        Groups::new(&model(), SiteId(1), web)
+        Groups::new(&model(), SiteId(0), web)
     }
 
     fn flagged() -> Web {
@@ -211,7 +200,7 @@ mod tests {
         check("203.0.114.0", None);
         check("2001:db8:b::1", None);
         let without = Model { nets: Arc::default(), ..model() };
-        let groups = Groups::new(&without, SiteId(1), &Web::at([]));
+        let groups = Groups::new(&without, SiteId(0), &Web::at([]));
         let empty = HeaderMap::new();
         let request = GroupRequest { client: "198.51.100.7".parse().expect("an address"), ..asked(&empty) };
         assert_eq!(groups.proper(&request), None);
@@ -226,7 +215,7 @@ mod tests {
         assert_eq!(set(AMERICAS, false).as_deref(), Some(text));
         assert_eq!(set(AMERICAS, true), Some(format!("{text}; Secure")));
         assert_eq!(set(OTHER_POOL, false), None);
-        assert_eq!(Groups::new(&model(), SiteId(1), &Web::at([])).flag(AMERICAS, false), None, "off");
+        assert_eq!(Groups::new(&model(), SiteId(0), &Web::at([])).flag(AMERICAS, false), None, "off");
         let check = |cookies: &[&str], expect| {
             let fields: Vec<_> = cookies.iter().map(|cookie| (COOKIE, *cookie)).collect();
             let headers = headers(&fields);

@@ -334,12 +334,9 @@ mod tests {
     }
 
     fn model() -> Model {
-        let probe = || Some(fixture::http(80));
-        fixture::model(&[
-            ("boston", &["192.0.2.10", "2001:db8::10"], probe()),
-            ("chicago", &["192.0.2.20"], probe()),
-            ("geneva", &["192.0.2.30"], None),
-        ])
+        let mut model = fixture::appendix_a();
+        model.sites[2].probe = None;
+        model
     }
 
     fn fresh(model: &Model, now: Instant) -> AssessmentRecord {
@@ -402,16 +399,16 @@ mod tests {
             let of = |site: &crate::status::SiteState| format!("{} {}", site.admin_state.as_str(), site.weight);
             status.sites.iter().map(of).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(words(&mut record, 9), "drain 1, maint 1, ready 7");
-        assert_eq!(words(&mut record, 10), "drain 1, maint 1, ready 1");
-        assert_eq!(words(&mut record, 29), "drain 1, maint 1, ready 1");
-        assert_eq!(words(&mut record, 30), "drain 1, ready 1, ready 1");
+        assert_eq!(words(&mut record, 9), "drain 2, maint 1, ready 7");
+        assert_eq!(words(&mut record, 10), "drain 2, maint 1, ready 1");
+        assert_eq!(words(&mut record, 29), "drain 2, maint 1, ready 1");
+        assert_eq!(words(&mut record, 30), "drain 2, ready 1, ready 1");
         let remarks = record.remarks(start + 30 * SECOND, Arc::default());
         let in_force = &remarks.states[&0];
         assert_eq!((in_force.by.as_str(), in_force.reason.as_deref(), in_force.until), ("alice", Some("disks"), None));
         let ready = request("app.com", OverrideValue::State(AdminState::Ready), None);
         set(&mut record, &model, start, &ready, &Assessment::unknown(&model));
-        assert_eq!(words(&mut record, 31), "ready 1, ready 1, ready 1");
+        assert_eq!(words(&mut record, 31), "ready 2, ready 1, ready 1");
     }
 
     #[test]
@@ -468,7 +465,7 @@ mod tests {
         let recalled = assess(&mut after, &model, later, &unknown);
         assert!(recalled.health.iter().eq([&[Health::Up, Health::Up][..], &[Health::Down], &[Health::Up]]));
         let words: Vec<_> = recalled.sites.iter().map(|site| (site.admin_state, site.weight)).collect();
-        assert_eq!(words, [(AdminState::Drain, 1), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
+        assert_eq!(words, [(AdminState::Drain, 2), (AdminState::Maint, 1), (AdminState::Ready, 3)]);
         assert_eq!(after.states[&SiteId(0)].until, Some(later + 60 * SECOND), "100 s, less 10 before and 30 after");
         assert_eq!(after.states[&SiteId(0)].at, before(later, 40));
         assert_eq!(after.flaps[0], Flaps { in_a_row: 4, up_since: Some(before(later, 40)) });

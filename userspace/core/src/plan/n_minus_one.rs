@@ -95,17 +95,6 @@ mod tests {
     use crate::fixture;
     use crate::status::{AdminState, Load};
 
-    /// boston (weight 2), chicago, geneva, failing over in this order and around.
-    fn model() -> Model {
-        let mut model = fixture::model(&[
-            ("boston", &["192.0.2.10"], None),
-            ("chicago", &["192.0.2.20"], None),
-            ("geneva", &["192.0.2.30"], None),
-        ]);
-        model.sites[0].weight = 2;
-        model
-    }
-
     fn sentences(model: &Model, status: &Assessment) -> Vec<String> {
         losses(model, status, PoolId(0)).iter().map(|loss| sentence(model, loss)).collect()
     }
@@ -117,7 +106,7 @@ mod tests {
     /// From live figures, in the seed's own words.
     #[test]
     fn if_boston_dies_chicago_reaches_118_percent() {
-        let model = model();
+        let model = fixture::appendix_a();
         let mut status = Assessment::unknown(&model);
         for (site, current) in [(0, 60.0), (1, 58.0), (2, 40.0)] {
             status.sites[site].load = Some(load(current, 100.0));
@@ -141,7 +130,7 @@ mod tests {
     /// From configured capacities alone: as full as the weights let the pool be.
     #[test]
     fn from_the_configuration_alone() {
-        let mut model = model();
+        let mut model = fixture::appendix_a();
         let status = Assessment::unknown(&model);
         assert!(losses(&model, &status, PoolId(0)).is_empty(), "no capacity is known");
         for (site, capacity) in [(0, 200.0), (1, 100.0), (2, 50.0)] {

@@ -210,15 +210,6 @@ mod tests {
         plan::Planner,
     };
 
-    fn model() -> Arc<Model> {
-        let probe = || Some(fixture::http(80));
-        Arc::new(fixture::model(&[
-            ("boston", &["192.0.2.10", "2001:db8::10"], probe()),
-            ("chicago", &["192.0.2.20"], probe()),
-            ("geneva", &["192.0.2.30"], probe()),
-        ]))
-    }
-
     fn detail(_: SiteId, index: usize) -> AddressReport {
         AddressReport {
             health: Health::Down,
@@ -243,7 +234,7 @@ mod tests {
 
     /// From all up to what `change` makes of it, and back.
     fn check(change: impl Fn(&mut Assessment), entry: &SiteLoad, worse: &str, better: &str) {
-        let model = model();
+        let model = Arc::new(fixture::appendix_a());
         let before = up(&model);
         let mut after = before.clone();
         change(&mut after);
@@ -264,7 +255,7 @@ mod tests {
         check(
             |status| status.health[0].fill(Health::Down),
             &none,
-            "1 boston is down: 192.0.2.10: connection refused; 2001:db8::10: no route",
+            "1 boston is down: 192.0.2.10: connection refused; 2001:db8:1::10: no route",
             "0 boston is up",
         );
         // One address of two: the Site is up all the same.
@@ -311,7 +302,7 @@ mod tests {
 
     #[test]
     fn plans_are_told_by_names_and_sites() {
-        let model = model();
+        let model = Arc::new(fixture::appendix_a());
         let planner = Planner::new(Arc::clone(&model));
         let (all, mut less) = (up(&model), up(&model));
         less.health[1].fill(Health::Down);
@@ -332,7 +323,7 @@ mod tests {
 
     #[test]
     fn fail_open_is_told_when_it_begins_and_ends() {
-        let model = model();
+        let model = Arc::new(fixture::appendix_a());
         let planner = Planner::new(Arc::clone(&model));
         let (all, mut none) = (up(&model), up(&model));
         none.health.iter_mut().for_each(|site| site.fill(Health::Down));

@@ -47,7 +47,6 @@ fn sorted(mut sites: Vec<SiteId>) -> Vec<SiteId> {
 mod tests {
     use super::*;
     use zerottl_core::fixture;
-    use zerottl_core::model::{Group, Policy, PoolId, ZoneId};
 
     #[track_caller]
     fn check(target: &str, expect: &str) {
@@ -56,14 +55,7 @@ mod tests {
             ("bos-2", &["192.0.2.11"], None),
             ("Geneva", &["192.0.2.30"], None),
         ]);
-        let group = |name: &str, sites: &[usize]| Group {
-            name: fixture::name(name),
-            zone: ZoneId(0),
-            pool: PoolId(0),
-            sites: sites.iter().copied().map(SiteId).collect(),
-            policy: Policy::WeightedRoundRobin,
-        };
-        model.groups = vec![group("americas.app.com", &[1, 0]), group("europe.app.com", &[2])];
+        model.groups = vec![fixture::group("americas.app.com", &[1, 0]), fixture::group("europe.app.com", &[2])];
         let found = match find(&model, target) {
             Ok(sites) => sites.iter().map(|site| model.sites[site.0].key.as_str()).collect::<Vec<_>>().join(" "),
             Err(refused) => refused.to_string(),

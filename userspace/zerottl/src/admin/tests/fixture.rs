@@ -14,9 +14,8 @@ use crate::observe::{
     snapshot::Snapshot,
 };
 use zerottl_core::{
-    fixture,
     histogram::{Histogram, PROBE_BOUNDS},
-    model::{DynamicName, Model, Name, NameKind, Policy, SiteId},
+    model::{DynamicName, Model, NameKind, Policy, SiteId},
     plan::{Basis, Choice, Plan, Service, Shares, Table},
     site_load::SiteLoad,
     status::{Assessment, Health},
@@ -25,17 +24,7 @@ use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::probe::AddressReport;
 use zerottl_kernel::attachments::AttachmentState;
 
-/// boston (both families, weight 2), chicago and geneva (IPv4), all probed, nothing known yet.
-pub(in crate::admin) fn model() -> Model {
-    let probe = || Some(fixture::http(80));
-    let mut model = fixture::model(&[
-        ("boston", &["192.0.2.10", "2001:db8:1::10"], probe()),
-        ("chicago", &["192.0.2.20"], probe()),
-        ("geneva", &["192.0.2.30"], probe()),
-    ]);
-    model.sites[0].weight = 2;
-    model
-}
+pub(in crate::admin) use zerottl_core::fixture::{appendix_a as model, name};
 
 /// A table of the given Sites' first address of the family of `like`, one slot each.
 pub(in crate::admin) fn table(model: &Model, like: &str, keys: &[&str]) -> Choice {
@@ -143,9 +132,4 @@ pub(in crate::admin) fn set(snapshot: &mut Snapshot, key: &str, health: Health, 
         report.last_latency = Some(Duration::from_micros(1500));
         (report.attempts, report.failures) = (30, u64::from(error.is_some()));
     }
-}
-
-/// A name, lower case.
-pub(in crate::admin) fn name(text: &str) -> Name {
-    fixture::name(text)
 }
