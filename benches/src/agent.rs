@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::tests::kernel::planned::Planned;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measurement::WallTime};
 use zerottl_core::{
     assess::{Assessor, LoadInputs},
@@ -94,10 +95,10 @@ pub fn measure(effort: &PlanEffort) -> Result<Vec<Figure>, BenchError> {
     for names in effort.names.iter().copied() {
         let mut group = criterion.benchmark_group("plan");
         group.sampling_mode(SamplingMode::Flat);
-        let (planner, plan) = scene::planned(names, scene::PLANS_MANY);
-        let model = Arc::clone(planner.model());
-        let zones = scene::zones(&planner);
-        let status = Assessment::unknown(&model);
+        let model = scene::model(names, scene::PLANS_MANY);
+        let planned = scene::planned(Arc::clone(&model));
+        let plan = planned.plan(1);
+        let Planned { planner, zones, status } = planned;
         let layout = Layout::new(&planner);
         let mut add = |what, us| figures.push(Figure { what, names, us });
         let what = "prepare a configuration: Planner::new";
@@ -149,14 +150,14 @@ fn timed<T>(
 /// A Site goes down or comes back, another one each time: from the probes' verdict to the plan that is answered from, by
 /// the steps of the agent's round.
 fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<StatusChanges, BenchError> {
-    let planner = Planner::new(Arc::clone(model));
+    let Planned { planner, zones, .. } = scene::planned(Arc::clone(model));
     let mut verdicts = Assessment::unknown(model).health;
     verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
     let (store, first) = (LoadStore::new(model), Instant::now());
     let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
     let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &store.read(), answers: &[] });
     let mut plan = planner.plan(&status, 1);
-    let mut loaded = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
+    let mut loaded = Fastpath::load(&planner, &plan, &zones)?;
     loaded.publisher.publish(&plan);
     let mut steps: [Vec<f64>; 4] = Default::default();
     let sites = model.sites.len();

@@ -8,7 +8,7 @@ use aya::{
 };
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::reason::Reason;
-use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
+use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, OBJECT, PROGRAM, PacketCounters};
 
 use crate::{error::BenchError, scene, stats::Quartiles};
 
@@ -156,15 +156,15 @@ pub fn measure(effort: &CostEffort) -> Result<Costs, BenchError> {
 }
 
 fn sizes() -> Result<(Size, Size), BenchError> {
-    let (planner, plan) = scene::planned(10, scene::PLANS_FEW);
-    let mut bench = Fastpath::load_object(BENCH_OBJECT, "reflector", &planner, &plan, &scene::zones(&planner))?;
-    let mut agent = Fastpath::load(&planner, &plan, &scene::zones(&planner))?;
+    let model = || scene::model(10, scene::PLANS_FEW);
+    let mut bench = scene::load((BENCH_OBJECT, "reflector"), model())?;
+    let mut agent = scene::load((OBJECT, PROGRAM), model())?;
     let size = |program: &Xdp| -> Result<Size, BenchError> {
         let info = program.info()?;
         let xlated = info.size_translated().ok_or("the kernel does not say the program's size")? / 8;
         Ok(Size { xlated, jited: info.size_jitted() })
     };
-    Ok((size(bench.fastpath.program("reflector"))?, size(agent.fastpath.program(zerottl_kernel::PROGRAM))?))
+    Ok((size(bench.fastpath.program("reflector"))?, size(agent.fastpath.program(PROGRAM))?))
 }
 
 /// The programs, loaded for one number of names.
@@ -178,11 +178,8 @@ struct Bench {
 
 impl Bench {
     fn new(names: usize, plans: usize) -> Result<Self, BenchError> {
-        let (planner, plan) = scene::planned(names, plans);
-        let loaded = Fastpath::load_object(BENCH_OBJECT, PROGRAMS[ANSWER], &planner, &plan, &scene::zones(&planner))?;
-        let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
-        publisher.set_macs(&[scene::SERVER_MAC]);
-        publisher.publish(&plan);
+        let loaded = scene::load((BENCH_OBJECT, PROGRAMS[ANSWER]), scene::model(names, plans))?;
+        let FastpathParts { mut fastpath, counters, .. } = loaded;
         for program in PROGRAMS.iter().filter(|program| **program != PROGRAMS[ANSWER]) {
             fastpath.program(program).load()?;
         }

@@ -10,11 +10,7 @@ use aya::maps::{Array, MapData};
 use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
-use zerottl_core::{
-    model::{CookieSecrets, EdnsConfig, Https, Model, Name, RateLimit},
-    plan::Planner,
-    status::Assessment,
-};
+use zerottl_core::model::{CookieSecrets, EdnsConfig, Https, Model, Name, RateLimit};
 use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, PacketCounters};
 
 use crate::{
@@ -187,12 +183,8 @@ struct Programs {
 
 impl Programs {
     fn new(server: Server) -> Result<Self, BenchError> {
-        let planner = Planner::new(server.model().into());
-        let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
-        let loaded = Fastpath::load_object(BENCH_OBJECT, "fixed_answer", &planner, &plan, &scene::zones(&planner))?;
-        let FastpathParts { mut fastpath, mut publisher, counters, .. } = loaded;
-        publisher.set_macs(&[scene::SERVER_MAC]);
-        publisher.publish(&plan);
+        let loaded = scene::load((BENCH_OBJECT, "fixed_answer"), server.model().into())?;
+        let FastpathParts { mut fastpath, counters, .. } = loaded;
         fastpath.program("fixed_restore").load()?;
         let fixed = fastpath.take_map("FIXED")?.try_into()?;
         Ok(Self { fastpath, counters, fixed })

@@ -30,7 +30,7 @@ use rustix::{
 use xdp_ebpf::reason::Reason;
 use zerottl_core::model::XdpMode;
 use zerottl_kernel::{
-    BENCH_OBJECT, Fastpath, FastpathParts, PROGRAM, PacketCounters,
+    BENCH_OBJECT, Fastpath, FastpathParts, OBJECT, PROGRAM, PacketCounters,
     attach::{Attached, attach},
     nic::Nics,
     publish::Publisher,
@@ -189,16 +189,10 @@ struct Responder {
 impl Responder {
     /// The agent's program, or one of the benchmarks' object.
     fn load(program: &'static str) -> Result<Self, BenchError> {
-        let (planner, plan) = scene::planned(NAMES, scene::PLANS_FEW);
         let agent = program == PROGRAM;
-        let loaded = if agent {
-            Fastpath::load(&planner, &plan, &scene::zones(&planner))?
-        } else {
-            Fastpath::load_object(BENCH_OBJECT, program, &planner, &plan, &scene::zones(&planner))?
-        };
-        let FastpathParts { fastpath, mut publisher, counters, .. } = loaded;
-        publisher.set_macs(&[scene::SERVER_MAC]);
-        publisher.publish(&plan);
+        let object = if agent { OBJECT } else { BENCH_OBJECT };
+        let loaded = scene::load((object, program), scene::model(NAMES, scene::PLANS_FEW))?;
+        let FastpathParts { fastpath, publisher, counters, .. } = loaded;
         let counters = agent.then_some(counters);
         Ok(Self { fastpath: Arc::new(Mutex::new(fastpath)), program, counters, _publisher: publisher })
     }

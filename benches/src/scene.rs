@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use ::tests::kernel::{machine, planned::Planned};
 use etherparse::PacketBuilder;
 use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
@@ -23,10 +24,11 @@ use zerottl_core::{
         SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
-    plan::{Plan, Planner},
-    status::Assessment,
 };
 use zerottl_dns::Zones;
+use zerottl_kernel::FastpathParts;
+
+use crate::error::BenchError;
 
 /// Sites of every scene.
 pub const SITES: usize = 30;
@@ -145,22 +147,23 @@ pub fn own_sites_model(names: usize) -> Arc<Model> {
     Arc::new(model)
 }
 
-/// A planner for [`model`] and its first plan, with every Site up.
-#[must_use]
-pub fn planned(names: usize, plans: usize) -> (Planner, Plan) {
-    let model = model(names, plans);
-    let planner = Planner::new(Arc::clone(&model));
-    let plan = planner.plan(&Assessment::unknown(&model), 1);
-    (planner, plan)
-}
-
-/// The zones of a planner's model.
+/// One of the scene's models, ready to plan, with every Site up.
 ///
 /// # Panics
-/// If it has records files; the scene's has none.
+/// If it has records files; the scene's have none.
 #[must_use]
-pub fn zones(planner: &Planner) -> Zones {
-    Zones::load(planner.model(), Path::new("")).expect("the scene has no records files")
+pub fn planned(model: Arc<Model>) -> Planned {
+    let zones = Zones::load(&model, Path::new("")).expect("the scene has no records files");
+    Planned::of(model, zones)
+}
+
+/// Loads a program of an object for one of the scene's models, and publishes the plan.
+pub(crate) fn load(program: (&[u8], &'static str), model: Arc<Model>) -> Result<FastpathParts, BenchError> {
+    let planned = planned(model);
+    let plan = planned.plan(1);
+    let mut loaded = machine::load(program, &planned, &plan, &[SERVER_MAC])?;
+    loaded.publisher.publish(&plan);
+    Ok(loaded)
 }
 
 /// A name of 122 labels in the scene's zone: no legal name there has more.
@@ -325,9 +328,9 @@ mod tests {
     #[test]
     fn a_scene_has_the_plans_it_says() {
         for (plans, tables) in [(PLANS_FEW, PLANS_FEW), (PLANS_MANY, PLANS_MANY), (40, 40)] {
-            assert_eq!(planned(5_000, plans).1.services.len(), tables);
+            assert_eq!(planned(model(5_000, plans)).plan(1).services.len(), tables);
         }
-        assert_eq!(planned(10, PLANS_FEW).1.services.len(), 10);
+        assert_eq!(planned(model(10, PLANS_FEW)).plan(1).services.len(), 10);
     }
 
     #[test]

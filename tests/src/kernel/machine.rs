@@ -5,7 +5,7 @@ use kernel_table::row::Ran;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl_core::plan::Plan;
-use zerottl_kernel::{Fastpath, FastpathParts, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, LoadError, OBJECT, PROGRAM};
 
 use super::planned::Planned;
 
@@ -30,6 +30,18 @@ pub fn run(program: &Xdp, frame: &[u8]) -> (Action, Vec<u8>) {
     (action, out[..result.data_size_out as usize].to_vec())
 }
 
+/// Loads a program of an object, the agent's or the benchmarks', for a plan, which is not published yet.
+pub fn load(
+    (object, program): (&[u8], &'static str),
+    planned: &Planned,
+    plan: &Plan,
+    macs: &[[u8; 6]],
+) -> Result<FastpathParts, LoadError> {
+    let mut loaded = Fastpath::load_object(object, program, &planned.planner, plan, &planned.zones)?;
+    loaded.publisher.set_macs(macs);
+    Ok(loaded)
+}
+
 /// A loaded program and its counters as last seen.
 pub struct KernelMachine {
     /// The parts that the agent's loader has made.
@@ -41,9 +53,7 @@ impl KernelMachine {
     /// Loads the program for a plan, which is not published yet.
     #[must_use]
     pub fn load(planned: &Planned, plan: &Plan, macs: &[[u8; 6]]) -> Self {
-        let loaded = Fastpath::load(&planned.planner, plan, &planned.zones);
-        let mut loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
-        loaded.publisher.set_macs(macs);
+        let loaded = load((OBJECT, PROGRAM), planned, plan, macs).unwrap_or_else(|error| panic!("{error}"));
         let seen = loaded.counters.read().unwrap();
         Self { loaded, seen }
     }

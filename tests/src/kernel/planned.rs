@@ -78,9 +78,14 @@ impl Planned {
         let loaded = config::parse("zerottl.toml", text, folder).unwrap_or_else(|error| panic!("{}", error.plain()));
         let mut model = loaded.model;
         change(&mut model);
-        let planner = Planner::new(Arc::new(model));
-        let status = Assessment::unknown(planner.model());
-        Self { planner, zones: loaded.zones, status }
+        Self::of(Arc::new(model), loaded.zones)
+    }
+
+    /// A model and its zones; every Site's health is unknown.
+    #[must_use]
+    pub fn of(model: Arc<Model>, zones: Zones) -> Self {
+        let status = Assessment::unknown(&model);
+        Self { planner: Planner::new(model), zones, status }
     }
 
     /// Has probes prove every Site up but for those with these keys, which are down.
