@@ -148,6 +148,7 @@ mod tests {
             let columns = table.head.lines().next().unwrap_or_default().matches('|').count();
             for row in rows {
                 assert_eq!(row.matches('|').count(), columns, "{row}");
+                assert!(!row.contains(['"', '\\']), "OpenMetrics has these escaped in help: {row}");
                 let name = row.split('`').nth(1).unwrap().to_owned();
                 assert!(names.insert(name), "one name for two things: {row}");
             }

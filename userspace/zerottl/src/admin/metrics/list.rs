@@ -94,7 +94,7 @@ metrics! {
     SITE_LOAD_AGE = gauge "site_load_age_seconds" [site],
     /// Whether that time is longer than `stale_after`
     SITE_LOAD_STALE = gauge "site_load_stale" [site],
-    /// Whether the Site wants no new clients or says that it is down, or is silent under `when_stale = "drain"`
+    /// Whether the Site wants no new clients or says that it is down, or is silent under `when_stale = drain`
     SITE_TAKES_ITSELF_OUT = gauge "site_takes_itself_out" [site],
     /// Sessions that the Site reports
     SITE_SESSIONS = gauge "site_sessions" [site],
