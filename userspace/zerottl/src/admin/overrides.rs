@@ -2,8 +2,8 @@
 //!
 //! | method and path | body | answers |
 //! |---|---|---|
-//! | `POST /v1/sites/word` | [`SayWord`] | [`Said`] |
-//! | `POST /v1/sites/weight` | [`SayWeight`] | [`Said`] |
+//! | `POST /v1/sites/word` | [`SetAdminState`] | [`OverridePlaced`] |
+//! | `POST /v1/sites/weight` | [`SetWeight`] | [`OverridePlaced`] |
 //! | `GET /v1/sites/drained?sites=…&sessions=…` | | [`DrainPage`] |
 //!
 //! Errors are [`ErrorBody`]s: 400 for a request at fault, 404 where nothing is called that, 409 for what would take a pool
