@@ -38,7 +38,7 @@ use super::{
 use zerottl_core::model::Forward;
 
 /// How long all tries of one query take at most: no client waits longer, whatever the configuration adds up to.
-pub const TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
 /// Datagrams that are not the answer, until a try is given up: whoever sends as many is guessing.
 const WRONG_MAX: usize = 64;
 /// A try's end that is found out later than this is a machine without time, and no verdict about the upstream.
@@ -51,7 +51,7 @@ const PORT_MIN: u16 = 1024;
 /// Whether a client's question is forwarded. Only one that asks for recursion is, and only from a client that may; types
 /// that are no data but ANY are not (RFC 6895 section 3.1).
 #[must_use]
-pub fn is_allowed(forward: &Forward, query: &QueryMessage<'_>, question: Question<'_>, client: IpAddr) -> bool {
+pub(crate) fn is_allowed(forward: &Forward, query: &QueryMessage<'_>, question: Question<'_>, client: IpAddr) -> bool {
     let has_data = question.rtype == Rtype::ANY || !matches!(question.rtype.to_int(), 0 | 41 | 128..=255 | 65_535);
     query.header.rd() && has_data && forward.clients.iter().any(|net| net.contains(&client))
 }

@@ -31,7 +31,7 @@ use zerottl_core::model;
 /// Bytes of an option before its data.
 const HEAD_LEN: usize = 4;
 /// Bytes of a COOKIE option's data with both cookies, as we make them.
-pub const COOKIE_LEN: usize = CLIENT_LEN + SERVER_LEN;
+pub(crate) const COOKIE_LEN: usize = CLIENT_LEN + SERVER_LEN;
 /// Bytes of a CLIENT-SUBNET option's data before the address.
 const SUBNET_HEAD_LEN: usize = 4;
 /// Bytes of a TCP-KEEPALIVE option's data in an answer, and the unit of what it says (RFC 7828 section 3.1).
@@ -142,7 +142,7 @@ fn read_subnet(data: &[u8]) -> Option<Subnet> {
 
 /// The options of an answer, in their order there.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EdnsOptions<'a> {
+pub(crate) struct EdnsOptions<'a> {
     /// NSID's text.
     pub nsid: Option<&'a str>,
     /// Both cookies.
@@ -156,7 +156,7 @@ pub struct EdnsOptions<'a> {
 impl EdnsOptions<'_> {
     /// Bytes they take in the OPT.
     #[must_use]
-    pub fn wire_len(&self) -> usize {
+    pub(crate) fn wire_len(&self) -> usize {
         let nsid = self.nsid.map_or(0, |text| HEAD_LEN + text.len());
         let cookie = self.cookie.map_or(0, |cookie| HEAD_LEN + cookie.len());
         let subnet = self.subnet.map_or(0, |(subnet, _)| HEAD_LEN + subnet_len(subnet));

@@ -22,7 +22,7 @@ use domain::{
 use super::options::QueryOptions;
 
 /// Bytes of a header (RFC 1035 section 4.1.1).
-pub const HEADER_LEN: usize = 12;
+pub(crate) const HEADER_LEN: usize = 12;
 /// Bytes that a client without EDNS takes over UDP (RFC 1035 section 2.3.4), and the least a size in an OPT means.
 const UDP_LEN_CLASSIC: u16 = 512;
 /// Records that are read of a query, and so may be there. An IXFR over TSIG and EDNS has three; a message of 64 KiB could

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 /// The UDP size we offer and never exceed: no fragments on any path with IPv6's least MTU (DNS flag day 2020).
-pub const UDP_LEN_MAX: u16 = 1232;
+pub(crate) const UDP_LEN_MAX: u16 = 1232;
 /// UDP answers to clients without EDNS (RFC 1035 section 2.3.4).
 pub(crate) const UDP_LEN_CLASSIC: u16 = 512;
 /// How long a TCP connection may be idle, unless places are few.

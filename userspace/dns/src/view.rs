@@ -44,7 +44,7 @@ impl QueryClient {
     /// The address whose prefix decides. A subnet of no bits says nothing of the client, so it is as none at all, and the
     /// resolver's own address decides (RFC 7871 section 7.2.1).
     #[must_use]
-    pub fn deciding(self) -> IpAddr {
+    pub(crate) fn deciding(self) -> IpAddr {
         self.given().unwrap_or(self.address)
     }
 

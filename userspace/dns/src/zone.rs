@@ -155,14 +155,14 @@ impl Zone {
 
     /// The apex SOA with its own TTL.
     #[must_use]
-    pub fn apex_soa(&self) -> &RrSet {
+    pub(crate) fn apex_soa(&self) -> &RrSet {
         let apex = self.nodes.get(FoldedName::new(self.apex.for_slice()).wire());
         apex.and_then(|apex| apex.set(Rtype::SOA)).unwrap_or(&self.soa)
     }
 
     /// Whether a client may have the whole zone.
     #[must_use]
-    pub fn goes_to(&self, client: IpAddr) -> bool {
+    pub(crate) fn goes_to(&self, client: IpAddr) -> bool {
         self.transfer_to.iter().any(|net| net.contains(&client))
     }
 

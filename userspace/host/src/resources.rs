@@ -139,9 +139,9 @@ pub const LOAD_POLLS_MAX: usize = 128;
 /// The most queries that wait for upstreams at a time; each has a socket and a few kilobytes. Fewer where there are few.
 pub const FORWARDS_MAX: usize = 512;
 /// The most connections to the admin interface at once by TCP, of all listeners together. Fewer where there are few.
-pub const ADMIN_CONNECTIONS_MAX: usize = 512;
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 512;
 /// The most connections to the admin interface at once by Unix sockets.
-pub const ADMIN_UNIX_CONNECTIONS_MAX: usize = 64;
+pub(crate) const ADMIN_UNIX_CONNECTIONS_MAX: usize = 64;
 /// The most DNS connections open at a time. Fewer where there are few descriptors.
 pub const DNS_CONNECTIONS_MAX: usize = 1024;
 

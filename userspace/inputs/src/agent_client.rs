@@ -34,9 +34,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// For a whole page.
-pub const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest page read, bytes: the status of some hundred thousand names.
-pub const PAGE_MAX: usize = 128 * 1024 * 1024;
+pub(crate) const PAGE_MAX: usize = 128 * 1024 * 1024;
 /// The longest line of a trace, bytes.
 pub const LINE_MAX: usize = 64 * 1024;
 
@@ -46,7 +46,7 @@ pub enum ClientError {
     /// Nobody answers there: most likely no agent runs, or `admin.listen` is another.
     #[error("no agent answers at {0}: {1}")]
     Connect(AdminListen, #[source] io::Error),
-    /// Not within [`PAGE_TIMEOUT`].
+    /// Not within `PAGE_TIMEOUT`.
     #[error("the agent did not answer within {0:?}")]
     Timeout(Duration),
     /// The path cannot stand in a request.
@@ -61,7 +61,7 @@ pub enum ClientError {
     /// The agent refused; with its words.
     #[error("the agent answered {}: {}", .0, .1.trim_end())]
     Status(u16, String),
-    /// A page over [`PAGE_MAX`] or a line over [`LINE_MAX`].
+    /// A page over `PAGE_MAX` or a line over [`LINE_MAX`].
     #[error("the agent's answer is too long")]
     TooLong,
 }

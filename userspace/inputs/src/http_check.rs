@@ -6,15 +6,15 @@
 //! | [`get`]      | a GET, its status, and some text in its body, or the body      |
 //! | [`conn`]     | the TCP connection                                             |
 //! | [`tls`]      | whom to trust, loaded once, and the handshake                  |
-//! | [`metered`]  | what a check takes from whom it asks, bounded                  |
+//! | `metered`    | what a check takes from whom it asks, bounded                  |
 //! | [`failure`]  | how far a check has come, and why it failed                    |
-//! | [`schedule`] | when checks start, pure                                        |
+//! | `schedule`   | when checks start, pure                                        |
 
 pub mod conn;
 pub mod failure;
 pub mod get;
-pub mod metered;
-pub mod schedule;
+pub(crate) mod metered;
+pub(crate) mod schedule;
 pub mod tls;
 
 pub use conn::connect;

@@ -8,7 +8,7 @@
 //! | `runner`     | the tasks, and the one that watches them              |
 //!
 //! **Detection bound.** An address that stops answering is down no later than `fall × interval + timeout` afterwards,
-//! wherever in the schedule that happens (see [`schedule`](crate::http_check::schedule)); `timeout <= interval` is checked
+//! wherever in the schedule that happens (see `http_check::schedule`); `timeout <= interval` is checked
 //! with the configuration. It holds while fewer than [`CONCURRENT_MAX`] attempts run at once, or as many as there are
 //! descriptors for; beyond that attempts wait for their turn. Time in which this machine did not run does not count
 //! ([`patience`](zerottl_host::patience)): it puts the verdict off.

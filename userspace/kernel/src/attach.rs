@@ -101,7 +101,7 @@ fn modes(mode: XdpMode, driver: Option<&str>) -> &'static [AttachMode] {
 
 /// Whether a program that sits like this is as configured.
 #[must_use]
-pub fn suits(nics: &Nics, interface: &str, is: AttachMode, configured: XdpMode) -> bool {
+pub(crate) fn suits(nics: &Nics, interface: &str, is: AttachMode, configured: XdpMode) -> bool {
     // Which of its modes `auto` came to at the time of attaching may have had its reason.
     modes(configured, nics.driver(interface).as_deref()).contains(&is)
 }
@@ -115,7 +115,7 @@ pub fn reason(nics: &Nics, interface: &str, is: AttachMode, configured: XdpMode)
 
 /// Returns what should be known of a program that sits like this, though it is as asked for.
 #[must_use]
-pub fn caution(nics: &Nics, interface: &str, is: AttachMode) -> Option<String> {
+pub(crate) fn caution(nics: &Nics, interface: &str, is: AttachMode) -> Option<String> {
     if is == AttachMode::Generic {
         return None;
     }
@@ -153,7 +153,7 @@ pub fn attach(
 }
 
 /// Attaches a program to an interface in one mode.
-pub fn attach_as(
+pub(crate) fn attach_as(
     program: BorrowedFd<'_>,
     nics: &Nics,
     interface: &str,

@@ -2,8 +2,8 @@
 //!
 //! | module | concern |
 //! |---|---|
-//! | [`zone_names`] | the zones' names, as the kernel knows them |
-//! | [`perfect_hash`] | the perfect hash over names |
+//! | `zone_names` | the zones' names, as the kernel knows them |
+//! | `perfect_hash` | the perfect hash over names |
 //! | [`rdata`] | SOAs and HTTPS records as answers carry them |
 //! | [`image`] | maps' contents from a model and a plan, pure |
 //! | [`inherited`] | descriptors that were open when this process began |
@@ -26,7 +26,7 @@ pub mod image;
 pub mod inherited;
 pub mod mmap_array;
 pub mod nic;
-pub mod perfect_hash;
+pub(crate) mod perfect_hash;
 pub mod pinned_state;
 pub mod pins;
 pub mod publish;
@@ -34,7 +34,7 @@ pub mod rdata;
 pub mod sys;
 pub mod trace;
 pub mod vlans;
-pub mod zone_names;
+pub(crate) mod zone_names;
 
 use std::{
     error::Error,

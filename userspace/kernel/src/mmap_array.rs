@@ -59,7 +59,7 @@ impl<T: Copy> Mapped<T> {
         unsafe { self.start.add(at).read_volatile() }
     }
 
-    /// A pointer to an element, for single fields stored by [`store_u64`] and [`store_u32`].
+    /// A pointer to an element, for single fields stored by `store_u64` and `store_u32`.
     ///
     /// # Panics
     /// If `at` is beyond the end.
@@ -85,7 +85,7 @@ impl<T> Drop for Mapped<T> {
 ///
 /// # Safety
 /// `at` must point into a live mapping.
-pub unsafe fn store_u64(at: *mut u64, value: u64) {
+pub(crate) unsafe fn store_u64(at: *mut u64, value: u64) {
     use std::sync::atomic::{AtomicU64, Ordering};
     // SAFETY: valid and aligned by contract; only ever written like this while shared.
     unsafe { AtomicU64::from_ptr(at) }.store(value, Ordering::Release);
@@ -95,7 +95,7 @@ pub unsafe fn store_u64(at: *mut u64, value: u64) {
 ///
 /// # Safety
 /// `at` must point into a live mapping.
-pub unsafe fn store_u32(at: *mut u32, value: u32) {
+pub(crate) unsafe fn store_u32(at: *mut u32, value: u32) {
     use std::sync::atomic::{AtomicU32, Ordering};
     // SAFETY: as above.
     unsafe { AtomicU32::from_ptr(at) }.store(value, Ordering::Release);

@@ -70,7 +70,7 @@ impl Nics {
 
     /// Whether large receive offload (LRO) is known to be on.
     #[must_use]
-    pub fn has_lro(&self, interface: &str) -> bool {
+    pub(crate) fn has_lro(&self, interface: &str) -> bool {
         let mut flags = Value { cmd: ETHTOOL_GFLAGS, data: 0 };
         self.ethtool(interface, &mut flags).is_ok() && flags.data & ETH_FLAG_LRO != 0
     }

@@ -93,7 +93,7 @@ pub struct Pins {
 }
 
 /// The identity that tells one pin from another.
-pub type PinId = (u64, u64);
+pub(crate) type PinId = (u64, u64);
 
 impl Drop for Pins {
     fn drop(&mut self) {
@@ -157,7 +157,7 @@ impl Pins {
     }
 
     /// Makes the folder anew where somebody has removed it, and takes it. An error if another agent has been there first.
-    pub fn own_again(&mut self) -> Result<(), PinError> {
+    pub(crate) fn own_again(&mut self) -> Result<(), PinError> {
         let mut again = Self::own(&self.folder, false)?;
         // Or dropping this one would take the new folder for its own.
         again.made.append(&mut self.made);
@@ -193,7 +193,7 @@ impl Pins {
     }
 
     /// Takes back what was staged.
-    pub fn unstage(&self, name: &str) {
+    pub(crate) fn unstage(&self, name: &str) {
         let _ = fs::remove_file(self.next(name));
     }
 
@@ -231,7 +231,7 @@ impl Pins {
     }
 
     /// Removes what no program in use has any more: maps of other versions, and what a killed agent did not finish.
-    pub fn remove_foreign(&self) {
+    pub(crate) fn remove_foreign(&self) {
         let ours = |name: &str| {
             [CONTROL, PROGRAM].contains(&name) || name.starts_with(LINK) || name.ends_with(&format!("-{ABI:08x}"))
         };
@@ -264,13 +264,13 @@ impl Pins {
 
 /// The name of a link's pin.
 #[must_use]
-pub fn link_name(interface: &str, mode: AttachMode) -> String {
+pub(crate) fn link_name(interface: &str, mode: AttachMode) -> String {
     format!("{LINK}{}-{}", mode.name(), interface.replace('.', "%2e"))
 }
 
 /// The name of a shared map's pin.
 #[must_use]
-pub fn shared_name(map: &str) -> String {
+pub(crate) fn shared_name(map: &str) -> String {
     format!("{}-{ABI:08x}", map.to_ascii_lowercase())
 }
 

@@ -90,7 +90,7 @@ impl Publisher {
     ///
     /// # Panics
     /// If the plan is of another model than the maps were made for.
-    pub fn set_stale(&mut self, plan: &Plan) {
+    pub(crate) fn set_stale(&mut self, plan: &Plan) {
         self.write(STALE_BANK as usize, plan);
     }
 

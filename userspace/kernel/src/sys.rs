@@ -96,7 +96,7 @@ struct RawProgramInfo {
 
 /// The kernel's facts about an XDP link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkInfo {
+pub(crate) struct LinkInfo {
     /// The number of the interface it is on; none once it is on none, as the interface has gone or somebody has detached it.
     pub interface: Option<u32>,
     /// The number of the program that it has.
@@ -131,14 +131,14 @@ fn owned(fd: i32) -> OwnedFd {
 
 /// Attaches an XDP program to an interface (Linux 5.9); `flags` are `XDP_FLAGS_`. It is off again once nothing refers to the
 /// link any more, neither a descriptor nor a pin.
-pub fn link_create(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
     let create = Create { prog_fd: number(program), target_ifindex: interface, attach_type: BPF_XDP, flags };
     bpf(BPF_LINK_CREATE, &create).map(owned)
 }
 
 /// Puts another program in a link's place, in one step for every packet. With `from`, only if that is the program it has
 /// (`EPERM` if not); `ENOLINK` if the interface has gone.
-pub fn link_update(link: BorrowedFd<'_>, to: BorrowedFd<'_>, from: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn link_update(link: BorrowedFd<'_>, to: BorrowedFd<'_>, from: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let flags = if from.is_some() { BPF_F_REPLACE } else { 0 };
     let update = Update { link_fd: number(link), new_prog_fd: number(to), flags, old_prog_fd: from.map_or(0, number) };
     bpf(BPF_LINK_UPDATE, &update).map(drop)
@@ -166,7 +166,7 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
 
 /// Asks the kernel which interface a link is on and which program it has, at this moment. Takes no descriptor, so it is
 /// known also where there is none left. An error for what is no XDP link.
-pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let RawLinkInfo { kind, prog_id, ifindex, .. } = info(link)?;
     if kind != BPF_LINK_TYPE_XDP {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no link of an XDP program"));
@@ -175,11 +175,11 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 }
 
 /// A program's number.
-pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     info(program).map(|info: RawProgramInfo| info.id)
 }
 
 /// The program with this number; needs `CAP_SYS_ADMIN`.
-pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     bpf(BPF_PROG_GET_FD_BY_ID, &ProgramById { prog_id: id, next_id: 0, open_flags: 0 }).map(owned)
 }

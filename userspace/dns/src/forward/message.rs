@@ -38,7 +38,7 @@ const TTL_MAX: u32 = i32::MAX as u32;
 
 /// A query to an upstream.
 #[derive(Clone, Debug)]
-pub struct ForwardedQuestion {
+pub(crate) struct ForwardedQuestion {
     message: Vec<u8>,
     name: model::Name,
     rtype: Rtype,
@@ -73,7 +73,7 @@ impl ForwardedQuestion {
 
 /// How a message matches a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyMatch {
+pub(crate) enum ReplyMatch {
     /// It does not answer it.
     No,
     /// It does, and spells the question as we did.
@@ -112,7 +112,7 @@ pub fn matches(asked: &ForwardedQuestion, message: &[u8]) -> ReplyMatch {
 
 /// Whether TC is set in a message of at least a header.
 #[must_use]
-pub fn is_truncated(message: &[u8]) -> bool {
+pub(crate) fn is_truncated(message: &[u8]) -> bool {
     Header::for_message_slice(message).tc()
 }
 

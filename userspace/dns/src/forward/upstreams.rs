@@ -24,11 +24,11 @@ const FALL: u32 = 3;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Queries that wait for one server at a time.
-pub const UPSTREAM_MAX: usize = 256;
+pub(crate) const UPSTREAM_MAX: usize = 256;
 
 /// The health of a server by its answers, and by those that did not come; pure.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct UpstreamHealth {
+pub(crate) struct UpstreamHealth {
     /// Tries that ended without an answer since the last one.
     silent: u32,
     /// When it answered last.
@@ -48,7 +48,7 @@ struct Down {
 
 /// A change of a server's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamChange {
+pub(crate) enum UpstreamChange {
     /// It is down from now on.
     Down,
     /// It is up again, after so long.
@@ -84,7 +84,7 @@ impl UpstreamHealth {
     }
 
     /// Takes the turn to ask a server that is down, if it is time; the next one comes after at least `limit`.
-    pub fn take_turn(&mut self, now: Instant, limit: Duration) -> bool {
+    pub(crate) fn take_turn(&mut self, now: Instant, limit: Duration) -> bool {
         let Some(down) = self.down.as_mut().filter(|down| down.retry_at <= now) else { return false };
         down.pause = (down.pause * 2).min(RETRY_MAX);
         down.retry_at = now + down.pause.max(limit);
@@ -170,7 +170,7 @@ impl Upstream {
 
     /// As [`UpstreamHealth::take_turn`].
     #[must_use]
-    pub fn take_turn(&self, limit: Duration) -> bool {
+    pub(crate) fn take_turn(&self, limit: Duration) -> bool {
         self.health().take_turn(Instant::now(), limit)
     }
 

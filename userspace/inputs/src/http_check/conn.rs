@@ -10,7 +10,7 @@ use super::{failure::Failure, metered::Metered};
 pub(crate) const TAKEN_MAX: usize = 320 * 1024;
 
 /// A connection of a check.
-pub type Connected = Metered<TcpStream>;
+pub(crate) type Connected = Metered<TcpStream>;
 
 /// Connects. A refusal counts at once.
 pub async fn connect(target: SocketAddr) -> Result<Connected, Failure> {

@@ -32,7 +32,7 @@ const HEADER_MAX: usize = 32 * 1024;
 const HEADER_FIELDS_MAX: usize = 128;
 
 /// Takes the headers of each response with an expected status, and the address that it came from.
-pub type OnHeaders = Box<dyn Fn(&HeaderMap, Option<IpAddr>) + Send + Sync>;
+pub(crate) type OnHeaders = Box<dyn Fn(&HeaderMap, Option<IpAddr>) + Send + Sync>;
 
 /// A GET made ready once, tried often.
 pub struct Get {

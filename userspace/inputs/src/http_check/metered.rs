@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// Interim responses before the one that counts; servers send one or two.
-pub const INTERIM_MAX: u32 = 16;
+pub(crate) const INTERIM_MAX: u32 = 16;
 /// Reads: pieces that come apart each cost a wake-up.
 const READS_MAX: u32 = 4096;
 
@@ -37,7 +37,7 @@ pub struct Metered<S> {
 
 impl Metered<TcpStream> {
     /// Returns the address that is asked.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
 }
@@ -75,7 +75,7 @@ impl<S> Metered<S> {
 
     /// Takes as many pieces as come.
     #[must_use]
-    pub fn in_any_pieces(self) -> Self {
+    pub(crate) fn in_any_pieces(self) -> Self {
         Self { reads_left: u32::MAX, ..self }
     }
 

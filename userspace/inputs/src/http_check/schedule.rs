@@ -10,18 +10,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The most that the first attempt is put off, so that a start with long intervals still has its verdicts soon.
-pub const PHASE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const PHASE_MAX: Duration = Duration::from_secs(1);
 
 /// How long after the start the first attempt begins; `random` is from 0 to 1.
 #[must_use]
-pub fn phase(interval: Duration, random: f64) -> Duration {
+pub(crate) fn phase(interval: Duration, random: f64) -> Duration {
     interval.min(PHASE_MAX).mul_f64(random.clamp(0.0, 1.0))
 }
 
 /// The grid point after `tick`, or if that is long past, the newest one that `now` has reached: points that could not
 /// be kept are left out rather than made up for in a burst.
 #[must_use]
-pub fn following(tick: Instant, interval: Duration, now: Instant) -> Instant {
+pub(crate) fn following(tick: Instant, interval: Duration, now: Instant) -> Instant {
     let interval_ns = interval.as_nanos().max(1);
     let points = (now.saturating_duration_since(tick).as_nanos() / interval_ns).max(1);
     let offset_ns = u64::try_from(points * interval_ns).unwrap_or(u64::MAX);

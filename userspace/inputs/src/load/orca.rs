@@ -18,7 +18,7 @@ use super::report::{BadReport, FIGURE_MAX, Report, bad, quoted};
 /// The header, lower case.
 pub const HEADER: &str = "endpoint-load-metrics";
 /// Bytes of the header's value, at most.
-pub const VALUE_MAX: usize = 8 * 1024;
+pub(crate) const VALUE_MAX: usize = 8 * 1024;
 /// In this order, the first that is over 0 is the load.
 const UTILISATIONS: [&str; 3] = ["application_utilization", "cpu_utilization", "mem_utilization"];
 

@@ -19,7 +19,7 @@ use zerottl_core::model::{LoadKind, Model, SiteId};
 /// Bytes of a push, at most.
 pub const PUSH_MAX: usize = 1024 * 1024;
 /// Reports in one push, at most.
-pub const REPORTS_MAX: usize = 10_000;
+pub(crate) const REPORTS_MAX: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 struct Named {
@@ -34,7 +34,7 @@ pub enum PushError {
     /// It is no JSON of this form.
     #[error("not a load report with its site, nor a list of them: {0}")]
     Form(#[from] serde_json::Error),
-    /// More than [`REPORTS_MAX`].
+    /// More than `REPORTS_MAX`.
     #[error("more than {REPORTS_MAX} reports")]
     TooMany,
     /// No Site has this key.

@@ -17,11 +17,11 @@ use zerottl_core::{
 };
 
 /// Bytes of a report, at most.
-pub const REPORT_MAX: usize = 16 * 1024;
+pub(crate) const REPORT_MAX: usize = 16 * 1024;
 /// The largest figure: sums and quotients of figures stay numbers.
 pub const FIGURE_MAX: f64 = 1e15;
 /// The smallest capacity or target.
-pub const FIGURE_MIN: f64 = 1e-6;
+pub(crate) const FIGURE_MIN: f64 = 1e-6;
 /// Characters of a report that are quoted.
 const QUOTED_MAX: usize = 64;
 
@@ -30,7 +30,7 @@ const QUOTED_MAX: usize = 64;
 pub struct Report {
     /// Its load now, 0 to [`FIGURE_MAX`].
     pub current: Option<f64>,
-    /// Where it should be at most, [`FIGURE_MIN`] to [`FIGURE_MAX`].
+    /// Where it should be at most, `FIGURE_MIN` to [`FIGURE_MAX`].
     pub target: Option<f64>,
     /// Where it can take no more, in the same range.
     pub capacity: Option<f64>,
@@ -55,7 +55,7 @@ pub struct Report {
 impl Report {
     /// Whether it has figures and says nothing else of the Site: what a body of JSON, a push and a header are.
     #[must_use]
-    pub fn is_figures(&self) -> bool {
+    pub(crate) fn is_figures(&self) -> bool {
         self.current.is_some() && self.admin_state.is_none() && self.condition.is_none() && self.factor.is_none()
     }
 }

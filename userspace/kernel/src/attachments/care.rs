@@ -12,7 +12,7 @@ pub const PROGRAM_KINDS: [&str; 5] =
     ["program-off", "program-taken-off", "program-replaced", "pins-lost", "pins-removed"];
 
 /// Said of a link that has another's program.
-pub const REPLACED: &str = "another program is on this agent's link";
+pub(crate) const REPLACED: &str = "another program is on this agent's link";
 
 /// An alarm about the program on its interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct AttachmentAlarm {
 
 /// The findings of looking.
 #[derive(Default)]
-pub struct Care {
+pub(crate) struct Care {
     /// Why pins are not where they should be; empty while they are.
     pub lost: String,
     /// Pins made anew.
@@ -36,7 +36,7 @@ pub struct Care {
 
 /// The result of a look at an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// The program is on it.
     Well,
     /// There is no such interface.

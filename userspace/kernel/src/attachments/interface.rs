@@ -12,7 +12,7 @@ use crate::sys;
 const REMEMBERED: Duration = Duration::from_mins(10);
 
 /// A configured interface.
-pub struct Interface {
+pub(crate) struct Interface {
     /// Its name.
     pub name: String,
     /// Which interface bore the name when the program was last seen on it.
@@ -55,7 +55,7 @@ impl Interface {
 
 /// Something that happened, and may again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recent {
+pub(crate) struct Recent {
     at: Option<Instant>,
     times: u64,
 }

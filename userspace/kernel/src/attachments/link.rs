@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A link, and what is known of it.
-pub struct Attachment {
+pub(crate) struct Attachment {
     /// The link.
     pub link: OwnedFd,
     /// How it is attached.

@@ -31,7 +31,7 @@ use crate::{
 use zerottl_core::model::XdpMode;
 
 /// Where a program is put.
-pub struct PlacementContext<'a> {
+pub(crate) struct PlacementContext<'a> {
     /// Where links are pinned.
     pub pins: &'a Pins,
     /// Where interfaces are asked about.
@@ -43,7 +43,7 @@ pub struct PlacementContext<'a> {
 }
 
 /// The program on one interface.
-pub struct Placed {
+pub(crate) struct Placed {
     /// The interface.
     pub name: String,
     /// A remark on it that should be known.
@@ -299,7 +299,7 @@ pub fn commit(context: &PlacementContext<'_>, there: Vec<Attachment>, placed: Ve
 
 /// Attaches the program to an interface that has come back or lost it, or takes back a link of ours that is on it; the
 /// pin is left to others.
-pub fn attach_again(
+pub(crate) fn attach_again(
     context: &PlacementContext<'_>,
     name: &str,
     index: u32,

@@ -25,7 +25,7 @@ const TYPES_MAX: usize = 64;
 /// The word that is no record type.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{}` is not a record type", text::printable(.0))]
-pub struct BadType(String);
+pub(crate) struct BadType(String);
 
 /// A type by its word, in any case, or as `TYPE` and its number.
 pub fn rtype(word: &str) -> Result<Rtype, BadType> {

@@ -29,7 +29,7 @@ use zerottl_dns::svcb;
 /// The name that cannot be explained, as it is none.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{}` is not a DNS name", text::printable(.0))]
-pub struct BadName(String);
+pub(crate) struct BadName(String);
 
 /// Explains `name` at one moment; `pick` answers one question from the same plan and is asked for sticky names alone,
 /// where asking changes nothing.

@@ -19,7 +19,7 @@ use zerottl_core::admin_access::unexpected_query;
 
 /// Parameters as `T` has them; its unknown ones are to be denied by serde.
 #[derive(Clone, Copy, Debug)]
-pub struct CheckedQuery<T>(pub T);
+pub(crate) struct CheckedQuery<T>(pub T);
 
 /// No parameters.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct Plain;
 
 /// A JSON body; what it lacks or has too much is a [`ErrorBody`].
 #[derive(Clone, Copy, Debug)]
-pub struct CheckedBody<T>(pub T);
+pub(crate) struct CheckedBody<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for CheckedQuery<T> {
     type Rejection = Response;
@@ -70,7 +70,9 @@ pub(super) fn invalid(message: String) -> Response {
 }
 
 /// Reads a field that may be null and must be there.
-pub fn nullable<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn nullable<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    reader: D,
+) -> Result<Option<T>, D::Error> {
     Option::deserialize(reader)
 }
 

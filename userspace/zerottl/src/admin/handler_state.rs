@@ -11,11 +11,11 @@ use super::{
 };
 
 /// The most traces at once: far fewer, so that they cannot keep a scrape out.
-pub const TRACES_MAX: usize = 8;
+pub(crate) const TRACES_MAX: usize = 8;
 
 /// The state that the handlers share.
 #[derive(Clone)]
-pub struct HandlerState {
+pub(crate) struct HandlerState {
     pub(super) current: Arc<Current>,
     pub(super) history: Arc<History>,
     pub(super) traces: Arc<Semaphore>,

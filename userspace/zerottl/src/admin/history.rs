@@ -25,13 +25,13 @@ pub const STEP: Duration = Duration::from_secs(1);
 /// Steps kept: ten minutes.
 pub const STEPS_MAX: usize = 600;
 /// Pool and Group Names followed, the first of the configuration.
-pub const NAMES_MAX: usize = 32;
+pub(crate) const NAMES_MAX: usize = 32;
 /// Sites followed, the first of the configuration; shares of others go together, under no key.
 pub const SITES_MAX: usize = 64;
 
 /// `/v1/history`: the past, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct HistoryPage {
+pub(crate) struct HistoryPage {
     /// Seconds between two looks.
     pub step_s: f64,
     /// Seconds that are kept at most.
@@ -48,7 +48,7 @@ pub struct HistoryPage {
 
 /// A name of [`HistoryPage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HistoryName {
+pub(crate) struct HistoryName {
     /// The name.
     pub name: String,
     /// `pool` or `group`.
@@ -73,7 +73,7 @@ pub struct Run {
 
 /// Counts of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// Answered by the XDP program.
     pub answered: u64,
     /// Dropped by it.
@@ -99,7 +99,7 @@ impl Traffic {
 
 /// Keeps what [`HistoryPage`] shows.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     recorded: Mutex<Recorded>,
 }
 

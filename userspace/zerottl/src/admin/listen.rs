@@ -22,7 +22,7 @@ use zerottl_core::model::AdminListen;
 use zerottl_inputs::agent_client::Stream;
 
 /// Mode of a Unix socket: its owner and its group may ask over it.
-pub const SOCKET_MODE: u32 = 0o660;
+pub(crate) const SOCKET_MODE: u32 = 0o660;
 /// For a user's name to be found.
 const NAME_WITHIN: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
@@ -30,7 +30,7 @@ const BACKLOG: i32 = 128;
 
 /// The client of a connection, as far as the connection tells. Among each request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminPeer {
+pub(crate) struct AdminPeer {
     /// An address, or over a Unix socket `uid` and the user's number.
     pub from: String,
     /// The user's number, where the kernel says it.
@@ -48,7 +48,7 @@ impl AdminPeer {
 }
 
 /// One connection.
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Its two directions.
     pub stream: Pin<Box<dyn Stream>>,
     /// The address that it came to; none over a Unix socket.
@@ -61,7 +61,7 @@ pub struct Accepted {
 
 /// One bound socket. A Unix socket's file goes when this does.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// Over TCP.
     Tcp(TcpListener),
     /// Over a Unix socket.
@@ -124,7 +124,7 @@ pub fn user_name(uid: u32) -> Option<String> {
 
 /// A socket's file while it is ours: another agent's at the same path is left alone.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     id: (u64, u64),
 }

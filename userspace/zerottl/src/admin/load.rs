@@ -103,7 +103,7 @@ pub fn page_of(snapshot: &Snapshot, id: SiteId) -> Option<LoadPage> {
 impl LoadPage {
     /// Returns what the planner was told of the Site.
     #[must_use]
-    pub fn as_reported(&self) -> (Option<Load>, SelfReport) {
+    pub(crate) fn as_reported(&self) -> (Option<Load>, SelfReport) {
         let (admin_state, factor, stale) = (self.word, self.factor, self.stale);
         let (per_answer, debit, sessions) = (self.per_answer, self.debit, self.sessions);
         let load = || Some(Load { current: self.current?, target: self.target?, capacity: self.capacity? });
@@ -138,7 +138,7 @@ impl LoadPage {
 
 /// Why a Site that takes itself out does so, as a sentence; none unless it does.
 #[must_use]
-pub fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
+pub(crate) fn takes_itself_out(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let report = snapshot.status.sites[id.0].self_report;
     if report.admin_state == AdminState::Ready && report.factor > 0.0 {
         return None;

@@ -37,11 +37,11 @@ use zerottl_kernel::attachments::PROGRAM_KINDS;
 /// Sites with series of their own, the first of the configuration.
 pub const SITES_MAX: usize = 1_000;
 /// Addresses with series of their own, the first of the configuration.
-pub const ADDRESSES_MAX: usize = 2_000;
+pub(crate) const ADDRESSES_MAX: usize = 2_000;
 /// Upstreams and forward names with series of their own, each.
 pub const FORWARDS_MAX: usize = 1_000;
 /// Series of shares, names in the configuration's order; a name whose shares would go beyond has none.
-pub const SHARES_MAX: usize = 5_000;
+pub(crate) const SHARES_MAX: usize = 5_000;
 
 /// How the program may sit on an interface.
 const MODES: [&str; 3] = ["native", "generic", "off"];

@@ -231,7 +231,7 @@ fn refusal(refused: &OverrideError) -> Response {
 /// Query of `GET /v1/sites/drained`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AskedDrained {
+pub(crate) struct AskedDrained {
     /// A Site's key, a group's or pool's name, or a glob.
     pub sites: String,
     /// The number of sessions at which a Site counts as empty; 0 unless given.

@@ -66,18 +66,18 @@ use zerottl_host::{
 use zerottl_inputs::load::push::PUSH_MAX;
 
 /// The most TCP connections at once by one client: an IPv4 address, or an IPv6 /64.
-pub const CONNECTIONS_PER_CLIENT_MAX: usize = 128;
+pub(crate) const CONNECTIONS_PER_CLIENT_MAX: usize = 128;
 /// The most connections at once by one user of a Unix socket.
-pub const UNIX_CONNECTIONS_PER_USER_MAX: usize = 48;
+pub(crate) const UNIX_CONNECTIONS_PER_USER_MAX: usize = 48;
 /// Requests at a time that come over Unix sockets, that show the token, and others: of each kind. What a response takes in
 /// memory is held as long.
-pub const REQUESTS_MAX: usize = 32;
+pub(crate) const REQUESTS_MAX: usize = 32;
 /// For a request's header to arrive.
 pub const HEADER_MAX: Duration = Duration::from_secs(5);
 /// For a connection that is not a trace.
-pub const CONNECTION_MAX: Duration = Duration::from_secs(30);
+pub(crate) const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// Of that, for the client to take the response.
-pub const RESPONSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const RESPONSE_MAX: Duration = Duration::from_secs(10);
 /// The largest body of a request other than load reports, bytes.
 pub const BODY_MAX: usize = 256 * 1024;
 /// For requests under way once the agent stops.

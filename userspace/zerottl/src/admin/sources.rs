@@ -15,7 +15,7 @@ use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 
 /// The data that the admin interface reads, and the overrides that it hands requests to.
-pub struct AdminSources {
+pub(crate) struct AdminSources {
     /// The model and the newest plan.
     pub view: Arc<View>,
     /// The zones, as the sockets answer from them.
@@ -77,4 +77,4 @@ impl AdminSources {
 }
 
 /// The sources of the configuration in force.
-pub type Current = ArcSwap<AdminSources>;
+pub(crate) type Current = ArcSwap<AdminSources>;

@@ -228,7 +228,7 @@ impl StatusPage {
 
     /// Creates the page with `names` empty, which is much less work where there are many.
     #[must_use]
-    pub fn without_names(snapshot: &Snapshot) -> Self {
+    pub(crate) fn without_names(snapshot: &Snapshot) -> Self {
         let front = &snapshot.model.front;
         let roles = [(front.roles.load_balance, "load-balance"), (front.roles.failover, "failover")];
         let reason = |(name, action, count): &(&str, &str, u64)| {

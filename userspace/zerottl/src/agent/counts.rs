@@ -18,7 +18,7 @@ use zerottl_kernel::PacketCounters;
 
 /// Counters of planning rounds since the agent's start.
 #[derive(Debug, Default)]
-pub struct RoundCounters {
+pub(crate) struct RoundCounters {
     rounds: AtomicU64,
     plans: AtomicU64,
     written_bytes: AtomicU64,
@@ -49,7 +49,7 @@ fn cpu_ns() -> u64 {
 }
 
 /// Both paths' counters, of one configuration.
-pub struct AgentCounters {
+pub(crate) struct AgentCounters {
     /// None with `xdp = "off"`.
     pub kernel: Option<PacketCounters>,
     /// The state that the sockets share, with their counters, whatever the configuration.

@@ -23,7 +23,7 @@ const LINES_MAX: usize = 32;
 
 /// A line about one Site.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SiteNews {
+pub(crate) struct SiteNews {
     /// The Site's key.
     pub site: String,
     /// Whether it is worse than before.
@@ -98,7 +98,7 @@ fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> O
 
 /// Returns what a new plan answers otherwise: which Sites came into which names and which left them.
 #[must_use]
-pub fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
+pub(crate) fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
     let is_new = |id: &usize| before.service(NameId(*id)) != after.service(NameId(*id));
     let changed: Vec<usize> = (0..model.names.len()).filter(is_new).collect();
     let (mut old, mut new) = (ShareCounter::new(model, before), ShareCounter::new(model, after));
@@ -157,7 +157,7 @@ pub fn forced(model: &Model, plan: &Plan) -> BTreeMap<&'static str, Vec<String>>
 
 /// Returns what has begun and what has ended of what [`forced`] says, as lines; the former are bad.
 #[must_use]
-pub fn of_forced(
+pub(crate) fn of_forced(
     before: &BTreeMap<&'static str, Vec<String>>,
     after: &BTreeMap<&'static str, Vec<String>>,
 ) -> Vec<(bool, String)> {

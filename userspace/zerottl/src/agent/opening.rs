@@ -17,7 +17,7 @@ use zerottl_dns::{self as dns, TcpAdmission};
 use zerottl_kernel::pins::{PinError, Pins};
 
 /// How long an agent that has left may take to close what it listened on.
-pub const HANDOVER: Duration = Duration::from_secs(3);
+pub(crate) const HANDOVER: Duration = Duration::from_secs(3);
 
 /// Takes the folder of the pins; with `xdp = "off"` only what has been left, to be taken off.
 pub fn own(model: &Model, take_over: bool) -> Result<Option<Pins>, AgentError> {
@@ -36,7 +36,7 @@ pub fn own(model: &Model, take_over: bool) -> Result<Option<Pins>, AgentError> {
 }
 
 /// Takes off what was left, for `xdp = "off"`.
-pub fn take_off(pins: Pins) {
+pub(crate) fn take_off(pins: Pins) {
     let folder = pins.folder().display().to_string();
     match pins.clear() {
         Ok(interfaces) => info!(?interfaces, "xdp = \"off\": detached what was left"),

@@ -31,7 +31,7 @@ use zerottl_kernel::{Fastpath, attachments::Rehearsed, pins};
 
 /// Tries what can be; an error is one that the start would have come to once the other has left. Without another agent there is
 /// nothing to try.
-pub async fn rehearse(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
+pub(crate) async fn rehearse(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
     let Some(owner) = zerottl_host::locks::owner(&model.life.pins) else { return Ok(Rehearsed::default()) };
     pins::on_bpffs(&model.life.pins).map_err(AgentError::Pin)?;
     let admission = Arc::new(TcpAdmission::default());

@@ -47,7 +47,7 @@ use zerottl_kernel::{
 
 /// A planning round: how often everything is assessed anew when no verdict changes, the program is told the time, and
 /// tracing is looked after.
-pub const ROUND: Duration = Duration::from_millis(100);
+pub(crate) const ROUND: Duration = Duration::from_millis(100);
 /// Shares move by no more than this much time allows, however late a round is.
 const STEP_MAX: Duration = Duration::from_secs(1);
 /// MACs are read anew once in this many rounds.

@@ -64,7 +64,7 @@ pub struct Common {
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The model that it means.
     pub model: Arc<Model>,
     /// The zones and the view of the plan that the sockets answer from.

@@ -32,7 +32,7 @@ impl TaskEnded {
 }
 
 /// Says so if a part did not end as it was told to.
-pub fn complain_of(ended: &Result<Result<&'static str, JoinError>, JoinError>) {
+pub(crate) fn complain_of(ended: &Result<Result<&'static str, JoinError>, JoinError>) {
     if let Ok(Err(error)) | Err(error) = ended {
         error!("a part has failed ({error}) while stopping");
     }

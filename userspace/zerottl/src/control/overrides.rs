@@ -9,7 +9,7 @@ const WAITING_MAX: usize = 64;
 
 /// The outcome of a request that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverrideApplied {
+pub(crate) struct OverrideApplied {
     /// Keys of the Sites that it was said of.
     pub sites: Vec<String>,
     /// The plan that has it.
@@ -19,11 +19,11 @@ pub struct OverrideApplied {
 }
 
 /// A request, and where its outcome is awaited.
-pub type PendingOverride = (OverrideRequest, oneshot::Sender<Result<OverrideApplied, OverrideError>>);
+pub(crate) type PendingOverride = (OverrideRequest, oneshot::Sender<Result<OverrideApplied, OverrideError>>);
 
 /// Where requests are handed in; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct OverrideHandle(mpsc::Sender<PendingOverride>);
+pub(crate) struct OverrideHandle(mpsc::Sender<PendingOverride>);
 
 impl OverrideHandle {
     /// Creates a handle, and the receiver of its requests.

@@ -11,7 +11,7 @@ use zerottl_dns::forward::{
 };
 
 /// Where counts come from: the kernel's per packet, and the socket path's own.
-pub trait CounterSource: Send + Sync {
+pub(crate) trait CounterSource: Send + Sync {
     /// Packets the XDP program has seen: the reason, what was done (`answer`, `drop` or `pass`), how many. Every reason
     /// once, zeros too; empty without an XDP program.
     fn reasons(&self) -> Vec<(&'static str, &'static str, u64)>;

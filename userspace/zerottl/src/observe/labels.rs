@@ -9,11 +9,11 @@ use zerottl_core::{
 /// The words for a Site's state, the one that counts first: the operator's `maint`; `down`, by its probes or as it
 /// says itself; `drain`, by the operator or by itself; `held` back because it has been flapping; `unknown`, which
 /// counts as `initial` says; `up`.
-pub const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
+pub(crate) const STATES: [&str; 6] = ["maint", "down", "drain", "held", "unknown", "up"];
 
 /// One of [`STATES`].
 #[must_use]
-pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
+pub(crate) fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static str {
     let state = &status.sites[site.0];
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
     match state.admin_state {
@@ -28,11 +28,12 @@ pub fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'static 
 }
 
 /// The words for what names are answered from.
-pub const BASES: [&str; 8] = ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
+pub(crate) const BASES: [&str; 8] =
+    ["live", "minimum", "held", "drained", "up-threshold", "fail-open", "nodata", "servfail"];
 
 /// The word for what a choice is answered from, one of [`BASES`].
 #[must_use]
-pub fn from_word(choice: &Choice) -> &'static str {
+pub(crate) fn from_word(choice: &Choice) -> &'static str {
     match choice {
         Choice::Table(table) => match table.basis {
             Basis::Live => "live",
@@ -48,7 +49,7 @@ pub fn from_word(choice: &Choice) -> &'static str {
 
 /// The word for a choice.
 #[must_use]
-pub fn choice_word(choice: &Choice) -> &'static str {
+pub(crate) fn choice_word(choice: &Choice) -> &'static str {
     match choice {
         Choice::Table(_) => "table",
         Choice::NoData => "nodata",
@@ -58,7 +59,7 @@ pub fn choice_word(choice: &Choice) -> &'static str {
 
 /// `pool`, `group` or `site`, as in the configuration.
 #[must_use]
-pub fn kind_word(kind: NameKind) -> &'static str {
+pub(crate) fn kind_word(kind: NameKind) -> &'static str {
     match kind {
         NameKind::Pool(_) => "pool",
         NameKind::Group(_) => "group",
@@ -68,7 +69,7 @@ pub fn kind_word(kind: NameKind) -> &'static str {
 
 /// The policy as in the configuration.
 #[must_use]
-pub fn policy_word(policy: Policy) -> &'static str {
+pub(crate) fn policy_word(policy: Policy) -> &'static str {
     match policy {
         Policy::WeightedRoundRobin => "weighted-round-robin",
         Policy::WeightedRandom => "weighted-random",
@@ -79,7 +80,7 @@ pub fn policy_word(policy: Policy) -> &'static str {
 
 /// Returns what decides a name's answer: its policy, or for a Site Name the failover order.
 #[must_use]
-pub fn decided_by(model: &Model, kind: NameKind) -> &'static str {
+pub(crate) fn decided_by(model: &Model, kind: NameKind) -> &'static str {
     match kind {
         NameKind::Pool(id) => policy_word(model.pools[id.0].policy),
         NameKind::Group(id) => policy_word(model.groups[id.0].policy),
@@ -89,7 +90,7 @@ pub fn decided_by(model: &Model, kind: NameKind) -> &'static str {
 
 /// The word for an address's health in pages.
 #[must_use]
-pub fn health_word(site: &Site, health: Health) -> &'static str {
+pub(crate) fn health_word(site: &Site, health: Health) -> &'static str {
     match health {
         _ if site.probe.is_none() => "unprobed",
         Health::Unknown => "unknown",

@@ -12,11 +12,11 @@ use zerottl_core::{
 };
 
 /// Fractions by key, summing to 1 unless empty.
-pub type SiteShares = BTreeMap<String, f64>;
+pub(crate) type SiteShares = BTreeMap<String, f64>;
 
 /// Counts tables, each distinct one once.
 #[derive(Debug)]
-pub struct ShareCounter<'a> {
+pub(crate) struct ShareCounter<'a> {
     model: &'a Model,
     plan: &'a Plan,
     /// By the table's address; the plan keeps the tables alive for as long.
@@ -59,7 +59,7 @@ fn count(plan: &Plan, table: &Table) -> Vec<(IpAddr, f64)> {
 /// Returns what a table's slots hold, each with its share of them.
 #[expect(clippy::cast_precision_loss, reason = "a table has at most 65,536 slots")]
 #[must_use]
-pub fn slot_shares(table: &Table) -> Vec<(u16, f64)> {
+pub(crate) fn slot_shares(table: &Table) -> Vec<(u16, f64)> {
     let mut slots_of = BTreeMap::<u16, usize>::new();
     for held in &table.slots[..] {
         *slots_of.entry(*held).or_default() += 1;

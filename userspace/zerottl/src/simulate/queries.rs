@@ -14,7 +14,7 @@ use zerottl_core::model::Name;
 /// Queries of one question: a share is then within 1 % of what it would come to in the long run, 99 times of 100.
 pub const TIMES: usize = 1 << 14;
 /// Queries of one side, at most; with more questions than fit, each is asked fewer times.
-pub const RUNS_MAX: usize = 4_000_000;
+pub(crate) const RUNS_MAX: usize = 4_000_000;
 /// Each question is asked at least this often.
 const TIMES_MIN: usize = 16;
 /// Lines of a file, at most.
