@@ -235,6 +235,15 @@ pub fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     step("benchmarks: cargo bench --package benches", &mut command).map(drop)
 }
 
+/// Holds a page to what [`docs_from_source`] makes. The first line that differs says enough; the whole page twice would bury it.
+#[cfg(test)]
+#[track_caller]
+fn assert_is_current(page: &str, committed: &str, expected: &str) {
+    let differing = committed.lines().zip(expected.lines()).find(|(committed, expected)| committed != expected);
+    assert_eq!(differing, None, "`cargo xtask docs --from-source` makes {page} anew");
+    assert!(committed == expected, "`cargo xtask docs --from-source` makes {page} anew: its length is another");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,10 +92,6 @@ mod tests {
         let root = crate::cargo::root().unwrap();
         let expected = page(&fs::read_to_string(root.join(SOURCE)).unwrap());
         let committed = fs::read_to_string(root.join(PAGE)).unwrap_or_default();
-        // The first line that differs says enough; the whole page twice would bury it.
-        let mut lines = committed.lines().zip(expected.lines());
-        let differing = lines.find(|(committed, expected)| committed != expected);
-        assert_eq!(differing, None, "`cargo xtask docs --from-source` makes {PAGE} anew");
-        assert!(committed == expected, "`cargo xtask docs --from-source` makes {PAGE} anew: its length is another");
+        super::super::assert_is_current(PAGE, &committed, &expected);
     }
 }

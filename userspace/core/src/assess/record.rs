@@ -526,6 +526,9 @@ mod tests {
         assert_eq!((status.sites[0].admin_state, status.sites[1].admin_state), (AdminState::Ready, AdminState::Drain));
         assert!(status.health.iter().eq([&[Health::Up][..], &[Health::Unknown, Health::Down]]));
         assert_eq!(carried.states.len(), 1);
+        // The new one tells of what is lost, and no other: of one that never comes into force, nothing is told.
+        assert_eq!(record.events, []);
+        assert_eq!(carried.events, [AssessorEvent::Forgotten { site: "boston".into() }]);
     }
 
     /// S4-3B-BACK: a Site that keeps failing is held, and the operator's `ready` lets it go.
