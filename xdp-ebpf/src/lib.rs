@@ -24,6 +24,7 @@
 //! | [`maps`] | the maps as the packet code sees them |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
+//! | [`director`] | the distributor: which server a connection goes to |
 #![no_std]
 #![expect(
     clippy::inline_always,
@@ -34,6 +35,7 @@
 pub mod answer;
 pub mod cookie;
 pub mod decide;
+pub mod director;
 pub mod frame;
 pub mod layout;
 pub mod limit;

@@ -164,6 +164,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         sites,
         names,
         web: Vec::new(),
+        directors: Vec::new(),
     };
     cross_checks::check(report, file, &model);
     model.web = web::web(report, file, &model);

@@ -156,5 +156,6 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         sites,
         names,
         web: Vec::new(),
+        directors: Vec::new(),
     }
 }

@@ -10,6 +10,10 @@ use xdp_ebpf::cookie::Secret;
 
 pub use self::{
     admin::{Admin, AdminListen, AdminListenError, AdminToken, TOKEN_LEN},
+    director::{
+        BusyAnswer, ConnectionPolicy, Director, LISTEN_MAX, PROCESSES_MAX, RestartConfig, ServerCheck, ServerCommand,
+        ServerConfig, WaitingConfig,
+    },
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
@@ -22,6 +26,7 @@ pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, Pool
 use crate::nets::Nets;
 
 mod admin;
+mod director;
 mod order;
 mod pool;
 mod site;
@@ -60,6 +65,8 @@ pub struct Model {
     pub names: Vec<DynamicName>,
     /// The web configuration of each Site, by position; empty where the file has no `[web]`.
     pub web: Vec<Arc<Web>>,
+    /// The director of each Site, by position; empty where the file has no `[director]`.
+    pub directors: Vec<Option<Arc<Director>>>,
 }
 
 /// `[front]`: where queries arrive.
