@@ -11,6 +11,7 @@
 //! | [`pass`] | what makes a veth's client end read what XDP sends it |
 //! | [`process`] | child processes that never outlive their lab |
 //! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
+//! | [`server`] | application servers, started by the director's contract |
 //! | [`kernel`] | the packet program in the kernel's test run |
 //! | [`lab`] | the topology |
 //! | [`site`] | a Site's HTTP servers |
@@ -61,6 +62,7 @@ pub mod relay;
 pub mod resolver;
 pub mod scene;
 pub mod scratch;
+pub mod server;
 pub mod shares;
 pub mod site;
 pub mod site_world;

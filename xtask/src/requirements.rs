@@ -138,6 +138,12 @@ const TOOLS: &[Tool] = &[
         tasks: PACKAGE,
     },
     Tool { package: "binutils", sign: Sign::Program("strip"), why: "strips the package's binary", tasks: PACKAGE },
+    Tool {
+        package: "openjdk-17-jdk-headless",
+        sign: Sign::Program("javac"),
+        why: "an application server that is not in Rust",
+        tasks: &[Task::Test],
+    },
     Tool { package: "lintian", sign: Sign::Program("lintian"), why: "checks the package", tasks: &[Task::Test] },
     Tool { package: "systemd", sign: Sign::Program("systemd-analyze"), why: "checks the unit", tasks: &[Task::Test] },
     Tool {

@@ -15,8 +15,10 @@ const PACKAGES: [&str; 5] = ["xdp-ebpf", "userspace", "xtask", "tests", "benches
 const LINES_MAX: usize = 600;
 /// Longer files, with the reason each is one file.
 const LONG_FILES: &[(&str, &str)] = &[];
-/// Where `unsafe` is allowed: the rooms that face the kernel. Tests and benches enter namespaces and are free.
-const UNSAFE_ROOMS: [&str; 4] = ["xdp-ebpf/", "userspace/kernel/src", "tests/", "benches/"];
+/// Where `unsafe` is allowed: the rooms that face the kernel. Tests and benches enter namespaces and are free. An application
+/// server's crate cannot use the kernel's, which builds BPF programs: it has one file for descriptors and a mapping.
+const UNSAFE_ROOMS: [&str; 5] =
+    ["xdp-ebpf/", "userspace/kernel/src", "userspace/server/src/raw.rs", "tests/", "benches/"];
 
 /// The rows of the requirements that are in force.
 const REQUIREMENTS: &str = "
@@ -31,7 +33,8 @@ const REQUIREMENTS: &str = "
     S4-5B-550 S4-5B-555 S4-5B-560 S4-5B-565 S4-5B-567 S4-5B-570 S4-5B-575 S4-5B-580 S4-5B-585 S4-5B-590 S4-5B-595 S4-5B-BYPASS
     S4-B-1 S4-B-2 S4-B-3 S4-B-DIFF S4-C11 S4-C12 S4-C13 S4-C14 S4-C26 S4-C27 S4-C28 S4-C29 S4-C30 S4-C31
     S4-C32 S4-C33
-    S4-C15 S4-C16 S4-C17 S4-C18 S4-C19 S4-C20 S4-C21 S4-C22 S4-C23 S4-C24 S4-C25";
+    S4-C15 S4-C16 S4-C17 S4-C18 S4-C19 S4-C20 S4-C21 S4-C22 S4-C23 S4-C24 S4-C25
+    S2-1B";
 
 /// The checkout, where cargo says that it lies now.
 fn root() -> &'static Path {

@@ -8,5 +8,6 @@ mod groups;
 mod layer;
 mod log;
 mod restart;
+mod servers;
 mod upload;
 mod web;
