@@ -20,7 +20,7 @@ use zerottl_core::model::{Admin, AdminListen, AdminListenError, AdminToken, TOKE
 /// Places to listen on, at most.
 const LISTEN_MAX: usize = 8;
 /// Bytes of a Unix socket's path, at most (Linux, `sun_path` less its last zero).
-const SOCKET_LEN_MAX: usize = 107;
+pub(super) const SOCKET_LEN_MAX: usize = 107;
 /// Bytes of a token file, at most: the longest token and white space around it.
 const FILE_LEN_MAX: u64 = 1024;
 /// The bit that lets every user of the machine read a file.

@@ -29,7 +29,7 @@ pub(super) fn agent(report: &mut Reporter, raw: Option<&Spanned<raw::Agent>>) ->
             .help("say from which age on a plan is stale, such as max_plan_age = \"30s\"");
     }
     Life {
-        pins: pins(&mut reader, &raw.pins),
+        pins: pins(&mut reader, &raw.pins, Life::default().pins),
         on_stop: reader.choice(
             "on_stop",
             &raw.on_stop,
@@ -42,9 +42,8 @@ pub(super) fn agent(report: &mut Reporter, raw: Option<&Spanned<raw::Agent>>) ->
     }
 }
 
-/// Relative paths would be of this file's directory, which is no bpffs.
-fn pins(reader: &mut Reader<'_>, raw: &raw::Text) -> PathBuf {
-    let default = Life::default().pins;
+/// A folder on a bpffs. Relative paths would be of this file's directory, which is none.
+pub(super) fn pins(reader: &mut Reader<'_>, raw: &raw::Text, default: PathBuf) -> PathBuf {
     let Some(text) = raw else { return default };
     let path = PathBuf::from(text.get_ref());
     let has_dot = path.iter().any(|part| part.to_string_lossy().contains('.'));

@@ -6,8 +6,8 @@
 //! | step | module |
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
-//! | single values, and those that several sections have | `values`, `readers` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web` |
+//! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -15,14 +15,17 @@
 #![expect(clippy::ref_option, reason = "an absent list is an `Option` inside what serde fills in")]
 mod admin;
 mod agent;
+mod by_site;
 mod clients;
 mod cross_checks;
+mod director;
 mod edns;
 mod excerpt;
 mod fields;
 mod forward;
 mod front;
 mod load_source;
+mod places;
 mod pools;
 mod rate_limit;
 mod raw;
@@ -168,5 +171,6 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     };
     cross_checks::check(report, file, &model);
     model.web = web::web(report, file, &model);
+    model.directors = director::directors(report, file, &model);
     model
 }

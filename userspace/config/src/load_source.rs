@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     raw,
-    readers::{HttpKeys, duration, http, timing},
+    readers::{HttpKeys, TIMEOUT, duration, http, timing},
     values::{Reader, written},
 };
 use zerottl_core::model::{LoadKind, LoadSource, Name, Poll, Steering, WhenStale};
@@ -98,7 +98,7 @@ fn source(reader: &mut Reader<'_>, raw: &raw::Load, kind: Kind, name: &Name) -> 
     }
     let default_port: u16 = if kind == Kind::Https { 443 } else { 80 };
     let port = reader.number("port", &raw.port, 1..=65_535, "", default_port);
-    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout), TIMEOUT);
     let poll = Poll { port, interval, timeout };
     if kind == Kind::AgentCheck {
         return (LoadKind::AgentCheck(poll), Some(poll));

@@ -16,9 +16,13 @@ use toml::Spanned;
 
 use super::fields::fields_of;
 
+mod by_site;
+mod director;
 mod scalars;
 mod web;
 
+pub(super) use by_site::*;
+pub(super) use director::*;
 pub(super) use scalars::*;
 pub(super) use web::*;
 
@@ -38,7 +42,8 @@ pub(super) struct File {
     pub group: Named<Group>,
     pub site: Named<Site>,
     pub forward: Named<Forward>,
-    pub web: Option<Spanned<Web>>,
+    pub web: Option<Spanned<BySite<WebKeys>>>,
+    pub director: Option<Spanned<BySite<DirectorKeys>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

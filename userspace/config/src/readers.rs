@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use super::{
     raw,
+    report::Once,
     values::{self, Reader, written},
 };
 use zerottl_core::model::{HttpProbe, Name, ProbeTls};
@@ -19,6 +20,8 @@ use zerottl_host::trust::{self, TrustError};
 
 /// How often something is asked.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+/// The time until an attempt counts as failed, unless the file says or the section has one of its own.
+pub(super) const TIMEOUT: Duration = Duration::from_millis(500);
 /// The shortest timeout.
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
@@ -27,11 +30,38 @@ pub(super) fn again(reader: &mut Reader<'_>, span: Range<usize>, first: Range<us
     reader.error(span, format!("{what} is listed twice")).label("again").also(first, "first here").help("take one out");
 }
 
+/// Entries of a list, each once and not too many.
+pub(super) fn each<T, V: std::hash::Hash + Eq + Clone>(
+    reader: &mut Reader<'_>,
+    list: &[Spanned<T>],
+    (what, max): (&str, usize),
+    mut read: impl FnMut(&mut Reader<'_>, &Spanned<T>) -> Option<(V, String)>,
+) -> Vec<Spanned<V>> {
+    let mut once = Once::new();
+    let mut values = Vec::new();
+    for entry in list {
+        let Some((value, shown)) = read(reader, entry) else { continue };
+        if let Some(first) = once.see(shown.clone(), entry.span()) {
+            again(reader, entry.span(), first, &format!("`{shown}`"));
+            continue;
+        }
+        values.push(Spanned::new(entry.span(), value));
+        if values.len() == max + 1 {
+            reader.error(entry.span(), format!("more than {max} {what}")).label("one too many").help("name fewer");
+        }
+    }
+    values
+}
+
 /// Reads an interval and a timeout, and reports a timeout that is longer than the interval.
-pub(super) fn timing(reader: &mut Reader<'_>, (interval, timeout): (&raw::Text, &raw::Text)) -> (Duration, Duration) {
+pub(super) fn timing(
+    reader: &mut Reader<'_>,
+    (interval, timeout): (&raw::Text, &raw::Text),
+    timeout_default: Duration,
+) -> (Duration, Duration) {
     let (raw_interval, raw_timeout) = (interval, timeout);
     let interval = duration(reader, "interval", raw_interval, Duration::from_secs(1), INTERVAL);
-    let timeout = duration(reader, "timeout", raw_timeout, Duration::from_millis(500), TIMEOUT_MIN..=*INTERVAL.end());
+    let timeout = duration(reader, "timeout", raw_timeout, timeout_default, TIMEOUT_MIN..=*INTERVAL.end());
     if let (Some(interval), Some(timeout)) = (interval, timeout)
         && timeout > interval
     {
@@ -67,6 +97,16 @@ pub(super) fn duration(
     let (from, to) = (written(*range.start()), written(*range.end()));
     reader.error(text.span(), message).help(format!("give \"{from}\" to \"{to}\", with the unit ms, s, m or h"));
     None
+}
+
+/// A duration, if it is given.
+pub(super) fn given_duration(
+    reader: &mut Reader<'_>,
+    key: &str,
+    value: &raw::Text,
+    range: RangeInclusive<Duration>,
+) -> Option<Duration> {
+    value.as_ref().and_then(|_| duration(reader, key, value, Duration::ZERO, range))
 }
 
 /// A path and a query for a GET.

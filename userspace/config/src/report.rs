@@ -402,6 +402,11 @@ impl<K: std::hash::Hash + Eq> Once<K> {
         Self(HashMap::new())
     }
 
+    /// Returns the things, in any order.
+    pub(super) fn into_things(self) -> impl Iterator<Item = K> {
+        self.0.into_keys()
+    }
+
     /// Where the thing stood before, if it did.
     pub(super) fn see(&mut self, thing: K, span: Range<usize>) -> Option<Range<usize>> {
         match self.0.entry(thing) {

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::{
     front::Zones,
     load_source, raw,
-    readers::{HttpKeys, http, timing},
+    readers::{HttpKeys, TIMEOUT, http, timing},
     report::Reporter,
     safety,
     tables::section,
@@ -143,7 +143,7 @@ fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
     }
     let default_port: u16 = if kind == Kind::Https { 443 } else { 80 };
     let port = reader.number("port", &raw.port, 1..=65_535, "", default_port);
-    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout), TIMEOUT);
     let rise = reader.number("rise", &raw.rise, ROW, "", 2);
     let fall = reader.number("fall", &raw.fall, ROW, "", 3);
     let kind = match kind {

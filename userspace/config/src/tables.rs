@@ -28,6 +28,8 @@ pub(super) enum Shape {
     Shared(&'static [&'static str], Reads),
     /// A value that may be such a table, or a list that may hold some.
     Loose(&'static [&'static str], Reads),
+    /// A table whose keys are the operator's own, and whose values hold no table.
+    Free,
 }
 
 impl Shape {
@@ -53,19 +55,17 @@ impl Shape {
             ["site", _, "probe"] => Self::keys::<raw::Probe>(),
             ["site", _, "load"] => Self::keys::<raw::Load>(),
             ["site", _, "addresses"] => Self::loose::<raw::AddressTable>(),
-            ["web"] => Self::Shared(fields_of::<raw::Web>(), reads::<raw::Web>),
-            ["web", below @ ..] => return Self::below_web(below),
+            ["web"] => Self::shared::<raw::WebKeys>(),
+            ["web", below @ ..] => return Self::below_web(without_site::<raw::WebKeys>(below)),
+            ["director"] => Self::shared::<raw::DirectorKeys>(),
+            ["director", below @ ..] => return Self::below_director(without_site::<raw::DirectorKeys>(below)),
             _ => return None,
         })
     }
 
-    /// The shape at a path below `[web]`, which is the same below `[web.SITE]`.
+    /// The shape at a path below `[web]` or `[web.SITE]`.
     fn below_web(path: &[&str]) -> Option<Self> {
-        let below = match path {
-            [site, below @ ..] if !fields_of::<raw::WebKeys>().contains(site) => below,
-            _ => path,
-        };
-        Some(match below {
+        Some(match path {
             [] => Self::keys::<raw::WebKeys>(),
             ["tls"] => Self::keys::<raw::WebTls>(),
             ["backend_probe"] => Self::keys::<raw::BackendProbe>(),
@@ -81,12 +81,37 @@ impl Shape {
         })
     }
 
+    /// The shape at a path below `[director]` or `[director.SITE]`.
+    fn below_director(path: &[&str]) -> Option<Self> {
+        Some(match path {
+            [] => Self::keys::<raw::DirectorKeys>(),
+            ["waiting"] => Self::keys::<raw::Waiting>(),
+            ["restart"] => Self::keys::<raw::Restart>(),
+            ["server"] => Self::loose::<raw::Server>(),
+            ["server", "check"] => Self::keys::<raw::Check>(),
+            ["server", "environment"] => Self::Free,
+            _ => return None,
+        })
+    }
+
+    fn shared<T: DeserializeOwned>() -> Self {
+        Self::Shared(fields_of::<raw::BySite<T>>(), reads::<raw::BySite<T>>)
+    }
+
     fn loose<T: DeserializeOwned>() -> Self {
         Self::Loose(fields_of::<T>(), reads::<T>)
     }
 
     fn keys<T: DeserializeOwned>() -> Self {
         Self::Keys(fields_of::<T>(), reads::<T>)
+    }
+}
+
+/// Returns a path below a section with a table for each Site as it would be without the Site's key.
+fn without_site<'a, 'b, T: DeserializeOwned>(path: &'a [&'b str]) -> &'a [&'b str] {
+    match path {
+        [site, below @ ..] if !fields_of::<T>().contains(site) => below,
+        _ => path,
     }
 }
 
@@ -123,7 +148,7 @@ pub(super) fn read(report: &mut Reporter, text: &str) -> Option<raw::File> {
     }
 }
 
-/// The keys of the Sites, which `[web]` has tables of.
+/// The keys of the Sites, which `[web]` and `[director]` have tables of.
 fn site_keys(tree: &DeTable<'_>) -> BTreeSet<String> {
     match tree.get("site").map(Spanned::get_ref) {
         Some(DeValue::Table(sites)) => sites.keys().map(|key| key.get_ref().to_string()).collect(),
@@ -164,7 +189,7 @@ impl Cleaner<'_> {
             Some(Shape::Sections) => retain(table, |key, value| {
                 !self.is_unquoted_name(key, value) && self.inside(key, |cleaner| cleaner.value(value))
             }),
-            None => {}
+            Some(Shape::Free) | None => {}
         }
     }
 
@@ -197,8 +222,8 @@ impl Cleaner<'_> {
                     _ => (format!("{header} must be a table"), format!("write {header} once and its keys below it")),
                 };
                 self.report.error(span, message).help(help);
-                // `probe` can be done without; what is nearer the root is referred to, but for what is in [web].
-                self.lost_section |= self.path.len() < 3 && self.path[0] != "web";
+                // `probe` can be done without; what is nearer the root is referred to, but for what is of Sites alone.
+                self.lost_section |= self.path.len() < 3 && !["web", "director"].contains(&self.path[0].as_str());
                 let (parent, key) = self.path.split_at(self.path.len() - 1);
                 self.report.spoil(&section(parent), &key[0]);
                 return false;
@@ -225,15 +250,20 @@ impl Cleaner<'_> {
         let in_web = self.path.first().is_some_and(|first| first == "web");
         match key.get_ref().as_ref() {
             "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" | "stale_after" | "slow_start"
-            | "lifetime" | "skew" | "head_timeout" | "idle_timeout" | "connect_timeout" | "response_timeout" => {
+            | "lifetime" | "skew" | "head_timeout" | "idle_timeout" | "connect_timeout" | "response_timeout"
+            | "affinity" | "drain_timeout" | "delay" | "delay_max" | "window" | "hang_after" | "lame_duck"
+            | "grace" => {
                 problem.help(DURATION);
             }
             // A zone's is a number.
             "retry" if in_web => {
                 problem.help(DURATION);
             }
-            word @ ("rule" | "class") if in_web => {
+            word @ ("rule" | "class" | "server") => {
                 problem.help(format!("write [[{}.{word}]] for each", self.path.join(".")));
+            }
+            "environment" => {
+                problem.help("write { NAME = \"value\" }: each value is a text");
             }
             _ => {}
         }
@@ -263,7 +293,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// Reports a key in `[web]` that is neither a known one nor a Site's.
+    /// Reports a key in `[web]` or `[director]` that is neither a known one nor a Site's.
     fn neither_key_nor_site(&mut self, key: &Spanned<DeString<'_>>, fields: &[&str]) {
         let word = key.get_ref().as_ref();
         let known = fields.iter().copied().chain(self.sites.iter().map(String::as_str));

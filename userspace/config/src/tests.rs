@@ -3,6 +3,8 @@
 mod admin;
 mod agent;
 mod clients;
+mod director;
+mod director_messages;
 mod edns;
 mod forward;
 mod geo;

@@ -144,6 +144,7 @@ fn seconds(text: &str) -> Option<u32> {
 pub(super) fn written(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
+        0 => "0s".into(),
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),

@@ -21,9 +21,16 @@ use toml::Spanned;
 
 use self::{
     names::Names,
-    part::{BackendHost, LogPlace, Part, default_admin, own_places},
+    part::{BackendHost, LogPlace, Part, own_places},
 };
-use super::{fields::fields_of, raw, report::Reporter, tables::section, values::Reader};
+use super::{
+    by_site::{Parts, told_apart},
+    places::{default_admin, overlap},
+    raw,
+    report::Reporter,
+    tables::section,
+    values::Reader,
+};
 use zerottl_core::model::{
     AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, Peers, PoolId, RedirectForm, Site, SiteId,
     VIA, Web, WebTls,
@@ -38,16 +45,7 @@ const EXPIRES_SOON: i64 = 14 * 86_400;
 /// One for each Site, by position; none where the file has no `[web]`, or is refused anyway.
 pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec<Arc<Web>> {
     let Some(raw) = &file.web else { return Vec::new() };
-    for (key, _) in &file.site.0 {
-        let key_text = key.get_ref().as_str();
-        if fields_of::<raw::WebKeys>().contains(&key_text) {
-            let message = format!("{}: `{key_text}` is a key of [web] too", section(&["site", key_text]));
-            report
-                .error(key.span(), message)
-                .label("not told apart")
-                .help(format!("give the Site another key: [web.{key_text}] would be a table of it"));
-        }
-    }
+    told_apart::<raw::WebKeys>(report, file, "web");
     let names = Names::of(model);
     let mut reader = Reader { report, section: "[web]".into(), header: raw.span() };
     let shared = Part::read(&mut reader, &raw.get_ref().shared, &names);
@@ -75,23 +73,7 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
     webs.collect()
 }
 
-/// A Site's tables.
-struct Parts<'a> {
-    own: Option<&'a Part>,
-    shared: &'a Part,
-}
-
-impl<'a> Parts<'a> {
-    /// A key's value, and whose it is.
-    fn get<T>(&self, key: impl Fn(&'a Part) -> Option<&'a T>) -> Option<(&'a T, &'a Part)> {
-        let own = self.own.and_then(|own| Some((key(own)?, own)));
-        own.or_else(|| Some((key(self.shared)?, self.shared)))
-    }
-
-    fn value<T: Clone + 'a>(&self, key: impl Fn(&'a Part) -> Option<&'a T>, default: impl FnOnce() -> T) -> T {
-        self.get(key).map_or_else(default, |(value, _)| value.clone())
-    }
-
+impl Parts<'_, Part> {
     fn access_log(&self) -> Option<AccessLog> {
         let file = match self.value(|part| part.access_log.as_ref(), || LogPlace::Nowhere) {
             LogPlace::Nowhere => return None,
@@ -209,7 +191,7 @@ struct Place<'a> {
 }
 
 impl<'a> Whole<'a> {
-    fn places(&mut self, site: &Site, parts: &Parts<'a>, web: &Web) {
+    fn places(&mut self, site: &Site, parts: &Parts<'a, Part>, web: &Web) {
         let shared = parts.shared;
         let mut places = Vec::new();
         let mut add = |list: &[SocketAddr], written: Option<(&'a Vec<Spanned<SocketAddr>>, &'a Part)>| {
@@ -284,7 +266,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    fn names(&mut self, site: &'a Site, parts: &Parts<'a>, web: &Web, reach: &Reach) {
+    fn names(&mut self, site: &'a Site, parts: &Parts<'a, Part>, web: &Web, reach: &Reach) {
         let aliases = parts.get(|part| part.aliases.as_ref());
         let aliases = aliases.into_iter().flat_map(|(list, part)| list.iter().map(move |alias| (alias, part)));
         let marker = parts.get(|part| part.marker.as_ref());
@@ -336,7 +318,7 @@ impl<'a> Whole<'a> {
     }
 
     /// A marker is made at one Site and read at another.
-    fn same_marker(&mut self, site: &'a Site, parts: &Parts<'a>, web: &Web) {
+    fn same_marker(&mut self, site: &'a Site, parts: &Parts<'a, Part>, web: &Web) {
         let written = parts.get(|part| part.marker.as_ref()).map(|(marker, _)| marker.span());
         let Some(first) = self.markers.get(&site.pool) else {
             self.markers.insert(site.pool, (web.marker.clone(), &site.key, written));
@@ -374,7 +356,7 @@ impl<'a> Whole<'a> {
     }
 
     /// Warns of what the certificates lack, where they are on this machine.
-    fn certificates(&mut self, site: &'a Site, parts: &Parts<'a>, web: &Web, now: i64) {
+    fn certificates(&mut self, site: &'a Site, parts: &Parts<'a, Part>, web: &Web, now: i64) {
         let Some((tls, part)) = parts.get(|part| part.tls.as_ref()) else { return };
         // Whose the folder is makes no difference; what names it is to have does.
         if !self.told.insert((tls.span.start, usize::MAX - site.pool.0)) {
@@ -415,7 +397,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    fn rules(&mut self, site: &Site, parts: &Parts<'a>) {
+    fn rules(&mut self, site: &Site, parts: &Parts<'a, Part>) {
         let Some((part, rules)) = parts.own.and_then(|part| Some((part, part.rules.as_ref()?))) else { return };
         for (group, _) in rules {
             let of = &self.model.groups[group.get_ref().0];
@@ -430,10 +412,4 @@ impl<'a> Whole<'a> {
     fn error(&mut self, part: &Part, span: Range<usize>, message: impl fmt::Display) -> &mut super::report::Problem {
         self.report.error(span, format!("{}: {message}", part.header.0))
     }
-}
-
-/// Whether both cannot be listened on at once.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let wild = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one == other || wild && one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
 }

@@ -65,7 +65,8 @@ pub struct Model {
     pub names: Vec<DynamicName>,
     /// The web configuration of each Site, by position; empty where the file has no `[web]`.
     pub web: Vec<Arc<Web>>,
-    /// The director of each Site, by position; empty where the file has no `[director]`.
+    /// The director of each Site, by position; none for a Site without servers of one. Empty where the file has no
+    /// `[director]`.
     pub directors: Vec<Option<Arc<Director>>>,
 }
 

@@ -69,7 +69,7 @@ fn config(records: bool, weights: [u32; 2]) -> String {
 
 #[test]
 fn check_accepts_every_example() {
-    for name in ["appendix-a.toml", "balance-only.toml", "failover-only.toml", "reference.toml"] {
+    for name in ["appendix-a.toml", "balance-only.toml", "director.toml", "failover-only.toml", "reference.toml"] {
         let file = example(name);
         let (code, out, err) = run(&["check", "--config", &file]);
         assert_eq!((code, out), (0, format!("{file}: ok\n")), "{err}");

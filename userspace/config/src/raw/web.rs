@@ -4,19 +4,12 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use toml::Spanned;
 
 use super::scalars::{Fraction, List, Number, Switch, Text};
 use crate::fields::fields_of;
-
-/// `[web]`: keys for all Sites, and a table for each Site that has some of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Web {
-    pub shared: WebKeys,
-    pub sites: Vec<(Spanned<String>, WebKeys)>,
-}
 
 /// The keys of `[web]` and of `[web.SITE]`.
 #[derive(Debug, Default, Deserialize)]
@@ -182,57 +175,5 @@ impl<'de> Deserialize<'de> for Peers {
         }
 
         deserializer.deserialize_struct("Peers", fields_of::<PeersTable>(), Shape)
-    }
-}
-
-impl<'de> Deserialize<'de> for Web {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shape;
-
-        impl<'de> Visitor<'de> for Shape {
-            type Value = Web;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Web, A::Error> {
-                let mut sites = Vec::new();
-                let split = Split { map, keys: fields_of::<WebKeys>(), sites: &mut sites };
-                let shared = WebKeys::deserialize(MapAccessDeserializer::new(split))?;
-                // The parser's table may be sorted by key.
-                sites.sort_by_key(|(key, _)| key.span().start);
-                Ok(Web { shared, sites })
-            }
-        }
-
-        // The names of the shared keys, for who asks for them.
-        deserializer.deserialize_struct("Web", fields_of::<WebKeys>(), Shape)
-    }
-}
-
-/// Hands the known keys on and keeps the others, which are Sites'.
-struct Split<'a, A> {
-    map: A,
-    keys: &'static [&'static str],
-    sites: &'a mut Vec<(Spanned<String>, WebKeys)>,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Split<'_, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<Spanned<String>>()? {
-            if self.keys.contains(&key.get_ref().as_str()) {
-                return seed.deserialize(key.into_inner().into_deserializer()).map(Some);
-            }
-            let own = self.map.next_value()?;
-            self.sites.push((key, own));
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
     }
 }

@@ -158,7 +158,7 @@ fn pool_messages() {
     );
     check(
         "slow_start = \"2h\"",
-        "`slow_start` is 2h, out of range (give \"0h\" to \"1h\", with the unit ms, s, m or h)",
+        "`slow_start` is 2h, out of range (give \"0s\" to \"1h\", with the unit ms, s, m or h)",
     );
     check(
         "balance_factor = 0.5",

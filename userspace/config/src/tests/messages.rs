@@ -41,9 +41,9 @@ fn unknown_keys() {
     check("[admin]", "[amin]", &["f:6:2: error: unknown section `amin` (did you mean `admin`?)"]);
     check(
         "[admin]",
-        "[director]\n[admin]",
+        "[fleet]\n[admin]",
         &[
-            "f:6:2: error: unknown section `director` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web)",
+            "f:6:2: error: unknown section `fleet` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
         ],
     );
     check(

@@ -72,7 +72,7 @@ fn what_is_out_of_range_is_told() {
         "weight = 2",
         "hold_down = \"25h\"",
         &[
-            "f:25:13: error: [site.boston]: `hold_down` is 25h, out of range (give \"0h\" to \"24h\", with the unit ms, s, m or h)",
+            "f:25:13: error: [site.boston]: `hold_down` is 25h, out of range (give \"0s\" to \"24h\", with the unit ms, s, m or h)",
         ],
     );
     check(

@@ -174,7 +174,7 @@ fn very_many_warnings_are_cut_short() {
 }
 
 fn example_texts() -> Vec<String> {
-    let mut texts: Vec<_> = ["appendix-a.toml", "reference.toml", "balance-only.toml"]
+    let mut texts: Vec<_> = ["appendix-a.toml", "reference.toml", "balance-only.toml", "director.toml"]
         .iter()
         .map(|name| fs::read_to_string(examples().join(name)).expect("readable"))
         .collect();

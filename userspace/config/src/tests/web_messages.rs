@@ -347,7 +347,7 @@ fn markers() {
         ),
         (
             "marker = { skew = \"6m\" }",
-            "[web.marker]: `skew` is 6m, out of range (give \"0h\" to \"5m\", with the unit ms, s, m or h)",
+            "[web.marker]: `skew` is 6m, out of range (give \"0s\" to \"5m\", with the unit ms, s, m or h)",
         ),
         (
             "marker = { lifetime = \"10s\", skew = \"11s\" }",
@@ -522,7 +522,7 @@ fn peers_and_limits() {
         ),
         (
             "limits = { grace = \"25h\" }",
-            "[web.limits]: `grace` is 25h, out of range (give \"0h\" to \"24h\", with the unit ms, s, m or h)",
+            "[web.limits]: `grace` is 25h, out of range (give \"0s\" to \"24h\", with the unit ms, s, m or h)",
         ),
         (
             "limits = { requests_per_client = 0 }",

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     ops::{Range, RangeInclusive},
     path::PathBuf,
     time::Duration,
@@ -14,12 +14,12 @@ use toml::Spanned;
 use super::{
     names::Names,
     rules::{classes, rules},
-    values::{agent, backend, cookie_name, host, listen, passed},
+    values::{agent, backend, cookie_name, host, passed},
 };
 use crate::{
+    places::{admin, places},
     raw,
-    readers::{again, duration, request_path, timing},
-    report::Once,
+    readers::{TIMEOUT, duration, each, request_path, timing},
     values::{Reader, written},
 };
 use zerottl_core::model::{
@@ -28,8 +28,6 @@ use zerottl_core::model::{
 };
 use zerottl_host::key_file::read_key;
 
-/// Places of one list to listen on, at most.
-const LISTEN_MAX: usize = 16;
 const BACKENDS_MAX: usize = 64;
 const ALIASES_MAX: usize = 64;
 const PROXIES_MAX: usize = 64;
@@ -39,7 +37,6 @@ const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 /// Where agents listen by custom.
 const AGENT: u16 = 8053;
-const ADMIN: u16 = 8054;
 
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 /// A client that needs longer from the redirect to the request was not sent by it.
@@ -172,52 +169,6 @@ impl Part {
     }
 }
 
-/// Entries of a list, each once and not too many.
-fn each<T, V: std::hash::Hash + Eq + Clone>(
-    reader: &mut Reader<'_>,
-    list: &[Spanned<T>],
-    (what, max): (&str, usize),
-    mut read: impl FnMut(&mut Reader<'_>, &Spanned<T>) -> Option<(V, String)>,
-) -> Vec<Spanned<V>> {
-    let mut once = Once::new();
-    let mut values = Vec::new();
-    for entry in list {
-        let Some((value, shown)) = read(reader, entry) else { continue };
-        if let Some(first) = once.see(shown.clone(), entry.span()) {
-            again(reader, entry.span(), first, &format!("`{shown}`"));
-            continue;
-        }
-        values.push(Spanned::new(entry.span(), value));
-        if values.len() == max + 1 {
-            reader.error(entry.span(), format!("more than {max} {what}")).label("one too many").help("name fewer");
-        }
-    }
-    values
-}
-
-/// An empty list is a meaning of its own: nowhere.
-fn places(reader: &mut Reader<'_>, list: &raw::List<String>, port: u16) -> Vec<Spanned<SocketAddr>> {
-    let list = list.as_ref().map_or(&[][..], |list| list.get_ref());
-    each(reader, list, ("places to listen on", LISTEN_MAX), |reader, text| {
-        let place = reader.parsed(text, |text| listen(text, port))?;
-        Some((place, place.to_string()))
-    })
-}
-
-fn admin(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<Spanned<Option<SocketAddr>>> {
-    if text.get_ref() == "none" {
-        return Some(Spanned::new(text.span(), None));
-    }
-    let place = reader.parsed(text, |text| listen(text, ADMIN))?;
-    if !place.ip().is_loopback() {
-        reader
-            .warn(text.span(), format!("whoever reaches {place} reads metrics, the load report and the checks"))
-            .label("not only this machine")
-            .help("listen on loopback, or let nobody but those who need it through to it");
-    }
-    Some(Spanned::new(text.span(), Some(place)))
-}
-
 fn tls(reader: &mut Reader<'_>, raw: &Spanned<raw::WebTls>) -> Tls {
     let reader = &mut reader.inside("tls", raw.span());
     let raw = raw.get_ref();
@@ -265,7 +216,7 @@ fn backends(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<Spanned<Bac
 fn backend_probe(reader: &mut Reader<'_>, raw: &Spanned<raw::BackendProbe>) -> BackendProbe {
     let reader = &mut reader.inside("backend_probe", raw.span());
     let raw = raw.get_ref();
-    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout));
+    let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout), TIMEOUT);
     let path = raw.path.as_ref().and_then(|text| reader.parsed(text, request_path));
     BackendProbe { path, interval, timeout }
 }
@@ -544,11 +495,6 @@ fn via(reader: &mut Reader<'_>, text: &Spanned<String>) -> Option<String> {
         .error(text.span(), format!("`via` {value:?} is no name in a `Via` field"))
         .help(format!("give letters, digits and `-`, at most {VIA_MAX}, or \"\" for no such field"));
     None
-}
-
-/// Where metrics and checks are unless the file says.
-pub(super) fn default_admin() -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN)
 }
 
 /// The Site's own, for a list that is not given.

@@ -2,33 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::values::{self, Fault};
+use crate::{
+    places::place,
+    values::{self, Fault},
+};
 use zerottl_core::model::{Backend, Name};
 
 /// The port of a URL that names none.
 const HTTP: u16 = 80;
 
-/// An address with or without a port, or a wildcard.
-pub(super) fn listen(text: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let place = text.parse::<SocketAddr>().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, port)));
-    let Some(place) = place else {
-        return Err(Fault::new(
-            format!("`{text}` is neither an address nor an address and a port"),
-            format!("give \"192.0.2.10\", \"192.0.2.10:{port}\", \"2001:db8::10\" or \"[2001:db8::10]:{port}\""),
-        ));
-    };
-    if place.port() == 0 {
-        return Err(Fault::new(format!("`{text}` has port 0"), format!("give the port; {port} unless given")));
-    }
-    if !place.ip().is_unspecified() {
-        values::unicast(place.ip())?;
-    }
-    Ok(place)
-}
-
 /// An address and a port of one host.
 pub(super) fn agent(text: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let place = listen(text, port)?;
+    let place = place(text, port)?;
     values::unicast(place.ip())?;
     Ok(place)
 }

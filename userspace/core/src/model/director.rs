@@ -11,13 +11,16 @@ pub const LISTEN_MAX: usize = 16;
 /// `[director]` as it is for one Site: the shared keys, with what `[director.SITE]` says instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Director {
-    /// Where connections are taken; where `[web]` listens, unless given. At least one, none twice.
+    /// Where connections are taken; where `[web]` listens, plain and TLS, unless given. At least one, at most
+    /// [`LISTEN_MAX`], none twice.
     pub listen: Vec<SocketAddr>,
+    /// Those of `listen` at which TLS is spoken: where `[web.tls]` listens, and port 443. No answer can be given there.
+    pub encrypted: Vec<SocketAddr>,
     /// How a server is chosen.
     pub policy: ConnectionPolicy,
     /// How long a client address that comes back meets the server it had; none is not at all.
     pub affinity: Option<Duration>,
-    /// What happens to connections that no server has a place for.
+    /// The treatment of connections that no server has a place for.
     pub waiting: WaitingConfig,
     /// The time that a server has to finish its connections when it is stopped or replaced.
     pub drain_timeout: Duration,
@@ -25,7 +28,8 @@ pub struct Director {
     pub slow_start: Duration,
     /// When servers that fail are started again.
     pub restart: RestartConfig,
-    /// Where status, metrics and the load report are served over HTTP; none is nowhere. `web.admin` unless given.
+    /// Where status, metrics and the load report are served over HTTP; none is nowhere. The Site's `web.admin` unless
+    /// given, and 127.0.0.1:8054 without `[web]`.
     pub admin: Option<SocketAddr>,
     /// The Unix socket for `zerottl director status`, its verbs and `explain`.
     pub control: PathBuf,
@@ -35,10 +39,40 @@ pub struct Director {
     pub servers: Vec<ServerConfig>,
 }
 
+impl Director {
+    /// The port that TLS is spoken at by custom.
+    pub const HTTPS: u16 = 443;
+
+    /// Returns `drain_timeout` unless the file says.
+    #[must_use]
+    pub fn default_drain_timeout() -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// Returns where `control` is unless the file says.
+    #[must_use]
+    pub fn default_control() -> PathBuf {
+        PathBuf::from("/run/zerottl/director.sock")
+    }
+
+    /// Returns where `pins` is unless the file says.
+    #[must_use]
+    pub fn default_pins() -> PathBuf {
+        PathBuf::from("/sys/fs/bpf/zerottl-director")
+    }
+
+    /// Returns the answer to a connection to one of `listen` that has waited in vain: a close where TLS is spoken.
+    #[must_use]
+    pub fn busy_answer(&self, listen: SocketAddr) -> BusyAnswer {
+        if self.encrypted.contains(&listen) { BusyAnswer::Close } else { self.waiting.answer }
+    }
+}
+
 /// `director.policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectionPolicy {
     /// In turn, by weight, among those with a free place.
+    #[default]
     WeightedRoundRobin,
     /// The fewest connections for its weight, in turn among equals.
     LeastConnections,
@@ -51,8 +85,15 @@ pub struct WaitingConfig {
     pub max: usize,
     /// The time that one waits, at most.
     pub timeout: Duration,
-    /// The answer to one that has waited in vain.
+    /// The answer to one that has waited in vain, where no TLS is spoken: see [`Director::busy_answer`].
     pub answer: BusyAnswer,
+}
+
+impl Default for WaitingConfig {
+    /// The file's own defaults.
+    fn default() -> Self {
+        Self { max: 1024, timeout: Duration::from_secs(30), answer: BusyAnswer::Http }
+    }
 }
 
 /// `director.waiting.answer`.
@@ -71,20 +112,34 @@ pub struct RestartConfig {
     pub delay: Duration,
     /// The longest delay.
     pub delay_max: Duration,
-    /// Starts of a process within `window` beyond which it stays down until it is told to start.
+    /// Restarts of a process within `window`, at most; the one after them is not made, and it stays down until it is told to
+    /// start. 0 is never by itself.
     pub budget: u32,
     /// That window; a process that has run for so long starts with the first delay again.
     pub window: Duration,
 }
 
+impl Default for RestartConfig {
+    /// The file's own defaults.
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(100),
+            delay_max: Duration::from_secs(30),
+            budget: 10,
+            window: Duration::from_mins(5),
+        }
+    }
+}
+
 /// One of `[[director.server]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Its name: a letter or digit, then letters, digits, `-`, `_`. Processes are called `NAME-1`, `NAME-2`, ….
+    /// Its name, at most 32 bytes: a letter or digit, then letters, digits, `-`, `_`. Processes are called `NAME-1`,
+    /// `NAME-2`, …; no server bears the name of a process.
     pub name: String,
-    /// What is started.
+    /// The program that is started.
     pub command: ServerCommand,
-    /// Processes of it.
+    /// Processes of it, at least 1.
     pub count: u32,
     /// Its share, 1 to 1000.
     pub weight: u32,
@@ -98,11 +153,11 @@ pub struct ServerConfig {
     pub check: Option<ServerCheck>,
     /// The user it runs as, a name or a number; the director's own unless given.
     pub user: Option<String>,
-    /// The CPUs it may run on; all unless given.
+    /// The CPUs it may run on, each once, in order; empty is all.
     pub cpus: Vec<u32>,
-    /// Bytes of memory of one process and its children (`memory.max` of its cgroup).
+    /// Bytes of memory of one process and its children (`memory.max` of its cgroup); none is without a limit.
     pub memory_max: Option<u64>,
-    /// Variables of its environment besides those of the contract.
+    /// Variables of its environment besides those of the contract, in order of their names, each once.
     pub environment: Vec<(String, String)>,
 }
 
@@ -127,4 +182,11 @@ pub struct ServerCheck {
     pub timeout: Duration,
     /// Failures in a row that make it down; it is then stopped and started again.
     pub failures: u32,
+}
+
+impl Default for ServerCheck {
+    /// The file's own defaults.
+    fn default() -> Self {
+        Self { path: None, interval: Duration::from_secs(1), timeout: Duration::from_secs(1), failures: 3 }
+    }
 }
