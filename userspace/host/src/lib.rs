@@ -8,6 +8,7 @@
 //! | [`patience`] | waiting within a limit of which only the time counts in which this machine ran |
 //! | [`log_limit`] | lines that repeat: one in a while, with how many were left out |
 //! | [`state`] | the state directory: reading, writing, one agent per directory |
+//! | [`socket_names`] | what a listening socket is called between processes |
 //! | [`locks`] | who holds a lock on a folder |
 //! | [`key_file`], [`trust`], [`certificates`] | keys, trust anchors and certificates from files |
 
@@ -20,5 +21,6 @@ pub mod log_limit;
 pub mod patience;
 pub mod places;
 pub mod resources;
+pub mod socket_names;
 pub mod state;
 pub mod trust;

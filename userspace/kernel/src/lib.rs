@@ -14,6 +14,7 @@
 //! | [`nic`] | interfaces' numbers, drivers, features |
 //! | [`pinned_state`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
+//! | [`readiness`] | descriptors of any kind, waited for by a runtime |
 //! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
 //! | [`vlans`] | which VLANs the host is in |
@@ -31,6 +32,7 @@ pub mod pinned_state;
 pub mod pins;
 pub mod publish;
 pub mod rdata;
+pub mod readiness;
 pub mod sys;
 pub mod trace;
 pub mod vlans;

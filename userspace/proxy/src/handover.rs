@@ -37,6 +37,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tracing::{error, info, warn};
+use zerottl_host::socket_names::listener_name;
 
 /// The variable with what the process before has left: its id and the numbers of its sockets.
 const LISTENERS: &str = "ZEROTTL_LISTENERS";
@@ -120,7 +121,7 @@ impl Inherited {
     pub(crate) fn close_rest(self) {
         for (at, _) in &self.sockets {
             info!(%at, "no longer listened on");
-            notify_with(&format!("FDSTOREREMOVE=1\nFDNAME={}", name(*at)), &[]);
+            notify_with(&format!("FDSTOREREMOVE=1\nFDNAME={}", listener_name(*at)), &[]);
         }
         if let Some(before) = self.before
             && let Err(error) = kill_process(before, Signal::QUIT)
@@ -145,11 +146,6 @@ fn activated(pid: Option<&str>, count: Option<&str>, own: u32) -> Vec<RawFd> {
     (FIRST..).take(count).take(SOCKETS_MAX).collect()
 }
 
-/// Names a socket in systemd's store, whose names have no colons.
-fn name(at: SocketAddr) -> String {
-    format!("tcp-{at}").replace(':', "_")
-}
-
 /// The sockets that this process listens on, to be given on.
 #[derive(Debug)]
 pub(crate) struct HandoverSockets {
@@ -165,7 +161,7 @@ impl HandoverSockets {
         let own = |(at, fd): (SocketAddr, BorrowedFd<'a>)| Ok((at, fd.try_clone_to_owned()?));
         let sockets = sockets.into_iter().map(own).collect::<io::Result<Vec<_>>>()?;
         for (at, fd) in &sockets {
-            notify_with(&format!("FDSTORE=1\nFDNAME={}", name(*at)), &[fd.as_fd()]);
+            notify_with(&format!("FDSTORE=1\nFDNAME={}", listener_name(*at)), &[fd.as_fd()]);
         }
         Ok(Self { sockets, follower: Arc::default(), released: Arc::default() })
     }
@@ -286,10 +282,5 @@ mod tests {
             assert_eq!(activated(pid, count, 70), taken);
         }
         assert_eq!(activated(Some("70"), Some("100000"), 70).len(), SOCKETS_MAX);
-    }
-
-    #[test]
-    fn names_have_no_colons() {
-        assert_eq!(name("[2001:db8::1]:443".parse().unwrap()), "tcp-[2001_db8__1]_443");
     }
 }

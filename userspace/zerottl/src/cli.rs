@@ -2,6 +2,7 @@
 //! have a module of their own here.
 
 pub mod completions;
+pub mod director;
 pub mod log;
 pub mod man;
 pub mod overrides;

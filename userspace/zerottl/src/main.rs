@@ -129,6 +129,10 @@ enum Command {
     /// same sockets, and ends this one once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGQUIT
     /// without that.
     Site(cli::site::SiteArguments),
+    /// Run the distributor of a Site: the kernel gives its connections to its application servers, which it starts and watches
+    ///
+    /// SIGTERM and SIGINT stop it and its servers, which may finish their connections within `drain_timeout` of [director].
+    Director(cli::director::DirectorArguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -146,12 +150,19 @@ fn main() -> ExitCode {
     if let Some(done) = apart::command() {
         return done;
     }
+    if let Some(done) = zerottl_director::spawn::command() {
+        return done;
+    }
     apart::by("/proc/self/exe".into());
     cli::completions::answer(Cli::command);
     let cli = Cli::parse();
-    let result = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(execute(cli.command)),
-        Err(error) => Err(CommandError::Sentence(format!("starting the runtime failed: {error}"))),
+    let result = match cli.command {
+        // It is a single thread.
+        Command::Director(arguments) if arguments.is_keeper() => cli::director::keep(&arguments),
+        command => match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime.block_on(execute(command)),
+            Err(error) => Err(CommandError::Sentence(format!("starting the runtime failed: {error}"))),
+        },
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
@@ -185,6 +196,7 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
         Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
+        Command::Director(arguments) => cli::director::director(arguments, || log.start()).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             cli::completions::write(shell, &mut script).map_err(|error| error.to_string())?;
