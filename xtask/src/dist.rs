@@ -30,7 +30,7 @@ const COMPLETIONS: [(&str, &str); 3] = [
 /// Files under /etc. The configuration as installed is the README's example, which has to be changed before the start.
 const CONFFILES: [(&str, &str); 2] =
     [("examples/appendix-a.toml", "etc/zerottl/zerottl.toml"), ("examples/app.com.zone", "etc/zerottl/app.com.zone")];
-const UNITS: [&str; 2] = ["zerottl.service", "zerottl-site@.service"];
+const UNITS: [&str; 3] = ["zerottl.service", "zerottl-site@.service", "zerottl-director@.service"];
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Makes both; from `binary` if given, else from one that it builds. They go to `out`, or to `target/dist`.
@@ -126,6 +126,14 @@ impl<'a> Parts<'a> {
         names.into_iter().map(|name| Ok((name.clone(), self.source(&format!("{dir}/{name}"))?))).collect()
     }
 
+    /// The examples that the chapters link to, by paths below `examples`.
+    fn examples(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let mut all = self.sources("examples")?;
+        let servers = self.sources("examples/servers")?;
+        all.extend(servers.into_iter().map(|(name, bytes)| (format!("servers/{name}"), bytes)));
+        Ok(all)
+    }
+
     /// The README and the other documents at the root of the repository.
     fn documents(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut all = self.sources(".")?;
@@ -184,7 +192,7 @@ fn tarball(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     for (document, bytes) in parts.documents()?.into_iter().chain(parts.chapters()?) {
         tree.put(&document, &bytes, 0o644)?;
     }
-    for (example, bytes) in parts.sources("examples")? {
+    for (example, bytes) in parts.examples()? {
         tree.put(&format!("examples/{example}"), &bytes, 0o644)?;
     }
     for (file, bytes) in parts.monitoring()? {
@@ -225,7 +233,7 @@ fn package(parts: &Parts, out: &Path, place: &Path, epoch: &str) -> Result<PathB
     }
     let mit = String::from_utf8_lossy(&parts.source("LICENSE-MIT")?).into_owned();
     tree.put(&doc("copyright"), copyright(&mit).as_bytes(), 0o644)?;
-    for (example, bytes) in parts.sources("examples")? {
+    for (example, bytes) in parts.examples()? {
         tree.put(&doc(&format!("examples/{example}")), &bytes, 0o644)?;
     }
     for (file, bytes) in parts.monitoring()? {
