@@ -1,7 +1,6 @@
 //! Application servers, started as `zerottl director` starts them: by the contract of docs/director/contract.md and nothing else.
 
 use std::{
-    fs::File,
     io::{self, IoSlice, IoSliceMut, Read as _, Write as _},
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -249,15 +248,5 @@ impl HttpClient {
     /// Whether the server has closed the connection, or does so in time.
     pub fn is_closed(&mut self) -> io::Result<bool> {
         Ok(self.0.read(&mut [0])? == 0)
-    }
-}
-
-/// The stderr of a server, for a test's failure.
-pub fn log(folder: &std::path::Path) -> impl FnOnce(&mut Command) {
-    let file = File::options().create(true).append(true).open(folder.join("log"));
-    move |command: &mut Command| {
-        if let Ok(file) = file {
-            command.stderr(file);
-        }
     }
 }

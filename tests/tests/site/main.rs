@@ -7,6 +7,7 @@ mod check;
 mod groups;
 mod layer;
 mod log;
+mod processes;
 mod restart;
 mod servers;
 mod upload;

@@ -27,11 +27,17 @@ use http::{
     header::{ACCEPT, CONTENT_TYPE},
     request::Parts,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use serde_json::{Value, json};
+use tokio::{net::UnixListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    front::{self, FrontCounters, Peer},
+    front::{self, Arrivals, FrontCounters, Peer},
     metrics::{FrontMetrics, FrontSources},
 };
 use zerottl_core::{
@@ -39,7 +45,7 @@ use zerottl_core::{
     exposition::Format,
     model::{Web, WebLimits},
 };
-use zerottl_host::certificates::Certificate;
+use zerottl_host::{certificates::Certificate, resources::Stumbles};
 use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
 /// The state that is shown, as it is at one moment.
@@ -60,6 +66,13 @@ type ReadView = Arc<dyn Fn() -> SiteView + Send + Sync>;
 
 /// Connections at a time, at most.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
+
+/// Connections at a time at a Unix socket, at most; beyond them they wait.
+pub(crate) const SOCKET_CONNECTIONS_MAX: usize = 64;
+/// The time that a request's head may take there.
+const SOCKET_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time that a connection may be open there, at most.
+const SOCKET_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns the limits for few clients, one of which may ask about every request that it gets, and sends its head along
 /// with more fields.
@@ -84,8 +97,48 @@ pub(crate) fn start(
     view: impl Fn() -> SiteView + Send + Sync + 'static,
     cancel: CancellationToken,
 ) {
+    let router = router(view);
+    let arrivals = Arrivals::new(vec![bound], None);
+    let counters = FrontCounters::new(&Web::at([]));
+    tokio::spawn(async move { front::serve(arrivals, router, &limits(connections), counters, cancel).await });
+}
+
+/// Serves it at a Unix socket until `cancel`, for the director. Who may open the socket may ask anything. Inside a tokio
+/// runtime.
+pub(crate) fn start_at_socket(
+    listener: UnixListener,
+    view: impl Fn() -> SiteView + Send + Sync + 'static,
+    cancel: CancellationToken,
+) {
+    let serving = serve_socket(listener, router(view));
+    tokio::spawn(cancel.run_until_cancelled_owned(serving));
+}
+
+async fn serve_socket(listener: UnixListener, router: Router) {
+    let places = Arc::new(Semaphore::new(SOCKET_CONNECTIONS_MAX));
+    let mut stumbles = Stumbles::new("accepting connections at the admin socket".to_owned());
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(SOCKET_HEAD_TIMEOUT);
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                stumbles.good();
+                let service = TowerToHyperService::new(router.clone());
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(async move {
+                    // Whoever is longer about it connects again.
+                    let _ = timeout(SOCKET_TIMEOUT, connection).await;
+                    drop(place);
+                });
+            }
+            Err(error) => stumbles.over(&error).await,
+        }
+    }
+}
+
+fn router(view: impl Fn() -> SiteView + Send + Sync + 'static) -> Router {
     let view: ReadView = Arc::new(view);
-    let router = Router::new()
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/load", get(load))
         .route("/v1/site", get(site))
@@ -95,9 +148,7 @@ pub(crate) fn start(
         .route(ext_auth::FORWARD, any(for_forward))
         .route(&format!("{}/", ext_auth::ENVOY), any(for_envoy))
         .route(&format!("{}/{{*path}}", ext_auth::ENVOY), any(for_envoy))
-        .with_state(view);
-    let counters = FrontCounters::new(&Web::at([]));
-    tokio::spawn(async move { front::serve(vec![bound], router, &limits(connections), counters, cancel).await });
+        .with_state(view)
 }
 
 /// Keeps out web pages whose name was made to resolve to this machine (DNS rebinding), as the agent's interface does.

@@ -56,7 +56,7 @@ mod upstream_conn;
 pub(crate) use self::{
     access::{AccessLogError, AccessLogWriter},
     counters::{FrontCounters, FrontRefusal},
-    listen::{BindError, Bound, ListenError, bind},
+    listen::{Arrivals, BindError, Bound, ListenError, bind},
     proxy::Proxy,
     response_body::ProxyBody,
     serve::serve,

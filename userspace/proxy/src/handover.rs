@@ -5,6 +5,7 @@
 //! | SIGUSR2 | this process starts its program anew with them; once that serves, this one stops | nobody, and nobody waits |
 //! | a restart by systemd | they are kept in its store (`FileDescriptorStoreMax=`) and given back (`LISTEN_FDS`) | nobody; newcomers wait until the next has begun |
 //! | a socket unit | systemd has made them | the same |
+//! | a director | each process has sockets of its own, which others' queues are moved to | nobody; it starts the next itself |
 //!
 //! A socket that is bound twice would be simpler, but what is in the queue of the one that is closed is reset.
 
@@ -38,6 +39,9 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use zerottl_host::socket_names::listener_name;
+use zerottl_server::Contract;
+
+use crate::directed::Directed;
 
 /// The variable with what the process before has left: its id and the numbers of its sockets.
 const LISTENERS: &str = "ZEROTTL_LISTENERS";
@@ -67,6 +71,9 @@ pub enum SiteCommand {
 /// The reason why no process follows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
+    /// A director replaces its servers itself.
+    #[error("a director runs this process, and starts the next one itself")]
+    Directed,
     /// This process is stopping.
     #[error("this process is stopping already")]
     Leaving,
@@ -92,9 +99,28 @@ pub(crate) enum FollowError {
 pub struct Inherited {
     sockets: Vec<(SocketAddr, TcpListener)>,
     before: Option<Pid>,
+    directed: Option<Directed>,
 }
 
 impl Inherited {
+    /// Takes those of a director.
+    #[must_use]
+    pub fn of_director(mut contract: Contract) -> Self {
+        let sockets = contract.listeners.drain(..).map(|one| one.listener);
+        let sockets = sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect();
+        Self { sockets, before: None, directed: Some(Directed::new(contract)) }
+    }
+
+    /// Whether a director has given them: others listen at the same addresses, and no socket is made here.
+    pub(crate) fn is_directed(&self) -> bool {
+        self.directed.is_some()
+    }
+
+    /// Takes what else a director has given.
+    pub(crate) fn take_directed(&mut self) -> Option<Directed> {
+        self.directed.take()
+    }
+
     /// Takes those of the process before, or of systemd: `open` makes descriptors of the numbers that are open. Once in
     /// a process.
     #[must_use]
@@ -107,7 +133,8 @@ impl Inherited {
         let numbers = handed.unwrap_or_default().into_iter().chain(activated).collect();
         let listening = |fd: &OwnedFd| sockopt::socket_acceptconn(fd).unwrap_or(false);
         let sockets = open(numbers).into_iter().filter(listening).map(TcpListener::from);
-        Self { sockets: sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect(), before }
+        let sockets = sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect();
+        Self { sockets, before, directed: None }
     }
 
     /// Takes the one that listens there.
@@ -115,6 +142,20 @@ impl Inherited {
         let same = |(one, _): &(SocketAddr, TcpListener)| one.ip() == at.ip() && one.port() == at.port();
         let found = self.sockets.iter().position(same)?;
         Some(self.sockets.swap_remove(found).1)
+    }
+
+    /// Takes those that listen somewhere at this address: `0.0.0.0` and `::` are all of their family.
+    pub(crate) fn find_within(&mut self, at: SocketAddr) -> Vec<TcpListener> {
+        let within = |(one, _): &mut (SocketAddr, TcpListener)| {
+            let any = at.ip().is_unspecified() && one.is_ipv4() == at.is_ipv4();
+            one.port() == at.port() && (any || one.ip() == at.ip())
+        };
+        self.sockets.extract_if(.., within).map(|(_, listener)| listener).collect()
+    }
+
+    /// Returns where the sockets listen that nobody has asked for.
+    pub(crate) fn rest(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().map(|(at, _)| *at).collect()
     }
 
     /// Closes what nobody has asked for, and tells the process before that it is followed.
@@ -153,6 +194,8 @@ pub(crate) struct HandoverSockets {
     follower: Arc<AtomicU32>,
     /// Whether this process serves nobody new any more.
     released: Arc<AtomicBool>,
+    /// Whether a director starts the next process.
+    is_directed: bool,
 }
 
 impl HandoverSockets {
@@ -163,7 +206,12 @@ impl HandoverSockets {
         for (at, fd) in &sockets {
             notify_with(&format!("FDSTORE=1\nFDNAME={}", listener_name(*at)), &[fd.as_fd()]);
         }
-        Ok(Self { sockets, follower: Arc::default(), released: Arc::default() })
+        Ok(Self { sockets, follower: Arc::default(), released: Arc::default(), is_directed: false })
+    }
+
+    /// Keeps none, since a director has them.
+    pub(crate) fn of_director() -> Self {
+        Self { sockets: Vec::new(), follower: Arc::default(), released: Arc::default(), is_directed: true }
     }
 
     /// Lets go of them: who connects is refused, once nobody else has them.
@@ -180,6 +228,9 @@ impl HandoverSockets {
     /// Starts this program anew, with the same arguments and these sockets. It says by SIGQUIT that it serves; if it does
     /// not, this process goes on.
     pub(crate) fn follow(&self) -> Result<(), FollowError> {
+        if self.is_directed {
+            return Err(FollowError::Directed);
+        }
         if self.released.load(SeqCst) {
             return Err(FollowError::Leaving);
         }
@@ -282,5 +333,21 @@ mod tests {
             assert_eq!(activated(pid, count, 70), taken);
         }
         assert_eq!(activated(Some("70"), Some("100000"), 70).len(), SOCKETS_MAX);
+    }
+
+    #[test]
+    fn a_directors_sockets_are_found_below_any_address() {
+        let all = ["127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81", "[::1]:80"];
+        let check = |at: &str, left: &[&str]| {
+            let socket = |at: &&str| (at.parse().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+            let mut inherited = Inherited { sockets: all.iter().map(socket).collect(), before: None, directed: None };
+            let found = inherited.find_within(at.parse().unwrap()).len();
+            assert_eq!(found, all.len() - left.len(), "{at}");
+            assert_eq!(inherited.rest().iter().map(SocketAddr::to_string).collect::<Vec<_>>(), left, "{at}");
+        };
+        check("0.0.0.0:80", &["127.0.0.1:81", "[::1]:80"]);
+        check("[::]:80", &["127.0.0.1:80", "127.0.0.2:80", "127.0.0.1:81"]);
+        check("127.0.0.1:81", &["127.0.0.1:80", "127.0.0.2:80", "[::1]:80"]);
+        check("0.0.0.0:82", &all);
     }
 }

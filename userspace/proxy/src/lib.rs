@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `front` | the server and proxy |
+//! | `directed` | a process that a director runs |
 //! | `handover` | how the stand-alone Site is followed by the next process |
 //! | `run` | everything wired, from its start to its end |
 //! | `admin` | its admin interface: metrics, load, state |
@@ -11,12 +12,14 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod directed;
 mod front;
 mod handover;
 mod metrics;
 mod run;
 
 pub use self::{
+    directed::is_directed,
     handover::{Inherited, SiteCommand},
     run::{RunError, SiteSetup, run},
 };

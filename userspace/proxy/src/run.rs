@@ -38,8 +38,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, SiteView},
+    directed::{AdminSocketError, LAST_ACCEPTS},
     front::{
-        self, AccessLogError, AccessLogWriter, BindError, ClientBody, FrontCounters, ListenError, Proxy, ProxyBody,
+        self, AccessLogError, AccessLogWriter, Arrivals, BindError, ClientBody, FrontCounters, ListenError, Proxy,
+        ProxyBody,
     },
     handover::{HandoverSockets, Inherited, SiteCommand, notify},
 };
@@ -80,6 +82,12 @@ enum StartError {
     /// The admin interface does not listen.
     #[error("admin: {0}")]
     Admin(#[source] ListenError),
+    /// The admin interface has no socket.
+    #[error(transparent)]
+    AdminSocket(#[from] AdminSocketError),
+    /// Connections that are handed over are not received.
+    #[error("receiving connections from the director: {0}")]
+    Receive(#[source] io::Error),
     /// There are no copies of the sockets to be given on.
     #[error("keeping sockets: {0}")]
     Sockets(#[source] io::Error),
@@ -231,7 +239,12 @@ pub async fn run(
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
-    let wish = (web.limits.connections, web.admin.map_or(0, |_| admin::CONNECTIONS_MAX));
+    let mut directed = inherited.take_directed();
+    // Where a director runs several processes of this Site, `web.admin` is the director's.
+    let place = web.admin.filter(|_| directed.is_none());
+    let at_socket = directed.as_ref().and_then(|directed| directed.admin.as_ref());
+    let admins = place.map(|_| admin::CONNECTIONS_MAX).or(at_socket.map(|_| admin::SOCKET_CONNECTIONS_MAX));
+    let wish = (web.limits.connections, admins.unwrap_or(0));
     SiteShare::tell(wish.0, wish.1);
     let share = SiteShare::now(wish.0, wish.1);
     let limits = WebLimits {
@@ -241,26 +254,38 @@ pub async fn run(
     };
     open_access_log(&counters, &web)?;
     let stack = Stack { serving: Arc::new(ArcSwap::from_pointee(serving)), leaving: Arc::default() };
-    let admin = web.admin.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
+    let admin = place.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
     let admin = admin.map_err(StartError::Admin)?;
     let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
-    let handover = HandoverSockets::new(sockets).map_err(StartError::Sockets)?;
-    if let Some(bound) = admin {
-        let (stack, connections, certificates) = (stack.clone(), Arc::clone(&counters), certificates.clone());
-        let view = move || {
-            let now = stack.serving.load();
-            let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
-            let certificates = certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
-            SiteView { admission, backends, connections: Arc::clone(&connections), certificates }
-        };
+    let handover = match &directed {
+        Some(_) => HandoverSockets::of_director(),
+        None => HandoverSockets::new(sockets).map_err(StartError::Sockets)?,
+    };
+    let (shown, connections, certificates_shown) = (stack.clone(), Arc::clone(&counters), certificates.clone());
+    let view = move || {
+        let now = shown.serving.load();
+        let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
+        let certificates = certificates_shown.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
+        SiteView { admission, backends, connections: Arc::clone(&connections), certificates }
+    };
+    let mut arrivals = Arrivals::new(bound, None);
+    let mut lame_duck = web.limits.lame_duck;
+    if let Some(directed) = &mut directed {
+        if let Some(socket) = directed.admin_socket().map_err(StartError::AdminSocket)? {
+            admin::start_at_socket(socket, view, cancel.clone());
+        }
+        arrivals.handed = directed.receive().map_err(StartError::Receive)?;
+        directed.go_round(cancel.clone());
+        lame_duck = lame_duck.max(LAST_ACCEPTS);
+        info!(process = directed.name(), "run by a director");
+    } else if let Some(bound) = admin {
         admin::start(bound, share.admin, view, cancel.clone());
     }
     info!(site = key, listen = ?at, backends, "serving");
     let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
-    let server = tokio::spawn(async move { front::serve(bound, service, &limits, counts, stop).await });
+    let server = tokio::spawn(async move { front::serve(arrivals, service, &limits, counts, stop).await });
     ready();
     inherited.close_rest();
-    let lame_duck = web.limits.lame_duck;
     let running = Running { file, key, stack, counters, certificates, handover, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
 }

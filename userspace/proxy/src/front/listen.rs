@@ -1,6 +1,7 @@
 //! Sockets, and who may connect.
 
 use std::{
+    future::pending,
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
@@ -15,17 +16,19 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
+use tracing::info;
 
 use super::{
     FrontCounters, FrontRefusal,
     tls::{CertificateError, Certificates},
 };
-use crate::handover::Inherited;
+use crate::{directed::HandedOver, handover::Inherited};
 use zerottl_core::model::{Web, WebLimits};
 use zerottl_host::{
     places::{self, Full, Places},
     resources::{Stumbles, is_ours},
 };
+use zerottl_server::Handover;
 use zerottl_site::forwarded;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -68,6 +71,13 @@ pub(crate) enum BindError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// A director listens where nothing would be served.
+    #[error("the director gives sockets for {}, where [web] does not listen: add them to its `listen` or `tls.listen`", joined(.0))]
+    Unserved(Vec<SocketAddr>),
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Bound {
@@ -85,21 +95,45 @@ impl Bound {
 
     /// Listens for plain HTTP. Inside a tokio runtime.
     pub(crate) fn plain(address: SocketAddr, inherited: &mut Inherited) -> Result<Self, ListenError> {
-        Self::at(address, None, inherited)
-    }
-
-    fn at(
-        address: SocketAddr,
-        certificates: Option<Arc<Certificates>>,
-        inherited: &mut Inherited,
-    ) -> Result<Self, ListenError> {
         let listener = match inherited.find(address) {
             Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
             None => listener(address),
         };
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local, listener) = bound.map_err(|source| ListenError { address, source })?;
+        Self::of(listener.map_err(|source| ListenError { address, source })?, None)
+            .map_err(|source| ListenError { address, source })
+    }
+
+    fn of(listener: TcpListener, certificates: Option<&Arc<Certificates>>) -> io::Result<Self> {
+        let (local, certificates) = (listener.local_addr()?, certificates.cloned());
         Ok(Self { listener, local, certificates, trusted: Box::default() })
+    }
+
+    /// Listens at an address: by one socket, or by all that a director gives for it.
+    fn at(
+        address: SocketAddr,
+        certificates: Option<&Arc<Certificates>>,
+        inherited: &mut Inherited,
+    ) -> Result<Vec<Self>, ListenError> {
+        if !inherited.is_directed() {
+            let plain = Self::plain(address, inherited)?;
+            return Ok(vec![Self { certificates: certificates.cloned(), ..plain }]);
+        }
+        let given = inherited.find_within(address);
+        if given.is_empty() {
+            let source = io::Error::other("the director does not listen there: add it to `listen` of [director]");
+            return Err(ListenError { address, source });
+        }
+        let given = given.into_iter().map(|listener| {
+            listener.set_nonblocking(true)?;
+            Self::of(TcpListener::from_std(listener)?, certificates)
+        });
+        given.collect::<io::Result<_>>().map_err(|source| ListenError { address, source })
+    }
+
+    /// Whether connections to this address of ours are among this socket's.
+    fn covers(&self, local: SocketAddr) -> bool {
+        let any = self.local.ip().is_unspecified() && self.local.is_ipv4() == local.is_ipv4();
+        self.local.port() == local.port() && (any || self.local.ip() == local.ip())
     }
 
     /// Makes the report of accepting that fails.
@@ -126,9 +160,56 @@ impl Bound {
                     if is_ours(&error) {
                         admission.places.make_room();
                     }
+                    if error.kind() == io::ErrorKind::InvalidInput {
+                        info!(at = %self.local, "no longer listened on: the socket was shut down");
+                        pending::<()>().await;
+                    }
                     stumbles.over(&error).await;
                 }
             }
+        }
+    }
+}
+
+/// Where connections come from: sockets that listen, and a director that hands them over.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    /// The sockets.
+    pub(super) bound: Vec<Arc<Bound>>,
+    /// The director's.
+    pub(crate) handed: Option<HandedOver>,
+}
+
+impl Arrivals {
+    /// Takes sockets, and connections that are handed over beside them.
+    pub(crate) fn new(bound: Vec<Bound>, handed: Option<HandedOver>) -> Self {
+        Self { bound: bound.into_iter().map(Arc::new).collect(), handed }
+    }
+}
+
+impl HandedOver {
+    /// Receives the next connection that may be, and the socket whose it is. `None` is that no more will come.
+    pub(super) async fn next(
+        &mut self,
+        bound: &[Arc<Bound>],
+        admission: &ClientAdmission,
+    ) -> Option<(TcpStream, SocketAddr, ClientPlace, Arc<Bound>)> {
+        loop {
+            let (stream, client) = self.connections.recv().await?;
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            let whose = stream.as_ref().ok().and_then(|stream| {
+                let local = stream.local_addr().ok()?;
+                bound.iter().find(|one| one.covers(local))
+            });
+            if let (Ok(stream), Some(whose)) = (stream, whose) {
+                let is_many = forwarded::is_trusted(client.ip(), &whose.trusted);
+                if let Some(mut place) = admission.admit(client.ip(), is_many).await {
+                    place.handover = Some(Arc::clone(&self.handover));
+                    return Some((stream, client, place, Arc::clone(whose)));
+                }
+            }
+            // Closed by now.
+            let _ = self.handover.closed();
         }
     }
 }
@@ -144,13 +225,16 @@ impl AsFd for Bound {
 pub(crate) fn bind(web: &Web, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for address in &web.listen {
-        bound.push(Bound::at(*address, None, inherited)?);
+        bound.extend(Bound::at(*address, None, inherited)?);
     }
     if let Some(tls) = &web.tls {
         let certificates = Certificates::open(&tls.certificates)?;
         for address in &tls.listen {
-            bound.push(Bound::at(*address, Some(Arc::clone(&certificates)), inherited)?);
+            bound.extend(Bound::at(*address, Some(&certificates), inherited)?);
         }
+    }
+    if inherited.is_directed() && !inherited.rest().is_empty() {
+        return Err(BindError::Unserved(inherited.rest()));
     }
     for one in &mut bound {
         one.trusted = web.trusted_proxies.clone().into();
@@ -183,6 +267,8 @@ pub(super) struct ClientAdmission {
 pub(super) struct ClientPlace {
     place: places::Place,
     counters: Arc<FrontCounters>,
+    /// The socket that is told of the end of one that was handed over.
+    handover: Option<Arc<Handover>>,
 }
 
 impl ClientAdmission {
@@ -196,7 +282,7 @@ impl ClientAdmission {
         match self.places.take_in_time(client, is_many).await {
             Ok(place) => {
                 self.counters.open.fetch_add(1, Relaxed);
-                Some(ClientPlace { place, counters: Arc::clone(&self.counters) })
+                Some(ClientPlace { place, counters: Arc::clone(&self.counters), handover: None })
             }
             Err(full) => {
                 self.counters.refuse(match full {
@@ -244,5 +330,8 @@ impl ClientPlace {
 impl Drop for ClientPlace {
     fn drop(&mut self) {
         self.counters.open.fetch_sub(1, Relaxed);
+        if let Some(handover) = &self.handover {
+            let _ = handover.closed();
+        }
     }
 }

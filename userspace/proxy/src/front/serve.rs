@@ -44,7 +44,7 @@ use super::{
     conn_state::{Begun, ConnState},
     conn_timeouts::Socket,
     h2_stream_timeouts::{Streams, Taken},
-    listen::{Bound, ClientAdmission, ClientPlace},
+    listen::{Arrivals, ClientAdmission, ClientPlace},
     normalize,
     proxy::page,
     request_body::BodyError,
@@ -124,7 +124,7 @@ impl Stop {
 /// Each request that `service` sees has a [`Peer`] in its extensions, a target in origin form (`/path?query`, or `*`),
 /// and at most one `Host`, which is the authority of the request: of the target, where it was given there.
 pub(crate) async fn serve<S, B>(
-    bound: Vec<Bound>,
+    arrivals: Arrivals,
     service: S,
     limits: &WebLimits,
     counters: Arc<FrontCounters>,
@@ -146,6 +146,20 @@ pub(crate) async fn serve<S, B>(
         tasks: TaskTracker::new(),
         stop: Stop::default(),
     });
+    let Arrivals { bound, handed } = arrivals;
+    if let Some(mut handed) = handed {
+        let (shared, admission, cancel, bound) =
+            (Arc::clone(&shared), Arc::clone(&admission), cancel.clone(), bound.clone());
+        shared.tasks.clone().spawn(async move {
+            while let Some(Some((stream, client, place, whose))) =
+                cancel.run_until_cancelled(handed.next(&bound, &admission)).await
+            {
+                let certificates = whose.certificates().cloned();
+                let connection = Connection { stream, client, place, certificates };
+                shared.tasks.spawn(connection.run(Arc::clone(&shared)));
+            }
+        });
+    }
     for listener in bound {
         let (shared, admission, cancel) = (Arc::clone(&shared), Arc::clone(&admission), cancel.clone());
         shared.tasks.clone().spawn(async move {

@@ -33,7 +33,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Bound, Certificates, FrontCounters, Proxy, bind, serve};
+use super::{Arrivals, Bound, Certificates, FrontCounters, Proxy, bind, serve};
 use crate::handover::Inherited;
 use zerottl_core::model::{Backend, BackendProbe, Web};
 
@@ -67,7 +67,7 @@ impl Front {
         let certificates = bound.iter().find_map(Bound::certificates).cloned();
         let proxy = Proxy::new(&web, Arc::clone(&counters), &cancel);
         let (limits, counted, stop) = (web.limits, Arc::clone(&counters), cancel.clone());
-        let task = tokio::spawn(async move { serve(bound, proxy, &limits, counted, stop).await });
+        let task = tokio::spawn(async move { serve(Arrivals::new(bound, None), proxy, &limits, counted, stop).await });
         Self { at: plain, secure, certificates, counters, cancel, task }
     }
 

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use zerottl_config::{self as config, Loaded};
 use zerottl_host::resources::Descriptors;
 use zerottl_kernel::inherited;
-use zerottl_proxy::{Inherited, SiteCommand, SiteSetup};
+use zerottl_proxy::{Inherited, SiteCommand, SiteSetup, is_directed};
+use zerottl_server::Contract;
 use zerottl_site::explain::{self, ExplainRequest};
 
 use super::{CommandError, print};
@@ -201,7 +202,9 @@ async fn serve(Which { config: file, site: key }: Which) -> Result<(), CommandEr
             let _ = give.send(SiteCommand::Stop).await;
         }
     });
-    let setup = SiteSetup { file, key, model: Arc::new(loaded.model), inherited: Inherited::take(inherited::take) };
+    let contract = if is_directed() { Contract::from_env().map_err(|error| error.to_string())? } else { None };
+    let inherited = contract.map_or_else(|| Inherited::take(inherited::take), Inherited::of_director);
+    let setup = SiteSetup { file, key, model: Arc::new(loaded.model), inherited };
     zerottl_proxy::run(setup, commands, CancellationToken::new(), || {
         if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
             tracing::warn!("telling the supervisor failed: {error}");
