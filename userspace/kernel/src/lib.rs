@@ -5,6 +5,7 @@
 //! | `zone_names` | the zones' names, as the kernel knows them |
 //! | `perfect_hash` | the perfect hash over names |
 //! | [`rdata`] | SOAs and HTTPS records as answers carry them |
+//! | [`director`] | the distributor's programs: which server a connection goes to |
 //! | [`image`] | maps' contents from a model and a plan, pure |
 //! | [`inherited`] | descriptors that were open when this process began |
 //! | [`mmap_array`] | BPF arrays in our memory |
@@ -23,6 +24,7 @@
 
 pub mod attach;
 pub mod attachments;
+pub mod director;
 pub mod image;
 pub mod inherited;
 pub mod mmap_array;
@@ -94,7 +96,7 @@ pub enum LoadError {
 }
 
 /// An error and its sources, with colons between.
-struct Chain<'a>(&'a (dyn Error + Send + Sync));
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + Send + Sync));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

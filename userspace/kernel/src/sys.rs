@@ -15,6 +15,11 @@ use std::{
 };
 
 // Commands and constants of the kernel's include/uapi/linux/bpf.h.
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_int = 4;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
@@ -22,9 +27,33 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
+const BPF_CGROUP_SOCK_OPS: u32 = 3;
 const BPF_XDP: u32 = 37;
+const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// The head of `union bpf_attr` of `BPF_MAP_CREATE`.
+#[repr(C)]
+struct CreateMap {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+/// `union bpf_attr` of the commands on an element of a map; of `BPF_MAP_GET_NEXT_KEY` too, which has the next key for a value.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
 
 /// `union bpf_attr` of `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
@@ -136,6 +165,25 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, interface: u32, flags: u32) -
     bpf(BPF_LINK_CREATE, &create).map(owned)
 }
 
+/// Attaches a sock_ops program to a cgroup v2 (Linux 5.7), beside those that are there.
+pub(crate) fn link_create_sock_ops(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let create =
+        Create { prog_fd: number(program), target_ifindex: number(cgroup), attach_type: BPF_CGROUP_SOCK_OPS, flags: 0 };
+    bpf(BPF_LINK_CREATE, &create).map(owned)
+}
+
+/// Returns the number of the cgroup that a link is on; 0 once that has been removed. An error for another kind of link.
+pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
+    let RawLinkInfo { kind, ifindex, unused: [high, ..], .. } = info(link)?;
+    if kind != BPF_LINK_TYPE_CGROUP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no link of a program on a cgroup"));
+    }
+    // One number of 64 bits, where an XDP link's info has the interface.
+    let [a, b, c, d] = ifindex.to_ne_bytes();
+    let [e, f, g, h] = high.to_ne_bytes();
+    Ok(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+}
+
 /// Puts another program in a link's place, in one step for every packet. With `from`, only if that is the program it has
 /// (`EPERM` if not); `ENOLINK` if the interface has gone.
 pub(crate) fn link_update(link: BorrowedFd<'_>, to: BorrowedFd<'_>, from: Option<BorrowedFd<'_>>) -> io::Result<()> {
@@ -162,6 +210,50 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes())?;
     let attributes = Object { pathname: text.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     bpf(BPF_OBJ_GET, &attributes).map(owned)
+}
+
+/// Makes an array that can be mapped into memory (Linux 5.5).
+pub(crate) fn create_mmapable_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    let map_type = BPF_MAP_TYPE_ARRAY;
+    bpf(BPF_MAP_CREATE, &CreateMap { map_type, key_size: 4, value_size, max_entries, map_flags: BPF_F_MMAPABLE })
+        .map(owned)
+}
+
+/// A value of a map, of the sizes that the caller knows the map to have; none if there is none.
+pub(crate) fn element<K, V: Copy + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    found(bpf(BPF_MAP_LOOKUP_ELEM, &of(map, std::ptr::from_ref(key) as u64, std::ptr::from_mut(&mut value) as u64)))
+        .map(|found| found.then_some(value))
+}
+
+/// Sets a value of a map, as for [`element`].
+pub(crate) fn set_element<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    bpf(BPF_MAP_UPDATE_ELEM, &of(map, std::ptr::from_ref(key) as u64, std::ptr::from_ref(value) as u64)).map(drop)
+}
+
+/// Removes a value of a map, as for [`element`]; whether it was there.
+pub(crate) fn remove_element<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<bool> {
+    found(bpf(BPF_MAP_DELETE_ELEM, &of(map, std::ptr::from_ref(key) as u64, 0)))
+}
+
+/// The key after another one, or the first; none after the last. One that is not there is before the first.
+pub(crate) fn next_key<K: Copy + Default>(map: BorrowedFd<'_>, key: Option<&K>) -> io::Result<Option<K>> {
+    let mut next = K::default();
+    let key = key.map_or(0, |key| std::ptr::from_ref(key) as u64);
+    found(bpf(BPF_MAP_GET_NEXT_KEY, &of(map, key, std::ptr::from_mut(&mut next) as u64)))
+        .map(|found| found.then_some(next))
+}
+
+fn of(map: BorrowedFd<'_>, key: u64, value: u64) -> Element {
+    Element { map_fd: number(map), padding: 0, key, value, flags: 0 }
+}
+
+fn found(result: io::Result<i32>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks the kernel which interface a link is on and which program it has, at this moment. Takes no descriptor, so it is
