@@ -15,7 +15,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, bind, listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
 };
-use xdp_ebpf::director::layout::Page;
+use xdp_ebpf::director::layout::ServerPage;
 use zerottl_server::message::{self, ServerMessage};
 
 use crate::{
@@ -166,9 +166,9 @@ impl AppServer {
     }
 
     /// Reads the page, as the kernel program does.
-    pub fn page(&self) -> io::Result<Page> {
+    pub fn page(&self) -> io::Result<ServerPage> {
         let map = self.page.as_ref().ok_or_else(|| io::Error::other("started without a page"))?;
-        let (key, mut page) = (0_u32, Page::default());
+        let (key, mut page) = (0_u32, ServerPage::default());
         let mut attributes = [0_u64; 4];
         attributes[0] = map.as_raw_fd().unsigned_abs().into();
         attributes[1] = std::ptr::from_ref(&key).addr() as u64;
@@ -193,7 +193,7 @@ fn bpf(command: libc::c_long, attributes: &[u64; 4]) -> io::Result<libc::c_long>
 /// Makes the map of one page that a server maps.
 fn page_map() -> io::Result<OwnedFd> {
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let value = size_of::<Page>() as u32;
+    let value = size_of::<ServerPage>() as u32;
     let attributes = [pair(BPF_MAP_TYPE_ARRAY, 4), pair(value, 1), pair(BPF_F_MMAPABLE, 0), 0];
     let made = i32::try_from(bpf(BPF_MAP_CREATE, &attributes)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else has it.

@@ -28,7 +28,7 @@ use aya_ebpf::{
     programs::{SkReuseportContext, SockOpsContext},
 };
 use xdp_ebpf::director::{
-    choose::{self, Stage},
+    choose::{self, HandshakeStage},
     layout::{
         ADDRESSES_MAX, CHOICES_LEN, CLIENTS_LEN, ChoiceRecord, ClientRecord, ConnectionKey, DirectorControl,
         HolderRecord, LISTENERS_LEN, MOVED_LEN, SLOTS, STEERED_LEN, ServerPage, SharedCells, SlotCells, SlotSettings,
@@ -241,9 +241,9 @@ pub fn choose(ctx: SkReuseportContext) -> u32 {
         let (listener, cookie) =
             unsafe { (bpf_get_socket_cookie(listener.cast()), bpf_get_socket_cookie(migrating.cast())) };
         let stage = if state == BPF_TCP_NEW_SYN_RECV {
-            Stage::Handshake
+            HandshakeStage::Handshake
         } else {
-            Stage::Queued { cookie, counted: state != BPF_TCP_SYN_RECV }
+            HandshakeStage::Queued { cookie, counted: state != BPF_TCP_SYN_RECV }
         };
         let _ = choose::migrate(&Kernel(md), &arrival, listener, stage, now());
     }

@@ -24,7 +24,7 @@ fn three_two_one() -> [SlotSettings; 3] {
     [3, 2, 1].map(weighing)
 }
 
-/// S2-4: in each cycle of 6, three, two and one, give or take one; and none is lost over many.
+/// In each cycle of 6, three, two and one, give or take one; and none is lost over many.
 fn check_shares(cookies: &'static str) {
     sysctl("tcp_syncookies", cookies);
     for mut distributor in [Distributor::new(&three_two_one()), Distributor::v6(&three_two_one())] {
@@ -52,19 +52,19 @@ fn check_shares(cookies: &'static str) {
     }
 }
 
-/// S2-4.
+/// Without SYN cookies.
 #[test]
 fn shares_are_three_two_one() {
     in_world("shares by weight", || check_shares("1"));
 }
 
-/// S2-4: under SYN cookies, where the program runs twice for each connection.
+/// Under SYN cookies, where the program runs twice for each connection.
 #[test]
 fn shares_are_three_two_one_with_syn_cookies() {
     in_world("shares by weight with SYN cookies", || check_shares("2"));
 }
 
-/// S2-5: what is live goes with each way in which a connection ends.
+/// What is live goes with each way in which a connection ends.
 #[test]
 fn live_connections_are_counted_to_their_end() {
     in_world("live connections", || {
@@ -87,7 +87,7 @@ fn live_connections_are_counted_to_their_end() {
     });
 }
 
-/// S2-6: a hundred connections that wait to be accepted survive their listener.
+/// A hundred connections that wait to be accepted survive their listener.
 #[test]
 fn what_is_queued_moves_to_another_listener() {
     in_world("migration", || {
@@ -112,7 +112,7 @@ fn what_is_queued_moves_to_another_listener() {
     });
 }
 
-/// S2-X-DSTATE: another director finds counts and choices as they are.
+/// Another director finds counts and choices as they are.
 #[test]
 fn another_director_takes_the_counts_over() {
     in_world("counts over a director's death", || {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `files` | the folder with the pins |
 //! | `bytes` | keys and values of the maps |
+//! | `errors` | why something cannot be done |
 //! | `load` | loading, attaching, pinning |
 //!
 //! Needs Linux 5.17; `CAP_BPF`, `CAP_NET_ADMIN` (the program that counts) and `CAP_PERFMON`; a bpffs for the pins; a
@@ -16,6 +17,7 @@
 #![expect(unsafe_code, reason = "memory shared with the kernel, and a system call")]
 
 mod bytes;
+mod errors;
 mod files;
 mod load;
 
@@ -27,62 +29,27 @@ use std::{
     time::Duration,
 };
 
-use aya::{
-    Ebpf,
-    maps::{MapData, MapError, PerCpuArray},
-    programs::{ProgramError, SkReuseport},
-};
+use aya::programs::SkReuseport;
 use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::director::{
     layout::{
-        ADDRESSES_MAX, CHOICE_DONE, DirectorControl, HOLDER_CLOSED, HOLDER_COUNTED, SLOTS, STATE_NONE, STATE_READY,
-        STEER_CHECK, STEER_RELAY, ServerPage, SharedCells, SlotCells, SlotSettings,
+        ADDRESSES_MAX, CHOICE_DONE, HOLDER_CLOSED, HOLDER_COUNTED, SLOTS, STATE_NONE, STATE_READY, STEER_CHECK,
+        STEER_RELAY, ServerPage, SharedCells, SlotCells, SlotSettings,
     },
     reason::ChoiceReason,
     reserve, turn,
 };
 
-pub use self::load::DirectorLoadError;
+pub use self::errors::{DirectorLoadError, DirectorMapError};
 use self::{
     bytes::{ChoiceBytes, Holder, HolderBytes, Remembered},
     files::DirectorPins,
+    load::Loaded,
 };
 use crate::{
     mmap_array::{Mapped, store_u32, store_u64},
     sys,
 };
-
-/// The BPF object, built by `build.rs` from `xdp-ebpf`.
-pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_DIRECTOR_OBJECT"));
-
-/// Why a map cannot be read or written, or a socket not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectorMapError {
-    /// A map refused it.
-    #[error("the distributor's map {0}: {1}")]
-    Map(&'static str, #[source] io::Error),
-    /// The counters cannot be read.
-    #[error("the distributor's counters: {0}")]
-    Counters(#[from] MapError),
-    /// The program cannot be attached to a listener.
-    #[error("attaching the distributor's program to a listener: {0}; the listener needs SO_REUSEPORT, set before bind")]
-    Attach(#[source] ProgramError),
-    /// A socket refused a question.
-    #[error("asking a socket for its {0}: {1}")]
-    Socket(&'static str, #[source] io::Error),
-    /// A page cannot be made, pinned or mapped.
-    #[error("the page of slot {0}: {1}")]
-    Page(u32, #[source] io::Error),
-    /// There is no such slot or address.
-    #[error("there is no {0} {1}: they are fewer than {2}")]
-    Beyond(&'static str, usize, usize),
-}
-
-impl DirectorMapError {
-    fn map(name: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Map(name, error)
-    }
-}
 
 /// A slot's figures at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,26 +96,14 @@ pub struct RememberedChoice {
 }
 
 /// The loaded and attached programs, and their maps.
-pub struct DirectorPrograms {
-    /// One for each address; they share all maps.
-    choosers: Vec<Ebpf>,
-    pins: DirectorPins,
-    taken_over: bool,
-    control: Mapped<DirectorControl>,
-    shared: Mapped<[u64; size_of::<SharedCells>() / 8]>,
-    settings: Mapped<SlotSettings>,
-    tally: Mapped<[u64; size_of::<SlotCells>() / 8]>,
-    pages: Vec<Option<Mapped<ServerPage>>>,
-    maps: load::Maps,
-    counters: PerCpuArray<MapData, u64>,
-}
+pub struct DirectorPrograms(Loaded);
 
 impl DirectorPrograms {
     /// Loads the programs, attaches the one that counts to the cgroup, and pins what is to outlive this process. `addresses`
     /// is how many are listened on, 1 to 16. Maps of the same ABI that are pinned there are taken over with what is in them;
     /// others are removed. An error if another process uses the folder.
     pub fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<Self, DirectorLoadError> {
-        load::open(pins, cgroup, addresses)
+        load::open(pins, cgroup, addresses).map(Self)
     }
 
     /// Takes the counting program off and removes all pins of a folder; nothing if there is none. Listeners that are open
@@ -164,13 +119,13 @@ impl DirectorPrograms {
     /// Whether the maps, and so the counts, are those of a director before this one.
     #[must_use]
     pub fn taken_over(&self) -> bool {
-        self.taken_over
+        self.0.taken_over
     }
 
     /// Has an address's program choose for the group of a listener, in place of the one that does.
     pub fn attach(&self, address: usize, listener: BorrowedFd<'_>) -> Result<(), DirectorMapError> {
-        let chooser = self.choosers.get(address).and_then(|ebpf| ebpf.program(load::CHOOSE));
-        let missing = || DirectorMapError::Beyond("address", address, self.choosers.len());
+        let chooser = self.0.choosers.get(address).and_then(|ebpf| ebpf.program(load::CHOOSE));
+        let missing = || DirectorMapError::Beyond("address", address, self.0.choosers.len());
         let chooser: &SkReuseport = chooser.ok_or_else(missing)?.try_into().map_err(DirectorMapError::Attach)?;
         chooser.attach(listener).map_err(DirectorMapError::Attach)
     }
@@ -186,13 +141,13 @@ impl DirectorPrograms {
     ) -> Result<(), DirectorMapError> {
         let index = index(address, slot)?;
         let cookie = cookie(listener)?;
-        let known = sys::element(self.maps.listeners.as_fd(), &cookie).map_err(DirectorMapError::map("LISTENERS"))?;
+        let known = sys::element(self.0.maps.listeners.as_fd(), &cookie).map_err(DirectorMapError::map("LISTENERS"))?;
         self.forget_listeners(index, Some(cookie))?;
         let fd = listener.as_raw_fd();
         let holder = Holder { flags: 0, generation, slot }.to_bytes();
-        sys::set_element(self.maps.holders.as_fd(), &fd, &holder).map_err(DirectorMapError::map("HOLDERS"))?;
-        sys::set_element(self.maps.listeners.as_fd(), &cookie, &index).map_err(DirectorMapError::map("LISTENERS"))?;
-        match sys::set_element(self.maps.sockets.as_fd(), &index, &fd) {
+        sys::set_element(self.0.maps.holders.as_fd(), &fd, &holder).map_err(DirectorMapError::map("HOLDERS"))?;
+        sys::set_element(self.0.maps.listeners.as_fd(), &cookie, &index).map_err(DirectorMapError::map("LISTENERS"))?;
+        match sys::set_element(self.0.maps.sockets.as_fd(), &index, &fd) {
             // A socket that is in an array already is refused; it is this one.
             Err(error) if known == Some(index) && error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
             result => result.map_err(DirectorMapError::map("SOCKETS")),
@@ -203,13 +158,13 @@ impl DirectorPrograms {
     pub fn dismiss(&mut self, address: usize, slot: u32) -> Result<(), DirectorMapError> {
         let index = index(address, slot)?;
         // It may have gone when the listener closed.
-        sys::remove_element(self.maps.sockets.as_fd(), &index).map_err(DirectorMapError::map("SOCKETS"))?;
+        sys::remove_element(self.0.maps.sockets.as_fd(), &index).map_err(DirectorMapError::map("SOCKETS"))?;
         self.forget_listeners(index, None)
     }
 
     fn forget_listeners(&self, index: u32, but: Option<u64>) -> Result<(), DirectorMapError> {
         let failed = DirectorMapError::map("LISTENERS");
-        let listeners = self.maps.listeners.as_fd();
+        let listeners = self.0.maps.listeners.as_fd();
         let of_index = || {
             let mut stale = Vec::new();
             let mut at: Option<u64> = None;
@@ -227,7 +182,7 @@ impl DirectorPrograms {
     /// Sets the policy (of `layout::POLICY_`), for how long a client's address meets its server again, and the highest slot
     /// in use.
     pub fn set_control(&mut self, policy: u32, affinity: Option<Duration>, top: u32) {
-        let control = self.control.pointer(0);
+        let control = self.0.control.pointer(0);
         // SAFETY: fields of the mapping's one element; programs read each by itself.
         unsafe {
             store_u32(&raw mut (*control).policy, policy);
@@ -240,12 +195,12 @@ impl DirectorPrograms {
     pub fn set_waiting_until(&self, from_now: Option<Duration>) {
         let until = from_now.map_or(0, |time| now().saturating_add(nanoseconds(time)));
         // SAFETY: a field of the mapping's one element, read by itself.
-        unsafe { store_u64(&raw mut (*self.control.pointer(0)).waiting_until, until) };
+        unsafe { store_u64(&raw mut (*self.0.control.pointer(0)).waiting_until, until) };
     }
 
     /// Sets what a slot may take. A slot of [`layout::SLOTS`](SLOTS) or beyond is refused.
     pub fn set_slot(&mut self, slot: u32, settings: SlotSettings) -> Result<(), DirectorMapError> {
-        let at = self.settings.pointer(checked(slot)? as usize);
+        let at = self.0.settings.pointer(checked(slot)? as usize);
         // SAFETY: fields of an element of the mapping; programs read each by itself. It is closed before, and opened after
         // everything else is as it is to be.
         unsafe {
@@ -264,7 +219,7 @@ impl DirectorPrograms {
     /// Returns what a slot may take.
     #[must_use]
     pub fn slot(&self, slot: u32) -> SlotSettings {
-        self.settings.read((slot % SLOTS) as usize)
+        self.0.settings.read((slot % SLOTS) as usize)
     }
 
     /// Returns a slot's figures.
@@ -286,11 +241,11 @@ impl DirectorPrograms {
         // The programs take no pass for earlier than the virtual time.
         cells.pass.store(0);
         cells.assigned.store(0);
-        sys::remove_element(self.maps.pages.as_fd(), &slot).map_err(DirectorMapError::map("PAGES"))?;
-        if let Some(page) = self.pages.get_mut(slot as usize) {
+        sys::remove_element(self.0.maps.pages.as_fd(), &slot).map_err(DirectorMapError::map("PAGES"))?;
+        if let Some(page) = self.0.pages.get_mut(slot as usize) {
             *page = None;
         }
-        self.pins.remove_page(slot);
+        self.0.pins.remove_page(slot);
         Ok(())
     }
 
@@ -301,10 +256,11 @@ impl DirectorPrograms {
         checked(slot)?;
         let page = load::page_map().map_err(failed)?;
         let mapped = Mapped::new(&page, 1).map_err(failed)?;
-        self.pins.remove_page(slot);
-        sys::pin(page.as_fd(), &self.pins.page(slot)).map_err(failed)?;
-        sys::set_element(self.maps.pages.as_fd(), &slot, &page.as_raw_fd()).map_err(DirectorMapError::map("PAGES"))?;
-        if let Some(kept) = self.pages.get_mut(slot as usize) {
+        self.0.pins.remove_page(slot);
+        sys::pin(page.as_fd(), &self.0.pins.page(slot)).map_err(failed)?;
+        sys::set_element(self.0.maps.pages.as_fd(), &slot, &page.as_raw_fd())
+            .map_err(DirectorMapError::map("PAGES"))?;
+        if let Some(kept) = self.0.pages.get_mut(slot as usize) {
             *kept = Some(mapped);
         }
         Ok(page)
@@ -313,7 +269,7 @@ impl DirectorPrograms {
     /// Returns what a slot's process has published; none where it has no page.
     #[must_use]
     pub fn page(&self, slot: u32) -> Option<ServerPage> {
-        self.pages.get(slot as usize)?.as_ref().map(|page| page.read(0))
+        self.0.pages.get(slot as usize)?.as_ref().map(|page| page.read(0))
     }
 
     /// Gives the connection that a socket of this machine, bound to `from`, is about to make from that address to that very
@@ -323,13 +279,13 @@ impl DirectorPrograms {
             SteerKind::Check => STEER_CHECK,
             SteerKind::Relay => STEER_RELAY,
         };
-        sys::set_element(self.maps.steered.as_fd(), &bytes::key(from, 0), &bytes::steered(checked(slot)?, kind))
+        sys::set_element(self.0.maps.steered.as_fd(), &bytes::key(from, 0), &bytes::steered(checked(slot)?, kind))
             .map_err(DirectorMapError::map("STEERED"))
     }
 
     /// Forgets that a socket was steered.
     pub fn unsteer(&self, from: SocketAddr) -> Result<(), DirectorMapError> {
-        sys::remove_element(self.maps.steered.as_fd(), &bytes::key(from, 0))
+        sys::remove_element(self.0.maps.steered.as_fd(), &bytes::key(from, 0))
             .map(drop)
             .map_err(DirectorMapError::map("STEERED"))
     }
@@ -339,7 +295,7 @@ impl DirectorPrograms {
     pub fn adopt(&self, connection: BorrowedFd<'_>, slot: u32, generation: u64) -> Result<Adoption, DirectorMapError> {
         let to = self.cells(checked(slot)?);
         let (fd, cookie) = (connection.as_raw_fd(), cookie(connection)?);
-        let holders = self.maps.holders.as_fd();
+        let holders = self.0.maps.holders.as_fd();
         let held = || sys::element::<_, HolderBytes>(holders, &fd).map_err(DirectorMapError::map("HOLDERS"));
         let Some(before) = held()?.map(|bytes| Holder::of_bytes(&bytes)) else { return Ok(Adoption::Uncounted) };
         if before.flags & HOLDER_COUNTED == 0 {
@@ -383,12 +339,12 @@ impl DirectorPrograms {
     }
 
     fn moved_to(&self, cookie: u64) -> Result<Option<u32>, DirectorMapError> {
-        sys::element(self.maps.moved.as_fd(), &cookie).map_err(DirectorMapError::map("MOVED"))
+        sys::element(self.0.maps.moved.as_fd(), &cookie).map_err(DirectorMapError::map("MOVED"))
     }
 
     /// Whether it was there; the programs' count of entries follows.
     fn forget_moved(&self, cookie: u64) -> Result<bool, DirectorMapError> {
-        let taken = sys::remove_element(self.maps.moved.as_fd(), &cookie).map_err(DirectorMapError::map("MOVED"))?;
+        let taken = sys::remove_element(self.0.maps.moved.as_fd(), &cookie).map_err(DirectorMapError::map("MOVED"))?;
         if taken {
             self.shared_cells().moved.sub(1);
         }
@@ -397,7 +353,7 @@ impl DirectorPrograms {
 
     /// Returns the last choice for a client's address and port at a local port, while it is remembered.
     pub fn choice(&self, client: SocketAddr, local_port: u16) -> Result<Option<RememberedChoice>, DirectorMapError> {
-        let found: Option<ChoiceBytes> = sys::element(self.maps.choices.as_fd(), &bytes::key(client, local_port))
+        let found: Option<ChoiceBytes> = sys::element(self.0.maps.choices.as_fd(), &bytes::key(client, local_port))
             .map_err(DirectorMapError::map("CHOICES"))?;
         Ok(found.map(|bytes| Remembered::of_bytes(&bytes)).and_then(|found| {
             Some(RememberedChoice {
@@ -415,7 +371,7 @@ impl DirectorPrograms {
         for slot in 0..SLOTS {
             for reason in ChoiceReason::ALL {
                 let at = slot * ChoiceReason::ALL.len() as u32 + *reason as u32;
-                let count = self.counters.get(&at, 0)?.iter().sum();
+                let count = self.0.counters.get(&at, 0)?.iter().sum();
                 if count != 0 {
                     found.push((slot, *reason, count));
                 }
@@ -429,14 +385,14 @@ impl DirectorPrograms {
     #[must_use]
     pub fn verified(&self) -> Vec<(&'static str, u32, u32)> {
         let of = |name: &'static str| {
-            let info = self.choosers.first()?.program(name)?.info().ok()?;
+            let info = self.0.choosers.first()?.program(name)?.info().ok()?;
             Some((name, info.verified_instruction_count()?, info.size_translated().map_or(0, |bytes| bytes / 8)))
         };
         [load::CHOOSE, load::COUNT].into_iter().filter_map(of).collect()
     }
 
     fn cells(&self, slot: u32) -> &SlotCells {
-        let at = self.tally.pointer((slot % SLOTS) as usize);
+        let at = self.0.tally.pointer((slot % SLOTS) as usize);
         // SAFETY: an element of the mapping, which lives as long as `self`; `SlotCells` is of the element's size and
         // alignment, its words are changed in single atomic steps by everybody, and any bits are a value of it.
         unsafe { &*at.cast::<SlotCells>() }
@@ -444,7 +400,7 @@ impl DirectorPrograms {
 
     fn shared_cells(&self) -> &SharedCells {
         // SAFETY: as for `cells`; the map's one element.
-        unsafe { &*self.shared.pointer(0).cast::<SharedCells>() }
+        unsafe { &*self.0.shared.pointer(0).cast::<SharedCells>() }
     }
 }
 

@@ -165,7 +165,7 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, interface: u32, flags: u32) -
     bpf(BPF_LINK_CREATE, &create).map(owned)
 }
 
-/// Attaches a sock_ops program to a cgroup v2 (Linux 5.7), beside those that are there.
+/// Attaches a `sock_ops` program to a cgroup v2 (Linux 5.7), beside those that are there.
 pub(crate) fn link_create_sock_ops(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let create =
         Create { prog_fd: number(program), target_ifindex: number(cgroup), attach_type: BPF_CGROUP_SOCK_OPS, flags: 0 };
@@ -179,9 +179,8 @@ pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no link of a program on a cgroup"));
     }
     // One number of 64 bits, where an XDP link's info has the interface.
-    let [a, b, c, d] = ifindex.to_ne_bytes();
-    let [e, f, g, h] = high.to_ne_bytes();
-    Ok(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+    let bytes: Vec<u8> = [ifindex, high].iter().flat_map(|half| half.to_ne_bytes()).collect();
+    Ok(bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
 }
 
 /// Puts another program in a link's place, in one step for every packet. With `from`, only if that is the program it has

@@ -36,7 +36,7 @@ pub(crate) fn take(numbers: impl Iterator<Item = RawFd> + Clone) -> Option<Resul
     Some(Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()))
 }
 
-/// The beginning of the page, as others see it at the same time: as `layout::Page` of the kernel programs.
+/// The beginning of the page, as others see it at the same time: as `layout::ServerPage` of the kernel programs.
 #[repr(C)]
 pub(crate) struct PageCells {
     /// `looped_at`.
@@ -91,15 +91,15 @@ impl Drop for Mapping {
 mod tests {
     use std::mem::offset_of;
 
-    use xdp_ebpf::director::layout::Page;
+    use xdp_ebpf::director::layout::ServerPage;
 
     use super::*;
 
     #[test]
     fn the_page_is_laid_out_as_the_kernel_reads_it() {
-        assert_eq!(LEN, size_of::<Page>());
-        assert_eq!(offset_of!(PageCells, looped_at), offset_of!(Page, looped_at));
-        assert_eq!(offset_of!(PageCells, pending), offset_of!(Page, pending));
-        assert_eq!(offset_of!(PageCells, has_pending), offset_of!(Page, has_pending));
+        assert_eq!(LEN, size_of::<ServerPage>());
+        assert_eq!(offset_of!(PageCells, looped_at), offset_of!(ServerPage, looped_at));
+        assert_eq!(offset_of!(PageCells, pending), offset_of!(ServerPage, pending));
+        assert_eq!(offset_of!(PageCells, has_pending), offset_of!(ServerPage, has_pending));
     }
 }

@@ -20,7 +20,7 @@ const ATTEMPTS: u32 = 3;
 pub fn choose<M: DirectorMaps>(maps: &M, arrival: &Arrival, now: u64) -> Option<(u32, ChoiceReason)> {
     let control = maps.control()?;
     let shared = maps.shared()?;
-    let (slot, reason) = find(maps, control, shared, arrival, now)?;
+    let (slot, reason) = find(maps, control, shared, arrival, now);
     maps.count(slot, reason);
     Some((slot, reason))
 }
@@ -32,7 +32,7 @@ fn find<M: DirectorMaps>(
     shared: &SharedCells,
     arrival: &Arrival,
     now: u64,
-) -> Option<(u32, ChoiceReason)> {
+) -> (u32, ChoiceReason) {
     if arrival.is_own
         && let Some(steered) = maps.steered(&arrival.source())
     {
@@ -40,15 +40,15 @@ fn find<M: DirectorMaps>(
         if maps.select(slot) {
             let reason = if steered.kind == STEER_CHECK { ChoiceReason::Check } else { ChoiceReason::Relay };
             keep(maps, arrival, slot, reason, now, 0, 0);
-            return Some((slot, reason));
+            return (slot, reason);
         }
     }
     let moment = Moment::new(shared, now);
     if let Some(slot) = remembered(maps, arrival, &moment) {
-        return Some((slot, ChoiceReason::Remembered));
+        return (slot, ChoiceReason::Remembered);
     }
     if now < control.waiting_until {
-        return Some(wait(maps, arrival, ChoiceReason::WaitingBehind, now));
+        return wait(maps, arrival, ChoiceReason::WaitingBehind, now);
     }
     trust::made(shared, now);
     if control.affinity_ns != 0
@@ -56,7 +56,7 @@ fn find<M: DirectorMaps>(
         && take(maps, slot, &moment)
     {
         keep(maps, arrival, slot, ChoiceReason::Affinity, now, 0, CHOICE_RESERVED);
-        return Some((slot, ChoiceReason::Affinity));
+        return (slot, ChoiceReason::Affinity);
     }
     let mut excluded = 0;
     let mut why_not = ChoiceReason::NoSocket;
@@ -75,11 +75,11 @@ fn find<M: DirectorMaps>(
         if take(maps, slot, &moment) {
             let reason = if control.policy == POLICY_LEAST { ChoiceReason::Least } else { ChoiceReason::RoundRobin };
             keep(maps, arrival, slot, reason, now, floor, CHOICE_RESERVED);
-            return Some((slot, reason));
+            return (slot, reason);
         }
         excluded |= 1 << slot;
     }
-    Some(wait(maps, arrival, why_not, now))
+    wait(maps, arrival, why_not, now)
 }
 
 /// Reserves a place and selects the listener; false, and nothing reserved, if either fails.
@@ -160,7 +160,7 @@ fn of_client<M: DirectorMaps>(maps: &M, client: &[u32; 4], moment: &Moment) -> O
 
 /// How far a connection was when its listener closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum HandshakeStage {
     /// Its handshake is not over.
     Handshake,
     /// It is complete, or all but (TCP Fast Open): a socket with this cookie, which waits to be accepted. `counted` is
@@ -181,7 +181,7 @@ pub fn migrate<M: DirectorMaps>(
     maps: &M,
     arrival: &Arrival,
     listener: u64,
-    stage: Stage,
+    stage: HandshakeStage,
     now: u64,
 ) -> Option<(u32, ChoiceReason)> {
     let control = maps.control()?;
@@ -211,7 +211,7 @@ pub fn migrate<M: DirectorMaps>(
     }
     let found = control.forget(found);
     match stage {
-        Stage::Handshake => {
+        HandshakeStage::Handshake => {
             // Its place was reserved in the slot that closes.
             if let Some(choice) = maps.choice(&arrival.key)
                 && choice.flags.swap_if(CHOICE_RESERVED, CHOICE_DONE)
@@ -221,7 +221,7 @@ pub fn migrate<M: DirectorMaps>(
             }
             keep(maps, arrival, found, ChoiceReason::Migrated, now, floor, 0);
         }
-        Stage::Queued { cookie, counted } => {
+        HandshakeStage::Queued { cookie, counted } => {
             let is_check =
                 arrival.is_own && maps.steered(&arrival.source()).is_some_and(|steered| steered.kind == STEER_CHECK);
             if !is_check {

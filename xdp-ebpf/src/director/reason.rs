@@ -43,7 +43,7 @@ choice_reasons! {
     Check "check",
     /// A connection that waited, carried on through the director.
     Relay "relay",
-    /// The same handshake went there before: a repeated SYN, or the ACK of a SYN cookie.
+    /// Its handshake went there before: a repeated SYN, or the ACK of a SYN cookie.
     Remembered "remembered",
     /// Its listener closed before it was accepted, and another took it over.
     Migrated "migrated",

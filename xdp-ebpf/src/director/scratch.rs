@@ -11,9 +11,9 @@ pub struct PickScratch {
     pub now: Cell<u64>,
     /// Its epoch.
     pub epoch: Cell<u64>,
-    /// What a reservation counts for in shares.
+    /// The weight of a reservation in shares.
     pub share: Cell<u64>,
-    /// What it counts for in caps.
+    /// The weight of a reservation for caps.
     pub cap: Cell<u64>,
     /// The virtual time.
     pub virtual_time: Cell<u64>,

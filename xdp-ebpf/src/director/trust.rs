@@ -74,13 +74,7 @@ fn weights(made: u64, done: u64) -> (u64, u64) {
     // `made` is at least `GRACE`, which the compiler does not see: it would panic.
     let part = (done * FULL).checked_div(made).unwrap_or(FULL);
     let share = if part * 2 >= FULL { FULL } else { part * 2 };
-    let cap = if part * 2 >= FULL {
-        FULL
-    } else if part * 4 <= FULL {
-        0
-    } else {
-        part * 4 - FULL
-    };
+    let cap = if part * 2 >= FULL { FULL } else { (part * 4).saturating_sub(FULL) };
     (share, cap)
 }
 

@@ -1,4 +1,4 @@
-//! Whose turn it is.
+//! Turns: which slot is due.
 //!
 //! Round robin is stride scheduling (Waldspurger, Weihl 1995): each slot has a pass, the virtual time at which it is due;
 //! the earliest is chosen, and its pass advances by its stride, which is the inverse of its weight. Here the pass advances
@@ -29,7 +29,7 @@ pub struct Moment {
     pub now: u64,
     /// [`epoch`](super::reserve::epoch) of it.
     pub epoch: u32,
-    /// What a reservation counts for in shares, of [`FULL`].
+    /// The weight of a reservation in shares, of [`FULL`].
     pub share: u64,
     /// As `share`, for caps.
     pub cap: u64,

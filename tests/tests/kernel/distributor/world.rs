@@ -56,7 +56,7 @@ pub fn weighing(weight: u64) -> SlotSettings {
     SlotSettings { state: STATE_READY, cap: UNLIMITED, stride, hang_ns: 0, generation: 1 }
 }
 
-/// The same with a limit.
+/// One with a limit.
 pub fn capped(cap: u32) -> SlotSettings {
     SlotSettings { cap, ..weighing(1) }
 }
@@ -147,7 +147,7 @@ impl Distributor {
 
     /// Waits until the live connections of slots from 1 on are these.
     pub fn wait_for_live(&self, expected: &[u64]) {
-        wait_for(|| self.live(), expected);
+        wait_for(|| self.live(), &expected.to_vec());
     }
 }
 
@@ -160,10 +160,7 @@ impl Drop for Distributor {
 }
 
 /// Waits until something is as expected, with patience.
-pub fn wait_for<T: std::fmt::Debug + PartialEq<U>, U: std::fmt::Debug + ?Sized>(now: impl Fn() -> T, expected: &U)
-where
-    T: std::borrow::Borrow<U>,
-{
+pub fn wait_for<T: std::fmt::Debug + PartialEq>(now: impl Fn() -> T, expected: &T) {
     let end = Instant::now() + PATIENCE;
     loop {
         let found = now();

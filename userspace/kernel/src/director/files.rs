@@ -20,7 +20,7 @@ use std::{
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use xdp_ebpf::director::layout::ABI;
 
-use super::DirectorLoadError;
+use super::errors::DirectorLoadError;
 use crate::{pins, sys};
 
 /// The pin of the link.

@@ -1,14 +1,9 @@
 //! Loading the distributor's programs.
 
-use std::{
-    error::Error,
-    io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{error::Error, io, os::fd::OwnedFd, path::Path};
 
 use aya::{
-    EbpfLoader,
+    Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray},
     programs::{SkReuseport, SockOps},
 };
@@ -21,13 +16,14 @@ use xdp_ebpf::director::{
     reason::ChoiceReason,
 };
 
-use super::{DirectorPrograms, OBJECT, files::DirectorPins};
+use super::{errors::DirectorLoadError, files::DirectorPins};
 use crate::{
-    Chain,
     mmap_array::{Mapped, store_u32},
     sys,
 };
 
+/// The BPF object, built by `build.rs` from `xdp-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_DIRECTOR_OBJECT"));
 /// The program that chooses, by its name in the object.
 pub(super) const CHOOSE: &str = "choose";
 /// The program that counts.
@@ -50,43 +46,6 @@ const MAPS: [(&str, usize, usize, u32); 13] = [
     ("COUNTERS", 4, 8, SLOTS * ChoiceReason::ALL.len() as u32),
 ];
 
-/// Why the programs cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectorLoadError {
-    /// The folder with the pins, or something in it.
-    #[error("{}: {}", .0.display(), .1)]
-    Folder(PathBuf, #[source] io::Error),
-    /// The folder is on another kind of file system.
-    #[error("{} is on no bpffs: `mount -t bpf bpf /sys/fs/bpf`, or another folder in [director] `pins`", .0.display())]
-    NotBpffs(PathBuf),
-    /// Another process uses the folder.
-    #[error("{}: another director uses it: stop that, or give this one [director] `pins` of its own", .0.display())]
-    InUse(PathBuf),
-    /// The object, its maps or the verifier.
-    #[error(
-        "loading the distributor's programs failed: {}; they need Linux 5.17, CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
-         (root has them)",
-        Chain(.0.as_ref())
-    )]
-    Bpf(#[source] Box<dyn Error + Send + Sync>),
-    /// Connections cannot be counted.
-    #[error(
-        "{}: counting the connections of this cgroup failed: {}; it has to be a folder of a cgroup v2 file system, and \
-         attaching to it needs CAP_NET_ADMIN and CAP_BPF",
-        .0.display(), .1
-    )]
-    Cgroup(PathBuf, #[source] io::Error),
-    /// The object lacks a part: it is not ours.
-    #[error("the distributor's BPF object has no {0}")]
-    Missing(&'static str),
-    /// A map cannot be mapped into our memory.
-    #[error("mapping the distributor's map {0} failed: {1}")]
-    Mapping(&'static str, #[source] io::Error),
-    /// More addresses than there is room for, or none.
-    #[error("{0} addresses to listen on; the distributor takes 1 to {ADDRESSES_MAX}")]
-    Addresses(usize),
-}
-
 fn bpf(error: impl Into<Box<dyn Error + Send + Sync>>) -> DirectorLoadError {
     DirectorLoadError::Bpf(error.into())
 }
@@ -103,8 +62,23 @@ pub(super) struct Maps {
     pub(super) moved: OwnedFd,
 }
 
-/// [`DirectorPrograms::open`].
-pub(super) fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<DirectorPrograms, DirectorLoadError> {
+/// The programs, loaded and attached, with their maps.
+pub(super) struct Loaded {
+    /// One for each address; they share all maps.
+    pub(super) choosers: Vec<Ebpf>,
+    pub(super) pins: DirectorPins,
+    pub(super) taken_over: bool,
+    pub(super) control: Mapped<DirectorControl>,
+    pub(super) shared: Mapped<[u64; size_of::<SharedCells>() / 8]>,
+    pub(super) settings: Mapped<SlotSettings>,
+    pub(super) tally: Mapped<[u64; size_of::<SlotCells>() / 8]>,
+    pub(super) pages: Vec<Option<Mapped<ServerPage>>>,
+    pub(super) maps: Maps,
+    pub(super) counters: PerCpuArray<MapData, u64>,
+}
+
+/// Loads and attaches everything, for `DirectorPrograms::open`.
+pub(super) fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<Loaded, DirectorLoadError> {
     if !(1..=ADDRESSES_MAX as usize).contains(&addresses) {
         return Err(DirectorLoadError::Addresses(addresses));
     }
@@ -142,7 +116,7 @@ pub(super) fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<Direc
     unsafe {
         store_u32(&raw mut (*control.pointer(0)).abi, ABI);
     }
-    Ok(DirectorPrograms {
+    Ok(Loaded {
         taken_over,
         control,
         shared: mapped("SHARED", get("SHARED")?, 1)?,
