@@ -64,7 +64,7 @@ fn shares_are_three_two_one_with_syn_cookies() {
     in_world("shares by weight with SYN cookies", || check_shares("2"));
 }
 
-/// What is live goes with each way in which a connection ends.
+/// Live connections go with each way in which one ends.
 #[test]
 fn live_connections_are_counted_to_their_end() {
     in_world("live connections", || {
