@@ -301,7 +301,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// What cannot be started is told in a sentence with its remedy, and leaves no process.
+/// A start that fails is told in a sentence with its remedy, and leaves no process.
 #[test]
 fn a_start_that_fails_says_why() {
     if !can_run("starts that fail") {

@@ -129,7 +129,8 @@ enum Command {
     /// same sockets, and ends this one once that serves. SIGTERM and SIGINT stop it, after `lame_duck` of [web.limits]; SIGQUIT
     /// without that.
     Site(cli::site::SiteArguments),
-    /// Run the distributor of a Site: the kernel gives its connections to its application servers, which it starts and watches
+    /// Run the distributor of a Site, which starts its application servers and has the kernel give them the connections; or ask
+    /// one that runs
     ///
     /// SIGTERM and SIGINT stop it and its servers, which may finish their connections within `drain_timeout` of [director].
     Director(cli::director::DirectorArguments),

@@ -180,7 +180,7 @@ fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) 
 
 /// The agent's words where it has some, else what went wrong.
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn refused(error: ClientError) -> CommandError {
+pub(super) fn refused(error: ClientError) -> CommandError {
     if let ClientError::Status(_, body) = &error
         && let Ok(fault) = serde_json::from_str::<ErrorBody>(body)
     {

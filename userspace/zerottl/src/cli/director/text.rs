@@ -1,0 +1,134 @@
+//! The director's pages for a terminal.
+
+use std::fmt::Write as _;
+
+use zerottl::admin::text::{age, printable, table};
+use zerottl_director::pages::{ConnectionPage, DirectorPage, ServerPage, VerbDone};
+
+/// Formats the state of a director: how it chooses, who waits, and its servers.
+pub fn status(page: &DirectorPage) -> String {
+    let by =
+        if page.kernel { "the kernel chooses" } else { "the kernel does not choose: every connection is handed over" };
+    let mut text = format!("{}: {}, {by}; listens on {}\n", page.site, page.policy, page.listen.join(", "));
+    if let Some(note) = &page.note {
+        let _ = writeln!(text, "{note}");
+    }
+    let waiting = &page.waiting;
+    let _ = writeln!(
+        text,
+        "waiting: {} of {}; so far {} served by hand-over, {} by relay, {} in vain, {} left",
+        waiting.now, waiting.max, waiting.served_handover, waiting.served_relay, waiting.timeouts, waiting.left
+    );
+    let header = [
+        "SERVER", "STATE", "FOR", "PID", "WEIGHT", "LIVE", "MAX", "RESERVED", "ASSIGNED", "HANDED", "RELAYED",
+        "RESTARTS", "WHY",
+    ];
+    let rows: Vec<_> = page.servers.iter().map(row).collect();
+    // Each line by itself: a note may be anybody's words.
+    let mut text: String = text.lines().flat_map(|line| [printable(line), "\n".into()]).collect();
+    text.push('\n');
+    text + &table(&header, &rows)
+}
+
+fn row(server: &ServerPage) -> Vec<String> {
+    let or_dash = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
+    let state = match server.state.as_str() {
+        "down" | "hung" | "backoff" => server.state.to_uppercase(),
+        state => state.to_owned(),
+    };
+    vec![
+        server.name.clone(),
+        state,
+        age(server.since_s),
+        or_dash(server.pid),
+        server.weight.to_string(),
+        server.live.to_string(),
+        or_dash(server.max_connections),
+        server.reserved.to_string(),
+        server.assigned.to_string(),
+        server.handed_over.to_string(),
+        server.relayed.to_string(),
+        server.restarts.to_string(),
+        server.why.clone(),
+    ]
+}
+
+/// Formats the result of a verb.
+pub fn done(done: &VerbDone, verb: &str) -> String {
+    let note = done.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+    format!("{}\n", printable(&format!("{}: {verb}{note}", done.servers.join(", "))))
+}
+
+/// Formats why a connection is where it is.
+pub fn connection(page: &ConnectionPage) -> String {
+    let server = page.server.as_deref().unwrap_or("no server");
+    let lines = page.why.iter().map(|line| format!("  {line}"));
+    let lines = [format!("{}: {server}", page.client)].into_iter().chain(lines);
+    lines.flat_map(|line| [printable(&line), "\n".into()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zerottl_director::pages::WaitingPage;
+
+    use super::*;
+
+    #[test]
+    fn servers_are_a_table() {
+        let app = |name: &str, state: &str| ServerPage {
+            name: name.into(),
+            server: "app".into(),
+            state: state.into(),
+            pid: Some(70),
+            slot: Some(1),
+            weight: 3,
+            live: 12,
+            reserved: 1,
+            max_connections: Some(100),
+            assigned: 3456,
+            since_s: 130.0,
+            ..ServerPage::default()
+        };
+        let down = ServerPage {
+            pid: None,
+            max_connections: None,
+            restarts: 5,
+            why: "ended with exit code 1\u{1b}[2J".into(),
+            ..app("app-2", "backoff")
+        };
+        let page = DirectorPage {
+            site: "boston".into(),
+            policy: "weighted-round-robin".into(),
+            kernel: true,
+            note: Some("`memory_max` has no effect".into()),
+            listen: vec!["0.0.0.0:443".into(), "[::]:443".into()],
+            waiting: WaitingPage { now: 3, max: 512, served_handover: 8, served_relay: 2, timeouts: 1, left: 4 },
+            servers: vec![app("app-1", "ready"), down],
+        };
+        assert_eq!(
+            status(&page),
+            "boston: weighted-round-robin, the kernel chooses; listens on 0.0.0.0:443, [::]:443\n\
+             `memory_max` has no effect\n\
+             waiting: 3 of 512; so far 8 served by hand-over, 2 by relay, 1 in vain, 4 left\n\
+             \n\
+             SERVER  STATE    FOR  PID  WEIGHT  LIVE  MAX  RESERVED  ASSIGNED  HANDED  RELAYED  RESTARTS  WHY\n\
+             app-1   ready    2m   70   3       12    100  1         3456      0       0        0\n\
+             app-2   BACKOFF  2m   -    3       12    -    1         3456      0       0        5         \
+             ended with exit code 1\u{fffd}[2J\n"
+        );
+    }
+
+    #[test]
+    fn verbs_and_connections_are_lines() {
+        let page =
+            VerbDone { servers: vec!["app-1".into(), "app-2".into()], note: Some("12 connections go on".into()) };
+        assert_eq!(done(&page, "drain"), "app-1, app-2: drain; 12 connections go on\n");
+        let page = ConnectionPage {
+            client: "192.0.2.1:4711".into(),
+            server: Some("app-1".into()),
+            why: vec!["its turn".into()],
+        };
+        assert_eq!(connection(&page), "192.0.2.1:4711: app-1\n  its turn\n");
+        assert_eq!(connection(&ConnectionPage { server: None, ..page }), "192.0.2.1:4711: no server\n  its turn\n");
+    }
+}
