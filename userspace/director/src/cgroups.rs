@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Pid;
+use rustix::{io::Errno, process::Pid};
 
 /// The group of the director's own processes.
 const DIRECTOR: &str = "director";
@@ -66,7 +66,6 @@ pub enum CgroupError {
 pub struct Cgroups {
     base: PathBuf,
     root: PathBuf,
-    moved: Vec<u32>,
     memory: Option<CgroupError>,
     /// One at a time makes and removes.
     busy: Mutex<()>,
@@ -79,10 +78,10 @@ impl Cgroups {
         let (mount, own) = own_group()?;
         let keeper = keeper.map(|keeper| keeper.as_raw_nonzero().get().cast_unsigned());
         let moved: Vec<u32> = [process::id()].into_iter().chain(keeper).collect();
-        Self::within(&mount, &own, name, moved)
+        Self::within(&mount, &own, name, &moved)
     }
 
-    fn within(mount: &Path, own: &Path, name: &str, moved: Vec<u32>) -> Result<Self, CgroupError> {
+    fn within(mount: &Path, own: &Path, name: &str, moved: &[u32]) -> Result<Self, CgroupError> {
         let name = format!("{PREFIX}{name}");
         let before = own.parent().filter(|root| own.ends_with(DIRECTOR) && root.ends_with(&name));
         let base = match before.and_then(Path::parent) {
@@ -94,12 +93,12 @@ impl Cgroups {
         make(&root)?;
         let director = root.join(DIRECTOR);
         make(&director)?;
-        for process in &moved {
+        for process in moved {
             let join = write(&director.join("cgroup.procs"), &process.to_string());
             join.map_err(|error| CgroupError::Move(director.clone(), *process, error))?;
         }
         let memory = [&base, &root].into_iter().find_map(|group| give_memory(group).err());
-        Ok(Self { base, root, moved, memory, busy: Mutex::default() })
+        Ok(Self { base, root, memory, busy: Mutex::default() })
     }
 
     /// The group that all others are in: where the program that counts is attached.
@@ -149,11 +148,16 @@ impl Cgroups {
         if self.base.parent().is_some_and(|parent| parent.join("cgroup.procs").exists()) {
             let _ = write(&self.base.join("cgroup.subtree_control"), "-memory");
         }
-        for process in &self.moved {
-            let back = write(&self.base.join("cgroup.procs"), &process.to_string());
-            back.map_err(|error| CgroupError::Move(self.base.clone(), *process, error))?;
+        let director = self.root.join(DIRECTOR);
+        // All that are there, whoever moved them: nobody of them is to be killed.
+        for process in processes(&director)? {
+            match write(&self.base.join("cgroup.procs"), &process.to_string()) {
+                // It has just ended.
+                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+                back => back.map_err(|error| CgroupError::Move(self.base.clone(), process, error))?,
+            }
         }
-        remove(&self.root.join(DIRECTOR))?;
+        remove(&director)?;
         remove(&self.root)
     }
 }

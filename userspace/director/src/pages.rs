@@ -28,7 +28,7 @@ pub struct DirectorPage {
     /// Connections that wait.
     pub waiting: WaitingPage,
     /// Its processes, in the order of the configuration; one that is being replaced comes before its successor.
-    pub servers: Vec<ServerPage>,
+    pub servers: Vec<ProcessPage>,
 }
 
 /// The waiting list.
@@ -50,7 +50,7 @@ pub struct WaitingPage {
 
 /// A process of a server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ServerPage {
+pub struct ProcessPage {
     /// The process's name, such as `app-1`.
     pub name: String,
     /// The server's name, such as `app`.

@@ -39,7 +39,7 @@ fn a_delegated_group_is_the_base() {
     let (mount, _) = own_group().unwrap();
     let (worker, keeper) = (sleeper(&own), sleeper(&own));
     let moved = vec![worker.id(), keeper.id()];
-    let groups = Cgroups::within(&mount, &own, "boston", moved.clone()).unwrap();
+    let groups = Cgroups::within(&mount, &own, "boston", &moved).unwrap();
     assert_eq!(groups.root(), own.join("zerottl-boston"));
     assert!(processes(&own).unwrap().is_empty());
     let director = groups.root().join(DIRECTOR);
@@ -53,7 +53,7 @@ fn a_delegated_group_is_the_base() {
     assert_eq!(sorted(&director), expect);
 
     // A later worker finds itself there.
-    let groups = Cgroups::within(&mount, &director, "boston", moved).unwrap();
+    let groups = Cgroups::within(&mount, &director, "boston", &moved[..1]).unwrap();
     assert_eq!(groups.root(), own.join("zerottl-boston"));
     let app = groups.make("app-1", Some(64 << 20)).unwrap();
     match groups.without_memory() {
@@ -86,7 +86,7 @@ fn others_are_left_where_they_are() {
     let own = mount.join("session");
     make(&own).unwrap();
     let (worker, shell) = (sleeper(&own), sleeper(&own));
-    let groups = Cgroups::within(&mount, &own, "boston", vec![worker.id()]).unwrap();
+    let groups = Cgroups::within(&mount, &own, "boston", &[worker.id()]).unwrap();
     assert_eq!(groups.root(), mount.join("zerottl-boston"));
     assert_eq!(processes(&own).unwrap(), [shell.id()]);
     groups.remove_all().unwrap();
@@ -100,7 +100,7 @@ fn others_are_left_where_they_are() {
 fn what_cannot_be_made_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
-    let error = Cgroups::within(&missing, &missing, "boston", vec![]).unwrap_err().to_string();
+    let error = Cgroups::within(&missing, &missing, "boston", &[]).unwrap_err().to_string();
     assert!(error.starts_with(&format!("making the cgroup {}", missing.display())), "{error}");
     assert!(error.contains("Delegate=yes"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use zerottl::admin::text::{age, printable, table};
-use zerottl_director::pages::{ConnectionPage, DirectorPage, ServerPage, VerbDone};
+use zerottl_director::pages::{ConnectionPage, DirectorPage, ProcessPage, VerbDone};
 
 /// Formats the state of a director: how it chooses, who waits, and its servers.
 pub fn status(page: &DirectorPage) -> String {
@@ -30,7 +30,7 @@ pub fn status(page: &DirectorPage) -> String {
     text + &table(&header, &rows)
 }
 
-fn row(server: &ServerPage) -> Vec<String> {
+fn row(server: &ProcessPage) -> Vec<String> {
     let or_dash = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
     let state = match server.state.as_str() {
         "down" | "hung" | "backoff" => server.state.to_uppercase(),
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn servers_are_a_table() {
-        let app = |name: &str, state: &str| ServerPage {
+        let app = |name: &str, state: &str| ProcessPage {
             name: name.into(),
             server: "app".into(),
             state: state.into(),
@@ -87,9 +87,9 @@ mod tests {
             max_connections: Some(100),
             assigned: 3456,
             since_s: 130.0,
-            ..ServerPage::default()
+            ..ProcessPage::default()
         };
-        let down = ServerPage {
+        let down = ProcessPage {
             pid: None,
             max_connections: None,
             restarts: 5,
