@@ -18,6 +18,7 @@
 //! | [`turn`] | which tests have the machine to themselves |
 //! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
+//! | [`director`] | a director, its servers, and a client |
 //! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
@@ -45,6 +46,7 @@ pub mod browser;
 pub mod checker;
 pub mod client;
 pub mod config;
+pub mod director;
 pub mod fuzz;
 pub mod kernel;
 pub mod lab;

@@ -4,6 +4,7 @@ mod binding;
 mod browser;
 mod busy;
 mod check;
+mod director;
 mod director_process;
 mod groups;
 mod layer;

@@ -1,18 +1,37 @@
 //! The distributor: makes the listening sockets of a Site, runs its application servers, and hands each of them its
 //! connections; the kernel chooses.
 //!
-//! | module | what it is |
+//! | module | concern |
 //! |---|---|
-//! | [`keeper`] | the small parent that outlives the worker and holds its descriptors |
-//! | [`spawn`] | an application server as a process: start, end, signals |
-//! | [`listeners`] | listening sockets, one for each address and process |
-//! | [`pages`] | bodies of the HTTP interface |
-//! | [`cgroups`] | a group of processes for the kernel's count, and one for each server's memory |
+//! | [`keeper`] | the small parent, which holds descriptors while the worker is another |
+//! | [`worker`](run) | the loop: what happens, and what is done about it |
+//! | `member` | when a process is started, replaced, stopped, given up; pure |
+//! | `waiting_list` | who waits, in which order, until when; pure |
+//! | `balance` | who chooses: the kernel's programs, or this process |
+//! | [`spawn`] | processes of servers |
+//! | [`listeners`] | their listening sockets |
+//! | [`cgroups`] | their cgroups |
+//! | `handover` | connections by message |
+//! | `busy` | the answer to those that no server had a place for |
+//! | `admin`, [`pages`], `metrics` | what is shown, and what is asked |
 
 #![forbid(unsafe_code)]
 
+mod admin;
+mod balance;
+mod busy;
 pub mod cgroups;
+mod handover;
 pub mod keeper;
 pub mod listeners;
+mod member;
+mod metrics;
 pub mod pages;
 pub mod spawn;
+mod waiting_list;
+mod worker;
+
+pub use worker::{
+    commands::Verb,
+    start::{DirectorError, WorkerSetup, run},
+};

@@ -27,8 +27,20 @@ pub struct DirectorPage {
     pub listen: Vec<String>,
     /// Connections that wait.
     pub waiting: WaitingPage,
-    /// Its processes, in the order of the configuration; one that is being replaced comes before its successor.
+    /// Its processes, in the order of the configuration.
     pub servers: Vec<ProcessPage>,
+    /// Why servers were chosen, since the programs were loaded.
+    #[serde(default)]
+    pub reasons: Vec<ReasonPage>,
+}
+
+/// A reason, and how often it was one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReasonPage {
+    /// Its name.
+    pub reason: String,
+    /// Connections.
+    pub count: u64,
 }
 
 /// The waiting list.
@@ -38,6 +50,14 @@ pub struct WaitingPage {
     pub now: u64,
     /// Connections that may wait, at most.
     pub max: u64,
+    /// Milliseconds that the first has waited.
+    pub oldest_ms: u64,
+    /// Connections that had to wait, since the director's start.
+    pub total: u64,
+    /// Connections that found the list full, since the director's start.
+    pub full: u64,
+    /// Relayed connections that are open.
+    pub relays: u64,
     /// Connections that waited in vain, since the director's start.
     pub timeouts: u64,
     /// Connections whose client left before, since the director's start.
@@ -63,8 +83,13 @@ pub struct ProcessPage {
     pub slot: Option<u32>,
     /// Its share; with `slow_start` that of this moment.
     pub weight: u32,
-    /// Open connections.
+    /// Open connections, those of processes that are being replaced included.
     pub live: u64,
+    /// Of these, those of processes that finish them and end.
+    pub finishing: u64,
+    /// Work that it has by its own word; none if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u32>,
     /// Places that are reserved for connections whose handshake goes on.
     pub reserved: u64,
     /// Connections at a time; none is without a limit.
@@ -77,7 +102,7 @@ pub struct ProcessPage {
     pub relayed: u64,
     /// Starts after the first, since the director's start.
     pub restarts: u64,
-    /// Seconds since it came into this state.
+    /// Seconds since its process was started; 0 without one.
     pub since_s: f64,
     /// The reason for the state; empty for one that is as configured.
     #[serde(default)]
@@ -103,4 +128,27 @@ pub struct ConnectionPage {
     pub server: Option<String>,
     /// Sentences, from the first step on.
     pub why: Vec<String>,
+}
+
+/// The load report that agents poll, in connections.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DirectorLoad {
+    /// Connections that servers have, and those that wait.
+    pub current: u64,
+    /// Connections that the servers that are ready take together; none where one has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// When, seconds since 1970.
+    pub at: f64,
+}
+
+impl DirectorPage {
+    /// Makes the load report; `at` is in seconds since 1970.
+    #[must_use]
+    pub fn load(&self, at: f64) -> DirectorLoad {
+        let live: u64 = self.servers.iter().map(|server| server.live).sum();
+        let ready = self.servers.iter().filter(|server| server.state == "ready");
+        let capacity = ready.map(|server| server.max_connections.map(u64::from)).sum::<Option<u64>>();
+        DirectorLoad { current: live + self.waiting.now, capacity: capacity.filter(|all| *all > 0), at }
+    }
 }

@@ -233,6 +233,12 @@ impl DirectorPrograms {
         }
     }
 
+    /// Returns where a slot stands in turn: the least is next. For those that waited, whom the director chooses for.
+    #[must_use]
+    pub fn pass(&self, slot: u32) -> u64 {
+        self.cells(slot).pass.load().max(self.shared_cells().virtual_time.load())
+    }
+
     /// Empties a slot for another process: no state, no page, nothing assigned. Connections that still are live stay
     /// counted; leave a slot alone until there are none.
     pub fn reset_slot(&mut self, slot: u32) -> Result<(), DirectorMapError> {

@@ -57,7 +57,8 @@ impl Progress {
         self.0.store(stage as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn stage(&self) -> CheckStage {
+    /// Returns how far it has come.
+    pub fn stage(&self) -> CheckStage {
         CheckStage::from_index(self.0.load(Ordering::Relaxed))
     }
 }

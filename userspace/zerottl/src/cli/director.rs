@@ -3,15 +3,18 @@
 mod text;
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use serde::de::DeserializeOwned;
-use zerottl_config as config;
+use zerottl_config::{self as config, Loaded};
 use zerottl_core::model::{AdminListen, Director, Model};
 use zerottl_director::{
+    WorkerSetup,
     keeper::{self, KeeperLink, WorkerCommand},
     pages::{ConnectionPage, DirectorPage, VerbDone},
 };
@@ -138,10 +141,23 @@ pub async fn director(arguments: DirectorArguments, log: impl FnOnce()) -> Resul
     }
 }
 
-#[expect(clippy::unused_async, reason = "the worker is not there yet")]
 async fn worker(of: DirectorOf) -> Result<(), CommandError> {
-    let (_link, _kept) = KeeperLink::from_env().map_err(|error| error.to_string())?;
-    Err(CommandError::Sentence(format!("{}: the distributor of {} is not there yet", of.config.display(), of.site)))
+    let (link, kept) = KeeperLink::from_env().map_err(|error| error.to_string())?;
+    let loaded = load(&of.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.line());
+    }
+    let config = of_site(&loaded.model, &of.site)?;
+    let mut site_arguments: Vec<OsString> = vec!["site".into(), "--config".into(), of.config.clone().into()];
+    site_arguments.extend(["--as".into(), of.site.clone().into()]);
+    let site = of.site.clone();
+    let read = move || of_site(&load(&of.config).map_err(|error| error.to_string())?.model, &of.site);
+    let setup = WorkerSetup { site, config, link, kept, site_arguments, read: Box::new(read) };
+    zerottl_director::run(setup).await.map_err(|error| error.to_string().into())
+}
+
+fn load(file: &Path) -> Result<Loaded, CommandError> {
+    config::load(file).map_err(|error| CommandError::report(&error))
 }
 
 impl Verb {
@@ -189,7 +205,7 @@ impl DirectorAt {
 
 /// Returns the Unix socket of a Site's distributor by the configuration.
 fn control(file: &Path, site: Option<&str>) -> Result<PathBuf, CommandError> {
-    let model = config::load(file).map_err(|error| CommandError::report(&error))?.model;
+    let model = load(file)?.model;
     let director = match site {
         Some(key) => of_site(&model, key)?,
         None => only(&model)?,
@@ -197,14 +213,14 @@ fn control(file: &Path, site: Option<&str>) -> Result<PathBuf, CommandError> {
     Ok(director.control.clone())
 }
 
-fn of_site<'a>(model: &'a Model, key: &str) -> Result<&'a Director, String> {
+fn of_site(model: &Model, key: &str) -> Result<Arc<Director>, String> {
     let site = model.known_site(key).map_err(|error| error.to_string())?;
-    let director = model.directors.get(site.0).and_then(Option::as_deref);
+    let director = model.directors.get(site.0).cloned().flatten();
     director.ok_or_else(|| format!("the Site `{key}` has no servers: [[director.server]] is missing"))
 }
 
-fn only(model: &Model) -> Result<&Director, String> {
-    let all = || model.sites.iter().zip(&model.directors).filter_map(|(site, one)| Some((site, one.as_deref()?)));
+fn only(model: &Model) -> Result<Arc<Director>, String> {
+    let all = || model.sites.iter().zip(&model.directors).filter_map(|(site, one)| Some((site, one.clone()?)));
     let mut some = all();
     match (some.next(), some.next()) {
         (Some((_, director)), None) => Ok(director),

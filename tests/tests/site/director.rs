@@ -1,0 +1,623 @@
+//! The distributor: servers, a waiting list, deaths, restarts; what clients see of them, which is nothing.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Signal, kill_process};
+use tests::{
+    director::{DirectorScene, PATIENCE, PLACE, PLACE_V6, server, who},
+    lab::can_load,
+    process::eventually,
+    server::HttpClient,
+};
+
+/// Asks until `count` have answered; returns who did, how often.
+fn shares(scene: &DirectorScene, count: usize) -> BTreeMap<String, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..count {
+        *shares.entry(scene.who().unwrap()).or_default() += 1;
+    }
+    shares
+}
+
+fn raw(scene: &DirectorScene) -> TcpStream {
+    let at: SocketAddr = PLACE.parse().unwrap();
+    let stream = scene.client.run(move || TcpStream::connect(at)).unwrap().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// S2-1c, S2-4: three servers take connections directly, over both families, in turn and by weight.
+#[test]
+fn connections_go_to_servers_directly_and_by_weight() {
+    if !can_load("a director") {
+        return;
+    }
+    let servers =
+        [("a", 3), ("b", 2), ("c", 1)].map(|(name, weight)| server(name, &format!("weight = {weight}")).unwrap());
+    let scene = DirectorScene::started(&servers.concat()).unwrap();
+    assert_eq!(scene.page().unwrap()["kernel"], true, "{}", scene.log());
+    for _ in 0..3 {
+        let shares = shares(&scene, 6);
+        for (name, share) in [("a-1", 3), ("b-1", 2), ("c-1", 1)] {
+            let has = shares.get(name).copied().unwrap_or_default();
+            assert!(has.abs_diff(share) <= 1, "{shares:?}");
+        }
+    }
+    // The client's own address is what the server sees: nobody is between.
+    for place in [PLACE, PLACE_V6] {
+        let mut client = scene.connect_to(place).unwrap();
+        let (own, said) = (client.address().unwrap(), client.get("/").unwrap());
+        assert!(said.contains(&own.to_string()), "{own}: {said}");
+    }
+    scene.stop().unwrap();
+}
+
+/// S2-1c: the director is killed in the middle of a download of 100 MB, which completes on the same connection; so is its
+/// parent, and new connections go on being assigned.
+#[test]
+fn a_download_outlives_the_director() {
+    if !can_load("a director") {
+        return;
+    }
+    const BYTES: usize = 100_000_000;
+    let mut scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
+    let mut client = raw(&scene);
+    let own = client.local_addr().unwrap();
+    client.write_all(format!("GET /bytes?n={BYTES} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    let mut got = 0;
+    let mut killed = 0;
+    let mut answered = 0;
+    loop {
+        let read = client.read(&mut bytes).unwrap();
+        if read == 0 {
+            break;
+        }
+        got += read;
+        if killed == 0 && got > BYTES / 4 {
+            scene.kill_worker().unwrap();
+            killed = 1;
+        }
+        if killed == 1 && got > BYTES / 2 {
+            scene.keeper().kill();
+            killed = 2;
+            answered = (0..20).filter(|_| scene.who().is_ok()).count();
+        }
+        if got > BYTES {
+            break;
+        }
+    }
+    assert_eq!((killed, answered), (2, 20));
+    assert!(got >= BYTES, "{got} bytes");
+    assert_eq!(client.local_addr().unwrap(), own);
+    // The servers are nobody's now.
+    for pid in scene.servers().unwrap() {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// S2-3a, S2-3b, S2-3c: a client whom no server has a place for waits; the first that came is the first that is served, in
+/// milliseconds, by hand-over, and its server sees its address.
+#[test]
+fn who_finds_no_place_waits_and_is_served_in_order() {
+    if !can_load("a director") {
+        return;
+    }
+    let keys = "max_connections = 2\nhandover = true";
+    let scene =
+        DirectorScene::started(&format!("{}{}", server("a", keys).unwrap(), server("b", keys).unwrap())).unwrap();
+    let mut held: Vec<_> = (0..4).map(|_| scene.connect().unwrap()).collect();
+    for client in &mut held {
+        who(client).unwrap();
+    }
+    let mut waiting: Vec<HttpClient> = Vec::new();
+    for number in 1..=5 {
+        let mut client = scene.connect().unwrap();
+        client.ask("/").unwrap();
+        waiting.push(client);
+        scene.wait_for("it waits", |page| page["waiting"]["now"] == number).unwrap();
+    }
+    let mut took = Vec::new();
+    for (number, mut client) in waiting.into_iter().enumerate() {
+        drop(held.remove(0));
+        let begun = Instant::now();
+        let said = client.answer().unwrap();
+        took.push(begun.elapsed());
+        assert!(said.contains(&client.address().unwrap().to_string()), "{said}");
+        scene.wait_for("one less", |page| page["waiting"]["now"] == 4 - number).unwrap();
+        held.push(client);
+    }
+    took.sort();
+    println!("from a free place to the answer: median {:?}, longest {:?}", took[2], took[4]);
+    let page = scene.page().unwrap();
+    assert_eq!(
+        (&page["waiting"]["served_handover"], &page["waiting"]["served_relay"]),
+        (&5.into(), &0.into()),
+        "{page:#}"
+    );
+    for server in ["a-1", "b-1"] {
+        assert_eq!(scene.figure(server, "live").unwrap(), 2);
+    }
+    scene.stop().unwrap();
+}
+
+/// S2-3c: a server that takes no connections by message gets them by a relay, which is counted as one, and the place that it
+/// takes is free again afterwards.
+#[test]
+fn who_waited_is_relayed_to_a_server_without_hand_over() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "max_connections = 1").unwrap()).unwrap();
+    let mut held = scene.connect().unwrap();
+    assert_eq!(who(&mut held).unwrap(), "a-1");
+    let mut client = scene.connect().unwrap();
+    client.ask("/").unwrap();
+    scene.wait_for("it waits", |page| page["waiting"]["now"] == 1).unwrap();
+    drop(held);
+    assert!(client.answer().unwrap().starts_with("a-1"));
+    assert_eq!(who(&mut client).unwrap(), "a-1");
+    let page = scene.page().unwrap();
+    assert_eq!((&page["waiting"]["served_relay"], &page["waiting"]["relays"]), (&1.into(), &1.into()), "{page:#}");
+    assert_eq!(scene.figure("a-1", "live").unwrap(), 1);
+    drop(client);
+    scene
+        .wait_for("the place is free", |page| page["servers"][0]["live"] == 0 && page["waiting"]["relays"] == 0)
+        .unwrap();
+    assert_eq!(scene.who().unwrap(), "a-1");
+    scene.stop().unwrap();
+}
+
+/// S2-3x: the list is bounded, time runs out with a Busy answer, and a client that leaves, leaves the list.
+#[test]
+fn the_waiting_list_is_bounded() {
+    if !can_load("a director") {
+        return;
+    }
+    let director = "waiting = { max = 2, timeout = \"2s\" }\n";
+    let servers = server("a", "max_connections = 1\nhandover = true").unwrap();
+    let scene = DirectorScene::started(&format!("{director}{servers}")).unwrap();
+    let mut held = scene.connect().unwrap();
+    who(&mut held).unwrap();
+    let waits = |count: usize| scene.wait_for("they wait", |page| page["waiting"]["now"] == count).unwrap();
+    let busy = |stream: &mut TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("Retry-After: "), "{text}");
+    };
+    let (gone, mut stays) = (raw(&scene), raw(&scene));
+    waits(2);
+    // Full: told at once. It has sent its request, which does not become a reset.
+    let mut third = raw(&scene);
+    third.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    busy(&mut third);
+    drop(gone);
+    waits(1);
+    let begun = Instant::now();
+    busy(&mut stays);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    waits(0);
+    let page = scene.page().unwrap();
+    let counts = ["full", "left", "timeouts"].map(|count| page["waiting"][count].as_u64().unwrap());
+    assert_eq!(counts, [1, 1, 1], "{page:#}");
+    // Who held the place all the time still does.
+    assert_eq!(who(&mut held).unwrap(), "a-1");
+    scene.stop().unwrap();
+}
+
+/// S2-2, S2-1a: a server that dies is started again, the others go on, and so does the director when it dies.
+#[test]
+fn whatever_dies_is_started_again() {
+    if !can_load("a director") {
+        return;
+    }
+    let mut scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
+    let mut one = scene.connect().unwrap();
+    let of_one = who(&mut one).unwrap();
+    let other = if of_one == "a-1" { "a-2" } else { "a-1" };
+    let before = scene.pid(other).unwrap();
+    kill_process(before, Signal::KILL).unwrap();
+    scene
+        .wait_for("it is there again", |page| {
+            let servers = page["servers"].as_array().unwrap();
+            servers.iter().all(|server| server["state"] == "ready")
+                && servers.iter().any(|server| server["restarts"] == 1)
+        })
+        .unwrap();
+    assert_ne!(scene.pid(other).unwrap(), before);
+    assert_eq!(who(&mut one).unwrap(), of_one);
+    let pids = ["a-1", "a-2"].map(|name| scene.pid(name).unwrap());
+    scene.kill_worker().unwrap();
+    assert_eq!(["a-1", "a-2"].map(|name| scene.pid(name).unwrap()), pids, "servers stay");
+    assert_eq!(who(&mut one).unwrap(), of_one);
+    assert_eq!(scene.figure(&of_one, "live").unwrap(), 1, "S2-X-DSTATE: counts are those of before");
+    assert_eq!(shares(&scene, 4).values().copied().collect::<Vec<_>>(), [2, 2]);
+    scene.stop().unwrap();
+}
+
+/// S2-X-DSTATE: who waits when the director dies waits on, in order, and is served by the next one.
+#[test]
+fn who_waits_outlives_the_director() {
+    if !can_load("a director") {
+        return;
+    }
+    let mut scene = DirectorScene::started(&server("a", "max_connections = 1\nhandover = true").unwrap()).unwrap();
+    let mut held = scene.connect().unwrap();
+    who(&mut held).unwrap();
+    let waiting: Vec<_> = (1..=3)
+        .map(|number| {
+            let mut client = scene.connect().unwrap();
+            client.ask("/").unwrap();
+            scene.wait_for("it waits", |page| page["waiting"]["now"] == number).unwrap();
+            client
+        })
+        .collect();
+    scene.kill_worker().unwrap();
+    scene.wait_for("they wait", |page| page["waiting"]["now"] == 3).unwrap();
+    drop(held);
+    for mut client in waiting {
+        // The end of the one before makes room for the next one.
+        assert!(client.answer().unwrap().starts_with("a-1"));
+    }
+    scene.stop().unwrap();
+}
+
+/// S2-5: live connections are counted exactly, as `ss` sees them, through close, reset and the death of a server.
+#[test]
+fn counts_are_those_of_ss() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
+    let agree = |when: &str| {
+        let last = std::cell::RefCell::new(String::new());
+        let same = eventually(PATIENCE, || {
+            let counted: u64 = ["a-1", "a-2"].iter().map(|name| scene.figure(name, "live").unwrap_or(9999)).sum();
+            let seen = scene.ss_established().unwrap();
+            let seen = seen.lines().count() as u64;
+            *last.borrow_mut() = format!("{when}: counted {counted}, ss {seen}");
+            counted == seen
+        });
+        println!("{}", last.borrow());
+        assert!(same, "{}\n{}\n{}", last.borrow(), scene.ss_established().unwrap(), scene.log());
+    };
+    let mut clients: Vec<_> = (0..20).map(|_| raw(&scene)).collect();
+    agree("20 connections");
+    clients.truncate(14);
+    agree("6 closed by clients");
+    for client in clients.drain(..4) {
+        // No lingering: a reset.
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    }
+    agree("4 reset by clients");
+    kill_process(scene.pid("a-1").unwrap(), Signal::KILL).unwrap();
+    scene
+        .wait_for("it is there again", |page| {
+            page["servers"][0]["restarts"] == 1 && page["servers"][0]["state"] == "ready"
+        })
+        .unwrap();
+    agree("a server killed");
+    clients.clear();
+    agree("all closed");
+    assert_eq!(scene.figure("a-1", "live").unwrap() + scene.figure("a-2", "live").unwrap(), 0);
+    scene.stop().unwrap();
+}
+
+/// A server that stands still gets no new connection 200 ms later, by its page, and is started again; what its queue holds
+/// is served by others.
+#[test]
+fn a_hung_server_gets_nothing() {
+    if !can_load("a director") {
+        return;
+    }
+    let keys = "count = 2\nhang_after = \"200ms\"";
+    let scene = DirectorScene::started(&server("a", keys).unwrap()).unwrap();
+    let hung = scene.pid("a-1").unwrap();
+    kill_process(hung, Signal::STOP).unwrap();
+    let stopped = Instant::now();
+    thread::sleep(Duration::from_millis(201));
+    let mut asked = 0;
+    while stopped.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(scene.who().unwrap(), "a-2", "{:?} after the stop", stopped.elapsed());
+        asked += 1;
+    }
+    println!("{asked} connections, all to the other one");
+    scene
+        .wait_for("it is there again", |page| {
+            page["servers"][0]["state"] == "ready" && page["servers"][0]["restarts"] == 1
+        })
+        .unwrap();
+    assert_ne!(scene.pid("a-1").unwrap(), hung);
+    scene.stop().unwrap();
+}
+
+/// S2-2: kill -9 with 100 connections in its queue: none is reset, all are served by another.
+#[test]
+fn a_killed_servers_queue_goes_to_others() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
+    let dead = scene.pid("a-1").unwrap();
+    kill_process(dead, Signal::STOP).unwrap();
+    let mut clients: Vec<_> = (0..200).map(|_| scene.connect().unwrap()).collect();
+    let queued = scene.figure("a-1", "live").unwrap();
+    assert!((99..=101).contains(&queued), "{queued} in the queue of the one that stands still");
+    for client in &mut clients {
+        client.ask("/").unwrap();
+    }
+    kill_process(dead, Signal::KILL).unwrap();
+    let mut by = BTreeMap::<String, usize>::new();
+    for client in &mut clients {
+        let said = client.answer().unwrap_or_else(|error| panic!("{error}\n{}", scene.log()));
+        *by.entry(said.split(' ').next().unwrap().to_owned()).or_default() += 1;
+    }
+    println!("{queued} were queued; served: {by:?}");
+    assert_eq!(by.values().sum::<usize>(), 200);
+    scene.stop().unwrap();
+}
+
+/// A rolling restart under load: no connection is refused or reset, and every process is another one afterwards.
+#[test]
+fn a_rolling_restart_loses_nobody() {
+    if !can_load("a director") {
+        return;
+    }
+    let keys = "count = 3\ncheck = { path = \"/\", interval = \"200ms\" }";
+    let scene =
+        Arc::new(DirectorScene::started(&format!("drain_timeout = \"5s\"\n{}", server("a", keys).unwrap())).unwrap());
+    let names = ["a-1", "a-2", "a-3"];
+    let before = names.map(|name| scene.pid(name).unwrap());
+    let (stop, failed, served) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (scene, stop, failed, served) =
+                (Arc::clone(&scene), Arc::clone(&stop), Arc::clone(&failed), Arc::clone(&served));
+            thread::spawn(move || {
+                while !stop.load(SeqCst) {
+                    match scene.who() {
+                        Ok(_) => served.fetch_add(1, SeqCst),
+                        Err(error) => {
+                            println!("{error}");
+                            failed.fetch_add(1, SeqCst)
+                        }
+                    };
+                }
+            })
+        })
+        .collect();
+    let (status, body) = scene.ask("POST", "/v1/director/restart").unwrap();
+    assert_eq!(status, 200, "{body}");
+    let done = eventually(PATIENCE * 2, || {
+        let is_new = |(name, pid): (&&str, &rustix::process::Pid)| {
+            scene.server(name).is_ok_and(|server| server["state"] == "ready" && server["finishing"] == 0)
+                && scene.pid(name).is_ok_and(|now| now != *pid)
+        };
+        names.iter().zip(&before).all(is_new)
+    });
+    stop.store(true, SeqCst);
+    for thread in load {
+        thread.join().unwrap();
+    }
+    println!("{} served, {} failed", served.load(SeqCst), failed.load(SeqCst));
+    assert!(done, "{:#}\n{}", scene.page().unwrap(), scene.log());
+    assert_eq!(failed.load(SeqCst), 0, "{}", scene.log());
+    assert!(served.load(SeqCst) > 100);
+    Arc::into_inner(scene).unwrap().stop().unwrap();
+}
+
+/// Drained is without new connections, those that are there go on; maintenance stops the process; ready brings it back.
+#[test]
+fn verbs_do_what_they_say() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
+    let mut on_one = loop {
+        let mut client = scene.connect().unwrap();
+        if who(&mut client).unwrap() == "a-1" {
+            break client;
+        }
+    };
+    scene.act("a-1", "drain").unwrap();
+    assert_eq!(shares(&scene, 6), BTreeMap::from([("a-2".to_owned(), 6)]));
+    assert_eq!(who(&mut on_one).unwrap(), "a-1");
+    scene.act("a-1", "ready").unwrap();
+    assert_eq!(shares(&scene, 6).len(), 2);
+    scene.act("a-2", "maint").unwrap();
+    scene.wait_for("it has stopped", |page| page["servers"][1]["pid"].is_null()).unwrap();
+    assert_eq!(shares(&scene, 4), BTreeMap::from([("a-1".to_owned(), 4)]));
+    scene.act("a", "ready").unwrap();
+    scene.wait_for("it is back", |page| page["servers"][1]["state"] == "ready").unwrap();
+    let (status, body) = scene.ask("POST", "/v1/director/servers/nobody/drain").unwrap();
+    assert_eq!(status, 404, "{body}");
+    let (status, body) = scene.ask("POST", "/v1/director/servers/a/explode").unwrap();
+    assert_eq!(status, 404, "{body}");
+    scene.stop().unwrap();
+}
+
+/// What a load report says without further configuration: connections, and how many the servers take.
+#[test]
+fn its_load_is_the_sites() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "count = 2\nmax_connections = 10").unwrap()).unwrap();
+    let _held: Vec<_> = (0..5).map(|_| scene.connect().unwrap()).collect();
+    scene
+        .wait_for("five", |page| {
+            page["servers"].as_array().unwrap().iter().filter_map(|server| server["live"].as_u64()).sum::<u64>() == 5
+        })
+        .unwrap();
+    let report = scene.machine.read("curl", &["-sS", "http://127.0.0.1:8054/load"]).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["current"], &report["capacity"]), (&5.into(), &20.into()), "{report}");
+    let metrics = scene.machine.read("curl", &["-sS", "http://127.0.0.1:8054/metrics"]).unwrap();
+    assert!(metrics.contains("zerottl_director_server_state{server=\"a-1\",state=\"ready\"} 1"), "{metrics}");
+    let changes = scene
+        .machine
+        .read(
+            "curl",
+            &[
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "-X",
+                "POST",
+                "-H",
+                "Content-Type: application/json",
+                "http://127.0.0.1:8054/v1/director/restart",
+            ],
+        )
+        .unwrap();
+    assert_eq!(changes, "404", "who only may read changes nothing");
+    scene.stop().unwrap();
+}
+
+/// A connection can be asked about.
+#[test]
+fn a_connection_is_explained() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "").unwrap()).unwrap();
+    let mut client = scene.connect().unwrap();
+    who(&mut client).unwrap();
+    let (status, body) =
+        scene.ask("GET", &format!("/v1/director/explain?client={}", client.address().unwrap())).unwrap();
+    let page: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &page["server"]), (200, &"a-1".into()), "{page:#}");
+    let (status, body) = scene.ask("GET", "/v1/director/explain?client=10.7.0.2:1").unwrap();
+    assert_eq!(status, 404, "{body}");
+    let (status, body) = scene.ask("GET", "/v1/director/explain?client=me").unwrap();
+    assert_eq!(status, 400, "{body}");
+    scene.stop().unwrap();
+}
+
+/// A reload changes numbers at once, replaces what has to be another process, and takes in and out what came and went.
+#[test]
+fn a_reload_changes_what_it_must() {
+    if !can_load("a director") {
+        return;
+    }
+    let mut scene =
+        DirectorScene::started(&format!("{}{}", server("a", "").unwrap(), server("b", "").unwrap())).unwrap();
+    let (a, b) = (scene.pid("a-1").unwrap(), scene.pid("b-1").unwrap());
+    let changed = [
+        server("a", "weight = 3").unwrap(),
+        server("b", "environment = { OTHER = \"1\" }").unwrap(),
+        server("c", "").unwrap(),
+    ];
+    scene.write(&changed.concat()).unwrap();
+    let worker = scene.worker().unwrap();
+    scene.keeper().signal(Signal::HUP).unwrap();
+    scene
+        .wait_for("c serves and b is another", |page| {
+            let servers = page["servers"].as_array().unwrap();
+            let ready = servers.len() == 3 && servers.iter().all(|server| server["state"] == "ready");
+            ready && servers[1]["pid"].as_i64() != Some(b.as_raw_nonzero().get().into())
+        })
+        .unwrap();
+    assert_eq!((scene.pid("a-1").unwrap(), scene.worker().unwrap()), (a, worker), "only its weight is another");
+    scene.wait_for("weight", |page| page["servers"][0]["weight"] == 3).unwrap();
+    scene.write("policy = \"no-such\"\n").unwrap();
+    scene.keeper().signal(Signal::HUP).unwrap();
+    assert!(eventually(PATIENCE, || scene.log().contains("the configuration in force stays")), "{}", scene.log());
+    scene.write(&server("c", "").unwrap()).unwrap();
+    scene.keeper().signal(Signal::HUP).unwrap();
+    scene.wait_for("a and b have gone", |page| page["servers"].as_array().unwrap().len() == 1).unwrap();
+    assert_eq!(scene.who().unwrap(), "c-1");
+    scene.stop().unwrap();
+}
+
+/// Without the rights to load programs the director hands connections over itself, and says so.
+#[test]
+fn without_the_kernel_connections_are_handed_over() {
+    if !can_load("a director") {
+        return;
+    }
+    // No bpffs there: as good as no right to pin.
+    let mut scene = DirectorScene::new("").unwrap();
+    let pins = scene.beside("pins");
+    let servers = server("a", "count = 2\nmax_connections = 1\nhandover = true").unwrap();
+    scene.write(&format!("pins = \"{}\"\n{servers}", pins.display())).unwrap();
+    scene.start().unwrap();
+    let page = scene.page().unwrap();
+    assert_eq!(page["kernel"], false);
+    assert!(page["note"].as_str().is_some_and(|note| note.contains("pins")), "{page:#}");
+    let mut held: Vec<_> = (0..2).map(|_| scene.connect().unwrap()).collect();
+    let mut by: Vec<_> = held.iter_mut().map(|client| who(client).unwrap()).collect();
+    by.sort();
+    assert_eq!(by, ["a-1", "a-2"]);
+    let mut client = scene.connect().unwrap();
+    client.ask("/").unwrap();
+    scene.wait_for("it waits", |page| page["waiting"]["now"] == 1).unwrap();
+    held.pop();
+    let said = client.answer().unwrap();
+    assert!(said.contains(&client.address().unwrap().to_string()), "{said}");
+    scene.stop().unwrap();
+}
+
+/// A program that is not there is said, and tried again.
+#[test]
+fn a_program_that_is_not_there_is_said() {
+    if !can_load("a director") {
+        return;
+    }
+    let servers =
+        format!("{}[[director.server]]\nname = \"gone\"\ncommand = [\"/no/such/program\"]\n", server("a", "").unwrap());
+    let mut scene = DirectorScene::new(&servers).unwrap();
+    scene.launch().unwrap();
+    scene
+        .wait_for("the reason is shown", |page| {
+            let gone = &page["servers"][1];
+            gone["why"].as_str().is_some_and(|why| why.contains("/no/such/program"))
+                && page["servers"][0]["state"] == "ready"
+        })
+        .unwrap();
+    assert_eq!(scene.who().unwrap(), "a-1");
+    scene.stop().unwrap();
+}
+
+/// A server gives a connection that is another's to it, with all that the client has sent.
+#[test]
+fn a_connection_is_given_to_another_server() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&format!(
+        "{}{}",
+        server("a", "handover = true").unwrap(),
+        server("b", "handover = true").unwrap()
+    ))
+    .unwrap();
+    for to in ["a-1", "b", "a", "b-1"] {
+        let mut client = scene.connect().unwrap();
+        let said = client
+            .get(&format!("/give?to={to}"))
+            .unwrap_or_else(|error: io::Error| panic!("{to}: {error}\n{}", scene.log()));
+        let server = said.split(' ').next().unwrap();
+        assert!(server.starts_with(to), "{to}: {said}");
+        assert!(said.contains(&client.address().unwrap().to_string()), "{said}");
+    }
+    scene
+        .wait_for("all are counted off", |page| {
+            page["servers"].as_array().unwrap().iter().all(|server| server["live"] == 0)
+        })
+        .unwrap();
+    scene.stop().unwrap();
+}

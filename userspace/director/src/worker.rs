@@ -1,0 +1,378 @@
+//! The worker: one loop that owns all state, and small tasks that wait for it.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `start` | from the configuration, or from what the worker before has left, to a loop that runs |
+//! | `arrivals` | connections that no server was chosen for: the waiting list, hand-over, relay, the busy answer |
+//! | `runs` | processes: started, listened for, ended |
+//! | `judge` | whether they answer |
+//! | `commands` | what the operator asks |
+//! | `page` | what is shown |
+
+pub(crate) mod arrivals;
+pub(crate) mod commands;
+pub(crate) mod judge;
+pub(crate) mod page;
+pub(crate) mod runs;
+pub(crate) mod start;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ffi::OsString,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::TcpSocket,
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use xdp_ebpf::director::layout::{SLOTS, STATE_CLOSED, STATE_READY, STRIDE_ONE, SlotSettings, UNLIMITED};
+use zerottl_core::model::Director;
+use zerottl_kernel::director::SteerKind;
+
+use self::{
+    arrivals::{Arrival, Waiting},
+    commands::Command,
+    runs::RunParts,
+};
+use crate::{
+    balance::Balance,
+    cgroups::Cgroups,
+    handover::Handed,
+    keeper::KeeperLink,
+    listeners::Listener,
+    member::{Member, Order, Remark, Wanted},
+    spawn::{ServerProcess, SpawnError},
+    waiting_list::{Ticket, WaitingList},
+};
+
+/// From one look at processes, checks and pages to the next.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+/// The same while connections wait for a place.
+const LOOK_WAITING: Duration = Duration::from_millis(2);
+/// How long newcomers go behind those that wait, once this process does not say so any more.
+const WAITING_HOLD: Duration = Duration::from_millis(500);
+/// Events that wait to be looked at.
+const EVENTS: usize = 1024;
+/// Events that are looked at before anything else is.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A connection that no server was chosen for.
+    Arrived(Arrival),
+    /// One that waited has closed.
+    Left(Ticket),
+    /// A start has ended, well or not.
+    Started { slot: u32, generation: u64, process: Result<ServerProcess, SpawnError> },
+    /// A process has ended.
+    Ended { slot: u32, generation: u64, how: String },
+    /// A check asks for a socket whose connection goes to a slot.
+    Ask { slot: u32, target: SocketAddr, reply: oneshot::Sender<io::Result<TcpSocket>> },
+    /// A process was asked, and answered or not.
+    Checked { slot: u32, generation: u64, verdict: Result<(), String> },
+    /// A process says something.
+    Said { slot: u32, generation: u64, what: Handed },
+    /// A relayed connection has ended.
+    Relayed { slot: u32, generation: u64 },
+}
+
+/// A configured process.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// `app-1`.
+    pub(crate) name: String,
+    /// Which of the configuration's servers.
+    pub(crate) server: usize,
+    pub(crate) member: Member,
+    /// Handed over and relayed, by all its processes.
+    pub(crate) handed: u64,
+    pub(crate) relayed: u64,
+}
+
+/// Counters since this worker began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) waited: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) left: u64,
+    pub(crate) full: u64,
+    pub(crate) handed: u64,
+    pub(crate) relayed: u64,
+    pub(crate) relays: u64,
+}
+
+/// The loop's state.
+pub(crate) struct Worker {
+    pub(crate) site: String,
+    pub(crate) config: Arc<Director>,
+    pub(crate) link: Arc<KeeperLink>,
+    pub(crate) balance: Balance,
+    pub(crate) cgroups: Option<Arc<Cgroups>>,
+    /// The director's own listeners, by address.
+    pub(crate) own: Vec<(SocketAddr, Arc<Listener>)>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) runs: BTreeMap<u32, RunParts>,
+    /// Slots whose process has ended, until their last connection is counted off.
+    pub(crate) buried: BTreeSet<u32>,
+    pub(crate) list: WaitingList<Waiting>,
+    pub(crate) counts: Counts,
+    /// Names of processes that are still to be replaced, one after the other.
+    pub(crate) rolling: VecDeque<String>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) generation: u64,
+    /// Why the kernel does not choose, if it does not.
+    pub(crate) note: Option<String>,
+    pub(crate) stopping: bool,
+    /// What is started: this program, with which arguments, for `kind = "site"`.
+    pub(crate) site_arguments: Vec<OsString>,
+    /// The folder of the sockets where `zerottl site` processes show their state.
+    pub(crate) runtime: PathBuf,
+    /// Ends its tasks.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Worker {
+    /// Runs until it is told to stop and all processes have ended.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let link = Arc::clone(&self.link);
+        let gone = link.closed();
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                Some(event) = events.recv() => {
+                    self.handle(event);
+                    for _ in 0..EVENTS_AT_ONCE {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.handle(event);
+                    }
+                }
+                Some(command) = commands.recv() => self.obey(command),
+                _ = look.tick() => self.look(),
+                () = sleep(LOOK_WAITING), if self.list.len() > 0 => {}
+                () = stop.cancelled(), if !self.stopping => self.stop(),
+                () = &mut gone => {
+                    error!("the parent process has gone: this one ends, the servers stay");
+                    break;
+                }
+            }
+            self.serve_waiting();
+            if self.stopping && self.entries.iter().all(|entry| entry.member.is_empty()) {
+                info!("all servers have ended");
+                break;
+            }
+        }
+        self.cancel.cancel();
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrived(arrival) => self.arrived(arrival),
+            Event::Left(ticket) => self.left(ticket),
+            Event::Started { slot, generation, process } => self.has_started(slot, generation, process),
+            Event::Ended { slot, generation, how } => {
+                if let Some(run) = self.run_of(slot, generation) {
+                    run.ended = Some(how);
+                    self.look();
+                }
+            }
+            Event::Ask { slot, target, reply } => {
+                let _ = reply.send(self.steered(target, slot, SteerKind::Check));
+            }
+            Event::Checked { slot, generation, verdict } => self.checked(slot, generation, verdict),
+            Event::Said { slot, generation, what } => self.said(slot, generation, what),
+            Event::Relayed { slot, generation } => {
+                self.counts.relays = self.counts.relays.saturating_sub(1);
+                if self.run_of(slot, generation).is_some() {
+                    self.balance.closed(slot);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn run_of(&mut self, slot: u32, generation: u64) -> Option<&mut RunParts> {
+        self.runs.get_mut(&slot).filter(|run| run.generation == generation)
+    }
+
+    /// Looks at all processes, and does what that asks for.
+    pub(crate) fn look(&mut self) {
+        let now = Instant::now();
+        self.look_at_pages();
+        for at in 0..self.entries.len() {
+            let orders = {
+                let (restart, drain) = (self.config.restart, self.config.drain_timeout);
+                let mut member = self.entries[at].member.clone();
+                let orders = member.step(now, &restart, drain, |slot| self.seen(slot));
+                self.entries[at].member = member;
+                orders
+            };
+            for order in orders {
+                self.carry_out(at, order, now);
+            }
+        }
+        self.roll();
+        self.entries.retain(|entry| entry.member.wanted() != Wanted::Gone || !entry.member.is_empty());
+        self.free_slots();
+        self.settle(now);
+    }
+
+    fn carry_out(&mut self, at: usize, order: Order, now: Instant) {
+        let name = self.entries[at].name.clone();
+        match order {
+            Order::Start => {
+                let restart = self.config.restart;
+                match self.start_run(at) {
+                    Ok(slot) => self.entries[at].member.started(slot, now),
+                    Err(why) => {
+                        error!(server = name, "{why}");
+                        self.entries[at].member.not_started(why, now, &restart);
+                    }
+                }
+            }
+            Order::Retire(slot) => self.retire(slot),
+            Order::Terminate(slot) => self.signal(slot, false),
+            Order::Kill(slot) => {
+                warn!(server = name, "does not end: killed");
+                self.signal(slot, true);
+            }
+            Order::Bury(slot) => self.bury(slot),
+            Order::Tell(remark) => match remark {
+                Remark::Serves(slot) => info!(server = name, slot, "serves"),
+                Remark::Died(how) if self.stopping => info!(server = name, "{how}"),
+                Remark::Died(how) => warn!(server = name, "{how}"),
+                Remark::Failed(how) => warn!(server = name, "{how}: stopped, and started again"),
+                Remark::GaveUp => error!(
+                    server = name,
+                    "started again {} times in {} s: it stays down until `zerottl director ready {name}`",
+                    self.config.restart.budget,
+                    self.config.restart.window.as_secs()
+                ),
+                Remark::NotReplaced(how) => {
+                    error!(server = name, "{how}: the process before goes on");
+                    self.rolling.clear();
+                }
+            },
+        }
+    }
+
+    /// Goes on with a rolling restart once nobody is being replaced.
+    fn roll(&mut self) {
+        if self.rolling.is_empty() || self.entries.iter().any(|entry| entry.member.is_replacing()) {
+            return;
+        }
+        let restart = self.config.restart;
+        while let Some(name) = self.rolling.pop_front() {
+            if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) {
+                entry.member.replace(&restart);
+                break;
+            }
+        }
+    }
+
+    /// Tells the kernel what holds for each slot now.
+    fn settle(&mut self, now: Instant) {
+        let mut top = 0;
+        let mut changed = Vec::new();
+        for (slot, run) in &self.runs {
+            top = top.max(*slot);
+            let Some(entry) = self.entries.iter().find(|entry| entry.name == run.name) else { continue };
+            let open = entry.member.is_open(*slot) && !run.retired;
+            let ready = entry.member.runs().find(|one| one.slot == *slot).and_then(|one| one.ready);
+            let share = slow_start(self.config.slow_start, ready, now);
+            let settings = SlotSettings {
+                state: if open { STATE_READY } else { STATE_CLOSED },
+                cap: run.config.max_connections.unwrap_or(UNLIMITED),
+                stride: stride(run.config.weight, share),
+                hang_ns: run.config.hang_after.map_or(0, |time| time.as_nanos() as u64),
+                generation: run.generation,
+            };
+            if settings != run.settings {
+                changed.push((*slot, settings));
+            }
+        }
+        for (slot, settings) in changed {
+            self.balance.set_slot(slot, settings);
+            if let Some(run) = self.runs.get_mut(&slot) {
+                run.settings = settings;
+            }
+        }
+        self.balance.set_control(self.config.policy, self.config.affinity, top);
+    }
+
+    /// Makes slots free whose last connection is counted off.
+    fn free_slots(&mut self) {
+        let balance = &mut self.balance;
+        self.buried.retain(|slot| {
+            let free = balance.tally(*slot).live == 0;
+            if free {
+                balance.reset(*slot);
+            }
+            !free
+        });
+    }
+
+    /// Finds a slot for a process, the next one after those that were used last.
+    pub(crate) fn free_slot(&mut self) -> Option<u32> {
+        let taken = |slot: &u32| self.runs.contains_key(slot) || self.buried.contains(slot);
+        let last = self.generation as u32 % (SLOTS - 1);
+        (0..SLOTS - 1).map(|step| 1 + (last + step) % (SLOTS - 1)).find(|slot| !taken(slot))
+    }
+
+    /// Begins to stop: who waits is answered, servers finish what they have.
+    fn stop(&mut self) {
+        info!("stopping: servers have {} s to finish", self.config.drain_timeout.as_secs());
+        self.stopping = true;
+        let restart = self.config.restart;
+        self.rolling.clear();
+        for entry in &mut self.entries {
+            entry.member.want(Wanted::Gone, &restart);
+        }
+        self.close_own();
+        self.dismiss_waiting();
+        let slots: Vec<u32> = self.runs.keys().copied().collect();
+        for slot in slots {
+            self.retire(slot);
+        }
+        self.look();
+    }
+
+    /// Serves those that wait, as far as there are places, and tells the kernel whether anybody still waits.
+    fn serve_waiting(&mut self) {
+        self.assign_waiting();
+        self.expire_waiting();
+        let waits = self.list.len() > 0 && !self.stopping;
+        self.balance.set_waiting(waits.then_some(WAITING_HOLD));
+    }
+}
+
+/// The part of its weight that a server has while it starts slowly: from a tenth to all of it.
+fn slow_start(time: Duration, ready: Option<Instant>, now: Instant) -> f64 {
+    match ready {
+        Some(ready) if !time.is_zero() => {
+            let part = now.saturating_duration_since(ready).as_secs_f64() / time.as_secs_f64();
+            // In steps, so that the kernel's maps are not written each time.
+            ((part * 20.0).floor() / 20.0).clamp(0.1, 1.0)
+        }
+        _ => 1.0,
+    }
+}
+
+#[expect(clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a stride is positive and far below 2^52")]
+fn stride(weight: u32, share: f64) -> u64 {
+    (STRIDE_ONE as f64 / (f64::from(weight.max(1)) * share)) as u64
+}

@@ -1,0 +1,464 @@
+//! Processes of servers: each with its listeners, its descriptors, its slot.
+
+use std::{
+    ffi::OsString,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, task::AbortHandle};
+use tracing::{debug, warn};
+use xdp_ebpf::director::layout::{STATE_CLOSED, STATE_READY, SlotSettings, WAITING};
+use zerottl_core::model::{ServerCommand, ServerConfig};
+use zerottl_kernel::readiness::readable;
+use zerottl_server::{HANDOVER, PAGE};
+
+use super::{Event, Worker, arrivals::Arrival, judge::Judged};
+use crate::{
+    handover::{self, Handed},
+    listeners::{ListenError, Listener, ListenerOwner},
+    spawn::{self, ServerProcess, ServerStart, SpawnError},
+};
+
+/// The variable with the place where a `zerottl site` process shows its state.
+const SITE_ADMIN: &str = "ZEROTTL_SITE_ADMIN";
+
+/// Both ends of the socket by which connections go to a server.
+#[derive(Debug)]
+pub(crate) struct HandoverEnds {
+    pub(crate) ours: Arc<OwnedFd>,
+    /// The server's end, for what it has not read when it dies.
+    pub(crate) theirs: OwnedFd,
+}
+
+/// One process.
+#[derive(Debug)]
+pub(crate) struct RunParts {
+    /// `app-1`.
+    pub(crate) name: String,
+    /// What it was started by.
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) generation: u64,
+    /// By address; each of the order of the configuration's.
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) handover: Option<HandoverEnds>,
+    /// None until it has started.
+    pub(crate) process: Option<Arc<ServerProcess>>,
+    pub(crate) ended: Option<String>,
+    /// Its listeners are shut down.
+    pub(crate) retired: bool,
+    /// As the kernel knows it.
+    pub(crate) settings: SlotSettings,
+    pub(crate) judged: Judged,
+    /// When it was started.
+    pub(crate) started: Instant,
+    /// It takes no connections by message until then.
+    pub(crate) blocked_until: Option<Instant>,
+    pub(crate) tasks: Vec<AbortHandle>,
+}
+
+impl RunParts {
+    /// Whether it takes a connection that has waited.
+    pub(crate) fn takes(&self) -> bool {
+        self.settings.state == STATE_READY
+            && self.ended.is_none()
+            && !self.judged.hangs
+            && self.blocked_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Where it is reached through the address of this number, from this machine.
+    pub(crate) fn place(&self, address: usize) -> Option<SocketAddr> {
+        let place = self.listeners.get(address)?.at;
+        let ip = match place.ip() {
+            ip if !ip.is_unspecified() => ip,
+            ip if ip.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+            _ => Ipv6Addr::LOCALHOST.into(),
+        };
+        Some(SocketAddr::new(ip, place.port()))
+    }
+}
+
+/// What becomes a server's descriptors.
+struct DescriptorParts<'a> {
+    own: &'a [(SocketAddr, Arc<Listener>)],
+    listeners: &'a [Listener],
+    handover: Option<&'a HandoverEnds>,
+    page: Option<OwnedFd>,
+}
+
+impl DescriptorParts<'_> {
+    /// Copies, in order, with names: a listener is called as what it stands for.
+    fn named(self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let mut named = Vec::new();
+        for ((_, own), listener) in self.own.iter().zip(self.listeners) {
+            named.push((own.name(), listener.as_fd().try_clone_to_owned()?));
+        }
+        if let Some(ends) = self.handover {
+            named.push((HANDOVER.to_owned(), ends.theirs.try_clone()?));
+        }
+        named.extend(self.page.map(|page| (PAGE.to_owned(), page)));
+        Ok(named)
+    }
+}
+
+/// A start as a task has it.
+struct OwnedStart {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    descriptors: Vec<(String, OwnedFd)>,
+    environment: Vec<(String, String)>,
+    cgroup: Option<PathBuf>,
+    config: Arc<ServerConfig>,
+}
+
+impl OwnedStart {
+    async fn start(self) -> Result<ServerProcess, SpawnError> {
+        let descriptors: Vec<_> = self.descriptors.iter().map(|(name, fd)| (name.clone(), fd.as_fd())).collect();
+        let start = ServerStart {
+            name: &self.name,
+            program: &self.program,
+            arguments: &self.arguments,
+            descriptors: &descriptors,
+            environment: &self.environment,
+            user: self.config.user.as_deref(),
+            cpus: &self.config.cpus,
+            cgroup: self.cgroup.as_deref(),
+        };
+        spawn::start(&start).await
+    }
+}
+
+/// Hears what a server says by its socket.
+async fn listen_to(ours: Arc<OwnedFd>, events: mpsc::Sender<Event>, slot: u32, generation: u64) {
+    let Ok(socket) = ours.try_clone().and_then(readable) else { return };
+    while let Ok(mut ready) = socket.readable().await {
+        let Ok(received) = ready.try_io(|socket| handover::receive(socket.get_ref())) else { continue };
+        // At the end it has closed its descriptor, or is gone.
+        let Ok(Some(what)) = received else { return };
+        if events.send(Event::Said { slot, generation, what }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the next worker has to know of a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunNote {
+    pub(crate) name: String,
+    pub(crate) generation: u64,
+    pub(crate) since: u64,
+    /// It serves or is about to; else it is about to end.
+    pub(crate) serves: bool,
+    /// It has answered.
+    pub(crate) answered: bool,
+    /// What it was started by; another configuration replaces it.
+    pub(crate) fingerprint: String,
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// When a process was started that a note says of since when it runs, seconds since 1970.
+pub(crate) fn started(since: u64) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(unix_now().saturating_sub(since))).unwrap_or(now)
+}
+
+/// What of a server's configuration a running process cannot change.
+pub(crate) fn fingerprint(config: &ServerConfig) -> String {
+    let ServerConfig { command, handover, hang_after, user, cpus, memory_max, environment, .. } = config;
+    let text =
+        format!("{command:?} {handover} {} {user:?} {cpus:?} {memory_max:?} {environment:?}", hang_after.is_some());
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+impl Worker {
+    /// Starts a process of a configured one. The start itself goes on beside the loop, which hears of it by
+    /// [`Event::Started`].
+    pub(crate) fn start_run(&mut self, at: usize) -> Result<u32, String> {
+        let Some(entry) = self.entries.get(at) else { return Err("no such server".into()) };
+        let (name, server) = (entry.name.clone(), entry.server);
+        let Some(config) = self.config.servers.get(server).cloned().map(Arc::new) else {
+            return Err("the configuration has no such server".into());
+        };
+        let slot = self.free_slot().ok_or("no free slot: too many processes are still finishing their connections")?;
+        self.generation += 1;
+        let generation = self.generation;
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let listeners = self.listeners_of_server().map_err(|error| text(&error))?;
+        let handover = if config.handover {
+            let made = handover::pair().map_err(|error| format!("making a socket for hand-over: {error}"))?;
+            Some(HandoverEnds { ours: Arc::new(made.0), theirs: made.1 })
+        } else {
+            None
+        };
+        self.balance.reset(slot);
+        let page = config.hang_after.and_then(|_| self.balance.new_page(slot));
+        let parts = DescriptorParts { own: &self.own, listeners: &listeners, handover: handover.as_ref(), page };
+        let descriptors = parts.named().map_err(|error| format!("copying descriptors: {error}"))?;
+        for (address, listener) in listeners.iter().enumerate() {
+            self.balance.enlist(address, slot, generation, listener.as_fd())?;
+            self.keep(&format!("run.{slot}.listen.{address:02}"), listener);
+        }
+        if let Some(ends) = &handover {
+            self.keep(&format!("run.{slot}.ours"), &*ends.ours);
+            self.keep(&format!("run.{slot}.theirs"), &ends.theirs);
+        }
+        let cgroup = self.cgroup_of(&name, slot, &config);
+        let (program, arguments) = self.program_of(&config);
+        let mut environment = config.environment.clone();
+        if config.command == ServerCommand::Site {
+            environment.push((SITE_ADMIN.to_owned(), self.site_admin(&name)));
+        }
+        let start = OwnedStart {
+            name: name.clone(),
+            program,
+            arguments,
+            descriptors,
+            environment,
+            cgroup,
+            config: Arc::clone(&config),
+        };
+        let events = self.events.clone();
+        let starting = tokio::spawn(async move {
+            let process = start.start().await;
+            let _ = events.send(Event::Started { slot, generation, process }).await;
+        });
+        let run = RunParts {
+            name,
+            config,
+            generation,
+            listeners,
+            handover,
+            process: None,
+            ended: None,
+            retired: false,
+            settings: SlotSettings { state: STATE_CLOSED, ..SlotSettings::default() },
+            judged: Judged::default(),
+            started: Instant::now(),
+            blocked_until: None,
+            tasks: vec![starting.abort_handle()],
+        };
+        self.runs.insert(slot, run);
+        Ok(slot)
+    }
+
+    /// Makes the listening sockets of a server, one for each address.
+    fn listeners_of_server(&self) -> Result<Vec<Listener>, ListenError> {
+        let place = |(at, _): &(SocketAddr, Arc<Listener>)| {
+            // Without the kernel's choice a server listens where nobody but this process connects to.
+            let at = if self.balance.is_kernel() { *at } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+            Listener::new(at, ListenerOwner::Server)
+        };
+        self.own.iter().map(place).collect()
+    }
+
+    fn cgroup_of(&mut self, name: &str, slot: u32, config: &ServerConfig) -> Option<PathBuf> {
+        let cgroups = self.cgroups.as_ref()?;
+        match cgroups.make(&format!("{name}.{slot}"), config.memory_max) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                warn!(server = name, %error, "runs without a cgroup of its own");
+                None
+            }
+        }
+    }
+
+    fn program_of(&self, config: &ServerConfig) -> (PathBuf, Vec<OsString>) {
+        match &config.command {
+            ServerCommand::Program(command) => {
+                let mut command = command.iter().map(OsString::from);
+                let program = command.next().unwrap_or_default();
+                (program.into(), command.collect())
+            }
+            ServerCommand::Site => (spawn::own_program(), self.site_arguments.clone()),
+        }
+    }
+
+    /// A start has ended, well or not.
+    pub(crate) fn has_started(&mut self, slot: u32, generation: u64, process: Result<ServerProcess, SpawnError>) {
+        let process = match process {
+            Ok(process) => process,
+            Err(error) => {
+                if let Some(run) = self.run_of(slot, generation) {
+                    run.ended = Some(format!("did not start: {}", error.fault));
+                }
+                return self.look();
+            }
+        };
+        self.keep(&format!("run.{slot}.process"), &process);
+        let Some(run) = self.run_of(slot, generation) else {
+            // It was given up meanwhile.
+            let _ = process.signal_group(Signal::KILL);
+            return;
+        };
+        run.process = Some(Arc::new(process));
+        self.watch_over(slot);
+        self.look();
+    }
+
+    /// Begins to wait for what a process does.
+    pub(crate) fn watch_over(&mut self, slot: u32) {
+        let Some(run) = self.runs.get_mut(&slot) else { return };
+        let generation = run.generation;
+        if let Some(process) = run.process.clone() {
+            let events = self.events.clone();
+            let wait = tokio::spawn(async move {
+                let how = process.ended().await.to_string();
+                let _ = events.send(Event::Ended { slot, generation, how }).await;
+            });
+            run.tasks.push(wait.abort_handle());
+        }
+        if let Some(ends) = &run.handover {
+            let listen = tokio::spawn(listen_to(Arc::clone(&ends.ours), self.events.clone(), slot, generation));
+            run.tasks.push(listen.abort_handle());
+        }
+        self.begin_checks(slot);
+        self.note(slot);
+    }
+
+    /// Has the keeper hold a descriptor.
+    pub(crate) fn keep(&self, name: &str, fd: impl AsFd) {
+        if let Err(error) = self.link.keep(name, fd) {
+            warn!(%error, "{name} does not outlive this process");
+        }
+    }
+
+    /// Writes down what the next worker has to know of a process.
+    pub(crate) fn note(&self, slot: u32) {
+        let Some(run) = self.runs.get(&slot) else { return };
+        let serves = self.entries.iter().filter(|entry| entry.name == run.name).any(|entry| {
+            let phase = |one: &crate::member::Run| one.slot == slot && one.is_serving();
+            entry.member.runs().any(phase)
+        });
+        let note = RunNote {
+            name: run.name.clone(),
+            generation: run.generation,
+            since: unix_now().saturating_sub(run.started.elapsed().as_secs()),
+            serves,
+            answered: run.judged.answered,
+            fingerprint: fingerprint(&run.config),
+        };
+        let Ok(text) = serde_json::to_string(&note) else { return };
+        if let Err(error) = self.link.note(&format!("run.{slot}"), &text) {
+            warn!(%error, server = run.name, "is not known to the next worker");
+        }
+    }
+
+    /// Ends listening for a process: what its queues hold goes to others.
+    pub(crate) fn retire(&mut self, slot: u32) {
+        let Some(run) = self.runs.get_mut(&slot) else { return };
+        if std::mem::replace(&mut run.retired, true) {
+            return;
+        }
+        let settings = SlotSettings { state: STATE_CLOSED, ..run.settings };
+        run.settings = settings;
+        self.balance.set_slot(slot, settings);
+        let Some(run) = self.runs.get(&slot) else { return };
+        for (address, listener) in run.listeners.iter().enumerate() {
+            // Whoever else has a copy, it ends here, and the kernel moves what is queued.
+            if let Err(error) = listener.stop() {
+                debug!(%error, server = run.name, "ending to listen failed");
+            }
+            self.balance.dismiss(address, slot);
+        }
+        self.note(slot);
+    }
+
+    /// Sends a signal to a process; SIGKILL to its whole group.
+    pub(crate) fn signal(&mut self, slot: u32, kill: bool) {
+        let Some(run) = self.runs.get(&slot) else { return };
+        let Some(process) = &run.process else { return };
+        let sent = if kill { process.signal_group(Signal::KILL) } else { process.signal(Signal::TERM) };
+        if let Err(error) = sent {
+            debug!(%error, server = run.name, "the signal was not sent");
+        }
+    }
+
+    /// Clears up after a process that has ended.
+    pub(crate) fn bury(&mut self, slot: u32) {
+        self.retire(slot);
+        let Some(run) = self.runs.remove(&slot) else { return };
+        run.tasks.iter().for_each(AbortHandle::abort);
+        self.forget_run(slot, run.listeners.len());
+        if let Some(cgroups) = &self.cgroups {
+            // Children that it has left hold its connections. The kernel takes its time.
+            let (cgroups, group) = (Arc::clone(cgroups), format!("{}.{slot}", run.name));
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = cgroups.remove(&group) {
+                    warn!(%error, "a cgroup is left over");
+                }
+            });
+        }
+        self.buried.insert(slot);
+        if let Some(ends) = &run.handover {
+            for (client, connection) in handover::unread(&ends.theirs) {
+                let stream = TcpStream::from(connection);
+                let _ = stream.set_nonblocking(true);
+                let local = stream.local_addr().map_or(0, |at| at.port());
+                let address = self.own.iter().position(|(at, _)| at.port() == local).unwrap_or(0);
+                self.balance.adopt(stream.as_fd(), WAITING, 0);
+                self.balance.closed(slot);
+                self.arrived(Arrival { address, client, stream });
+            }
+        }
+    }
+
+    /// Has the keeper forget a process.
+    pub(crate) fn forget_run(&self, slot: u32, listeners: usize) {
+        for address in 0..listeners {
+            self.release(&format!("run.{slot}.listen.{address:02}"));
+        }
+        for part in ["process", "ours", "theirs"] {
+            self.release(&format!("run.{slot}.{part}"));
+        }
+        if let Err(error) = self.link.forget(&format!("run.{slot}")) {
+            debug!(%error, "telling the parent process failed");
+        }
+    }
+
+    /// Where a `zerottl site` process shows its state.
+    pub(crate) fn site_admin(&self, name: &str) -> String {
+        self.runtime.join(format!("{}-{name}.sock", self.site)).display().to_string()
+    }
+
+    fn release(&self, name: &str) {
+        if let Err(error) = self.link.release(name) {
+            debug!(%error, "telling the parent process failed");
+        }
+    }
+
+    /// A process has said something.
+    pub(crate) fn said(&mut self, slot: u32, generation: u64, what: Handed) {
+        let Some(run) = self.run_of(slot, generation) else { return };
+        let name = run.name.clone();
+        match what {
+            Handed::Given { to, connection } => {
+                self.balance.closed(slot);
+                self.given(&name, &to, connection);
+            }
+            Handed::Done => self.balance.closed(slot),
+            Handed::Unknown => debug!(server = name, "a message that nobody knows"),
+        }
+    }
+
+    /// Closes the director's own listeners.
+    pub(crate) fn close_own(&mut self) {
+        for (at, listener) in &self.own {
+            if let Err(error) = listener.stop() {
+                debug!(%at, %error, "ending to listen failed");
+            }
+        }
+    }
+}
