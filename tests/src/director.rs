@@ -74,6 +74,10 @@ impl DirectorScene {
         let mut more = String::from("[director]\n");
         let _ = writeln!(more, "listen = [\"{PLACE}\", \"{PLACE_V6}\"]\nadmin = \"127.0.0.1:8054\"");
         let _ = writeln!(more, "control = \"{}\"", self.control().display());
+        if !director.contains("drain_timeout") {
+            // Clients of a test hold their connections to the end.
+            more.push_str("drain_timeout = \"1s\"\n");
+        }
         more.push_str(director);
         Config { more, ..Config::default() }.write(self.folder.path())?;
         Ok(())

@@ -3,8 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ffi::OsString,
+    fs,
     net::{SocketAddr, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::PathBuf,
     sync::Arc,
     time::Instant,
@@ -85,7 +89,7 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
     let (send_events, events) = mpsc::channel(EVENTS);
     let (send_commands, commands) = mpsc::channel(COMMANDS);
     let mut before = Before::sort(kept);
-    let (cgroups, mut note) = match Cgroups::prepare(&site, getppid()) {
+    let (cgroups, mut note) = match Cgroups::prepare(&group_name(&site), getppid()) {
         Ok(cgroups) => (Some(Arc::new(cgroups)), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -165,6 +169,12 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
     worker.run(events, commands, stop).await;
     admin.removed();
     Ok(())
+}
+
+/// The name of the director's cgroup: those of several network namespaces stand beside each other.
+fn group_name(site: &str) -> String {
+    let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |of| of.ino());
+    format!("{site}.{namespace}")
 }
 
 fn kernel(
