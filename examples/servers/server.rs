@@ -225,7 +225,8 @@ async fn unless_given(stream: TcpStream, server: &Server) -> io::Result<Option<T
     let line = String::from_utf8_lossy(&bytes[..count]).into_owned();
     let to = line.strip_prefix("GET /give?to=").and_then(|rest| rest.split(' ').next());
     match to {
-        Some(to) if to != server.name => {
+        // Its own name, or that of the server that it is a process of: it is where it is to be.
+        Some(to) if to != server.name && !server.name.starts_with(&format!("{to}-")) => {
             let stream = stream.into_std()?;
             handover.give(stream, to).map_err(io::Error::other)?;
             Ok(None)

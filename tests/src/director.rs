@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -250,6 +250,27 @@ impl DirectorScene {
         self.keeper().signal(Signal::TERM)?;
         let status = self.keeper().wait(PATIENCE)?;
         if status.success() { Ok(()) } else { Err(io::Error::other(format!("{status}\n{}", self.log()))) }
+    }
+}
+
+impl Drop for DirectorScene {
+    /// Ends what a killed director has left.
+    fn drop(&mut self) {
+        drop(self.process.take());
+        let Ok(namespace) = fs::metadata(self.machine.path()) else { return };
+        for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            let group = PathBuf::from(mount).join(format!("zerottl-boston.{}", namespace.ino()));
+            if fs::write(group.join("cgroup.kill"), "1").is_err() {
+                continue;
+            }
+            // The kernel takes its time.
+            eventually(PATIENCE, || {
+                for child in fs::read_dir(&group).into_iter().flatten().flatten() {
+                    let _ = fs::remove_dir(child.path());
+                }
+                fs::remove_dir(&group).is_ok()
+            });
+        }
     }
 }
 

@@ -141,19 +141,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Runs until it is told to stop and all processes have ended.
+    /// Runs until it is told to stop and all processes have ended; no is that the parent process has gone before that.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut commands: mpsc::Receiver<Command>,
         stop: CancellationToken,
-    ) {
+    ) -> bool {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let link = Arc::clone(&self.link);
         let gone = link.closed();
         tokio::pin!(gone);
-        loop {
+        let stopped = loop {
             tokio::select! {
                 Some(event) = events.recv() => {
                     self.handle(event);
@@ -168,16 +168,17 @@ impl Worker {
                 () = stop.cancelled(), if !self.stopping => self.stop(),
                 () = &mut gone => {
                     error!("the parent process has gone: this one ends, the servers stay");
-                    break;
+                    break false;
                 }
             }
             self.serve_waiting();
             if self.stopping && self.entries.iter().all(|entry| entry.member.is_empty()) {
                 info!("all servers have ended");
-                break;
+                break true;
             }
-        }
+        };
         self.cancel.cancel();
+        stopped
     }
 
     fn handle(&mut self, event: Event) {

@@ -26,7 +26,7 @@ use zerottl_core::model::BusyAnswer;
 use zerottl_host::resources::Stumbles;
 use zerottl_kernel::{director::SteerKind, readiness::readable};
 
-use super::{Event, Worker};
+use super::{Event, Worker, runs::RunParts};
 use crate::{
     busy, handover,
     waiting_list::{Ticket, Waiter},
@@ -311,9 +311,9 @@ impl Worker {
         let _ = stream.set_nonblocking(true);
         let arrival = Arrival { address, client, stream };
         // A session binds more than a limit does: its server takes it, even where it takes no others.
-        let named = self.runs.iter().find(|(_, run)| {
-            !to.is_empty() && run.handover.is_some() && run.ended.is_none() && (run.name == to || run.config.name == to)
-        });
+        let meant = |run: &RunParts| run.name == to || run.config.name == to;
+        let can = |run: &RunParts| run.handover.is_some() && run.ended.is_none() && run.name != from;
+        let named = self.runs.iter().find(|(_, run)| !to.is_empty() && meant(run) && can(run));
         let rest = match named.map(|(slot, _)| *slot) {
             Some(slot) => self.assign_to(slot, arrival),
             None => Some(arrival),

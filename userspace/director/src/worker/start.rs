@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
@@ -18,6 +18,7 @@ use rustix::process::{Signal, getppid};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -27,7 +28,7 @@ use zerottl_host::resources::Descriptors;
 use zerottl_kernel::director::DirectorPrograms;
 
 use super::{
-    Counts, EVENTS, Entry, Worker,
+    Counts, EVENTS, Entry, LOOK, Worker,
     arrivals::{Arrival, accept},
     commands::{Command, processes},
     judge::Judged,
@@ -44,6 +45,8 @@ use crate::{
     waiting_list::WaitingList,
 };
 
+/// Looks at whether threads are done with cgroups; they take two seconds at most.
+const CLEARING: u32 = 60;
 /// Commands that wait to be looked at.
 const COMMANDS: usize = 64;
 
@@ -166,9 +169,33 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
     link.ready()?;
     let places: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     info!(site, listen = places.join(", "), kernel = worker.balance.is_kernel(), "distributes connections");
-    worker.run(events, commands, stop).await;
+    let stopped = worker.run(events, commands, stop).await;
     admin.removed();
+    if stopped {
+        clear(&config.pins.join(&site), cgroups).await;
+    }
     Ok(())
+}
+
+/// Removes what outlives a director, at its stop.
+async fn clear(pins: &Path, cgroups: Option<Arc<Cgroups>>) {
+    if let Err(error) = DirectorPrograms::unpin(pins) {
+        warn!(%error, "pins are left over");
+    }
+    let Some(mut cgroups) = cgroups else { return };
+    for _ in 0..CLEARING {
+        match Arc::try_unwrap(cgroups) {
+            Ok(cgroups) => {
+                if let Err(error) = cgroups.remove_all() {
+                    warn!(%error, "a cgroup is left over");
+                }
+                return;
+            }
+            // A thread still removes that of a server.
+            Err(shared) => cgroups = shared,
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// The name of the director's cgroup: those of several network namespaces stand beside each other.
@@ -177,11 +204,7 @@ fn group_name(site: &str) -> String {
     format!("{site}.{namespace}")
 }
 
-fn kernel(
-    pins: &std::path::Path,
-    cgroups: &Cgroups,
-    own: &[(SocketAddr, Arc<Listener>)],
-) -> Result<DirectorPrograms, String> {
+fn kernel(pins: &Path, cgroups: &Cgroups, own: &[(SocketAddr, Arc<Listener>)]) -> Result<DirectorPrograms, String> {
     let mut programs = DirectorPrograms::open(pins, cgroups.root(), own.len()).map_err(|error| error.to_string())?;
     for (address, (at, listener)) in own.iter().enumerate() {
         programs
