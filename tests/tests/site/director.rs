@@ -21,6 +21,9 @@ use tests::{
     server::HttpClient,
 };
 
+/// Bytes of a download that takes a while.
+const BYTES: usize = 100_000_000;
+
 /// Asks until `count` have answered; returns who did, how often.
 fn shares(scene: &DirectorScene, count: usize) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
@@ -70,7 +73,6 @@ fn a_download_outlives_the_director() {
     if !can_load("a director") {
         return;
     }
-    const BYTES: usize = 100_000_000;
     let mut scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
     let mut client = raw(&scene);
     let own = client.local_addr().unwrap();

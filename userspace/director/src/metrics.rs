@@ -10,7 +10,7 @@ use zerottl_core::{
     metrics,
 };
 
-use crate::pages::{DirectorPage, ServerPage, WaitingPage};
+use crate::pages::{DirectorPage, ProcessPage, WaitingPage};
 
 metrics! {
     /// Whether the kernel chooses servers; 0 is that all connections come to the director
@@ -61,7 +61,7 @@ pub(crate) fn text(page: DirectorPage, format: Format) -> Result<String, fmt::Er
 }
 
 /// A figure of a process.
-type Figure<T> = fn(&ServerPage) -> T;
+type Figure<T> = fn(&ProcessPage) -> T;
 
 #[derive(Debug)]
 struct PageMetrics(DirectorPage);
@@ -89,7 +89,7 @@ impl Collector for PageMetrics {
             (&SERVER_MAX, |server| server.max_connections.map(u64::from)),
         ];
         for (metric, value) in gauges {
-            let of = |server: &ServerPage| Some(([server.name.clone()], number(value(server)?)));
+            let of = |server: &ProcessPage| Some(([server.name.clone()], number(value(server)?)));
             family(encoder, metric, page.servers.iter().filter_map(of))?;
         }
         let counters: [(_, Figure<u64>); 4] = [
@@ -99,7 +99,7 @@ impl Collector for PageMetrics {
             (&SERVER_RESTARTS, |server| server.restarts),
         ];
         for (metric, value) in counters {
-            let of = |server: &ServerPage| ([server.name.clone()], ConstCounter::new(value(server)));
+            let of = |server: &ProcessPage| ([server.name.clone()], ConstCounter::new(value(server)));
             family(encoder, metric, page.servers.iter().map(of))?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 /// The line after a table.
 const END: &str = "<!-- end of the table -->\n";
 /// Every table.
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 4] = [
     Table {
         page: "docs/operate/packets.md",
         sources: &["xdp-ebpf/src/reason.rs"],
@@ -28,6 +28,13 @@ const TABLES: [Table; 3] = [
         list: "metrics",
         head: METRICS_HEAD,
         row: |of| metric_row("zerottl_site", of),
+    },
+    Table {
+        page: "docs/operate/metrics.md",
+        sources: &["userspace/director/src/metrics.rs"],
+        list: "metrics",
+        head: METRICS_HEAD,
+        row: |of| metric_row("zerottl_director", of),
     },
 ];
 const METRICS_HEAD: &str = "| metric | type | labels | meaning |\n|---|---|---|---|\n";

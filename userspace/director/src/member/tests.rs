@@ -60,8 +60,8 @@ fn the_dead_are_started_again() {
     play.see(1).ended = Some("ended with status 1".into());
     let died = Remark::Died("ended with status 1".into());
     assert_eq!(play.after(MS), [Order::Bury(1), Order::Tell(died)]);
-    assert_eq!(play.after(CONFIG.delay - MS), []);
-    assert_eq!(play.after(MS), [Order::Start]);
+    assert_eq!(play.after(CONFIG.delay / 2), []);
+    assert_eq!(play.after(CONFIG.delay / 2), [Order::Start]);
     play.see(2).ended = Some("was killed".into());
     play.after(MS);
     assert_eq!(play.after(CONFIG.delay), [], "the second delay is twice as long");

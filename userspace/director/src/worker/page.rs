@@ -8,7 +8,7 @@ use zerottl_core::model::ConnectionPolicy;
 use super::{Entry, Worker};
 use crate::{
     member::{Phase, Wanted},
-    pages::{ConnectionPage, DirectorPage, ReasonPage, ServerPage, WaitingPage},
+    pages::{ConnectionPage, DirectorPage, ProcessPage, ReasonPage, WaitingPage},
 };
 
 impl Worker {
@@ -46,7 +46,7 @@ impl Worker {
         }
     }
 
-    fn server_page(&self, entry: &Entry) -> ServerPage {
+    fn server_page(&self, entry: &Entry) -> ProcessPage {
         let server = self.config.servers.get(entry.server);
         let current = entry.member.current();
         let run = current.and_then(|run| self.runs.get(&run.slot));
@@ -67,7 +67,7 @@ impl Worker {
         if let Some(run) = run.filter(|_| state == "starting") {
             why.clone_from(&run.judged.failure);
         }
-        ServerPage {
+        ProcessPage {
             name: entry.name.clone(),
             server: server.map(|server| server.name.clone()).unwrap_or_default(),
             state: state.to_owned(),

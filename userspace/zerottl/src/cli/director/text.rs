@@ -102,8 +102,17 @@ mod tests {
             kernel: true,
             note: Some("`memory_max` has no effect".into()),
             listen: vec!["0.0.0.0:443".into(), "[::]:443".into()],
-            waiting: WaitingPage { now: 3, max: 512, served_handover: 8, served_relay: 2, timeouts: 1, left: 4 },
+            waiting: WaitingPage {
+                now: 3,
+                max: 512,
+                served_handover: 8,
+                served_relay: 2,
+                timeouts: 1,
+                left: 4,
+                ..WaitingPage::default()
+            },
             servers: vec![app("app-1", "ready"), down],
+            ..DirectorPage::default()
         };
         assert_eq!(
             status(&page),
