@@ -69,7 +69,7 @@ enum Commands {
         /// Run only the tests whose name contains this
         #[arg(long)]
         filter: Option<String>,
-        /// Run the kernel table, rates and the differential test alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
+        /// Run the kernel table, rates, the distributor and the differential test alone, on Debian 12's kernel in a virtual machine, with the service's capabilities
         #[arg(long)]
         kernel: bool,
         /// Run the long forms of the kernel and namespace tests: 1,000,000 questions of kernel and socket path alike, 10 s of each flood, 10,000,000 answers while plans change

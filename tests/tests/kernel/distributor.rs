@@ -2,8 +2,12 @@
 //!
 //! | module | concern |
 //! |---|---|
+//! | `counts` | live connections beside the kernel's own table |
+//! | `handshakes` | bursts and floods |
 //! | `world` | a namespace with listeners in slots |
 
+mod counts;
+mod handshakes;
 mod world;
 
 use std::{net::TcpStream, os::fd::AsFd as _, time::Duration};
@@ -24,7 +28,7 @@ fn three_two_one() -> [SlotSettings; 3] {
     [3, 2, 1].map(weighing)
 }
 
-/// In each cycle of 6, three, two and one, give or take one; and none is lost over many.
+/// S2-4: in each cycle of 6, three, two and one, give or take one; and none is lost over many.
 fn check_shares(cookies: &'static str) {
     sysctl("tcp_syncookies", cookies);
     for mut distributor in [Distributor::new(&three_two_one()), Distributor::v6(&three_two_one())] {
@@ -52,39 +56,16 @@ fn check_shares(cookies: &'static str) {
     }
 }
 
-/// Without SYN cookies.
+/// S2-4: without SYN cookies.
 #[test]
 fn shares_are_three_two_one() {
     in_world("shares by weight", || check_shares("1"));
 }
 
-/// Under SYN cookies, where the program runs twice for each connection.
+/// S2-4: under SYN cookies, where the program runs twice for each connection.
 #[test]
 fn shares_are_three_two_one_with_syn_cookies() {
     in_world("shares by weight with SYN cookies", || check_shares("2"));
-}
-
-/// Live connections go with each way in which one ends.
-#[test]
-fn live_connections_are_counted_to_their_end() {
-    in_world("live connections", || {
-        let distributor = Distributor::new(&[weighing(1)]);
-        let mut clients: Vec<TcpStream> = (0..6).map(|_| distributor.connect()).collect();
-        let mut servers: Vec<TcpStream> = (0..5).map(|_| distributor.accept(1)).collect();
-        assert_eq!(distributor.live(), [6], "also one that nobody has accepted");
-        // The client closes, then the server.
-        drop(clients.remove(0));
-        drop(servers.remove(0));
-        distributor.wait_for_live(&[5]);
-        // The server closes, then the client.
-        drop(servers.remove(0));
-        drop(clients.remove(0));
-        distributor.wait_for_live(&[4]);
-        // A reset.
-        rustix::net::sockopt::set_socket_linger(&clients[0], Some(Duration::ZERO)).unwrap();
-        drop(clients.remove(0));
-        distributor.wait_for_live(&[3]);
-    });
 }
 
 /// A hundred connections that wait to be accepted survive their listener.
@@ -112,7 +93,7 @@ fn what_is_queued_moves_to_another_listener() {
     });
 }
 
-/// Another director finds counts and choices as they are.
+/// S2-X-DSTATE: another director finds counts and choices as they are.
 #[test]
 fn another_director_takes_the_counts_over() {
     in_world("counts over a director's death", || {
@@ -220,6 +201,38 @@ fn the_directors_own_connections_are_steered() {
             distributor.wait_for_live(&[0, 0]);
             distributor.programs().unsteer(from).unwrap();
         }
+    });
+}
+
+/// A server that does not go round its loop gets nothing, and again something once it does.
+#[test]
+fn a_hanging_server_gets_no_connection() {
+    in_world("a hanging server", || {
+        let hang_ns = 200_000_000;
+        let mut distributor = Distributor::new(&[SlotSettings { hang_ns, ..weighing(1) }]);
+        let mut page = world::page(distributor.programs().new_page(1).unwrap());
+        let mut clients = vec![distributor.connect()];
+        assert_eq!(distributor.live(), [1], "it has not published yet");
+        page.loop_now();
+        std::thread::sleep(Duration::from_millis(250));
+        clients.push(distributor.connect());
+        assert_eq!(distributor.choice(&clients[1]), (0, ChoiceReason::NoneReady));
+        distributor.reopen();
+        assert_ne!(distributor.programs().page(1).unwrap().looped_at, 0, "the page outlives the director");
+        page.loop_now();
+        let choice = loop {
+            // A machine that was away for 200 ms between these lines tries again.
+            page.loop_now();
+            clients.push(distributor.connect());
+            let choice = distributor.choice(clients.last().unwrap());
+            if choice.0 == 1 || clients.len() > 50 {
+                break choice;
+            }
+        };
+        assert_eq!(choice, (1, ChoiceReason::RoundRobin));
+        // Another process has the slot: it has published nothing.
+        distributor.programs().reset_slot(1).unwrap();
+        assert_eq!(distributor.programs().page(1), None);
     });
 }
 

@@ -51,6 +51,9 @@ use crate::{
     sys,
 };
 
+/// The longest affinity, some hundred years: a sum with the clock stays within 64 bits.
+const AFFINITY_NS_MAX: u64 = 1 << 61;
+
 /// A slot's figures at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotTally {
@@ -186,7 +189,10 @@ impl DirectorPrograms {
         // SAFETY: fields of the mapping's one element; programs read each by itself.
         unsafe {
             store_u32(&raw mut (*control).policy, policy);
-            store_u64(&raw mut (*control).affinity_ns, affinity.map_or(0, nanoseconds));
+            store_u64(
+                &raw mut (*control).affinity_ns,
+                affinity.map_or(0, |time| nanoseconds(time).min(AFFINITY_NS_MAX)),
+            );
             store_u32(&raw mut (*control).top, top.min(SLOTS - 1));
         }
     }

@@ -43,7 +43,9 @@ fn find<M: DirectorMaps>(
             return (slot, reason);
         }
     }
+    trust::renew(shared, now);
     let moment = Moment::new(shared, now);
+    let reserved = if moment.trust == 0 { 0 } else { CHOICE_RESERVED };
     if let Some(slot) = remembered(maps, arrival, &moment) {
         return (slot, ChoiceReason::Remembered);
     }
@@ -55,7 +57,7 @@ fn find<M: DirectorMaps>(
         && let Some(slot) = of_client(maps, &arrival.key.client, &moment)
         && take(maps, slot, &moment)
     {
-        keep(maps, arrival, slot, ChoiceReason::Affinity, now, 0, CHOICE_RESERVED);
+        keep(maps, arrival, slot, ChoiceReason::Affinity, now, 0, reserved);
         return (slot, ChoiceReason::Affinity);
     }
     let mut excluded = 0;
@@ -74,7 +76,7 @@ fn find<M: DirectorMaps>(
         }
         if take(maps, slot, &moment) {
             let reason = if control.policy == POLICY_LEAST { ChoiceReason::Least } else { ChoiceReason::RoundRobin };
-            keep(maps, arrival, slot, reason, now, floor, CHOICE_RESERVED);
+            keep(maps, arrival, slot, reason, now, floor, reserved);
             return (slot, reason);
         }
         excluded |= 1 << slot;
@@ -86,9 +88,9 @@ fn find<M: DirectorMaps>(
 #[inline(always)]
 fn take<M: DirectorMaps>(maps: &M, slot: u32, moment: &Moment) -> bool {
     let (Some(settings), Some(cells)) = (maps.settings(slot), maps.slot(slot)) else { return false };
-    let reserved = reserve::reserve(cells, moment.epoch);
+    let reserved = moment.trust != 0 && reserve::reserve(cells, moment.epoch);
     // Another CPU may have taken the last place since it was looked for.
-    if moment.has_place(settings, cells, 1) && maps.select(slot) {
+    if moment.has_place(settings, cells, u64::from(reserved)) && maps.select(slot) {
         return true;
     }
     if reserved {

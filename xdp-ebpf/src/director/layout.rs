@@ -145,12 +145,10 @@ pub struct SharedCells {
     pub virtual_time: Cell64,
     /// Entries of `MOVED`.
     pub moved: Cell64,
-    /// One less than what a reservation counts for in shares, of [`FULL`](super::trust::FULL); so that zeros are full.
-    pub share_doubt: Cell64,
-    /// As `share_doubt`, for caps.
-    pub cap_doubt: Cell64,
+    /// What a reservation does not count for, of [`FULL`](super::trust::FULL); so that zeros are full.
+    pub doubt: Cell64,
     /// Zero.
-    pub spare: [u64; 4],
+    pub spare: [u64; 5],
     /// By time, modulo [`WINDOW`].
     pub window: [WindowCell; WINDOW],
 }

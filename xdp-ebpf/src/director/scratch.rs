@@ -11,10 +11,8 @@ pub struct PickScratch {
     pub now: Cell<u64>,
     /// Its epoch.
     pub epoch: Cell<u64>,
-    /// The weight of a reservation in shares.
-    pub share: Cell<u64>,
-    /// The weight of a reservation for caps.
-    pub cap: Cell<u64>,
+    /// The weight of a reservation.
+    pub trust: Cell<u64>,
     /// The virtual time.
     pub virtual_time: Cell<u64>,
     /// Slots that are not looked at, a bit each.
@@ -29,8 +27,6 @@ pub struct PickScratch {
     pub slot: Cell<u64>,
     /// 1 if any slot is ready and does not hang.
     pub any_ready: Cell<u64>,
-    /// Zero.
-    pub spare: Cell<u64>,
 }
 
-const _: () = assert!(size_of::<PickScratch>() == 96);
+const _: () = assert!(size_of::<PickScratch>() == 80);

@@ -2,13 +2,8 @@
 //!
 //! In a SYN flood from forged addresses next to none does, and half-open connections must neither fill caps nor move
 //! shares. Choices and completions are counted in a window of short times. The part that was completed is taken from the
-//! times that are old enough to be decided, and reservations count accordingly:
-//!
-//! | completed | in shares | for caps |
-//! |---|---|---|
-//! | half or more | fully | fully |
-//! | a quarter | by half | not |
-//! | next to none | next to nothing | not |
+//! times that are old enough to be decided. Of half or more, reservations count fully; of a quarter or less, not at all, and
+//! none are made, so that none are left when handshakes end again; in between, by so much.
 
 use super::layout::{SharedCells, WINDOW, WindowCell};
 
@@ -26,9 +21,9 @@ fn cell(shared: &SharedCells, time: u64) -> &WindowCell {
     &shared.window[(time as usize) & (WINDOW - 1)]
 }
 
-/// Counts a choice at `now`, and judges anew at the first one of each time.
+/// Judges anew at the first call of each time.
 #[inline(always)]
-pub fn made(shared: &SharedCells, now: u64) {
+pub fn renew(shared: &SharedCells, now: u64) {
     let time = now >> TIME_BITS;
     let cell = cell(shared, time);
     let before = cell.time.load();
@@ -37,7 +32,12 @@ pub fn made(shared: &SharedCells, now: u64) {
         cell.done.store(0);
         judge(shared, time);
     }
-    cell.made.add(1);
+}
+
+/// Counts a choice at `now`, for which [`renew`] has been called.
+#[inline(always)]
+pub fn made(shared: &SharedCells, now: u64) {
+    cell(shared, now >> TIME_BITS).made.add(1);
 }
 
 /// Counts the completion of a choice that was made at `then`.
@@ -63,33 +63,22 @@ fn judge(shared: &SharedCells, time: u64) {
         }
         i += 1;
     }
-    let (share, cap) = weights(made, done);
-    shared.share_doubt.store(FULL - share);
-    shared.cap_doubt.store(FULL - cap);
+    shared.doubt.store(FULL - weight(made, done));
 }
 
-/// Returns what a reservation counts for in shares and for caps, of [`FULL`].
+/// Returns what a reservation counts for, of [`FULL`].
 #[inline(always)]
-fn weights(made: u64, done: u64) -> (u64, u64) {
+fn weight(made: u64, done: u64) -> u64 {
     // `made` is at least `GRACE`, which the compiler does not see: it would panic.
     let part = (done * FULL).checked_div(made).unwrap_or(FULL);
-    let share = if part * 2 >= FULL { FULL } else { part * 2 };
-    let cap = if part * 2 >= FULL { FULL } else { (part * 4).saturating_sub(FULL) };
-    (share, cap)
+    if part * 2 >= FULL { FULL } else { (part * 4).saturating_sub(FULL) }
 }
 
-/// Returns what a reservation counts for in shares, of [`FULL`].
+/// Returns what a reservation counts for now, of [`FULL`].
 #[inline(always)]
 #[must_use]
-pub fn share(shared: &SharedCells) -> u64 {
-    FULL - (shared.share_doubt.load() & (FULL * 2 - 1)).min(FULL)
-}
-
-/// Returns what a reservation counts for in caps, of [`FULL`].
-#[inline(always)]
-#[must_use]
-pub fn cap(shared: &SharedCells) -> u64 {
-    FULL - (shared.cap_doubt.load() & (FULL * 2 - 1)).min(FULL)
+pub fn now(shared: &SharedCells) -> u64 {
+    FULL.saturating_sub(shared.doubt.load())
 }
 
 #[cfg(test)]
@@ -98,16 +87,9 @@ mod tests {
 
     #[test]
     fn reservations_count_as_far_as_handshakes_end() {
-        let rows = [
-            (8, 8, FULL, FULL),
-            (100, 50, FULL, FULL),
-            (100, 37, 756, 488),
-            (100, 25, 512, 0),
-            (100, 10, 204, 0),
-            (10_008, 8, 0, 0),
-        ];
-        for (made, done, share, cap) in rows {
-            assert_eq!(weights(made, done), (share, cap), "{done} of {made}");
+        let rows = [(8, 8, FULL), (8, 9, FULL), (100, 50, FULL), (100, 37, 488), (100, 25, 0), (10_008, 8, 0)];
+        for (made, done, expected) in rows {
+            assert_eq!(weight(made, done), expected, "{done} of {made}");
         }
     }
 }

@@ -29,10 +29,8 @@ pub struct Moment {
     pub now: u64,
     /// [`epoch`](super::reserve::epoch) of it.
     pub epoch: u32,
-    /// The weight of a reservation in shares, of [`FULL`].
-    pub share: u64,
-    /// As `share`, for caps.
-    pub cap: u64,
+    /// The weight of a reservation, of [`FULL`]; at 0 none are made.
+    pub trust: u64,
     /// The virtual time.
     pub virtual_time: u64,
 }
@@ -45,8 +43,7 @@ impl Moment {
         Self {
             now,
             epoch: super::reserve::epoch(now),
-            share: trust::share(shared),
-            cap: trust::cap(shared),
+            trust: trust::now(shared),
             virtual_time: shared.virtual_time.load(),
         }
     }
@@ -59,7 +56,7 @@ impl Moment {
             return true;
         }
         let others = reserved(slot, self.epoch).saturating_sub(own).min(MANY);
-        slot.live.load() + (others * self.cap / FULL) < u64::from(settings.cap)
+        slot.live.load() + (others * self.trust / FULL) < u64::from(settings.cap)
     }
 
     /// Whether a slot's process has not gone round its loop for too long.
@@ -83,7 +80,7 @@ impl Moment {
         let pass = slot.pass.load();
         let base = if pass < self.virtual_time { self.virtual_time } else { pass };
         let reserved = reserved(slot, self.epoch).min(MANY);
-        (base, base + reserved * (settings.stride * self.share / FULL))
+        (base, base + reserved * (settings.stride * self.trust / FULL))
     }
 }
 
@@ -116,8 +113,7 @@ pub fn pick<M: DirectorMaps>(maps: &M, control: &DirectorControl, moment: &Momen
     let Some(scratch) = maps.scratch() else { return none };
     scratch.now.set(moment.now);
     scratch.epoch.set(u64::from(moment.epoch));
-    scratch.share.set(moment.share);
-    scratch.cap.set(moment.cap);
+    scratch.trust.set(moment.trust);
     scratch.virtual_time.set(moment.virtual_time);
     scratch.excluded.set(excluded);
     scratch.load.set(u64::MAX);
@@ -145,8 +141,7 @@ pub fn look<M: DirectorMaps>(maps: &M, at: u32) {
     let moment = Moment {
         now: scratch.now.get(),
         epoch: scratch.epoch.get() as u32,
-        share: scratch.share.get(),
-        cap: scratch.cap.get(),
+        trust: scratch.trust.get(),
         virtual_time: scratch.virtual_time.get(),
     };
     let page = maps.page(at);
@@ -183,6 +178,6 @@ fn load(settings: &SlotSettings, slot: &SlotCells, page: Option<&ServerPage>, mo
             load = u64::from(pending);
         }
     }
-    let reserved = reserved(slot, moment.epoch).min(MANY) * moment.share / FULL;
+    let reserved = reserved(slot, moment.epoch).min(MANY) * moment.trust / FULL;
     (load + reserved).min(MANY) * settings.stride
 }

@@ -60,7 +60,9 @@ fn script(program: &str, call: &[&str]) -> String {
          $b mount -t sysfs sys /sys\n\
          $b mount -t devtmpfs dev /dev\n\
          $b mount -t bpf bpf /sys/fs/bpf\n\
-         $b chmod 1777 /tmp\n\
+         $b mount -t cgroup2 cgroup /sys/fs/cgroup\n\
+         $b ifconfig lo up\n\
+         $b chmod 1777 /tmp /sys/fs/bpf\n\
          $b cat /proc/version\n\
          $b sysctl kernel.unprivileged_bpf_disabled net.core.bpf_jit_enable net.core.bpf_jit_harden\n\
          as() {{\n\

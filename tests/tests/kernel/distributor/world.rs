@@ -9,13 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, accept, bind, getsockname, ipproto, listen, socket_with,
-    sockopt::{set_socket_reuseaddr, set_socket_reuseport},
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap},
+    net::{
+        AddressFamily, SocketFlags, SocketType, accept, bind, getsockname, ipproto, listen, socket_with,
+        sockopt::{set_socket_reuseaddr, set_socket_reuseport},
+    },
+    time::{ClockId, clock_gettime},
 };
 use tests::{lab::can_load, netns::Netns};
 use xdp_ebpf::director::{
-    layout::{POLICY_ROUND_ROBIN, STATE_READY, STRIDE_ONE, SlotSettings, UNLIMITED, WAITING},
+    layout::{POLICY_ROUND_ROBIN, STATE_READY, STRIDE_ONE, ServerPage, SlotSettings, UNLIMITED, WAITING},
     reason::ChoiceReason,
 };
 use zerottl_kernel::director::{DirectorPrograms, SlotTally};
@@ -205,4 +209,25 @@ pub fn bound(address: IpAddr) -> (OwnedFd, SocketAddr) {
 pub fn connect(socket: OwnedFd, to: SocketAddr) -> TcpStream {
     rustix::net::connect(&socket, &to).unwrap();
     TcpStream::from(socket)
+}
+
+/// A server's view of its page.
+pub struct ServersPage(*mut ServerPage);
+
+/// Maps a page as a server does.
+pub fn page(map: OwnedFd) -> ServersPage {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping, which stays until the process ends.
+    let start = unsafe { mmap(std::ptr::null_mut(), 4096, protection, MapFlags::SHARED, map, 0) };
+    ServersPage(start.unwrap().cast())
+}
+
+impl ServersPage {
+    /// Publishes that it goes round its loop now.
+    pub fn loop_now(&mut self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let now = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
+        // SAFETY: within the mapping.
+        unsafe { (&raw mut (*self.0).looped_at).write_volatile(now) };
+    }
 }

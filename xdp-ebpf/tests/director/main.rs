@@ -1,0 +1,286 @@
+//! The distributor's choice on the host: turns, reservations, caps, and the order of what is asked.
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod host;
+
+use proptest::{prelude::*, sample::Index};
+use xdp_ebpf::director::{
+    layout::{
+        ConnectionKey, POLICY_LEAST, STATE_CLOSED, STEER_CHECK, STEER_RELAY, ServerPage, SlotSettings, SteeredRecord,
+    },
+    maps::Arrival,
+    reason::ChoiceReason,
+    reserve::{epoch, reserved},
+};
+
+use self::host::{Host, Made, weighing};
+
+fn capped(cap: u32) -> SlotSettings {
+    SlotSettings { cap, ..weighing(1) }
+}
+
+/// Whether each slot has its share of so many cycles, give or take one.
+fn fair(assigned: &[u64], weights: &[u64], cycles: u64) -> bool {
+    assigned.iter().zip(weights).all(|(got, weight)| got.abs_diff(weight * cycles) <= 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+    /// S2-4: one connection after another, each slot has its share after each cycle.
+    #[test]
+    fn turns_follow_weights(weights in prop::collection::vec(1_u64..12, 1..7), cycles in 1_u64..20) {
+        let host = Host::new(weights.iter().copied().map(weighing));
+        for cycle in 1..=cycles {
+            (0..weights.iter().sum()).for_each(|_| drop(host.connect()));
+            let assigned = host.assigned();
+            prop_assert!(fair(&assigned, &weights, cycle), "{assigned:?} after {cycle} of {weights:?}");
+        }
+    }
+
+    /// S2-4: in bursts whose handshakes end in any order, too.
+    #[test]
+    fn bursts_follow_weights(
+        weights in prop::collection::vec(1_u64..8, 2..5),
+        bursts in prop::collection::vec(prop::collection::vec(any::<Index>(), 1..4), 1..6),
+    ) {
+        let host = Host::new(weights.iter().copied().map(weighing));
+        let cycle: u64 = weights.iter().sum();
+        let mut cycles = 0;
+        for burst in &bursts {
+            let mut open: Vec<(Arrival, u32)> = Vec::new();
+            for _ in 0..burst.len() as u64 * cycle {
+                let arrival = host.newcomer();
+                let (slot, _) = host.syn(&arrival);
+                open.push((arrival, slot));
+            }
+            let mut turn = burst.iter().cycle();
+            while !open.is_empty() {
+                let (arrival, slot) = open.swap_remove(turn.next().expect("endless").index(open.len()));
+                drop(host.ack(arrival, slot));
+            }
+            cycles += burst.len() as u64;
+            let assigned = host.assigned();
+            prop_assert!(fair(&assigned, &weights, cycles), "{assigned:?} after {cycles} of {weights:?}");
+            host.pass_ms(100);
+        }
+    }
+
+    /// S2-4: handshakes that come to nothing leave shares as they were, however they lie between those that end.
+    #[test]
+    fn lapsed_handshakes_leave_no_trace(
+        weights in prop::collection::vec(1_u64..6, 2..5),
+        floods in prop::collection::vec(0_u32..400, 60),
+    ) {
+        let host = Host::new(weights.iter().copied().map(weighing));
+        let cycle: u64 = weights.iter().sum();
+        // Long enough under way to be known for what it is.
+        for _ in 0..400 {
+            (0..4).for_each(|_| _ = host.syn(&host.newcomer()));
+            host.pass_ms(1);
+        }
+        let before = host.assigned();
+        let mut flood = floods.iter().cycle();
+        for turn in 1..=cycle * 10 {
+            for _ in 0..*flood.next().expect("endless") {
+                host.syn(&host.newcomer());
+            }
+            host.pass_ms(3);
+            drop(host.connect());
+            if turn % cycle == 0 {
+                let after = host.assigned();
+                let got: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+                prop_assert!(fair(&got, &weights, turn / cycle), "{got:?} after {} of {weights:?}", turn / cycle);
+            }
+        }
+    }
+
+    /// A slot that was away is not due for what it has missed.
+    #[test]
+    fn a_slot_that_returns_has_no_burst(away in 1_usize..500, cycles in 1_u64..5) {
+        let weights = [3, 2, 1];
+        let mut host = Host::new(weights.map(weighing));
+        host.settings[1].state = STATE_CLOSED;
+        (0..away).for_each(|_| drop(host.connect()));
+        host.settings[1].state = weighing(1).state;
+        let before = host.assigned();
+        (0..cycles * 6).for_each(|_| drop(host.connect()));
+        let got: Vec<u64> = host.assigned().iter().zip(&before).map(|(after, before)| after - before).collect();
+        prop_assert!(fair(&got, &weights, cycles), "{got:?} after {cycles}");
+    }
+
+    /// No cap is passed, whatever comes and goes, and live connections end at none.
+    #[test]
+    fn caps_hold(caps in prop::collection::vec(0_u32..6, 1..5), steps in prop::collection::vec((0_u8..4, any::<Index>()), 1..200)) {
+        let host = Host::new(caps.iter().copied().map(capped));
+        let (mut open, mut made) = (Vec::<(Arrival, u32)>::new(), Vec::<Made>::new());
+        for (step, index) in steps {
+            match step {
+                0 | 1 => {
+                    let arrival = host.newcomer();
+                    let (slot, reason) = host.syn(&arrival);
+                    prop_assert_eq!(slot == 0, matches!(reason, ChoiceReason::Full));
+                    open.push((arrival, slot));
+                }
+                2 if !open.is_empty() => {
+                    let (arrival, slot) = open.swap_remove(index.index(open.len()));
+                    made.push(host.ack(arrival, slot));
+                }
+                3 if !made.is_empty() => host.close(&made.swap_remove(index.index(made.len()))),
+                _ => host.pass_ms(1),
+            }
+            prop_assert!(host.live().iter().zip(&caps).all(|(live, cap)| *live <= u64::from(*cap)), "{:?}", host.live());
+        }
+        made.iter().for_each(|made| host.close(made));
+        prop_assert!(host.live().iter().all(|live| *live == 0));
+    }
+
+    /// Counts follow connections through any number of migrations.
+    #[test]
+    fn counts_follow_migrations(moves in prop::collection::vec(any::<Index>(), 0..40)) {
+        let host = Host::new([weighing(1), weighing(1), weighing(1)]);
+        let mut made: Vec<Made> = (0..9).map(|_| host.connect()).collect();
+        for index in &moves {
+            let made = &mut made[index.index(9)];
+            let to = host.migrate(made).expect("others are there");
+            prop_assert_ne!(to, made.slot);
+            made.slot = to;
+        }
+        let of = |slot| made.iter().filter(|made| made.slot == slot).count() as u64;
+        prop_assert_eq!(host.live(), [of(1), of(2), of(3)]);
+        made.iter().for_each(|made| host.close(made));
+        prop_assert_eq!(host.live(), [0, 0, 0]);
+        prop_assert_eq!(host.shared.moved.load(), 0);
+    }
+}
+
+/// A reservation lapses after one epoch to two, and is given back when the handshake ends.
+#[test]
+fn reservations_lapse() {
+    let host = Host::new([capped(1)]);
+    let now = || reserved(&host.slots[1], epoch(host.now.get()));
+    assert_eq!(host.syn(&host.newcomer()), (1, ChoiceReason::RoundRobin));
+    assert_eq!((now(), host.syn(&host.newcomer()).1), (1, ChoiceReason::Full));
+    host.pass_ms(530);
+    assert_eq!((now(), host.syn(&host.newcomer()).1), (1, ChoiceReason::Full));
+    host.pass_ms(545);
+    let arrival = host.newcomer();
+    assert_eq!((now(), host.syn(&arrival)), (0, (1, ChoiceReason::RoundRobin)));
+    let made = host.ack(arrival, 1);
+    assert_eq!((now(), host.live(), host.syn(&host.newcomer()).1), (0, vec![1], ChoiceReason::Full));
+    host.close(&made);
+    assert_eq!(host.syn(&host.newcomer()).1, ChoiceReason::RoundRobin);
+}
+
+/// A flood of handshakes that come to nothing fills no cap once it is known for one; and when it is over, reservations
+/// count again.
+#[test]
+fn a_flood_fills_no_cap() {
+    let host = Host::new([capped(5), capped(5)]);
+    let flood = |ms| {
+        for _ in 0..ms {
+            (0..5).for_each(|_| _ = host.syn(&host.newcomer()));
+            host.pass_ms(1);
+        }
+    };
+    flood(400);
+    for _ in 0..20 {
+        flood(50);
+        let made = host.connect();
+        assert_ne!(made.slot, 0);
+        host.close(&made);
+    }
+    host.pass_ms(2500);
+    let slots: Vec<u32> = (0..12).map(|_| host.syn(&host.newcomer()).0).collect();
+    assert_eq!(slots.iter().filter(|slot| **slot == 0).count(), 12 - 10, "{slots:?}");
+}
+
+/// The first choice counts while its reservation holds and its slot takes connections.
+#[test]
+fn a_repeated_syn_goes_where_it_went() {
+    let mut host = Host::new([weighing(1), weighing(1)]);
+    let arrival = host.newcomer();
+    assert_eq!(host.syn(&arrival), (1, ChoiceReason::RoundRobin));
+    assert_eq!(host.syn(&arrival), (1, ChoiceReason::Remembered));
+    assert_eq!(host.syn(&host.newcomer()).0, 2);
+    host.settings[1].state = STATE_CLOSED;
+    assert_eq!(host.syn(&arrival), (2, ChoiceReason::RoundRobin));
+    assert_eq!(reserved(&host.slots[1], epoch(host.now.get())), 0, "given back");
+    host.settings[1].state = weighing(1).state;
+    // Once it is complete, the same port is another connection.
+    host.ack(arrival, 2);
+    assert_eq!(host.syn(&arrival), (1, ChoiceReason::RoundRobin));
+}
+
+/// A slot whose page is too old is passed over, one that has not published is not.
+#[test]
+fn a_hanging_server_gets_nothing() {
+    let mut host = Host::new([SlotSettings { hang_ns: 200_000_000, ..weighing(1) }]);
+    assert_eq!(host.connect().slot, 1, "no page");
+    host.pages.insert(1, ServerPage::default());
+    assert_eq!(host.connect().slot, 1, "not yet published");
+    let looped_at = host.now.get();
+    host.pages.insert(1, ServerPage { looped_at, ..ServerPage::default() });
+    host.pass_ms(200);
+    assert_eq!(host.connect().slot, 1);
+    host.pass_ms(1);
+    assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::NoneReady));
+    host.pages.insert(1, ServerPage { looped_at: host.now.get() + 5_000_000, ..ServerPage::default() });
+    assert_eq!(host.connect().slot, 1, "another CPU's clock");
+}
+
+/// Load is pending work where that is published, and is taken by weight.
+#[test]
+fn the_least_load_is_chosen() {
+    let mut host = Host::new([weighing(1), weighing(2)]);
+    host.control.policy = POLICY_LEAST;
+    let slots: Vec<u32> = (0..6).map(|_| host.connect().slot).collect();
+    assert_eq!(slots, [1, 2, 2, 1, 2, 2], "connections by weight");
+    host.pages.insert(1, ServerPage { looped_at: 1, pending: 0, has_pending: 1 });
+    assert_eq!(host.connect().slot, 1, "two connections, but nothing to do");
+    host.pages.insert(1, ServerPage { looped_at: 1, pending: 50, has_pending: 1 });
+    assert_eq!(host.connect().slot, 2);
+}
+
+/// What is asked first: the director's steering, the last choice, who waits, affinity, whose turn it is, the waiting list.
+#[test]
+fn the_order_of_the_choice() {
+    let mut host = Host::new([weighing(1), weighing(1)]);
+    host.control.affinity_ns = 1_000_000_000;
+    let client = host.connect();
+    assert_eq!(client.slot, 1);
+    let again = Arrival { key: ConnectionKey { client_port: 2000, ..client.arrival.key }, is_own: false };
+    assert_eq!(host.syn(&again), (1, ChoiceReason::Affinity));
+    host.control.waiting_until = host.now.get() + 1_000_000;
+    assert_eq!(host.syn(&again), (1, ChoiceReason::Remembered));
+    assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::WaitingBehind));
+    let own = Arrival { is_own: true, ..host.newcomer() };
+    host.steered.insert(own.source(), SteeredRecord { slot: 2, kind: STEER_CHECK });
+    assert_eq!(host.syn(&own), (2, ChoiceReason::Check));
+    host.ack(own, 2);
+    assert_eq!(host.live(), [1, 0], "a check is no connection");
+    host.steered.insert(own.source(), SteeredRecord { slot: 2, kind: STEER_RELAY });
+    assert_eq!(host.syn(&own), (2, ChoiceReason::Relay));
+    host.ack(own, 2);
+    assert_eq!(host.live(), [1, 1]);
+    assert_eq!(host.syn(&Arrival { is_own: false, ..own }).1, ChoiceReason::WaitingBehind, "it only seems to be ours");
+    host.pass_ms(2);
+    host.settings[1].state = STATE_CLOSED;
+    let later = Arrival { key: ConnectionKey { client_port: 3000, ..client.arrival.key }, is_own: false };
+    assert_eq!(host.syn(&later), (2, ChoiceReason::RoundRobin));
+    host.settings[2].state = STATE_CLOSED;
+    assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::NoneReady));
+}
+
+/// Where a listener is missing, another takes its place, then the director's, then the kernel's hash.
+#[test]
+fn a_missing_listener_is_no_reset() {
+    let mut host = Host::new([weighing(3), weighing(1)]);
+    host.missing.insert(1);
+    assert_eq!(host.syn(&host.newcomer()), (2, ChoiceReason::RoundRobin));
+    assert_eq!(reserved(&host.slots[1], epoch(host.now.get())), 0, "given back");
+    host.missing.insert(2);
+    assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::NoSocket));
+    host.missing.insert(0);
+    assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::Unchosen));
+}
