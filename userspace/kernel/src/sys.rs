@@ -33,6 +33,7 @@ const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_F_REPLACE: u32 = 4;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// The head of `union bpf_attr` of `BPF_MAP_CREATE`.
@@ -43,6 +44,7 @@ struct CreateMap {
     value_size: u32,
     max_entries: u32,
     map_flags: u32,
+    inner_map_fd: u32,
 }
 
 /// `union bpf_attr` of the commands on an element of a map; of `BPF_MAP_GET_NEXT_KEY` too, which has the next key for a value.
@@ -214,8 +216,17 @@ pub fn get(path: &Path) -> io::Result<OwnedFd> {
 /// Makes an array that can be mapped into memory (Linux 5.5).
 pub(crate) fn create_mmapable_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
     let map_type = BPF_MAP_TYPE_ARRAY;
-    bpf(BPF_MAP_CREATE, &CreateMap { map_type, key_size: 4, value_size, max_entries, map_flags: BPF_F_MMAPABLE })
-        .map(owned)
+    let map_flags = BPF_F_MMAPABLE;
+    let create = CreateMap { map_type, key_size: 4, value_size, max_entries, map_flags, inner_map_fd: 0 };
+    bpf(BPF_MAP_CREATE, &create).map(owned)
+}
+
+/// Makes an array of maps of the form of this one.
+pub(crate) fn create_array_of_maps(inner: BorrowedFd<'_>, max_entries: u32) -> io::Result<OwnedFd> {
+    let map_type = BPF_MAP_TYPE_ARRAY_OF_MAPS;
+    let inner_map_fd = number(inner);
+    let create = CreateMap { map_type, key_size: 4, value_size: 4, max_entries, map_flags: 0, inner_map_fd };
+    bpf(BPF_MAP_CREATE, &create).map(owned)
 }
 
 /// A value of a map, of the sizes that the caller knows the map to have; none if there is none.

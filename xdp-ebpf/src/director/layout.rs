@@ -145,7 +145,7 @@ pub struct SharedCells {
     pub virtual_time: Cell64,
     /// Entries of `MOVED`.
     pub moved: Cell64,
-    /// What a reservation does not count for, of [`FULL`](super::trust::FULL); so that zeros are full.
+    /// The part by which a reservation counts less, of [`FULL`](super::trust::FULL); so that zeros are full.
     pub doubt: Cell64,
     /// Zero.
     pub spare: [u64; 5],

@@ -32,7 +32,7 @@ proptest! {
     fn turns_follow_weights(weights in prop::collection::vec(1_u64..12, 1..7), cycles in 1_u64..20) {
         let host = Host::new(weights.iter().copied().map(weighing));
         for cycle in 1..=cycles {
-            (0..weights.iter().sum()).for_each(|_| drop(host.connect()));
+            (0..weights.iter().sum()).for_each(|_| _ = host.connect());
             let assigned = host.assigned();
             prop_assert!(fair(&assigned, &weights, cycle), "{assigned:?} after {cycle} of {weights:?}");
         }
@@ -57,7 +57,7 @@ proptest! {
             let mut turn = burst.iter().cycle();
             while !open.is_empty() {
                 let (arrival, slot) = open.swap_remove(turn.next().expect("endless").index(open.len()));
-                drop(host.ack(arrival, slot));
+                let _ = host.ack(arrival, slot);
             }
             cycles += burst.len() as u64;
             let assigned = host.assigned();
@@ -86,7 +86,7 @@ proptest! {
                 host.syn(&host.newcomer());
             }
             host.pass_ms(3);
-            drop(host.connect());
+            let _ = host.connect();
             if turn % cycle == 0 {
                 let after = host.assigned();
                 let got: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
@@ -101,10 +101,10 @@ proptest! {
         let weights = [3, 2, 1];
         let mut host = Host::new(weights.map(weighing));
         host.settings[1].state = STATE_CLOSED;
-        (0..away).for_each(|_| drop(host.connect()));
+        (0..away).for_each(|_| _ = host.connect());
         host.settings[1].state = weighing(1).state;
         let before = host.assigned();
-        (0..cycles * 6).for_each(|_| drop(host.connect()));
+        (0..cycles * 6).for_each(|_| _ = host.connect());
         let got: Vec<u64> = host.assigned().iter().zip(&before).map(|(after, before)| after - before).collect();
         prop_assert!(fair(&got, &weights, cycles), "{got:?} after {cycles}");
     }
@@ -131,7 +131,9 @@ proptest! {
             }
             prop_assert!(host.live().iter().zip(&caps).all(|(live, cap)| *live <= u64::from(*cap)), "{:?}", host.live());
         }
-        made.iter().for_each(|made| host.close(made));
+        for made in &made {
+            host.close(made);
+        }
         prop_assert!(host.live().iter().all(|live| *live == 0));
     }
 
@@ -148,7 +150,9 @@ proptest! {
         }
         let of = |slot| made.iter().filter(|made| made.slot == slot).count() as u64;
         prop_assert_eq!(host.live(), [of(1), of(2), of(3)]);
-        made.iter().for_each(|made| host.close(made));
+        for made in &made {
+            host.close(made);
+        }
         prop_assert_eq!(host.live(), [0, 0, 0]);
         prop_assert_eq!(host.shared.moved.load(), 0);
     }
@@ -242,7 +246,7 @@ fn the_least_load_is_chosen() {
     assert_eq!(host.connect().slot, 2);
 }
 
-/// What is asked first: the director's steering, the last choice, who waits, affinity, whose turn it is, the waiting list.
+/// The director's steering is asked first, then the last choice, who waits, affinity, whose turn it is, the waiting list.
 #[test]
 fn the_order_of_the_choice() {
     let mut host = Host::new([weighing(1), weighing(1)]);

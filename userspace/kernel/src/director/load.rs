@@ -1,6 +1,11 @@
 //! Loading the distributor's programs.
 
-use std::{error::Error, io, os::fd::OwnedFd, path::Path};
+use std::{
+    error::Error,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -86,6 +91,10 @@ pub(super) fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<Loade
     let taken_over = complete(&pins)?;
     if !taken_over {
         pins.remove_maps().map_err(bpf)?;
+        // Before Linux 6.2 an array of maps takes none without type information if its own form has some, and pages are made
+        // without: so the loader is to find this one, and not to make one after the object's.
+        let pages = page_map().and_then(|page| sys::create_array_of_maps(page.as_fd(), SLOTS)).map_err(bpf)?;
+        sys::pin(pages.as_fd(), &pins.map("PAGES")).map_err(bpf)?;
     }
     let paths = MAPS.map(|(name, ..)| (name, pins.map(name)));
     let mut choosers = Vec::with_capacity(addresses);
