@@ -55,7 +55,7 @@ fn live_connections_are_those_of_the_kernel() {
         let mut servers: Vec<TcpStream> = (0..16).map(|_| distributor.accept(1)).collect();
         check(&distributor, "made, four of them not accepted", 20);
         // Each server's peer is at the same place: they were accepted in order.
-        (clients.remove(0), servers.remove(0));
+        drop((clients.remove(0), servers.remove(0)));
         check(&distributor, "closed by the client, then the server", 19);
         drop(servers.remove(0));
         drop(clients.remove(0));
@@ -76,7 +76,7 @@ fn live_connections_are_those_of_the_kernel() {
     });
 }
 
-/// Passes a connection through a Unix socket (SCM_RIGHTS), and closes it here.
+/// Passes a connection through a Unix socket (`SCM_RIGHTS`), and closes it here.
 fn hand_over(connection: TcpStream) -> OwnedFd {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
