@@ -25,7 +25,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  * GET /            its own name, and the client's address
  * GET /bytes?n=N   N bytes
  * GET /sleep?ms=N  an answer after N milliseconds; others are served meanwhile
- * GET /hold        no answer; the connection stays open
+ * GET /hold        no answer; the connection stays open until the client closes it
  *
  * Without a director it listens on 127.0.0.1 at the port of its first argument, else at 8080.
  */
@@ -89,7 +89,14 @@ public final class Server {
             InputStream in = Channels.newInputStream(connection);
             OutputStream out = new BufferedOutputStream(Channels.newOutputStream(connection), 65536);
             for (String head = head(in, connection); head != null; head = head(in, connection)) {
-                answer(out, head.split(" ")[1], client);
+                String target = head.split(" ")[1];
+                if (target.startsWith("/hold")) {
+                    while (in.read() >= 0) {
+                        // Until the client closes it.
+                    }
+                    return;
+                }
+                answer(out, target, client);
                 out.flush();
                 if (stopping) {
                     return;
@@ -132,8 +139,6 @@ public final class Server {
         }
         if (target.startsWith("/sleep")) {
             Thread.sleep(number);
-        } else if (target.startsWith("/hold")) {
-            Thread.sleep(Long.MAX_VALUE);
         }
         String address = client.getAddress().getHostAddress();
         String text = NAME + " " + (address.contains(":") ? "[" + address + "]" : address) + ":" + client.getPort() + "\n";

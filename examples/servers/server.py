@@ -5,7 +5,7 @@
     GET /bytes?n=N   N bytes
     GET /sleep?ms=N  an answer after N milliseconds; others are served meanwhile
     GET /hang?ms=N   an answer after N milliseconds, in which the whole server does nothing
-    GET /hold        no answer; the connection stays open
+    GET /hold        no answer; the connection stays open until the client closes it
     GET /give?to=S   this connection and its request are handed to the server S, if it is the first on the connection
 
 Without a director it listens on 127.0.0.1 at the port of its first argument, else at 8080.
@@ -173,6 +173,12 @@ class Server:
             number = int(query.partition("=")[2] or 0) if "=" in query and path != "/give" else 0
             self.count(1)
             try:
+                if path == "/hold":
+                    # Until the client closes it.
+                    while await reader.read(HEAD_MAX):
+                        pass
+                    writer.close()
+                    return
                 await self.answer(writer, path, number, client)
             finally:
                 self.count(-1)
@@ -194,8 +200,6 @@ class Server:
             await asyncio.sleep(number / 1000)
         elif path == "/hang":
             time.sleep(number / 1000)
-        elif path == "/hold":
-            await asyncio.Event().wait()
         address = f"[{client[0]}]" if ":" in client[0] else client[0]
         text = f"{self.name} {address}:{client[1]}\n".encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))

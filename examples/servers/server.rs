@@ -5,7 +5,7 @@
 //! GET /bytes?n=N   N bytes
 //! GET /sleep?ms=N  an answer after N milliseconds; others are served meanwhile
 //! GET /hang?ms=N   an answer after N milliseconds, in which the whole server does nothing: its loop stands still
-//! GET /hold        no answer; the connection stays open
+//! GET /hold        no answer; the connection stays open until the client closes it
 //! GET /give?to=S   this connection and its request are handed to the server S, if it is the first on the connection
 //! ```
 //!
@@ -15,7 +15,6 @@
 use std::{
     env,
     error::Error,
-    future::pending,
     io,
     net::{self, SocketAddr},
     rc::Rc,
@@ -28,7 +27,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy, repeat, sink},
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -183,10 +182,15 @@ async fn speak(stream: TcpStream, client: SocketAddr, server: &Server) -> io::Re
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let number = query.split_once('=').and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
         server.count(1);
-        let result = answer(&mut write, path, number, client, server).await;
+        let result = match path {
+            "/hold" => copy(&mut read, &mut sink()).await.map(|_| false),
+            _ => answer(&mut write, path, number, client, server).await.map(|()| true),
+        };
         server.count(-1);
-        result?;
-        answered = true;
+        answered = result?;
+        if !answered {
+            return Ok(());
+        }
     }
 }
 
@@ -200,12 +204,11 @@ async fn answer(
     match path {
         "/bytes" => {
             write.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {number}\r\n\r\n").as_bytes()).await?;
-            tokio::io::copy(&mut tokio::io::repeat(b'x').take(number), write).await?;
+            copy(&mut repeat(b'x').take(number), write).await?;
             return Ok(());
         }
         "/sleep" => sleep(Duration::from_millis(number)).await,
         "/hang" => thread::sleep(Duration::from_millis(number)),
-        "/hold" => pending().await,
         _ => {}
     }
     let text = format!("{} {client}\n", server.name);

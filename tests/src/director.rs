@@ -84,7 +84,8 @@ impl DirectorScene {
     }
 
     /// The director's Unix socket.
-    fn control(&self) -> PathBuf {
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
         self.folder.path().join("director.sock")
     }
 

@@ -19,6 +19,7 @@
 //! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
 //! | [`director`] | a director, its servers, and a client |
+//! | [`director_lab`] | the same as a lab, with lines to paste |
 //! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
@@ -47,6 +48,7 @@ pub mod checker;
 pub mod client;
 pub mod config;
 pub mod director;
+pub mod director_lab;
 pub mod fuzz;
 pub mod kernel;
 pub mod lab;

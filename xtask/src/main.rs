@@ -60,6 +60,9 @@ enum Commands {
         /// In the lab, run the example application at the Sites, behind `zerottl site`
         #[arg(long, conflicts_with = "arguments")]
         site: bool,
+        /// Instead, run a director with three application servers, and a client
+        #[arg(long, conflicts_with_all = ["arguments", "site"])]
+        director: bool,
         /// Arguments for `zerottl run`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -152,7 +155,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Commands::Setup { task } => setup::setup(task, root),
         Commands::Build => tasks::build(root),
-        Commands::Run { site, arguments } => tasks::run(root, site, &arguments),
+        Commands::Run { site, director, arguments } => {
+            let variant = [(site, "--site"), (director, "--director")].into_iter().find(|(is, _)| *is);
+            tasks::run(root, variant.map(|(_, option)| option), &arguments)
+        }
         Commands::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
         Commands::Test { filter, long, arguments, .. } => tasks::test(root, filter.as_deref(), long, &arguments),
         Commands::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),

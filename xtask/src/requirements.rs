@@ -68,6 +68,7 @@ const TOOLS: &[Tool] = &[
         why: "HTTP load, beside nginx",
         tasks: &[Task::Test, Task::Bench],
     },
+    Tool { package: "python3", sign: Sign::Program("python3"), why: "an application server of the lab", tasks: LAB },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", tasks: LAB },
     Tool {
         package: "util-linux",

@@ -43,16 +43,16 @@ pub fn build(root: &Path) -> Result<(), String> {
     build_release(root, &["zerottl"])
 }
 
-/// Runs the lab, `site` with applications at its Sites, or the agent with `arguments`. Returns only on failure.
-pub fn run(root: &Path, site: bool, arguments: &[String]) -> Result<(), String> {
+/// Runs the lab, or the variant of it that an option names, or the agent with `arguments`. Returns only on failure.
+pub fn run(root: &Path, variant: Option<&str>, arguments: &[String]) -> Result<(), String> {
     let release = release_dir()?;
     let agent = release.join("zerottl");
     let mut program = if arguments.is_empty() {
         setup(Task::Run, root)?;
         host::kernel_ready().map_err(|why| format!("the lab cannot run here: {why}"))?;
-        build_release(root, &["zerottl", "lab", "counter"])?;
+        build_release(root, &["zerottl", "lab", "counter", "app-server"])?;
         let mut lab = Command::new(release.join("lab"));
-        lab.env(AGENT_ENV, &agent).args(site.then_some("--site"));
+        lab.env(AGENT_ENV, &agent).args(variant);
         lab
     } else {
         build(root)?;

@@ -18,11 +18,12 @@ use std::{
 };
 
 use clap::Parser;
-use rustix::process::Signal;
+use rustix::{process::Signal, termios::tcgetwinsize};
 use tests::{
     agent::{Agent, AgentReport, binary},
     checker::{self, Pace},
     config::{Config, ProbeConfig},
+    director_lab::DirectorLab,
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
     relay,
@@ -47,9 +48,18 @@ struct Arguments {
     /// Run the example application at the Sites, behind `zerottl site`, and show how a client is bound
     #[arg(long)]
     site: bool,
+    /// Run a director and three application servers instead: one Site's machine, and a client
+    #[arg(long, conflicts_with_all = ["site", "check"])]
+    director: bool,
     /// Ask with dig and with a checking client, exit 0 if every answer was right and made in the kernel
     #[arg(long)]
     check: bool,
+}
+
+impl Arguments {
+    fn limit(&self) -> Option<Duration> {
+        self.seconds.map(Duration::from_secs)
+    }
 }
 
 fn main() -> ExitCode {
@@ -70,6 +80,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signals(Arc::clone(&stop))?;
+    if arguments.director {
+        return run_director(arguments, &stop);
+    }
     for tool in ["dig", "dnsperf", "nsenter"] {
         find_tool(tool)?;
     }
@@ -93,10 +106,24 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         let walk = if arguments.site { walk(&lab)? } else { String::new() };
         print!("{}", welcome(&lab, &agent, &config, arguments.site)? + &walk + "\nCtrl-C ends everything.\n\n");
         io::stdout().flush()?;
-        watch(&lab, &mut agent, arguments.seconds.map(Duration::from_secs), &stop)
+        watch(&lab, &mut agent, arguments.limit(), &stop)
     };
     agent.stop(Signal::TERM)?;
     drop(lab);
+    eprintln!("The lab is gone.");
+    result
+}
+
+fn run_director(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
+    for tool in ["curl", "nsenter", "pgrep", "python3"] {
+        find_tool(tool)?;
+    }
+    eprintln!("Making namespaces, and starting a director with three servers ...");
+    let mut lab = DirectorLab::start()?;
+    print!("{}\nCtrl-C ends everything.\n\n", lab.welcome()?);
+    io::stdout().flush()?;
+    let result = watch_director(&mut lab, arguments.limit(), stop);
+    lab.stop()?;
     eprintln!("The lab is gone.");
     result
 }
@@ -226,16 +253,10 @@ fn attach_mode(front: &Netns) -> io::Result<String> {
 /// Shows the state until the time is over or a signal comes: redrawn each second on a terminal, else a line every
 /// five.
 fn watch(lab: &Lab, agent: &mut Agent, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<()> {
-    let start = Instant::now();
-    let redraw = io::stdout().is_terminal();
+    let mut screen = Screen::new(limit);
     let mut died: Vec<Option<Instant>> = vec![None; lab.sites.len()];
-    let (mut before, mut drawn) = ((Instant::now(), agent.status()?), 0);
-    while !stop.load(Ordering::Relaxed) && limit.is_none_or(|limit| start.elapsed() < limit) {
-        let mut left = if redraw { 10 } else { 50 };
-        while left > 0 && !stop.load(Ordering::Relaxed) && limit.is_none_or(|limit| start.elapsed() < limit) {
-            thread::sleep(Duration::from_millis(100));
-            left -= 1;
-        }
+    let mut before = (Instant::now(), agent.status()?);
+    while screen.waits(stop) {
         if !agent.runs() {
             return Err(io::Error::other(format!("zerottl has ended:\n{}", agent.log())));
         }
@@ -251,18 +272,64 @@ fn watch(lab: &Lab, agent: &mut Agent, limit: Option<Duration>, stop: &AtomicBoo
         }
         let now = (Instant::now(), agent.status()?);
         let rate = rate(&before, &now);
-        let text = if redraw { table(lab, &now.1, rate) } else { line(lab, &now.1, rate) };
-        let mut out = io::stdout().lock();
-        if drawn > 0 {
-            // Up to the table's first line, and from there to the end of the screen.
-            write!(out, "\x1b[{drawn}A\x1b[J")?;
-        }
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
-        drawn = if redraw { text.lines().count() } else { 0 };
+        screen.show(&if screen.is_terminal { table(lab, &now.1, rate) } else { line(lab, &now.1, rate) })?;
         before = now;
     }
     Ok(())
+}
+
+/// Shows the servers and who waits until the time is over or a signal comes: redrawn each second on a terminal, else once
+/// every five.
+fn watch_director(lab: &mut DirectorLab, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<()> {
+    let mut screen = Screen::new(limit);
+    while screen.waits(stop) {
+        lab.check()?;
+        let text = lab.status()?.unwrap_or_else(|| "(the director is being started again)\n".into());
+        screen.show(&text)?;
+    }
+    Ok(())
+}
+
+/// What is shown again and again, until a time is over.
+struct Screen {
+    start: Instant,
+    limit: Option<Duration>,
+    is_terminal: bool,
+    drawn: usize,
+}
+
+impl Screen {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { start: Instant::now(), limit, is_terminal: io::stdout().is_terminal(), drawn: 0 }
+    }
+
+    /// Waits for the next time; false if there is none.
+    fn waits(&self, stop: &AtomicBool) -> bool {
+        let goes_on = || !stop.load(Ordering::Relaxed) && self.limit.is_none_or(|limit| self.start.elapsed() < limit);
+        let mut left = if self.is_terminal { 10 } else { 50 };
+        while left > 0 && goes_on() {
+            thread::sleep(Duration::from_millis(100));
+            left -= 1;
+        }
+        goes_on()
+    }
+
+    /// Shows a text: on a terminal in the place of the one before, and no line longer than it is wide.
+    fn show(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.drawn > 0 {
+            // Up to the text's first line, and from there to the end of the screen.
+            write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
+        }
+        let width = tcgetwinsize(&out).map_or(usize::MAX, |size| usize::from(size.ws_col));
+        for line in text.lines() {
+            let shown: String = line.chars().take(width.max(1)).collect();
+            writeln!(out, "{shown}")?;
+        }
+        out.flush()?;
+        self.drawn = if self.is_terminal { text.lines().count() } else { 0 };
+        Ok(())
+    }
 }
 
 /// Kernel answers a second between two reports.

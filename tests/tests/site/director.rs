@@ -554,20 +554,25 @@ fn without_the_kernel_connections_are_handed_over() {
     }
     // No bpffs there: as good as no right to load.
     let mut scene = DirectorScene::new("").unwrap();
-    let servers = server("a", "count = 2\nmax_connections = 1\nhandover = true").unwrap();
+    let servers = format!(
+        "{}{}",
+        server("a", "count = 2\nmax_connections = 1\nhandover = true\ncheck = { path = \"/\" }").unwrap(),
+        server("b", "max_connections = 1\ncheck = { path = \"/\" }").unwrap(),
+    );
     scene.write(&format!("pins = \"/run/zerottl-no-bpffs\"\n{servers}")).unwrap();
     scene.start().unwrap();
     let page = scene.page().unwrap();
     assert_eq!(page["kernel"], false);
     assert!(page["note"].as_str().is_some_and(|note| note.contains("/run/zerottl-no-bpffs")), "{page:#}");
-    let mut held: Vec<_> = (0..2).map(|_| scene.connect().unwrap()).collect();
+    let mut held: Vec<_> = (0..3).map(|_| scene.connect().unwrap()).collect();
     let mut by: Vec<_> = held.iter_mut().map(|client| who(client).unwrap()).collect();
+    let of_a = by.iter().position(|name| name == "a-1").unwrap();
     by.sort();
-    assert_eq!(by, ["a-1", "a-2"]);
+    assert_eq!(by, ["a-1", "a-2", "b-1"], "the last by a relay");
     let mut client = scene.connect().unwrap();
     client.ask("/").unwrap();
     scene.wait_for("it waits", |page| page["waiting"]["now"] == 1).unwrap();
-    held.pop();
+    drop(held.remove(of_a));
     let said = client.answer().unwrap();
     assert!(said.contains(&client.address().unwrap().to_string()), "{said}");
     scene.stop().unwrap();

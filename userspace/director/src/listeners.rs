@@ -14,7 +14,7 @@ use std::{
 use rustix::{
     io::Errno,
     net::{
-        AddressFamily, Shutdown, SocketFlags, SocketType, bind, ipproto, listen, shutdown, socket_with,
+        AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, ipproto, listen, shutdown, socket_with,
         sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport},
     },
 };
@@ -79,7 +79,7 @@ impl Listener {
     /// Makes one, close-on-exec, in the group of those that listen there already. It takes connections from now on, unless a
     /// program of the group chooses others.
     pub fn new(at: SocketAddr, owner: ListenerOwner) -> Result<Self, ListenError> {
-        let made = || -> Result<OwnedFd, Errno> {
+        let made = || -> Result<Self, Errno> {
             let family = if at.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
             let mut flags = SocketFlags::CLOEXEC;
             flags.set(SocketFlags::NONBLOCK, owner == ListenerOwner::Director);
@@ -91,9 +91,11 @@ impl Listener {
             }
             bind(&socket, &at)?;
             listen(&socket, BACKLOG)?;
-            Ok(socket)
+            // With port 0 the kernel has found one.
+            let at = SocketAddr::try_from(getsockname(&socket)?)?;
+            Ok(Self { at, socket })
         };
-        Ok(Self { at, socket: made().map_err(|errno| ListenError::new(at, errno))? })
+        made().map_err(|errno| ListenError::new(at, errno))
     }
 
     /// Makes one for each address, in their order.
@@ -107,7 +109,7 @@ impl Listener {
         use rustix::net::sockopt::{socket_acceptconn, socket_protocol};
         let is_tcp = socket_protocol(&socket).is_ok_and(|protocol| protocol == Some(ipproto::TCP));
         let listens = socket_acceptconn(&socket).unwrap_or(false);
-        let at = rustix::net::getsockname(&socket).ok().and_then(|at| SocketAddr::try_from(at).ok());
+        let at = getsockname(&socket).ok().and_then(|at| SocketAddr::try_from(at).ok());
         at.filter(|_| is_tcp && listens).map(|at| Self { at, socket })
     }
 
@@ -171,6 +173,12 @@ mod tests {
             TcpStream::connect(free).unwrap();
         }
         assert!(Listener::adopt(tempfile::tempfile().unwrap().into()).is_none());
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_finds_is_known() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        TcpStream::connect(Listener::new(any, ListenerOwner::Server).unwrap().at).unwrap();
     }
 
     #[test]

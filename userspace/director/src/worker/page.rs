@@ -94,7 +94,7 @@ impl Worker {
     pub(crate) fn explain(&self, client: SocketAddr) -> Option<ConnectionPage> {
         let ports = self.own.iter().map(|(at, _)| at.port());
         let choice = ports.filter_map(|port| self.balance.choice(client, port)).min_by_key(|choice| choice.age)?;
-        let mut why = vec![format!("{} ({})", choice.reason.description().trim(), choice.reason.name())];
+        let mut why = vec![format!("{} ({})", sentence(choice.reason.description()), choice.reason.name())];
         why.push(format!("chosen {:.1} s ago", choice.age.as_secs_f64()));
         why.push(if choice.done { "the connection was made" } else { "its handshake is not over" }.to_owned());
         let run = self.runs.get(&choice.slot);
@@ -109,6 +109,11 @@ impl Worker {
         }
         Some(ConnectionPage { client: client.to_string(), server: run.map(|run| run.name.clone()), why })
     }
+}
+
+/// A sentence as a part of another one.
+fn sentence(text: &str) -> &str {
+    text.trim().trim_end_matches('.')
 }
 
 /// The policy as it is written.

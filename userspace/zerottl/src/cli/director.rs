@@ -44,7 +44,7 @@ enum Command {
     },
     /// Give a server no new connections; those that it has go on
     Drain(Verb),
-    /// Give a server no new connections, and do not count it as in service
+    /// Give a server no new connections, and stop it once those that it has have ended, or after `drain_timeout`
     Maint(Verb),
     /// Undo `drain` and `maint`, or start a server that has been given up
     Ready(Verb),

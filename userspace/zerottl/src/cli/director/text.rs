@@ -1,6 +1,6 @@
 //! The director's pages for a terminal.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use zerottl::admin::text::{age, printable, table};
 use zerottl_director::pages::{ConnectionPage, DirectorPage, ProcessPage, VerbDone};
@@ -14,15 +14,23 @@ pub fn status(page: &DirectorPage) -> String {
         let _ = writeln!(text, "{note}");
     }
     let waiting = &page.waiting;
+    let first = match waiting.now {
+        0 => String::new(),
+        _ => format!(", the first for {}", age(Duration::from_millis(waiting.oldest_ms).as_secs_f64())),
+    };
     let _ = writeln!(
         text,
-        "waiting: {} of {}; so far {} served by hand-over, {} by relay, {} in vain, {} left",
-        waiting.now, waiting.max, waiting.served_handover, waiting.served_relay, waiting.timeouts, waiting.left
+        "waiting: {} of {}{first}; so far {} handed over, {} relayed, {} timed out, {} left, {} found it full",
+        waiting.now,
+        waiting.max,
+        waiting.served_handover,
+        waiting.served_relay,
+        waiting.timeouts,
+        waiting.left,
+        waiting.full
     );
-    let header = [
-        "SERVER", "STATE", "FOR", "PID", "WEIGHT", "LIVE", "MAX", "RESERVED", "ASSIGNED", "HANDED", "RELAYED",
-        "RESTARTS", "WHY",
-    ];
+    let header =
+        ["SERVER", "STATE", "FOR", "PID", "WEIGHT", "LIVE", "ASSIGNED", "HANDED", "RELAYED", "RESTARTS", "WHY"];
     let rows: Vec<_> = page.servers.iter().map(row).collect();
     // Each line by itself: a note may be anybody's words.
     let mut text: String = text.lines().flat_map(|line| [printable(line), "\n".into()]).collect();
@@ -31,26 +39,41 @@ pub fn status(page: &DirectorPage) -> String {
 }
 
 fn row(server: &ProcessPage) -> Vec<String> {
-    let or_dash = |number: Option<u32>| number.map_or("-".into(), |number| number.to_string());
     let state = match server.state.as_str() {
         "down" | "hung" | "backoff" => server.state.to_uppercase(),
         state => state.to_owned(),
     };
+    let of = server.max_connections.map(|max| format!("/{max}")).unwrap_or_default();
     vec![
         server.name.clone(),
         state,
         age(server.since_s),
-        or_dash(server.pid),
+        server.pid.map_or("-".into(), |pid| pid.to_string()),
         server.weight.to_string(),
-        server.live.to_string(),
-        or_dash(server.max_connections),
-        server.reserved.to_string(),
+        format!("{}{of}", server.live),
         server.assigned.to_string(),
         server.handed_over.to_string(),
         server.relayed.to_string(),
         server.restarts.to_string(),
-        server.why.clone(),
+        why(server),
     ]
+}
+
+/// Why it is in its state, what was the matter before, what it still has to finish, and what it says of its work.
+fn why(server: &ProcessPage) -> String {
+    let mut parts = Vec::new();
+    match (server.state.as_str(), server.why.as_str()) {
+        (_, "") => {}
+        ("ready", why) => parts.push(format!("started again: {why}")),
+        (_, why) => parts.push(why.to_owned()),
+    }
+    if server.finishing > 0 {
+        parts.push(format!("{} of them finish at the process before", server.finishing));
+    }
+    if let Some(pending) = server.pending.filter(|pending| *pending > 0) {
+        parts.push(format!("{pending} pending"));
+    }
+    parts.join("; ")
 }
 
 /// Formats the result of a verb.
@@ -96,6 +119,8 @@ mod tests {
             why: "ended with exit code 1\u{1b}[2J".into(),
             ..app("app-2", "backoff")
         };
+        let again =
+            ProcessPage { why: "ended by signal 9".into(), finishing: 2, pending: Some(3), ..app("app-3", "ready") };
         let page = DirectorPage {
             site: "boston".into(),
             policy: "weighted-round-robin".into(),
@@ -109,21 +134,25 @@ mod tests {
                 served_relay: 2,
                 timeouts: 1,
                 left: 4,
+                full: 5,
+                oldest_ms: 2400,
                 ..WaitingPage::default()
             },
-            servers: vec![app("app-1", "ready"), down],
+            servers: vec![app("app-1", "ready"), down, again],
             ..DirectorPage::default()
         };
         assert_eq!(
             status(&page),
             "boston: weighted-round-robin, the kernel chooses; listens on 0.0.0.0:443, [::]:443\n\
              `memory_max` has no effect\n\
-             waiting: 3 of 512; so far 8 served by hand-over, 2 by relay, 1 in vain, 4 left\n\
+             waiting: 3 of 512, the first for 2s; so far 8 handed over, 2 relayed, 1 timed out, 4 left, 5 found it full\n\
              \n\
-             SERVER  STATE    FOR  PID  WEIGHT  LIVE  MAX  RESERVED  ASSIGNED  HANDED  RELAYED  RESTARTS  WHY\n\
-             app-1   ready    2m   70   3       12    100  1         3456      0       0        0\n\
-             app-2   BACKOFF  2m   -    3       12    -    1         3456      0       0        5         \
-             ended with exit code 1\u{fffd}[2J\n"
+             SERVER  STATE    FOR  PID  WEIGHT  LIVE    ASSIGNED  HANDED  RELAYED  RESTARTS  WHY\n\
+             app-1   ready    2m   70   3       12/100  3456      0       0        0\n\
+             app-2   BACKOFF  2m   -    3       12      3456      0       0        5         \
+             ended with exit code 1\u{fffd}[2J\n\
+             app-3   ready    2m   70   3       12/100  3456      0       0        0         \
+             started again: ended by signal 9; 2 of them finish at the process before; 3 pending\n"
         );
     }
 
