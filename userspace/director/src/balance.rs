@@ -177,6 +177,15 @@ impl Balance {
         programs.counters().unwrap_or_default()
     }
 
+    /// Whether a slot has a place for one more connection. Places that handshakes have reserved are taken, as long as
+    /// most handshakes come to an end.
+    fn has_place(&self, slot: u32, settings: &SlotSettings) -> bool {
+        match self {
+            Self::Kernel(programs) => programs.has_place(slot),
+            Self::Own(_) => settings.cap == UNLIMITED || self.tally(slot).live < u64::from(settings.cap),
+        }
+    }
+
     /// Where a slot stands in turn: the least is next.
     fn pass(&self, slot: u32) -> u64 {
         match self {
@@ -192,11 +201,8 @@ impl Balance {
         open: impl Iterator<Item = (u32, SlotSettings)>,
     ) -> Option<u32> {
         let candidate = |(slot, settings): (u32, SlotSettings)| {
-            let tally = self.tally(slot);
-            let load = tally.live + tally.reserved;
-            let free = settings.cap == UNLIMITED || load < u64::from(settings.cap);
-            (free && settings.state == STATE_READY && slot != WAITING).then(|| {
-                let share = u128::from(load) * u128::from(settings.stride);
+            (settings.state == STATE_READY && slot != WAITING && self.has_place(slot, &settings)).then(|| {
+                let share = u128::from(self.tally(slot).live) * u128::from(settings.stride);
                 let first = if policy == ConnectionPolicy::LeastConnections { share } else { 0 };
                 (first, self.pass(slot), slot)
             })

@@ -49,9 +49,19 @@ impl<T> WaitingList<T> {
         Ok(ticket)
     }
 
+    /// Puts one that was taken out back to where it stood.
+    pub(crate) fn put_back(&mut self, ticket: Ticket, waiter: Waiter<T>) {
+        self.waiting.insert(ticket, waiter);
+    }
+
     /// Takes one out, wherever it stands.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waiter<T>> {
         self.waiting.remove(&ticket)
+    }
+
+    /// Returns one.
+    pub(crate) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.waiting.get_mut(&ticket).map(|waiter| &mut waiter.what)
     }
 
     /// Returns the one whose turn it is.
@@ -103,6 +113,10 @@ mod tests {
         assert_eq!(list.leave(all[0]).map(|waiter| waiter.what), Some("a"));
         assert_eq!(list.first().map(|(ticket, waiter)| (ticket, waiter.what)), Some((all[1], "b")));
         assert!(list.leave(all[0]).is_none(), "it has left");
+        // One that could not be given on after all stands where it stood.
+        let b = list.leave(all[1]).expect("b");
+        list.put_back(all[1], b);
+        assert_eq!(list.first().map(|(ticket, waiter)| (ticket, waiter.what)), Some((all[1], "b")));
         let d = tickets(&mut list, &["d"], now);
         list.leave(all[1]);
         list.leave(all[2]);

@@ -230,6 +230,10 @@ impl Worker {
         self.entries.retain(|entry| entry.member.wanted() != Wanted::Gone || !entry.member.is_empty());
         self.free_slots();
         self.settle(now);
+        let slots: Vec<u32> = self.runs.keys().copied().collect();
+        for slot in slots {
+            self.note(slot);
+        }
     }
 
     fn carry_out(&mut self, at: usize, order: Order, now: Instant) {

@@ -239,6 +239,12 @@ impl DirectorPrograms {
         }
     }
 
+    /// Whether a slot has a place for one more connection, as a program would see it now.
+    #[must_use]
+    pub fn has_place(&self, slot: u32) -> bool {
+        Moment::new(self.shared_cells(), now()).has_place(&self.slot(slot), self.cells(slot), 0)
+    }
+
     /// Returns where a slot stands in turn: the least is next. For those that waited, whom the director chooses for.
     #[must_use]
     pub fn pass(&self, slot: u32) -> u64 {

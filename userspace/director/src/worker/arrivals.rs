@@ -17,7 +17,7 @@ use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpSocket},
     sync::mpsc,
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
 use tracing::{debug, info, warn};
@@ -54,8 +54,9 @@ pub(crate) struct Waiting {
     pub(crate) arrival: Arrival,
     /// Its name at the keeper.
     pub(crate) kept: String,
-    /// Sees when the client leaves.
-    watcher: AbortHandle,
+    /// Sees when the client leaves; until it is on the list, and then.
+    watcher: Option<JoinHandle<()>>,
+    abort: Option<AbortHandle>,
 }
 
 /// Takes connections of one of the director's own listeners, until it is closed.
@@ -111,29 +112,14 @@ impl Worker {
 
     /// Puts a connection at the end of the list.
     pub(crate) fn wait(&mut self, arrival: Arrival, since: Instant) {
-        let copy = match arrival.stream.as_fd().try_clone_to_owned() {
-            Ok(copy) => copy,
-            Err(error) => {
-                warn!(%error, "a connection cannot wait");
-                return self.turn_away(arrival);
-            }
+        let waiting = match self.watched(arrival) {
+            Ok(waiting) => waiting,
+            Err(arrival) => return self.turn_away(arrival),
         };
-        self.generation += 1;
-        let kept = format!("waiting.{:020}.{}", self.generation, arrival.address);
-        if let Err(error) = self.link.keep(&kept, &arrival.stream) {
-            debug!(%error, "a connection that waits does not outlive this process");
-        }
-        let watcher = tokio::spawn(hung_up(copy));
-        let waiting = Waiting { arrival, kept, watcher: watcher.abort_handle() };
         match self.list.arrive(waiting, since) {
             Ok(ticket) => {
                 self.counts.waited += 1;
-                let events = self.events.clone();
-                tokio::spawn(async move {
-                    if watcher.await.is_ok() {
-                        let _ = events.send(Event::Left(ticket)).await;
-                    }
-                });
+                self.notice(ticket);
             }
             Err(waiting) => {
                 self.counts.full += 1;
@@ -143,8 +129,39 @@ impl Worker {
         }
     }
 
+    /// Has the keeper hold a connection, and sees when its client leaves.
+    fn watched(&mut self, arrival: Arrival) -> Result<Waiting, Arrival> {
+        let copy = match arrival.stream.as_fd().try_clone_to_owned() {
+            Ok(copy) => copy,
+            Err(error) => {
+                warn!(%error, "a connection cannot wait");
+                return Err(arrival);
+            }
+        };
+        self.generation += 1;
+        let kept = format!("waiting.{:020}.{}", self.generation, arrival.address);
+        if let Err(error) = self.link.keep(&kept, &arrival.stream) {
+            debug!(%error, "a connection that waits does not outlive this process");
+        }
+        Ok(Waiting { arrival, kept, watcher: Some(tokio::spawn(hung_up(copy))) })
+    }
+
+    /// Has the loop hear when the client of one on the list leaves.
+    fn notice(&mut self, ticket: Ticket) {
+        let Some(waiting) = self.list.get_mut(ticket) else { return };
+        let Some(watcher) = waiting.watcher.take() else { return };
+        waiting.abort = Some(watcher.abort_handle());
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            if watcher.await.is_ok() {
+                let _ = events.send(Event::Left(ticket)).await;
+            }
+        });
+    }
+
     fn no_longer(&self, waiting: Waiting) -> Arrival {
-        waiting.watcher.abort();
+        waiting.watcher.iter().for_each(JoinHandle::abort);
+        waiting.abort.iter().for_each(AbortHandle::abort);
         if let Err(error) = self.link.release(&waiting.kept) {
             debug!(%error, "telling the parent process failed");
         }
@@ -167,9 +184,14 @@ impl Worker {
             }
             let Some(Waiter { what, since }) = self.list.leave(ticket) else { return };
             let arrival = self.no_longer(what);
-            if let Some(arrival) = self.assign(arrival) {
-                // It could not be given on after all. Those behind it would not fare better; it tries again, at the end.
-                return self.wait(arrival, since);
+            let Some(arrival) = self.assign(arrival) else { continue };
+            // It could not be given on after all: it stands where it stood, and that server is left alone for a moment.
+            match self.watched(arrival) {
+                Ok(what) => {
+                    self.list.put_back(ticket, Waiter { since, what });
+                    self.notice(ticket);
+                }
+                Err(arrival) => self.turn_away(arrival),
             }
         }
     }

@@ -136,6 +136,8 @@ impl Worker {
         }
         for mut entry in self.entries.drain(..) {
             entry.member.want(Wanted::Gone, &restart);
+            // What it was of is not in the configuration any more.
+            entry.server = usize::MAX;
             entries.push(entry);
         }
         self.entries = entries;

@@ -59,6 +59,10 @@ pub(crate) struct RunParts {
     pub(crate) judged: Judged,
     /// When it was started.
     pub(crate) started: Instant,
+    /// The same, seconds since 1970.
+    pub(crate) since: u64,
+    /// What the next worker would know of it.
+    pub(crate) noted: Option<RunNote>,
     /// It takes no connections by message until then.
     pub(crate) blocked_until: Option<Instant>,
     pub(crate) tasks: Vec<AbortHandle>,
@@ -150,7 +154,7 @@ async fn listen_to(ours: Arc<OwnedFd>, events: mpsc::Sender<Event>, slot: u32, g
 }
 
 /// What the next worker has to know of a process.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunNote {
     pub(crate) name: String,
     pub(crate) generation: u64,
@@ -247,6 +251,8 @@ impl Worker {
             settings: SlotSettings { state: STATE_CLOSED, ..SlotSettings::default() },
             judged: Judged::default(),
             started: Instant::now(),
+            since: unix_now(),
+            noted: None,
             blocked_until: None,
             tasks: vec![starting.abort_handle()],
         };
@@ -335,8 +341,8 @@ impl Worker {
         }
     }
 
-    /// Writes down what the next worker has to know of a process.
-    pub(crate) fn note(&self, slot: u32) {
+    /// Writes down what the next worker has to know of a process, if that is something new.
+    pub(crate) fn note(&mut self, slot: u32) {
         let Some(run) = self.runs.get(&slot) else { return };
         let serves = self.entries.iter().filter(|entry| entry.name == run.name).any(|entry| {
             let phase = |one: &crate::member::Run| one.slot == slot && one.is_serving();
@@ -345,14 +351,20 @@ impl Worker {
         let note = RunNote {
             name: run.name.clone(),
             generation: run.generation,
-            since: unix_now().saturating_sub(run.started.elapsed().as_secs()),
+            since: run.since,
             serves,
             answered: run.judged.answered,
             fingerprint: fingerprint(&run.config),
         };
+        if run.noted.as_ref() == Some(&note) {
+            return;
+        }
         let Ok(text) = serde_json::to_string(&note) else { return };
         if let Err(error) = self.link.note(&format!("run.{slot}"), &text) {
             warn!(%error, server = run.name, "is not known to the next worker");
+        }
+        if let Some(run) = self.runs.get_mut(&slot) {
+            run.noted = Some(note);
         }
     }
 

@@ -339,6 +339,9 @@ impl Worker {
             }
         }
         let taken = runs.len();
+        // In the order in which they were started: of two that serve for one, the later is the successor.
+        let mut runs: Vec<_> = runs.into_iter().collect();
+        runs.sort_by_key(|(_, left)| left.note.as_ref().map(|note| note.generation));
         for (slot, left) in runs {
             self.adopt(slot, left, now);
         }
@@ -412,6 +415,8 @@ impl Worker {
             settings: SlotSettings::default(),
             judged: Judged { answered: note.answered, ..Judged::default() },
             started: started(note.since),
+            since: note.since,
+            noted: None,
             blocked_until: None,
             tasks: Vec::new(),
         };
