@@ -37,7 +37,8 @@ use xdp_ebpf::director::{
         STEER_RELAY, ServerPage, SharedCells, SlotCells, SlotSettings,
     },
     reason::ChoiceReason,
-    reserve, turn,
+    reserve,
+    turn::{self, Moment},
 };
 
 pub use self::errors::{DirectorLoadError, DirectorMapError};

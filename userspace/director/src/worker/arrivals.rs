@@ -143,7 +143,7 @@ impl Worker {
         if let Err(error) = self.link.keep(&kept, &arrival.stream) {
             debug!(%error, "a connection that waits does not outlive this process");
         }
-        Ok(Waiting { arrival, kept, watcher: Some(tokio::spawn(hung_up(copy))) })
+        Ok(Waiting { arrival, kept, watcher: Some(tokio::spawn(hung_up(copy))), abort: None })
     }
 
     /// Has the loop hear when the client of one on the list leaves.
