@@ -27,7 +27,7 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Where connections are taken: the director's machine.
 pub const PLACE: &str = "10.7.0.1:8080";
-/// The same over IPv6.
+/// That place over IPv6.
 pub const PLACE_V6: &str = "[fd07::1]:8080";
 
 /// Two machines.
@@ -179,7 +179,7 @@ impl DirectorScene {
         response(stream)
     }
 
-    /// What the director shows of itself.
+    /// Returns the page that the director shows.
     pub fn page(&self) -> io::Result<Value> {
         let (status, body) = self.ask("GET", "/v1/director")?;
         if status != 200 {
@@ -188,7 +188,7 @@ impl DirectorScene {
         serde_json::from_str(&body).map_err(io::Error::other)
     }
 
-    /// What it shows of a process.
+    /// Returns the part of the page about a process.
     pub fn server(&self, name: &str) -> io::Result<Value> {
         let page = self.page()?;
         let mut servers = page["servers"].as_array().into_iter().flatten();

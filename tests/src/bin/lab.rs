@@ -290,7 +290,7 @@ fn watch_director(lab: &mut DirectorLab, limit: Option<Duration>, stop: &AtomicB
     Ok(())
 }
 
-/// What is shown again and again, until a time is over.
+/// A table that is shown again and again, until a time is over.
 struct Screen {
     start: Instant,
     limit: Option<Duration>,

@@ -55,9 +55,9 @@ use zerottl_host::resources::Stumbles;
 use zerottl_inputs::agent_client::{self, AgentAddress};
 
 use crate::{
+    command::{Command, Verb},
     metrics,
     pages::{DirectorPage, VerbDone},
-    worker::commands::{Command, Verb},
 };
 
 /// Connections at a time, at most, of each of the two places.

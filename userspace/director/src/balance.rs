@@ -1,4 +1,4 @@
-//! Who chooses: the kernel's programs, or, where they cannot be, this process alone.
+//! The one that chooses: the kernel's programs, or, where they cannot be, this process alone.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use xdp_ebpf::director::{
 use zerottl_core::model::ConnectionPolicy;
 use zerottl_kernel::director::{DirectorMapError, DirectorPrograms, RememberedChoice, SlotTally, SteerKind};
 
-/// Who chooses, and counts.
+/// The one that chooses and counts.
 pub(crate) enum Balance {
     /// The kernel: connections go to servers directly.
     Kernel(Box<DirectorPrograms>),
@@ -22,7 +22,7 @@ pub(crate) enum Balance {
     Own(OwnBalance),
 }
 
-/// What the kernel's maps have otherwise.
+/// The state that the kernel's maps have otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct OwnBalance {
     slots: BTreeMap<u32, (SlotSettings, SlotTally)>,

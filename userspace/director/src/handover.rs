@@ -123,7 +123,7 @@ mod tests {
         sendmsg(socket, &[IoSlice::new(message)], &mut with, SendFlags::empty()).expect("send");
     }
 
-    /// What a server had not read when it died is had again, and the client notices nothing.
+    /// A connection that a server had not read when it died is had again, and the client notices nothing.
     #[test]
     fn what_was_not_read_comes_back() {
         let (ours, theirs) = pair().expect("two ends");

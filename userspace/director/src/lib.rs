@@ -13,6 +13,7 @@
 //! | [`cgroups`] | their cgroups |
 //! | `handover` | connections by message |
 //! | `busy` | the answer to those that no server had a place for |
+//! | `command` | commands to the loop |
 //! | `admin`, [`pages`], `metrics` | what is shown, and what is asked |
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod admin;
 mod balance;
 mod busy;
 pub mod cgroups;
+mod command;
 mod handover;
 pub mod keeper;
 pub mod listeners;
@@ -31,7 +33,4 @@ pub mod spawn;
 mod waiting_list;
 mod worker;
 
-pub use worker::{
-    commands::Verb,
-    start::{DirectorError, WorkerSetup, run},
-};
+pub use worker::start::{DirectorError, WorkerSetup, run};

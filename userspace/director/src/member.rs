@@ -16,10 +16,10 @@ use zerottl_core::model::RestartConfig;
 pub(crate) const START_MAX: Duration = Duration::from_mins(1);
 /// The time from SIGTERM to SIGKILL for a process that has nothing to finish.
 pub(crate) const TERM_GRACE: Duration = Duration::from_secs(10);
-/// The same for one that hangs.
+/// That time for one that hangs.
 pub(crate) const HUNG_GRACE: Duration = Duration::from_secs(1);
 
-/// What the operator wants of a member.
+/// The operator's wish for a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Wanted {
@@ -69,7 +69,7 @@ impl Run {
     }
 }
 
-/// What is known of a run at one moment.
+/// Everything known of a run at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// It has ended, and how.
@@ -82,7 +82,7 @@ pub(crate) struct Seen {
     pub(crate) live: u64,
 }
 
-/// What is to be done.
+/// Something that is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Start a process, and say by [`Member::started`] or [`Member::not_started`] how that went.
@@ -99,7 +99,7 @@ pub(crate) enum Order {
     Tell(Remark),
 }
 
-/// What the log says of a member.
+/// A line of the log about a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remark {
     /// It serves.

@@ -31,12 +31,12 @@ pub struct DirectorPage {
     pub servers: Vec<ProcessPage>,
     /// Why servers were chosen, since the programs were loaded.
     #[serde(default)]
-    pub reasons: Vec<ReasonPage>,
+    pub reasons: Vec<ChoicesPage>,
 }
 
 /// A reason, and how often it was one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ReasonPage {
+pub struct ChoicesPage {
     /// Its name.
     pub reason: String,
     /// Connections.

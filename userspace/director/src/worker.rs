@@ -2,6 +2,7 @@
 //!
 //! | module | concern |
 //! |---|---|
+//! | `parts`, `state` | the parts of the loop |
 //! | `start` | from the configuration, or from what the worker before has left, to a loop that runs |
 //! | `arrivals` | connections that no server was chosen for: the waiting list, hand-over, relay, the busy answer |
 //! | `runs` | processes: started, listened for, ended |
@@ -13,132 +14,41 @@ pub(crate) mod arrivals;
 pub(crate) mod commands;
 pub(crate) mod judge;
 pub(crate) mod page;
+pub(crate) mod parts;
 pub(crate) mod runs;
 pub(crate) mod start;
+pub(crate) mod state;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    ffi::OsString,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    net::TcpSocket,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use xdp_ebpf::director::layout::{SLOTS, STATE_CLOSED, STATE_READY, STRIDE_ONE, SlotSettings, UNLIMITED};
-use zerottl_core::model::Director;
 use zerottl_kernel::director::SteerKind;
 
 use self::{
-    arrivals::{Arrival, Waiting},
-    commands::Command,
-    runs::RunParts,
+    parts::{Event, RunParts},
+    state::{LOOK, Worker},
 };
 use crate::{
-    balance::Balance,
-    cgroups::Cgroups,
-    handover::Handed,
-    keeper::KeeperLink,
-    listeners::Listener,
-    member::{Member, Order, Remark, Wanted},
-    spawn::{ServerProcess, SpawnError},
-    waiting_list::{Ticket, WaitingList},
+    command::Command,
+    member::{Order, Remark, Wanted},
 };
 
-/// From one look at processes, checks and pages to the next.
-pub(crate) const LOOK: Duration = Duration::from_millis(50);
-/// The same while connections wait for a place.
+/// From one look to the next while connections wait for a place.
 const LOOK_WAITING: Duration = Duration::from_millis(2);
 /// How long newcomers go behind those that wait, once this process does not say so any more.
 const WAITING_HOLD: Duration = Duration::from_millis(500);
-/// Events that wait to be looked at.
-const EVENTS: usize = 1024;
+
 /// Events that are looked at before anything else is.
 const EVENTS_AT_ONCE: usize = 256;
-
-/// What happens.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// A connection that no server was chosen for.
-    Arrived(Arrival),
-    /// One that waited has closed.
-    Left(Ticket),
-    /// A start has ended, well or not.
-    Started { slot: u32, generation: u64, process: Result<ServerProcess, SpawnError> },
-    /// A process has ended.
-    Ended { slot: u32, generation: u64, how: String },
-    /// A check asks for a socket whose connection goes to a slot.
-    Ask { slot: u32, target: SocketAddr, reply: oneshot::Sender<io::Result<TcpSocket>> },
-    /// A process was asked, and answered or not.
-    Checked { slot: u32, generation: u64, verdict: Result<(), String> },
-    /// A process says something.
-    Said { slot: u32, generation: u64, what: Handed },
-    /// A relayed connection has ended.
-    Relayed { slot: u32, generation: u64 },
-}
-
-/// A configured process.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// `app-1`.
-    pub(crate) name: String,
-    /// Which of the configuration's servers.
-    pub(crate) server: usize,
-    pub(crate) member: Member,
-    /// Handed over and relayed, by all its processes.
-    pub(crate) handed: u64,
-    pub(crate) relayed: u64,
-}
-
-/// Counters since this worker began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) waited: u64,
-    pub(crate) timeouts: u64,
-    pub(crate) left: u64,
-    pub(crate) full: u64,
-    pub(crate) handed: u64,
-    pub(crate) relayed: u64,
-    pub(crate) relays: u64,
-}
-
-/// The loop's state.
-pub(crate) struct Worker {
-    pub(crate) site: String,
-    pub(crate) config: Arc<Director>,
-    pub(crate) link: Arc<KeeperLink>,
-    pub(crate) balance: Balance,
-    pub(crate) cgroups: Option<Arc<Cgroups>>,
-    /// The director's own listeners, by address.
-    pub(crate) own: Vec<(SocketAddr, Arc<Listener>)>,
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) runs: BTreeMap<u32, RunParts>,
-    /// Slots whose process has ended, until their last connection is counted off.
-    pub(crate) buried: BTreeSet<u32>,
-    pub(crate) list: WaitingList<Waiting>,
-    pub(crate) counts: Counts,
-    /// Names of processes that are still to be replaced, one after the other.
-    pub(crate) rolling: VecDeque<String>,
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) generation: u64,
-    /// Why the kernel does not choose, if it does not.
-    pub(crate) note: Option<String>,
-    pub(crate) stopping: bool,
-    /// What is started: this program, with which arguments, for `kind = "site"`.
-    pub(crate) site_arguments: Vec<OsString>,
-    /// The folder of the sockets where `zerottl site` processes show their state.
-    pub(crate) runtime: PathBuf,
-    /// Ends its tasks.
-    pub(crate) cancel: CancellationToken,
-}
 
 impl Worker {
     /// Runs until it is told to stop and all processes have ended; no is that the parent process has gone before that.

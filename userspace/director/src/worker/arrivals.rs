@@ -26,7 +26,10 @@ use zerottl_core::model::BusyAnswer;
 use zerottl_host::resources::Stumbles;
 use zerottl_kernel::{director::SteerKind, readiness::readable};
 
-use super::{Event, Worker, runs::RunParts};
+use super::{
+    parts::{Arrival, Event, RunParts, Waiting},
+    state::{LOOK, Worker},
+};
 use crate::{
     busy, handover,
     waiting_list::{Ticket, Waiter},
@@ -38,26 +41,6 @@ const ANSWERS_MAX: usize = 1024;
 const RELAY_CONNECT: Duration = Duration::from_secs(5);
 
 static ANSWERS: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
-
-/// A connection that came to the director.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    /// Which of its addresses it came to.
-    pub(crate) address: usize,
-    pub(crate) client: SocketAddr,
-    pub(crate) stream: TcpStream,
-}
-
-/// One that waits.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) arrival: Arrival,
-    /// Its name at the keeper.
-    pub(crate) kept: String,
-    /// Sees when the client leaves; until it is on the list, and then.
-    watcher: Option<JoinHandle<()>>,
-    abort: Option<AbortHandle>,
-}
 
 /// Takes connections of one of the director's own listeners, until it is closed.
 pub(crate) async fn accept(listener: std::net::TcpListener, address: usize, events: mpsc::Sender<Event>) {
@@ -232,7 +215,7 @@ impl Worker {
                 debug!(server = name, %error, "a connection cannot be handed over");
                 self.balance.adopt(arrival.stream.as_fd(), WAITING, 0);
                 self.balance.closed(slot);
-                run.blocked_until = Some(Instant::now() + super::LOOK);
+                run.blocked_until = Some(Instant::now() + LOOK);
                 let _ = arrival.stream.set_nonblocking(true);
                 Some(arrival)
             }

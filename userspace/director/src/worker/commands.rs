@@ -1,51 +1,18 @@
-//! What the operator asks, and what the other tasks of this process ask the loop.
+//! Commands of the operator, and of the other tasks of this process.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::oneshot;
 use tracing::info;
-use zerottl_core::model::{Director, RestartConfig, ServerCommand, ServerConfig};
+use zerottl_core::model::{Director, ServerCommand, ServerConfig};
 
-use super::{Entry, Worker, runs::fingerprint};
-use crate::{
-    member::{Member, Wanted},
-    pages::{ConnectionPage, DirectorPage},
+use super::{
+    parts::{Entry, fingerprint},
+    state::Worker,
 };
-
-/// What is done with a server or a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// No new connections.
-    Drain,
-    /// No new connections, and then it is stopped.
-    Maint,
-    /// It serves again; one that was given up is started again.
-    Ready,
-    /// A new process takes its place.
-    Restart,
-}
-
-impl Verb {
-    /// Its word.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("drain", Self::Drain), ("maint", Self::Maint), ("ready", Self::Ready), ("restart", Self::Restart)];
-}
-
-/// What the loop is asked.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// The page.
-    Page(oneshot::Sender<DirectorPage>),
-    /// Something is done with a server, a process, or all of them; the names of the processes come back, none if there is
-    /// no such server.
-    Do { verb: Verb, name: Option<String>, reply: oneshot::Sender<Vec<String>> },
-    /// Why a connection is where it is.
-    Explain { client: SocketAddr, reply: oneshot::Sender<Option<ConnectionPage>> },
-    /// Where a process of `kind = "site"` shows its state; none if there is no such process.
-    SitePlace { name: String, reply: oneshot::Sender<Option<PathBuf>> },
-    /// Another configuration; a sentence comes back if it cannot be had without a restart.
-    Reload { config: Arc<Director>, reply: oneshot::Sender<Result<(), String>> },
-}
+use crate::{
+    command::{Command, Verb},
+    member::Wanted,
+};
 
 impl Worker {
     /// Does what it is asked. Nobody needs to hear the answer any more if the reply cannot be sent.
@@ -156,13 +123,6 @@ impl Worker {
         info!(changed = before != *config, "the configuration was read again");
         self.look();
         Ok(())
-    }
-}
-
-impl Entry {
-    /// Makes one that starts at once.
-    pub(crate) fn new(name: String, server: usize, restart: &RestartConfig) -> Self {
-        Self { name, server, member: Member::new(restart), handed: 0, relayed: 0 }
     }
 }
 

@@ -13,7 +13,10 @@ use zerottl_core::model::{HttpProbe, ServerCheck};
 use zerottl_host::patience;
 use zerottl_inputs::http_check::{Configs, Failure, Get, Progress, conn::check_over};
 
-use super::{Event, LOOK, Worker};
+use super::{
+    parts::Event,
+    state::{LOOK, Worker},
+};
 use crate::member::Seen;
 
 /// From one check to the next until the first is answered.
@@ -21,29 +24,11 @@ const EAGER: Duration = Duration::from_millis(50);
 /// The time for which a page says that its server hangs, until that server is given up; measured in looks of a loop that
 /// runs, so that a machine that stood still finds nobody guilty.
 const HUNG_MIN: Duration = Duration::from_secs(2);
-/// The same in units of `hang_after`.
+/// That time in units of `hang_after`.
 const HUNG_TIMES: u32 = 10;
 
-/// What is known of a process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Judged {
-    /// It has answered once.
-    pub(crate) answered: bool,
-    /// Checks in a row that it has failed, and the last reason.
-    pub(crate) failures: u32,
-    pub(crate) failure: String,
-    /// By its page it hangs.
-    pub(crate) hangs: bool,
-    /// Looks in a row that have found it hanging.
-    pub(crate) hung_looks: u32,
-    /// Nanoseconds since it last went round its loop.
-    pub(crate) age: Option<u64>,
-    /// Work that it has by its own word.
-    pub(crate) pending: Option<u32>,
-}
-
 impl Worker {
-    /// What is known of the process in a slot.
+    /// Sums up what is known of the process in a slot.
     pub(crate) fn seen(&self, slot: u32) -> Seen {
         let Some(run) = self.runs.get(&slot) else {
             return Seen { ended: Some("is not known any more".into()), ..Seen::default() };

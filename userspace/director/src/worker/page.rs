@@ -1,14 +1,14 @@
-//! What is shown.
+//! The page of this moment.
 
 use std::{net::SocketAddr, time::Instant};
 
 use xdp_ebpf::director::layout::WAITING;
 use zerottl_core::model::ConnectionPolicy;
 
-use super::{Entry, Worker};
+use super::{parts::Entry, state::Worker};
 use crate::{
     member::{Phase, Wanted},
-    pages::{ConnectionPage, DirectorPage, ProcessPage, ReasonPage, WaitingPage},
+    pages::{ChoicesPage, ConnectionPage, DirectorPage, ProcessPage, WaitingPage},
 };
 
 impl Worker {
@@ -16,11 +16,11 @@ impl Worker {
     pub(crate) fn page(&self) -> DirectorPage {
         let oldest = self.list.oldest().map_or(0, |since| Instant::now().saturating_duration_since(since).as_millis());
         let counts = &self.counts;
-        let mut reasons: Vec<ReasonPage> = Vec::new();
+        let mut reasons: Vec<ChoicesPage> = Vec::new();
         for (_, reason, count) in self.balance.reasons() {
             match reasons.iter_mut().find(|one| one.reason == reason.name()) {
                 Some(one) => one.count += count,
-                None => reasons.push(ReasonPage { reason: reason.name().to_owned(), count }),
+                None => reasons.push(ChoicesPage { reason: reason.name().to_owned(), count }),
             }
         }
         DirectorPage {

@@ -2,9 +2,8 @@
 
 use std::{
     ffi::OsString,
-    hash::{DefaultHasher, Hash, Hasher},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -12,15 +11,17 @@ use std::{
 };
 
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tracing::{debug, warn};
-use xdp_ebpf::director::layout::{STATE_CLOSED, STATE_READY, SlotSettings, WAITING};
+use xdp_ebpf::director::layout::{STATE_CLOSED, SlotSettings, WAITING};
 use zerottl_core::model::{ServerCommand, ServerConfig};
 use zerottl_kernel::readiness::readable;
 use zerottl_server::{HANDOVER, PAGE};
 
-use super::{Event, Worker, arrivals::Arrival, judge::Judged};
+use super::{
+    parts::{Arrival, Event, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
+    state::Worker,
+};
 use crate::{
     handover::{self, Handed},
     listeners::{ListenError, Listener, ListenerOwner},
@@ -30,66 +31,7 @@ use crate::{
 /// The variable with the place where a `zerottl site` process shows its state.
 const SITE_ADMIN: &str = "ZEROTTL_SITE_ADMIN";
 
-/// Both ends of the socket by which connections go to a server.
-#[derive(Debug)]
-pub(crate) struct HandoverEnds {
-    pub(crate) ours: Arc<OwnedFd>,
-    /// The server's end, for what it has not read when it dies.
-    pub(crate) theirs: OwnedFd,
-}
-
-/// One process.
-#[derive(Debug)]
-pub(crate) struct RunParts {
-    /// `app-1`.
-    pub(crate) name: String,
-    /// What it was started by.
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) generation: u64,
-    /// By address; each of the order of the configuration's.
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) handover: Option<HandoverEnds>,
-    /// None until it has started.
-    pub(crate) process: Option<Arc<ServerProcess>>,
-    pub(crate) ended: Option<String>,
-    /// Its listeners are shut down.
-    pub(crate) retired: bool,
-    /// As the kernel knows it.
-    pub(crate) settings: SlotSettings,
-    pub(crate) judged: Judged,
-    /// When it was started.
-    pub(crate) started: Instant,
-    /// The same, seconds since 1970.
-    pub(crate) since: u64,
-    /// What the next worker would know of it.
-    pub(crate) noted: Option<RunNote>,
-    /// It takes no connections by message until then.
-    pub(crate) blocked_until: Option<Instant>,
-    pub(crate) tasks: Vec<AbortHandle>,
-}
-
-impl RunParts {
-    /// Whether it takes a connection that has waited.
-    pub(crate) fn takes(&self) -> bool {
-        self.settings.state == STATE_READY
-            && self.ended.is_none()
-            && !self.judged.hangs
-            && self.blocked_until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    /// Where it is reached through the address of this number, from this machine.
-    pub(crate) fn place(&self, address: usize) -> Option<SocketAddr> {
-        let place = self.listeners.get(address)?.at;
-        let ip = match place.ip() {
-            ip if !ip.is_unspecified() => ip,
-            ip if ip.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
-            _ => Ipv6Addr::LOCALHOST.into(),
-        };
-        Some(SocketAddr::new(ip, place.port()))
-    }
-}
-
-/// What becomes a server's descriptors.
+/// The parts that become a server's descriptors.
 struct DescriptorParts<'a> {
     own: &'a [(SocketAddr, Arc<Listener>)],
     listeners: &'a [Listener],
@@ -153,20 +95,6 @@ async fn listen_to(ours: Arc<OwnedFd>, events: mpsc::Sender<Event>, slot: u32, g
     }
 }
 
-/// What the next worker has to know of a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunNote {
-    pub(crate) name: String,
-    pub(crate) generation: u64,
-    pub(crate) since: u64,
-    /// It serves or is about to; else it is about to end.
-    pub(crate) serves: bool,
-    /// It has answered.
-    pub(crate) answered: bool,
-    /// What it was started by; another configuration replaces it.
-    pub(crate) fingerprint: String,
-}
-
 fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
@@ -175,16 +103,6 @@ fn unix_now() -> u64 {
 pub(crate) fn started(since: u64) -> Instant {
     let now = Instant::now();
     now.checked_sub(Duration::from_secs(unix_now().saturating_sub(since))).unwrap_or(now)
-}
-
-/// What of a server's configuration a running process cannot change.
-pub(crate) fn fingerprint(config: &ServerConfig) -> String {
-    let ServerConfig { command, handover, hang_after, user, cpus, memory_max, environment, .. } = config;
-    let text =
-        format!("{command:?} {handover} {} {user:?} {cpus:?} {memory_max:?} {environment:?}", hang_after.is_some());
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
 }
 
 impl Worker {

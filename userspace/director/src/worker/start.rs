@@ -28,16 +28,17 @@ use zerottl_host::resources::Descriptors;
 use zerottl_kernel::director::DirectorPrograms;
 
 use super::{
-    Counts, EVENTS, Entry, LOOK, Worker,
-    arrivals::{Arrival, accept},
-    commands::{Command, processes},
-    judge::Judged,
-    runs::{HandoverEnds, RunNote, RunParts, started},
+    arrivals::accept,
+    commands::processes,
+    parts::{Arrival, Counts, Entry, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
+    runs::started,
+    state::{LOOK, Worker},
 };
 use crate::{
     admin,
     balance::{Balance, OwnBalance},
     cgroups::Cgroups,
+    command::Command,
     keeper::{KeeperLink, Kept},
     listeners::{ListenError, Listener, ListenerOwner},
     member::{Phase, Run, Wanted},
@@ -47,10 +48,12 @@ use crate::{
 
 /// Looks at whether threads are done with cgroups; they take two seconds at most.
 const CLEARING: u32 = 60;
+/// Events that wait to be looked at.
+const EVENTS: usize = 1024;
 /// Commands that wait to be looked at.
 const COMMANDS: usize = 64;
 
-/// What a worker begins with.
+/// Everything that a worker begins with.
 pub struct WorkerSetup {
     /// The Site, by its key.
     pub site: String,
@@ -58,7 +61,7 @@ pub struct WorkerSetup {
     pub config: Arc<Director>,
     /// The parent process.
     pub link: KeeperLink,
-    /// What that has held.
+    /// Everything that it has held.
     pub kept: Kept,
     /// Arguments of this program that run a process of `kind = "site"`.
     pub site_arguments: Vec<OsString>,
@@ -252,7 +255,7 @@ fn watch_signals(
     Ok(())
 }
 
-/// What the worker before has left, sorted.
+/// Everything that the worker before has left, sorted.
 #[derive(Default)]
 struct Before {
     own: Vec<Listener>,
@@ -390,7 +393,7 @@ impl Worker {
             }
         };
         self.generation = self.generation.max(note.generation);
-        let fits = note.fingerprint == super::runs::fingerprint(&config);
+        let fits = note.fingerprint == fingerprint(&config);
         let phase = match (note.serves, note.answered) {
             (false, _) => Phase::Draining(now + self.config.drain_timeout),
             (true, true) => Phase::Ready,
