@@ -1,6 +1,7 @@
 //! A director with its servers on a machine of its own, and a client on another, joined by a veth.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File},
     io::{self, Write as _},
@@ -279,6 +280,15 @@ impl Drop for DirectorScene {
 pub fn who(client: &mut HttpClient) -> io::Result<String> {
     let body = client.get("/")?;
     Ok(body.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Asks until `count` have answered; returns who did, how often.
+pub fn shares(scene: &DirectorScene, count: usize) -> io::Result<BTreeMap<String, usize>> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..count {
+        *shares.entry(scene.who()?).or_default() += 1;
+    }
+    Ok(shares)
 }
 
 /// Reads a response that ends with its connection.

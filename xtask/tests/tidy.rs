@@ -34,7 +34,7 @@ const REQUIREMENTS: &str = "
     S4-B-1 S4-B-2 S4-B-3 S4-B-DIFF S4-C11 S4-C12 S4-C13 S4-C14 S4-C26 S4-C27 S4-C28 S4-C29 S4-C30 S4-C31
     S4-C32 S4-C33
     S4-C15 S4-C16 S4-C17 S4-C18 S4-C19 S4-C20 S4-C21 S4-C22 S4-C23 S4-C24 S4-C25
-    S2-1B S2-4 S2-5 S2-X-DSTATE";
+    S2-1A S2-1B S2-1C S2-2 S2-3A S2-3B S2-3C S2-3X S2-4 S2-5 S2-6 S2-7 S2-8 S2-9 S2-X-DSTATE";
 
 /// The checkout, where cargo says that it lies now.
 fn root() -> &'static Path {

@@ -15,22 +15,13 @@ use std::{
 
 use rustix::process::{Signal, kill_process};
 use tests::{
-    director::{DirectorScene, PATIENCE, PLACE, server, who},
+    director::{DirectorScene, PATIENCE, PLACE, server, shares, who},
     lab::can_load,
     process::eventually,
 };
 
 /// Bytes of a download that takes a while.
 const BYTES: usize = 100_000_000;
-
-/// Asks until `count` have answered; returns who did, how often.
-fn shares(scene: &DirectorScene, count: usize) -> BTreeMap<String, usize> {
-    let mut shares = BTreeMap::new();
-    for _ in 0..count {
-        *shares.entry(scene.who().unwrap()).or_default() += 1;
-    }
-    shares
-}
 
 fn raw(scene: &DirectorScene) -> TcpStream {
     let at: SocketAddr = PLACE.parse().unwrap();
@@ -39,6 +30,7 @@ fn raw(scene: &DirectorScene) -> TcpStream {
     stream
 }
 
+/// S2-1C: the director is killed in the middle of a download of 100 MB, which completes on the same connection; so is its
 /// parent, and new connections go on being assigned.
 #[test]
 fn a_download_outlives_the_director() {
@@ -81,7 +73,7 @@ fn a_download_outlives_the_director() {
     }
 }
 
-/// S2-2, S2-1a: a server that dies is started again, the others go on, and so does the director when it dies.
+/// S2-2, S2-7, S2-1A: a server that dies is started again, the others go on, and so does the director when it dies.
 #[test]
 fn whatever_dies_is_started_again() {
     if !can_load("a director") {
@@ -107,7 +99,7 @@ fn whatever_dies_is_started_again() {
     assert_eq!(["a-1", "a-2"].map(|name| scene.pid(name).unwrap()), pids, "servers stay");
     assert_eq!(who(&mut one).unwrap(), of_one);
     assert_eq!(scene.figure(&of_one, "live").unwrap(), 1, "S2-X-DSTATE: counts are those of before");
-    assert_eq!(shares(&scene, 4).values().copied().collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(shares(&scene, 4).unwrap().values().copied().collect::<Vec<_>>(), [2, 2]);
     scene.stop().unwrap();
 }
 
@@ -138,7 +130,7 @@ fn who_waits_outlives_the_director() {
     scene.stop().unwrap();
 }
 
-/// S2-5: live connections are counted exactly, as `ss` sees them, through close, reset and the death of a server.
+/// S2-5, S2-9: live connections are counted exactly, as `ss` sees them, through close, reset and the death of a server.
 #[test]
 fn counts_are_those_of_ss() {
     if !can_load("a director") {
@@ -179,6 +171,7 @@ fn counts_are_those_of_ss() {
     scene.stop().unwrap();
 }
 
+/// A server that stands still gets no new connection 200 ms later, by its page, and is started again; what its queue holds
 /// is served by others.
 #[test]
 fn a_hung_server_gets_nothing() {

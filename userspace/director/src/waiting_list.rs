@@ -104,7 +104,7 @@ mod tests {
         names.iter().map(|name| list.arrive(name, now).expect("a place")).collect()
     }
 
-    /// S2-3c: the first that came is the first that goes, also when one before it has left.
+    /// S2-3C: the first that came is the first that goes, also when one before it has left.
     #[test]
     fn first_come_first_served() {
         let now = Instant::now();
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(list.first().map(|(ticket, _)| ticket), Some(d[0]));
     }
 
-    /// S2-3x: no more than its bound, and who is not taken is given back.
+    /// S2-3X: no more than its bound, and who is not taken is given back.
     #[test]
     fn it_is_bounded() {
         let now = Instant::now();
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(WaitingList::new(0, SECOND).arrive("a", now), Err("a"));
     }
 
-    /// S2-3x: whose time is over leaves, and nobody else.
+    /// S2-3X: whose time is over leaves, and nobody else.
     #[test]
     fn time_runs_out() {
         let start = Instant::now();
