@@ -5,6 +5,7 @@ mod browser;
 mod busy;
 mod check;
 mod director;
+mod director_chapter;
 mod director_deaths;
 mod director_lab;
 mod director_process;
