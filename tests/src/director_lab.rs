@@ -11,6 +11,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::process::Pid;
+
 use crate::{
     director::{DirectorScene, PLACE, PLACE_V6},
     program::binary,
@@ -78,7 +80,7 @@ impl DirectorLab {
         let machine = format!("nsenter --net={}", self.scene.machine.path());
         let zerottl = format!("{} director", self.zerottl.display());
         let at = format!("--control {}", self.scene.control().display());
-        let pid = |name: &str| self.scene.pid(name).map(|pid| pid.as_raw_nonzero());
+        let pid = |name: &str| self.scene.pid(name).map(Pid::as_raw_nonzero);
         let (rust, python, plain) = (pid("rust-1")?, pid("python-1")?, pid("plain-1")?);
         Ok(format!(
             "
