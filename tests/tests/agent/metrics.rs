@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -9,9 +10,12 @@ use std::{
 };
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tests::{
     config::Config,
+    director::{DirectorScene, server},
+    lab::can_load,
     netns::Netns,
     process::{Process, eventually},
     scene::Scene,
@@ -19,6 +23,8 @@ use tests::{
     walk::Curl,
 };
 
+/// The line that begins the director's rules in `alerts.yml`.
+const DIRECTOR_RULES: &str = "  - name: zerottl-director\n";
 /// On a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -63,12 +69,19 @@ struct Prometheus<'a> {
 
 impl<'a> Prometheus<'a> {
     fn start(machine: &'a Netns, folder: &Path, sites: &[String]) -> Self {
-        let configuration = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n  - job_name: \
-             zerottl\n    static_configs: [{{ targets: [\"127.0.0.1:8053\"] }}]\n  - job_name: zerottl-site\n    static_configs: [{{ targets: \
-             {sites:?} }}]\n",
-            fs::canonicalize(packaging("prometheus/alerts.yml")).expect("rules").display()
+        Self::of_jobs(machine, folder, &[("zerottl", &["127.0.0.1:8053".into()]), ("zerottl-site", sites)])
+    }
+
+    /// Starts one that scrapes these places under these names.
+    fn of_jobs(machine: &'a Netns, folder: &Path, jobs: &[(&str, &[String])]) -> Self {
+        let rules = fs::canonicalize(packaging("prometheus/alerts.yml")).expect("rules");
+        let mut configuration = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\nscrape_configs:\n",
+            rules.display()
         );
+        for (job, places) in jobs {
+            let _ = writeln!(configuration, "  - job_name: {job}\n    static_configs: [{{ targets: {places:?} }}]");
+        }
         let file = folder.join("prometheus.yml");
         fs::write(&file, configuration).expect("written");
         let mut command = Command::new(find_tool("prometheus").expect("prometheus"));
@@ -209,10 +222,11 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     assert_eq!(prometheus.count(lost), 2, "a lost share is 0, not absent");
 
     let alerts = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let alerts = alerts.split(DIRECTOR_RULES).next().expect("the rules before");
     let dashboards = ["zerottl.json", "zerottl-site.json"].map(dashboard);
     let mut expressions: Vec<String> = dashboards.iter().flat_map(asked_by).collect();
     assert!(expressions.len() >= 35, "{expressions:?}");
-    expressions.extend(compared_by(&alerts));
+    expressions.extend(compared_by(alerts));
     // A rate wants two scrapes; what goes on being wrong is wrong.
     let faults = || -> Vec<String> {
         use_the_fronts(&scene);
@@ -223,7 +237,7 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     let known = prometheus.api("label/__name__/values", None).expect("names");
     let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let variables = dashboards.map(|dashboard| dashboard["templating"].to_string());
-    for metric in [metrics_in(&alerts), metrics_in(&variables.concat())].into_iter().flatten() {
+    for metric in [metrics_in(alerts), metrics_in(&variables.concat())].into_iter().flatten() {
         assert!(known.contains(metric.as_str()), "nobody has {metric}");
     }
 }
@@ -247,6 +261,45 @@ fn a_quiet_lab_has_numbers_too() {
         || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
     assert_eq!(prometheus.count("ALERTS{severity!=\"info\"}"), 0, "{:?}", prometheus.values("ALERTS"));
+}
+
+/// A director's metrics, likewise: one of its servers is killed, and clients wait in vain.
+#[test]
+fn prometheus_finds_what_a_directors_dashboard_asks_for() {
+    if !can_load("a director's metrics in Prometheus") {
+        return;
+    }
+    let keys = "count = 2\nmax_connections = 1\nhandover = true";
+    let servers = server("a", keys).expect("a server");
+    let director = format!("waiting = {{ max = 2, timeout = \"1s\" }}\n{servers}");
+    let scene = DirectorScene::started(&director).expect("a director");
+    let folder = scene.beside("prometheus");
+    fs::create_dir(&folder).expect("a folder");
+    let page = scene.machine.read("curl", &["-sSf", "http://127.0.0.1:8054/metrics"]).expect("a page");
+    is_linted(&folder, "director", &page);
+    let prometheus = Prometheus::of_jobs(&scene.machine, &folder, &[("zerottl-director", &["127.0.0.1:8054".into()])]);
+    assert!(eventually(PATIENCE, || prometheus.count("up == 1") == 1), "not scraped");
+    kill_process(scene.pid("a-1").expect("a process"), Signal::KILL).expect("killed");
+
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let alerts = rules.split(DIRECTOR_RULES).nth(1).expect("its rules");
+    let dashboard = dashboard("zerottl-director.json");
+    let mut expressions = asked_by(&dashboard);
+    expressions.extend(compared_by(alerts));
+    assert!(expressions.len() >= 20, "{expressions:?}");
+    let faults = || -> Vec<String> {
+        let clients: Vec<_> = (0..6).filter_map(|_| scene.connect().ok()).collect();
+        let faults = expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect();
+        drop(clients);
+        faults
+    };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+    let known = prometheus.api("label/__name__/values", None).expect("names");
+    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for metric in [metrics_in(alerts), metrics_in(&dashboard.to_string())].into_iter().flatten() {
+        assert!(known.contains(metric.as_str()), "nobody has {metric}");
+    }
+    scene.stop().expect("stopped");
 }
 
 /// Linted as Prometheus's own text format.
