@@ -7,7 +7,8 @@ use std::{
     io::{self, Write as _},
     os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,8 +20,8 @@ use crate::{
     config::Config,
     netns::Netns,
     process::{Process, eventually},
-    program::binary,
-    scratch::folder,
+    program::under,
+    scratch::{find_tool, folder},
     server::{AppKind, HttpClient},
 };
 
@@ -37,7 +38,7 @@ pub struct DirectorScene {
     /// Where the director and its servers run.
     pub machine: Netns,
     /// Where clients are.
-    pub client: Netns,
+    pub client: Arc<Netns>,
     folder: TempDir,
     process: Option<Process>,
 }
@@ -47,6 +48,34 @@ pub fn server(name: &str, keys: &str) -> io::Result<String> {
     let command = AppKind::Rust.command()?;
     Ok(format!("[[director.server]]\nname = \"{name}\"\ncommand = {command:?}\n{keys}\n"))
 }
+
+/// A script of Python as one of `[[director.server]]`, after the contract and the answers of the other servers (`serve`, which
+/// does not return).
+pub fn script(name: &str, text: &str, keys: &str) -> io::Result<String> {
+    let python = find_tool("python3")?;
+    let command = [python.display().to_string(), "-c".to_owned(), format!("{PRELUDE}{text}")];
+    Ok(format!("[[director.server]]\nname = \"{name}\"\ncommand = {command:?}\n{keys}\n"))
+}
+
+const PRELUDE: &str = "\
+import os, signal, socket, sys, threading, time
+own = os.environ['ZEROTTL_SERVER']
+names = os.environ['LISTEN_FDNAMES'].split(':')
+listeners = [socket.socket(fileno=3 + i) for i, n in enumerate(names) if n.startswith('tcp-')]
+handover = [socket.socket(fileno=3 + i) for i, n in enumerate(names) if n == 'zerottl-handover']
+def talk(client):
+    lines = client.makefile('rb')
+    while lines.readline():
+        while lines.readline() not in (b'\\r\\n', b''): pass
+        body = (own + '\\n').encode()
+        client.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%b' % (len(body), body))
+    client.close()
+def take(listener):
+    while True: threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+def serve():
+    for listener in listeners: threading.Thread(target=take, args=(listener,), daemon=True).start()
+    while True: time.sleep(1000)
+";
 
 impl DirectorScene {
     /// Makes the machines, with `[director]` as it is given; `listen`, `admin`, `control` are set.
@@ -58,7 +87,7 @@ impl DirectorScene {
             machine.path()
         ))?;
         machine.ip("link set eth0 up\naddress add 10.7.0.1/24 dev eth0\naddress add fd07::1/64 dev eth0 nodad")?;
-        let scene = Self { machine, client, folder, process: None };
+        let scene = Self { machine, client: Arc::new(client), folder, process: None };
         scene.write(director)?;
         Ok(scene)
     }
@@ -73,7 +102,10 @@ impl DirectorScene {
     /// Writes the configuration.
     pub fn write(&self, director: &str) -> io::Result<()> {
         let mut more = String::from("[director]\n");
-        let _ = writeln!(more, "listen = [\"{PLACE}\", \"{PLACE_V6}\"]\nadmin = \"127.0.0.1:8054\"");
+        let _ = writeln!(more, "listen = [\"{PLACE}\", \"{PLACE_V6}\"]");
+        if !director.contains("admin =") {
+            more.push_str("admin = \"127.0.0.1:8054\"\n");
+        }
         let _ = writeln!(more, "control = \"{}\"", self.control().display());
         if !director.contains("drain_timeout") {
             // Clients of a test hold their connections to the end.
@@ -105,6 +137,11 @@ impl DirectorScene {
     /// Starts the director, and waits until all its servers are ready.
     pub fn start(&mut self) -> io::Result<()> {
         self.launch()?;
+        self.wait_until_ready()
+    }
+
+    /// Waits until all servers are ready.
+    pub fn wait_until_ready(&self) -> io::Result<()> {
         self.wait_for("all servers are ready", |page| {
             let states = page["servers"].as_array().into_iter().flatten().map(|server| server["state"].as_str());
             let mut states = states.peekable();
@@ -114,8 +151,13 @@ impl DirectorScene {
 
     /// Starts the director.
     pub fn launch(&mut self) -> io::Result<()> {
+        self.launch_under(&[])
+    }
+
+    /// Starts it under another program that runs it in its own place, such as `prlimit` with its arguments.
+    pub fn launch_under(&mut self, wrapper: &[String]) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
-        let mut command = Command::new(binary()?);
+        let mut command = under(wrapper)?;
         command.arg("director").arg("--config").arg(self.file()).args(["--as", "boston"]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(Process::new(self.machine.spawn(command)?));
@@ -225,6 +267,12 @@ impl DirectorScene {
         self.connect_to(PLACE)
     }
 
+    /// Connects as a client, in other threads than this one.
+    #[must_use]
+    pub fn connector(&self) -> DirectorClient {
+        DirectorClient(Arc::clone(&self.client))
+    }
+
     /// Connects as a client to one of the places.
     pub fn connect_to(&self, place: &str) -> io::Result<HttpClient> {
         HttpClient::connect(&self.client, place.parse().map_err(io::Error::other)?)
@@ -273,6 +321,17 @@ impl Drop for DirectorScene {
                 fs::remove_dir(&group).is_ok()
             });
         }
+    }
+}
+
+/// The machine of clients.
+#[derive(Clone, Debug)]
+pub struct DirectorClient(Arc<Netns>);
+
+impl DirectorClient {
+    /// Connects to the director's machine.
+    pub fn connect(&self) -> io::Result<HttpClient> {
+        HttpClient::connect(&self.0, PLACE.parse().map_err(io::Error::other)?)
     }
 }
 

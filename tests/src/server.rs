@@ -1,12 +1,13 @@
 //! Application servers, started as `zerottl director` starts them: by the contract of docs/director/contract.md and nothing else.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Read as _, Write as _},
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -198,6 +199,29 @@ fn page_map() -> io::Result<OwnedFd> {
     let made = i32::try_from(bpf(BPF_MAP_CREATE, &attributes)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
+/// An application for a Site: answers each request with its head, for as long as this process runs.
+pub fn application(machine: &Netns, at: SocketAddr) -> io::Result<()> {
+    let listener = machine.run(move || TcpListener::bind(at))??;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || -> io::Result<()> {
+                let (mut read, mut write) = (BufReader::new(stream.try_clone()?), stream);
+                loop {
+                    let mut head = String::new();
+                    while !head.ends_with("\r\n\r\n") {
+                        if read.read_line(&mut head)? == 0 {
+                            return Ok(());
+                        }
+                    }
+                    let length = head.len();
+                    write.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}").as_bytes())?;
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
 /// A client's connection to a server.

@@ -3,11 +3,10 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::SocketAddr,
     os::unix::net::UnixStream,
     path::PathBuf,
-    thread,
 };
 
 use rustix::process::Signal;
@@ -19,34 +18,11 @@ use tests::{
     netns::Netns,
     process::eventually,
     scratch::folder,
-    server::{AppServer, Given, HttpClient, PATIENCE, listener},
+    server::{AppServer, Given, HttpClient, PATIENCE, application, listener},
 };
 use zerottl_server::message::ServerMessage;
 
 const BACKEND: &str = "127.0.0.1:8080";
-
-/// Answers each request with its head.
-fn application(machine: &Netns) {
-    let listener = machine.run(|| TcpListener::bind(BACKEND)).unwrap().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || -> io::Result<()> {
-                let (mut read, mut write) = (BufReader::new(stream.try_clone()?), stream);
-                loop {
-                    let mut head = String::new();
-                    while !head.ends_with("\r\n\r\n") {
-                        if read.read_line(&mut head)? == 0 {
-                            return Ok(());
-                        }
-                    }
-                    write.write_all(
-                        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()).as_bytes(),
-                    )?;
-                }
-            });
-        }
-    });
-}
 
 /// A Site's folder, and its processes.
 struct Front {
@@ -59,7 +35,7 @@ impl Front {
     /// `[web]` listens at `listen` with the port that is found for it.
     fn new(listen: &str) -> Self {
         let (machine, folder) = (Netns::new().unwrap(), folder().unwrap());
-        application(&machine);
+        application(&machine, BACKEND.parse().unwrap()).unwrap();
         let at: SocketAddr = "127.0.0.1:8443".parse().unwrap();
         // Two processes could not both have `admin`.
         let web = format!(

@@ -167,13 +167,20 @@ fn control(path: &Path) -> Result<UnixListener, AdminPlaceError> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(AdminPlaceError::Taken(path.to_owned()));
     }
+    let listener = unix_socket(path, 0o660).map_err(fault)?;
+    UnixListener::from_std(listener).map_err(fault)
+}
+
+/// Listens at a path, in the place of whoever did before; it does not block.
+pub(crate) fn unix_socket(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     match fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(fault(error)),
+        Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path).map_err(fault)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(fault)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    listener.set_nonblocking(true)?;
     Ok(listener)
 }
 

@@ -151,6 +151,12 @@ impl Balance {
         }
     }
 
+    /// Whether a connection is that of a slot, to give away, as far as is known.
+    pub(crate) fn is_of(&self, connection: BorrowedFd<'_>, slot: u32) -> bool {
+        let Self::Kernel(programs) = self else { return true };
+        programs.holder(connection).is_ok_and(|holder| holder == Some(slot))
+    }
+
     /// Counts one off that this process has to count off itself.
     pub(crate) fn closed(&mut self, slot: u32) {
         if let Self::Own(own) = self {

@@ -129,6 +129,24 @@ impl Cgroups {
         Ok(group)
     }
 
+    /// Returns the names of the groups of servers' processes that are there.
+    pub(crate) fn of_servers(&self) -> Vec<String> {
+        let names = children(&self.root).into_iter().filter_map(|group| group.file_name()?.to_str().map(str::to_owned));
+        names.filter(|name| name != DIRECTOR).collect()
+    }
+
+    /// Returns the processes of a group and of those that its processes have made in it.
+    pub(crate) fn processes(&self, name: &str) -> Vec<Pid> {
+        let mut found = Vec::new();
+        let mut groups = vec![self.root.join(name)];
+        while let Some(group) = groups.pop() {
+            let ids = processes(&group).unwrap_or_default().into_iter();
+            found.extend(ids.filter_map(|id| Pid::from_raw(id.cast_signed())));
+            groups.extend(children(&group));
+        }
+        found
+    }
+
     /// Kills whatever is left in a group and removes it; nothing if it is not there. Blocks for as long as the kernel takes, two
     /// seconds at most.
     pub fn remove(&self, name: &str) -> Result<(), CgroupError> {

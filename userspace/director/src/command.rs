@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use rustix::process::Signal;
 use tokio::sync::oneshot;
 use zerottl_core::model::Director;
 
@@ -40,4 +41,6 @@ pub(crate) enum Command {
     SitePlace { name: String, reply: oneshot::Sender<Option<PathBuf>> },
     /// Another configuration; a sentence comes back if it cannot be had without a restart.
     Reload { config: Arc<Director>, reply: oneshot::Sender<Result<(), String>> },
+    /// A signal for the processes of `kind = "site"`.
+    Pass(Signal),
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use zerottl_server::message::{self, MESSAGE_MAX, ServerMessage};
 
@@ -88,7 +88,15 @@ pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Handed>> {
     }))
 }
 
-/// Takes back what a server that has died had not read, from its own end: connections and their clients.
+/// Returns the bytes of the first message that a server has not read, from its own end; none if it has read all.
+pub(crate) fn first_unread(theirs: impl AsFd) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; MESSAGE_MAX];
+    let (length, _) = recv(theirs, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
+    bytes.truncate(length);
+    Some(bytes).filter(|bytes| !bytes.is_empty())
+}
+
+/// Takes back what a server had not read, from its own end: connections and their clients.
 pub(crate) fn unread(theirs: impl AsFd) -> Vec<(SocketAddr, OwnedFd)> {
     // The kernel keeps no more messages than this in a socket's queue by far.
     const UNREAD_MAX: usize = 4096;
@@ -131,6 +139,8 @@ mod tests {
         let at = client.local_addr().expect("its place");
         send(&ours, at, server.as_fd()).expect("room");
         drop(server);
+        let first = first_unread(&theirs).expect("it is there");
+        assert_eq!((message::client(&first), first_unread(&theirs)), (Some(at), Some(first.clone())), "it stays there");
         let back = unread(&theirs);
         let [(from, connection)] = &back[..] else { panic!("{back:?}") };
         assert_eq!(*from, at);
@@ -138,7 +148,7 @@ mod tests {
         server.write_all(b"hello").expect("sent");
         let mut said = [0; 5];
         client.read_exact(&mut said).expect("received");
-        assert!(unread(&theirs).is_empty());
+        assert!(unread(&theirs).is_empty() && first_unread(&theirs).is_none());
     }
 
     #[test]

@@ -198,6 +198,11 @@ impl Member {
         self.replace || self.next.is_some()
     }
 
+    /// Whether its successor is there and does not serve yet.
+    pub(crate) fn has_successor(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Whether its starts are used up.
     pub(crate) fn gave_up(&self) -> bool {
         self.gave_up

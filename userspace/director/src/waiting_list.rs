@@ -38,9 +38,19 @@ impl<T> WaitingList<T> {
         (self.max, self.timeout) = (max, timeout);
     }
 
+    /// Whether nobody else may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= self.max
+    }
+
+    /// Returns the ticket of the next one that arrives.
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        Ticket(self.next)
+    }
+
     /// Puts one at the end, or gives it back because the list is full.
     pub(crate) fn arrive(&mut self, what: T, since: Instant) -> Result<Ticket, T> {
-        if self.waiting.len() >= self.max {
+        if self.is_full() {
             return Err(what);
         }
         let ticket = Ticket(self.next);
@@ -57,11 +67,6 @@ impl<T> WaitingList<T> {
     /// Takes one out, wherever it stands.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waiter<T>> {
         self.waiting.remove(&ticket)
-    }
-
-    /// Returns one.
-    pub(crate) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
-        self.waiting.get_mut(&ticket).map(|waiter| &mut waiter.what)
     }
 
     /// Returns the one whose turn it is.
@@ -81,6 +86,11 @@ impl<T> WaitingList<T> {
     pub(crate) fn position(&self, is_it: impl Fn(&T) -> bool) -> Option<(usize, Duration)> {
         let found = self.waiting.values().enumerate().find(|(_, waiter)| is_it(&waiter.what));
         found.map(|(before, waiter)| (before, waiter.since.elapsed()))
+    }
+
+    /// How many may wait.
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
     /// How many wait.
@@ -118,6 +128,7 @@ mod tests {
         list.put_back(all[1], b);
         assert_eq!(list.first().map(|(ticket, waiter)| (ticket, waiter.what)), Some((all[1], "b")));
         let d = tickets(&mut list, &["d"], now);
+        assert_eq!(list.next_ticket(), Ticket(4));
         list.leave(all[1]);
         list.leave(all[2]);
         assert_eq!(list.first().map(|(ticket, _)| ticket), Some(d[0]));

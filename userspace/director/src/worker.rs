@@ -8,6 +8,7 @@
 //! | `runs` | processes: started, listened for, ended |
 //! | `judge` | whether they answer |
 //! | `commands` | what the operator asks |
+//! | `strays` | processes that nobody holds any more |
 //! | `page` | what is shown |
 
 pub(crate) mod arrivals;
@@ -18,6 +19,7 @@ pub(crate) mod parts;
 pub(crate) mod runs;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod strays;
 
 use std::{
     sync::Arc,
@@ -35,7 +37,7 @@ use zerottl_kernel::director::SteerKind;
 
 use self::{
     parts::{Event, RunParts},
-    state::{LOOK, Worker},
+    state::{LOOK, ROLLING, Worker},
 };
 use crate::{
     command::Command,
@@ -82,7 +84,7 @@ impl Worker {
                 }
             }
             self.serve_waiting();
-            if self.stopping && self.entries.iter().all(|entry| entry.member.is_empty()) {
+            if self.stopping && self.strays.is_empty() && self.entries.iter().all(|entry| entry.member.is_empty()) {
                 info!("all servers have ended");
                 break true;
             }
@@ -106,7 +108,10 @@ impl Worker {
                 let _ = reply.send(self.steered(target, slot, SteerKind::Check));
             }
             Event::Checked { slot, generation, verdict } => self.checked(slot, generation, verdict),
-            Event::Said { slot, generation, what } => self.said(slot, generation, what),
+            Event::Said { slot, generation, what, turn } => {
+                self.said(slot, generation, what);
+                drop(turn);
+            }
             Event::Relayed { slot, generation } => {
                 self.counts.relays = self.counts.relays.saturating_sub(1);
                 if self.run_of(slot, generation).is_some() {
@@ -124,6 +129,7 @@ impl Worker {
     pub(crate) fn look(&mut self) {
         let now = Instant::now();
         self.look_at_pages();
+        self.look_at_handovers(now);
         for at in 0..self.entries.len() {
             let orders = {
                 let (restart, drain) = (self.config.restart, self.config.drain_timeout);
@@ -137,6 +143,8 @@ impl Worker {
             }
         }
         self.roll();
+        self.note_rolling();
+        self.look_at_strays(now);
         self.entries.retain(|entry| entry.member.wanted() != Wanted::Gone || !entry.member.is_empty());
         self.free_slots();
         self.settle(now);
@@ -199,6 +207,21 @@ impl Worker {
         }
     }
 
+    /// Writes down for the next worker who is still to be replaced.
+    fn note_rolling(&mut self) {
+        // Also one whose successor has just been started: it may not be known to the keeper yet.
+        let asked = self.entries.iter().filter(|entry| entry.member.is_replacing()).map(|entry| &entry.name);
+        let names: Vec<String> = asked.chain(&self.rolling).cloned().collect();
+        if names == self.rolling_noted {
+            return;
+        }
+        let told = serde_json::to_string(&names).map(|text| self.link.note(ROLLING, &text));
+        if !matches!(told, Ok(Ok(()))) {
+            warn!("the next worker will not go on with the restart of {}", names.join(", "));
+        }
+        self.rolling_noted = names;
+    }
+
     /// Tells the kernel what holds for each slot now.
     fn settle(&mut self, now: Instant) {
         let mut top = 0;
@@ -230,7 +253,7 @@ impl Worker {
     }
 
     /// Makes slots free whose last connection is counted off.
-    fn free_slots(&mut self) {
+    pub(crate) fn free_slots(&mut self) {
         let balance = &mut self.balance;
         self.buried.retain(|slot| {
             let free = balance.tally(*slot).live == 0;
@@ -243,7 +266,7 @@ impl Worker {
 
     /// Finds a slot for a process, the next one after those that were used last.
     pub(crate) fn free_slot(&mut self) -> Option<u32> {
-        let taken = |slot: &u32| self.runs.contains_key(slot) || self.buried.contains(slot);
+        let taken = |slot: &u32| self.runs.contains_key(slot) || self.buried.contains(slot) || self.is_strays(*slot);
         let last = self.generation as u32 % (SLOTS - 1);
         (0..SLOTS - 1).map(|step| 1 + (last + step) % (SLOTS - 1)).find(|slot| !taken(slot))
     }

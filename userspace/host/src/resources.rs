@@ -196,6 +196,45 @@ impl AgentShare {
     }
 }
 
+/// The most connections that a director relays at a time. Fewer where there are few descriptors.
+const RELAYS_MAX: usize = 4_096;
+/// Descriptors of a director that are neither waiting nor relayed: of busy answers, its interface, its servers' listeners.
+const DIRECTOR_OTHERS: usize = 2_560;
+
+/// Limits of what a director holds at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectorShare {
+    /// Connections that wait.
+    pub waiting: usize,
+    /// Connections that it relays.
+    pub relays: usize,
+}
+
+impl DirectorShare {
+    /// One that waits is watched by a copy, one that is relayed has another.
+    fn parts(waiting: usize, relays: bool) -> [Part; 3] {
+        [
+            Part { name: "connections that wait", wish: waiting, each: 2 },
+            Part { name: "relayed connections", wish: if relays { RELAYS_MAX } else { 0 }, each: 2 },
+            Part { name: "others", wish: DIRECTOR_OTHERS, each: 1 },
+        ]
+    }
+
+    /// By the limit as it is now, of so many that may wait; `relays` is whether any are to be relayed.
+    #[must_use]
+    pub fn now(waiting: usize, relays: bool) -> Self {
+        let [waiting, relays, _] = Descriptors::now().shared(Self::parts(waiting, relays));
+        Self { waiting, relays }
+    }
+
+    /// Says so where not all of it fits.
+    pub fn tell(waiting: usize, relays: bool) {
+        if let Some(shortage) = Descriptors::now().shortage(Self::parts(waiting, relays)) {
+            tracing::warn!("{shortage}");
+        }
+    }
+}
+
 /// Limits of what the parts of a Site's server hold at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteShare {

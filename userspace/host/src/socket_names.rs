@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+/// The name of the Unix socket that listens for a `zerottl site` process's admin interface, as its director made it.
+pub const SITE_ADMIN: &str = "zerottl-admin";
+
 /// Names a listening socket by its address: `tcp-192.0.2.1_443`, `tcp-[2001_db8__1]_443`. Such names have no colons.
 #[must_use]
 pub fn listener_name(at: SocketAddr) -> String {

@@ -357,6 +357,18 @@ impl DirectorPrograms {
         Ok(Adoption::Closed)
     }
 
+    /// Returns the slot that an open connection counts for; none if it counts for none.
+    pub fn holder(&self, connection: BorrowedFd<'_>) -> Result<Option<u32>, DirectorMapError> {
+        let fd = connection.as_raw_fd();
+        let held: Option<HolderBytes> =
+            sys::element(self.0.maps.holders.as_fd(), &fd).map_err(DirectorMapError::map("HOLDERS"))?;
+        let Some(held) = held.map(|bytes| Holder::of_bytes(&bytes)) else { return Ok(None) };
+        if held.flags & (HOLDER_COUNTED | HOLDER_CLOSED) != HOLDER_COUNTED {
+            return Ok(None);
+        }
+        Ok(Some(self.moved_to(cookie(connection)?)?.unwrap_or(held.slot)))
+    }
+
     fn moved_to(&self, cookie: u64) -> Result<Option<u32>, DirectorMapError> {
         sys::element(self.0.maps.moved.as_fd(), &cookie).map_err(DirectorMapError::map("MOVED"))
     }

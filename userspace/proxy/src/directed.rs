@@ -6,7 +6,10 @@ use std::{
     ffi::OsStr,
     fs, io,
     net::{SocketAddr, TcpStream},
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -16,6 +19,7 @@ use std::{
 use tokio::{net::UnixListener, sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use zerottl_host::socket_names::SITE_ADMIN;
 use zerottl_server::{Contract, Handover, LoopPage};
 
 /// The variable with the name of this process.
@@ -40,7 +44,16 @@ pub(crate) struct Directed {
     handover: Option<Handover>,
     page: Option<LoopPage>,
     /// Where the admin interface is to be.
-    pub(crate) admin: Option<PathBuf>,
+    admin: Option<AdminSocket>,
+}
+
+/// Where the admin interface is to be.
+#[derive(Debug)]
+enum AdminSocket {
+    /// At a socket that the director has made, for its own user alone.
+    Made(OwnedFd),
+    /// At a path.
+    At(PathBuf),
 }
 
 /// Connections that were handed over, and the way back.
@@ -54,16 +67,18 @@ pub(crate) struct HandedOver {
 
 /// The socket for the admin interface cannot be made, and why.
 #[derive(Debug, thiserror::Error)]
-#[error("{ADMIN}: {}: {source}", path.display())]
+#[error("{place}: {source}")]
 pub(crate) struct AdminSocketError {
-    path: PathBuf,
+    place: String,
     source: io::Error,
 }
 
 impl Directed {
     /// Takes what is left of a contract once the listeners are taken.
     pub(crate) fn new(contract: Contract) -> Self {
-        let admin = env::var_os(ADMIN).map(PathBuf::from).filter(|path| path.as_os_str() != OsStr::new(""));
+        let path = || env::var_os(ADMIN).map(PathBuf::from).filter(|path| path.as_os_str() != OsStr::new(""));
+        let made = contract.others.into_iter().find(|(name, _)| name == SITE_ADMIN);
+        let admin = made.map(|(_, socket)| AdminSocket::Made(socket)).or_else(|| path().map(AdminSocket::At));
         let (handover, page) = (contract.handover, contract.page);
         Self { name: contract.server.unwrap_or_default(), handover, page, admin }
     }
@@ -110,12 +125,24 @@ impl Directed {
     }
 
     /// Listens for the admin interface, if it is to be anywhere. Inside a tokio runtime.
-    pub(crate) fn admin_socket(&self) -> Result<Option<UnixListener>, AdminSocketError> {
-        let listen = |path: &PathBuf| {
-            let failed = |source| AdminSocketError { path: path.clone(), source };
-            listen(path).map_err(failed)
-        };
-        self.admin.as_ref().map(listen).transpose()
+    pub(crate) fn admin_socket(&mut self) -> Result<Option<UnixListener>, AdminSocketError> {
+        match self.admin.take() {
+            None => Ok(None),
+            Some(AdminSocket::Made(socket)) => {
+                let listener = std::os::unix::net::UnixListener::from(socket);
+                let taken = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+                taken.map(Some).map_err(|source| AdminSocketError { place: SITE_ADMIN.to_owned(), source })
+            }
+            Some(AdminSocket::At(path)) => {
+                let failed = |source| AdminSocketError { place: format!("{ADMIN}: {}", path.display()), source };
+                listen(&path).map(Some).map_err(failed)
+            }
+        }
+    }
+
+    /// Whether there is to be one.
+    pub(crate) fn has_admin(&self) -> bool {
+        self.admin.is_some()
     }
 }
 

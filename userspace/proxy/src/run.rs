@@ -38,7 +38,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, SiteView},
-    directed::{AdminSocketError, LAST_ACCEPTS},
+    directed::{AdminSocketError, Directed, LAST_ACCEPTS},
     front::{
         self, AccessLogError, AccessLogWriter, Arrivals, BindError, ClientBody, FrontCounters, ListenError, Proxy,
         ProxyBody,
@@ -242,8 +242,8 @@ pub async fn run(
     let mut directed = inherited.take_directed();
     // Where a director runs several processes of this Site, `web.admin` is the director's.
     let place = web.admin.filter(|_| directed.is_none());
-    let at_socket = directed.as_ref().and_then(|directed| directed.admin.as_ref());
-    let admins = place.map(|_| admin::CONNECTIONS_MAX).or(at_socket.map(|_| admin::SOCKET_CONNECTIONS_MAX));
+    let at_socket = directed.as_ref().is_some_and(Directed::has_admin);
+    let admins = place.map(|_| admin::CONNECTIONS_MAX).or(at_socket.then_some(admin::SOCKET_CONNECTIONS_MAX));
     let wish = (web.limits.connections, admins.unwrap_or(0));
     SiteShare::tell(wish.0, wish.1);
     let share = SiteShare::now(wish.0, wish.1);

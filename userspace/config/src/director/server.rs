@@ -122,31 +122,18 @@ fn server(reader: &mut Reader<'_>, raw: &raw::Server, has_web: bool) -> ServerCo
         environment: environment(reader, raw),
     };
     if kind == Some(Kind::Site) {
-        as_site(reader, raw, has_web);
+        with_web(reader, raw, has_web);
     }
     config
 }
 
-/// Checks what only a command can have.
-fn as_site(reader: &mut Reader<'_>, raw: &raw::Server, has_web: bool) {
+/// Reports a front that there is nothing to serve for.
+fn with_web(reader: &mut Reader<'_>, raw: &raw::Server, has_web: bool) {
     let at = raw.kind.as_ref().map_or(reader.header.clone(), Spanned::span);
     if !has_web {
         reader
-            .error(at.clone(), "kind site is the Site's front, and there is no [web]")
+            .error(at, "kind site is the Site's front, and there is no [web]")
             .help("add [web], or run a program of your own by `command`");
-    }
-    let handover = raw.handover.as_ref().filter(|on| *on.get_ref()).map(Spanned::span);
-    let hang_after = raw.hang_after.as_ref().map(Spanned::span);
-    for (key, span, lacks) in [
-        ("handover", handover, "takes no connections handed over yet"),
-        ("hang_after", hang_after, "keeps no page yet"),
-    ] {
-        if let Some(span) = span {
-            reader
-                .error(span, format!("`{key}`: `zerottl site` {lacks}"))
-                .also(at.clone(), "the server's kind")
-                .help("take it out");
-        }
     }
 }
 

@@ -509,11 +509,6 @@ fn the_sites_front_as_a_server() {
                 "[director.server]: `command` means nothing to kind site (take it out: `zerottl site` is started with this file)",
             ),
             (
-                "handover = true",
-                "[director.server]: `handover`: `zerottl site` takes no connections handed over yet (take it out)",
-            ),
-            ("hang_after = \"1s\"", "[director.server]: `hang_after`: `zerottl site` keeps no page yet (take it out)"),
-            (
                 "[director]\nlisten = [\"192.0.2.10:80\"]",
                 "[director]: `listen`: 192.0.2.10:80 is not where [web] listens at Site geneva (take `listen` out: it is where [web] listens unless given)",
             ),

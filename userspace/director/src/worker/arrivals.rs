@@ -12,16 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::Shutdown;
+use rustix::net::{Shutdown, ipproto, sockopt::socket_protocol};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpSocket},
     sync::mpsc,
-    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
-use tracing::{debug, info, warn};
-use xdp_ebpf::director::layout::WAITING;
+use tracing::{debug, warn};
+use xdp_ebpf::director::layout::{SLOTS, WAITING};
 use zerottl_core::model::BusyAnswer;
 use zerottl_host::resources::Stumbles;
 use zerottl_kernel::{director::SteerKind, readiness::readable};
@@ -32,11 +31,14 @@ use super::{
 };
 use crate::{
     busy, handover,
+    keeper::DESCRIPTORS_MAX,
     waiting_list::{Ticket, Waiter},
 };
 
 /// Answers that are given at a time, at most; beyond them a connection is closed without one.
 const ANSWERS_MAX: usize = 1024;
+/// Connections that wait that the keeper holds, at most: it has to have room for what servers have.
+const KEPT_MAX: usize = DESCRIPTORS_MAX / 2;
 /// The time in which a server's listener takes a relayed connection.
 const RELAY_CONNECT: Duration = Duration::from_secs(5);
 
@@ -95,56 +97,45 @@ impl Worker {
 
     /// Puts a connection at the end of the list.
     pub(crate) fn wait(&mut self, arrival: Arrival, since: Instant) {
-        let waiting = match self.watched(arrival) {
-            Ok(waiting) => waiting,
-            Err(arrival) => return self.turn_away(arrival),
-        };
-        match self.list.arrive(waiting, since) {
-            Ok(ticket) => {
-                self.counts.waited += 1;
-                self.notice(ticket);
-            }
-            Err(waiting) => {
-                self.counts.full += 1;
-                let arrival = self.no_longer(waiting);
-                self.turn_away(arrival);
-            }
+        if self.list.is_full() {
+            self.counts.full += 1;
+            return self.turn_away(arrival);
+        }
+        self.counts.waited += 1;
+        let ticket = self.list.next_ticket();
+        let Some(waiting) = self.waiting(ticket, arrival) else { return };
+        if let Err(waiting) = self.list.arrive(waiting, since) {
+            // It was not full a moment ago.
+            let arrival = self.no_longer(waiting);
+            self.turn_away(arrival);
         }
     }
 
-    /// Has the keeper hold a connection, and sees when its client leaves.
-    fn watched(&mut self, arrival: Arrival) -> Result<Waiting, Arrival> {
+    /// Makes a connection one that waits: it is watched, and the keeper holds it.
+    fn waiting(&mut self, ticket: Ticket, arrival: Arrival) -> Option<Waiting> {
         let copy = match arrival.stream.as_fd().try_clone_to_owned() {
             Ok(copy) => copy,
             Err(error) => {
-                warn!(%error, "a connection cannot wait");
-                return Err(arrival);
+                debug!(%error, "a connection cannot wait");
+                self.turn_away(arrival);
+                return None;
             }
         };
-        self.generation += 1;
-        let kept = format!("waiting.{:020}.{}", self.generation, arrival.address);
-        if let Err(error) = self.link.keep(&kept, &arrival.stream) {
+        let kept = format!("waiting.{:020}.{}", ticket.0, arrival.address);
+        let held = if self.list.len() < KEPT_MAX { self.link.keep(&kept, &arrival.stream).err() } else { None };
+        if let Some(error) = held {
             debug!(%error, "a connection that waits does not outlive this process");
         }
-        Ok(Waiting { arrival, kept, watcher: Some(tokio::spawn(hung_up(copy))), abort: None })
-    }
-
-    /// Has the loop hear when the client of one on the list leaves.
-    fn notice(&mut self, ticket: Ticket) {
-        let Some(waiting) = self.list.get_mut(ticket) else { return };
-        let Some(watcher) = waiting.watcher.take() else { return };
-        waiting.abort = Some(watcher.abort_handle());
         let events = self.events.clone();
-        tokio::spawn(async move {
-            if watcher.await.is_ok() {
-                let _ = events.send(Event::Left(ticket)).await;
-            }
+        let watcher = tokio::spawn(async move {
+            hung_up(copy).await;
+            let _ = events.send(Event::Left(ticket)).await;
         });
+        Some(Waiting { arrival, kept, watcher: watcher.abort_handle() })
     }
 
     fn no_longer(&self, waiting: Waiting) -> Arrival {
-        waiting.watcher.iter().for_each(JoinHandle::abort);
-        waiting.abort.iter().for_each(AbortHandle::abort);
+        waiting.watcher.abort();
         if let Err(error) = self.link.release(&waiting.kept) {
             debug!(%error, "telling the parent process failed");
         }
@@ -167,29 +158,30 @@ impl Worker {
             }
             let Some(Waiter { what, since }) = self.list.leave(ticket) else { return };
             let arrival = self.no_longer(what);
-            let Some(arrival) = self.assign(arrival) else { continue };
-            // It could not be given on after all: it stands where it stood, and that server is left alone for a moment.
-            match self.watched(arrival) {
-                Ok(what) => {
+            if let Some(arrival) = self.assign(arrival) {
+                // It could not be given on after all, and those behind it would not fare better.
+                if let Some(what) = self.waiting(ticket, arrival) {
                     self.list.put_back(ticket, Waiter { since, what });
-                    self.notice(ticket);
                 }
-                Err(arrival) => self.turn_away(arrival),
+                return;
             }
         }
     }
 
     fn pick(&self) -> Option<u32> {
-        let open = self.runs.iter().filter(|(_, run)| run.takes());
+        let can_relay = self.counts.relays < self.relays_max;
+        let open = self.runs.iter().filter(|(_, run)| run.takes() && (can_relay || run.handover.is_some()));
         self.balance.pick(self.config.policy, open.map(|(slot, run)| (*slot, run.settings)))
     }
 
     /// Gives a connection to a server with a place, or gives it back.
-    fn assign(&mut self, arrival: Arrival) -> Option<Arrival> {
-        match self.pick() {
-            Some(slot) => self.assign_to(slot, arrival),
-            None => Some(arrival),
+    fn assign(&mut self, mut arrival: Arrival) -> Option<Arrival> {
+        // One that does not take it is left out for a while.
+        for _ in 0..SLOTS {
+            let Some(slot) = self.pick() else { break };
+            arrival = self.assign_to(slot, arrival)?;
         }
+        Some(arrival)
     }
 
     /// Gives a connection to the server in a slot, or gives it back.
@@ -309,10 +301,14 @@ impl Worker {
     pub(crate) fn given(&mut self, from: &str, to: &str, connection: OwnedFd) {
         let stream = TcpStream::from(connection);
         let (Ok(client), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            return info!(server = from, "what it gave away is no connection of a client: closed");
+            return debug!(server = from, "what it gave away is no connection: closed");
+        };
+        let is_tcp = socket_protocol(&stream).is_ok_and(|protocol| protocol == Some(ipproto::TCP));
+        let address = self.own.iter().position(|(at, _)| is_tcp && at.port() == local.port());
+        let Some(address) = address else {
+            return debug!(server = from, "what it gave away is no connection of a client: closed");
         };
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        let address = self.own.iter().position(|(at, _)| at.port() == local.port()).unwrap_or(0);
         let _ = stream.set_nonblocking(true);
         let arrival = Arrival { address, client, stream };
         // A session binds more than a limit does: its server takes it, even where it takes no others.

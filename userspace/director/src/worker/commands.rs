@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use rustix::process::Signal;
 use tracing::info;
 use zerottl_core::model::{Director, ServerCommand, ServerConfig};
+use zerottl_host::resources::DirectorShare;
 
 use super::{
     parts::{Entry, fingerprint},
@@ -11,7 +13,7 @@ use super::{
 };
 use crate::{
     command::{Command, Verb},
-    member::Wanted,
+    member::{Phase, Wanted},
 };
 
 impl Worker {
@@ -33,13 +35,15 @@ impl Worker {
             Command::Reload { config, reply } => {
                 let _ = reply.send(self.reload(&config));
             }
+            Command::Pass(signal) => self.pass(signal),
         }
     }
 
     fn site_place(&self, name: &str) -> Option<PathBuf> {
         let entry = self.entries.iter().find(|entry| entry.name == name)?;
         let server = self.config.servers.get(entry.server)?;
-        (server.command == ServerCommand::Site).then(|| self.site_admin(name).into())
+        let slot = entry.member.current()?.slot;
+        (server.command == ServerCommand::Site).then(|| self.site_admin(name, slot))
     }
 
     fn act(&mut self, verb: Verb, name: Option<&str>) -> Vec<String> {
@@ -82,6 +86,19 @@ impl Worker {
         }
     }
 
+    /// Sends a signal to the processes of `kind = "site"`, which read the same file. One that starts does not wait for
+    /// signals yet, and has read the file just now.
+    fn pass(&self, signal: Signal) {
+        let serving = self.entries.iter().filter_map(|entry| entry.member.current());
+        for run in serving.filter(|run| run.phase == Phase::Ready).filter_map(|run| self.runs.get(&run.slot)) {
+            if let (ServerCommand::Site, Some(process)) = (&run.config.command, &run.process)
+                && let Err(error) = process.signal(signal)
+            {
+                tracing::warn!(%error, server = run.name, "the signal was not passed on");
+            }
+        }
+    }
+
     /// Takes another configuration into force. What only numbers say changes at once; a server whose process has to be
     /// another one is replaced, one after the other.
     pub(crate) fn reload(&mut self, config: &Arc<Director>) -> Result<(), String> {
@@ -90,7 +107,9 @@ impl Worker {
             return Err("`listen`, `admin`, `control` and `pins` of [director] cannot change without a restart".into());
         }
         let (before, restart) = (std::mem::replace(&mut self.config, Arc::clone(config)), config.restart);
-        self.list.set_bounds(config.waiting.max, config.waiting.timeout);
+        let share = DirectorShare::now(config.waiting.max, relays(config));
+        self.list.set_bounds(share.waiting, config.waiting.timeout);
+        self.relays_max = share.relays as u64;
         let mut entries = Vec::new();
         for (name, server) in processes(config) {
             let known = self.entries.iter().position(|entry| entry.name == name);
@@ -121,9 +140,15 @@ impl Worker {
             }
         }
         info!(changed = before != *config, "the configuration was read again");
+        self.pass(Signal::HUP);
         self.look();
         Ok(())
     }
+}
+
+/// Whether a server takes no connections by message.
+pub(crate) fn relays(config: &Director) -> bool {
+    config.servers.iter().any(|server| !server.handover)
 }
 
 /// The processes of a configuration: their names, and which server each is of.

@@ -31,7 +31,7 @@ impl Worker {
             listen: self.own.iter().map(|(at, _)| at.to_string()).collect(),
             waiting: WaitingPage {
                 now: self.list.len() as u64,
-                max: self.config.waiting.max as u64,
+                max: self.list.max() as u64,
                 oldest_ms: u64::try_from(oldest).unwrap_or(u64::MAX),
                 total: counts.waited,
                 timeouts: counts.timeouts,

@@ -12,8 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpSocket,
-    sync::oneshot,
-    task::{AbortHandle, JoinHandle},
+    sync::{OwnedSemaphorePermit, oneshot},
+    task::AbortHandle,
 };
 use xdp_ebpf::director::layout::{STATE_READY, SlotSettings};
 use zerottl_core::model::{RestartConfig, ServerConfig};
@@ -42,7 +42,7 @@ pub(crate) enum Event {
     /// A process was asked, and answered or not.
     Checked { slot: u32, generation: u64, verdict: Result<(), String> },
     /// A process says something.
-    Said { slot: u32, generation: u64, what: Handed },
+    Said { slot: u32, generation: u64, what: Handed, turn: OwnedSemaphorePermit },
     /// A relayed connection has ended.
     Relayed { slot: u32, generation: u64 },
 }
@@ -94,9 +94,8 @@ pub(crate) struct Waiting {
     pub(crate) arrival: Arrival,
     /// Its name at the keeper.
     pub(crate) kept: String,
-    /// Sees when the client leaves; until it is on the list, and then.
-    pub(crate) watcher: Option<JoinHandle<()>>,
-    pub(crate) abort: Option<AbortHandle>,
+    /// Sees when the client leaves.
+    pub(crate) watcher: AbortHandle,
 }
 
 /// Both ends of the socket by which connections go to a server.
@@ -134,6 +133,8 @@ pub(crate) struct RunParts {
     pub(crate) noted: Option<RunNote>,
     /// It takes no connections by message until then.
     pub(crate) blocked_until: Option<Instant>,
+    /// The first message that it has not read, and since when that is the first.
+    pub(crate) unread: Option<(Vec<u8>, Instant)>,
     pub(crate) tasks: Vec<AbortHandle>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io,
+    fs, io,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -11,10 +11,14 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::AbortHandle,
+};
 use tracing::{debug, warn};
 use xdp_ebpf::director::layout::{STATE_CLOSED, SlotSettings, WAITING};
 use zerottl_core::model::{ServerCommand, ServerConfig};
+use zerottl_host::socket_names::SITE_ADMIN;
 use zerottl_kernel::readiness::readable;
 use zerottl_server::{HANDOVER, PAGE};
 
@@ -23,13 +27,16 @@ use super::{
     state::Worker,
 };
 use crate::{
+    admin,
     handover::{self, Handed},
     listeners::{ListenError, Listener, ListenerOwner},
     spawn::{self, ServerProcess, ServerStart, SpawnError},
 };
 
-/// The variable with the place where a `zerottl site` process shows its state.
-const SITE_ADMIN: &str = "ZEROTTL_SITE_ADMIN";
+/// Messages of one server that the loop has not looked at yet, at most: whoever says more than that waits.
+const TURNS: usize = 16;
+/// The time in which a server has to read the first of the connections that it was handed: then others get them.
+const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 /// The parts that become a server's descriptors.
 struct DescriptorParts<'a> {
@@ -37,6 +44,8 @@ struct DescriptorParts<'a> {
     listeners: &'a [Listener],
     handover: Option<&'a HandoverEnds>,
     page: Option<OwnedFd>,
+    /// Where a `zerottl site` process shows its state.
+    admin: Option<OwnedFd>,
 }
 
 impl DescriptorParts<'_> {
@@ -50,6 +59,7 @@ impl DescriptorParts<'_> {
             named.push((HANDOVER.to_owned(), ends.theirs.try_clone()?));
         }
         named.extend(self.page.map(|page| (PAGE.to_owned(), page)));
+        named.extend(self.admin.map(|socket| (SITE_ADMIN.to_owned(), socket)));
         Ok(named)
     }
 }
@@ -85,11 +95,16 @@ impl OwnedStart {
 /// Hears what a server says by its socket.
 async fn listen_to(ours: Arc<OwnedFd>, events: mpsc::Sender<Event>, slot: u32, generation: u64) {
     let Ok(socket) = ours.try_clone().and_then(readable) else { return };
-    while let Ok(mut ready) = socket.readable().await {
+    let turns = Arc::new(Semaphore::new(TURNS));
+    while let (Ok(turn), Ok(mut ready)) = (Arc::clone(&turns).acquire_owned().await, socket.readable().await) {
         let Ok(received) = ready.try_io(|socket| handover::receive(socket.get_ref())) else { continue };
         // At the end it has closed its descriptor, or is gone.
         let Ok(Some(what)) = received else { return };
-        if events.send(Event::Said { slot, generation, what }).await.is_err() {
+        if matches!(what, Handed::Unknown) {
+            debug!(slot, "a message that nobody knows");
+            continue;
+        }
+        if events.send(Event::Said { slot, generation, what, turn }).await.is_err() {
             return;
         }
     }
@@ -127,7 +142,8 @@ impl Worker {
         };
         self.balance.reset(slot);
         let page = config.hang_after.and_then(|_| self.balance.new_page(slot));
-        let parts = DescriptorParts { own: &self.own, listeners: &listeners, handover: handover.as_ref(), page };
+        let admin = (config.command == ServerCommand::Site).then(|| self.site_socket(&name, slot)).flatten();
+        let parts = DescriptorParts { own: &self.own, listeners: &listeners, handover: handover.as_ref(), page, admin };
         let descriptors = parts.named().map_err(|error| format!("copying descriptors: {error}"))?;
         for (address, listener) in listeners.iter().enumerate() {
             self.balance.enlist(address, slot, generation, listener.as_fd())?;
@@ -139,10 +155,7 @@ impl Worker {
         }
         let cgroup = self.cgroup_of(&name, slot, &config);
         let (program, arguments) = self.program_of(&config);
-        let mut environment = config.environment.clone();
-        if config.command == ServerCommand::Site {
-            environment.push((SITE_ADMIN.to_owned(), self.site_admin(&name)));
-        }
+        let environment = config.environment.clone();
         let start = OwnedStart {
             name: name.clone(),
             program,
@@ -172,6 +185,7 @@ impl Worker {
             since: unix_now(),
             noted: None,
             blocked_until: None,
+            unread: None,
             tasks: vec![starting.abort_handle()],
         };
         self.runs.insert(slot, run);
@@ -321,33 +335,58 @@ impl Worker {
         self.retire(slot);
         let Some(run) = self.runs.remove(&slot) else { return };
         run.tasks.iter().for_each(AbortHandle::abort);
-        self.forget_run(slot, run.listeners.len());
+        self.forget_run(slot);
+        if run.config.command == ServerCommand::Site {
+            let _ = fs::remove_file(self.site_admin(&run.name, slot));
+        }
         if let Some(cgroups) = &self.cgroups {
-            // Children that it has left hold its connections. The kernel takes its time.
-            let (cgroups, group) = (Arc::clone(cgroups), format!("{}.{slot}", run.name));
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = cgroups.remove(&group) {
-                    warn!(%error, "a cgroup is left over");
-                }
-            });
+            // Children that it has left hold its connections.
+            super::strays::remove(cgroups, format!("{}.{slot}", run.name));
         }
         self.buried.insert(slot);
         if let Some(ends) = &run.handover {
-            for (client, connection) in handover::unread(&ends.theirs) {
-                let stream = TcpStream::from(connection);
-                let _ = stream.set_nonblocking(true);
-                let local = stream.local_addr().map_or(0, |at| at.port());
-                let address = self.own.iter().position(|(at, _)| at.port() == local).unwrap_or(0);
-                self.balance.adopt(stream.as_fd(), WAITING, 0);
-                self.balance.closed(slot);
-                self.arrived(Arrival { address, client, stream });
+            self.take_back(slot, handover::unread(&ends.theirs));
+        }
+    }
+
+    /// Gives connections to others that were handed to a server, which has not read them.
+    fn take_back(&mut self, slot: u32, unread: Vec<(SocketAddr, OwnedFd)>) {
+        for (client, connection) in unread {
+            let stream = TcpStream::from(connection);
+            let _ = stream.set_nonblocking(true);
+            let local = stream.local_addr().map_or(0, |at| at.port());
+            let address = self.own.iter().position(|(at, _)| at.port() == local).unwrap_or(0);
+            self.balance.adopt(stream.as_fd(), WAITING, 0);
+            self.balance.closed(slot);
+            self.arrived(Arrival { address, client, stream });
+        }
+    }
+
+    /// Takes connections back from servers that do not read them.
+    pub(crate) fn look_at_handovers(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for (slot, run) in &mut self.runs {
+            let Some(ends) = &run.handover else { continue };
+            let first = handover::first_unread(&ends.theirs);
+            match (&run.unread, first) {
+                (Some((known, since)), Some(first)) if *known == first => {
+                    if now.saturating_duration_since(*since) >= UNREAD_MAX {
+                        (run.unread, run.blocked_until) = (None, Some(now + UNREAD_MAX));
+                        late.push((*slot, run.name.clone(), handover::unread(&ends.theirs)));
+                    }
+                }
+                (_, first) => run.unread = first.map(|first| (first, now)),
             }
+        }
+        for (slot, server, unread) in late {
+            debug!(server, connections = unread.len(), "reads no connections that it is handed: others get them");
+            self.take_back(slot, unread);
         }
     }
 
     /// Has the keeper forget a process.
-    pub(crate) fn forget_run(&self, slot: u32, listeners: usize) {
-        for address in 0..listeners {
+    pub(crate) fn forget_run(&self, slot: u32) {
+        for address in 0..self.own.len() {
             self.release(&format!("run.{slot}.listen.{address:02}"));
         }
         for part in ["process", "ours", "theirs"] {
@@ -359,8 +398,20 @@ impl Worker {
     }
 
     /// Where a `zerottl site` process shows its state.
-    pub(crate) fn site_admin(&self, name: &str) -> String {
-        self.runtime.join(format!("{}-{name}.sock", self.site)).display().to_string()
+    pub(crate) fn site_admin(&self, name: &str, slot: u32) -> PathBuf {
+        self.runtime.join(format!("{}-{name}.{slot}.sock", self.site))
+    }
+
+    /// Makes the socket for that: the process may be of another user, who could neither make it nor let this one in.
+    fn site_socket(&self, name: &str, slot: u32) -> Option<OwnedFd> {
+        let path = self.site_admin(name, slot);
+        match admin::unix_socket(&path, 0o600) {
+            Ok(socket) => Some(socket.into()),
+            Err(error) => {
+                warn!(server = name, %error, "{}: it does not show its state", path.display());
+                None
+            }
+        }
     }
 
     fn release(&self, name: &str) {
@@ -374,12 +425,16 @@ impl Worker {
         let Some(run) = self.run_of(slot, generation) else { return };
         let name = run.name.clone();
         match what {
+            // One that it has given away already, or never had, would be held by another as often as it says so.
+            Handed::Given { connection, .. } if !self.balance.is_of(connection.as_fd(), slot) => {
+                debug!(server = name, "what it gave away is no connection of its own: closed");
+            }
             Handed::Given { to, connection } => {
                 self.balance.closed(slot);
                 self.given(&name, &to, connection);
             }
             Handed::Done => self.balance.closed(slot),
-            Handed::Unknown => debug!(server = name, "a message that nobody knows"),
+            Handed::Unknown => {}
         }
     }
 

@@ -22,17 +22,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use xdp_ebpf::director::layout::{SLOTS, STATE_CLOSED, SlotSettings, WAITING};
+use xdp_ebpf::director::layout::{SlotSettings, WAITING};
 use zerottl_core::model::Director;
-use zerottl_host::resources::Descriptors;
-use zerottl_kernel::director::DirectorPrograms;
+use zerottl_host::resources::{Descriptors, DirectorShare};
+use zerottl_kernel::director::{DirectorLoadError, DirectorMapError, DirectorPrograms};
 
 use super::{
     arrivals::accept,
-    commands::processes,
+    commands::{processes, relays},
     parts::{Arrival, Counts, Entry, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
     runs::started,
-    state::{LOOK, Worker},
+    state::{LOOK, ROLLING, Worker},
 };
 use crate::{
     admin,
@@ -41,6 +41,7 @@ use crate::{
     command::Command,
     keeper::{KeeperLink, Kept},
     listeners::{ListenError, Listener, ListenerOwner},
+    lock::{DirectorLock, LockError},
     member::{Phase, Run, Wanted},
     spawn::ServerProcess,
     waiting_list::WaitingList,
@@ -50,6 +51,8 @@ use crate::{
 const CLEARING: u32 = 60;
 /// Events that wait to be looked at.
 const EVENTS: usize = 1024;
+/// The name of the lock at the keeper.
+const LOCK: &str = "lock";
 /// Commands that wait to be looked at.
 const COMMANDS: usize = 64;
 
@@ -72,6 +75,12 @@ pub struct WorkerSetup {
 /// Why a director cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectorError {
+    /// Another director.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Another director, by its pins.
+    #[error(transparent)]
+    Pins(DirectorLoadError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -95,6 +104,9 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
     let (send_events, events) = mpsc::channel(EVENTS);
     let (send_commands, commands) = mpsc::channel(COMMANDS);
     let mut before = Before::sort(kept);
+    let lock =
+        before.lock.take().map_or_else(|| DirectorLock::take(&config.control), |fd| Ok(DirectorLock::adopt(fd)))?;
+    link.keep(LOCK, &lock)?;
     let (cgroups, mut note) = match Cgroups::prepare(&group_name(&site), getppid()) {
         Ok(cgroups) => (Some(Arc::new(cgroups)), None),
         Err(error) => (None, Some(error.to_string())),
@@ -113,17 +125,15 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
         };
         own.push((*at, Arc::new(listener)));
     }
-    let balance = cgroups.as_ref().and_then(|cgroups| {
-        let pins = config.pins.join(&site);
-        match kernel(&pins, cgroups, &own) {
-            Ok(programs) => Some(Balance::Kernel(Box::new(programs))),
-            Err(error) => {
-                note = Some(error);
-                None
-            }
+    let mut balance = Balance::Own(OwnBalance::default());
+    if let Some(cgroups) = &cgroups {
+        match kernel(&config.pins.join(&site), cgroups, &own) {
+            Ok(programs) => balance = Balance::Kernel(Box::new(programs)),
+            // Its listeners must not be joined.
+            Err(KernelFault::Load(error @ DirectorLoadError::InUse(_))) => return Err(DirectorError::Pins(error)),
+            Err(error) => note = Some(error.to_string()),
         }
-    });
-    let balance = balance.unwrap_or_else(|| Balance::Own(OwnBalance::default()));
+    }
     if let Some(note) = note.as_ref().filter(|_| !balance.is_kernel()) {
         error!(
             "{note}: the kernel does not choose. All connections come to this process, which hands them over or relays them"
@@ -131,7 +141,9 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
     }
     let note = note.filter(|_| !balance.is_kernel());
     let runtime = config.control.parent().map_or_else(|| PathBuf::from("/run/zerottl"), PathBuf::from);
-    let list = WaitingList::new(config.waiting.max, config.waiting.timeout);
+    DirectorShare::tell(config.waiting.max, relays(&config));
+    let share = DirectorShare::now(config.waiting.max, relays(&config));
+    let list = WaitingList::new(share.waiting, config.waiting.timeout);
     let entries = processes(&config).map(|(name, server)| Entry::new(name, server, &config.restart)).collect();
     let worker = Worker {
         site: site.clone(),
@@ -144,8 +156,11 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
         runs: BTreeMap::new(),
         buried: BTreeSet::new(),
         list,
+        relays_max: share.relays as u64,
         counts: Counts::default(),
+        strays: Vec::new(),
         rolling: VecDeque::new(),
+        rolling_noted: Vec::new(),
         events: send_events.clone(),
         generation: 0,
         note,
@@ -207,18 +222,31 @@ fn group_name(site: &str) -> String {
     format!("{site}.{namespace}")
 }
 
-fn kernel(pins: &Path, cgroups: &Cgroups, own: &[(SocketAddr, Arc<Listener>)]) -> Result<DirectorPrograms, String> {
-    let mut programs = DirectorPrograms::open(pins, cgroups.root(), own.len()).map_err(|error| error.to_string())?;
+/// Why the kernel does not choose.
+#[derive(Debug, thiserror::Error)]
+enum KernelFault {
+    #[error(transparent)]
+    Load(#[from] DirectorLoadError),
+    #[error("{0}: {1}")]
+    Listener(SocketAddr, #[source] DirectorMapError),
+}
+
+fn kernel(
+    pins: &Path,
+    cgroups: &Cgroups,
+    own: &[(SocketAddr, Arc<Listener>)],
+) -> Result<DirectorPrograms, KernelFault> {
+    let mut programs = DirectorPrograms::open(pins, cgroups.root(), own.len())?;
     for (address, (at, listener)) in own.iter().enumerate() {
         programs
             .enlist(address, WAITING, 0, listener.as_fd())
             .and_then(|()| programs.attach(address, listener.as_fd()))
-            .map_err(|error| format!("{at}: {error}"))?;
+            .map_err(|error| KernelFault::Listener(*at, error))?;
     }
     Ok(programs)
 }
 
-/// Stops at SIGTERM and SIGINT, reloads at SIGHUP.
+/// Stops at SIGTERM, SIGINT and SIGQUIT, reloads at SIGHUP, and passes SIGUSR1 on.
 fn watch_signals(
     stop: CancellationToken,
     commands: mpsc::Sender<Command>,
@@ -226,13 +254,22 @@ fn watch_signals(
     cancel: CancellationToken,
 ) -> Result<(), DirectorError> {
     let of = |kind| signal(kind).map_err(DirectorError::Signals);
-    let (mut term, mut int, mut hup) =
-        (of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::hangup())?);
+    let (mut term, mut int, mut quit) =
+        (of(SignalKind::terminate())?, of(SignalKind::interrupt())?, of(SignalKind::quit())?);
+    let (mut hup, mut one, mut two) =
+        (of(SignalKind::hangup())?, of(SignalKind::user_defined1())?, of(SignalKind::user_defined2())?);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = term.recv() => stop.cancel(),
                 _ = int.recv() => stop.cancel(),
+                _ = quit.recv() => stop.cancel(),
+                _ = one.recv() => {
+                    if commands.send(Command::Pass(Signal::USR1)).await.is_err() {
+                        return;
+                    }
+                }
+                _ = two.recv() => info!("SIGUSR2 means nothing to a director; `zerottl director restart` replaces its servers"),
                 _ = hup.recv() => {
                     let failed = match read() {
                         Ok(config) => {
@@ -262,6 +299,9 @@ struct Before {
     runs: BTreeMap<u32, RunLeft>,
     waiting: Vec<(String, usize, OwnedFd)>,
     wanted: BTreeMap<String, Wanted>,
+    /// Names of those that are still to be replaced.
+    rolling: Vec<String>,
+    lock: Option<OwnedFd>,
     /// Names of what nobody knows.
     rest: Vec<String>,
 }
@@ -283,6 +323,7 @@ impl Before {
         for (name, fd) in kept.descriptors {
             let parts: Vec<&str> = name.split('.').collect();
             match (parts.as_slice(), parts.get(1).and_then(|slot| slot.parse().ok())) {
+                ([LOCK], _) => before.lock = Some(fd),
                 (["own", _], _) => before.own.extend(Listener::adopt(fd)),
                 (["waiting", _, address], _) => match address.parse() {
                     Ok(address) => before.waiting.push((name.clone(), address, fd)),
@@ -302,8 +343,8 @@ impl Before {
             }
         }
         for (name, text) in kept.notes {
-            let of = name.split_once('.');
-            match of {
+            match name.split_once('.') {
+                None if name == ROLLING => before.rolling = serde_json::from_str(&text).unwrap_or_default(),
                 Some(("run", slot)) => {
                     let Ok(slot) = slot.parse() else { continue };
                     let left: &mut RunLeft = before.runs.entry(slot).or_default();
@@ -327,7 +368,7 @@ impl Worker {
         for (at, (_, listener)) in self.own.iter().enumerate() {
             self.keep(&format!("own.{at:02}"), &**listener);
         }
-        let Before { own, runs, waiting, wanted, rest } = before;
+        let Before { own, runs, waiting, wanted, rolling, rest, lock: _ } = before;
         for listener in own {
             warn!(at = %listener.at, "is not listened on any more");
             let _ = listener.stop();
@@ -348,12 +389,13 @@ impl Worker {
         for (slot, left) in runs {
             self.adopt(slot, left, now);
         }
-        for slot in 1..SLOTS {
-            if !self.runs.contains_key(&slot) && self.balance.tally(slot).live > 0 {
-                self.balance.set_slot(slot, SlotSettings { state: STATE_CLOSED, ..SlotSettings::default() });
-                self.buried.insert(slot);
+        for name in rolling {
+            let is_left = |entry: &Entry| entry.name == name && !entry.member.has_successor();
+            if self.entries.iter().any(is_left) && !self.rolling.contains(&name) {
+                self.rolling.push_back(name);
             }
         }
+        self.find_strays(now);
         let waited = waiting.len();
         for (name, address, fd) in waiting {
             let _ = self.link.release(&name);
@@ -381,20 +423,33 @@ impl Worker {
         let (note, (entry, config), process) = match (note, config, process) {
             (Some(note), Some(config), Some(process)) => (note, config, process),
             (_, _, process) => {
-                // Half of a start, or of no server any more: it ends, and what it has goes on until then.
+                // Half of a start, or of no server any more: by its cgroup it is found among the strays.
                 warn!(slot, "a process of the worker before has no place any more: it is stopped");
                 for listener in &listeners {
                     let _ = listener.stop();
                 }
-                if let Some(process) = process {
+                if let Some(process) = process.filter(|_| self.cgroups.is_none()) {
                     let _ = process.signal(Signal::TERM);
                 }
-                return self.forget_run(slot, listeners.len());
+                return self.forget_run(slot);
             }
         };
         self.generation = self.generation.max(note.generation);
         let fits = note.fingerprint == fingerprint(&config);
-        let phase = match (note.serves, note.answered) {
+        // The worker before may have died while it closed them, and its kernel may have chosen where ours does not.
+        let is_ours = |(listener, (at, _)): (&Listener, &(SocketAddr, Arc<Listener>))| {
+            (listener.at == *at) == self.balance.is_kernel()
+        };
+        let listens = listeners.len() == self.own.len() && listeners.iter().zip(&self.own).all(is_ours);
+        let enlisted =
+            listeners.iter().enumerate().filter(|_| listens).try_for_each(|(address, listener)| {
+                self.balance.enlist(address, slot, note.generation, listener.as_fd())
+            });
+        if let Err(error) = &enlisted {
+            warn!(slot, "the process of the worker before is replaced: {error}");
+        }
+        let listens = listens && enlisted.is_ok();
+        let phase = match (note.serves && listens, note.answered) {
             (false, _) => Phase::Draining(now + self.config.drain_timeout),
             (true, true) => Phase::Ready,
             (true, false) => Phase::Starting,
@@ -402,7 +457,7 @@ impl Worker {
         let ready = (phase == Phase::Ready).then_some(now);
         let drain_until = now + self.config.drain_timeout;
         self.entries[entry].member.adopt(Run { slot, phase, started: now, ready }, drain_until);
-        if !fits && note.serves {
+        if !fits && note.serves && listens {
             self.rolling.push_back(note.name.clone());
         }
         let handover = ours.zip(theirs).map(|(ours, theirs)| HandoverEnds { ours: Arc::new(ours), theirs });
@@ -421,9 +476,13 @@ impl Worker {
             since: note.since,
             noted: None,
             blocked_until: None,
+            unread: None,
             tasks: Vec::new(),
         };
         self.runs.insert(slot, run);
+        if !listens {
+            self.retire(slot);
+        }
         self.watch_over(slot);
     }
 }
