@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments =
-        benches::Arguments { counted: env!("CARGO_BIN_EXE_instructions").into(), ..benches::Arguments::parse() };
+    let arguments = benches::Arguments {
+        counted: env!("CARGO_BIN_EXE_instructions").into(),
+        minimal_server: env!("CARGO_BIN_EXE_minimal-server").into(),
+        ..benches::Arguments::parse()
+    };
     match benches::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

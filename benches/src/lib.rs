@@ -1,5 +1,5 @@
 //! The benchmarks: what an answer costs in the kernel, what rate it sustains, how fast a plan is made and published,
-//! how the Site does beside nginx.
+//! how the Site does beside nginx, and the distributor beside others.
 //!
 //! | module | what |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | [`kinds`] | (d) what each kind of answer costs beside the plain one |
 //! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
 //! | [`web`] | (f) `zerottl site` beside nginx |
+//! | [`director`] | (g) `zerottl director` beside plain hashing and proxies |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`report`] | figures and methods as text, and as JSON |
@@ -24,6 +25,7 @@
 
 pub mod agent;
 pub mod cost;
+pub mod director;
 pub mod error;
 pub mod instructions;
 pub mod kinds;
@@ -55,6 +57,8 @@ pub enum BenchPart {
     Sites,
     /// (f) `zerottl site` beside nginx
     Web,
+    /// (g) `zerottl director` beside plain hashing and proxies of TCP
+    Director,
 }
 
 /// The benchmarks' arguments.
@@ -73,6 +77,9 @@ pub struct Arguments {
     /// The program whose instructions are counted
     #[arg(skip)]
     pub counted: PathBuf,
+    /// The program of the servers that a director has
+    #[arg(skip)]
+    pub minimal_server: PathBuf,
     /// An argument that cargo adds
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -80,7 +87,7 @@ pub struct Arguments {
 
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
-    let Arguments { quick, json, only, counted, .. } = arguments;
+    let Arguments { quick, json, only, counted, minimal_server, .. } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
@@ -137,6 +144,14 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("\n(f) zerottl site beside nginx\n{}\n{rounds} rounds of {seconds} s each.\n", report::web_method());
         all.web = web::measure(web::WebEffort { rounds, seconds })?;
         println!("{}", report::web_table(&all.web));
+    }
+
+    if wanted(BenchPart::Director) {
+        let effort = director::DirectorEffort::new(*quick);
+        println!("\n(g) zerottl director beside plain hashing and proxies\n{}\n", director::report::method(effort));
+        let measured = director::measure(effort, minimal_server)?;
+        println!("{}", director::report::table(&measured));
+        all.director = Some(measured);
     }
 
     println!("\nsummary");

@@ -263,7 +263,7 @@ impl Wire {
                  route add {other} dev {interface} src {own}\n\
                  neigh add {other} lladdr {other_mac} dev {interface} nud permanent"
             ))?;
-            thread_napi(namespace, interface)?;
+            thread_napi(namespace, interface, 1)?;
         }
         let folder = scratch::folder()?;
         let queries = folder.path().join("queries");
@@ -320,9 +320,9 @@ impl Wire {
     }
 }
 
-/// Gives the NAPI of an interface a thread and pins it to CPU 1. Nothing may arrive meanwhile: a NAPI that is being polled
+/// Gives the NAPI of an interface threads on a CPU, and returns them. Nothing may arrive meanwhile: a NAPI that is being polled
 /// while it gets its thread is not polled again.
-fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), BenchError> {
+pub(crate) fn thread_napi(namespace: &Netns, interface: &str, number: usize) -> Result<Vec<Pid>, BenchError> {
     let before = napi_threads(interface)?;
     let path = format!("class/net/{interface}/threaded");
     namespace.run(move || write_sysfs(&path, b"1"))??;
@@ -335,10 +335,10 @@ fn thread_napi(namespace: &Netns, interface: &str) -> Result<(), BenchError> {
     if ours.is_empty() {
         return Err(format!("{interface} got no NAPI thread").into());
     }
-    for pid in ours {
-        sched_setaffinity(Some(pid), &cpu(1))?;
+    for pid in &ours {
+        sched_setaffinity(Some(*pid), &cpu(number))?;
     }
-    Ok(())
+    Ok(ours)
 }
 
 /// Writes a file of sysfs as it shows the calling thread's network namespace. The /sys we see shows the one it was mounted

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     agent::{Figure, STEPS, StatusChanges},
     cost::{Cost, Costs, Size},
+    director::{self, PathCosts},
     kinds::AnswerKind,
     rate::{self, Rate},
     scene::PLANS_FEW,
@@ -32,6 +33,8 @@ pub struct Measured {
     pub sites: Option<SitesCost>,
     /// (f)
     pub web: Vec<WebCost>,
+    /// (g)
+    pub director: Option<PathCosts>,
 }
 
 /// Describes what this runs on, a line each.
@@ -300,7 +303,7 @@ impl fmt::Display for FigureTarget {
 /// The figures that have a target.
 #[must_use]
 pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
-    let Measured { costs, rates, changes, kinds, sites, web, .. } = measured;
+    let Measured { costs, rates, changes, kinds, sites, web, director, .. } = measured;
     let mut targets = Vec::new();
     let mut add =
         |what: String, figure, target, at_least| targets.push(FigureTarget { what, figure, target, at_least });
@@ -376,13 +379,14 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
         }
         add(format!("(f) {}: p99 by nginx's", web.what()), p99.ratio.median, 1.5, false);
     }
+    targets.extend(director.iter().flat_map(director::report::targets));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web, director } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -437,6 +441,7 @@ pub fn json(measured: &Measured) -> Value {
         }),
         "kinds": kinds.iter().map(AnswerKind::json).collect::<Vec<_>>(),
         "web": web.iter().map(web_json).collect::<Vec<_>>(),
+        "director": director.as_ref().map(director::report::json),
     })
 }
 

@@ -10,8 +10,10 @@ fn a_quick_run_measures_everything() {
     }
     let folder = tests::scratch::folder().unwrap();
     let file = folder.path().join("figures.json");
+    let minimal_server = env!("CARGO_BIN_EXE_minimal-server").into();
     let counted = env!("CARGO_BIN_EXE_instructions").into();
-    let arguments = Arguments { quick: true, json: Some(file.clone()), counted, ..Arguments::default() };
+    let arguments =
+        Arguments { quick: true, json: Some(file.clone()), counted, minimal_server, ..Arguments::default() };
     benches::run(&arguments).unwrap();
     let figures: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
 
@@ -44,6 +46,13 @@ fn a_quick_run_measures_everything() {
     for web in figures["web"].as_array().unwrap() {
         for (what, figure) in web["figures"].as_object().unwrap() {
             assert!(figure["ratio"]["median"].as_f64().unwrap() > 0.0, "{what}: {web}");
+        }
+    }
+    assert_eq!(figures["director"].as_object().unwrap().len(), 5, "five ways to the servers");
+    for (path, path_figures) in figures["director"].as_object().unwrap() {
+        assert_eq!(path_figures.as_object().unwrap().len(), 7, "{path}");
+        for (what, figure) in path_figures.as_object().unwrap() {
+            assert!(figure["director_by_it"]["median"].as_f64().unwrap() > 0.0, "{path}, {what}: {figure}");
         }
     }
 }

@@ -71,6 +71,12 @@ const TOOLS: &[Tool] = &[
     Tool { package: "python3", sign: Sign::Program("python3"), why: "an application server of the lab", tasks: LAB },
     Tool { package: "nginx-light", sign: Sign::Program("nginx"), why: "the lab's Sites", tasks: LAB },
     Tool {
+        package: "libnginx-mod-stream",
+        sign: Sign::File("/usr/lib/nginx/modules/ngx_stream_module.so"),
+        why: "nginx as a proxy of TCP, beside the distributor",
+        tasks: &[Task::Test, Task::Bench],
+    },
+    Tool {
         package: "util-linux",
         sign: Sign::Program("prlimit"),
         why: "limits of descriptors, idle scheduling, a file system that hangs",
@@ -129,8 +135,8 @@ const TOOLS: &[Tool] = &[
     Tool {
         package: "haproxy",
         sign: Sign::Program("haproxy"),
-        why: "reads the same agent checks",
-        tasks: &[Task::Test],
+        why: "reads the same agent checks; a proxy of TCP, beside the distributor",
+        tasks: &[Task::Test, Task::Bench],
     },
     Tool {
         package: "dpkg-dev",
