@@ -29,6 +29,9 @@ pub const CLIENTS: usize = 16;
 /// Servers of each way but the direct one.
 pub const SERVERS: usize = client::SERVERS;
 
+/// Downloads of a round, of which the fastest counts.
+pub const DOWNLOADS: usize = 4;
+
 /// A way from clients to servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionPath {
@@ -93,9 +96,9 @@ impl DirectorEffort {
     #[must_use]
     pub const fn new(quick: bool) -> Self {
         if quick {
-            Self { rounds: 1, download: 10_000_000, connections: 10, spread: 5, timed: 20 }
+            Self { rounds: 1, download: 1_000_000, connections: 10, spread: 5, timed: 20 }
         } else {
-            Self { rounds: 21, download: 200_000_000, connections: 500, spread: 20, timed: 2_000 }
+            Self { rounds: 21, download: 100_000_000, connections: 500, spread: 20, timed: 2_000 }
         }
     }
 }
@@ -103,7 +106,7 @@ impl DirectorEffort {
 /// A figure of a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathFigure {
-    /// MB a second of one download.
+    /// MB a second of the fastest of some downloads.
     Download,
     /// Connections a second.
     Rate,
@@ -191,7 +194,11 @@ fn once(
     path: ConnectionPath,
 ) -> Result<[f64; PathFigure::ALL.len()], BenchError> {
     let (machine, at) = (lab.client(), path.at());
-    let download = client::download(machine, at, effort.download)? / 1e6;
+    // The fastest of some: what else a machine does can only slow one down.
+    let mut download = 0.0_f64;
+    for _ in 0..DOWNLOADS {
+        download = download.max(client::download(machine, at, effort.download)? / 1e6);
+    }
     let before = (lab.servers_cpu_s(path)?, lab.receiver_cpu_s()?);
     let begin = Instant::now();
     let totals = client::load(machine, at, CLIENTS, effort.connections)?;

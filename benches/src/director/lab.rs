@@ -57,8 +57,9 @@ impl DirectorLab {
         let receivers = [(&scene.machine, 1), (&scene.client, 0)].map(|(machine, number)| {
             // Whatever is started in a namespace inherits the CPU of its thread.
             machine.run(move || sched_setaffinity(None, &rate::cpu(number)))??;
-            // NAPI is there with XDP or this. IPv6 has packets of its own to send, and nothing may arrive meanwhile.
-            machine.read("ethtool", &["-K", "eth0", "gro", "on"])?;
+            // A veth receives by NAPI what was sent without TSO, where GRO is on. IPv6 has packets of its own to send, and nothing
+            // may arrive meanwhile.
+            machine.read("ethtool", &["-K", "eth0", "gro", "on", "tso", "off"])?;
             let threads = rate::thread_napi(machine, "eth0", number)?;
             let [thread] = threads[..] else { return Err("eth0 has more than one queue".into()) };
             Ok::<u32, BenchError>(thread.as_raw_pid().unsigned_abs())

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{CLIENTS, ConnectionPath, DirectorEffort, PathCosts, PathFigure, SERVERS};
+use super::{CLIENTS, ConnectionPath, DOWNLOADS, DirectorEffort, PathCosts, PathFigure, SERVERS};
 use crate::report::FigureTarget;
 
 /// Returns how (g) is measured.
@@ -13,12 +13,12 @@ pub fn method(effort: DirectorEffort) -> String {
     let DirectorEffort { rounds, download, connections, spread, timed } = effort;
     format!(
         "\
-Two namespaces joined by a veth. Clients, and what receives their packets (threaded NAPI), have CPU 0; everything of the
+Two namespaces joined by a veth (GRO, no TSO). Clients, and what receives their packets (threaded NAPI), have CPU 0; everything of the
 servers' machine has CPU 1. The servers are one program of one thread without work of its own (accept, read 8 bytes, write 1,
 close), {SERVERS} processes each: `SO_REUSEPORT`, listeners that share an address; zerottl director, weighted-round-robin; HAProxy
 (mode tcp, one thread, roundrobin) and nginx (stream, one process), in front of the same {SERVERS} on loopback. `direct` is one
 such server with a listener of its own. No checks, no logs. Each round asks all, the first in turn; the first round is not kept;
-ratios are taken round by round. {rounds} rounds of each: a download of {} MB on one connection; {} connections of {CLIENTS} clients at
+ratios are taken round by round. {rounds} rounds of each: a download of {} MB on one connection, the fastest of {DOWNLOADS}; {} connections of {CLIENTS} clients at
 a time, each a connect, a request, a response and the server's close; {} connections for the spread; {timed} one after the
 other for latency. CPU time is that of the processes (schedstat): the way's servers, what is between, the director's keeper and
 worker, and the servers' NAPI thread, in which the kernel chooses a listener; `both machines` adds the clients and their NAPI thread.",
