@@ -14,6 +14,7 @@
 //! | [`director`] | (g) `zerottl director` beside plain hashing and proxies |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
+//! | [`figure_target`] | a figure beside what was to be reached |
 //! | [`report`] | figures and methods as text, and as JSON |
 //!
 //! `cargo xtask bench` runs them all; its arguments are those of [`Arguments`].
@@ -27,6 +28,7 @@ pub mod agent;
 pub mod cost;
 pub mod director;
 pub mod error;
+pub mod figure_target;
 pub mod instructions;
 pub mod kinds;
 pub mod rate;

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Servers that a response can come from: 1 to this.
 pub(super) const SERVERS: usize = 3;
 
-/// What some clients together have seen.
+/// Everything that some clients together have seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClientTotals {
     /// Their CPU time, seconds.

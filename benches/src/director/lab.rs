@@ -17,7 +17,7 @@ use ::tests::{
 };
 use rustix::{process::Pid, thread::sched_setaffinity};
 
-use super::{ConnectionPath, client::SERVERS};
+use super::{client::SERVERS, paths::ConnectionPath};
 use crate::{error::BenchError, rate};
 
 /// Until a listener takes connections after its start.
@@ -37,7 +37,7 @@ pub(super) struct DirectorLab {
     nginx: Process,
     /// Of `director`: the keeper, the worker, the servers.
     director: Vec<u32>,
-    /// Who receives packets on the servers' machine, and on the clients'.
+    /// The threads that receive packets on the servers' machine, and on the clients'.
     receivers: [u32; 2],
     _folder: Box<dyn std::any::Any>,
 }
@@ -107,7 +107,7 @@ impl DirectorLab {
     /// Waits until all listen.
     fn wait(&self) -> Result<(), BenchError> {
         let backends = (1..=SERVERS).map(|number| (&self.scene.machine, backend(number)));
-        let all = ConnectionPath::ALL.map(|path| (&self.scene.client, path.at()));
+        let all = ConnectionPath::ALL.map(|path| (&*self.scene.client, path.at()));
         for (machine, at) in all.into_iter().chain(backends) {
             let connects = || machine.run(move || TcpStream::connect(at)).is_ok_and(|connected| connected.is_ok());
             if !eventually(START, connects) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{CLIENTS, ConnectionPath, DOWNLOADS, DirectorEffort, PathCosts, PathFigure, SERVERS};
-use crate::report::FigureTarget;
+use crate::figure_target::FigureTarget;
 
 /// Returns how (g) is measured.
 #[must_use]
