@@ -266,10 +266,12 @@ fn the_units_capabilities_are_enough() {
     let unit = fs::read_to_string(root().join("packaging/systemd/zerottl-director@.service")).unwrap();
     let of = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
     assert_eq!(of("CapabilityBoundingSet"), of("AmbientCapabilities"));
-    let words: Vec<String> = of("CapabilityBoundingSet")
+    let mut words: Vec<String> = of("CapabilityBoundingSet")
         .split_whitespace()
         .map(|word| word.to_lowercase().replacen("cap_", "+", 1))
         .collect();
+    // For its cgroup, which systemd would have delegated.
+    words.push("+dac_override".to_owned());
     let mut scene = DirectorScene::new(&server("a", "count = 2").unwrap()).unwrap();
     scene.launch_under(&["setpriv".to_owned(), format!("--bounding-set=-all,{}", words.join(","))]).unwrap();
     scene.wait_until_ready().unwrap();

@@ -1,5 +1,4 @@
 //! Directors after one that was killed, and beside one that runs.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs,
