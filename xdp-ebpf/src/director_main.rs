@@ -240,12 +240,12 @@ pub fn choose(ctx: SkReuseportContext) -> u32 {
         // SAFETY: both are sockets that the context keeps alive.
         let (listener, cookie) =
             unsafe { (bpf_get_socket_cookie(listener.cast()), bpf_get_socket_cookie(migrating.cast())) };
-        let stage = if state == BPF_TCP_NEW_SYN_RECV {
+        let handshake = if state == BPF_TCP_NEW_SYN_RECV {
             HandshakeStage::Handshake
         } else {
             HandshakeStage::Queued { cookie, counted: state != BPF_TCP_SYN_RECV }
         };
-        let _ = choose::migrate(&Kernel(md), &arrival, listener, stage, now());
+        let _ = choose::migrate(&Kernel(md), &arrival, listener, handshake, now());
     }
     // Without a selection the kernel takes its own hash: better any server than none.
     SK_PASS
@@ -330,10 +330,11 @@ pub fn count(ctx: SockOpsContext) -> u32 {
     let op = field!(ops, op);
     if op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB {
         established(ops);
-    } else if op == BPF_SOCK_OPS_STATE_CB && field!(ops, __bindgen_anon_1.args[1]) == BPF_TCP_CLOSE {
-        if let Some(holder) = holder(ops) {
-            tally::closed(&Kernel(core::ptr::null_mut()), holder, cookie(ops));
-        }
+    } else if op == BPF_SOCK_OPS_STATE_CB
+        && field!(ops, __bindgen_anon_1.args[1]) == BPF_TCP_CLOSE
+        && let Some(holder) = holder(ops)
+    {
+        tally::closed(&Kernel(core::ptr::null_mut()), holder, cookie(ops));
     }
     1
 }
