@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Write as _},
+    net::{SocketAddr, TcpStream},
     os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::PathBuf,
     process::Stdio,
@@ -265,6 +266,14 @@ impl DirectorScene {
     /// Connects as a client.
     pub fn connect(&self) -> io::Result<HttpClient> {
         self.connect_to(PLACE)
+    }
+
+    /// Connects as a client that says whatever it likes.
+    pub fn raw(&self) -> io::Result<TcpStream> {
+        let at: SocketAddr = PLACE.parse().map_err(io::Error::other)?;
+        let stream = self.client.run(move || TcpStream::connect(at))??;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// Connects as a client, in other threads than this one.

@@ -1,10 +1,9 @@
 //! The distributor: servers, a waiting list, deaths, restarts; what clients see of them, which is nothing.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -15,13 +14,6 @@ use tests::{
     process::eventually,
     server::HttpClient,
 };
-
-fn raw(scene: &DirectorScene) -> TcpStream {
-    let at: SocketAddr = PLACE.parse().unwrap();
-    let stream = scene.client.run(move || TcpStream::connect(at)).unwrap().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// S2-1C, S2-6, S2-4: three servers take connections directly, over both families, in turn and by weight.
 #[test]
@@ -138,10 +130,10 @@ fn the_waiting_list_is_bounded() {
         stream.read_to_string(&mut text).unwrap();
         assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("Retry-After: "), "{text}");
     };
-    let (gone, mut stays) = (raw(&scene), raw(&scene));
+    let (gone, mut stays) = (scene.raw().unwrap(), scene.raw().unwrap());
     waits(2);
     // Full: told at once. It has sent its request, which does not become a reset.
-    let mut third = raw(&scene);
+    let mut third = scene.raw().unwrap();
     third.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     busy(&mut third);
     drop(gone);

@@ -1,10 +1,8 @@
 //! The distributor when something dies, hangs or is replaced: what clients see of it, which is nothing.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -15,20 +13,13 @@ use std::{
 
 use rustix::process::{Signal, kill_process};
 use tests::{
-    director::{DirectorScene, PATIENCE, PLACE, server, shares, who},
+    director::{DirectorScene, PATIENCE, server, shares, who},
     lab::can_load,
     process::eventually,
 };
 
 /// Bytes of a download that takes a while.
 const BYTES: usize = 100_000_000;
-
-fn raw(scene: &DirectorScene) -> TcpStream {
-    let at: SocketAddr = PLACE.parse().unwrap();
-    let stream = scene.client.run(move || TcpStream::connect(at)).unwrap().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// S2-1C: the director is killed in the middle of a download of 100 MB, which completes on the same connection; so is its
 /// parent, and new connections go on being assigned.
@@ -38,7 +29,7 @@ fn a_download_outlives_the_director() {
         return;
     }
     let mut scene = DirectorScene::started(&server("a", "count = 2").unwrap()).unwrap();
-    let mut client = raw(&scene);
+    let mut client = scene.raw().unwrap();
     let own = client.local_addr().unwrap();
     client.write_all(format!("GET /bytes?n={BYTES} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
     let mut bytes = vec![0; 1 << 20];
@@ -149,7 +140,7 @@ fn counts_are_those_of_ss() {
         println!("{}", last.borrow());
         assert!(same, "{}\n{}\n{}", last.borrow(), scene.ss_established().unwrap(), scene.log());
     };
-    let mut clients: Vec<_> = (0..20).map(|_| raw(&scene)).collect();
+    let mut clients: Vec<_> = (0..20).map(|_| scene.raw().unwrap()).collect();
     agree("20 connections");
     clients.truncate(14);
     agree("6 closed by clients");
