@@ -151,7 +151,7 @@ async fn take_handed_over(server: Rc<Server>) {
 async fn connection(stream: TcpStream, client: SocketAddr, server: Rc<Server>, was_handed_over: bool) {
     server.connections.fetch_add(1, Relaxed);
     // A client that goes away is no fault of ours.
-    let _ = speak(stream, client, &server).await;
+    let _ = speak(stream, client, &server, was_handed_over).await;
     server.connections.fetch_sub(1, Relaxed);
     if let Some(handover) = server.handover.as_ref().filter(|_| was_handed_over) {
         let _ = handover.closed();
@@ -159,8 +159,8 @@ async fn connection(stream: TcpStream, client: SocketAddr, server: Rc<Server>, w
 }
 
 /// Speaks HTTP/1.1 as far as an example needs it.
-async fn speak(stream: TcpStream, client: SocketAddr, server: &Server) -> io::Result<()> {
-    let Some(mut stream) = unless_given(stream, server).await? else { return Ok(()) };
+async fn speak(stream: TcpStream, client: SocketAddr, server: &Server, was_handed_over: bool) -> io::Result<()> {
+    let Some(mut stream) = unless_given(stream, server, was_handed_over).await? else { return Ok(()) };
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     let mut stopping = server.stopping.subscribe();
@@ -216,7 +216,7 @@ async fn answer(
 }
 
 /// Hands the connection on if its first request says so. What is only peeked at, the other server reads again.
-async fn unless_given(stream: TcpStream, server: &Server) -> io::Result<Option<TcpStream>> {
+async fn unless_given(stream: TcpStream, server: &Server, was_handed_over: bool) -> io::Result<Option<TcpStream>> {
     let Some(handover) = &server.handover else { return Ok(Some(stream)) };
     let mut bytes = [0; 256];
     let mut count = stream.peek(&mut bytes).await?;
@@ -229,6 +229,8 @@ async fn unless_given(stream: TcpStream, server: &Server) -> io::Result<Option<T
     let to = line.strip_prefix("GET /give?to=").and_then(|rest| rest.split(' ').next());
     match to {
         // Its own name, or that of the server that it is a process of: it is where it is to be.
+        // Whoever is given one that any other may have keeps it.
+        Some("") if was_handed_over => Ok(Some(stream)),
         Some(to) if to != server.name && !server.name.starts_with(&format!("{to}-")) => {
             let stream = stream.into_std()?;
             handover.give(stream, to).map_err(io::Error::other)?;

@@ -240,6 +240,37 @@ fn a_connection_is_explained() {
     scene.stop().unwrap();
 }
 
+/// A connection that waited is explained by the server that it was given to, by message and by relay.
+#[test]
+fn a_connection_that_waited_is_explained() {
+    if !can_load("a director") {
+        return;
+    }
+    for (keys, how) in [("handover = true", "handed over to a-1"), ("", "relayed to a-1")] {
+        let servers = server("a", &format!("max_connections = 1\n{keys}")).unwrap();
+        let scene = DirectorScene::started(&servers).unwrap();
+        let mut held = scene.connect().unwrap();
+        who(&mut held).unwrap();
+        let mut client = scene.connect().unwrap();
+        client.ask("/").unwrap();
+        scene.wait_for("it waits", |page| page["waiting"]["now"] == 1).unwrap();
+        let explained = |client: &HttpClient| {
+            let path = format!("/v1/director/explain?client={}", client.address().unwrap());
+            let (status, body) = scene.ask("GET", &path).unwrap();
+            assert_eq!(status, 200, "{body}");
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()
+        };
+        let page = explained(&client);
+        assert!(page["server"].is_null() && page.to_string().contains("0 wait before it"), "{page:#}");
+        drop(held);
+        client.answer().unwrap();
+        let page = explained(&client);
+        let last = page["why"].as_array().and_then(|why| why.last()).unwrap().as_str().unwrap();
+        assert!(page["server"] == "a-1" && last.contains(how), "{page:#}");
+        scene.stop().unwrap();
+    }
+}
+
 /// A reload changes numbers at once, replaces what has to be another process, and takes in and out what came and went.
 #[test]
 fn a_reload_changes_what_it_must() {
@@ -326,6 +357,33 @@ fn a_program_that_is_not_there_is_said() {
         })
         .unwrap();
     assert_eq!(scene.who().unwrap(), "a-1");
+    scene.stop().unwrap();
+}
+
+/// A connection that a server gives to any other does not come back to it: it waits until another has a place, and lets those
+/// behind it go first meanwhile.
+#[test]
+fn a_connection_given_to_any_does_not_come_back() {
+    if !can_load("a director") {
+        return;
+    }
+    let (a, b) =
+        (server("a", "handover = true").unwrap(), server("b", "handover = true\nmax_connections = 1").unwrap());
+    let scene = DirectorScene::started(&format!("{a}{b}")).unwrap();
+    let mut held: Vec<HttpClient> = (0..4).map(|_| scene.connect().unwrap()).collect();
+    let servers: Vec<String> = held.iter_mut().map(|client| who(client).unwrap()).collect();
+    let at_b = servers.iter().position(|name| name == "b-1").unwrap();
+    assert_eq!(scene.figure("b-1", "live").unwrap(), 1);
+    // All further ones go to a, which has any number of places.
+    let mut given = scene.connect().unwrap();
+    given.ask("/give?to=").unwrap();
+    scene.wait_for("it waits for b", |page| page["waiting"]["now"] == 1).unwrap();
+    assert_eq!(scene.who().unwrap(), "a-1", "it holds up nobody");
+    drop(held.remove(at_b));
+    assert!(given.answer().unwrap().starts_with("b-1 "));
+    let path = format!("/v1/director/explain?client={}", given.address().unwrap());
+    let (_, page) = scene.ask("GET", &path).unwrap();
+    assert!(page.contains("given away by a-1; ") && page.contains("handed over to b-1"), "{page}");
     scene.stop().unwrap();
 }
 

@@ -74,6 +74,11 @@ impl<T> WaitingList<T> {
         self.waiting.iter().next().map(|(ticket, waiter)| (*ticket, waiter))
     }
 
+    /// Returns the first of whom something holds.
+    pub(crate) fn first_that(&self, holds: impl Fn(&T) -> bool) -> Option<Ticket> {
+        self.waiting.iter().find(|(_, waiter)| holds(&waiter.what)).map(|(ticket, _)| *ticket)
+    }
+
     /// Takes out those whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Waiter<T>> {
         // In order of arrival, and all have the same time: the first that may stay ends it.

@@ -16,6 +16,7 @@ pub(crate) mod commands;
 pub(crate) mod judge;
 pub(crate) mod page;
 pub(crate) mod parts;
+mod placements;
 pub(crate) mod runs;
 pub(crate) mod start;
 pub(crate) mod state;

@@ -26,7 +26,8 @@ use zerottl_host::resources::Stumbles;
 use zerottl_kernel::{director::SteerKind, readiness::readable};
 
 use super::{
-    parts::{Arrival, Event, RunParts, Waiting},
+    parts::{Arrival, Event, Giver, RunParts, Waiting},
+    placements::{Placement, Route},
     state::{LOOK, Worker},
 };
 use crate::{
@@ -64,7 +65,7 @@ pub(crate) async fn accept(listener: std::net::TcpListener, address: usize, even
         stumbles.good();
         let Ok(stream) = stream.into_std() else { continue };
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        if events.send(Event::Arrived(Arrival { address, client, stream })).await.is_err() {
+        if events.send(Event::Arrived(Arrival::new(address, client, stream))).await.is_err() {
             return;
         }
     }
@@ -152,10 +153,11 @@ impl Worker {
 
     /// Gives places that are free to those that wait, in order.
     pub(crate) fn assign_waiting(&mut self) {
-        while let Some((ticket, _)) = self.list.first() {
-            if self.pick().is_none() {
-                return;
-            }
+        // Nobody has a place: that ends it, however many wait.
+        while self.pick(None).is_some() {
+            // As a rule the first. One whose giver alone has a place lets others go first.
+            let can = |waiting: &Waiting| self.pick(waiting.arrival.giver.as_ref()).is_some();
+            let Some(ticket) = self.list.first_that(can) else { return };
             let Some(Waiter { what, since }) = self.list.leave(ticket) else { return };
             let arrival = self.no_longer(what);
             if let Some(arrival) = self.assign(arrival) {
@@ -168,9 +170,13 @@ impl Worker {
         }
     }
 
-    fn pick(&self) -> Option<u32> {
+    /// Finds a server with a place. Who gave a connection away does not get it back: it would give it
+    /// again, without end.
+    fn pick(&self, giver: Option<&Giver>) -> Option<u32> {
         let can_relay = self.counts.relays < self.relays_max;
-        let open = self.runs.iter().filter(|(_, run)| run.takes() && (can_relay || run.handover.is_some()));
+        let is_giver = |run: &RunParts| giver.is_some_and(|giver| giver.generation == run.generation);
+        let open = self.runs.iter();
+        let open = open.filter(|(_, run)| run.takes() && (can_relay || run.handover.is_some()) && !is_giver(run));
         self.balance.pick(self.config.policy, open.map(|(slot, run)| (*slot, run.settings)))
     }
 
@@ -178,7 +184,7 @@ impl Worker {
     fn assign(&mut self, mut arrival: Arrival) -> Option<Arrival> {
         // One that does not take it is left out for a while.
         for _ in 0..SLOTS {
-            let Some(slot) = self.pick() else { break };
+            let Some(slot) = self.pick(arrival.giver.as_ref()) else { break };
             arrival = self.assign_to(slot, arrival)?;
         }
         Some(arrival)
@@ -189,7 +195,16 @@ impl Worker {
         let Some(run) = self.runs.get_mut(&slot) else { return Some(arrival) };
         let name = run.name.clone();
         let generation = run.generation;
+        let placed = |route| Placement {
+            server: name.clone(),
+            route,
+            giver: arrival.giver.as_ref().map(|giver| giver.name.clone()),
+            waited: arrival.since.elapsed(),
+            at: Instant::now(),
+        };
+        let port = self.own.get(arrival.address).map_or(0, |(at, _)| at.port());
         let Some(handover) = &run.handover else {
+            self.placements.remember(arrival.client, port, placed(Route::Relayed));
             self.relay(slot, generation, arrival);
             self.count(&name, false);
             return None;
@@ -199,6 +214,7 @@ impl Worker {
         self.balance.adopt(arrival.stream.as_fd(), slot, generation);
         match handover::send(&handover.ours, arrival.client, arrival.stream.as_fd()) {
             Ok(()) => {
+                self.placements.remember(arrival.client, port, placed(Route::HandedOver));
                 self.count(&name, true);
                 None
             }
@@ -298,22 +314,23 @@ impl Worker {
     }
 
     /// Takes a connection that a server gives away.
-    pub(crate) fn given(&mut self, from: &str, to: &str, connection: OwnedFd) {
+    pub(crate) fn given(&mut self, from: &Giver, to: &str, connection: OwnedFd) {
+        let giver = &*from.name;
         let stream = TcpStream::from(connection);
         let (Ok(client), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            return debug!(server = from, "what it gave away is no connection: closed");
+            return debug!(server = giver, "what it gave away is no connection: closed");
         };
         let is_tcp = socket_protocol(&stream).is_ok_and(|protocol| protocol == Some(ipproto::TCP));
         let address = self.own.iter().position(|(at, _)| is_tcp && at.port() == local.port());
         let Some(address) = address else {
-            return debug!(server = from, "what it gave away is no connection of a client: closed");
+            return debug!(server = giver, "what it gave away is no connection of a client: closed");
         };
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let _ = stream.set_nonblocking(true);
-        let arrival = Arrival { address, client, stream };
+        let arrival = Arrival { giver: Some(from.clone()), ..Arrival::new(address, client, stream) };
         // A session binds more than a limit does: its server takes it, even where it takes no others.
         let meant = |run: &RunParts| run.name == to || run.config.name == to;
-        let can = |run: &RunParts| run.handover.is_some() && run.ended.is_none() && run.name != from;
+        let can = |run: &RunParts| run.handover.is_some() && run.ended.is_none() && run.generation != from.generation;
         let named = self.runs.iter().find(|(_, run)| !to.is_empty() && meant(run) && can(run));
         let rest = match named.map(|(slot, _)| *slot) {
             Some(slot) => self.assign_to(slot, arrival),

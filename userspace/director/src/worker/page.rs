@@ -5,7 +5,11 @@ use std::{net::SocketAddr, time::Instant};
 use xdp_ebpf::director::layout::WAITING;
 use zerottl_core::model::ConnectionPolicy;
 
-use super::{parts::Entry, state::Worker};
+use super::{
+    parts::Entry,
+    placements::{Placement, Route},
+    state::Worker,
+};
 use crate::{
     member::{Phase, Wanted},
     pages::{ChoicesPage, ConnectionPage, DirectorPage, ProcessPage, WaitingPage},
@@ -93,22 +97,52 @@ impl Worker {
     /// Says why a connection is where it is.
     pub(crate) fn explain(&self, client: SocketAddr) -> Option<ConnectionPage> {
         let ports = self.own.iter().map(|(at, _)| at.port());
-        let choice = ports.filter_map(|port| self.balance.choice(client, port)).min_by_key(|choice| choice.age)?;
-        let mut why = vec![format!("{} ({})", sentence(choice.reason.description()), choice.reason.name())];
-        why.push(format!("chosen {:.1} s ago", choice.age.as_secs_f64()));
-        why.push(if choice.done { "the connection was made" } else { "its handshake is not over" }.to_owned());
+        let known = ports.filter_map(|port| {
+            let choice = self.balance.choice(client, port);
+            // One from before the kernel's last choice was that of another connection from the same port.
+            let placement = self
+                .placements
+                .of(client, port)
+                .filter(|placement| choice.as_ref().is_none_or(|choice| placement.at.elapsed() <= choice.age));
+            let age = placement.map(|placement| placement.at.elapsed()).or(choice.as_ref().map(|choice| choice.age))?;
+            Some((age, choice, placement))
+        });
+        let (_, choice, placement) = known.min_by_key(|(age, ..)| *age)?;
+        let mut why = Vec::new();
+        if let Some(choice) = &choice {
+            why.push(format!("{} ({})", sentence(choice.reason.description()), choice.reason.name()));
+            why.push(format!("chosen {:.1} s ago", choice.age.as_secs_f64()));
+            why.push(if choice.done { "the connection was made" } else { "its handshake is not over" }.to_owned());
+        }
+        let client_text = client.to_string();
+        if let Some(placement) = placement {
+            why.push(placed(placement));
+            return Some(ConnectionPage { client: client_text, server: Some(placement.server.clone()), why });
+        }
+        let choice = choice?;
         let run = self.runs.get(&choice.slot);
         if choice.slot == WAITING {
             let now = self.list.position(|waiting| waiting.arrival.client == client);
             why.push(now.map_or_else(
-                || "it has waited, and was given to a server or has left since".to_owned(),
+                || "it has waited, and has left since".to_owned(),
                 |(before, waited)| format!("{before} wait before it; it has waited for {:.1} s", waited.as_secs_f64()),
             ));
         } else if run.is_none() {
             why.push("the process has ended since".to_owned());
         }
-        Some(ConnectionPage { client: client.to_string(), server: run.map(|run| run.name.clone()), why })
+        Some(ConnectionPage { client: client_text, server: run.map(|run| run.name.clone()), why })
     }
+}
+
+/// Says how this process placed a connection.
+fn placed(placement: &Placement) -> String {
+    let giver = placement.giver.as_ref().map_or_else(String::new, |giver| format!("given away by {giver}; "));
+    let route = match placement.route {
+        Route::HandedOver => "handed over to",
+        Route::Relayed => "relayed to",
+    };
+    let (waited, ago) = (placement.waited.as_secs_f64(), placement.at.elapsed().as_secs_f64());
+    format!("{giver}waited for {waited:.3} s, then {route} {}, {ago:.1} s ago", placement.server)
 }
 
 /// A sentence as a part of another one.

@@ -86,6 +86,24 @@ pub(crate) struct Arrival {
     pub(crate) address: usize,
     pub(crate) client: SocketAddr,
     pub(crate) stream: TcpStream,
+    /// Since when it is here.
+    pub(crate) since: Instant,
+    /// The process that gave it away, which does not get it back.
+    pub(crate) giver: Option<Giver>,
+}
+
+impl Arrival {
+    /// Makes one that has just come.
+    pub(crate) fn new(address: usize, client: SocketAddr, stream: TcpStream) -> Self {
+        Self { address, client, stream, since: Instant::now(), giver: None }
+    }
+}
+
+/// A process that gave a connection away.
+#[derive(Clone, Debug)]
+pub(crate) struct Giver {
+    pub(crate) name: String,
+    pub(crate) generation: u64,
 }
 
 /// One that waits.

@@ -23,7 +23,7 @@ use zerottl_kernel::readiness::readable;
 use zerottl_server::{HANDOVER, PAGE};
 
 use super::{
-    parts::{Arrival, Event, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
+    parts::{Arrival, Event, Giver, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
     state::Worker,
 };
 use crate::{
@@ -358,7 +358,7 @@ impl Worker {
             let address = self.own.iter().position(|(at, _)| at.port() == local).unwrap_or(0);
             self.balance.adopt(stream.as_fd(), WAITING, 0);
             self.balance.closed(slot);
-            self.arrived(Arrival { address, client, stream });
+            self.arrived(Arrival::new(address, client, stream));
         }
     }
 
@@ -431,7 +431,7 @@ impl Worker {
             }
             Handed::Given { to, connection } => {
                 self.balance.closed(slot);
-                self.given(&name, &to, connection);
+                self.given(&Giver { name, generation }, &to, connection);
             }
             Handed::Done => self.balance.closed(slot),
             Handed::Unknown => {}

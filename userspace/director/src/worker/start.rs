@@ -31,6 +31,7 @@ use super::{
     arrivals::accept,
     commands::{processes, relays},
     parts::{Arrival, Counts, Entry, HandoverEnds, Judged, RunNote, RunParts, fingerprint},
+    placements::Placements,
     runs::started,
     state::{LOOK, ROLLING, Worker},
 };
@@ -158,6 +159,7 @@ pub async fn run(setup: WorkerSetup) -> Result<(), DirectorError> {
         list,
         relays_max: share.relays as u64,
         counts: Counts::default(),
+        placements: Placements::default(),
         strays: Vec::new(),
         rolling: VecDeque::new(),
         rolling_noted: Vec::new(),
@@ -403,7 +405,7 @@ impl Worker {
             let _ = stream.set_nonblocking(true);
             if let Ok(client) = stream.peer_addr() {
                 let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-                self.wait(Arrival { address, client, stream }, now);
+                self.wait(Arrival::new(address, client, stream), now);
             }
         }
         if taken + waited > 0 {

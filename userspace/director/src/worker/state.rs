@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zerottl_core::model::Director;
 
-use super::parts::{Counts, Entry, Event, RunParts, Waiting};
+use super::{
+    parts::{Counts, Entry, Event, RunParts, Waiting},
+    placements::Placements,
+};
 use crate::{
     balance::Balance, cgroups::Cgroups, keeper::KeeperLink, listeners::Listener, stray::Stray,
     waiting_list::WaitingList,
@@ -41,6 +44,7 @@ pub(crate) struct Worker {
     /// Connections that are relayed at a time, at most.
     pub(crate) relays_max: u64,
     pub(crate) counts: Counts,
+    pub(crate) placements: Placements,
     pub(crate) strays: Vec<Stray>,
     /// Names of processes that are still to be replaced, one after the other.
     pub(crate) rolling: VecDeque<String>,
