@@ -192,13 +192,7 @@ impl DirectorScene {
     /// The worker's process ID.
     pub fn worker(&mut self) -> io::Result<Pid> {
         let keeper = self.keeper().id();
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-        let is_worker = |pid: &&str| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|argument| argument == b"worker")
-        };
-        let pid = children.split_whitespace().find(is_worker).and_then(|pid| pid.parse().ok());
-        pid.and_then(Pid::from_raw).ok_or_else(|| io::Error::other(format!("no worker\n{}", self.log())))
+        worker_of(keeper).ok_or_else(|| io::Error::other(format!("no worker\n{}", self.log())))
     }
 
     /// Kills the worker and waits for the next one.
@@ -316,20 +310,36 @@ impl Drop for DirectorScene {
     /// Ends what a killed director has left.
     fn drop(&mut self) {
         drop(self.process.take());
-        let Ok(namespace) = fs::metadata(self.machine.path()) else { return };
-        for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-            let group = PathBuf::from(mount).join(format!("zerottl-boston.{}", namespace.ino()));
-            if fs::write(group.join("cgroup.kill"), "1").is_err() {
-                continue;
-            }
-            // The kernel takes its time.
-            eventually(PATIENCE, || {
-                for child in fs::read_dir(&group).into_iter().flatten().flatten() {
-                    let _ = fs::remove_dir(child.path());
-                }
-                fs::remove_dir(&group).is_ok()
-            });
+        end_remains(&self.machine);
+    }
+}
+
+/// Returns the process ID of a director's worker, by its parent's.
+#[must_use]
+pub fn worker_of(keeper: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    let is_worker = |pid: &&str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == b"worker")
+    };
+    children.split_whitespace().find(is_worker).and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw)
+}
+
+/// Ends the servers that boston's director, killed or not, has left on a machine, and removes their cgroups.
+pub fn end_remains(machine: &Netns) {
+    let Ok(namespace) = fs::metadata(machine.path()) else { return };
+    for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        let group = PathBuf::from(mount).join(format!("zerottl-boston.{}", namespace.ino()));
+        if fs::write(group.join("cgroup.kill"), "1").is_err() {
+            continue;
         }
+        // The kernel takes its time.
+        eventually(PATIENCE, || {
+            for child in fs::read_dir(&group).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(child.path());
+            }
+            fs::remove_dir(&group).is_ok()
+        });
     }
 }
 

@@ -321,9 +321,10 @@ impl Screen {
             // Up to the text's first line, and from there to the end of the screen.
             write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
         }
-        let width = tcgetwinsize(&out).map_or(usize::MAX, |size| usize::from(size.ws_col));
+        // Some terminals, such as those of containers, say that they have no columns.
+        let width = tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
         for line in text.lines() {
-            let shown: String = line.chars().take(width.max(1)).collect();
+            let shown: String = line.chars().take(if width == 0 { usize::MAX } else { width }).collect();
             writeln!(out, "{shown}")?;
         }
         out.flush()?;

@@ -4,6 +4,7 @@ mod answers;
 mod compliance;
 mod continuity;
 mod dashboard;
+mod director_load;
 mod docs;
 mod failed_changes;
 mod failover;

@@ -207,11 +207,14 @@ where
 #[derive(Clone, Copy)]
 struct Local(Option<SocketAddr>);
 
-/// Keeps out web pages whose name was made to resolve to this machine (DNS rebinding), as the agent's interface does.
+/// Keeps out web pages whose name was made to resolve to this machine (DNS rebinding), as `zerottl site`'s interface does:
+/// agents ask other addresses than loopback's by the Site's name.
 async fn own_host(request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Local>().and_then(|local| local.0);
     let (head, body) = request.into_parts();
-    if let Err(refusal) = admit(&head, local, None) {
+    if local.is_none_or(|local| local.ip().to_canonical().is_loopback())
+        && let Err(refusal) = admit(&head, local, None)
+    {
         return refusal.status_and_text().into_response();
     }
     let mut response = next.run(Request::from_parts(head, body)).await;

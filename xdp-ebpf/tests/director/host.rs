@@ -37,6 +37,8 @@ pub struct Host {
     /// Slots without a listener.
     pub missing: HashSet<u32>,
     pub now: Cell<u64>,
+    /// The slot of which another CPU takes a place once all have been looked at.
+    pub taken: Cell<Option<u32>>,
     scratch: PickScratch,
     choices: RefCell<HashMap<ConnectionKey, &'static ChoiceRecord>>,
     clients: RefCell<HashMap<[u32; 4], ClientRecord>>,
@@ -112,6 +114,17 @@ impl Host {
         migrate(self, &made.arrival, u64::from(made.slot), stage, self.now.get()).map(|(slot, _)| slot)
     }
 
+    /// The listener of a slot closes before the end of a handshake.
+    pub fn migrate_handshake(&self, arrival: &Arrival, from: u32) -> Option<u32> {
+        migrate(self, arrival, u64::from(from), HandshakeStage::Handshake, self.now.get()).map(|(slot, _)| slot)
+    }
+
+    /// The listener of a slot closes with a connection that is yet to be counted.
+    pub fn migrate_uncounted(&self, arrival: &Arrival, from: u32) -> Option<u32> {
+        let stage = HandshakeStage::Queued { cookie: u64::from(arrival.key.client[3]), counted: false };
+        migrate(self, arrival, u64::from(from), stage, self.now.get()).map(|(slot, _)| slot)
+    }
+
     pub fn assigned(&self) -> Vec<u64> {
         (1..=self.control.top as usize).map(|slot| self.slots[slot].assigned.load()).collect()
     }
@@ -142,6 +155,9 @@ impl DirectorMaps for Host {
     }
     fn look_at_slots(&self, top: u32) {
         (1..=top).for_each(|slot| look(self, slot));
+        if let Some(slot) = self.taken.take() {
+            self.slots[slot as usize].live.add(1);
+        }
     }
     fn steered(&self, key: &ConnectionKey) -> Option<SteeredRecord> {
         self.steered.get(key).copied()

@@ -288,3 +288,147 @@ fn a_missing_listener_is_no_reset() {
     host.missing.insert(0);
     assert_eq!(host.syn(&host.newcomer()), (0, ChoiceReason::Unchosen));
 }
+
+/// A client comes back to its process while affinity is on, its time lasts, and the process is the same one, goes round its
+/// loop and has a place; what has waited meanwhile is not forgotten for it.
+#[test]
+fn affinity_holds_while_it_may() {
+    const SECOND_MS: u64 = 1000;
+    let affine = |change: &dyn Fn(&mut Host)| {
+        let mut host = Host::new([capped(2), capped(9)]);
+        host.control.affinity_ns = SECOND_MS * 1_000_000;
+        let made = host.connect();
+        assert_eq!(made.slot, 1);
+        change(&mut host);
+        let key = ConnectionKey { client_port: 2000, ..made.arrival.key };
+        host.syn(&Arrival { key, is_own: false })
+    };
+    let (again, anew) = ((1, ChoiceReason::Affinity), (2, ChoiceReason::RoundRobin));
+    assert_eq!(affine(&|_| ()), again);
+    assert_eq!(affine(&|host| host.pass_ms(SECOND_MS - 1)), again);
+    assert_eq!(affine(&|host| host.pass_ms(SECOND_MS)), anew, "its time is over");
+    assert_eq!(affine(&|host| host.control.affinity_ns = 0), anew, "it was turned off");
+    assert_eq!(affine(&|host| host.settings[1].generation += 1), anew, "another process has the slot");
+    assert_eq!(affine(&|host| host.settings[1].cap = 1), anew, "it is full");
+    let hangs = |host: &mut Host| {
+        host.settings[1].hang_ns = 1;
+        host.pages.insert(1, ServerPage { looped_at: 1, ..ServerPage::default() });
+    };
+    assert_eq!(affine(&hangs), anew, "it hangs");
+    let waited = |host: &mut Host| {
+        let client =
+            Arrival { key: ConnectionKey { client: [0, 0, 0, 1], client_port: 3000, local_port: 80 }, is_own: false };
+        host.ack(client, 0);
+    };
+    assert_eq!(affine(&waited), again, "another of its connections has waited");
+}
+
+/// Least connections are not turns: who has fewer gets one after the other, handshakes that are not over count, and equals take
+/// turns.
+#[test]
+fn the_least_load_is_no_turn() {
+    let least = |weights: [u64; 2]| {
+        let mut host = Host::new(weights.map(weighing));
+        host.control.policy = POLICY_LEAST;
+        host
+    };
+    let connect = |host: &Host, count| -> Vec<u32> { (0..count).map(|_| host.connect().slot).collect() };
+    let mut host = least([1, 1]);
+    host.slots[1].live.add(3);
+    assert_eq!(connect(&host, 3), [2, 2, 2]);
+    let page = |pending, has_pending| ServerPage { looped_at: 1, pending, has_pending };
+    host.pages.insert(1, page(0, 1));
+    host.pages.insert(2, page(9, 1));
+    assert_eq!(connect(&host, 3), [1, 1, 1], "nothing to do");
+    host.pages.insert(1, page(10, 1));
+    assert_eq!(connect(&host, 3), [2, 2, 2], "it has more to do");
+    let mut host = least([1, 1]);
+    host.slots[1].live.add(3);
+    host.pages.insert(1, page(0, 0));
+    host.pages.insert(2, page(9, 0));
+    assert_eq!(connect(&host, 3), [2, 2, 2], "what is not kept is no work");
+    let host = least([1, 1]);
+    host.slots[1].live.add(3);
+    let burst: Vec<u32> = (0..6).map(|_| host.syn(&host.newcomer()).0).collect();
+    assert_eq!(burst[..3], [2, 2, 2], "{burst:?}");
+    assert_eq!(burst.iter().filter(|slot| **slot == 2).count(), 5 - 1, "in one round trip: {burst:?}");
+    let host = least([1, 1]);
+    let slots: Vec<u32> = (0..4)
+        .map(|_| {
+            let made = host.connect();
+            host.close(&made);
+            made.slot
+        })
+        .collect();
+    assert_eq!(slots, [1, 2, 1, 2], "equals take turns");
+}
+
+/// A SYN that is sent again does not hold on to a process that hangs meanwhile, nor to one whose places others have.
+#[test]
+fn a_repeated_syn_goes_on_where_it_may() {
+    let again = |change: &dyn Fn(&mut Host)| {
+        let mut host = Host::new([capped(1), weighing(1)]);
+        let arrival = host.newcomer();
+        assert_eq!(host.syn(&arrival), (1, ChoiceReason::RoundRobin));
+        change(&mut host);
+        let chosen = host.syn(&arrival);
+        (chosen, reserved(&host.slots[1], epoch(host.now.get())))
+    };
+    assert_eq!(again(&|_| ()), ((1, ChoiceReason::Remembered), 1));
+    let hangs = |host: &mut Host| {
+        host.settings[1].hang_ns = 1;
+        host.pages.insert(1, ServerPage { looped_at: 1, ..ServerPage::default() });
+    };
+    assert_eq!(again(&hangs), ((2, ChoiceReason::RoundRobin), 0), "it hangs");
+    assert_eq!(
+        again(&|host| host.slots[1].live.add(1)),
+        ((2, ChoiceReason::RoundRobin), 0),
+        "one that waited has its place"
+    );
+}
+
+/// Where a listener closes, a check that waits in its queue counts nowhere, and a handshake gives its place back; an end that is
+/// told twice counts once.
+#[test]
+fn what_a_closing_listener_leaves() {
+    let mut host = Host::new([capped(1), weighing(1)]);
+    let own = Arrival { is_own: true, ..host.newcomer() };
+    host.steered.insert(own.source(), SteeredRecord { slot: 1, kind: STEER_CHECK });
+    assert_eq!(host.syn(&own), (1, ChoiceReason::Check));
+    let check = host.ack(own, 1);
+    assert_eq!(host.migrate(&check), Some(2));
+    assert_eq!(host.live(), [0, 0], "a check");
+    host.close(&check);
+    assert_eq!((host.live(), host.assigned()), (vec![0, 0], vec![0, 0]), "a check that has ended");
+    let arrival = host.newcomer();
+    assert_eq!(host.syn(&arrival).0, 1);
+    assert_eq!(host.migrate_handshake(&arrival, 1), Some(2));
+    assert_eq!(reserved(&host.slots[1], epoch(host.now.get())), 0, "given back");
+    let made = host.ack(arrival, 2);
+    assert_eq!(host.live(), [0, 1]);
+    host.close(&made);
+    host.close(&made);
+    assert_eq!(host.live(), [0, 0]);
+    // A handshake that is all but over, and is counted where it ends up.
+    let arrival = host.newcomer();
+    let (slot, _) = host.syn(&arrival);
+    let other = 3 - slot;
+    assert_eq!(host.migrate_uncounted(&arrival, slot), Some(other));
+    assert_eq!(host.live(), [0, 0]);
+    let made = host.ack(arrival, slot);
+    assert_eq!(host.live()[other as usize - 1], 1, "{:?}", host.live());
+    host.close(&made);
+    assert_eq!(host.live(), [0, 0]);
+}
+
+/// Another CPU takes the last place between the look and the choice.
+#[test]
+fn the_last_place_is_taken_once() {
+    let host = Host::new([capped(1), capped(1)]);
+    host.taken.set(Some(1));
+    assert_eq!(host.syn(&host.newcomer()), (2, ChoiceReason::RoundRobin));
+    assert_eq!(reserved(&host.slots[1], epoch(host.now.get())), 0, "given back");
+    let host = Host::new([capped(1)]);
+    host.taken.set(Some(1));
+    assert_eq!(host.syn(&host.newcomer()).0, 0);
+}
