@@ -53,6 +53,7 @@ class Server:
         self.name = os.environ.get("ZEROTTL_SERVER", "by-hand")
         self.listeners, self.handover, self.page = listeners, handover, page
         self.requests = self.connections = 0
+        self.tasks = set()
         self.idle, self.stopping = set(), False
 
     def looped(self):
@@ -121,7 +122,14 @@ class Server:
     def begin(self, connection, client, was_handed_over):
         connection.setblocking(False)
         task = asyncio.ensure_future(self.connection(connection, client, was_handed_over))
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # The loop keeps no task alive: without this one that waits is collected, and its connection closed.
+        self.tasks.add(task)
+        task.add_done_callback(self.ended)
+
+    def ended(self, task):
+        self.tasks.discard(task)
+        # Fetched, so that it is not complained of.
+        _ = task.cancelled() or task.exception()
 
     async def connection(self, connection, client, was_handed_over):
         self.connections += 1

@@ -165,6 +165,29 @@ fn a_page_tells_a_loop_that_stands_still() {
     }
 }
 
+/// A connection that asks for nothing more stays, however much else the server does: in Python, what nobody holds is collected.
+#[test]
+fn a_silent_connection_stays() {
+    if !can_run("servers") {
+        return;
+    }
+    let machine = Netns::new().unwrap();
+    let server = started(&machine, AppKind::Python, "py-1", &["127.0.0.1:8080"], Given::default());
+    let mut silent: Vec<HttpClient> = (0..4).map(|_| HttpClient::connect(&machine, at(&server, 0)).unwrap()).collect();
+    for client in &mut silent {
+        client.ask("/hold").unwrap();
+    }
+    let mut other = HttpClient::connect(&machine, at(&server, 0)).unwrap();
+    for _ in 0..100 {
+        for _ in 0..20 {
+            other.get("/").unwrap();
+        }
+        HttpClient::connect(&machine, at(&server, 0)).unwrap().get("/").unwrap();
+    }
+    let open = machine.read("ss", &["-Htn", "state", "established", "sport", "=", ":8080"]).unwrap();
+    assert!(open.lines().count() > silent.len(), "{open}");
+}
+
 /// The example in Python of docs/director/contract.md is a server.
 #[test]
 fn the_contracts_example_is_a_server() {
