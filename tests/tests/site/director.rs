@@ -113,6 +113,36 @@ fn who_waited_is_relayed_to_a_server_without_hand_over() {
     scene.stop().unwrap();
 }
 
+/// Of many that wait, no more are relayed to a server at a time than it has places, although it counts each only once it is
+/// there.
+#[test]
+fn a_relay_passes_no_cap() {
+    if !can_load("a director") {
+        return;
+    }
+    let scene = DirectorScene::started(&server("a", "max_connections = 2").unwrap()).unwrap();
+    let mut held: Vec<HttpClient> = (0..2).map(|_| scene.connect().unwrap()).collect();
+    for client in &mut held {
+        who(client).unwrap();
+    }
+    let mut waiting: Vec<HttpClient> = (0..8).map(|_| scene.connect().unwrap()).collect();
+    scene.wait_for("they wait", |page| page["waiting"]["now"] == 8).unwrap();
+    for left in [6, 4, 2] {
+        held.clear();
+        scene.wait_for("two are served", |page| page["waiting"]["now"] == left).unwrap();
+        // Whoever was let in too early would be counted by now.
+        std::thread::sleep(Duration::from_millis(300));
+        let page = scene.page().unwrap();
+        let figures = [&page["waiting"]["now"], &page["waiting"]["relays"], &page["servers"][0]["live"]];
+        assert_eq!(figures.map(|figure| figure.as_u64().unwrap()), [left, 2, 2], "{page:#}");
+        held.extend(waiting.drain(..2));
+        for client in &mut held {
+            assert_eq!(who(client).unwrap(), "a-1");
+        }
+    }
+    scene.stop().unwrap();
+}
+
 /// S2-3X: the list is bounded, time runs out with a Busy answer, and a client that leaves, leaves the list.
 #[test]
 fn the_waiting_list_is_bounded() {

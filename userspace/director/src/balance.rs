@@ -185,9 +185,9 @@ impl Balance {
 
     /// Whether a slot has a place for one more connection. Places that handshakes have reserved are taken, as long as
     /// most handshakes come to an end.
-    fn has_place(&self, slot: u32, settings: &SlotSettings) -> bool {
+    fn has_place(&self, slot: u32, settings: &SlotSettings, coming: u32) -> bool {
         match self {
-            Self::Kernel(programs) => programs.has_place(slot),
+            Self::Kernel(programs) => programs.has_place(slot, coming),
             Self::Own(_) => settings.cap == UNLIMITED || self.tally(slot).live < u64::from(settings.cap),
         }
     }
@@ -200,17 +200,19 @@ impl Balance {
         }
     }
 
-    /// Finds the slot for one that waits, out of those that take connections.
+    /// Finds the slot for one that waits, out of those that take connections: each with how many are coming to it that are
+    /// not counted yet.
     pub(crate) fn pick(
         &self,
         policy: ConnectionPolicy,
-        open: impl Iterator<Item = (u32, SlotSettings)>,
+        open: impl Iterator<Item = (u32, SlotSettings, u32)>,
     ) -> Option<u32> {
-        let candidate = |(slot, settings): (u32, SlotSettings)| {
-            (settings.state == STATE_READY && slot != WAITING && self.has_place(slot, &settings)).then(|| {
-                let share = u128::from(self.tally(slot).live) * u128::from(settings.stride);
+        let candidate = |(slot, settings, coming): (u32, SlotSettings, u32)| {
+            (settings.state == STATE_READY && slot != WAITING && self.has_place(slot, &settings, coming)).then(|| {
+                let stride = u128::from(settings.stride);
+                let share = (u128::from(self.tally(slot).live) + u128::from(coming)) * stride;
                 let first = if policy == ConnectionPolicy::LeastConnections { share } else { 0 };
-                (first, self.pass(slot), slot)
+                (first, u128::from(self.pass(slot)) + u128::from(coming) * stride, slot)
             })
         };
         open.filter_map(candidate).min().map(|(_, _, slot)| slot)

@@ -113,6 +113,11 @@ impl Worker {
                 self.said(slot, generation, what);
                 drop(turn);
             }
+            Event::Reached { slot, generation } => {
+                if let Some(run) = self.run_of(slot, generation) {
+                    run.coming = run.coming.saturating_sub(1);
+                }
+            }
             Event::Relayed { slot, generation } => {
                 self.counts.relays = self.counts.relays.saturating_sub(1);
                 if self.run_of(slot, generation).is_some() {

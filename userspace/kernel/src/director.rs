@@ -34,7 +34,7 @@ use rustix::time::{ClockId, clock_gettime};
 use xdp_ebpf::director::{
     layout::{
         ADDRESSES_MAX, CHOICE_DONE, HOLDER_CLOSED, HOLDER_COUNTED, SLOTS, STATE_NONE, STATE_READY, STEER_CHECK,
-        STEER_RELAY, ServerPage, SharedCells, SlotCells, SlotSettings,
+        STEER_RELAY, ServerPage, SharedCells, SlotCells, SlotSettings, UNLIMITED,
     },
     reason::ChoiceReason,
     reserve,
@@ -240,10 +240,14 @@ impl DirectorPrograms {
         }
     }
 
-    /// Whether a slot has a place for one more connection, as a program would see it now.
+    /// Whether a slot has a place for one more connection than the `coming`, as a program would see it now.
     #[must_use]
-    pub fn has_place(&self, slot: u32) -> bool {
-        Moment::new(self.shared_cells(), now()).has_place(&self.slot(slot), self.cells(slot), 0)
+    pub fn has_place(&self, slot: u32, coming: u32) -> bool {
+        let mut settings = self.slot(slot);
+        if settings.cap != UNLIMITED {
+            settings.cap = settings.cap.saturating_sub(coming);
+        }
+        Moment::new(self.shared_cells(), now()).has_place(&settings, self.cells(slot), 0)
     }
 
     /// Returns where a slot stands in turn: the least is next. For those that waited, whom the director chooses for.

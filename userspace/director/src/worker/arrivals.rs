@@ -177,7 +177,7 @@ impl Worker {
         let is_giver = |run: &RunParts| giver.is_some_and(|giver| giver.generation == run.generation);
         let open = self.runs.iter();
         let open = open.filter(|(_, run)| run.takes() && (can_relay || run.handover.is_some()) && !is_giver(run));
-        self.balance.pick(self.config.policy, open.map(|(slot, run)| (*slot, run.settings)))
+        self.balance.pick(self.config.policy, open.map(|(slot, run)| (*slot, run.settings, run.coming)))
     }
 
     /// Gives a connection to a server with a place, or gives it back.
@@ -245,16 +245,24 @@ impl Worker {
         let target = self.runs.get(&slot).and_then(|run| run.place(arrival.address));
         if !self.balance.is_kernel() {
             self.balance.adopt(arrival.stream.as_fd(), slot, generation);
+        } else if let Some(run) = self.runs.get_mut(&slot) {
+            // The kernel counts it once it is there; meanwhile others may be looking for a place.
+            run.coming += 1;
         }
         let bound = target.ok_or_else(|| io::Error::from(ErrorKind::NotFound)).and_then(|target| {
             let socket = self.steered(target, slot, SteerKind::Relay)?;
             Ok((socket, target))
         });
         tokio::spawn(async move {
-            let copied = async {
+            let reached = async {
                 let (socket, target) = bound?;
+                timeout(RELAY_CONNECT, socket.connect(target)).await?
+            };
+            let reached: io::Result<tokio::net::TcpStream> = reached.await;
+            let _ = events.send(Event::Reached { slot, generation }).await;
+            let copied = async {
+                let mut server = reached?;
                 let mut client = tokio::net::TcpStream::from_std(arrival.stream)?;
-                let mut server = timeout(RELAY_CONNECT, socket.connect(target)).await??;
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 copy_bidirectional(&mut client, &mut server).await
             };

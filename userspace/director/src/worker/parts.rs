@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Checked { slot: u32, generation: u64, verdict: Result<(), String> },
     /// A process says something.
     Said { slot: u32, generation: u64, what: Handed, turn: OwnedSemaphorePermit },
+    /// A connection that is to be relayed has reached its server, which is counted from now on, or has not.
+    Reached { slot: u32, generation: u64 },
     /// A relayed connection has ended.
     Relayed { slot: u32, generation: u64 },
 }
@@ -149,6 +151,8 @@ pub(crate) struct RunParts {
     pub(crate) since: u64,
     /// The note that the next worker would find.
     pub(crate) noted: Option<RunNote>,
+    /// Connections that are on the way to it by a relay, and that nobody has counted yet.
+    pub(crate) coming: u32,
     /// It takes no connections by message until then.
     pub(crate) blocked_until: Option<Instant>,
     /// The first message that it has not read, and since when that is the first.

@@ -184,6 +184,7 @@ impl Worker {
             started: Instant::now(),
             since: unix_now(),
             noted: None,
+            coming: 0,
             blocked_until: None,
             unread: None,
             tasks: vec![starting.abort_handle()],

@@ -477,6 +477,7 @@ impl Worker {
             started: started(note.since),
             since: note.since,
             noted: None,
+            coming: 0,
             blocked_until: None,
             unread: None,
             tasks: Vec::new(),
