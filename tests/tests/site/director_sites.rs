@@ -115,20 +115,63 @@ fn s2_1b_a_sites_processes_share_its_addresses() {
     scene.stop().unwrap();
 }
 
-/// SIGHUP reaches the processes, which read the file themselves, and SIGUSR1 ends nobody.
+/// Where the kernel does not choose, the director hands a Site's processes their connections, or relays them, for all of
+/// its addresses.
+#[test]
+fn sites_without_the_kernel() {
+    if !can_load("a Site's processes without the kernel") {
+        return;
+    }
+    for handover in [true, false] {
+        let mut scene = scene("", &both());
+        let server = format!("handover = {handover}\nmax_connections = 2");
+        scene.write(&format!("pins = \"/run/zerottl-no-bpffs\"\n{}", front(&server, &both()))).unwrap();
+        scene.start().unwrap();
+        assert_eq!(scene.page().unwrap()["kernel"], false);
+        let mut clients: Vec<_> = [PLACE, PLACE, PLACE_V6, PLACE_V6].map(|at| scene.connect_to(at).unwrap()).into();
+        for client in &mut clients {
+            let own = client.address().unwrap().ip();
+            let head = client.get(HEALTH).unwrap_or_else(|error| panic!("{error}\n{}", scene.log())).to_lowercase();
+            let seen = if handover { own.to_string() } else { "127.0.0.1".to_owned() };
+            assert!(head.contains(&format!("x-forwarded-for: {seen}")), "{head}");
+        }
+        assert_eq!(["site-1", "site-2"].map(|name| scene.figure(name, "live").unwrap()), [2, 2]);
+        let mut waiting = scene.connect().unwrap();
+        waiting.ask(HEALTH).unwrap();
+        scene.wait_for("it waits", |page| page["waiting"]["now"] == 1).unwrap();
+        drop(clients);
+        waiting.answer().unwrap();
+        scene.wait_for("one is left", |page| page["servers"][0]["live"].as_u64() < Some(2)).unwrap();
+        assert_eq!(scene.figure("site-1", "restarts").unwrap(), 0, "{}", scene.log());
+        scene.stop().unwrap();
+    }
+}
+
+/// SIGHUP reaches the processes, which read the file themselves, and SIGUSR1, which reopens their logs, ends nobody.
 #[test]
 fn a_reload_reaches_the_sites() {
     if !can_load("a reload of a Site's processes") {
         return;
     }
-    let mut scene = scene("hang_after = \"2s\"", &both());
+    let web = format!("{}\naccess_log = \"access.log\"", both());
+    let mut scene = scene("hang_after = \"2s\"", &web);
     scene.start().unwrap();
     let worker = scene.worker().unwrap();
     let pids = ["site-1", "site-2"].map(|name| scene.pid(name).unwrap());
     scene.keeper().signal(Signal::HUP).unwrap();
     let reloaded = || scene.log().lines().filter(|line| line.contains("reloaded")).count();
     assert!(eventually(PATIENCE, || reloaded() == 2), "{}", scene.log());
+    // As logrotate does: each process begins the file anew.
+    fs::rename(scene.beside("access.log"), scene.beside("access.log.1")).unwrap();
     scene.keeper().signal(Signal::USR1).unwrap();
+    let lines = || fs::read_to_string(scene.beside("access.log")).unwrap_or_default().lines().count();
+    let is_written = || {
+        let before = lines();
+        // Connections come to both in turn.
+        (0..2).for_each(|_| _ = ask(&scene, HEALTH, "").unwrap());
+        eventually(std::time::Duration::from_secs(1), || lines() == before + 2)
+    };
+    assert!(eventually(PATIENCE, is_written), "{}", scene.log());
     scene.keeper().signal(Signal::USR2).unwrap();
     assert!(eventually(PATIENCE, || scene.log().contains("SIGUSR2 means nothing")), "{}", scene.log());
     assert_eq!(["site-1", "site-2"].map(|name| scene.pid(name).unwrap()), pids, "{}", scene.log());

@@ -38,8 +38,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tracing::{error, info, warn};
-use zerottl_host::socket_names::listener_name;
-use zerottl_server::Contract;
+use zerottl_host::socket_names::{listener_name, listener_place};
+use zerottl_server::{Contract, NamedListener};
 
 use crate::directed::Directed;
 
@@ -106,8 +106,13 @@ impl Inherited {
     /// Takes those of a director.
     #[must_use]
     pub fn of_director(mut contract: Contract) -> Self {
-        let sockets = contract.listeners.drain(..).map(|one| one.listener);
-        let sockets = sockets.filter_map(|one| Some((one.local_addr().ok()?, one))).collect();
+        // Where the kernel does not choose, nobody but the director connects to these sockets, each at a place of its own: the
+        // name says which it stands for.
+        let sockets = contract.listeners.drain(..).filter_map(|NamedListener { name, listener }| {
+            let place = listener_place(&name).or_else(|| listener.local_addr().ok())?;
+            Some((place, listener))
+        });
+        let sockets = sockets.collect();
         Self { sockets, before: None, directed: Some(Directed::new(contract)) }
     }
 
@@ -145,12 +150,12 @@ impl Inherited {
     }
 
     /// Takes those that listen somewhere at this address: `0.0.0.0` and `::` are all of their family.
-    pub(crate) fn find_within(&mut self, at: SocketAddr) -> Vec<TcpListener> {
+    pub(crate) fn find_within(&mut self, at: SocketAddr) -> Vec<(SocketAddr, TcpListener)> {
         let within = |(one, _): &mut (SocketAddr, TcpListener)| {
             let any = at.ip().is_unspecified() && one.is_ipv4() == at.is_ipv4();
             one.port() == at.port() && (any || one.ip() == at.ip())
         };
-        self.sockets.extract_if(.., within).map(|(_, listener)| listener).collect()
+        self.sockets.extract_if(.., within).collect()
     }
 
     /// Returns where the sockets listen that nobody has asked for.

@@ -38,6 +38,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub(crate) struct Bound {
     listener: TcpListener,
+    /// Where clients come to: that of the socket, or the one that it stands for.
     local: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     /// Proxies, each of which is many clients.
@@ -99,13 +100,11 @@ impl Bound {
             Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
             None => listener(address),
         };
-        Self::of(listener.map_err(|source| ListenError { address, source })?, None)
-            .map_err(|source| ListenError { address, source })
-    }
-
-    fn of(listener: TcpListener, certificates: Option<&Arc<Certificates>>) -> io::Result<Self> {
-        let (local, certificates) = (listener.local_addr()?, certificates.cloned());
-        Ok(Self { listener, local, certificates, trusted: Box::default() })
+        let of = |listener: TcpListener| {
+            let local = listener.local_addr()?;
+            Ok(Self { listener, local, certificates: None, trusted: Box::default() })
+        };
+        listener.and_then(of).map_err(|source| ListenError { address, source })
     }
 
     /// Listens at an address: by one socket, or by all that a director gives for it.
@@ -123,9 +122,10 @@ impl Bound {
             let source = io::Error::other("the director does not listen there: add it to `listen` of [director]");
             return Err(ListenError { address, source });
         }
-        let given = given.into_iter().map(|listener| {
+        let given = given.into_iter().map(|(local, listener)| {
             listener.set_nonblocking(true)?;
-            Self::of(TcpListener::from_std(listener)?, certificates)
+            let listener = TcpListener::from_std(listener)?;
+            Ok(Self { listener, local, certificates: certificates.cloned(), trusted: Box::default() })
         });
         given.collect::<io::Result<_>>().map_err(|source| ListenError { address, source })
     }
