@@ -183,23 +183,25 @@ fn a_client_meets_its_server_again() {
     });
 }
 
-/// A check reaches the server that it is for, and counts for nothing.
+/// A check reaches the server that it is for, and counts for nothing; over both families.
 #[test]
 fn the_directors_own_connections_are_steered() {
     in_world("steering", || {
-        let mut distributor = Distributor::new(&[weighing(1), SlotSettings { state: STATE_CLOSED, ..weighing(1) }]);
-        for (kind, live, reason) in
-            [(SteerKind::Check, [0, 0], ChoiceReason::Check), (SteerKind::Relay, [0, 1], ChoiceReason::Relay)]
-        {
-            let (socket, from) = world::bound(distributor.at.ip());
-            distributor.programs().steer(from, 2, kind).unwrap();
-            let client = world::connect(socket, distributor.at);
-            assert_eq!(distributor.choice(&client), (2, reason));
-            assert_eq!(distributor.live(), live, "{kind:?}");
-            drop(distributor.accept(2));
-            drop(client);
-            distributor.wait_for_live(&[0, 0]);
-            distributor.programs().unsteer(from).unwrap();
+        for make in [Distributor::new, Distributor::v6] {
+            let mut distributor = make(&[weighing(1), SlotSettings { state: STATE_CLOSED, ..weighing(1) }]);
+            for (kind, live, reason) in
+                [(SteerKind::Check, [0, 0], ChoiceReason::Check), (SteerKind::Relay, [0, 1], ChoiceReason::Relay)]
+            {
+                let (socket, from) = world::bound(distributor.at.ip());
+                distributor.programs().steer(from, 2, kind).unwrap();
+                let client = world::connect(socket, distributor.at);
+                assert_eq!(distributor.choice(&client), (2, reason), "{from}");
+                assert_eq!(distributor.live(), live, "{kind:?}, {from}");
+                drop(distributor.accept(2));
+                drop(client);
+                distributor.wait_for_live(&[0, 0]);
+                distributor.programs().unsteer(from).unwrap();
+            }
         }
     });
 }

@@ -226,6 +226,31 @@ fn a_worker_that_stood_still_goes_on() {
     scene.stop().unwrap();
 }
 
+/// The whole machine stands still for 5 s, and its server goes on a little later than the director: it is not thought to hang.
+#[test]
+fn a_machine_that_stood_still_goes_on() {
+    if !can_load("a machine that stands still") {
+        return;
+    }
+    let mut scene = DirectorScene::started(&server("a", "hang_after = \"200ms\"").unwrap()).unwrap();
+    scene.who().unwrap();
+    let (worker, pid) = (scene.worker().unwrap(), scene.pid("a-1").unwrap());
+    for process in [worker, pid] {
+        kill_process(process, Signal::STOP).unwrap();
+    }
+    thread::sleep(Duration::from_secs(5));
+    kill_process(worker, Signal::CONT).unwrap();
+    // Some looks of the director, at a page that is 5 s old.
+    thread::sleep(Duration::from_millis(300));
+    kill_process(pid, Signal::CONT).unwrap();
+    scene.wait_for("it serves", |page| page["servers"][0]["state"] == "ready").unwrap();
+    thread::sleep(Duration::from_millis(300));
+    scene.who().unwrap();
+    assert_eq!((scene.worker().unwrap(), scene.pid("a-1").unwrap()), (worker, pid), "{}", scene.log());
+    assert_eq!(scene.figure("a-1", "restarts").unwrap(), 0);
+    scene.stop().unwrap();
+}
+
 /// A director with few descriptors lets fewer wait, and says so; a server that dies is started again all the same.
 #[test]
 fn few_descriptors_are_shared_out() {

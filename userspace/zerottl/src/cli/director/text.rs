@@ -7,8 +7,11 @@ use zerottl_director::pages::{ConnectionPage, DirectorPage, ProcessPage, VerbDon
 
 /// Formats the state of a director: how it chooses, who waits, and its servers.
 pub fn status(page: &DirectorPage) -> String {
-    let by =
-        if page.kernel { "the kernel chooses" } else { "the kernel does not choose: every connection is handed over" };
+    let by = if page.kernel {
+        "the kernel chooses"
+    } else {
+        "the kernel does not choose: connections are handed over or relayed"
+    };
     let mut text = format!("{}: {}, {by}; listens on {}\n", page.site, page.policy, page.listen.join(", "));
     if let Some(note) = &page.note {
         let _ = writeln!(text, "{note}");
