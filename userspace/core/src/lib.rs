@@ -39,5 +39,6 @@ pub mod nets;
 pub mod overrides;
 pub mod plan;
 pub mod saved_state;
+pub mod session_id;
 pub mod site_load;
 pub mod status;

@@ -20,6 +20,7 @@ pub use self::{
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, MarkerConfig,
         MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
+        WriteMode,
     },
 };
 pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};

@@ -186,6 +186,18 @@ pub struct PriorityClass {
     pub share: f64,
 }
 
+/// `web.session.write`: when a change of a session is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMode {
+    /// At once; the copies follow.
+    #[default]
+    Async,
+    /// Once one session server has it.
+    AckOne,
+    /// Once all that are to have it do.
+    AckAll,
+}
+
 /// `web.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {

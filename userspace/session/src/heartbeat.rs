@@ -1,0 +1,209 @@
+//! The lease at each server: renewed several times in its life. This is also how it is seen that a server is down, that it is back,
+//! and that it has lost what it had.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    lease::Moment,
+    placement::SERVERS_MAX,
+    remote::{LeaseCall, RemoteFault},
+    reply::Reply,
+    store::StoreInner,
+};
+
+/// Renewals in the life of a lease.
+const BEATS: u32 = 4;
+/// From one try to reach a server to the next.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// `first`: the server has not been reached yet.
+const UNKNOWN: u8 = 0;
+/// It had no incarnation when it was reached first.
+const NEW: u8 = 1;
+/// It had one, or could not be reached.
+const OLD: u8 = 2;
+
+/// What the tasks of all servers know together.
+#[derive(Debug)]
+pub(crate) struct Heartbeats {
+    first: [AtomicU8; SERVERS_MAX],
+    /// When the last try to reach a server that failed was begun, ms; 0 for none.
+    refused: [AtomicU64; SERVERS_MAX],
+    /// When the last try of all was begun, ms.
+    tried: [AtomicU64; SERVERS_MAX],
+    /// When the last lease was asked for in vain, ms.
+    in_vain: AtomicU64,
+    servers: usize,
+    /// Asks for a renewal now.
+    kick: [Notify; SERVERS_MAX],
+    /// A renewal has ended, well or not.
+    beaten: Notify,
+    /// The repair has something to do.
+    pub(crate) repair: Notify,
+}
+
+impl Heartbeats {
+    /// Makes those of so many servers.
+    pub(crate) fn new(servers: usize) -> Self {
+        Self {
+            first: Default::default(),
+            refused: Default::default(),
+            tried: Default::default(),
+            in_vain: AtomicU64::new(0),
+            servers,
+            kick: Default::default(),
+            beaten: Notify::new(),
+            repair: Notify::new(),
+        }
+    }
+
+    /// When the last failed try to reach a server was begun.
+    pub(crate) fn refused(&self, server: usize) -> Option<Moment> {
+        let at = self.refused.get(server)?.load(Relaxed);
+        (at != 0).then(|| Duration::from_millis(at))
+    }
+
+    /// Whether no server had an incarnation when it was reached first: the Site is new. None while one is unknown.
+    fn is_all_new(&self) -> Option<bool> {
+        let first = || self.first.iter().take(self.servers).map(|first| first.load(Relaxed));
+        if first().any(|first| first == OLD) { Some(false) } else { first().all(|first| first == NEW).then_some(true) }
+    }
+
+    fn first_seen(&self, server: usize, what: u8) {
+        let _ = self.first[server].compare_exchange(UNKNOWN, what, Relaxed, Relaxed);
+        self.beaten.notify_waiters();
+    }
+}
+
+impl StoreInner {
+    /// Renews the lease at all servers, and waits until a quorum has granted it, or enough have answered to know that none will.
+    pub(crate) async fn lease(&self) -> bool {
+        let begun = milliseconds(clock::now());
+        if begun.saturating_sub(self.heartbeats.in_vain.load(Relaxed)) < u64::try_from(RETRY.as_millis()).unwrap_or(0) {
+            return false;
+        }
+        self.heartbeats.kick.iter().take(self.remotes.len()).for_each(Notify::notify_one);
+        let granted = async {
+            loop {
+                let beaten = self.heartbeats.beaten.notified();
+                tokio::pin!(beaten);
+                beaten.as_mut().enable();
+                if self.leases().holds(clock::now()) {
+                    return true;
+                }
+                if self.heartbeats.tried.iter().take(self.remotes.len()).all(|tried| tried.load(Relaxed) >= begun) {
+                    return false;
+                }
+                beaten.await;
+            }
+        };
+        let granted = timeout(self.config.timeout * 2, granted).await.unwrap_or(false);
+        if !granted {
+            self.heartbeats.in_vain.store(milliseconds(clock::now()), Relaxed);
+        }
+        granted
+    }
+}
+
+/// Keeps the lease at one server, until it is dropped.
+pub(crate) async fn run(inner: Arc<StoreInner>, at: usize) {
+    let remote = &inner.remotes[at];
+    let mut was_up = true;
+    loop {
+        let begun = clock::now();
+        let pause = match beat(&inner, at).await {
+            Ok(()) => {
+                if !was_up {
+                    info!(server = remote.name, "session server reached");
+                }
+                was_up = true;
+                inner.config.lease / BEATS
+            }
+            Err(fault) => {
+                remote.fail(&fault);
+                inner.heartbeats.refused[at].store(milliseconds(begun), Relaxed);
+                inner.heartbeats.first_seen(at, OLD);
+                if was_up {
+                    warn!(server = remote.name, %fault, "session server not reached");
+                    inner.heartbeats.repair.notify_one();
+                }
+                was_up = false;
+                RETRY
+            }
+        };
+        inner.heartbeats.tried[at].store(milliseconds(begun), Relaxed);
+        inner.heartbeats.beaten.notify_waiters();
+        let _ = timeout(pause, inner.heartbeats.kick[at].notified()).await;
+    }
+}
+
+/// Milliseconds of the clock; never 0.
+fn milliseconds(at: Moment) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Renews the lease at one server once; connects first if need be.
+async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
+    let (remote, heartbeats) = (&inner.remotes[at], &inner.heartbeats);
+    let (mut connection, is_new) = match remote.connection() {
+        Some(connection) => (connection, false),
+        None => {
+            let (connection, incarnation) = remote.connect().await?;
+            heartbeats.first_seen(at, if incarnation.is_some() { OLD } else { NEW });
+            (connection, true)
+        }
+    };
+    let waits = async {
+        loop {
+            if let Some(all_new) = heartbeats.is_all_new() {
+                return all_new;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let all_new = timeout(inner.config.timeout, waits).await.unwrap_or(false) && remote.last_incarnation().is_none();
+    let asked = clock::now();
+    let candidate = format!("{:032x}", rand::random::<u128>());
+    let lease = LeaseCall {
+        owner: &inner.worker.token,
+        value: &inner.worker.lease,
+        life: inner.config.lease,
+        incarnation: &candidate,
+        all_new,
+        copies: remote.is_copying(),
+    };
+    let Reply::Lease { incarnation, kept, newcomer } = remote.renew(&mut connection, &lease).await? else {
+        return Err(RemoteFault::Down);
+    };
+    let has_lost = remote.last_incarnation().is_some_and(|last| *last != *incarnation);
+    if has_lost {
+        warn!(server = remote.name, "session server started anew, and empty: what it held is copied to it again");
+        remote.has_lost_all();
+        inner.leases().lost(at);
+        for entry in inner.all() {
+            entry.state().unacknowledge(at);
+        }
+    }
+    if is_new || has_lost {
+        remote.joined(connection, &incarnation);
+    }
+    let was_newcomer = remote.set_newcomer(newcomer);
+    inner.leases().granted(at, asked, inner.config.lease, kept && !has_lost, clock::now());
+    if is_new || has_lost || was_newcomer && !newcomer {
+        heartbeats.repair.notify_one();
+    }
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! One session server: a connection that is made again, the lease, and the scripts.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, Script, ScriptInvocation, Value,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
+};
+use zerottl_core::session_id::SessionId;
+
+use crate::{
+    fault::SessionStartError,
+    reply::{Misshapen, Reply},
+    version::{Epoch, Version},
+};
+
+/// The scripts, as a server knows them.
+pub(crate) struct Scripts {
+    put: Script,
+    inspect: Script,
+    claim: Script,
+    release: Script,
+    end: Script,
+    renew: Script,
+}
+
+static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+    put: Script::new(include_str!("scripts/put.lua")),
+    inspect: Script::new(include_str!("scripts/inspect.lua")),
+    claim: Script::new(include_str!("scripts/claim.lua")),
+    release: Script::new(include_str!("scripts/release.lua")),
+    end: Script::new(include_str!("scripts/end.lua")),
+    renew: Script::new(include_str!("scripts/renew.lua")),
+});
+
+/// Why a server has not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoteFault {
+    /// There is no connection.
+    #[error("not connected")]
+    Down,
+    /// The connection, or the server.
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
+    /// Its answer.
+    #[error(transparent)]
+    Misshapen(#[from] Misshapen),
+}
+
+/// Counters of a server.
+#[derive(Debug, Default)]
+pub(crate) struct RemoteCounts {
+    /// Data that was read.
+    pub(crate) reads: AtomicU64,
+    /// Copies that were kept.
+    pub(crate) writes: AtomicU64,
+    /// Claims that were asked for.
+    pub(crate) claims: AtomicU64,
+    /// Writes that were refused, as another owns the session.
+    pub(crate) fenced: AtomicU64,
+    /// Requests that failed.
+    pub(crate) failures: AtomicU64,
+    /// Times that it was found started anew, and empty.
+    pub(crate) restarts: AtomicU64,
+}
+
+/// A connection that works, and the server that it goes to.
+#[derive(Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    incarnation: Arc<str>,
+}
+
+/// One session server.
+pub(crate) struct Remote {
+    /// Its name: host and port.
+    pub(crate) name: String,
+    /// What all keys of this Site begin with.
+    prefix: String,
+    client: Client,
+    config: AsyncConnectionConfig,
+    live: Mutex<Option<Live>>,
+    /// It has lost what it had, and not all of it has been copied again.
+    newcomer: AtomicBool,
+    /// Sessions are being copied to it again.
+    copying: AtomicBool,
+    /// The incarnation that it had last.
+    last: Mutex<Option<Arc<str>>>,
+    pub(crate) counts: RemoteCounts,
+    /// Why it is down, for people.
+    why: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where and how a server is reached.
+#[derive(Clone, Debug)]
+pub struct RemoteTarget {
+    /// Its name: host and port.
+    pub name: String,
+    /// Its failure domain.
+    pub domain: String,
+    /// `redis://…`, `rediss://…`, with user and password.
+    pub url: String,
+    /// Certificates (PEM) that its own must be signed by; none is those that the system trusts.
+    pub ca: Option<Vec<u8>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Remote {
+    /// Makes one that is not connected.
+    pub(crate) fn new(target: &RemoteTarget, site: &str, timeout: Duration) -> Result<Self, SessionStartError> {
+        let failed = |source| SessionStartError::Server { name: target.name.clone(), source };
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let info = target.url.as_str().into_connection_info().map_err(failed)?.set_tcp_settings(tcp);
+        let client = match &target.ca {
+            Some(ca) => {
+                let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+                Client::build_with_tls(info, certificates)
+            }
+            None => Client::open(info),
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            .set_pipeline_buffer_size(1024);
+        Ok(Self {
+            name: target.name.clone(),
+            prefix: format!("zerottl:{site}:"),
+            client: client.map_err(failed)?,
+            config,
+            live: Mutex::new(None),
+            newcomer: AtomicBool::new(false),
+            copying: AtomicBool::new(false),
+            last: Mutex::new(None),
+            counts: RemoteCounts::default(),
+            why: Mutex::new(None),
+        })
+    }
+
+    /// Whether it is connected.
+    pub(crate) fn is_up(&self) -> bool {
+        locked(&self.live).is_some()
+    }
+
+    /// Why it is not, for people.
+    pub(crate) fn why(&self) -> Option<String> {
+        locked(&self.why).clone()
+    }
+
+    /// The incarnation that it had last.
+    pub(crate) fn last_incarnation(&self) -> Option<Arc<str>> {
+        locked(&self.last).clone()
+    }
+
+    /// Whether it is new, and what it says does not count yet.
+    pub(crate) fn is_newcomer(&self) -> bool {
+        self.newcomer.load(Relaxed)
+    }
+
+    /// Sets whether it is; returns whether it was.
+    pub(crate) fn set_newcomer(&self, newcomer: bool) -> bool {
+        self.newcomer.swap(newcomer, Relaxed)
+    }
+
+    /// Whether sessions are being copied to it again.
+    pub(crate) fn is_copying(&self) -> bool {
+        self.copying.load(Relaxed)
+    }
+
+    /// Sets whether they are.
+    pub(crate) fn set_copying(&self, copying: bool) {
+        self.copying.store(copying, Relaxed);
+    }
+
+    /// Counts that it was found started anew, and has everything copied to it from now on.
+    pub(crate) fn has_lost_all(&self) {
+        self.counts.restarts.fetch_add(1, Relaxed);
+        self.set_copying(true);
+    }
+
+    /// Ends the connection, after a failure.
+    pub(crate) fn fail(&self, why: &dyn fmt::Display) {
+        self.counts.failures.fetch_add(1, Relaxed);
+        *locked(&self.why) = Some(why.to_string());
+        *locked(&self.live) = None;
+    }
+
+    /// Connects, and loads the scripts. Returns the connection and the incarnation, if the server has one; it is in use only
+    /// once [`Self::joined`] has been told.
+    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>), RemoteFault> {
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let mut pipeline = redis::pipe();
+        let Scripts { put, inspect, claim, release, end, renew } = &*SCRIPTS;
+        for script in [put, inspect, claim, release, end, renew] {
+            pipeline.load_script(script).ignore();
+        }
+        pipeline.cmd("GET").arg(self.key("incarnation"));
+        let (incarnation,): (Option<String>,) = pipeline.query_async(&mut connection).await?;
+        Ok((connection, incarnation))
+    }
+
+    /// Takes a connection into use.
+    pub(crate) fn joined(&self, connection: MultiplexedConnection, incarnation: &str) {
+        *locked(&self.why) = None;
+        *locked(&self.last) = Some(incarnation.into());
+        *locked(&self.live) = Some(Live { connection, incarnation: incarnation.into() });
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn live(&self) -> Result<Live, RemoteFault> {
+        locked(&self.live).clone().ok_or(RemoteFault::Down)
+    }
+
+    fn session_call<'a>(&self, script: &'a Script, id: SessionId) -> ScriptInvocation<'a> {
+        let mut call = script.prepare_invoke();
+        call.key(format!("{}s:{id}", self.prefix));
+        call.key(self.key("incarnation")).key(self.key("newcomer"));
+        call
+    }
+
+    /// Runs one script.
+    async fn run(&self, live: &mut Live, call: &ScriptInvocation<'_>) -> Result<Reply, RemoteFault> {
+        let value: Result<Value, _> = call.invoke_async(&mut live.connection).await;
+        let reply = value.map_err(RemoteFault::from).and_then(|value| Reply::read(value).map_err(RemoteFault::from));
+        if let Err(fault) = &reply {
+            self.fail(fault);
+        }
+        reply
+    }
+
+    /// Reads everything of a session but its data.
+    pub(crate) async fn inspect(&self, id: SessionId) -> Result<Reply, RemoteFault> {
+        let mut live = self.live()?;
+        let mut call = self.session_call(&SCRIPTS.inspect, id);
+        call.arg(&*live.incarnation).arg(self.key("w:"));
+        self.run(&mut live, &call).await
+    }
+
+    /// Claims a session.
+    pub(crate) async fn claim(&self, id: SessionId, claim: &ClaimCall<'_>) -> Result<Reply, RemoteFault> {
+        self.counts.claims.fetch_add(1, Relaxed);
+        let mut live = self.live()?;
+        let mut call = self.session_call(&SCRIPTS.claim, id);
+        call.arg(&*live.incarnation).arg(claim.epoch.0).arg(claim.owner).arg(self.key("w:"));
+        call.arg(u8::from(claim.force)).arg(claim.dead).arg(milliseconds(claim.life));
+        call.arg(u8::from(claim.wants_data)).arg(claim.set);
+        let reply = self.run(&mut live, &call).await;
+        if let Ok(Reply::Claimed { data: Some(_), .. }) = &reply {
+            self.counts.reads.fetch_add(1, Relaxed);
+        }
+        reply
+    }
+
+    /// Reads a session's data.
+    pub(crate) async fn data(&self, id: SessionId) -> Result<Option<Vec<u8>>, RemoteFault> {
+        self.counts.reads.fetch_add(1, Relaxed);
+        let mut live = self.live()?;
+        let mut command = redis::cmd("HGET");
+        command.arg(format!("{}s:{id}", self.prefix)).arg("data");
+        let data = command.query_async(&mut live.connection).await;
+        data.map_err(|error| {
+            self.fail(&error);
+            RemoteFault::from(error)
+        })
+    }
+
+    /// Gives a session up.
+    pub(crate) async fn release(&self, id: SessionId, owner: &str) -> Result<Reply, RemoteFault> {
+        let mut live = self.live()?;
+        let mut call = SCRIPTS.release.prepare_invoke();
+        call.key(format!("{}s:{id}", self.prefix)).arg(owner);
+        self.run(&mut live, &call).await
+    }
+
+    /// Keeps copies, many at once. The answers are in their order; none at all if the server fails.
+    pub(crate) async fn keep(
+        &self,
+        owner: &str,
+        copies: &[CopyCall],
+    ) -> Result<Vec<Result<Reply, Misshapen>>, RemoteFault> {
+        let mut live = self.live()?;
+        let mut pipeline = Pipeline::with_capacity(copies.len());
+        for copy in copies {
+            let call = match &copy.data {
+                Some(data) => {
+                    let mut call = self.session_call(&SCRIPTS.put, copy.id);
+                    call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner).arg(copy.version.number);
+                    call.arg(&data[..]).arg(milliseconds(copy.life)).arg(&*copy.set).arg(copy.version.epoch.0);
+                    call
+                }
+                None => {
+                    let mut call = self.session_call(&SCRIPTS.end, copy.id);
+                    call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner).arg(milliseconds(copy.life));
+                    call
+                }
+            };
+            pipeline.invoke_script(&call);
+        }
+        let values: Result<Vec<Value>, _> = pipeline.query_async(&mut live.connection).await;
+        match values {
+            Ok(values) => Ok(values.into_iter().map(Reply::read).collect()),
+            Err(error) => {
+                self.fail(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Renews the lease, over a connection that need not be in use yet.
+    pub(crate) async fn renew(
+        &self,
+        connection: &mut MultiplexedConnection,
+        lease: &LeaseCall<'_>,
+    ) -> Result<Reply, RemoteFault> {
+        let mut call = SCRIPTS.renew.prepare_invoke();
+        call.key(self.key(&format!("w:{}", lease.owner))).key(self.key("incarnation")).key(self.key("newcomer"));
+        call.arg(lease.value).arg(milliseconds(lease.life)).arg(lease.incarnation).arg(u8::from(lease.all_new));
+        call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies));
+        let value: Value = call.invoke_async(connection).await?;
+        Ok(Reply::read_lease(value)?)
+    }
+
+    /// Ends the lease, so that others may claim this worker's sessions at once.
+    pub(crate) async fn resign(&self, owner: &str) -> Result<(), RemoteFault> {
+        let mut live = self.live()?;
+        let mut command = redis::cmd("DEL");
+        command.arg(self.key(&format!("w:{owner}")));
+        Ok(command.exec_async(&mut live.connection).await?)
+    }
+
+    /// The connection in use.
+    pub(crate) fn connection(&self) -> Option<MultiplexedConnection> {
+        locked(&self.live).as_ref().map(|live| live.connection.clone())
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A claim as a server is asked for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClaimCall<'a> {
+    pub(crate) epoch: Epoch,
+    pub(crate) owner: &'a str,
+    /// An owner that is known to have ended; empty for none.
+    pub(crate) dead: &'a str,
+    /// Whatever lease its owner has: the claimant is that owner.
+    pub(crate) force: bool,
+    pub(crate) life: Duration,
+    pub(crate) wants_data: bool,
+    /// The servers that hold copies from now on; empty for those before.
+    pub(crate) set: &'a str,
+}
+
+/// A copy that is to be kept.
+#[derive(Clone, Debug)]
+pub(crate) struct CopyCall {
+    pub(crate) id: SessionId,
+    pub(crate) version: Version,
+    /// None for a session that has ended.
+    pub(crate) data: Option<bytes::Bytes>,
+    pub(crate) life: Duration,
+    /// The servers that hold copies, if that is to be recorded.
+    pub(crate) set: String,
+}
+
+/// A lease as a server is asked for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseCall<'a> {
+    pub(crate) owner: &'a str,
+    /// Where the worker is reached.
+    pub(crate) value: &'a str,
+    pub(crate) life: Duration,
+    /// The incarnation of a server that has none.
+    pub(crate) incarnation: &'a str,
+    /// No server has one: nothing can have been lost.
+    pub(crate) all_new: bool,
+    /// Sessions are being copied to it.
+    pub(crate) copies: bool,
+}

@@ -1,0 +1,127 @@
+//! Copies that are made again after a server has died or come back, from the memory of those who host the sessions; and what is
+//! forgotten here because its time is over, or because there is too much.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+use tracing::info;
+use zerottl_core::model::WriteMode;
+
+use crate::{
+    clock,
+    entry::{Entry, Phase},
+    lease::Moment,
+    placement::SERVERS_MAX,
+    store::StoreInner,
+};
+
+/// From one look to the next, if nothing has happened.
+const LOOK: Duration = Duration::from_secs(1);
+/// Steps of a second in which sessions are copied again.
+const STEPS: u32 = 20;
+/// The part of the places that has to be taken before sessions leave the memory.
+const FULL: f64 = 0.95;
+
+/// Repairs, until it is dropped.
+pub(crate) async fn run(inner: Arc<StoreInner>) {
+    let mut down_since: [Option<Moment>; SERVERS_MAX] = [None; SERVERS_MAX];
+    loop {
+        let _ = timeout(LOOK, inner.heartbeats.repair.notified()).await;
+        let now = clock::now();
+        for (remote, since) in inner.remotes.iter().zip(&mut down_since) {
+            *since = if remote.is_up() { None } else { since.or(Some(now)) };
+        }
+        // One that is away for a moment keeps its sessions.
+        let patience = inner.config.timeout;
+        let usable = |server: usize| down_since[server].is_none_or(|since| now.saturating_sub(since) < patience);
+        forget(&inner);
+        look(&inner, usable).await;
+    }
+}
+
+/// Looks at all sessions: gives each the servers that it ought to have, and sends those what they lack.
+async fn look(inner: &Arc<StoreInner>, usable: impl Fn(usize) -> bool) {
+    let entries = inner.all();
+    let step = (inner.config.repair_rate / STEPS).max(1) as usize;
+    let (mut repaired, mut told) = (0, false);
+    for remote in inner.remotes.iter().filter(|remote| remote.is_up()) {
+        remote.set_copying(true);
+    }
+    for entry in &entries {
+        let (copies, phase, behind) = {
+            let state = entry.state();
+            (state.copies.clone(), state.phase, state.data.is_some() && !state.is_copied())
+        };
+        let mut worked = false;
+        if phase == Phase::Hosted {
+            let desired = inner.placement.choose(entry.id, inner.config.copies, &usable);
+            if desired != copies && !desired.is_empty() {
+                worked = true;
+                inner.counts.repairs.fetch_add(1, Relaxed);
+                if inner.config.write == WriteMode::AckAll {
+                    inner.replace(entry, desired).await;
+                } else {
+                    entry.state().copies = desired;
+                    entry.wake();
+                }
+            }
+        }
+        if phase != Phase::Lost && (behind || worked || phase == Phase::Ended) {
+            worked |= behind;
+            inner.spread(entry);
+        }
+        repaired += usize::from(worked);
+        if worked && repaired % step == 0 {
+            if !told {
+                info!(sessions = entries.len(), "copying sessions again");
+            }
+            told = true;
+            sleep(Duration::from_secs(1) / STEPS).await;
+        }
+    }
+    if told {
+        info!(sessions = repaired, "copied sessions again");
+    }
+    inner.remotes.iter().for_each(|remote| remote.set_copying(false));
+}
+
+/// Forgets what is over, and the least recently used where there are too many.
+fn forget(inner: &StoreInner) {
+    let (now, life) = (clock::now(), inner.config.life);
+    let mut entries = inner.all();
+    entries.retain(|entry| {
+        let stays = {
+            let state = entry.state();
+            state.phase != Phase::Lost && now.saturating_sub(state.used) < life
+        };
+        if !stays {
+            drop_entry(inner, entry);
+        }
+        stays
+    });
+    let max = (inner.config.sessions_max as f64 * FULL) as usize;
+    // What has no copies elsewhere would be lost.
+    if entries.len() <= max || inner.config.copies == 0 {
+        return;
+    }
+    let surplus = entries.len() - max;
+    let used = |entry: &Arc<Entry>| entry.state().used;
+    entries.sort_by_key(used);
+    let is_copied = |entry: &&Arc<Entry>| {
+        let state = entry.state();
+        state.phase == Phase::Hosted && state.is_copied()
+    };
+    for entry in entries.iter().filter(is_copied).take(surplus) {
+        inner.counts.evictions.fetch_add(1, Relaxed);
+        drop_entry(inner, entry);
+    }
+}
+
+fn drop_entry(inner: &StoreInner, entry: &Arc<Entry>) {
+    entry.state().phase = Phase::Lost;
+    inner.remove(entry);
+    entry.wake();
+}

@@ -1,0 +1,14 @@
+-- Renews a worker's lease, and makes an incarnation for a server that has none.
+-- KEYS: lease, incarnation, newcomer
+-- ARGV: value of the lease, its life (ms), incarnation for a server without one, whether all servers are without one,
+--       life of a newcomer's mark (ms), whether the sender still copies sessions to it
+local known = redis.call('GET', KEYS[2])
+if not known then
+  known = ARGV[3]
+  redis.call('SET', KEYS[2], known)
+  if ARGV[4] == '0' then redis.call('SET', KEYS[3], '1', 'PX', ARGV[5]) end
+end
+if ARGV[6] == '1' then redis.call('PEXPIRE', KEYS[3], ARGV[5]) end
+local had = redis.call('EXISTS', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {known, had, redis.call('EXISTS', KEYS[3])}
