@@ -62,6 +62,7 @@ pub mod pass;
 pub mod process;
 pub mod program;
 pub mod query;
+pub mod redis;
 pub mod relay;
 pub mod resolver;
 pub mod scene;

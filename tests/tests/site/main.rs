@@ -18,5 +18,6 @@ mod log;
 mod processes;
 mod restart;
 mod servers;
+mod session_store;
 mod upload;
 mod web;

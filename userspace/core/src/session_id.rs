@@ -38,7 +38,7 @@ impl FromStr for SessionId {
             let digit = ALPHABET.iter().position(|one| *one == byte).ok_or(SessionIdError)? as u128;
             bits = if at < SESSION_ID_TEXT_LEN - 1 {
                 bits << 6 | digit
-            } else if digit & 0xf == 0 {
+            } else if digit.trailing_zeros() >= 4 {
                 bits << 2 | digit >> 4
             } else {
                 return Err(SessionIdError);

@@ -136,11 +136,13 @@ pub(crate) enum ClaimFault {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "an answer that came")]
     fn record(epoch: u64, owner: &str, lease: &str, number: u64, written: u64) -> Option<Reply> {
         let copy = CopyState { number, written: Epoch(written), ..CopyState::default() };
         Some(Reply::Record(Record { epoch: Epoch(epoch), owner: owner.into(), lease: lease.into(), copy }))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "an answer that came")]
     fn taken(number: u64, written: u64, data: Option<&str>) -> Option<Reply> {
         let copy = CopyState { number, written: Epoch(written), ..CopyState::default() };
         Some(Reply::Claimed { copy, data: data.map(|data| data.as_bytes().to_vec()) })

@@ -71,6 +71,7 @@ impl StoreInner {
         }
         let existing = existing.filter(|entry| entry.state().phase == Phase::Hosted);
         if existing.is_none() && self.len() >= self.config.sessions_max {
+            self.heartbeats.repair.notify_one();
             return Err(SessionFault::TooMany(self.config.sessions_max));
         }
         if self.remotes.is_empty() {
@@ -117,13 +118,17 @@ impl StoreInner {
                             continue;
                         }
                         _ => {
-                            existing.iter().for_each(|entry| self.lose(entry));
+                            if let Some(entry) = &existing {
+                                self.lose(entry);
+                            }
                             return Err(SessionFault::Elsewhere { worker });
                         }
                     }
                 }
                 Err(SessionFault::Ended) => {
-                    existing.iter().for_each(|entry| self.lose(entry));
+                    if let Some(entry) = &existing {
+                        self.lose(entry);
+                    }
                     return Err(SessionFault::Ended);
                 }
                 Err(fault) => return Err(fault),
@@ -303,10 +308,15 @@ impl StoreInner {
     /// Gives a session another set of servers, where all of a set have to acknowledge: they have its state before they are
     /// recorded, and a quorum knows of them before those that it had before need not acknowledge any more.
     pub(crate) async fn replace(self: &Arc<Self>, entry: &Arc<Entry>, desired: Vec<usize>) {
+        let _one = entry.replacing.lock().await;
+        if entry.state().copies == desired {
+            return;
+        }
         let started = clock::now();
         let number = entry.state().number;
         if entry.state().data.is_some() {
-            for server in &desired {
+            let lacks = |at: &usize| !entry.state().is_acked(*at, number);
+            for server in desired.iter().filter(|at| lacks(at)) {
                 self.enqueue(entry, *server);
             }
             let all = async {

@@ -17,10 +17,10 @@ use crate::{
 /// Copies in one round trip, at most.
 const BATCH: usize = 128;
 /// What a copy lives longer than its session, so that clocks may differ.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// Sends what is put into the queue of one server, until the queue is closed.
-pub(crate) async fn run(inner: Arc<StoreInner>, at: usize, mut queue: mpsc::UnboundedReceiver<Arc<Entry>>) {
+pub(crate) async fn run(inner: Arc<StoreInner>, at: usize, mut queue: mpsc::Receiver<Arc<Entry>>) {
     let remote = &inner.remotes[at];
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
@@ -55,13 +55,7 @@ fn call(inner: &StoreInner, entry: &Entry) -> Option<CopyCall> {
         Phase::Ended => None,
         Phase::Hosted => Some(state.data.clone()?),
     };
-    Some(CopyCall {
-        id: entry.id,
-        version: state.version(),
-        data,
-        life: inner.config.life + MARGIN,
-        set: String::new(),
-    })
+    Some(CopyCall { id: entry.id, version: state.version(), data, life: inner.config.life + MARGIN })
 }
 
 fn answered(inner: &Arc<StoreInner>, at: usize, entry: &Arc<Entry>, sent: Version, reply: &Reply) {

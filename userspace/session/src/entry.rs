@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     /// One bit for each server in whose queue it is.
     queued: AtomicU16,
     state: Mutex<EntryState>,
+    /// Held while the session is given other servers.
+    pub(crate) replacing: tokio::sync::Mutex<()>,
     /// Something of the state has changed that somebody may wait for.
     pub(crate) changed: Notify,
 }
@@ -84,7 +86,13 @@ impl Entry {
             prolonged: confirmed,
             behind_since: None,
         };
-        Self { id, queued: AtomicU16::new(0), state: Mutex::new(state), changed: Notify::new() }
+        Self {
+            id,
+            queued: AtomicU16::new(0),
+            state: Mutex::new(state),
+            replacing: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Locks the state. Nothing that holds it waits for anything.

@@ -158,13 +158,12 @@ fn milliseconds(at: Moment) -> u64 {
 /// Renews the lease at one server once; connects first if need be.
 async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
     let (remote, heartbeats) = (&inner.remotes[at], &inner.heartbeats);
-    let (mut connection, is_new) = match remote.connection() {
-        Some(connection) => (connection, false),
-        None => {
-            let (connection, incarnation) = remote.connect().await?;
-            heartbeats.first_seen(at, if incarnation.is_some() { OLD } else { NEW });
-            (connection, true)
-        }
+    let (mut connection, is_new) = if let Some(connection) = remote.connection() {
+        (connection, false)
+    } else {
+        let (connection, incarnation) = remote.connect().await?;
+        heartbeats.first_seen(at, if incarnation.is_some() { OLD } else { NEW });
+        (connection, true)
     };
     let waits = async {
         loop {

@@ -46,7 +46,7 @@ impl Leases {
             grant.since = now;
         }
         // The server counts from when it was told, which is later than it was asked; its clock may be a little fast.
-        grant.until = asked + life - life / 10;
+        grant.until = asked + life / 10 * 9;
     }
 
     /// Notes that a server has lost all leases.

@@ -25,6 +25,7 @@
 //! | `remote` | one session server: connection, lease, scripts |
 //! | `copier` | changes on their way to one server |
 //! | `repair` | copies that are made again after a server has died |
+//! | [`page`] | the state of all of it, for people |
 #![forbid(unsafe_code)]
 
 mod ballot;
@@ -36,6 +37,7 @@ mod entry;
 mod fault;
 mod heartbeat;
 mod lease;
+pub mod page;
 pub mod placement;
 mod remote;
 mod repair;
@@ -46,6 +48,7 @@ pub mod worker;
 
 pub use self::{
     fault::{SessionFault, SessionStartError},
+    page::StorePage,
     remote::RemoteTarget,
     store::{Held, Hint, SessionStore, StoreConfig, WriteCondition},
     version::{Epoch, Tag},

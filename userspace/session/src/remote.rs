@@ -16,7 +16,9 @@ use redis::{
 use zerottl_core::session_id::SessionId;
 
 use crate::{
+    clock,
     fault::SessionStartError,
+    lease::Moment,
     reply::{Misshapen, Reply},
     version::{Epoch, Version},
 };
@@ -94,8 +96,8 @@ pub(crate) struct Remote {
     /// The incarnation that it had last.
     last: Mutex<Option<Arc<str>>>,
     pub(crate) counts: RemoteCounts,
-    /// Why it is down, for people.
-    why: Mutex<Option<String>>,
+    /// Since when it is down, and why, for people; none while it is up.
+    down: Mutex<Option<(Moment, String)>>,
 }
 
 impl fmt::Debug for Remote {
@@ -148,7 +150,7 @@ impl Remote {
             copying: AtomicBool::new(false),
             last: Mutex::new(None),
             counts: RemoteCounts::default(),
-            why: Mutex::new(None),
+            down: Mutex::new(None),
         })
     }
 
@@ -159,7 +161,12 @@ impl Remote {
 
     /// Why it is not, for people.
     pub(crate) fn why(&self) -> Option<String> {
-        locked(&self.why).clone()
+        locked(&self.down).as_ref().map(|(_, why)| why.clone())
+    }
+
+    /// Whether it has been down for so long.
+    pub(crate) fn is_down_for(&self, time: Duration) -> bool {
+        locked(&self.down).as_ref().is_some_and(|(since, _)| clock::now().saturating_sub(*since) >= time)
     }
 
     /// The incarnation that it had last.
@@ -196,7 +203,8 @@ impl Remote {
     /// Ends the connection, after a failure.
     pub(crate) fn fail(&self, why: &dyn fmt::Display) {
         self.counts.failures.fetch_add(1, Relaxed);
-        *locked(&self.why) = Some(why.to_string());
+        let since = locked(&self.down).as_ref().map_or_else(clock::now, |(since, _)| *since);
+        *locked(&self.down) = Some((since, why.to_string()));
         *locked(&self.live) = None;
     }
 
@@ -216,7 +224,7 @@ impl Remote {
 
     /// Takes a connection into use.
     pub(crate) fn joined(&self, connection: MultiplexedConnection, incarnation: &str) {
-        *locked(&self.why) = None;
+        *locked(&self.down) = None;
         *locked(&self.last) = Some(incarnation.into());
         *locked(&self.live) = Some(Live { connection, incarnation: incarnation.into() });
     }
@@ -299,19 +307,13 @@ impl Remote {
         let mut live = self.live()?;
         let mut pipeline = Pipeline::with_capacity(copies.len());
         for copy in copies {
-            let call = match &copy.data {
-                Some(data) => {
-                    let mut call = self.session_call(&SCRIPTS.put, copy.id);
-                    call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner).arg(copy.version.number);
-                    call.arg(&data[..]).arg(milliseconds(copy.life)).arg(&*copy.set).arg(copy.version.epoch.0);
-                    call
-                }
-                None => {
-                    let mut call = self.session_call(&SCRIPTS.end, copy.id);
-                    call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner).arg(milliseconds(copy.life));
-                    call
-                }
-            };
+            let script = if copy.data.is_some() { &SCRIPTS.put } else { &SCRIPTS.end };
+            let mut call = self.session_call(script, copy.id);
+            call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner);
+            if let Some(data) = &copy.data {
+                call.arg(copy.version.number).arg(&data[..]);
+            }
+            call.arg(milliseconds(copy.life));
             pipeline.invoke_script(&call);
         }
         let values: Result<Vec<Value>, _> = pipeline.query_async(&mut live.connection).await;
@@ -379,8 +381,6 @@ pub(crate) struct CopyCall {
     /// None for a session that has ended.
     pub(crate) data: Option<bytes::Bytes>,
     pub(crate) life: Duration,
-    /// The servers that hold copies, if that is to be recorded.
-    pub(crate) set: String,
 }
 
 /// A lease as a server is asked for it.

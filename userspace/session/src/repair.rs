@@ -13,37 +13,33 @@ use zerottl_core::model::WriteMode;
 use crate::{
     clock,
     entry::{Entry, Phase},
-    lease::Moment,
-    placement::SERVERS_MAX,
     store::StoreInner,
 };
 
 /// From one look to the next, if nothing has happened.
 const LOOK: Duration = Duration::from_secs(1);
+/// From one glance at which servers are up to the next.
+const GLANCE: Duration = Duration::from_millis(50);
 /// Steps of a second in which sessions are copied again.
 const STEPS: u32 = 20;
-/// The part of the places that has to be taken before sessions leave the memory.
-const FULL: f64 = 0.95;
 
 /// Repairs, until it is dropped.
 pub(crate) async fn run(inner: Arc<StoreInner>) {
-    let mut down_since: [Option<Moment>; SERVERS_MAX] = [None; SERVERS_MAX];
+    let mut before = inner.usable();
+    let mut looked = clock::now();
     loop {
-        let _ = timeout(LOOK, inner.heartbeats.repair.notified()).await;
-        let now = clock::now();
-        for (remote, since) in inner.remotes.iter().zip(&mut down_since) {
-            *since = if remote.is_up() { None } else { since.or(Some(now)) };
+        let asked = timeout(GLANCE, inner.heartbeats.repair.notified()).await.is_ok();
+        let usable = inner.usable();
+        if asked || usable != before || clock::now().saturating_sub(looked) >= LOOK {
+            forget(&inner);
+            look(&inner, &usable).await;
+            (before, looked) = (usable, clock::now());
         }
-        // One that is away for a moment keeps its sessions.
-        let patience = inner.config.timeout;
-        let usable = |server: usize| down_since[server].is_none_or(|since| now.saturating_sub(since) < patience);
-        forget(&inner);
-        look(&inner, usable).await;
     }
 }
 
 /// Looks at all sessions: gives each the servers that it ought to have, and sends those what they lack.
-async fn look(inner: &Arc<StoreInner>, usable: impl Fn(usize) -> bool) {
+async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
     let entries = inner.all();
     let step = (inner.config.repair_rate / STEPS).max(1) as usize;
     let (mut repaired, mut told) = (0, false);
@@ -57,7 +53,7 @@ async fn look(inner: &Arc<StoreInner>, usable: impl Fn(usize) -> bool) {
         };
         let mut worked = false;
         if phase == Phase::Hosted {
-            let desired = inner.placement.choose(entry.id, inner.config.copies, &usable);
+            let desired = inner.placement.choose(entry.id, inner.config.copies, |at| usable[at]);
             if desired != copies && !desired.is_empty() {
                 worked = true;
                 inner.counts.repairs.fetch_add(1, Relaxed);
@@ -102,9 +98,10 @@ fn forget(inner: &StoreInner) {
         }
         stays
     });
-    let max = (inner.config.sessions_max as f64 * FULL) as usize;
+    // A tenth of the places is made free at a time.
+    let max = inner.config.sessions_max / 10 * 9;
     // What has no copies elsewhere would be lost.
-    if entries.len() <= max || inner.config.copies == 0 {
+    if entries.len() < inner.config.sessions_max / 20 * 19 || inner.config.copies == 0 {
         return;
     }
     let surplus = entries.len() - max;

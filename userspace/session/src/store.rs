@@ -111,7 +111,7 @@ pub(crate) struct StoreInner {
     shards: Vec<Mutex<HashMap<SessionId, Arc<Entry>>>>,
     /// Sessions that are being claimed, so that each is claimed once at a time.
     pub(crate) claiming: Mutex<HashMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
-    queues: Vec<mpsc::UnboundedSender<Arc<Entry>>>,
+    queues: Vec<mpsc::Sender<Arc<Entry>>>,
     pub(crate) counts: StoreCounts,
 }
 
@@ -129,7 +129,9 @@ impl SessionStore {
         let servers = config.servers.iter().take(SERVERS_MAX);
         let remotes = servers.map(|server| Remote::new(server, &config.site, config.timeout).map(Arc::new));
         let remotes: Vec<Arc<Remote>> = remotes.collect::<Result<_, _>>()?;
-        let (queues, receivers): (Vec<_>, Vec<_>) = remotes.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        // Each entry stands in a queue once, and those that are about to go as often again.
+        let places = config.sessions_max.saturating_mul(2).clamp(1024, 1 << 28);
+        let (queues, outlets): (Vec<_>, Vec<_>) = remotes.iter().map(|_| mpsc::channel(places)).unzip();
         let inner = Arc::new(StoreInner {
             leases: Mutex::new(Leases::new(remotes.len())),
             heartbeats: Heartbeats::new(remotes.len()),
@@ -142,9 +144,9 @@ impl SessionStore {
             counts: StoreCounts::default(),
             config,
         });
-        for (at, receiver) in receivers.into_iter().enumerate() {
+        for (at, outlet) in outlets.into_iter().enumerate() {
             tokio::spawn(cancel.clone().run_until_cancelled_owned(heartbeat::run(Arc::clone(&inner), at)));
-            tokio::spawn(cancel.clone().run_until_cancelled_owned(copier::run(Arc::clone(&inner), at, receiver)));
+            tokio::spawn(cancel.clone().run_until_cancelled_owned(copier::run(Arc::clone(&inner), at, outlet)));
         }
         tokio::spawn(cancel.clone().run_until_cancelled_owned(repair::run(Arc::clone(&inner))));
         Ok(Self(inner))
@@ -385,7 +387,10 @@ impl StoreInner {
         if entry.enqueue(server)
             && let Some(queue) = self.queues.get(server)
         {
-            let _ = queue.send(Arc::clone(entry));
+            // Full: the repair comes to it.
+            if queue.try_send(Arc::clone(entry)).is_err() {
+                entry.dequeued(server);
+            }
         }
     }
 
@@ -418,8 +423,24 @@ impl StoreInner {
         }
     }
 
+    /// Which servers are to hold copies: all but those that have been down for a while.
+    pub(crate) fn usable(&self) -> Vec<bool> {
+        self.remotes.iter().map(|remote| !remote.is_down_for(self.config.timeout)).collect()
+    }
+
     /// Waits until a state is acknowledged as the mode says.
-    pub(crate) async fn acknowledged(&self, entry: &Entry, number: u64) -> Result<(), SessionFault> {
+    pub(crate) async fn acknowledged(self: &Arc<Self>, entry: &Arc<Entry>, number: u64) -> Result<(), SessionFault> {
+        if self.config.write == WriteMode::AckAll && number != 0 {
+            let (phase, copies) = {
+                let state = entry.state();
+                (state.phase, state.copies.clone())
+            };
+            // The repair comes to this one too, but somebody waits for it.
+            if phase == Phase::Hosted && copies.iter().any(|at| self.remotes[*at].is_down_for(self.config.timeout)) {
+                let usable = self.usable();
+                self.replace(entry, self.placement.choose(entry.id, self.config.copies, |at| usable[at])).await;
+            }
+        }
         let waited = async {
             loop {
                 let changed = entry.changed.notified();

@@ -1,9 +1,9 @@
 -- Keeps a copy of a session, unless the sender is no longer its owner, or the session has ended.
 -- KEYS: session, incarnation, newcomer
--- ARGV: incarnation, epoch, owner, number, data, life (ms), set of copies, epoch of the set
+-- ARGV: incarnation, epoch, owner, number, data, life (ms)
 local known = redis.call('GET', KEYS[2])
 if known ~= ARGV[1] then return {'incarnation', known or ''} end
-local record = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'number', 'written', 'ended', 'placed')
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'number', 'written', 'ended')
 if record[5] then return {'ended'} end
 local epoch, mine = tonumber(record[1] or '0'), tonumber(ARGV[2])
 local owner = record[2] or ''
@@ -11,9 +11,6 @@ if epoch > mine or (epoch == mine and owner ~= '' and owner ~= ARGV[3]) then ret
 local written = tonumber(record[4] or '0')
 if written < mine or (written == mine and tonumber(record[3] or '0') < tonumber(ARGV[4])) then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'owner', ARGV[3], 'number', ARGV[4], 'data', ARGV[5], 'written', ARGV[2])
-end
-if ARGV[7] ~= '' and tonumber(record[6] or '0') < tonumber(ARGV[8]) then
-  redis.call('HSET', KEYS[1], 'set', ARGV[7], 'placed', ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 return {'kept', redis.call('EXISTS', KEYS[3])}
