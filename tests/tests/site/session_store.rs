@@ -52,6 +52,7 @@ impl SessionScene {
             name: server.at.to_string(),
             domain: server.at.to_string(),
             url: server.url(),
+            password: None,
             ca: None,
         };
         let config = StoreConfig {

@@ -6,6 +6,7 @@
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_site_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
 //! | `/v1/site` | the Site's state: peers, backends, sessions |
+//! | `/v1/session/…`, `/v1/sessions` | sessions' data, for the application ([`zerottl_session::api`]) |
 //! | `/check/…` | decisions for other servers ([`ext_auth`]) |
 //!
 //! On loopback all but the checks answer to loopback's names alone.
@@ -46,6 +47,7 @@ use zerottl_core::{
     model::{Web, WebLimits},
 };
 use zerottl_host::{certificates::Certificate, resources::Stumbles};
+use zerottl_session::SessionStore;
 use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
 /// The state that is shown, as it is at one moment.
@@ -95,12 +97,18 @@ pub(crate) fn start(
     bound: front::Bound,
     connections: usize,
     view: impl Fn() -> SiteView + Send + Sync + 'static,
+    store: Option<SessionStore>,
     cancel: CancellationToken,
 ) {
-    let router = router(view);
+    let mut limits = limits(connections);
+    if let Some(store) = &store {
+        // One byte too many is for the store to refuse.
+        limits.body = limits.body.max(store.size_max() as u64 + 1);
+    }
+    let router = router(view, store);
     let arrivals = Arrivals::new(vec![bound], None);
     let counters = FrontCounters::new(&Web::at([]));
-    tokio::spawn(async move { front::serve(arrivals, router, &limits(connections), counters, cancel).await });
+    tokio::spawn(async move { front::serve(arrivals, router, &limits, counters, cancel).await });
 }
 
 /// Serves it at a Unix socket until `cancel`, for the director. Who may open the socket may ask anything. Inside a tokio
@@ -108,9 +116,10 @@ pub(crate) fn start(
 pub(crate) fn start_at_socket(
     listener: UnixListener,
     view: impl Fn() -> SiteView + Send + Sync + 'static,
+    store: Option<SessionStore>,
     cancel: CancellationToken,
 ) {
-    let serving = serve_socket(listener, router(view));
+    let serving = serve_socket(listener, router(view, store));
     tokio::spawn(cancel.run_until_cancelled_owned(serving));
 }
 
@@ -136,9 +145,10 @@ async fn serve_socket(listener: UnixListener, router: Router) {
     }
 }
 
-fn router(view: impl Fn() -> SiteView + Send + Sync + 'static) -> Router {
+fn router(view: impl Fn() -> SiteView + Send + Sync + 'static, store: Option<SessionStore>) -> Router {
     let view: ReadView = Arc::new(view);
-    Router::new()
+    store
+        .map_or_else(Router::new, zerottl_session::api::routes)
         .route("/metrics", get(metrics))
         .route("/load", get(load))
         .route("/v1/site", get(site))

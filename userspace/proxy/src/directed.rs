@@ -140,6 +140,17 @@ impl Directed {
         }
     }
 
+    /// Returns the path of its socket.
+    pub(crate) fn admin_path(&self) -> Option<PathBuf> {
+        match self.admin.as_ref()? {
+            AdminSocket::At(path) => Some(path.clone()),
+            AdminSocket::Made(socket) => {
+                let socket = std::os::unix::net::UnixListener::from(socket.try_clone().ok()?);
+                socket.local_addr().ok()?.as_pathname().map(Path::to_owned)
+            }
+        }
+    }
+
     /// Whether there is to be one.
     pub(crate) fn has_admin(&self) -> bool {
         self.admin.is_some()

@@ -17,6 +17,7 @@ mod front;
 mod handover;
 mod metrics;
 mod run;
+mod sessions;
 
 pub use self::{
     directed::is_directed,

@@ -44,11 +44,13 @@ use crate::{
         ProxyBody,
     },
     handover::{HandoverSockets, Inherited, SiteCommand, notify},
+    sessions::{self, HostedEpochs, HostingError, WorkerPlace},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
 use zerottl_inputs::http_check::ProbeError;
+use zerottl_session::SessionStore;
 use zerottl_site::{
     admission::{Admission, AdmissionError},
     layer::{Answering, Guarded, Operation, OperationLayer},
@@ -94,6 +96,9 @@ enum StartError {
     /// The access log cannot be written.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    /// Sessions cannot be hosted.
+    #[error(transparent)]
+    Hosting(#[from] HostingError),
     /// The server has ended by itself.
     #[error(transparent)]
     Server(#[from] JoinError),
@@ -111,6 +116,9 @@ enum ReloadError {
     /// It differs in what sockets and places are made of.
     #[error("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them")]
     NeedsRestart,
+    /// It differs in how sessions are hosted.
+    #[error("`session` of [web] with `servers` needs a restart: a reload cannot change it")]
+    SessionsNeedRestart,
 }
 
 /// One configuration in force.
@@ -128,9 +136,14 @@ struct Serving {
 
 impl Serving {
     /// Makes one of a model; `before` is the one in force.
-    fn new(model: &Arc<Model>, site: SiteId, before: Option<&Self>) -> Result<Self, StartError> {
+    fn new(
+        model: &Arc<Model>,
+        site: SiteId,
+        before: Option<&Self>,
+        store: Option<&SessionStore>,
+    ) -> Result<Self, StartError> {
         let cancel = CancellationToken::new();
-        let made = Self::made(model, site, before, &cancel);
+        let made = Self::made(model, site, before, store, &cancel);
         if made.is_err() {
             cancel.cancel();
         }
@@ -141,13 +154,14 @@ impl Serving {
         model: &Arc<Model>,
         site: SiteId,
         before: Option<&Self>,
+        store: Option<&SessionStore>,
         cancel: &CancellationToken,
     ) -> Result<Self, StartError> {
         let web = model.web.get(site.0).ok_or(StartError::NoWeb)?;
         let peers = PeerHealth::start(model, site, web, cancel.clone())?;
         let admission = match before {
             Some(before) => before.admission.renewed(model, site, peers),
-            None => Admission::new(model, site, peers),
+            None => Admission::hosting(model, site, peers, HostedEpochs::of(store)),
         };
         let admission = Arc::new(admission?);
         // What the same backends have done goes on counting.
@@ -233,13 +247,16 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let SiteSetup { file, key, model, mut inherited } = setup;
     let site = model.known_site(&key).map_err(StartError::from)?;
-    let serving = Serving::new(&model, site, None)?;
-    let web = Arc::clone(&serving.web);
+    let web = Arc::clone(model.web.get(site.0).ok_or(StartError::NoWeb)?);
+    let mut directed = inherited.take_directed();
+    let worker = WorkerPlace::new(&key, &web, directed.as_ref());
+    let store = sessions::start(&web.session, &model.sites[site.0].name.to_string(), &worker, &cancel);
+    let store = store.map_err(StartError::from)?;
+    let serving = Serving::new(&model, site, None, store.as_ref())?;
     let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
-    let mut directed = inherited.take_directed();
     // Where a director runs several processes of this Site, `web.admin` is the director's.
     let place = web.admin.filter(|_| directed.is_none());
     let at_socket = directed.as_ref().is_some_and(Directed::has_admin);
@@ -272,26 +289,27 @@ pub async fn run(
     let mut lame_duck = web.limits.lame_duck;
     if let Some(directed) = &mut directed {
         if let Some(socket) = directed.admin_socket().map_err(StartError::AdminSocket)? {
-            admin::start_at_socket(socket, view, cancel.clone());
+            admin::start_at_socket(socket, view, store.clone(), cancel.clone());
         }
         arrivals.handed = directed.receive().map_err(StartError::Receive)?;
         directed.go_round(cancel.clone());
         lame_duck = lame_duck.max(LAST_ACCEPTS);
         info!(process = directed.name(), "run by a director");
     } else if let Some(bound) = admin {
-        admin::start(bound, share.admin, view, cancel.clone());
+        admin::start(bound, share.admin, view, store.clone(), cancel.clone());
     }
     info!(site = key, listen = ?at, backends, "serving");
     let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
     let server = tokio::spawn(async move { front::serve(arrivals, service, &limits, counts, stop).await });
     ready();
     inherited.close_rest();
-    let running = Running { file, key, stack, counters, certificates, handover, lame_duck, cancel };
+    let running = Running { store, file, key, stack, counters, certificates, handover, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
 }
 
 /// A Site that serves.
 struct Running {
+    store: Option<SessionStore>,
     file: PathBuf,
     key: String,
     stack: Stack,
@@ -315,6 +333,9 @@ impl Running {
             tokio::select! {
                 ended = &mut server => {
                     self.counters.access.swap(None).iter().for_each(|log| log.finish());
+                    if let Some(store) = &self.store {
+                        store.resign().await;
+                    }
                     return ended;
                 }
                 () = cancel.cancelled(), if !stopping => {
@@ -386,10 +407,13 @@ impl Running {
         let model = Arc::new(loaded.model);
         let site = model.known_site(&self.key).map_err(StartError::from)?;
         let before = self.stack.serving.load_full();
-        let next = Serving::new(&model, site, Some(&before))?;
+        let next = Serving::new(&model, site, Some(&before), self.store.as_ref())?;
         let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
         if fixed(&next.web) != fixed(&before.web) {
             return Err(ReloadError::NeedsRestart);
+        }
+        if (self.store.is_some() || !next.web.session.servers.is_empty()) && next.web.session != before.web.session {
+            return Err(ReloadError::SessionsNeedRestart);
         }
         if next.web.access_log != before.web.access_log {
             open_access_log(&self.counters, &next.web)?;

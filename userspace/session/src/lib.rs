@@ -14,6 +14,8 @@
 //!
 //! | module | concern |
 //! |---|---|
+//! | [`api`] | the same for applications in any language, over HTTP |
+//! | `relay` | a request to the worker that hosts a session |
 //! | [`placement`] | which servers hold the copies of a session; pure |
 //! | [`version`] | epochs and versions; pure |
 //! | `reply` | what a server's scripts answer, as values; pure |
@@ -28,6 +30,7 @@
 //! | [`page`] | the state of all of it, for people |
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod ballot;
 mod claim;
 mod clock;
@@ -39,6 +42,7 @@ mod heartbeat;
 mod lease;
 pub mod page;
 pub mod placement;
+mod relay;
 mod remote;
 mod repair;
 mod reply;

@@ -113,8 +113,10 @@ pub struct RemoteTarget {
     pub name: String,
     /// Its failure domain.
     pub domain: String,
-    /// `redis://…`, `rediss://…`, with user and password.
+    /// `redis://…`, `rediss://…`, with a user.
     pub url: String,
+    /// The password of that user.
+    pub password: Option<String>,
     /// Certificates (PEM) that its own must be signed by; none is those that the system trusts.
     pub ca: Option<Vec<u8>>,
 }
@@ -128,7 +130,11 @@ impl Remote {
     pub(crate) fn new(target: &RemoteTarget, site: &str, timeout: Duration) -> Result<Self, SessionStartError> {
         let failed = |source| SessionStartError::Server { name: target.name.clone(), source };
         let tcp = TcpSettings::default().set_nodelay(true);
-        let info = target.url.as_str().into_connection_info().map_err(failed)?.set_tcp_settings(tcp);
+        let mut info = target.url.as_str().into_connection_info().map_err(failed)?.set_tcp_settings(tcp);
+        if let Some(password) = &target.password {
+            let settings = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(settings);
+        }
         let client = match &target.ca {
             Some(ca) => {
                 let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };

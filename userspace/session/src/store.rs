@@ -152,6 +152,40 @@ impl SessionStore {
         Ok(Self(inner))
     }
 
+    /// Bytes of a session, at most.
+    #[must_use]
+    pub fn size_max(&self) -> usize {
+        self.0.config.size_max
+    }
+
+    /// How long a request waits for a session whose worker does not answer: until the worker's lease has ended, and a little.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.0.config.lease + self.0.config.timeout * 2
+    }
+
+    /// Returns the epoch under which a session is hosted here.
+    #[must_use]
+    pub fn epoch(&self, id: SessionId) -> Option<Epoch> {
+        let entry = self.0.entry(id)?;
+        let state = entry.state();
+        (state.phase == Phase::Hosted).then_some(state.epoch)
+    }
+
+    /// Notes that a client has seen an epoch: if it is above the one here, the session is another's by now, and is claimed again
+    /// before it is served.
+    pub fn seen(&self, id: SessionId, epoch: Epoch) {
+        if epoch == Epoch::default() {
+            return;
+        }
+        if let Some(entry) = self.0.entry(id) {
+            let mut state = entry.state();
+            if state.epoch < epoch {
+                state.confirmed = Moment::ZERO;
+            }
+        }
+    }
+
     /// Returns a session's data; none if it has none.
     pub async fn read(&self, id: SessionId, hint: Hint) -> Result<Option<Held>, SessionFault> {
         loop {

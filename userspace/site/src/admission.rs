@@ -33,19 +33,18 @@ use super::{
     marker::{self, COOKIES_ASKED, Marker, MarkerCarrier, Markers},
     metrics::{Metrics, Now},
     name,
-    overload::{Ask, Guard, Overload, OverloadLimits},
+    overload::{Ask, Guard, Overload},
     peers::PeerHealth,
     refusal::Refusal,
     respond::{self, Page},
     seen::{Seen, authority},
-    session::{CookieSessions, Session, SessionClient, SessionError, Sessions},
+    session::{Session, SessionClient, SessionEpochs, SessionRef, Sessions},
     topology::{Known, Topology},
     waiting_room::{Deferrals, KEYS_MAX, KeyState, Turned},
 };
 use prometheus_client::collector::Collector;
 use zerottl_core::exposition::Format;
-use zerottl_core::model::{GroupId, MarkerMode, Model, SiteId, Web};
-use zerottl_host::key_file::{KeyFileError, read_key};
+use zerottl_core::model::{GroupId, Web};
 
 /// Marker cookies that are looked at, in one request.
 const MARKERS_MAX: usize = 4;
@@ -96,6 +95,8 @@ pub struct Pass {
     pub target: Option<PathAndQuery>,
     /// For the response.
     pub cookies: Vec<HeaderValue>,
+    /// Its session.
+    pub session: Option<SessionRef>,
     /// Dropped when the response's body has ended.
     pub guard: Guard,
 }
@@ -130,20 +131,8 @@ pub struct Admission {
     exempts: Exempts,
     shares: ClientShares,
     web: Arc<Web>,
-}
-
-/// Why a configuration admits nobody.
-#[derive(Debug, thiserror::Error)]
-pub enum AdmissionError {
-    /// It says nothing of Sites.
-    #[error("the configuration has no [web]")]
-    NoWeb,
-    /// There can be no sessions.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The key file of markers is at fault.
-    #[error(transparent)]
-    MarkerKey(#[from] KeyFileError),
+    /// For the cookies of sessions.
+    epochs: Option<Arc<dyn SessionEpochs>>,
 }
 
 impl fmt::Debug for Admission {
@@ -153,65 +142,6 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// As a configuration has it, with sessions by cookie and the default limits. Reads the key files.
-    pub fn new(model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
-        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
-        let sessions = CookieSessions::new(&web.session, &model.sites[site.0].name.to_string())?;
-        Self::with(model, site, peers, Arc::new(sessions), Arc::new(OverloadLimits::new(&web.busy)))
-    }
-
-    /// By another configuration of the same Site. Sessions, requests under way and keys go on where what they are
-    /// configured by has not changed.
-    pub fn renewed(&self, model: &Model, site: SiteId, peers: PeerHealth) -> Result<Self, AdmissionError> {
-        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
-        let mut next = Self::new(model, site, peers)?;
-        next.metrics = Arc::clone(&self.metrics);
-        if web.session == self.web.session && next.topology.own_name() == self.topology.own_name() {
-            next.sessions = Arc::clone(&self.sessions);
-        }
-        if web.busy == self.web.busy {
-            next.overload = Arc::clone(&self.overload);
-            next.deferrals = Arc::clone(&self.deferrals);
-        }
-        Ok(next)
-    }
-
-    /// Creates one with another idea of what a session is, and of when the Site is too busy.
-    pub fn with(
-        model: &Model,
-        site: SiteId,
-        peers: PeerHealth,
-        sessions: Arc<dyn Sessions>,
-        overload: Arc<dyn Overload>,
-    ) -> Result<Self, AdmissionError> {
-        let web = model.web.get(site.0).ok_or(AdmissionError::NoWeb)?;
-        let key = web.marker.key.as_deref().map(read_key).transpose()?;
-        let (mode, domain) = match &web.marker.mode {
-            MarkerMode::Path => (MarkerCarrier::Path, None),
-            MarkerMode::Query => (MarkerCarrier::Query, None),
-            MarkerMode::Cookie { domain } => (MarkerCarrier::Cookie, Some(domain.clone())),
-        };
-        let topology = Topology::of(model, site);
-        Ok(Self {
-            topology,
-            rules: Rules { lifetime: web.marker.lifetime, skew: web.marker.skew, overflow: web.overflow },
-            markers: Markers::new(mode, key.as_deref()),
-            domain,
-            groups: Groups::new(model, site, web),
-            sessions,
-            overload,
-            deferrals: Arc::new(Deferrals::new(web.busy.retry)),
-            peers,
-            metrics: Arc::default(),
-            hop_limit: LogPace::default(),
-            share_full: LogPace::default(),
-            malformed: LogPace::default(),
-            exempts: Exempts::new(&model.sites[site.0], web),
-            shares: ClientShares::new(&web.busy),
-            web: Arc::clone(web),
-        })
-    }
-
     /// Decides what becomes of a request.
     #[must_use]
     pub fn evaluate(&self, head: &Parts, connection: &Connection<'_>) -> Evaluation {
@@ -362,12 +292,12 @@ impl Admission {
             Exempt::Load => return Verdict::Respond(self.load_report()),
             // It counts for nothing, as nobody waits for it.
             Exempt::Probe => {
-                return Verdict::Serve(Pass { target: None, cookies: Vec::new(), guard: Guard::none() });
+                return Verdict::Serve(Pass { target: None, cookies: Vec::new(), session: None, guard: Guard::none() });
             }
             Exempt::Preflight => self.metrics.preflight(),
             Exempt::Listed => self.metrics.listed(),
         }
-        self.serve(seen, Vec::new())
+        self.serve(seen, Vec::new(), None)
     }
 
     /// Whether the Site is too busy for a newcomer.
@@ -420,10 +350,7 @@ impl Admission {
     /// S4-5A-GATE: served as it would be without any of this. Only who opens a URL with a marker is told where the page is
     /// without it (C18).
     fn serve_in_session(&self, seen: &Seen<'_>, head: &Parts) -> Verdict {
-        let renewed = match &seen.session {
-            Session::Active { renew } => renew.clone(),
-            Session::None => None,
-        };
+        let (renewed, of) = seen.session.parts();
         let cookies = Vec::from_iter(renewed);
         let was_asked = seen.found.marker.is_some_and(|marker| marker.key == Some(COOKIES_ASKED));
         let is_marked = seen.found.clean != seen.target && matches!(seen.name, Ok(None | Some(Known::Own)));
@@ -433,7 +360,7 @@ impl Admission {
                 cookies,
             ));
         }
-        self.serve(seen, cookies)
+        self.serve(seen, cookies, of)
     }
 
     /// Stage 588.
@@ -446,7 +373,8 @@ impl Admission {
             );
         }
         self.deferrals.admitted(seen.asker.now);
-        let mut cookies = Vec::from_iter(self.sessions.start(&seen.asker));
+        let (cookie, of) = self.sessions.begin(&seen.asker);
+        let mut cookies = Vec::from_iter(cookie);
         let group = marker.group.and_then(|name| self.topology.group_named(name)).and_then(|at| self.topology.id(at));
         let group = group.or(seen.proper).or_else(|| self.topology.primary.and_then(|at| self.topology.id(at)));
         if let Some(group) = group.filter(|group| self.groups.flagged(&head.headers) != Some(*group)) {
@@ -461,15 +389,15 @@ impl Admission {
             let location = seen.url(self.topology.own_name(), &self.markers.add(&seen.found.clean, &asking));
             return Verdict::Respond(respond::see_other(location, cookies));
         }
-        self.serve(seen, cookies)
+        self.serve(seen, cookies, of)
     }
 
-    fn serve(&self, seen: &Seen<'_>, cookies: Vec<HeaderValue>) -> Verdict {
+    fn serve(&self, seen: &Seen<'_>, cookies: Vec<HeaderValue>, session: Option<SessionRef>) -> Verdict {
         let clean = (seen.found.clean != seen.target).then(|| PathAndQuery::try_from(seen.found.clean.as_ref()));
         let Ok(target) = clean.transpose() else {
             return Verdict::Respond(respond::refuse(Refusal::BadTarget));
         };
-        Verdict::Serve(Pass { target, cookies, guard: self.overload.begin(seen.net()) })
+        Verdict::Serve(Pass { target, cookies, session, guard: self.overload.begin(seen.net()) })
     }
 
     fn redirect(&self, seen: &Seen<'_>, head: &Parts, redirect: &Redirect<'_>) -> Page {
@@ -596,5 +524,8 @@ impl fmt::Display for Stages<'_> {
     }
 }
 
+mod build;
 #[cfg(test)]
 mod tests;
+
+pub use self::build::AdmissionError;

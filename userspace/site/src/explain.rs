@@ -83,7 +83,7 @@ struct Supposed(bool);
 
 impl Sessions for Supposed {
     fn find(&self, _headers: &HeaderMap, _asker: &SessionClient) -> Session {
-        if self.0 { Session::Active { renew: None } } else { Session::None }
+        if self.0 { Session::Active { renew: None, of: None } } else { Session::None }
     }
 
     fn start(&self, _asker: &SessionClient) -> Option<HeaderValue> {

@@ -127,7 +127,10 @@ where
         }
         match evaluation.verdict {
             Verdict::Respond(page) => Answering::here(page),
-            Verdict::Serve(Pass { target, cookies, guard }) => {
+            Verdict::Serve(Pass { target, cookies, session, guard }) => {
+                if let Some(session) = session {
+                    head.extensions.insert(session);
+                }
                 if let Some(target) = target {
                     let mut parts = std::mem::take(&mut head.uri).into_parts();
                     parts.path_and_query = Some(target);

@@ -161,7 +161,7 @@ impl Visits {
 impl Sessions for Visits {
     fn find(&self, headers: &HeaderMap, _asker: &SessionClient) -> Session {
         match self.change(headers, |_| {}) {
-            Some(_) => Session::Active { renew: None },
+            Some(_) => Session::Active { renew: None, of: None },
             None => Session::None,
         }
     }

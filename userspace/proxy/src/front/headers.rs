@@ -8,7 +8,7 @@ use http::{
 };
 use ipnet::IpNet;
 
-use zerottl_site::forwarded;
+use zerottl_site::{forwarded, session::SessionRef};
 
 use super::Peer;
 
@@ -208,6 +208,27 @@ fn drop_doubles(headers: &mut HeaderMap) {
     }
 }
 
+/// The session of a request, for the backend: 22 characters of base64url.
+const SESSION: HeaderName = HeaderName::from_static("x-zerottl-session");
+
+/// Says to the backend which session a request belongs to. A client cannot: what it says is taken off, also in the form that CGI
+/// would take for the same.
+pub(super) fn set_session(headers: &mut HeaderMap, session: Option<&SessionRef>) {
+    let is_alike = |name: &HeaderName| {
+        let (name, own) = (name.as_str().bytes(), SESSION.as_str().len());
+        name.len() == own && name.zip(SESSION.as_str().bytes()).all(|(a, b)| a == b || a == b'_' && b == b'-')
+    };
+    if headers.keys().any(is_alike) {
+        let alike: Vec<HeaderName> = headers.keys().filter(|name| is_alike(name)).cloned().collect();
+        for name in alike {
+            headers.remove(name);
+        }
+    }
+    if let Some(id) = session.and_then(|session| HeaderValue::try_from(session.id.to_string()).ok()) {
+        headers.insert(SESSION, id);
+    }
+}
+
 /// Sets the name that the backend is asked by (`web.backend_host`), with the port that the client went to.
 pub(super) fn set_host(headers: &mut HeaderMap, name: &str) {
     let before = headers.get(HOST).and_then(|host| zerottl_site::host::parse(host.to_str().ok()?)?.port);
@@ -248,6 +269,21 @@ mod tests {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
         all.sort_unstable();
         all.into_iter().map(|field| field.replace("x-forwarded-", "")).collect()
+    }
+
+    /// S1-1A: the backend is told the session, and by nobody else.
+    #[test]
+    fn s1_1a_the_session_is_the_sites_to_say() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-zerottl-session", "x_zerottl_session", "x-zerottl_session", "x-zerottl-sessions"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("mine"));
+        }
+        let id = zerottl_core::session_id::SessionId([255; 16]);
+        set_session(&mut headers, Some(&SessionRef { id, epoch: 1 }));
+        assert_eq!(headers.get_all(SESSION).iter().collect::<Vec<_>>(), ["_____________________w"]);
+        assert_eq!(headers.len(), 2, "{headers:?}");
+        set_session(&mut headers, None);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-zerottl-sessions"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use super::{
     upstream_conn::{ExchangeError, Link},
 };
 use zerottl_core::model::{Web, WebLimits};
-use zerottl_site::trail::Trail;
+use zerottl_site::{session::SessionRef, trail::Trail};
 
 /// Backends that are sent one request, at most: `HAProxy`'s `retries 3`. A request that brings down whoever gets it is to stop
 /// somewhere.
@@ -126,6 +126,7 @@ impl Inner {
         if let Some(protocol) = protocol {
             headers::upgrading(&mut parts.headers, protocol);
         }
+        headers::set_session(&mut parts.headers, parts.extensions.get::<SessionRef>());
         let trail = parts.extensions.remove::<Trail>();
         parts.extensions.clear();
         parts.version = Version::HTTP_11;

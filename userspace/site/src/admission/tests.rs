@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use super::{super::fixture::appendix_a, *};
+use crate::session::CookieSessions;
 
 /// Busy or not, as a test says.
 #[derive(Default)]
