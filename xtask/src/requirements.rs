@@ -138,6 +138,7 @@ const TOOLS: &[Tool] = &[
         why: "reads the same agent checks; a proxy of TCP, beside the distributor",
         tasks: &[Task::Test, Task::Bench],
     },
+    Tool { package: "redis-server", sign: Sign::Program("redis-server"), why: "keeps copies of sessions", tasks: LAB },
     Tool {
         package: "dpkg-dev",
         sign: Sign::Program("dpkg-shlibdeps"),
@@ -182,6 +183,7 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("bind9", "named"),
     ("pdns-recursor", "pdns-recursor"),
     ("prometheus", "prometheus"),
+    ("redis-server", "redis-server"),
 ];
 
 /// The tools that `task` needs and whose sign is not there.

@@ -143,16 +143,26 @@ impl<'a> Whole<'a> {
         let Some(first) = fronts.first() else { return };
         let part = parts.get(|part| part.servers.as_ref()).map_or(parts.shared, |(_, part)| part);
         let processes: u32 = fronts.iter().map(|server| server.config.count).sum();
+        let at = || {
+            let several = fronts.iter().find(|server| server.config.count > 1);
+            let at = several.map_or(&fronts[fronts.len() - 1].at, |of| of.count_at.as_ref().unwrap_or(&of.at));
+            at.clone()
+        };
         if processes > 1 && web.session.key.is_none() {
-            let at = fronts
-                .iter()
-                .find(|server| server.config.count > 1)
-                .map_or(&fronts[fronts.len() - 1].at, |of| of.count_at.as_ref().unwrap_or(&of.at));
             let message =
                 format!("Site {}: {processes} processes of `zerottl site`, and [web.session] has no `key`", site.key);
-            self.error(part, at.clone(), 0, message)
+            self.error(part, at(), 0, message)
                 .label("each would sign with a key of its own")
                 .help("name a `key` file there: a session that one process makes must be known to the others");
+        }
+        if processes > 1 && web.session.journal.is_some() {
+            let message = format!(
+                "Site {}: {processes} processes of `zerottl site`, and [web.session] has a `journal`",
+                site.key
+            );
+            self.error(part, at(), 1, message)
+                .label("each would have sessions of its own")
+                .help("name session servers by `servers` there instead: a session that one process makes must be known to the others");
         }
         if let Some((list, part)) = parts.get(|part| part.listen.as_ref()) {
             let places = places_of(web);

@@ -99,6 +99,27 @@ pub(super) fn duration(
     None
 }
 
+/// A duration in whole seconds.
+pub(super) fn whole_seconds(
+    reader: &mut Reader<'_>,
+    key: &str,
+    value: &raw::Text,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+) -> Duration {
+    let (from, to) = (written(*range.start()), written(*range.end()));
+    let Some(duration) = duration(reader, key, value, default, range) else { return default };
+    if duration.subsec_nanos() == 0 {
+        return duration;
+    }
+    if let Some(text) = value {
+        reader
+            .error(text.span(), format!("`{key}` is {}, not whole seconds", text.get_ref()))
+            .help(format!("give \"{from}\" to \"{to}\", with the unit s, m or h"));
+    }
+    default
+}
+
 /// A duration, if it is given.
 pub(super) fn given_duration(
     reader: &mut Reader<'_>,

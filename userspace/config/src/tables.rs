@@ -72,6 +72,7 @@ impl Shape {
             ["marker"] => Self::keys::<raw::Marker>(),
             ["busy"] => Self::keys::<raw::Busy>(),
             ["session"] => Self::keys::<raw::Session>(),
+            ["session", "servers"] => Self::loose::<raw::SessionServerTable>(),
             ["flag"] => Self::keys::<raw::Flag>(),
             ["limits"] => Self::keys::<raw::WebLimits>(),
             ["peers"] => Self::loose::<raw::PeersTable>(),
@@ -252,7 +253,7 @@ impl Cleaner<'_> {
             "interval" | "timeout" | "hold_down" | "hold_down_max" | "flap_window" | "stale_after" | "slow_start"
             | "lifetime" | "skew" | "head_timeout" | "idle_timeout" | "connect_timeout" | "response_timeout"
             | "affinity" | "drain_timeout" | "delay" | "delay_max" | "window" | "hang_after" | "lame_duck"
-            | "grace" => {
+            | "grace" | "lease" => {
                 problem.help(DURATION);
             }
             // A zone's is a number.

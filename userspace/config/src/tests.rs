@@ -21,6 +21,7 @@ mod vlans;
 mod web;
 mod web_messages;
 mod web_rules;
+mod web_session;
 mod zones;
 
 use std::path::PathBuf;

@@ -3,9 +3,11 @@
 //! A table's values are read once, whoever they are for ([`part`]); then each Site gets those of its own table, and those
 //! of `[web]` for the keys that its own has not. What only shows with a Site's names and places is checked there.
 
+mod files;
 mod names;
 mod part;
 mod rules;
+mod session;
 mod values;
 
 use std::{

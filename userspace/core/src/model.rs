@@ -19,8 +19,8 @@ pub use self::{
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, MarkerConfig,
-        MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, VIA, Web, WebLimits, WebTls,
-        WriteMode,
+        MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SameSite, SessionConfig,
+        SessionServerConfig, VIA, Web, WebLimits, WebTls, WriteMode,
     },
 };
 pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};

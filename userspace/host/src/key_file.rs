@@ -20,6 +20,30 @@ pub enum KeyFileError {
     Length(PathBuf),
 }
 
+/// The reason why a file gives no password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordFileError {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Its first line is empty, too long or not text.
+    #[error("its first line must have 1 to {max} bytes of UTF-8", max = KEY_LEN.end())]
+    Line,
+}
+
+/// Reads the first line of a password file, without its end.
+pub fn read_password(path: &Path) -> Result<String, PasswordFileError> {
+    let mut bytes = Vec::new();
+    // The line's end may be two bytes more.
+    File::open(path)?.take(*KEY_LEN.end() as u64 + 2).read_to_end(&mut bytes)?;
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.len() > *KEY_LEN.end() {
+        return Err(PasswordFileError::Line);
+    }
+    String::from_utf8(line.to_vec()).map_err(|_| PasswordFileError::Line)
+}
+
 /// Reads a key file's bytes, all of them: a last line's end, too.
 pub fn read_key(path: &Path) -> Result<Vec<u8>, KeyFileError> {
     let mut key = Vec::new();

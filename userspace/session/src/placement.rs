@@ -2,10 +2,12 @@
 //! each session by a hash of both names, so that a server that comes or goes moves its own sessions and no others.
 
 use ring::digest::{Context, SHA256};
-use zerottl_core::session_id::SessionId;
+use zerottl_core::{model::SESSION_SERVERS_MAX, session_id::SessionId};
 
 /// Session servers, at most.
 pub const SERVERS_MAX: usize = 8;
+// What the configuration lets through is never left out here.
+const _: () = assert!(SERVERS_MAX == SESSION_SERVERS_MAX);
 
 /// A server as the placement knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

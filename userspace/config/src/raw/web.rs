@@ -86,6 +86,55 @@ pub(crate) struct Session {
     pub lifetime: Text,
     pub key: Text,
     pub same_site: Text,
+    pub servers: List<SessionServer>,
+    pub servers_password: Text,
+    pub servers_ca: Text,
+    pub copies: Number,
+    pub write: Text,
+    pub lease: Text,
+    pub timeout: Text,
+    pub journal: Text,
+    pub size_max: Number,
+    pub sessions_max: Number,
+}
+
+/// `{ url = "…", … }`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SessionServerTable {
+    pub url: Text,
+    pub domain: Text,
+}
+
+/// A URL, or a table.
+#[derive(Debug)]
+pub(crate) enum SessionServer {
+    Plain(String),
+    Table(SessionServerTable),
+}
+
+impl<'de> Deserialize<'de> for SessionServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = SessionServer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL or a table { url = \"…\", domain = \"…\" }")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SessionServer, E> {
+                Ok(SessionServer::Plain(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SessionServer, A::Error> {
+                SessionServerTable::deserialize(MapAccessDeserializer::new(map)).map(SessionServer::Table)
+            }
+        }
+
+        deserializer.deserialize_struct("SessionServer", fields_of::<SessionServerTable>(), Shape)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

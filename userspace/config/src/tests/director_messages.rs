@@ -550,6 +550,14 @@ fn the_sites_front_as_a_server() {
                 "error: [director]: Site geneva: 2 processes of `zerottl site`, and [web.session] has no `key` (name a `key` file there: a session that one process makes must be known to the others)",
             ],
         ),
+        (
+            &(site("front", 2) + "[web]\nsession = { key = \"/no\", journal = \"/j\" }\n"),
+            &[
+                "error: [director]: Site boston: 2 processes of `zerottl site`, and [web.session] has a `journal` (name session servers by `servers` there instead: a session that one process makes must be known to the others)",
+            ],
+        ),
+        (&(site("front", 2) + "[web]\nsession = { key = \"/no\", servers = [\"redis://a\"] }\n"), &[]),
+        (&(site("front", 1) + "[web]\nsession = { key = \"/no\", journal = \"/j\" }\n"), &[]),
     ]);
 }
 

@@ -14,7 +14,7 @@ pub(super) fn with(lines: &str) -> String {
 }
 
 /// boston's and geneva's.
-fn webs(lines: &str) -> [Arc<Web>; 2] {
+pub(super) fn webs(lines: &str) -> [Arc<Web>; 2] {
     let loaded =
         parse("f", &with(lines), Path::new("/etc/zerottl")).unwrap_or_else(|error| panic!("{}", error.plain()));
     assert_eq!(loaded.warnings.iter().map(Problem::line).collect::<Vec<_>>(), Vec::<String>::new());
@@ -127,7 +127,9 @@ share = 0.5
     let busy = BusyConfig { in_flight: 0, latency: 1.5, sessions: 7, resume: 1.0, status: 200, retry, ..client };
     assert_eq!(web.busy, busy);
     let (lifetime, key) = (Duration::from_hours(1), Some("/etc/zerottl/session".into()));
-    assert_eq!(web.session, SessionConfig { cookie: "SID".into(), lifetime, key, same_site: SameSite::None });
+    let session =
+        SessionConfig { cookie: "SID".into(), lifetime, key, same_site: SameSite::None, ..SessionConfig::default() };
+    assert_eq!(web.session, session);
     let lifetime = Duration::from_hours(24);
     assert_eq!(web.flag, Some(FlagConfig { cookie: "G".into(), domain: "app.com".into(), lifetime }));
     let (at, interval) = (places(&["127.0.0.1:8053"])[0], Duration::from_millis(500));

@@ -1,7 +1,6 @@
 //! One table's own: what `[web]` or `[web.SITE]` gives, each value by itself.
 
 use std::{
-    fs::File,
     net::{IpAddr, SocketAddr},
     ops::{Range, RangeInclusive},
     path::PathBuf,
@@ -12,21 +11,22 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
+    files::{file, key_file},
     names::Names,
     rules::{classes, rules},
+    session::session,
     values::{agent, backend, cookie_name, host, passed},
 };
 use crate::{
     places::{admin, places},
     raw,
-    readers::{TIMEOUT, duration, each, request_path, timing},
+    readers::{TIMEOUT, duration, each, request_path, timing, whole_seconds},
     values::{Reader, written},
 };
 use zerottl_core::model::{
     AccessFormat, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode, Name,
-    Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, WebLimits,
+    Passed, Peers, PriorityClass, RedirectForm, SessionConfig, WebLimits,
 };
-use zerottl_host::key_file::read_key;
 
 const BACKENDS_MAX: usize = 64;
 const ALIASES_MAX: usize = 64;
@@ -43,7 +43,6 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 const MARKER_LIFETIME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 const SKEW: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
 const RETRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
-const SESSION_LIFETIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(30 * 24);
 /// Browsers keep no cookie for longer than 400 days.
 const FLAG_LIFETIME: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(400 * 24);
 const IN_FLIGHT: RangeInclusive<i64> = 0..=1_000_000;
@@ -180,30 +179,6 @@ fn tls(reader: &mut Reader<'_>, raw: &Spanned<raw::WebTls>) -> Tls {
     Tls { listen, certificates: file(reader, "certificates", &raw.certificates).unwrap_or_default(), span }
 }
 
-/// A key file. Where it is on this machine, it is looked at.
-fn key_file(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<PathBuf> {
-    let path = file(reader, "key", raw)?;
-    if let (Some(text), Ok(true)) = (raw, path.try_exists())
-        && File::open(&path).is_ok()
-        && let Err(why) = read_key(&path)
-    {
-        reader.warn(text.span(), why.to_string()).help("`zerottl site` does not start so");
-    }
-    Some(path)
-}
-
-/// A path on the Site's machine, which need not be this one: it is not looked at.
-fn file(reader: &mut Reader<'_>, key: &str, raw: &raw::Text) -> Option<PathBuf> {
-    let text = raw.as_ref()?;
-    if text.get_ref().is_empty() || text.get_ref().contains('\0') {
-        reader
-            .error(text.span(), format!("`{key}` is not a path"))
-            .help("give one on the Site's machine; a relative path starts where this file is");
-        return None;
-    }
-    Some(reader.report.base_dir().join(text.get_ref()))
-}
-
 fn backends(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<Spanned<Backend>> {
     let list = reader.list("backends", raw).unwrap_or_default();
     each(reader, list, ("backends", BACKENDS_MAX), |reader, text| {
@@ -265,27 +240,6 @@ fn trusted_proxies(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<IpNe
     nets
 }
 
-/// A duration in whole seconds.
-fn seconds(
-    reader: &mut Reader<'_>,
-    key: &str,
-    value: &raw::Text,
-    default: Duration,
-    range: RangeInclusive<Duration>,
-) -> Duration {
-    let (from, to) = (written(*range.start()), written(*range.end()));
-    let Some(duration) = duration(reader, key, value, default, range) else { return default };
-    if duration.subsec_nanos() == 0 {
-        return duration;
-    }
-    if let Some(text) = value {
-        reader
-            .error(text.span(), format!("`{key}` is {}, not whole seconds", text.get_ref()))
-            .help(format!("give \"{from}\" to \"{to}\", with the unit s, m or h"));
-    }
-    default
-}
-
 fn marker(reader: &mut Reader<'_>, raw: &Spanned<raw::Marker>) -> MarkerConfig {
     #[derive(Clone, Copy)]
     enum Mode {
@@ -318,8 +272,8 @@ fn marker(reader: &mut Reader<'_>, raw: &Spanned<raw::Marker>) -> MarkerConfig {
         Some(Mode::Path) | None => MarkerMode::Path,
     };
     let lifetime = Duration::from_secs(default.lifetime);
-    let lifetime = seconds(reader, "lifetime", &raw.lifetime, lifetime, MARKER_LIFETIME);
-    let skew = seconds(reader, "skew", &raw.skew, Duration::from_secs(default.skew).min(lifetime), SKEW);
+    let lifetime = whole_seconds(reader, "lifetime", &raw.lifetime, lifetime, MARKER_LIFETIME);
+    let skew = whole_seconds(reader, "skew", &raw.skew, Duration::from_secs(default.skew).min(lifetime), SKEW);
     if let Some(text) = raw.skew.as_ref().filter(|_| skew > lifetime) {
         reader
             .error(text.span(), format!("`skew` {} is above `lifetime` {}", written(skew), written(lifetime)))
@@ -356,7 +310,7 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
             .fraction("resume", &raw.resume, RESUME, "the part of a limit to fall below")
             .unwrap_or(default.resume),
         status,
-        retry: seconds(reader, "retry", &raw.retry, default.retry, RETRY),
+        retry: whole_seconds(reader, "retry", &raw.retry, default.retry, RETRY),
         client_share: reader
             .fraction("client_share", &raw.client_share, CLIENT_SHARE, "the part of a limit that one client may fill")
             .unwrap_or(default.client_share),
@@ -364,24 +318,6 @@ fn busy(reader: &mut Reader<'_>, raw: &Spanned<raw::Busy>) -> BusyConfig {
             reader.number("client_prefix_v4", &raw.client_prefix_v4, 8..=32, "bits", default.client_prefix.0),
             reader.number("client_prefix_v6", &raw.client_prefix_v6, 16..=128, "bits", default.client_prefix.1),
         ),
-    }
-}
-
-fn session(reader: &mut Reader<'_>, raw: &Spanned<raw::Session>) -> SessionConfig {
-    let default = SessionConfig::default();
-    let reader = &mut reader.inside("session", raw.span());
-    let raw = raw.get_ref();
-    let cookie = raw.cookie.as_ref().and_then(|text| reader.parsed(text, cookie_name));
-    let same_sites = [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
-    SessionConfig {
-        cookie: cookie.unwrap_or(default.cookie),
-        lifetime: seconds(reader, "lifetime", &raw.lifetime, default.lifetime, SESSION_LIFETIME),
-        key: key_file(reader, &raw.key),
-        same_site: raw
-            .same_site
-            .as_ref()
-            .and_then(|word| reader.word("same_site", word, &same_sites))
-            .unwrap_or(default.same_site),
     }
 }
 
@@ -404,7 +340,7 @@ fn flag(reader: &mut Reader<'_>, raw: &Spanned<raw::Flag>) -> Option<FlagConfig>
         reader.missing("domain", "\"app.com\"");
     }
     let domain = raw.domain.as_ref().and_then(|text| reader.parsed(text, host));
-    let lifetime = seconds(reader, "lifetime", &raw.lifetime, Duration::from_hours(720), FLAG_LIFETIME);
+    let lifetime = whole_seconds(reader, "lifetime", &raw.lifetime, Duration::from_hours(720), FLAG_LIFETIME);
     Some(FlagConfig { cookie: cookie.unwrap_or_else(|| "ZGROUP".into()), domain: domain?.0, lifetime })
 }
 

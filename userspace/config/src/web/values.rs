@@ -59,33 +59,40 @@ pub(super) fn backend(text: &str) -> Result<Backend, Fault> {
     if authority.contains('@') {
         return fault("has a user");
     }
+    match self::authority(authority, HTTP) {
+        Ok((host, port)) => Ok(Backend { url: text.to_owned(), authority: format!("{host}:{port}") }),
+        Err(what) => fault(what),
+    }
+}
+
+/// A host, in lower case, and a port of a URL; or what is wrong with them.
+pub(super) fn authority(authority: &str, default_port: u16) -> Result<(String, u16), &'static str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let Some((host, rest)) = rest.split_once(']') else { return fault("has no `]`") };
+        let Some((host, rest)) = rest.split_once(']') else { return Err("has no `]`") };
         if !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() && values::unicast(ip).is_ok()) {
-            return fault("has no IPv6 address in its brackets");
+            return Err("has no IPv6 address in its brackets");
         }
         let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) };
         (format!("[{host}]"), port)
     } else {
         let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
         if authority.matches(':').count() > 1 {
-            return fault("has an IPv6 address without brackets");
+            return Err("has an IPv6 address without brackets");
         }
         if host.parse::<IpAddr>().is_ok_and(|ip| values::unicast(ip).is_err()) || !is_host(host) {
-            return fault("has no host");
+            return Err("has no host");
         }
         (host.to_ascii_lowercase(), port)
     };
     // `parse` would take a sign.
     let port = match port {
-        None => Some(HTTP),
+        None => Some(default_port),
         Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
             digits.parse().ok().filter(|&port| port > 0)
         }
         Some(_) => None,
     };
-    let Some(port) = port else { return fault("has no port of 1 to 65535") };
-    Ok(Backend { url: text.to_owned(), authority: format!("{host}:{port}") })
+    Ok((host, port.ok_or("has no port of 1 to 65535")?))
 }
 
 /// A token (RFC 9110 section 5.6.2), as header and cookie names are.

@@ -198,6 +198,22 @@ pub enum WriteMode {
     AckAll,
 }
 
+/// Session servers of a Site, at most.
+pub const SESSION_SERVERS_MAX: usize = 8;
+
+/// One of `web.session.servers`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionServerConfig {
+    /// Its name: host and port. Nothing else tells two servers apart.
+    pub name: String,
+    /// Its failure domain: what fails as a whole, such as its host or its rack.
+    pub domain: String,
+    /// How it is reached: `redis://user@host:port/database`, or `rediss://…`; never with a password.
+    pub url: String,
+    /// Whether it is spoken to by TLS.
+    pub tls: bool,
+}
+
 /// `web.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -209,6 +225,26 @@ pub struct SessionConfig {
     pub key: Option<PathBuf>,
     /// `SameSite` of all cookies that the Site sets.
     pub same_site: SameSite,
+    /// The session servers, each once; at most [`SESSION_SERVERS_MAX`].
+    pub servers: Vec<SessionServerConfig>,
+    /// A file whose first line is the password at all of them.
+    pub servers_password: Option<PathBuf>,
+    /// A file of certificates (PEM) that those of the servers must be signed by; none is those that the system trusts.
+    pub servers_ca: Option<PathBuf>,
+    /// Copies of each session, each at a server of its own; at most as many as there are servers.
+    pub copies: usize,
+    /// When a change is acknowledged.
+    pub write: WriteMode,
+    /// How long a worker that is cut off from the servers may serve from its memory.
+    pub lease: Duration,
+    /// Until a server counts as away; below half of `lease`.
+    pub timeout: Duration,
+    /// A file that keeps sessions over a restart, where there are no servers.
+    pub journal: Option<PathBuf>,
+    /// Bytes of a session's data, at most.
+    pub size_max: usize,
+    /// Sessions that one process holds, at most.
+    pub sessions_max: usize,
 }
 
 /// `web.session.same_site`.
@@ -368,7 +404,22 @@ impl Default for BusyConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { cookie: "ZSESSION".into(), lifetime: Duration::from_mins(30), key: None, same_site: SameSite::default() }
+        Self {
+            cookie: "ZSESSION".into(),
+            lifetime: Duration::from_mins(30),
+            key: None,
+            same_site: SameSite::default(),
+            servers: Vec::new(),
+            servers_password: None,
+            servers_ca: None,
+            copies: 0,
+            write: WriteMode::default(),
+            lease: Duration::from_secs(3),
+            timeout: Duration::from_millis(500),
+            journal: None,
+            size_max: 64 * 1024,
+            sessions_max: 100_000,
+        }
     }
 }
 
