@@ -68,6 +68,8 @@ pub mod resolver;
 pub mod scene;
 pub mod scratch;
 pub mod server;
+pub mod session_chaos;
+pub mod session_lab;
 pub mod shares;
 pub mod site;
 pub mod site_world;

@@ -18,6 +18,7 @@ mod log;
 mod processes;
 mod restart;
 mod servers;
+mod session_chaos;
 mod session_store;
 mod upload;
 mod web;

@@ -12,6 +12,7 @@ use zerottl_core::{
     model::{SessionConfig, SessionServerConfig, Web},
     session_id::SessionId,
 };
+use zerottl_host::key_file::{PasswordFileError, read_password};
 use zerottl_session::{Epoch, RemoteTarget, SessionStartError, SessionStore, StoreConfig, Worker};
 use zerottl_site::session::SessionEpochs;
 
@@ -23,7 +24,10 @@ const REPAIR_RATE: u32 = 5000;
 /// Why sessions cannot be hosted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostingError {
-    /// A file that the configuration names.
+    /// The file of the password.
+    #[error("`servers_password` of [web.session]: {0}")]
+    Password(#[from] PasswordFileError),
+    /// Another file that the configuration names.
     #[error("`{key}` of [web.session]: {}: {source}", path.display())]
     File {
         /// The key.
@@ -77,7 +81,7 @@ pub(crate) fn start(
     if config.servers.is_empty() {
         return Ok(None);
     }
-    let password = config.servers_password.as_deref().map(|path| password("servers_password", path)).transpose()?;
+    let password = config.servers_password.as_deref().map(read_password).transpose()?;
     let ca = config.servers_ca.as_deref().map(|path| read("servers_ca", path)).transpose()?;
     let target = |server: &SessionServerConfig| RemoteTarget {
         name: server.name.clone(),
@@ -104,15 +108,6 @@ pub(crate) fn start(
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, HostingError> {
     fs::read(path).map_err(|source| HostingError::File { key, path: path.to_owned(), source })
-}
-
-/// Reads the first line of a file.
-fn password(key: &'static str, path: &Path) -> Result<String, HostingError> {
-    let text = String::from_utf8(read(key, path)?).map_err(|error| {
-        let source = io::Error::new(io::ErrorKind::InvalidData, error);
-        HostingError::File { key, path: path.to_owned(), source }
-    })?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// The epochs of the sessions that are hosted here, for their cookies.
