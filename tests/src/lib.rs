@@ -23,6 +23,7 @@
 //! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
 //! | [`browser`] | Chromium, without a screen |
+//! | [`redis`] | session servers |
 //! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
 //! | [`many`] | two hundred Sites |
@@ -34,6 +35,8 @@
 //! | [`checker`] | many questions, every answer checked |
 //! | [`outputs`] | docs/outputs.md |
 //! | [`losses`] | what the machine itself has dropped |
+//! | [`session_lab`] | workers that host sessions, session servers and a client, each a machine |
+//! | [`session_chaos`] | sessions under load, and whether their histories could have been so |
 //! | [`shares`] | cycles and chi-square |
 //! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`appendix_b`] | seed 004's pseudo code as printed, the oracle of operation 500 |

@@ -24,7 +24,7 @@ use tokio::{
 };
 use zerottl_core::session_id::SessionId;
 
-/// What a client has seen of a session.
+/// A client's view of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The session had no data.
@@ -54,7 +54,7 @@ pub struct SessionEvent {
     pub ended: Duration,
     /// The worker that was asked.
     pub worker: SocketAddr,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 

@@ -27,14 +27,16 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
 /// The variables that `--long` sets, which `kernel/differential.rs`, `agent/flood.rs`, `agent/continuity.rs`, `kernel/torn.rs`,
-/// `pure/site_differential.rs` and `pure/site_model_check.rs` read: questions, seconds, reloads, answers, requests, worlds.
-const LONG: [(&str, &str); 6] = [
+/// `pure/site_differential.rs`, `pure/site_model_check.rs` and `site/session_chaos.rs` read: questions, seconds, reloads, answers,
+/// requests, worlds, rounds of each kind.
+const LONG: [(&str, &str); 7] = [
     ("ZEROTTL_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_FLOOD_SECONDS", "10"),
     ("ZEROTTL_RELOADS", "100"),
     ("ZEROTTL_TORN", "10000000"),
     ("ZEROTTL_SITE_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_SITE_WORLDS", "all"),
+    ("ZEROTTL_CHAOS_ROUNDS", "50"),
 ];
 
 /// Sets up and builds the release binary.

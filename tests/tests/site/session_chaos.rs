@@ -1,10 +1,11 @@
 //! Sessions under load while workers and session servers die, stop, come back and are cut off from each other: nothing that was
 //! acknowledged is lost, nothing old is seen again, and no session comes back that was ended.
 //!
-//! `ZEROTTL_CHAOS_ROUNDS=50` makes fifty rounds of each kind; two are made otherwise. Histories of what failed are kept in
+//! Two rounds of each kind; `cargo xtask test --long` makes fifty (`ZEROTTL_CHAOS_ROUNDS`). Histories of what failed are kept in
 //! `target/chaos`.
 
 use std::{
+    env,
     fmt::Write as _,
     fs,
     net::SocketAddr,
@@ -46,7 +47,7 @@ enum Blow {
 }
 
 fn rounds() -> usize {
-    std::env::var("ZEROTTL_CHAOS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
+    env::var("ZEROTTL_CHAOS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
 }
 
 /// Strikes, waits, and puts it right.

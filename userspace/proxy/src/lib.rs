@@ -5,6 +5,7 @@
 //! | `front` | the server and proxy |
 //! | `directed` | a process that a director runs |
 //! | `handover` | how the stand-alone Site is followed by the next process |
+//! | `sessions` | the sessions that this process hosts |
 //! | `run` | everything wired, from its start to its end |
 //! | `admin` | its admin interface: metrics, load, state |
 //! | `metrics` | its part of the metrics page |

@@ -32,8 +32,9 @@ use zerottl_core::session_id::SessionId;
 
 use crate::{
     fault::SessionFault,
+    inner::Hint,
     relay::{RelayFault, relay},
-    store::{Hint, SessionStore, WriteCondition},
+    store::{SessionStore, WriteCondition},
     version::{Epoch, Tag},
     worker::LeaseHolder,
 };

@@ -1,4 +1,4 @@
-//! What the answers of all session servers together mean: whether a session may be claimed, whether a claim holds, and where
+//! The meaning of the answers of all session servers together: whether a session may be claimed, whether a claim holds, and where
 //! its last state is. Pure.
 
 use crate::{

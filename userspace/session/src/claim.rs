@@ -20,10 +20,10 @@ use crate::{
     clock,
     entry::{Entry, Phase},
     fault::SessionFault,
+    inner::{Hint, StoreInner},
     lease::{Moment, quorum},
     remote::ClaimCall,
     reply::Reply,
-    store::{Hint, StoreInner},
     version::{Epoch, Version},
     worker::LeaseHolder,
 };

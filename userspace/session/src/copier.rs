@@ -8,15 +8,15 @@ use tracing::debug;
 
 use crate::{
     entry::{Entry, Phase},
+    inner::StoreInner,
     remote::CopyCall,
     reply::Reply,
-    store::StoreInner,
     version::Version,
 };
 
 /// Copies in one round trip, at most.
 const BATCH: usize = 128;
-/// What a copy lives longer than its session, so that clocks may differ.
+/// The time that a copy lives longer than its session, so that clocks may differ.
 const MARGIN: Duration = Duration::from_mins(1);
 
 /// Sends what is put into the queue of one server, until the queue is closed.

@@ -1,4 +1,4 @@
-//! What has happened to the sessions of this worker.
+//! Counters of the sessions of this worker.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -2,10 +2,7 @@
 //! and that it has lost what it had.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -17,76 +14,16 @@ use tracing::{info, warn};
 
 use crate::{
     clock,
-    lease::Moment,
-    placement::SERVERS_MAX,
+    heartbeats::{NEW, OLD, milliseconds},
+    inner::StoreInner,
     remote::{LeaseCall, RemoteFault},
     reply::Reply,
-    store::StoreInner,
 };
 
 /// Renewals in the life of a lease.
 const BEATS: u32 = 4;
 /// From one try to reach a server to the next.
 const RETRY: Duration = Duration::from_millis(200);
-
-/// `first`: the server has not been reached yet.
-const UNKNOWN: u8 = 0;
-/// It had no incarnation when it was reached first.
-const NEW: u8 = 1;
-/// It had one, or could not be reached.
-const OLD: u8 = 2;
-
-/// What the tasks of all servers know together.
-#[derive(Debug)]
-pub(crate) struct Heartbeats {
-    first: [AtomicU8; SERVERS_MAX],
-    /// When the last try to reach a server that failed was begun, ms; 0 for none.
-    refused: [AtomicU64; SERVERS_MAX],
-    /// When the last try of all was begun, ms.
-    tried: [AtomicU64; SERVERS_MAX],
-    /// When the last lease was asked for in vain, ms.
-    in_vain: AtomicU64,
-    servers: usize,
-    /// Asks for a renewal now.
-    kick: [Notify; SERVERS_MAX],
-    /// A renewal has ended, well or not.
-    beaten: Notify,
-    /// The repair has something to do.
-    pub(crate) repair: Notify,
-}
-
-impl Heartbeats {
-    /// Makes those of so many servers.
-    pub(crate) fn new(servers: usize) -> Self {
-        Self {
-            first: Default::default(),
-            refused: Default::default(),
-            tried: Default::default(),
-            in_vain: AtomicU64::new(0),
-            servers,
-            kick: Default::default(),
-            beaten: Notify::new(),
-            repair: Notify::new(),
-        }
-    }
-
-    /// When the last failed try to reach a server was begun.
-    pub(crate) fn refused(&self, server: usize) -> Option<Moment> {
-        let at = self.refused.get(server)?.load(Relaxed);
-        (at != 0).then(|| Duration::from_millis(at))
-    }
-
-    /// Whether no server had an incarnation when it was reached first: the Site is new. None while one is unknown.
-    fn is_all_new(&self) -> Option<bool> {
-        let first = || self.first.iter().take(self.servers).map(|first| first.load(Relaxed));
-        if first().any(|first| first == OLD) { Some(false) } else { first().all(|first| first == NEW).then_some(true) }
-    }
-
-    fn first_seen(&self, server: usize, what: u8) {
-        let _ = self.first[server].compare_exchange(UNKNOWN, what, Relaxed, Relaxed);
-        self.beaten.notify_waiters();
-    }
-}
 
 impl StoreInner {
     /// Renews the lease at all servers, and waits until a quorum has granted it, or enough have answered to know that none will.
@@ -148,11 +85,6 @@ pub(crate) async fn run(inner: Arc<StoreInner>, at: usize) {
         inner.heartbeats.beaten.notify_waiters();
         let _ = timeout(pause, inner.heartbeats.kick[at].notified()).await;
     }
-}
-
-/// Milliseconds of the clock; never 0.
-fn milliseconds(at: Moment) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Renews the lease at one server once; connects first if need be.

@@ -14,20 +14,24 @@
 //!
 //! | module | concern |
 //! |---|---|
+//! | [`store`] | the sessions of this worker: how they are read, written and ended |
 //! | [`api`] | the same for applications in any language, over HTTP |
-//! | `relay` | a request to the worker that hosts a session |
-//! | [`placement`] | which servers hold the copies of a session; pure |
-//! | [`version`] | epochs and versions; pure |
-//! | `reply` | what a server's scripts answer, as values; pure |
-//! | `ballot` | what the answers of all servers together mean; pure |
-//! | `lease` | until when this worker may serve from memory; pure |
-//! | `entry` | a session that is hosted here |
-//! | [`store`] | all that are, and how they are read, written and ended |
-//! | `claim` | how one that is not becomes one that is |
-//! | `remote` | one session server: connection, lease, scripts |
-//! | `copier` | changes on their way to one server |
-//! | `repair` | copies that are made again after a server has died |
 //! | [`page`] | the state of all of it, for people |
+//! | [`placement`] | which servers hold the copies of a session; pure |
+//! | [`version`] | epochs, versions, tags; pure |
+//! | `lease` | until when this worker may serve from memory; pure |
+//! | `ballot` | what the answers of all servers together mean; pure |
+//! | `reply` | answers of a server's scripts, as values; pure |
+//! | `entry` | a session that is hosted here |
+//! | `inner` | the table of sessions |
+//! | `claim` | how a session comes to be hosted here |
+//! | `remote` | one session server: connection and scripts |
+//! | `heartbeats`, `heartbeat` | leases, and how it is seen that a server is down, back, or has lost all |
+//! | `copier` | changes on their way to one server |
+//! | `repair` | copies that are made again after a server has died; what is forgotten |
+//! | `relay` | a request to the worker that hosts a session |
+//! | [`worker`] | a worker, as others know it |
+//! | `clock`, `counts`, `fault` | the clock of leases; counters; why something cannot be done |
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -39,6 +43,8 @@ mod counts;
 mod entry;
 mod fault;
 mod heartbeat;
+mod heartbeats;
+mod inner;
 mod lease;
 pub mod page;
 pub mod placement;
@@ -52,9 +58,10 @@ pub mod worker;
 
 pub use self::{
     fault::{SessionFault, SessionStartError},
+    inner::{Hint, StoreConfig},
     page::StorePage,
     remote::RemoteTarget,
-    store::{Held, Hint, SessionStore, StoreConfig, WriteCondition},
+    store::{SessionState, SessionStore, WriteCondition},
     version::{Epoch, Tag},
     worker::{LeaseHolder, Worker},
 };

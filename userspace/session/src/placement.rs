@@ -14,7 +14,7 @@ const _: () = assert!(SERVERS_MAX == SESSION_SERVERS_MAX);
 pub struct PlacedServer {
     /// Its name: host and port.
     pub name: String,
-    /// What fails as a whole, such as its host or its rack.
+    /// The part that fails as a whole, such as its host or its rack.
     pub domain: String,
 }
 

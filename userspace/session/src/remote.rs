@@ -84,7 +84,7 @@ struct Live {
 pub(crate) struct Remote {
     /// Its name: host and port.
     pub(crate) name: String,
-    /// What all keys of this Site begin with.
+    /// The beginning of all keys of this Site.
     prefix: String,
     client: Client,
     config: AsyncConnectionConfig,

@@ -13,7 +13,7 @@ use zerottl_core::model::WriteMode;
 use crate::{
     clock,
     entry::{Entry, Phase},
-    store::StoreInner,
+    inner::StoreInner,
 };
 
 /// From one look to the next, if nothing has happened.

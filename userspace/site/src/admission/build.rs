@@ -39,7 +39,7 @@ impl Admission {
         Self::hosting(model, site, peers, None)
     }
 
-    /// The same, with cookies that carry the epochs of those who host sessions.
+    /// Creates one as [`Self::new`] does, with cookies that carry the epochs of those who host sessions.
     pub fn hosting(
         model: &Model,
         site: SiteId,
