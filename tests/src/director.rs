@@ -37,7 +37,7 @@ pub const PLACE_V6: &str = "[fd07::1]:8080";
 #[derive(Debug)]
 pub struct DirectorScene {
     /// Where the director and its servers run.
-    pub machine: Netns,
+    pub machine: Arc<Netns>,
     /// Where clients are.
     pub client: Arc<Netns>,
     folder: TempDir,
@@ -88,7 +88,7 @@ impl DirectorScene {
             machine.path()
         ))?;
         machine.ip("link set eth0 up\naddress add 10.7.0.1/24 dev eth0\naddress add fd07::1/64 dev eth0 nodad")?;
-        let scene = Self { machine, client: Arc::new(client), folder, process: None };
+        let scene = Self { machine: Arc::new(machine), client: Arc::new(client), folder, process: None };
         scene.write(director)?;
         Ok(scene)
     }

@@ -19,6 +19,7 @@ mod processes;
 mod restart;
 mod servers;
 mod session_chaos;
+mod session_director;
 mod session_store;
 mod upload;
 mod web;

@@ -7,6 +7,7 @@
 //! | `/v1/director/explain?client=IP:PORT` | why a connection is where it is |
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_director_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", … }` of the Site) |
+//! | `/v1/session/ID` | a session's data, of whichever `zerottl site` process hosts it (GET, PUT, DELETE) |
 //! | `/servers/NAME/metrics`, `/servers/NAME/v1/site` | those of a `zerottl site` process |
 //! | POST `/v1/director/servers/NAME/VERB` | `drain`, `maint`, `ready`, `restart`; Unix socket only |
 //! | POST `/v1/director/restart` | all servers, one after the other; Unix socket only |
@@ -22,15 +23,17 @@ use std::{
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{self, Query, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use http::{
     HeaderMap, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue},
 };
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -53,6 +56,7 @@ use zerottl_core::{
 };
 use zerottl_host::resources::Stumbles;
 use zerottl_inputs::agent_client::{self, AgentAddress};
+use zerottl_session::relay::{RelayFault, relay};
 
 use crate::{
     command::{Command, Verb},
@@ -66,6 +70,11 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// The time that a request's head may take.
 const HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of a session's data, at most: as many as a configuration can allow.
+const SESSION_MAX: usize = 8 << 20;
+/// The time that a process may take for a request of a session; it answers itself before, as a rule.
+const SESSION_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Why the interface cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +115,7 @@ pub(crate) fn start(
         .route("/v1/director/explain", get(explain))
         .route("/metrics", get(metrics_page))
         .route("/load", get(load))
+        .route("/v1/session/{id}", any(of_session))
         .route("/servers/{name}/{*path}", get(of_site));
     let changes = Router::new()
         .route("/v1/director/servers/{name}/{verb}", post(act))
@@ -307,13 +317,41 @@ async fn changed(commands: &mpsc::Sender<Command>, verb: &str, name: Option<Stri
     }
 }
 
+/// Passes a request for a session's data on to a process of `zerottl site`: whichever it is, it asks the one that hosts the
+/// session, if that is another.
+async fn of_session(State(commands): Commands, request: Request) -> Result<Response, Response> {
+    let places = ask(&commands, Command::SitePlaces).await?;
+    let (mut head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, SESSION_MAX).collect().await.map(Collected::to_bytes) else {
+        return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "no session has so many bytes"));
+    };
+    // The same session at the same process, as long as the processes are the same.
+    let first = head.uri.path().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    head.headers.remove(CONNECTION);
+    for number in 0..places.len() {
+        let place = &places[(first + number) % places.len()];
+        let mut again = Request::new(Full::new(body.clone()));
+        (*again.method_mut(), *again.uri_mut()) = (head.method.clone(), head.uri.clone());
+        *again.headers_mut() = head.headers.clone();
+        match relay(&place.to_string_lossy(), again, SESSION_MAX, SESSION_PATIENCE).await {
+            Ok(answer) => return Ok(answer.map(Body::new)),
+            // It may just have ended, and another one serves.
+            Err(RelayFault::Unsent) => {}
+            Err(RelayFault::Unanswered) => {
+                return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "the process that was asked has not answered"));
+            }
+        }
+    }
+    Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "no process of kind \"site\" serves"))
+}
+
 /// Asks a `zerottl site` process, whose interface is a Unix socket.
 async fn of_site(
     State(commands): Commands,
     extract::Path((name, path)): extract::Path<(String, String)>,
 ) -> Result<Response, Response> {
-    if !["metrics", "v1/site"].contains(&path.as_str()) {
-        return Err(refusal(StatusCode::NOT_FOUND, "there are metrics and v1/site"));
+    if !["metrics", "v1/site", "v1/sessions"].contains(&path.as_str()) {
+        return Err(refusal(StatusCode::NOT_FOUND, "there are metrics, v1/site and v1/sessions"));
     }
     let place = ask(&commands, |reply| Command::SitePlace { name: name.clone(), reply }).await?;
     let Some(place) = place else {

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Do { verb: Verb, name: Option<String>, reply: oneshot::Sender<Vec<String>> },
     /// Why a connection is where it is.
     Explain { client: SocketAddr, reply: oneshot::Sender<Option<ConnectionPage>> },
+    /// Where all processes of `kind = "site"` that serve show their state.
+    SitePlaces(oneshot::Sender<Vec<PathBuf>>),
     /// Where a process of `kind = "site"` shows its state; none if there is no such process.
     SitePlace { name: String, reply: oneshot::Sender<Option<PathBuf>> },
     /// Another configuration; a sentence comes back if it cannot be had without a restart.

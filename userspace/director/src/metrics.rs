@@ -46,7 +46,7 @@ metrics! {
 }
 
 /// States of a process, as the page has them.
-pub(crate) const STATES: [&str; 7] = ["ready", "starting", "drain", "maint", "hung", "backoff", "down"];
+pub(crate) const STATES: [&str; 8] = ["ready", "standby", "starting", "drain", "maint", "hung", "backoff", "down"];
 
 /// Writes the page of metrics.
 pub(crate) fn text(page: DirectorPage, format: Format) -> Result<String, fmt::Error> {

@@ -37,7 +37,7 @@ use xdp_ebpf::director::layout::{SLOTS, STATE_CLOSED, STATE_READY, STRIDE_ONE, S
 use zerottl_kernel::director::SteerKind;
 
 use self::{
-    parts::{Event, RunParts},
+    parts::{Entry, Event, RunParts},
     state::{LOOK, ROLLING, Worker},
 };
 use crate::{
@@ -228,14 +228,30 @@ impl Worker {
         self.rolling_noted = names;
     }
 
+    /// Whether those on standby serve: nobody else does.
+    pub(crate) fn serves_standby(&self) -> bool {
+        let serves = |entry: &Entry| {
+            let run = entry.member.current().and_then(|run| self.runs.get(&run.slot).map(|parts| (run.slot, parts)));
+            run.is_some_and(|(slot, run)| {
+                !run.config.standby
+                    && entry.member.is_open(slot)
+                    && !run.retired
+                    && run.ended.is_none()
+                    && !run.judged.hangs
+            })
+        };
+        !self.entries.iter().any(serves)
+    }
+
     /// Tells the kernel what holds for each slot now.
     fn settle(&mut self, now: Instant) {
         let mut top = 0;
         let mut changed = Vec::new();
+        let serves_standby = self.serves_standby();
         for (slot, run) in &self.runs {
             top = top.max(*slot);
             let Some(entry) = self.entries.iter().find(|entry| entry.name == run.name) else { continue };
-            let open = entry.member.is_open(*slot) && !run.retired;
+            let open = entry.member.is_open(*slot) && !run.retired && (serves_standby || !run.config.standby);
             let ready = entry.member.runs().find(|one| one.slot == *slot).and_then(|one| one.ready);
             let share = slow_start(self.config.slow_start, ready, now);
             let settings = SlotSettings {

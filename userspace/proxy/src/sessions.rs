@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use zerottl_core::{
     model::{SessionConfig, SessionServerConfig, Web},
     session_id::SessionId,
@@ -102,7 +103,11 @@ pub(crate) fn start(
         sessions_max: config.sessions_max,
         repair_rate: REPAIR_RATE,
     };
-    let worker = Worker::new(&place.name, &place.reach, place.folder.as_deref()).map_err(HostingError::Lock)?;
+    let worker = Worker::new(&place.name, &place.reach, place.folder.as_deref()).or_else(|error| {
+        warn!(%error, "the death of this process will be seen by others only when its lease ends");
+        Worker::new(&place.name, &place.reach, None)
+    });
+    let worker = worker.map_err(HostingError::Lock)?;
     Ok(Some(SessionStore::start(store, worker, cancel)?))
 }
 

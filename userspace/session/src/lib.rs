@@ -48,7 +48,7 @@ mod inner;
 mod lease;
 pub mod page;
 pub mod placement;
-mod relay;
+pub mod relay;
 mod remote;
 mod repair;
 mod reply;

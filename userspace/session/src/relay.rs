@@ -15,7 +15,7 @@ use tokio::{
 
 /// Why another worker has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RelayFault {
+pub enum RelayFault {
     /// It was not asked.
     Unsent,
     /// It was asked: it may have done it or not.
@@ -26,7 +26,7 @@ pub(crate) enum RelayFault {
 const CONNECT: Duration = Duration::from_millis(500);
 
 /// Asks the worker at `reach`: `http://HOST:PORT`, or the path of a Unix socket.
-pub(crate) async fn relay(
+pub async fn relay(
     reach: &str,
     request: Request<Full<Bytes>>,
     max: usize,

@@ -80,8 +80,8 @@ impl SessionStore {
         let remotes = servers.map(|server| Remote::new(server, &config.site, config.timeout).map(Arc::new));
         let remotes: Vec<Arc<Remote>> = remotes.collect::<Result<_, _>>()?;
         // Each entry stands in a queue once, and those that are about to go as often again.
-        let places = config.sessions_max.saturating_mul(2).clamp(1024, 1 << 28);
-        let (queues, ends): (Vec<_>, Vec<_>) = remotes.iter().map(|_| mpsc::channel(places)).unzip();
+        let queue_len = config.sessions_max.saturating_mul(2).clamp(1024, 1 << 28);
+        let (queues, ends): (Vec<_>, Vec<_>) = remotes.iter().map(|_| mpsc::channel(queue_len)).unzip();
         let inner = Arc::new(StoreInner {
             leases_of_all: Mutex::new(Leases::new(remotes.len())),
             heartbeats: Heartbeats::new(remotes.len()),

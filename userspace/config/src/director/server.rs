@@ -109,6 +109,7 @@ fn server(reader: &mut Reader<'_>, raw: &raw::Server, has_web: bool) -> ServerCo
         command: command(reader, raw, kind),
         count: reader.number("count", &raw.count, 1..=PROCESSES_MAX.into(), "processes", 1),
         weight: reader.number("weight", &raw.weight, WEIGHT, "", 1),
+        standby: raw.standby.as_ref().is_some_and(|on| *on.get_ref()),
         max_connections: raw
             .max_connections
             .as_ref()

@@ -48,6 +48,7 @@ pub(crate) struct Server {
     pub command: List<String>,
     pub count: Number,
     pub weight: Number,
+    pub standby: Switch,
     pub max_connections: Number,
     pub handover: Switch,
     pub hang_after: Text,

@@ -143,6 +143,8 @@ pub struct ServerConfig {
     pub count: u32,
     /// Its share, 1 to 1000.
     pub weight: u32,
+    /// Whether it gets connections only while no server serves that is not on standby.
+    pub standby: bool,
     /// Connections of one process at a time; none is without a limit.
     pub max_connections: Option<u32>,
     /// Whether it has a descriptor by which it takes connections that have waited, with the client's address.

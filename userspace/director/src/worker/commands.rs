@@ -29,6 +29,9 @@ impl Worker {
             Command::Explain { client, reply } => {
                 let _ = reply.send(self.explain(client));
             }
+            Command::SitePlaces(reply) => {
+                let _ = reply.send(self.site_places());
+            }
             Command::SitePlace { name, reply } => {
                 let _ = reply.send(self.site_place(&name));
             }
@@ -37,6 +40,11 @@ impl Worker {
             }
             Command::Pass(signal) => self.pass(signal),
         }
+    }
+
+    fn site_places(&self) -> Vec<PathBuf> {
+        let open = self.runs.iter().filter(|(_, run)| run.config.command == ServerCommand::Site && run.takes());
+        open.map(|(slot, run)| self.site_admin(&run.name, *slot)).collect()
     }
 
     fn site_place(&self, name: &str) -> Option<PathBuf> {

@@ -65,6 +65,7 @@ impl Worker {
             (_, Some(Phase::Starting)) => "starting",
             _ if run.is_some_and(|run| run.judged.hangs) => "hung",
             (Wanted::Drain, _) => "drain",
+            (Wanted::Ready, _) if server.is_some_and(|server| server.standby) && !self.serves_standby() => "standby",
             (Wanted::Ready, _) => "ready",
         };
         let mut why = entry.member.why.clone();
