@@ -32,6 +32,7 @@
 //! | [`program`] | where the workspace's programs are, and their start |
 //! | [`query`] | building a query, judging an answer |
 //! | [`client`] | one question at a time |
+//! | [`cart_lab`] | a shop whose carts are in sessions, for people and a browser |
 //! | [`checker`] | many questions, every answer checked |
 //! | [`outputs`] | docs/outputs.md |
 //! | [`losses`] | what the machine itself has dropped |
@@ -47,6 +48,7 @@ pub mod addresses;
 pub mod agent;
 pub mod appendix_b;
 pub mod browser;
+pub mod cart_lab;
 pub mod checker;
 pub mod client;
 pub mod config;

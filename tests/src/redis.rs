@@ -79,6 +79,12 @@ impl RedisServer {
         Err(io::Error::new(io::ErrorKind::TimedOut, "redis-server does not answer"))
     }
 
+    /// Its process ID; none while it does not run.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.process = None;

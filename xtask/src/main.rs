@@ -63,6 +63,9 @@ enum Commands {
         /// Instead, run a director with three application servers, and a client
         #[arg(long, conflicts_with_all = ["arguments", "site"])]
         director: bool,
+        /// Instead, run a shop whose carts are in sessions, and kill what hosts them
+        #[arg(long, conflicts_with_all = ["arguments", "site", "director"])]
+        session: bool,
         /// Arguments for `zerottl run`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -155,8 +158,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Commands::Setup { task } => setup::setup(task, root),
         Commands::Build => tasks::build(root),
-        Commands::Run { site, director, arguments } => {
-            let variant = [(site, "--site"), (director, "--director")].into_iter().find(|(is, _)| *is);
+        Commands::Run { site, director, session, arguments } => {
+            let variants = [(site, "--site"), (director, "--director"), (session, "--session")];
+            let variant = variants.into_iter().find(|(is, _)| *is);
             tasks::run(root, variant.map(|(_, option)| option), &arguments)
         }
         Commands::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),

@@ -21,6 +21,7 @@ use clap::Parser;
 use rustix::{process::Signal, termios::tcgetwinsize};
 use tests::{
     agent::{Agent, AgentReport, binary},
+    cart_lab::CartLab,
     checker::{self, Pace},
     config::{Config, ProbeConfig},
     director_lab::DirectorLab,
@@ -51,6 +52,9 @@ struct Arguments {
     /// Run a director and three application servers instead: one Site's machine, and a client
     #[arg(long, conflicts_with_all = ["site", "check"])]
     director: bool,
+    /// Run a shop instead whose carts are in sessions: three workers, three session servers, and a client
+    #[arg(long, conflicts_with_all = ["site", "check", "director"])]
+    session: bool,
     /// Ask with dig and with a checking client, exit 0 if every answer was right and made in the kernel
     #[arg(long)]
     check: bool,
@@ -82,6 +86,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     stop_on_signals(Arc::clone(&stop))?;
     if arguments.director {
         return run_director(arguments, &stop);
+    }
+    if arguments.session {
+        return run_session(arguments, &stop);
     }
     for tool in ["dig", "dnsperf", "nsenter"] {
         find_tool(tool)?;
@@ -126,6 +133,25 @@ fn run_director(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
     lab.stop()?;
     eprintln!("The lab is gone.");
     result
+}
+
+fn run_session(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
+    for tool in ["curl", "nsenter", "python3", "redis-server"] {
+        find_tool(tool)?;
+    }
+    eprintln!("Making namespaces, and starting session servers, a shop and a director with three workers ...");
+    let mut lab = CartLab::start()?;
+    print!("{}\nCtrl-C ends everything.\n\n", lab.welcome()?);
+    io::stdout().flush()?;
+    let mut screen = Screen::new(arguments.limit());
+    while screen.waits(stop) {
+        lab.check()?;
+        let text = lab.status()?.unwrap_or_else(|| "(the director is being started again)\n".into());
+        screen.show(&text)?;
+    }
+    lab.stop()?;
+    eprintln!("The lab is gone.");
+    Ok(())
 }
 
 /// Sets `stop` at SIGINT, SIGTERM or SIGHUP, from a thread that lives as long as the process.

@@ -15,6 +15,7 @@ use std::{
 use tests::{
     agent::Agent,
     browser::{Browser, Look},
+    cart_lab::CartLab,
     checker::{self, Pace},
     config::{Config, ProbeConfig},
     lab::{Lab, LabSpec, front_addresses},
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         eprintln!("screenshots: name a folder for the pictures");
         return ExitCode::FAILURE;
     };
-    match pictures(&folder).and_then(|()| many(&folder)) {
+    match pictures(&folder).and_then(|()| many(&folder)).and_then(|()| cart(&folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("screenshots: {error}");
@@ -86,6 +87,19 @@ fn many(folder: &std::path::Path) -> io::Result<()> {
         page.picture(&folder.join(format!("{name}.png")))?;
     }
     Ok(())
+}
+
+/// A cart in a session whose worker and one of whose servers have died.
+fn cart(folder: &std::path::Path) -> io::Result<()> {
+    let mut lab = CartLab::start()?;
+    let mut browser = lab.browser()?;
+    CartLab::shop(&mut browser)?;
+    lab.kill_host()?;
+    CartLab::add(&mut browser, "cheese")?;
+    lab.servers[0].kill();
+    CartLab::add(&mut browser, "figs")?;
+    browser.picture(&folder.join("session-cart.png"))?;
+    lab.stop()
 }
 
 /// Some calm, then Chicago dies and comes back, then Boston dies and stays dead.

@@ -18,6 +18,7 @@ mod log;
 mod processes;
 mod restart;
 mod servers;
+mod session_cart;
 mod session_chaos;
 mod session_director;
 mod session_store;
