@@ -12,7 +12,6 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use serde_json::Value;

@@ -181,7 +181,8 @@ fn s1_16_a_dead_workers_sessions_move() {
             assert_eq!(read_patiently(&b, id(number)).await.unwrap().as_deref(), Some("cart"));
         }
         println!("all served again {:?} after the death; leases of {LEASE:?}", died.elapsed());
-        assert_eq!((b.reads(), b.page().moves), (100, 100));
+        until("all have moved", || b.page().moves == 100).await;
+        assert_eq!(b.reads(), 100);
         for number in 0..100 {
             assert_eq!(read(&b, id(number)).await.unwrap().as_deref(), Some("cart"));
         }
@@ -222,6 +223,35 @@ fn s1_9_a_dead_servers_sessions_are_copied_again() {
         // It comes back: the copies go home.
         scene.servers[0].restart().unwrap();
         until("the third has copies again", || b.page().servers[0].copies > 20).await;
+    });
+}
+
+/// S1-7, S1-9: sessions whose worker has died and that nobody asks for have a host all the same, which copies them again: they
+/// outlive the session servers that held them then, one after the other.
+#[test]
+fn s1_9_sessions_that_nobody_asks_for_are_adopted() {
+    runtime().block_on(async {
+        let mut scene = SessionScene::new(3, 2, WriteMode::AckAll);
+        let (a, b, c) = (scene.worker("a").await, scene.worker("b").await, scene.worker("c").await);
+        for number in 0..90 {
+            write(&a, id(number), "cart").await.unwrap();
+        }
+        a.kill();
+        until("the others have them all", || b.page().hosted + c.page().hosted == 90).await;
+        assert!(b.page().adoptions >= 20 && c.page().adoptions >= 20, "{:?} {:?}", b.page(), c.page());
+        assert_eq!(b.reads() + c.reads(), 90, "each was read once");
+        for at in 0..3 {
+            scene.servers[at].lose().unwrap();
+            let copied = |worker: &SessionWorker| worker.page().under_replicated == 0;
+            sleep(scene.config.timeout * 2).await;
+            until("all have two copies", || copied(&b) && copied(&c)).await;
+            scene.servers[at].restart().unwrap();
+            until("it counts again", || [&b, &c].iter().all(|worker| worker.page().servers[at].state == "up")).await;
+        }
+        b.kill();
+        for number in 0..90 {
+            assert_eq!(read_patiently(&c, id(number)).await.unwrap().as_deref(), Some("cart"), "{number}");
+        }
     });
 }
 

@@ -167,25 +167,27 @@ impl StoreInner {
             .flatten()
             .any(|reply| matches!(reply, Reply::Claimed { copy, .. } if copy.written > Epoch::default()));
         let Claim { set, last, mut data, read_from } = ballot::claimed(answers, strict, &default_set, is_member)?;
-        let own = existing.map(|entry| {
-            let state = entry.state();
-            (state.version(), state.data.clone())
-        });
+        let own = existing.map(|entry| entry.state().version());
         let last_version = last.as_ref().map(|(_, copy)| Version { epoch: copy.written, number: copy.number });
-        let (number, content) = match own {
-            // What is here is what is there, or newer: nobody else has written since.
-            Some((version, content)) if last_version.is_none_or(|last| last <= version) => (version.number, content),
-            _ => {
-                if let Some(at) = read_from {
-                    let read = self.remotes[at].data(id).await.ok().flatten();
-                    data = Some(read.ok_or(ClaimFault::Fault(SessionFault::NoCopy))?);
-                }
-                (last_version.map_or(0, |last| last.number), data.map(Bytes::from))
-            }
-        };
+        let keeps = own.filter(|version| last_version.is_none_or(|last| last <= *version));
         if !self.leases().holds_since(bid.started, clock::now()) {
             return Err(ClaimFault::Fault(self.no_quorum()));
         }
+        if let (Some(_), Some(entry)) = (keeps, existing) {
+            // What is here is what is there, or newer: nobody else has written since.
+            entry.state().renew(bid.epoch, bid.started);
+            entry.wake();
+            self.spread(entry);
+            return Ok(Arc::clone(entry));
+        }
+        if let Some(at) = read_from {
+            let read = self.remotes[at].data(id).await.ok().flatten();
+            data = Some(read.ok_or(ClaimFault::Fault(SessionFault::NoCopy))?);
+            if !self.leases().holds_since(bid.started, clock::now()) {
+                return Err(ClaimFault::Fault(self.no_quorum()));
+            }
+        }
+        let (number, content) = (last_version.map_or(0, |last| last.number), data.map(Bytes::from));
         let recorded = set.filter(|_| strict).map(|set| self.places(&set)).filter(|places| !places.is_empty());
         let copies = recorded.unwrap_or_else(|| {
             let usable = |at: usize| strict || self.remotes[at].is_up();
@@ -261,6 +263,8 @@ impl StoreInner {
 
     /// A server has refused a copy: finds out whether the session still is this worker's, and if so says so to all servers.
     pub(crate) async fn reassert(self: &Arc<Self>, entry: &Arc<Entry>, refused: Epoch) {
+        // It may be this worker itself that makes another epoch just now.
+        let _one = entry.replacing.lock().await;
         let started = clock::now();
         let (epoch, phase) = {
             let state = entry.state();
@@ -273,7 +277,7 @@ impl StoreInner {
         let me = &self.worker.token;
         let records = answers.iter().flatten();
         let mine = records
-            .filter(|reply| matches!(reply, Reply::Record(record) if record.owner == *me && record.epoch == epoch));
+            .filter(|reply| matches!(reply, Reply::Record(record) if record.owner == *me && record.epoch >= epoch));
         let is_mine = mine.count() >= quorum(self.remotes.len());
         let has_ended = answers.iter().flatten().any(|reply| *reply == Reply::Ended);
         let top = answers.iter().flatten().filter_map(|reply| match reply {

@@ -9,6 +9,8 @@ pub(crate) struct StoreCounts {
     pub(crate) claims: AtomicU64,
     /// Those of them that another had hosted.
     pub(crate) moves: AtomicU64,
+    /// Those of them that nobody had asked for since their worker died.
+    pub(crate) adoptions: AtomicU64,
     /// Sessions that were lost to another worker.
     pub(crate) lost: AtomicU64,
     /// Sessions that were ended.

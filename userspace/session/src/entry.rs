@@ -181,8 +181,8 @@ impl EntryState {
 
     /// Goes on under another epoch of the same owner. What was acknowledged is still there: nobody else has written.
     pub(crate) fn renew(&mut self, epoch: Epoch, confirmed: Moment) {
-        self.epoch = epoch;
-        self.confirmed = confirmed;
+        self.epoch = self.epoch.max(epoch);
+        self.confirmed = self.confirmed.max(confirmed);
     }
 }
 

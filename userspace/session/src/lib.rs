@@ -29,11 +29,13 @@
 //! | `heartbeats`, `heartbeat` | leases, and how it is seen that a server is down, back, or has lost all |
 //! | `copier` | changes on their way to one server |
 //! | `repair` | copies that are made again after a server has died; what is forgotten |
+//! | `adopt` | sessions whose worker has died and that nobody has asked for since |
 //! | `relay` | a request to the worker that hosts a session |
 //! | [`worker`] | a worker, as others know it |
 //! | `clock`, `counts`, `fault` | the clock of leases; counters; why something cannot be done |
 #![forbid(unsafe_code)]
 
+mod adopt;
 pub mod api;
 mod ballot;
 mod claim;

@@ -32,6 +32,8 @@ pub struct StorePage {
     pub claims: u64,
     /// Those of them that another worker had hosted.
     pub moves: u64,
+    /// Those of them that nobody had asked for since their worker died.
+    pub adoptions: u64,
     /// Sessions that another worker has claimed from it.
     pub lost: u64,
     /// Sessions that were ended here.
@@ -153,6 +155,7 @@ impl SessionStore {
             has_lease: inner.leases().holds(now),
             claims: read(&counts.claims),
             moves: read(&counts.moves),
+            adoptions: read(&counts.adoptions),
             lost: read(&counts.lost),
             ends: read(&counts.ends),
             evictions: read(&counts.evictions),

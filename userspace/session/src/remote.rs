@@ -31,6 +31,7 @@ pub(crate) struct Scripts {
     release: Script,
     end: Script,
     renew: Script,
+    orphans: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -40,6 +41,7 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     release: Script::new(include_str!("scripts/release.lua")),
     end: Script::new(include_str!("scripts/end.lua")),
     renew: Script::new(include_str!("scripts/renew.lua")),
+    orphans: Script::new(include_str!("scripts/orphans.lua")),
 });
 
 /// Why a server has not answered.
@@ -219,8 +221,8 @@ impl Remote {
     pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>), RemoteFault> {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         let mut pipeline = redis::pipe();
-        let Scripts { put, inspect, claim, release, end, renew } = &*SCRIPTS;
-        for script in [put, inspect, claim, release, end, renew] {
+        let Scripts { put, inspect, claim, release, end, renew, orphans } = &*SCRIPTS;
+        for script in [put, inspect, claim, release, end, renew, orphans] {
             pipeline.load_script(script).ignore();
         }
         pipeline.cmd("GET").arg(self.key("incarnation"));
@@ -246,7 +248,7 @@ impl Remote {
     fn session_call<'a>(&self, script: &'a Script, id: SessionId) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         call.key(format!("{}s:{id}", self.prefix));
-        call.key(self.key("incarnation")).key(self.key("newcomer"));
+        call.key(self.key("incarnation")).key(self.key("newcomer")).key(self.key("o:"));
         call
     }
 
@@ -300,7 +302,7 @@ impl Remote {
     pub(crate) async fn release(&self, id: SessionId, owner: &str) -> Result<Reply, RemoteFault> {
         let mut live = self.live()?;
         let mut call = SCRIPTS.release.prepare_invoke();
-        call.key(format!("{}s:{id}", self.prefix)).arg(owner);
+        call.key(format!("{}s:{id}", self.prefix)).key(self.key("o:")).arg(owner);
         self.run(&mut live, &call).await
     }
 
@@ -340,10 +342,24 @@ impl Remote {
     ) -> Result<Reply, RemoteFault> {
         let mut call = SCRIPTS.renew.prepare_invoke();
         call.key(self.key(&format!("w:{}", lease.owner))).key(self.key("incarnation")).key(self.key("newcomer"));
+        call.key(self.key("workers"));
         call.arg(lease.value).arg(milliseconds(lease.life)).arg(lease.incarnation).arg(u8::from(lease.all_new));
-        call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies));
+        call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies)).arg(lease.owner);
         let value: Value = call.invoke_async(connection).await?;
         Ok(Reply::read_lease(value)?)
+    }
+
+    /// Lists the workers that have a lease, and up to `most` sessions of those that have none.
+    pub(crate) async fn orphans(&self, most: usize) -> Result<(Vec<String>, Vec<String>), RemoteFault> {
+        let mut live = self.live()?;
+        let mut call = SCRIPTS.orphans.prepare_invoke();
+        call.key(self.key("incarnation")).key(self.key("newcomer")).key(self.key("workers"));
+        call.arg(&*live.incarnation).arg(self.key("w:")).arg(self.key("o:")).arg(self.key("s:")).arg(most);
+        let found = call.invoke_async(&mut live.connection).await;
+        found.map_err(|error| {
+            self.fail(&error);
+            RemoteFault::from(error)
+        })
     }
 
     /// Ends the lease, so that others may claim this worker's sessions at once.

@@ -43,9 +43,8 @@ async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
     let entries = inner.all();
     let step = (inner.config.repair_rate / STEPS).max(1) as usize;
     let (mut repaired, mut told) = (0, false);
-    for remote in inner.remotes.iter().filter(|remote| remote.is_up()) {
-        remote.set_copying(true);
-    }
+    // Those that had lost all when this began have it again when it ends.
+    let empty: Vec<bool> = inner.remotes.iter().map(|remote| remote.is_copying()).collect();
     for entry in &entries {
         let (copies, phase, behind) = {
             let state = entry.state();
@@ -81,7 +80,9 @@ async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
     if told {
         info!(sessions = repaired, "copied sessions again");
     }
-    inner.remotes.iter().for_each(|remote| remote.set_copying(false));
+    for (remote, _) in inner.remotes.iter().zip(empty).filter(|(_, empty)| *empty) {
+        remote.set_copying(false);
+    }
 }
 
 /// Forgets what is over, and the least recently used where there are too many.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use zerottl_core::session_id::SessionId;
 
 use crate::{
-    clock, copier,
+    adopt, clock, copier,
     counts::StoreCounts,
     entry::{EntryState, Phase},
     fault::{SessionFault, SessionStartError},
@@ -99,6 +99,7 @@ impl SessionStore {
             tokio::spawn(cancel.clone().run_until_cancelled_owned(copier::run(Arc::clone(&inner), at, outlet)));
         }
         tokio::spawn(cancel.clone().run_until_cancelled_owned(repair::run(Arc::clone(&inner))));
+        tokio::spawn(cancel.clone().run_until_cancelled_owned(adopt::run(Arc::clone(&inner))));
         Ok(Self(inner))
     }
 

@@ -1,5 +1,5 @@
 -- Makes the sender a session's owner under a new epoch, unless another owner has a lease or a higher epoch.
--- KEYS: session, incarnation, newcomer
+-- KEYS: session, incarnation, newcomer, prefix of the sets of owners' sessions
 -- ARGV: incarnation, epoch, owner, prefix of leases, force, owner that is known to be dead, life (ms), whether data is wanted,
 --       set of copies
 local known = redis.call('GET', KEYS[2])
@@ -12,6 +12,11 @@ local lease = owner ~= '' and redis.call('GET', ARGV[4] .. owner) or ''
 if tonumber(record[1] or '0') >= tonumber(ARGV[2]) then return {'higher', record[1], owner, lease or ''} end
 if ARGV[5] == '0' and owner ~= ARGV[3] and owner ~= ARGV[6] and lease and lease ~= '' then
   return {'owned', record[1], owner, lease}
+end
+if owner ~= ARGV[3] then
+  local id = string.sub(KEYS[1], -22)
+  if owner ~= '' then redis.call('SREM', KEYS[4] .. owner, id) end
+  redis.call('SADD', KEYS[4] .. ARGV[3], id)
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'owner', ARGV[3])
 if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'set', ARGV[9], 'placed', ARGV[2]) end

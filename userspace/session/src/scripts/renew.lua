@@ -1,7 +1,7 @@
 -- Renews a worker's lease, and makes an incarnation for a server that has none.
--- KEYS: lease, incarnation, newcomer
+-- KEYS: lease, incarnation, newcomer, set of workers
 -- ARGV: value of the lease, its life (ms), incarnation for a server without one, whether all servers are without one,
---       life of a newcomer's mark (ms), whether the sender still copies sessions to it
+--       life of a newcomer's mark (ms), whether the sender still copies sessions to it, the worker
 local known = redis.call('GET', KEYS[2])
 if not known then
   known = ARGV[3]
@@ -11,4 +11,5 @@ end
 if ARGV[6] == '1' then redis.call('PEXPIRE', KEYS[3], ARGV[5]) end
 local had = redis.call('EXISTS', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SADD', KEYS[4], ARGV[7])
 return {known, had, redis.call('EXISTS', KEYS[3])}

@@ -1,0 +1,59 @@
+//! Sessions whose worker has died and that nobody has asked for since: the workers that live share them, so that each has a host
+//! who copies it again when a session server dies, too.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use ring::digest::{Context, SHA256};
+use tokio::time::sleep;
+use zerottl_core::session_id::SessionId;
+
+use crate::inner::{Hint, StoreInner};
+
+/// From one look for orphans to the next.
+const LOOK: Duration = Duration::from_millis(500);
+/// Sessions of one look, at most.
+const BATCH: usize = 500;
+/// Claims at a time.
+const AT_ONCE: usize = 32;
+
+/// Adopts, until it is dropped.
+pub(crate) async fn run(inner: Arc<StoreInner>) {
+    let mut at = 0;
+    loop {
+        sleep(LOOK).await;
+        let Some(remote) = inner.remotes.get(at % inner.remotes.len().max(1)) else { return };
+        at += 1;
+        let room = inner.config.sessions_max / 10 * 9;
+        if !remote.is_up() || inner.len() >= room {
+            continue;
+        }
+        let Ok((living, orphans)) = remote.orphans(BATCH).await else { continue };
+        let own = |id: &SessionId| chosen(*id, &living).is_some_and(|worker| *worker == inner.worker.token);
+        let ids: Vec<SessionId> = orphans.iter().filter_map(|id| id.parse().ok()).filter(own).collect();
+        let claims = stream::iter(ids).for_each_concurrent(AT_ONCE, |id| {
+            let inner = Arc::clone(&inner);
+            async move {
+                // Somebody else was faster, or it waits for the next look.
+                if inner.entry(id).is_none() && inner.claim(id, Hint::default()).await.is_ok() {
+                    inner.counts.adoptions.fetch_add(1, Relaxed);
+                }
+            }
+        });
+        claims.await;
+    }
+}
+
+/// Chooses the worker that adopts a session: the highest of a hash of both, so that each takes its part.
+fn chosen(id: SessionId, living: &[String]) -> Option<&String> {
+    let weight = |worker: &&String| {
+        let mut context = Context::new(&SHA256);
+        context.update(&id.0);
+        context.update(worker.as_bytes());
+        context.finish().as_ref().to_vec()
+    };
+    living.iter().max_by_key(weight)
+}
