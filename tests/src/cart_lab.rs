@@ -26,8 +26,8 @@ use crate::{
 };
 
 const SHOP: &str = "127.0.0.1:9090";
-/// The Site's own name, which the client finds by `--resolve`.
-const URL: &str = "http://boston.app.com:8080";
+/// The Pool Name, which leads to the Site's own name; the client's machine knows both.
+const URL: &str = "http://app.com:8080";
 /// Ports of the session servers.
 const PORTS: [u16; 3] = [6381, 6382, 6383];
 
@@ -79,6 +79,9 @@ impl CartLab {
         command.arg(root().join("examples/servers/cart.py")).args(["9090", "http://127.0.0.1:8054"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let shop = Process::new(machine.spawn(command)?);
+        let folder = scene.beside("client");
+        fs::create_dir_all(&folder)?;
+        scene.client.knows("app.com boston.app.com", [10, 7, 0, 1].into(), &folder)?;
         scene.write(&configuration())?;
         scene.start()?;
         Ok(Self { scene, servers, zerottl: binary()?, _shop: shop })
@@ -86,8 +89,7 @@ impl CartLab {
 
     /// Opens a browser on the client's machine.
     pub fn browser(&self) -> io::Result<Browser> {
-        let resolver = "--host-resolver-rules=MAP boston.app.com 10.7.0.1";
-        let mut browser = Browser::start_with(&self.scene.client, &[resolver])?;
+        let mut browser = Browser::start(&self.scene.client)?;
         browser.look(Look { width: 640, height: 420, dark: false })?;
         Ok(browser)
     }
@@ -142,14 +144,11 @@ impl CartLab {
 
     /// Returns the lines to paste into another terminal.
     pub fn welcome(&mut self) -> io::Result<String> {
-        let client = format!("nsenter --net={}", self.scene.client.path());
+        let client = format!("nsenter --net={} --mount={}", self.scene.client.path(), self.scene.client.mounts());
         let machine = format!("nsenter --net={}", self.scene.machine.path());
         let zerottl = self.zerottl.display();
         let jar = self.scene.beside("jar");
-        let curl = format!(
-            "{client} curl -sS -L -b {jar} -c {jar} --resolve boston.app.com:8080:10.7.0.1",
-            jar = jar.display()
-        );
+        let curl = format!("{client} curl -sS -L -b {jar} -c {jar}", jar = jar.display());
         let keeper = self.scene.keeper().id();
         let redis = self.servers.first().and_then(RedisServer::pid).unwrap_or_default();
         let kill = |name: &str| Ok(format!("  kill -9 {} # {name}", self.scene.pid(name)?.as_raw_nonzero()));
@@ -180,7 +179,7 @@ Kill a session server, and go on; what it held is copied to the others from the 
 Log out: no worker and no server brings it back:
   {curl} -X POST {URL}/logout
 In a browser, as a picture (log in by curl first; it asks for itself):
-  {client} chromium --headless --no-sandbox --hide-scrollbars --window-size=640,420 --host-resolver-rules='MAP boston.app.com 10.7.0.1' --screenshot={picture} {URL}/
+  {client} chromium --headless --no-sandbox --hide-scrollbars --window-size=640,420 --screenshot={picture} {URL}/
 The workers and servers:
   {zerottl} director status --control {control}
 ",
