@@ -177,7 +177,7 @@ Kill a session server, and go on; what it held is copied to the others from the 
   {curl} -d item=cheese {URL}/add
   {curl} {URL}/
 Log out: no worker and no server brings it back:
-  {curl} -X POST {URL}/logout
+  {curl} -d '' {URL}/logout
 In a browser, as a picture (log in by curl first; it asks for itself):
   {client} chromium --headless --no-sandbox --hide-scrollbars --window-size=640,420 --screenshot={picture} {URL}/
 The workers and servers:

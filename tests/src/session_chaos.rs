@@ -119,6 +119,8 @@ pub struct SessionLoad {
     pub answered: AtomicU64,
     /// Requests that were not, or refused.
     pub failed: AtomicU64,
+    /// Why, by the word of the refusal.
+    reasons: Mutex<BTreeMap<String, u64>>,
     /// The parts of a thousand requests that end a session.
     ends: u32,
 }
@@ -136,6 +138,7 @@ impl SessionLoad {
             stop: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            reasons: Mutex::default(),
             ends,
         })
     }
@@ -143,6 +146,11 @@ impl SessionLoad {
     /// Ends the clients.
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
+    }
+
+    /// Returns how many requests were refused for which reason since this was asked last.
+    pub fn reasons(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.reasons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the histories of the sessions that could not have been so, with why.
@@ -241,6 +249,15 @@ impl SessionLoad {
             Some(Some(answer)) => answer.outcome(method, state),
         };
         let failed = matches!(outcome, Outcome::Refused | Outcome::Unknown(_));
+        if failed {
+            let reason = match &answer {
+                None => "not connected",
+                Some(None) => "no answer",
+                Some(Some(answer)) => answer.body.split('"').nth(3).unwrap_or("?"),
+            };
+            let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+            *reasons.entry(reason.to_owned()).or_default() += 1;
+        }
         if failed { &self.failed } else { &self.answered }.fetch_add(1, Relaxed);
         let tag = answer.flatten().and_then(|answer| answer.tag);
         (SessionEvent { begun, ended, worker, outcome }, tag)

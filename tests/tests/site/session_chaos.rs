@@ -139,7 +139,8 @@ fn chaos(name: &str, mode: &str, blows: &[Blow], ends: u32) {
             strike(&mut lab, *blow, round);
             let (answered, failed) = (load.answered.load(Relaxed) - answered, load.failed.load(Relaxed) - failed);
             println!(
-                "{mode} {blow:?} {round}: {answered} answered, {failed} not, {:.1} s",
+                "{mode} {blow:?} {round}: {answered} answered, {failed} not {:?}, {:.1} s",
+                load.reasons(),
                 begun.elapsed().as_secs_f64()
             );
             let violations = load.violations();

@@ -139,8 +139,10 @@ impl StoreInner {
                 Ok(entry) => return Ok(entry),
                 Err(fault) => {
                     debug!(session = %id, ?fault, "a claim does not hold");
-                    // Whatever was taken of it must not keep others away.
-                    join_all(self.remotes.iter().map(|remote| remote.release(id, &self.worker.token))).await;
+                    // Whatever was taken of it must not keep others away. One that is hosted here is this worker's all the same.
+                    if existing.is_none() {
+                        join_all(self.remotes.iter().map(|remote| remote.release(id, &self.worker.token))).await;
+                    }
                     match fault {
                         ClaimFault::Outbid(epoch) => floor = floor.max(epoch),
                         ClaimFault::Fault(SessionFault::Elsewhere { .. }) => {}

@@ -210,9 +210,10 @@ impl StoreInner {
         }
     }
 
-    /// Which servers are to hold copies: all but those that have been down for a while.
+    /// Which servers are to hold copies: all but those that have been down for a while, and those whose word does not count yet.
     pub(crate) fn usable(&self) -> Vec<bool> {
-        self.remotes.iter().map(|remote| !remote.is_down_for(self.config.timeout)).collect()
+        let is_usable = |remote: &Arc<Remote>| !remote.is_down_for(self.config.timeout) && !remote.is_newcomer();
+        self.remotes.iter().map(is_usable).collect()
     }
 
     /// Waits until a state is acknowledged as the mode says.
@@ -222,9 +223,9 @@ impl StoreInner {
                 let state = entry.state();
                 (state.phase, state.copies.clone())
             };
+            let usable = self.usable();
             // The repair comes to this one too, but somebody waits for it.
-            if phase == Phase::Hosted && copies.iter().any(|at| self.remotes[*at].is_down_for(self.config.timeout)) {
-                let usable = self.usable();
+            if phase == Phase::Hosted && copies.iter().any(|at| !usable[*at]) {
                 self.replace(entry, self.placement.choose(entry.id, self.config.copies, |at| usable[at])).await;
             }
         }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use tokio::time::{sleep, timeout};
 use tracing::info;
 use zerottl_core::model::WriteMode;
@@ -20,6 +21,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// From one glance at which servers are up to the next.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Sessions that are given other servers at a time.
+const AT_ONCE: usize = 16;
 /// Steps of a second in which sessions are copied again.
 const STEPS: u32 = 20;
 
@@ -41,47 +44,79 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
 /// Looks at all sessions: gives each the servers that it ought to have, and sends those what they lack.
 async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
     let entries = inner.all();
-    let step = (inner.config.repair_rate / STEPS).max(1) as usize;
-    let (mut repaired, mut told) = (0, false);
     // Those that had lost all when this began have it again when it ends.
     let empty: Vec<bool> = inner.remotes.iter().map(|remote| remote.is_copying()).collect();
-    for entry in &entries {
-        let (copies, phase, behind) = {
-            let state = entry.state();
-            (state.copies.clone(), state.phase, state.data.is_some() && !state.is_copied())
-        };
-        let mut worked = false;
-        if phase == Phase::Hosted {
-            let desired = inner.placement.choose(entry.id, inner.config.copies, |at| usable[at]);
-            if desired != copies && !desired.is_empty() {
-                worked = true;
-                inner.counts.repairs.fetch_add(1, Relaxed);
-                if inner.config.write == WriteMode::AckAll {
-                    inner.replace(entry, desired).await;
-                } else {
-                    entry.state().copies = desired;
-                    entry.wake();
-                }
-            }
-        }
-        if phase != Phase::Lost && (behind || worked || phase == Phase::Ended) {
-            worked |= behind;
-            inner.spread(entry);
-        }
-        repaired += usize::from(worked);
-        if worked && repaired % step == 0 {
-            if !told {
-                info!(sessions = entries.len(), "copying sessions again");
-            }
-            told = true;
+    let tasks: Vec<Task> = entries.iter().filter_map(|entry| Task::of(inner, entry, usable, &empty)).collect();
+    let step = (inner.config.repair_rate / STEPS).max(1) as usize;
+    let told = tasks.len() > step;
+    if told {
+        info!(sessions = tasks.len(), "copying sessions again");
+    }
+    let mut tasks = tasks.into_iter().peekable();
+    while tasks.peek().is_some() {
+        let some: Vec<Task> = tasks.by_ref().take(step).collect();
+        stream::iter(some).for_each_concurrent(AT_ONCE, |task| task.done(inner)).await;
+        if tasks.peek().is_some() {
             sleep(Duration::from_secs(1) / STEPS).await;
         }
     }
     if told {
-        info!(sessions = repaired, "copied sessions again");
+        info!("copied sessions again");
     }
     for (remote, _) in inner.remotes.iter().zip(empty).filter(|(_, empty)| *empty) {
         remote.set_copying(false);
+    }
+}
+
+/// A session that needs something.
+struct Task {
+    entry: Arc<Entry>,
+    /// The servers that it ought to have, if they are others than it has.
+    desired: Option<Vec<usize>>,
+    /// Servers that have lost all, and had it.
+    empty: Vec<usize>,
+}
+
+impl Task {
+    /// Finds out what a session needs; none if nothing.
+    fn of(inner: &StoreInner, entry: &Arc<Entry>, usable: &[bool], empty: &[bool]) -> Option<Self> {
+        let (copies, phase, behind) = {
+            let state = entry.state();
+            (
+                state.copies.clone(),
+                state.phase,
+                (state.data.is_some() || state.phase == Phase::Ended) && !state.is_copied(),
+            )
+        };
+        if phase == Phase::Lost {
+            return None;
+        }
+        let chosen = |usable: &dyn Fn(usize) -> bool| inner.placement.choose(entry.id, inner.config.copies, usable);
+        let desired = Some(chosen(&|at| usable[at]));
+        let desired = desired.filter(|desired| phase == Phase::Hosted && *desired != copies && !desired.is_empty());
+        let empty: Vec<usize> = if empty.contains(&true) {
+            chosen(&|_| true).into_iter().filter(|at| empty[*at]).collect()
+        } else {
+            Vec::new()
+        };
+        let needs = desired.is_some() || behind || !empty.is_empty();
+        needs.then(|| Self { entry: Arc::clone(entry), desired, empty })
+    }
+
+    async fn done(self, inner: &Arc<StoreInner>) {
+        if let Some(desired) = self.desired {
+            inner.counts.repairs.fetch_add(1, Relaxed);
+            if inner.config.write == WriteMode::AckAll {
+                inner.replace(&self.entry, desired).await;
+            } else {
+                self.entry.state().copies = desired;
+                self.entry.wake();
+            }
+        }
+        inner.spread(&self.entry);
+        for server in self.empty {
+            inner.enqueue(&self.entry, server);
+        }
     }
 }
 
