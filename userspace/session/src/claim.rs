@@ -319,29 +319,28 @@ impl StoreInner {
             return;
         }
         let started = clock::now();
-        let number = entry.state().number;
-        if entry.state().data.is_some() {
-            let lacks = |at: &usize| !entry.state().is_acked(*at, number);
-            for server in desired.iter().filter(|at| lacks(at)) {
-                self.enqueue(entry, *server);
-            }
-            let all = async {
-                loop {
-                    let changed = entry.changed.notified();
-                    tokio::pin!(changed);
-                    changed.as_mut().enable();
-                    {
-                        let state = entry.state();
-                        if state.phase != Phase::Hosted || desired.iter().all(|at| state.is_acked(*at, number)) {
-                            return;
-                        }
+        // From here on a change is acknowledged only by those before and by those to come: whichever set is recorded when this
+        // worker dies, each of it has all that was acknowledged.
+        entry.state().joining.clone_from(&desired);
+        self.spread(entry);
+        let all = async {
+            loop {
+                let changed = entry.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                {
+                    let state = entry.state();
+                    let number = state.number;
+                    let has_all = state.data.is_none() || desired.iter().all(|at| state.is_acked(*at, number));
+                    if state.phase != Phase::Hosted || has_all {
+                        return;
                     }
-                    changed.await;
                 }
-            };
-            if tokio::time::timeout(self.config.timeout, all).await.is_err() {
-                return;
+                changed.await;
             }
+        };
+        if tokio::time::timeout(self.config.timeout, all).await.is_err() {
+            return;
         }
         let (epoch, phase) = {
             let state = entry.state();
@@ -353,7 +352,9 @@ impl StoreInner {
         let names: Vec<&str> = desired.iter().map(|at| &*self.remotes[*at].name).collect();
         let bid = Bid { epoch: epoch.next(self.claimant()), wanted: None, dead: String::new(), started };
         if self.force(entry, &bid, &names.join(",")).await {
-            entry.state().copies = desired;
+            let mut state = entry.state();
+            (state.copies, state.joining) = (desired, Vec::new());
+            drop(state);
             entry.wake();
             self.spread(entry);
         }

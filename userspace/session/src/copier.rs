@@ -68,7 +68,7 @@ fn answered(inner: &Arc<StoreInner>, at: usize, entry: &Arc<Entry>, sent: Versio
                 if !newcomer {
                     state.acknowledge(at, sent);
                 }
-                state.phase != Phase::Lost && state.version() > sent && state.copies.contains(&at)
+                state.phase != Phase::Lost && state.version() > sent && state.holders().any(|server| server == at)
             };
             entry.wake();
             if again {

@@ -53,6 +53,8 @@ pub(crate) struct EntryState {
     digest: u64,
     /// Servers that are to hold copies.
     pub(crate) copies: Vec<usize>,
+    /// Servers that are about to hold copies in the place of others: until then all of both have to acknowledge.
+    pub(crate) joining: Vec<usize>,
     /// By server, the number that it has acknowledged under this epoch, and one more; 0 for none.
     acked: [u64; SERVERS_MAX],
     /// When ownership was last confirmed: a lease without a gap since then keeps it.
@@ -80,6 +82,7 @@ impl Entry {
             digest: data.as_ref().map_or(0, |data| Tag::new(0, data).digest),
             data,
             copies,
+            joining: Vec::new(),
             acked: [0; SERVERS_MAX],
             confirmed,
             used: confirmed,
@@ -152,6 +155,17 @@ impl EntryState {
     /// How many of those that hold copies have acknowledged the state of this number.
     pub(crate) fn acks(&self, number: u64) -> usize {
         self.copies.iter().filter(|server| self.is_acked(**server, number)).count()
+    }
+
+    /// Returns the servers that hold copies or are about to.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = usize> {
+        let others = self.joining.iter().filter(|server| !self.copies.contains(server));
+        self.copies.iter().chain(others).copied()
+    }
+
+    /// Whether all that hold copies or are about to have acknowledged the state of this number.
+    pub(crate) fn has_all_acks(&self, number: u64) -> bool {
+        self.holders().all(|server| self.is_acked(server, number))
     }
 
     /// Whether all that are to hold copies have the newest state.

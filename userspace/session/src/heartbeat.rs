@@ -90,12 +90,12 @@ pub(crate) async fn run(inner: Arc<StoreInner>, at: usize) {
 /// Renews the lease at one server once; connects first if need be.
 async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
     let (remote, heartbeats) = (&inner.remotes[at], &inner.heartbeats);
-    let (mut connection, is_new) = if let Some(connection) = remote.connection() {
-        (connection, false)
+    let (mut connection, is_new, run) = if let Some(connection) = remote.connection() {
+        (connection, false, remote.run_id())
     } else {
-        let (connection, incarnation) = remote.connect().await?;
+        let (connection, incarnation, run) = remote.connect().await?;
         heartbeats.first_seen(at, if incarnation.is_some() { OLD } else { NEW });
-        (connection, true)
+        (connection, true, run)
     };
     let waits = async {
         loop {
@@ -110,6 +110,7 @@ async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
     let candidate = format!("{:032x}", rand::random::<u128>());
     let lease = LeaseCall {
         owner: &inner.worker.token,
+        run: &run,
         value: &inner.worker.lease,
         life: inner.config.lease,
         incarnation: &candidate,
@@ -121,7 +122,7 @@ async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
     };
     let has_lost = remote.last_incarnation().is_some_and(|last| *last != *incarnation);
     if has_lost {
-        warn!(server = remote.name, "session server started anew, and empty: what it held is copied to it again");
+        warn!(server = remote.name, "session server started anew: what it held is copied to it again");
         remote.has_lost_all();
         inner.leases().lost(at);
         for entry in inner.all() {
@@ -129,7 +130,7 @@ async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
         }
     }
     if is_new || has_lost {
-        remote.joined(connection, &incarnation);
+        remote.joined(connection, &incarnation, &run);
     }
     let was_newcomer = remote.set_newcomer(newcomer);
     inner.leases().granted(at, asked, inner.config.lease, kept && !has_lost, clock::now());

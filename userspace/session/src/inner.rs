@@ -162,7 +162,7 @@ impl StoreInner {
         let behind: Vec<usize> = {
             let state = entry.state();
             let number = state.number;
-            state.copies.iter().copied().filter(|server| !state.is_acked(*server, number)).collect()
+            state.holders().filter(|server| !state.is_acked(*server, number)).collect()
         };
         for server in behind {
             self.enqueue(entry, server);
@@ -206,7 +206,7 @@ impl StoreInner {
                 // Whoever claims it asks a quorum, of which one knows then.
                 acks >= crate::lease::quorum(copies)
             }
-            WriteMode::AckAll => acks == copies,
+            WriteMode::AckAll => state.has_all_acks(number),
         }
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Remote {
     copying: AtomicBool,
     /// The incarnation that it had last.
     last: Mutex<Option<Arc<str>>>,
+    /// The run of the server that it is connected to.
+    run: Mutex<String>,
     pub(crate) counts: RemoteCounts,
     /// Since when it is down, and why, for people; none while it is up.
     down: Mutex<Option<(Moment, String)>>,
@@ -157,6 +159,7 @@ impl Remote {
             newcomer: AtomicBool::new(false),
             copying: AtomicBool::new(false),
             last: Mutex::new(None),
+            run: Mutex::default(),
             counts: RemoteCounts::default(),
             down: Mutex::new(None),
         })
@@ -180,6 +183,11 @@ impl Remote {
     /// The incarnation that it had last.
     pub(crate) fn last_incarnation(&self) -> Option<Arc<str>> {
         locked(&self.last).clone()
+    }
+
+    /// The run of the server that it is connected to.
+    pub(crate) fn run_id(&self) -> String {
+        locked(&self.run).clone()
     }
 
     /// Whether it is new, and what it says does not count yet.
@@ -216,9 +224,9 @@ impl Remote {
         *locked(&self.live) = None;
     }
 
-    /// Connects, and loads the scripts. Returns the connection and the incarnation, if the server has one; it is in use only
+    /// Connects, and loads the scripts. Returns the connection, the incarnation, if the server has one, and its run; it is in use only
     /// once [`Self::joined`] has been told.
-    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>), RemoteFault> {
+    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>, String), RemoteFault> {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         let mut pipeline = redis::pipe();
         let Scripts { put, inspect, claim, release, end, renew, orphans } = &*SCRIPTS;
@@ -227,11 +235,15 @@ impl Remote {
         }
         pipeline.cmd("GET").arg(self.key("incarnation"));
         let (incarnation,): (Option<String>,) = pipeline.query_async(&mut connection).await?;
-        Ok((connection, incarnation))
+        // Who may not ask (ACL) does without: then it is seen only if the server has lost all.
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+        Ok((connection, incarnation, run.trim().to_owned()))
     }
 
     /// Takes a connection into use.
-    pub(crate) fn joined(&self, connection: MultiplexedConnection, incarnation: &str) {
+    pub(crate) fn joined(&self, connection: MultiplexedConnection, incarnation: &str, run: &str) {
+        run.clone_into(&mut locked(&self.run));
         *locked(&self.down) = None;
         *locked(&self.last) = Some(incarnation.into());
         *locked(&self.live) = Some(Live { connection, incarnation: incarnation.into() });
@@ -342,9 +354,9 @@ impl Remote {
     ) -> Result<Reply, RemoteFault> {
         let mut call = SCRIPTS.renew.prepare_invoke();
         call.key(self.key(&format!("w:{}", lease.owner))).key(self.key("incarnation")).key(self.key("newcomer"));
-        call.key(self.key("workers"));
+        call.key(self.key("workers")).key(self.key("run"));
         call.arg(lease.value).arg(milliseconds(lease.life)).arg(lease.incarnation).arg(u8::from(lease.all_new));
-        call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies)).arg(lease.owner);
+        call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies)).arg(lease.owner).arg(lease.run);
         let value: Value = call.invoke_async(connection).await?;
         Ok(Reply::read_lease(value)?)
     }
@@ -409,6 +421,8 @@ pub(crate) struct CopyCall {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseCall<'a> {
     pub(crate) owner: &'a str,
+    /// The server's run: another one after each of its starts; empty if it is not told.
+    pub(crate) run: &'a str,
     /// Where the worker is reached.
     pub(crate) value: &'a str,
     pub(crate) life: Duration,
