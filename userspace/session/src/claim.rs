@@ -160,7 +160,7 @@ impl StoreInner {
         bid: &Bid,
         existing: Option<&Arc<Entry>>,
     ) -> Result<Arc<Entry>, ClaimFault> {
-        let answers = self.claim_all(id, bid, "", false).await;
+        let answers = self.claim_all(id, bid, "").await;
         let strict = self.config.write == WriteMode::AckAll;
         let default_set = self.placement.choose(id, self.config.copies, |_| true);
         let is_member = |set: &str, at: usize| set.split(',').any(|name| name == self.remotes[at].name);
@@ -246,14 +246,13 @@ impl StoreInner {
         join_all(self.remotes.iter().map(|remote| async move { remote.inspect(id).await.ok() })).await
     }
 
-    async fn claim_all(&self, id: SessionId, bid: &Bid, set: &str, force: bool) -> Answers {
+    async fn claim_all(&self, id: SessionId, bid: &Bid, set: &str) -> Answers {
         let ask = |(at, remote): (usize, &Arc<crate::remote::Remote>)| {
             let remote = Arc::clone(remote);
             let call = ClaimCall {
                 epoch: bid.epoch,
                 owner: &self.worker.token,
                 dead: &bid.dead,
-                force,
                 life: self.config.life,
                 wants_data: bid.wanted == Some(at),
                 set,
@@ -289,7 +288,7 @@ impl StoreInner {
         let above = top.max().unwrap_or_default().max(epoch);
         if is_mine && (!has_ended || phase == Phase::Ended) {
             let bid = Bid { epoch: above.next(self.claimant()), wanted: None, dead: String::new(), started };
-            if self.force(entry, &bid, "").await {
+            if self.reclaim(entry, &bid, "").await {
                 self.spread(entry);
                 return;
             }
@@ -300,9 +299,9 @@ impl StoreInner {
         }
     }
 
-    /// Claims a session of this worker's own under a higher epoch. Whether that holds.
-    async fn force(&self, entry: &Arc<Entry>, bid: &Bid, set: &str) -> bool {
-        let answers = self.claim_all(entry.id, bid, set, true).await;
+    /// Claims a session of this worker's own under a higher epoch. Whether that holds: not if it is another's by now.
+    async fn reclaim(&self, entry: &Arc<Entry>, bid: &Bid, set: &str) -> bool {
+        let answers = self.claim_all(entry.id, bid, set).await;
         let taken = answers.iter().flatten().filter(|reply| matches!(reply, Reply::Claimed { .. })).count();
         if taken < quorum(self.remotes.len()) {
             return false;
@@ -351,7 +350,7 @@ impl StoreInner {
         }
         let names: Vec<&str> = desired.iter().map(|at| &*self.remotes[*at].name).collect();
         let bid = Bid { epoch: epoch.next(self.claimant()), wanted: None, dead: String::new(), started };
-        if self.force(entry, &bid, &names.join(",")).await {
+        if self.reclaim(entry, &bid, &names.join(",")).await {
             let mut state = entry.state();
             (state.copies, state.joining) = (desired, Vec::new());
             drop(state);

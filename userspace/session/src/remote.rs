@@ -288,7 +288,7 @@ impl Remote {
         let mut live = self.live()?;
         let mut call = self.session_call(&SCRIPTS.claim, id);
         call.arg(&*live.incarnation).arg(claim.epoch.0).arg(claim.owner).arg(self.key("w:"));
-        call.arg(u8::from(claim.force)).arg(claim.dead).arg(milliseconds(claim.life));
+        call.arg(claim.dead).arg(milliseconds(claim.life));
         call.arg(u8::from(claim.wants_data)).arg(claim.set);
         let reply = self.run(&mut live, &call).await;
         if let Ok(Reply::Claimed { data: Some(_), .. }) = &reply {
@@ -399,8 +399,6 @@ pub(crate) struct ClaimCall<'a> {
     pub(crate) owner: &'a str,
     /// An owner that is known to have ended; empty for none.
     pub(crate) dead: &'a str,
-    /// Whatever lease its owner has: the claimant is that owner.
-    pub(crate) force: bool,
     pub(crate) life: Duration,
     pub(crate) wants_data: bool,
     /// The servers that hold copies from now on; empty for those before.

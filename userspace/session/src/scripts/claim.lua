@@ -1,6 +1,6 @@
 -- Makes the sender a session's owner under a new epoch, unless another owner has a lease or a higher epoch.
 -- KEYS: session, incarnation, newcomer, prefix of the sets of owners' sessions
--- ARGV: incarnation, epoch, owner, prefix of leases, force, owner that is known to be dead, life (ms), whether data is wanted,
+-- ARGV: incarnation, epoch, owner, prefix of leases, owner that is known to be dead, life (ms), whether data is wanted,
 --       set of copies
 local known = redis.call('GET', KEYS[2])
 if known ~= ARGV[1] then return {'incarnation', known or ''} end
@@ -10,7 +10,7 @@ if record[5] then return {'ended'} end
 local owner = record[2] or ''
 local lease = owner ~= '' and redis.call('GET', ARGV[4] .. owner) or ''
 if tonumber(record[1] or '0') >= tonumber(ARGV[2]) then return {'higher', record[1], owner, lease or ''} end
-if ARGV[5] == '0' and owner ~= ARGV[3] and owner ~= ARGV[6] and lease and lease ~= '' then
+if owner ~= ARGV[3] and owner ~= ARGV[5] and lease and lease ~= '' then
   return {'owned', record[1], owner, lease}
 end
 if owner ~= ARGV[3] then
@@ -19,7 +19,7 @@ if owner ~= ARGV[3] then
   redis.call('SADD', KEYS[4] .. ARGV[3], id)
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'owner', ARGV[3])
-if ARGV[9] ~= '' then redis.call('HSET', KEYS[1], 'set', ARGV[9], 'placed', ARGV[2]) end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[7]) then redis.call('PEXPIRE', KEYS[1], ARGV[7]) end
-local data = ARGV[8] == '1' and redis.call('HGET', KEYS[1], 'data')
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'set', ARGV[8], 'placed', ARGV[2]) end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[6]) then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+local data = ARGV[7] == '1' and redis.call('HGET', KEYS[1], 'data')
 return {'claimed', record[3] or '0', record[4] or '0', record[6] or '', record[7] or '0', data and '1' or '0', data or ''}
