@@ -162,6 +162,18 @@ impl SessionLoad {
         checked.collect()
     }
 
+    /// Returns how many sessions have data for certain: a change of theirs was acknowledged, and they were not ended.
+    #[must_use]
+    pub fn with_data(&self) -> u64 {
+        let has_data = |history: &Vec<SessionEvent>| {
+            let has = |is: fn(&Outcome) -> bool| history.iter().any(|event| is(&event.outcome));
+            let ends = |outcome: &Outcome| matches!(outcome, Outcome::Ended | Outcome::Ending | Outcome::Unknown(None));
+            has(|outcome| matches!(outcome, Outcome::Written(..))) && !has(ends)
+        };
+        let histories = self.sessions.iter().map(|(_, history)| history.lock().unwrap_or_else(PoisonError::into_inner));
+        histories.filter(|history| has_data(history)).count() as u64
+    }
+
     /// Returns all histories.
     #[must_use]
     pub fn histories(&self) -> Vec<Vec<SessionEvent>> {

@@ -20,6 +20,7 @@ use tokio::{
     net::TcpSocket,
     runtime::{Handle, Runtime},
 };
+use zerottl_session::StorePage;
 
 const LEASE: Duration = Duration::from_millis(1000);
 const SESSION: &str = "lease = \"1s\"\ntimeout = \"200ms\"\n";
@@ -105,8 +106,34 @@ fn strike(lab: &mut SessionLab, blow: Blow, round: usize) {
             lab.workers[other].cut(two, false).unwrap();
         }
     }
-    // Back to where it was: leases, connections, copies.
-    std::thread::sleep(LEASE * 2);
+}
+
+/// Waits until everything is as it was before: all workers have their leases, all session servers count, each session has a host and
+/// all of its copies. What may fail is one at a time, and so is promised no more.
+fn heal(lab: &SessionLab, load: &SessionLoad) {
+    let begun = Instant::now();
+    loop {
+        std::thread::sleep(LEASE / 4);
+        let page = |at: SocketAddr| {
+            let text = lab.client.read("curl", &["-sS", "--max-time", "5", &format!("http://{at}/v1/sessions")]);
+            text.ok().and_then(|text| serde_json::from_str::<StorePage>(&text).ok())
+        };
+        let pages: Vec<Option<StorePage>> = lab.workers.iter().map(|worker| page(worker.at())).collect();
+        let is_well = |page: &StorePage| {
+            page.has_lease && page.under_replicated == 0 && page.servers.iter().all(|server| server.state == "up")
+        };
+        let well = pages.iter().all(|page| page.as_ref().is_some_and(is_well));
+        let hosted: u64 = pages.iter().flatten().map(|page| page.hosted).sum();
+        if well && hosted >= load.with_data() {
+            return;
+        }
+        let patience = Duration::from_secs(120);
+        assert!(
+            begun.elapsed() < patience,
+            "not healed after {patience:?}: {} with data; {pages:#?}",
+            load.with_data()
+        );
+    }
 }
 
 fn chaos(name: &str, mode: &str, blows: &[Blow], ends: u32) {
@@ -137,11 +164,14 @@ fn chaos(name: &str, mode: &str, blows: &[Blow], ends: u32) {
         for blow in blows {
             let (answered, failed, begun) = (load.answered.load(Relaxed), load.failed.load(Relaxed), Instant::now());
             strike(&mut lab, *blow, round);
+            let struck = begun.elapsed();
+            heal(&lab, &load);
             let (answered, failed) = (load.answered.load(Relaxed) - answered, load.failed.load(Relaxed) - failed);
             println!(
-                "{mode} {blow:?} {round}: {answered} answered, {failed} not {:?}, {:.1} s",
+                "{mode} {blow:?} {round}: {answered} answered, {failed} not {:?}; {:.1} s, healed after {:.1}",
                 load.reasons(),
-                begun.elapsed().as_secs_f64()
+                struck.as_secs_f64(),
+                (begun.elapsed() - struck).as_secs_f64()
             );
             let violations = load.violations();
             if !violations.is_empty() {
