@@ -129,6 +129,11 @@ async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
             entry.state().unacknowledge(at);
         }
     }
+    if is_new {
+        for peril in remote.perils(&mut connection).await {
+            warn!(server = remote.name, "session server: {peril}");
+        }
+    }
     if is_new || has_lost {
         remote.joined(connection, &incarnation, &run);
     }

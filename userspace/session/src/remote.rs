@@ -1,6 +1,7 @@
 //! One session server: a connection that is made again, the lease, and the scripts.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
@@ -241,6 +242,14 @@ impl Remote {
         Ok((connection, incarnation, run.trim().to_owned()))
     }
 
+    /// Returns what of the server's settings endangers sessions, as sentences. A server that does not tell (ACL) has none.
+    pub(crate) async fn perils(&self, connection: &mut MultiplexedConnection) -> Vec<String> {
+        let mut asked = redis::cmd("CONFIG");
+        asked.arg("GET").arg("appendonly").arg("maxmemory-policy").arg("maxmemory");
+        let settings: HashMap<String, String> = asked.query_async(connection).await.unwrap_or_default();
+        perils(&settings)
+    }
+
     /// Takes a connection into use.
     pub(crate) fn joined(&self, connection: MultiplexedConnection, incarnation: &str, run: &str) {
         run.clone_into(&mut locked(&self.run));
@@ -388,6 +397,20 @@ impl Remote {
     }
 }
 
+/// Judges a server's settings.
+fn perils(settings: &HashMap<String, String>) -> Vec<String> {
+    let is = |name: &str, value: &str| settings.get(name).is_some_and(|found| found == value);
+    let mut perils = Vec::new();
+    if is("appendonly", "no") {
+        perils.push("`appendonly no`: a restart of this server loses what it holds; set `appendonly yes`".to_owned());
+    }
+    let evicts = settings.get("maxmemory-policy").filter(|policy| *policy != "noeviction");
+    if let Some(policy) = evicts.filter(|_| !is("maxmemory", "0")) {
+        perils.push(format!("`maxmemory-policy {policy}`: a full server drops sessions; set `noeviction`"));
+    }
+    perils
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
@@ -430,4 +453,24 @@ pub(crate) struct LeaseCall<'a> {
     pub(crate) all_new: bool,
     /// Sessions are being copied to it.
     pub(crate) copies: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_endanger_sessions_are_named() {
+        let judged = |settings: &[(&str, &str)]| {
+            perils(&settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let good = [("appendonly", "yes"), ("maxmemory-policy", "noeviction"), ("maxmemory", "100")];
+        assert_eq!(judged(&good), Vec::<String>::new());
+        assert_eq!(judged(&[]), Vec::<String>::new(), "it does not tell");
+        // Debian's, where the policy means nothing without a limit.
+        let bad = judged(&[("appendonly", "no"), ("maxmemory-policy", "allkeys-lru"), ("maxmemory", "0")]);
+        assert!(bad.len() == 1 && bad[0].contains("appendonly yes"), "{bad:?}");
+        let bad = judged(&[("appendonly", "yes"), ("maxmemory-policy", "allkeys-lru"), ("maxmemory", "100")]);
+        assert!(bad.len() == 1 && bad[0].contains("noeviction"), "{bad:?}");
+    }
 }
