@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
 };
@@ -47,6 +47,19 @@ pub struct SessionLab {
 }
 
 impl WorkerMachine {
+    /// Makes a machine that is a Site by itself, without session servers, and does not start it. `session` is the rest of
+    /// `[web.session]`.
+    pub fn alone(folder: &Path, session: &str) -> io::Result<Self> {
+        let ip = Ipv4Addr::LOCALHOST;
+        fs::write(folder.join("key"), [7; 32])?;
+        let more = format!(
+            "[web]\nlisten = [\"{ip}:80\"]\nadmin = \"{ip}:{SESSION_PORT}\"\nbackends = [\"http://127.0.0.1:9090\"]\n\
+             peers = \"none\"\n[web.session]\nkey = \"key\"\n{session}\n"
+        );
+        Config { more, ..Config::default() }.write(folder)?;
+        Ok(Self { ip, machine: Arc::new(Netns::new()?), folder: folder.to_owned(), process: None })
+    }
+
     /// Where its sessions' data is.
     #[must_use]
     pub fn at(&self) -> SocketAddr {

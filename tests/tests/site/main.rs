@@ -21,6 +21,7 @@ mod servers;
 mod session_cart;
 mod session_chaos;
 mod session_director;
+mod session_journal;
 mod session_store;
 mod upload;
 mod web;

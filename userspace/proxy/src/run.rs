@@ -250,7 +250,10 @@ pub async fn run(
     let web = Arc::clone(model.web.get(site.0).ok_or(StartError::NoWeb)?);
     let mut directed = inherited.take_directed();
     let worker = WorkerPlace::new(&key, &web, directed.as_ref());
-    let store = sessions::start(&web.session, &model.sites[site.0].name.to_string(), &worker, &cancel);
+    // Until the last request has been answered, which is after `cancel`.
+    let hosting = CancellationToken::new();
+    let _ended = hosting.clone().drop_guard();
+    let store = sessions::start(&web.session, &model.sites[site.0].name.to_string(), &worker, &hosting);
     let store = store.map_err(StartError::from)?;
     let serving = Serving::new(&model, site, None, store.as_ref())?;
     let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
@@ -412,7 +415,8 @@ impl Running {
         if fixed(&next.web) != fixed(&before.web) {
             return Err(ReloadError::NeedsRestart);
         }
-        if (self.store.is_some() || !next.web.session.servers.is_empty()) && next.web.session != before.web.session {
+        let hosts = |web: &Web| !web.session.servers.is_empty() || web.session.journal.is_some();
+        if (self.store.is_some() || hosts(&next.web)) && next.web.session != before.web.session {
             return Err(ReloadError::SessionsNeedRestart);
         }
         if next.web.access_log != before.web.access_log {

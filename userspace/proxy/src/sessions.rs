@@ -72,14 +72,14 @@ impl WorkerPlace {
     }
 }
 
-/// Starts to host sessions as the configuration says; none if it has no session servers. Inside a tokio runtime.
+/// Starts to host sessions as the configuration says; none if it has neither session servers nor a journal. Inside a tokio runtime.
 pub(crate) fn start(
     config: &SessionConfig,
     site: &str,
     place: &WorkerPlace,
     cancel: &CancellationToken,
 ) -> Result<Option<SessionStore>, HostingError> {
-    if config.servers.is_empty() {
+    if config.servers.is_empty() && config.journal.is_none() {
         return Ok(None);
     }
     let password = config.servers_password.as_deref().map(read_password).transpose()?;
@@ -108,7 +108,10 @@ pub(crate) fn start(
         Worker::new(&place.name, &place.reach, None)
     });
     let worker = worker.map_err(HostingError::Lock)?;
-    Ok(Some(SessionStore::start(store, worker, cancel)?))
+    Ok(Some(match &config.journal {
+        Some(journal) => SessionStore::with_journal(store, worker, journal, cancel)?,
+        None => SessionStore::start(store, worker, cancel)?,
+    }))
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, HostingError> {

@@ -75,8 +75,14 @@ impl StoreInner {
             return Err(SessionFault::TooMany(self.config.sessions_max));
         }
         if self.remotes.is_empty() {
-            let version = Version { epoch: Epoch::default().next(self.claimant()), number: 0 };
-            return Ok(self.hosts(Entry::new(id, version, None, Vec::new(), clock::now()), false));
+            // Nobody else can have it. Its epoch is above what its client has seen, which may be from before a restart.
+            let version = Version { epoch: hint.epoch.next(self.claimant()), number: 0 };
+            if let Some(entry) = existing {
+                entry.state().renew(version.epoch, clock::now());
+                return Ok(entry);
+            }
+            let places = (0..self.queues.len()).collect();
+            return Ok(self.hosts(Entry::new(id, version, None, places, clock::now()), false));
         }
         if !self.leases().holds(clock::now()) && !self.lease().await {
             return match existing {

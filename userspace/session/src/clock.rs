@@ -6,8 +6,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::lease::Moment;
 
-/// Returns the time since the machine was started, with the time that it slept.
+/// The time that the clock had at the start of the machine: sessions that a journal has kept were used before that.
+const BEFORE: Duration = Duration::from_secs(1 << 31);
+
+/// Returns the time since the machine was started, with the time that it slept, and a constant more.
 pub(crate) fn now() -> Moment {
     let now = clock_gettime(ClockId::Boottime);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    BEFORE + Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

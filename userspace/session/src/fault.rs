@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::journal::JournalError;
+
 /// Why something cannot be done with a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionFault {
@@ -71,4 +73,7 @@ pub enum SessionStartError {
         /// The fault.
         source: io::Error,
     },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }

@@ -15,6 +15,7 @@ use crate::{
     entry::{Entry, EntryState, Phase},
     fault::SessionFault,
     heartbeats::Heartbeats,
+    journal::Journal,
     lease::{Leases, Moment},
     placement::CopyPlacement,
     remote::{Remote, RemoteTarget},
@@ -69,8 +70,10 @@ pub(crate) struct StoreInner {
     pub(crate) shards: Vec<Mutex<HashMap<SessionId, Arc<Entry>>>>,
     /// Sessions that are being claimed, so that each is claimed once at a time.
     pub(crate) claiming: Mutex<HashMap<SessionId, Arc<tokio::sync::Mutex<()>>>>,
+    /// One for each server, or one for the journal.
     pub(crate) queues: Vec<mpsc::Sender<Arc<Entry>>>,
     pub(crate) counts: StoreCounts,
+    pub(crate) journal: Option<Arc<Journal>>,
 }
 
 impl StoreInner {
@@ -149,7 +152,10 @@ impl StoreInner {
                 (state.phase, state.epoch, state.confirmed)
             };
             match phase {
-                Phase::Ended => return Err(SessionFault::Ended),
+                Phase::Ended => {
+                    self.remember(&entry);
+                    return Err(SessionFault::Ended);
+                }
                 Phase::Hosted if epoch >= hint.epoch && self.may_serve(confirmed) => return Ok(entry),
                 Phase::Hosted | Phase::Lost => {}
             }
@@ -196,11 +202,27 @@ impl StoreInner {
         }
     }
 
+    /// Notes that somebody still comes with the cookie of a session that has ended.
+    fn remember(&self, entry: &Arc<Entry>) {
+        let due = {
+            let mut state = entry.state();
+            state.used = clock::now();
+            let due = state.used.saturating_sub(state.prolonged) > self.config.life / 4;
+            if due {
+                state.prolonged = state.used;
+            }
+            due.then(|| state.copies.clone())
+        };
+        for server in due.into_iter().flatten() {
+            self.enqueue(entry, server);
+        }
+    }
+
     /// How many acknowledgements a change needs.
     fn is_acknowledged(&self, state: &EntryState, number: u64) -> bool {
         let (acks, copies) = (state.acks(number), state.copies.len());
         match self.config.write {
-            WriteMode::Async => true,
+            WriteMode::Async => acks > 0 || self.journal.as_ref().is_none_or(|journal| !journal.is_behind()),
             WriteMode::AckOne => acks > 0 || copies == 0,
             WriteMode::AckAll if state.phase == Phase::Ended => {
                 // Whoever claims it asks a quorum, of which one knows then.

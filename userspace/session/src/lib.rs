@@ -27,6 +27,7 @@
 //! | `claim` | how a session comes to be hosted here |
 //! | `remote` | one session server: connection and scripts |
 //! | `heartbeats`, `heartbeat` | leases, and how it is seen that a server is down, back, or has lost all |
+//! | `journal`, `journal_writer` | the file that keeps sessions where there are no servers |
 //! | `copier` | changes on their way to one server |
 //! | `repair` | copies that are made again after a server has died; what is forgotten |
 //! | `adopt` | sessions whose worker has died and that nobody has asked for since |
@@ -47,6 +48,8 @@ mod fault;
 mod heartbeat;
 mod heartbeats;
 mod inner;
+mod journal;
+mod journal_writer;
 mod lease;
 pub mod page;
 pub mod placement;
@@ -61,6 +64,7 @@ pub mod worker;
 pub use self::{
     fault::{SessionFault, SessionStartError},
     inner::{Hint, StoreConfig},
+    journal::JournalError,
     page::StorePage,
     remote::RemoteTarget,
     store::{SessionState, SessionStore, WriteCondition},

@@ -44,6 +44,23 @@ pub struct StorePage {
     pub repairs: u64,
     /// The session servers.
     pub servers: Vec<SessionServerPage>,
+    /// The file that keeps sessions over a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalPage>,
+}
+
+/// The state of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JournalPage {
+    /// The file.
+    pub file: String,
+    /// Sessions that were written to it since the worker was started.
+    pub written: u64,
+    /// Commits that they were written by.
+    pub commits: u64,
+    /// Why it cannot be written, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The state of a session server, as a worker sees it.
@@ -161,6 +178,12 @@ impl SessionStore {
             evictions: read(&counts.evictions),
             repairs: read(&counts.repairs),
             servers: servers.collect(),
+            journal: inner.journal.as_ref().map(|journal| JournalPage {
+                file: journal.path().to_string_lossy().into_owned(),
+                written: read(&journal.written),
+                commits: read(&journal.commits),
+                why: journal.why(),
+            }),
             ..StorePage::default()
         };
         for entry in inner.all() {
@@ -197,9 +220,9 @@ impl SessionStore {
             Phase::Ended => "ended",
             Phase::Lost => return None,
         };
-        let copies = state.copies.iter().filter_map(|at| {
-            let server = self.0.remotes.get(*at)?.name.clone();
-            Some(CopyPage { server, has_newest: state.is_acked(*at, state.number) })
+        let copies = state.copies.iter().map(|at| {
+            let server = self.0.remotes.get(*at).map_or_else(|| "journal".to_owned(), |remote| remote.name.clone());
+            CopyPage { server, has_newest: state.is_acked(*at, state.number) }
         });
         Some(SessionPage {
             session: id.to_string(),

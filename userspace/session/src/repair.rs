@@ -15,6 +15,7 @@ use crate::{
     clock,
     entry::{Entry, Phase},
     inner::StoreInner,
+    journal,
 };
 
 /// From one look to the next, if nothing has happened.
@@ -155,6 +156,10 @@ fn forget(inner: &StoreInner) {
 
 fn drop_entry(inner: &StoreInner, entry: &Arc<Entry>) {
     entry.state().phase = Phase::Lost;
+    if inner.journal.is_some() {
+        // Before another one of the session can be.
+        inner.enqueue(entry, journal::PLACE);
+    }
     inner.remove(entry);
     entry.wake();
 }

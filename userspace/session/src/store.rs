@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
-use zerottl_core::session_id::SessionId;
+use zerottl_core::{model::WriteMode, session_id::SessionId};
 
 use crate::{
     adopt, clock, copier,
@@ -19,6 +20,8 @@ use crate::{
     heartbeat,
     heartbeats::Heartbeats,
     inner::{Hint, SHARDS, StoreConfig, StoreInner},
+    journal::OpenJournal,
+    journal_writer,
     lease::{Leases, Moment},
     placement::{CopyPlacement, PlacedServer, SERVERS_MAX},
     remote::{Remote, RemoteTarget},
@@ -74,6 +77,31 @@ impl fmt::Debug for SessionStore {
 impl SessionStore {
     /// Starts to keep sessions, until `cancel`. Inside a tokio runtime. `reach` says to other workers where this one is reached.
     pub fn start(config: StoreConfig, worker: Worker, cancel: &CancellationToken) -> Result<Self, SessionStartError> {
+        Self::begin(config, worker, None, cancel)
+    }
+
+    /// Starts to keep sessions as [`Self::start`] does, without servers: a file keeps them over a restart.
+    pub fn with_journal(
+        mut config: StoreConfig,
+        worker: Worker,
+        journal: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Self, SessionStartError> {
+        config.servers.clear();
+        config.copies = 0;
+        if config.write == WriteMode::AckAll {
+            config.write = WriteMode::AckOne;
+        }
+        let journal = OpenJournal::open(journal, &config.site, cancel)?;
+        Self::begin(config, worker, Some(journal), cancel)
+    }
+
+    fn begin(
+        config: StoreConfig,
+        worker: Worker,
+        opened: Option<OpenJournal>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, SessionStartError> {
         let placed = |server: &RemoteTarget| PlacedServer { name: server.name.clone(), domain: server.domain.clone() };
         let placement = CopyPlacement::new(config.servers.iter().map(placed).collect());
         let servers = config.servers.iter().take(SERVERS_MAX);
@@ -81,7 +109,8 @@ impl SessionStore {
         let remotes: Vec<Arc<Remote>> = remotes.collect::<Result<_, _>>()?;
         // Each entry stands in a queue once, and those that are about to go as often again.
         let queue_len = config.sessions_max.saturating_mul(2).clamp(1024, 1 << 28);
-        let (queues, ends): (Vec<_>, Vec<_>) = remotes.iter().map(|_| mpsc::channel(queue_len)).unzip();
+        let count = remotes.len() + usize::from(opened.is_some());
+        let (queues, mut ends): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(queue_len)).unzip();
         let inner = Arc::new(StoreInner {
             leases_of_all: Mutex::new(Leases::new(remotes.len())),
             heartbeats: Heartbeats::new(remotes.len()),
@@ -92,8 +121,12 @@ impl SessionStore {
             claiming: Mutex::default(),
             queues,
             counts: StoreCounts::default(),
+            journal: opened.as_ref().map(|opened| Arc::clone(&opened.journal)),
             config,
         });
+        if let Some((opened, queue)) = opened.zip(ends.pop_if(|_| inner.remotes.is_empty())) {
+            journal_writer::start(opened, Arc::clone(&inner), queue)?;
+        }
         for (at, outlet) in ends.into_iter().enumerate() {
             tokio::spawn(cancel.clone().run_until_cancelled_owned(heartbeat::run(Arc::clone(&inner), at)));
             tokio::spawn(cancel.clone().run_until_cancelled_owned(copier::run(Arc::clone(&inner), at, outlet)));
@@ -239,7 +272,7 @@ impl SessionStore {
                     continue;
                 }
                 self.0.may_write(&state)?;
-                state.end((0..self.0.remotes.len()).collect(), clock::now());
+                state.end((0..self.0.queues.len()).collect(), clock::now());
                 state.number
             };
             self.0.counts.ended();
@@ -248,11 +281,15 @@ impl SessionStore {
         }
     }
 
-    /// Copies what is not yet, gives all sessions up, and ends the lease: others may claim them at once.
+    /// Copies what is not yet, gives all sessions up, and ends the lease: others may claim them at once. A journal is closed.
     pub async fn resign(&self) {
         let entries = self.0.all();
         for entry in &entries {
             self.0.spread(entry);
+        }
+        if let Some(journal) = &self.0.journal {
+            journal.close().await;
+            return;
         }
         let copied = async {
             for entry in &entries {

@@ -57,6 +57,8 @@ sessions_max = 10000000
     assert_eq!(found, expect);
     let kept = SessionConfig { key: Some("/k".into()), journal: Some("/j".into()), ..SessionConfig::default() };
     assert_eq!(session("key = \"/k\"\njournal = \"/j\""), kept);
+    let waits = SessionConfig { write: WriteMode::AckOne, ..kept };
+    assert_eq!(session("key = \"/k\"\njournal = \"/j\"\nwrite = \"ack-one\""), waits);
 }
 
 /// Two copies where there are two servers (C31).
@@ -226,14 +228,7 @@ fn ranges() {
 #[test]
 fn keys_that_need_another() {
     let idle = "means nothing without `servers` (take it out, or name session servers)";
-    for keys in [
-        "servers_password = \"p\"",
-        "servers_ca = \"c\"",
-        "copies = 2",
-        "write = \"ack-one\"",
-        "lease = \"3s\"",
-        "timeout = \"1s\"",
-    ] {
+    for keys in ["servers_password = \"p\"", "servers_ca = \"c\"", "copies = 2", "lease = \"3s\"", "timeout = \"1s\""] {
         let word = keys.split_once(' ').expect("key and value").0;
         let expect = format!("[web.session]: `{word}` {idle}");
         key(&[
@@ -241,6 +236,7 @@ fn keys_that_need_another() {
             (&format!("session = {{ key = \"k\", journal = \"j\", {keys} }}"), &expect),
         ]);
     }
+    key(&[("session = { write = \"ack-one\" }", &format!("[web.session]: `write` {idle}"))]);
     let nobodys = "(name a `key` file: a cookie that was signed with a random key is not known after a restart)";
     key(&[
         ("session = { journal = \"j\" }", &format!("[web.session]: `journal` without a `key` {nobodys}")),

@@ -81,7 +81,8 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Session) {
         ("servers_password", span(&raw.servers_password)),
         ("servers_ca", span(&raw.servers_ca)),
         ("copies", raw.copies.as_ref().map(Spanned::span)),
-        ("write", span(&raw.write)),
+        // A journal acknowledges as well.
+        ("write", span(&raw.write).filter(|_| raw.journal.is_none())),
         ("lease", span(&raw.lease)),
         ("timeout", span(&raw.timeout)),
     ];
