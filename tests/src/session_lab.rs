@@ -1,11 +1,13 @@
 //! A Site of several machines: workers that host sessions, session servers, and a client, each a machine of its own at one switch.
 
 use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    fs::{self, File},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -14,8 +16,8 @@ use tempfile::TempDir;
 use crate::{
     config::Config,
     netns::Netns,
-    process::Process,
-    program::{binary, until_ready},
+    process::{Process, eventually},
+    program::{binary, built, until_ready},
     redis::RedisServer,
     scratch::folder,
 };
@@ -74,6 +76,22 @@ impl WorkerMachine {
         Ok(())
     }
 
+    /// Starts the application whose carts are in sessions, in the place of `zerottl site`; it serves when this returns.
+    pub fn start_cart(&mut self) -> io::Result<()> {
+        self.process = None;
+        let log = File::options().create(true).append(true).open(self.folder.join("log"))?;
+        let mut command = Command::new(built("cart", "tests")?);
+        command.arg("--config").arg(self.folder.join("zerottl.toml")).args(["--as", "boston"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(Process::new(self.machine.spawn(command)?));
+        let at = SocketAddr::from((self.ip, 80));
+        let answers = || self.machine.run(move || TcpStream::connect(at).is_ok()).unwrap_or(false);
+        if eventually(Duration::from_secs(20), answers) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the application does not answer:\n{}", self.log())))
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.process = None;
@@ -88,7 +106,7 @@ impl WorkerMachine {
     pub fn end(&mut self) -> io::Result<()> {
         self.signal(Signal::TERM)?;
         if let Some(mut process) = self.process.take() {
-            process.wait(std::time::Duration::from_secs(20))?;
+            process.wait(Duration::from_secs(20))?;
         }
         Ok(())
     }

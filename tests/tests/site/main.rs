@@ -22,6 +22,7 @@ mod session_cart;
 mod session_chaos;
 mod session_director;
 mod session_journal;
+mod session_layer;
 mod session_store;
 mod upload;
 mod web;

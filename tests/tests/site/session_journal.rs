@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tests::{lab::can_run, scratch::folder, session_lab::WorkerMachine};
+use tests::{lab::can_run, netns::Netns, scratch::folder, session_lab::WorkerMachine};
 use zerottl_core::session_id::SessionId;
 
 /// The documented second: a kill loses no change in `async` that is older.
@@ -26,25 +26,26 @@ fn site(session: &str) -> (WorkerMachine, TempDir) {
     (worker, folder)
 }
 
-/// A connection to the admin interface.
-struct Asker(TcpStream);
+/// A connection to the admin interface, or another server, with header fields that each request has.
+pub(super) struct Asker(TcpStream, String);
 
 impl Asker {
     fn new(worker: &WorkerMachine) -> io::Result<Self> {
-        let at = worker.at();
-        let stream = worker.machine.run(move || TcpStream::connect(at)).unwrap()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.set_nodelay(true)?;
-        Ok(Self(stream))
+        Self::to(&worker.machine, worker.at(), "Host: 127.0.0.1\r\nContent-Type: application/json")
     }
 
-    /// Makes one request; returns its status, ETag and body.
-    fn ask(&mut self, method: &str, target: &str, body: &str) -> io::Result<(u16, Option<String>, String)> {
-        let length = body.len();
-        write!(
-            self.0,
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        )?;
+    pub(super) fn to(machine: &Netns, at: SocketAddr, fields: &str) -> io::Result<Self> {
+        let limit = Duration::from_secs(10);
+        let stream = machine.run(move || TcpStream::connect_timeout(&at, limit)).unwrap()?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(stream, fields.to_owned()))
+    }
+
+    /// Makes one request; returns its status, the ETag or else the cookie, and the body.
+    pub(super) fn ask(&mut self, method: &str, target: &str, body: &str) -> io::Result<(u16, Option<String>, String)> {
+        let (length, fields) = (body.len(), &self.1);
+        write!(self.0, "{method} {target} HTTP/1.1\r\n{fields}\r\nContent-Length: {length}\r\n\r\n{body}")?;
         let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
         loop {
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -55,7 +56,11 @@ impl Asker {
                 };
                 let length = field("content-length:").map_or(0, |length| length.parse().unwrap());
                 if body.len() >= length {
-                    return Ok((head[9..12].parse().unwrap(), field("etag:"), body.to_owned()));
+                    return Ok((
+                        head[9..12].parse().unwrap(),
+                        field("etag:").or_else(|| field("set-cookie:")),
+                        body.to_owned(),
+                    ));
                 }
             }
             match self.0.read(&mut part)? {

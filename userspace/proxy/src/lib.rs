@@ -18,7 +18,7 @@ mod front;
 mod handover;
 mod metrics;
 mod run;
-mod sessions;
+pub mod sessions;
 
 pub use self::{
     directed::is_directed,

@@ -24,7 +24,7 @@ const REPAIR_RATE: u32 = 5000;
 
 /// Why sessions cannot be hosted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HostingError {
+pub enum HostingError {
     /// The file of the password.
     #[error("`servers_password` of [web.session]: {0}")]
     Password(#[from] PasswordFileError),
@@ -48,13 +48,13 @@ pub(crate) enum HostingError {
 
 /// This process, as other workers of the Site know it.
 #[derive(Clone, Debug)]
-pub(crate) struct WorkerPlace {
+pub struct WorkerPlace {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Where its admin interface is reached: `http://HOST:PORT`, or the path of a Unix socket; empty for nowhere.
-    pub(crate) reach: String,
+    pub reach: String,
     /// A folder that all processes of this machine that a director runs have in common.
-    pub(crate) folder: Option<PathBuf>,
+    pub folder: Option<PathBuf>,
 }
 
 impl WorkerPlace {
@@ -73,7 +73,7 @@ impl WorkerPlace {
 }
 
 /// Starts to host sessions as the configuration says; none if it has neither session servers nor a journal. Inside a tokio runtime.
-pub(crate) fn start(
+pub fn start(
     config: &SessionConfig,
     site: &str,
     place: &WorkerPlace,
@@ -120,11 +120,12 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, HostingError> {
 
 /// The epochs of the sessions that are hosted here, for their cookies.
 #[derive(Debug)]
-pub(crate) struct HostedEpochs(pub(crate) SessionStore);
+pub struct HostedEpochs(SessionStore);
 
 impl HostedEpochs {
     /// Makes them of a store, if there is one.
-    pub(crate) fn of(store: Option<&SessionStore>) -> Option<Arc<dyn SessionEpochs>> {
+    #[must_use]
+    pub fn of(store: Option<&SessionStore>) -> Option<Arc<dyn SessionEpochs>> {
         store.map(|store| Arc::new(Self(store.clone())) as Arc<dyn SessionEpochs>)
     }
 }

@@ -6,6 +6,7 @@
 //! | `PUT /v1/session/ID` | keeps the body as its data; `If-Match: ETAG`, `If-Match: *` or `If-None-Match: *` make it depend on what is there (412) |
 //! | `DELETE /v1/session/ID` | ends the session for good (logout); from then on it is 410 |
 //! | `GET /v1/session/ID/explain` | who hosts it, its epoch, number and copies: [`SessionPage`](crate::page::SessionPage) |
+//! | `POST /v1/session/ID/release` | from another worker: this one copies the session and gives it up |
 //! | `GET /v1/sessions` | the state of all of this worker's: [`StorePage`] |
 //!
 //! Any worker may be asked: one that does not host the session asks the one that does, or becomes its host. What cannot be told
@@ -18,7 +19,7 @@ use axum::{
     body::Body,
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
 use http::{
@@ -32,6 +33,7 @@ use zerottl_core::session_id::SessionId;
 
 use crate::{
     fault::SessionFault,
+    handoff::{ReleaseFault, WORKER},
     inner::Hint,
     relay::{RelayFault, relay},
     store::{SessionStore, WriteCondition},
@@ -51,6 +53,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(store: SessionStore) -> Router<S
     Router::new()
         .route("/v1/session/{id}", get(data).put(data).delete(data))
         .route("/v1/session/{id}/explain", get(explain))
+        .route("/v1/session/{id}/release", post(release))
         .route("/v1/sessions", get(page))
         .with_state(store)
 }
@@ -218,6 +221,18 @@ async fn explain(State(store): State<SessionStore>, Path(id): Path<String>) -> R
     match store.explain(id) {
         Some(page) => Json(page).into_response(),
         None => refusal(StatusCode::NOT_FOUND, "not_found", "this worker does not host the session"),
+    }
+}
+
+async fn release(State(store): State<SessionStore>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let Ok(id) = id.parse::<SessionId>() else {
+        return refusal(StatusCode::BAD_REQUEST, "invalid", &zerottl_core::session_id::SessionIdError.to_string());
+    };
+    let to = headers.get(WORKER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match store.release(id, to).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(fault @ ReleaseFault::NoWorker) => refusal(StatusCode::FORBIDDEN, "no_worker", &fault.to_string()),
+        Err(fault @ ReleaseFault::Uncopied) => refusal(StatusCode::SERVICE_UNAVAILABLE, "uncopied", &fault.to_string()),
     }
 }
 

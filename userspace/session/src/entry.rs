@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU16, Ordering::Relaxed},
+    atomic::{AtomicU16, AtomicUsize, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) id: SessionId,
     /// One bit for each server in whose queue it is.
     queued: AtomicU16,
+    /// Requests that use it.
+    users: AtomicUsize,
     state: Mutex<EntryState>,
     /// Held while the session is given other servers.
     pub(crate) replacing: tokio::sync::Mutex<()>,
@@ -92,6 +94,7 @@ impl Entry {
         Self {
             id,
             queued: AtomicU16::new(0),
+            users: AtomicUsize::new(0),
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
             changed: Notify::new(),
@@ -111,6 +114,21 @@ impl Entry {
     /// Notes that it is in a server's queue no more.
     pub(crate) fn dequeued(&self, server: usize) {
         self.queued.fetch_and(!(1 << server), Relaxed);
+    }
+
+    /// Notes a request that uses it.
+    pub(crate) fn enter(&self) {
+        self.users.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that such a request has ended.
+    pub(crate) fn leave(&self) {
+        self.users.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_used(&self) -> bool {
+        self.users.load(Relaxed) != 0
     }
 
     /// Makes whoever waits for it look again.

@@ -15,6 +15,7 @@
 //! | module | concern |
 //! |---|---|
 //! | [`store`] | the sessions of this worker: how they are read, written and ended |
+//! | [`layer`], [`data`] | the same for applications in Rust, as a tower layer |
 //! | [`api`] | the same for applications in any language, over HTTP |
 //! | [`page`] | the state of all of it, for people |
 //! | [`placement`] | which servers hold the copies of a session; pure |
@@ -31,6 +32,7 @@
 //! | `copier` | changes on their way to one server |
 //! | `repair` | copies that are made again after a server has died; what is forgotten |
 //! | `adopt` | sessions whose worker has died and that nobody has asked for since |
+//! | `handoff` | a session on its way to another worker |
 //! | `relay` | a request to the worker that hosts a session |
 //! | [`worker`] | a worker, as others know it |
 //! | `clock`, `counts`, `fault` | the clock of leases; counters; why something cannot be done |
@@ -43,13 +45,16 @@ mod claim;
 mod clock;
 mod copier;
 mod counts;
+pub mod data;
 mod entry;
 mod fault;
+mod handoff;
 mod heartbeat;
 mod heartbeats;
 mod inner;
 mod journal;
 mod journal_writer;
+pub mod layer;
 mod lease;
 pub mod page;
 pub mod placement;
@@ -62,9 +67,12 @@ pub mod version;
 pub mod worker;
 
 pub use self::{
+    data::SessionData,
     fault::{SessionFault, SessionStartError},
+    handoff::ReleaseFault,
     inner::{Hint, StoreConfig},
     journal::JournalError,
+    layer::SessionLayer,
     page::StorePage,
     remote::RemoteTarget,
     store::{SessionState, SessionStore, WriteCondition},

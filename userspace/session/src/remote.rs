@@ -391,6 +391,14 @@ impl Remote {
         Ok(command.exec_async(&mut live.connection).await?)
     }
 
+    /// Whether a worker has a lease here.
+    pub(crate) async fn has_lease(&self, owner: &str) -> Result<bool, RemoteFault> {
+        let mut live = self.live()?;
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.key(&format!("w:{owner}")));
+        Ok(command.query_async(&mut live.connection).await?)
+    }
+
     /// The connection in use.
     pub(crate) fn connection(&self) -> Option<MultiplexedConnection> {
         locked(&self.live).as_ref().map(|live| live.connection.clone())

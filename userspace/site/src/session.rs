@@ -14,7 +14,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use ring::hmac;
 
@@ -73,6 +73,14 @@ pub struct SessionRef {
     pub id: SessionId,
     /// The highest epoch of its ownership that the client has seen; 0 for none.
     pub epoch: u64,
+}
+
+impl SessionRef {
+    /// Finds a request's session in its extensions, for zerottl-session's layer.
+    #[must_use]
+    pub fn find(extensions: &Extensions) -> Option<(SessionId, u64)> {
+        extensions.get::<Self>().map(|session| (session.id, session.epoch))
+    }
 }
 
 /// The workers that host sessions: who hosts one does so under an epoch, which its cookie carries, so that a worker that was
