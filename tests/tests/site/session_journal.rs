@@ -1,4 +1,5 @@
 //! Sessions of a Site that is one machine, with a journal: `zerottl site` is killed, or ends, and is started again.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs,
@@ -42,7 +43,7 @@ impl Asker {
         Ok(Self(stream, fields.to_owned()))
     }
 
-    /// Makes one request; returns its status, the ETag or else the cookie, and the body.
+    /// Makes one request; returns its status, the tag or else the cookie, and the body.
     pub(super) fn ask(&mut self, method: &str, target: &str, body: &str) -> io::Result<(u16, Option<String>, String)> {
         let (length, fields) = (body.len(), &self.1);
         write!(self.0, "{method} {target} HTTP/1.1\r\n{fields}\r\nContent-Length: {length}\r\n\r\n{body}")?;

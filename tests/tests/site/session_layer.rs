@@ -1,4 +1,5 @@
 //! An application in Rust with the sessions' layer, as several workers with real session servers.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     sync::{
@@ -80,20 +81,15 @@ fn s1_x_conc_the_layer_loses_no_update() {
             let (kept, refused) = (Arc::clone(&kept), Arc::clone(&refused));
             thread::spawn(move || {
                 let fields = format!("Host: boston.app.com\r\nCookie: {cookie}");
-                let mut shop = None;
+                let mut open = None;
                 for number in 0.. {
                     if stop.load(Relaxed) {
                         return;
                     }
-                    let mut connection = match shop.take() {
-                        Some(connection) => connection,
-                        None => match Asker::to(&machine, (ip, 80).into(), &fields) {
-                            Ok(connection) => connection,
-                            Err(_) => {
-                                sleep(Duration::from_millis(50));
-                                continue;
-                            }
-                        },
+                    let connect = || Asker::to(&machine, (ip, 80).into(), &fields).ok();
+                    let Some(mut connection) = open.take().or_else(connect) else {
+                        sleep(Duration::from_millis(50));
+                        continue;
                     };
                     let item = format!("{client}.{number}");
                     match connection.ask("POST", "/add", &item) {
@@ -102,7 +98,7 @@ fn s1_x_conc_the_layer_loses_no_update() {
                         Ok(other) => panic!("{other:?}"),
                         Err(_) => continue,
                     }
-                    shop = Some(connection);
+                    open = Some(connection);
                     sleep(Duration::from_millis(2));
                 }
             })
@@ -112,7 +108,9 @@ fn s1_x_conc_the_layer_loses_no_update() {
     lab.workers[2].kill();
     sleep(Duration::from_secs(3));
     stop.store(true, Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
     let kept = kept.lock().unwrap();
     println!("{} changes acknowledged, {} refused", kept.len(), refused.load(Relaxed));
     for worker in &lab.workers[..2] {

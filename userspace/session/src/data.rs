@@ -126,9 +126,9 @@ impl SessionData {
         Ok(())
     }
 
-    /// Takes a value out, and returns it.
-    pub fn remove(&self, name: &str) -> Option<Value> {
-        self.0.working().map.remove(name)
+    /// Takes a value out.
+    pub fn remove(&self, name: &str) {
+        self.0.working().map.remove(name);
     }
 
     /// Changes the data in one step: no other request of the session changes it meanwhile. `change` must be quick, as the others

@@ -1,7 +1,7 @@
 //! A session on its way from a worker that lives to another one that is asked for it: the host copies what is not yet, gives the
 //! session up, and the other one claims it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -12,6 +12,7 @@ use zerottl_core::session_id::SessionId;
 
 use crate::{
     entry::{Entry, Phase},
+    fault::SessionFault,
     inner::StoreInner,
     relay::relay,
     store::SessionStore,
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) const WORKER: HeaderName = HeaderName::from_static("x-zerottl-worker");
 /// From one look at a session that is still used to the next.
 const LOOK: Duration = Duration::from_millis(2);
+/// The pause before a session is tried again that another worker has, at most.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of an answer.
 const ANSWER_MAX: usize = 4096;
 
@@ -67,8 +70,33 @@ impl SessionStore {
         Ok(())
     }
 
+    /// Does something with a session; takes it over first if another worker hosts it, as often as it takes for a while.
+    pub async fn with_takeover<T, F>(
+        &self,
+        id: SessionId,
+        step: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, SessionFault>
+    where
+        T: Send,
+        F: Future<Output = Result<T, SessionFault>> + Send,
+    {
+        let deadline = Instant::now() + self.patience();
+        loop {
+            match step().await {
+                Err(SessionFault::Elsewhere { worker }) if Instant::now() < deadline => {
+                    if self.ask_for(id, &worker).await {
+                        continue;
+                    }
+                }
+                Err(SessionFault::Contended) if Instant::now() < deadline => {}
+                other => return other,
+            }
+            sleep(PAUSE.mul_f64(rand::random())).await;
+        }
+    }
+
     /// Asks the worker that hosts a session to give it up. Whether it has.
-    pub(crate) async fn ask_for(&self, id: SessionId, host: &str) -> bool {
+    async fn ask_for(&self, id: SessionId, host: &str) -> bool {
         let Some(holder) = LeaseHolder::read(host).filter(|holder| !holder.reach.is_empty()) else { return false };
         let mut request = Request::new(Full::new(Bytes::from_static(b"{}")));
         *request.method_mut() = Method::POST;

@@ -40,7 +40,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::response::{IntoResponse, Response};
@@ -49,7 +48,6 @@ use http::{
     Extensions, HeaderValue, Request, StatusCode,
     header::{CACHE_CONTROL, RETRY_AFTER},
 };
-use tokio::time::{Instant, sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 use zerottl_core::session_id::SessionId;
@@ -62,8 +60,6 @@ use crate::{
     version::{Epoch, Tag},
 };
 
-/// The pause before a session is tried again that another worker has, at most.
-const PAUSE: Duration = Duration::from_millis(10);
 /// Sessions with requests under way, above which those are forgotten that have none any more.
 const SHARED_FEW: usize = 256;
 
@@ -172,7 +168,7 @@ fn refused(fault: &LayerFault) -> Response {
     response
 }
 
-/// What the store is asked for.
+/// A request to the store.
 enum Step {
     Read,
     Write(WriteCondition, Bytes),
@@ -282,31 +278,24 @@ impl LayerInner {
         step: &Step,
     ) -> Result<(Option<SessionState>, Option<Tag>), SessionFault> {
         let store = &self.store;
-        let deadline = Instant::now() + store.patience();
-        loop {
-            let asked = match step {
-                Step::Read => store.read(id, hint).await.map(|state| (state, None)),
-                Step::Write(condition, bytes) => {
-                    store.write(id, hint, *condition, bytes.clone()).await.map(|tag| (None, Some(tag)))
-                }
-                Step::End => store.end(id, hint).await.map(|()| (None, None)),
-            };
-            match asked {
-                Err(SessionFault::Elsewhere { worker }) if Instant::now() < deadline => {
-                    if store.ask_for(id, &worker).await {
-                        continue;
-                    }
-                }
-                Err(SessionFault::Contended) if Instant::now() < deadline => {}
-                other => return other,
+        match step {
+            Step::Read => {
+                let state = store.with_takeover(id, || store.read(id, hint)).await?;
+                Ok((state, None))
             }
-            sleep(PAUSE.mul_f64(rand::random())).await;
+            Step::Write(condition, bytes) => {
+                let tag = store.with_takeover(id, || store.write(id, hint, *condition, bytes.clone())).await?;
+                Ok((None, Some(tag)))
+            }
+            Step::End => store.with_takeover(id, || store.end(id, hint)).await.map(|()| (None, None)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::{Extension, Router, body::Body, routing::post};
     use http_body_util::BodyExt as _;
     use serde_json::json;

@@ -66,6 +66,8 @@ pub mod store;
 pub mod version;
 pub mod worker;
 
+pub use bytes::Bytes;
+
 pub use self::{
     data::SessionData,
     fault::{SessionFault, SessionStartError},
