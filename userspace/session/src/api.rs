@@ -209,6 +209,8 @@ impl Asked {
                 request.headers_mut().insert(name, value.clone());
             }
         }
+        // An admin interface takes no change that a web page could make.
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(RELAYED, HeaderValue::from_static("1"));
         request
     }
