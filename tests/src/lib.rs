@@ -12,6 +12,7 @@
 //! | [`process`] | child processes that never outlive their lab |
 //! | [`scratch`] | temporary folders, swept when their maker died without cleaning |
 //! | [`server`] | application servers, started by the director's contract |
+//! | [`invite`] | workers that application servers invite |
 //! | [`kernel`] | the packet program in the kernel's test run |
 //! | [`lab`] | the topology |
 //! | [`site`] | a Site's HTTP servers |
@@ -55,6 +56,7 @@ pub mod config;
 pub mod director;
 pub mod director_lab;
 pub mod fuzz;
+pub mod invite;
 pub mod kernel;
 pub mod lab;
 pub mod load_sim;

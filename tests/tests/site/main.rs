@@ -13,6 +13,7 @@ mod director_orphans;
 mod director_process;
 mod director_sites;
 mod groups;
+mod invitation;
 mod layer;
 mod log;
 mod processes;

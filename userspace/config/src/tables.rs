@@ -69,6 +69,7 @@ impl Shape {
             [] => Self::keys::<raw::WebKeys>(),
             ["tls"] => Self::keys::<raw::WebTls>(),
             ["backend_probe"] => Self::keys::<raw::BackendProbe>(),
+            ["invite"] => Self::keys::<raw::Invite>(),
             ["marker"] => Self::keys::<raw::Marker>(),
             ["busy"] => Self::keys::<raw::Busy>(),
             ["session"] => Self::keys::<raw::Session>(),

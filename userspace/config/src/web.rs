@@ -4,6 +4,7 @@
 //! of `[web]` for the keys that its own has not. What only shows with a Site's names and places is checked there.
 
 mod files;
+mod invite;
 mod names;
 mod part;
 mod rules;
@@ -22,6 +23,7 @@ use std::{
 use toml::Spanned;
 
 use self::{
+    invite::Invite,
     names::Names,
     part::{BackendHost, LogPlace, Part, own_places},
 };
@@ -34,8 +36,8 @@ use super::{
     values::Reader,
 };
 use zerottl_core::model::{
-    AccessLog, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, Peers, PoolId, RedirectForm, Site, SiteId,
-    VIA, Web, WebTls,
+    AccessLog, Backend, GroupId, GroupRule, MarkerConfig, MarkerMode, Model, Name, Peers, PoolId, RedirectForm, Site,
+    SiteId, VIA, Web, WebTls,
 };
 use zerottl_host::certificates;
 
@@ -67,6 +69,7 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
         let parts = Parts { own: own.get(site.key.as_str()), shared: &shared };
         let web = parts.web(site, model);
         whole.places(site, &parts, &web);
+        whole.invited(&parts);
         whole.names(site, &parts, &web, &reach[site.pool.0]);
         whole.rules(site, &parts);
         whole.certificates(site, &parts, &web, now);
@@ -85,6 +88,18 @@ impl Parts<'_, Part> {
         Some(AccessLog { file, format: self.value(|part| part.access_log_format.as_ref(), Default::default) })
     }
 
+    /// Returns the backends, unless the Site's own table has `invite` instead.
+    fn backends(&self) -> Option<(&Vec<Spanned<Backend>>, &Part)> {
+        let instead = self.own.is_some_and(|own| own.invite.is_some() && own.backends.is_none());
+        self.get(|part| part.backends.as_ref()).filter(|_| !instead)
+    }
+
+    /// Returns the invitations, unless the Site's own table has `backends` instead.
+    fn invite(&self) -> Option<(&Invite, &Part)> {
+        let instead = self.own.is_some_and(|own| own.backends.is_some() && own.invite.is_none());
+        self.get(|part| part.invite.as_ref()).filter(|_| !instead)
+    }
+
     fn web(&self, site: &Site, model: &Model) -> Web {
         let addresses: Vec<IpAddr> = site.addresses.iter().map(|address| address.answer).collect();
         let places = |list: Option<&Vec<Spanned<SocketAddr>>>, tls| match list {
@@ -94,7 +109,7 @@ impl Parts<'_, Part> {
         let of_pool = |group: GroupId| model.groups[group.0].pool == site.pool;
         let rules = self.get(|part| part.rules.as_ref()).map_or(&[][..], |(rules, _)| &rules[..]);
         let aliases = self.get(|part| part.aliases.as_ref()).map_or(&[][..], |(aliases, _)| &aliases[..]);
-        let backends = self.get(|part| part.backends.as_ref()).map_or(&[][..], |(backends, _)| &backends[..]);
+        let backends = self.backends().map_or(&[][..], |(backends, _)| &backends[..]);
         Web {
             listen: places(self.get(|part| part.listen.as_ref()).map(|(list, _)| list), false),
             tls: self.get(|part| part.tls.as_ref()).map(|(tls, _)| WebTls {
@@ -106,6 +121,8 @@ impl Parts<'_, Part> {
                 None => Some(default_admin()),
             },
             backends: backends.iter().map(|backend| backend.get_ref().clone()).collect(),
+            invite: self.invite().map(|(invite, _)| invite.config.clone()),
+            screen: self.get(|part| part.screen.as_ref()).map(|(screen, _)| screen.get_ref().clone()),
             backend_probe: self.value(|part| part.backend_probe.as_ref(), Default::default),
             access_log: self.access_log(),
             aliases: aliases.iter().map(|alias| alias.host.clone()).collect(),
@@ -211,6 +228,9 @@ impl<'a> Whole<'a> {
             let (span, part) = written.map_or((None, shared), |(admin, part)| (Some(admin.span()), part));
             places.push(Place { at, span, part });
         }
+        if let Some((invite, part)) = parts.invite() {
+            places.push(Place { at: invite.config.listen, span: Some(invite.listen.clone()), part });
+        }
         if places.is_empty() {
             let part = parts.own.unwrap_or(shared);
             if self.told.insert((part.header.1.start, usize::MAX)) {
@@ -223,10 +243,8 @@ impl<'a> Whole<'a> {
                 self.twice(before, place);
             }
         }
-        for backend in parts
-            .get(|part| part.backends.as_ref())
-            .into_iter()
-            .flat_map(|(list, part)| list.iter().map(move |backend| (backend, part)))
+        for backend in
+            parts.backends().into_iter().flat_map(|(list, part)| list.iter().map(move |backend| (backend, part)))
         {
             let (backend, part) = backend;
             let Ok(at) = backend.get_ref().authority.parse::<SocketAddr>() else { continue };
@@ -247,6 +265,17 @@ impl<'a> Whole<'a> {
         }
     }
 
+    /// A request goes to a backend, or waits for an application server that invites it; it cannot do both.
+    fn invited(&mut self, parts: &Parts<'a, Part>) {
+        let (Some((invite, part)), Some((backends, _))) = (parts.invite(), parts.backends()) else { return };
+        let Some(first) = backends.first().map(Spanned::span) else { return };
+        if self.told.insert((invite.span.start, first.start)) {
+            self.error(part, invite.span.clone(), "`invite` and `backends` exclude each other")
+                .also(first, "a backend")
+                .help("take one of them out: with `invite`, application servers say themselves where they are");
+        }
+    }
+
     fn twice(&mut self, before: &Place<'_>, place: &Place<'_>) {
         let (at, part, first) = match (&place.span, &before.span) {
             (Some(span), first) => (span.clone(), place.part, first.clone()),
@@ -262,7 +291,7 @@ impl<'a> Whole<'a> {
             format!("{} and {} overlap", before.at, place.at)
         };
         let problem = self.error(part, at, message);
-        problem.label("again").help("`listen`, `tls` and `admin` need places of their own");
+        problem.label("again").help("`listen`, `tls`, `admin` and `invite` need places of their own");
         if let Some(first) = first {
             problem.also(first, "first here");
         }

@@ -18,9 +18,9 @@ pub use self::{
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
-        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, MarkerConfig,
-        MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SameSite, SessionConfig,
-        SessionServerConfig, VIA, Web, WebLimits, WebTls, WriteMode,
+        AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, InviteConfig,
+        MarkerConfig, MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SameSite, Screen,
+        SessionConfig, SessionServerConfig, VIA, Web, WebLimits, WebTls, WriteMode,
     },
 };
 pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};

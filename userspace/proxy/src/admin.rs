@@ -47,6 +47,7 @@ use zerottl_core::{
     model::{Web, WebLimits},
 };
 use zerottl_host::{certificates::Certificate, resources::Stumbles};
+use zerottl_invitation::InvitationGate;
 use zerottl_session::SessionStore;
 use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
@@ -61,6 +62,8 @@ pub(crate) struct SiteView {
     pub(crate) connections: Arc<FrontCounters>,
     /// The certificates in use.
     pub(crate) certificates: Vec<Certificate>,
+    /// The invitations, if any are taken.
+    pub(crate) gate: Option<InvitationGate>,
 }
 
 /// Reads the state of this moment.
@@ -192,10 +195,12 @@ async fn metrics(
     State(view): State<ReadView>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, StatusCode> {
-    let SiteView { admission, backends, connections, certificates } = view();
+    let SiteView { admission, backends, connections, certificates, gate } = view();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
-    let front = FrontSources { connections: &connections, backends: &backends, certificates: &certificates };
+    let invite = gate.map(|gate| gate.page());
+    let invite = invite.as_ref();
+    let front = FrontSources { connections: &connections, backends: &backends, certificates: &certificates, invite };
     let text = admission
         .metrics(Some(Box::new(FrontMetrics::read(&front))), format)
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
@@ -219,7 +224,7 @@ async fn for_envoy(State(view): State<ReadView>, request: Request) -> Page {
 }
 
 async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
-    let SiteView { admission, backends, connections, .. } = view();
+    let SiteView { admission, backends, connections, gate, .. } = view();
     let topology = admission.topology();
     let up = admission.up();
     let sites = topology.sites.iter().enumerate().map(|(at, name)| {
@@ -235,12 +240,16 @@ async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
             "ejected": backend.ejected.load(Relaxed),
         })
     });
-    Json(json!({
+    let mut page = json!({
         "site": topology.own_name(),
         "pool": topology.pool,
         "sites": sites.collect::<Vec<_>>(),
         "backends": backends.collect::<Vec<_>>(),
         "connections": connections.open.load(Relaxed),
         "load": admission.report(),
-    }))
+    });
+    if let Some(gate) = gate {
+        page["invite"] = json!(gate.page());
+    }
+    Json(page)
 }

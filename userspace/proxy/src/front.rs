@@ -18,6 +18,8 @@
 //! | `proxy` | requests to one of the backends |
 //! | `headers` | the parts of a head that are passed on, and what is added; pure |
 //! | `backend` | the choice of a backend, its health, idle connections to it |
+//! | `invited` | application servers that have said that they are ready |
+//! | `screen` | whether a request may pass, by the word of another server |
 //! | `health` | whether a backend is asked, by its probes and its requests; pure |
 //! | `cause` | why an answer did not come, in words |
 //! | `upstream_conn` | one connection to a backend |
@@ -39,6 +41,7 @@ pub(crate) mod counters;
 mod h2_stream_timeouts;
 mod headers;
 mod health;
+mod invited;
 mod lines;
 mod listen;
 mod log_limit;
@@ -46,6 +49,7 @@ mod normalize;
 mod proxy;
 mod request_body;
 mod response_body;
+mod screen;
 mod serve;
 mod timer;
 mod tls;
@@ -55,7 +59,7 @@ mod upstream_conn;
 
 pub(crate) use self::{
     access::{AccessLogError, AccessLogWriter},
-    counters::{FrontCounters, FrontRefusal},
+    counters::{FrontCounters, FrontRefusal, ScreenResult},
     listen::{Arrivals, BindError, Bound, ListenError, bind},
     proxy::Proxy,
     response_body::ProxyBody,

@@ -6,6 +6,7 @@
 //! | `directed` | a process that a director runs |
 //! | `handover` | how the stand-alone Site is followed by the next process |
 //! | `sessions` | the sessions that this process hosts |
+//! | `invitations` | where application servers invite requests |
 //! | `run` | everything wired, from its start to its end |
 //! | `admin` | its admin interface: metrics, load, state |
 //! | `metrics` | its part of the metrics page |
@@ -16,6 +17,7 @@ mod admin;
 mod directed;
 mod front;
 mod handover;
+mod invitations;
 mod metrics;
 mod run;
 pub mod sessions;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +18,9 @@ use zerottl_core::{
 };
 use zerottl_host::certificates::Certificate;
 
-use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal};
+use zerottl_invitation::InvitePage;
+
+use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal, ScreenResult};
 
 metrics! {
     /// Connections of clients that were accepted
@@ -49,6 +51,20 @@ metrics! {
     BACKEND_CONNECTS = counter "backend_connects" [backend],
     /// Whether requests go to a backend
     BACKEND_HEALTHY = gauge "backend_healthy" [backend],
+    /// Requests that were screened, by what the screen said
+    SCREENED = counter "screened" [result],
+    /// Application servers that have a channel here
+    INVITED_SERVERS = gauge "invited_servers" [],
+    /// Requests that application servers still take
+    INVITE_CREDITS = gauge "invite_credits" [],
+    /// Requests that wait for an application server to be ready
+    INVITE_WAITING = gauge "invite_waiting" [],
+    /// Requests by how they came to an application server's credit, or did not
+    INVITE_REQUESTS = counter "invite_requests" [outcome],
+    /// Channels of application servers that were closed because nothing came in time
+    INVITE_STALLS = counter "invite_stalls" [],
+    /// Sessions that an application server named, by whether they go on here
+    INVITE_TAKEOVERS = counter "invite_takeovers" [outcome],
     /// Time until the certificate of a name expires; negative once it has
     CERTIFICATE_EXPIRY = gauge "certificate_expiry_seconds" [name],
 }
@@ -69,6 +85,8 @@ pub(crate) struct FrontSources<'a> {
     pub(crate) backends: &'a FrontCounters,
     /// The certificates in use.
     pub(crate) certificates: &'a [Certificate],
+    /// The state of invitations, if any are taken.
+    pub(crate) invite: Option<&'a InvitePage>,
 }
 
 /// The figures that the front has counted.
@@ -85,6 +103,8 @@ pub(crate) struct FrontMetrics {
     backends: Vec<BackendCounts>,
     /// Seconds until a name's certificate ends.
     certificates: Vec<(String, i64)>,
+    screened: [(&'static str, u64); ScreenResult::ALL.len()],
+    invite: Option<InvitePage>,
 }
 
 /// Figures of one backend.
@@ -117,8 +137,8 @@ impl EncodeMetric for Times<'_> {
 impl FrontMetrics {
     /// Reads the counters.
     #[must_use]
-    pub(crate) fn read(FrontSources { connections, backends, certificates }: &FrontSources<'_>) -> Self {
-        let backend = |backend: &BackendCounters| BackendCounts {
+    pub(crate) fn read(FrontSources { connections, backends, certificates, invite }: &FrontSources<'_>) -> Self {
+        let backend = |backend: &Arc<BackendCounters>| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
             failures: backend.failures.load(Relaxed),
@@ -141,6 +161,8 @@ impl FrontMetrics {
             refused: FrontRefusal::ALL.map(|why| (why.label(), connections.refused(why))),
             backends: backends.backends.iter().take(BACKENDS_MAX).map(backend).collect(),
             certificates: ends(certificates).into_iter().take(CERTIFICATES_MAX).collect(),
+            screened: ScreenResult::ALL.map(|result| (result.label(), backends.screened(result))),
+            invite: invite.cloned(),
         }
     }
 }
@@ -178,8 +200,32 @@ impl Collector for FrontMetrics {
         family(encoder, &BACKEND_HEALTHY, healthy)?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let expiry = self.certificates.iter().map(|(name, left)| ([name.clone()], gauge(*left as f64)));
-        family(encoder, &CERTIFICATE_EXPIRY, expiry)
+        family(encoder, &CERTIFICATE_EXPIRY, expiry)?;
+        let screened = self.screened.iter().map(|(what, count)| ([(*what).to_owned()], ConstCounter::new(*count)));
+        family(encoder, &SCREENED, screened)?;
+        self.invite.as_ref().map_or(Ok(()), |invite| encode_invite(encoder, invite))
     }
+}
+
+fn encode_invite(encoder: &mut DescriptorEncoder<'_>, invite: &InvitePage) -> fmt::Result {
+    let credits = invite.servers.iter().map(|server| u64::from(server.credits)).sum();
+    let gauges = [
+        (&INVITED_SERVERS, invite.servers.len() as u64),
+        (&INVITE_CREDITS, credits),
+        (&INVITE_WAITING, invite.waiting as u64),
+    ];
+    for (metric, value) in gauges {
+        single(encoder, metric, &number(value))?;
+    }
+    let counts = |counts: &[(&str, u64)]| {
+        counts.iter().map(|(what, count)| ([(*what).to_owned()], ConstCounter::new(*count))).collect::<Vec<_>>()
+    };
+    let requests =
+        [("granted", invite.granted), ("waited", invite.waited), ("expired", invite.expired), ("full", invite.full)];
+    family(encoder, &INVITE_REQUESTS, counts(&requests))?;
+    single(encoder, &INVITE_STALLS, &ConstCounter::new(invite.stalls))?;
+    let takeovers = [("taken", invite.takeovers), ("failed", invite.takeover_failures)];
+    family(encoder, &INVITE_TAKEOVERS, counts(&takeovers))
 }
 
 /// Returns, by name, in how many seconds its certificate ends: of several, the first that does.
@@ -201,6 +247,7 @@ mod tests {
         exposition::Format,
         model::{Backend, Web},
     };
+    use zerottl_invitation::page::InvitedServerPage;
     use zerottl_site::metrics::{Metrics, Now};
 
     use super::*;
@@ -233,7 +280,21 @@ mod tests {
         };
         let certificates =
             [certificate(&["app.com", "*.app.com"], 90 * 86_400 + 1000), certificate(&["app.com"], -86_400)];
-        let front = FrontSources { connections: &before, backends: &counters, certificates: &certificates };
+        counters.count_screened(ScreenResult::Refused);
+        let server = InvitedServerPage { credits: 3, ..InvitedServerPage::default() };
+        let invite = InvitePage {
+            servers: vec![server.clone(), server],
+            waiting: 2,
+            stalls: 1,
+            expired: 4,
+            ..InvitePage::default()
+        };
+        let front = FrontSources {
+            connections: &before,
+            backends: &counters,
+            certificates: &certificates,
+            invite: Some(&invite),
+        };
         let front = Box::new(FrontMetrics::read(&front));
         let text = Metrics::default().text(&Now::default(), Some(front), Format::Prometheus).expect("text");
         let left = |name: &str| {
@@ -260,6 +321,13 @@ mod tests {
             "zerottl_site_request_seconds_count 0",
             "zerottl_site_request_seconds_bucket{le=\"+Inf\"} 0",
             "zerottl_site_access_log_lines_lost_total 0",
+            "zerottl_site_screened_total{result=\"refused\"} 1",
+            "zerottl_site_invited_servers 2",
+            "zerottl_site_invite_credits 6",
+            "zerottl_site_invite_waiting 2",
+            "zerottl_site_invite_stalls_total 1",
+            "zerottl_site_invite_requests_total{outcome=\"expired\"} 4",
+            "zerottl_site_invite_takeovers_total{outcome=\"taken\"} 0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:1\"} 1.0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:2\"} 0.0",
         ] {

@@ -44,12 +44,14 @@ use crate::{
         ProxyBody,
     },
     handover::{HandoverSockets, Inherited, SiteCommand, notify},
+    invitations::{InviteListener, InviteStartError},
     sessions::{self, HostedEpochs, HostingError, WorkerPlace},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
 use zerottl_inputs::http_check::ProbeError;
+use zerottl_invitation::InvitationGate;
 use zerottl_session::SessionStore;
 use zerottl_site::{
     admission::{Admission, AdmissionError},
@@ -96,6 +98,9 @@ enum StartError {
     /// The access log cannot be written.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    /// No invitations can be taken.
+    #[error(transparent)]
+    Invite(#[from] InviteStartError),
     /// Sessions cannot be hosted.
     #[error(transparent)]
     Hosting(#[from] HostingError),
@@ -114,7 +119,7 @@ enum ReloadError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// It differs in what sockets and places are made of.
-    #[error("`listen`, `tls`, `admin` and `limits` of [web] need a restart: a reload cannot change them")]
+    #[error("`listen`, `tls`, `admin`, `invite` and `limits` of [web] need a restart: a reload cannot change them")]
     NeedsRestart,
     /// It differs in how sessions are hosted.
     #[error("`session` of [web] with `servers` needs a restart: a reload cannot change it")]
@@ -140,10 +145,10 @@ impl Serving {
         model: &Arc<Model>,
         site: SiteId,
         before: Option<&Self>,
-        store: Option<&SessionStore>,
+        (store, gate): (Option<&SessionStore>, Option<&InvitationGate>),
     ) -> Result<Self, StartError> {
         let cancel = CancellationToken::new();
-        let made = Self::made(model, site, before, store, &cancel);
+        let made = Self::made(model, site, before, (store, gate), &cancel);
         if made.is_err() {
             cancel.cancel();
         }
@@ -154,7 +159,7 @@ impl Serving {
         model: &Arc<Model>,
         site: SiteId,
         before: Option<&Self>,
-        store: Option<&SessionStore>,
+        (store, gate): (Option<&SessionStore>, Option<&InvitationGate>),
         cancel: &CancellationToken,
     ) -> Result<Self, StartError> {
         let web = model.web.get(site.0).ok_or(StartError::NoWeb)?;
@@ -169,7 +174,7 @@ impl Serving {
             Some(before) => Arc::clone(&before.counters),
             None => FrontCounters::new(web),
         };
-        let proxy = Proxy::new(web, Arc::clone(&counters), cancel);
+        let proxy = Proxy::new(web, Arc::clone(&counters), gate.cloned(), cancel);
         let operation = OperationLayer::new(Arc::clone(&admission)).layer(proxy);
         let probe = model.sites[site.0].probe.as_ref().and_then(|probe| match &probe.kind {
             ProbeKind::Http(http) => Some(http.path.clone()),
@@ -255,7 +260,9 @@ pub async fn run(
     let _ended = hosting.clone().drop_guard();
     let store = sessions::start(&web.session, &model.sites[site.0].name.to_string(), &worker, &hosting);
     let store = store.map_err(StartError::from)?;
-    let serving = Serving::new(&model, site, None, store.as_ref())?;
+    let invite = InviteListener::bind(&web, directed.as_ref(), &mut inherited).map_err(StartError::from)?;
+    let gate = invite.as_ref().map(|invite| invite.start(&worker, store.as_ref(), &cancel));
+    let serving = Serving::new(&model, site, None, (store.as_ref(), gate.as_ref()))?;
     let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
@@ -276,17 +283,22 @@ pub async fn run(
     let stack = Stack { serving: Arc::new(ArcSwap::from_pointee(serving)), leaving: Arc::default() };
     let admin = place.map(|place| front::Bound::plain(place, &mut inherited)).transpose();
     let admin = admin.map_err(StartError::Admin)?;
-    let sockets = bound.iter().chain(&admin).map(|bound| (bound.local(), bound.as_fd()));
+    let sockets = bound
+        .iter()
+        .chain(&admin)
+        .chain(invite.as_ref().map(|invite| &invite.bound))
+        .map(|bound| (bound.local(), bound.as_fd()));
     let handover = match &directed {
         Some(_) => HandoverSockets::of_director(),
         None => HandoverSockets::new(sockets).map_err(StartError::Sockets)?,
     };
+    let gate_shown = gate.clone();
     let (shown, connections, certificates_shown) = (stack.clone(), Arc::clone(&counters), certificates.clone());
     let view = move || {
         let now = shown.serving.load();
         let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
         let certificates = certificates_shown.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
-        SiteView { admission, backends, connections: Arc::clone(&connections), certificates }
+        SiteView { admission, backends, connections: Arc::clone(&connections), certificates, gate: gate_shown.clone() }
     };
     let mut arrivals = Arrivals::new(bound, None);
     let mut lame_duck = web.limits.lame_duck;
@@ -301,18 +313,22 @@ pub async fn run(
     } else if let Some(bound) = admin {
         admin::start(bound, share.admin, view, store.clone(), cancel.clone());
     }
+    if let (Some(invite), Some(gate)) = (invite, &gate) {
+        invite.serve(gate.clone(), store.clone(), cancel.clone());
+    }
     info!(site = key, listen = ?at, backends, "serving");
     let (service, counts, stop) = (stack.clone(), Arc::clone(&counters), cancel.clone());
     let server = tokio::spawn(async move { front::serve(arrivals, service, &limits, counts, stop).await });
     ready();
     inherited.close_rest();
-    let running = Running { store, file, key, stack, counters, certificates, handover, lame_duck, cancel };
+    let running = Running { store, gate, file, key, stack, counters, certificates, handover, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
 }
 
 /// A Site that serves.
 struct Running {
     store: Option<SessionStore>,
+    gate: Option<InvitationGate>,
     file: PathBuf,
     key: String,
     stack: Stack,
@@ -410,8 +426,8 @@ impl Running {
         let model = Arc::new(loaded.model);
         let site = model.known_site(&self.key).map_err(StartError::from)?;
         let before = self.stack.serving.load_full();
-        let next = Serving::new(&model, site, Some(&before), self.store.as_ref())?;
-        let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits);
+        let next = Serving::new(&model, site, Some(&before), (self.store.as_ref(), self.gate.as_ref()))?;
+        let fixed = |web: &Web| (web.listen.clone(), web.tls.clone(), web.admin, web.limits, web.invite.clone());
         if fixed(&next.web) != fixed(&before.web) {
             return Err(ReloadError::NeedsRestart);
         }

@@ -19,6 +19,8 @@ pub(crate) struct WebKeys {
     pub admin: Text,
     pub tls: Option<Spanned<WebTls>>,
     pub backends: List<String>,
+    pub invite: Option<Spanned<Invite>>,
+    pub screen: Text,
     pub backend_probe: Option<Spanned<BackendProbe>>,
     pub access_log: Text,
     pub access_log_format: Text,
@@ -45,6 +47,18 @@ pub(crate) struct WebKeys {
 pub(crate) struct WebTls {
     pub listen: List<String>,
     pub certificates: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Invite {
+    pub listen: Text,
+    pub token: Text,
+    pub workers: List<String>,
+    pub beat: Text,
+    pub stall: Text,
+    pub waiting: Number,
+    pub patience: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use super::*;
 use zerottl_core::model::{
-    AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, MarkerConfig, MarkerMode,
-    Passed, Peers, PriorityClass, RedirectForm, SameSite, SessionConfig, Web, WebLimits, WebTls,
+    AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, InviteConfig, MarkerConfig,
+    MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SameSite, Screen, SessionConfig, Web, WebLimits, WebTls,
 };
 
 /// [`BASE`](super::BASE) with lines at its end.
@@ -333,4 +333,38 @@ fn certificates_that_lack_a_name_are_told() {
     let loaded = parse("f", &with(&line), Path::new("/")).unwrap_or_else(|error| panic!("{}", error.plain()));
     let told: Vec<_> = loaded.warnings.iter().map(Problem::line).collect();
     assert!(told.len() == 1 && told[0].contains("must have 16 to 4096 bytes"), "{told:?}");
+}
+
+/// A Site's own `invite` is instead of the backends of all, and the other way round.
+#[test]
+fn invitations_and_a_screen() {
+    let [boston, geneva] = webs(
+        "[web]\nbackends = [\"http://b\"]\nscreen = \"http://127.0.0.1:9000/auth?a=1\"\n[web.boston]\ninvite = { listen = \"10.0.0.1\", token = \"token\", \
+         workers = [\"http://10.0.0.1:8055\", \"http://10.0.0.2:8055\"], beat = \"100ms\", stall = \"500ms\", waiting = 7, \
+         patience = \"2s\" }\n[web.geneva]\ninvite = { listen = \"127.0.0.1:9\", beat = \"2s\" }\nscreen = \"http://a\"\n",
+    );
+    let backend = |url: &str, authority: &str| Backend { url: url.into(), authority: authority.into() };
+    let invite = InviteConfig {
+        token: Some("/etc/zerottl/token".into()),
+        workers: ["10.0.0.1:8055", "10.0.0.2:8055"].map(|at| backend(&format!("http://{at}"), at)).into(),
+        beat: Duration::from_millis(100),
+        stall: Duration::from_millis(500),
+        waiting: 7,
+        patience: Duration::from_secs(2),
+        ..InviteConfig::at(places(&["10.0.0.1:8055"])[0])
+    };
+    assert_eq!((boston.invite.as_ref(), boston.backends.len()), (Some(&invite), 0));
+    let at = backend("http://127.0.0.1:9000", "127.0.0.1:9000");
+    assert_eq!(boston.screen, Some(Screen { at, path: "/auth?a=1".into() }));
+    let slow = InviteConfig {
+        beat: Duration::from_secs(2),
+        stall: Duration::from_secs(6),
+        ..InviteConfig::at(places(&["127.0.0.1:9"])[0])
+    };
+    assert_eq!(geneva.invite, Some(slow));
+    assert_eq!(geneva.screen, Some(Screen { at: backend("http://a", "a:80"), path: "/".into() }));
+    let [boston, geneva] =
+        webs("[web]\ninvite = { listen = \"127.0.0.1\" }\n[web.boston]\nbackends = [\"http://b\"]\n");
+    assert_eq!((boston.invite.is_some(), boston.backends.len()), (false, 1));
+    assert_eq!((geneva.invite.is_some(), geneva.backends.len()), (true, 0));
 }

@@ -30,7 +30,7 @@ pub(super) fn key(rows: &[(&str, &str)]) {
 
 #[test]
 fn what_stands_there() {
-    const KEYS: &str = "listen, admin, tls, backends, backend_probe, access_log, access_log_format, aliases, overflow, pass, \
+    const KEYS: &str = "listen, admin, tls, backends, invite, screen, backend_probe, access_log, access_log_format, aliases, overflow, pass, \
                         backend_host, clean_url, redirect, trusted_proxies, via, marker, busy, session, flag, peers, limits, \
                         rule, class";
     let neither = |word: &str| {
@@ -135,19 +135,19 @@ fn places() {
         ("admin = \"off\"", &format!("[web]: `off` is neither an address nor an address and a port {}", form(8054))),
         (
             "listen = [\"0.0.0.0\"]\nadmin = \"127.0.0.1:80\"",
-            "[web]: 0.0.0.0:80 and 127.0.0.1:80 overlap (`listen`, `tls` and `admin` need places of their own)",
+            "[web]: 0.0.0.0:80 and 127.0.0.1:80 overlap (`listen`, `tls`, `admin` and `invite` need places of their own)",
         ),
         (
             "listen = [\"::1\"]\ntls = { listen = [\"[::1]:80\"], certificates = \"c\" }",
-            "[web]: [::1]:80 is listened on twice (`listen`, `tls` and `admin` need places of their own)",
+            "[web]: [::1]:80 is listened on twice (`listen`, `tls`, `admin` and `invite` need places of their own)",
         ),
         (
             "tls = { listen = [\"192.0.2.10:80\"], certificates = \"c\" }",
-            "[web]: 192.0.2.10:80 is listened on twice (`listen`, `tls` and `admin` need places of their own)",
+            "[web]: 192.0.2.10:80 is listened on twice (`listen`, `tls`, `admin` and `invite` need places of their own)",
         ),
         (
             "listen = [\"127.0.0.1:8054\"]",
-            "[web]: 127.0.0.1:8054 is listened on twice (`listen`, `tls` and `admin` need places of their own)",
+            "[web]: 127.0.0.1:8054 is listened on twice (`listen`, `tls`, `admin` and `invite` need places of their own)",
         ),
         (
             "listen = []\nadmin = \"none\"",
@@ -241,6 +241,52 @@ fn backends() {
         (
             "backend_probe = { interval = \"1ms\" }",
             "[web.backend_probe]: `interval` is 1ms, out of range (give \"100ms\" to \"1h\", with the unit ms, s, m or h)",
+        ),
+    ]);
+}
+
+#[test]
+fn invitations() {
+    let places = "(give \"192.0.2.10\", \"192.0.2.10:8055\", \"2001:db8::10\" or \"[2001:db8::10]:8055\")";
+    let url = "(give \"http://127.0.0.1:8080\", \"http://[::1]:8080\" or \"http://app1.internal:8080\")";
+    key(&[
+        ("invite = {}", "[web.invite] has no `listen` (add `listen = \"10.0.0.1:8055\"`)"),
+        (
+            "invite = { listen = \"here\" }",
+            &format!("[web.invite]: `here` is neither an address nor an address and a port {places}"),
+        ),
+        (
+            "invite = { listen = \"10.0.0.1\" }",
+            "[web.invite]: `10.0.0.1:8055` can be reached from other machines, and there is no `token` (name a file with a token, as `openssl rand -hex 32` makes it, or listen on loopback)",
+        ),
+        (
+            "invite = { listen = \"127.0.0.1\", beat = \"2s\", stall = \"3s\" }",
+            "[web.invite]: `stall` 3s is below twice `beat` 2s (give at least \"4s\": one beat may be late)",
+        ),
+        (
+            "invite = { listen = \"127.0.0.1\", waiting = 10001 }",
+            "[web.invite]: `waiting` is 10001, out of range (give 0 to 10000 requests)",
+        ),
+        (
+            "invite = { listen = \"127.0.0.1\", workers = [\"10.0.0.2:8055\"] }",
+            &format!("[web.invite]: worker `10.0.0.2:8055` is not a URL {url}"),
+        ),
+        (
+            "invite = { listen = \"127.0.0.1\" }\nbackends = [\"http://a\"]",
+            "[web]: `invite` and `backends` exclude each other (take one of them out: with `invite`, application servers say themselves where they are)",
+        ),
+        (
+            "invite = { listen = \"127.0.0.1:8054\" }",
+            "[web]: 127.0.0.1:8054 is listened on twice (`listen`, `tls`, `admin` and `invite` need places of their own)",
+        ),
+        ("screen = \"127.0.0.1/auth\"", &format!("[web]: screen `127.0.0.1` is not a URL {url}")),
+        (
+            "screen = \"https://a/auth\"",
+            "[web]: screen `https://a` would be spoken to by TLS (give http://: screens are spoken to in HTTP/1.1, over a network of your own)",
+        ),
+        (
+            "screen = \"http://a/b c\"",
+            "[web]: `/b c` is not a path (give one that begins with / and has no space, such as \"/health?full=1\")",
         ),
     ]);
 }

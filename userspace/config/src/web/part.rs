@@ -12,10 +12,11 @@ use toml::Spanned;
 
 use super::{
     files::{file, key_file},
+    invite::{Invite, invite},
     names::Names,
     rules::{classes, rules},
     session::session,
-    values::{agent, backend, cookie_name, host, passed},
+    values::{agent, backend, cookie_name, host, passed, screen},
 };
 use crate::{
     places::{admin, places},
@@ -25,7 +26,7 @@ use crate::{
 };
 use zerottl_core::model::{
     AccessFormat, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupId, MarkerConfig, MarkerMode, Name,
-    Passed, Peers, PriorityClass, RedirectForm, SessionConfig, WebLimits,
+    Passed, Peers, PriorityClass, RedirectForm, Screen, SessionConfig, WebLimits,
 };
 
 const BACKENDS_MAX: usize = 64;
@@ -76,6 +77,8 @@ pub(super) struct Part {
     pub admin: Option<Spanned<Option<SocketAddr>>>,
     pub tls: Option<Tls>,
     pub backends: Option<Vec<Spanned<Backend>>>,
+    pub invite: Option<Invite>,
+    pub screen: Option<Spanned<Screen>>,
     pub backend_probe: Option<BackendProbe>,
     pub access_log: Option<LogPlace>,
     pub access_log_format: Option<AccessFormat>,
@@ -142,6 +145,8 @@ impl Part {
             admin: raw.admin.as_ref().and_then(|text| admin(reader, text)),
             tls: raw.tls.as_ref().map(|raw| tls(reader, raw)),
             backends: raw.backends.as_ref().map(|_| backends(reader, &raw.backends)),
+            invite: raw.invite.as_ref().and_then(|raw| invite(reader, raw)),
+            screen: raw.screen.as_ref().and_then(|text| Some(Spanned::new(text.span(), reader.parsed(text, screen)?))),
             backend_probe: raw.backend_probe.as_ref().map(|raw| backend_probe(reader, raw)),
             access_log: raw.access_log.as_ref().and_then(|_| access_log(reader, &raw.access_log)),
             access_log_format: raw
@@ -182,7 +187,7 @@ fn tls(reader: &mut Reader<'_>, raw: &Spanned<raw::WebTls>) -> Tls {
 fn backends(reader: &mut Reader<'_>, raw: &raw::List<String>) -> Vec<Spanned<Backend>> {
     let list = reader.list("backends", raw).unwrap_or_default();
     each(reader, list, ("backends", BACKENDS_MAX), |reader, text| {
-        let backend = reader.parsed(text, backend)?;
+        let backend = reader.parsed(text, |text| backend("backend", text))?;
         let shown = format!("http://{}", backend.authority);
         Some((backend, shown))
     })

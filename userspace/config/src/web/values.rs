@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::{
     places::place,
+    readers::request_path,
     values::{self, Fault},
 };
-use zerottl_core::model::{Backend, Name};
+use zerottl_core::model::{Backend, Name, Screen};
 
 /// The port of a URL that names none.
 const HTTP: u16 = 80;
@@ -38,15 +39,15 @@ pub(super) fn host(text: &str) -> Result<(String, Name), Fault> {
     Ok((host, name))
 }
 
-/// `http://host:port`.
-pub(super) fn backend(text: &str) -> Result<Backend, Fault> {
+/// `http://host:port` of a backend, or of something else of this kind.
+pub(super) fn backend(kind: &str, text: &str) -> Result<Backend, Fault> {
     let form = "give \"http://127.0.0.1:8080\", \"http://[::1]:8080\" or \"http://app1.internal:8080\"";
-    let fault = |what: &str| Err(Fault::new(format!("backend `{text}` {what}"), form));
+    let fault = |what: &str| Err(Fault::new(format!("{kind} `{text}` {what}"), form));
     let Some((scheme, rest)) = text.split_once("://") else { return fault("is not a URL") };
     if scheme.eq_ignore_ascii_case("https") {
         return Err(Fault::new(
-            format!("backend `{text}` would be spoken to by TLS"),
-            "give http://: backends are spoken to in HTTP/1.1, over a network of your own",
+            format!("{kind} `{text}` would be spoken to by TLS"),
+            format!("give http://: {kind}s are spoken to in HTTP/1.1, over a network of your own"),
         ));
     }
     if !scheme.eq_ignore_ascii_case("http") {
@@ -93,6 +94,14 @@ pub(super) fn authority(authority: &str, default_port: u16) -> Result<(String, u
         Some(_) => None,
     };
     Ok((host, port.ok_or("has no port of 1 to 65535")?))
+}
+
+/// `http://host:port/path`.
+pub(super) fn screen(text: &str) -> Result<Screen, Fault> {
+    let after = text.find("://").map_or(0, |at| at + 3);
+    let (at, path) = text.split_at(text[after..].find('/').map_or(text.len(), |slash| after + slash));
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(Screen { at: backend("screen", at)?, path: request_path(path)? })
 }
 
 /// A token (RFC 9110 section 5.6.2), as header and cookie names are.

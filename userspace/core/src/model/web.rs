@@ -21,6 +21,10 @@ pub struct Web {
     pub admin: Option<SocketAddr>,
     /// The application servers, HTTP/1.1 without TLS; empty where only checks are served.
     pub backends: Vec<Backend>,
+    /// Where application servers invite requests, instead of `backends`; none is nowhere.
+    pub invite: Option<InviteConfig>,
+    /// Where each request is asked about before it reaches an application server; none lets all pass.
+    pub screen: Option<Screen>,
     /// How backends' health is found out.
     pub backend_probe: BackendProbe,
     /// Where each request is written to; none is nowhere.
@@ -75,6 +79,50 @@ pub struct Backend {
     pub url: String,
     /// Host and port, for connecting.
     pub authority: String,
+}
+
+/// `web.invite`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteConfig {
+    /// Where application servers open their channels.
+    pub listen: SocketAddr,
+    /// A file with the token that they show; none only on loopback.
+    pub token: Option<PathBuf>,
+    /// Where the workers of the Site take invitations, this one's own place among them or not.
+    pub workers: Vec<Backend>,
+    /// From one beat to the next.
+    pub beat: Duration,
+    /// Without a beat for so long, the other end counts as stopped.
+    pub stall: Duration,
+    /// Requests that wait for an application server at a time, at most.
+    pub waiting: usize,
+    /// How long one waits, at most.
+    pub patience: Duration,
+}
+
+impl InviteConfig {
+    /// Creates one with the file's defaults.
+    #[must_use]
+    pub fn at(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            token: None,
+            workers: Vec::new(),
+            beat: Duration::from_secs(1),
+            stall: Duration::from_secs(3),
+            waiting: 1000,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `web.screen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// The host that is asked.
+    pub at: Backend,
+    /// Path and query.
+    pub path: String,
 }
 
 /// `web.backend_probe`.
@@ -353,6 +401,8 @@ impl Web {
             tls: None,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 8054))),
             backends: Vec::new(),
+            invite: None,
+            screen: None,
             backend_probe: BackendProbe::default(),
             access_log: None,
             aliases: Vec::new(),

@@ -57,7 +57,9 @@ pub(super) struct Backend {
     /// The authority as an address, where it is one: then nothing is to be resolved.
     address: Option<SocketAddr>,
     position: usize,
-    counters: Arc<FrontCounters>,
+    counted: Arc<BackendCounters>,
+    /// Whether its health decides whether it is asked.
+    is_watched: bool,
     health: Mutex<BackendHealth>,
     /// Whether answers mean anything to its health: mostly they do not, and nothing is locked for them.
     is_weighed: AtomicBool,
@@ -92,18 +94,13 @@ impl Backends {
             .iter()
             .enumerate()
             .map(|(position, configured)| {
+                let counted = Arc::clone(&counters.backends[position]);
+                // Counters may outlive a configuration: what is known goes on with them.
+                let health = BackendHealth::from(state(&counted), now);
                 Arc::new(Backend {
-                    authority: configured.authority.clone(),
-                    address: configured.authority.parse().ok(),
-                    position,
-                    counters: Arc::clone(counters),
-                    // Counters may outlive a configuration: what is known goes on with them.
-                    health: Mutex::new(BackendHealth::from(state(&counters.backends[position]), now)),
-                    is_weighed: AtomicBool::new(false),
-                    is_wide: AtomicBool::new(false),
-                    failure_log: SharedLogLimit::new(),
-                    idle: Mutex::default(),
-                    connect_timeout: web.limits.connect_timeout,
+                    is_watched: true,
+                    health: Mutex::new(health),
+                    ..Backend::unwatched(&configured.authority, position, counted, web.limits.connect_timeout)
                 })
             })
             .collect();
@@ -164,8 +161,30 @@ fn state(counted: &BackendCounters) -> BackendState {
 }
 
 impl Backend {
+    /// Makes one that is asked whatever becomes of its requests.
+    pub(super) fn unwatched(
+        authority: &str,
+        position: usize,
+        counted: Arc<BackendCounters>,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            address: authority.parse().ok(),
+            position,
+            counted,
+            is_watched: false,
+            health: Mutex::new(BackendHealth::from(BackendState::Asked, Instant::now())),
+            is_weighed: AtomicBool::new(false),
+            is_wide: AtomicBool::new(false),
+            failure_log: SharedLogLimit::new(),
+            idle: Mutex::default(),
+            connect_timeout,
+        }
+    }
+
     pub(super) fn counted(&self) -> &BackendCounters {
-        &self.counters.backends[self.position]
+        &self.counted
     }
 
     pub(super) fn authority(&self) -> &str {
@@ -281,6 +300,9 @@ impl Backend {
 
     /// Changes what is known of it, and says what comes of that, once.
     fn changed(&self, change: impl FnOnce(&mut BackendHealth) -> Option<HealthChange>, cause: Option<&Cause>) {
+        if !self.is_watched {
+            return;
+        }
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let change = change(&mut health);
         self.is_weighed.store(health.is_weighed(), Relaxed);
@@ -345,7 +367,8 @@ impl Backend {
         }
     }
 
-    fn sweep(&self, now: Instant) {
+    /// Lets go of connections that nobody used for long.
+    pub(super) fn sweep(&self, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|link| now.duration_since(link.idle_since()) < IDLE_FOR);
     }

@@ -86,6 +86,32 @@ impl FrontRefusal {
     }
 }
 
+/// The screen's word on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScreenResult {
+    /// It may pass.
+    Passed,
+    /// It may not: 401 or 403.
+    Refused,
+    /// None that counts: it may not, 503.
+    Failed,
+}
+
+impl ScreenResult {
+    /// Every result.
+    pub(crate) const ALL: [Self; 3] = [Self::Passed, Self::Refused, Self::Failed];
+
+    /// Returns its name in metrics.
+    #[must_use]
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Counters of the front; read by the metrics.
 #[derive(Debug)]
 pub(crate) struct FrontCounters {
@@ -98,7 +124,9 @@ pub(crate) struct FrontCounters {
     /// Upgraded connections (WebSocket) that are open now.
     pub(crate) tunnels: AtomicU64,
     /// By backend, in the order of `web.backends`.
-    pub(crate) backends: Box<[BackendCounters]>,
+    pub(crate) backends: Box<[Arc<BackendCounters>]>,
+    /// Requests by what the screen said of them, in the order of [`ScreenResult::ALL`].
+    screened: [AtomicU64; ScreenResult::ALL.len()],
     /// The log that requests are written to, if any.
     pub(crate) access: ArcSwapOption<AccessLogWriter>,
     /// By status, and one for those that are none.
@@ -136,12 +164,11 @@ pub(crate) struct BackendCounters {
     pub(crate) ejected: AtomicBool,
 }
 
-impl FrontCounters {
-    /// Makes counters that are all zero, with backends that are healthy.
-    #[must_use]
-    pub(crate) fn new(web: &Web) -> Arc<Self> {
-        let backend = |url: &String| BackendCounters {
-            url: url.clone(),
+impl BackendCounters {
+    /// Makes counters that are all zero, of one that is healthy.
+    pub(crate) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -149,13 +176,21 @@ impl FrontCounters {
             connects: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
             ejected: AtomicBool::new(false),
-        };
+        }
+    }
+}
+
+impl FrontCounters {
+    /// Makes counters that are all zero, with backends that are healthy.
+    #[must_use]
+    pub(crate) fn new(web: &Web) -> Arc<Self> {
         Arc::new(Self {
             accepted: AtomicU64::new(0),
             open: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
-            backends: web.backends.iter().map(|one| backend(&one.url)).collect(),
+            backends: web.backends.iter().map(|one| Arc::new(BackendCounters::new(&one.url))).collect(),
+            screened: Default::default(),
             access: ArcSwapOption::empty(),
             responses: STATUSES.chain([0]).map(|_| AtomicU64::new(0)).collect(),
             took: Took::default(),
@@ -191,6 +226,16 @@ impl FrontCounters {
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
         self.took.counts[bucket].fetch_add(1, Relaxed);
         self.took.sum_us.fetch_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Returns how often the screen said this, since the start.
+    #[must_use]
+    pub(crate) fn screened(&self, result: ScreenResult) -> u64 {
+        self.screened[result as usize].load(Relaxed)
+    }
+
+    pub(crate) fn count_screened(&self, result: ScreenResult) {
+        self.screened[result as usize].fetch_add(1, Relaxed);
     }
 
     pub(super) fn refuse(&self, why: FrontRefusal) {

@@ -209,7 +209,7 @@ fn drop_doubles(headers: &mut HeaderMap) {
 }
 
 /// The session of a request, for the backend: 22 characters of base64url.
-const SESSION: HeaderName = HeaderName::from_static("x-zerottl-session");
+pub(super) const SESSION: HeaderName = HeaderName::from_static("x-zerottl-session");
 
 /// Says to the backend which session a request belongs to. A client cannot: what it says is taken off, also in the form that CGI
 /// would take for the same.

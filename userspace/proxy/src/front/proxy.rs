@@ -15,22 +15,25 @@ use http::{
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use ipnet::IpNet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 use tracing::warn;
 
 use super::{
-    ClientBody, FrontCounters, FrontRefusal, Peer, ProxyBody,
+    ClientBody, FrontCounters, FrontRefusal, Peer, ProxyBody, ScreenResult,
     backend::{Backend, Backends, Home},
     cause::Cause,
     headers,
+    invited::Invited,
     log_limit::SharedLogLimit,
     request_body::{BodyError, RequestBody},
+    screen::{Screener, Screening},
     tunnel::{Stopping, Tunnels},
     upstream_conn::{ExchangeError, Link},
 };
 use zerottl_core::model::{Web, WebLimits};
+use zerottl_invitation::InvitationGate;
 use zerottl_site::{session::SessionRef, trail::Trail};
 
 /// Backends that are sent one request, at most: `HAProxy`'s `retries 3`. A request that brings down whoever gets it is to stop
@@ -47,7 +50,8 @@ pub(crate) struct Proxy(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    backends: Backends,
+    choice: Choice,
+    screener: Option<Screener>,
     limits: WebLimits,
     trusted: Box<[IpNet]>,
     /// The name that backends are asked by, if it is not the client's.
@@ -58,17 +62,36 @@ struct Inner {
     via: headers::Via,
 }
 
+/// How it is chosen where a request goes.
+#[derive(Debug)]
+enum Choice {
+    /// Among the backends of the configuration.
+    Backends(Backends),
+    /// Among application servers that are ready.
+    Invited(Invited),
+}
+
 impl Proxy {
-    /// Makes one to the backends of `web`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve()`]
+    /// Makes one to the backends of `web`, or to those that have invited at `gate`. Starts their probes, which `cancel` ends; requests and tunnels go on until [`super::serve()`]
     /// ends them.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     #[must_use]
-    pub(crate) fn new(web: &Web, counters: Arc<FrontCounters>, cancel: &CancellationToken) -> Self {
+    pub(crate) fn new(
+        web: &Web,
+        counters: Arc<FrontCounters>,
+        gate: Option<InvitationGate>,
+        cancel: &CancellationToken,
+    ) -> Self {
+        let choice = match gate {
+            Some(gate) => Choice::Invited(Invited::start(gate, &web.limits, cancel)),
+            None => Choice::Backends(Backends::start(web, &counters, cancel)),
+        };
         Self(Arc::new(Inner {
-            backends: Backends::start(web, &counters, cancel),
+            choice,
+            screener: web.screen.as_ref().map(|screen| Screener::new(screen, &web.limits)),
             limits: web.limits,
             trusted: web.trusted_proxies.clone().into(),
             host: web.backend_host.as_deref().map(Into::into),
@@ -116,9 +139,6 @@ impl Inner {
         if let Some(peer) = parts.extensions.get::<Peer>() {
             headers::add_forwarded(&mut parts.headers, peer, &self.trusted);
         }
-        if let Some(host) = &self.host {
-            headers::set_host(&mut parts.headers, host);
-        }
         let client = protocol.as_ref().and_then(|_| {
             let stopping = parts.extensions.remove::<Stopping>().unwrap_or_default();
             parts.extensions.remove::<OnUpgrade>().map(|client| (client, stopping))
@@ -128,11 +148,20 @@ impl Inner {
         }
         headers::set_session(&mut parts.headers, parts.extensions.get::<SessionRef>());
         let trail = parts.extensions.remove::<Trail>();
+        let session = parts.extensions.remove::<SessionRef>();
         parts.extensions.clear();
         parts.version = Version::HTTP_11;
+        if let Some(screener) = &self.screener
+            && let Some(refusal) = Box::pin(self.screen(screener, &parts)).await
+        {
+            return refusal;
+        }
+        if let Some(host) = &self.host {
+            headers::set_host(&mut parts.headers, host);
+        }
         // A pointer from here on: whoever waits would hold it as a whole, once for each that hands it on.
         let request = Box::new(Request::from_parts(parts, RequestBody::new(body, max, self.limits.idle_timeout)));
-        match self.send(request, trail.as_ref()).await {
+        match self.send(request, trail.as_ref(), session.as_ref()).await {
             Ok(answer) => self.answer(answer, client),
             Err(status) => page(status),
         }
@@ -163,23 +192,28 @@ impl Inner {
 
     /// Asks one backend after another until one answers. A request that may have reached one goes to no other, unless it is
     /// idempotent and has no body (RFC 9110 section 9.2.2); nothing of an answer has been passed on by then.
-    async fn send(&self, mut request: Box<Request<RequestBody>>, trail: Option<&Trail>) -> Result<Answer, StatusCode> {
+    async fn send(
+        &self,
+        mut request: Box<Request<RequestBody>>,
+        trail: Option<&Trail>,
+        session: Option<&SessionRef>,
+    ) -> Result<Answer, StatusCode> {
         use hyper::body::Body as _;
         let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
         let hostless = !request.headers().contains_key(HOST);
         let begun = Instant::now();
         // Nothing is allocated for a request that is answered at once.
         let (mut tried, mut sent, mut slow) = (Vec::new(), 0, 0);
-        let mut missed: Option<(&Arc<Backend>, Unanswered)> = None;
-        while let Some(backend) = self.backends.choose(&tried) {
+        let mut missed: Option<(Arc<Backend>, Unanswered)> = None;
+        while let Some(backend) = self.choose(&tried, session).await {
             if let Some((before, _)) = &missed {
                 before.counted().retries.fetch_add(1, Relaxed);
             }
             if hostless {
-                set_host(&mut request, backend);
+                set_host(&mut request, &backend);
             }
             let now = if tried.is_empty() { begun } else { Instant::now() };
-            let mut failure = match self.ask(backend, request, repeatable, now).await {
+            let mut failure = match self.ask(&backend, request, repeatable, now).await {
                 Ok(answer) => {
                     trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len() + 1));
                     return Ok(answer);
@@ -198,14 +232,49 @@ impl Inner {
             }
         }
         let Some((backend, failure)) = missed else {
-            if let Some(unsaid) = self.nobody_log.admit(Instant::now()) {
-                warn!(status = 503, unsaid, "no backend is healthy: requests are not answered");
-            }
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
         trail.inspect(|trail| trail.asked(&backend.counted().url, tried.len()));
-        failure.log(backend);
+        failure.log(&backend);
         Err(failure.status)
+    }
+
+    /// Chooses where a request goes next; waits for an application server that is ready, where they invite.
+    async fn choose(&self, tried: &[usize], session: Option<&SessionRef>) -> Option<Arc<Backend>> {
+        let backends = match &self.choice {
+            Choice::Backends(backends) => backends,
+            // What it needs is not to make each request's future larger.
+            Choice::Invited(invited) => return Box::pin(invited.choose(tried, session)).await,
+        };
+        let chosen = backends.choose(tried).cloned();
+        if chosen.is_none()
+            && tried.is_empty()
+            && let Some(unsaid) = self.nobody_log.admit(Instant::now())
+        {
+            warn!(status = 503, unsaid, "no backend is healthy: requests are not answered");
+        }
+        chosen
+    }
+
+    /// Asks the screen about a request. Returns the answer to one that is not to pass.
+    async fn screen(&self, screener: &Screener, head: &http::request::Parts) -> Option<Response<ProxyBody>> {
+        let asked = match screener.question(head) {
+            Some(question) => {
+                let asked = self.ask(screener.backend(), Box::new(question), true, Instant::now());
+                timeout(screener.limit(), asked).await.ok().and_then(Result::ok)
+            }
+            None => None,
+        };
+        let screening = match asked {
+            Some((response, link, home)) => {
+                let idle = self.limits.idle_timeout.min(screener.limit());
+                Screening::of(response.map(|body| ProxyBody::passing(body, link, home, idle))).await
+            }
+            None => Screening::Failed,
+        };
+        let (result, refusal) = screening.counted(&self.counters);
+        screener.log(result);
+        (result != ScreenResult::Passed).then(|| refusal.unwrap_or_else(|| page(StatusCode::SERVICE_UNAVAILABLE)))
     }
 
     /// Asks one backend: over an idle connection, and over a new one if that was closed meanwhile.

@@ -65,7 +65,7 @@ impl Front {
         let at = |tls| bound.iter().find(|one| one.certificates().is_some() == tls).map(Bound::local);
         let (plain, secure) = (at(false).unwrap(), at(true));
         let certificates = bound.iter().find_map(Bound::certificates).cloned();
-        let proxy = Proxy::new(&web, Arc::clone(&counters), &cancel);
+        let proxy = Proxy::new(&web, Arc::clone(&counters), None, &cancel);
         let (limits, counted, stop) = (web.limits, Arc::clone(&counters), cancel.clone());
         let task = tokio::spawn(async move { serve(Arrivals::new(bound, None), proxy, &limits, counted, stop).await });
         Self { at: plain, secure, certificates, counters, cancel, task }

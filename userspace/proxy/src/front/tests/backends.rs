@@ -105,7 +105,7 @@ async fn what_is_known_of_a_backend_outlives_a_reload() {
     counters.backends[0].healthy.store(false, SeqCst);
     let cancel = CancellationToken::new();
     let _stop = cancel.clone().drop_guard();
-    let _proxy = Proxy::new(&web, Arc::clone(&counters), &cancel);
+    let _proxy = Proxy::new(&web, Arc::clone(&counters), None, &cancel);
     until("it is healthy again", || counters.backends[0].healthy.load(SeqCst)).await;
 }
 
