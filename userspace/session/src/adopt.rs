@@ -1,5 +1,5 @@
-//! Sessions whose worker has died and that nobody has asked for since: the workers that live share them, so that each has a host
-//! who copies it again when a session server dies, too.
+//! Sessions that nobody hosts and nobody has asked for since, because their worker has died or has lost sight of them: the workers
+//! that live share them, so that each has a host who copies it again when a session server dies, too.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -31,9 +31,12 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
         if !remote.is_up() || inner.len() >= room {
             continue;
         }
-        let Ok((living, orphans)) = remote.orphans(BATCH).await else { continue };
+        let asked = remote.orphans(BATCH, &inner.worker.token).await;
+        let Ok((living, orphans, owned)) = asked else { continue };
         let own = |id: &SessionId| chosen(*id, &living).is_some_and(|worker| *worker == inner.worker.token);
-        let ids: Vec<SessionId> = orphans.iter().filter_map(|id| id.parse().ok()).filter(own).collect();
+        let ids = |list: &[String]| list.iter().filter_map(|id| id.parse().ok()).collect::<Vec<SessionId>>();
+        // Its own ones that it has lost sight of, too: a claim that failed, or memory that was full.
+        let ids: Vec<SessionId> = ids(&orphans).into_iter().filter(own).chain(ids(&owned)).collect();
         let claims = stream::iter(ids).for_each_concurrent(AT_ONCE, |id| {
             let inner = Arc::clone(&inner);
             async move {

@@ -370,12 +370,13 @@ impl Remote {
         Ok(Reply::read_lease(value)?)
     }
 
-    /// Lists the workers that have a lease, and up to `most` sessions of those that have none.
-    pub(crate) async fn orphans(&self, most: usize) -> Result<(Vec<String>, Vec<String>), RemoteFault> {
+    /// Lists the workers that have a lease, up to `most` sessions of those that have none, and as many of the asker's.
+    pub(crate) async fn orphans(&self, most: usize, asker: &str) -> Result<OrphanLists, RemoteFault> {
         let mut live = self.live()?;
         let mut call = SCRIPTS.orphans.prepare_invoke();
         call.key(self.key("incarnation")).key(self.key("newcomer")).key(self.key("workers"));
         call.arg(&*live.incarnation).arg(self.key("w:")).arg(self.key("o:")).arg(self.key("s:")).arg(most);
+        call.arg(asker);
         let found = call.invoke_async(&mut live.connection).await;
         found.map_err(|error| {
             self.fail(&error);
@@ -422,6 +423,9 @@ fn perils(settings: &HashMap<String, String>) -> Vec<String> {
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
+
+/// Living workers; sessions of dead ones; sessions of the asker.
+pub(crate) type OrphanLists = (Vec<String>, Vec<String>, Vec<String>);
 
 /// A claim as a server is asked for it.
 #[derive(Clone, Copy, Debug)]
