@@ -15,16 +15,22 @@ use serde_json::Value;
 use tests::{
     config::Config,
     director::{DirectorScene, server},
-    lab::can_load,
+    lab::{can_load, can_run},
     netns::Netns,
     process::{Process, eventually},
     scene::Scene,
     scratch::{find_tool, root},
+    session_lab::SessionLab,
     walk::Curl,
 };
+use zerottl_core::session_id::SessionId;
 
 /// The line that begins the director's rules in `alerts.yml`.
 const DIRECTOR_RULES: &str = "  - name: zerottl-director\n";
+/// The line that begins those of sessions, which come after them.
+const SESSION_RULES: &str = "  - name: zerottl-session\n";
+/// Whatever is about sessions has a metric of these, which are there where sessions are hosted.
+const SESSION_METRICS: &str = "zerottl_site_session_";
 /// On a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -224,7 +230,7 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     let alerts = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let alerts = alerts.split(DIRECTOR_RULES).next().expect("the rules before");
     let dashboards = ["zerottl.json", "zerottl-site.json"].map(dashboard);
-    let mut expressions: Vec<String> = dashboards.iter().flat_map(asked_by).collect();
+    let mut expressions: Vec<String> = dashboards.iter().flat_map(asked_by).filter(needs_no_sessions).collect();
     assert!(expressions.len() >= 35, "{expressions:?}");
     expressions.extend(compared_by(alerts));
     // A rate wants two scrapes; what goes on being wrong is wrong.
@@ -255,8 +261,12 @@ fn a_quiet_lab_has_numbers_too() {
     let sites: Vec<String> = scene.config.sites.iter().map(|site| format!("{}:8054", site.addresses[0])).collect();
     let prometheus = Prometheus::start(&scene.lab.fronts[0], &folder, &sites);
     assert!(eventually(PATIENCE, || prometheus.count("up == 1") == 4), "not scraped");
-    let expressions: Vec<String> =
-        ["zerottl.json", "zerottl-site.json"].map(dashboard).iter().flat_map(asked_by).collect();
+    let expressions: Vec<String> = ["zerottl.json", "zerottl-site.json"]
+        .map(dashboard)
+        .iter()
+        .flat_map(asked_by)
+        .filter(needs_no_sessions)
+        .collect();
     let faults =
         || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
@@ -283,6 +293,7 @@ fn prometheus_finds_what_a_directors_dashboard_asks_for() {
 
     let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let alerts = rules.split(DIRECTOR_RULES).nth(1).expect("its rules");
+    let alerts = alerts.split(SESSION_RULES).next().expect("the rules before");
     let dashboard = dashboard("zerottl-director.json");
     let mut expressions = asked_by(&dashboard);
     expressions.extend(compared_by(alerts));
@@ -300,6 +311,62 @@ fn prometheus_finds_what_a_directors_dashboard_asks_for() {
         assert!(known.contains(metric.as_str()), "nobody has {metric}");
     }
     scene.stop().expect("stopped");
+}
+
+fn needs_no_sessions(expression: &String) -> bool {
+    !expression.contains(SESSION_METRICS)
+}
+
+/// The metrics of sessions, likewise: a session server stops, and another starts anew and empty.
+#[test]
+fn prometheus_finds_what_is_asked_about_sessions() {
+    if !can_run("metrics of sessions in Prometheus") {
+        return;
+    }
+    let mut lab = SessionLab::start(2, 3, "lease = \"1s\"\ntimeout = \"200ms\"\n").expect("a Site");
+    let folder = lab.folder().join("prometheus");
+    fs::create_dir(&folder).expect("a folder");
+    let page = lab.client.read("curl", &["-sSf", &format!("http://{}/metrics", lab.workers[0].at())]);
+    is_linted(&folder, "worker", &page.expect("a page"));
+    let (machine, workers) =
+        (lab.client.clone(), lab.workers.iter().map(|one| one.at().to_string()).collect::<Vec<_>>());
+    let prometheus = Prometheus::of_jobs(&machine, &folder, &[("zerottl-site", &workers)]);
+    assert!(eventually(PATIENCE, || prometheus.count("up == 1") == 2), "not scraped");
+
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let alerts = rules.split(SESSION_RULES).nth(1).expect("their rules");
+    let dashboard = dashboard("zerottl-site.json");
+    let mut expressions: Vec<String> = asked_by(&dashboard);
+    expressions.retain(|expression| !needs_no_sessions(expression));
+    assert!(expressions.len() >= 12, "{expressions:?}");
+    expressions.extend(compared_by(alerts).into_iter().map(|expression| expression.replace("15m", "20s")));
+    let use_sessions = || {
+        for number in 0..4 {
+            let url = format!("http://{}/v1/session/{}", workers[number % 2], SessionId([number as u8; 16]));
+            let _ = machine.read("curl", &["-sS", "-X", "PUT", "-d", "cart", "-o", "/dev/null", &url]);
+        }
+    };
+    let faults = || -> Vec<String> {
+        use_sessions();
+        expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect()
+    };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+    let known = prometheus.api("label/__name__/values", None).expect("names");
+    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for metric in metrics_in(alerts) {
+        assert!(known.contains(metric.as_str()), "nobody has {metric}");
+    }
+    let alerting = |alert: &str| prometheus.count(&format!("ALERTS{{alertname=\"{alert}\"}}"));
+    assert_eq!(prometheus.count("ALERTS{alertname=~\"ZerottlSession.*\"}"), 0, "{:?}", prometheus.values("ALERTS"));
+    lab.servers[0].signal(Signal::STOP).expect("stopped");
+    assert!(eventually(PATIENCE, || alerting("ZerottlSessionServerDown") == 2), "a session server is away");
+    lab.servers[1].lose().expect("killed");
+    // One of three is no majority.
+    assert!(eventually(PATIENCE, || alerting("ZerottlSessionNoLease") == 2), "no lease");
+    lab.servers[0].signal(Signal::CONT).expect("goes on");
+    lab.servers[1].restart().expect("started");
+    let restarted = || alerting("ZerottlSessionServerRestarted") == 1 && alerting("ZerottlSessionNoLease") == 0;
+    assert!(eventually(PATIENCE, restarted), "{:?}", prometheus.values("ALERTS"));
 }
 
 /// Linted as Prometheus's own text format.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_site_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", port = …, path = "/load" }` of the Site) |
-//! | `/v1/site` | the Site's state: peers, backends, sessions |
+//! | `/v1/site` | the Site's state: peers, backends, and in short the sessions that are hosted here |
 //! | `/v1/session/…`, `/v1/sessions` | sessions' data, for the application ([`zerottl_session::api`]) |
 //! | `/check/…` | decisions for other servers ([`ext_auth`]) |
 //!
@@ -40,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     front::{self, Arrivals, FrontCounters, Peer},
     metrics::{FrontMetrics, FrontSources},
+    session_metrics::SessionMetrics,
+    sessions::ShownSessions,
 };
 use zerottl_core::{
     admin_access::{self, unexpected_query},
@@ -48,7 +50,7 @@ use zerottl_core::{
 };
 use zerottl_host::{certificates::Certificate, resources::Stumbles};
 use zerottl_invitation::InvitationGate;
-use zerottl_session::SessionStore;
+use zerottl_session::{SessionStore, StorePage};
 use zerottl_site::{admission::Admission, ext_auth, respond::Page};
 
 /// The state that is shown, as it is at one moment.
@@ -64,6 +66,8 @@ pub(crate) struct SiteView {
     pub(crate) certificates: Vec<Certificate>,
     /// The invitations, if any are taken.
     pub(crate) gate: Option<InvitationGate>,
+    /// The sessions that are hosted here, if any are.
+    pub(crate) sessions: Option<ShownSessions>,
 }
 
 /// Reads the state of this moment.
@@ -195,12 +199,17 @@ async fn metrics(
     State(view): State<ReadView>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, StatusCode> {
-    let SiteView { admission, backends, connections, certificates, gate } = view();
+    let SiteView { admission, backends, connections, certificates, gate, sessions } = view();
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::asked_for(accept);
     let invite = gate.map(|gate| gate.page());
-    let invite = invite.as_ref();
-    let front = FrontSources { connections: &connections, backends: &backends, certificates: &certificates, invite };
+    let front = FrontSources {
+        connections: &connections,
+        backends: &backends,
+        certificates: &certificates,
+        invite: invite.as_ref(),
+        sessions: sessions.map(|sessions| SessionMetrics(sessions.page())),
+    };
     let text = admission
         .metrics(Some(Box::new(FrontMetrics::read(&front))), format)
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
@@ -224,7 +233,7 @@ async fn for_envoy(State(view): State<ReadView>, request: Request) -> Page {
 }
 
 async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
-    let SiteView { admission, backends, connections, gate, .. } = view();
+    let SiteView { admission, backends, connections, gate, sessions, .. } = view();
     let topology = admission.topology();
     let up = admission.up();
     let sites = topology.sites.iter().enumerate().map(|(at, name)| {
@@ -251,5 +260,19 @@ async fn site(_: NoQuery, State(view): State<ReadView>) -> Json<Value> {
     if let Some(gate) = gate {
         page["invite"] = json!(gate.page());
     }
+    if let Some(sessions) = sessions {
+        page["sessions"] = in_short(&sessions.page());
+    }
     Json(page)
+}
+
+/// The sessions in short; `/v1/sessions` has all of it.
+fn in_short(page: &StorePage) -> Value {
+    json!({
+        "hosted": page.hosted,
+        "under_replicated": page.under_replicated,
+        "lag_s": page.lag_s,
+        "has_lease": page.has_lease,
+        "servers_down": page.servers.iter().filter(|server| server.state == "down").count(),
+    })
 }

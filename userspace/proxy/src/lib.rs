@@ -9,7 +9,7 @@
 //! | `invitations` | where application servers invite requests |
 //! | `run` | everything wired, from its start to its end |
 //! | `admin` | its admin interface: metrics, load, state |
-//! | `metrics` | its part of the metrics page |
+//! | `metrics`, `session_metrics` | its part of the metrics page |
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod handover;
 mod invitations;
 mod metrics;
 mod run;
+mod session_metrics;
 pub mod sessions;
 
 pub use self::{

@@ -1,4 +1,4 @@
-//! The stand-alone Site's part of the metrics page: connections, responses, backends, certificates.
+//! The stand-alone Site's part of the metrics page: connections, responses, backends, certificates, and the sessions that are hosted here.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,10 @@ use zerottl_host::certificates::Certificate;
 
 use zerottl_invitation::InvitePage;
 
-use crate::front::counters::{BackendCounters, FrontCounters, FrontRefusal, ScreenResult};
+use crate::{
+    front::counters::{BackendCounters, FrontCounters, FrontRefusal, ScreenResult},
+    session_metrics::SessionMetrics,
+};
 
 metrics! {
     /// Connections of clients that were accepted
@@ -77,7 +80,7 @@ pub(crate) const BACKENDS_MAX: usize = 1000;
 const STATUSES: [u16; 11] = [200, 302, 303, 307, 400, 404, 421, 500, 502, 503, 504];
 
 /// The sources of the front's figures; a Site that only has the layer has none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FrontSources<'a> {
     /// Counters of clients' connections and requests.
     pub(crate) connections: &'a FrontCounters,
@@ -87,6 +90,8 @@ pub(crate) struct FrontSources<'a> {
     pub(crate) certificates: &'a [Certificate],
     /// The state of invitations, if any are taken.
     pub(crate) invite: Option<&'a InvitePage>,
+    /// The sessions that are hosted here, if any are.
+    pub(crate) sessions: Option<SessionMetrics>,
 }
 
 /// The figures that the front has counted.
@@ -105,6 +110,7 @@ pub(crate) struct FrontMetrics {
     certificates: Vec<(String, i64)>,
     screened: [(&'static str, u64); ScreenResult::ALL.len()],
     invite: Option<InvitePage>,
+    sessions: Option<SessionMetrics>,
 }
 
 /// Figures of one backend.
@@ -137,7 +143,8 @@ impl EncodeMetric for Times<'_> {
 impl FrontMetrics {
     /// Reads the counters.
     #[must_use]
-    pub(crate) fn read(FrontSources { connections, backends, certificates, invite }: &FrontSources<'_>) -> Self {
+    pub(crate) fn read(front: &FrontSources<'_>) -> Self {
+        let FrontSources { connections, backends, certificates, invite, sessions } = front;
         let backend = |backend: &Arc<BackendCounters>| BackendCounts {
             url: backend.url.clone(),
             requests: backend.requests.load(Relaxed),
@@ -163,6 +170,7 @@ impl FrontMetrics {
             certificates: ends(certificates).into_iter().take(CERTIFICATES_MAX).collect(),
             screened: ScreenResult::ALL.map(|result| (result.label(), backends.screened(result))),
             invite: invite.cloned(),
+            sessions: sessions.clone(),
         }
     }
 }
@@ -203,6 +211,7 @@ impl Collector for FrontMetrics {
         family(encoder, &CERTIFICATE_EXPIRY, expiry)?;
         let screened = self.screened.iter().map(|(what, count)| ([(*what).to_owned()], ConstCounter::new(*count)));
         family(encoder, &SCREENED, screened)?;
+        self.sessions.as_ref().map_or(Ok(()), |sessions| sessions.encode(encoder))?;
         self.invite.as_ref().map_or(Ok(()), |invite| encode_invite(encoder, invite))
     }
 }
@@ -243,11 +252,14 @@ fn ends(certificates: &[Certificate]) -> BTreeMap<String, i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use zerottl_core::{
         exposition::Format,
         model::{Backend, Web},
     };
     use zerottl_invitation::page::InvitedServerPage;
+    use zerottl_session::{StorePage, page::SessionServerPage};
     use zerottl_site::metrics::{Metrics, Now};
 
     use super::*;
@@ -289,11 +301,20 @@ mod tests {
             expired: 4,
             ..InvitePage::default()
         };
+        let server = SessionServerPage {
+            name: "10.0.0.1:6379".into(),
+            state: "new".into(),
+            behind: 2,
+            fenced: 8,
+            ..SessionServerPage::default()
+        };
+        let page = StorePage { hosted: 40, lag_s: 1.5, moves: 6, servers: vec![server], ..StorePage::default() };
         let front = FrontSources {
             connections: &before,
             backends: &counters,
             certificates: &certificates,
             invite: Some(&invite),
+            sessions: Some(SessionMetrics(Arc::new(page))),
         };
         let front = Box::new(FrontMetrics::read(&front));
         let text = Metrics::default().text(&Now::default(), Some(front), Format::Prometheus).expect("text");
@@ -330,6 +351,16 @@ mod tests {
             "zerottl_site_invite_takeovers_total{outcome=\"taken\"} 0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:1\"} 1.0",
             "zerottl_site_backend_healthy{backend=\"http://127.0.0.1:2\"} 0.0",
+            "zerottl_site_session_hosted 40",
+            "zerottl_site_session_under_replicated 0",
+            "zerottl_site_session_lag_seconds 1.5",
+            "zerottl_site_session_has_lease 0.0",
+            "zerottl_site_session_moves_total 6",
+            "zerottl_site_session_server_state{server=\"10.0.0.1:6379\",state=\"new\"} 1.0",
+            "zerottl_site_session_server_state{server=\"10.0.0.1:6379\",state=\"down\"} 0.0",
+            "zerottl_site_session_server_behind{server=\"10.0.0.1:6379\"} 2",
+            "zerottl_site_session_server_fenced_total{server=\"10.0.0.1:6379\"} 8",
+            "zerottl_site_session_server_restarts_total{server=\"10.0.0.1:6379\"} 0",
         ] {
             has(&text, line);
         }

@@ -45,7 +45,7 @@ use crate::{
     },
     handover::{HandoverSockets, Inherited, SiteCommand, notify},
     invitations::{InviteListener, InviteStartError},
-    sessions::{self, HostedEpochs, HostingError, WorkerPlace},
+    sessions::{self, HostedEpochs, HostingError, ShownSessions, WorkerPlace},
 };
 use zerottl_config as config;
 use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
@@ -294,11 +294,19 @@ pub async fn run(
     };
     let gate_shown = gate.clone();
     let (shown, connections, certificates_shown) = (stack.clone(), Arc::clone(&counters), certificates.clone());
+    let sessions = store.clone().map(ShownSessions::new);
     let view = move || {
         let now = shown.serving.load();
         let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
         let certificates = certificates_shown.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
-        SiteView { admission, backends, connections: Arc::clone(&connections), certificates, gate: gate_shown.clone() }
+        SiteView {
+            admission,
+            backends,
+            connections: Arc::clone(&connections),
+            certificates,
+            gate: gate_shown.clone(),
+            sessions: sessions.clone(),
+        }
     };
     let mut arrivals = Arrivals::new(bound, None);
     let mut lame_duck = web.limits.lame_duck;

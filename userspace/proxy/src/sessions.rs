@@ -3,8 +3,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -14,13 +14,18 @@ use zerottl_core::{
     session_id::SessionId,
 };
 use zerottl_host::key_file::{PasswordFileError, read_password};
-use zerottl_session::{Epoch, RemoteTarget, SessionStartError, SessionStore, StoreConfig, Worker};
+use zerottl_session::{Epoch, RemoteTarget, SessionStartError, SessionStore, StoreConfig, StorePage, Worker};
 use zerottl_site::session::SessionEpochs;
 
 use crate::directed::Directed;
 
 /// Sessions copied again in a second, at most, after a session server has died.
 const REPAIR_RATE: u32 = 5000;
+
+/// The time for which a page of all sessions is shown again, at least.
+const SHOWN: Duration = Duration::from_secs(1);
+/// How much longer than it took to make a page is shown again: whoever asks all the time costs a twentieth of one CPU.
+const SHOWN_FACTOR: u32 = 20;
 
 /// Why sessions cannot be hosted.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +121,41 @@ pub fn start(
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, HostingError> {
     fs::read(path).map_err(|source| HostingError::File { key, path: path.to_owned(), source })
+}
+
+/// The state of all sessions for metrics, about a second old: to make a page is to look at each session. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownSessions {
+    store: SessionStore,
+    last: Arc<Mutex<Option<ShownPage>>>,
+}
+
+/// The page that was made last.
+#[derive(Debug)]
+struct ShownPage {
+    /// It is shown until then.
+    until: Instant,
+    page: Arc<StorePage>,
+}
+
+impl ShownSessions {
+    /// Shows those of a store.
+    pub(crate) fn new(store: SessionStore) -> Self {
+        Self { store, last: Arc::default() }
+    }
+
+    /// Returns the page, which may be the one that somebody else has asked for.
+    pub(crate) fn page(&self) -> Arc<StorePage> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        if let Some(shown) = last.as_ref().filter(|shown| begun < shown.until) {
+            return Arc::clone(&shown.page);
+        }
+        let page = Arc::new(self.store.page());
+        let until = begun + SHOWN.max(begun.elapsed() * SHOWN_FACTOR);
+        *last = Some(ShownPage { until, page: Arc::clone(&page) });
+        page
+    }
 }
 
 /// The epochs of the sessions that are hosted here, for their cookies.

@@ -24,7 +24,11 @@ const TABLES: [Table; 4] = [
     },
     Table {
         page: "docs/operate/metrics.md",
-        sources: &["userspace/site/src/metrics.rs", "userspace/proxy/src/metrics.rs"],
+        sources: &[
+            "userspace/site/src/metrics.rs",
+            "userspace/proxy/src/metrics.rs",
+            "userspace/proxy/src/session_metrics.rs",
+        ],
         list: "metrics",
         head: METRICS_HEAD,
         row: |of| metric_row("zerottl_site", of),
