@@ -68,10 +68,16 @@ impl WorkerMachine {
         SocketAddr::from((self.ip, SESSION_PORT))
     }
 
+    /// Returns the path of its configuration.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("zerottl.toml")
+    }
+
     /// Starts its process, which serves when this returns.
     pub fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new(binary()?);
-        command.arg("site").arg("--config").arg(self.folder.join("zerottl.toml")).args(["--as", "boston"]);
+        command.arg("site").arg("--config").arg(self.file()).args(["--as", "boston"]);
         self.process = Some(until_ready(&self.machine, &self.folder, command)?);
         Ok(())
     }

@@ -24,6 +24,7 @@ mod session_chaos;
 mod session_director;
 mod session_journal;
 mod session_layer;
+mod session_status;
 mod session_store;
 mod upload;
 mod web;

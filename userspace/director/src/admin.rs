@@ -8,7 +8,7 @@
 //! | `/metrics` | for Prometheus; every name begins with `zerottl_director_` |
 //! | `/load` | the load report that agents poll (`load = { kind = "http", … }` of the Site) |
 //! | `/v1/session/ID` | a session's data, of whichever `zerottl site` process hosts it (GET, PUT, DELETE) |
-//! | `/servers/NAME/metrics`, `/servers/NAME/v1/site` | those of a `zerottl site` process |
+//! | `/servers/NAME/…` | `metrics`, `v1/site`, `v1/sessions` and `v1/session/ID/explain` of a `zerottl site` process |
 //! | POST `/v1/director/servers/NAME/VERB` | `drain`, `maint`, `ready`, `restart`; Unix socket only |
 //! | POST `/v1/director/restart` | all servers, one after the other; Unix socket only |
 
@@ -53,9 +53,10 @@ use zerottl_core::{
     admin_access::admit,
     exposition::Format,
     model::{AdminListen, Director},
+    session_id::SessionId,
 };
 use zerottl_host::resources::Stumbles;
-use zerottl_inputs::agent_client::{self, AgentAddress};
+use zerottl_inputs::agent_client::{self, AgentAddress, ClientError};
 use zerottl_session::relay::{RelayFault, relay};
 
 use crate::{
@@ -350,8 +351,9 @@ async fn of_site(
     State(commands): Commands,
     extract::Path((name, path)): extract::Path<(String, String)>,
 ) -> Result<Response, Response> {
-    if !["metrics", "v1/site", "v1/sessions"].contains(&path.as_str()) {
-        return Err(refusal(StatusCode::NOT_FOUND, "there are metrics, v1/site and v1/sessions"));
+    if !is_shown(&path) {
+        let message = "there are metrics, v1/site, v1/sessions and v1/session/ID/explain";
+        return Err(refusal(StatusCode::NOT_FOUND, message));
     }
     let place = ask(&commands, |reply| Command::SitePlace { name: name.clone(), reply }).await?;
     let Some(place) = place else {
@@ -363,6 +365,17 @@ async fn of_site(
             Ok(([(CONTENT_TYPE, Format::asked_for("").content_type())], body).into_response())
         }
         Ok(body) => Ok(([(CONTENT_TYPE, "application/json")], body).into_response()),
+        // Its own words, for whoever asks it.
+        Err(ClientError::Status(status, words)) if path != "metrics" => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Err((status, [(CONTENT_TYPE, "application/json")], words).into_response())
+        }
         Err(error) => Err(refusal(StatusCode::BAD_GATEWAY, error.to_string())),
     }
+}
+
+/// Whether a page of a `zerottl site` process is shown. A session's data is had from whichever process hosts it: [`of_session`].
+fn is_shown(path: &str) -> bool {
+    let session = path.strip_prefix("v1/session/").and_then(|rest| rest.strip_suffix("/explain"));
+    ["metrics", "v1/site", "v1/sessions"].contains(&path) || session.is_some_and(|id| id.parse::<SessionId>().is_ok())
 }

@@ -5,7 +5,7 @@
 //! | `GET /v1/session/ID` | the session's data, with its `ETag`; 404 without data |
 //! | `PUT /v1/session/ID` | keeps the body as its data; `If-Match: ETAG`, `If-Match: *` or `If-None-Match: *` make it depend on what is there (412) |
 //! | `DELETE /v1/session/ID` | ends the session for good (logout); from then on it is 410 |
-//! | `GET /v1/session/ID/explain` | who hosts it, its epoch, number and copies: [`SessionPage`](crate::page::SessionPage) |
+//! | `GET /v1/session/ID/explain` | who hosts it, its epoch, number and copies: [`SessionPage`](crate::page::SessionPage); 404 if nobody knows it |
 //! | `POST /v1/session/ID/release` | from another worker: this one copies the session and gives it up |
 //! | `GET /v1/sessions` | the state of all of this worker's: [`StorePage`] |
 //!
@@ -220,9 +220,13 @@ async fn explain(State(store): State<SessionStore>, Path(id): Path<String>) -> R
     let Ok(id) = id.parse::<SessionId>() else {
         return refusal(StatusCode::BAD_REQUEST, "invalid", &zerottl_core::session_id::SessionIdError.to_string());
     };
-    match store.explain(id) {
-        Some(page) => Json(page).into_response(),
-        None => refusal(StatusCode::NOT_FOUND, "not_found", "this worker does not host the session"),
+    if let Some(page) = store.explain(id) {
+        return Json(page).into_response();
+    }
+    match store.look_up(id).await {
+        Ok(Some(page)) => Json(page).into_response(),
+        Ok(None) => refusal(StatusCode::NOT_FOUND, "not_found", "no session server knows the session"),
+        Err(fault) => refused(&fault),
     }
 }
 

@@ -248,7 +248,8 @@ impl StoreInner {
         set.split(',').filter_map(place).collect()
     }
 
-    async fn inspect_all(&self, id: SessionId) -> Answers {
+    /// Asks all servers what they know of a session.
+    pub(crate) async fn inspect_all(&self, id: SessionId) -> Answers {
         join_all(self.remotes.iter().map(|remote| async move { remote.inspect(id).await.ok() })).await
     }
 

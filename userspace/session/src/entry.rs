@@ -150,11 +150,13 @@ impl EntryState {
 
     /// Changes the data. Returns its tag.
     pub(crate) fn change(&mut self, data: Bytes, now: Moment) -> Tag {
+        // All others may have been left out since.
+        let behind_since = self.behind_since.filter(|_| !self.is_copied());
         self.number += 1;
         let tag = Tag::new(self.number, &data);
         (self.digest, self.data) = (tag.digest, Some(data));
         (self.used, self.prolonged) = (now, now);
-        self.behind_since = self.behind_since.or(Some(now));
+        self.behind_since = behind_since.or(Some(now));
         tag
     }
 

@@ -18,6 +18,7 @@
 //! | [`layer`], [`data`] | the same for applications in Rust, as a tower layer |
 //! | [`api`] | the same for applications in any language, over HTTP |
 //! | [`page`] | the state of all of it, for people |
+//! | `look_up` | what session servers know of one session, for people |
 //! | [`placement`] | which servers hold the copies of a session; pure |
 //! | [`version`] | epochs, versions, tags; pure |
 //! | `lease` | until when this worker may serve from memory; pure |
@@ -56,6 +57,7 @@ mod journal;
 mod journal_writer;
 pub mod layer;
 mod lease;
+mod look_up;
 pub mod page;
 pub mod placement;
 pub mod relay;

@@ -91,25 +91,29 @@ pub struct SessionServerPage {
     pub restarts: u64,
 }
 
-/// The state of one session, as its worker has it.
+/// The state of one session, as its worker has it; or, from another worker, as the session servers have it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionPage {
     /// Its ID.
     pub session: String,
-    /// The worker that hosts it.
+    /// The worker that hosts it, or did last; empty if none is known.
     pub worker: String,
-    /// `hosted` or `ended`.
+    /// The place where that worker is reached, if it is another one and says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<String>,
+    /// `hosted` by the worker that was asked, `elsewhere` by another, `free` for whoever is asked for it next, or `ended`.
     pub state: String,
     /// The epoch of that worker's ownership.
     pub epoch: u64,
     /// The number of its state: how often it was changed.
     pub number: u64,
-    /// Its tag, if it has data.
+    /// Its tag, if it has data and is hosted by the worker that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Bytes of its data.
+    /// Bytes of its data, if it is hosted there.
     pub bytes: usize,
-    /// The servers that are to have it, in their order, and whether each has its newest state.
+    /// The servers that are to have it, in their order, and whether each has its newest state; if it is not hosted there, those
+    /// that have any state of it.
     pub copies: Vec<CopyPage>,
 }
 
@@ -204,8 +208,10 @@ impl SessionStore {
                 server.behind += u64::from(!has && state.copies.contains(&at));
             }
             let copies = inner.config.copies.min(inner.remotes.len());
-            page.under_replicated += u64::from(state.acks(state.number) < copies);
-            page.lag_s = page.lag_s.max(state.behind_since.map_or(0.0, |since| seconds(now, since)));
+            if state.acks(state.number) < copies {
+                page.under_replicated += 1;
+                page.lag_s = page.lag_s.max(state.behind_since.map_or(0.0, |since| seconds(now, since)));
+            }
         }
         page
     }
@@ -227,6 +233,7 @@ impl SessionStore {
         Some(SessionPage {
             session: id.to_string(),
             worker: self.0.worker.token.clone(),
+            reach: None,
             state: word.to_owned(),
             epoch: state.epoch.0,
             number: state.number,

@@ -9,6 +9,7 @@ pub mod overrides;
 pub mod pinned_state;
 pub mod reload;
 pub mod run;
+pub mod session;
 pub mod simulate;
 pub mod site;
 pub mod status;

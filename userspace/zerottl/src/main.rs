@@ -134,6 +134,8 @@ enum Command {
     ///
     /// SIGTERM and SIGINT stop it and its servers, which may finish their connections within `drain_timeout` of [director].
     Director(cli::director::DirectorArguments),
+    /// Show how the sessions of a Site stand, or one of them: who hosts it, and where its copies are
+    Session(cli::session::SessionArguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -198,6 +200,7 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
         Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
         Command::Director(arguments) => cli::director::director(arguments, || log.start()).await?,
+        Command::Session(arguments) => cli::session::session(arguments).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             cli::completions::write(shell, &mut script).map_err(|error| error.to_string())?;

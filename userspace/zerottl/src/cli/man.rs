@@ -120,6 +120,20 @@ const EXAMPLES: &[(Option<&str>, &[Example])] = &[
             ),
         ],
     ),
+    (
+        Some("session"),
+        &[
+            ("zerottl session status --as boston", "Show how the sessions of the Site boston are copied."),
+            (
+                "zerottl session status --json | jq '[.workers[].under_replicated] | add'",
+                "Print how many sessions have fewer copies than they are to have, for a script.",
+            ),
+            (
+                "zerottl session explain AAECAwQFBgcICQoLDA0ODw --at 127.0.0.1:8054",
+                "Show who hosts a session, by one process's admin interface.",
+            ),
+        ],
+    ),
 ];
 
 /// Pages of other commands that somebody who reads a command's page may want.
@@ -137,7 +151,8 @@ const RELATED: &[(&str, &[&str])] = &[
     ("detach", &["run", "status"]),
     ("trace", &["explain", "status"]),
     ("simulate", &["check", "reload"]),
-    ("site", &["check", "run"]),
+    ("site", &["check", "run", "session"]),
+    ("session", &["site", "check"]),
 ];
 
 const FILES: &[(&str, &str)] = &[
