@@ -21,6 +21,7 @@ mod restart;
 mod servers;
 mod session_cart;
 mod session_chaos;
+mod session_chapter;
 mod session_director;
 mod session_journal;
 mod session_layer;
