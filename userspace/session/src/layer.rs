@@ -414,9 +414,19 @@ mod tests {
         let (status, why) = slow.await.unwrap();
         assert_eq!((status, &*why), (503, "the session has changed since\n"));
         assert_eq!(kept(&store).await.1, json!({ "n": 5 }));
+        // Nobody has looked meanwhile: the store itself refuses it.
+        let slow = {
+            let application = application.clone();
+            tokio::spawn(async move { ask(&application, "/slow").await })
+        };
+        gate.wait().await;
+        store.write(ID, Hint::default(), WriteCondition::Any, Bytes::from("{\"n\":6}")).await.unwrap();
+        gate.wait().await;
+        assert_eq!(slow.await.unwrap().0, 503);
+        assert_eq!(ask(&application, "/look").await.1, "{\"n\":6}");
         let (status, why) = ask(&application, "/large").await;
         assert!(status == 413 && why.contains("may have 4096 bytes"), "{why}");
-        assert_eq!(ask(&application, "/look").await.1, "{\"n\":5}");
+        assert_eq!(ask(&application, "/look").await.1, "{\"n\":6}");
         store.write(ID, Hint::default(), WriteCondition::Any, Bytes::from("cart")).await.unwrap();
         let (status, why) = ask(&application, "/look").await;
         assert!(status == 503 && why.starts_with("the session's data is no JSON object"), "{why}");
