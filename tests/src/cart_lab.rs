@@ -121,6 +121,7 @@ impl CartLab {
     }
 
     /// Returns the worker that hosts the one session, if one does.
+    #[must_use]
     pub fn host(&self) -> Option<String> {
         (1..=3).map(|number| format!("site-{number}")).find(|name| {
             let url = format!("http://127.0.0.1:8054/servers/{name}/v1/sessions");

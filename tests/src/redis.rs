@@ -65,12 +65,11 @@ impl RedisServer {
         command.args(["--bind", &ip, "--port", &port, "--protected-mode", "no", "--appendonly", "yes"]);
         command.args(["--save", "", "--maxmemory-policy", "noeviction", "--dir"]).arg(self.data());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = match &self.machine {
-            Some(machine) => machine.spawn(command)?,
-            None => {
-                die_with_parent(&mut command);
-                command.process_group(0).spawn()?
-            }
+        let child = if let Some(machine) = &self.machine {
+            machine.spawn(command)?
+        } else {
+            die_with_parent(&mut command);
+            command.process_group(0).spawn()?
         };
         self.process = Some(Process::new(child));
         if eventually(PATIENCE, || self.ask("PING").is_ok_and(|answer| answer.starts_with("+PONG"))) {

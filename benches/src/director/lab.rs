@@ -106,7 +106,7 @@ impl DirectorLab {
 
     /// Waits until all listen.
     fn wait(&self) -> Result<(), BenchError> {
-        let backends = (1..=SERVERS).map(|number| (&self.scene.machine, backend(number)));
+        let backends = (1..=SERVERS).map(|number| (&*self.scene.machine, backend(number)));
         let all = ConnectionPath::ALL.map(|path| (&*self.scene.client, path.at()));
         for (machine, at) in all.into_iter().chain(backends) {
             let connects = || machine.run(move || TcpStream::connect(at)).is_ok_and(|connected| connected.is_ok());

@@ -127,7 +127,9 @@ impl Asked {
         {
             page = SessionPage { reach: page.reach, ..hosts };
         }
-        failed.iter().for_each(|error| complain(&error.to_string()));
+        for error in &failed {
+            complain(&error.to_string());
+        }
         if self.json {
             let json = serde_json::to_string(&page).map_err(|error| error.to_string())?;
             return print(format!("{json}\n").as_bytes());

@@ -105,9 +105,9 @@ pub fn explain(page: &SessionPage) -> String {
         None => format!("epoch {}, number {}, as the session servers know it", page.epoch, page.number),
     });
     if page.state == "hosted" || !page.copies.is_empty() {
-        let copy = |copy: &zerottl_session::page::CopyPage| match copy.has_newest {
-            true => format!("{} has the newest state", copy.server),
-            false => format!("{} has NOT the newest state", copy.server),
+        let copy = |copy: &zerottl_session::page::CopyPage| {
+            let has = if copy.has_newest { "has" } else { "has NOT" };
+            format!("{} {has} the newest state", copy.server)
         };
         let copies: Vec<String> = page.copies.iter().map(copy).collect();
         lines.push(if copies.is_empty() { "no session server has a copy".into() } else { copies.join("; ") });
