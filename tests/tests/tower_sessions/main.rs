@@ -8,7 +8,8 @@ mod common;
 
 use std::{
     collections::HashMap,
-    sync::OnceLock,
+    sync::{OnceLock, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,17 @@ use zerottl_tower_sessions::TowerSessionStore;
 
 fn servers() -> &'static [RedisServer] {
     static SERVERS: OnceLock<Vec<RedisServer>> = OnceLock::new();
-    SERVERS.get_or_init(|| (0..3).map(|_| RedisServer::start().unwrap()).collect())
+    // They end with the thread that has started them, which must not be that of one test.
+    SERVERS.get_or_init(|| {
+        let (started, servers) = mpsc::channel();
+        thread::spawn(move || {
+            started.send((0..3).map(|_| RedisServer::start().unwrap()).collect()).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+        servers.recv().unwrap()
+    })
 }
 
 /// Starts a worker of its own with real session servers.
