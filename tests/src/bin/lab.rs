@@ -40,6 +40,7 @@ const REVIVE_AFTER: Duration = Duration::from_secs(15);
 const WEB: &str = "[web]\nbackends = [\"http://127.0.0.1:8080\"]\n";
 
 /// Appendix A's front end, client and three Sites in network namespaces of this machine, with zerottl in front.
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[derive(Debug, Parser)]
 #[command(name = "lab")]
 struct Arguments {

@@ -230,7 +230,8 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     let alerts = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let alerts = alerts.split(DIRECTOR_RULES).next().expect("the rules before");
     let dashboards = ["zerottl.json", "zerottl-site.json"].map(dashboard);
-    let mut expressions: Vec<String> = dashboards.iter().flat_map(asked_by).filter(needs_no_sessions).collect();
+    let mut expressions: Vec<String> =
+        dashboards.iter().flat_map(asked_by).filter(|one: &String| needs_no_sessions(one)).collect();
     assert!(expressions.len() >= 35, "{expressions:?}");
     expressions.extend(compared_by(alerts));
     // A rate wants two scrapes; what goes on being wrong is wrong.
@@ -265,7 +266,7 @@ fn a_quiet_lab_has_numbers_too() {
         .map(dashboard)
         .iter()
         .flat_map(asked_by)
-        .filter(needs_no_sessions)
+        .filter(|one| needs_no_sessions(one))
         .collect();
     let faults =
         || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
@@ -313,7 +314,7 @@ fn prometheus_finds_what_a_directors_dashboard_asks_for() {
     scene.stop().expect("stopped");
 }
 
-fn needs_no_sessions(expression: &String) -> bool {
+fn needs_no_sessions(expression: &str) -> bool {
     !expression.contains(SESSION_METRICS)
 }
 

@@ -30,7 +30,7 @@ fn servers() -> &'static [RedisServer] {
     static SERVERS: OnceLock<Vec<RedisServer>> = OnceLock::new();
     // They end with the thread that has started them, which must not be that of one test.
     SERVERS.get_or_init(|| {
-        let (started, servers) = mpsc::channel();
+        let (started, servers) = mpsc::sync_channel(1);
         thread::spawn(move || {
             started.send((0..3).map(|_| RedisServer::start().unwrap()).collect()).unwrap();
             loop {

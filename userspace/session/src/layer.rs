@@ -348,7 +348,7 @@ mod tests {
             .route(
                 "/same",
                 post(async |Extension(session): Extension<SessionData>| {
-                    session.insert("n", session.get::<u64>("n").unwrap()).unwrap()
+                    session.insert("n", session.get::<u64>("n").unwrap()).unwrap();
                 }),
             )
             .route(

@@ -10,6 +10,7 @@ fn book(waiting: usize) -> (InvitationBook, Instant) {
     (InvitationBook::new(BookLimits { stall: STALL, waiting, patience: PATIENCE, hold: HOLD }), Instant::now())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the book has it")]
 fn session(number: u8, is_new: bool) -> Option<AskedSession> {
     Some(AskedSession { id: SessionId([number; 16]), is_new })
 }
