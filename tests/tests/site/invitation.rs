@@ -269,7 +269,7 @@ fn time_of(log: &str, words: &str) -> String {
     stamp.get(..26).unwrap_or(stamp).to_owned()
 }
 
-/// The load-balancing device of claims 14 and 22: HAProxy, which gives connections to the workers in turn.
+/// The load-balancing device of claims 14 and 22: `HAProxy`, which gives connections to the workers in turn.
 fn balancer(scene: &InviteScene, at: u16) -> Process {
     let config = format!(
         "defaults\n  mode tcp\n  timeout connect 500ms\n  timeout client 60s\n  timeout server 60s\n  retries 2\n  option redispatch 1\n\

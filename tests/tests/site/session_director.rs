@@ -1,4 +1,5 @@
 //! Sessions at processes that a director runs: the death of one is seen by the others at once, and a standby takes over.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     fs,

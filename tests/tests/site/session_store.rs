@@ -1,5 +1,6 @@
 //! Sessions of several workers with real session servers: who hosts which, what is copied where, what a death changes. The
 //! workers are stores of this process; `session_chaos` has them as processes.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     sync::atomic::Ordering::Relaxed,
@@ -60,7 +61,7 @@ impl SessionScene {
             servers: servers.iter().map(target).collect(),
             copies,
             write,
-            life: Duration::from_secs(600),
+            life: Duration::from_mins(10),
             lease: LEASE,
             timeout: Duration::from_millis(300),
             size_max: 65_536,
@@ -116,7 +117,7 @@ async fn read_patiently(worker: &SessionWorker, id: SessionId) -> Result<Option<
     loop {
         match read(worker, id).await {
             Err(SessionFault::Elsewhere { .. }) if begun.elapsed() < LEASE * 3 => {
-                sleep(Duration::from_millis(20)).await
+                sleep(Duration::from_millis(20)).await;
             }
             other => return other,
         }
