@@ -73,7 +73,7 @@ fn what_stands_there() {
         (
             &own("port = 2\n"),
             &[
-                "error: [director.server]: unknown key `port` (what may stand here: name, kind, command, count, weight, max_connections, handover, hang_after, check, user, cpus, memory_max, environment)",
+                "error: [director.server]: unknown key `port` (what may stand here: name, kind, command, count, weight, standby, max_connections, handover, hang_after, check, user, cpus, memory_max, environment)",
             ],
         ),
         (
