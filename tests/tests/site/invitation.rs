@@ -323,7 +323,8 @@ fn s0_22_the_whole_takeover_in_nine_events() {
     assert_eq!(kept.body, "3");
     let owner = |worker: &InviteWorker| {
         let answer = scene.get_own(worker.admin, &format!("{target}/explain")).unwrap();
-        (answer.status == 200).then(|| serde_json::from_str::<Value>(&answer.body).unwrap())
+        let page = serde_json::from_str::<Value>(&answer.body).unwrap();
+        (answer.status == 200 && page["state"] == "hosted").then_some(page)
     };
     let of_first = owner(&first).unwrap();
     assert_eq!(owner(&second), None);

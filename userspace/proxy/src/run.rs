@@ -253,6 +253,8 @@ pub async fn run(
     let SiteSetup { file, key, model, mut inherited } = setup;
     let site = model.known_site(&key).map_err(StartError::from)?;
     let web = Arc::clone(model.web.get(site.0).ok_or(StartError::NoWeb)?);
+    // Before what a director has given is taken: the sockets are found by it.
+    let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
     let mut directed = inherited.take_directed();
     let worker = WorkerPlace::new(&key, &web, directed.as_ref());
     // Until the last request has been answered, which is after `cancel`.
@@ -263,7 +265,6 @@ pub async fn run(
     let invite = InviteListener::bind(&web, directed.as_ref(), &mut inherited).map_err(StartError::from)?;
     let gate = invite.as_ref().map(|invite| invite.start(&worker, store.as_ref(), &cancel));
     let serving = Serving::new(&model, site, None, (store.as_ref(), gate.as_ref()))?;
-    let bound = front::bind(&web, &mut inherited).map_err(StartError::from)?;
     let certificates = bound.iter().find_map(|bound| bound.certificates().cloned());
     let (at, counters) = (bound.iter().map(front::Bound::local).collect::<Vec<_>>(), Arc::clone(&serving.counters));
     let backends = web.backends.len();
