@@ -34,7 +34,8 @@ const PORTS: [u16; 3] = [6381, 6382, 6383];
 /// The lab, which runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct CartLab {
-    scene: DirectorScene,
+    /// The machines and the director.
+    pub scene: DirectorScene,
     /// The session servers.
     pub servers: Vec<RedisServer>,
     zerottl: PathBuf,
@@ -189,22 +190,6 @@ The workers and servers:
             picture = self.scene.beside("shop.png").display(),
             control = self.scene.control().display(),
         ))
-    }
-
-    /// Returns what `zerottl director status` prints; nothing while the director is being started again.
-    pub fn status(&self) -> io::Result<Option<String>> {
-        let mut command = Command::new(&self.zerottl);
-        command.args(["director", "status", "--control"]).arg(self.scene.control());
-        let output = command.stdin(Stdio::null()).output()?;
-        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
-    }
-
-    /// Fails once the director has ended.
-    pub fn check(&mut self) -> io::Result<()> {
-        match self.scene.keeper().ended()? {
-            None => Ok(()),
-            Some(status) => Err(io::Error::other(format!("the director ended with {status}:\n{}", self.scene.log()))),
-        }
     }
 
     /// Ends all in order.

@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::PathBuf,
-    process::Stdio,
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     netns::Netns,
     process::{Process, eventually},
-    program::under,
+    program::{binary, under},
     scratch::{find_tool, folder},
     server::{AppKind, HttpClient},
 };
@@ -187,6 +187,22 @@ impl DirectorScene {
     /// If it does not run.
     pub fn keeper(&mut self) -> &mut Process {
         self.process.as_mut().expect("a director that was started")
+    }
+
+    /// Returns what `zerottl director status` prints; nothing while the director is being started again.
+    pub fn status(&self) -> io::Result<Option<String>> {
+        let mut command = Command::new(binary()?);
+        command.args(["director", "status", "--control"]).arg(self.control());
+        let output = command.stdin(Stdio::null()).output()?;
+        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
+    /// Fails with the log if the director has ended.
+    pub fn check(&mut self) -> io::Result<()> {
+        match self.keeper().ended()? {
+            None => Ok(()),
+            Some(status) => Err(io::Error::other(format!("the director has ended, {status}:\n{}", self.log()))),
+        }
     }
 
     /// The worker's process ID.

@@ -5,11 +5,7 @@
 //!  10.7.0.2                                   zerottl director ── rust-1, python-1, plain-1
 //! ```
 
-use std::{
-    io,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{io, path::PathBuf};
 
 use rustix::process::Pid;
 
@@ -29,7 +25,8 @@ const DOWNLOAD: u64 = 500_000_000;
 /// The lab, which runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct DirectorLab {
-    scene: DirectorScene,
+    /// The machines and the director.
+    pub scene: DirectorScene,
     zerottl: PathBuf,
 }
 
@@ -125,22 +122,6 @@ Kill a server, or have it hang, and see it come back (with another PID: `status`
             log = self.scene.beside("log").display(),
             waiting = HELD - PLACES,
         ))
-    }
-
-    /// Returns what `zerottl director status` prints; nothing while the director is being started again.
-    pub fn status(&self) -> io::Result<Option<String>> {
-        let mut command = Command::new(&self.zerottl);
-        command.args(["director", "status", "--control"]).arg(self.scene.control());
-        let output = command.stdin(Stdio::null()).output()?;
-        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
-    }
-
-    /// Fails with the log if the director has ended.
-    pub fn check(&mut self) -> io::Result<()> {
-        match self.scene.keeper().ended()? {
-            None => Ok(()),
-            Some(status) => Err(io::Error::other(format!("the director has ended, {status}:\n{}", self.scene.log()))),
-        }
     }
 
     /// Stops the director, which ends its servers and removes its cgroups and pins.

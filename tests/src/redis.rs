@@ -13,6 +13,8 @@ use std::{
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+use zerottl_core::model::WriteMode;
+use zerottl_session::{RemoteTarget, StoreConfig};
 
 use crate::{
     netns::Netns,
@@ -50,6 +52,13 @@ impl RedisServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://{}", self.at)
+    }
+
+    /// Where a store finds it.
+    #[must_use]
+    pub fn target(&self) -> RemoteTarget {
+        let name = self.at.to_string();
+        RemoteTarget { domain: name.clone(), name, url: self.url(), password: None, ca: None }
     }
 
     fn data(&self) -> PathBuf {
@@ -113,5 +122,22 @@ impl RedisServer {
         let mut answer = Vec::new();
         stream.take(1 << 16).read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+/// The configuration of a store with these servers, whose leases and timeouts are short.
+#[must_use]
+pub fn store_config(servers: &[RedisServer], copies: usize, write: WriteMode) -> StoreConfig {
+    StoreConfig {
+        site: "boston.app.com".into(),
+        servers: servers.iter().map(RedisServer::target).collect(),
+        copies,
+        write,
+        life: Duration::from_mins(10),
+        lease: Duration::from_millis(1500),
+        timeout: Duration::from_millis(300),
+        size_max: 65_536,
+        sessions_max: 10_000,
+        repair_rate: 5000,
     }
 }

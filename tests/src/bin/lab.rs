@@ -24,6 +24,7 @@ use tests::{
     cart_lab::CartLab,
     checker::{self, Pace},
     config::{Config, ProbeConfig},
+    director::DirectorScene,
     director_lab::DirectorLab,
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
@@ -130,7 +131,7 @@ fn run_director(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
     let mut lab = DirectorLab::start()?;
     print!("{}\nCtrl-C ends everything.\n\n", lab.welcome()?);
     io::stdout().flush()?;
-    let result = watch_director(&mut lab, arguments.limit(), stop);
+    let result = watch_director(&mut lab.scene, arguments.limit(), stop);
     lab.stop()?;
     eprintln!("The lab is gone.");
     result
@@ -144,15 +145,10 @@ fn run_session(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
     let mut lab = CartLab::start()?;
     print!("{}\nCtrl-C ends everything.\n\n", lab.welcome()?);
     io::stdout().flush()?;
-    let mut screen = Screen::new(arguments.limit());
-    while screen.waits(stop) {
-        lab.check()?;
-        let text = lab.status()?.unwrap_or_else(|| "(the director is being started again)\n".into());
-        screen.show(&text)?;
-    }
+    let result = watch_director(&mut lab.scene, arguments.limit(), stop);
     lab.stop()?;
     eprintln!("The lab is gone.");
-    Ok(())
+    result
 }
 
 /// Sets `stop` at SIGINT, SIGTERM or SIGHUP, from a thread that lives as long as the process.
@@ -307,11 +303,11 @@ fn watch(lab: &Lab, agent: &mut Agent, limit: Option<Duration>, stop: &AtomicBoo
 
 /// Shows the servers and who waits until the time is over or a signal comes: redrawn each second on a terminal, else once
 /// every five.
-fn watch_director(lab: &mut DirectorLab, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<()> {
+fn watch_director(scene: &mut DirectorScene, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<()> {
     let mut screen = Screen::new(limit);
     while screen.waits(stop) {
-        lab.check()?;
-        let text = lab.status()?.unwrap_or_else(|| "(the director is being started again)\n".into());
+        scene.check()?;
+        let text = scene.status()?.unwrap_or_else(|| "(the director is being started again)\n".into());
         screen.show(&text)?;
     }
     Ok(())

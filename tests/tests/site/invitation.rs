@@ -210,18 +210,21 @@ fn s0_6_an_application_server_watches_its_worker() {
         let answer = browser.go(&takeover.scene, takeover.first.at).unwrap();
         assert_eq!(answer.body, format!("app-1 {count}\n"), "{answer:?} {}", takeover.app_log());
     }
+    let target = format!("/v1/session/{}", browser.session());
+    let known = takeover.scene.get_own(takeover.first.admin, &target).unwrap();
+    assert_eq!(known.body, "3");
     takeover.first.process.signal(Signal::STOP).unwrap();
     until("it has noticed", || takeover.said("stopped worker=http://127.0.0.1:8301"));
     let named = format!("named session={} worker=http://127.0.0.1:8302 status=200", browser.session());
     until("another worker has the session", || takeover.said(&named));
     assert_eq!(browser.go(&takeover.scene, takeover.second.at).unwrap().body, "app-1 4\n");
-    let (target, scene) = (format!("/v1/session/{}", browser.session()), &takeover.scene);
+    let scene = &takeover.scene;
     let before = scene.get_own(takeover.second.admin, &target).unwrap();
     takeover.first.process.signal(Signal::CONT).unwrap();
     // By what it knows, the session is at 3.
-    let old = "If-Match: \"3\"\r\n";
+    let old = format!("If-Match: {}\r\n", known.fields("etag").next().unwrap());
     for _ in 0..5 {
-        let written = scene.ask_own(takeover.first.admin, "PUT", &target, old, "99").unwrap();
+        let written = scene.ask_own(takeover.first.admin, "PUT", &target, &old, "99").unwrap();
         assert!([412, 421, 503].contains(&written.status), "{written:?}");
     }
     let after = scene.get_own(takeover.second.admin, &target).unwrap();

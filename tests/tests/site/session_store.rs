@@ -2,21 +2,19 @@
 //! workers are stores of this process; `session_chaos` has them as processes.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{
-    sync::atomic::Ordering::Relaxed,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::redis::RedisServer;
+use tests::redis::{RedisServer, store_config};
 use tokio::{
     runtime::Runtime,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use zerottl_core::{model::WriteMode, session_id::SessionId};
-use zerottl_session::{Hint, RemoteTarget, SessionFault, SessionStore, StoreConfig, StorePage, Worker, WriteCondition};
+use zerottl_session::{Hint, SessionFault, SessionStore, StoreConfig, StorePage, Worker, WriteCondition};
 
+/// As `store_config` has it.
 const LEASE: Duration = Duration::from_millis(1500);
 
 /// Session servers, and the workers that use them.
@@ -49,25 +47,7 @@ impl SessionWorker {
 impl SessionScene {
     fn new(servers: usize, copies: usize, write: WriteMode) -> Self {
         let servers: Vec<RedisServer> = (0..servers).map(|_| RedisServer::start().unwrap()).collect();
-        let target = |server: &RedisServer| RemoteTarget {
-            name: server.at.to_string(),
-            domain: server.at.to_string(),
-            url: server.url(),
-            password: None,
-            ca: None,
-        };
-        let config = StoreConfig {
-            site: "boston.app.com".into(),
-            servers: servers.iter().map(target).collect(),
-            copies,
-            write,
-            life: Duration::from_mins(10),
-            lease: LEASE,
-            timeout: Duration::from_millis(300),
-            size_max: 65_536,
-            sessions_max: 10_000,
-            repair_rate: 5000,
-        };
+        let config = store_config(&servers, copies, write);
         Self { servers, config }
     }
 
@@ -161,6 +141,34 @@ fn s1_1b_sessions_are_served_from_memory() {
         assert_eq!(refused, SessionFault::NoQuorum { answered: 0, servers: 3, quorum: 2 });
         assert_eq!(read(&a, id(1)).await.unwrap().as_deref(), Some("cart"), "what was refused is not seen");
         assert_eq!(a.reads(), 0);
+    });
+}
+
+/// Session servers that do not answer for a moment, longer than one request to them may take and shorter than a lease, delay
+/// requests, and refuse none; those that are away for longer have requests refused at once.
+#[test]
+fn s1_1b_a_moment_without_session_servers_only_delays() {
+    runtime().block_on(async {
+        let mut scene = SessionScene::new(1, 1, WriteMode::AckOne);
+        let a = scene.worker("a").await;
+        write(&a, id(1), "cart").await.unwrap();
+        scene.servers[0].signal(Signal::STOP).unwrap();
+        let goes_on = async {
+            sleep(scene.config.timeout * 2).await;
+            scene.servers[0].signal(Signal::CONT).unwrap();
+        };
+        // One that nobody hosts yet, and a change.
+        let (unknown, changed, ()) = tokio::join!(read(&a, id(2)), write(&a, id(1), "more"), goes_on);
+        assert_eq!(unknown, Ok(None));
+        assert_eq!(changed, Ok(()));
+        scene.servers[0].kill();
+        let begun = Instant::now();
+        assert!(matches!(read(&a, id(3)).await, Err(SessionFault::NoQuorum { .. })));
+        assert!(begun.elapsed() >= LEASE / 2, "it has waited");
+        sleep(LEASE).await;
+        let begun = Instant::now();
+        assert!(matches!(read(&a, id(4)).await, Err(SessionFault::NoQuorum { .. })));
+        assert!(begun.elapsed() < LEASE, "nobody waits for what is away");
     });
 }
 
@@ -401,6 +409,5 @@ fn s1_2_eviction_loses_nothing() {
             assert_eq!(data.await.unwrap().unwrap().as_deref(), Some("cart"), "{number}");
         }
         assert!(a.store.page().hosted <= 100);
-        let _ = Relaxed;
     });
 }

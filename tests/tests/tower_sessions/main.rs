@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde_json::json;
-use tests::redis::RedisServer;
+use tests::redis::{RedisServer, store_config};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tower_sessions_core::{
     session::{Id, Record},
 };
 use zerottl_core::model::WriteMode;
-use zerottl_session::{RemoteTarget, SessionStore, StoreConfig, Worker};
+use zerottl_session::{SessionStore, StoreConfig, Worker};
 use zerottl_tower_sessions::TowerSessionStore;
 
 fn servers() -> &'static [RedisServer] {
@@ -43,25 +43,7 @@ fn servers() -> &'static [RedisServer] {
 
 /// Starts a worker of its own with real session servers.
 async fn store() -> TowerSessionStore {
-    let target = |server: &RedisServer| RemoteTarget {
-        name: server.at.to_string(),
-        domain: server.at.to_string(),
-        url: server.url(),
-        password: None,
-        ca: None,
-    };
-    let config = StoreConfig {
-        site: "boston.app.com".into(),
-        servers: servers().iter().map(target).collect(),
-        copies: 2,
-        write: WriteMode::AckAll,
-        life: Duration::from_hours(24 * 14),
-        lease: Duration::from_millis(1500),
-        timeout: Duration::from_millis(300),
-        size_max: 65_536,
-        sessions_max: 10_000,
-        repair_rate: 5000,
-    };
+    let config = StoreConfig { life: Duration::from_hours(24 * 14), ..store_config(servers(), 2, WriteMode::AckAll) };
     let store = SessionStore::start(config, Worker::new("w", "", None).unwrap(), &CancellationToken::new()).unwrap();
     let begun = Instant::now();
     while !store.page().has_lease {

@@ -19,8 +19,8 @@ pub use self::{
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, InviteConfig,
-        MarkerConfig, MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SameSite, Screen,
-        SessionConfig, SessionServerConfig, VIA, Web, WebLimits, WebTls, WriteMode,
+        MarkerConfig, MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SESSION_SIZE_MAX,
+        SameSite, Screen, SessionConfig, SessionServerConfig, VIA, Web, WebLimits, WebTls, WriteMode,
     },
 };
 pub use crate::ids::{DynamicType, Family, ForwardId, GroupId, Name, NameId, PoolId, SiteId, ZoneId};

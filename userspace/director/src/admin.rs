@@ -52,7 +52,7 @@ use tracing::debug;
 use zerottl_core::{
     admin_access::admit,
     exposition::Format,
-    model::{AdminListen, Director},
+    model::{AdminListen, Director, SESSION_SIZE_MAX},
     session_id::SessionId,
 };
 use zerottl_host::resources::Stumbles;
@@ -72,8 +72,6 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// The time that a request's head may take.
 const HEAD_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of a session's data, at most: as many as a configuration can allow.
-const SESSION_MAX: usize = 8 << 20;
 /// The time that a process may take for a request of a session; it answers itself before, as a rule.
 const SESSION_PATIENCE: Duration = Duration::from_secs(25);
 
@@ -323,7 +321,7 @@ async fn changed(commands: &mpsc::Sender<Command>, verb: &str, name: Option<Stri
 async fn of_session(State(commands): Commands, request: Request) -> Result<Response, Response> {
     let places = ask(&commands, Command::SitePlaces).await?;
     let (mut head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, SESSION_MAX).collect().await.map(Collected::to_bytes) else {
+    let Ok(body) = Limited::new(body, SESSION_SIZE_MAX).collect().await.map(Collected::to_bytes) else {
         return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "no session has so many bytes"));
     };
     // The same session at the same process, as long as the processes are the same.
@@ -334,7 +332,7 @@ async fn of_session(State(commands): Commands, request: Request) -> Result<Respo
         let mut again = Request::new(Full::new(body.clone()));
         (*again.method_mut(), *again.uri_mut()) = (head.method.clone(), head.uri.clone());
         *again.headers_mut() = head.headers.clone();
-        match relay(&place.to_string_lossy(), again, SESSION_MAX, SESSION_PATIENCE).await {
+        match relay(&place.to_string_lossy(), again, SESSION_SIZE_MAX, SESSION_PATIENCE).await {
             Ok(answer) => return Ok(answer.map(Body::new)),
             // It may just have ended, and another one serves.
             Err(RelayFault::Unsent) => {}

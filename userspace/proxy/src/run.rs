@@ -293,22 +293,8 @@ pub async fn run(
         Some(_) => HandoverSockets::of_director(),
         None => HandoverSockets::new(sockets).map_err(StartError::Sockets)?,
     };
-    let gate_shown = gate.clone();
-    let (shown, connections, certificates_shown) = (stack.clone(), Arc::clone(&counters), certificates.clone());
     let sessions = store.clone().map(ShownSessions::new);
-    let view = move || {
-        let now = shown.serving.load();
-        let (admission, backends) = (Arc::clone(&now.admission), Arc::clone(&now.counters));
-        let certificates = certificates_shown.as_ref().map_or_else(Vec::new, |certificates| certificates.read());
-        SiteView {
-            admission,
-            backends,
-            connections: Arc::clone(&connections),
-            certificates,
-            gate: gate_shown.clone(),
-            sessions: sessions.clone(),
-        }
-    };
+    let view = view(stack.clone(), Arc::clone(&counters), certificates.clone(), gate.clone(), sessions);
     let mut arrivals = Arrivals::new(bound, None);
     let mut lame_duck = web.limits.lame_duck;
     if let Some(directed) = &mut directed {
@@ -332,6 +318,27 @@ pub async fn run(
     inherited.close_rest();
     let running = Running { store, gate, file, key, stack, counters, certificates, handover, lame_duck, cancel };
     Ok(running.until_ended(server, commands).await.map_err(StartError::from)?)
+}
+
+/// Makes what reads the state of each moment, for the admin interface.
+fn view(
+    stack: Stack,
+    connections: Arc<FrontCounters>,
+    certificates: Option<Arc<front::Certificates>>,
+    gate: Option<InvitationGate>,
+    sessions: Option<ShownSessions>,
+) -> impl Fn() -> SiteView {
+    move || {
+        let now = stack.serving.load();
+        SiteView {
+            admission: Arc::clone(&now.admission),
+            backends: Arc::clone(&now.counters),
+            connections: Arc::clone(&connections),
+            certificates: certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.read()),
+            gate: gate.clone(),
+            sessions: sessions.clone(),
+        }
+    }
 }
 
 /// A Site that serves.

@@ -7,11 +7,13 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use ring::digest::{Context, SHA256};
 use tokio::time::sleep;
 use zerottl_core::session_id::SessionId;
 
-use crate::inner::{Hint, StoreInner};
+use crate::{
+    inner::{Hint, StoreInner},
+    placement::weight,
+};
 
 /// From one look for orphans to the next.
 const LOOK: Duration = Duration::from_millis(500);
@@ -33,7 +35,9 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
         }
         let asked = remote.orphans(BATCH, &inner.worker.token).await;
         let Ok((living, orphans, owned)) = asked else { continue };
-        let own = |id: &SessionId| chosen(*id, &living).is_some_and(|worker| *worker == inner.worker.token);
+        // Each takes its part: the one that comes first for a session.
+        let first = |id: SessionId| living.iter().max_by_key(|worker| weight(id, worker));
+        let own = |id: &SessionId| first(*id).is_some_and(|worker| *worker == inner.worker.token);
         let ids = |list: &[String]| list.iter().filter_map(|id| id.parse().ok()).collect::<Vec<SessionId>>();
         // Its own ones that it has lost sight of, too: a claim that failed, or memory that was full.
         let ids: Vec<SessionId> = ids(&orphans).into_iter().filter(own).chain(ids(&owned)).collect();
@@ -48,15 +52,4 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
         });
         claims.await;
     }
-}
-
-/// Chooses the worker that adopts a session: the highest of a hash of both, so that each takes its part.
-fn chosen(id: SessionId, living: &[String]) -> Option<&String> {
-    let weight = |worker: &&String| {
-        let mut context = Context::new(&SHA256);
-        context.update(&id.0);
-        context.update(worker.as_bytes());
-        context.finish().as_ref().to_vec()
-    };
-    living.iter().max_by_key(weight)
 }

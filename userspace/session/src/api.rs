@@ -29,7 +29,7 @@ use http::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use zerottl_core::session_id::SessionId;
+use zerottl_core::session_id::{SessionId, SessionIdError};
 
 use crate::{
     fault::SessionFault,
@@ -37,14 +37,12 @@ use crate::{
     inner::Hint,
     relay::{RelayFault, relay},
     store::{SessionStore, WriteCondition},
-    version::{Epoch, Tag},
+    version::Tag,
     worker::LeaseHolder,
 };
 
 /// A request that another worker has passed on.
 const RELAYED: HeaderName = HeaderName::from_static("x-zerottl-relayed");
-/// The highest epoch that the client of a request has seen.
-const EPOCH: HeaderName = HeaderName::from_static("x-zerottl-session-epoch");
 /// The pause before a worker that ought to host a session is asked again.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -66,6 +64,12 @@ fn refusal(status: StatusCode, error: &str, message: &str) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// Reads the ID of a path.
+#[expect(clippy::result_large_err, reason = "it is the answer")]
+fn session(id: &str) -> Result<SessionId, Response> {
+    id.parse().map_err(|error: SessionIdError| refusal(StatusCode::BAD_REQUEST, "invalid", &error.to_string()))
 }
 
 fn refused(fault: &SessionFault) -> Response {
@@ -110,8 +114,9 @@ fn condition(headers: &HeaderMap) -> Result<WriteCondition, &'static str> {
 }
 
 async fn data(State(store): State<SessionStore>, Path(id): Path<String>, request: Request<Body>) -> Response {
-    let Ok(id) = id.parse::<SessionId>() else {
-        return refusal(StatusCode::BAD_REQUEST, "invalid", &zerottl_core::session_id::SessionIdError.to_string());
+    let id = match session(&id) {
+        Ok(id) => id,
+        Err(refusal) => return refusal,
     };
     let (head, body) = request.into_parts();
     let condition = match condition(&head.headers) {
@@ -122,9 +127,7 @@ async fn data(State(store): State<SessionStore>, Path(id): Path<String>, request
     let Ok(body) = Limited::new(body, max + 1).collect().await.map(http_body_util::Collected::to_bytes) else {
         return refused(&SessionFault::TooLarge { size: max + 1, max });
     };
-    let epoch =
-        head.headers.get(EPOCH).and_then(|value| value.to_str().ok()?.parse().ok()).map_or_else(Epoch::default, Epoch);
-    let ask = Asked { id, method: head.method, condition, hint: Hint { epoch }, body };
+    let ask = Asked { id, method: head.method, condition, body };
     let is_relayed = head.headers.contains_key(RELAYED);
     let deadline = Instant::now() + store.patience();
     loop {
@@ -160,7 +163,6 @@ struct Asked {
     id: SessionId,
     method: Method,
     condition: WriteCondition,
-    hint: Hint,
     body: Bytes,
 }
 
@@ -178,14 +180,14 @@ impl Asked {
         };
         match self.method {
             Method::PUT => {
-                let tag = store.write(self.id, self.hint, self.condition, self.body.clone()).await?;
+                let tag = store.write(self.id, Hint::default(), self.condition, self.body.clone()).await?;
                 Ok(tagged(tag, StatusCode::NO_CONTENT, Bytes::new()))
             }
             Method::DELETE => {
-                store.end(self.id, self.hint).await?;
+                store.end(self.id, Hint::default()).await?;
                 Ok(StatusCode::NO_CONTENT.into_response())
             }
-            _ => match store.read(self.id, self.hint).await? {
+            _ => match store.read(self.id, Hint::default()).await? {
                 Some(held) => {
                     let mut response = tagged(held.tag, StatusCode::OK, held.data);
                     let kind = HeaderValue::from_static("application/octet-stream");
@@ -204,7 +206,7 @@ impl Asked {
         if let Ok(target) = format!("/v1/session/{}", self.id).parse() {
             *request.uri_mut() = target;
         }
-        for name in [IF_MATCH, IF_NONE_MATCH, EPOCH] {
+        for name in [IF_MATCH, IF_NONE_MATCH] {
             if let Some(value) = headers.get(&name) {
                 request.headers_mut().insert(name, value.clone());
             }
@@ -217,8 +219,9 @@ impl Asked {
 }
 
 async fn explain(State(store): State<SessionStore>, Path(id): Path<String>) -> Response {
-    let Ok(id) = id.parse::<SessionId>() else {
-        return refusal(StatusCode::BAD_REQUEST, "invalid", &zerottl_core::session_id::SessionIdError.to_string());
+    let id = match session(&id) {
+        Ok(id) => id,
+        Err(refusal) => return refusal,
     };
     if let Some(page) = store.explain(id) {
         return Json(page).into_response();
@@ -231,8 +234,9 @@ async fn explain(State(store): State<SessionStore>, Path(id): Path<String>) -> R
 }
 
 async fn release(State(store): State<SessionStore>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let Ok(id) = id.parse::<SessionId>() else {
-        return refusal(StatusCode::BAD_REQUEST, "invalid", &zerottl_core::session_id::SessionIdError.to_string());
+    let id = match session(&id) {
+        Ok(id) => id,
+        Err(refusal) => return refusal,
     };
     let to = headers.get(WORKER).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match store.release(id, to).await {

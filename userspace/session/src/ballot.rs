@@ -17,7 +17,7 @@ pub(crate) enum Survey {
     /// By an epoch above this one; the best copy is at the server that is named, if there is any.
     Free { above: Epoch, best: Option<usize> },
     /// The asker owns it already, under this epoch, at a quorum; nobody has a higher one.
-    Own(Epoch),
+    Own { epoch: Epoch, best: Option<usize> },
 }
 
 /// A claim that holds.
@@ -68,15 +68,15 @@ pub(crate) fn survey(answers: &Answers, me: &str, dead: &str) -> Result<Survey, 
     others.sort_by_key(|record| std::cmp::Reverse(record.epoch));
     let living = others.iter().find(|record| record.owner != me && record.owner != dead && !record.lease.is_empty());
     let mine = records.iter().filter(|(_, record)| record.owner == me && record.epoch == top).count();
+    let written = records.iter().filter(|(_, record)| record.copy.written > Epoch::default());
+    // The first of those that are the same.
+    let best = written.rev().max_by(|(_, a), (_, b)| later(&a.copy, &b.copy)).map(|(at, _)| *at);
     if top > Epoch::default() && mine >= quorum(answers.len()) {
-        return Ok(Survey::Own(top));
+        return Ok(Survey::Own { epoch: top, best });
     }
     if let Some(owner) = living {
         return Err(SessionFault::Elsewhere { worker: owner.lease.clone() });
     }
-    let written = records.iter().filter(|(_, record)| record.copy.written > Epoch::default());
-    // The first of those that are the same.
-    let best = written.rev().max_by(|(_, a), (_, b)| later(&a.copy, &b.copy)).map(|(at, _)| *at);
     Ok(Survey::Free { above: top, best })
 }
 
@@ -106,7 +106,11 @@ pub(crate) fn claimed(
     let set = placed.map(|(_, copy)| copy.set.clone());
     let member = |at: usize| set.as_ref().map_or_else(|| default_set.contains(&at), |set| is_member(set, at));
     let written = |copy: &CopyState| copy.written > Epoch::default();
-    if strict && !copies.iter().any(|(at, _)| member(*at)) && !default_set.is_empty() {
+    // None of those that have to have it answers; or they have nothing, and others had something: it is lost, or about to come
+    // back, and an old state is no state.
+    let has_member = copies.iter().any(|(at, _)| member(*at));
+    let lacks = !copies.iter().any(|(at, copy)| member(*at) && written(copy));
+    if strict && !default_set.is_empty() && (!has_member || lacks && copies.iter().any(|(_, copy)| written(copy))) {
         return Err(ClaimFault::Fault(SessionFault::NoCopy));
     }
     let usable = copies.into_iter().filter(|(at, copy)| written(copy) && (!strict || member(*at)));
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(survey(&partly, "c", ""), elsewhere("at a"));
         assert_eq!(survey(&partly, "a", "c"), Ok(Survey::Free { above: Epoch(6), best: Some(0) }));
         let own = vec![record(5, "a", "at a", 9, 5), record(5, "a", "at a", 9, 5), record(3, "b", "at b", 9, 5)];
-        assert_eq!(survey(&own, "a", ""), Ok(Survey::Own(Epoch(5))));
+        assert_eq!(survey(&own, "a", ""), Ok(Survey::Own { epoch: Epoch(5), best: Some(0) }));
     }
 
     /// S1-X-CONC: one server that knows that a session has ended is enough; fewer than a quorum say nothing.
@@ -226,6 +230,9 @@ mod tests {
             vec![taken(30, 5, Some("old")), None, None, with_set(taken(0, 0, None), "1,2"), taken(0, 0, None)];
         let fault = claimed(answers, true, &[0, 1], member).unwrap_err();
         assert_eq!(fault, ClaimFault::Fault(SessionFault::NoCopy));
+        // The one of the set that answers has lost it: nothing is not what was acknowledged.
+        let answers = vec![taken(30, 5, Some("old")), None, with_set(taken(0, 0, None), "1,2")];
+        assert_eq!(claimed(answers, true, &[0, 1], member).unwrap_err(), fault);
         let outbid = claimed(vec![taken(1, 1, None), Some(Reply::Higher(Epoch(9))), None], false, &[0], member);
         assert_eq!(outbid.unwrap_err(), ClaimFault::Outbid(Epoch(9)));
     }

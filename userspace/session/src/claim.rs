@@ -57,19 +57,10 @@ impl StoreInner {
         };
         let _one = lock.lock().await;
         // Another request may have done it meanwhile.
-        let existing = self.entry(id);
-        if let Some(entry) = &existing {
-            let (phase, epoch, confirmed) = {
-                let state = entry.state();
-                (state.phase, state.epoch, state.confirmed)
-            };
-            match phase {
-                Phase::Ended => return Err(SessionFault::Ended),
-                Phase::Hosted if epoch >= hint.epoch && self.may_serve(confirmed) => return Ok(Arc::clone(entry)),
-                Phase::Hosted | Phase::Lost => {}
-            }
+        if let Some(entry) = self.ready(id, hint)? {
+            return Ok(entry);
         }
-        let existing = existing.filter(|entry| entry.state().phase == Phase::Hosted);
+        let existing = self.entry(id).filter(|entry| entry.state().phase == Phase::Hosted);
         if existing.is_none() && self.len() >= self.config.sessions_max {
             self.heartbeats.repair.notify_one();
             return Err(SessionFault::TooMany(self.config.sessions_max));
@@ -108,12 +99,12 @@ impl StoreInner {
             let started = clock::now();
             let answers = self.inspect_all(id).await;
             let (above, best) = match ballot::survey(&answers, &self.worker.token, &dead) {
-                Ok(Survey::Own(epoch)) => match &existing {
+                Ok(Survey::Own { epoch, best }) => match &existing {
                     Some(entry) if entry.state().epoch == epoch && epoch >= hint.epoch => {
                         entry.state().confirmed = started;
                         return Ok(Arc::clone(entry));
                     }
-                    _ => (epoch, best_copy(&answers)),
+                    _ => (epoch, best),
                 },
                 Ok(Survey::Free { above, best }) => (above, best),
                 Err(SessionFault::Elsewhere { worker }) => {
@@ -287,6 +278,10 @@ impl StoreInner {
         let mine = records
             .filter(|reply| matches!(reply, Reply::Record(record) if record.owner == *me && record.epoch >= epoch));
         let is_mine = mine.count() >= quorum(self.remotes.len());
+        if !is_mine && answers.iter().flatten().count() < quorum(self.remotes.len()) {
+            // Nobody can tell: the repair tries again.
+            return;
+        }
         let has_ended = answers.iter().flatten().any(|reply| *reply == Reply::Ended);
         let top = answers.iter().flatten().filter_map(|reply| match reply {
             Reply::Record(record) => Some(record.epoch),
@@ -365,15 +360,4 @@ impl StoreInner {
             self.spread(entry);
         }
     }
-}
-
-/// The server with the latest copy.
-fn best_copy(answers: &Answers) -> Option<usize> {
-    let copies = answers.iter().enumerate().filter_map(|(at, reply)| match reply {
-        Some(Reply::Record(record)) if record.copy.written > Epoch::default() => {
-            Some(((record.copy.written, record.copy.number), at))
-        }
-        _ => None,
-    });
-    copies.max().map(|(_, at)| at)
 }

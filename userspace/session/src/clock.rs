@@ -14,3 +14,8 @@ pub(crate) fn now() -> Moment {
     let now = clock_gettime(ClockId::Boottime);
     BEFORE + Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
+
+/// Returns a time in milliseconds; never 0, which means none.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

@@ -13,8 +13,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    clock,
-    heartbeats::{NEW, OLD, milliseconds},
+    clock::{self, milliseconds},
+    heartbeats::{NEW, OLD},
     inner::StoreInner,
     remote::{LeaseCall, RemoteFault},
     reply::Reply,

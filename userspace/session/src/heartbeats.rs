@@ -68,8 +68,3 @@ impl Heartbeats {
         self.beaten.notify_waiters();
     }
 }
-
-/// Returns a moment in milliseconds; never 0.
-pub(crate) fn milliseconds(at: Moment) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1)
-}

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use zerottl_core::{model::WriteMode, session_id::SessionId};
 
 use crate::{
@@ -25,6 +28,8 @@ use crate::{
 
 /// Parts of the table of sessions, each with a lock of its own.
 pub(crate) const SHARDS: usize = 64;
+/// From one try to the next of a request that waits for enough session servers.
+const QUORUM_PAUSE: Duration = Duration::from_millis(20);
 
 /// How sessions are kept.
 #[derive(Clone, Debug)]
@@ -63,6 +68,8 @@ pub(crate) struct StoreInner {
     pub(crate) config: StoreConfig,
     /// This worker, as servers know it.
     pub(crate) worker: Worker,
+    /// When it was started.
+    pub(crate) started: Moment,
     pub(crate) placement: CopyPlacement,
     pub(crate) remotes: Vec<Arc<Remote>>,
     pub(crate) heartbeats: Heartbeats,
@@ -125,17 +132,19 @@ impl StoreInner {
         self.leases().holds_since(confirmed, now) || self.is_alone(now)
     }
 
-    /// Refuses a change that nobody could acknowledge, before it is made.
-    pub(crate) fn may_write(&self, state: &EntryState) -> Result<(), SessionFault> {
-        let holds = self.leases().holds_since(state.confirmed, clock::now());
-        if holds || self.config.write == WriteMode::Async || self.remotes.is_empty() {
-            return Ok(());
+    /// Waits a little before another try of what was begun at `begun` and failed because too few servers answer. As long as they
+    /// have not been missing for longer than a lease, a request waits for them; then it is refused at once.
+    pub(crate) async fn wait_for_quorum(&self, fault: SessionFault, begun: Moment) -> Result<(), SessionFault> {
+        let had_quorum = self.leases().quorum_end().max(self.started);
+        let is_brief = clock::now() < begun.min(had_quorum) + self.config.lease;
+        if !is_brief || !matches!(fault, SessionFault::NoQuorum { .. }) {
+            return Err(fault);
         }
-        Err(self.no_quorum())
+        sleep(QUORUM_PAUSE).await;
+        Ok(())
     }
 
-    /// Whether a session may be served without a lease: no session server is reached, and each was tried since the lease ended;
-    /// or the mode promises nothing.
+    /// Whether a session may be served without a lease: no session server is reached, and each was tried since the lease ended.
     pub(crate) fn is_alone(&self, now: Moment) -> bool {
         let ended = self.leases().last_end();
         now > ended
@@ -144,23 +153,58 @@ impl StoreInner {
             })
     }
 
-    /// Returns the entry of a session that this worker hosts; claims it if it does not.
-    pub(crate) async fn hosted(self: &Arc<Self>, id: SessionId, hint: Hint) -> Result<Arc<Entry>, SessionFault> {
-        if let Some(entry) = self.entry(id) {
-            let (phase, epoch, confirmed) = {
-                let state = entry.state();
-                (state.phase, state.epoch, state.confirmed)
-            };
-            match phase {
-                Phase::Ended => {
-                    self.remember(&entry);
-                    return Err(SessionFault::Ended);
-                }
-                Phase::Hosted if epoch >= hint.epoch && self.may_serve(confirmed) => return Ok(entry),
-                Phase::Hosted | Phase::Lost => {}
+    /// Returns the entry of a session that may be served from memory now; none if it has to be claimed first.
+    pub(crate) fn ready(&self, id: SessionId, hint: Hint) -> Result<Option<Arc<Entry>>, SessionFault> {
+        let Some(entry) = self.entry(id) else { return Ok(None) };
+        let (phase, epoch, confirmed) = {
+            let state = entry.state();
+            (state.phase, state.epoch, state.confirmed)
+        };
+        match phase {
+            Phase::Ended => {
+                // Somebody still comes with its cookie.
+                self.touch(&entry);
+                Err(SessionFault::Ended)
+            }
+            Phase::Hosted if epoch >= hint.epoch && self.may_serve(confirmed) => Ok(Some(entry)),
+            Phase::Hosted | Phase::Lost => Ok(None),
+        }
+    }
+
+    /// Returns the entry of a session that this worker hosts; claims it if it does not, for a request that was begun at `begun`.
+    pub(crate) async fn hosted(
+        self: &Arc<Self>,
+        id: SessionId,
+        hint: Hint,
+        begun: Moment,
+    ) -> Result<Arc<Entry>, SessionFault> {
+        loop {
+            if let Some(entry) = self.ready(id, hint)? {
+                return Ok(entry);
+            }
+            match self.claim(id, hint).await {
+                Err(fault) => self.wait_for_quorum(fault, begun).await?,
+                entry => return entry,
             }
         }
-        self.claim(id, hint).await
+    }
+
+    /// Returns the entry of a session that this worker hosts, and whose change somebody could acknowledge now.
+    pub(crate) async fn writable(
+        self: &Arc<Self>,
+        id: SessionId,
+        hint: Hint,
+        begun: Moment,
+    ) -> Result<Arc<Entry>, SessionFault> {
+        loop {
+            let entry = self.hosted(id, hint, begun).await?;
+            let confirmed = entry.state().confirmed;
+            let is_promised = self.config.write != WriteMode::Async && !self.remotes.is_empty();
+            if !is_promised || self.leases().holds_since(confirmed, clock::now()) {
+                return Ok(entry);
+            }
+            self.wait_for_quorum(self.no_quorum(), begun).await?;
+        }
     }
 
     /// Puts an entry into the queues of the servers that lack its newest state.
@@ -187,27 +231,14 @@ impl StoreInner {
         }
     }
 
-    /// Tells the servers now and then that a session that is only read goes on.
-    pub(crate) fn prolong(&self, entry: &Arc<Entry>) {
-        let due = {
-            let mut state = entry.state();
-            let due = state.data.is_some() && state.used.saturating_sub(state.prolonged) > self.config.life / 4;
-            if due {
-                state.prolonged = state.used;
-            }
-            due.then(|| state.copies.clone())
-        };
-        for server in due.into_iter().flatten() {
-            self.enqueue(entry, server);
-        }
-    }
-
-    /// Notes that somebody still comes with the cookie of a session that has ended.
-    fn remember(&self, entry: &Arc<Entry>) {
+    /// Notes that a session is used, or that somebody still comes with the cookie of one that has ended; the servers are told now
+    /// and then, so that they keep it.
+    pub(crate) fn touch(&self, entry: &Arc<Entry>) {
         let due = {
             let mut state = entry.state();
             state.used = clock::now();
-            let due = state.used.saturating_sub(state.prolonged) > self.config.life / 4;
+            let is_kept = state.data.is_some() || state.phase == Phase::Ended;
+            let due = is_kept && state.used.saturating_sub(state.prolonged) > self.config.life / 4;
             if due {
                 state.prolonged = state.used;
             }
@@ -240,11 +271,15 @@ impl StoreInner {
 
     /// Waits until a state is acknowledged as the mode says.
     pub(crate) async fn acknowledged(self: &Arc<Self>, entry: &Arc<Entry>, number: u64) -> Result<(), SessionFault> {
-        if self.config.write == WriteMode::AckAll && number != 0 {
-            let (phase, copies) = {
-                let state = entry.state();
-                (state.phase, state.copies.clone())
-            };
+        let (phase, copies) = {
+            let state = entry.state();
+            // As a rule, when it was only read.
+            if state.phase != Phase::Lost && (number == 0 || self.is_acknowledged(&state, number)) {
+                return Ok(());
+            }
+            (state.phase, state.copies.clone())
+        };
+        if self.config.write == WriteMode::AckAll {
             let usable = self.usable();
             // The repair comes to this one too, but somebody waits for it.
             if phase == Phase::Hosted && copies.iter().any(|at| !usable[*at]) {
@@ -261,7 +296,7 @@ impl StoreInner {
                     if state.phase == Phase::Lost {
                         return Err(SessionFault::Fenced);
                     }
-                    if number == 0 || self.is_acknowledged(&state, number) {
+                    if self.is_acknowledged(&state, number) {
                         return Ok(());
                     }
                 }

@@ -61,6 +61,13 @@ impl Leases {
         self.grants[..self.servers].iter().map(|grant| grant.until).max().unwrap_or_default()
     }
 
+    /// When the lease ends, or has ended, that a quorum has granted.
+    pub(crate) fn quorum_end(&self) -> Moment {
+        let mut ends = self.grants.map(|grant| grant.until);
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        quorum(self.servers).checked_sub(1).and_then(|at| ends.get(at).copied()).unwrap_or_default()
+    }
+
     /// Whether a quorum has granted a lease that goes on now.
     pub(crate) fn holds(&self, now: Moment) -> bool {
         self.holds_since(now, now)
@@ -100,6 +107,8 @@ mod tests {
         assert!(leases.holds(at(10)) && leases.holds(at(2699)) && !leases.holds(at(2700)));
         leases.granted(2, at(2600), LIFE, false, at(2610));
         assert!(leases.holds(at(2650)) && !leases.holds(at(2700)), "one of three is left");
+        assert_eq!((leases.quorum_end(), leases.last_end()), (at(2700), at(5300)));
+        assert_eq!([0, 3].map(|servers| Leases::new(servers).quorum_end()), [Moment::ZERO; 2]);
     }
 
     /// S1-X-STALE: whoever was stopped for longer than its lease has none that goes back to before.

@@ -24,6 +24,14 @@ pub struct CopyPlacement {
     servers: Vec<PlacedServer>,
 }
 
+/// Returns the weight of somebody for a session: who has the highest comes first.
+pub(crate) fn weight(id: SessionId, name: &str) -> u64 {
+    let mut context = Context::new(&SHA256);
+    context.update(&id.0);
+    context.update(name.as_bytes());
+    context.finish().as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
 impl CopyPlacement {
     /// Makes one of all servers; those beyond [`SERVERS_MAX`] are left out.
     #[must_use]
@@ -35,14 +43,8 @@ impl CopyPlacement {
     /// Returns all servers in the order of a session.
     #[must_use]
     pub fn ranked(&self, id: SessionId) -> Vec<usize> {
-        let weight = |server: &PlacedServer| {
-            let mut context = Context::new(&SHA256);
-            context.update(&id.0);
-            context.update(server.name.as_bytes());
-            let digest = context.finish();
-            digest.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-        };
-        let mut ranked: Vec<_> = self.servers.iter().map(weight).enumerate().collect();
+        let weights = self.servers.iter().map(|server| weight(id, &server.name));
+        let mut ranked: Vec<_> = weights.enumerate().collect();
         ranked.sort_by_key(|(at, weight)| (std::cmp::Reverse(*weight), *at));
         ranked.into_iter().map(|(at, _)| at).collect()
     }

@@ -17,7 +17,7 @@ use redis::{
 use zerottl_core::session_id::SessionId;
 
 use crate::{
-    clock,
+    clock::{self, milliseconds},
     fault::SessionStartError,
     lease::Moment,
     reply::{Misshapen, Reply},
@@ -418,10 +418,6 @@ fn perils(settings: &HashMap<String, String>) -> Vec<String> {
         perils.push(format!("`maxmemory-policy {policy}`: a full server drops sessions; set `noeviction`"));
     }
     perils
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Living workers; sessions of dead ones; sessions of the asker.

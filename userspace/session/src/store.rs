@@ -115,6 +115,7 @@ impl SessionStore {
             leases_of_all: Mutex::new(Leases::new(remotes.len())),
             heartbeats: Heartbeats::new(remotes.len()),
             worker,
+            started: clock::now(),
             placement,
             remotes,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -172,22 +173,26 @@ impl SessionStore {
 
     /// Returns a session's data; none if it has none.
     pub async fn read(&self, id: SessionId, hint: Hint) -> Result<Option<SessionState>, SessionFault> {
+        let begun = clock::now();
         loop {
-            let entry = self.0.hosted(id, hint).await?;
+            let entry = self.0.hosted(id, hint, begun).await?;
             let (number, data, tag, confirmed) = {
-                let mut state = entry.state();
+                let state = entry.state();
                 if state.phase != Phase::Hosted {
                     continue;
                 }
-                state.used = clock::now();
                 (state.number, state.data.clone(), state.tag(), state.confirmed)
             };
-            self.0.prolong(&entry);
+            self.0.touch(&entry);
             // After the state was read: it was this worker's until now, and so then.
             if !self.0.may_serve(confirmed) {
-                let again = self.0.claim(id, hint).await?;
-                if !Arc::ptr_eq(&again, &entry) || again.state().number != number {
-                    continue;
+                match self.0.claim(id, hint).await {
+                    Ok(again) if Arc::ptr_eq(&again, &entry) && again.state().number == number => {}
+                    Ok(_) => continue,
+                    Err(fault) => {
+                        self.0.wait_for_quorum(fault, begun).await?;
+                        continue;
+                    }
                 }
             }
             // What nobody has acknowledged may be lost, and then it must not have been seen.
@@ -208,14 +213,14 @@ impl SessionStore {
         if data.len() > max {
             return Err(SessionFault::TooLarge { size: data.len(), max });
         }
+        let begun = clock::now();
         loop {
-            let entry = self.0.hosted(id, hint).await?;
+            let entry = self.0.writable(id, hint, begun).await?;
             let (tag, number) = {
                 let mut state = entry.state();
                 if state.phase != Phase::Hosted {
                     continue;
                 }
-                self.0.may_write(&state)?;
                 if !condition.holds(&state) {
                     return Err(SessionFault::Changed);
                 }
@@ -236,14 +241,14 @@ impl SessionStore {
         hint: Hint,
         mut change: impl FnMut(Option<&Bytes>) -> Option<Bytes> + Send,
     ) -> Result<Option<Tag>, SessionFault> {
+        let begun = clock::now();
         loop {
-            let entry = self.0.hosted(id, hint).await?;
+            let entry = self.0.writable(id, hint, begun).await?;
             let (tag, number) = {
                 let mut state = entry.state();
                 if state.phase != Phase::Hosted {
                     continue;
                 }
-                self.0.may_write(&state)?;
                 let (data, max) = (change(state.data.as_ref()), self.0.config.size_max);
                 if let Some(size) = data.as_ref().map(Bytes::len).filter(|size| *size > max) {
                     return Err(SessionFault::TooLarge { size, max });
@@ -261,8 +266,9 @@ impl SessionStore {
 
     /// Ends a session for good.
     pub async fn end(&self, id: SessionId, hint: Hint) -> Result<(), SessionFault> {
+        let begun = clock::now();
         loop {
-            let entry = match self.0.hosted(id, hint).await {
+            let entry = match self.0.writable(id, hint, begun).await {
                 Err(SessionFault::Ended) => return Ok(()),
                 hosted => hosted?,
             };
@@ -271,7 +277,6 @@ impl SessionStore {
                 if state.phase != Phase::Hosted {
                     continue;
                 }
-                self.0.may_write(&state)?;
                 state.end((0..self.0.queues.len()).collect(), clock::now());
                 state.number
             };

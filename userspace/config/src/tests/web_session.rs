@@ -252,7 +252,7 @@ fn c31_what_is_allowed_but_odd() {
     let nothing = "warning: [web.session]: `copies` is 0: each session ends with the worker that hosts it (give at least 1, or take `servers` out)";
     let refused = |servers: &str| {
         format!(
-            "warning: [web.session]: `write` is ack-all, with {servers} (name at least 3, or have changes of sessions refused while one of them is away)"
+            "warning: [web.session]: `write` is ack-all, with {servers} (name at least 3: with fewer, changes go on with what is left, and workers that reach different servers could both own a session)"
         )
     };
     told(&[

@@ -18,7 +18,9 @@ use crate::{
     readers::{duration, each, whole_seconds},
     values::{Fault, Reader, written},
 };
-use zerottl_core::model::{SESSION_SERVERS_MAX, SameSite, SessionConfig, SessionServerConfig, WriteMode};
+use zerottl_core::model::{
+    SESSION_SERVERS_MAX, SESSION_SIZE_MAX, SameSite, SessionConfig, SessionServerConfig, WriteMode,
+};
 use zerottl_host::{key_file::read_password, trust::trust_anchors};
 
 const LIFETIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(30 * 24);
@@ -30,7 +32,7 @@ const ACK_ALL_SERVERS: usize = 3;
 const LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_mins(1);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 /// A session is copied as a whole with each change.
-const SIZE: RangeInclusive<i64> = 1..=8 << 20;
+const SIZE: RangeInclusive<i64> = 1..=SESSION_SIZE_MAX.cast_signed() as i64;
 const SESSIONS: RangeInclusive<i64> = 1..=10_000_000;
 /// Redis's port.
 const PORT: u16 = 6379;
@@ -227,8 +229,8 @@ fn of_servers(reader: &mut Reader<'_>, raw: &raw::Session, config: &SessionConfi
     if config.write == WriteMode::AckAll && config.servers.len() < ACK_ALL_SERVERS {
         let count = config.servers.len();
         let message = format!("`write` is ack-all, with {count} session server{}", if count == 1 { "" } else { "s" });
-        reader.warn(at(&raw.write), message).label("changes are refused while one of them is away").help(format!(
-            "name at least {ACK_ALL_SERVERS}, or have changes of sessions refused while one of them is away"
+        reader.warn(at(&raw.write), message).label("without a majority").help(format!(
+            "name at least {ACK_ALL_SERVERS}: with fewer, changes go on with what is left, and workers that reach different servers could both own a session"
         ));
     }
 }

@@ -262,6 +262,9 @@ pub struct SessionServerConfig {
     pub tls: bool,
 }
 
+/// Bytes of a session's data, at most: as many as `web.session.size_max` allows.
+pub const SESSION_SIZE_MAX: usize = 8 << 20;
+
 /// `web.session`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
