@@ -31,6 +31,8 @@ pub struct RedisServer {
     pub at: SocketAddr,
     machine: Option<Arc<Netns>>,
     folder: TempDir,
+    /// Settings beyond the usual ones, as arguments.
+    settings: Vec<String>,
     process: Option<Process>,
 }
 
@@ -43,7 +45,12 @@ impl RedisServer {
 
     /// Starts one at an address, on a machine of its own.
     pub fn start_at(at: SocketAddr, machine: Option<Arc<Netns>>) -> io::Result<Self> {
-        let mut server = Self { at, machine, folder: folder()?, process: None };
+        Self::start_with(at, machine, Vec::new())
+    }
+
+    /// Starts one as [`Self::start_at`] does, with more settings, as arguments.
+    pub fn start_with(at: SocketAddr, machine: Option<Arc<Netns>>, settings: Vec<String>) -> io::Result<Self> {
+        let mut server = Self { at, machine, folder: folder()?, settings, process: None };
         server.restart()?;
         Ok(server)
     }
@@ -72,7 +79,7 @@ impl RedisServer {
         let mut command = Command::new(find_tool("redis-server")?);
         let (ip, port) = (self.at.ip().to_string(), self.at.port().to_string());
         command.args(["--bind", &ip, "--port", &port, "--protected-mode", "no", "--appendonly", "yes"]);
-        command.args(["--save", "", "--maxmemory-policy", "noeviction", "--dir"]).arg(self.data());
+        command.args(["--save", "", "--maxmemory-policy", "noeviction", "--dir"]).arg(self.data()).args(&self.settings);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = if let Some(machine) = &self.machine {
             machine.spawn(command)?

@@ -27,5 +27,6 @@ mod session_journal;
 mod session_layer;
 mod session_status;
 mod session_store;
+mod session_tls;
 mod upload;
 mod web;
