@@ -23,6 +23,7 @@ mod session_cart;
 mod session_chaos;
 mod session_chapter;
 mod session_director;
+mod session_evicted;
 mod session_journal;
 mod session_layer;
 mod session_status;

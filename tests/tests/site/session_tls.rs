@@ -73,7 +73,7 @@ impl TlsScene {
         fs::write(folder.path().join("password"), format!("{PASSWORD}\n")).unwrap();
         let session = format!(
             "servers = [\"rediss://zerottl@127.0.0.1:{TLS}\"]\nservers_password = \"password\"\nservers_ca = \"ca.pem\"\n\
-             copies = 1\nwrite = \"ack-all\"\nlease = \"1s\"\n"
+             copies = 1\nwrite = \"ack-all\"\nlease = \"5s\"\ntimeout = \"2s\"\n"
         );
         let worker = WorkerMachine::alone(folder.path(), &session).unwrap();
         let at = SocketAddr::from(([127, 0, 0, 1], 6379));

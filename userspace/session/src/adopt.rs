@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use zerottl_core::session_id::SessionId;
 
 use crate::{
+    absent::{at_once, host_briefly},
     inner::{Hint, StoreInner},
     placement::weight,
 };
@@ -29,10 +30,11 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
         sleep(LOOK).await;
         let Some(remote) = inner.remotes.get(at % inner.remotes.len().max(1)) else { return };
         at += 1;
-        let room = inner.config.sessions_max / 10 * 9;
-        if !remote.is_up() || inner.len() >= room {
+        if !remote.is_up() {
             continue;
         }
+        let has_room = inner.len() < inner.config.sessions_max / 10 * 9;
+        let usable = inner.usable();
         let asked = remote.orphans(BATCH, &inner.worker.token).await;
         let Ok((living, orphans, owned)) = asked else { continue };
         // Each takes its part: the one that comes first for a session.
@@ -40,12 +42,23 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
         let own = |id: &SessionId| first(*id).is_some_and(|worker| *worker == inner.worker.token);
         let ids = |list: &[String]| list.iter().filter_map(|id| id.parse().ok()).collect::<Vec<SessionId>>();
         // Its own ones that it has lost sight of, too: a claim that failed, or memory that was full.
-        let ids: Vec<SessionId> = ids(&orphans).into_iter().filter(own).chain(ids(&owned)).collect();
-        let claims = stream::iter(ids).for_each_concurrent(AT_ONCE, |id| {
+        let owned = if has_room { ids(&owned) } else { Vec::new() };
+        let ids: Vec<SessionId> = ids(&orphans).into_iter().filter(own).chain(owned).collect();
+        let limit = if has_room { AT_ONCE } else { at_once(&inner) };
+        let claims = stream::iter(ids).for_each_concurrent(limit, |id| {
             let inner = Arc::clone(&inner);
+            let usable = &usable;
             async move {
+                if inner.entry(id).is_some() {
+                    return;
+                }
+                let claimed = if has_room {
+                    inner.claim(id, Hint::default()).await.map(drop)
+                } else {
+                    host_briefly(&inner, id, usable).await
+                };
                 // Somebody else was faster, or it waits for the next look.
-                if inner.entry(id).is_none() && inner.claim(id, Hint::default()).await.is_ok() {
+                if claimed.is_ok() {
                     inner.counts.adoptions.fetch_add(1, Relaxed);
                 }
             }

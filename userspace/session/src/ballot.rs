@@ -80,6 +80,42 @@ pub(crate) fn survey(answers: &Answers, me: &str, dead: &str) -> Result<Survey, 
     Ok(Survey::Free { above: top, best })
 }
 
+/// A session of the asker's own as servers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The epoch of the asker's ownership.
+    pub(crate) epoch: Epoch,
+    /// The number of its last state.
+    pub(crate) number: u64,
+    /// The servers that have that.
+    pub(crate) holders: Vec<usize>,
+    /// The servers that may have it, by what is recorded; none if nothing is.
+    pub(crate) set: Option<String>,
+}
+
+/// Says how a session of `me` stands, as far as is known; none if it is not its own by the highest epoch, has ended, or has no state.
+pub(crate) fn standing(answers: &Answers, me: &str) -> Option<Standing> {
+    let mut records = Vec::new();
+    for (at, reply) in answered(answers) {
+        match reply {
+            Reply::Ended => return None,
+            Reply::Record(record) => records.push((at, record)),
+            _ => {}
+        }
+    }
+    let (_, top) = records.iter().max_by_key(|(_, record)| record.epoch).filter(|(_, record)| record.owner == me)?;
+    let written = records.iter().filter(|(_, record)| record.copy.written > Epoch::default());
+    let (_, last) = written.max_by(|(_, a), (_, b)| later(&a.copy, &b.copy))?;
+    let is_last = |record: &Record| later(&record.copy, &last.copy).is_eq();
+    let placed = records.iter().filter(|(_, record)| !record.copy.set.is_empty());
+    Some(Standing {
+        epoch: top.epoch,
+        number: last.copy.number,
+        holders: records.iter().filter(|(_, record)| is_last(record)).map(|(at, _)| *at).collect(),
+        set: placed.max_by_key(|(_, record)| record.copy.placed).map(|(_, record)| record.copy.set.clone()),
+    })
+}
+
 /// Judges a claim: does it hold, and where is the last state? `is_member` says whether a server is in a set. Where the set
 /// counts (`strict`), a state is the last only if a server of the set has it.
 pub(crate) fn claimed(
@@ -186,6 +222,22 @@ mod tests {
             let answers = vec![record(5, "a", "", 9, 5), other, None];
             assert_eq!(survey(&answers, "c", ""), Err(fault.clone()));
         }
+    }
+
+    /// S1-9: who has the last state of a session of one's own.
+    #[test]
+    fn s1_9_a_session_of_ones_own_stands_where_its_last_state_is() {
+        let answers = vec![record(7, "a", "at a", 9, 5), record(7, "a", "at a", 8, 5), record(7, "a", "at a", 9, 5)];
+        let expect = Standing { epoch: Epoch(7), number: 9, holders: vec![0, 2], set: None };
+        assert_eq!(standing(&answers, "a"), Some(expect));
+        assert_eq!(standing(&answers, "b"), None, "another's");
+        let newer = vec![record(7, "a", "at a", 9, 5), Some(Reply::Newcomer), record(7, "a", "at a", 2, 7)];
+        let expect = Standing { epoch: Epoch(7), number: 2, holders: vec![2], set: None };
+        assert_eq!(standing(&newer, "a"), Some(expect), "the epoch counts more than the number");
+        let taken = vec![record(7, "a", "at a", 9, 5), record(8, "b", "at b", 9, 5), None];
+        assert_eq!(standing(&taken, "a"), None, "another's by now");
+        assert_eq!(standing(&vec![record(7, "a", "at a", 0, 0), None, None], "a"), None, "it has no state");
+        assert_eq!(standing(&vec![record(7, "a", "at a", 9, 5), Some(Reply::Ended), None], "a"), None);
     }
 
     /// S1-16: a claim that holds has the last state, and reads it once.

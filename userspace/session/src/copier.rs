@@ -17,7 +17,7 @@ use crate::{
 /// Copies in one round trip, at most.
 const BATCH: usize = 128;
 /// The time that a copy lives longer than its session, so that clocks may differ.
-const MARGIN: Duration = Duration::from_mins(1);
+pub(crate) const MARGIN: Duration = Duration::from_mins(1);
 
 /// Sends what is put into the queue of one server, until the queue is closed.
 pub(crate) async fn run(inner: Arc<StoreInner>, at: usize, mut queue: mpsc::Receiver<Arc<Entry>>) {

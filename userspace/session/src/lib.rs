@@ -32,6 +32,7 @@
 //! | `journal`, `journal_writer` | the file that keeps sessions where there are no servers |
 //! | `copier` | changes on their way to one server |
 //! | `repair` | copies that are made again after a server has died; what is forgotten |
+//! | `absent` | sessions that left the memory, whose copies are looked after all the same |
 //! | `adopt` | sessions whose worker has died and that nobody has asked for since |
 //! | `handoff` | a session on its way to another worker |
 //! | `relay` | a request to the worker that hosts a session |
@@ -39,6 +40,7 @@
 //! | `clock`, `counts`, `fault` | the clock of leases; counters; why something cannot be done |
 #![forbid(unsafe_code)]
 
+mod absent;
 mod adopt;
 pub mod api;
 mod ballot;

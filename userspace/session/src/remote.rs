@@ -94,8 +94,10 @@ pub(crate) struct Remote {
     live: Mutex<Option<Live>>,
     /// It has lost what it had, and not all of it has been copied again.
     newcomer: AtomicBool,
-    /// Sessions are being copied to it again.
-    copying: AtomicBool,
+    /// Sessions in memory are being copied to it again.
+    lacks_hosted: AtomicBool,
+    /// Sessions that are not in memory are.
+    lacks_absent: AtomicBool,
     /// The incarnation that it had last.
     last: Mutex<Option<Arc<str>>>,
     /// The run of the server that it is connected to.
@@ -158,7 +160,8 @@ impl Remote {
             config,
             live: Mutex::new(None),
             newcomer: AtomicBool::new(false),
-            copying: AtomicBool::new(false),
+            lacks_hosted: AtomicBool::new(false),
+            lacks_absent: AtomicBool::new(false),
             last: Mutex::new(None),
             run: Mutex::default(),
             counts: RemoteCounts::default(),
@@ -203,18 +206,34 @@ impl Remote {
 
     /// Whether sessions are being copied to it again.
     pub(crate) fn is_copying(&self) -> bool {
-        self.copying.load(Relaxed)
+        self.lacks_hosted() || self.lacks_absent()
     }
 
-    /// Sets whether they are.
-    pub(crate) fn set_copying(&self, copying: bool) {
-        self.copying.store(copying, Relaxed);
+    /// Whether it lacks sessions that are in memory.
+    pub(crate) fn lacks_hosted(&self) -> bool {
+        self.lacks_hosted.load(Relaxed)
+    }
+
+    /// Sets whether it does.
+    pub(crate) fn set_lacks_hosted(&self, lacks: bool) {
+        self.lacks_hosted.store(lacks, Relaxed);
+    }
+
+    /// Whether it lacks sessions of this worker that are not in memory.
+    pub(crate) fn lacks_absent(&self) -> bool {
+        self.lacks_absent.load(Relaxed)
+    }
+
+    /// Sets whether it does.
+    pub(crate) fn set_lacks_absent(&self, lacks: bool) {
+        self.lacks_absent.store(lacks, Relaxed);
     }
 
     /// Counts that it was found started anew, and has everything copied to it from now on.
     pub(crate) fn has_lost_all(&self) {
         self.counts.restarts.fetch_add(1, Relaxed);
-        self.set_copying(true);
+        self.set_lacks_hosted(true);
+        self.set_lacks_absent(true);
     }
 
     /// Ends the connection, after a failure.
@@ -379,6 +398,23 @@ impl Remote {
         call.arg(asker);
         let found = call.invoke_async(&mut live.connection).await;
         found.map_err(|error| {
+            self.fail(&error);
+            RemoteFault::from(error)
+        })
+    }
+
+    /// Lists some sessions of a worker, from a cursor on, which is 0 at first; with the next cursor, 0 at the end.
+    pub(crate) async fn owned(
+        &self,
+        owner: &str,
+        cursor: u64,
+        about: usize,
+    ) -> Result<(u64, Vec<String>), RemoteFault> {
+        let mut live = self.live()?;
+        let mut command = redis::cmd("SSCAN");
+        command.arg(self.key(&format!("o:{owner}"))).arg(cursor).arg("COUNT").arg(about);
+        let page = command.query_async(&mut live.connection).await;
+        page.map_err(|error| {
             self.fail(&error);
             RemoteFault::from(error)
         })

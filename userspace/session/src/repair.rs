@@ -46,7 +46,7 @@ pub(crate) async fn run(inner: Arc<StoreInner>) {
 async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
     let entries = inner.all();
     // Those that had lost all when this began have it again when it ends.
-    let empty: Vec<bool> = inner.remotes.iter().map(|remote| remote.is_copying()).collect();
+    let empty: Vec<bool> = inner.remotes.iter().map(|remote| remote.lacks_hosted()).collect();
     let tasks: Vec<Task> = entries.iter().filter_map(|entry| Task::of(inner, entry, usable, &empty)).collect();
     let step = (inner.config.repair_rate / STEPS).max(1) as usize;
     let told = tasks.len() > step;
@@ -65,12 +65,12 @@ async fn look(inner: &Arc<StoreInner>, usable: &[bool]) {
         info!("copied sessions again");
     }
     for (remote, _) in inner.remotes.iter().zip(empty).filter(|(_, empty)| *empty) {
-        remote.set_copying(false);
+        remote.set_lacks_hosted(false);
     }
 }
 
 /// A session that needs something.
-struct Task {
+pub(crate) struct Task {
     entry: Arc<Entry>,
     /// The servers that it ought to have, if they are others than it has.
     desired: Option<Vec<usize>>,
@@ -80,7 +80,7 @@ struct Task {
 
 impl Task {
     /// Finds out what a session needs; none if nothing.
-    fn of(inner: &StoreInner, entry: &Arc<Entry>, usable: &[bool], empty: &[bool]) -> Option<Self> {
+    pub(crate) fn of(inner: &StoreInner, entry: &Arc<Entry>, usable: &[bool], empty: &[bool]) -> Option<Self> {
         let (copies, phase, behind) = {
             let state = entry.state();
             (
@@ -104,7 +104,8 @@ impl Task {
         needs.then(|| Self { entry: Arc::clone(entry), desired, empty })
     }
 
-    async fn done(self, inner: &Arc<StoreInner>) {
+    /// Gives it what it needs.
+    pub(crate) async fn done(self, inner: &Arc<StoreInner>) {
         if let Some(desired) = self.desired {
             inner.counts.repairs.fetch_add(1, Relaxed);
             if inner.config.write == WriteMode::AckAll {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use zerottl_core::{model::WriteMode, session_id::SessionId};
 
 use crate::{
-    adopt, clock, copier,
+    absent, adopt, clock, copier,
     counts::StoreCounts,
     entry::{EntryState, Phase},
     fault::{SessionFault, SessionStartError},
@@ -134,6 +134,7 @@ impl SessionStore {
         }
         tokio::spawn(cancel.clone().run_until_cancelled_owned(repair::run(Arc::clone(&inner))));
         tokio::spawn(cancel.clone().run_until_cancelled_owned(adopt::run(Arc::clone(&inner))));
+        tokio::spawn(cancel.clone().run_until_cancelled_owned(absent::run(Arc::clone(&inner))));
         Ok(Self(inner))
     }
 
