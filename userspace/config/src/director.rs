@@ -164,6 +164,16 @@ impl<'a> Whole<'a> {
                 .label("each would have sessions of its own")
                 .help("name session servers by `servers` there instead: a session that one process makes must be known to the others");
         }
+        let others = fronts.iter().find(|server| server.config.user.is_some());
+        if let Some(server) = others.filter(|_| processes > 1 && !web.session.servers.is_empty()) {
+            let message = format!(
+                "Site {}: processes of `zerottl site` run as another user, and [web.session] has `servers`",
+                site.key
+            );
+            self.warn(part, server.at.clone(), 2, message).label("they do not reach each other").help(
+                "take `user` out, unless it is the director's own: they ask each other for sessions by sockets that are its user's alone, and a request that comes to another process than its session's is answered with 503",
+            );
+        }
         if let Some((list, part)) = parts.get(|part| part.listen.as_ref()) {
             let places = places_of(web);
             let message = match (

@@ -557,6 +557,19 @@ fn the_sites_front_as_a_server() {
             ],
         ),
         (&(site("front", 2) + "[web]\nsession = { key = \"/no\", servers = [\"redis://a\"] }\n"), &[]),
+        (
+            &(site("front", 2)
+                + "user = \"www-data\"\n[web]\nsession = { key = \"/no\", servers = [\"redis://a\"] }\n"),
+            &[
+                "warning: [director]: Site boston: processes of `zerottl site` run as another user, and [web.session] has `servers` (take `user` out, unless it is the director's own: they ask each other for sessions by sockets that are its user's alone, and a request that comes to another process than its session's is answered with 503)",
+            ],
+        ),
+        (&(site("front", 2) + "user = \"www-data\"\n[web]\nsession = { key = \"/no\" }\n"), &[]),
+        (
+            &(site("front", 1)
+                + "user = \"www-data\"\n[web]\nsession = { key = \"/no\", servers = [\"redis://a\"] }\n"),
+            &[],
+        ),
         (&(site("front", 1) + "[web]\nsession = { key = \"/no\", journal = \"/j\" }\n"), &[]),
     ]);
 }
