@@ -70,6 +70,9 @@ pub(super) fn web(report: &mut Reporter, file: &raw::File, model: &Model) -> Vec
         let web = parts.web(site, model);
         whole.places(site, &parts, &web);
         whole.invited(&parts);
+        if file.director.is_none() {
+            whole.found_by_workers(&parts, &web);
+        }
         whole.names(site, &parts, &web, &reach[site.pool.0]);
         whole.rules(site, &parts);
         whole.certificates(site, &parts, &web, now);
@@ -273,6 +276,26 @@ impl<'a> Whole<'a> {
             self.error(part, invite.span.clone(), "`invite` and `backends` exclude each other")
                 .also(first, "a backend")
                 .help("take one of them out: with `invite`, application servers say themselves where they are");
+        }
+    }
+
+    /// Session servers on other machines are there for workers on several, which ask each other for sessions.
+    fn found_by_workers(&mut self, parts: &Parts<'a, Part>, web: &Web) {
+        let is_here = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let host = |name: &str| name.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned());
+        let is_alone = web.session.servers.iter().all(|server| host(&server.name).is_some_and(|host| is_here(&host)));
+        let Some(at) = web.admin.filter(|at| !is_alone && (at.ip().is_loopback() || at.ip().is_unspecified())) else {
+            return;
+        };
+        let Some((session, part)) = parts.get(|part| part.session.as_ref()) else { return };
+        let given = parts.get(|part| part.admin.as_ref());
+        let (span, part) = given.map_or((session.span(), part), |(admin, part)| (admin.span(), part));
+        if self.told.insert((span.start, session.span().start)) {
+            let message = format!("`admin` is {at}, and session servers are on other machines");
+            self.report.warn(span, format!("{}: {message}", part.header.0)).label("no worker on another machine finds this one there").help(format!(
+                "if the Site has workers on several machines, give each its own address, such as `admin = \"10.0.0.11:{}\"`, in a network of their own: they ask each other for sessions there",
+                at.port()
+            ));
         }
     }
 

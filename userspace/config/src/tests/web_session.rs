@@ -10,7 +10,7 @@ use super::{
 use zerottl_core::model::{SessionConfig, SessionServerConfig, WriteMode};
 
 fn session(keys: &str) -> SessionConfig {
-    webs(&format!("[web.session]\n{keys}\n"))[0].session.clone()
+    webs(&format!("[web]\nadmin = \"none\"\n[web.session]\n{keys}\n"))[0].session.clone()
 }
 
 fn server(url: &str, name: &str, domain: &str) -> SessionServerConfig {
@@ -79,7 +79,7 @@ fn c31_defaults_go_by_the_servers() {
 #[test]
 fn a_site_has_servers_of_its_own() {
     let [boston, geneva] = webs(
-        "[web.session]\nkey = \"k\"\nservers = [\"redis://a\"]\n[web.geneva.session]\nkey = \"k\"\njournal = \"j\"\n",
+        "[web]\nadmin = \"none\"\n[web.session]\nkey = \"k\"\nservers = [\"redis://a\"]\n[web.geneva.session]\nkey = \"k\"\njournal = \"j\"\n",
     );
     assert_eq!((boston.session.servers.len(), boston.session.journal.is_some()), (1, false));
     assert_eq!((geneva.session.servers.len(), geneva.session.journal.is_some()), (0, true));
@@ -247,7 +247,7 @@ fn keys_that_need_another() {
 /// Fewer copies are told with what is lost (C31), and few servers with what is refused.
 #[test]
 fn c31_what_is_allowed_but_odd() {
-    let of = |keys: &str| format!("[web.session]\nkey = \"k\"\n{keys}\n");
+    let of = |keys: &str| format!("[web]\nadmin = \"none\"\n[web.session]\nkey = \"k\"\n{keys}\n");
     let two = "servers = [\"redis://a\", \"redis://b\"]";
     let nothing = "warning: [web.session]: `copies` is 0: each session ends with the worker that hosts it (give at least 1, or take `servers` out)";
     let refused = |servers: &str| {
@@ -277,12 +277,44 @@ fn c31_what_is_allowed_but_odd() {
     ]);
 }
 
+/// Workers ask each other for sessions at `admin`.
+#[test]
+fn workers_of_several_machines_have_to_find_each_other() {
+    let of = |admin: &str, servers: &str| {
+        format!("[web]\n{admin}\n[web.session]\nkey = \"k\"\ncopies = 1\nservers = [{servers}]\n")
+    };
+    let nowhere = |section: &str, at: &str, port: u16| {
+        format!(
+            "warning: {section}: `admin` is {at}, and session servers are on other machines (if the Site has workers on several machines, give each its own address, such as `admin = \"10.0.0.11:{port}\"`, in a network of their own: they ask each other for sessions there)"
+        )
+    };
+    let reached = |at: &str| {
+        format!(
+            "warning: [web]: whoever reaches {at} reads metrics, the load report and the checks (listen on loopback, or let nobody but those who need it through to it)"
+        )
+    };
+    let there = "\"redis://10.0.0.1\"";
+    told(&[
+        (&of("", there), &[&nowhere("[web]", "127.0.0.1:8054", 8054)]),
+        (&of("admin = \"[::1]:9000\"", there), &[&nowhere("[web]", "[::1]:9000", 9000)]),
+        (&of("admin = \"0.0.0.0:9000\"", there), &[&reached("0.0.0.0:9000"), &nowhere("[web]", "0.0.0.0:9000", 9000)]),
+        (&of("admin = \"10.0.0.11:8054\"", there), &[&reached("10.0.0.11:8054")]),
+        (&of("admin = \"none\"", there), &[]),
+        (&of("", "\"redis://127.0.0.1\""), &[]),
+        (&of("", "\"redis://[::1]:7000\""), &[]),
+        (&of("", "\"rediss://localhost\""), &[]),
+        (&of("", "\"redis://[2001:db8::1]:7000\""), &[&nowhere("[web]", "127.0.0.1:8054", 8054)]),
+        // A director's processes find each other by sockets.
+        (&(of("", there) + "[[director.server]]\nname = \"front\"\nkind = \"site\"\n"), &[]),
+    ]);
+}
+
 /// Where the files are on this machine, `check` looks at them, and they are watched.
 #[test]
 fn files_of_servers_are_looked_at() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = web::with(
-        "[web.session]\nkey = \"k\"\nservers = [\"rediss://user@a\"]\nservers_password = \"p\"\nservers_ca = \"c\"\n",
+        "[web]\nadmin = \"none\"\n[web.session]\nkey = \"k\"\nservers = [\"rediss://user@a\"]\nservers_password = \"p\"\nservers_ca = \"c\"\n",
     );
     let check = || {
         let loaded = parse("f", &text, folder.path()).unwrap_or_else(|error| panic!("{}", error.plain()));
@@ -297,9 +329,9 @@ fn files_of_servers_are_looked_at() {
     let start = "(`zerottl site` does not start so)";
     let expect = vec![
         format!(
-            "f:34:20: warning: [web.session]: `servers_password` file DIR/p: its first line must have 1 to 4096 bytes of UTF-8 {start}"
+            "f:36:20: warning: [web.session]: `servers_password` file DIR/p: its first line must have 1 to 4096 bytes of UTF-8 {start}"
         ),
-        format!("f:35:14: warning: [web.session]: `servers_ca` file DIR/c: holds no certificate {start}"),
+        format!("f:37:14: warning: [web.session]: `servers_ca` file DIR/c: holds no certificate {start}"),
     ];
     assert_eq!(check(), (expect, 2));
     write("p", "secret\r\nand more");
