@@ -38,7 +38,8 @@
 //! | [`outputs`] | docs/outputs.md |
 //! | [`losses`] | what the machine itself has dropped |
 //! | [`session_lab`] | workers that host sessions, session servers and a client, each a machine |
-//! | [`session_chaos`] | sessions under load, and whether their histories could have been so |
+//! | [`session_chaos`] | sessions under load |
+//! | [`session_history`] | requests for a session, and whether they could have been so |
 //! | [`shares`] | cycles and chi-square |
 //! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`appendix_b`] | seed 004's pseudo code as printed, the oracle of operation 500 |
@@ -76,6 +77,7 @@ pub mod scene;
 pub mod scratch;
 pub mod server;
 pub mod session_chaos;
+pub mod session_history;
 pub mod session_lab;
 pub mod shares;
 pub mod site;

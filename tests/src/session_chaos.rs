@@ -1,22 +1,20 @@
-//! Sessions under load while machines die: what clients have seen, and whether it could have been so with one copy of each
-//! session that nobody ever lost.
-//!
-//! Each change of a session is made of the state before it by compare and swap, and says its depth: the number of changes since
-//! the first. Then a history is linearizable if no two of the states that were seen or acknowledged have the same depth, and
-//! if nobody who begins after another has ended sees a lesser depth than the other.
+//! Sessions under load while machines die: clients that read and change them, each change made of the state before it by compare
+//! and swap, and what they have seen.
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,97 +22,20 @@ use tokio::{
 };
 use zerottl_core::session_id::SessionId;
 
-/// A client's view of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The session had no data.
-    Empty,
-    /// It had this state: depth, and the number of the change that made it.
-    Read(u64, u64),
-    /// The change was acknowledged.
-    Written(u64, u64),
-    /// It had changed since.
-    Changed,
-    /// It had ended.
-    Ended,
-    /// Its end was acknowledged.
-    Ending,
-    /// It cannot be told: with the state that was to be written.
-    Unknown(Option<(u64, u64)>),
-    /// It was refused without having been tried.
-    Refused,
-}
-
-/// One request.
-#[derive(Clone, Debug)]
-pub struct SessionEvent {
-    /// When it was begun and when it had ended, since the start of the run.
-    pub begun: Duration,
-    /// When it had ended.
-    pub ended: Duration,
-    /// The worker that was asked.
-    pub worker: SocketAddr,
-    /// The outcome.
-    pub outcome: Outcome,
-}
-
-impl fmt::Display for SessionEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { begun, ended, worker, outcome } = self;
-        write!(f, "{:.4} {:.4} {worker} {outcome:?}", begun.as_secs_f64(), ended.as_secs_f64())
-    }
-}
-
-/// Checks the history of one session. Returns what could not have been so.
-#[must_use]
-pub fn violation(history: &[SessionEvent]) -> Option<String> {
-    let mut events: Vec<&SessionEvent> = history.iter().collect();
-    events.sort_by_key(|event| event.ended);
-    // States that somebody has seen, or been told to have made.
-    let mut of_depth: BTreeMap<u64, u64> = BTreeMap::new();
-    for event in &events {
-        let (Outcome::Read(depth, change) | Outcome::Written(depth, change)) = event.outcome else { continue };
-        let other = of_depth.insert(depth, change).filter(|other| *other != change);
-        if let Some(other) = other {
-            return Some(format!("changes {other} and {change} were both made of the same state: {event}"));
-        }
-    }
-    // For each request, the highest depth that somebody had seen before it was begun.
-    let mut by_begin = events.clone();
-    by_begin.sort_by_key(|event| event.begun);
-    let (mut done, mut highest, mut over) = (0, None, None);
-    for event in by_begin {
-        while done < events.len() && events[done].ended <= event.begun {
-            match events[done].outcome {
-                Outcome::Read(depth, _) | Outcome::Written(depth, _) => highest = highest.max(Some(depth)),
-                Outcome::Ended | Outcome::Ending => over = Some(events[done]),
-                _ => {}
-            }
-            done += 1;
-        }
-        let seen = match event.outcome {
-            Outcome::Read(depth, _) | Outcome::Written(depth, _) => Some(depth),
-            Outcome::Empty => None,
-            _ => continue,
-        };
-        if let Some(over) = over {
-            return Some(format!("it had ended ({over}), and was there again: {event}"));
-        }
-        if seen < highest {
-            return Some(format!("depth {highest:?} had been seen before: {event}"));
-        }
-    }
-    None
-}
+use crate::session_history::{Outcome, SessionAct, SessionEvent, SessionHistory};
 
 /// The load of one run.
 #[derive(Debug)]
 pub struct SessionLoad {
     workers: Vec<SocketAddr>,
-    sessions: Vec<(SessionId, Mutex<Vec<SessionEvent>>)>,
+    sessions: Vec<(SessionId, Mutex<SessionHistory>)>,
     start: Instant,
     changes: AtomicU64,
     stop: AtomicBool,
+    /// Clients wait.
+    pause: AtomicBool,
+    /// Clients that do not.
+    busy: AtomicUsize,
     /// Requests that were answered.
     pub answered: AtomicU64,
     /// Requests that were not, or refused.
@@ -136,6 +57,8 @@ impl SessionLoad {
             start: Instant::now(),
             changes: AtomicU64::new(1),
             stop: AtomicBool::new(false),
+            pause: AtomicBool::new(false),
+            busy: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             reasons: Mutex::default(),
@@ -153,34 +76,33 @@ impl SessionLoad {
         std::mem::take(&mut self.reasons.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the histories of the sessions that could not have been so, with why.
-    pub fn violations(&self) -> Vec<(SessionId, String, Vec<SessionEvent>)> {
+    /// Returns, of the sessions that could not have been so, why and their last requests. No request is under way meanwhile.
+    pub fn violations(&self) -> Vec<(SessionId, String, String)> {
+        self.pause.store(true, SeqCst);
+        while self.busy.load(SeqCst) > 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
         let checked = self.sessions.iter().filter_map(|(id, history)| {
-            let history = history.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            violation(&history).map(|why| (*id, why, history))
+            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.check().err().map(|why| (*id, why, history.lines()))
         });
-        checked.collect()
+        let violations = checked.collect();
+        self.pause.store(false, SeqCst);
+        violations
     }
 
-    /// Returns how many sessions have data for certain: a change of theirs was acknowledged, and they were not ended.
+    /// Returns how many sessions have data for certain.
     #[must_use]
     pub fn with_data(&self) -> u64 {
-        let has_data = |history: &Vec<SessionEvent>| {
-            let has = |is: fn(&Outcome) -> bool| history.iter().any(|event| is(&event.outcome));
-            let ends = |outcome: &Outcome| matches!(outcome, Outcome::Ended | Outcome::Ending | Outcome::Unknown(None));
-            has(|outcome| matches!(outcome, Outcome::Written(..))) && !has(ends)
-        };
         let histories = self.sessions.iter().map(|(_, history)| history.lock().unwrap_or_else(PoisonError::into_inner));
-        histories.filter(|history| has_data(history)).count() as u64
+        histories.filter(|history| history.has_data()).count() as u64
     }
 
-    /// Returns all histories.
+    /// Returns how many requests there have been.
     #[must_use]
-    pub fn histories(&self) -> Vec<Vec<SessionEvent>> {
-        self.sessions
-            .iter()
-            .map(|(_, history)| history.lock().unwrap_or_else(PoisonError::into_inner).clone())
-            .collect()
+    pub fn requests(&self) -> usize {
+        let histories = self.sessions.iter().map(|(_, history)| history.lock().unwrap_or_else(PoisonError::into_inner));
+        histories.map(|history| history.count()).sum()
     }
 
     /// Reads and changes sessions at random, until it is stopped. Connections are made by `connect`.
@@ -190,30 +112,41 @@ impl SessionLoad {
     {
         let mut connections: BTreeMap<SocketAddr, TcpStream> = BTreeMap::new();
         while !self.stop.load(Relaxed) {
-            let (id, history) = &self.sessions[rand::random::<u32>() as usize % self.sessions.len()];
-            let ends = rand::random::<u32>() % 1000 < self.ends;
-            if ends {
-                let event = self.ask(&connect, &mut connections, *id, "DELETE", None).await;
-                history.lock().unwrap_or_else(PoisonError::into_inner).push(event.0);
-                continue;
+            self.busy.fetch_add(1, SeqCst);
+            if !self.pause.load(SeqCst) {
+                self.once(&connect, &mut connections).await;
             }
-            let (event, tag) = self.ask(&connect, &mut connections, *id, "GET", None).await;
-            let depth = match event.outcome {
-                Outcome::Read(depth, _) => Some(depth + 1),
-                Outcome::Empty => Some(1),
-                _ => None,
-            };
-            let refused = matches!(event.outcome, Outcome::Refused | Outcome::Unknown(_));
-            history.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-            if let Some(depth) = depth {
-                let change = self.changes.fetch_add(1, Relaxed);
-                let write = Some((depth, change, tag));
-                let (event, _) = self.ask(&connect, &mut connections, *id, "PUT", write).await;
-                history.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-            } else if refused {
+            self.busy.fetch_sub(1, SeqCst);
+            if self.pause.load(SeqCst) {
                 sleep(Duration::from_millis(5)).await;
             }
         }
+    }
+
+    /// Reads a session and changes it, or ends it.
+    async fn once<C>(&self, connect: &C, connections: &mut BTreeMap<SocketAddr, TcpStream>)
+    where
+        C: AsyncFn(SocketAddr) -> std::io::Result<TcpStream>,
+    {
+        let (id, history) = &self.sessions[rand::random::<u32>() as usize % self.sessions.len()];
+        let keep = |event: SessionEvent| history.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        if rand::random::<u32>() % 1000 < self.ends {
+            keep(self.ask(connect, connections, *id, SessionAct::End, None).await.0);
+            return;
+        }
+        let (event, tag) = self.ask(connect, connections, *id, SessionAct::Read, None).await;
+        keep(event);
+        let of = match event.outcome {
+            Outcome::Read(change) => Some(change),
+            Outcome::Empty => None,
+            Outcome::Ended => return,
+            _ => {
+                sleep(Duration::from_millis(5)).await;
+                return;
+            }
+        };
+        let change = SessionAct::Write { of, change: self.changes.fetch_add(1, Relaxed) };
+        keep(self.ask(connect, connections, *id, change, tag).await.0);
     }
 
     async fn ask<C>(
@@ -221,19 +154,20 @@ impl SessionLoad {
         connect: &C,
         connections: &mut BTreeMap<SocketAddr, TcpStream>,
         id: SessionId,
-        method: &str,
-        write: Option<(u64, u64, Option<String>)>,
+        act: SessionAct,
+        tag: Option<String>,
     ) -> (SessionEvent, Option<String>)
     where
         C: AsyncFn(SocketAddr) -> std::io::Result<TcpStream>,
     {
         let worker = self.workers[rand::random::<u32>() as usize % self.workers.len()];
-        let state = write.as_ref().map(|(depth, change, _)| (*depth, *change));
-        let body = state.map_or_else(String::new, |(depth, change)| json!([depth, change]).to_string());
-        let condition = match &write {
-            Some((_, _, Some(tag))) => format!("If-Match: {tag}\r\n"),
-            Some((_, _, None)) => "If-None-Match: *\r\n".to_owned(),
-            None => String::new(),
+        let (method, condition, body) = match (act, tag) {
+            (SessionAct::Read, _) => ("GET", String::new(), String::new()),
+            (SessionAct::End, _) => ("DELETE", String::new(), String::new()),
+            (SessionAct::Write { change, .. }, Some(tag)) => {
+                ("PUT", format!("If-Match: {tag}\r\n"), change.to_string())
+            }
+            (SessionAct::Write { change, .. }, None) => ("PUT", "If-None-Match: *\r\n".to_owned(), change.to_string()),
         };
         let request = format!(
             "{method} /v1/session/{id} HTTP/1.1\r\nHost: {worker}\r\n{condition}Content-Length: {}\r\n\r\n{body}",
@@ -257,10 +191,10 @@ impl SessionLoad {
         let ended = self.start.elapsed();
         let outcome = match &answer {
             None => Outcome::Refused,
-            Some(None) => Outcome::Unknown(state),
-            Some(Some(answer)) => answer.outcome(method, state),
+            Some(None) => Outcome::Unknown,
+            Some(Some(answer)) => answer.outcome(act),
         };
-        let failed = matches!(outcome, Outcome::Refused | Outcome::Unknown(_));
+        let failed = matches!(outcome, Outcome::Refused | Outcome::Unknown);
         if failed {
             let reason = match &answer {
                 None => "not connected",
@@ -272,7 +206,7 @@ impl SessionLoad {
         }
         if failed { &self.failed } else { &self.answered }.fetch_add(1, Relaxed);
         let tag = answer.flatten().and_then(|answer| answer.tag);
-        (SessionEvent { begun, ended, worker, outcome }, tag)
+        (SessionEvent { begun, ended, worker, act, outcome }, tag)
     }
 }
 
@@ -284,18 +218,18 @@ struct Answer {
 }
 
 impl Answer {
-    fn outcome(&self, method: &str, state: Option<(u64, u64)>) -> Outcome {
-        match (self.status, method) {
-            (200, "GET") => match serde_json::from_str::<(u64, u64)>(&self.body) {
-                Ok((depth, change)) => Outcome::Read(depth, change),
+    fn outcome(&self, act: SessionAct) -> Outcome {
+        match (self.status, act) {
+            (200, SessionAct::Read) => match self.body.parse() {
+                Ok(change) => Outcome::Read(change),
                 Err(error) => panic!("{error}: {}", self.body),
             },
-            (404, "GET") => Outcome::Empty,
+            (404, SessionAct::Read) => Outcome::Empty,
             (410, _) => Outcome::Ended,
-            (204, "DELETE") => Outcome::Ending,
-            (204, _) => state.map_or(Outcome::Unknown(None), |(depth, change)| Outcome::Written(depth, change)),
+            (204, SessionAct::End) => Outcome::Ending,
+            (204, SessionAct::Write { .. }) => Outcome::Written,
             (412, _) => Outcome::Changed,
-            (503, _) if self.body.contains("unacknowledged") => Outcome::Unknown(state),
+            (503, _) if self.body.contains("unacknowledged") => Outcome::Unknown,
             (503, _) => Outcome::Refused,
             (status, _) => panic!("{status}: {}", self.body),
         }
@@ -326,45 +260,5 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> std::io::Result<Answ
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(fault("closed"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(begun: u64, ended: u64, outcome: Outcome) -> SessionEvent {
-        let (begun, ended) = (Duration::from_millis(begun), Duration::from_millis(ended));
-        SessionEvent { begun, ended, worker: SocketAddr::from(([10, 8, 0, 10], 1)), outcome }
-    }
-
-    #[test]
-    fn what_could_have_been_so_is_told_from_what_could_not() {
-        use Outcome::{Changed, Empty, Ended, Ending, Read, Unknown, Written};
-        let good = [
-            event(0, 1, Empty),
-            event(1, 3, Written(1, 7)),
-            // At once with the change: either state.
-            event(2, 4, Empty),
-            event(2, 3, Read(1, 7)),
-            event(4, 5, Changed),
-            // Nobody knows; then it is seen.
-            event(5, 6, Unknown(Some((2, 8)))),
-            event(7, 8, Read(1, 7)),
-            event(9, 10, Read(2, 8)),
-            event(11, 12, Ending),
-            event(13, 14, Ended),
-        ];
-        assert_eq!(violation(&good), None);
-        let is_bad = |more: SessionEvent, what: &str| {
-            let history: Vec<_> = good.iter().cloned().chain([more]).collect();
-            let why = violation(&history).unwrap_or_default();
-            assert!(why.contains(what), "{what}: {why}");
-        };
-        is_bad(event(6, 7, Empty), "had been seen before");
-        is_bad(event(10, 11, Read(1, 7)), "had been seen before");
-        is_bad(event(8, 9, Written(2, 9)), "of the same state");
-        is_bad(event(15, 16, Read(2, 8)), "it had ended");
-        is_bad(event(15, 16, Empty), "it had ended");
     }
 }
