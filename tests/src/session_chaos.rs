@@ -24,6 +24,9 @@ use zerottl_core::session_id::SessionId;
 
 use crate::session_history::{Outcome, SessionAct, SessionEvent, SessionHistory};
 
+/// A client's pause between two sessions, at most.
+const PACE: Duration = Duration::from_millis(40);
+
 /// The load of one run.
 #[derive(Debug)]
 pub struct SessionLoad {
@@ -117,9 +120,8 @@ impl SessionLoad {
                 self.once(&connect, &mut connections).await;
             }
             self.busy.fetch_sub(1, SeqCst);
-            if self.pause.load(SeqCst) {
-                sleep(Duration::from_millis(5)).await;
-            }
+            // Enough that each session is asked for all the time, and so little that the machine's own speed is not what is tried.
+            sleep(PACE.mul_f64(rand::random())).await;
         }
     }
 

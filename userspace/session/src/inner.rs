@@ -135,7 +135,8 @@ impl StoreInner {
     /// Waits a little before another try of what was begun at `begun` and failed because too few servers answer. As long as they
     /// have not been missing for longer than a lease, a request waits for them; then it is refused at once.
     pub(crate) async fn wait_for_quorum(&self, fault: SessionFault, begun: Moment) -> Result<(), SessionFault> {
-        let had_quorum = self.leases().quorum_end().max(self.started);
+        // At first, servers that are all empty may take the time of a lease until they count.
+        let had_quorum = self.leases().quorum_end().max(self.started + self.config.lease);
         let is_brief = clock::now() < begun.min(had_quorum) + self.config.lease;
         if !is_brief || !matches!(fault, SessionFault::NoQuorum { .. }) {
             return Err(fault);
