@@ -101,6 +101,11 @@ impl SessionLoad {
         histories.filter(|history| history.has_data()).count() as u64
     }
 
+    /// Returns the sessions.
+    pub fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().map(|(id, _)| *id)
+    }
+
     /// Returns how many requests there have been.
     #[must_use]
     pub fn requests(&self) -> usize {

@@ -131,10 +131,29 @@ fn heal(lab: &SessionLab, load: &SessionLoad) {
         let patience = Duration::from_mins(2);
         assert!(
             begun.elapsed() < patience,
-            "not healed after {patience:?}: {} with data; {pages:#?}",
-            load.with_data()
+            "not healed after {patience:?}: {} with data; {pages:#?}\n{}",
+            load.with_data(),
+            unserved(lab, load)
         );
     }
+}
+
+/// Returns what is known of some sessions that are not served, for people.
+fn unserved(lab: &SessionLab, load: &SessionLoad) -> String {
+    let at = lab.workers[0].at();
+    let asked = load.ids().filter_map(|id| {
+        let url = format!("http://{at}/v1/session/{id}");
+        let answer = lab.client.read("curl", &["-sS", "-i", "--max-time", "10", &url]).unwrap_or_default();
+        (!answer.contains(" 200 ")).then_some((id, answer))
+    });
+    asked.take(5).fold(String::new(), |mut text, (id, answer)| {
+        let _ = writeln!(text, "{id}: {answer}");
+        for server in &lab.servers {
+            let _ =
+                writeln!(text, "{}: {:?}", server.at, server.ask(&format!("HGETALL zerottl:boston.app.com:s:{id}")));
+        }
+        text
+    })
 }
 
 fn chaos(name: &str, mode: &str, blows: &[Blow], ends: u32) {
