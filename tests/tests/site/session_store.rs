@@ -172,6 +172,23 @@ fn s1_1b_a_moment_without_session_servers_only_delays() {
     });
 }
 
+/// S0-X-FENCE: two living workers of which each is a session's owner at some servers, and neither hosts it, as two claims leave it
+/// that did not hold, do not send each other's clients to and fro.
+#[test]
+fn s0_x_fence_claims_that_did_not_hold_keep_nobody_away() {
+    runtime().block_on(async {
+        let scene = SessionScene::new(3, 2, WriteMode::AckAll);
+        let (a, b) = (scene.worker("a").await, scene.worker("b").await);
+        let tokens = [&a, &b].map(|worker| worker.page().worker);
+        for (server, (epoch, owner)) in scene.servers.iter().zip([(131_073, &tokens[1]), (65_537, &tokens[0]), (65_537, &tokens[0])]) {
+            let record = format!("epoch {epoch} owner {owner} number 3 data cart written 65537");
+            assert!(server.ask(&format!("HSET zerottl:boston.app.com:s:{} {record}", id(1))).unwrap().starts_with(':'));
+        }
+        assert!(matches!(read(&a, id(1)).await, Err(SessionFault::Elsewhere { worker }) if worker.contains("\"reach\":\"b\"")));
+        assert_eq!(read(&b, id(1)).await.unwrap().as_deref(), Some("cart"));
+    });
+}
+
 /// S1-7, S1-11, S1-13, S1-16, S1-20: the sessions of a dead worker are served by another once its lease has ended, each read from a
 /// session server once; while it lived they were its own.
 #[test]

@@ -116,6 +116,43 @@ pub(crate) fn standing(answers: &Answers, me: &str) -> Option<Standing> {
     })
 }
 
+/// Whether a session that a worker hosts is its own, after a server has refused a copy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// It is, or may be: a claim above this epoch shows.
+    Owner { above: Epoch },
+    /// It is another's, or has ended.
+    Lost,
+    /// Too few servers answer.
+    Unknown,
+}
+
+/// Judges whether a session is still `me`'s, who hosts it under an epoch, and may have ended it. Another's claim at a minority
+/// does not make it another's, and silence of the others neither.
+pub(crate) fn ownership(answers: &Answers, me: &str, epoch: Epoch, has_ended: bool) -> Ownership {
+    if enough(answers).is_err() {
+        return Ownership::Unknown;
+    }
+    if !has_ended && answered(answers).any(|(_, reply)| *reply == Reply::Ended) {
+        return Ownership::Lost;
+    }
+    let records = || {
+        answered(answers).filter_map(|(_, reply)| if let Reply::Record(record) = reply { Some(record) } else { None })
+    };
+    let others = records().filter(|record| record.epoch > epoch && record.owner != me && !record.owner.is_empty());
+    let is_possible = others.count() <= answers.len() - quorum(answers.len());
+    // Whoever has written under a higher epoch has been its host.
+    if !is_possible || records().any(|record| record.copy.written > epoch) {
+        return Ownership::Lost;
+    }
+    Ownership::Owner { above: records().map(|record| record.epoch).max().unwrap_or_default().max(epoch) }
+}
+
+/// Whether a server has `me` as the session's owner.
+pub(crate) fn is_owner_anywhere(answers: &Answers, me: &str) -> bool {
+    answered(answers).any(|(_, reply)| matches!(reply, Reply::Record(record) if record.owner == me))
+}
+
 /// Judges a claim: does it hold, and where is the last state? `is_member` says whether a server is in a set. Where the set
 /// counts (`strict`), a state is the last only if a server of the set has it.
 pub(crate) fn claimed(
@@ -210,6 +247,26 @@ mod tests {
         assert_eq!(survey(&partly, "a", "c"), Ok(Survey::Free { above: Epoch(6), best: Some(0) }));
         let own = vec![record(5, "a", "at a", 9, 5), record(5, "a", "at a", 9, 5), record(3, "b", "at b", 9, 5)];
         assert_eq!(survey(&own, "a", ""), Ok(Survey::Own { epoch: Epoch(5), best: Some(0) }));
+    }
+
+    /// S0-X-FENCE: a session is another's if a quorum may have said so, or if another has written; a claim at a minority and a
+    /// server that is silent do not make it so.
+    #[test]
+    fn s0_x_fence_a_minority_takes_no_session_away() {
+        let (mine, other) = (record(5, "a", "at a", 9, 5), record(6, "b", "at b", 8, 4));
+        let judged =
+            |answers: [&Option<Reply>; 3]| ownership(&answers.map(Clone::clone).to_vec(), "a", Epoch(5), false);
+        let owner = |above| Ownership::Owner { above: Epoch(above) };
+        assert_eq!(judged([&mine, &mine, &mine]), owner(5));
+        assert_eq!(judged([&other, &mine, &mine]), owner(6));
+        assert_eq!(judged([&other, &None, &mine]), owner(6), "the silent one may have it as a's");
+        assert_eq!(judged([&other, &None, &None]), Ownership::Unknown);
+        assert_eq!(judged([&other, &other, &mine]), Ownership::Lost);
+        assert_eq!(judged([&record(6, "b", "", 10, 6), &None, &mine]), Ownership::Lost, "b has written");
+        assert_eq!(judged([&record(6, "", "", 8, 4), &record(6, "", "", 8, 4), &mine]), owner(6), "given up");
+        assert_eq!(judged([&Some(Reply::Ended), &mine, &mine]), Ownership::Lost);
+        let ended = vec![Some(Reply::Ended), mine.clone(), mine];
+        assert_eq!(ownership(&ended, "a", Epoch(5), true), owner(5));
     }
 
     /// S1-X-CONC: one server that knows that a session has ended is enough; fewer than a quorum say nothing.

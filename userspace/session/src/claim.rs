@@ -16,7 +16,7 @@ use tracing::debug;
 use zerottl_core::{model::WriteMode, session_id::SessionId};
 
 use crate::{
-    ballot::{self, Answers, Claim, ClaimFault, Survey},
+    ballot::{self, Answers, Claim, ClaimFault, Ownership, Survey},
     clock,
     entry::{Entry, Phase},
     fault::SessionFault,
@@ -115,8 +115,13 @@ impl StoreInner {
                             continue;
                         }
                         _ => {
-                            if let Some(entry) = &existing {
-                                self.lose(entry);
+                            match &existing {
+                                Some(entry) => self.lose(entry),
+                                // What is left of a claim that did not hold may keep the other away.
+                                None if ballot::is_owner_anywhere(&answers, &self.worker.token) => {
+                                    self.release_all(id).await;
+                                }
+                                None => {}
                             }
                             return Err(SessionFault::Elsewhere { worker });
                         }
@@ -138,7 +143,7 @@ impl StoreInner {
                     debug!(session = %id, ?fault, "a claim does not hold");
                     // Whatever was taken of it must not keep others away. One that is hosted here is this worker's all the same.
                     if existing.is_none() {
-                        join_all(self.remotes.iter().map(|remote| remote.release(id, &self.worker.token))).await;
+                        self.release_all(id).await;
                     }
                     match fault {
                         ClaimFault::Outbid(epoch) => floor = floor.max(epoch),
@@ -215,6 +220,11 @@ impl StoreInner {
         entry
     }
 
+    /// Gives a session up at all servers, which is not hosted here, and is not being claimed.
+    pub(crate) async fn release_all(&self, id: SessionId) {
+        join_all(self.remotes.iter().map(|remote| remote.release(id, &self.worker.token))).await;
+    }
+
     /// Gives an entry up: it is another's.
     fn lose(&self, entry: &Arc<Entry>) {
         entry.state().phase = Phase::Lost;
@@ -260,7 +270,7 @@ impl StoreInner {
         join_all(self.remotes.iter().enumerate().map(ask)).await
     }
 
-    /// A server has refused a copy: finds out whether the session still is this worker's, and if so says so to all servers.
+    /// A server has refused a copy: finds out whether the session can still be this worker's, and if so says so to all servers.
     pub(crate) async fn reassert(self: &Arc<Self>, entry: &Arc<Entry>, refused: Epoch) {
         // It may be this worker itself that makes another epoch just now.
         let _one = entry.replacing.lock().await;
@@ -273,31 +283,20 @@ impl StoreInner {
             return;
         }
         let answers = self.inspect_all(entry.id).await;
-        let me = &self.worker.token;
-        let records = answers.iter().flatten();
-        let mine = records
-            .filter(|reply| matches!(reply, Reply::Record(record) if record.owner == *me && record.epoch >= epoch));
-        let is_mine = mine.count() >= quorum(self.remotes.len());
-        if !is_mine && answers.iter().flatten().count() < quorum(self.remotes.len()) {
-            // Nobody can tell: the repair tries again.
-            return;
-        }
-        let has_ended = answers.iter().flatten().any(|reply| *reply == Reply::Ended);
-        let top = answers.iter().flatten().filter_map(|reply| match reply {
-            Reply::Record(record) => Some(record.epoch),
-            _ => None,
-        });
-        let above = top.max().unwrap_or_default().max(epoch);
-        if is_mine && (!has_ended || phase == Phase::Ended) {
-            let bid = Bid { epoch: above.next(self.claimant()), wanted: None, dead: String::new(), started };
-            if self.reclaim(entry, &bid, "").await {
-                self.spread(entry);
-                return;
+        match ballot::ownership(&answers, &self.worker.token, epoch, phase == Phase::Ended) {
+            Ownership::Unknown => {}
+            Ownership::Owner { above } => {
+                let bid = Bid { epoch: above.next(self.claimant()), wanted: None, dead: String::new(), started };
+                // If it does not hold, the repair tries again.
+                if self.reclaim(entry, &bid, "").await {
+                    self.spread(entry);
+                }
             }
-        }
-        if phase != Phase::Ended {
-            self.counts.lost.fetch_add(1, Relaxed);
-            self.lose(entry);
+            Ownership::Lost if phase == Phase::Ended => {}
+            Ownership::Lost => {
+                self.counts.lost.fetch_add(1, Relaxed);
+                self.lose(entry);
+            }
         }
     }
 

@@ -66,7 +66,7 @@ impl SessionStore {
         if let Some(entry) = inner.entry(id) {
             inner.hand_off(&entry).await?;
         }
-        join_all(inner.remotes.iter().map(|remote| remote.release(id, &inner.worker.token))).await;
+        inner.release_all(id).await;
         Ok(())
     }
 
