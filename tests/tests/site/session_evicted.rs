@@ -78,7 +78,9 @@ impl FullScene {
             }
         }
         let mut counts = [0; 4];
-        copies.iter().for_each(|count| counts[*count] += 1);
+        for count in &copies {
+            counts[*count] += 1;
+        }
         counts
     }
 
