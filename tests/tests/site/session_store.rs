@@ -172,6 +172,46 @@ fn s1_1b_a_moment_without_session_servers_only_delays() {
     });
 }
 
+/// S1-X-CONC: an end is known again to session servers that lose all one after the other, also when the worker that ended the session
+/// is dead by then; and an end that a worker could tell one server only is told to the others.
+#[test]
+fn s1_x_conc_an_end_outlives_its_worker_and_all_servers() {
+    runtime().block_on(async {
+        let mut scene = SessionScene::new(3, 2, WriteMode::AckOne);
+        let (a, b) = (scene.worker("a").await, scene.worker("b").await);
+        let names: Vec<String> = scene.servers.iter().map(|server| server.at.to_string()).collect();
+        write(&a, id(1), "cart").await.unwrap();
+        a.store.end(id(1), Hint::default()).await.unwrap();
+        until("it is copied", || a.page().under_replicated == 0).await;
+        a.kill();
+        for name in &names {
+            let server = scene.server(name);
+            server.lose().unwrap();
+            server.restart().unwrap();
+            until("it is up", || b.page().servers.iter().all(|server| server.state == "up")).await;
+            sleep(LEASE).await;
+            until("it is up", || b.page().servers.iter().all(|server| server.state == "up")).await;
+        }
+        for server in &scene.servers {
+            let ended = server.ask(&format!("HGET zerottl:boston.app.com:s:{} ended", id(1))).unwrap();
+            assert!(ended.contains("\r\n1\r\n"), "{}: {ended}", server.at);
+        }
+        assert_eq!(read(&b, id(1)).await, Err(SessionFault::Ended));
+        // One that the dead worker ended at one server.
+        let record = format!("HSET zerottl:boston.app.com:s:{} epoch 65537 owner", id(2));
+        let asked = |server: usize, rest: &str| scene.servers[server].ask(&format!("{record} {rest}")).unwrap();
+        asked(0, "x ended 1");
+        asked(1, "x number 3 data cart written 65537");
+        assert_eq!(read(&b, id(2)).await, Err(SessionFault::Ended));
+        until("all know", || {
+            scene.servers.iter().all(|server| {
+                server.ask(&format!("HGET zerottl:boston.app.com:s:{} ended", id(2))).unwrap().contains("\r\n1\r\n")
+            })
+        })
+        .await;
+    });
+}
+
 /// S0-X-FENCE: two living workers of which each is a session's owner at some servers, and neither hosts it, as two claims leave it
 /// that did not hold, do not send each other's clients to and fro.
 #[test]

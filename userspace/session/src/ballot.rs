@@ -148,6 +148,12 @@ pub(crate) fn ownership(answers: &Answers, me: &str, epoch: Epoch, has_ended: bo
     Ownership::Owner { above: records().map(|record| record.epoch).max().unwrap_or_default().max(epoch) }
 }
 
+/// Returns the highest epoch of those servers that do not know that a session has ended; none if all do that answer.
+pub(crate) fn unaware(answers: &Answers) -> Option<Epoch> {
+    let epoch = |reply: &Reply| if let Reply::Record(record) = reply { Some(record.epoch) } else { None };
+    answered(answers).filter_map(|(_, reply)| epoch(reply)).max()
+}
+
 /// Whether a server has `me` as the session's owner.
 pub(crate) fn is_owner_anywhere(answers: &Answers, me: &str) -> bool {
     answered(answers).any(|(_, reply)| matches!(reply, Reply::Record(record) if record.owner == me))
@@ -274,6 +280,8 @@ mod tests {
     fn s1_x_conc_an_end_is_final_and_a_minority_says_nothing() {
         let answers = vec![record(5, "a", "", 9, 5), Some(Reply::Ended), None];
         assert_eq!(survey(&answers, "c", ""), Err(SessionFault::Ended));
+        assert_eq!(unaware(&answers), Some(Epoch(5)), "one is to be told");
+        assert_eq!(unaware(&vec![Some(Reply::Ended), Some(Reply::Ended), None]), None);
         let fault = SessionFault::NoQuorum { answered: 1, servers: 3, quorum: 2 };
         for other in [None, Some(Reply::Newcomer), Some(Reply::Incarnation("x".into()))] {
             let answers = vec![record(5, "a", "", 9, 5), other, None];

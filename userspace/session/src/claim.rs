@@ -131,6 +131,9 @@ impl StoreInner {
                     if let Some(entry) = &existing {
                         self.lose(entry);
                     }
+                    if let Some(above) = ballot::unaware(&answers) {
+                        self.spread_end(id, above.next(self.claimant()));
+                    }
                     return Err(SessionFault::Ended);
                 }
                 Err(fault) => return Err(fault),
@@ -218,6 +221,15 @@ impl StoreInner {
             self.spread(&entry);
         }
         entry
+    }
+
+    /// Tells all servers that a session has ended: whoever ended it may have died before it told them all.
+    fn spread_end(&self, id: SessionId, epoch: Epoch) {
+        let now = clock::now();
+        let entry = Arc::new(Entry::new(id, Version { epoch, number: 0 }, None, Vec::new(), now));
+        entry.state().end((0..self.queues.len()).collect(), now);
+        self.insert(Arc::clone(&entry));
+        self.spread(&entry);
     }
 
     /// Gives a session up at all servers, which is not hosted here, and is not being claimed.

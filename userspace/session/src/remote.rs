@@ -31,6 +31,7 @@ pub(crate) struct Scripts {
     claim: Script,
     release: Script,
     end: Script,
+    ends: Script,
     renew: Script,
     orphans: Script,
 }
@@ -41,6 +42,7 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     claim: Script::new(include_str!("scripts/claim.lua")),
     release: Script::new(include_str!("scripts/release.lua")),
     end: Script::new(include_str!("scripts/end.lua")),
+    ends: Script::new(include_str!("scripts/ends.lua")),
     renew: Script::new(include_str!("scripts/renew.lua")),
     orphans: Script::new(include_str!("scripts/orphans.lua")),
 });
@@ -249,8 +251,8 @@ impl Remote {
     pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>, String), RemoteFault> {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         let mut pipeline = redis::pipe();
-        let Scripts { put, inspect, claim, release, end, renew, orphans } = &*SCRIPTS;
-        for script in [put, inspect, claim, release, end, renew, orphans] {
+        let Scripts { put, inspect, claim, release, end, ends, renew, orphans } = &*SCRIPTS;
+        for script in [put, inspect, claim, release, end, ends, renew, orphans] {
             pipeline.load_script(script).ignore();
         }
         pipeline.cmd("GET").arg(self.key("incarnation"));
@@ -346,7 +348,7 @@ impl Remote {
         self.run(&mut live, &call).await
     }
 
-    /// Keeps copies, many at once. The answers are in their order; none at all if the server fails.
+    /// Keeps copies, many at once; ends may be nobody's, an empty owner, as they are final. The answers are in their order; none at all if the server fails.
     pub(crate) async fn keep(
         &self,
         owner: &str,
@@ -360,6 +362,8 @@ impl Remote {
             call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner);
             if let Some(data) = &copy.data {
                 call.arg(copy.version.number).arg(&data[..]);
+            } else {
+                call.key(self.key("ended"));
             }
             call.arg(milliseconds(copy.life));
             pipeline.invoke_script(&call);
@@ -420,6 +424,19 @@ impl Remote {
         })
     }
 
+    /// Lists some sessions that have ended, from a cursor on, which is 0 at first: each with its epoch, and how long that is still to
+    /// be known (ms); with the next cursor, 0 at the end.
+    pub(crate) async fn ends(&self, cursor: u64, about: usize) -> Result<EndsPage, RemoteFault> {
+        let mut live = self.live()?;
+        let mut call = SCRIPTS.ends.prepare_invoke();
+        call.key(self.key("ended")).arg(self.key("s:")).arg(cursor).arg(about);
+        let page = call.invoke_async(&mut live.connection).await;
+        page.map_err(|error| {
+            self.fail(&error);
+            RemoteFault::from(error)
+        })
+    }
+
     /// Ends the lease, so that others may claim this worker's sessions at once.
     pub(crate) async fn resign(&self, owner: &str) -> Result<(), RemoteFault> {
         let mut live = self.live()?;
@@ -455,6 +472,9 @@ fn perils(settings: &HashMap<String, String>) -> Vec<String> {
     }
     perils
 }
+
+/// The next cursor; sessions, their epochs, and milliseconds.
+pub(crate) type EndsPage = (u64, Vec<(String, u64, u64)>);
 
 /// Living workers; sessions of dead ones; sessions of the asker.
 pub(crate) type OrphanLists = (Vec<String>, Vec<String>, Vec<String>);
