@@ -346,7 +346,7 @@ mod tests {
         bad(event(25, 26, write(8, 10), Changed));
     }
 
-    /// What was checked before is as good as all of it at once.
+    /// A history that comes in pieces is judged as all of it at once.
     #[test]
     fn a_history_is_checked_piece_by_piece() {
         let mut all = good()[..9].to_vec();
