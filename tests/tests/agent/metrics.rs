@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tests::{
     config::Config,
     director::{DirectorScene, server},
+    invite::{InviteScene, local},
     lab::{can_load, can_run},
     netns::Netns,
     process::{Process, eventually},
@@ -29,8 +31,12 @@ use zerottl_core::session_id::SessionId;
 const DIRECTOR_RULES: &str = "  - name: zerottl-director\n";
 /// The line that begins those of sessions, which come after them.
 const SESSION_RULES: &str = "  - name: zerottl-session\n";
+/// The line that begins those of invitations, which are the last.
+const INVITE_RULES: &str = "  - name: zerottl-invitation\n";
 /// Whatever is about sessions has a metric of these, which are there where sessions are hosted.
 const SESSION_METRICS: &str = "zerottl_site_session_";
+/// Likewise of invitations.
+const INVITE_METRICS: &str = "zerottl_site_invite";
 /// On a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -231,7 +237,7 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     let alerts = alerts.split(DIRECTOR_RULES).next().expect("the rules before");
     let dashboards = ["zerottl.json", "zerottl-site.json"].map(dashboard);
     let mut expressions: Vec<String> =
-        dashboards.iter().flat_map(asked_by).filter(|one: &String| needs_no_sessions(one)).collect();
+        dashboards.iter().flat_map(asked_by).filter(|one: &String| is_of_any_site(one)).collect();
     assert!(expressions.len() >= 35, "{expressions:?}");
     expressions.extend(compared_by(alerts));
     // A rate wants two scrapes; what goes on being wrong is wrong.
@@ -266,7 +272,7 @@ fn a_quiet_lab_has_numbers_too() {
         .map(dashboard)
         .iter()
         .flat_map(asked_by)
-        .filter(|one| needs_no_sessions(one))
+        .filter(|one| is_of_any_site(one))
         .collect();
     let faults =
         || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
@@ -314,8 +320,8 @@ fn prometheus_finds_what_a_directors_dashboard_asks_for() {
     scene.stop().expect("stopped");
 }
 
-fn needs_no_sessions(expression: &str) -> bool {
-    !expression.contains(SESSION_METRICS)
+fn is_of_any_site(expression: &str) -> bool {
+    !expression.contains(SESSION_METRICS) && !expression.contains(INVITE_METRICS)
 }
 
 /// The metrics of sessions, likewise: a session server stops, and another starts anew and empty.
@@ -336,9 +342,10 @@ fn prometheus_finds_what_is_asked_about_sessions() {
 
     let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let alerts = rules.split(SESSION_RULES).nth(1).expect("their rules");
+    let alerts = alerts.split(INVITE_RULES).next().expect("the rules before");
     let dashboard = dashboard("zerottl-site.json");
     let mut expressions: Vec<String> = asked_by(&dashboard);
-    expressions.retain(|expression| !needs_no_sessions(expression));
+    expressions.retain(|expression| expression.contains(SESSION_METRICS));
     assert!(expressions.len() >= 12, "{expressions:?}");
     expressions.extend(compared_by(alerts).into_iter().map(|expression| expression.replace("15m", "20s")));
     let use_sessions = || {
@@ -368,6 +375,57 @@ fn prometheus_finds_what_is_asked_about_sessions() {
     lab.servers[1].restart().expect("started");
     let restarted = || alerting("ZerottlSessionServerRestarted") == 1 && alerting("ZerottlSessionNoLease") == 0;
     assert!(eventually(PATIENCE, restarted), "{:?}", prometheus.values("ALERTS"));
+}
+
+/// The metrics of invitations, likewise: requests find no application server, and then some that fall silent.
+#[test]
+fn prometheus_finds_what_is_asked_about_invitations() {
+    if !can_run("metrics of invitations in Prometheus") {
+        return;
+    }
+    let scene = InviteScene::new(false).expect("a Site");
+    let worker = scene.worker(1, "", "stall = \"500ms\"\nwaiting = 1\npatience = \"300ms\"\n");
+    let worker = worker.expect("a worker");
+    let folder = scene.path("prometheus");
+    fs::create_dir(&folder).expect("a folder");
+    is_linted(&folder, "worker", &scene.get_own(worker.admin, "/metrics").expect("a page").body);
+    let prometheus = Prometheus::of_jobs(&scene.machine, &folder, &[("zerottl-site", &[worker.admin.to_string()])]);
+    assert!(eventually(PATIENCE, || prometheus.count("up == 1") == 1), "not scraped");
+
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let alerts = rules.split(INVITE_RULES).nth(1).expect("their rules");
+    let mut expressions: Vec<String> = asked_by(&dashboard("zerottl-site.json"));
+    expressions.retain(|expression| expression.contains(INVITE_METRICS));
+    assert!(expressions.len() >= 6, "{expressions:?}");
+    expressions.extend(compared_by(alerts));
+    let faults =
+        || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+    let known = prometheus.api("label/__name__/values", None).expect("names");
+    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for metric in metrics_in(alerts) {
+        assert!(known.contains(metric.as_str()), "nobody has {metric}");
+    }
+    let alerting = |alert: &str| prometheus.count(&format!("ALERTS{{alertname=\"{alert}\"}}"));
+    assert_eq!(prometheus.count("ALERTS"), 0, "a worker that stands by: {:?}", prometheus.values("ALERTS"));
+    let alerted = || {
+        // One waits, the others find no place.
+        let requests: Vec<_> = (0..20).map(|_| scene.begin(worker.at, "/free", "").expect("a connection")).collect();
+        for request in requests {
+            assert_eq!(request.answer().expect("an answer").status, 503);
+        }
+        alerting("ZerottlInvitedByNobody") == 1 && alerting("ZerottlInviteInVain") >= 1
+    };
+    assert!(eventually(PATIENCE, alerted), "{:?}", prometheus.values("ALERTS"));
+    assert_eq!(alerting("ZerottlInviteStalls"), 0);
+    let fall_silent = || {
+        let channels: Vec<_> =
+            (1..=4).map(|number| scene.channel(&worker, &format!("app-{number}"), local(9000), 0)).collect();
+        thread::sleep(Duration::from_secs(2));
+        drop(channels);
+        alerting("ZerottlInviteStalls") == 1
+    };
+    assert!(eventually(PATIENCE, fall_silent), "{:?}", prometheus.values("ALERTS"));
 }
 
 /// Linted as Prometheus's own text format.
