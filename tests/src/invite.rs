@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     netns::Netns,
     process::{Process, eventually},
+    program::built,
     redis::RedisServer,
     scratch::{find_tool, folder, root},
     walk::unix_now,
@@ -156,6 +157,14 @@ impl InviteScene {
         command.args(["--worker", &format!("http://{}", first.invite)]);
         command.stdin(Stdio::null()).stdout(File::create(&log)?).stderr(Stdio::inherit());
         Ok((Process::new(self.machine.spawn(command)?), log))
+    }
+
+    /// Starts `invited.rs`, which uses the Rust client, with one credit and one worker to begin with.
+    pub fn rust(&self, name: &str, port: u16, first: &InviteWorker, token: &str) -> io::Result<Process> {
+        let mut command = Command::new(built("invited-server", "tests")?);
+        command.args([name, &local(port).to_string(), "1", &format!("http://{}", first.invite)]);
+        command.env("INVITE_TOKEN", token).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        Ok(Process::new(self.machine.spawn(command)?))
     }
 
     /// Opens a channel by curl, as the documentation has it. Returns the process, which prints the channel's lines, and the channel.

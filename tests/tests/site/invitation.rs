@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -263,6 +264,50 @@ fn s0_10_a_takeover_waits_for_the_signal() {
     assert_eq!((answer.status, &*answer.body), (200, "app-1 3\n"), "{}", takeover.app_log());
     assert_eq!(number(&takeover.scene, &takeover.second, "takeovers"), 1);
     assert!(!fs::read_to_string(&other).unwrap().contains(&session), "the other one was not asked");
+}
+
+/// S0-7, S0-8: the Rust client, in a server with one credit, behind workers that ask for a token. It gives each credit
+/// back, that of a client that left, too; when its worker dies, or stops in order, it names its session at the other one.
+#[test]
+fn s0_8_the_rust_client_goes_on_with_a_session() {
+    if !can_run("S0-8: the Rust client") {
+        return;
+    }
+    let scene = InviteScene::new(true).unwrap();
+    let token = "a-token-of-invitations";
+    fs::write(scene.path("token"), token).unwrap();
+    let invite = format!("token = \"{}\"\nstall = \"2s\"\npatience = \"15s\"\n", scene.path("token").display());
+    let (mut first, mut second) = (scene.worker(1, "", &invite).unwrap(), scene.worker(2, "", &invite).unwrap());
+    let _app = scene.rust("app-1", APP, &first, token).unwrap();
+    let mut browser = InviteBrowser::default();
+    for count in 1..=3 {
+        assert_eq!(browser.go(&scene, first.at).unwrap().body, format!("app-1 {count}\n"), "{}", first.log());
+    }
+    // One credit is one request at a time.
+    until("its credit is back", || of_server(&scene, &first, "credits") == Some(1));
+    let slow = scene.begin(first.at, "/sleep?ms=1000", &browser.fields()).unwrap();
+    until("its credit is taken", || of_server(&scene, &first, "credits") == Some(0));
+    let waits = scene.begin(first.at, "/", &browser.fields()).unwrap();
+    until("another one waits", || number(&scene, &first, "waiting") == 1);
+    assert_eq!(slow.answer().unwrap().body, "app-1 -\n");
+    assert_eq!(waits.answer().unwrap().body, "app-1 4\n");
+    until("its credit is back", || of_server(&scene, &first, "credits") == Some(1));
+    let leaves = scene.begin(first.at, "/sleep?ms=60000", &browser.fields()).unwrap();
+    until("its credit is taken", || of_server(&scene, &first, "credits") == Some(0));
+    // It is with the application server when its client leaves.
+    thread::sleep(Duration::from_millis(200));
+    drop(leaves);
+    assert_eq!(browser.go(&scene, first.at).unwrap().body, "app-1 5\n");
+
+    first.process.kill();
+    until("the other one has the session", || number(&scene, &second, "takeovers") == 1);
+    assert_eq!(browser.go(&scene, second.at).unwrap().body, "app-1 6\n", "{}", second.log());
+    assert_eq!(number(&scene, &second, "takeover_failures"), 0);
+    // Back again, since this one says that it stops.
+    let first = scene.worker(1, "", &invite).unwrap();
+    second.process.signal(Signal::TERM).unwrap();
+    until("the first one has it again", || number(&scene, &first, "takeovers") == 1);
+    assert_eq!(browser.go(&scene, first.at).unwrap().body, "app-1 7\n", "{}", first.log());
 }
 
 /// The time at which a log's line with these words was written; both logs write UTC.

@@ -10,6 +10,8 @@
 //! | [`client`] | an application server's end of it |
 //! | `http` | requests to a worker |
 //!
+//! `examples/servers/invited.rs` is a whole server. In short:
+//!
 //! ```no_run
 //! use zerottl_invited::{Invitation, InvitedServer};
 //!
@@ -22,7 +24,8 @@
 //!     token: None,
 //! };
 //! let invited = InvitedServer::start(invitation);
-//! // Once for each request, when its answer is ready: the next may come. The ID is that of the header X-Zerottl-Session.
+//! // Once for each request, when its answer is ready or nobody waits for it any more: the next may come. The ID is that of
+//! // the header X-Zerottl-Session.
 //! invited.answered(Some("AAECAwQFBgcICQoLDA0O_w"));
 //! # }
 //! ```
