@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tracing::debug;
+use zerottl_core::model::WriteMode;
 
 use crate::{
     entry::{Entry, Phase},
@@ -15,7 +16,10 @@ use crate::{
 };
 
 /// Copies in one round trip, at most.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
+/// How long the first of some changes waits for others where nobody waits for its copies: a round trip for each alone would cost
+/// this process and the server more than all else.
+const LINGER: Duration = Duration::from_millis(1);
 /// The time that a copy lives longer than its session, so that clocks may differ.
 pub(crate) const MARGIN: Duration = Duration::from_mins(1);
 
@@ -24,6 +28,10 @@ pub(crate) async fn run(inner: Arc<StoreInner>, at: usize, mut queue: mpsc::Rece
     let remote = &inner.remotes[at];
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        if inner.config.write == WriteMode::Async && batch.len() < BATCH {
+            sleep(LINGER).await;
+            batch.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH - batch.len()));
+        }
         let (entries, calls): (Vec<_>, Vec<_>) = batch
             .drain(..)
             .filter_map(|entry| {

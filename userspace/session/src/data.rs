@@ -113,8 +113,8 @@ impl SessionData {
 
     /// Returns a value; none if there is none of this name.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionDataError> {
-        let value = self.0.working().map.get(name).cloned();
-        let read = value.map(serde_json::from_value).transpose();
+        let working = self.0.working();
+        let read = working.map.get(name).map(T::deserialize).transpose();
         read.map_err(|source| SessionDataError { name: name.into(), source })
     }
 

@@ -24,6 +24,10 @@ use crate::{
     version::{Epoch, Version},
 };
 
+/// Copies that one call keeps, and their bytes, at most; one alone may be larger.
+const GROUP: usize = 32;
+const GROUP_BYTES: usize = 256 * 1024;
+
 /// The scripts, as a server knows them.
 pub(crate) struct Scripts {
     put: Script,
@@ -355,27 +359,41 @@ impl Remote {
         copies: &[CopyCall],
     ) -> Result<Vec<Result<Reply, Misshapen>>, RemoteFault> {
         let mut live = self.live()?;
-        let mut pipeline = Pipeline::with_capacity(copies.len());
-        for copy in copies {
-            let script = if copy.data.is_some() { &SCRIPTS.put } else { &SCRIPTS.end };
-            let mut call = self.session_call(script, copy.id);
-            call.arg(&*live.incarnation).arg(copy.version.epoch.0).arg(owner);
-            if let Some(data) = &copy.data {
-                call.arg(copy.version.number).arg(&data[..]);
-            } else {
-                call.key(self.key("ended"));
-            }
-            call.arg(milliseconds(copy.life));
-            pipeline.invoke_script(&call);
+        let groups = groups(copies);
+        let mut pipeline = Pipeline::with_capacity(groups.len());
+        for group in &groups {
+            pipeline.invoke_script(&self.keep_call(owner, &live.incarnation, group));
         }
-        let values: Result<Vec<Value>, _> = pipeline.query_async(&mut live.connection).await;
-        match values {
-            Ok(values) => Ok(values.into_iter().map(Reply::read).collect()),
+        let values: Vec<Value> = match pipeline.query_async(&mut live.connection).await {
+            Ok(values) => values,
             Err(error) => {
                 self.fail(&error);
-                Err(error.into())
+                return Err(error.into());
             }
+        };
+        if values.len() != groups.len() {
+            return Err(Misshapen.into());
         }
+        let read = |(group, value): (&&[CopyCall], Value)| Reply::read_all(value, group.len());
+        Ok(groups.iter().zip(values).flat_map(read).collect())
+    }
+
+    /// Makes the call of one script for a group of copies.
+    fn keep_call(&self, owner: &str, incarnation: &str, group: &[CopyCall]) -> ScriptInvocation<'static> {
+        if let [CopyCall { id, version, data: None, life }] = group {
+            let mut call = self.session_call(&SCRIPTS.end, *id);
+            call.key(self.key("ended")).arg(incarnation).arg(version.epoch.0).arg(owner).arg(milliseconds(*life));
+            return call;
+        }
+        let mut call = SCRIPTS.put.prepare_invoke();
+        call.key(self.key("incarnation")).key(self.key("newcomer")).key(self.key("o:"));
+        let life = group.iter().map(|copy| copy.life).max().unwrap_or_default();
+        call.arg(incarnation).arg(owner).arg(milliseconds(life));
+        for copy in group {
+            call.key(format!("{}s:{}", self.prefix, copy.id));
+            call.arg(copy.version.epoch.0).arg(copy.version.number).arg(copy.data.as_deref().unwrap_or_default());
+        }
+        call
     }
 
     /// Renews the lease, over a connection that need not be in use yet.
@@ -459,6 +477,22 @@ impl Remote {
     }
 }
 
+/// Parts copies into groups for one call each: a server does nothing else while it runs a script.
+fn groups(copies: &[CopyCall]) -> Vec<&[CopyCall]> {
+    let (mut groups, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (at, copy) in copies.iter().enumerate() {
+        let size = copy.data.as_ref().map_or(0, bytes::Bytes::len);
+        let is_apart = copy.data.is_none() || at > begin && copies[at - 1].data.is_none();
+        if at > begin && (is_apart || at - begin == GROUP || bytes + size > GROUP_BYTES) {
+            groups.push(&copies[begin..at]);
+            (begin, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    groups.extend((begin < copies.len()).then(|| &copies[begin..]));
+    groups
+}
+
 /// Judges a server's settings.
 fn perils(settings: &HashMap<String, String>) -> Vec<String> {
     let is = |name: &str, value: &str| settings.get(name).is_some_and(|found| found == value);
@@ -522,6 +556,25 @@ pub(crate) struct LeaseCall<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_kept_by_few_calls() {
+        let copy = |size: Option<usize>| CopyCall {
+            id: SessionId([1; 16]),
+            version: Version::default(),
+            data: size.map(|size| vec![0; size].into()),
+            life: Duration::from_secs(1),
+        };
+        let sizes = |copies: &[Option<usize>]| {
+            let copies: Vec<_> = copies.iter().map(|size| copy(*size)).collect();
+            groups(&copies).into_iter().map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[Some(1); 70]), [32, 32, 6]);
+        assert_eq!(sizes(&[Some(1), Some(1), None, None, Some(1), Some(1)]), [2, 1, 1, 2], "an end stands alone");
+        let large = Some(GROUP_BYTES);
+        assert_eq!(sizes(&[Some(1), large, large, Some(0), Some(1)]), [1, 1, 2, 1], "few bytes at a time");
+    }
 
     #[test]
     fn settings_that_endanger_sessions_are_named() {

@@ -127,6 +127,33 @@ impl Reply {
         })
     }
 
+    /// Reads the answer to a call that keeps so many copies, or ends one session.
+    pub(crate) fn read_all(value: Value, count: usize) -> Vec<Result<Self, Misshapen>> {
+        let refusals = match value {
+            Value::Array(mut values) if values.len() > 2 => {
+                let refusals = values.split_off(2);
+                (Self::read(Value::Array(values)), refusals)
+            }
+            value => (Self::read(value), Vec::new()),
+        };
+        let (all, refusals) = refusals;
+        let mut replies = vec![all; count];
+        let mut fields = Fields(refusals.into_iter());
+        while fields.0.len() > 0 {
+            let at = fields.number().ok().and_then(|at| usize::try_from(at).ok());
+            let refusal = match fields.text().as_deref() {
+                Ok("ended") => Ok(Self::Ended),
+                Ok("fenced") => Ok(Self::Fenced),
+                _ => Err(Misshapen),
+            };
+            match at.and_then(|at| replies.get_mut(at)) {
+                Some(reply) if refusal.is_ok() => *reply = refusal,
+                _ => return vec![Err(Misshapen); count],
+            }
+        }
+        replies
+    }
+
     /// Reads the answer of the script of leases.
     pub(crate) fn read_lease(value: Value) -> Result<Self, Misshapen> {
         let Value::Array(values) = value else { return Err(Misshapen) };
@@ -144,12 +171,32 @@ mod tests {
     }
 
     #[test]
+    fn answers_about_many_copies_are_read() {
+        let kept = || Ok(Reply::Kept { newcomer: false });
+        for (fields, replies) in [
+            (&["kept", "0"][..], [kept(), kept(), kept()]),
+            (&["kept", "0", "2", "ended"], [kept(), kept(), Ok(Reply::Ended)]),
+            (&["kept", "0", "0", "fenced", "1", "ended"], [Ok(Reply::Fenced), Ok(Reply::Ended), kept()]),
+        ] {
+            assert_eq!(Reply::read_all(array(fields), 3), replies, "{fields:?}");
+        }
+        let incarnation = Reply::Incarnation("x".into());
+        assert_eq!(Reply::read_all(array(&["incarnation", "x"]), 2), vec![Ok(incarnation); 2]);
+        // Of the script that ends one.
+        assert_eq!(Reply::read_all(array(&["fenced"]), 1), [Ok(Reply::Fenced)]);
+        for fields in [&["kept", "0", "3", "ended"][..], &["kept", "0", "1"], &["kept", "0", "1", "else"], &["kept"]] {
+            assert_eq!(Reply::read_all(array(fields), 3), vec![Err(Misshapen); 3], "{fields:?}");
+        }
+        assert_eq!(Reply::read_all(Value::Nil, 1), [Err(Misshapen)]);
+    }
+
+    #[test]
     fn answers_are_read() {
         let copy = CopyState { number: 7, written: Epoch(9), set: "a,b".into(), placed: Epoch(8) };
         for (fields, reply) in [
             (&["incarnation", "x"][..], Reply::Incarnation("x".into())),
             (&["kept", "1"], Reply::Kept { newcomer: true }),
-            (&["fenced", "9", "me"], Reply::Fenced),
+            (&["fenced"], Reply::Fenced),
             (&["claimed", "7", "9", "a,b", "8", "0", ""], Reply::Claimed { copy: copy.clone(), data: None }),
             (
                 &["claimed", "7", "9", "a,b", "8", "1", ""],

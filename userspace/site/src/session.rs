@@ -318,8 +318,8 @@ impl Sessions for CookieSessions {
         let of = Some(SessionRef { id, epoch });
         // More than a whole life is left where the lifetime has been made shorter.
         if !valid.is_new && left > self.lifetime / 2 && left <= self.lifetime {
-            let renew =
-                self.header(valid.id, valid.expiry, epoch, false, asker.secure).filter(|_| epoch != valid.epoch);
+            let is_another = epoch != valid.epoch;
+            let renew = is_another.then(|| self.header(valid.id, valid.expiry, epoch, false, asker.secure)).flatten();
             return Session::Active { renew, of };
         }
         let expiry = asker.now.saturating_add(self.lifetime);
