@@ -12,6 +12,8 @@
 //! | [`sites`] | (e) one agent and many Sites, none or all of which fail |
 //! | [`web`] | (f) `zerottl site` beside nginx |
 //! | [`director`] | (g) `zerottl director` beside plain hashing and proxies |
+//! | [`sessions`] | (h) sessions beside tower-sessions, takeovers, memory |
+//! | `process_time` | the CPU time of a process |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`figure_target`] | a figure beside what was to be reached |
@@ -31,9 +33,11 @@ pub mod error;
 pub mod figure_target;
 pub mod instructions;
 pub mod kinds;
+mod process_time;
 pub mod rate;
 pub mod report;
 pub mod scene;
+pub mod sessions;
 pub mod sites;
 pub mod stats;
 pub mod web;
@@ -61,6 +65,8 @@ pub enum BenchPart {
     Web,
     /// (g) `zerottl director` beside plain hashing and proxies of TCP
     Director,
+    /// (h) Sessions beside tower-sessions, and after a worker's death
+    Sessions,
 }
 
 /// The benchmarks' arguments.
@@ -154,6 +160,13 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         let measured = director::measure(effort, minimal_server)?;
         println!("{}", director::report::table(&measured));
         all.director = Some(measured);
+    }
+    if wanted(BenchPart::Sessions) {
+        let effort = sessions::SessionsEffort::new(*quick);
+        println!("\n(h) sessions beside tower-sessions\n{}\n", sessions::report::method(effort));
+        let measured = sessions::measure(effort)?;
+        println!("{}", sessions::report::table(&measured));
+        all.sessions = Some(measured);
     }
 
     println!("\nsummary");

@@ -12,6 +12,7 @@ use crate::{
     kinds::AnswerKind,
     rate::{self, Rate},
     scene::PLANS_FEW,
+    sessions::{self, SessionCosts},
     sites::{SitesCost, State},
     stats::percentile,
     web::{self, Compared, WebCost, WebLoad, WebWork},
@@ -36,6 +37,8 @@ pub struct Measured {
     pub web: Vec<WebCost>,
     /// (g)
     pub director: Option<PathCosts>,
+    /// (h)
+    pub sessions: Option<SessionCosts>,
 }
 
 /// Describes what this runs on, a line each.
@@ -282,7 +285,7 @@ pub fn changes_table(changes: &[StatusChanges]) -> String {
 /// The figures that have a target.
 #[must_use]
 pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
-    let Measured { costs, rates, changes, kinds, sites, web, director, .. } = measured;
+    let Measured { costs, rates, changes, kinds, sites, web, director, sessions, .. } = measured;
     let mut targets = Vec::new();
     let mut add =
         |what: String, figure, target, at_least| targets.push(FigureTarget { what, figure, target, at_least });
@@ -359,13 +362,14 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
         add(format!("(f) {}: p99 by nginx's", web.what()), p99.ratio.median, 1.5, false);
     }
     targets.extend(director.iter().flat_map(director::report::targets));
+    targets.extend(sessions.iter().flat_map(sessions::report::targets));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web, director } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -421,6 +425,7 @@ pub fn json(measured: &Measured) -> Value {
         "kinds": kinds.iter().map(AnswerKind::json).collect::<Vec<_>>(),
         "web": web.iter().map(web_json).collect::<Vec<_>>(),
         "director": director.as_ref().map(director::report::json),
+        "sessions": sessions.as_ref().map(sessions::report::json),
     })
 }
 

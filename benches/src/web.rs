@@ -266,7 +266,7 @@ impl Scene {
 }
 
 /// A program on one CPU, or on the last where there are fewer.
-fn pinned(cpu: usize, program: &Path) -> Command {
+pub(crate) fn pinned(cpu: usize, program: &Path) -> Command {
     let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &cpu.min(last).to_string()]).arg(program);

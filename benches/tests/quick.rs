@@ -55,6 +55,21 @@ fn a_quick_run_measures_everything() {
             assert!(figure["director_by_it"]["median"].as_f64().unwrap() > 0.0, "{path}, {what}: {figure}");
         }
     }
+    let sessions = &figures["sessions"];
+    assert_eq!(sessions["rates"].as_object().unwrap().len(), 8, "eight ways to keep sessions");
+    for (keeping, keeping_figures) in sessions["rates"].as_object().unwrap() {
+        assert_eq!(keeping_figures.as_object().unwrap().len(), 6, "{keeping}");
+        for (what, figure) in keeping_figures.as_object().unwrap() {
+            assert!(figure["by_redis"]["median"].as_f64().unwrap() > 0.0, "{keeping}, {what}: {figure}");
+        }
+    }
+    for (death, death_figures) in sessions["takeovers"].as_object().unwrap() {
+        let figure = |what: &str| death_figures[what]["median"].as_f64().unwrap();
+        assert!(figure("death to served, the last, s") > 0.0, "{death}");
+        assert_eq!((figure("reads by session"), figure("reads when each is asked for again")), (1.0, 0.0), "{death}");
+    }
+    assert_eq!(sessions["takeovers"].as_object().unwrap().len(), 2);
+    assert_eq!(sessions["memory_bytes"].as_object().unwrap().len(), 4);
 }
 
 #[test]

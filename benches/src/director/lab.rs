@@ -18,7 +18,7 @@ use ::tests::{
 use rustix::{process::Pid, thread::sched_setaffinity};
 
 use super::{client::SERVERS, paths::ConnectionPath};
-use crate::{error::BenchError, rate};
+use crate::{error::BenchError, process_time, rate};
 
 /// Until a listener takes connections after its start.
 const START: Duration = Duration::from_secs(20);
@@ -133,12 +133,12 @@ impl DirectorLab {
             _ => {}
         }
         pids.push(self.receivers[0]);
-        pids.into_iter().map(cpu_s).sum()
+        pids.into_iter().map(process_time::cpu_s).sum()
     }
 
     /// CPU time of the thread that receives packets on the clients' machine so far, seconds.
     pub(super) fn receiver_cpu_s(&self) -> Result<f64, BenchError> {
-        cpu_s(self.receivers[1])
+        process_time::cpu_s(self.receivers[1])
     }
 }
 
@@ -148,16 +148,6 @@ fn raw(pid: Pid) -> u32 {
 
 fn backend(number: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], BACKENDS + number as u16 - 1))
-}
-
-/// CPU time of a process so far, seconds, to the nanosecond (schedstat, first field).
-fn cpu_s(pid: u32) -> Result<f64, BenchError> {
-    let mut ns = 0.0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        ns += text.split(' ').next().unwrap_or_default().parse::<f64>()?;
-    }
-    Ok(ns / 1e9)
 }
 
 fn haproxy(machine: &Netns, folder: &Path) -> Result<Process, BenchError> {
