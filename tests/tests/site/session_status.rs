@@ -67,10 +67,17 @@ fn a_session_server_that_has_stopped_is_seen() {
     }
     let place = worker.to_string();
     let status = || json(&machine, &["session", "status", "--at", &place])["workers"][0].clone();
-    assert!(eventually(PATIENCE, || status()["servers"][1]["copies"] == 5), "{:#}", status());
+    let is_well = |page: &Value| {
+        page["under_replicated"] == 0
+            && page["lag_s"] == 0.0
+            && page["has_lease"] == true
+            && page["servers"][1]["copies"] == 5
+    };
+    assert!(eventually(PATIENCE, || is_well(&status())), "{:#}", status());
     let well = status();
-    assert_eq!((&well["hosted"], &well["under_replicated"], &well["bytes"]), (&5.into(), &0.into(), &20.into()));
-    assert_eq!((&well["lag_s"], &well["has_lease"], &well["claims"]), (&0.0.into(), &true.into(), &5.into()));
+    assert_eq!((&well["hosted"], &well["bytes"]), (&5.into(), &20.into()));
+    // More where a busy machine has had it lose its lease meanwhile.
+    assert!(well["claims"].as_u64() >= Some(5), "{well:#}");
     // By the configuration, on its own machine.
     let file = lab.workers[0].file().display().to_string();
     let text = said(&lab.workers[0].machine, &["session", "status", "--config", &file, "--as", "boston"]);
