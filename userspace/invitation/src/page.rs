@@ -25,7 +25,7 @@ pub struct InvitePage {
     pub full: u64,
     /// Sessions taken over because their server named them.
     pub takeovers: u64,
-    /// Sessions that a server named and that could not be had.
+    /// Sessions that a server named and that could not be had. Those that are over are none of them.
     pub takeover_failures: u64,
 }
 
