@@ -7,7 +7,7 @@
 //! | `DELETE /v1/session/ID` | ends the session for good (logout); from then on it is 410 |
 //! | `GET /v1/session/ID/explain` | who hosts it, its epoch, number and copies: [`SessionPage`](crate::page::SessionPage); 404 if nobody knows it |
 //! | `POST /v1/session/ID/release` | from another worker: this one copies the session and gives it up |
-//! | `GET /v1/sessions` | the state of all of this worker's: [`StorePage`] |
+//! | `GET /v1/sessions` | the state of all of this worker's: [`StorePage`](crate::page::StorePage) |
 //!
 //! Any worker may be asked: one that does not host the session asks the one that does, or becomes its host. What cannot be told
 //! is 503 with `{"error": WORD, "message": SENTENCE}`; the word is `unacknowledged` where a change may have been kept or lost.
