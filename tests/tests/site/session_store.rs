@@ -212,6 +212,36 @@ fn s1_x_conc_an_end_outlives_its_worker_and_all_servers() {
     });
 }
 
+/// S0-X-FENCE, S1-X-STALE: a worker that has lost its leases and does not know it changes nothing that another one hosts by now.
+#[test]
+fn s0_x_fence_a_host_that_is_none_any_more_is_refused() {
+    runtime().block_on(async {
+        for mode in [WriteMode::AckOne, WriteMode::AckAll] {
+            let scene = SessionScene::new(3, 2, mode);
+            let (a, b) = (scene.worker("a").await, scene.worker("b").await);
+            for number in 0..20 {
+                write(&a, id(number), "cart").await.unwrap();
+            }
+            let token = a.page().worker;
+            for number in 0..20 {
+                // As if they had ended: it learns of it when it renews them.
+                for server in &scene.servers {
+                    server.ask(&format!("DEL zerottl:boston.app.com:w:{token}")).unwrap();
+                }
+                if read(&b, id(number)).await.is_err() {
+                    // It has just renewed them.
+                    continue;
+                }
+                let refused = write(&a, id(number), "old").await.unwrap_err();
+                assert!(matches!(refused, SessionFault::Fenced | SessionFault::Elsewhere { .. }), "{refused}");
+                assert_eq!(read(&b, id(number)).await.unwrap().as_deref(), Some("cart"));
+            }
+            let fenced: u64 = a.page().servers.iter().map(|server| server.fenced).sum();
+            assert!(fenced > 0, "it has tried");
+        }
+    });
+}
+
 /// S0-X-FENCE: two living workers of which each is a session's owner at some servers, and neither hosts it, as two claims leave it
 /// that did not hold, do not send each other's clients to and fro.
 #[test]
