@@ -26,6 +26,7 @@ mod session_director;
 mod session_evicted;
 mod session_journal;
 mod session_layer;
+mod session_scripts;
 mod session_status;
 mod session_store;
 mod session_tls;
