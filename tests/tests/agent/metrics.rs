@@ -104,6 +104,15 @@ impl<'a> Prometheus<'a> {
         Self { machine, _process: Process::new(machine.spawn(command).expect("prometheus")) }
     }
 
+    /// Asserts that it has scraped all of these metrics.
+    fn has_all(&self, metrics: BTreeSet<String>) {
+        let known = self.api("label/__name__/values", None).expect("names");
+        let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for metric in metrics {
+            assert!(known.contains(metric.as_str()), "nobody has {metric}");
+        }
+    }
+
     fn api(&self, path: &str, query: Option<&str>) -> Option<Value> {
         let url = format!("http://127.0.0.1:9090/api/v1/{path}");
         let query = query.map(|query| format!("query={query}"));
@@ -247,12 +256,9 @@ fn prometheus_finds_what_alerts_and_dashboards_ask_for() {
     };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
 
-    let known = prometheus.api("label/__name__/values", None).expect("names");
-    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let variables = dashboards.map(|dashboard| dashboard["templating"].to_string());
-    for metric in [metrics_in(alerts), metrics_in(&variables.concat())].into_iter().flatten() {
-        assert!(known.contains(metric.as_str()), "nobody has {metric}");
-    }
+    prometheus.has_all(metrics_in(alerts));
+    prometheus.has_all(metrics_in(&variables.concat()));
 }
 
 /// A quiet lab shows as 0, and nothing shows as NaN: the expressions over a lab in which nothing has happened yet, for what has
@@ -312,11 +318,8 @@ fn prometheus_finds_what_a_directors_dashboard_asks_for() {
         faults
     };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
-    let known = prometheus.api("label/__name__/values", None).expect("names");
-    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for metric in [metrics_in(alerts), metrics_in(&dashboard.to_string())].into_iter().flatten() {
-        assert!(known.contains(metric.as_str()), "nobody has {metric}");
-    }
+    prometheus.has_all(metrics_in(alerts));
+    prometheus.has_all(metrics_in(&dashboard.to_string()));
     scene.stop().expect("stopped");
 }
 
@@ -359,11 +362,7 @@ fn prometheus_finds_what_is_asked_about_sessions() {
         expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect()
     };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
-    let known = prometheus.api("label/__name__/values", None).expect("names");
-    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for metric in metrics_in(alerts) {
-        assert!(known.contains(metric.as_str()), "nobody has {metric}");
-    }
+    prometheus.has_all(metrics_in(alerts));
     let alerting = |alert: &str| prometheus.count(&format!("ALERTS{{alertname=\"{alert}\"}}"));
     assert_eq!(prometheus.count("ALERTS{alertname=~\"ZerottlSession.*\"}"), 0, "{:?}", prometheus.values("ALERTS"));
     lab.servers[0].signal(Signal::STOP).expect("stopped");
@@ -401,11 +400,7 @@ fn prometheus_finds_what_is_asked_about_invitations() {
     let faults =
         || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
     assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
-    let known = prometheus.api("label/__name__/values", None).expect("names");
-    let known: BTreeSet<&str> = known.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for metric in metrics_in(alerts) {
-        assert!(known.contains(metric.as_str()), "nobody has {metric}");
-    }
+    prometheus.has_all(metrics_in(alerts));
     let alerting = |alert: &str| prometheus.count(&format!("ALERTS{{alertname=\"{alert}\"}}"));
     assert_eq!(prometheus.count("ALERTS"), 0, "a worker that stands by: {:?}", prometheus.values("ALERTS"));
     let alerted = || {

@@ -113,6 +113,23 @@ impl FullScene {
     }
 }
 
+/// S1-2: sessions without data, as visitors make them who keep nothing, give way to others: nothing of them can be lost.
+#[test]
+fn s1_2_sessions_without_data_give_way() {
+    Runtime::new().unwrap().block_on(async {
+        let scene = FullScene::new(WriteMode::AckOne).await;
+        for number in 0..PLACES as u128 * 3 {
+            let begun = Instant::now();
+            while let Err(fault) = scene.worker.read(id(1000 + number), Hint::default()).await {
+                assert_eq!(fault, SessionFault::TooMany(PLACES));
+                assert!(begun.elapsed() < PATIENCE, "no place becomes free");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        scene.all_are_there().await;
+    });
+}
+
 /// S1-2, S1-9: each session server in turn comes back empty; once it counts again, those sessions have all their copies, too, that
 /// nobody had in memory.
 #[test]

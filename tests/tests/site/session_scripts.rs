@@ -93,7 +93,9 @@ fn s0_x_fence_each_guard_of_the_scripts() {
     // An end.
     for (incarnation, owner, epoch, answer) in [
         ("one", "a", "5", "kept 0"),
+        // Passed on: it is final, whoever may have claimed the session here.
         ("one", "", "5", "kept 0"),
+        ("one", "", "4", "kept 0"),
         ("one", "b", "5", "fenced"),
         ("one", "b", "4", "fenced"),
         ("two", "a", "5", "incarnation one"),

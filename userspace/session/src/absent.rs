@@ -123,7 +123,9 @@ async fn tell_ends(inner: &Arc<StoreInner>, servers: &ServersNow) -> Outcome {
             };
             let calls: Vec<CopyCall> = ends.iter().filter_map(call).collect();
             for empty in told().filter(|_| !calls.is_empty()) {
-                outcome.unfilled += usize::from(empty.keep("", &calls).await.is_err());
+                let told = empty.keep("", &calls).await.unwrap_or_default();
+                let kept = told.iter().filter(|reply| matches!(reply, Ok(Reply::Kept { .. }))).count();
+                outcome.unfilled += calls.len() - kept;
             }
             if next == 0 {
                 break;
@@ -138,7 +140,7 @@ async fn tell_ends(inner: &Arc<StoreInner>, servers: &ServersNow) -> Outcome {
 /// Looks at all sessions of this worker that any server knows of.
 async fn walk(inner: &Arc<StoreInner>, servers: &ServersNow) -> Outcome {
     let mut outcome = tell_ends(inner, servers).await;
-    for (_, remote) in inner.remotes.iter().enumerate().filter(|(at, _)| servers.usable[*at]) {
+    for (remote, _) in inner.remotes.iter().zip(&servers.usable).filter(|(_, usable)| **usable) {
         let mut cursor = 0;
         loop {
             let page = remote.owned(&inner.worker.token, cursor, PAGE).await;
@@ -223,21 +225,7 @@ pub(crate) async fn host_briefly(inner: &Arc<StoreInner>, id: SessionId, usable:
     if let Some(task) = Task::of(inner, &entry, usable, &[]) {
         task.done(inner).await;
     }
-    let copied = async {
-        loop {
-            let changed = entry.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let (phase, is_copied) = {
-                let state = entry.state();
-                (state.phase, state.is_copied())
-            };
-            if phase != Phase::Hosted || is_copied {
-                return;
-            }
-            changed.await;
-        }
-    };
+    let copied = entry.when(|state| (!state.is_behind()).then_some(()));
     timeout(inner.config.timeout, copied).await.map_err(|_| SessionFault::Unacknowledged)?;
     leave(inner, &entry, used);
     Ok(())
@@ -247,7 +235,7 @@ pub(crate) async fn host_briefly(inner: &Arc<StoreInner>, id: SessionId, usable:
 fn leave(inner: &StoreInner, entry: &Arc<Entry>, used: Moment) {
     let is_idle = {
         let mut state = entry.state();
-        let is_idle = state.phase == Phase::Hosted && state.is_copied() && state.used == used && !entry.is_used();
+        let is_idle = state.phase == Phase::Hosted && !state.is_behind() && state.used == used && !entry.is_used();
         if is_idle {
             state.phase = Phase::Lost;
         }

@@ -42,6 +42,16 @@ fn answered(answers: &Answers) -> impl Iterator<Item = (usize, &Reply)> {
         .filter(move |(_, reply)| counts(reply))
 }
 
+/// The records of those that count, with the servers that have them.
+fn records(answers: &Answers) -> impl Iterator<Item = (usize, &Record)> {
+    answered(answers)
+        .filter_map(|(at, reply)| if let Reply::Record(record) = reply { Some((at, record)) } else { None })
+}
+
+fn has_ended(answers: &Answers) -> bool {
+    answered(answers).any(|(_, reply)| *reply == Reply::Ended)
+}
+
 fn enough(answers: &Answers) -> Result<(), SessionFault> {
     let (servers, count) = (answers.len(), answered(answers).count());
     let quorum = quorum(servers);
@@ -55,13 +65,11 @@ fn later(a: &CopyState, b: &CopyState) -> std::cmp::Ordering {
 
 /// Judges records: may `me` claim the session? The owner of `dead` is known to have ended, whatever its lease says.
 pub(crate) fn survey(answers: &Answers, me: &str, dead: &str) -> Result<Survey, SessionFault> {
-    if answered(answers).any(|(_, reply)| *reply == Reply::Ended) {
+    if has_ended(answers) {
         return Err(SessionFault::Ended);
     }
     enough(answers)?;
-    let records: Vec<(usize, &Record)> = answered(answers)
-        .filter_map(|(at, reply)| if let Reply::Record(record) = reply { Some((at, record)) } else { None })
-        .collect();
+    let records: Vec<(usize, &Record)> = records(answers).collect();
     let top = records.iter().map(|(_, record)| record.epoch).max().unwrap_or_default();
     // The owner of the highest epoch first: one before it may be alive as well.
     let mut others: Vec<&Record> = records.iter().map(|(_, record)| *record).collect();
@@ -95,14 +103,10 @@ pub(crate) struct Standing {
 
 /// Says how a session of `me` stands, as far as is known; none if it is not its own by the highest epoch, has ended, or has no state.
 pub(crate) fn standing(answers: &Answers, me: &str) -> Option<Standing> {
-    let mut records = Vec::new();
-    for (at, reply) in answered(answers) {
-        match reply {
-            Reply::Ended => return None,
-            Reply::Record(record) => records.push((at, record)),
-            _ => {}
-        }
+    if has_ended(answers) {
+        return None;
     }
+    let records: Vec<(usize, &Record)> = records(answers).collect();
     let (_, top) = records.iter().max_by_key(|(_, record)| record.epoch).filter(|(_, record)| record.owner == me)?;
     let written = records.iter().filter(|(_, record)| record.copy.written > Epoch::default());
     let (_, last) = written.max_by(|(_, a), (_, b)| later(&a.copy, &b.copy))?;
@@ -129,16 +133,14 @@ pub(crate) enum Ownership {
 
 /// Judges whether a session is still `me`'s, who hosts it under an epoch, and may have ended it. Another's claim at a minority
 /// does not make it another's, and silence of the others neither.
-pub(crate) fn ownership(answers: &Answers, me: &str, epoch: Epoch, has_ended: bool) -> Ownership {
+pub(crate) fn ownership(answers: &Answers, me: &str, epoch: Epoch, is_over: bool) -> Ownership {
     if enough(answers).is_err() {
         return Ownership::Unknown;
     }
-    if !has_ended && answered(answers).any(|(_, reply)| *reply == Reply::Ended) {
+    if !is_over && has_ended(answers) {
         return Ownership::Lost;
     }
-    let records = || {
-        answered(answers).filter_map(|(_, reply)| if let Reply::Record(record) = reply { Some(record) } else { None })
-    };
+    let records = || records(answers).map(|(_, record)| record);
     let others = records().filter(|record| record.epoch > epoch && record.owner != me && !record.owner.is_empty());
     let is_possible = others.count() <= answers.len() - quorum(answers.len());
     // Whoever has written under a higher epoch has been its host.
@@ -150,13 +152,12 @@ pub(crate) fn ownership(answers: &Answers, me: &str, epoch: Epoch, has_ended: bo
 
 /// Returns the highest epoch of those servers that do not know that a session has ended; none if all do that answer.
 pub(crate) fn unaware(answers: &Answers) -> Option<Epoch> {
-    let epoch = |reply: &Reply| if let Reply::Record(record) = reply { Some(record.epoch) } else { None };
-    answered(answers).filter_map(|(_, reply)| epoch(reply)).max()
+    records(answers).map(|(_, record)| record.epoch).max()
 }
 
 /// Whether a server has `me` as the session's owner.
 pub(crate) fn is_owner_anywhere(answers: &Answers, me: &str) -> bool {
-    answered(answers).any(|(_, reply)| matches!(reply, Reply::Record(record) if record.owner == me))
+    records(answers).any(|(_, record)| record.owner == me)
 }
 
 /// Judges a claim: does it hold, and where is the last state? `is_member` says whether a server is in a set. Where the set

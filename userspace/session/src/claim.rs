@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 use zerottl_core::{model::WriteMode, session_id::SessionId};
 
@@ -335,23 +335,11 @@ impl StoreInner {
         // worker dies, each of it has all that was acknowledged.
         entry.state().joining.clone_from(&desired);
         self.spread(entry);
-        let all = async {
-            loop {
-                let changed = entry.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                {
-                    let state = entry.state();
-                    let number = state.number;
-                    let has_all = state.data.is_none() || desired.iter().all(|at| state.is_acked(*at, number));
-                    if state.phase != Phase::Hosted || has_all {
-                        return;
-                    }
-                }
-                changed.await;
-            }
-        };
-        if tokio::time::timeout(self.config.timeout, all).await.is_err() {
+        let all = entry.when(|state| {
+            let has_all = state.data.is_none() || desired.iter().all(|at| state.is_acked(*at, state.number));
+            (state.phase != Phase::Hosted || has_all).then_some(())
+        });
+        if timeout(self.config.timeout, all).await.is_err() {
             return;
         }
         let (epoch, phase) = {

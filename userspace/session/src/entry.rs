@@ -131,6 +131,19 @@ impl Entry {
         self.users.load(Relaxed) != 0
     }
 
+    /// Waits until the state gives a value.
+    pub(crate) async fn when<T>(&self, mut of: impl FnMut(&EntryState) -> Option<T>) -> T {
+        loop {
+            // Made before the state is looked at, so that a change from here on is not missed.
+            let changed = self.changed.notified();
+            let value = of(&self.state());
+            if let Some(value) = value {
+                return value;
+            }
+            changed.await;
+        }
+    }
+
     /// Makes whoever waits for it look again.
     pub(crate) fn wake(&self) {
         self.changed.notify_waiters();
@@ -191,6 +204,12 @@ impl EntryState {
     /// Whether all that are to hold copies have the newest state.
     pub(crate) fn is_copied(&self) -> bool {
         self.acks(self.number) == self.copies.len()
+    }
+
+    /// Whether there is something that servers are to know, and do not all know yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        let is_kept = self.data.is_some() && self.phase == Phase::Hosted || self.phase == Phase::Ended;
+        is_kept && !self.is_copied()
     }
 
     /// Notes that a server has acknowledged a state of `version`.

@@ -287,23 +287,10 @@ impl StoreInner {
                 self.replace(entry, self.placement.choose(entry.id, self.config.copies, |at| usable[at])).await;
             }
         }
-        let waited = async {
-            loop {
-                let changed = entry.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                {
-                    let state = entry.state();
-                    if state.phase == Phase::Lost {
-                        return Err(SessionFault::Fenced);
-                    }
-                    if self.is_acknowledged(&state, number) {
-                        return Ok(());
-                    }
-                }
-                changed.await;
-            }
-        };
+        let waited = entry.when(|state| match state.phase {
+            Phase::Lost => Some(Err(SessionFault::Fenced)),
+            _ => self.is_acknowledged(state, number).then_some(Ok(())),
+        });
         timeout(self.config.lease, waited).await.unwrap_or(Err(SessionFault::Unacknowledged))
     }
 }

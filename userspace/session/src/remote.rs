@@ -298,6 +298,14 @@ impl Remote {
         call
     }
 
+    /// Ends the connection if a request has failed.
+    fn answered<T>(&self, answer: Result<T, redis::RedisError>) -> Result<T, RemoteFault> {
+        answer.map_err(|error| {
+            self.fail(&error);
+            error.into()
+        })
+    }
+
     /// Runs one script.
     async fn run(&self, live: &mut Live, call: &ScriptInvocation<'_>) -> Result<Reply, RemoteFault> {
         let value: Result<Value, _> = call.invoke_async(&mut live.connection).await;
@@ -338,10 +346,7 @@ impl Remote {
         let mut command = redis::cmd("HGET");
         command.arg(format!("{}s:{id}", self.prefix)).arg("data");
         let data = command.query_async(&mut live.connection).await;
-        data.map_err(|error| {
-            self.fail(&error);
-            RemoteFault::from(error)
-        })
+        self.answered(data)
     }
 
     /// Gives a session up.
@@ -352,7 +357,8 @@ impl Remote {
         self.run(&mut live, &call).await
     }
 
-    /// Keeps copies, many at once; ends may be nobody's, an empty owner, as they are final. The answers are in their order; none at all if the server fails.
+    /// Keeps copies, many at once; ends may be nobody's, an empty owner, as they are final. The answers are in their order; none at
+    /// all if the server fails.
     pub(crate) async fn keep(
         &self,
         owner: &str,
@@ -364,14 +370,9 @@ impl Remote {
         for group in &groups {
             pipeline.invoke_script(&self.keep_call(owner, &live.incarnation, group));
         }
-        let values: Vec<Value> = match pipeline.query_async(&mut live.connection).await {
-            Ok(values) => values,
-            Err(error) => {
-                self.fail(&error);
-                return Err(error.into());
-            }
-        };
+        let values: Vec<Value> = self.answered(pipeline.query_async(&mut live.connection).await)?;
         if values.len() != groups.len() {
+            self.fail(&Misshapen);
             return Err(Misshapen.into());
         }
         let read = |(group, value): (&&[CopyCall], Value)| Reply::read_all(value, group.len());
@@ -419,10 +420,7 @@ impl Remote {
         call.arg(&*live.incarnation).arg(self.key("w:")).arg(self.key("o:")).arg(self.key("s:")).arg(most);
         call.arg(asker);
         let found = call.invoke_async(&mut live.connection).await;
-        found.map_err(|error| {
-            self.fail(&error);
-            RemoteFault::from(error)
-        })
+        self.answered(found)
     }
 
     /// Lists some sessions of a worker, from a cursor on, which is 0 at first; with the next cursor, 0 at the end.
@@ -436,10 +434,7 @@ impl Remote {
         let mut command = redis::cmd("SSCAN");
         command.arg(self.key(&format!("o:{owner}"))).arg(cursor).arg("COUNT").arg(about);
         let page = command.query_async(&mut live.connection).await;
-        page.map_err(|error| {
-            self.fail(&error);
-            RemoteFault::from(error)
-        })
+        self.answered(page)
     }
 
     /// Lists some sessions that have ended, from a cursor on, which is 0 at first: each with its epoch, and how long that is still to
@@ -449,10 +444,7 @@ impl Remote {
         let mut call = SCRIPTS.ends.prepare_invoke();
         call.key(self.key("ended")).arg(self.key("s:")).arg(cursor).arg(about);
         let page = call.invoke_async(&mut live.connection).await;
-        page.map_err(|error| {
-            self.fail(&error);
-            RemoteFault::from(error)
-        })
+        self.answered(page)
     }
 
     /// Ends the lease, so that others may claim this worker's sessions at once.

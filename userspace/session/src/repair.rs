@@ -83,11 +83,7 @@ impl Task {
     pub(crate) fn of(inner: &StoreInner, entry: &Arc<Entry>, usable: &[bool], empty: &[bool]) -> Option<Self> {
         let (copies, phase, behind) = {
             let state = entry.state();
-            (
-                state.copies.clone(),
-                state.phase,
-                (state.data.is_some() || state.phase == Phase::Ended) && !state.is_copied(),
-            )
+            (state.copies.clone(), state.phase, state.is_behind())
         };
         if phase == Phase::Lost {
             return None;
@@ -145,11 +141,12 @@ fn forget(inner: &StoreInner) {
     let surplus = entries.len() - max;
     let used = |entry: &Arc<Entry>| entry.state().used;
     entries.sort_by_key(used);
-    let is_copied = |entry: &&Arc<Entry>| {
+    // Of those without data there is nothing to lose.
+    let may_go = |entry: &&Arc<Entry>| {
         let state = entry.state();
-        state.phase == Phase::Hosted && state.is_copied()
+        state.phase == Phase::Hosted && !state.is_behind()
     };
-    for entry in entries.iter().filter(is_copied).take(surplus) {
+    for entry in entries.iter().filter(may_go).take(surplus) {
         inner.counts.evictions.fetch_add(1, Relaxed);
         drop_entry(inner, entry);
     }

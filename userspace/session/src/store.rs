@@ -197,8 +197,14 @@ impl SessionStore {
                 }
             }
             // What nobody has acknowledged may be lost, and then it must not have been seen.
-            self.0.acknowledged(&entry, number).await?;
-            return Ok(data.zip(tag).map(|(data, tag)| SessionState { data, tag }));
+            match self.0.acknowledged(&entry, number).await {
+                // It has left the memory, or is another's: whoever has it now says what it is.
+                Err(SessionFault::Fenced) => {}
+                acknowledged => {
+                    let state = data.zip(tag).map(|(data, tag)| SessionState { data, tag });
+                    return acknowledged.map(|()| state);
+                }
+            }
         }
     }
 
@@ -299,10 +305,7 @@ impl SessionStore {
         }
         let copied = async {
             for entry in &entries {
-                let notified = entry.changed.notified();
-                if !entry.state().is_copied() {
-                    notified.await;
-                }
+                entry.when(|state| (!state.is_behind()).then_some(())).await;
             }
         };
         let _ = timeout(self.0.config.timeout, copied).await;

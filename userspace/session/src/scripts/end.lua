@@ -8,8 +8,8 @@ local id = string.sub(KEYS[1], -22)
 if not record[3] then
   local epoch, mine = tonumber(record[1] or '0'), tonumber(ARGV[2])
   local owner = record[2] or ''
-  local is_anothers = owner ~= '' and ARGV[3] ~= '' and owner ~= ARGV[3]
-  if epoch > mine or (epoch == mine and is_anothers) then return {'fenced'} end
+  local is_anothers = epoch > mine or (epoch == mine and owner ~= '' and owner ~= ARGV[3])
+  if ARGV[3] ~= '' and is_anothers then return {'fenced'} end
   if owner ~= '' then redis.call('SREM', KEYS[4] .. owner, id) end
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'owner', ARGV[3], 'ended', '1')
