@@ -133,8 +133,16 @@ impl Browser {
         let selector = json!(selector);
         // Of an element that is not shown, `innerText` would be all that stands in it.
         let seen = "((element) => element && element.checkVisibility() ? element.innerText : '')";
-        let value = self.value(&format!("{seen}(document.querySelector({selector}))"))?;
-        Ok(value.as_str().unwrap_or_default().to_owned())
+        let expression = format!("{seen}(document.querySelector({selector}))");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.value(&expression) {
+                Ok(value) => return Ok(value.as_str().unwrap_or_default().to_owned()),
+                // The browser went on to the next page while it was asked: reading changes nothing, so the next one is asked.
+                Err(error) if is_leaving(&error) && Instant::now() < end => thread::sleep(Duration::from_millis(10)),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Waits until the text of an element is as `fits` says; its last text if it does not come to that.
@@ -200,4 +208,12 @@ impl Browser {
         };
         self.complaints.push(said.to_string());
     }
+}
+
+/// Whether an expression has no value because its page was left before it had one.
+fn is_leaving(error: &io::Error) -> bool {
+    let error = error.to_string();
+    ["target navigated", "context was destroyed", "Cannot find context", "default execution context"]
+        .iter()
+        .any(|said| error.contains(said))
 }

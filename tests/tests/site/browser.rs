@@ -61,6 +61,20 @@ fn s4_5a_540_a_browser_is_bound_and_rebound() {
     assert_eq!(page.complaints(), Vec::<String>::new());
 }
 
+/// A page is read while it is left for the next one: no reading fails by that.
+#[test]
+fn a_page_is_read_while_it_is_left() -> io::Result<()> {
+    let config = Config { groups: vec![], more: WEB.into(), ..Config::default() };
+    let Some(scene) = Scene::with_fronts("a browser between pages", config) else { return Ok(()) };
+    let mut page = Browser::start(&scene.lab.client)?;
+    page.go("http://app.com/")?;
+    for looks in 2..20 {
+        page.value("setTimeout(() => location.reload(), 0)")?;
+        page.wait_for("#looks", |text| text == looks.to_string())?;
+    }
+    Ok(())
+}
+
 /// S4-5B-570, S4-5B-DEFER: the page of busy Sites needs no scripts to go on by itself, with its key, to where there is room.
 #[test]
 fn s4_5b_570_the_busy_page_goes_on_by_itself() -> io::Result<()> {
