@@ -13,7 +13,8 @@ use crate::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
         CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, ChoiceEntry, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
-        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of, type_bit,
+        NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of,
+        type_bit,
     },
     limit::Class,
     maps::Maps,
@@ -359,9 +360,13 @@ fn body<M: Maps>(
         unpark(scratch, datagram, query);
         return match missing {
             Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
-            Missing::InZone { soa, apex } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
+            Missing::InZone { is_signed: true, .. } if query.edns.dnssec_ok => Err(Reason::PassSigned),
+            Missing::InZone { soa, apex, .. } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };
     };
+    if entry.flags & NAME_IS_SIGNED != 0 && query.edns.dnssec_ok {
+        return Err(Reason::PassSigned);
+    }
     match entry.kind {
         NAME_SERVED if query.rtype == TYPE_A || query.rtype == TYPE_AAAA => {}
         NAME_SERVED if query.rtype == TYPE_HTTPS && entry.flags & NAME_HAS_HTTPS != 0 => {}

@@ -35,7 +35,7 @@ pub const STALE_BANK: u32 = BANKS;
 pub const ALL_BANKS: u32 = BANKS + 1;
 /// Says in [`Control::abi`] that a pinned `CONTROL` is one of ours, of this layout: `"ztl"` and a number that counts up
 /// with each change of a struct or a map here.
-pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x02");
+pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x03");
 /// Served addresses per family.
 pub const LISTEN_MAX: usize = 8;
 /// Interfaces' MAC addresses that are ours.
@@ -313,6 +313,9 @@ pub const NAME_HAS_WILDCARD: u8 = 1;
 
 /// [`NameEntry::flags`]: a served name with HTTPS records (RFC 9460), which the plan decides.
 pub const NAME_HAS_HTTPS: u8 = 2;
+
+/// [`NameEntry::flags`]: the zone is signed, so that whoever asks for signatures gets them from the socket path.
+pub const NAME_IS_SIGNED: u8 = 4;
 
 /// A type's bit in [`NameEntry::types`]: one each for the types that are asked for, one for all others together.
 #[inline(always)]

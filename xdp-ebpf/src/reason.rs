@@ -151,6 +151,8 @@ reasons! {
     PassStatic = Pass "pass-static",
     /// No such name, but a wildcard of the records file may stand for it.
     PassWildcard = Pass "pass-wildcard",
+    /// A name of a signed zone, asked for with DO: the socket path has the signatures.
+    PassSigned = Pass "pass-signed",
     /// A dynamic name whose role another machine has: the socket path refers to it.
     PassReferral = Pass "pass-referral",
     /// No plan published yet.

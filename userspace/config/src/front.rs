@@ -10,7 +10,7 @@ use toml::Spanned;
 use xdp_ebpf::layout::{LISTEN_MAX, MAC_MAX, VLAN_PAIRS_MAX};
 
 use super::{
-    raw,
+    dnssec, raw,
     readers::{again, readable},
     report::{Once, Reporter},
     tables::section,
@@ -217,7 +217,7 @@ pub(super) struct Zones {
 }
 
 impl Zones {
-    pub(super) fn read(report: &mut Reporter, raw: &raw::Named<raw::Zone>) -> Self {
+    pub(super) fn read(report: &mut Reporter, raw: &raw::Named<raw::Zone>, roles: Roles) -> Self {
         if raw.0.is_empty() {
             report
                 .error(0..0, "there is no zone")
@@ -242,6 +242,7 @@ impl Zones {
                     .label("one too many")
                     .help("split the zones over several instances");
             }
+            dnssec::check_roles(&mut reader, zone.dnssec.as_ref(), roles);
             zones.list.push(read_zone(&mut reader, apex, zone));
         }
         zones
@@ -316,6 +317,7 @@ fn read_zone(reader: &mut Reader<'_>, apex: Name, raw: &raw::Zone) -> ZoneConfig
         soa_ttl: seconds(reader, "soa_ttl", &raw.soa_ttl, negative_ttl),
         ns_ttl: seconds(reader, "ns_ttl", &raw.ns_ttl, 3600),
         records: raw.records.as_ref().and_then(|path| readable(reader, "records", path)),
+        dnssec: dnssec::dnssec(reader, &apex, raw.dnssec.as_ref()),
         apex,
     }
 }

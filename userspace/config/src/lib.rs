@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -19,6 +19,7 @@ mod by_site;
 mod clients;
 mod cross_checks;
 mod director;
+mod dnssec;
 mod edns;
 mod excerpt;
 mod fields;
@@ -144,7 +145,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
-    let zones = front::Zones::read(report, &file.zone);
+    let zones = front::Zones::read(report, &file.zone, front.roles);
     let mut sites = sites::sites(report, &file.site, &zones);
     let (pools, groups) = pools::pools_and_groups(report, file, &zones);
     pools::join(report, file, &mut sites, &pools, &groups);

@@ -188,6 +188,50 @@ pub(super) struct Zone {
     pub balance_nameservers: List<String>,
     pub failover_nameservers: List<String>,
     pub transfer_to: List<String>,
+    pub dnssec: Option<Spanned<Dnssec>>,
+}
+
+/// `{ algorithm = "…", … }`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DnssecTable {
+    pub algorithm: Text,
+    pub split_keys: Switch,
+    pub keys: List<String>,
+    pub validity: Text,
+    pub renew: Text,
+    pub signature_alarm: Text,
+}
+
+/// On, off, or a table of how.
+#[derive(Debug)]
+pub(super) enum Dnssec {
+    Switch(bool),
+    Table(DnssecTable),
+}
+
+impl<'de> Deserialize<'de> for Dnssec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Dnssec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or a table such as { algorithm = \"ed25519\" }")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<Dnssec, E> {
+                Ok(Dnssec::Switch(on))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dnssec, A::Error> {
+                DnssecTable::deserialize(MapAccessDeserializer::new(map)).map(Dnssec::Table)
+            }
+        }
+
+        deserializer.deserialize_struct("Dnssec", fields_of::<DnssecTable>(), Shape)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

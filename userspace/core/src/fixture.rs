@@ -148,6 +148,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
             balance_nameservers: vec![],
             failover_nameservers: vec![],
             transfer_to: vec![],
+            dnssec: None,
         }],
         forwards: vec![],
         pools: vec![pool],

@@ -11,7 +11,7 @@ use xdp_ebpf::{
     net::words,
 };
 
-use crate::model::RateLimit;
+use crate::model::{RateLimit, SignedBytes};
 
 /// Blocks of buckets, in the kernel and here: 512 KiB, 65,536 networks by class, which a CPU core's own cache holds. A bucket is
 /// only needed while its network has answers to make good for, a thousandth of a second for one answer at 1,000 a second.
@@ -61,9 +61,7 @@ impl Limiter {
     /// Takes an answer from a client network's rate.
     #[must_use]
     pub fn judge(&self, client: IpAddr, class: Class) -> RateVerdict {
-        let now = clock_gettime(ClockId::MonotonicCoarse);
-        let ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-        self.judge_at(client, class, ns >> TICK_BITS)
+        self.judge_at(client, class, ticks())
     }
 
     fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> RateVerdict {
@@ -80,6 +78,44 @@ impl Limiter {
             RateVerdict::Drop
         }
     }
+}
+
+/// Bytes of signed answers, by client network: what a forger can have sent to one.
+///
+/// A bucket counts bytes as the limiter's count answers, so that a network has a second's bytes at once.
+#[derive(Debug)]
+pub struct ByteMeter(Option<(Limits, Box<[Buckets]>)>);
+
+impl ByteMeter {
+    /// Nobody has had any. Takes no memory where nothing is metered.
+    #[must_use]
+    pub fn new(bytes: Option<SignedBytes>) -> Self {
+        let with = |bytes: SignedBytes| {
+            let rate = RateLimit { per_second: bytes.per_second, slip: 0, prefix: bytes.prefix, dry_run: false };
+            (limits(rate, rand::random()), (0..BLOCKS).map(|_| Buckets::default()).collect())
+        };
+        Self(bytes.map(with))
+    }
+
+    /// Takes an answer's bytes from its client network's; false where they are used up.
+    #[must_use]
+    pub fn admit(&self, client: IpAddr, len: usize) -> bool {
+        self.admit_at(client, len, ticks())
+    }
+
+    fn admit_at(&self, client: IpAddr, len: usize, now: u64) -> bool {
+        let Some((limits, table)) = &self.0 else { return true };
+        let [address, _] = words(client);
+        let key = limits.key(client.is_ipv6(), address, Class::Other as u32);
+        let limits = Limits { interval: limits.interval.saturating_mul(len as u32), ..*limits };
+        limits.admit(&table[key.block as usize], key, now, |place| place)
+    }
+}
+
+fn ticks() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let ns = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
+    ns >> TICK_BITS
 }
 
 #[cfg(test)]
@@ -124,6 +160,24 @@ mod tests {
             22
         );
         assert_eq!(count(&verdicts(whole, &["192.0.2.1", "192.0.2.2"]), RateVerdict::Within), 22);
+    }
+
+    /// D-AMP: a second's bytes at once, whatever the answers' lengths, and as many each second.
+    #[test]
+    fn a_network_has_its_bytes() {
+        for len in [100_usize, 900] {
+            let meter = ByteMeter::new(Some(SignedBytes { per_second: 100_000, prefix: (24, 56) }));
+            let client = "192.0.2.1".parse().expect("valid");
+            let mut sent = 0;
+            for second in 0..10 {
+                let now = second * TICKS + 5;
+                let answers = (0..10_000).filter(|_| meter.admit_at(client, len, now)).count();
+                sent += answers * len;
+            }
+            assert!((1_000_000..1_130_000).contains(&sent), "{sent} bytes in ten seconds and a burst, {len} each");
+            assert!(meter.admit_at("192.0.3.1".parse().expect("valid"), len, 5), "another network has its own");
+        }
+        assert!(ByteMeter::new(None).admit("192.0.2.1".parse().expect("valid"), 60_000));
     }
 
     #[test]

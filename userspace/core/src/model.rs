@@ -14,6 +14,7 @@ pub use self::{
         BusyAnswer, ConnectionPolicy, Director, LISTEN_MAX, PROCESSES_MAX, RestartConfig, ServerCheck, ServerCommand,
         ServerConfig, WaitingConfig,
     },
+    dnssec::{DnssecConfig, ZoneAlgorithm},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
@@ -28,6 +29,7 @@ use crate::nets::Nets;
 
 mod admin;
 mod director;
+mod dnssec;
 mod order;
 mod pool;
 mod site;
@@ -223,6 +225,16 @@ pub struct RateLimit {
     pub dry_run: bool,
 }
 
+/// Bytes of signed answers over UDP to one client network that has not proven to be one, by a cookie. What is over it is
+/// truncated, so that a real client asks by TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedBytes {
+    /// Bytes a second, and at once after a quiet second.
+    pub per_second: u32,
+    /// Client prefix lengths: IPv4, IPv6 (at most 64).
+    pub prefix: (u8, u8),
+}
+
 /// `[chaos]`: texts of 1 to 255 bytes; what is not given is REFUSED.
 #[derive(Clone, Debug, Default)]
 pub struct Chaos {
@@ -290,6 +302,8 @@ pub struct ZoneConfig {
     pub failover_nameservers: Vec<Name>,
     /// Clients that may have the whole zone, if it is static (RFC 5936); nobody, if empty.
     pub transfer_to: Vec<IpNet>,
+    /// How it is signed; none is unsigned.
+    pub dnssec: Option<DnssecConfig>,
 }
 
 /// `[forward."…"]`: a name, with all below it, whose questions go to other servers ("recursive query", S4-3A-330R).
@@ -355,6 +369,13 @@ impl Model {
         })
     }
 
+    /// How many bytes of signed answers a client network gets; none where no zone is signed, or it is turned off.
+    #[must_use]
+    pub fn signed_bytes(&self) -> Option<SignedBytes> {
+        let is_signed = self.zones.iter().any(|zone| zone.dnssec.is_some());
+        is_signed.then_some(SignedBytes { per_second: 262_144, prefix: (24, 56) })
+    }
+
     /// The Sites a name chooses from or fails over along, in order.
     #[must_use]
     pub fn sites_of(&self, kind: NameKind) -> &[SiteId] {
@@ -399,7 +420,7 @@ impl Model {
 
     /// Returns the position of the pool whose knobs govern a name.
     #[must_use]
-    pub(crate) fn pool_id_of(&self, kind: NameKind) -> PoolId {
+    pub fn pool_id_of(&self, kind: NameKind) -> PoolId {
         match kind {
             NameKind::Pool(id) => id,
             NameKind::Group(id) => self.groups[id.0].pool,

@@ -24,7 +24,7 @@ pub use compile::{Planner, UnevenShare, share_warnings};
 pub use service::{Basis, Choice, Service, Table, mask6};
 pub use services::Services;
 pub use site_inputs::SiteInputs;
-pub use spec::binding_count;
+pub use spec::{binding_count, bindings_of_site};
 pub use steer::Before;
 pub use table::CANDIDATES_MAX;
 

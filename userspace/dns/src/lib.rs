@@ -18,6 +18,7 @@
 //! | [`forward`] | names whose questions other servers answer |
 //! | [`mod@respond`] | a message into its answer, within its limits and its client's rate (pure but for the plan's cursors and the rates) |
 //! | [`transport`] | how a message came, and from whom |
+//! | [`signed`] | the signatures and proofs of signed zones |
 //! | [`service`] | the answer to a message, whatever socket it came by: counted, forwarded, transferred |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
@@ -68,6 +69,7 @@ pub mod respond;
 mod rewrite;
 pub mod server;
 pub mod service;
+pub mod signed;
 pub mod svcb;
 pub mod tcp;
 mod text_form;

@@ -158,7 +158,8 @@ impl<'m> Builder<'m> {
         self.empty_non_terminals();
         let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
         let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
-        Zone { id, apex: self.zone.apex.clone(), nodes: self.nodes, soa, has_own_soa, balance, failover, transfer_to }
+        let (apex, nodes) = (self.zone.apex.clone(), self.nodes);
+        Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, signed: None }
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {

@@ -10,7 +10,7 @@ use domain::{
 
 use super::{
     query::Question,
-    svcb,
+    signed, svcb,
     zone::{Data, Dynamic, FoldedName, Found, Node, Role, RrSet, Zone, Zones},
 };
 use crate::view::{QueryClient, Selection, View};
@@ -83,6 +83,8 @@ pub struct Reply<'a> {
     pub by_plan: bool,
     /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
     pub scope: u8,
+    /// Whether it has the signatures of a signed zone.
+    pub is_signed: bool,
 }
 
 impl Reply<'_> {
@@ -100,15 +102,56 @@ impl Reply<'_> {
             extra: Vec::new(),
             by_plan: false,
             scope: 0,
+            is_signed: false,
         }
     }
 }
 
-/// Answers a question of class IN, whose type is no transfer.
+/// Answers a question of class IN, whose type is no transfer; with signatures where the zone has them and the client can
+/// use them: `dnssec_ok` is DO.
 #[must_use]
-pub fn resolve<'a>(question: Question<'a>, client: QueryClient, zones: &'a Zones, view: &View) -> Reply<'a> {
+pub fn resolve<'a>(
+    question: Question<'a>,
+    dnssec_ok: bool,
+    client: QueryClient,
+    zones: &'a Zones,
+    view: &View,
+) -> Reply<'a> {
     let zone = zones.zone_for(&FoldedName::new(question.name), question.rtype);
     let Some(zone) = zone else { return Reply::bare(Rcode::REFUSED) };
+    let Some(signed) = zone.signed() else { return from_zone(question, zone, client, zones, view) };
+    if let Some(reply) = signed::own_records(question, dnssec_ok, zone, signed) {
+        return reply;
+    }
+    if !dnssec_ok {
+        return from_zone(question, zone, client, zones, view);
+    }
+    let mut reply = if question.rtype == Rtype::ANY && is_by_plan(zone, question.name) {
+        // What answers ANY else is no data, and has no signature; one set that has is enough (RFC 8482 section 4.1).
+        let mut of = [Rtype::A, Rtype::AAAA].into_iter().map(|rtype| Question { rtype, ..question });
+        let mut replies = of.by_ref().map(|question| from_zone(question, zone, client, zones, view));
+        let first = replies.next().filter(|reply| !reply.answer.is_empty());
+        first.or_else(|| replies.next()).unwrap_or_else(|| Reply::bare(Rcode::SERVFAIL))
+    } else {
+        from_zone(question, zone, client, zones, view)
+    };
+    signed::sign_reply(&mut reply, question, zone, signed);
+    reply
+}
+
+/// Whether the plan answers a name.
+fn is_by_plan(zone: &Zone, name: &Name<[u8]>) -> bool {
+    zone.node(name).is_some_and(|node| node.dynamic.is_some_and(|dynamic| dynamic.refer.is_none()))
+}
+
+/// Answers a question from the zone that has its answer, without signatures.
+fn from_zone<'a>(
+    question: Question<'a>,
+    zone: &'a Zone,
+    client: QueryClient,
+    zones: &'a Zones,
+    view: &View,
+) -> Reply<'a> {
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
     let mut name = Owner::Known(question.name);
     for _ in 0..=ALIASES_MAX {

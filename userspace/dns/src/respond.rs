@@ -22,7 +22,7 @@ use super::{
 };
 use crate::view::{QueryClient, View};
 use zerottl_core::{
-    limit::{Limiter, RateVerdict},
+    limit::{ByteMeter, Limiter, RateVerdict},
     model::{ForwardId, ZoneId},
 };
 
@@ -107,7 +107,8 @@ pub fn answer(message: &[u8], asker: Asker, now: u32, zones: &Zones, view: &View
                 }
                 (_, Some(_)) => Reply::bare(Rcode::REFUSED),
                 (_, None) => {
-                    resolve(question, QueryClient { address: client, subnet: request.asked.subnet }, zones, view)
+                    let client = QueryClient { address: client, subnet: request.asked.subnet };
+                    resolve(question, request.dnssec_ok(), client, zones, view)
                 }
             };
             (reply.rcode.into(), reply)
@@ -139,6 +140,7 @@ struct Request<'a> {
     cookie: Option<cookies::CookieReply>,
     nsid: Option<&'a str>,
     limiter: &'a Limiter,
+    signed_bytes: &'a ByteMeter,
     /// The question that data answers, or the rcode that does.
     decided: Result<Question<'a>, OptRcode>,
 }
@@ -160,7 +162,28 @@ impl<'a> Request<'a> {
         let decided = decide(&query, from.transport, wishes, cookie);
         let nsid = model.edns.nsid.as_deref().filter(|_| asked.nsid);
         let keepalive = wishes.is_some() && keepalive == Some(true);
-        Ok(Self { limiter: &view.limiter, query, asker: from, keepalive, asked, cookie, nsid, decided })
+        Ok(Self {
+            limiter: &view.limiter,
+            signed_bytes: &view.signed_bytes,
+            query,
+            asker: from,
+            keepalive,
+            asked,
+            cookie,
+            nsid,
+            decided,
+        })
+    }
+
+    /// Whether a signed answer of so many bytes is within what its client's network may have; others are not metered.
+    fn meter(&self, reply: &Reply<'_>, len: usize) -> bool {
+        let is_proven = self.asker.transport == Transport::Tcp || self.cookie.is_some_and(|cookie| cookie.known);
+        !reply.is_signed || is_proven || self.signed_bytes.admit(self.asker.client, len)
+    }
+
+    /// DO: whether the client takes signatures.
+    fn dnssec_ok(&self) -> bool {
+        self.query.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
     fn finish(&self, rcode: OptRcode, reply: &Reply<'_>) -> Result<CountedAnswer, Silence> {
@@ -190,6 +213,7 @@ impl<'a> Request<'a> {
         if !reply.truncated
             && rate != RateVerdict::Slip
             && let Ok(message) = compose(query, rcode, reply, &said, limits)
+            && self.meter(reply, message.len())
         {
             return Ok(CountedAnswer { message, rcode, truncated: false, rate });
         }
@@ -272,16 +296,21 @@ impl Limits {
 /// times the query for what the plan answers and 2.5 times for a negative answer, as in the kernel. Everything else, which
 /// comes from records files and other servers, is only bound above 512 bytes, at 3 times the query, and not at all for
 /// clients of whom a cookie is `known`: as it is an answer that every other server gives, a forger gains nothing here.
+///
+/// Signed answers are longer. What the plan answers may be 3.2 times its query then, and negative answers as long as they
+/// are; both are metered by their bytes ([`Request::meter`]).
 fn udp_limits(query: &QueryMessage<'_>, reply: &Reply<'_>, client: IpAddr, known: bool) -> Limits {
     let taken = usize::from(query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX)));
     let headers = if client.is_ipv4() { HEADERS_LEN_V4 } else { HEADERS_LEN_V6 };
-    let times = |halves| (headers + query.len) * halves / 2 - headers;
+    let times = |tenths| (headers + query.len) * tenths / 10 - headers;
     let is_negative = reply.answer.is_empty() && reply.authoritative;
     let (all, extra) = match (reply.by_plan, is_negative) {
-        (true, false) => (times(4), times(4)),
-        (_, true) => (times(5), times(5)),
+        (true, false) if reply.is_signed => (times(32), times(32)),
+        (_, true) if reply.is_signed => (taken, taken),
+        (true, false) => (times(20), times(20)),
+        (_, true) => (times(25), times(25)),
         (false, false) if known => (taken, taken),
-        (false, false) => (times(6).max(usize::from(UDP_LEN_CLASSIC)), times(4)),
+        (false, false) => (times(30).max(usize::from(UDP_LEN_CLASSIC)), times(20)),
     };
     Limits { all: all.min(taken), extra: extra.min(taken) }
 }

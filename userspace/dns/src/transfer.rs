@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Only zones without dynamic names are given away, since a plan is no data. What other servers make of names themselves
-//! is not sent: empty non-terminals. What the zone only holds for others is: glue, and what a delegation or a DNAME hides
+//! is not sent: empty non-terminals. A signed zone goes with its signatures and its chain (RFC 4035 section 3.1.5). What the zone only holds for others is: glue, and what a delegation or a DNAME hides
 //! (section 3.5).
 
 use std::{iter, net::IpAddr};
@@ -79,7 +79,8 @@ pub fn replies(zone: &Zone) -> impl Iterator<Item = Reply<'_>> {
         let sets = node.sets.iter().filter(|set| set.rtype != Rtype::SOA);
         sets.flat_map(|set| records(node.owner.for_slice(), set))
     });
-    let mut all = soa().chain(others).chain(soa()).peekable();
+    let signatures = zone.signed().into_iter().flat_map(|signed| signed.records(zone));
+    let mut all = soa().chain(others).chain(signatures).chain(soa()).peekable();
     iter::from_fn(move || {
         let mut answer = vec![all.next()?];
         let mut len = wire_len(&answer[0]);

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use zerottl_core::{
-    limit::Limiter,
+    limit::{ByteMeter, Limiter},
     model::{DynamicType, Model, NameId, Policy},
     plan::{Choice, Plan, PlannedAnswer, Service},
 };
@@ -71,6 +71,8 @@ pub struct View {
     pub model: Arc<Model>,
     /// The limiter of answers to UDP clients.
     pub limiter: Limiter,
+    /// The meter of signed answers to UDP clients.
+    pub signed_bytes: ByteMeter,
     plan: ArcSwap<Plan>,
     cursors: Box<[[AtomicU32; 3]]>,
     /// By position in [`Plan::endpoints`].
@@ -85,7 +87,8 @@ impl View {
         let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(rand::random())));
         let limiter = Limiter::new(model.rate_limit);
         let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { cursors: cursors.collect(), answers, plan: ArcSwap::from_pointee(plan), limiter, model }
+        let signed_bytes = ByteMeter::new(model.signed_bytes());
+        Self { cursors: cursors.collect(), answers, plan: ArcSwap::from_pointee(plan), limiter, signed_bytes, model }
     }
 
     /// A view of a plan for whoever only wants to know what it answers: its cursors and counts are its own.
@@ -93,7 +96,8 @@ impl View {
     pub fn aside(model: Arc<Model>, plan: Arc<Plan>) -> Self {
         let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(0)));
         let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { cursors: cursors.collect(), answers, plan: ArcSwap::new(plan), limiter: Limiter::new(None), model }
+        let (limiter, signed_bytes) = (Limiter::new(None), ByteMeter::new(None));
+        Self { cursors: cursors.collect(), answers, plan: ArcSwap::new(plan), limiter, signed_bytes, model }
     }
 
     /// The newest plan.

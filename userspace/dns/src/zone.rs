@@ -4,7 +4,7 @@
 //! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
 //! the last existing name the closest encloser of RFC 4592.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use domain::{
@@ -14,6 +14,7 @@ use domain::{
 
 use ipnet::IpNet;
 
+use super::signed::SignedZone;
 use zerottl_core::model::{self, ForwardId, NameId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
@@ -132,6 +133,8 @@ pub struct Zone {
     pub(super) failover: Option<RrSet>,
     /// Clients that may have it whole; nobody where it has dynamic names.
     pub(super) transfer_to: Vec<IpNet>,
+    /// Its signatures, if it is signed.
+    pub(super) signed: Option<Arc<SignedZone>>,
 }
 
 impl Zone {

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use domain::base::{Name, Rtype};
 use xdp_ebpf::layout::{
-    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
-    type_bit,
+    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED,
+    NAME_STATIC, NameEntry, type_bit,
 };
 
 use super::perfect_hash::Named;
@@ -85,9 +85,13 @@ fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEn
     Some(NameEntry {
         apex: (node.owner.len() - zone.apex().len()) as u8,
         kind,
-        flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 } | if has_https { NAME_HAS_HTTPS } else { 0 },
+        flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 }
+            | if has_https { NAME_HAS_HTTPS } else { 0 }
+            | if zone.signed().is_some() { NAME_IS_SIGNED } else { 0 },
         service: node.dynamic.map_or(0, |dynamic| first.service_of[dynamic.id.0]),
-        types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int())),
+        // The chain's own records are the socket path's to answer.
+        types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int()))
+            | zone.signed().map_or(0, |_| type_bit(Rtype::NSEC.to_int())),
         ..NameEntry::default()
     })
 }

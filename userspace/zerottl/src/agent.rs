@@ -38,6 +38,7 @@ mod opening;
 mod rehearsal;
 mod rounds;
 mod serving;
+mod signing;
 mod supervisor;
 mod tasks;
 

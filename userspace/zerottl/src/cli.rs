@@ -3,6 +3,7 @@
 
 pub mod completions;
 pub mod director;
+pub mod dnssec;
 pub mod log;
 pub mod man;
 pub mod overrides;

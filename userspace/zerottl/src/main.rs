@@ -136,6 +136,8 @@ enum Command {
     Director(cli::director::DirectorArguments),
     /// Show how the sessions of a Site stand, or one of them: who hosts it, and where its copies are
     Session(cli::session::SessionArguments),
+    /// Show what the parent of a signed zone needs, and its keys
+    Dnssec(cli::dnssec::DnssecArguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -200,6 +202,7 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Simulate(arguments) => cli::simulate::simulate(arguments).await?,
         Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
         Command::Director(arguments) => cli::director::director(arguments, || log.start()).await?,
+        Command::Dnssec(arguments) => cli::dnssec::dnssec(arguments)?,
         Command::Session(arguments) => cli::session::session(arguments).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

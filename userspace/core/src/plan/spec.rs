@@ -116,7 +116,7 @@ pub(super) fn bindings(model: &Model) -> Vec<Binding> {
     let mut known = HashSet::new();
     let mut bindings = Vec::new();
     for (id, pool) in model.pools.iter().enumerate().filter(|(_, pool)| pool.https.is_some()) {
-        for binding in pool.sites.iter().flat_map(|site| of_site(PoolId(id), &model.sites[site.0])) {
+        for binding in pool.sites.iter().flat_map(|site| bindings_of_site(PoolId(id), &model.sites[site.0])) {
             if known.insert(binding) {
                 bindings.push(binding);
             }
@@ -125,7 +125,8 @@ pub(super) fn bindings(model: &Model) -> Vec<Binding> {
     bindings
 }
 
-fn of_site(pool: PoolId, site: &Site) -> impl Iterator<Item = Binding> {
+/// Every HTTPS record that one Site of a pool with `https` can come to.
+pub fn bindings_of_site(pool: PoolId, site: &Site) -> impl Iterator<Item = Binding> {
     let addresses = || site.addresses.iter().map(|address| address.answer);
     let v4 = addresses().filter_map(|a| if let IpAddr::V4(a) = a { Some(Some(a)) } else { None }).chain([None]);
     let v6 = move || addresses().filter_map(|a| if let IpAddr::V6(a) = a { Some(Some(a)) } else { None });

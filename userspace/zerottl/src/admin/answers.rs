@@ -55,7 +55,7 @@ pub fn add(page: &mut Explanation, snapshot: &Snapshot, zones: &Zones, asked: Op
         let reply = if zones.forward_of(&FoldedName::new(name.for_slice())).is_some() {
             Reply::bare(domain::base::iana::Rcode::NOERROR)
         } else {
-            resolve(question, client.into(), zones, &view)
+            resolve(question, false, client.into(), zones, &view)
         };
         page.answers.push(answer(&reply, rtype, why(zones, &snapshot.model, &name, &reply, rtype)));
     }

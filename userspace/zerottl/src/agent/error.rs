@@ -7,9 +7,11 @@ use thiserror::Error;
 use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
+use zerottl_dns::signed::SignError;
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
+use zerottl_sign::KeyError;
 
 /// The reason why the agent does not start, or ends by itself, or keeps its configuration.
 #[derive(Debug, Error)]
@@ -44,6 +46,12 @@ pub enum AgentError {
     /// Another agent has the state directory.
     #[error("[state] `directory`: {0}")]
     State(#[source] state::lock::Owned),
+    /// The keys of a signed zone.
+    #[error("dnssec: {0}")]
+    Keys(#[source] KeyError),
+    /// A signed zone.
+    #[error("dnssec: {0}")]
+    Sign(#[source] SignError),
     /// A setting that a reload cannot change.
     #[error("{0} is not as it was: a reload cannot change it, restart the agent")]
     Restart(&'static str),

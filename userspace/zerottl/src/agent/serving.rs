@@ -17,6 +17,7 @@ use super::{
     counts::{AgentCounters, RoundCounters},
     error::AgentError,
     rounds::Rounds,
+    signing,
     tasks::{complain_of, named},
 };
 use crate::{
@@ -108,7 +109,12 @@ pub struct Serving {
 impl Prepared {
     /// Loads the program, with what is pinned in a folder, and makes a first plan, of what is known from `before`. Blocks for as long as the kernel takes to
     /// look at the program.
-    pub fn new(model: Model, zones: Zones, before: Option<&Serving>, pins: Option<&Path>) -> Result<Self, AgentError> {
+    pub fn new(
+        model: Model,
+        mut zones: Zones,
+        before: Option<&Serving>,
+        pins: Option<&Path>,
+    ) -> Result<Self, AgentError> {
         let model = Arc::new(model);
         let reports = match before {
             Some(before) => before.reports.carried_over(&before.model, &model),
@@ -131,6 +137,7 @@ impl Prepared {
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
         let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
+        signing::sign(&mut zones, &model, &first)?;
         let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
@@ -198,6 +205,7 @@ impl Prepared {
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         common.dns.serve(Arc::clone(&self.served));
+        let signed = Arc::clone(&self.served);
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
@@ -246,6 +254,7 @@ impl Prepared {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
+        tasks.spawn(named("signing", signing::renew(signed, self.stop.clone())));
         tasks.spawn(named("planning", rounds.run(self.stop)));
         let load_store = self.load_store;
         Serving { model: self.model, admin, tasks, reports, assessor, load_store, view, stop: self.stop_at_end }

@@ -1,0 +1,311 @@
+//! Signed zones (RFC 4033 to 4035): every answer that a zone can ever give is signed beforehand.
+//!
+//! | module | does |
+//! |---|---|
+//! | this | a zone's chain of names, and its signatures |
+//! | `chain` | the names that a zone has data of, in canonical order, and their types |
+//! | `statement` | everything that is signed at a name, in the order of its signatures |
+//! | `prove` | a reply with its signatures and proofs |
+//!
+//! A name that the plan answers has a signature for each address of each Site that it may come to. What the plan answers
+//! now does not matter here, so a change of health changes nothing.
+//!
+//! Signatures lie in cohorts: names of one cohort are signed together, with one validity, and a cohort is replaced whole,
+//! so that no answer mixes a signature with another's times.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use domain::base::{Name, Rtype};
+
+use zerottl_core::{
+    model::{self, DnssecConfig, Model},
+    plan::Plan,
+};
+use zerottl_sign::{
+    SetSignature, SigningKey, Validity, ZoneKeys, canonical,
+    signature::RecordSet,
+    store::{KeptCohort, SetDigest},
+};
+
+use self::{chain::Link, statement::Part};
+use super::{
+    resolve::{Owner, Rr},
+    zone::{Data, RrSet, Zone, Zones},
+};
+
+mod chain;
+mod prove;
+mod statement;
+
+pub(super) use prove::{own as own_records, sign as sign_reply};
+
+/// Cohorts of a zone.
+pub const COHORTS: usize = 16;
+
+/// A zone's chain and signatures.
+#[derive(Debug)]
+pub struct SignedZone {
+    apex: model::Name,
+    keys: Arc<ZoneKeys>,
+    /// Seconds that proofs live: as the SOA of a negative answer (RFC 9077 section 3).
+    proof_ttl: u32,
+    /// In canonical order.
+    links: Box<[Link]>,
+    cohorts: Box<[ArcSwap<Cohort>]>,
+    key_sets: ArcSwap<KeySets>,
+}
+
+/// Signatures that are made, and made anew, together.
+#[derive(Debug)]
+struct Cohort {
+    validity: Validity,
+    key: Arc<SigningKey>,
+    /// By link of this cohort, then by part.
+    signatures: Box<[SetSignature]>,
+}
+
+/// The signatures of DNSKEY, CDS and CDNSKEY: by those keys that the parent vouches for.
+#[derive(Debug)]
+struct KeySets {
+    validity: Validity,
+    of: Vec<(Rtype, Vec<(Arc<SigningKey>, SetSignature)>)>,
+}
+
+/// Why a zone is not signed.
+#[derive(Debug, thiserror::Error)]
+#[error("the zone {0} cannot be signed: the system gives no random numbers")]
+pub struct SignError(model::Name);
+
+impl Zones {
+    /// Gives a zone its keys' records: DNSKEY, CDS and CDNSKEY.
+    pub fn add_keys(&mut self, id: model::ZoneId, keys: &ZoneKeys) {
+        let zone = &mut self.list[id.0];
+        let (apex, ttl) = (zone.apex.clone(), zone.key_ttl());
+        let mut set = |rtype, data: Vec<Data>| {
+            if let Some(node) = zone.nodes.get_mut(super::zone::FoldedName::new(apex.for_slice()).wire()) {
+                node.sets.retain(|set| set.rtype != rtype);
+                node.sets.push(RrSet { rtype, ttl, data });
+            }
+        };
+        set(Rtype::DNSKEY, keys.dnskeys().map(Data::from).collect());
+        set(Rtype::CDNSKEY, keys.cdnskeys().map(Data::from).collect());
+        set(Rtype::CDS, keys.cds(&apex).map(Data::from).collect());
+    }
+
+    /// Signs a zone that has its keys' records, at `now`.
+    pub fn sign(
+        &mut self,
+        id: model::ZoneId,
+        keys: Arc<ZoneKeys>,
+        config: &DnssecConfig,
+        (model, plan): (&Model, &Plan),
+        kept: &[KeptCohort],
+        now: u32,
+    ) -> Result<(), SignError> {
+        let links = chain::links(self, id, model, plan);
+        let zone = &mut self.list[id.0];
+        zone.signed = None;
+        zone.signed = Some(Arc::new(SignedZone::new(zone, keys, links, config, kept, now)?));
+        Ok(())
+    }
+}
+
+impl Zone {
+    /// The TTL of its keys' records: as that of its NS set.
+    fn key_ttl(&self) -> u32 {
+        self.node(self.apex.for_slice()).and_then(|apex| apex.set(Rtype::NS)).map_or(self.soa.ttl, |set| set.ttl)
+    }
+
+    /// Its signatures, if it is signed.
+    #[must_use]
+    pub fn signed(&self) -> Option<&Arc<SignedZone>> {
+        self.signed.as_ref()
+    }
+}
+
+impl SignedZone {
+    fn new(
+        zone: &Zone,
+        keys: Arc<ZoneKeys>,
+        links: Box<[Link]>,
+        config: &DnssecConfig,
+        kept: &[KeptCohort],
+        now: u32,
+    ) -> Result<Self, SignError> {
+        let empty = |at| {
+            let validity = Validity::new(now, staggered(config, at));
+            let key = Arc::clone(keys.zone_key());
+            ArcSwap::from_pointee(Cohort { validity, key, signatures: Box::default() })
+        };
+        let cohorts = (0..COHORTS).map(empty).collect();
+        let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
+        let apex = zone.apex().clone();
+        let signed = Self { apex, keys, proof_ttl: zone.soa().ttl, links, cohorts, key_sets };
+        for at in 0..COHORTS {
+            match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
+                Some(kept) => signed.sign_cohort(zone, at, kept.validity, &kept.signatures)?,
+                None => signed.renew(zone, at, Validity::new(now, staggered(config, at)))?,
+            }
+        }
+        signed.renew_key_sets(zone, Validity::new(now, config.validity))?;
+        Ok(signed)
+    }
+
+    /// Whether kept signatures are gone on with: what is due is made anew, and what is good for longer than any that is made
+    /// now is from before a step of the clock.
+    fn is_good(&self, kept: &KeptCohort, config: &DnssecConfig, now: u32) -> bool {
+        let seconds = |span: Duration| span.as_secs().cast_signed();
+        let fitting = seconds(config.validity.saturating_sub(config.renew))..=seconds(config.validity);
+        kept.tag == self.keys.zone_key().tag() && kept.validity.holds(now) && fitting.contains(&kept.validity.left(now))
+    }
+
+    /// Signs a cohort anew, which is then used from the next answer on.
+    pub fn renew(&self, zone: &Zone, cohort: usize, validity: Validity) -> Result<(), SignError> {
+        self.sign_cohort(zone, cohort, validity, &HashMap::new())
+    }
+
+    /// Signs of a cohort what has no signature of the same validity yet.
+    fn sign_cohort(
+        &self,
+        zone: &Zone,
+        cohort: usize,
+        validity: Validity,
+        kept: &HashMap<SetDigest, SetSignature>,
+    ) -> Result<(), SignError> {
+        let key = Arc::clone(self.keys.zone_key());
+        let mut signatures = Vec::new();
+        for at in 0..self.links.len() {
+            if usize::from(self.links[at].cohort) != cohort {
+                continue;
+            }
+            for statement in self.statements(zone, at) {
+                let set = statement.set();
+                let known = if kept.is_empty() { None } else { kept.get(&set.digest()).copied() };
+                let signature = known.or_else(|| set.sign(&self.apex, &key, validity));
+                signatures.push(signature.ok_or_else(|| SignError(self.apex.clone()))?);
+            }
+        }
+        self.cohorts[cohort].store(Arc::new(Cohort { validity, key, signatures: signatures.into() }));
+        Ok(())
+    }
+
+    /// Signs the sets of keys anew.
+    pub fn renew_key_sets(&self, zone: &Zone, validity: Validity) -> Result<(), SignError> {
+        let mut of = Vec::new();
+        let apex = zone.node(self.apex.for_slice());
+        let sets = apex.iter().flat_map(|node| &node.sets).filter(|set| statement::is_of_keys(set.rtype));
+        for set in sets {
+            let owner = self.apex.for_slice();
+            let set = RecordSet { owner, rtype: set.rtype, ttl: set.ttl, data: &set.data };
+            let mut signatures = Vec::new();
+            for key in self.keys.entry_points() {
+                let signature = set.sign(&self.apex, key, validity);
+                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(self.apex.clone()))?));
+            }
+            of.push((set.rtype, signatures));
+        }
+        self.key_sets.store(Arc::new(KeySets { validity, of }));
+        Ok(())
+    }
+
+    /// The signatures of the cohorts, to be kept; those of the key sets are few, and made anew.
+    #[must_use]
+    pub fn kept(&self, zone: &Zone) -> Vec<KeptCohort> {
+        let all: Vec<_> = self.cohorts.iter().map(|cohort| cohort.load_full()).collect();
+        let empty = |cohort: &Arc<Cohort>| KeptCohort {
+            tag: cohort.key.tag(),
+            validity: cohort.validity,
+            signatures: HashMap::with_capacity(cohort.signatures.len()),
+        };
+        let mut kept: Vec<_> = all.iter().map(empty).collect();
+        for (at, link) in self.links.iter().enumerate() {
+            let (cohort, kept) = (&all[usize::from(link.cohort)], &mut kept[usize::from(link.cohort)]);
+            let signatures = cohort.signatures.iter().skip(link.first as usize);
+            let digests = self.statements(zone, at).map(|statement| statement.set().digest());
+            kept.signatures.extend(digests.zip(signatures.copied()));
+        }
+        kept
+    }
+
+    /// The validity of each cohort, then that of the key sets.
+    pub fn validities(&self) -> impl Iterator<Item = Validity> {
+        let cohorts = self.cohorts.iter().map(|cohort| cohort.load().validity);
+        cohorts.chain([self.key_sets.load().validity])
+    }
+
+    /// How many signatures it has.
+    #[must_use]
+    pub fn signatures(&self) -> usize {
+        let keys: usize = self.key_sets.load().of.iter().map(|(_, signatures)| signatures.len()).sum();
+        self.cohorts.iter().map(|cohort| cohort.load().signatures.len()).sum::<usize>() + keys
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<ZoneKeys> {
+        &self.keys
+    }
+
+    /// The link of a name that has one.
+    fn link(&self, name: &Name<[u8]>) -> Option<usize> {
+        self.links.binary_search_by(|link| (*link.order).cmp(&canonical::key(name))).ok()
+    }
+
+    /// The last link before a name that has none: its NSEC denies the name. The apex comes before all names of the zone.
+    fn before(&self, name: &Name<[u8]>) -> usize {
+        let key = canonical::key(name);
+        self.links.partition_point(|link| *link.order <= *key).saturating_sub(1)
+    }
+
+    /// All signatures and NSECs of a zone whose names the plan does not answer.
+    pub(super) fn records<'a>(&'a self, zone: &'a Zone) -> impl Iterator<Item = Rr<'a>> {
+        let apex = zone.node(self.apex.for_slice());
+        let key_sets = apex.into_iter().flat_map(|node| &node.sets).filter(|set| statement::is_of_keys(set.rtype));
+        let of_keys = key_sets.flat_map(|set| self.key_rrsigs(set, &Owner::Known(self.apex.for_slice())));
+        let of_links = (0..self.links.len()).flat_map(move |at| {
+            let link = &self.links[at];
+            let owner = || Owner::Known(link.owner.for_slice());
+            let nsec = Rr { owner: owner(), ttl: self.proof_ttl, data: Cow::Owned(self.nsec(at, None)) };
+            let rrsigs = link.parts().filter_map(move |part| {
+                let ttl = self.statement(zone, at, part)?.ttl;
+                self.rrsig(zone, at, part, owner(), ttl)
+            });
+            [nsec].into_iter().chain(rrsigs)
+        });
+        of_links.chain(of_keys)
+    }
+
+    /// The RRSIG of a part of a link, under an owner: the link's own, or a name that a wildcard stands for.
+    fn rrsig<'a>(&self, zone: &Zone, at: usize, part: Part, owner: Owner<'a>, ttl: u32) -> Option<Rr<'a>> {
+        let link = &self.links[at];
+        let statement = self.statement(zone, at, part)?;
+        let cohort = self.cohorts[usize::from(link.cohort)].load();
+        let signature = cohort.signatures.get(link.first as usize + link.position(part)?)?;
+        let rrsig = statement.set().rrsig(&self.apex, &cohort.key, cohort.validity, signature);
+        Some(Rr { owner, ttl, data: Cow::Owned(rrsig.into()) })
+    }
+
+    /// The RRSIGs of one of the key sets.
+    fn key_rrsigs<'a>(&self, set: &RrSet, owner: &Owner<'a>) -> Vec<Rr<'a>> {
+        let sets = self.key_sets.load();
+        let signatures = sets.of.iter().find(|(rtype, _)| *rtype == set.rtype);
+        let of = RecordSet { owner: self.apex.for_slice(), rtype: set.rtype, ttl: set.ttl, data: &set.data };
+        let signatures = signatures.into_iter().flat_map(|(_, signatures)| signatures);
+        let rrsigs = signatures.map(|(key, signature)| of.rrsig(&self.apex, key, sets.validity, signature));
+        let rr = |rrsig: domain::rdata::Rrsig<_, _>| Rr {
+            owner: owner.clone(),
+            ttl: set.ttl,
+            data: Cow::Owned(rrsig.into()),
+        };
+        rrsigs.map(rr).collect()
+    }
+}
+
+/// How long the first signatures of a cohort are good, so that cohorts are made anew one after the other.
+fn staggered(config: &DnssecConfig, cohort: usize) -> Duration {
+    config.validity.saturating_sub(config.renew * cohort as u32 / COHORTS as u32)
+}
+
+/// Alternatives that names of the same Sites share.
+type Interned = HashMap<(model::PoolId, Vec<model::SiteId>), Arc<chain::Alternatives>>;

@@ -1,0 +1,163 @@
+//! The names that a signed zone has data of, in canonical order (RFC 4034 section 4).
+//!
+//! | name | its types in the NSEC | signed |
+//! |---|---|---|
+//! | with records | theirs | each set |
+//! | Pool, Group, Site Name | and A, AAAA, HTTPS where it has that | each answer that it can give |
+//! | delegation, forward name, apex of a zone within | NS, and DS if it has | DS |
+//! | empty non-terminal | no link of its own (RFC 4035 section 2.3) | |
+//!
+//! The types are all that may ever be there: an NSEC says of the gap behind it that nothing is there, and whoever keeps
+//! it may also take it for what its own name has. NODATA of a type that is away only now is said by another NSEC of that
+//! name, which lacks that type alone.
+
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
+
+use domain::{
+    base::Rtype,
+    rdata::{A, Aaaa},
+};
+
+use super::{COHORTS, Interned, statement};
+use crate::{
+    svcb,
+    zone::{Data, FoldedName, Found, Node, Zone, Zones},
+};
+use zerottl_core::{
+    model::{self, DynamicType, LastResort, Model, NameId, NameKind, SiteId},
+    plan::{Plan, bindings_of_site},
+};
+use zerottl_sign::canonical;
+
+/// A name of the chain.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Sorts as the name does.
+    pub order: Box<[u8]>,
+    /// The name as the zone spells it.
+    pub owner: model::Name,
+    /// All types that may ever be here, RRSIG and NSEC among them.
+    pub types: Box<[Rtype]>,
+    /// How many of the node's sets are signed here, one by one: those of [`statement::signed_sets`].
+    pub sets: usize,
+    /// The answers that the plan may give.
+    pub alternatives: Option<Arc<Alternatives>>,
+    /// Whether the name is another zone's, another server's or a delegation.
+    pub is_cut: bool,
+    /// Its cohort.
+    pub cohort: u8,
+    /// Its first signature in the cohort.
+    pub first: u32,
+}
+
+/// Everything that the plan may ever answer at some names.
+#[derive(Debug)]
+pub(super) struct Alternatives {
+    /// Seconds.
+    pub ttl: u32,
+    /// By [`DynamicType::index`]: the data of each answer.
+    pub of: [Box<[Data]>; 3],
+}
+
+/// The types that the plan answers, by [`DynamicType::index`].
+pub(super) const DYNAMIC: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
+
+/// The chain of a zone.
+pub(super) fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[Link]> {
+    let zone = zones.zone(id);
+    let apexes: HashSet<_> = zones.iter().map(|zone| zone.apex().clone()).filter(|apex| apex != zone.apex()).collect();
+    let mut interned = Interned::new();
+    let mut links: Vec<_> = zone
+        .nodes()
+        .filter_map(|node| {
+            let is_inner = apexes.contains(&node.owner);
+            // What a zone within this one, a delegation, a DNAME or a forward name hides is not this zone's to sign.
+            let is_hidden = !is_inner && !zones.is_of(zone, node.owner.for_slice()) || is_hidden(zone, node, is_inner);
+            if is_hidden { None } else { link(node, is_inner, model, plan, &mut interned) }
+        })
+        .collect();
+    links.sort_by(|a, b| a.order.cmp(&b.order));
+    let mut next = [0; COHORTS];
+    for link in &mut links {
+        let first = &mut next[usize::from(link.cohort)];
+        link.first = *first;
+        *first += link.len() as u32;
+    }
+    links.into()
+}
+
+fn is_hidden(zone: &Zone, node: &Node, is_inner: bool) -> bool {
+    match zone.find(&FoldedName::new(node.owner.for_slice()), false) {
+        Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
+        Found::Redirect(_) => true,
+        Found::Missing => !is_inner,
+        Found::Exact(_) | Found::Wildcard(_) => false,
+    }
+}
+
+fn link(node: &Node, is_inner: bool, model: &Model, plan: &Plan, interned: &mut Interned) -> Option<Link> {
+    let is_cut = node.is_cut || node.is_forward || is_inner;
+    let alternatives = node.dynamic.map(|dynamic| alternatives(dynamic.id, model, plan, interned));
+    let sets = statement::signed_sets(node, is_cut).count();
+    let mut types: Vec<_> = if is_cut {
+        vec![Rtype::NS].into_iter().chain(node.set(Rtype::DS).map(|set| set.rtype)).collect()
+    } else {
+        node.sets.iter().map(|set| set.rtype).collect()
+    };
+    if let Some(alternatives) = &alternatives {
+        // Addresses of a family may come with the next configuration; HTTPS is there or not.
+        types.extend([Rtype::A, Rtype::AAAA]);
+        types.extend((!alternatives.of[DynamicType::Https.index()].is_empty()).then_some(Rtype::HTTPS));
+    }
+    if types.is_empty() {
+        return None;
+    }
+    types.extend([Rtype::RRSIG, Rtype::NSEC]);
+    types.sort_by_key(|rtype| rtype.to_int());
+    types.dedup();
+    let order = canonical::key(node.owner.for_slice());
+    // A name stays in its cohort from one start to the next.
+    let cohort = (crc32fast::hash(&order) % COHORTS as u32) as u8;
+    let owner = node.owner.clone();
+    Some(Link { order, owner, types: types.into(), sets, alternatives, is_cut, cohort, first: 0 })
+}
+
+fn alternatives(name: NameId, model: &Model, plan: &Plan, interned: &mut Interned) -> Arc<Alternatives> {
+    let kind = model.names[name.0].kind;
+    let pool = model.pool_id_of(kind);
+    let config = model.pool_of(kind);
+    let mut sites: Vec<SiteId> = model.sites_of(kind).to_vec();
+    // Where a Pool Name's clients have groups of their own, and a Site Name its last resort.
+    let whole = match kind {
+        NameKind::Pool(_) => true,
+        NameKind::Site(_) => config.last_resort == LastResort::Pool,
+        NameKind::Group(_) => false,
+    };
+    if whole {
+        sites.extend(config.sites.iter().copied());
+    }
+    sites.sort_unstable();
+    sites.dedup();
+    let known = interned.entry((pool, sites)).or_insert_with_key(|(_, sites)| {
+        let addresses = || sites.iter().flat_map(|site| &model.sites[site.0].addresses).map(|address| address.answer);
+        let v4 = addresses().filter_map(|a| if let IpAddr::V4(a) = a { Some(A::new(a).into()) } else { None });
+        let v6 = addresses().filter_map(|a| if let IpAddr::V6(a) = a { Some(Aaaa::new(a).into()) } else { None });
+        let bindings = sites.iter().filter(|_| config.https.is_some());
+        let bindings = bindings.flat_map(|site| bindings_of_site(pool, &model.sites[site.0]));
+        let https = bindings.filter(|binding| plan.bindings.contains(binding));
+        let https = https.map(|binding| svcb::https(binding, model).into());
+        Arc::new(Alternatives { ttl: config.ttl, of: [once(v4), once(v6), once(https)] })
+    });
+    Arc::clone(known)
+}
+
+/// Each once, in their order.
+fn once(data: impl Iterator<Item = Data>) -> Box<[Data]> {
+    let mut seen: Vec<Data> = Vec::new();
+    for data in data {
+        if !seen.contains(&data) {
+            seen.push(data);
+        }
+    }
+    seen.into()
+}

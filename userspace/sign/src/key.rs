@@ -1,0 +1,249 @@
+//! One key, and its two files.
+//!
+//! `dnssec-keygen` and `ldns-keygen` write `K<zone>+<algorithm>+<tag>.key`, a DNSKEY record, and `….private`, the secret;
+//! so does this.
+
+use std::{
+    fmt, fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use domain::{
+    base::{
+        Record, Ttl,
+        iana::{Class, SecurityAlgorithm},
+    },
+    crypto::sign::{GenerateParams, KeyPair, SecretKeyBytes, SignRaw as _, generate},
+    dnssec::common::{display_as_bind, parse_from_bind},
+    rdata::Dnskey,
+};
+
+use zerottl_core::model;
+
+use super::signature::SetSignature;
+
+/// ZONE, and SEP: of a key that the parent's DS names (RFC 4034 section 2.1.1).
+const FLAGS_SEP: u16 = 257;
+/// ZONE alone.
+const FLAGS_ZONE: u16 = 256;
+/// Bytes of a key file, at most.
+const FILE_LEN_MAX: u64 = 64 << 10;
+
+/// The algorithms whose signatures are made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// ECDSA P-256 with SHA-256: 13 (RFC 6605).
+    EcdsaP256,
+    /// Ed25519: 15 (RFC 8080).
+    Ed25519,
+}
+
+impl KeyAlgorithm {
+    fn parameters(self) -> GenerateParams {
+        match self {
+            Self::EcdsaP256 => GenerateParams::EcdsaP256Sha256,
+            Self::Ed25519 => GenerateParams::Ed25519,
+        }
+    }
+
+    /// Its number (RFC 8624).
+    #[must_use]
+    pub fn number(self) -> SecurityAlgorithm {
+        self.parameters().algorithm()
+    }
+}
+
+impl From<model::ZoneAlgorithm> for KeyAlgorithm {
+    fn from(algorithm: model::ZoneAlgorithm) -> Self {
+        match algorithm {
+            model::ZoneAlgorithm::EcdsaP256Sha256 => Self::EcdsaP256,
+            model::ZoneAlgorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file cannot be read or written.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// Its path.
+        file: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A file is no key's.
+    #[error("{} is not a key file as dnssec-keygen or ldns-keygen write it: {reason}", file.display())]
+    Format {
+        /// Its path.
+        file: PathBuf,
+        /// Which part of it cannot be read.
+        reason: &'static str,
+    },
+    /// The two files of a key do not belong together, or its algorithm is not one of ours.
+    #[error(
+        "the key {} cannot be used: its two files do not belong together, or its algorithm is neither 13 \
+         (ECDSAP256SHA256) nor 15 (ED25519)",
+        .0.display()
+    )]
+    Mismatch(PathBuf),
+    /// It is another zone's.
+    #[error("the key {} is one of the zone {of}, not of {zone}", file.display())]
+    OtherZone {
+        /// The file of its DNSKEY.
+        file: PathBuf,
+        /// The zone in the file.
+        of: String,
+        /// The zone it is used for.
+        zone: String,
+    },
+    /// A zone has files of keys none of which signs what is asked of it.
+    #[error("the keys of the zone {zone} have none that signs {what}: {help}")]
+    Missing {
+        /// The zone.
+        zone: String,
+        /// Of which records.
+        what: &'static str,
+        /// A remedy.
+        help: &'static str,
+    },
+    /// The system gives no randomness.
+    #[error("a key cannot be made: the system gives no random numbers")]
+    NoRandomness,
+}
+
+/// A key with its secret.
+pub struct SigningKey {
+    pair: KeyPair,
+    dnskey: Dnskey<Bytes>,
+    tag: u16,
+}
+
+impl fmt::Debug for SigningKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("dnskey", &self.dnskey).field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// Makes one, and the texts of its two files: DNSKEY, secret.
+    pub fn generate(zone: &model::Name, algorithm: KeyAlgorithm, is_sep: bool) -> Result<(Self, KeyFiles), KeyError> {
+        let flags = if is_sep { FLAGS_SEP } else { FLAGS_ZONE };
+        let (secret, dnskey) = generate(&algorithm.parameters(), flags).map_err(|_| KeyError::NoRandomness)?;
+        let dnskey: Dnskey<Bytes> = dnskey.convert();
+        let record = Record::new(zone.clone(), Class::IN, Ttl::from_secs(0), dnskey.clone());
+        let stem = stem(zone, &dnskey);
+        let files = KeyFiles {
+            public: display_as_bind(&record).to_string(),
+            secret: secret.display_as_bind().to_string(),
+            stem: stem.clone(),
+        };
+        Ok((Self::new(&secret, dnskey, Path::new(&stem))?, files))
+    }
+
+    fn new(secret: &SecretKeyBytes, dnskey: Dnskey<Bytes>, file: &Path) -> Result<Self, KeyError> {
+        let is_ours =
+            [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Ed25519].iter().any(|one| one.number() == dnskey.algorithm());
+        let pair = KeyPair::from_bytes(secret, &dnskey).ok().filter(|_| is_ours);
+        let pair = pair.ok_or_else(|| KeyError::Mismatch(file.to_owned()))?;
+        Ok(Self { tag: dnskey.key_tag(), pair, dnskey })
+    }
+
+    /// Reads a key of a zone from its two files, of which one is named: `….key`, `….private`, or what both have in common.
+    pub fn read(zone: &model::Name, file: &Path) -> Result<Self, KeyError> {
+        let [public, private] = both(file);
+        let text = read(&public)?;
+        let format = |file: &Path, reason| KeyError::Format { file: file.to_owned(), reason };
+        let record = parse_from_bind::<Bytes>(&text).map_err(|_| format(&public, "it has no single DNSKEY record"))?;
+        if record.owner() != zone {
+            let (of, zone) = (record.owner().to_string(), zone.to_string());
+            return Err(KeyError::OtherZone { file: public, of, zone });
+        }
+        let secret = SecretKeyBytes::parse_from_bind(&read(&private)?);
+        let secret = secret.map_err(|_| format(&private, "the secret cannot be read"))?;
+        Self::new(&secret, record.into_data(), &public)
+    }
+
+    /// The signature of a message; none where the system gives no randomness.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Option<SetSignature> {
+        self.pair.sign_raw(message).ok()?.as_ref().try_into().ok()
+    }
+
+    /// Its DNSKEY.
+    #[must_use]
+    pub fn dnskey(&self) -> &Dnskey<Bytes> {
+        &self.dnskey
+    }
+
+    /// Its key tag (RFC 4034 appendix B).
+    #[must_use]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Its algorithm's number.
+    #[must_use]
+    pub fn algorithm(&self) -> SecurityAlgorithm {
+        self.dnskey.algorithm()
+    }
+
+    /// Whether the parent's DS names it: a KSK, or a CSK.
+    #[must_use]
+    pub fn is_sep(&self) -> bool {
+        self.dnskey.is_secure_entry_point()
+    }
+}
+
+/// The texts of a key's two files.
+pub struct KeyFiles {
+    /// Of `….key`.
+    public: String,
+    /// Of `….private`.
+    secret: String,
+    stem: String,
+}
+
+impl KeyFiles {
+    /// Writes both to a folder, the secret first and for its owner alone; returns the path of the DNSKEY's.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, KeyError> {
+        let path = |ending: &str| folder.join(format!("{}.{ending}", self.stem));
+        write(&path("private"), &self.secret, 0o600)?;
+        write(&path("key"), &self.public, 0o644)?;
+        Ok(path("key"))
+    }
+}
+
+fn write(file: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
+    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file).and_then(|mut to| {
+        to.write_all(text.as_bytes())?;
+        to.sync_all()
+    });
+    written.map_err(|error| KeyError::File { file: file.to_owned(), error })
+}
+
+fn read(file: &Path) -> Result<String, KeyError> {
+    let error = |error| KeyError::File { file: file.to_owned(), error };
+    if fs::metadata(file).map_err(error)?.len() > FILE_LEN_MAX {
+        return Err(KeyError::Format { file: file.to_owned(), reason: "it is far too long" });
+    }
+    fs::read_to_string(file).map_err(error)
+}
+
+/// As `dnssec-keygen` names them. Bytes that have no business in a file's name are written as in a zone file, a slash too.
+fn stem(zone: &model::Name, dnskey: &Dnskey<Bytes>) -> String {
+    let zone = zone.fmt_with_dot().to_string().to_ascii_lowercase().replace('/', "\\047");
+    format!("K{zone}+{:03}+{:05}", dnskey.algorithm().to_int(), dnskey.key_tag())
+}
+
+/// DNSKEY and secret of a key of which one file is named, or what both have in common. A stem has dots of its own.
+fn both(file: &Path) -> [PathBuf; 2] {
+    let text = file.as_os_str().to_string_lossy();
+    let stem = text.strip_suffix(".key").or(text.strip_suffix(".private")).unwrap_or(&text);
+    [format!("{stem}.key").into(), format!("{stem}.private").into()]
+}

@@ -1,0 +1,28 @@
+//! DNSSEC: keys, signatures and their times, and the order of names (RFC 4033 to 4035).
+//!
+//! | module | does |
+//! |---|---|
+//! | [`key`] | one key: made, read from and written to the files of `dnssec-keygen` and `ldns-keygen` |
+//! | [`zone_keys`] | the keys of a zone: DNSKEY, DS, CDS, CDNSKEY, and which of them signs |
+//! | [`signature`] | a set of records into the bytes that are signed, and the RRSIG |
+//! | [`store`] | signatures that are kept in the state directory |
+//! | [`validity`] | from when to when signatures are good, and when they are made anew |
+//! | [`canonical`] | names in canonical order (pure) |
+//! | [`bitmap`] | the types of an NSEC (pure) |
+//!
+//! Keys, algorithms and their formats are `domain`'s and `ring`'s; nothing here computes with secrets.
+
+#![forbid(unsafe_code)]
+
+pub mod bitmap;
+pub mod canonical;
+pub mod key;
+pub mod signature;
+pub mod store;
+pub mod validity;
+pub mod zone_keys;
+
+pub use key::{KeyAlgorithm, KeyError, SigningKey};
+pub use signature::{RecordSet, SIGNATURE_LEN, SetSignature};
+pub use validity::Validity;
+pub use zone_keys::ZoneKeys;
