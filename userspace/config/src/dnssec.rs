@@ -42,7 +42,7 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
             .help(format!("give a `renew` of at most {}, or a longer `validity`", written(validity / 2)));
     }
     let most = validity.saturating_sub(renew);
-    let alarm_default = default.signature_alarm.min(most / 2);
+    let alarm_default = most / 2;
     let alarm = duration(
         reader,
         "signature_alarm",

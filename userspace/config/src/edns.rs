@@ -16,6 +16,8 @@ const SECRETS_LEN_MAX: u64 = 1 << 16;
 const SECRETS_MAX: usize = 2;
 /// Hexadecimal digits of a secret: 128 bits (RFC 9018 section 4.4).
 const SECRET_DIGITS: usize = 32;
+/// Bytes of signed answers a second, at most: a tick of the meter's clock for two.
+const SIGNED_BYTES_MAX: i64 = 1_000_000;
 /// The bit that lets every user of the machine read a file.
 const READ_BY_ALL: u32 = 0o004;
 
@@ -38,6 +40,7 @@ pub(super) fn edns(report: &mut Reporter, raw: Option<&Spanned<raw::Edns>>) -> E
         cookies: cookies.then(|| secrets.unwrap_or_else(random)),
         nsid: text(&mut reader, "nsid", &raw.nsid, NSID_LEN_MAX),
         client_subnet: on(&raw.client_subnet),
+        signed_bytes: reader.number("signed_bytes", &raw.signed_bytes, 0..=SIGNED_BYTES_MAX, "bytes", 262_144),
     }
 }
 

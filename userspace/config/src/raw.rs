@@ -146,6 +146,7 @@ pub(super) struct Edns {
     pub cookie_secret_file: Text,
     pub nsid: Text,
     pub client_subnet: Switch,
+    pub signed_bytes: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

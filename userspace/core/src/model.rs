@@ -201,6 +201,8 @@ pub struct EdnsConfig {
     pub nsid: Option<String>,
     /// Whether client subnets are used and answered (RFC 7871); otherwise they are left unread.
     pub client_subnet: bool,
+    /// Bytes of signed answers a second over UDP to a client network without a cookie; 0 is no limit.
+    pub signed_bytes: u32,
 }
 
 /// The secrets that server cookies are made and accepted with (RFC 9018 section 5).
@@ -373,7 +375,9 @@ impl Model {
     #[must_use]
     pub fn signed_bytes(&self) -> Option<SignedBytes> {
         let is_signed = self.zones.iter().any(|zone| zone.dnssec.is_some());
-        is_signed.then_some(SignedBytes { per_second: 262_144, prefix: (24, 56) })
+        let prefix = self.rate_limit.map_or((24, 56), |rate| rate.prefix);
+        let per_second = self.edns.signed_bytes;
+        (is_signed && per_second != 0).then_some(SignedBytes { per_second, prefix })
     }
 
     /// The Sites a name chooses from or fails over along, in order.

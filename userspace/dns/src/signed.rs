@@ -152,12 +152,14 @@ impl SignedZone {
         Ok(signed)
     }
 
-    /// Whether kept signatures are gone on with: what is due is made anew, and what is good for longer than any that is made
-    /// now is from before a step of the clock.
+    /// Whether kept signatures are gone on with: what is due is made anew. Those of the future are kept, too: a clock that is
+    /// behind would make signatures that are over already, and the agent tells of it.
     fn is_good(&self, kept: &KeptCohort, config: &DnssecConfig, now: u32) -> bool {
         let seconds = |span: Duration| span.as_secs().cast_signed();
         let fitting = seconds(config.validity.saturating_sub(config.renew))..=seconds(config.validity);
-        kept.tag == self.keys.zone_key().tag() && kept.validity.holds(now) && fitting.contains(&kept.validity.left(now))
+        let is_ahead = kept.validity.inception.wrapping_sub(now).cast_signed() > 0;
+        let is_fresh = kept.validity.holds(now) && fitting.contains(&kept.validity.left(now));
+        kept.tag == self.keys.zone_key().tag() && (is_fresh || is_ahead)
     }
 
     /// Signs a cohort anew, which is then used from the next answer on.

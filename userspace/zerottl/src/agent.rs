@@ -71,7 +71,7 @@ use self::{
 use crate::{
     admin::{server, sources::Current},
     control::commands::{AgentCommand, ReloadError, Reloaded},
-    observe::context::ServingContext,
+    observe::{self, context::ServingContext, signing::SignedZoneState},
 };
 use zerottl_config::{self as config, Loaded};
 use zerottl_core::{
@@ -187,8 +187,17 @@ impl Agent {
         let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
         let (writer, write_status, writing) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
-        let common =
-            Common { dns, trace, context: seen, work, commands, started, writer: Arc::new(writer), write_status };
+        let common = Common {
+            dns,
+            trace,
+            context: seen,
+            work,
+            commands,
+            clock: Arc::default(),
+            started,
+            writer: Arc::new(writer),
+            write_status,
+        };
         let (mut attachments, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
             (Some(pins), Some(program)) => {
@@ -246,7 +255,7 @@ impl Agent {
     }
 
     fn look_after(&mut self) {
-        let mut now = ServingContext { warnings: self.context.borrow().warnings.clone(), ..ServingContext::default() };
+        let mut now = self.context.borrow().clone();
         if let Some(attachments) = &mut self.attachments {
             attachments.look_after();
             (now.attachments, now.alarms) = (attachments.states(), attachments.alarms());
@@ -259,6 +268,10 @@ impl Agent {
             for warning in now.warnings.iter().filter(|warning| !said.contains(warning)) {
                 warn!("{warning}");
             }
+        }
+        if self.looks.is_multiple_of(LOOKS) {
+            now.signed = SignedZoneState::all(&self.common.dns.served(), observe::signing::seconds());
+            now.signing_alarms = observe::signing::alarms(&now.signed, &self.common.clock);
         }
         self.looks = self.looks.wrapping_add(1);
         self.context.send_if_modified(|context| {

@@ -6,6 +6,7 @@
 //! | `counters` | counters of both paths and of planning |
 //! | `context` | the program on its interfaces, and the machine |
 //! | `publication` | when plans were published, and how long that took |
+//! | `signing` | signed zones: how long their signatures last, and whether the clock is right |
 //! | `shares` | shares counted in a plan's tables |
 //! | `labels` | words for states, policies and choices |
 
@@ -14,4 +15,5 @@ pub mod counters;
 pub mod labels;
 pub mod publication;
 pub mod shares;
+pub mod signing;
 pub mod snapshot;

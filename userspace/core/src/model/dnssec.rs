@@ -28,7 +28,7 @@ impl Default for DnssecConfig {
             keys: Vec::new(),
             validity: Duration::from_hours(96),
             renew: Duration::from_hours(24),
-            signature_alarm: Duration::from_hours(48),
+            signature_alarm: Duration::from_hours(36),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::observe::{
     counters::UpstreamCounts,
     labels::{BASES, STATES},
     shares::ShareCounter,
+    signing::SIGNING_KINDS,
     snapshot::Snapshot,
 };
 use zerottl_core::exposition::{Format, Metric, family, flag, gauge, number, single, to_prometheus};
@@ -287,12 +288,18 @@ impl Source {
         // What is well is 0, not absent.
         let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
         let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let mut counts: BTreeMap<(String, String), u64> = none.chain(of_program).collect();
+        let of_signing = SIGNING_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
+        let mut counts: BTreeMap<(String, String), u64> = none.chain(of_program).chain(of_signing).collect();
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
         }
         let alarms = counts.into_iter().map(|((kind, pool), count)| ([kind, pool], number(count)));
         family(encoder, &list::ALARM, alarms)?;
+        let signed = &self.page.signed;
+        let left = signed.iter().map(|zone| ([zone.zone.clone()], gauge(zone.expires_s)));
+        family(encoder, &list::SIGNATURE_EXPIRES, left)?;
+        let counts = signed.iter().map(|zone| ([zone.zone.clone()], number(zone.signatures)));
+        family(encoder, &list::SIGNATURES, counts)?;
         single(encoder, &list::REFUSALS, &ConstCounter::new(notices.refusals))?;
         single(encoder, &list::STATE_KEPT, &flag(notices.state.error.is_none()))?;
         let losses = notices

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::text;
-use crate::observe::snapshot::Snapshot;
+use crate::observe::{signing::SigningAlarm, snapshot::Snapshot};
 use zerottl_core::{
     model::{PoolId, SiteId},
     overrides::Override,
@@ -127,12 +127,23 @@ impl Notices {
             pool: String::new(),
             message: alarm.message.clone(),
         };
+        let of_signing = |alarm: &SigningAlarm| AlarmPage {
+            kind: alarm.kind.into(),
+            pool: String::new(),
+            message: alarm.message.clone(),
+        };
         let refusal = remarks
             .refusal
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.text.clone() });
         Self {
-            alarms: remarks.alarms.iter().map(alarm).chain(snapshot.context.alarms.iter().map(of_program)).collect(),
+            alarms: remarks
+                .alarms
+                .iter()
+                .map(alarm)
+                .chain(snapshot.context.alarms.iter().map(of_program))
+                .chain(snapshot.context.signing_alarms.iter().map(of_signing))
+                .collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),

@@ -141,6 +141,9 @@ fn heading(page: &mut String, status: &StatusPage) {
         let note = if attach.note.is_empty() { String::new() } else { format!(" ({})", attach.note) };
         let _ = writeln!(page, "{}", text::printable(&format!("{}: {}{note}", attach.interface, attach.mode)));
     }
+    for zone in &status.signed {
+        let _ = writeln!(page, "{}", text::printable(&zone.words()));
+    }
     for warning in &status.front.warnings {
         let _ = writeln!(page, "warning: {}", text::printable(warning));
     }

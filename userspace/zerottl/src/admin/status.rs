@@ -16,6 +16,7 @@ use crate::observe::{
     counters::{PlanningCounts, SocketCounts},
     labels::{choice_word, decided_by, from_word, health_word, kind_word, site_state},
     shares::{ShareCounter, SiteShares},
+    signing::SignedZoneState,
     snapshot::Snapshot,
 };
 use zerottl_core::{
@@ -46,6 +47,9 @@ pub struct StatusPage {
     /// Alarms, refusals, the effects of a Site's death, and the state file.
     #[serde(flatten)]
     pub notices: Notices,
+    /// The signed zones.
+    #[serde(default)]
+    pub signed: Vec<SignedZonePage>,
     /// Counters of planning.
     #[serde(default)]
     pub work: PlanningCounts,
@@ -83,6 +87,43 @@ pub struct FrontPage {
     /// Warnings where `[front]` does not fit this machine, or about an interface.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// A signed zone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct SignedZonePage {
+    /// Its name.
+    pub zone: String,
+    /// Its keys, as `algorithm/tag`.
+    pub keys: Vec<String>,
+    /// How many signatures it has.
+    pub signatures: u64,
+    /// Seconds until the first of them expires, to the minute; negative once it has.
+    pub expires_s: f64,
+}
+
+impl SignedZonePage {
+    fn new(state: &SignedZoneState) -> Self {
+        Self {
+            zone: state.zone.clone(),
+            keys: state.keys.clone(),
+            signatures: state.signatures as u64,
+            expires_s: state.left_min as f64 * 60.0,
+        }
+    }
+
+    /// `app.com: 214 signatures by ECDSAP256SHA256/56426, good for 3 d 2 h`.
+    #[must_use]
+    pub(super) fn words(&self) -> String {
+        let hours = (self.expires_s / 3600.0).floor();
+        let left = if hours < 0.0 {
+            "expired".into()
+        } else {
+            format!("good for {:.0} d {:.0} h", (hours / 24.0).floor(), hours % 24.0)
+        };
+        format!("{}: {} signatures by {}, {left}", self.zone, self.signatures, self.keys.join(", "))
+    }
 }
 
 /// `plan` of [`StatusPage`].
@@ -263,6 +304,7 @@ impl StatusPage {
             socket: snapshot.socket.clone(),
             work: snapshot.work,
             notices: Notices::new(snapshot),
+            signed: snapshot.context.signed.iter().map(SignedZonePage::new).collect(),
         }
     }
 }

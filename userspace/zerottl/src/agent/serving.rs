@@ -23,7 +23,7 @@ use super::{
 use crate::{
     admin::sources::AdminSources,
     control::{commands::AgentCommand, overrides::OverrideHandle},
-    observe::{context::ServingContext, counters::CounterSource, publication::Publication},
+    observe::{context::ServingContext, counters::CounterSource, publication::Publication, signing::Clock},
 };
 use zerottl_core::{
     assess::{Assessor, LoadInputs},
@@ -56,6 +56,8 @@ pub struct Common {
     pub work: Arc<RoundCounters>,
     /// Where the agent takes commands.
     pub commands: mpsc::Sender<AgentCommand>,
+    /// The wall clock, as far as signatures may be made by it.
+    pub clock: Arc<Clock>,
     /// When the agent started.
     pub started: Instant,
     /// Where what a restart should know goes.
@@ -254,7 +256,7 @@ impl Prepared {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
-        tasks.spawn(named("signing", signing::renew(signed, self.stop.clone())));
+        tasks.spawn(named("signing", signing::renew(signed, Arc::clone(&common.clock), self.stop.clone())));
         tasks.spawn(named("planning", rounds.run(self.stop)));
         let load_store = self.load_store;
         Serving { model: self.model, admin, tasks, reports, assessor, load_store, view, stop: self.stop_at_end }

@@ -6,7 +6,7 @@
 use std::{
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::time::MissedTickBehavior;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::error::AgentError;
+use crate::observe::signing::{Clock, seconds};
 use zerottl_core::{
     model::{DnssecConfig, Model, ZoneId},
     plan::Plan,
@@ -26,8 +27,6 @@ use zerottl_sign::{Validity, ZoneKeys, store};
 
 /// How often it is looked for what is due.
 const ROUND: Duration = Duration::from_secs(10);
-/// By how much the clock may go apart from the time that has passed.
-const STEP_MAX: Duration = Duration::from_hours(1);
 
 /// The signed zones of a model.
 fn signed(model: &Model) -> impl Iterator<Item = (ZoneId, &DnssecConfig)> {
@@ -53,19 +52,13 @@ pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<(), A
     Ok(())
 }
 
-/// Seconds since 1970 modulo 2^32, as signatures have them.
-pub(crate) fn seconds() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
-}
-
 /// Keeps the signatures, and makes them anew, until it is told to stop.
-pub(super) async fn renew(served: Arc<Served>, stop: CancellationToken) {
+pub(super) async fn renew(served: Arc<Served>, clock: Arc<Clock>, stop: CancellationToken) {
     let model = Arc::clone(&served.view.model);
     let all: Vec<_> = signed(&model).map(|(id, config)| (id, config.clone())).collect();
     if all.is_empty() {
         return stop.cancelled().await;
     }
-    let mut clock = Clock::new();
     let mut tick = tokio::time::interval(ROUND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Of this configuration nothing is kept yet.
@@ -120,36 +113,4 @@ fn keep(file: &Path, signed: &SignedZone, served: &Served, id: ZoneId) -> bool {
         warn!("the signatures are not kept, and are made anew at the next start: {error}");
     }
     written.is_ok()
-}
-
-/// The wall clock beside the time that has passed.
-struct Clock {
-    began: Instant,
-    at: SystemTime,
-    is_steady: bool,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { began: Instant::now(), at: SystemTime::now(), is_steady: true }
-    }
-
-    /// Whether the wall clock goes as the time does. It is told when that changes.
-    fn is_steady(&mut self) -> bool {
-        let expected = self.at + self.began.elapsed();
-        let now = SystemTime::now();
-        let apart = now.duration_since(expected).or_else(|_| expected.duration_since(now)).unwrap_or_default();
-        let is_steady = apart <= STEP_MAX;
-        if self.is_steady && !is_steady {
-            error!(
-                "the clock has stepped by {} s: nothing is signed until it is right again, or the agent is restarted \
-                 with it",
-                apart.as_secs()
-            );
-        } else if is_steady && !self.is_steady {
-            info!("the clock is right again: signing goes on");
-        }
-        self.is_steady = is_steady;
-        is_steady
-    }
 }

@@ -1,5 +1,6 @@
 //! The surroundings of the plan: the program on its interfaces, and the machine.
 
+use super::signing::{SignedZoneState, SigningAlarm};
 use zerottl_kernel::attachments::{AttachmentAlarm, AttachmentState};
 
 /// The program on its interfaces, and the machine around it.
@@ -9,6 +10,10 @@ pub struct ServingContext {
     pub attachments: Vec<AttachmentState>,
     /// Alarms that somebody should look at.
     pub alarms: Vec<AttachmentAlarm>,
+    /// The signed zones.
+    pub signed: Vec<SignedZoneState>,
+    /// Alarms about them.
+    pub signing_alarms: Vec<SigningAlarm>,
     /// Warnings: what of `[front]` does not fit this machine, or should be known of an interface.
     pub warnings: Vec<String>,
 }

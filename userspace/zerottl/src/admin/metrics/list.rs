@@ -56,6 +56,10 @@ metrics! {
     SITE_HOLD = gauge "site_hold_seconds" [site],
     /// Conditions that need attention now; 0 where all is well
     ALARM = gauge "alarm" [kind, pool],
+    /// Time until the first signature of the signed zone expires; negative once it has
+    SIGNATURE_EXPIRES = gauge "signature_expires_seconds" [zone],
+    /// Signatures of the signed zone
+    SIGNATURES = gauge "signatures" [zone],
     /// Requests refused for a pool's `min_sites` or `min_capacity`
     REFUSALS = counter "refusals" [],
     /// Whether the newest state could be saved, so that it survives a restart

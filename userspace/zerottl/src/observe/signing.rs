@@ -1,0 +1,176 @@
+//! The signed zones: how long their signatures will last, and whether the clock can be believed.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tracing::{error, info};
+
+use zerottl_dns::Served;
+use zerottl_sign::validity::BACKDATED;
+
+/// Kinds of alarms about signed zones.
+pub const SIGNING_KINDS: [&str; 3] = ["signature-expiring", "clock-stepped", "clock-behind"];
+/// By how much the clock may go apart from the time that has passed.
+const STEP_MAX: Duration = Duration::from_hours(1);
+
+/// Seconds since 1970 modulo 2^32, as signatures have them.
+#[must_use]
+pub fn seconds() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
+
+/// One signed zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedZoneState {
+    /// Its name.
+    pub zone: String,
+    /// Its keys, as `algorithm/tag`.
+    pub keys: Vec<String>,
+    /// How many signatures it has.
+    pub signatures: usize,
+    /// Whole minutes until the first of them expires; negative once it has. Minutes, so that a state is not new every second.
+    pub left_min: i64,
+    /// Whether that is less than `signature_alarm`.
+    pub is_expiring: bool,
+    /// Whether signatures begin later than now.
+    pub is_ahead: bool,
+}
+
+impl SignedZoneState {
+    /// The states of all signed zones at `now`.
+    #[must_use]
+    pub fn all(served: &Served, now: u32) -> Vec<Self> {
+        let of = |zone: &zerottl_dns::zone::Zone| {
+            let signed = zone.signed()?;
+            let alarm = served.view.model.zones[zone.id().0].dnssec.as_ref()?.signature_alarm;
+            let left = signed.validities().map(|validity| validity.left(now)).min()?;
+            let begins = |validity: zerottl_sign::Validity| validity.inception.wrapping_sub(now).cast_signed();
+            Some(Self {
+                zone: zone.apex().to_string(),
+                keys: signed.keys().all().iter().map(|key| format!("{}/{}", key.algorithm(), key.tag())).collect(),
+                signatures: signed.signatures(),
+                left_min: left.div_euclid(60),
+                is_expiring: left < alarm.as_secs().cast_signed(),
+                is_ahead: signed.validities().any(|validity| begins(validity) > 0),
+            })
+        };
+        served.zones.iter().filter_map(of).collect()
+    }
+}
+
+/// An alarm about signed zones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningAlarm {
+    /// One of [`SIGNING_KINDS`].
+    pub kind: &'static str,
+    /// The alarm in a sentence.
+    pub message: String,
+}
+
+/// What somebody has to look at.
+#[must_use]
+pub fn alarms(zones: &[SignedZoneState], clock: &Clock) -> Vec<SigningAlarm> {
+    let mut alarms = Vec::new();
+    for zone in zones {
+        let name = &zone.zone;
+        if zone.is_expiring {
+            let when = match zone.left_min {
+                left @ 0.. => format!("expires in {} h {} min", left / 60, left % 60),
+                left => format!("has expired {} min ago: validating resolvers do not believe it", -left),
+            };
+            let message = format!("a signature of the zone {name} {when}");
+            alarms.push(SigningAlarm { kind: SIGNING_KINDS[0], message });
+        }
+        if zone.is_ahead {
+            let hours = BACKDATED.as_secs() / 3600;
+            let message = format!(
+                "signatures of the zone {name} begin later than now: the clock is over {hours} h behind the one that they \
+                 were made by; if it is right now, remove the file `signatures` of the zone's keys and restart the agent"
+            );
+            alarms.push(SigningAlarm { kind: SIGNING_KINDS[2], message });
+        }
+    }
+    if !clock.was_steady() && !zones.is_empty() {
+        let message =
+            "the clock has stepped: nothing is signed until it is right again, or the agent is restarted with it";
+        alarms.push(SigningAlarm { kind: SIGNING_KINDS[1], message: message.into() });
+    }
+    alarms
+}
+
+/// The wall clock beside the time that has passed.
+#[derive(Debug)]
+pub struct Clock {
+    began: Mutex<(Instant, SystemTime)>,
+    is_steady: AtomicBool,
+}
+
+impl Default for Clock {
+    /// It is right now.
+    fn default() -> Self {
+        Self { began: Mutex::new((Instant::now(), SystemTime::now())), is_steady: AtomicBool::new(true) }
+    }
+}
+
+impl Clock {
+    /// Whether the wall clock goes as the time does. It is told when that changes.
+    pub fn is_steady(&self) -> bool {
+        self.judge(Instant::now(), SystemTime::now())
+    }
+
+    fn judge(&self, now: Instant, wall: SystemTime) -> bool {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = began.1 + now.duration_since(began.0);
+        let apart = wall.duration_since(expected).or_else(|_| expected.duration_since(wall)).unwrap_or_default();
+        let is_steady = apart <= STEP_MAX;
+        if is_steady {
+            // A clock that is a little fast, or is set by little, is no step, however long that goes on.
+            *began = (now, wall);
+        }
+        match (self.is_steady.swap(is_steady, Ordering::Relaxed), is_steady) {
+            (true, false) => {
+                error!("the clock has stepped by {} s: nothing is signed until it is right again", apart.as_secs())
+            }
+            (false, true) => info!("the clock is right again: signing goes on"),
+            _ => {}
+        }
+        is_steady
+    }
+
+    /// Whether it was when it was looked at last.
+    #[must_use]
+    pub fn was_steady(&self) -> bool {
+        self.is_steady.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D-CLOCK: a step of over an hour is told from drift, in both directions, and ends when the clock is right again.
+    #[test]
+    fn steps_are_told_from_drift() {
+        let (began, wall) = (Instant::now(), SystemTime::now());
+        let clock = Clock::default();
+        let after = |hours: u32, apart: i64| {
+            let time = wall + Duration::from_hours(hours.into());
+            let apart_by = Duration::from_secs(apart.unsigned_abs());
+            let wall = if apart < 0 { time - apart_by } else { time + apart_by };
+            clock.judge(began + Duration::from_hours(hours.into()), wall)
+        };
+        for day in 1..30 {
+            assert!(after(24 * day, i64::from(day) * 600), "ten minutes a day are no step");
+        }
+        let drift = 29 * 600;
+        assert!(!after(24 * 30, drift + 3700) && !clock.was_steady());
+        assert!(!after(24 * 31, drift + 3700), "it stays one");
+        assert!(!after(24 * 31, drift - 3700));
+        assert!(after(24 * 31, drift) && clock.was_steady());
+    }
+}
