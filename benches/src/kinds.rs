@@ -96,6 +96,7 @@ impl Server {
             cookies: Some(CookieSecrets { present: secret, previous: None }),
             nsid: None,
             client_subnet: true,
+            signed_bytes: 0,
         };
         model.pools[1].https = Some(Https { alpn: vec!["h2".into()], port: None });
         let limit = |per_second| RateLimit { per_second, slip: 0, prefix: (24, 56), dry_run: false };

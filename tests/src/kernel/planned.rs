@@ -8,11 +8,12 @@ use kernel_table::world::{
 };
 use zerottl_config as config;
 use zerottl_core::{
-    model::Model,
+    model::{Model, ZoneId},
     plan::{Plan, Planner},
     status::{Assessment, Health},
 };
 use zerottl_dns::Zones;
+use zerottl_sign::ZoneKeys;
 
 /// The keys of the Sites that are down.
 const SITES_DOWN: [&str; 2] = ["down", "lost"];
@@ -39,6 +40,9 @@ fn file(world: World) -> String {
              failover_nameservers = [\"ns.provider.net\"]\n{records}"
         )
         .unwrap();
+        if apex == world::SIGNED && world == World::Full {
+            writeln!(text, "dnssec = true").unwrap();
+        }
     }
     for (name, sites, more) in POOLS {
         writeln!(text, "[pool.\"{name}\"]\nsites = {sites:?}\n{more}").unwrap();
@@ -78,7 +82,9 @@ impl Planned {
         let loaded = config::parse("zerottl.toml", text, folder).unwrap_or_else(|error| panic!("{}", error.plain()));
         let mut model = loaded.model;
         change(&mut model);
-        Self::of(Arc::new(model), loaded.zones)
+        let mut planned = Self::of(Arc::new(model), loaded.zones);
+        planned.sign(folder);
+        planned
     }
 
     /// A model and its zones; every Site's health is unknown.
@@ -86,6 +92,17 @@ impl Planned {
     pub fn of(model: Arc<Model>, zones: Zones) -> Self {
         let status = Assessment::unknown(&model);
         Self { planner: Planner::new(model), zones, status }
+    }
+
+    /// Signs the zones that are to be, with keys in a folder.
+    fn sign(&mut self, folder: &Path) {
+        let (model, plan) = (Arc::clone(self.planner.model()), self.plan(1));
+        for (id, zone) in model.zones.iter().enumerate() {
+            let Some(config) = &zone.dnssec else { continue };
+            let keys = ZoneKeys::open(&zone.apex, config, folder).unwrap_or_else(|error| panic!("{error}"));
+            self.zones.add_keys(ZoneId(id), &keys);
+            self.zones.sign(ZoneId(id), Arc::new(keys), config, (&model, &plan), &[], zerottl_dns::now()).unwrap();
+        }
     }
 
     /// Has probes prove every Site up but for those with these keys, which are down.

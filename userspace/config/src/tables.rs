@@ -47,7 +47,7 @@ impl Shape {
             ["agent"] => Self::keys::<raw::Agent>(),
             ["rate_limit"] => Self::keys::<raw::RateLimit>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
-            ["zone", _, "dnssec"] => Self::keys::<raw::DnssecTable>(),
+            ["zone", _, "dnssec"] => Self::loose::<raw::DnssecTable>(),
             ["forward", _] => Self::keys::<raw::Forward>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["pool", _, "https"] => Self::keys::<raw::Https>(),

@@ -96,6 +96,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
         cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
         nsid: Some("lb1".into()),
         client_subnet: true,
+        signed_bytes: 0,
     };
     model.chaos = Chaos { version: Some("zerottl 1".into()), id: Some("lb1.geneva".into()) };
     model.zones[0] = ZoneConfig {

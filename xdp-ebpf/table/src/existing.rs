@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use xdp_ebpf::layout::{
-    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NAME_STATIC, NameEntry,
+    NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED,
+    NAME_STATIC, NameEntry,
 };
 
 use crate::{
@@ -80,6 +81,7 @@ pub fn existing() -> Vec<Existing> {
 
 const NS: u16 = 2;
 const SOA: u16 = 6;
+const NSEC: u16 = 47;
 
 impl Existing {
     /// The map's entry, but for what depends on where the loader puts things: name, service and tail.
@@ -96,13 +98,18 @@ impl Existing {
             _ => wire(&self.name).len() - wire(world::zones()[self.zone].apex).len(),
         };
         let has_https = matches!(self.is, Is::Dynamic { entry, .. } if world::entries()[entry].says[2] != Says::NoData);
+        let is_signed = world == World::Full && self.is != Is::Above && world::zones()[self.zone].apex == world::SIGNED;
+        // NSEC, and DNSKEY at the apex, which share a bit.
+        let of_signed = if is_signed { 1 << bit(NSEC) } else { 0 };
         NameEntry {
             len: wire(&self.name).len() as u8,
             apex: apex as u8,
             kind,
-            flags: if self.has_wildcard { NAME_HAS_WILDCARD } else { 0 } | if has_https { NAME_HAS_HTTPS } else { 0 },
+            flags: if self.has_wildcard { NAME_HAS_WILDCARD } else { 0 }
+                | if has_https { NAME_HAS_HTTPS } else { 0 }
+                | if is_signed { NAME_IS_SIGNED } else { 0 },
             soa: if self.is == Is::Above { 0 } else { (BINDINGS + self.zone) as u16 },
-            types: self.types.iter().fold(0, |bits, rtype| bits | 1 << bit(*rtype)),
+            types: self.types.iter().fold(of_signed, |bits, rtype| bits | 1 << bit(*rtype)),
             ..NameEntry::default()
         }
     }

@@ -242,6 +242,9 @@ fn https(params: &[u8], v4: Option<&str>, v6: Option<&str>) -> Vec<u8> {
 /// Zones of which the name `v4` has no AAAA, and the apex no A; of `self.test`, whose apex is its name server, `v6`.
 const NODATA_ZONES: [&str; 5] = ["odd.test", "self.test", "abroad.test", "plain.test", "half.test"];
 
+/// The zone that is signed where the machine has both roles: with DO its names go up.
+pub const SIGNED: &str = "half.test";
+
 /// Sites by key; `down` and `lost` are down.
 pub const SITES: [(&str, &[&str]); 6] =
     [("one", &ONE), ("two", &TWO), ("down", &DOWN), ("lost", &["192.0.2.77"]), ("four", &[FOUR]), ("six", &[SIX])];

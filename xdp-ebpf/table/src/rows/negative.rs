@@ -7,7 +7,7 @@ use crate::{
     packet::{A, AAAA, Message, TestPacket, ask, ask_wire, opt},
     row::{Row, answers, nodata, nxdomain, pass, refused, truncated},
     wire::wire,
-    world::{self, FOUR, ONE, OPAQUE, STATIC, World, name_of_127_labels, name_of_len, text_of_len},
+    world::{self, FOUR, ONE, OPAQUE, SIX, STATIC, World, name_of_127_labels, name_of_len, text_of_len},
 };
 
 const NS: u16 = 2;
@@ -25,6 +25,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(empty());
     rows.extend(types());
     rows.extend(records());
+    rows.extend(signed());
     rows.extend(wildcards());
     rows.extend(opaque());
     rows.extend(not_ours());
@@ -238,6 +239,42 @@ fn records() -> Vec<Row> {
         }
     }
     rows
+}
+
+/// D-DO: with DO the names of a signed zone go up, whatever there is of them; without, and in other zones, nothing changes.
+fn signed() -> Vec<Row> {
+    let with_do = |name: &str, rtype| ask(name, rtype).additional(&opt(1232, 0x8000, &[]));
+    let up = |description: &str, name: &str, rtype| pass(description, with_do(name, rtype).v4(), Reason::PassSigned);
+    let is_signed = |row: Row| row.near(Reason::PassSigned);
+    vec![
+        up("signed, A with DO", "v4.half.test", A),
+        up("signed, NODATA with DO", "v4.half.test", AAAA),
+        up("signed, HTTPS with DO", "v4.half.test", HTTPS),
+        up("signed, letters of both cases", "V4.hAlf.test", A),
+        up("signed, the apex with DO", "half.test", AAAA),
+        up("signed, a missing name with DO", "none.half.test", A),
+        up("signed, a missing name below one that is there", "a.b.v4.half.test", TXT),
+        up("signed, a static name with DO", "half.test", TXT),
+        pass("signed, over IPv6", with_do("half.test", AAAA).v6(), Reason::PassSigned),
+        pass(
+            "signed, with options",
+            ask("half.test", AAAA).additional(&opt(1232, 0x8000, &[0, 3, 0, 0])).v6(),
+            Reason::PassSigned,
+        ),
+        is_signed(answers("signed, without DO", ask("v4.half.test", A).additional(&opt(1232, 0, &[])).v4(), FOUR)),
+        is_signed(answers(
+            "signed, every flag but DO",
+            ask("v4.half.test", A).additional(&opt(1232, 0x7fff, &[])).v4(),
+            FOUR,
+        )),
+        is_signed(answers("signed, without OPT", ask("half.test", AAAA).v6(), SIX)),
+        is_signed(nodata("signed, NODATA without DO", ask("v4.half.test", AAAA).v4(), "half.test")),
+        is_signed(nxdomain("signed, a missing name without DO", ask("none.half.test", A).v4(), "half.test")),
+        is_signed(answers("another zone with DO", with_do("v4.plain.test", A).v4(), FOUR)),
+        is_signed(nxdomain("a missing name of another zone with DO", with_do("none.plain.test", A).v4(), "plain.test")),
+        pass("the chain's own records without DO", ask("v4.half.test", 47).v4(), Reason::PassStatic),
+        pass("the keys without DO", ask("half.test", 48).v4(), Reason::PassStatic),
+    ]
 }
 
 /// RFC 4592: what a wildcard may stand for goes up, unless an existing name is nearer.
