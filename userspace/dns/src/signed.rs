@@ -304,6 +304,44 @@ impl SignedZone {
     }
 }
 
+#[cfg(test)]
+impl SignedZone {
+    /// Everything that is signed, each set with its signature.
+    pub(crate) fn all_sets<'a>(&'a self, zone: &'a Zone) -> Vec<Vec<Rr<'a>>> {
+        let of_links = (0..self.links.len()).flat_map(|at| {
+            let link = &self.links[at];
+            link.parts().map(move |part| {
+                let owner = || Owner::Known(link.owner.for_slice());
+                let statement = self.statement(zone, at, part).expect("each part is there");
+                let ttl = statement.ttl;
+                let data = statement.data.into_owned().into_iter();
+                let records = data.map(|data| Rr { owner: owner(), ttl, data: Cow::Owned(data) });
+                records.chain(self.rrsig(zone, at, part, owner(), ttl)).collect()
+            })
+        });
+        let apex = || Owner::Known(self.apex.for_slice());
+        let sets = zone.node(self.apex.for_slice()).into_iter().flat_map(|node| &node.sets);
+        let of_keys = sets.filter(|set| statement::is_of_keys(set.rtype));
+        let of_keys = of_keys.map(|set| {
+            let rrsigs = self.key_rrsigs(set, &apex());
+            crate::resolve::records(apex(), set).chain(rrsigs).collect()
+        });
+        of_links.chain(of_keys).collect()
+    }
+
+    /// The names of the chain, in its order.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = model::Name> {
+        self.links.iter().map(|link| link.owner.clone())
+    }
+
+    /// The ends of the gap that a name lies in.
+    pub(crate) fn gap(&self, name: &Name<[u8]>) -> (&model::Name, &model::Name) {
+        let at = self.before(name);
+        let next = self.links.get(at + 1).unwrap_or(&self.links[0]);
+        (&self.links[at].owner, &next.owner)
+    }
+}
+
 /// How long the first signatures of a cohort are good, so that cohorts are made anew one after the other.
 fn staggered(config: &DnssecConfig, cohort: usize) -> Duration {
     config.validity.saturating_sub(config.renew * cohort as u32 / COHORTS as u32)

@@ -13,6 +13,7 @@ mod occluded;
 mod options;
 mod rates;
 mod records;
+mod signed;
 mod sockets;
 mod text_form;
 mod transfer;
