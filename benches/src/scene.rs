@@ -295,6 +295,7 @@ fn zone() -> ZoneConfig {
         balance_nameservers: Vec::new(),
         failover_nameservers: Vec::new(),
         transfer_to: vec![],
+        dnssec: None,
     }
 }
 

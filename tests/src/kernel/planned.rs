@@ -83,7 +83,7 @@ impl Planned {
         let mut model = loaded.model;
         change(&mut model);
         let mut planned = Self::of(Arc::new(model), loaded.zones);
-        planned.sign(folder);
+        planned.add_keys(folder);
         planned
     }
 
@@ -94,14 +94,13 @@ impl Planned {
         Self { planner: Planner::new(model), zones, status }
     }
 
-    /// Signs the zones that are to be, with keys in a folder.
-    fn sign(&mut self, folder: &Path) {
-        let (model, plan) = (Arc::clone(self.planner.model()), self.plan(1));
+    /// Gives the zones that are signed their keys, from a folder: of the signatures the kernel knows nothing.
+    fn add_keys(&mut self, folder: &Path) {
+        let model = Arc::clone(self.planner.model());
         for (id, zone) in model.zones.iter().enumerate() {
             let Some(config) = &zone.dnssec else { continue };
             let keys = ZoneKeys::open(&zone.apex, config, folder).unwrap_or_else(|error| panic!("{error}"));
             self.zones.add_keys(ZoneId(id), &keys);
-            self.zones.sign(ZoneId(id), Arc::new(keys), config, (&model, &plan), &[], zerottl_dns::now()).unwrap();
         }
     }
 

@@ -10,7 +10,7 @@ use domain::{
 
 use super::{
     query::Question,
-    resolve::{Reply, Rr},
+    reply::{Reply, Rr},
 };
 use zerottl_core::model::Chaos;
 

@@ -32,7 +32,7 @@ use upstreams::Upstream;
 
 use super::{
     query::{QueryMessage, Question},
-    resolve::Reply,
+    reply::Reply,
     transport::{Transport, UDP_LEN_MAX},
 };
 use zerottl_core::model::Forward;

@@ -14,16 +14,18 @@
 //! | [`options`] | EDNS options, read and written (pure) |
 //! | [`cookies`] | what a COOKIE option is answered with (pure) |
 //! | [`chaos`] | class CH (pure) |
+//! | [`reply`] | the contents of an answer |
+//! | [`dnssec`] | the signatures and proofs of signed zones |
 //! | [`mod@resolve`] | a question into the records that answer it (pure but for the plan's cursors) |
 //! | [`forward`] | names whose questions other servers answer |
 //! | [`mod@respond`] | a message into its answer, within its limits and its client's rate (pure but for the plan's cursors and the rates) |
 //! | [`transport`] | how a message came, and from whom |
-//! | [`signed`] | the signatures and proofs of signed zones |
 //! | [`service`] | the answer to a message, whatever socket it came by: counted, forwarded, transferred |
 //! | [`server`] | the sockets, and UDP |
 //! | [`tcp`] | TCP connections and their limits |
 //! | [`transfer`] | whole zones (pure) |
 //! | [`svcb`] | the parameters of HTTPS records (pure) |
+//! | [`client`] | who asks, as far as an answer may depend on it |
 //! | [`view`] | what the socket path answers from: model, newest plan, cursors and rates of its own |
 //! | [`counters`] | what the sockets count |
 //!
@@ -57,8 +59,10 @@
 #![forbid(unsafe_code)]
 
 pub mod chaos;
+pub mod client;
 pub mod cookies;
 pub mod counters;
+pub mod dnssec;
 mod fault;
 pub mod follow;
 pub mod forward;
@@ -67,12 +71,12 @@ pub mod load;
 pub mod master;
 pub mod options;
 pub mod query;
+pub mod reply;
 pub mod resolve;
 pub mod respond;
 mod rewrite;
 pub mod server;
 pub mod service;
-pub mod signed;
 pub mod svcb;
 pub mod tcp;
 mod text_form;

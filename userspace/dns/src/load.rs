@@ -159,7 +159,7 @@ impl<'m> Builder<'m> {
         let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
         let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
         let (apex, nodes) = (self.zone.apex.clone(), self.nodes);
-        Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, signed: None }
+        Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, is_signed: false }
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {

@@ -25,7 +25,7 @@ use domain::base::{
 };
 use xdp_ebpf::cookie::{CLIENT_LEN, SERVER_LEN};
 
-use crate::view::Subnet;
+use crate::client::Subnet;
 use zerottl_core::model;
 
 /// Bytes of an option before its data.

@@ -9,11 +9,14 @@ use domain::{
 };
 
 use super::{
+    dnssec,
     query::Question,
-    signed, svcb,
+    reply::{Owner, Reply, Rr, records},
+    svcb,
     zone::{Data, Dynamic, FoldedName, Found, Node, Role, RrSet, Zone, Zones},
 };
-use crate::view::{QueryClient, Selection, View};
+use crate::client::QueryClient;
+use crate::view::{Selection, View};
 use zerottl_core::{
     model::{self, DynamicType},
     plan::PlannedAnswer,
@@ -21,91 +24,6 @@ use zerottl_core::{
 
 /// How many CNAMEs and DNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
 const ALIASES_MAX: usize = 8;
-
-/// A record's owner.
-#[derive(Clone, Debug)]
-pub enum Owner<'a> {
-    /// As asked, or as the zone has it.
-    Known(&'a Name<[u8]>),
-    /// Made by a DNAME.
-    Made(model::Name),
-}
-
-impl Owner<'_> {
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &Name<[u8]> {
-        match self {
-            Self::Known(name) => name,
-            Self::Made(name) => name.for_slice(),
-        }
-    }
-}
-
-impl<'a> From<&'a Name<[u8]>> for Owner<'a> {
-    fn from(name: &'a Name<[u8]>) -> Self {
-        Self::Known(name)
-    }
-}
-
-/// A record of an answer.
-#[derive(Clone, Debug)]
-pub struct Rr<'a> {
-    /// Its owner.
-    pub owner: Owner<'a>,
-    /// Seconds.
-    pub ttl: u32,
-    /// Its data, which has its type.
-    pub data: Cow<'a, Data>,
-}
-
-/// The contents of an answer, before any limit.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "three are bits of the answer's header, each on its own")]
-pub struct Reply<'a> {
-    /// The rcode.
-    pub rcode: Rcode,
-    /// Whether the zone's own data speaks for the question's name.
-    pub authoritative: bool,
-    /// RA: whether other servers were, or would have been, asked.
-    pub recursive: bool,
-    /// Whether there is more than can be said: TC, and no records.
-    pub truncated: bool,
-    /// The answer section.
-    pub answer: Vec<Rr<'a>>,
-    /// The authority section: the SOA of a negative answer, the NS of a referral.
-    pub authority: Vec<Rr<'a>>,
-    /// Glue that a referral cannot be followed without (RFC 9471).
-    pub glue: Vec<Rr<'a>>,
-    /// Addresses that only save a question; one set each.
-    pub extra: Vec<Vec<Rr<'a>>>,
-    /// Whether the plan made it, and not an alias led to that: then it is held to twice its query (invariant 8).
-    pub by_plan: bool,
-    /// Bits of the client's subnet that it depends on (RFC 7871 section 7.2.1); 0 for what is negative (section 7.4).
-    pub scope: u8,
-    /// Whether it has the signatures of a signed zone.
-    pub is_signed: bool,
-}
-
-impl Reply<'_> {
-    /// A reply that is only its rcode.
-    #[must_use]
-    pub fn bare(rcode: Rcode) -> Self {
-        Self {
-            rcode,
-            authoritative: false,
-            recursive: false,
-            truncated: false,
-            answer: Vec::new(),
-            authority: Vec::new(),
-            glue: Vec::new(),
-            extra: Vec::new(),
-            by_plan: false,
-            scope: 0,
-            is_signed: false,
-        }
-    }
-}
 
 /// Answers a question of class IN, whose type is no transfer; with signatures where the zone has them and the client can
 /// use them: `dnssec_ok` is DO.
@@ -115,12 +33,12 @@ pub fn resolve<'a>(
     dnssec_ok: bool,
     client: QueryClient,
     zones: &'a Zones,
-    view: &View,
+    view: &'a View,
 ) -> Reply<'a> {
     let zone = zones.zone_for(&FoldedName::new(question.name), question.rtype);
     let Some(zone) = zone else { return Reply::bare(Rcode::REFUSED) };
-    let Some(signed) = zone.signed() else { return from_zone(question, zone, client, zones, view) };
-    if let Some(reply) = signed::own_records(question, dnssec_ok, zone, signed) {
+    let Some(signed) = view.signed(zone.id()) else { return from_zone(question, zone, client, zones, view) };
+    if let Some(reply) = dnssec::own_records(question, dnssec_ok, zone, signed) {
         return reply;
     }
     if !dnssec_ok {
@@ -135,7 +53,7 @@ pub fn resolve<'a>(
     } else {
         from_zone(question, zone, client, zones, view)
     };
-    signed::sign_reply(&mut reply, question, zone, signed);
+    dnssec::sign_reply(&mut reply, question, zone, signed);
     reply
 }
 
@@ -308,12 +226,6 @@ impl<'a> Reply<'a> {
             }
         }
     }
-}
-
-/// The records of a set, under an owner.
-pub(super) fn records<'a>(owner: impl Into<Owner<'a>>, set: &'a RrSet) -> impl Iterator<Item = Rr<'a>> {
-    let owner = owner.into();
-    set.data.iter().map(move |data| Rr { owner: owner.clone(), ttl: set.ttl, data: Cow::Borrowed(data) })
 }
 
 /// A name with its end, `from`, replaced; none where it gets too long (RFC 6672 section 2.2).

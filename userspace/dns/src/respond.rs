@@ -14,13 +14,15 @@ use super::{
     chaos, cookies, forward,
     options::{EdnsOptions, Wishes},
     query::{OptHeader, QueryMessage, Question},
-    resolve::{Reply, Rr, resolve},
+    reply::{Reply, Rr},
+    resolve::resolve,
     transfer,
     transfer::Transfer,
     transport::{Asker, TCP_IDLE, Transport, UDP_LEN_CLASSIC, UDP_LEN_MAX},
     zone::{Data, FoldedName, Zones},
 };
-use crate::view::{QueryClient, View};
+use crate::client::QueryClient;
+use crate::view::View;
 use zerottl_core::{
     limit::{ByteMeter, Limiter, RateVerdict},
     model::{ForwardId, ZoneId},

@@ -153,7 +153,7 @@ impl DnsService {
     ) -> impl Iterator<Item = Vec<u8>> + 'a {
         self.counters.answered(OptRcode::NOERROR);
         let now = now();
-        let messages = transfer::replies(served.zones.zone(zone))
+        let messages = transfer::replies(served.zones.zone(zone), served.view.signed(zone).map(|signed| &**signed))
             .map(move |reply| complete(message, asker, now, &served.view, &reply).map(|answer| answer.message));
         // It is none for what is no query only, which did not come here.
         messages.map_while(Result::ok)

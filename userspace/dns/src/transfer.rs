@@ -16,8 +16,9 @@ use domain::{
 };
 
 use super::{
+    dnssec::SignedZone,
     query::Question,
-    resolve::{Reply, Rr, records},
+    reply::{Reply, Rr, records},
     zone::{Data, FoldedName, Zone, Zones},
 };
 
@@ -72,14 +73,14 @@ fn serial_of(message: &[u8], question: Question<'_>) -> Option<Serial> {
 }
 
 /// The zone as the replies of its messages, SOA first and last.
-pub fn replies(zone: &Zone) -> impl Iterator<Item = Reply<'_>> {
+pub fn replies<'a>(zone: &'a Zone, signed: Option<&'a SignedZone>) -> impl Iterator<Item = Reply<'a>> {
     let apex = zone.apex().for_slice();
     let soa = || records(apex, zone.apex_soa());
     let others = zone.nodes().flat_map(|node| {
         let sets = node.sets.iter().filter(|set| set.rtype != Rtype::SOA);
         sets.flat_map(|set| records(node.owner.for_slice(), set))
     });
-    let signatures = zone.signed().into_iter().flat_map(|signed| signed.records(zone));
+    let signatures = signed.into_iter().flat_map(|signed| signed.records(zone));
     let mut all = soa().chain(others).chain(signatures).chain(soa()).peekable();
     iter::from_fn(move || {
         let mut answer = vec![all.next()?];

@@ -10,49 +10,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+use crate::{client::QueryClient, dnssec::SignedZone};
 use zerottl_core::{
     limit::{ByteMeter, Limiter},
-    model::{DynamicType, Model, NameId, Policy},
+    model::{DynamicType, Model, NameId, Policy, ZoneId},
     plan::{Choice, Plan, PlannedAnswer, Service},
 };
-
-/// The client that asks, as far as an answer may depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueryClient {
-    /// Where the query came from.
-    pub address: IpAddr,
-    /// Whom it was asked for, if it says so.
-    pub subnet: Option<Subnet>,
-}
-
-/// A client subnet (RFC 7871 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    /// The address, all bits behind `source` zero; none is family 0.
-    pub address: Option<IpAddr>,
-    /// SOURCE PREFIX-LENGTH: bits of the address that are given.
-    pub source: u8,
-}
-
-impl From<IpAddr> for QueryClient {
-    fn from(address: IpAddr) -> Self {
-        Self { address, subnet: None }
-    }
-}
-
-impl QueryClient {
-    /// The address whose prefix decides. A subnet of no bits says nothing of the client, so it is as none at all, and the
-    /// resolver's own address decides (RFC 7871 section 7.2.1).
-    #[must_use]
-    pub(crate) fn deciding(self) -> IpAddr {
-        self.given().unwrap_or(self.address)
-    }
-
-    /// The client's subnet, if that is of some bits.
-    fn given(self) -> Option<IpAddr> {
-        self.subnet.filter(|subnet| subnet.source > 0)?.address
-    }
-}
 
 /// An answer to one question, and what it depended on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +37,8 @@ pub struct View {
     /// The meter of signed answers to UDP clients.
     pub signed_bytes: ByteMeter,
     plan: ArcSwap<Plan>,
+    /// By zone; none where it is not signed.
+    signed: Vec<Option<Arc<SignedZone>>>,
     cursors: Box<[[AtomicU32; 3]]>,
     /// By position in [`Plan::endpoints`].
     answers: Box<[AtomicU64]>,
@@ -88,7 +53,27 @@ impl View {
         let limiter = Limiter::new(model.rate_limit);
         let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
         let signed_bytes = ByteMeter::new(model.signed_bytes());
-        Self { cursors: cursors.collect(), answers, plan: ArcSwap::from_pointee(plan), limiter, signed_bytes, model }
+        Self {
+            cursors: cursors.collect(),
+            answers,
+            plan: ArcSwap::from_pointee(plan),
+            limiter,
+            signed_bytes,
+            signed: Vec::new(),
+            model,
+        }
+    }
+
+    /// Answers with these signatures, by zone, where they are asked for.
+    #[must_use]
+    pub fn with_signed(self, signed: Vec<Option<Arc<SignedZone>>>) -> Self {
+        Self { signed, ..self }
+    }
+
+    /// A zone's signatures, if it is signed.
+    #[must_use]
+    pub fn signed(&self, zone: ZoneId) -> Option<&Arc<SignedZone>> {
+        self.signed.get(zone.0)?.as_ref()
     }
 
     /// A view of a plan for whoever only wants to know what it answers: its cursors and counts are its own.
@@ -97,7 +82,15 @@ impl View {
         let cursors = model.names.iter().map(|_| [(); 3].map(|()| AtomicU32::new(0)));
         let answers = plan.endpoints.iter().map(|_| AtomicU64::new(0)).collect();
         let (limiter, signed_bytes) = (Limiter::new(None), ByteMeter::new(None));
-        Self { cursors: cursors.collect(), answers, plan: ArcSwap::new(plan), limiter, signed_bytes, model }
+        Self {
+            cursors: cursors.collect(),
+            answers,
+            plan: ArcSwap::new(plan),
+            limiter,
+            signed_bytes,
+            signed: Vec::new(),
+            model,
+        }
     }
 
     /// The newest plan.

@@ -4,7 +4,7 @@
 //! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
 //! the last existing name the closest encloser of RFC 4592.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr};
 
 use bytes::Bytes;
 use domain::{
@@ -14,7 +14,6 @@ use domain::{
 
 use ipnet::IpNet;
 
-use super::signed::SignedZone;
 use zerottl_core::model::{self, ForwardId, NameId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
@@ -133,8 +132,8 @@ pub struct Zone {
     pub(super) failover: Option<RrSet>,
     /// Clients that may have it whole; nobody where it has dynamic names.
     pub(super) transfer_to: Vec<IpNet>,
-    /// Its signatures, if it is signed.
-    pub(super) signed: Option<Arc<SignedZone>>,
+    /// Whether it has the records of keys, and is answered with signatures where those are asked for.
+    pub(super) is_signed: bool,
 }
 
 impl Zone {
@@ -148,6 +147,12 @@ impl Zone {
     #[must_use]
     pub fn apex(&self) -> &model::Name {
         &self.apex
+    }
+
+    /// Whether it is signed.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.is_signed
     }
 
     /// The apex SOA as a negative answer has it: its TTL is min(TTL, MINIMUM), as RFC 2308 section 3 asks.

@@ -87,11 +87,11 @@ fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEn
         kind,
         flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 }
             | if has_https { NAME_HAS_HTTPS } else { 0 }
-            | if zone.signed().is_some() { NAME_IS_SIGNED } else { 0 },
+            | if zone.is_signed() { NAME_IS_SIGNED } else { 0 },
         service: node.dynamic.map_or(0, |dynamic| first.service_of[dynamic.id.0]),
         // The chain's own records are the socket path's to answer.
         types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int()))
-            | zone.signed().map_or(0, |_| type_bit(Rtype::NSEC.to_int())),
+            | if zone.is_signed() { type_bit(Rtype::NSEC.to_int()) } else { 0 },
         ..NameEntry::default()
     })
 }

@@ -23,7 +23,11 @@ use domain::{
 
 use zerottl_core::model;
 
-use super::signature::SetSignature;
+/// Bytes of a signature: of ECDSA P-256 (RFC 6605 section 4) and Ed25519 (RFC 8080 section 4) alike.
+pub const SIGNATURE_LEN: usize = 64;
+
+/// The signature's own bytes.
+pub type SetSignature = [u8; SIGNATURE_LEN];
 
 /// ZONE, and SEP: of a key that the parent's DS names (RFC 4034 section 2.1.1).
 const FLAGS_SEP: u16 = 257;

@@ -22,7 +22,7 @@ pub mod store;
 pub mod validity;
 pub mod zone_keys;
 
-pub use key::{KeyAlgorithm, KeyError, SigningKey};
-pub use signature::{RecordSet, SIGNATURE_LEN, SetSignature};
+pub use key::{KeyAlgorithm, KeyError, SIGNATURE_LEN, SetSignature, SigningKey};
+pub use signature::RecordSet;
 pub use validity::Validity;
 pub use zone_keys::ZoneKeys;

@@ -12,16 +12,10 @@ use domain::{
 use zerottl_core::model;
 
 use super::{
-    key::SigningKey,
+    key::{SetSignature, SigningKey},
     store::{self, SetDigest},
     validity::Validity,
 };
-
-/// Bytes of a signature: of ECDSA P-256 (RFC 6605 section 4) and Ed25519 (RFC 8080 section 4) alike.
-pub const SIGNATURE_LEN: usize = 64;
-
-/// The signature's own bytes.
-pub type SetSignature = [u8; SIGNATURE_LEN];
 
 /// Record data, names uncompressed.
 pub type SignedData = ZoneRecordData<Bytes, model::Name>;

@@ -20,7 +20,7 @@ use std::{
 use domain::crypto::{common::DigestType, ring::DigestBuilder};
 
 use super::{
-    signature::{SIGNATURE_LEN, SetSignature},
+    key::{SIGNATURE_LEN, SetSignature},
     validity::Validity,
     zone_keys,
 };

@@ -11,7 +11,7 @@ use zerottl_core::{
     model::{DynamicType, Policy},
     plan::Choice,
 };
-use zerottl_dns::{query::QueryMessage, svcb, view::QueryClient};
+use zerottl_dns::{client::QueryClient, query::QueryMessage, svcb};
 
 use super::{ask::Asked, machine::BothPaths};
 

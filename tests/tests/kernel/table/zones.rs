@@ -81,7 +81,7 @@ fn expected(agent: &Planned, plan: &Plan, world: World, name: &FoldedName, rtype
         }
     }
     // NSEC shares a bit with all types that have none of their own.
-    if zone.signed().is_some() && bit(rtype.to_int()) == bit(Rtype::NSEC.to_int()) {
+    if zone.is_signed() && bit(rtype.to_int()) == bit(Rtype::NSEC.to_int()) {
         return Reason::PassStatic;
     }
     // The two types of the world that share a bit are there on one name each, and are asked for by themselves.

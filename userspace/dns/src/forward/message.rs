@@ -21,7 +21,7 @@ use domain::{
 
 use crate::{
     query::{HEADER_LEN, Question},
-    resolve::{Reply, Rr},
+    reply::{Reply, Rr},
     transport::UDP_LEN_MAX,
     zone::Data,
 };

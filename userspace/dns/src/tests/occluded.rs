@@ -72,7 +72,7 @@ fn hidden_data_is_loaded_and_never_answered() {
 fn hidden_data_goes_with_the_whole_zone() {
     let zones = read(HIDDEN).zones;
     let zone = zones.iter().next().unwrap();
-    let all: Vec<_> = transfer::replies(zone)
+    let all: Vec<_> = transfer::replies(zone, None)
         .flat_map(|reply| reply.answer.iter().map(|rr| format!("{} {}", rr.owner.name(), rr.data)).collect::<Vec<_>>())
         .collect();
     for line in ["sub.app.com \"own\"", "z.sub.app.com \"below\"", "x.old.app.com \"below\"", "*.old.app.com 192.0.2.2"]

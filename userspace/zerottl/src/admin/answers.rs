@@ -14,7 +14,8 @@ use zerottl_core::model::{Model, Name};
 use zerottl_dns::{
     Zones,
     query::Question,
-    resolve::{Reply, Rr, resolve},
+    reply::{Reply, Rr},
+    resolve::resolve,
     view::View,
     zone::{FoldedName, Found, Node},
 };

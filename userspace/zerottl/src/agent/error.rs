@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
-use zerottl_dns::signed::SignError;
+use zerottl_dns::dnssec::SignError;
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};

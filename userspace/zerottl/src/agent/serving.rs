@@ -139,7 +139,7 @@ impl Prepared {
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
         let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
-        signing::sign(&mut zones, &model, &first)?;
+        let signed = signing::sign(&mut zones, &model, &first)?;
         let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
@@ -161,7 +161,8 @@ impl Prepared {
         let stop_at_end = stop.clone().drop_guard();
         let probes = probe::start(&model, reports, &load_store, stop.clone()).map_err(AgentError::Probe)?;
         let asking = load::start(&model, &load_store, stop.clone()).map_err(AgentError::Probe)?;
-        let served = Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first)) });
+        let served =
+            Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first).with_signed(signed)) });
         Ok(Self {
             model,
             served,

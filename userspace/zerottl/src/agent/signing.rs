@@ -21,7 +21,7 @@ use zerottl_core::{
 };
 use zerottl_dns::{
     Served, Zones,
-    signed::{COHORTS, SignedZone},
+    dnssec::{SignedZone, chain::COHORTS},
 };
 use zerottl_sign::{Validity, ZoneKeys, store};
 
@@ -34,8 +34,9 @@ fn signed(model: &Model) -> impl Iterator<Item = (ZoneId, &DnssecConfig)> {
     zones.filter_map(|(id, zone)| zone.dnssec.as_ref().map(|config| (ZoneId(id), config)))
 }
 
-/// Signs the zones, with the signatures that are kept as far as they are good. `any` is any plan of the model.
-pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<(), AgentError> {
+/// Signs the zones, which get their keys' records, with the signatures that are kept as far as they are good. `any` is any plan of the model.
+pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
+    let mut all = vec![None; model.zones.len()];
     for (id, config) in signed(model) {
         let apex = &model.zones[id.0].apex;
         let begun = Instant::now();
@@ -45,11 +46,13 @@ pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<(), A
             Vec::new()
         });
         zones.add_keys(id, &keys);
-        zones.sign(id, Arc::new(keys), config, (model, any), &kept, seconds()).map_err(AgentError::Sign)?;
-        let signatures = zones.zone(id).signed().map_or(0, |signed| signed.signatures());
+        let signed = SignedZone::new((zones, id), Arc::new(keys), config, (model, any), &kept, seconds());
+        let signed = signed.map_err(AgentError::Sign)?;
+        let signatures = signed.signatures();
         info!(zone = %apex, signatures, took = ?begun.elapsed(), "signed");
+        all[id.0] = Some(Arc::new(signed));
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Keeps the signatures, and makes them anew, until it is told to stop.
@@ -82,7 +85,7 @@ pub(super) async fn renew(served: Arc<Served>, clock: Arc<Clock>, stop: Cancella
 /// Signs what is due of a zone, one cohort at most, and keeps it; returns whether something is not kept yet.
 fn renew_zone(served: &Served, id: ZoneId, config: &DnssecConfig, is_steady: bool, is_unkept: bool) -> bool {
     let zone = served.zones.zone(id);
-    let Some(signed) = zone.signed() else { return false };
+    let Some(signed) = served.view.signed(id) else { return false };
     let now = seconds();
     let mut is_unkept = is_unkept;
     if let Some(at) = is_steady.then(|| due(signed, config, now)).flatten() {

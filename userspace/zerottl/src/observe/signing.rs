@@ -46,7 +46,7 @@ impl SignedZoneState {
     #[must_use]
     pub fn all(served: &Served, now: u32) -> Vec<Self> {
         let of = |zone: &zerottl_dns::zone::Zone| {
-            let signed = zone.signed()?;
+            let signed = served.view.signed(zone.id())?;
             let alarm = served.view.model.zones[zone.id().0].dnssec.as_ref()?.signature_alarm;
             let left = signed.validities().map(|validity| validity.left(now)).min()?;
             let begins = |validity: zerottl_sign::Validity| validity.inception.wrapping_sub(now).cast_signed();

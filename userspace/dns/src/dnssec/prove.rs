@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use domain::base::{Name, RecordData as _, Rtype, iana::Rcode};
 
 use super::{
-    SignedZone,
-    chain::DYNAMIC,
-    statement::{Part, is_of_keys, signed_sets},
+    chain::{DYNAMIC, is_of_keys, signed_sets},
+    statement::Part,
+    zone::SignedZone,
 };
 use crate::{
     query::Question,
-    resolve::{Owner, Reply, Rr, records},
+    reply::{Owner, Reply, Rr, records},
     zone::{Data, FoldedName, Found, Zone},
 };
 use zerottl_core::model::DynamicType;
@@ -46,15 +46,15 @@ pub(crate) fn own<'a>(
         return None;
     }
     let Found::Exact(node) = zone.find(&FoldedName::new(question.name), false) else { return None };
-    let at = signed.link(node.owner.for_slice())?;
+    let at = signed.chain.link(node.owner.for_slice())?;
     let owner = Owner::Known(question.name);
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
     if question.rtype == Rtype::NSEC {
-        let data = Cow::Owned(signed.nsec(at, None));
-        reply.answer.push(Rr { owner: owner.clone(), ttl: signed.proof_ttl, data });
+        let data = Cow::Owned(signed.chain.nsec(at, None));
+        reply.answer.push(Rr { owner: owner.clone(), ttl: signed.chain.proof_ttl, data });
     }
     if question.rtype == Rtype::RRSIG || dnssec_ok {
-        reply.answer.extend(signed.rrsig(zone, at, Part::Nsec, owner, signed.proof_ttl));
+        reply.answer.extend(signed.rrsig(zone, at, Part::Nsec, owner, signed.chain.proof_ttl));
     }
     Some(reply)
 }
@@ -114,8 +114,8 @@ impl<'a> Prover<'a> {
         if let Some(set) = node.set(rtype).filter(|_| is_of_keys(rtype)) {
             return signed.key_rrsigs(set, owner);
         }
-        let Some(at) = signed.link(node.owner.for_slice()) else { return Vec::new() };
-        let link = &signed.links[at];
+        let Some(at) = signed.chain.link(node.owner.for_slice()) else { return Vec::new() };
+        let link = &signed.chain.links[at];
         let of = DYNAMIC.iter().position(|dynamic| *dynamic == rtype).map(|of| DynamicType::ALL[of]);
         let answer = of.and_then(|of| {
             let all = &link.alternatives.as_ref()?.of[of.index()];
@@ -135,10 +135,10 @@ impl<'a> Prover<'a> {
                 self.cover(name);
                 self.cover_wildcard(name);
             }
-            Found::Exact(node) => match self.signed.link(node.owner.for_slice()) {
+            Found::Exact(node) => match self.signed.chain.link(node.owner.for_slice()) {
                 Some(at) => {
                     let of = DYNAMIC.iter().position(|dynamic| *dynamic == rtype).map(|of| DynamicType::ALL[of]);
-                    let narrow = of.filter(|of| self.signed.links[at].has_narrow(*of));
+                    let narrow = of.filter(|of| self.signed.chain.links[at].has_narrow(*of));
                     self.nsec(at, narrow.map_or(Part::Nsec, Part::Narrow));
                 }
                 // An empty non-terminal: the gap that it lies in ends below it.
@@ -146,7 +146,7 @@ impl<'a> Prover<'a> {
             },
             // RFC 4035 section 3.1.3.4.
             Found::Wildcard(node) => {
-                if let Some(at) = self.signed.link(node.owner.for_slice()) {
+                if let Some(at) = self.signed.chain.link(node.owner.for_slice()) {
                     self.nsec(at, Part::Nsec);
                 }
                 self.cover(name);
@@ -158,7 +158,7 @@ impl<'a> Prover<'a> {
     /// A referral's DS, or the proof that it has none (RFC 4035 section 3.1.4).
     fn refer(&mut self, cut: &Owner<'a>) {
         let (zone, signed) = (self.zone, self.signed);
-        let Some(at) = signed.link(cut.name()) else { return };
+        let Some(at) = signed.chain.link(cut.name()) else { return };
         let node = zone.node(cut.name());
         match node.and_then(|node| node.set(Rtype::DS)) {
             Some(set) => {
@@ -171,7 +171,7 @@ impl<'a> Prover<'a> {
 
     /// The proof that nothing is between two names, of which one that is missing lies.
     fn cover(&mut self, name: &Name<[u8]>) {
-        let at = self.signed.before(name);
+        let at = self.signed.chain.before(name);
         self.nsec(at, Part::Nsec);
     }
 
@@ -185,7 +185,7 @@ impl<'a> Prover<'a> {
         let Some(encloser) = encloser else { return };
         let mut order = canonical::key(encloser.for_slice()).into_vec();
         order.extend(b"*\0");
-        let at = self.signed.links.partition_point(|link| *link.order <= *order).saturating_sub(1);
+        let at = self.signed.chain.before_key(&order);
         self.nsec(at, Part::Nsec);
     }
 
@@ -196,8 +196,8 @@ impl<'a> Prover<'a> {
         }
         self.proven.push(at);
         let signed = self.signed;
-        let link = &signed.links[at];
-        let Some(statement) = signed.statement(self.zone, at, part) else { return };
+        let link = &signed.chain.links[at];
+        let Some(statement) = signed.chain.statement(self.zone, at, part) else { return };
         let owner = Owner::Known(link.owner.for_slice());
         // Proofs are of one record.
         let data: Vec<_> = statement.data.into_owned();

@@ -11,23 +11,26 @@
 //! it may also take it for what its own name has. NODATA of a type that is away only now is said by another NSEC of that
 //! name, which lacks that type alone.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
-
-use domain::{
-    base::Rtype,
-    rdata::{A, Aaaa},
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
 };
 
-use super::{COHORTS, Interned, statement};
+use domain::{
+    base::{Name, Rtype},
+    rdata::{A, Aaaa, dnssec::Nsec},
+};
+
 use crate::{
     svcb,
-    zone::{Data, FoldedName, Found, Node, Zone, Zones},
+    zone::{Data, FoldedName, Found, Node, RrSet, Zone, Zones},
 };
 use zerottl_core::{
     model::{self, DynamicType, LastResort, Model, NameId, NameKind, SiteId},
     plan::{Plan, bindings_of_site},
 };
-use zerottl_sign::canonical;
+use zerottl_sign::{bitmap::bitmap, canonical};
 
 /// A name of the chain.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(super) struct Link {
     pub owner: model::Name,
     /// All types that may ever be here, RRSIG and NSEC among them.
     pub types: Box<[Rtype]>,
-    /// How many of the node's sets are signed here, one by one: those of [`statement::signed_sets`].
+    /// How many of the node's sets are signed here, one by one: those of [`signed_sets`].
     pub sets: usize,
     /// The answers that the plan may give.
     pub alternatives: Option<Arc<Alternatives>>,
@@ -62,8 +65,67 @@ pub(super) struct Alternatives {
 /// The types that the plan answers, by [`DynamicType::index`].
 pub(super) const DYNAMIC: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
 
+/// Cohorts of a zone.
+pub const COHORTS: usize = 16;
+
+/// Alternatives that names of the same Sites share.
+type Interned = HashMap<(model::PoolId, Vec<SiteId>), Arc<Alternatives>>;
+
 /// The chain of a zone.
-pub(super) fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[Link]> {
+#[derive(Debug)]
+pub struct Chain {
+    /// The zone's name, who signs.
+    pub(super) apex: model::Name,
+    /// Seconds that proofs live: as the SOA of a negative answer (RFC 9077 section 3).
+    pub(super) proof_ttl: u32,
+    /// In canonical order.
+    pub(super) links: Box<[Link]>,
+}
+
+impl Chain {
+    /// The chain of one of the zones. The plan is any of the model's.
+    #[must_use]
+    pub fn new(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Self {
+        let zone = zones.zone(id);
+        let (apex, proof_ttl) = (zone.apex().clone(), zone.soa().ttl);
+        Self { apex, proof_ttl, links: links(zones, id, model, plan) }
+    }
+
+    /// The link of a name that has one.
+    pub(super) fn link(&self, name: &Name<[u8]>) -> Option<usize> {
+        let key = canonical::key(name);
+        self.links.binary_search_by(|link| link.order.cmp(&key)).ok()
+    }
+
+    /// The last link that is not after a name: of a name that is missing, the one whose NSEC denies it.
+    pub(super) fn before(&self, name: &Name<[u8]>) -> usize {
+        self.before_key(&canonical::key(name))
+    }
+
+    /// As [`before`](Self::before), by the name's key. The apex comes before all names of the zone.
+    pub(super) fn before_key(&self, key: &[u8]) -> usize {
+        self.links.partition_point(|link| *link.order <= *key).saturating_sub(1)
+    }
+
+    /// The NSEC of a link, with all its types or without one.
+    pub(super) fn nsec(&self, at: usize, without: Option<Rtype>) -> Data {
+        let next = self.links.get(at + 1).unwrap_or(&self.links[0]);
+        let types = self.links[at].types.iter().copied().filter(|rtype| Some(*rtype) != without);
+        Nsec::new(next.owner.clone(), bitmap(types)).into()
+    }
+}
+
+/// Whether only keys that the parent vouches for sign sets of a type.
+pub(super) fn is_of_keys(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
+}
+
+/// The sets of a name that are signed one by one: at a delegation only DS (RFC 4035 section 2.2).
+pub(super) fn signed_sets(node: &Node, is_cut: bool) -> impl Iterator<Item = &RrSet> {
+    node.sets.iter().filter(move |set| if is_cut { set.rtype == Rtype::DS } else { !is_of_keys(set.rtype) })
+}
+
+fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[Link]> {
     let zone = zones.zone(id);
     let apexes: HashSet<_> = zones.iter().map(|zone| zone.apex().clone()).filter(|apex| apex != zone.apex()).collect();
     let mut interned = Interned::new();
@@ -98,7 +160,7 @@ fn is_hidden(zone: &Zone, node: &Node, is_inner: bool) -> bool {
 fn link(node: &Node, is_inner: bool, model: &Model, plan: &Plan, interned: &mut Interned) -> Option<Link> {
     let is_cut = node.is_cut || node.is_forward || is_inner;
     let alternatives = node.dynamic.map(|dynamic| alternatives(dynamic.id, model, plan, interned));
-    let sets = statement::signed_sets(node, is_cut).count();
+    let sets = signed_sets(node, is_cut).count();
     let mut types: Vec<_> = if is_cut {
         vec![Rtype::NS].into_iter().chain(node.set(Rtype::DS).map(|set| set.rtype)).collect()
     } else {

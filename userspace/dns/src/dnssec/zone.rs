@@ -1,57 +1,37 @@
-//! Signed zones (RFC 4033 to 4035): every answer that a zone can ever give is signed beforehand.
+//! A zone's signatures.
 //!
-//! | module | does |
-//! |---|---|
-//! | this | a zone's chain of names, and its signatures |
-//! | `chain` | the names that a zone has data of, in canonical order, and their types |
-//! | `statement` | everything that is signed at a name, in the order of its signatures |
-//! | `prove` | a reply with its signatures and proofs |
-//!
-//! A name that the plan answers has a signature for each address of each Site that it may come to. What the plan answers
-//! now does not matter here, so a change of health changes nothing.
-//!
-//! Signatures lie in cohorts: names of one cohort are signed together, with one validity, and a cohort is replaced whole,
-//! so that no answer mixes a signature with another's times.
+//! They lie in cohorts: names of one cohort are signed together, with one validity, and a cohort is replaced whole, so that
+//! no answer mixes a signature with another's times.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use domain::base::{Name, Rtype};
+use domain::base::Rtype;
 
 use zerottl_core::{
     model::{self, DnssecConfig, Model},
     plan::Plan,
 };
 use zerottl_sign::{
-    SetSignature, SigningKey, Validity, ZoneKeys, canonical,
+    SetSignature, SigningKey, Validity, ZoneKeys,
     signature::RecordSet,
     store::{KeptCohort, SetDigest},
 };
 
-use self::{chain::Link, statement::Part};
 use super::{
-    resolve::{Owner, Rr},
-    zone::{Data, RrSet, Zone, Zones},
+    chain::{COHORTS, Chain, is_of_keys},
+    statement::Part,
 };
-
-mod chain;
-mod prove;
-mod statement;
-
-pub(super) use prove::{own as own_records, sign as sign_reply};
-
-/// Cohorts of a zone.
-pub const COHORTS: usize = 16;
+use crate::{
+    reply::{Owner, Rr},
+    zone::{Data, FoldedName, RrSet, Zone, Zones},
+};
 
 /// A zone's chain and signatures.
 #[derive(Debug)]
 pub struct SignedZone {
-    apex: model::Name,
+    pub(super) chain: Chain,
     keys: Arc<ZoneKeys>,
-    /// Seconds that proofs live: as the SOA of a negative answer (RFC 9077 section 3).
-    proof_ttl: u32,
-    /// In canonical order.
-    links: Box<[Link]>,
     cohorts: Box<[ArcSwap<Cohort>]>,
     key_sets: ArcSwap<KeySets>,
 }
@@ -81,9 +61,10 @@ impl Zones {
     /// Gives a zone its keys' records: DNSKEY, CDS and CDNSKEY.
     pub fn add_keys(&mut self, id: model::ZoneId, keys: &ZoneKeys) {
         let zone = &mut self.list[id.0];
-        let (apex, ttl) = (zone.apex.clone(), zone.key_ttl());
+        let (apex, ttl) = (zone.apex.clone(), key_ttl(zone));
+        zone.is_signed = true;
         let mut set = |rtype, data: Vec<Data>| {
-            if let Some(node) = zone.nodes.get_mut(super::zone::FoldedName::new(apex.for_slice()).wire()) {
+            if let Some(node) = zone.nodes.get_mut(FoldedName::new(apex.for_slice()).wire()) {
                 node.sets.retain(|set| set.rtype != rtype);
                 node.sets.push(RrSet { rtype, ttl, data });
             }
@@ -92,47 +73,25 @@ impl Zones {
         set(Rtype::CDNSKEY, keys.cdnskeys().map(Data::from).collect());
         set(Rtype::CDS, keys.cds(&apex).map(Data::from).collect());
     }
+}
 
-    /// Signs a zone that has its keys' records, at `now`.
-    pub fn sign(
-        &mut self,
-        id: model::ZoneId,
+/// The TTL of a zone's keys' records: as that of its NS set.
+fn key_ttl(zone: &Zone) -> u32 {
+    zone.node(zone.apex.for_slice()).and_then(|apex| apex.set(Rtype::NS)).map_or(zone.soa.ttl, |set| set.ttl)
+}
+
+impl SignedZone {
+    /// Signs a zone that has its keys' records, at `now`, with kept signatures as far as they are good. The plan is any of
+    /// the model's.
+    pub fn new(
+        (zones, id): (&Zones, model::ZoneId),
         keys: Arc<ZoneKeys>,
         config: &DnssecConfig,
         (model, plan): (&Model, &Plan),
         kept: &[KeptCohort],
         now: u32,
-    ) -> Result<(), SignError> {
-        let links = chain::links(self, id, model, plan);
-        let zone = &mut self.list[id.0];
-        zone.signed = None;
-        zone.signed = Some(Arc::new(SignedZone::new(zone, keys, links, config, kept, now)?));
-        Ok(())
-    }
-}
-
-impl Zone {
-    /// The TTL of its keys' records: as that of its NS set.
-    fn key_ttl(&self) -> u32 {
-        self.node(self.apex.for_slice()).and_then(|apex| apex.set(Rtype::NS)).map_or(self.soa.ttl, |set| set.ttl)
-    }
-
-    /// Its signatures, if it is signed.
-    #[must_use]
-    pub fn signed(&self) -> Option<&Arc<SignedZone>> {
-        self.signed.as_ref()
-    }
-}
-
-impl SignedZone {
-    fn new(
-        zone: &Zone,
-        keys: Arc<ZoneKeys>,
-        links: Box<[Link]>,
-        config: &DnssecConfig,
-        kept: &[KeptCohort],
-        now: u32,
     ) -> Result<Self, SignError> {
+        let zone = zones.zone(id);
         let empty = |at| {
             let validity = Validity::new(now, staggered(config, at));
             let key = Arc::clone(keys.zone_key());
@@ -140,8 +99,7 @@ impl SignedZone {
         };
         let cohorts = (0..COHORTS).map(empty).collect();
         let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
-        let apex = zone.apex().clone();
-        let signed = Self { apex, keys, proof_ttl: zone.soa().ttl, links, cohorts, key_sets };
+        let signed = Self { chain: Chain::new(zones, id, model, plan), keys, cohorts, key_sets };
         for at in 0..COHORTS {
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
                 Some(kept) => signed.sign_cohort(zone, at, kept.validity, &kept.signatures)?,
@@ -177,15 +135,15 @@ impl SignedZone {
     ) -> Result<(), SignError> {
         let key = Arc::clone(self.keys.zone_key());
         let mut signatures = Vec::new();
-        for at in 0..self.links.len() {
-            if usize::from(self.links[at].cohort) != cohort {
+        for at in 0..self.chain.links.len() {
+            if usize::from(self.chain.links[at].cohort) != cohort {
                 continue;
             }
-            for statement in self.statements(zone, at) {
+            for statement in self.chain.statements(zone, at) {
                 let set = statement.set();
                 let known = if kept.is_empty() { None } else { kept.get(&set.digest()).copied() };
-                let signature = known.or_else(|| set.sign(&self.apex, &key, validity));
-                signatures.push(signature.ok_or_else(|| SignError(self.apex.clone()))?);
+                let signature = known.or_else(|| set.sign(&self.chain.apex, &key, validity));
+                signatures.push(signature.ok_or_else(|| SignError(self.chain.apex.clone()))?);
             }
         }
         self.cohorts[cohort].store(Arc::new(Cohort { validity, key, signatures: signatures.into() }));
@@ -195,15 +153,15 @@ impl SignedZone {
     /// Signs the sets of keys anew.
     pub fn renew_key_sets(&self, zone: &Zone, validity: Validity) -> Result<(), SignError> {
         let mut of = Vec::new();
-        let apex = zone.node(self.apex.for_slice());
-        let sets = apex.iter().flat_map(|node| &node.sets).filter(|set| statement::is_of_keys(set.rtype));
+        let apex = zone.node(self.chain.apex.for_slice());
+        let sets = apex.iter().flat_map(|node| &node.sets).filter(|set| is_of_keys(set.rtype));
         for set in sets {
-            let owner = self.apex.for_slice();
+            let owner = self.chain.apex.for_slice();
             let set = RecordSet { owner, rtype: set.rtype, ttl: set.ttl, data: &set.data };
             let mut signatures = Vec::new();
             for key in self.keys.entry_points() {
-                let signature = set.sign(&self.apex, key, validity);
-                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(self.apex.clone()))?));
+                let signature = set.sign(&self.chain.apex, key, validity);
+                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(self.chain.apex.clone()))?));
             }
             of.push((set.rtype, signatures));
         }
@@ -221,10 +179,10 @@ impl SignedZone {
             signatures: HashMap::with_capacity(cohort.signatures.len()),
         };
         let mut kept: Vec<_> = all.iter().map(empty).collect();
-        for (at, link) in self.links.iter().enumerate() {
+        for (at, link) in self.chain.links.iter().enumerate() {
             let (cohort, kept) = (&all[usize::from(link.cohort)], &mut kept[usize::from(link.cohort)]);
             let signatures = cohort.signatures.iter().skip(link.first as usize);
-            let digests = self.statements(zone, at).map(|statement| statement.set().digest());
+            let digests = self.chain.statements(zone, at).map(|statement| statement.set().digest());
             kept.signatures.extend(digests.zip(signatures.copied()));
         }
         kept
@@ -249,28 +207,17 @@ impl SignedZone {
         &self.keys
     }
 
-    /// The link of a name that has one.
-    fn link(&self, name: &Name<[u8]>) -> Option<usize> {
-        self.links.binary_search_by(|link| (*link.order).cmp(&canonical::key(name))).ok()
-    }
-
-    /// The last link before a name that has none: its NSEC denies the name. The apex comes before all names of the zone.
-    fn before(&self, name: &Name<[u8]>) -> usize {
-        let key = canonical::key(name);
-        self.links.partition_point(|link| *link.order <= *key).saturating_sub(1)
-    }
-
     /// All signatures and NSECs of a zone whose names the plan does not answer.
-    pub(super) fn records<'a>(&'a self, zone: &'a Zone) -> impl Iterator<Item = Rr<'a>> {
-        let apex = zone.node(self.apex.for_slice());
-        let key_sets = apex.into_iter().flat_map(|node| &node.sets).filter(|set| statement::is_of_keys(set.rtype));
-        let of_keys = key_sets.flat_map(|set| self.key_rrsigs(set, &Owner::Known(self.apex.for_slice())));
-        let of_links = (0..self.links.len()).flat_map(move |at| {
-            let link = &self.links[at];
+    pub(crate) fn records<'a>(&'a self, zone: &'a Zone) -> impl Iterator<Item = Rr<'a>> {
+        let apex = zone.node(self.chain.apex.for_slice());
+        let key_sets = apex.into_iter().flat_map(|node| &node.sets).filter(|set| is_of_keys(set.rtype));
+        let of_keys = key_sets.flat_map(|set| self.key_rrsigs(set, &Owner::Known(self.chain.apex.for_slice())));
+        let of_links = (0..self.chain.links.len()).flat_map(move |at| {
+            let link = &self.chain.links[at];
             let owner = || Owner::Known(link.owner.for_slice());
-            let nsec = Rr { owner: owner(), ttl: self.proof_ttl, data: Cow::Owned(self.nsec(at, None)) };
+            let nsec = Rr { owner: owner(), ttl: self.chain.proof_ttl, data: Cow::Owned(self.chain.nsec(at, None)) };
             let rrsigs = link.parts().filter_map(move |part| {
-                let ttl = self.statement(zone, at, part)?.ttl;
+                let ttl = self.chain.statement(zone, at, part)?.ttl;
                 self.rrsig(zone, at, part, owner(), ttl)
             });
             [nsec].into_iter().chain(rrsigs)
@@ -279,22 +226,22 @@ impl SignedZone {
     }
 
     /// The RRSIG of a part of a link, under an owner: the link's own, or a name that a wildcard stands for.
-    fn rrsig<'a>(&self, zone: &Zone, at: usize, part: Part, owner: Owner<'a>, ttl: u32) -> Option<Rr<'a>> {
-        let link = &self.links[at];
-        let statement = self.statement(zone, at, part)?;
+    pub(super) fn rrsig<'a>(&self, zone: &Zone, at: usize, part: Part, owner: Owner<'a>, ttl: u32) -> Option<Rr<'a>> {
+        let link = &self.chain.links[at];
+        let statement = self.chain.statement(zone, at, part)?;
         let cohort = self.cohorts[usize::from(link.cohort)].load();
         let signature = cohort.signatures.get(link.first as usize + link.position(part)?)?;
-        let rrsig = statement.set().rrsig(&self.apex, &cohort.key, cohort.validity, signature);
+        let rrsig = statement.set().rrsig(&self.chain.apex, &cohort.key, cohort.validity, signature);
         Some(Rr { owner, ttl, data: Cow::Owned(rrsig.into()) })
     }
 
     /// The RRSIGs of one of the key sets.
-    fn key_rrsigs<'a>(&self, set: &RrSet, owner: &Owner<'a>) -> Vec<Rr<'a>> {
+    pub(super) fn key_rrsigs<'a>(&self, set: &RrSet, owner: &Owner<'a>) -> Vec<Rr<'a>> {
         let sets = self.key_sets.load();
         let signatures = sets.of.iter().find(|(rtype, _)| *rtype == set.rtype);
-        let of = RecordSet { owner: self.apex.for_slice(), rtype: set.rtype, ttl: set.ttl, data: &set.data };
+        let of = RecordSet { owner: self.chain.apex.for_slice(), rtype: set.rtype, ttl: set.ttl, data: &set.data };
         let signatures = signatures.into_iter().flat_map(|(_, signatures)| signatures);
-        let rrsigs = signatures.map(|(key, signature)| of.rrsig(&self.apex, key, sets.validity, signature));
+        let rrsigs = signatures.map(|(key, signature)| of.rrsig(&self.chain.apex, key, sets.validity, signature));
         let rr = |rrsig: domain::rdata::Rrsig<_, _>| Rr {
             owner: owner.clone(),
             ttl: set.ttl,
@@ -308,37 +255,37 @@ impl SignedZone {
 impl SignedZone {
     /// Everything that is signed, each set with its signature.
     pub(crate) fn all_sets<'a>(&'a self, zone: &'a Zone) -> Vec<Vec<Rr<'a>>> {
-        let of_links = (0..self.links.len()).flat_map(|at| {
-            let link = &self.links[at];
+        let of_links = (0..self.chain.links.len()).flat_map(|at| {
+            let link = &self.chain.links[at];
             link.parts().map(move |part| {
                 let owner = || Owner::Known(link.owner.for_slice());
-                let statement = self.statement(zone, at, part).expect("each part is there");
+                let statement = self.chain.statement(zone, at, part).expect("each part is there");
                 let ttl = statement.ttl;
                 let data = statement.data.into_owned().into_iter();
                 let records = data.map(|data| Rr { owner: owner(), ttl, data: Cow::Owned(data) });
                 records.chain(self.rrsig(zone, at, part, owner(), ttl)).collect()
             })
         });
-        let apex = || Owner::Known(self.apex.for_slice());
-        let sets = zone.node(self.apex.for_slice()).into_iter().flat_map(|node| &node.sets);
-        let of_keys = sets.filter(|set| statement::is_of_keys(set.rtype));
+        let apex = || Owner::Known(self.chain.apex.for_slice());
+        let sets = zone.node(self.chain.apex.for_slice()).into_iter().flat_map(|node| &node.sets);
+        let of_keys = sets.filter(|set| is_of_keys(set.rtype));
         let of_keys = of_keys.map(|set| {
             let rrsigs = self.key_rrsigs(set, &apex());
-            crate::resolve::records(apex(), set).chain(rrsigs).collect()
+            crate::reply::records(apex(), set).chain(rrsigs).collect()
         });
         of_links.chain(of_keys).collect()
     }
 
     /// The names of the chain, in its order.
     pub(crate) fn chain(&self) -> impl Iterator<Item = model::Name> {
-        self.links.iter().map(|link| link.owner.clone())
+        self.chain.links.iter().map(|link| link.owner.clone())
     }
 
     /// The ends of the gap that a name lies in.
-    pub(crate) fn gap(&self, name: &Name<[u8]>) -> (&model::Name, &model::Name) {
-        let at = self.before(name);
-        let next = self.links.get(at + 1).unwrap_or(&self.links[0]);
-        (&self.links[at].owner, &next.owner)
+    pub(crate) fn gap(&self, name: &domain::base::Name<[u8]>) -> (&model::Name, &model::Name) {
+        let at = self.chain.before(name);
+        let next = self.chain.links.get(at + 1).unwrap_or(&self.chain.links[0]);
+        (&self.chain.links[at].owner, &next.owner)
     }
 }
 
@@ -346,6 +293,3 @@ impl SignedZone {
 fn staggered(config: &DnssecConfig, cohort: usize) -> Duration {
     config.validity.saturating_sub(config.renew * cohort as u32 / COHORTS as u32)
 }
-
-/// Alternatives that names of the same Sites share.
-type Interned = HashMap<(model::PoolId, Vec<model::SiteId>), Arc<chain::Alternatives>>;

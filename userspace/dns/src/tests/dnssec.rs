@@ -21,11 +21,12 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 
 use super::{BOTH, Bench, NOW, ask, name, show};
 use crate::{
-    signed::{COHORTS, SignedZone},
+    dnssec::{SignedZone, chain::COHORTS},
+    view::View,
     zone::Zone,
 };
 use zerottl_core::model::{DnssecConfig, Model, ZoneAlgorithm, ZoneId};
-use zerottl_sign::{Validity, ZoneKeys};
+use zerottl_sign::{Validity, ZoneKeys, store::KeptCohort};
 
 type Record<'a> = domain::base::Record<ParsedName<&'a [u8]>, AllRecordData<&'a [u8], ParsedName<&'a [u8]>>>;
 
@@ -36,11 +37,16 @@ fn config() -> DnssecConfig {
 fn signed_by(config: &DnssecConfig, change: impl FnOnce(&mut Model)) -> Bench {
     let mut bench = Bench::with(BOTH, |model, _| change(model));
     let folder = tempfile::tempdir().unwrap();
-    let (model, plan) = (Arc::clone(&bench.view.model), bench.view.plan());
-    let keys = ZoneKeys::open(&model.zones[0].apex, config, folder.path()).unwrap();
+    let keys = ZoneKeys::open(&bench.view.model.zones[0].apex, config, folder.path()).unwrap();
     bench.zones.add_keys(ZoneId(0), &keys);
-    bench.zones.sign(ZoneId(0), Arc::new(keys), config, (&model, &plan), &[], NOW).unwrap();
+    sign(&mut bench, Arc::new(keys), config, &[], NOW);
     bench
+}
+
+fn sign(bench: &mut Bench, keys: Arc<ZoneKeys>, config: &DnssecConfig, kept: &[KeptCohort], now: u32) {
+    let (model, plan) = (Arc::clone(&bench.view.model), bench.view.plan());
+    let signed = SignedZone::new((&bench.zones, ZoneId(0)), keys, config, (&model, &plan), kept, now).unwrap();
+    bench.view = Arc::new(View::new(model, (*plan).clone()).with_signed(vec![Some(Arc::new(signed))]));
 }
 
 fn signed() -> Bench {
@@ -49,7 +55,7 @@ fn signed() -> Bench {
 
 fn zone(bench: &Bench) -> (&Zone, &Arc<SignedZone>) {
     let zone = bench.zones.zone(ZoneId(0));
-    (zone, zone.signed().unwrap())
+    (zone, bench.view.signed(ZoneId(0)).unwrap())
 }
 
 /// Panics unless a signature is good for the records of its set, at `NOW`.
@@ -352,7 +358,6 @@ fn no_answer_mixes_two_cohorts() {
 #[test]
 fn kept_signatures_are_used_again() {
     let mut bench = signed();
-    let (model, plan) = (Arc::clone(&bench.view.model), bench.view.plan());
     let (keys, kept, before) = {
         let (zone, signed) = zone(&bench);
         (Arc::clone(signed.keys()), signed.kept(zone), signed.validities().collect::<Vec<_>>())
@@ -360,7 +365,7 @@ fn kept_signatures_are_used_again() {
     let question = ask("app.com A +do");
     let first = bench.tcp(&question).unwrap();
     let mut again = |now: u32| {
-        bench.zones.sign(ZoneId(0), Arc::clone(&keys), &config(), (&model, &plan), &kept, now).unwrap();
+        sign(&mut bench, Arc::clone(&keys), &config(), &kept, now);
         (bench.tcp(&question).unwrap(), zone(&bench).1.validities().collect::<Vec<_>>())
     };
     let (same, validities) = again(NOW + 60);

@@ -7,18 +7,12 @@
 
 use std::borrow::Cow;
 
-use domain::{
-    base::{Name, Rtype},
-    rdata::dnssec::Nsec,
-};
+use domain::base::{Name, Rtype};
 
-use super::{
-    SignedZone,
-    chain::{DYNAMIC, Link},
-};
-use crate::zone::{Data, Node, RrSet, Zone};
+use super::chain::{Chain, DYNAMIC, Link, signed_sets};
+use crate::zone::{Data, Zone};
 use zerottl_core::model::DynamicType;
-use zerottl_sign::{bitmap::bitmap, signature::RecordSet};
+use zerottl_sign::signature::RecordSet;
 
 /// A part of what is signed at a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +40,6 @@ impl Statement<'_> {
     pub fn set(&self) -> RecordSet<'_> {
         RecordSet { owner: self.owner, rtype: self.rtype, ttl: self.ttl, data: &self.data }
     }
-}
-
-/// Types of the sets that only keys which the parent vouches for sign.
-pub(super) fn is_of_keys(rtype: Rtype) -> bool {
-    matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
-}
-
-/// The sets of a name that are signed one by one: at a delegation only DS (RFC 4035 section 2.2).
-pub(super) fn signed_sets(node: &Node, is_cut: bool) -> impl Iterator<Item = &RrSet> {
-    node.sets.iter().filter(move |set| if is_cut { set.rtype == Rtype::DS } else { !is_of_keys(set.rtype) })
 }
 
 impl Link {
@@ -101,7 +85,7 @@ impl Link {
     }
 }
 
-impl SignedZone {
+impl Chain {
     /// Everything that is signed at a link.
     pub(super) fn statements<'a>(&'a self, zone: &'a Zone, at: usize) -> impl Iterator<Item = Statement<'a>> {
         self.links[at].parts().filter_map(move |part| self.statement(zone, at, part))
@@ -128,12 +112,5 @@ impl SignedZone {
                 Statement { owner, rtype: DYNAMIC[of.index()], ttl: alternatives.ttl, data: Cow::Borrowed(data) }
             }
         })
-    }
-
-    /// The NSEC of a link, with all its types or without one.
-    pub(super) fn nsec(&self, at: usize, without: Option<Rtype>) -> Data {
-        let next = self.links.get(at + 1).unwrap_or(&self.links[0]);
-        let types = self.links[at].types.iter().copied().filter(|rtype| Some(*rtype) != without);
-        Nsec::new(next.owner.clone(), bitmap(types)).into()
     }
 }

@@ -1,0 +1,19 @@
+//! Signed zones (RFC 4033 to 4035): every answer that a zone can ever give is signed beforehand.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`chain`] | the names that a zone has data of, in canonical order, and their types |
+//! | `statement` | everything that is signed at a name, in the order of its signatures |
+//! | [`zone`] | a zone's signatures, in cohorts |
+//! | `prove` | a reply with its signatures and proofs |
+//!
+//! A name that the plan answers has a signature for each address of each Site that it may come to. What the plan answers
+//! now does not matter here, so a change of health changes nothing.
+
+pub mod chain;
+mod prove;
+mod statement;
+pub mod zone;
+
+pub(crate) use prove::{own as own_records, sign as sign_reply};
+pub use zone::{SignError, SignedZone};
