@@ -1,4 +1,4 @@
-//! Who asks, as far as an answer may depend on it.
+//! The client that asks, as far as an answer may depend on it.
 
 use std::net::IpAddr;
 

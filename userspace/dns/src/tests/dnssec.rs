@@ -354,7 +354,7 @@ fn no_answer_mixes_two_cohorts() {
     });
 }
 
-/// What is kept is gone on with: nothing is signed twice that is good, of the records that are still there.
+/// Kept signatures are gone on with: nothing is signed twice that is good, of the records that are still there.
 #[test]
 fn kept_signatures_are_used_again() {
     let mut bench = signed();

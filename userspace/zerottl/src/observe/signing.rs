@@ -72,7 +72,7 @@ pub struct SigningAlarm {
     pub message: String,
 }
 
-/// What somebody has to look at.
+/// Alarms about the zones and the clock.
 #[must_use]
 pub fn alarms(zones: &[SignedZoneState], clock: &Clock) -> Vec<SigningAlarm> {
     let mut alarms = Vec::new();
