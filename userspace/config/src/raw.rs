@@ -208,7 +208,7 @@ pub(super) struct DnssecTable {
 #[derive(Debug)]
 pub(super) enum Dnssec {
     Switch(bool),
-    Table(DnssecTable),
+    Table(Box<DnssecTable>),
 }
 
 impl<'de> Deserialize<'de> for Dnssec {
@@ -227,7 +227,7 @@ impl<'de> Deserialize<'de> for Dnssec {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dnssec, A::Error> {
-                DnssecTable::deserialize(MapAccessDeserializer::new(map)).map(Dnssec::Table)
+                DnssecTable::deserialize(MapAccessDeserializer::new(map)).map(|table| Dnssec::Table(Box::new(table)))
             }
         }
 

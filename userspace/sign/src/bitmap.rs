@@ -7,6 +7,9 @@ use domain::{
 };
 
 /// The bitmap of some types, in any order.
+///
+/// # Panics
+/// Never: a bitmap that was built can be read.
 #[must_use]
 pub fn bitmap(types: impl IntoIterator<Item = Rtype>) -> RtypeBitmap<Bytes> {
     let mut builder = RtypeBitmapBuilder::new_vec();

@@ -86,6 +86,9 @@ impl RecordSet<'_> {
     }
 
     /// The RRSIG with a signature that [`sign`](Self::sign) made at the same `validity`.
+    ///
+    /// # Panics
+    /// Never: a name and a signature are under 65,536 bytes.
     #[must_use]
     pub fn rrsig(
         &self,

@@ -49,8 +49,11 @@ struct Cohort {
 #[derive(Debug)]
 struct KeySets {
     validity: Validity,
-    of: Vec<(Rtype, Vec<(Arc<SigningKey>, SetSignature)>)>,
+    of: Vec<(Rtype, Vec<KeySignature>)>,
 }
+
+/// A signature, and the key that made it.
+type KeySignature = (Arc<SigningKey>, SetSignature);
 
 /// Why a zone is not signed.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +175,7 @@ impl SignedZone {
     /// The signatures of the cohorts, to be kept; those of the key sets are few, and made anew.
     #[must_use]
     pub fn kept(&self, zone: &Zone) -> Vec<KeptCohort> {
-        let all: Vec<_> = self.cohorts.iter().map(|cohort| cohort.load_full()).collect();
+        let all: Vec<_> = self.cohorts.iter().map(ArcSwap::load_full).collect();
         let empty = |cohort: &Arc<Cohort>| KeptCohort {
             tag: cohort.key.tag(),
             validity: cohort.validity,

@@ -75,7 +75,7 @@ fn verify(bench: &Bench, rrsig: &Rrsig<&[u8], ParsedName<&[u8]>>, owner: &Parsed
     }
     message.extend(rrsig.key_tag().to_be_bytes());
     let lower = |name: &[u8]| name.to_ascii_lowercase();
-    message.extend(lower(&name(&format!("{}.", rrsig.signer_name())).as_slice()));
+    message.extend(lower(name(&format!("{}.", rrsig.signer_name())).as_slice()));
     let owner: Name<Vec<u8>> = owner
         .iter()
         .skip(surplus)
@@ -296,7 +296,7 @@ fn names() -> impl Strategy<Value = String> {
     let byte = prop_oneof![Just(0_u8), Just(1), Just(b'*'), Just(b'a'), Just(b'z'), Just(255), any::<u8>()];
     let label = proptest::collection::vec(byte, 1..4);
     proptest::collection::vec(label, 1..4).prop_map(|labels| {
-        let label = |label: Vec<u8>| label.iter().map(|byte| format!("\\{byte:03}")).collect::<String>();
+        let label = |label: Vec<u8>| label.iter().map(|byte| format!("\\{byte:03}")).collect::<Vec<_>>().concat();
         labels.into_iter().map(label).chain(["app.com.".to_owned()]).collect::<Vec<_>>().join(".")
     })
 }
@@ -312,7 +312,7 @@ proptest! {
         let (owner, next) = signed.gap(asked.for_slice());
         // The last that is not after it, of a list that the library has put in order.
         let mut sorted = chain.clone();
-        sorted.sort_by(|a, b| a.canonical_cmp(b));
+        sorted.sort_by(CanonicalOrd::canonical_cmp);
         let at = sorted.iter().rposition(|one| one.canonical_cmp(&asked).is_le()).unwrap();
         prop_assert_eq!(owner, &sorted[at]);
         prop_assert_eq!(next, &sorted[(at + 1) % sorted.len()]);

@@ -109,7 +109,7 @@ impl SignedZonePage {
             zone: state.zone.clone(),
             keys: state.keys.clone(),
             signatures: state.signatures as u64,
-            expires_s: state.left_min as f64 * 60.0,
+            expires_s: f64::from(state.left_min) * 60.0,
         }
     }
 

@@ -34,7 +34,7 @@ pub struct SignedZoneState {
     /// How many signatures it has.
     pub signatures: usize,
     /// Whole minutes until the first of them expires; negative once it has. Minutes, so that a state is not new every second.
-    pub left_min: i64,
+    pub left_min: i32,
     /// Whether that is less than `signature_alarm`.
     pub is_expiring: bool,
     /// Whether signatures begin later than now.
@@ -54,7 +54,7 @@ impl SignedZoneState {
                 zone: zone.apex().to_string(),
                 keys: signed.keys().all().iter().map(|key| format!("{}/{}", key.algorithm(), key.tag())).collect(),
                 signatures: signed.signatures(),
-                left_min: left.div_euclid(60),
+                left_min: left.div_euclid(60) as i32,
                 is_expiring: left < alarm.as_secs().cast_signed(),
                 is_ahead: signed.validities().any(|validity| begins(validity) > 0),
             })
@@ -134,7 +134,7 @@ impl Clock {
         }
         match (self.is_steady.swap(is_steady, Ordering::Relaxed), is_steady) {
             (true, false) => {
-                error!("the clock has stepped by {} s: nothing is signed until it is right again", apart.as_secs())
+                error!("the clock has stepped by {} s: nothing is signed until it is right again", apart.as_secs());
             }
             (false, true) => info!("the clock is right again: signing goes on"),
             _ => {}
