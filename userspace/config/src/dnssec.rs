@@ -75,7 +75,8 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
 
 fn keys(reader: &mut Reader<'_>, apex: &Name, list: &raw::List<String>) -> Vec<PathBuf> {
     let mut keys = Vec::new();
-    for text in reader.list("keys", list).unwrap_or_default() {
+    // None is as good as no list.
+    for text in list.as_ref().map_or(&[][..], |list| &list.get_ref()[..]) {
         let Some(file) = readable(reader, "keys", text) else { continue };
         // As the agent does.
         if let Err(error) = SigningKey::read(apex, &file) {

@@ -5,6 +5,7 @@ mod agent;
 mod clients;
 mod director;
 mod director_messages;
+mod dnssec;
 mod edns;
 mod forward;
 mod geo;
