@@ -23,10 +23,12 @@
 //! | [`director_lab`] | the same as a lab, with lines to paste |
 //! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
+//! | [`bind`] | zones signed and served by BIND |
 //! | [`browser`] | Chromium, without a screen |
 //! | [`redis`] | session servers |
 //! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
+//! | [`validator`] | the same, validating |
 //! | [`many`] | two hundred Sites |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
@@ -49,6 +51,7 @@
 pub mod addresses;
 pub mod agent;
 pub mod appendix_b;
+pub mod bind;
 pub mod browser;
 pub mod cart_lab;
 pub mod checker;
@@ -83,4 +86,5 @@ pub mod shares;
 pub mod site;
 pub mod site_world;
 pub mod turn;
+pub mod validator;
 pub mod walk;

@@ -5,6 +5,7 @@ mod compliance;
 mod continuity;
 mod dashboard;
 mod director_load;
+mod dnssec;
 mod docs;
 mod failed_changes;
 mod failover;

@@ -1,0 +1,4 @@
+//! Signed answers, to validating resolvers: unbound, BIND's named and the recursor of `PowerDNS`, and to BIND's verifiers.
+
+mod harness;
+mod zone;
