@@ -1,4 +1,10 @@
 //! Signed answers, to validating resolvers: unbound, BIND's named and the recursor of `PowerDNS`, and to BIND's verifiers.
 
 mod harness;
+mod negative;
+mod positive;
+mod scene;
+mod statics;
+mod trap;
+mod unsigned;
 mod zone;
