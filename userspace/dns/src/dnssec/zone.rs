@@ -254,6 +254,10 @@ impl SignedZone {
     }
 }
 
+/// All cohorts at one moment.
+#[cfg(test)]
+pub(crate) struct AllCohorts(Vec<Arc<Cohort>>);
+
 #[cfg(test)]
 impl SignedZone {
     /// Everything that is signed, each set with its signature.
@@ -277,6 +281,16 @@ impl SignedZone {
             crate::reply::records(apex(), set).chain(rrsigs).collect()
         });
         of_links.chain(of_keys).collect()
+    }
+
+    /// The cohorts as they are now.
+    pub(crate) fn all_cohorts(&self) -> AllCohorts {
+        AllCohorts(self.cohorts.iter().map(ArcSwap::load_full).collect())
+    }
+
+    /// Puts cohorts back that were there once.
+    pub(crate) fn put_cohorts(&self, all: &AllCohorts) {
+        self.cohorts.iter().zip(&all.0).for_each(|(at, cohort)| at.store(Arc::clone(cohort)));
     }
 
     /// The names of the chain, in its order.
