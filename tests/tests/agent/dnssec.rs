@@ -5,6 +5,7 @@ mod negative;
 mod positive;
 mod scene;
 mod statics;
+mod told;
 mod trap;
 mod unsigned;
 mod zone;

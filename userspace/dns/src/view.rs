@@ -76,6 +76,12 @@ impl View {
         self.signed.get(zone.0)?.as_ref()
     }
 
+    /// All signatures, by zone.
+    #[must_use]
+    pub fn all_signed(&self) -> &[Option<Arc<SignedZone>>] {
+        &self.signed
+    }
+
     /// A view of a plan for whoever only wants to know what it answers: its cursors and counts are its own.
     #[must_use]
     pub fn aside(model: Arc<Model>, plan: Arc<Plan>) -> Self {

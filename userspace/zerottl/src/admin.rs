@@ -36,6 +36,7 @@ pub mod overview;
 mod pages;
 pub mod reload;
 pub(crate) mod server;
+pub mod signatures;
 pub(crate) mod sources;
 pub mod status;
 pub mod text;

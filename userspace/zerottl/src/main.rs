@@ -86,6 +86,9 @@ enum Command {
         /// The client's address; it matters for sticky names, and for Pool Names whose groups have client nets
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
+        /// Show the signatures of a signed zone too: which key and cohort, how long they are good, what proofs say
+        #[arg(long)]
+        dnssec: bool,
         #[command(flatten)]
         agent: AgentAt,
         /// Print JSON
@@ -186,10 +189,11 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Check { config, json } => return check(&config, json),
         Command::Status { agent, of, json } => cli::status::status(&agent, &of, json).await?,
         Command::Top { agent } => cli::top::top(agent.address()?).await?,
-        Command::Explain { name, rtype, client, agent, json } => {
+        Command::Explain { name, rtype, client, dnssec, agent, json } => {
             let client = client.map(|client| format!("&client={client}")).unwrap_or_default();
             let rtype = rtype.map(|rtype| format!("&type={}", client::query_value(&rtype))).unwrap_or_default();
-            let path = format!("/v1/explain?name={}{rtype}{client}", client::query_value(&name));
+            let dnssec = if dnssec { "&dnssec=true" } else { "" };
+            let path = format!("/v1/explain?name={}{rtype}{client}{dnssec}", client::query_value(&name));
             show::<Explanation>(agent.address()?, &path, json, Explanation::to_text).await?;
         }
         Command::Drain(drain) => drain.run().await?,

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use domain::base::Rtype;
+use domain::base::{Name, Rtype};
 
 use zerottl_core::{
     model::{self, DnssecConfig, Model},
@@ -202,6 +202,12 @@ impl SignedZone {
     pub fn signatures(&self) -> usize {
         let keys: usize = self.key_sets.load().of.iter().map(|(_, signatures)| signatures.len()).sum();
         self.cohorts.iter().map(|cohort| cohort.load().signatures.len()).sum::<usize>() + keys
+    }
+
+    /// The cohort of a name that is signed.
+    #[must_use]
+    pub fn cohort_of(&self, name: &Name<[u8]>) -> Option<usize> {
+        self.chain.link(name).map(|at| usize::from(self.chain.links[at].cohort))
     }
 
     /// Its keys.

@@ -60,6 +60,7 @@ pub fn explain(
             families: Vec::new(),
             https: None,
             answers: Vec::new(),
+            dnssec: Vec::new(),
         });
     };
     let entry = &model.names[index];
@@ -74,6 +75,7 @@ pub fn explain(
         families: Vec::new(),
         https: None,
         answers: Vec::new(),
+        dnssec: Vec::new(),
     };
     if entry.served {
         let (answering, note) = answering(snapshot, NameId(index), client);

@@ -5,7 +5,7 @@ use std::{fmt::Write, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::text;
+use super::{signatures::SignedAnswer, text};
 
 /// The page. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -33,6 +33,9 @@ pub struct Explanation {
     /// Answers from the zone's records, by type.
     #[serde(default)]
     pub answers: Vec<TypeAnswer>,
+    /// Signatures and proofs by type, where they are asked for and the zone is signed.
+    #[serde(default)]
+    pub dnssec: Vec<SignedAnswer>,
 }
 
 /// A name's HTTPS records.
@@ -158,6 +161,12 @@ impl Explanation {
         }
         for answer in &self.answers {
             answer.write(&mut page);
+        }
+        for answer in &self.dnssec {
+            page.push('\n');
+            for line in answer.lines() {
+                let _ = writeln!(page, "{}", text::printable(&line));
+            }
         }
         page
     }

@@ -24,7 +24,7 @@ use super::{
     extract::{CheckedQuery, Plain, invalid},
     handler_state::{HandlerState, TRACES_MAX},
     history::HistoryPage,
-    metrics,
+    metrics, signatures,
     status::StatusPage,
 };
 use zerottl_core::exposition::Format;
@@ -74,6 +74,8 @@ pub(super) struct ExplainQuery {
     #[serde(rename = "type")]
     rtype: Option<String>,
     client: Option<IpAddr>,
+    #[serde(default)]
+    dnssec: bool,
 }
 
 /// Explains how a name would be answered now, and why.
@@ -85,6 +87,7 @@ pub(super) struct ExplainQuery {
         ("name" = String, Query, description = "A DNS name"),
         ("type" = Option<String>, Query, description = "A record type, such as MX or TYPE65280; every type that the name has unless given"),
         ("client" = Option<String>, Query, description = "The address of the client that asks"),
+        ("dnssec" = Option<bool>, Query, description = "Whether to show signatures and proofs"),
     ),
     responses(
         (status = 200, body = Explanation),
@@ -106,6 +109,9 @@ pub(super) async fn explain(
     match explain::explain(&snapshot, &asked.name, asked.client, pick) {
         Ok(mut page) => {
             answers::add(&mut page, &snapshot, &state.served.zones, rtype);
+            if asked.dnssec {
+                signatures::add(&mut page, &snapshot, &state.served, rtype);
+            }
             Json(page).into_response()
         }
         Err(error) => invalid(error.to_string()),
