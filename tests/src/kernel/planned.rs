@@ -13,7 +13,6 @@ use zerottl_core::{
     status::{Assessment, Health},
 };
 use zerottl_dns::Zones;
-use zerottl_sign::ZoneKeys;
 
 /// The keys of the Sites that are down.
 const SITES_DOWN: [&str; 2] = ["down", "lost"];
@@ -83,7 +82,7 @@ impl Planned {
         let mut model = loaded.model;
         change(&mut model);
         let mut planned = Self::of(Arc::new(model), loaded.zones);
-        planned.add_keys(folder);
+        planned.mark_signed();
         planned
     }
 
@@ -94,13 +93,13 @@ impl Planned {
         Self { planner: Planner::new(model), zones, status }
     }
 
-    /// Gives the zones that are signed their keys, from a folder: of the signatures the kernel knows nothing.
-    fn add_keys(&mut self, folder: &Path) {
+    /// Marks the zones that are signed: of keys and signatures the kernel knows nothing.
+    fn mark_signed(&mut self) {
         let model = Arc::clone(self.planner.model());
         for (id, zone) in model.zones.iter().enumerate() {
-            let Some(config) = &zone.dnssec else { continue };
-            let keys = ZoneKeys::open(&zone.apex, config, folder).unwrap_or_else(|error| panic!("{error}"));
-            self.zones.add_keys(ZoneId(id), &keys);
+            if zone.dnssec.is_some() {
+                self.zones.mark_signed(ZoneId(id));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod harness;
 mod negative;
 mod positive;
+mod roll;
 mod scene;
 mod statics;
 mod told;

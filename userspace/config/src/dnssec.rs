@@ -16,6 +16,8 @@ use zerottl_sign::SigningKey;
 const VALIDITY: RangeInclusive<Duration> = Duration::from_hours(6)..=Duration::from_hours(24 * 90);
 /// How often they are made anew.
 const RENEW: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(24 * 30);
+/// TTLs that a parent may give its DS sets.
+const PARENT_TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 30);
 /// Keys of one zone, at most: each makes every DNSKEY answer longer.
 const KEYS_MAX: usize = 8;
 
@@ -56,6 +58,7 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
             .error(text.span(), format!("`signature_alarm` is {}, and every signature comes to that", text.get_ref()))
             .help(format!("give less than {}: `validity` less `renew`", written(most)));
     }
+    let parent_ttl = duration(reader, "parent_ttl", &raw.parent_ttl, default.parent_ttl, PARENT_TTL);
     let split_keys = raw.split_keys.as_ref().is_some_and(|split| *split.get_ref());
     let keys = keys(reader, apex, &raw.keys);
     if let Some(text) = raw.algorithm.as_ref().filter(|_| !keys.is_empty()) {
@@ -70,6 +73,7 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
         validity,
         renew,
         signature_alarm,
+        parent_ttl: parent_ttl.unwrap_or(default.parent_ttl),
     })
 }
 

@@ -202,6 +202,7 @@ pub(super) struct DnssecTable {
     pub validity: Text,
     pub renew: Text,
     pub signature_alarm: Text,
+    pub parent_ttl: Text,
 }
 
 /// On, off, or a table of how.

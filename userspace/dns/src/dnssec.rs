@@ -15,5 +15,6 @@ mod prove;
 mod statement;
 pub mod zone;
 
+pub(crate) use chain::is_of_keys;
 pub(crate) use prove::{own as own_records, sign as sign_reply};
 pub use zone::{SignError, SignedZone};

@@ -142,7 +142,10 @@ impl<'a> Reply<'a> {
         // RFC 8482 section 4.1: one set is enough for ANY.
         let set = if rtype == Rtype::ANY { node.sets.first() } else { node.set(rtype) };
         if let Some(set) = set {
-            self.answer.extend(records(name.clone(), set));
+            match view.signed(zone.id()).filter(|_| dnssec::is_of_keys(set.rtype)) {
+                Some(signed) => self.answer.extend(signed.key_records(Some(set.rtype), name, false)),
+                None => self.answer.extend(records(name.clone(), set)),
+            }
             if rtype == Rtype::NS {
                 self.extra.extend(addresses(zone, set).map(|(_, records)| records));
             }

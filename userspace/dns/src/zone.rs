@@ -31,7 +31,7 @@ pub struct RrSet {
     pub rtype: Rtype,
     /// Their TTL, seconds; one for all (RFC 2181 section 5.2).
     pub ttl: u32,
-    /// Their data; never empty, no duplicates.
+    /// Their data, without duplicates; empty only for the key sets of a signed zone, which are with its signatures.
     pub data: Vec<Data>,
 }
 

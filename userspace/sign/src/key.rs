@@ -4,9 +4,7 @@
 //! so does this.
 
 use std::{
-    fmt, fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +20,8 @@ use domain::{
 };
 
 use zerottl_core::model;
+
+use super::disk;
 
 /// Bytes of a signature: of ECDSA P-256 (RFC 6605 section 4) and Ed25519 (RFC 8080 section 4) alike.
 pub const SIGNATURE_LEN: usize = 64;
@@ -51,6 +51,12 @@ impl KeyAlgorithm {
             Self::EcdsaP256 => GenerateParams::EcdsaP256Sha256,
             Self::Ed25519 => GenerateParams::Ed25519,
         }
+    }
+
+    /// That of a number, if it is one of ours.
+    #[must_use]
+    pub fn of(number: SecurityAlgorithm) -> Option<Self> {
+        [Self::EcdsaP256, Self::Ed25519].into_iter().find(|one| one.number() == number)
     }
 
     /// Its number (RFC 8624).
@@ -115,6 +121,18 @@ pub enum KeyError {
         /// A remedy.
         help: &'static str,
     },
+    /// The file of a zone's keys over time is damaged, or of another version.
+    #[error(
+        "{} is not the state of a zone's keys: {error}; restore it, or take it away, so that all keys beside it are \
+         taken as in use",
+        file.display()
+    )]
+    State {
+        /// Its path.
+        file: PathBuf,
+        /// Where it cannot be read.
+        error: serde_json::Error,
+    },
     /// The system gives no randomness.
     #[error("a key cannot be made: the system gives no random numbers")]
     NoRandomness,
@@ -151,8 +169,7 @@ impl SigningKey {
     }
 
     fn new(secret: &SecretKeyBytes, dnskey: Dnskey<Bytes>, file: &Path) -> Result<Self, KeyError> {
-        let is_ours =
-            [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Ed25519].iter().any(|one| one.number() == dnskey.algorithm());
+        let is_ours = KeyAlgorithm::of(dnskey.algorithm()).is_some();
         let pair = KeyPair::from_bytes(secret, &dnskey).ok().filter(|_| is_ours);
         let pair = pair.ok_or_else(|| KeyError::Mismatch(file.to_owned()))?;
         Ok(Self { tag: dnskey.key_tag(), pair, dnskey })
@@ -216,19 +233,31 @@ pub struct KeyFiles {
 impl KeyFiles {
     /// Writes both to a folder, the secret first and for its owner alone; returns the path of the DNSKEY's.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, KeyError> {
-        let path = |ending: &str| folder.join(format!("{}.{ending}", self.stem));
-        write(&path("private"), &self.secret, 0o600)?;
-        write(&path("key"), &self.public, 0o644)?;
-        Ok(path("key"))
+        let write = |ending: &str, text: &str, mode| {
+            let file = folder.join(self.name(ending));
+            disk::create(&file, text, mode).map_err(|error| KeyError::File { file: file.clone(), error })?;
+            Ok(file)
+        };
+        write("private", &self.secret, 0o600)?;
+        write("key", &self.public, 0o644)
+    }
+
+    /// The name of one of them: that ending in `key` or in `private`.
+    pub(crate) fn name(&self, ending: &str) -> String {
+        format!("{}.{ending}", self.stem)
     }
 }
 
-fn write(file: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
-    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file).and_then(|mut to| {
-        to.write_all(text.as_bytes())?;
-        to.sync_all()
-    });
-    written.map_err(|error| KeyError::File { file: file.to_owned(), error })
+/// Removes both files of a key, of which one is named, the secret first; what is not there is no error.
+pub(crate) fn remove(file: &Path) -> Result<(), KeyError> {
+    let [public, private] = both(file);
+    for file in [private, public] {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(KeyError::File { file, error }),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn read(file: &Path) -> Result<String, KeyError> {

@@ -18,7 +18,7 @@ use domain::{
     rdata::{Cdnskey, Cds, Dnskey, Ds},
 };
 
-use zerottl_core::model::{self, DnssecConfig};
+use zerottl_core::model;
 
 use super::key::{KeyError, SigningKey};
 
@@ -30,55 +30,74 @@ const FOLDER: &str = "keys";
 pub struct ZoneKeys {
     /// Which stand in the DNSKEY set, ordered by their tags.
     all: Vec<Arc<SigningKey>>,
+    /// Of these, which sign the key sets.
+    entry: Vec<Arc<SigningKey>>,
     /// Of these, which signs everything but the key sets.
     zone: Arc<SigningKey>,
+    /// Of these, which the parent's DS set is to name.
+    delegated: Vec<Arc<SigningKey>>,
+}
+
+/// The work that a key has in its zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each comes and goes on its own while keys are rolled")]
+pub struct KeyDuties {
+    /// Whether it stands in the DNSKEY set.
+    pub is_published: bool,
+    /// Whether it signs the key sets.
+    pub signs_keys: bool,
+    /// Whether it signs everything else.
+    pub signs_zone: bool,
+    /// Whether the parent's DS set is to name it.
+    pub is_at_parent: bool,
+}
+
+impl KeyDuties {
+    /// Those of a key that is in use: a KSK's, a ZSK's or, with both, a CSK's.
+    #[must_use]
+    pub fn in_use(signs_keys: bool, signs_zone: bool) -> Self {
+        Self { is_published: true, signs_keys, signs_zone, is_at_parent: signs_keys }
+    }
 }
 
 impl ZoneKeys {
-    /// Reads a zone's keys: those that its configuration names, or those in the state directory, where one is made if
-    /// there is none.
-    pub fn open(zone: &model::Name, config: &DnssecConfig, state: &Path) -> Result<Self, KeyError> {
-        let files = if config.keys.is_empty() { kept(zone, state)? } else { config.keys.clone() };
-        if files.is_empty() {
-            return Self::generate(zone, config, state);
-        }
-        let keys = files.iter().map(|file| SigningKey::read(zone, file).map(Arc::new)).collect::<Result<_, _>>()?;
-        Self::new(zone, keys)
+    /// The keys of some files, all in use: where there are ZSKs, they sign the data; a CSK is a KSK without them.
+    pub fn of_files(zone: &model::Name, files: &[PathBuf]) -> Result<Self, KeyError> {
+        let keys = files.iter().map(|file| SigningKey::read(zone, file)).collect::<Result<Vec<_>, _>>()?;
+        let has_zsk = keys.iter().any(|key| !key.is_sep());
+        let in_use = |key: SigningKey| {
+            let duties = KeyDuties::in_use(key.is_sep(), !(has_zsk && key.is_sep()));
+            (Arc::new(key), duties)
+        };
+        Self::new(zone, keys.into_iter().map(in_use).collect())
     }
 
-    /// The keys that there are, without making any; none where there is none.
-    pub fn look(zone: &model::Name, config: &DnssecConfig, state: &Path) -> Result<Option<Self>, KeyError> {
-        let files = if config.keys.is_empty() { kept(zone, state)? } else { config.keys.clone() };
-        if files.is_empty() { Ok(None) } else { Self::open(zone, config, state).map(Some) }
-    }
-
-    fn generate(zone: &model::Name, config: &DnssecConfig, state: &Path) -> Result<Self, KeyError> {
-        let folder = folder(zone, state);
-        fs::create_dir_all(&folder).map_err(|error| KeyError::File { file: folder.clone(), error })?;
-        let algorithm = config.algorithm.into();
-        let mut keys = Vec::new();
-        // A CSK, or a KSK and then a ZSK.
-        let roles: &[bool] = if config.split_keys { &[true, false] } else { &[true] };
-        for is_sep in roles {
-            let (key, files) = SigningKey::generate(zone, algorithm, *is_sep)?;
-            files.write(&folder)?;
-            keys.push(Arc::new(key));
-        }
-        Self::new(zone, keys)
-    }
-
-    /// Of keys in any order.
-    fn new(zone: &model::Name, mut keys: Vec<Arc<SigningKey>>) -> Result<Self, KeyError> {
-        keys.sort_by_key(|key| key.tag());
-        keys.dedup_by_key(|key| key.tag());
+    /// Of keys in any order, with their duties.
+    pub fn new(zone: &model::Name, mut keys: Vec<(Arc<SigningKey>, KeyDuties)>) -> Result<Self, KeyError> {
+        keys.sort_by_key(|(key, _)| key.tag());
+        keys.dedup_by_key(|(key, _)| key.tag());
+        let with = |has: fn(&KeyDuties) -> bool| -> Vec<_> {
+            let having = keys.iter().filter(|(_, duties)| duties.is_published && has(duties));
+            having.map(|(key, _)| Arc::clone(key)).collect()
+        };
         let missing = |what, help| KeyError::Missing { zone: zone.to_string(), what, help };
-        if !keys.iter().any(|key| key.is_sep()) {
+        let entry = with(|duties| duties.signs_keys);
+        if entry.is_empty() {
             return Err(missing("the DNSKEY set", "name a KSK or a CSK as well, whose flags are 257"));
         }
-        // Where there are ZSKs, they sign the data; a CSK is a KSK without them.
-        let signer = keys.iter().find(|key| !key.is_sep()).or(keys.first()).cloned();
-        let zone = signer.ok_or_else(|| missing("the zone's data", "name a ZSK or a CSK"))?;
-        Ok(Self { all: keys, zone })
+        let signer = with(|duties| duties.signs_zone).into_iter().next();
+        let signer = signer.ok_or_else(|| missing("the zone's data", "name a ZSK or a CSK"))?;
+        Ok(Self { all: with(|_| true), entry, zone: signer, delegated: with(|duties| duties.is_at_parent) })
+    }
+
+    /// Whether others are the same keys with the same duties.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let tags = |keys: &Self| {
+            let of = |list: &[Arc<SigningKey>]| list.iter().map(|key| key.tag()).collect::<Vec<_>>();
+            (of(&keys.all), of(&keys.entry), keys.zone.tag(), of(&keys.delegated))
+        };
+        tags(self) == tags(other)
     }
 
     /// The key that signs the zone's data.
@@ -95,7 +114,7 @@ impl ZoneKeys {
 
     /// The keys that sign the key sets: DNSKEY, CDS and CDNSKEY.
     pub fn entry_points(&self) -> impl Iterator<Item = &Arc<SigningKey>> {
-        self.all.iter().filter(|key| key.is_sep())
+        self.entry.iter()
     }
 
     /// The DNSKEY set.
@@ -105,7 +124,7 @@ impl ZoneKeys {
 
     /// The CDNSKEY set (RFC 7344).
     pub fn cdnskeys(&self) -> impl Iterator<Item = Cdnskey<Bytes>> {
-        let keys = self.entry_points().map(|key| key.dnskey());
+        let keys = self.delegated.iter().map(|key| key.dnskey());
         keys.filter_map(|key| Cdnskey::new(key.flags(), key.protocol(), key.algorithm(), key.public_key().clone()).ok())
     }
 
@@ -122,7 +141,7 @@ impl ZoneKeys {
     }
 
     fn digests(&self, zone: &model::Name) -> impl Iterator<Item = (u16, SecurityAlgorithm, Bytes)> {
-        self.entry_points().map(|key| {
+        self.delegated.iter().map(|key| {
             let mut bytes = Vec::new();
             let Ok(()) = zone.compose_canonical(&mut bytes);
             let Ok(()) = key.dnskey().compose_canonical_rdata(&mut bytes);
@@ -141,17 +160,17 @@ pub fn folder(zone: &model::Name, state: &Path) -> PathBuf {
     state.join(FOLDER).join(if zone.is_root() { "root".to_owned() } else { name })
 }
 
-/// The files of the keys in the state directory, those of their DNSKEYs.
-fn kept(zone: &model::Name, state: &Path) -> Result<Vec<PathBuf>, KeyError> {
-    let folder = folder(zone, state);
-    let entries = match fs::read_dir(&folder) {
+/// The files of the keys in a folder, those of their DNSKEYs.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, KeyError> {
+    let error = |error| KeyError::File { file: folder.to_owned(), error };
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(KeyError::File { file: folder, error }),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(other) => return Err(error(other)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| KeyError::File { file: folder.clone(), error })?.path();
+        let path = entry.map_err(error)?.path();
         if path.extension().is_some_and(|ending| ending == "key") {
             files.push(path);
         }

@@ -36,6 +36,7 @@ mod files;
 mod news;
 mod opening;
 mod rehearsal;
+mod rolling;
 mod rounds;
 mod serving;
 mod signing;

@@ -21,9 +21,11 @@ fn a_word_or_a_table() {
     assert_eq!(read("false"), None);
     assert_eq!(read("true"), Some(DnssecConfig::default()));
     assert_eq!(read("{}"), Some(DnssecConfig::default()), "a table of defaults");
-    let short = read("{ algorithm = \"ed25519\", split_keys = true, validity = \"8h\" }").expect("signed");
+    let short =
+        read("{ algorithm = \"ed25519\", split_keys = true, validity = \"8h\", parent_ttl = \"1h\" }").expect("signed");
     assert_eq!((short.algorithm, short.split_keys), (ZoneAlgorithm::Ed25519, true));
     assert_eq!((short.validity, short.renew, short.signature_alarm), (8 * HOUR, 2 * HOUR, 3 * HOUR));
+    assert_eq!(short.parent_ttl, HOUR);
 }
 
 #[track_caller]
@@ -39,6 +41,7 @@ fn faults_are_told() {
     refused("\"yes\"", "`dnssec`");
     refused("{ algorithm = \"rsasha256\" }", "`rsasha256` is not a value of `algorithm`");
     refused("{ validity = \"1h\" }", "`validity` is 1h, out of range (give \"6h\" to \"2160h\"");
+    refused("{ parent_ttl = \"0s\" }", "`parent_ttl` is 0s, out of range (give \"1s\" to \"720h\"");
     refused("{ renew = \"49h\" }", "`renew` 49h is over half of `validity` 96h (give a `renew` of at most 48h");
     refused(
         "{ signature_alarm = \"72h\" }",

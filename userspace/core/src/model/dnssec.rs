@@ -17,6 +17,8 @@ pub struct DnssecConfig {
     pub renew: Duration,
     /// With how much time left a signature is an alarm.
     pub signature_alarm: Duration,
+    /// TTL of the DS set at the parent: for so long others keep the DS of a key that is rolled.
+    pub parent_ttl: Duration,
 }
 
 impl Default for DnssecConfig {
@@ -29,6 +31,7 @@ impl Default for DnssecConfig {
             validity: Duration::from_hours(96),
             renew: Duration::from_hours(24),
             signature_alarm: Duration::from_hours(36),
+            parent_ttl: Duration::from_hours(24),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Chain {
 }
 
 /// Whether only keys that the parent vouches for sign sets of a type.
-pub(super) fn is_of_keys(rtype: Rtype) -> bool {
+pub(crate) fn is_of_keys(rtype: Rtype) -> bool {
     matches!(rtype, Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
 }
 

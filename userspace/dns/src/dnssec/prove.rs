@@ -89,6 +89,12 @@ impl<'a> Prover<'a> {
             while let Some(rr) = records.next_if(|rr| rr.data.rtype() == rtype && rr.owner.name() == owner.name()) {
                 signed.push(rr);
             }
+            if is_of_keys(rtype) {
+                // Its signatures may be of another moment, so both are taken anew.
+                signed.truncate(from);
+                signed.extend(self.signed.key_records(Some(rtype), &owner, true));
+                continue;
+            }
             let rrsigs = self.rrsigs(&owner, rtype, &signed[from]);
             signed.extend(rrsigs);
         }
@@ -111,9 +117,6 @@ impl<'a> Prover<'a> {
                 _ => return Vec::new(),
             },
         };
-        if let Some(set) = node.set(rtype).filter(|_| is_of_keys(rtype)) {
-            return signed.key_rrsigs(set, owner);
-        }
         let Some(at) = signed.chain.link(node.owner.for_slice()) else { return Vec::new() };
         let link = &signed.chain.links[at];
         let of = DYNAMIC.iter().position(|dynamic| *dynamic == rtype).map(|of| DynamicType::ALL[of]);

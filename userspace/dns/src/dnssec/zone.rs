@@ -27,11 +27,16 @@ use crate::{
     zone::{Data, FoldedName, RrSet, Zone, Zones},
 };
 
+/// The types of the sets of keys.
+const KEY_TYPES: [Rtype; 3] = [Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS];
+
 /// A zone's chain and signatures.
 #[derive(Debug)]
 pub struct SignedZone {
     pub(super) chain: Chain,
-    keys: Arc<ZoneKeys>,
+    keys: ArcSwap<ZoneKeys>,
+    /// Seconds that the key sets live: as the NS set.
+    key_ttl: u32,
     cohorts: Box<[ArcSwap<Cohort>]>,
     key_sets: ArcSwap<KeySets>,
 }
@@ -45,11 +50,20 @@ struct Cohort {
     signatures: Box<[SetSignature]>,
 }
 
-/// The signatures of DNSKEY, CDS and CDNSKEY: by those keys that the parent vouches for.
+/// DNSKEY, CDS and CDNSKEY, with the signatures of those keys that the parent vouches for. They change while a key is
+/// rolled, without a reload, so the zone's own sets of these types are empty.
 #[derive(Debug)]
 struct KeySets {
     validity: Validity,
-    of: Vec<(Rtype, Vec<KeySignature>)>,
+    of: Vec<KeySet>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct KeySet {
+    rtype: Rtype,
+    data: Vec<Data>,
+    signatures: Vec<KeySignature>,
 }
 
 /// A signature, and the key that made it.
@@ -61,20 +75,26 @@ type KeySignature = (Arc<SigningKey>, SetSignature);
 pub struct SignError(model::Name);
 
 impl Zones {
-    /// Gives a zone its keys' records: DNSKEY, CDS and CDNSKEY.
-    pub fn add_keys(&mut self, id: model::ZoneId, keys: &ZoneKeys) {
+    /// Makes a zone a signed one, with the types of its keys' records; their data is with the signatures.
+    pub fn mark_signed(&mut self, id: model::ZoneId) {
         let zone = &mut self.list[id.0];
-        let (apex, ttl) = (zone.apex.clone(), key_ttl(zone));
         zone.is_signed = true;
-        let mut set = |rtype, data: Vec<Data>| {
-            if let Some(node) = zone.nodes.get_mut(FoldedName::new(apex.for_slice()).wire()) {
-                node.sets.retain(|set| set.rtype != rtype);
-                node.sets.push(RrSet { rtype, ttl, data });
-            }
-        };
-        set(Rtype::DNSKEY, keys.dnskeys().map(Data::from).collect());
-        set(Rtype::CDNSKEY, keys.cdnskeys().map(Data::from).collect());
-        set(Rtype::CDS, keys.cds(&apex).map(Data::from).collect());
+        let ttl = key_ttl(zone);
+        let apex = zone.nodes.get_mut(FoldedName::new(zone.apex.for_slice()).wire());
+        if let Some(apex) = apex {
+            apex.sets.retain(|set| !is_of_keys(set.rtype));
+            apex.sets.extend(KEY_TYPES.map(|rtype| RrSet { rtype, ttl, data: Vec::new() }));
+        }
+    }
+}
+
+impl Zone {
+    /// The longest TTL of the zone and that of its key sets, seconds: for so long others keep what is answered now.
+    #[must_use]
+    pub fn ttls(&self, model: &Model) -> (u32, u32) {
+        let sets = self.nodes().flat_map(|node| &node.sets).map(|set| set.ttl);
+        let answers = model.pools.iter().map(|pool| pool.ttl);
+        (sets.chain(answers).fold(self.soa.ttl, u32::max), key_ttl(self))
     }
 }
 
@@ -84,7 +104,7 @@ fn key_ttl(zone: &Zone) -> u32 {
 }
 
 impl SignedZone {
-    /// Signs a zone that has its keys' records, at `now`, with kept signatures as far as they are good. The plan is any of
+    /// Signs a zone that is marked as signed, at `now`, with kept signatures as far as they are good. The plan is any of
     /// the model's.
     pub fn new(
         (zones, id): (&Zones, model::ZoneId),
@@ -102,14 +122,15 @@ impl SignedZone {
         };
         let cohorts = (0..COHORTS).map(empty).collect();
         let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
-        let signed = Self { chain: Chain::new(zones, id, model, plan), keys, cohorts, key_sets };
+        let (chain, keys) = (Chain::new(zones, id, model, plan), ArcSwap::new(keys));
+        let signed = Self { chain, keys, key_ttl: key_ttl(zone), cohorts, key_sets };
         for at in 0..COHORTS {
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
                 Some(kept) => signed.sign_cohort(zone, at, kept.validity, &kept.signatures)?,
                 None => signed.renew(zone, at, Validity::new(now, staggered(config, at)))?,
             }
         }
-        signed.renew_key_sets(zone, Validity::new(now, config.validity))?;
+        signed.renew_key_sets(Validity::new(now, config.validity))?;
         Ok(signed)
     }
 
@@ -120,7 +141,7 @@ impl SignedZone {
         let fitting = seconds(config.validity.saturating_sub(config.renew))..=seconds(config.validity);
         let is_ahead = kept.validity.inception.wrapping_sub(now).cast_signed() > 0;
         let is_fresh = kept.validity.holds(now) && fitting.contains(&kept.validity.left(now));
-        kept.tag == self.keys.zone_key().tag() && (is_fresh || is_ahead)
+        kept.tag == self.keys.load().zone_key().tag() && (is_fresh || is_ahead)
     }
 
     /// Signs a cohort anew, which is then used from the next answer on.
@@ -136,7 +157,7 @@ impl SignedZone {
         validity: Validity,
         kept: &HashMap<SetDigest, SetSignature>,
     ) -> Result<(), SignError> {
-        let key = Arc::clone(self.keys.zone_key());
+        let key = Arc::clone(self.keys.load().zone_key());
         let mut signatures = Vec::new();
         for at in 0..self.chain.links.len() {
             if usize::from(self.chain.links[at].cohort) != cohort {
@@ -154,22 +175,42 @@ impl SignedZone {
     }
 
     /// Signs the sets of keys anew.
-    pub fn renew_key_sets(&self, zone: &Zone, validity: Validity) -> Result<(), SignError> {
+    pub fn renew_key_sets(&self, validity: Validity) -> Result<(), SignError> {
+        self.set_keys(self.keys(), validity)
+    }
+
+    /// Puts keys in the place of those before: their sets are answered, signed, from the next answer on, and the cohorts
+    /// that are signed from then on are signed by them.
+    pub fn set_keys(&self, keys: Arc<ZoneKeys>, validity: Validity) -> Result<(), SignError> {
+        let apex = &self.chain.apex;
         let mut of = Vec::new();
-        let apex = zone.node(self.chain.apex.for_slice());
-        let sets = apex.iter().flat_map(|node| &node.sets).filter(|set| is_of_keys(set.rtype));
-        for set in sets {
-            let owner = self.chain.apex.for_slice();
-            let set = RecordSet { owner, rtype: set.rtype, ttl: set.ttl, data: &set.data };
+        for rtype in KEY_TYPES {
+            let data: Vec<Data> = match rtype {
+                Rtype::DNSKEY => keys.dnskeys().map(Data::from).collect(),
+                Rtype::CDNSKEY => keys.cdnskeys().map(Data::from).collect(),
+                _ => keys.cds(apex).map(Data::from).collect(),
+            };
             let mut signatures = Vec::new();
-            for key in self.keys.entry_points() {
-                let signature = set.sign(&self.chain.apex, key, validity);
-                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(self.chain.apex.clone()))?));
+            for key in keys.entry_points() {
+                let signature = self.key_set(rtype, &data).sign(apex, key, validity);
+                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(apex.clone()))?));
             }
-            of.push((set.rtype, signatures));
+            of.push(KeySet { rtype, data, signatures });
         }
         self.key_sets.store(Arc::new(KeySets { validity, of }));
+        self.keys.store(keys);
         Ok(())
+    }
+
+    fn key_set<'a>(&'a self, rtype: Rtype, data: &'a [Data]) -> RecordSet<'a> {
+        RecordSet { owner: self.chain.apex.for_slice(), rtype, ttl: self.key_ttl, data }
+    }
+
+    /// A cohort that is signed by another key than the one that signs the zone now.
+    #[must_use]
+    pub fn cohort_of_other_key(&self) -> Option<usize> {
+        let tag = self.keys.load().zone_key().tag();
+        self.cohorts.iter().position(|cohort| cohort.load().key.tag() != tag)
     }
 
     /// The signatures of the cohorts, to be kept; those of the key sets are few, and made anew.
@@ -200,7 +241,7 @@ impl SignedZone {
     /// How many signatures it has.
     #[must_use]
     pub fn signatures(&self) -> usize {
-        let keys: usize = self.key_sets.load().of.iter().map(|(_, signatures)| signatures.len()).sum();
+        let keys: usize = self.key_sets.load().of.iter().map(|set| set.signatures.len()).sum();
         self.cohorts.iter().map(|cohort| cohort.load().signatures.len()).sum::<usize>() + keys
     }
 
@@ -212,15 +253,13 @@ impl SignedZone {
 
     /// Its keys.
     #[must_use]
-    pub fn keys(&self) -> &Arc<ZoneKeys> {
-        &self.keys
+    pub fn keys(&self) -> Arc<ZoneKeys> {
+        self.keys.load_full()
     }
 
-    /// All signatures and NSECs of a zone whose names the plan does not answer.
+    /// The key sets, and all signatures and NSECs, of a zone whose names the plan does not answer.
     pub(crate) fn records<'a>(&'a self, zone: &'a Zone) -> impl Iterator<Item = Rr<'a>> {
-        let apex = zone.node(self.chain.apex.for_slice());
-        let key_sets = apex.into_iter().flat_map(|node| &node.sets).filter(|set| is_of_keys(set.rtype));
-        let of_keys = key_sets.flat_map(|set| self.key_rrsigs(set, &Owner::Known(self.chain.apex.for_slice())));
+        let of_keys = self.key_records(None, &Owner::Known(self.chain.apex.for_slice()), true);
         let of_links = (0..self.chain.links.len()).flat_map(move |at| {
             let link = &self.chain.links[at];
             let owner = || Owner::Known(link.owner.for_slice());
@@ -244,19 +283,18 @@ impl SignedZone {
         Some(Rr { owner, ttl, data: Cow::Owned(rrsig.into()) })
     }
 
-    /// The RRSIGs of one of the key sets.
-    pub(super) fn key_rrsigs<'a>(&self, set: &RrSet, owner: &Owner<'a>) -> Vec<Rr<'a>> {
-        let sets = self.key_sets.load();
-        let signatures = sets.of.iter().find(|(rtype, _)| *rtype == set.rtype);
-        let of = RecordSet { owner: self.chain.apex.for_slice(), rtype: set.rtype, ttl: set.ttl, data: &set.data };
-        let signatures = signatures.into_iter().flat_map(|(_, signatures)| signatures);
-        let rrsigs = signatures.map(|(key, signature)| of.rrsig(&self.chain.apex, key, sets.validity, signature));
-        let rr = |rrsig: domain::rdata::Rrsig<_, _>| Rr {
-            owner: owner.clone(),
-            ttl: set.ttl,
-            data: Cow::Owned(rrsig.into()),
-        };
-        rrsigs.map(rr).collect()
+    /// One of the key sets, or all, each followed by its signatures where they are wanted: all of one moment.
+    pub(crate) fn key_records<'a>(&self, rtype: Option<Rtype>, owner: &Owner<'a>, signed: bool) -> Vec<Rr<'a>> {
+        let (apex, sets) = (&self.chain.apex, self.key_sets.load());
+        let rr = |data| Rr { owner: owner.clone(), ttl: self.key_ttl, data: Cow::Owned(data) };
+        let mut records = Vec::new();
+        for set in sets.of.iter().filter(|set| rtype.is_none_or(|rtype| set.rtype == rtype)) {
+            records.extend(set.data.iter().cloned().map(rr));
+            let of = self.key_set(set.rtype, &set.data);
+            let rrsig = |(key, signature): &KeySignature| of.rrsig(apex, key, sets.validity, signature);
+            records.extend(set.signatures.iter().filter(|_| signed).map(rrsig).map(Data::from).map(rr));
+        }
+        records
     }
 }
 
@@ -279,13 +317,8 @@ impl SignedZone {
                 records.chain(self.rrsig(zone, at, part, owner(), ttl)).collect()
             })
         });
-        let apex = || Owner::Known(self.chain.apex.for_slice());
-        let sets = zone.node(self.chain.apex.for_slice()).into_iter().flat_map(|node| &node.sets);
-        let of_keys = sets.filter(|set| is_of_keys(set.rtype));
-        let of_keys = of_keys.map(|set| {
-            let rrsigs = self.key_rrsigs(set, &apex());
-            crate::reply::records(apex(), set).chain(rrsigs).collect()
-        });
+        let apex = Owner::Known(self.chain.apex.for_slice());
+        let of_keys = KEY_TYPES.map(|rtype| self.key_records(Some(rtype), &apex, true));
         of_links.chain(of_keys).collect()
     }
 
@@ -313,6 +346,7 @@ impl SignedZone {
 }
 
 /// How long the first signatures of a cohort are good, so that cohorts are made anew one after the other.
-fn staggered(config: &DnssecConfig, cohort: usize) -> Duration {
+#[must_use]
+pub fn staggered(config: &DnssecConfig, cohort: usize) -> Duration {
     config.validity.saturating_sub(config.renew * cohort as u32 / COHORTS as u32)
 }

@@ -27,7 +27,7 @@ use crate::{
     zone::Zone,
 };
 use zerottl_core::model::{DnssecConfig, Model, ZoneAlgorithm, ZoneId};
-use zerottl_sign::{Validity, ZoneKeys, store::KeptCohort};
+use zerottl_sign::{KeyRole, Validity, ZoneKeys, keyring, roll, store::KeptCohort};
 
 type Record<'a> = domain::base::Record<ParsedName<&'a [u8]>, AllRecordData<&'a [u8], ParsedName<&'a [u8]>>>;
 
@@ -38,8 +38,8 @@ fn config() -> DnssecConfig {
 fn signed_by(config: &DnssecConfig, change: impl FnOnce(&mut Model)) -> Bench {
     let mut bench = Bench::with(BOTH, |model, _| change(model));
     let folder = tempfile::tempdir().unwrap();
-    let keys = ZoneKeys::open(&bench.view.model.zones[0].apex, config, folder.path()).unwrap();
-    bench.zones.add_keys(ZoneId(0), &keys);
+    let keys = keyring::open(&bench.view.model.zones[0].apex, config, folder.path()).unwrap();
+    bench.zones.mark_signed(ZoneId(0));
     sign(&mut bench, Arc::new(keys), config, &[], NOW);
     bench
 }
@@ -60,10 +60,9 @@ fn zone(bench: &Bench) -> (&Zone, &Arc<SignedZone>) {
 }
 
 /// Panics unless a signature is good for the records of its set, at `NOW`.
-fn verify(bench: &Bench, rrsig: &Rrsig<&[u8], ParsedName<&[u8]>>, owner: &ParsedName<&[u8]>, set: &[&Record<'_>]) {
+fn verify(keys: &ZoneKeys, rrsig: &Rrsig<&[u8], ParsedName<&[u8]>>, owner: &ParsedName<&[u8]>, set: &[&Record<'_>]) {
     let what = format!("{owner} {}", rrsig.type_covered());
-    let (_, signed) = zone(bench);
-    let key = signed.keys().all().iter().find(|key| key.tag() == rrsig.key_tag());
+    let key = keys.all().iter().find(|key| key.tag() == rrsig.key_tag());
     let key = key.unwrap_or_else(|| panic!("{what}: no key {}", rrsig.key_tag()));
     // Of a set that a wildcard made, the wildcard is the owner (RFC 4035 section 5.3.2).
     let labels = owner.iter().filter(|label| !label.is_root()).count();
@@ -124,6 +123,11 @@ fn verify(bench: &Bench, rrsig: &Rrsig<&[u8], ParsedName<&[u8]>>, owner: &Parsed
 
 /// Verifies every signature of an answer; the sets that have one, and those that have none, as `section owner type`.
 fn verified(bench: &Bench, answer: &[u8]) -> (Vec<String>, Vec<String>) {
+    verified_by(&zone(bench).1.keys(), answer)
+}
+
+/// Verifies it by given keys, among which those of the answer are.
+fn verified_by(keys: &ZoneKeys, answer: &[u8]) -> (Vec<String>, Vec<String>) {
     let message = Message::from_slice(answer).unwrap();
     let sections =
         [(0, message.answer().unwrap()), (1, message.authority().unwrap()), (2, message.additional().unwrap())];
@@ -150,7 +154,7 @@ fn verified(bench: &Bench, answer: &[u8]) -> (Vec<String>, Vec<String>) {
             if let AllRecordData::Rrsig(rrsig) = record.data()
                 && rrsig.type_covered() == rtype
             {
-                verify(bench, rrsig, first.1.owner(), &set);
+                verify(keys, rrsig, first.1.owner(), &set);
                 assert_eq!(record.ttl(), first.1.ttl(), "RFC 4034 section 3");
                 found += 1;
             }
@@ -382,13 +386,52 @@ fn no_answer_mixes_two_cohorts() {
     });
 }
 
+/// D-KEYS: while the keys change as fast as can be, each answer with them is of one moment, through an alias as well; and
+/// what is signed by the key before stays as it is until its cohort is made anew.
+#[test]
+fn keys_change_between_two_answers() {
+    let bench = signed();
+    let (zone, signed) = zone(&bench);
+    let folder = tempfile::tempdir().unwrap();
+    let apex = name("app.com.");
+    let one = Arc::new(keyring::open(&apex, &config(), folder.path()).unwrap());
+    let (mut keyring, lock) = roll::hold(&apex, &config(), folder.path()).unwrap();
+    keyring.roll(Some(KeyRole::Csk), 0, &lock).unwrap();
+    let two = Arc::new(keyring.keys().unwrap());
+    let validity = Validity::new(NOW, Duration::from_hours(4));
+    signed.set_keys(Arc::clone(&one), validity).unwrap();
+    assert_eq!(signed.cohort_of_other_key(), Some(0));
+    for cohort in 0..COHORTS {
+        assert_eq!(signed.cohort_of_other_key(), Some(cohort));
+        signed.renew(zone, cohort, validity).unwrap();
+    }
+    assert_eq!(signed.cohort_of_other_key(), None);
+    let mut all = [one, Arc::clone(&two)].into_iter().cycle();
+    let ends = AtomicBool::new(false);
+    let mut lengths = HashSet::new();
+    thread::scope(|scope| {
+        let _end = Raised(&ends);
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                signed.set_keys(all.next().unwrap(), validity).unwrap();
+            }
+        });
+        for question in ["app.com DNSKEY", "www.app.com DNSKEY", "app.com CDS", "app.com A"].iter().cycle().take(4000) {
+            let answer = bench.tcp(&ask(&format!("{question} +do"))).unwrap();
+            assert!(verified_by(&two, &answer).1.is_empty(), "{question}");
+            lengths.insert(answer.len());
+        }
+    });
+    assert!(lengths.len() >= 6, "{lengths:?}");
+}
+
 /// Kept signatures are gone on with: nothing is signed twice that is good, of the records that are still there.
 #[test]
 fn kept_signatures_are_used_again() {
     let mut bench = signed();
     let (keys, kept, before) = {
         let (zone, signed) = zone(&bench);
-        (Arc::clone(signed.keys()), signed.kept(zone), signed.validities().collect::<Vec<_>>())
+        (signed.keys(), signed.kept(zone), signed.validities().collect::<Vec<_>>())
     };
     let question = ask("app.com A +do");
     let first = bench.tcp(&question).unwrap();

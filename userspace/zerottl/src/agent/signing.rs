@@ -1,6 +1,6 @@
 //! The signatures of signed zones: there before the first answer, made anew in the background, kept on disk.
 //!
-//! One cohort of a zone is signed at a time, so that the work is a small part of a core. A clock that has stepped signs
+//! One cohort of a zone is signed at a time, and rests follow the work, so that it is a small part of a core. A clock that has stepped signs
 //! nothing: signatures with wrong times would be worse than old ones, which go on being answered.
 
 use std::{
@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::error::AgentError;
+use super::{error::AgentError, rolling::ZoneRoll};
 use crate::observe::signing::{Clock, seconds};
 use zerottl_core::{
     model::{DnssecConfig, Model, ZoneId},
@@ -21,12 +21,14 @@ use zerottl_core::{
 };
 use zerottl_dns::{
     Served, Zones,
-    dnssec::{SignedZone, chain::COHORTS},
+    dnssec::{SignedZone, chain::COHORTS, zone::staggered},
 };
-use zerottl_sign::{Validity, ZoneKeys, store};
+use zerottl_sign::{Validity, keyring, store};
 
 /// How often it is looked for what is due.
 const ROUND: Duration = Duration::from_secs(10);
+/// Rest after each cohort of those that a new key signs, in times of the work: a tenth of a core.
+const REST: u32 = 9;
 
 /// The signed zones of a model.
 fn signed(model: &Model) -> impl Iterator<Item = (ZoneId, &DnssecConfig)> {
@@ -40,12 +42,12 @@ pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<Vec<O
     for (id, config) in signed(model) {
         let apex = &model.zones[id.0].apex;
         let begun = Instant::now();
-        let keys = ZoneKeys::open(apex, config, &model.state).map_err(AgentError::Keys)?;
+        let keys = keyring::open(apex, config, &model.state).map_err(AgentError::Keys)?;
         let kept = store::read(&store::file(apex, &model.state)).unwrap_or_else(|error| {
             warn!("the zone {apex} is signed from the start: {error}");
             Vec::new()
         });
-        zones.add_keys(id, &keys);
+        zones.mark_signed(id);
         let signed = SignedZone::new((zones, id), Arc::new(keys), config, (model, any), &kept, seconds());
         let signed = signed.map_err(AgentError::Sign)?;
         let signatures = signed.signatures();
@@ -64,43 +66,75 @@ pub(super) async fn renew(served: Arc<Served>, clock: Arc<Clock>, stop: Cancella
     }
     let mut tick = tokio::time::interval(ROUND);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Of this configuration nothing is kept yet.
-    let mut unkept = vec![true; all.len()];
+    let mut rounds: Vec<_> = all.iter().map(|_| ZoneRounds::default()).collect();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        for ((id, config), unkept) in all.iter().zip(&mut unkept) {
-            let (served, id, config) = (Arc::clone(&served), *id, config.clone());
-            let is_steady = clock.is_steady();
-            let is_unkept = *unkept;
-            let round = move || renew_zone(&served, id, &config, is_steady, is_unkept);
-            // It ends by itself, and soon; a panic in it has been told.
-            *unkept = tokio::task::spawn_blocking(round).await.unwrap_or(true);
+        for ((id, config), rounds) in all.iter().zip(&mut rounds) {
+            loop {
+                let (served, id, config) = (Arc::clone(&served), *id, config.clone());
+                let is_steady = clock.is_steady();
+                let mut own = std::mem::take(rounds);
+                let begun = Instant::now();
+                let round = move || {
+                    let is_more = own.round(&served, id, &config, is_steady);
+                    (own, is_more)
+                };
+                // It ends by itself, and soon; a panic in it has been told.
+                let Ok((own, is_more)) = tokio::task::spawn_blocking(round).await else { break };
+                *rounds = own;
+                if !is_more {
+                    break;
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(begun.elapsed() * REST) => {}
+                }
+            }
         }
     }
 }
 
-/// Signs what is due of a zone, one cohort at most, and keeps it; returns whether something is not kept yet.
-fn renew_zone(served: &Served, id: ZoneId, config: &DnssecConfig, is_steady: bool, is_unkept: bool) -> bool {
-    let zone = served.zones.zone(id);
-    let Some(signed) = served.view.signed(id) else { return false };
-    let now = seconds();
-    let mut is_unkept = is_unkept;
-    if let Some(at) = is_steady.then(|| due(signed, config, now)).flatten() {
-        let validity = Validity::new(now, config.validity);
-        let renewed = if at == COHORTS {
-            signed.renew_key_sets(zone, validity)
-        } else {
-            is_unkept = true;
-            signed.renew(zone, at, validity)
-        };
-        if let Err(error) = renewed {
-            error!("{error}; what there is goes on being answered");
+/// The state of a zone from one round to the next.
+#[derive(Default)]
+struct ZoneRounds {
+    /// Whether its signatures are kept; of a configuration that has just come into force nothing is.
+    is_kept: bool,
+    roll: ZoneRoll,
+}
+
+impl ZoneRounds {
+    /// Follows the zone's keys, signs what is due, one cohort at most, and keeps it; returns whether a new key has more to
+    /// sign.
+    fn round(&mut self, served: &Served, id: ZoneId, config: &DnssecConfig, is_steady: bool) -> bool {
+        let zone = served.zones.zone(id);
+        let Some(signed) = served.view.signed(id) else { return false };
+        let now = seconds();
+        let mut is_more = false;
+        if is_steady {
+            self.roll.follow(zone, signed, config, &served.view.model);
+            let other = signed.cohort_of_other_key();
+            let renewed = match other.or_else(|| due(signed, config, now)) {
+                None => Ok(()),
+                Some(COHORTS) => signed.renew_key_sets(Validity::new(now, config.validity)),
+                Some(at) => {
+                    self.is_kept = false;
+                    let span = if other.is_some() { staggered(config, at) } else { config.validity };
+                    signed.renew(zone, at, Validity::new(now, span))
+                }
+            };
+            match renewed {
+                Ok(()) => is_more = other.is_some(),
+                Err(error) => error!("{error}; what there is goes on being answered"),
+            }
         }
+        if !is_more && !self.is_kept {
+            self.is_kept = keep(&store::file(zone.apex(), &served.view.model.state), signed, served, id);
+        }
+        is_more
     }
-    is_unkept && !keep(&store::file(zone.apex(), &served.view.model.state), signed, served, id)
 }
 
 /// The part of a zone whose signatures are due and have the least time left: a cohort, or behind them the key sets.

@@ -1,13 +1,14 @@
-//! `zerottl dnssec`: what there is of a signed zone's keys, from the configuration and the files alone.
-
-use std::path::{Path, PathBuf};
+//! `zerottl dnssec`: what there is of a signed zone's keys, from the configuration and the files alone, and their exchange.
 
 use domain::base::Rtype;
 use zerottl_config as config;
-use zerottl_core::model::{DnssecConfig, Model, Name};
-use zerottl_sign::ZoneKeys;
+use zerottl_sign::keyring;
 
-use super::{CommandError, INSTALLED, print};
+use self::zone::{OfZone, TTL, find};
+use super::{CommandError, print};
+
+mod rolling;
+mod zone;
 
 /// The questions about signed zones.
 #[derive(Debug, clap::Args)]
@@ -22,33 +23,41 @@ enum Command {
     Ds(OfZone),
     /// Print the DNSKEY records of a zone, as lines of a zone file: the form of a trust anchor
     Dnskey(OfZone),
+    /// Show the keys of a zone in the state directory, and how far their roll is
+    Status(OfZone),
+    /// Begin to exchange a key of a zone
+    ///
+    /// The new key is made in the state directory; a running agent takes it over within 10 seconds, and goes on by itself
+    /// but for the parent's DS. Run it as root or as the agent's user.
+    Roll {
+        #[command(flatten)]
+        of: OfZone,
+        /// Exchange the KSK of a zone that has KSK and ZSK
+        #[arg(long)]
+        ksk: bool,
+        /// Exchange the ZSK of a zone that has KSK and ZSK
+        #[arg(long, conflicts_with = "ksk")]
+        zsk: bool,
+    },
+    /// Say that all servers of the parent have the new DS of a zone whose key is rolled
+    DsSeen(OfZone),
+    /// Take the next step of a roll by hand, where no agent here answers the zone: all its servers have what is asked for
+    Step(OfZone),
 }
-
-/// The zone that is asked for.
-#[derive(Debug, clap::Args)]
-struct OfZone {
-    /// A signed zone of the configuration
-    zone: String,
-    /// The configuration, TOML
-    #[arg(long, value_name = "FILE", default_value = INSTALLED)]
-    config: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// TTL of the records that are printed, seconds; a parent has its own.
-const TTL: u32 = 3600;
 
 /// Answers one.
 pub fn dnssec(arguments: DnssecArguments) -> Result<(), CommandError> {
     let (of, is_ds) = match arguments.command {
         Command::Ds(of) => (of, true),
         Command::Dnskey(of) => (of, false),
+        Command::Status(of) => return rolling::run(&of, None),
+        Command::Roll { of, ksk, zsk } => return rolling::run(&of, Some(rolling::Change::Roll { ksk, zsk })),
+        Command::DsSeen(of) => return rolling::run(&of, Some(rolling::Change::DsSeen)),
+        Command::Step(of) => return rolling::run(&of, Some(rolling::Change::Step)),
     };
     let loaded = config::load(&of.config).map_err(|error| CommandError::report(&error))?;
-    let (apex, dnssec) = find(&loaded.model, &of.zone, &of.config)?;
-    let keys = ZoneKeys::look(apex, dnssec, &loaded.model.state).map_err(|error| error.to_string())?;
+    let (_, apex, dnssec) = find(&loaded.model, &of.zone, &of.config)?;
+    let keys = keyring::look(apex, dnssec, &loaded.model.state).map_err(|error| error.to_string())?;
     let keys = keys.ok_or_else(|| {
         let state = loaded.model.state.display();
         format!(
@@ -70,19 +79,4 @@ pub fn dnssec(arguments: DnssecArguments) -> Result<(), CommandError> {
     }
     let lines = data.iter().map(|data| format!("{apex} {TTL} IN {rtype} {data}\n"));
     print(lines.collect::<String>().as_bytes())
-}
-
-fn find<'m>(model: &'m Model, zone: &str, file: &Path) -> Result<(&'m Name, &'m DnssecConfig), CommandError> {
-    let wanted = zone.trim_end_matches('.');
-    let is_it = |apex: &Name| apex.to_string().trim_end_matches('.').eq_ignore_ascii_case(wanted);
-    let signed = || model.zones.iter().filter_map(|zone| Some((&zone.apex, zone.dnssec.as_ref()?)));
-    if let Some(found) = signed().find(|(apex, _)| is_it(apex)) {
-        return Ok(found);
-    }
-    let names: Vec<_> = signed().map(|(apex, _)| apex.to_string()).take(8).collect();
-    let others = match &names[..] {
-        [] => "it has none: give a zone `dnssec = true`".to_owned(),
-        names => format!("it has {}", names.join(", ")),
-    };
-    Err(format!("{}: `{zone}` is no signed zone there; {others}", file.display()).into())
 }

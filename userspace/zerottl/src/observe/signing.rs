@@ -21,7 +21,13 @@ const STEP_MAX: Duration = Duration::from_hours(1);
 /// Seconds since 1970 modulo 2^32, as signatures have them.
 #[must_use]
 pub fn seconds() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+    now() as u32
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// One signed zone.
