@@ -338,7 +338,7 @@ impl SignedZone {
     }
 
     /// The ends of the gap that a name lies in.
-    pub(crate) fn gap(&self, name: &domain::base::Name<[u8]>) -> (&model::Name, &model::Name) {
+    pub(crate) fn gap(&self, name: &Name<[u8]>) -> (&model::Name, &model::Name) {
         let at = self.chain.before(name);
         let next = self.chain.links.get(at + 1).unwrap_or(&self.chain.links[0]);
         (&self.chain.links[at].owner, &next.owner)

@@ -110,7 +110,7 @@ pub(super) async fn explain(
         Ok(mut page) => {
             answers::add(&mut page, &snapshot, &state.served.zones, rtype);
             if asked.dnssec {
-                signatures::add(&mut page, &snapshot, &state.served, rtype);
+                page.dnssec = signatures::of(&page.name, rtype, asked.client, &snapshot, &state.served);
             }
             Json(page).into_response()
         }

@@ -6,7 +6,6 @@ use domain::base::{CanonicalOrd as _, Rtype, iana::Class};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::explanation::Explanation;
 use crate::observe::{signing::seconds, snapshot::Snapshot};
 use zerottl_core::model::Name;
 use zerottl_dns::{
@@ -29,7 +28,7 @@ pub struct SignedAnswer {
     pub rcode: String,
     /// The signatures in it.
     pub signatures: Vec<SignatureExplanation>,
-    /// What its NSECs prove, a sentence each.
+    /// The proofs by its NSECs, a sentence each.
     pub proofs: Vec<String>,
 }
 
@@ -50,21 +49,29 @@ pub struct SignatureExplanation {
     pub expires_s: i64,
 }
 
-/// Adds to a page the signatures of a type, or of those that the plan answers and of a type that the name has not.
-pub fn add(page: &mut Explanation, snapshot: &Snapshot, served: &Served, asked: Option<Rtype>) {
-    let Ok(name) = Name::from_str(&page.name) else { return };
+/// Lists the signatures of the answers to a type, or to A and AAAA; none where the name lies in no signed zone.
+#[must_use]
+pub fn of(
+    name: &str,
+    asked: Option<Rtype>,
+    client: Option<IpAddr>,
+    snapshot: &Snapshot,
+    served: &Served,
+) -> Vec<SignedAnswer> {
+    let Ok(name) = Name::from_str(name) else { return Vec::new() };
     let zone = served.zones.zone_of(&FoldedName::new(name.for_slice()));
-    let Some(signed) = zone.and_then(|zone| served.view.signed(zone.id())) else { return };
+    let Some(signed) = zone.and_then(|zone| served.view.signed(zone.id())) else { return Vec::new() };
     let view = View::aside(Arc::clone(&snapshot.model), Arc::clone(&snapshot.plan));
     let view = view.with_signed(served.view.all_signed().to_vec());
-    let client = page.client.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let client = client.unwrap_or(IpAddr::from([0, 0, 0, 0]));
     let types = asked.map_or_else(|| vec![Rtype::A, Rtype::AAAA], |asked| vec![asked]);
     let now = seconds();
-    for rtype in types {
+    let of = |rtype| {
         let question = Question { name: name.for_slice(), rtype, class: Class::IN };
         let reply = resolve(question, true, client.into(), &served.zones, &view);
-        page.dnssec.push(answer(&reply, &name, rtype, signed, now));
-    }
+        answer(&reply, &name, rtype, signed, now)
+    };
+    types.into_iter().map(of).collect()
 }
 
 fn answer(reply: &Reply<'_>, name: &Name, rtype: Rtype, signed: &SignedZone, now: u32) -> SignedAnswer {
@@ -96,7 +103,7 @@ fn signature(rr: &Rr<'_>, signed: &SignedZone, now: u32) -> Option<SignatureExpl
     })
 }
 
-/// What an NSEC says of a name.
+/// The statement of an NSEC about a name.
 fn proof(rr: &Rr<'_>, name: &Name) -> Option<String> {
     let Data::Nsec(nsec) = &*rr.data else { return None };
     let (owner, next) = (rr.owner.name(), nsec.next_name());
