@@ -360,11 +360,11 @@ fn body<M: Maps>(
         unpark(scratch, datagram, query);
         return match missing {
             Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
-            Missing::InZone { is_signed: true, .. } if query.edns.dnssec_ok => Err(Reason::PassSigned),
+            Missing::InZone { flags, .. } if is_for_sockets(control, flags, query) => Err(Reason::PassSigned),
             Missing::InZone { soa, apex, .. } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };
     };
-    if entry.flags & NAME_IS_SIGNED != 0 && query.edns.dnssec_ok {
+    if is_for_sockets(control, entry.flags, query) {
         return Err(Reason::PassSigned);
     }
     match entry.kind {
@@ -431,6 +431,14 @@ fn body<M: Maps>(
     // Read where the answer is written; that it is there must be known before the packet is changed.
     maps.endpoint(slot).ok_or(Reason::Internal)?;
     Ok((Body::address(which == 1, slot, service.ttl), scope))
+}
+
+/// Whether the socket path has the answer with its signatures. A number of which the verifier knows nothing, in one branch:
+/// with two, or with what it knows of the query, it would follow all that comes behind for each way through them.
+#[inline(always)]
+fn is_for_sockets(control: &Control, flags: u8, query: &Query) -> bool {
+    let is_signed = usize::from(flags / NAME_IS_SIGNED);
+    control.forget::<1>(is_signed & usize::from(query.edns.dnssec_ok)) != 0
 }
 
 /// Whether the agent has not said for too long that the plan is right. A confirmation that is later than now is of now: the

@@ -10,8 +10,7 @@
 use crate::{
     frame::Frame,
     layout::{
-        BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_IS_SIGNED, NAME_OPAQUE,
-        NameEntry, NameTail,
+        BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_OPAQUE, NameEntry, NameTail,
     },
     maps::{LoopStep, Maps},
     name,
@@ -32,8 +31,8 @@ pub enum Missing {
         soa: u16,
         /// Where the apex begins within the name.
         apex: u8,
-        /// Whether the zone is signed.
-        is_signed: bool,
+        /// Flags of the last name that is there: `NAME_` bits.
+        flags: u8,
     },
     /// In no zone of ours.
     NoZone,
@@ -59,10 +58,7 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
         0 | NAME_ABOVE => Ok(Missing::NoZone),
         NAME_OPAQUE => Err(Reason::PassStatic),
         _ if encloser.flags() & NAME_HAS_WILDCARD != 0 => Err(Reason::PassWildcard),
-        _ => {
-            let is_signed = encloser.flags() & NAME_IS_SIGNED != 0;
-            Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex(), is_signed })
-        }
+        _ => Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex(), flags: encloser.flags() }),
     }
 }
 
