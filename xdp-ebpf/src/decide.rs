@@ -13,8 +13,7 @@ use crate::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
         CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, ChoiceEntry, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
-        NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of,
-        type_bit,
+        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of, type_bit,
     },
     limit::Class,
     maps::Maps,
@@ -360,14 +359,11 @@ fn body<M: Maps>(
         unpark(scratch, datagram, query);
         return match missing {
             Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
-            Missing::InZone { flags, .. } if is_for_sockets(control, flags, query) => Err(Reason::PassSigned),
-            Missing::InZone { soa, apex, .. } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
+            Missing::InZone { soa, apex } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };
     };
-    if is_for_sockets(control, entry.flags, query) {
-        return Err(Reason::PassSigned);
-    }
-    match entry.kind {
+    let dnssec_ok = control.forget::<1>(usize::from(query.edns.dnssec_ok)) as u8;
+    match walk::kind_for(control, entry.kind, entry.flags, dnssec_ok) {
         NAME_SERVED if query.rtype == TYPE_A || query.rtype == TYPE_AAAA => {}
         NAME_SERVED if query.rtype == TYPE_HTTPS && entry.flags & NAME_HAS_HTTPS != 0 => {}
         NAME_REFERRED => return Err(Reason::PassReferral),
@@ -431,14 +427,6 @@ fn body<M: Maps>(
     // Read where the answer is written; that it is there must be known before the packet is changed.
     maps.endpoint(slot).ok_or(Reason::Internal)?;
     Ok((Body::address(which == 1, slot, service.ttl), scope))
-}
-
-/// Whether the socket path has the answer with its signatures. A number of which the verifier knows nothing, in one branch:
-/// with two, or with what it knows of the query, it would follow all that comes behind for each way through them.
-#[inline(always)]
-fn is_for_sockets(control: &Control, flags: u8, query: &Query) -> bool {
-    let is_signed = usize::from(flags / NAME_IS_SIGNED);
-    control.forget::<1>(is_signed & usize::from(query.edns.dnssec_ok)) != 0
 }
 
 /// Whether the agent has not said for too long that the plan is right. A confirmation that is later than now is of now: the

@@ -147,12 +147,10 @@ reasons! {
     PassAdditional = Pass "pass-additional",
     /// More bytes after the question than the kernel sums up.
     PassLong = Pass "pass-long",
-    /// Records of the records file, an alias, or a name at or below a delegation: the socket path has them.
+    /// Records of the records file, an alias, a name at or below a delegation, or a signed zone's with DO: for the socket path.
     PassStatic = Pass "pass-static",
     /// No such name, but a wildcard of the records file may stand for it.
     PassWildcard = Pass "pass-wildcard",
-    /// A name of a signed zone, asked for with DO: the socket path has the signatures.
-    PassSigned = Pass "pass-signed",
     /// A dynamic name whose role another machine has: the socket path refers to it.
     PassReferral = Pass "pass-referral",
     /// No plan published yet.

@@ -183,6 +183,13 @@ unsafe fn store(at: *mut u8, word: u64) {
 }
 
 impl Scratch {
+    /// DO of the query that is parked, 0 or 1.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn dnssec_ok(&self) -> u8 {
+        (self.parked[0].get() >> 26 & 1) as u8
+    }
+
     /// Sets the name's word `i`; `i` is taken modulo the room.
     #[inline(always)]
     pub(crate) fn set_name_word(&self, i: usize, word: u64) {

@@ -10,7 +10,8 @@
 use crate::{
     frame::Frame,
     layout::{
-        BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_OPAQUE, NameEntry, NameTail,
+        BLOCK_DISPLACEMENTS, Control, NAME_ABOVE, NAME_HAS_WILDCARD, NAME_INLINE, NAME_IS_SIGNED, NAME_OPAQUE,
+        NameEntry, NameTail,
     },
     maps::{LoopStep, Maps},
     name,
@@ -31,8 +32,6 @@ pub enum Missing {
         soa: u16,
         /// Where the apex begins within the name.
         apex: u8,
-        /// Flags of the last name that is there: `NAME_` bits.
-        flags: u8,
     },
     /// In no zone of ours.
     NoZone,
@@ -54,12 +53,22 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
     scratch.encloser.set(0);
     maps.repeat::<Descend>(LABELS_MAX + 1);
     let encloser = Encloser(scratch.encloser.get());
-    match encloser.kind() {
+    match kind_for(control, encloser.kind(), encloser.flags(), scratch.dnssec_ok()) {
         0 | NAME_ABOVE => Ok(Missing::NoZone),
         NAME_OPAQUE => Err(Reason::PassStatic),
         _ if encloser.flags() & NAME_HAS_WILDCARD != 0 => Err(Reason::PassWildcard),
-        _ => Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex(), flags: encloser.flags() }),
+        _ => Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex() }),
     }
+}
+
+/// The kind of a name for a query with DO (1) or without: of a signed zone it is the socket path's, which has the signatures.
+///
+/// A number is computed, and nothing is decided: a branch, and a reason of its own, would be 230,000 instructions more to the
+/// verifier of Linux 6.1.
+#[inline(always)]
+pub fn kind_for(control: &Control, kind: u8, flags: u8, dnssec_ok: u8) -> u8 {
+    let is_up = flags / NAME_IS_SIGNED & dnssec_ok & 1;
+    control.forget::<7>(usize::from(kind * (1 - is_up) + NAME_OPAQUE * is_up)) as u8
 }
 
 /// The facts that the walk needs of the name it met last, in one word: a value in the scratch area is unknown to the
