@@ -1,5 +1,7 @@
 //! Signed zones as their operator sees them.
 
+use std::{fs, path::PathBuf};
+
 use super::scene::{Signed, config};
 
 /// Signatures, cohorts and proofs by `explain --dnssec`; how long they last by `status` and in the metrics; and what a front
@@ -39,4 +41,30 @@ fn the_operator_is_told_of_signatures() {
     for kind in ["signature-expiring", "clock-stepped", "clock-behind"] {
         assert!(metrics.contains(&format!("zerottl_alarm{{kind=\"{kind}\",pool=\"\"}} 0")), "{kind}");
     }
+}
+
+/// The state of the zone's keys, wherever the agent keeps it.
+fn keyset(folder: &std::path::Path) -> Option<PathBuf> {
+    let entries: Vec<_> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let found = entries.iter().find(|path| path.file_name().is_some_and(|name| name == "keyset.json")).cloned();
+    found.or_else(|| entries.iter().find_map(|path| keyset(path)))
+}
+
+/// Keys that cannot be read are told before the agent that serves is made to leave, and a reload with them changes nothing.
+#[test]
+fn damaged_keys_are_told_while_the_old_agent_answers() {
+    let Some(mut signed) = Signed::start("damaged keys", config()) else { return };
+    let (file, pid) = (keyset(signed.scene.agent.folder()).expect("it is kept"), signed.scene.agent.pid());
+    let whole = fs::read(&file).expect("read");
+    fs::write(&file, "{").expect("written");
+    let agent = &mut signed.scene.agent;
+    let reload = agent.output(&["reload"]).expect("zerottl runs");
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(!reload.status.success() && said.contains("keyset.json"), "{said}");
+    agent.restart(&["--take-over"]).expect_err("it must not go well");
+    assert!(agent.log().contains("keyset.json"), "{}", agent.log());
+    assert!(agent.runs() && agent.pid() == pid, "the agent in force runs on");
+    let _ = signed.delv().secure("boston.app.com", "A");
+    fs::write(&file, whole).expect("written");
+    signed.scene.agent.zerottl(&["reload"]).expect("it is right again");
 }

@@ -15,7 +15,7 @@ use std::{
 use rustix::net::sockopt::socket_peercred;
 use tokio_util::sync::CancellationToken;
 
-use super::{error::AgentError, opening::bind};
+use super::{error::AgentError, opening::bind, signing};
 use crate::admin::listen::Listener;
 use zerottl_core::{
     model::{AdminListen, Model, XdpMode},
@@ -53,6 +53,7 @@ pub(crate) async fn rehearse(model: &Model, zones: &Zones) -> Result<Rehearsed, 
 
 /// Reads what probes need, loads the program, and attaches it where that disturbs nobody.
 fn load_once(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
+    signing::look(model)?;
     let model = Arc::new(model.clone());
     let never = CancellationToken::new();
     never.cancel();

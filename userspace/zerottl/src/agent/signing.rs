@@ -36,6 +36,14 @@ fn signed(model: &Model) -> impl Iterator<Item = (ZoneId, &DnssecConfig)> {
     zones.filter_map(|(id, zone)| zone.dnssec.as_ref().map(|config| (ZoneId(id), config)))
 }
 
+/// Reads the keys of signed zones that are there, so that a fault in them is told before anything is done.
+pub(super) fn look(model: &Model) -> Result<(), AgentError> {
+    for (id, config) in signed(model) {
+        keyring::look(&model.zones[id.0].apex, config, &model.state).map_err(AgentError::Keys)?;
+    }
+    Ok(())
+}
+
 /// Signs the zones, which get their keys' records, with the signatures that are kept as far as they are good. `any` is any plan of the model.
 pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
     let mut all = vec![None; model.zones.len()];
