@@ -66,8 +66,9 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
 /// A number is computed, and nothing is decided: branches, and a reason of their own, were 500,000 instructions more to the
 /// verifier of Linux 6.1.
 #[inline(always)]
+#[must_use]
 pub fn kind_for(control: &Control, kind: u8, flags: u8, dnssec_ok: u8) -> u8 {
-    let is_up = flags / NAME_IS_SIGNED & dnssec_ok & 1;
+    let is_up = (flags / NAME_IS_SIGNED) & dnssec_ok & 1;
     control.forget::<7>(usize::from(kind * (1 - is_up) + NAME_OPAQUE * is_up)) as u8
 }
 
