@@ -113,7 +113,7 @@ pub fn write(file: &Path, cohorts: &[KeptCohort]) -> Result<(), KeptError> {
     write().map_err(error)
 }
 
-/// Reads what [`write`] wrote; nothing where there is no file.
+/// Reads what [`write()`] wrote; nothing where there is no file.
 pub fn read(file: &Path) -> Result<Vec<KeptCohort>, KeptError> {
     let error = |error| KeptError::File { file: file.to_owned(), error };
     let bytes = match fs::metadata(file) {
