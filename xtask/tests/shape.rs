@@ -1,9 +1,9 @@
 //! The rules about the shape of the code: no circles, one name for one type, doc comments with a head, short documents,
-//! links that lead somewhere, one version of each dependency. The first four have a record of where the tree does not keep
+//! links that lead somewhere, one version of each dependency, locks that are current. The first four have a record of where the tree does not keep
 //! them yet, which may only shrink.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
+use std::{fs, path::PathBuf, process::Command};
 
 use xtask::tree::{
     Tree,
@@ -16,9 +16,14 @@ use xtask::tree::{
     type_names::shared_names,
 };
 
+/// A file of the checkout, by its path from there.
+fn place(path: &str) -> PathBuf {
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    package.parent().unwrap().join(path)
+}
+
 fn record(path: &str) -> String {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
-    fs::read_to_string(std::path::Path::new(&package).parent().unwrap().join(path)).unwrap()
+    fs::read_to_string(place(path)).unwrap()
 }
 
 fn apply(faults: &[String]) {
@@ -62,6 +67,26 @@ fn documents_are_short() {
 fn versions_that_are_there_twice_have_a_reason() {
     let texts = Tree::here().unwrap().texts;
     apply(&dependencies::faults(&texts["Cargo.lock"], &texts["deny.toml"]));
+}
+
+/// Packages that are no members have locks of their own, which a new dependency of a member changes too: a build with
+/// `--locked`, as in CI, would fail long after this.
+#[test]
+fn locks_of_packages_apart_are_current() {
+    let manifest = record("Cargo.toml");
+    let apart = manifest.lines().find_map(|line| line.strip_prefix("exclude = ")).expect("there are such packages");
+    let mut seen = 0;
+    for package in apart.split('"').skip(1).step_by(2) {
+        let manifest = format!("{package}/Cargo.toml");
+        let mut update = Command::new(std::env::var_os("CARGO").unwrap());
+        update.args(["update", "--workspace", "--locked", "--quiet", "--manifest-path"]).arg(place(&manifest));
+        let output = update.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let remedy = format!("cargo update --workspace --manifest-path {manifest}");
+        assert!(output.status.success(), "{said}\ntry: {remedy}");
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen} packages: {apart}");
 }
 
 #[test]
