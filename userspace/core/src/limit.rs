@@ -48,14 +48,30 @@ pub fn limits(rate: RateLimit, seed: u64) -> Limits {
 
 /// The rates of the socket path's clients.
 #[derive(Debug)]
-pub struct Limiter(Option<(Limits, Box<[Buckets]>)>);
+pub struct Limiter(Option<Rates>);
+
+/// Limits, and how much of them each network has had.
+#[derive(Debug)]
+struct Rates {
+    limits: Limits,
+    buckets: Box<[Buckets]>,
+}
 
 impl Limiter {
     /// Nobody has asked yet. Takes no memory where nothing is limited.
     #[must_use]
     pub fn new(rate: Option<RateLimit>) -> Self {
-        let with = |rate| (limits(rate, rand::random()), (0..BLOCKS).map(|_| Buckets::default()).collect());
-        Self(rate.map(with))
+        let buckets = || (0..BLOCKS).map(|_| Buckets::default()).collect();
+        Self(rate.map(|rate| Rates { limits: limits(rate, rand::random()), buckets: buckets() }))
+    }
+
+    /// Takes so many answers, or bytes, from a client network's rate; false if that is too early.
+    fn admit(&self, client: IpAddr, class: Class, cost: u32, now: u64) -> bool {
+        let Some(Rates { limits, buckets }) = &self.0 else { return true };
+        let [address, _] = words(client);
+        let key = limits.key(client.is_ipv6(), address, class as u32);
+        let limits = Limits { interval: limits.interval.saturating_mul(cost), ..*limits };
+        limits.admit(&buckets[key.block as usize], key, now, |place| place)
     }
 
     /// Takes an answer from a client network's rate.
@@ -65,10 +81,8 @@ impl Limiter {
     }
 
     fn judge_at(&self, client: IpAddr, class: Class, now: u64) -> RateVerdict {
-        let Some((limits, table)) = &self.0 else { return RateVerdict::Within };
-        let [address, _] = words(client);
-        let key = limits.key(client.is_ipv6(), address, class as u32);
-        if limits.admit(&table[key.block as usize], key, now, |place| place) {
+        let Some(Rates { limits, .. }) = &self.0 else { return RateVerdict::Within };
+        if self.admit(client, class, 1, now) {
             RateVerdict::Within
         } else if limits.dry_run != 0 {
             RateVerdict::DryRun
@@ -84,17 +98,14 @@ impl Limiter {
 ///
 /// A bucket counts bytes as the limiter's count answers, so that a network has a second's bytes at once.
 #[derive(Debug)]
-pub struct ByteMeter(Option<(Limits, Box<[Buckets]>)>);
+pub struct ByteMeter(Limiter);
 
 impl ByteMeter {
     /// Nobody has had any. Takes no memory where nothing is metered.
     #[must_use]
     pub fn new(bytes: Option<SignedBytes>) -> Self {
-        let with = |bytes: SignedBytes| {
-            let rate = RateLimit { per_second: bytes.per_second, slip: 0, prefix: bytes.prefix, dry_run: false };
-            (limits(rate, rand::random()), (0..BLOCKS).map(|_| Buckets::default()).collect())
-        };
-        Self(bytes.map(with))
+        let rate = |SignedBytes { per_second, prefix }| RateLimit { per_second, slip: 0, prefix, dry_run: false };
+        Self(Limiter::new(bytes.map(rate)))
     }
 
     /// Takes an answer's bytes from its client network's; false where they are used up.
@@ -104,11 +115,7 @@ impl ByteMeter {
     }
 
     fn admit_at(&self, client: IpAddr, len: usize, now: u64) -> bool {
-        let Some((limits, table)) = &self.0 else { return true };
-        let [address, _] = words(client);
-        let key = limits.key(client.is_ipv6(), address, Class::Other as u32);
-        let limits = Limits { interval: limits.interval.saturating_mul(len as u32), ..*limits };
-        limits.admit(&table[key.block as usize], key, now, |place| place)
+        self.0.admit(client, Class::Other, len as u32, now)
     }
 }
 

@@ -34,7 +34,7 @@
 //! | 1034, 1035, 2181, 2308, 3596, 4343, 4592, 6604, 8020 | answers, negative answers, names, wildcards, CNAME chains |
 //! | 1995, 5936 | AXFR of static zones, to whom it is allowed; IXFR answered by the whole zone, or the SOA alone |
 //! | 3597 | unknown types |
-//! | 4033 to 4035 | signed zones: every answer, with NSEC proofs |
+//! | 4033 to 4035, 6840 | signed zones: every answer, with NSEC proofs |
 //! | 6605, 8080 | keys of algorithms 13 and 15 |
 //! | 7344, 8078 | CDS and CDNSKEY at the apex |
 //! | 8198, 9077 | proofs that may be kept and used again: the types that may ever be there, and their TTL |

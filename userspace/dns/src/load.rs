@@ -15,6 +15,7 @@ use std::{
 use domain::base::{Rtype, rdata::ComposeRecordData};
 
 use super::{
+    dnssec,
     fault::{At, Fault, Faults, ZoneError},
     master::{self, FilePosition, Record},
     zone::{Dynamic, FoldedName, Node, Role, RrSet, Zone, Zones},
@@ -197,6 +198,9 @@ impl<'m> Builder<'m> {
             Rtype::NS | Rtype::DS if wildcard => "a wildcard cannot be delegated (RFC 4592 section 4.2)",
             Rtype::DNAME if wildcard => "a wildcard cannot own a DNAME (RFC 4592 section 4.4); remove it",
             Rtype::DNAME if dynamic => "a Pool, Group or Site Name cannot own a DNAME; remove it",
+            rtype if self.zone.dnssec.is_some() && is_of_signing(rtype) => {
+                "a signed zone gets this type from `dnssec`; remove it"
+            }
             rtype if is_meta(rtype) => "this type has no data in a zone (RFC 6895 section 3.1)",
             _ => return self.add(record, place),
         };
@@ -269,6 +273,12 @@ fn add_to(set: &mut RrSet, owner: &model::Name, ttl: u32, data: super::zone::Dat
         return fault(format!("{rtype} at {owner}: over {SET_LEN_MAX} bytes cannot be answered"));
     }
     Ok(())
+}
+
+/// Types that whoever signs a zone makes: those of a file that was signed elsewhere would be signed once more.
+fn is_of_signing(rtype: Rtype) -> bool {
+    let of_chain = matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM);
+    of_chain || dnssec::is_of_keys(rtype)
 }
 
 /// Types that are questions or message parts, never zone data.

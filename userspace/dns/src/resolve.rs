@@ -13,14 +13,11 @@ use super::{
     query::Question,
     reply::{Owner, Reply, Rr, records},
     svcb,
-    zone::{Data, Dynamic, FoldedName, Found, Node, Role, RrSet, Zone, Zones},
+    zone::{Data, Dynamic, FoldedName, Found, Node, Role, RrSet, Zone, Zones, dynamic_type},
 };
 use crate::client::QueryClient;
 use crate::view::{Selection, View};
-use zerottl_core::{
-    model::{self, DynamicType},
-    plan::PlannedAnswer,
-};
+use zerottl_core::{model, plan::PlannedAnswer};
 
 /// How many CNAMEs and DNAMEs of one zone are followed; what a longer chain, or a loop, has given by then is the answer.
 const ALIASES_MAX: usize = 8;
@@ -44,15 +41,13 @@ pub fn resolve<'a>(
     if !dnssec_ok {
         return from_zone(question, zone, client, zones, view);
     }
-    let mut reply = if question.rtype == Rtype::ANY && is_by_plan(zone, question.name) {
-        // What answers ANY else is no data, and has no signature; one set that has is enough (RFC 8482 section 4.1).
-        let mut of = [Rtype::A, Rtype::AAAA].into_iter().map(|rtype| Question { rtype, ..question });
-        let mut replies = of.by_ref().map(|question| from_zone(question, zone, client, zones, view));
-        let first = replies.next().filter(|reply| !reply.answer.is_empty());
-        first.or_else(|| replies.next()).unwrap_or_else(|| Reply::bare(Rcode::SERVFAIL))
-    } else {
-        from_zone(question, zone, client, zones, view)
-    };
+    let of = |rtype| from_zone(Question { rtype, ..question }, zone, client, zones, view);
+    // What answers ANY else is no data, and has no signature; one set that has is enough (RFC 8482 section 4.1).
+    let is_any = question.rtype == Rtype::ANY && is_by_plan(zone, question.name);
+    let mut reply = of(if is_any { Rtype::A } else { question.rtype });
+    if is_any && reply.answer.is_empty() {
+        reply = of(Rtype::AAAA);
+    }
     dnssec::sign_reply(&mut reply, question, zone, signed);
     reply
 }
@@ -167,13 +162,10 @@ impl<'a> Reply<'a> {
         client: QueryClient,
         view: &View,
     ) -> bool {
-        let of = match rtype {
-            Rtype::A => Some(DynamicType::A),
-            Rtype::AAAA => Some(DynamicType::Aaaa),
-            Rtype::HTTPS => Some(DynamicType::Https),
-            Rtype::ANY => None,
-            _ => return false,
-        };
+        let of = dynamic_type(rtype);
+        if of.is_none() && rtype != Rtype::ANY {
+            return false;
+        }
         if let Some(role) = dynamic.refer {
             self.refer_to_role(zone, name, role);
             return true;

@@ -21,8 +21,7 @@ use super::{
     transport::{Asker, TCP_IDLE, Transport, UDP_LEN_CLASSIC, UDP_LEN_MAX},
     zone::{Data, FoldedName, Zones},
 };
-use crate::client::QueryClient;
-use crate::view::View;
+use crate::{client::QueryClient, view::View};
 use zerottl_core::{
     limit::{ByteMeter, Limiter, RateVerdict},
     model::{ForwardId, ZoneId},

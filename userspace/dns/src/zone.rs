@@ -14,7 +14,7 @@ use domain::{
 
 use ipnet::IpNet;
 
-use zerottl_core::model::{self, ForwardId, NameId, ZoneId};
+use zerottl_core::model::{self, DynamicType, ForwardId, NameId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
 const NAME_LEN_MAX: usize = 255;
@@ -33,6 +33,15 @@ pub struct RrSet {
     pub ttl: u32,
     /// Their data, without duplicates; empty only for the key sets of a signed zone, which are with its signatures.
     pub data: Vec<Data>,
+}
+
+/// The types that the plan answers at Pool, Group and Site Names, by [`DynamicType::index`].
+pub const DYNAMIC_TYPES: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
+
+/// A type as the plan knows it; none that it does not answer.
+#[must_use]
+pub fn dynamic_type(rtype: Rtype) -> Option<DynamicType> {
+    DYNAMIC_TYPES.iter().position(|own| *own == rtype).map(|of| DynamicType::ALL[of])
 }
 
 /// The role that answers a dynamic name which this machine refers.
@@ -222,6 +231,16 @@ impl Zone {
     #[must_use]
     pub fn node(&self, name: &Name<[u8]>) -> Option<&Node> {
         self.nodes.get(FoldedName::new(name).wire())
+    }
+
+    /// Whether a node is not this zone's to answer: a delegation, a forward name or a DNAME above it is.
+    #[must_use]
+    pub fn hides(&self, node: &Node) -> bool {
+        match self.find(&FoldedName::new(node.owner.for_slice()), false) {
+            Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
+            Found::Redirect(_) => true,
+            Found::Exact(_) | Found::Wildcard(_) | Found::Missing => false,
+        }
     }
 
     /// Every existing name, in no particular order.

@@ -13,7 +13,7 @@ use xdp_ebpf::layout::{
 
 use super::perfect_hash::Named;
 use zerottl_core::{model::Model, plan::Plan};
-use zerottl_dns::zone::{FoldedName, Found, Node, Zone, Zones};
+use zerottl_dns::zone::{FoldedName, Node, Zone, Zones};
 
 /// Labels of the shortest apex or forward name outside the zones, without the root: no shorter suffix needs to be looked up.
 #[must_use]
@@ -67,12 +67,7 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
 /// Makes the entry of one name; none for what lies below a delegation, a DNAME or a forward name.
 fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
     let name: &Name<[u8]> = node.owner.for_slice();
-    let is_hidden = match zone.find(&FoldedName::new(name), false) {
-        Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
-        Found::Redirect(_) => true,
-        _ => false,
-    };
-    if is_hidden {
+    if zone.hides(node) {
         return None;
     }
     let kind = match node.dynamic {

@@ -32,10 +32,10 @@ pub fn key(name: &Name<[u8]>) -> Box<[u8]> {
     key.into()
 }
 
-/// Whether the name of a key is at or below that of another.
+/// The key of the wildcard right below a name.
 #[must_use]
-pub fn is_within(key: &[u8], above: &[u8]) -> bool {
-    key.starts_with(above)
+pub fn wildcard_key(name: &Name<[u8]>) -> Box<[u8]> {
+    [&key(name)[..], &[b'*', END]].concat().into()
 }
 
 #[cfg(test)]
@@ -67,8 +67,7 @@ mod tests {
         ];
         let keys: Vec<_> = names.iter().map(|name| key_of(name)).collect();
         assert!(keys.is_sorted(), "{keys:?}");
-        assert!(is_within(&key_of("x.a.example."), &key_of("A.example.")));
-        assert!(!is_within(&key_of("xa.example."), &key_of("a.example.")));
+        assert_eq!(wildcard_key(Name::<Vec<u8>>::from_str("Z.example.").unwrap().for_slice()), key_of("*.z.example."));
     }
 
     fn names() -> impl Strategy<Value = Name<Vec<u8>>> {
@@ -92,7 +91,6 @@ mod tests {
         #[test]
         fn keys_sort_as_names(a in names(), b in names()) {
             prop_assert_eq!(key(a.for_slice()).cmp(&key(b.for_slice())), a.canonical_cmp(&b));
-            prop_assert_eq!(is_within(&key(a.for_slice()), &key(b.for_slice())), a.ends_with(&b));
         }
     }
 }

@@ -16,11 +16,11 @@ pub(crate) fn create(file: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Puts a file in the place of one, whole or not at all, of the owner that its folder has.
-pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut to = File::create(&new)?;
     hand_over(&to, file)?;
-    to.write_all(text.as_bytes())?;
+    to.write_all(bytes)?;
     to.sync_all()?;
     fs::rename(&new, file)?;
     folder_of(file).and_then(File::open)?.sync_all()

@@ -196,7 +196,7 @@ impl Keyring {
         let kept = Kept { version: VERSION, keys: self.set.clone(), reports: self.reports };
         let text =
             serde_json::to_string_pretty(&kept).map_err(|error| KeyError::State { file: file.clone(), error })?;
-        disk::replace(&file, &text).map_err(|error| KeyError::File { file, error })
+        disk::replace(&file, text.as_bytes()).map_err(|error| KeyError::File { file, error })
     }
 
     /// The keys that are in force now, with their secrets.

@@ -12,14 +12,14 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use domain::crypto::{common::DigestType, ring::DigestBuilder};
 
 use super::{
+    disk,
     key::{SIGNATURE_LEN, SetSignature},
     validity::Validity,
     zone_keys,
@@ -99,18 +99,10 @@ pub fn write(file: &Path, cohorts: &[KeptCohort]) -> Result<(), KeptError> {
         }
     }
     bytes.extend(sum(&bytes));
-    let error = |error| KeptError::File { file: file.to_owned(), error };
-    let new = file.with_extension("new");
-    let write = || {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut to = File::create(&new)?;
-        to.write_all(&bytes)?;
-        to.sync_all()?;
-        fs::rename(&new, file)
-    };
-    write().map_err(error)
+    // Its folder is not there where the zone's keys are the operator's own.
+    let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| disk::replace(file, &bytes));
+    written.map_err(|error| KeptError::File { file: file.to_owned(), error })
 }
 
 /// Reads what [`write()`] wrote; nothing where there is no file.

@@ -53,6 +53,18 @@ fn seconds_may_have_units() {
     );
 }
 
+/// A file that was signed elsewhere is not signed once more; unsigned, such records are data as others are.
+#[test]
+fn what_a_signed_zone_makes_itself_is_refused() {
+    let records = "@ DNSKEY 257 3 13 AA==\n@ CDS 1 13 2 00\nx NSEC y A\nx NSEC3PARAM 1 0 0 -\n\
+        x RRSIG A 13 3 300 20300101000000 20200101000000 1 app.com. AA==\nx A 192.0.2.1\n";
+    let said = beside("dnssec = true", records);
+    let refused = |line: &String| line.contains("error: ") && line.contains("gets this type from `dnssec`; remove it");
+    assert_eq!(said.iter().filter(|line| refused(line)).count(), 5, "{said:?}");
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert_eq!(beside("", records), Vec::<String>::new());
+}
+
 #[test]
 fn the_soa_is_sayable() {
     let text = zone("primary = \"hidden.example.net\"\nserial = \"auto\"").replace("\"ns1.app.com\"", "\".\"");

@@ -18,17 +18,17 @@ use std::{
 };
 
 use domain::{
-    base::{Name, Rtype},
+    base::{CanonicalOrd, Name, Rtype},
     rdata::{A, Aaaa, dnssec::Nsec},
 };
 
 use crate::{
     svcb,
-    zone::{Data, FoldedName, Found, Node, RrSet, Zone, Zones},
+    zone::{Data, Node, RrSet, Zones},
 };
 use zerottl_core::{
     model::{self, DynamicType, LastResort, Model, NameId, NameKind, SiteId},
-    plan::{Plan, bindings_of_site},
+    plan::bindings_of_site,
 };
 use zerottl_sign::{bitmap::bitmap, canonical};
 
@@ -58,12 +58,21 @@ pub(super) struct Link {
 pub(super) struct Alternatives {
     /// Seconds.
     pub ttl: u32,
-    /// By [`DynamicType::index`]: the data of each answer.
-    pub of: [Box<[Data]>; 3],
+    /// By [`DynamicType::index`]: the data of each answer, in canonical order.
+    of: [Box<[Data]>; 3],
 }
 
-/// The types that the plan answers, by [`DynamicType::index`].
-pub(super) const DYNAMIC: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
+impl Alternatives {
+    /// The data of each answer of a type.
+    pub fn of(&self, of: DynamicType) -> &[Data] {
+        &self.of[of.index()]
+    }
+
+    /// The position of an answer among those of its type.
+    pub fn find(&self, of: DynamicType, data: &Data) -> Option<usize> {
+        self.of(of).binary_search_by(|own| own.canonical_cmp(data)).ok()
+    }
+}
 
 /// Cohorts of a zone.
 pub const COHORTS: usize = 16;
@@ -83,12 +92,12 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain of one of the zones. The plan is any of the model's.
+    /// The chain of one of the zones.
     #[must_use]
-    pub fn new(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Self {
+    pub fn new(zones: &Zones, id: model::ZoneId, model: &Model) -> Self {
         let zone = zones.zone(id);
         let (apex, proof_ttl) = (zone.apex().clone(), zone.soa().ttl);
-        Self { apex, proof_ttl, links: links(zones, id, model, plan) }
+        Self { apex, proof_ttl, links: links(zones, id, model) }
     }
 
     /// The link of a name that has one.
@@ -125,7 +134,7 @@ pub(super) fn signed_sets(node: &Node, is_cut: bool) -> impl Iterator<Item = &Rr
     node.sets.iter().filter(move |set| if is_cut { set.rtype == Rtype::DS } else { !is_of_keys(set.rtype) })
 }
 
-fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[Link]> {
+fn links(zones: &Zones, id: model::ZoneId, model: &Model) -> Box<[Link]> {
     let zone = zones.zone(id);
     let apexes: HashSet<_> = zones.iter().map(|zone| zone.apex().clone()).filter(|apex| apex != zone.apex()).collect();
     let mut interned = Interned::new();
@@ -134,8 +143,8 @@ fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[L
         .filter_map(|node| {
             let is_inner = apexes.contains(&node.owner);
             // What a zone within this one, a delegation, a DNAME or a forward name hides is not this zone's to sign.
-            let is_hidden = !is_inner && !zones.is_of(zone, node.owner.for_slice()) || is_hidden(zone, node, is_inner);
-            if is_hidden { None } else { link(node, is_inner, model, plan, &mut interned) }
+            let is_hidden = !is_inner && !zones.is_of(zone, node.owner.for_slice()) || zone.hides(node);
+            if is_hidden { None } else { link(node, is_inner, model, &mut interned) }
         })
         .collect();
     links.sort_by(|a, b| a.order.cmp(&b.order));
@@ -148,18 +157,9 @@ fn links(zones: &Zones, id: model::ZoneId, model: &Model, plan: &Plan) -> Box<[L
     links.into()
 }
 
-fn is_hidden(zone: &Zone, node: &Node, is_inner: bool) -> bool {
-    match zone.find(&FoldedName::new(node.owner.for_slice()), false) {
-        Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
-        Found::Redirect(_) => true,
-        Found::Missing => !is_inner,
-        Found::Exact(_) | Found::Wildcard(_) => false,
-    }
-}
-
-fn link(node: &Node, is_inner: bool, model: &Model, plan: &Plan, interned: &mut Interned) -> Option<Link> {
+fn link(node: &Node, is_inner: bool, model: &Model, interned: &mut Interned) -> Option<Link> {
     let is_cut = node.is_cut || node.is_forward || is_inner;
-    let alternatives = node.dynamic.map(|dynamic| alternatives(dynamic.id, model, plan, interned));
+    let alternatives = node.dynamic.map(|dynamic| alternatives(dynamic.id, model, interned));
     let sets = signed_sets(node, is_cut).count();
     let mut types: Vec<_> = if is_cut {
         vec![Rtype::NS].into_iter().chain(node.set(Rtype::DS).map(|set| set.rtype)).collect()
@@ -169,7 +169,7 @@ fn link(node: &Node, is_inner: bool, model: &Model, plan: &Plan, interned: &mut 
     if let Some(alternatives) = &alternatives {
         // Addresses of a family may come with the next configuration; HTTPS is there or not.
         types.extend([Rtype::A, Rtype::AAAA]);
-        types.extend((!alternatives.of[DynamicType::Https.index()].is_empty()).then_some(Rtype::HTTPS));
+        types.extend((!alternatives.of(DynamicType::Https).is_empty()).then_some(Rtype::HTTPS));
     }
     if types.is_empty() {
         return None;
@@ -184,7 +184,7 @@ fn link(node: &Node, is_inner: bool, model: &Model, plan: &Plan, interned: &mut 
     Some(Link { order, owner, types: types.into(), sets, alternatives, is_cut, cohort, first: 0 })
 }
 
-fn alternatives(name: NameId, model: &Model, plan: &Plan, interned: &mut Interned) -> Arc<Alternatives> {
+fn alternatives(name: NameId, model: &Model, interned: &mut Interned) -> Arc<Alternatives> {
     let kind = model.names[name.0].kind;
     let pool = model.pool_id_of(kind);
     let config = model.pool_of(kind);
@@ -206,20 +206,16 @@ fn alternatives(name: NameId, model: &Model, plan: &Plan, interned: &mut Interne
         let v6 = addresses().filter_map(|a| if let IpAddr::V6(a) = a { Some(Aaaa::new(a).into()) } else { None });
         let bindings = sites.iter().filter(|_| config.https.is_some());
         let bindings = bindings.flat_map(|site| bindings_of_site(pool, &model.sites[site.0]));
-        let https = bindings.filter(|binding| plan.bindings.contains(binding));
-        let https = https.map(|binding| svcb::https(binding, model).into());
-        Arc::new(Alternatives { ttl: config.ttl, of: [once(v4), once(v6), once(https)] })
+        let https = bindings.map(|binding| svcb::https(binding, model).into());
+        Arc::new(Alternatives { ttl: config.ttl, of: [sorted(v4), sorted(v6), sorted(https)] })
     });
     Arc::clone(known)
 }
 
-/// Each once, in their order.
-fn once(data: impl Iterator<Item = Data>) -> Box<[Data]> {
-    let mut seen: Vec<Data> = Vec::new();
-    for data in data {
-        if !seen.contains(&data) {
-            seen.push(data);
-        }
-    }
-    seen.into()
+/// Each once, in canonical order.
+fn sorted(data: impl Iterator<Item = Data>) -> Box<[Data]> {
+    let mut sorted: Vec<Data> = data.collect();
+    sorted.sort_by(CanonicalOrd::canonical_cmp);
+    sorted.dedup();
+    sorted.into()
 }

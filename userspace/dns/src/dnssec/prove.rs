@@ -5,16 +5,15 @@ use std::borrow::Cow;
 use domain::base::{Name, RecordData as _, Rtype, iana::Rcode};
 
 use super::{
-    chain::{DYNAMIC, is_of_keys, signed_sets},
+    chain::{is_of_keys, signed_sets},
     statement::Part,
     zone::SignedZone,
 };
 use crate::{
     query::Question,
     reply::{Owner, Reply, Rr, records},
-    zone::{Data, FoldedName, Found, Zone},
+    zone::{Data, FoldedName, Found, Zone, dynamic_type},
 };
-use zerottl_core::model::DynamicType;
 use zerottl_sign::canonical;
 
 /// Adds signatures and proofs to a reply of a signed zone.
@@ -49,13 +48,14 @@ pub(crate) fn own<'a>(
     let at = signed.chain.link(node.owner.for_slice())?;
     let owner = Owner::Known(question.name);
     let mut reply = Reply { authoritative: true, ..Reply::bare(Rcode::NOERROR) };
+    let statement = signed.chain.statement(zone, at, Part::Nsec)?;
+    let ttl = statement.ttl;
+    let rrsig = signed.rrsig((at, Part::Nsec), &statement, owner.clone(), ttl);
     if question.rtype == Rtype::NSEC {
-        let data = Cow::Owned(signed.chain.nsec(at, None));
-        reply.answer.push(Rr { owner: owner.clone(), ttl: signed.chain.proof_ttl, data });
+        let data = statement.data.into_owned().into_iter();
+        reply.answer.extend(data.map(|data| Rr { owner: owner.clone(), ttl, data: Cow::Owned(data) }));
     }
-    if question.rtype == Rtype::RRSIG || dnssec_ok {
-        reply.answer.extend(signed.rrsig(zone, at, Part::Nsec, owner, signed.chain.proof_ttl));
-    }
+    reply.answer.extend(rrsig.filter(|_| question.rtype == Rtype::RRSIG || dnssec_ok));
     Some(reply)
 }
 
@@ -119,14 +119,13 @@ impl<'a> Prover<'a> {
         };
         let Some(at) = signed.chain.link(node.owner.for_slice()) else { return Vec::new() };
         let link = &signed.chain.links[at];
-        let of = DYNAMIC.iter().position(|dynamic| *dynamic == rtype).map(|of| DynamicType::ALL[of]);
-        let answer = of.and_then(|of| {
-            let all = &link.alternatives.as_ref()?.of[of.index()];
-            Some(Part::Answer(of, all.iter().position(|data| *data == *first.data)?))
-        });
+        let answer = dynamic_type(rtype)
+            .and_then(|of| Some(Part::Answer(of, link.alternatives.as_ref()?.find(of, &first.data)?)));
         let set = || signed_sets(node, link.is_cut).position(|set| set.rtype == rtype).map(Part::Set);
         let Some(part) = answer.or_else(set) else { return Vec::new() };
-        signed.rrsig(zone, at, part, owner.clone(), first.ttl).into_iter().collect()
+        let statement = signed.chain.statement(zone, at, part);
+        let rrsig = |statement| signed.rrsig((at, part), &statement, owner.clone(), first.ttl);
+        statement.and_then(rrsig).into_iter().collect()
     }
 
     /// Proves that a name is not there, or a type at it.
@@ -140,8 +139,7 @@ impl<'a> Prover<'a> {
             }
             Found::Exact(node) => match self.signed.chain.link(node.owner.for_slice()) {
                 Some(at) => {
-                    let of = DYNAMIC.iter().position(|dynamic| *dynamic == rtype).map(|of| DynamicType::ALL[of]);
-                    let narrow = of.filter(|of| self.signed.chain.links[at].has_narrow(*of));
+                    let narrow = dynamic_type(rtype).filter(|of| self.signed.chain.links[at].has_narrow(*of));
                     self.nsec(at, narrow.map_or(Part::Nsec, Part::Narrow));
                 }
                 // An empty non-terminal: the gap that it lies in ends below it.
@@ -163,10 +161,12 @@ impl<'a> Prover<'a> {
         let (zone, signed) = (self.zone, self.signed);
         let Some(at) = signed.chain.link(cut.name()) else { return };
         let node = zone.node(cut.name());
-        match node.and_then(|node| node.set(Rtype::DS)) {
-            Some(set) => {
+        let set = node.and_then(|node| node.set(Rtype::DS));
+        let part = Part::Set(0);
+        match set.zip(signed.chain.statement(zone, at, part)) {
+            Some((set, statement)) => {
                 self.proofs.extend(records(cut.clone(), set));
-                self.proofs.extend(signed.rrsig(zone, at, Part::Set(0), cut.clone(), set.ttl));
+                self.proofs.extend(signed.rrsig((at, part), &statement, cut.clone(), set.ttl));
             }
             None => self.nsec(at, Part::Nsec),
         }
@@ -186,9 +186,7 @@ impl<'a> Prover<'a> {
             .skip(1)
             .find(|above| above.label_count() <= apex_labels || self.zone.node(above.for_slice()).is_some());
         let Some(encloser) = encloser else { return };
-        let mut order = canonical::key(encloser.for_slice()).into_vec();
-        order.extend(b"*\0");
-        let at = self.signed.chain.before_key(&order);
+        let at = self.signed.chain.before_key(&canonical::wildcard_key(encloser.for_slice()));
         self.nsec(at, Part::Nsec);
     }
 
@@ -202,10 +200,11 @@ impl<'a> Prover<'a> {
         let link = &signed.chain.links[at];
         let Some(statement) = signed.chain.statement(self.zone, at, part) else { return };
         let owner = Owner::Known(link.owner.for_slice());
-        // Proofs are of one record.
-        let data: Vec<_> = statement.data.into_owned();
         let ttl = statement.ttl;
-        self.proofs.extend(data.into_iter().map(|data| Rr { owner: owner.clone(), ttl, data: Cow::Owned(data) }));
-        self.proofs.extend(signed.rrsig(self.zone, at, part, owner, ttl));
+        let rrsig = signed.rrsig((at, part), &statement, owner.clone(), ttl);
+        // Of one record.
+        let data = statement.data.into_owned().into_iter();
+        self.proofs.extend(data.map(|data| Rr { owner: owner.clone(), ttl, data: Cow::Owned(data) }));
+        self.proofs.extend(rrsig);
     }
 }

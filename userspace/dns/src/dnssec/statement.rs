@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use domain::base::{Name, Rtype};
 
-use super::chain::{Chain, DYNAMIC, Link, signed_sets};
-use crate::zone::{Data, Zone};
+use super::chain::{Chain, Link, signed_sets};
+use crate::zone::{DYNAMIC_TYPES, Data, Zone};
 use zerottl_core::model::DynamicType;
 use zerottl_sign::signature::RecordSet;
 
@@ -45,7 +45,7 @@ impl Statement<'_> {
 impl Link {
     /// Whether an NSEC without a type that the plan answers is signed.
     pub fn has_narrow(&self, of: DynamicType) -> bool {
-        self.alternatives.is_some() && self.types.contains(&DYNAMIC[of.index()])
+        self.alternatives.is_some() && self.types.contains(&DYNAMIC_TYPES[of.index()])
     }
 
     fn narrows(&self) -> usize {
@@ -53,7 +53,7 @@ impl Link {
     }
 
     fn answers(&self, of: DynamicType) -> usize {
-        self.alternatives.as_ref().map_or(0, |alternatives| alternatives.of[of.index()].len())
+        self.alternatives.as_ref().map_or(0, |alternatives| alternatives.of(of).len())
     }
 
     /// All its parts, in the order of their signatures.
@@ -101,15 +101,15 @@ impl Chain {
         };
         Some(match part {
             Part::Nsec => nsec(None),
-            Part::Narrow(of) => nsec(Some(DYNAMIC[of.index()])),
+            Part::Narrow(of) => nsec(Some(DYNAMIC_TYPES[of.index()])),
             Part::Set(position) => {
                 let set = signed_sets(zone.node(owner)?, link.is_cut).nth(position)?;
                 Statement { owner, rtype: set.rtype, ttl: set.ttl, data: Cow::Borrowed(&set.data) }
             }
             Part::Answer(of, position) => {
                 let alternatives = link.alternatives.as_ref()?;
-                let data = alternatives.of[of.index()].get(position..=position)?;
-                Statement { owner, rtype: DYNAMIC[of.index()], ttl: alternatives.ttl, data: Cow::Borrowed(data) }
+                let data = alternatives.of(of).get(position..=position)?;
+                Statement { owner, rtype: DYNAMIC_TYPES[of.index()], ttl: alternatives.ttl, data: Cow::Borrowed(data) }
             }
         })
     }

@@ -8,10 +8,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use domain::base::{Name, Rtype};
 
-use zerottl_core::{
-    model::{self, DnssecConfig, Model},
-    plan::Plan,
-};
+use zerottl_core::model::{self, DnssecConfig, Model};
 use zerottl_sign::{
     SetSignature, SigningKey, Validity, ZoneKeys,
     signature::RecordSet,
@@ -20,7 +17,7 @@ use zerottl_sign::{
 
 use super::{
     chain::{COHORTS, Chain, is_of_keys},
-    statement::Part,
+    statement::{Part, Statement},
 };
 use crate::{
     reply::{Owner, Rr},
@@ -104,13 +101,12 @@ fn key_ttl(zone: &Zone) -> u32 {
 }
 
 impl SignedZone {
-    /// Signs a zone that is marked as signed, at `now`, with kept signatures as far as they are good. The plan is any of
-    /// the model's.
+    /// Signs a zone that is marked as signed, at `now`, with kept signatures as far as they are good.
     pub fn new(
         (zones, id): (&Zones, model::ZoneId),
         keys: Arc<ZoneKeys>,
         config: &DnssecConfig,
-        (model, plan): (&Model, &Plan),
+        model: &Model,
         kept: &[KeptCohort],
         now: u32,
     ) -> Result<Self, SignError> {
@@ -122,7 +118,7 @@ impl SignedZone {
         };
         let cohorts = (0..COHORTS).map(empty).collect();
         let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
-        let (chain, keys) = (Chain::new(zones, id, model, plan), ArcSwap::new(keys));
+        let (chain, keys) = (Chain::new(zones, id, model), ArcSwap::new(keys));
         let signed = Self { chain, keys, key_ttl: key_ttl(zone), cohorts, key_sets };
         for at in 0..COHORTS {
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
@@ -265,8 +261,8 @@ impl SignedZone {
             let owner = || Owner::Known(link.owner.for_slice());
             let nsec = Rr { owner: owner(), ttl: self.chain.proof_ttl, data: Cow::Owned(self.chain.nsec(at, None)) };
             let rrsigs = link.parts().filter_map(move |part| {
-                let ttl = self.chain.statement(zone, at, part)?.ttl;
-                self.rrsig(zone, at, part, owner(), ttl)
+                let statement = self.chain.statement(zone, at, part)?;
+                self.rrsig((at, part), &statement, owner(), statement.ttl)
             });
             [nsec].into_iter().chain(rrsigs)
         });
@@ -274,9 +270,14 @@ impl SignedZone {
     }
 
     /// The RRSIG of a part of a link, under an owner: the link's own, or a name that a wildcard stands for.
-    pub(super) fn rrsig<'a>(&self, zone: &Zone, at: usize, part: Part, owner: Owner<'a>, ttl: u32) -> Option<Rr<'a>> {
+    pub(super) fn rrsig<'a>(
+        &self,
+        (at, part): (usize, Part),
+        statement: &Statement<'_>,
+        owner: Owner<'a>,
+        ttl: u32,
+    ) -> Option<Rr<'a>> {
         let link = &self.chain.links[at];
-        let statement = self.chain.statement(zone, at, part)?;
         let cohort = self.cohorts[usize::from(link.cohort)].load();
         let signature = cohort.signatures.get(link.first as usize + link.position(part)?)?;
         let rrsig = statement.set().rrsig(&self.chain.apex, &cohort.key, cohort.validity, signature);
@@ -312,9 +313,10 @@ impl SignedZone {
                 let owner = || Owner::Known(link.owner.for_slice());
                 let statement = self.chain.statement(zone, at, part).expect("each part is there");
                 let ttl = statement.ttl;
+                let rrsig = self.rrsig((at, part), &statement, owner(), ttl);
                 let data = statement.data.into_owned().into_iter();
                 let records = data.map(|data| Rr { owner: owner(), ttl, data: Cow::Owned(data) });
-                records.chain(self.rrsig(zone, at, part, owner(), ttl)).collect()
+                records.chain(rrsig).collect()
             })
         });
         let apex = Owner::Known(self.chain.apex.for_slice());

@@ -46,7 +46,7 @@ fn signed_by(config: &DnssecConfig, change: impl FnOnce(&mut Model)) -> Bench {
 
 fn sign(bench: &mut Bench, keys: Arc<ZoneKeys>, config: &DnssecConfig, kept: &[KeptCohort], now: u32) {
     let (model, plan) = (Arc::clone(&bench.view.model), bench.view.plan());
-    let signed = SignedZone::new((&bench.zones, ZoneId(0)), keys, config, (&model, &plan), kept, now).unwrap();
+    let signed = SignedZone::new((&bench.zones, ZoneId(0)), keys, config, &model, kept, now).unwrap();
     bench.view = Arc::new(View::new(model, (*plan).clone()).with_signed(vec![Some(Arc::new(signed))]));
 }
 

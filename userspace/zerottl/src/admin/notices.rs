@@ -7,13 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::text;
-use crate::observe::{signing::SigningAlarm, snapshot::Snapshot};
+use crate::observe::snapshot::Snapshot;
 use zerottl_core::{
     model::{PoolId, SiteId},
     overrides::Override,
     plan::n_minus_one,
 };
-use zerottl_kernel::attachments::AttachmentAlarm;
 
 /// An override in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -122,28 +121,18 @@ impl Notices {
             pool: alarm.pool().into(),
             message: alarm.to_string(),
         };
-        let of_program = |alarm: &AttachmentAlarm| AlarmPage {
-            kind: alarm.kind.into(),
-            pool: String::new(),
-            message: alarm.message.clone(),
-        };
-        let of_signing = |alarm: &SigningAlarm| AlarmPage {
-            kind: alarm.kind.into(),
-            pool: String::new(),
-            message: alarm.message.clone(),
-        };
+        // Of the program and of signed zones: no pool's.
+        let general =
+            |kind: &str, message: &str| AlarmPage { kind: kind.into(), pool: String::new(), message: message.into() };
+        let context = &snapshot.context;
+        let of_program = context.alarms.iter().map(|alarm| general(alarm.kind, &alarm.message));
+        let of_signing = context.signing_alarms.iter().map(|alarm| general(alarm.kind, &alarm.message));
         let refusal = remarks
             .refusal
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.text.clone() });
         Self {
-            alarms: remarks
-                .alarms
-                .iter()
-                .map(alarm)
-                .chain(snapshot.context.alarms.iter().map(of_program))
-                .chain(snapshot.context.signing_alarms.iter().map(of_signing))
-                .collect(),
+            alarms: remarks.alarms.iter().map(alarm).chain(of_program).chain(of_signing).collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),

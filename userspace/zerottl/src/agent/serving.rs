@@ -139,7 +139,7 @@ impl Prepared {
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
         let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
-        let signed = signing::sign(&mut zones, &model, &first)?;
+        let signed = signing::sign(&mut zones, &model)?;
         let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;

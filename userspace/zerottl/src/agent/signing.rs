@@ -15,10 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{error::AgentError, rolling::ZoneRoll};
 use crate::observe::signing::{Clock, seconds};
-use zerottl_core::{
-    model::{DnssecConfig, Model, ZoneId},
-    plan::Plan,
-};
+use zerottl_core::model::{DnssecConfig, Model, ZoneId};
 use zerottl_dns::{
     Served, Zones,
     dnssec::{SignedZone, chain::COHORTS, zone::staggered},
@@ -44,8 +41,8 @@ pub(super) fn look(model: &Model) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Signs the zones, which get their keys' records, with the signatures that are kept as far as they are good. `any` is any plan of the model.
-pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
+/// Signs the zones, which get their keys' records, with the signatures that are kept as far as they are good.
+pub(super) fn sign(zones: &mut Zones, model: &Model) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
     let mut all = vec![None; model.zones.len()];
     for (id, config) in signed(model) {
         let apex = &model.zones[id.0].apex;
@@ -56,7 +53,7 @@ pub(super) fn sign(zones: &mut Zones, model: &Model, any: &Plan) -> Result<Vec<O
             Vec::new()
         });
         zones.mark_signed(id);
-        let signed = SignedZone::new((zones, id), Arc::new(keys), config, (model, any), &kept, seconds());
+        let signed = SignedZone::new((zones, id), Arc::new(keys), config, model, &kept, seconds());
         let signed = signed.map_err(AgentError::Sign)?;
         let signatures = signed.signatures();
         info!(zone = %apex, signatures, took = ?begun.elapsed(), "signed");
