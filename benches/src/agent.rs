@@ -98,13 +98,13 @@ pub fn measure(effort: &PlanEffort) -> Result<Vec<Figure>, BenchError> {
         let model = scene::model(names, scene::PLANS_MANY);
         let planned = scene::planned(Arc::clone(&model));
         let plan = planned.plan(1);
-        let Planned { planner, zones, status } = planned;
+        let Planned { planner, zones, status, .. } = planned;
         let layout = Layout::new(&planner);
         let mut add = |what, us| figures.push(Figure { what, names, us });
         let what = "prepare a configuration: Planner::new";
         add(what, timed(&mut group, what, names, || Planner::new(Arc::clone(&model))));
         let what = "prepare a configuration: Image::new (name table, SOAs)";
-        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan, &zones).expect("the scene fits")));
+        add(what, timed(&mut group, what, names, || Image::new(&planner, &plan, &zones, &[]).expect("the scene fits")));
         let what = "a whole plan: Planner::plan";
         add(what, timed(&mut group, what, names, || planner.plan(&status, 1)));
         let what = "a whole plan: Bank::new";
@@ -157,7 +157,7 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<St
     let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
     let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &store.read(), answers: &[] });
     let mut plan = planner.plan(&status, 1);
-    let mut loaded = Fastpath::load(&planner, &plan, &zones)?;
+    let mut loaded = Fastpath::load(&planner, &plan, &zones, &[])?;
     loaded.publisher.publish(&plan);
     let mut steps: [Vec<f64>; 4] = Default::default();
     let sites = model.sites.len();

@@ -19,10 +19,11 @@ use crate::{
     query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS},
     rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT, TYPE_SOA},
     scratch::SAID_MAX,
+    sign,
     sum::Sum,
 };
 
-const POINTER: u16 = 0xc000;
+pub(crate) const POINTER: u16 = 0xc000;
 /// The shortest frame, without its check sequence (IEEE 802.3).
 const FRAME_MIN: usize = 60;
 
@@ -50,10 +51,12 @@ impl Answer {
     }
 }
 
-/// Makes the query in `packet`, already of the answer's length, the answer. `None` is a bug.
+/// Makes the query in `packet`, already of the answer's length, the answer; `SIGNED` says that it may have signatures.
+/// `None` is a bug.
 #[inline(always)]
 #[must_use]
-pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Option<()> {
+pub fn write<const SIGNED: bool, P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Option<()> {
+    let answer = &again::<SIGNED, M>(maps, answer)?;
     let at = answer.question_end() & OFFSET_MASK;
     let sum = match answer.body.record {
         AnswerRecord::ADDRESS => write_address(packet, maps, answer, at)?,
@@ -62,7 +65,15 @@ pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Optio
     };
     // From here on the verifier follows all kinds of records as one.
     let sum = Sum::of(maps.control()?.forget::<0xffff>(usize::from(sum.fold())) as u16);
-    let len = answer.body.record_len;
+    let (mut sum, mut len) = (sum, answer.body.record_len);
+    if SIGNED {
+        let answer = again::<SIGNED, M>(maps, answer)?;
+        let signed = sign::write(packet, maps, &answer, (at + len) & OFFSET_MASK)?;
+        let signed = Sum::of(maps.control()?.forget::<0xffff>(usize::from(signed.fold())) as u16);
+        sum = sum.add_at(len, signed);
+        len += answer.signed_len;
+    }
+    let answer = &again::<SIGNED, M>(maps, answer)?;
     let opt = if answer.query.has_edns {
         let opt = write_opt(packet, maps, answer, (at + len) & OFFSET_MASK)?;
         Sum::of(maps.control()?.forget::<0xffff>(usize::from(opt.fold())) as u16)
@@ -77,6 +88,12 @@ pub fn write<P: Packet, M: Maps>(packet: &P, maps: &M, answer: &Answer) -> Optio
     } else {
         write_ipv4(packet.frame(), answer, message)
     }
+}
+
+/// The answer, anew from where it was put away if it was.
+#[inline(always)]
+fn again<const SIGNED: bool, M: Maps>(maps: &M, answer: &Answer) -> Option<Answer> {
+    Some(if SIGNED { Answer::taken_over(maps.scratch()?) } else { *answer })
 }
 
 /// One address, its name a pointer to the question. Returns the record's sum from an even offset.
@@ -194,8 +211,8 @@ fn write_header(frame: Frame, answer: &Answer, records: Sum) -> Option<Sum> {
     let id = header.u16::<0>();
     let one = 1_u16.to_be();
     let (answers, authorities) = match answer.body.record {
-        AnswerRecord::ADDRESS | AnswerRecord::HTTPS => (one, 0),
-        AnswerRecord::SOA => (0, one),
+        AnswerRecord::ADDRESS | AnswerRecord::HTTPS => ((1 + answer.signed_records).to_be(), 0),
+        AnswerRecord::SOA => (0, (1 + answer.signed_records).to_be()),
         _ => (0, 0),
     };
     let flags = (0x8000 | answer.body.flags | (u16::from(header.u8::<2>() & 1) << 8)).to_be();

@@ -13,17 +13,19 @@ use crate::{
     layout::{
         BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM,
         CHOICE_SERVFAIL, CHOICE_STICKY, CHOICES, ChoiceEntry, Control, NAME_ABOVE, NAME_HAS_HTTPS, NAME_INLINE,
-        NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of, type_bit,
+        NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED, NameEntry, STALE_BANK, ServiceEntry, choice_of,
+        type_bit,
     },
     limit::Class,
     maps::Maps,
-    name,
+    name::{self, OFFSET_MASK},
     net::{self, Datagram},
     nets, options,
     query::{self, HEADER, Query, RECORD_FIXED},
     reason::Reason,
     rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT},
     scratch::Scratch,
+    sum::Sum,
     walk::{self, Missing},
 };
 
@@ -38,8 +40,12 @@ pub struct Answer {
     pub options_len: usize,
     /// The contents of the answer.
     pub body: Body,
+    /// Bytes of signatures and proofs behind the record.
+    pub signed_len: usize,
+    /// Records of them.
+    pub signed_records: u16,
     /// Whether its client proved by a cookie that it is who it says.
-    known: bool,
+    pub(crate) known: bool,
     /// One of the `RATE_` constants.
     rate: u32,
 }
@@ -50,6 +56,8 @@ const RATE_KEPT: u32 = 0;
 const RATE_SLIP: u32 = 1;
 /// Over it in a dry run, and sent.
 const RATE_DRY: u32 = 2;
+/// Truncated, as its client network has had its bytes of signed answers.
+pub(crate) const RATE_BYTES: u32 = 3;
 
 /// The contents of an answer.
 ///
@@ -127,6 +135,12 @@ impl Body {
         Ok(Self { record: AnswerRecord::HTTPS, record_len, index, ttl, ..Self::bare(AA) })
     }
 
+    /// Whether it is NXDOMAIN.
+    #[inline(always)]
+    pub(crate) const fn is_nxdomain(&self) -> bool {
+        self.flags & 0xf == NXDOMAIN
+    }
+
     /// Returns an equal body of which the verifier knows nothing.
     #[inline(always)]
     fn forgotten(self, control: &Control) -> Self {
@@ -155,6 +169,11 @@ impl Body {
 }
 
 impl Answer {
+    #[inline(always)]
+    const fn new(datagram: Datagram, query: Query, options_len: usize, body: Body, known: bool) -> Self {
+        Self { datagram, query, options_len, body, signed_len: 0, signed_records: 0, known, rate: RATE_KEPT }
+    }
+
     /// Why this answer, for the counters.
     #[inline(always)]
     #[must_use]
@@ -163,14 +182,23 @@ impl Answer {
         match self.rate {
             RATE_SLIP => return Reason::AnswerSlip,
             RATE_DRY => return Reason::AnswerOverLimit,
+            RATE_BYTES => return Reason::AnswerSignedBytes,
             _ => {}
         }
         match body.record {
+            AnswerRecord::SOA if self.signed_records == 0 => {
+                if body.is_nxdomain() {
+                    Reason::AnswerNxdomain
+                } else {
+                    Reason::AnswerNodata
+                }
+            }
+            AnswerRecord::SOA if body.is_nxdomain() => Reason::AnswerSignedNxdomain,
+            AnswerRecord::SOA => Reason::AnswerSignedNodata,
+            AnswerRecord::ADDRESS | AnswerRecord::HTTPS if self.signed_records != 0 => Reason::AnswerSigned,
             AnswerRecord::ADDRESS if self.query.rtype == TYPE_A => Reason::AnswerA,
             AnswerRecord::ADDRESS => Reason::AnswerAaaa,
             AnswerRecord::HTTPS => Reason::AnswerHttps,
-            AnswerRecord::SOA if body.flags & 0xf == NXDOMAIN => Reason::AnswerNxdomain,
-            AnswerRecord::SOA => Reason::AnswerNodata,
             _ if body.flags & TC != 0 => Reason::AnswerTruncated,
             _ if body.flags & 0xf == REFUSED => Reason::AnswerRefused,
             _ if body.flags & 0xf == SERVFAIL => Reason::AnswerServfail,
@@ -183,7 +211,7 @@ impl Answer {
     fn class(&self) -> Class {
         match self.body.record {
             AnswerRecord::ADDRESS | AnswerRecord::HTTPS => Class::Data,
-            AnswerRecord::SOA if self.body.flags & 0xf == NXDOMAIN => Class::Nxdomain,
+            AnswerRecord::SOA if self.body.is_nxdomain() => Class::Nxdomain,
             AnswerRecord::SOA => Class::Nodata,
             _ => Class::Other,
         }
@@ -193,7 +221,52 @@ impl Answer {
     #[inline(always)]
     fn truncated(self, control: &Control) -> Self {
         let Body { flags, extended_rcode, .. } = self.body;
-        Self { body: Body { extended_rcode, ..Body::bare(flags | TC) }.forgotten(control), ..self }
+        let body = Body { extended_rcode, ..Body::bare(flags | TC) }.forgotten(control);
+        Self { body, signed_len: 0, signed_records: 0, ..self }
+    }
+
+    /// As it is sent where it may not be whole, for one of the `RATE_` constants.
+    #[inline(always)]
+    pub(crate) fn held_back(self, control: &Control, rate: u32) -> Self {
+        Self { rate, ..self.truncated(control) }
+    }
+
+    /// Whether the program that signs has to add signatures.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_to_sign(&self, scratch: &Scratch) -> bool {
+        scratch.is_signed.get() != 0 && self.body.record != AnswerRecord::NONE
+    }
+
+    /// Puts the answer away for the program that signs, or for [`taken_over`](Self::taken_over) there.
+    #[inline(always)]
+    pub fn hand_over(&self, scratch: &Scratch) {
+        park(scratch, &self.datagram, &self.query);
+        park_body(scratch, &self.body);
+        let sum = u64::from(self.query.name.sum.fold());
+        let rest = (self.options_len as u64) << 16 | u64::from(self.known) << 24 | u64::from(self.rate) << 25;
+        let signed = (self.signed_len as u64) << 32 | u64::from(self.signed_records) << 48;
+        scratch.parked[5].set(sum | rest | signed);
+    }
+
+    /// The answer that was put away. Read anew where it is needed, it takes no place on the stack between.
+    #[inline(always)]
+    #[must_use]
+    pub fn taken_over(scratch: &Scratch) -> Self {
+        let (mut datagram, mut query) = (Datagram::default(), Query::default());
+        unpark(scratch, &mut datagram, &mut query);
+        let word = scratch.parked[5].get();
+        query.name.sum = Sum::of(word as u16);
+        Self {
+            datagram,
+            query,
+            options_len: (word >> 16) as usize & 0x7f,
+            body: unpark_body(scratch),
+            signed_len: (word >> 32) as usize & OFFSET_MASK,
+            signed_records: (word >> 48) as u16 & 7,
+            known: word >> 24 & 1 != 0,
+            rate: (word >> 25) as u32 & 3,
+        }
     }
 
     /// Length of the DNS message.
@@ -201,7 +274,7 @@ impl Answer {
     #[must_use]
     pub(crate) fn dns_len(&self) -> usize {
         let opt = if self.query.has_edns { query::OPT + self.options_len } else { 0 };
-        HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + opt
+        HEADER + self.query.name_len + query::QUESTION_FIXED + self.body.record_len + self.signed_len + opt
     }
 
     /// Whether the answer is more than the client takes or, counted as an IP packet, more than 2 times its query if it is
@@ -262,7 +335,7 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
     }
     if query.edns.version != 0 {
         let body = Body { extended_rcode: 1, ..Body::bare(0) }.forgotten(control);
-        return Ok(Answer { datagram, query, options_len: 0, body, known: false, rate: RATE_KEPT });
+        return Ok(Answer::new(datagram, query, 0, body, false));
     }
     // 128 to 255 are questions and message parts, 0 is reserved (RFC 6895 section 3.1); OPT is one as well.
     if query.rtype == 0 || query.rtype & 0xff80 == 0x80 || query.rtype == TYPE_OPT {
@@ -287,8 +360,10 @@ fn answer<M: Maps>(frame: Frame, maps: &M, control: &Control) -> Result<Answer, 
         known = options::knows_client(scratch);
     }
     let options_len = control.forget::<0x7f>(options_len);
-    let answer = Answer { datagram, query, options_len, body, known, rate: RATE_KEPT };
-    if body.record == AnswerRecord::ADDRESS || body.record == AnswerRecord::NONE || !answer.is_too_big() {
+    let answer = Answer::new(datagram, query, options_len, body, known);
+    // One that is to be signed is measured with its signatures.
+    let is_whole = body.record == AnswerRecord::ADDRESS || body.record == AnswerRecord::NONE;
+    if is_whole || scratch.is_signed.get() != 0 || !answer.is_too_big() {
         return Ok(answer);
     }
     Ok(answer.truncated(control))
@@ -357,13 +432,16 @@ fn body<M: Maps>(
         park(scratch, datagram, query);
         let missing = walk::missing(frame, maps, control, datagram.dns + HEADER, query.name_len)?;
         unpark(scratch, datagram, query);
+        scratch.is_signed.set(scratch.is_signed.get() * u32::from(query.edns.dnssec_ok));
         return match missing {
             Missing::NoZone => Ok((Body::bare(REFUSED), 0)),
             Missing::InZone { soa, apex } => Ok((Body::negative(maps, soa, apex, NXDOMAIN)?, 0)),
         };
     };
-    let dnssec_ok = control.forget::<1>(usize::from(query.edns.dnssec_ok)) as u8;
-    match walk::kind_for(control, entry.kind, entry.flags, dnssec_ok) {
+    let scratch = maps.scratch().ok_or(Reason::Internal)?;
+    scratch.owner.set(index);
+    scratch.is_signed.set(u32::from(entry.flags & NAME_IS_SIGNED != 0) * u32::from(query.edns.dnssec_ok));
+    match entry.kind {
         NAME_SERVED if query.rtype == TYPE_A || query.rtype == TYPE_AAAA => {}
         NAME_SERVED if query.rtype == TYPE_HTTPS && entry.flags & NAME_HAS_HTTPS != 0 => {}
         NAME_REFERRED => return Err(Reason::PassReferral),

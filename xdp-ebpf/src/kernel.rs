@@ -7,12 +7,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, xdp_action},
-    btf_maps::{Array, PerCpuArray, RingBuf},
+    btf_maps::{Array, PerCpuArray, ProgramArray, RingBuf},
     helpers::generated::{
         bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_loop,
         bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
-    macros::btf_map,
+    macros::{btf_map, xdp},
     programs::XdpContext,
 };
 
@@ -23,12 +23,14 @@ use xdp_ebpf::{
     layout::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, EVENTS_LEN, Endpoint, Event, NameEntry, NameTail, NetNode,
         Rdata, ServiceEntry, SlotBlock,
+        signed::{Proof, ProofChunk, Region, SignatureLine, SignedName, Signer},
     },
     limit::{Buckets, TICK_BITS},
     maps::{LoopStep, Maps},
     name::OFFSET_MASK,
     reason::{Action, Reason},
     scratch::Scratch,
+    sign,
 };
 
 const MMAP: usize = BPF_F_MMAPABLE as usize;
@@ -62,6 +64,28 @@ static ANSWERS: Array<u64, 1, MMAP> = Array::new();
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 static BUCKETS: Array<Buckets, 1> = Array::new();
+#[btf_map]
+static SIGNED_NAMES: Array<SignedName, 1, MMAP> = Array::new();
+#[btf_map]
+static SIGNERS: Array<Signer, 1, MMAP> = Array::new();
+#[btf_map]
+static PROOFS: Array<Proof, 1, MMAP> = Array::new();
+#[btf_map]
+static PROOF_BYTES: Array<ProofChunk, 1, MMAP> = Array::new();
+#[btf_map]
+static CHILDREN: Array<NetNode, 1, MMAP> = Array::new();
+#[btf_map]
+static ORDINALS: Array<SlotBlock, 1, MMAP> = Array::new();
+#[btf_map]
+static COHORTS: Array<u64, 1, MMAP> = Array::new();
+#[btf_map]
+static REGIONS: Array<Region, 1, MMAP> = Array::new();
+#[btf_map]
+static SIGNATURES: Array<SignatureLine, 1, MMAP> = Array::new();
+#[btf_map]
+static BYTE_BUCKETS: Array<Buckets, 1> = Array::new();
+#[btf_map]
+static PROGRAMS: ProgramArray<1> = ProgramArray::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
@@ -145,6 +169,44 @@ impl Maps for Kernel {
         BUCKETS.get(block)
     }
     #[inline(always)]
+    fn signed_name(&self, index: u32) -> Option<&SignedName> {
+        SIGNED_NAMES.get(index)
+    }
+    #[inline(always)]
+    fn signer(&self, index: u32) -> Option<&Signer> {
+        SIGNERS.get(index)
+    }
+    #[inline(always)]
+    fn proof(&self, index: u32) -> Option<&Proof> {
+        PROOFS.get(index)
+    }
+    #[inline(always)]
+    fn proof_bytes(&self, chunk: u32) -> Option<&ProofChunk> {
+        PROOF_BYTES.get(chunk)
+    }
+    #[inline(always)]
+    fn child(&self, index: u32) -> Option<&NetNode> {
+        CHILDREN.get(index)
+    }
+    #[inline(always)]
+    fn ordinals(&self, block: u32) -> Option<&SlotBlock> {
+        ORDINALS.get(block)
+    }
+    #[inline(always)]
+    fn region(&self, cohort: u32) -> Option<&Region> {
+        // SAFETY: an aligned u64; volatile because the agent stores to it while we run.
+        let word = unsafe { core::ptr::read_volatile(COHORTS.get_ptr(cohort)?) };
+        REGIONS.get((word as u32).wrapping_sub(1))
+    }
+    #[inline(always)]
+    fn signature(&self, line: u32) -> Option<&SignatureLine> {
+        SIGNATURES.get(line)
+    }
+    #[inline(always)]
+    fn byte_buckets(&self, block: u32) -> Option<&Buckets> {
+        BYTE_BUCKETS.get(block)
+    }
+    #[inline(always)]
     fn scratch(&self) -> Option<&Scratch> {
         // This CPU's own, and one packet at a time runs on a CPU.
         SCRATCH.get(0)
@@ -196,7 +258,44 @@ fn bounded<const SIZE: usize>(len: u32) -> u32 {
 /// All that is done with a packet. Returns the XDP action.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> u32 {
-    let reason = handle(ctx);
+    let packet = Xdp(ctx);
+    let reason = match decide::decide(packet.frame(), &Kernel) {
+        Ok(answer) => match SCRATCH.get(0) {
+            Some(scratch) if answer.is_to_sign(scratch) => {
+                answer.hand_over(scratch);
+                // SAFETY: the context is ours; the other program's verdict is this one's, and nothing here is to be dropped.
+                unsafe { PROGRAMS.tail_call(ctx, 0) };
+                // Nobody has put it there: the socket path has the signatures, too.
+                Reason::PassStatic
+            }
+            _ => reply::<false>(&packet, &answer),
+        },
+        Err(reason) => reason,
+    };
+    conclude(ctx, reason)
+}
+
+/// All that is done with a packet whose answer is to be signed.
+#[inline(always)]
+fn run_signed(ctx: &XdpContext) -> u32 {
+    let packet = Xdp(ctx);
+    let reason = match sign::resume(packet.frame(), &Kernel) {
+        Ok(answer) => reply::<true>(&packet, &answer),
+        Err(reason) => reason,
+    };
+    conclude(ctx, reason)
+}
+
+/// Signs the answers of signed zones that another program has decided, and hands over by a tail call: with an instruction
+/// budget of its own at the verifier. In every object, as programs share maps only within one.
+#[xdp]
+pub fn zerottl_sign(ctx: XdpContext) -> u32 {
+    run_signed(&ctx)
+}
+
+/// Counts and traces the packet, and returns the XDP action.
+#[inline(always)]
+fn conclude(ctx: &XdpContext, reason: Reason) -> u32 {
     count(reason);
     trace(ctx, reason);
     #[cfg(feature = "log")]
@@ -209,20 +308,18 @@ pub fn run(ctx: &XdpContext) -> u32 {
     }
 }
 
-/// Decides, and answers if that is the decision.
+/// Makes the packet its answer.
 #[inline(always)]
-fn handle(ctx: &XdpContext) -> Reason {
-    let packet = Xdp(ctx);
-    match decide::decide(packet.frame(), &Kernel) {
-        Ok(answer) => match resize(&packet, &answer) {
-            Ok(()) => match answer::write(&packet, &Kernel, &answer) {
-                Some(()) => {
-                    count_address(&answer);
-                    answer.reason()
-                }
-                None => Reason::Internal,
-            },
-            Err(reason) => reason,
+fn reply<const SIGNED: bool>(packet: &Xdp<'_>, answer: &Answer) -> Reason {
+    match resize(packet, answer) {
+        Ok(()) => match answer::write::<SIGNED, _, _>(packet, &Kernel, answer) {
+            Some(()) => {
+                let answer = if SIGNED { SCRATCH.get(0).map(Answer::taken_over) } else { Some(*answer) };
+                let Some(answer) = answer else { return Reason::Internal };
+                count_address(&answer);
+                answer.reason()
+            }
+            None => Reason::Internal,
         },
         Err(reason) => reason,
     }

@@ -19,8 +19,12 @@
 //! | `SCRATCH` | per-CPU array | 1 [`Scratch`](crate::scratch::Scratch) | by the program, within one packet |
 //! | `EVENTS` | ring buffer | [`Event`] | by the program, while tracing |
 //!
+//! Those of signed zones are in [`signed`].
+//!
 //! A configuration is immutable for the life of a loaded program; a plan is a bank, and [`Control::word`] names the one
 //! in use. One packet reads that word once (invariant 4). All integers are native-endian unless marked `be`.
+
+pub mod signed;
 
 use crate::{
     cookie::Secret,
@@ -35,7 +39,7 @@ pub const STALE_BANK: u32 = BANKS;
 pub const ALL_BANKS: u32 = BANKS + 1;
 /// Says in [`Control::abi`] that a pinned `CONTROL` is one of ours, of this layout: `"ztl"` and a number that counts up
 /// with each change of a struct or a map here.
-pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x03");
+pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x04");
 /// Served addresses per family.
 pub const LISTEN_MAX: usize = 8;
 /// Interfaces' MAC addresses that are ours.
@@ -115,6 +119,8 @@ pub struct Control {
     pub secrets: [Secret; 2],
     /// Response rate limiting.
     pub limits: Limits,
+    /// Metering of signed answers, a byte as an answer is there.
+    pub signed_bytes: Limits,
     /// Our interfaces' MACs, in the low six bytes as they lie in a frame read as a little-endian u64; 0 is none.
     pub mac: [u64; MAC_MAX],
     /// Served IPv4 addresses.
@@ -184,6 +190,7 @@ impl Default for Control {
             nsid: [0; NSID_MAX / 8],
             secrets: Default::default(),
             limits: Limits::default(),
+            signed_bytes: Limits::default(),
             mac: [0; MAC_MAX],
             listen4: [Listen4::default(); LISTEN_MAX],
             listen6: [Listen6::default(); LISTEN_MAX],
@@ -314,7 +321,7 @@ pub const NAME_HAS_WILDCARD: u8 = 1;
 /// [`NameEntry::flags`]: a served name with HTTPS records (RFC 9460), which the plan decides.
 pub const NAME_HAS_HTTPS: u8 = 2;
 
-/// [`NameEntry::flags`]: the zone is signed, so that whoever asks for signatures gets them from the socket path.
+/// [`NameEntry::flags`]: the zone is signed, so that whoever asks for signatures gets them.
 pub const NAME_IS_SIGNED: u8 = 4;
 
 /// A type's bit in [`NameEntry::types`]: one each for the types that are asked for, one for all others together.
@@ -525,7 +532,7 @@ const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);
 const _: () = assert!(
     size_of::<Control>()
-        == 144 + NSID_MAX + 32 + 8 * MAC_MAX + 32 * LISTEN_MAX + (1 << VLAN_BITS) / 8 + 4 * VLAN_PAIRS_MAX
+        == 184 + NSID_MAX + 32 + 8 * MAC_MAX + 32 * LISTEN_MAX + (1 << VLAN_BITS) / 8 + 4 * VLAN_PAIRS_MAX
 );
 const _: () = assert!(size_of::<Event>() == 528);
 const _: () = assert!(size_of::<Limits>() == 40);

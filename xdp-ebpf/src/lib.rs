@@ -24,6 +24,7 @@
 //! | [`maps`] | the maps as the packet code sees them |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
+//! | [`sign`] | signatures and proofs of an answer that has been decided |
 //! | [`director`] | the distributor: which server a connection goes to |
 #![no_std]
 #![expect(
@@ -48,5 +49,6 @@ pub mod query;
 pub mod reason;
 pub mod rtype;
 pub mod scratch;
+pub mod sign;
 pub mod sum;
 pub mod walk;

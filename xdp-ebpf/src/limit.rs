@@ -97,7 +97,22 @@ impl Limits {
     #[inline(always)]
     #[must_use]
     pub fn admit(&self, buckets: &Buckets, key: Key, now: u64, forget: impl Fn(usize) -> usize) -> bool {
-        let ahead_max = u64::from(self.burst) + u64::from(self.interval) + LATE_MAX;
+        self.admit_many(buckets, key, 1, now, forget)
+    }
+
+    /// As [`admit`](Self::admit), of so many answers at once, or bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn admit_many(
+        &self,
+        buckets: &Buckets,
+        key: Key,
+        count: u32,
+        now: u64,
+        forget: impl Fn(usize) -> usize,
+    ) -> bool {
+        let interval = u64::from(self.interval) * u64::from(count);
+        let ahead_max = u64::from(self.burst) + interval + LATE_MAX;
         let mut place = 0;
         let mut oldest = 0;
         let mut i = 0;
@@ -126,7 +141,7 @@ impl Limits {
         if ahead > u64::from(self.burst) {
             return false;
         }
-        let due = (now + ahead + u64::from(self.interval)) & DUE_MASK;
+        let due = (now + ahead + interval) & DUE_MASK;
         buckets.store(place, key.tag | due);
         true
     }

@@ -1,4 +1,4 @@
-//! The XDP program: a thin shell around [`xdp_ebpf::decide`].
+//! The XDP programs: a thin shell around [`xdp_ebpf::decide`] and [`xdp_ebpf::sign`].
 //!
 //! Needs Linux 5.18 (`bpf_xdp_load_bytes`); tested on 6.18.
 #![no_std]

@@ -1,7 +1,10 @@
 //! The maps as the packet code sees them: the program's own, or a host's vectors.
 
 use crate::{
-    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock},
+    layout::{
+        Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock,
+        signed::{Proof, ProofChunk, Region, SignatureLine, SignedName, Signer},
+    },
     limit::Buckets,
     scratch::Scratch,
 };
@@ -38,6 +41,24 @@ pub trait Maps {
     fn ticks(&self) -> u64;
     /// `BUCKETS`.
     fn buckets(&self, block: u32) -> Option<&Buckets>;
+    /// `SIGNED_NAMES`.
+    fn signed_name(&self, index: u32) -> Option<&SignedName>;
+    /// `SIGNERS`.
+    fn signer(&self, index: u32) -> Option<&Signer>;
+    /// `PROOFS`.
+    fn proof(&self, index: u32) -> Option<&Proof>;
+    /// `PROOF_BYTES`.
+    fn proof_bytes(&self, chunk: u32) -> Option<&ProofChunk>;
+    /// `CHILDREN`.
+    fn child(&self, index: u32) -> Option<&NetNode>;
+    /// `ORDINALS`.
+    fn ordinals(&self, block: u32) -> Option<&SlotBlock>;
+    /// The region that a cohort is answered from, and `None` where there is none.
+    fn region(&self, cohort: u32) -> Option<&Region>;
+    /// `SIGNATURES`.
+    fn signature(&self, line: u32) -> Option<&SignatureLine>;
+    /// `BYTE_BUCKETS`.
+    fn byte_buckets(&self, block: u32) -> Option<&Buckets>;
     /// `SCRATCH`.
     fn scratch(&self) -> Option<&Scratch>;
     /// Takes a step up to `times` times, until one is the last.

@@ -19,7 +19,7 @@ const WORDS_INLINE: usize = NAME_INLINE / 8;
 const WORDS_MAX: usize = NAME_MAX.div_ceil(8);
 
 /// A name in lower case, with its hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// The first [`NAME_INLINE`] bytes, zeros behind.
     pub words: [u64; WORDS_INLINE],

@@ -37,7 +37,7 @@ const ETHERTYPE_QINQ: u16 = 0x88a8_u16.to_be();
 const MAC_MASK: u64 = 0x0000_ffff_ffff_ffff;
 
 /// A UDP datagram to a served address and port, of consistent lengths.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Datagram {
     /// Offset of the IP header: 14, 18 or 22.
     pub l3: usize,

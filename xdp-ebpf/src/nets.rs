@@ -58,7 +58,7 @@ impl Range {
 
 /// 1 if `a` is below `b`, else 0, by the borrow of their difference: BPF has no instruction for it, only branches.
 #[inline(always)]
-const fn borrow(a: u64, b: u64) -> u64 {
+pub(crate) const fn borrow(a: u64, b: u64) -> u64 {
     ((!a & b) | ((!a | b) & a.wrapping_sub(b))) >> 63
 }
 

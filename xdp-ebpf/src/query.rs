@@ -35,7 +35,7 @@ pub(crate) const SIZE_EDNS: usize = 1232;
 pub(crate) const REST_MAX: usize = 512;
 
 /// A well-formed question of class IN.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     /// Length of the name, 1 to 255.
     pub name_len: usize,

@@ -87,6 +87,14 @@ reasons! {
     AnswerServfail = Answer "answer-servfail",
     /// An EDNS version other than 0: BADVERS.
     AnswerBadvers = Answer "answer-badvers",
+    /// Addresses or an HTTPS record, with its signature.
+    AnswerSigned = Answer "answer-signed",
+    /// NODATA with its signed proof.
+    AnswerSignedNodata = Answer "answer-signed-nodata",
+    /// NXDOMAIN with its signed proofs.
+    AnswerSignedNxdomain = Answer "answer-signed-nxdomain",
+    /// More bytes of signed answers than its client network may have: truncated (TC), so that a real client asks by TCP.
+    AnswerSignedBytes = Answer "answer-signed-bytes",
     /// The answer would not fit the client's buffer, or be over 2.5 times the query: truncated (TC).
     AnswerTruncated = Answer "answer-truncated",
 
@@ -147,7 +155,7 @@ reasons! {
     PassAdditional = Pass "pass-additional",
     /// More bytes after the question than the kernel sums up.
     PassLong = Pass "pass-long",
-    /// Records of the records file, an alias, a name at or below a delegation, or a signed zone's with DO: for the socket path.
+    /// Records of the records file, an alias, a name at or below a delegation, or signed ones that are not of the plan: for the socket path.
     PassStatic = Pass "pass-static",
     /// No such name, but a wildcard of the records file may stand for it.
     PassWildcard = Pass "pass-wildcard",

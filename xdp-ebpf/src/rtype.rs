@@ -10,3 +10,7 @@ pub(crate) const TYPE_SOA: u16 = 6;
 pub(crate) const TYPE_HTTPS: u16 = 65;
 /// TYPE OPT.
 pub(crate) const TYPE_OPT: u16 = 41;
+/// RRSIG.
+pub(crate) const TYPE_RRSIG: u16 = 46;
+/// NSEC.
+pub(crate) const TYPE_NSEC: u16 = 47;

@@ -25,8 +25,22 @@ pub struct Scratch {
     pub next: Cell<u32>,
     /// The name met last, as [`walk`](crate::walk) puts it.
     pub encloser: Cell<u64>,
-    /// The values that [`decide`](crate::decide) puts away while steps are taken.
-    pub parked: [Cell<u64>; 5],
+    /// The values that [`decide`](crate::decide) puts away while steps are taken, and for the program that signs.
+    pub parked: [Cell<u64>; 6],
+    /// Position in `NAMES` of the name asked for, or of the one that a missing name's walk met last.
+    pub owner: Cell<u32>,
+    /// Whether the answer is to be signed.
+    pub is_signed: Cell<u32>,
+    /// Where the label begins whose gap is searched for.
+    pub sought: Cell<u32>,
+    /// The word of it that is compared next.
+    pub sought_word: Cell<u32>,
+    /// The node that it is compared in.
+    pub sought_in: Cell<u32>,
+    /// The proof of the gap: a position in `PROOFS`.
+    pub gap: Cell<u32>,
+    /// The proofs that a negative answer carries, likewise.
+    pub proofs: [Cell<u32>; 2],
     /// The query's EDNS options, and the answer's.
     pub options: Options,
 }
@@ -81,6 +95,13 @@ impl Default for Scratch {
             next: Cell::default(),
             encloser: Cell::default(),
             parked: Default::default(),
+            owner: Cell::default(),
+            is_signed: Cell::default(),
+            sought: Cell::default(),
+            sought_word: Cell::default(),
+            sought_in: Cell::default(),
+            gap: Cell::default(),
+            proofs: Default::default(),
             options: Options::default(),
         }
     }
@@ -183,13 +204,6 @@ unsafe fn store(at: *mut u8, word: u64) {
 }
 
 impl Scratch {
-    /// DO of the query that is parked, 0 or 1.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn dnssec_ok(&self) -> u8 {
-        (self.parked[0].get() >> 26 & 1) as u8
-    }
-
     /// Sets the name's word `i`; `i` is taken modulo the room.
     #[inline(always)]
     pub(crate) fn set_name_word(&self, i: usize, word: u64) {
@@ -228,4 +242,4 @@ impl Scratch {
     }
 }
 
-const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + 40 + size_of::<Options>());
+const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + 48 + 32 + size_of::<Options>());

@@ -53,23 +53,13 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
     scratch.encloser.set(0);
     maps.repeat::<Descend>(LABELS_MAX + 1);
     let encloser = Encloser(scratch.encloser.get());
-    match kind_for(control, encloser.kind(), encloser.flags(), scratch.dnssec_ok()) {
+    scratch.is_signed.set(u32::from(encloser.flags() & NAME_IS_SIGNED != 0));
+    match encloser.kind() {
         0 | NAME_ABOVE => Ok(Missing::NoZone),
         NAME_OPAQUE => Err(Reason::PassStatic),
         _ if encloser.flags() & NAME_HAS_WILDCARD != 0 => Err(Reason::PassWildcard),
         _ => Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex() }),
     }
-}
-
-/// The kind of a name for a query with DO (1) or without: of a signed zone it is the socket path's, which has the signatures.
-///
-/// A number is computed, and nothing is decided: branches, and a reason of their own, were 500,000 instructions more to the
-/// verifier of Linux 6.1.
-#[inline(always)]
-#[must_use]
-pub fn kind_for(control: &Control, kind: u8, flags: u8, dnssec_ok: u8) -> u8 {
-    let is_up = (flags / NAME_IS_SIGNED) & dnssec_ok & 1;
-    control.forget::<7>(usize::from(kind * (1 - is_up) + NAME_OPAQUE * is_up)) as u8
 }
 
 /// The facts that the walk needs of the name it met last, in one word: a value in the scratch area is unknown to the
@@ -154,7 +144,8 @@ impl LoopStep for Descend {
         let at = scratch.start(label as usize);
         // The root's label begins at the last byte of the name.
         let len = scratch.start(scratch.labels.get() as usize) + 1 - at;
-        let Some(entry) = find(maps, control, scratch, at, len) else { return true };
+        let Some((index, entry)) = find(maps, control, scratch, at, len) else { return true };
+        scratch.owner.set(index);
         scratch.encloser.set(Encloser::new(entry, at).0);
         scratch.next.set(label - 1);
         entry.kind == NAME_OPAQUE
@@ -169,7 +160,7 @@ fn find<'m, M: Maps>(
     scratch: &Scratch,
     at: usize,
     len: usize,
-) -> Option<&'m NameEntry> {
+) -> Option<(u32, &'m NameEntry)> {
     // At most 31, which the compiler is not told: it would count down from it and drop the loop's own bound, the only one
     // that the verifier can follow.
     let full = control.forget_word((len & 0xff) as u64 / 8) as usize;
@@ -187,7 +178,8 @@ fn find<'m, M: Maps>(
     let full = control.forget::<0x1f>(full);
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let displacement = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32)?.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let entry = maps.name(name::position(hash, displacement, control.slot_mask))?;
+    let index = name::position(hash, displacement, control.slot_mask);
+    let entry = maps.name(index)?;
     let mut differs = u64::from(entry.len) ^ len as u64;
     let mut i = 0;
     while i < WORDS_INLINE {
@@ -199,7 +191,7 @@ fn find<'m, M: Maps>(
     if differs != 0 || (len > NAME_INLINE && !tail_is(scratch, at, full, maps.tail(entry.tail)?)) {
         return None;
     }
-    Some(entry)
+    Some((index, entry))
 }
 
 /// Whether the words behind the first [`NAME_INLINE`] bytes equal `tail`.

@@ -45,7 +45,7 @@ pub fn config(data: &[u8]) {
             let planner = Planner::new(Arc::new(loaded.model));
             let plan = planner.plan(&Assessment::unknown(planner.model()), 1);
             only_what_stands_there(text, &plan);
-            if let Ok(image) = Image::new(&planner, &plan, &loaded.zones) {
+            if let Ok(image) = Image::new(&planner, &plan, &loaded.zones, &[]) {
                 drop(Bank::new(&image.layout, &plan));
             }
         }

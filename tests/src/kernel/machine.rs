@@ -37,7 +37,7 @@ pub fn load(
     plan: &Plan,
     macs: &[[u8; 6]],
 ) -> Result<FastpathParts, LoadError> {
-    let mut loaded = Fastpath::load_object(object, program, &planned.planner, plan, &planned.zones)?;
+    let mut loaded = Fastpath::load_object(object, program, &planned.planner, plan, &planned.zones, &planned.signed)?;
     loaded.publisher.set_macs(macs);
     Ok(loaded)
 }

@@ -8,11 +8,12 @@ use kernel_table::world::{
 };
 use zerottl_config as config;
 use zerottl_core::{
-    model::{Model, ZoneId},
+    model::{Model, ZoneConfig, ZoneId},
     plan::{Plan, Planner},
     status::{Assessment, Health},
 };
-use zerottl_dns::Zones;
+use zerottl_dns::{self as dns, Zones, dnssec::SignedZone};
+use zerottl_sign::keyring;
 
 /// The keys of the Sites that are down.
 const SITES_DOWN: [&str; 2] = ["down", "lost"];
@@ -66,6 +67,8 @@ pub struct Planned {
     pub zones: Zones,
     /// Every Site's health.
     pub status: Assessment,
+    /// The signatures that the kernel has; none before [`Self::sign`].
+    pub signed: Vec<Option<Arc<SignedZone>>>,
 }
 
 impl Planned {
@@ -90,7 +93,22 @@ impl Planned {
     #[must_use]
     pub fn of(model: Arc<Model>, zones: Zones) -> Self {
         let status = Assessment::unknown(&model);
-        Self { planner: Planner::new(model), zones, status }
+        Self { planner: Planner::new(model), zones, status, signed: Vec::new() }
+    }
+
+    /// Signs the zones that are to be signed, with new keys.
+    #[must_use]
+    pub fn sign(mut self) -> Self {
+        let model = Arc::clone(self.planner.model());
+        let state = tempfile::tempdir().unwrap();
+        let sign = |(id, zone): (usize, &ZoneConfig)| {
+            let config = zone.dnssec.as_ref()?;
+            let keys = keyring::open(&zone.apex, config, state.path()).unwrap();
+            let zone = (&self.zones, ZoneId(id));
+            Some(Arc::new(SignedZone::new(zone, Arc::new(keys), config, &model, &[], dns::now()).unwrap()))
+        };
+        self.signed = model.zones.iter().enumerate().map(sign).collect();
+        self
     }
 
     /// Marks the zones that are signed: of keys and signatures the kernel knows nothing.

@@ -75,7 +75,7 @@ fn the_object_loads_with_libbpf() {
     }
     let planned = Planned::read(CONFIG, Path::new(""));
     let plan = planned.plan(1);
-    let image = Image::new(&planned.planner, &plan, &planned.zones).unwrap();
+    let image = Image::new(&planned.planner, &plan, &planned.zones, &[]).unwrap();
 
     let mut open = ObjectBuilder::default().open_memory(OBJECT).unwrap();
     let sizes = [

@@ -17,6 +17,7 @@ mod differential;
 mod distributor;
 mod libbpf;
 mod limit;
+mod signed;
 mod stale;
 mod table;
 mod torn;

@@ -30,7 +30,7 @@ use zerottl_core::{
     status::Health,
 };
 use zerottl_dns::view::View;
-use zerottl_kernel::{PROGRAM, image::Image};
+use zerottl_kernel::{PROGRAM, SIGN_PROGRAM, image::Image};
 
 use self::worlds::Kernel;
 
@@ -55,7 +55,7 @@ fn the_agent_configures_what_the_rows_assume() {
             assert_eq!(service.sticky_prefix, world::STICKY_PREFIX);
         }
     }
-    let rdata = Image::new(&agent.planner, &plan, &agent.zones).unwrap().rdata;
+    let rdata = Image::new(&agent.planner, &plan, &agent.zones, &agent.signed).unwrap().rdata;
     assert_eq!(plan.bindings.len(), world::BINDINGS);
     for (zone, soa) in world::zones().iter().zip(&rdata[world::BINDINGS..]) {
         assert_eq!(usize::from(soa.len), zone.rdlen, "{}", zone.apex);
@@ -73,7 +73,7 @@ fn the_agents_names_are_what_the_rows_assume() {
     for world in World::ALL {
         let agent = Planned::world(world);
         let plan = agent.plan(1);
-        let image = Image::new(&agent.planner, &plan, &agent.zones).unwrap();
+        let image = Image::new(&agent.planner, &plan, &agent.zones, &agent.signed).unwrap();
         assert_eq!(image.control.walk_from, 1);
         let mut found = BTreeMap::new();
         for entry in image.names.entries.iter().filter(|entry| entry.len > 0) {
@@ -196,8 +196,11 @@ fn the_verifier_has_room_to_spare() {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
-    let info = kernel.world(World::Full).loaded.fastpath.program(PROGRAM).info().unwrap();
-    let count = info.verified_instruction_count().expect("told since Linux 5.16");
-    println!("the verifier looked at {count} instructions of {}", info.size_translated().map_or(0, |bytes| bytes / 8));
-    assert!(count <= INSTRUCTIONS_MAX, "{count} instructions");
+    for program in [PROGRAM, SIGN_PROGRAM] {
+        let info = kernel.world(World::Full).loaded.fastpath.program(program).info().unwrap();
+        let count = info.verified_instruction_count().expect("told since Linux 5.16");
+        let size = info.size_translated().map_or(0, |bytes| bytes / 8);
+        println!("{program}: the verifier looked at {count} instructions of {size}");
+        assert!(count <= INSTRUCTIONS_MAX, "{program}: {count} instructions");
+    }
 }

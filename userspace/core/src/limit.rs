@@ -57,6 +57,16 @@ struct Rates {
     buckets: Box<[Buckets]>,
 }
 
+/// The limits of the meter of signed answers, a byte as an answer is there, with a secret to key them.
+#[must_use]
+pub fn byte_limits(bytes: SignedBytes, seed: u64) -> Limits {
+    limits(byte_rate(bytes), seed)
+}
+
+fn byte_rate(SignedBytes { per_second, prefix }: SignedBytes) -> RateLimit {
+    RateLimit { per_second, slip: 0, prefix, dry_run: false }
+}
+
 impl Limiter {
     /// Nobody has asked yet. Takes no memory where nothing is limited.
     #[must_use]
@@ -70,8 +80,7 @@ impl Limiter {
         let Some(Rates { limits, buckets }) = &self.0 else { return true };
         let [address, _] = words(client);
         let key = limits.key(client.is_ipv6(), address, class as u32);
-        let limits = Limits { interval: limits.interval.saturating_mul(cost), ..*limits };
-        limits.admit(&buckets[key.block as usize], key, now, |place| place)
+        limits.admit_many(&buckets[key.block as usize], key, cost, now, |place| place)
     }
 
     /// Takes an answer from a client network's rate.
@@ -104,8 +113,7 @@ impl ByteMeter {
     /// Nobody has had any. Takes no memory where nothing is metered.
     #[must_use]
     pub fn new(bytes: Option<SignedBytes>) -> Self {
-        let rate = |SignedBytes { per_second, prefix }| RateLimit { per_second, slip: 0, prefix, dry_run: false };
-        Self(Limiter::new(bytes.map(rate)))
+        Self(Limiter::new(bytes.map(byte_rate)))
     }
 
     /// Takes an answer's bytes from its client network's; false where they are used up.

@@ -11,6 +11,8 @@
 pub mod geo;
 mod tree;
 
+pub use tree::append as append_tree;
+
 #[cfg(test)]
 mod tests;
 

@@ -13,14 +13,16 @@ use xdp_ebpf::{
 
 use super::{
     perfect_hash::{NameTable, NotNames},
-    rdata, zone_names,
+    rdata,
+    signed_image::SignedImage,
+    zone_names,
 };
 use zerottl_core::{
-    limit::limits,
+    limit::{byte_limits, limits},
     model::{EdnsConfig, Model, OnStale, Policy, Vlan},
     plan::{Choice, Plan, Planner, Service, Services, mask6},
 };
-use zerottl_dns::Zones;
+use zerottl_dns::{Zones, dnssec::AllSigned};
 
 /// Blocks of a bank, at most: all banks then take 4 GiB, and their numbers stay within the maps' 32 bits.
 const BLOCKS_MAX: usize = (4 << 30) / (ALL_BANKS as usize * size_of::<SlotBlock>());
@@ -56,11 +58,13 @@ pub struct Image {
     pub chosen: Vec<Chosen>,
     /// Of each bank of `SERVICES` and `SLOTS`.
     pub layout: Layout,
+    /// The maps of signed zones.
+    pub signed: SignedImage,
 }
 
 impl Image {
-    /// Works out the maps' contents for a planner's model and its zones. `first` is any plan of that planner.
-    pub fn new(planner: &Planner, first: &Plan, zones: &Zones) -> Result<Self, ImageError> {
+    /// Works out the maps' contents for a planner's model, its zones and their signatures. `first` is any plan of that planner.
+    pub fn new(planner: &Planner, first: &Plan, zones: &Zones, signed: &AllSigned) -> Result<Self, ImageError> {
         let model = planner.model();
         let walk_from = zone_names::walk_from(zones);
         let existing = zone_names::names(zones, walk_from, first, model);
@@ -92,6 +96,9 @@ impl Image {
         if let Some(rate) = model.rate_limit {
             control.limits = limits(rate, rand::random());
         }
+        if let Some(bytes) = model.signed_bytes() {
+            control.signed_bytes = byte_limits(bytes, rand::random());
+        }
         let rdata = first.bindings.iter().map(|binding| rdata::https(*binding, model));
         let chosen = first.chosen.iter().map(|chosen| Chosen {
             service: chosen.service,
@@ -101,6 +108,7 @@ impl Image {
             chosen: chosen.collect(),
             control,
             layout,
+            signed: SignedImage::new(zones, signed, &names, first, model),
             names,
             rdata: rdata.chain(zones.iter().map(rdata::soa)).collect(),
             endpoints: first.endpoints.iter().copied().map(endpoint).collect(),
@@ -111,6 +119,12 @@ impl Image {
     #[must_use]
     pub fn buckets(&self) -> u32 {
         self.control.limits.block_mask + 1
+    }
+
+    /// Entries of `BYTE_BUCKETS`.
+    #[must_use]
+    pub fn byte_buckets(&self) -> u32 {
+        self.control.signed_bytes.block_mask + 1
     }
 
     /// Entries of `SERVICES`.

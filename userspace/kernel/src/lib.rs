@@ -16,6 +16,9 @@
 //! | [`pinned_state`] | what is there without an agent |
 //! | [`pins`] | what outlives the agent |
 //! | [`readiness`] | descriptors of any kind, waited for by a runtime |
+//! | [`signatures`] | the signatures of signed zones, a cohort at a time |
+//! | [`signed_image`] | what lies where in the maps of signed zones, pure |
+//! | `label_tree` | which proof denies a missing label |
 //! | [`sys`] | commands of bpf(2) that aya lacks |
 //! | [`trace`] | sampled packets as lines |
 //! | [`vlans`] | which VLANs the host is in |
@@ -27,6 +30,7 @@ pub mod attachments;
 pub mod director;
 pub mod image;
 pub mod inherited;
+pub(crate) mod label_tree;
 pub mod mmap_array;
 pub mod nic;
 pub(crate) mod perfect_hash;
@@ -35,6 +39,8 @@ pub mod pins;
 pub mod publish;
 pub mod rdata;
 pub mod readiness;
+pub mod signatures;
+pub mod signed_image;
 pub mod sys;
 pub mod trace;
 pub mod vlans;
@@ -49,7 +55,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
     programs::{ProgramError, Xdp},
 };
 use xdp_ebpf::{
@@ -63,7 +69,7 @@ use self::{
     publish::Publisher,
 };
 use zerottl_core::plan::{Plan, Planner};
-use zerottl_dns::{self as dns, Zones};
+use zerottl_dns::{self as dns, Zones, dnssec::AllSigned};
 
 /// The BPF object, built by `build.rs` from `xdp-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"));
@@ -74,6 +80,8 @@ pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH
 const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len() as u32), ("EVENTS", 0, 0, EVENTS_LEN)];
 /// The program's name within [`OBJECT`].
 pub const PROGRAM: &str = "zerottl";
+/// The name of the program that signs, in each object.
+pub const SIGN_PROGRAM: &str = "zerottl_sign";
 
 /// Why the program cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +168,13 @@ pub struct FastpathParts {
 impl Fastpath {
     /// Loads the agent's object for a planner's model and its zones, its maps sized to them. `first` is any plan of that
     /// planner; it is not published.
-    pub fn load(planner: &Planner, first: &Plan, zones: &Zones) -> Result<FastpathParts, LoadError> {
-        Self::load_object(OBJECT, PROGRAM, planner, first, zones)
+    pub fn load(
+        planner: &Planner,
+        first: &Plan,
+        zones: &Zones,
+        signed: &AllSigned,
+    ) -> Result<FastpathParts, LoadError> {
+        Self::load_object(OBJECT, PROGRAM, planner, first, zones, signed)
     }
 
     /// Loads the object as [`load`](Self::load) does, with the counters and traced packets of the programs before it,
@@ -170,9 +183,10 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
+        signed: &AllSigned,
         folder: &Path,
     ) -> Result<FastpathParts, LoadError> {
-        Self::load_with(OBJECT, PROGRAM, planner, first, zones, Some(folder))
+        Self::load_with(OBJECT, PROGRAM, planner, first, (zones, signed), Some(folder))
     }
 
     /// As [`load`](Self::load), for another object of the same maps: the benches have one.
@@ -182,8 +196,9 @@ impl Fastpath {
         planner: &Planner,
         first: &Plan,
         zones: &Zones,
+        signed: &AllSigned,
     ) -> Result<FastpathParts, LoadError> {
-        Self::load_with(object, program, planner, first, zones, None)
+        Self::load_with(object, program, planner, first, (zones, signed), None)
     }
 
     fn load_with(
@@ -191,10 +206,10 @@ impl Fastpath {
         program: &'static str,
         planner: &Planner,
         first: &Plan,
-        zones: &Zones,
+        (zones, signed): (&Zones, &AllSigned),
         folder: Option<&Path>,
     ) -> Result<FastpathParts, LoadError> {
-        let image = Image::new(planner, first, zones)?;
+        let image = Image::new(planner, first, zones, signed)?;
         let (nodes, _) = planner.model().nets.tree();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| LoadError::Mapping(what, error))?;
         let mut loader = EbpfLoader::new();
@@ -210,9 +225,12 @@ impl Fastpath {
             }
         }
         let mut ebpf = loader.load(object)?;
-        let program: &mut Xdp = ebpf.program_mut(program).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
-        program.load()?;
+        for name in [program, SIGN_PROGRAM] {
+            let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
+            program.load()?;
+        }
         let lasting = lasting(&ebpf)?;
+        hand_on(&mut ebpf)?;
 
         fill(&mut ebpf, "DISPLACE", &image.names.displace)?;
         fill(&mut ebpf, "NAMES", &image.names.entries)?;
@@ -221,6 +239,7 @@ impl Fastpath {
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
         fill(&mut ebpf, "NETS", nodes)?;
         fill(&mut ebpf, "CHOSEN", &image.chosen)?;
+        signatures::fill(&mut ebpf, &image.signed, signed)?;
         fill(&mut ebpf, "CURSORS", &start_cursors(cpus * image.control.cursors as usize))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
@@ -309,12 +328,23 @@ fn fits(path: &Path, (key_size, value_size, entries): (u32, u32, u32)) -> Result
     }
 }
 
+/// Puts the program that signs where the one that decides finds it.
+fn hand_on(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let program: &Xdp = ebpf.program(SIGN_PROGRAM).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
+    let program = program.fd()?.try_clone().map_err(|error| LoadError::Bpf(error.into()))?;
+    let map = ebpf.map_mut("PROGRAMS").ok_or(LoadError::Missing("PROGRAMS"))?;
+    Ok(ProgramArray::try_from(map)?.set(0, &program, 0)?)
+}
+
 /// The maps that outlive the agent, by the names of their pins.
 fn lasting(ebpf: &Ebpf) -> Result<Vec<(String, OwnedFd)>, LoadError> {
     let shared = SHARED.iter().map(|(map, ..)| (*map, pins::shared_name(map)));
-    let all = shared.chain([("CONTROL", pins::CONTROL.to_owned())]);
+    // An array of programs that nobody in userspace holds is emptied, whoever calls from it.
+    let all = shared.chain([("CONTROL", pins::CONTROL.to_owned()), ("PROGRAMS", pins::PROGRAMS.to_owned())]);
     let one = |(map, name): (&'static str, String)| {
-        let Some(Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = ebpf.map(map) else {
+        let Some(Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) | Map::ProgramArray(data)) =
+            ebpf.map(map)
+        else {
             return Err(LoadError::Missing(map));
         };
         let map = data.fd().as_fd().try_clone_to_owned().map_err(|error| LoadError::Bpf(error.into()))?;
@@ -324,9 +354,9 @@ fn lasting(ebpf: &Ebpf) -> Result<Vec<(String, OwnedFd)>, LoadError> {
 }
 
 /// The maps that are as large as the configuration needs them, and how many entries each is to have.
-fn sizes(image: &Image, nodes: usize, cpus: usize) -> [(&'static str, u32); 12] {
+fn sizes(image: &Image, nodes: usize, cpus: usize) -> Vec<(&'static str, u32)> {
     let per_cpu = |entries: u32| (cpus * entries as usize) as u32;
-    [
+    let own = [
         ("DISPLACE", image.names.displace.len() as u32),
         ("NAMES", image.names.entries.len() as u32),
         ("TAILS", image.names.tails.len() as u32),
@@ -339,7 +369,9 @@ fn sizes(image: &Image, nodes: usize, cpus: usize) -> [(&'static str, u32); 12] 
         ("BUCKETS", image.buckets()),
         ("CURSORS", per_cpu(image.control.cursors)),
         ("ANSWERS", per_cpu(image.control.answers)),
-    ]
+        ("BYTE_BUCKETS", image.byte_buckets()),
+    ];
+    own.into_iter().chain(image.signed.sizes()).collect()
 }
 
 /// Writes a whole map; the mapping goes, the contents stay.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `link-MODE-INTERFACE` | the program on an interface; a dot in its name is written `%2e` |
 //! | `control` | the `CONTROL` map of the program in use: how old its plan is, whose it is |
+//! | `programs` | the `PROGRAMS` map of the program in use: the program that signs, which it hands over to |
 //! | `program` | the program in use, so that the next agent can put it back if it does not come to serve |
 //! | `counters-ABI`, `events-ABI` | maps that programs hand on to each other |
 //!
@@ -42,6 +43,8 @@ const DYING: Duration = Duration::from_secs(2);
 
 /// The pin of the `CONTROL` map.
 pub const CONTROL: &str = "control";
+/// The pin of the `PROGRAMS` map.
+pub const PROGRAMS: &str = "programs";
 /// The pin of the program.
 pub const PROGRAM: &str = "program";
 /// Before the name of a pin that is not yet in its place.
@@ -233,7 +236,9 @@ impl Pins {
     /// Removes what no program in use has any more: maps of other versions, and what a killed agent did not finish.
     pub(crate) fn remove_foreign(&self) {
         let ours = |name: &str| {
-            [CONTROL, PROGRAM].contains(&name) || name.starts_with(LINK) || name.ends_with(&format!("-{ABI:08x}"))
+            [CONTROL, PROGRAMS, PROGRAM].contains(&name)
+                || name.starts_with(LINK)
+                || name.ends_with(&format!("-{ABI:08x}"))
         };
         let stale = |name: &String| !ours(name) || name.starts_with(NEXT);
         for name in names(&self.folder).into_iter().flatten().filter(stale) {

@@ -214,9 +214,15 @@ impl Grace {
     }
 }
 
-/// A membarrier over all CPUs waits for an RCU grace period (`synchronize_rcu`, kernel/sched/membarrier.c), and an XDP
-/// program runs as an RCU reader: when it returns, none that began before it is left.
+/// Waits for a grace period, and says so.
 fn settle(generation: u64, settled: &AtomicU64) {
+    grace_period();
+    settled.fetch_max(generation, Ordering::AcqRel);
+}
+
+/// Waits until no run of a program that began before this is left: a membarrier over all CPUs waits for an RCU grace period
+/// (`synchronize_rcu`, kernel/sched/membarrier.c), and an XDP program runs as an RCU reader.
+pub(crate) fn grace_period() {
     match membarrier(MembarrierCommand::Global) {
         Ok(()) => {}
         Err(error) => {
@@ -225,5 +231,4 @@ fn settle(generation: u64, settled: &AtomicU64) {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
-    settled.fetch_max(generation, Ordering::AcqRel);
 }

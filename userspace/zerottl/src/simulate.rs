@@ -94,7 +94,7 @@ impl Simulation {
         let planner = Planner::new(Arc::new(model));
         let model = Arc::clone(planner.model());
         let plan = planner.plan(&known(&model), 1);
-        let mut loaded = Fastpath::load(&planner, &plan, &zones).map_err(SimulateError::Load)?;
+        let mut loaded = Fastpath::load(&planner, &plan, &zones, &[]).map_err(SimulateError::Load)?;
         loaded.publisher.set_macs(&MACS[..1]);
         loaded.publisher.set_clock(dns::now());
         loaded.publisher.publish(&plan);

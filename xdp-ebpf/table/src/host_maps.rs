@@ -6,10 +6,15 @@ use xdp_ebpf::{
     answer::{self, Packet},
     decide,
     frame::Frame,
-    layout::{Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock},
+    layout::{
+        Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock,
+        signed::{Proof, ProofChunk, Region, SignatureLine, SignedName, Signer},
+    },
     limit::Buckets,
     maps::{LoopStep, Maps},
+    reason::Reason,
     scratch::Scratch,
+    sign,
 };
 
 use crate::row::Ran;
@@ -35,6 +40,22 @@ pub struct HostMaps {
     pub cursors: RefCell<Vec<[u32; 2]>>,
     pub random: Cell<u32>,
     pub scratch: Option<Scratch>,
+    pub signed: SignedHostMaps,
+}
+
+/// Those of signed zones.
+#[derive(Debug, Default)]
+pub struct SignedHostMaps {
+    pub names: Vec<SignedName>,
+    pub signers: Vec<Signer>,
+    pub proofs: Vec<Proof>,
+    pub bytes: Vec<ProofChunk>,
+    pub children: Vec<NetNode>,
+    pub ordinals: Vec<SlotBlock>,
+    pub cohorts: Vec<u64>,
+    pub regions: Vec<Region>,
+    pub lines: Vec<SignatureLine>,
+    pub buckets: Vec<Buckets>,
 }
 
 impl Maps for HostMaps {
@@ -92,6 +113,34 @@ impl Maps for HostMaps {
     fn buckets(&self, block: u32) -> Option<&Buckets> {
         self.buckets.get(block as usize)
     }
+    fn signed_name(&self, index: u32) -> Option<&SignedName> {
+        self.signed.names.get(index as usize)
+    }
+    fn signer(&self, index: u32) -> Option<&Signer> {
+        self.signed.signers.get(index as usize)
+    }
+    fn proof(&self, index: u32) -> Option<&Proof> {
+        self.signed.proofs.get(index as usize)
+    }
+    fn proof_bytes(&self, chunk: u32) -> Option<&ProofChunk> {
+        self.signed.bytes.get(chunk as usize)
+    }
+    fn child(&self, index: u32) -> Option<&NetNode> {
+        self.signed.children.get(index as usize)
+    }
+    fn ordinals(&self, block: u32) -> Option<&SlotBlock> {
+        self.signed.ordinals.get(block as usize)
+    }
+    fn region(&self, cohort: u32) -> Option<&Region> {
+        let word = *self.signed.cohorts.get(cohort as usize)?;
+        self.signed.regions.get((word as usize).wrapping_sub(1))
+    }
+    fn signature(&self, line: u32) -> Option<&SignatureLine> {
+        self.signed.lines.get(line as usize)
+    }
+    fn byte_buckets(&self, block: u32) -> Option<&Buckets> {
+        self.signed.buckets.get(block as usize)
+    }
     fn scratch(&self) -> Option<&Scratch> {
         self.scratch.as_ref()
     }
@@ -130,10 +179,19 @@ pub enum Grow {
 
 const JUNK: u8 = 0xa5;
 
-/// Runs the program's decision and answer over a frame.
+/// Runs the program's decision and answer over a frame, and the signing program's where that comes in.
 pub fn run(maps: &HostMaps, frame: &[u8], grow: Grow) -> Ran {
     let mut bytes = frame.to_vec();
-    let answer = match decide::decide(Frame::of(&mut bytes), maps) {
+    let decided = decide::decide(Frame::of(&mut bytes), maps);
+    let to_sign = decided.ok().filter(|answer| maps.scratch().is_some_and(|scratch| answer.is_to_sign(scratch)));
+    let decided = match to_sign.zip(maps.scratch()) {
+        Some((answer, scratch)) => {
+            answer.hand_over(scratch);
+            sign::resume(Frame::of(&mut bytes), maps)
+        }
+        None => decided,
+    };
+    let answer = match decided {
         Ok(answer) => answer,
         Err(reason) => return Ran { action: reason.action(), reason, frame: bytes },
     };
@@ -146,9 +204,13 @@ pub fn run(maps: &HostMaps, frame: &[u8], grow: Grow) -> Ran {
     }
     resized.resize(len, JUNK);
     let packet = Owned(UnsafeCell::new(resized));
-    let reason = match answer::write(&packet, maps, &answer) {
+    let written = match to_sign {
+        Some(_) => answer::write::<true, _, _>(&packet, maps, &answer),
+        None => answer::write::<false, _, _>(&packet, maps, &answer),
+    };
+    let reason = match written {
         Some(()) => answer.reason(),
-        None => xdp_ebpf::reason::Reason::Internal,
+        None => Reason::Internal,
     };
     Ran { action: reason.action(), reason, frame: packet.0.into_inner() }
 }

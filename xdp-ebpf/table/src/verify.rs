@@ -161,6 +161,13 @@ fn reply(query_frame: &[u8], query: &Datagram, dns: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Returns the message that a frame carries back to where the query came from, right in all else.
+pub fn carried(query_frame: &[u8], answer_frame: &[u8]) -> Result<Vec<u8>, String> {
+    let (query, answer) = (Datagram::of(query_frame)?, Datagram::of(answer_frame)?);
+    same_bytes("the frame", answer_frame, &reply(query_frame, &query, &answer.dns))?;
+    Ok(answer.dns)
+}
+
 /// Checks what must hold for every answer to a query, whatever it says. The property test asks for it, too.
 pub fn well_formed(query_frame: &[u8], answer_frame: &[u8]) -> Checked {
     let (query, answer) = (Datagram::of(query_frame)?, Datagram::of(answer_frame)?);

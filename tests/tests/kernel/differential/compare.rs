@@ -1,6 +1,6 @@
 //! Whether two answers are the same, but for which address of a table it is, and for how names are compressed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use domain::{
     base::{Message, ParsedName, Rtype, iana::OptionCode, opt::UnknownOptData},
@@ -13,7 +13,10 @@ use zerottl_core::{
 };
 use zerottl_dns::{client::QueryClient, query::QueryMessage, svcb};
 
-use super::{ask::Asked, machine::BothPaths};
+use super::{
+    ask::Asked,
+    machine::{BothPaths, text},
+};
 
 /// Invariant 8's bounds, in halves of the query: what the plan answers, what is negative, and static answers.
 const HALVES: (usize, usize, usize) = (4, 5, 6);
@@ -48,12 +51,15 @@ pub fn cookie(message: &[u8]) -> Option<Vec<u8>> {
     Some(option.data().to_vec())
 }
 
-/// How the kernel's frame differs from what the socket path says.
-pub fn fault(machine: &BothPaths, asked: &Asked, frame: &[u8], said: &[u8]) -> Option<String> {
+/// How the kernel's frame differs from what the socket path says, by UDP or, but for its options, by TCP.
+pub fn fault(machine: &BothPaths, asked: &Asked, frame: &[u8], said: &[u8], by_tcp: Option<&[u8]>) -> Option<String> {
     let Some(dns) = payload(frame) else { return Some("no UDP".to_owned()) };
     let client = client(machine, asked);
-    let (kernel, socket) = match (plain(machine, client, &dns), plain(machine, client, said)) {
-        (Ok(kernel), Ok(socket)) => (kernel, socket),
+    let (kernel, socket) = match (plain(machine, client, &dns), plain(machine, client, by_tcp.unwrap_or(said))) {
+        (Ok(kernel), Ok(socket)) => {
+            let opt = if by_tcp.is_some() { kernel.opt.clone() } else { socket.opt };
+            (kernel, Plain { opt, ..socket })
+        }
         (Err(error), _) => return Some(format!("the kernel's answer: {error}")),
         (_, Err(error)) => return Some(format!("the socket path's answer: {error}")),
     };
@@ -70,7 +76,10 @@ pub fn too_large(machine: &BothPaths, asked: &Asked, answer: &[u8]) -> Option<St
     let positive = answer[6..8] != [0, 0];
     let authoritative = answer[2] & 4 != 0;
     let within = |halves| 2 * said <= halves * query;
+    let is_signed = is_signed(answer);
     let is_bound = match (positive, authoritative) {
+        (true, _) if is_signed && is_of_the_plan(machine, answer) => 10 * said <= 32 * query,
+        _ if is_signed => true,
         (true, _) if is_of_the_plan(machine, answer) => within(HALVES.0),
         (false, true) => within(HALVES.1),
         // No question here shows a cookie of ours and asks for more than this.
@@ -78,6 +87,28 @@ pub fn too_large(machine: &BothPaths, asked: &Asked, answer: &[u8]) -> Option<St
     };
     (!is_bound || answer.len() > DNS_LEN_MAX)
         .then(|| format!("{} bytes of DNS for {}, positive: {positive}", answer.len(), asked.message.len()))
+}
+
+/// Whether TC is set.
+pub fn is_truncated(message: &[u8]) -> bool {
+    message[2] & 2 != 0
+}
+
+/// Whether a signed answer would be longer than it may be if its names were written out.
+pub fn is_signed_closely(asked: &Asked, message: &[u8]) -> bool {
+    const NAME: usize = 255;
+    let size = QueryMessage::parse(&asked.message).and_then(|query| query.edns).map_or(0, |edns| edns.udp_len);
+    is_signed(message) && message.len() + NAME > usize::from(size.clamp(512, DNS_LEN_MAX as u16))
+}
+
+/// Whether the message in a frame has signatures.
+pub fn is_signed_whole(frame: &[u8]) -> bool {
+    payload(frame).is_some_and(|dns| is_signed(&dns))
+}
+
+fn is_signed(message: &[u8]) -> bool {
+    let Ok(message) = Message::from_octets(message) else { return false };
+    message.iter().flatten().any(|(record, _)| record.rtype() == Rtype::RRSIG)
 }
 
 /// Whether the answer's first record is an address or an HTTPS record of a Pool, Group or Site Name.
@@ -100,6 +131,8 @@ fn plain(machine: &BothPaths, client: QueryClient, message: &[u8]) -> Result<Pla
     let parsed = Message::from_octets(message).map_err(|error| error.to_string())?;
     let mut records = BTreeSet::new();
     let mut opt = None;
+    // Of the plan's answers, by owner and type, as they are.
+    let mut answered = HashMap::new();
     let (_, answer, authority, additional) = parsed.sections().map_err(|error| error.to_string())?;
     for (section, records_of) in [("answer", answer), ("authority", authority), ("additional", additional)] {
         for record in records_of {
@@ -116,7 +149,24 @@ fn plain(machine: &BothPaths, client: QueryClient, message: &[u8]) -> Result<Pla
             let data = record
                 .to_any_record::<AllRecordData<_, ParsedName<_>>>()
                 .map_err(|error| format!("{rtype} at {owner}: {error}"))?;
-            let data = data.data().to_string().to_ascii_lowercase();
+            let data = match data.data() {
+                // Names and what stands for bytes differ in case, signatures may not.
+                AllRecordData::Rrsig(rrsig) => {
+                    let key = (owner.clone(), rrsig.type_covered());
+                    let text = data.data().to_string();
+                    let (head, signature) = text.rsplit_once(' ').ok_or("no signature")?;
+                    let own = answered.get(&key).map(|data: &String| (key.0, key.1, data.clone()));
+                    let own = own.and_then(|key| machine.signatures.get(&key));
+                    let signature = match own {
+                        Some(own) if own == signature => "its own",
+                        Some(_) => return Err(format!("another's signature at {owner} {}", rrsig.type_covered())),
+                        None => signature,
+                    };
+                    format!("{} {signature}", head.to_ascii_lowercase())
+                }
+                data => text(data),
+            };
+            answered.insert((owner.clone(), rtype), data.clone());
             let data = chosen(machine, client, &owner, rtype, &data).unwrap_or(data);
             records.insert(format!("{section}: {owner} {ttl} {class} {rtype} {data}"));
         }
@@ -140,7 +190,7 @@ fn question_len(bytes: &[u8]) -> usize {
 }
 
 /// `table` for what the dynamic name may answer at this moment; sticky ones stay as they are.
-fn chosen(machine: &BothPaths, client: QueryClient, owner: &str, rtype: Rtype, text: &str) -> Option<String> {
+fn chosen(machine: &BothPaths, client: QueryClient, owner: &str, rtype: Rtype, data: &str) -> Option<String> {
     let of = match rtype {
         Rtype::A => DynamicType::A,
         Rtype::AAAA => DynamicType::Aaaa,
@@ -153,14 +203,13 @@ fn chosen(machine: &BothPaths, client: QueryClient, owner: &str, rtype: Rtype, t
     let says = |slot: u16| match of {
         DynamicType::Https => {
             // Of the root, `domain` writes two dots where the name is one of its own.
-            let record = svcb::https(machine.plan.bindings[usize::from(slot)], &machine.view.model);
-            record.to_string().replacen("1 ..", "1 .", 1)
+            text(&svcb::https(machine.plan.bindings[usize::from(slot)], &machine.view.model))
         }
         DynamicType::A | DynamicType::Aaaa => machine.plan.endpoints[usize::from(slot)].to_string(),
     };
     match &service.choice[of.index()] {
         Choice::Table(table) if service.policy != Policy::Sticky => {
-            table.slots.iter().any(|slot| says(*slot) == text).then(|| "table".to_owned())
+            table.slots.iter().any(|slot| says(*slot) == data).then(|| "table".to_owned())
         }
         _ => None,
     }

@@ -1,15 +1,29 @@
 //! A configuration that has something of everything, loaded into the kernel and beside it for the socket path.
 
-use std::{fs, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, Mutex},
+};
 
+use domain::{base::Rtype, utils::base64};
 use kernel_table::row::Ran;
 use tempfile::TempDir;
 use tests::{
     kernel::{machine::KernelMachine, planned::Planned},
     scratch,
 };
-use zerottl_core::plan::Plan;
-use zerottl_dns::{self as dns, Zones, view::View};
+use zerottl_core::{model::DynamicType, plan::Plan};
+use zerottl_dns::{
+    self as dns, Zones,
+    dnssec::{
+        SignedZone,
+        chain::COHORTS,
+        links::{CohortMirror, CohortSignatures},
+    },
+    view::View,
+};
+use zerottl_sign::SetSignature;
 
 /// Our MAC and the client's.
 pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
@@ -132,6 +146,8 @@ pub(crate) struct BothPaths {
     pub zones: Zones,
     pub view: View,
     pub plan: Plan,
+    /// By owner, type and data of an answer of the plan, its signature in base 64.
+    pub signatures: HashMap<(String, Rtype, String), String>,
     kernel: KernelMachine,
     _records: TempDir,
 }
@@ -143,14 +159,27 @@ impl BothPaths {
 
     /// With more sections.
     pub(crate) fn with(sections: &str) -> Self {
+        Self::read(&format!("{CONFIG}{sections}"), |planned| planned)
+    }
+
+    /// With both zones signed, by either algorithm.
+    pub(crate) fn signed() -> Self {
+        let signed = |zone: &str, how: &str| (format!("[zone.\"{zone}\"]\n"), format!("[zone.\"{zone}\"]\n{how}\n"));
+        let (app, other) =
+            (signed("app.example", "dnssec = true"), signed("b.c.test", "dnssec.algorithm = \"ed25519\""));
+        Self::read(&CONFIG.replace(&app.0, &app.1).replace(&other.0, &other.1), Planned::sign)
+    }
+
+    fn read(config: &str, change: impl FnOnce(Planned) -> Planned) -> Self {
         let folder = scratch::folder().unwrap();
         fs::write(folder.path().join("app.zone"), RECORDS).unwrap();
-        let planned = Planned::read(&format!("{CONFIG}{sections}"), folder.path()).with_down(&["down"]);
+        let planned = change(Planned::read(config, folder.path()).with_down(&["down"]));
         let plan = planned.plan(1);
         let mut kernel = KernelMachine::load(&planned, &plan, &MACS[..1]);
         kernel.loaded.publisher.publish(&plan);
-        let view = View::new(Arc::clone(planned.planner.model()), plan.clone());
-        Self { zones: planned.zones, view, plan, kernel, _records: folder }
+        let signatures = planned.signed.iter().flatten().flat_map(|signed| signatures(signed)).collect();
+        let view = View::new(Arc::clone(planned.planner.model()), plan.clone()).with_signed(planned.signed);
+        Self { zones: planned.zones, view, plan, signatures, kernel, _records: folder }
     }
 
     /// Runs the program, and says in which second of the Unix epoch.
@@ -158,5 +187,39 @@ impl BothPaths {
         let now = dns::now();
         self.kernel.loaded.publisher.set_clock(now);
         (self.kernel.run(frame), now)
+    }
+}
+
+/// The signature of each answer that a zone's names may have.
+fn signatures(signed: &SignedZone) -> Vec<((String, Rtype, String), String)> {
+    let lines = Arc::new(Mutex::new(vec![Vec::new(); COHORTS]));
+    signed.mirror_to(Box::new(Lines(Arc::clone(&lines))));
+    let lines = lines.lock().unwrap();
+    let mut all = Vec::new();
+    for link in signed.links() {
+        for (of, rtype) in DynamicType::ALL.into_iter().zip([Rtype::A, Rtype::AAAA, Rtype::HTTPS]) {
+            let Some((first, answers)) = link.answers(of) else { continue };
+            for (data, line) in answers.iter().zip(first as usize..) {
+                let signature = base64::encode_string(&lines[link.cohort()][line]);
+                all.push(((link.owner().to_string(), rtype, text(data)), signature));
+            }
+        }
+    }
+    all
+}
+
+/// Record data as a differential compares it.
+pub(crate) fn text(data: &impl ToString) -> String {
+    // Of the root, `domain` writes two dots where the name is one of its own.
+    data.to_string().replacen("1 ..", "1 .", 1).to_ascii_lowercase()
+}
+
+/// Cohorts as they were put.
+#[derive(Debug)]
+struct Lines(Arc<Mutex<Vec<Vec<SetSignature>>>>);
+
+impl CohortMirror for Lines {
+    fn put(&mut self, cohort: usize, signatures: CohortSignatures<'_>) {
+        self.0.lock().unwrap()[cohort] = signatures.lines.to_vec();
     }
 }

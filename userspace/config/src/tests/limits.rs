@@ -71,7 +71,7 @@ fn runs(text: &str) {
     let planner = Planner::new(loaded.model.into());
     let mut status = Assessment::unknown(planner.model());
     let first = planner.plan(&status, 1);
-    let image = Image::new(&planner, &first, &loaded.zones).expect("it fits");
+    let image = Image::new(&planner, &first, &loaded.zones, &[]).expect("it fits");
     for (generation, health) in [(2, Health::Up), (3, Health::Down)] {
         for site in status.health.iter_mut().skip(1) {
             site.fill(health);

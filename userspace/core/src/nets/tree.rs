@@ -42,7 +42,7 @@ pub(super) fn build(nodes: &mut Vec<NetNode>, ranges: &[(u128, u32)]) -> (u32, u
 
 /// Appends a tree over words, the first 0, level by level from the leaves, and says where its root is, the last node, and how
 /// many levels it has.
-fn append(nodes: &mut Vec<NetNode>, ranges: &[(u64, u32)]) -> (u32, u32) {
+pub fn append(nodes: &mut Vec<NetNode>, ranges: &[(u64, u32)]) -> (u32, u32) {
     let mut level: Vec<(u64, NetNode)> = ranges
         .chunks(NET_ENDS + 1)
         .map(|chunk| {

@@ -3,7 +3,12 @@
 //! They lie in cohorts: names of one cohort are signed together, with one validity, and a cohort is replaced whole, so that
 //! no answer mixes a signature with another's times.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use domain::base::{Name, Rtype};
@@ -17,6 +22,7 @@ use zerottl_sign::{
 
 use super::{
     chain::{COHORTS, Chain, is_of_keys},
+    links::{CohortMirror, CohortSignatures},
     statement::{Part, Statement},
 };
 use crate::{
@@ -36,6 +42,8 @@ pub struct SignedZone {
     key_ttl: u32,
     cohorts: Box<[ArcSwap<Cohort>]>,
     key_sets: ArcSwap<KeySets>,
+    /// Held while cohorts change, so that they come there in the order in which they are made.
+    pub(super) mirrors: Mutex<Vec<Box<dyn CohortMirror>>>,
 }
 
 /// Signatures that are made, and made anew, together.
@@ -119,7 +127,7 @@ impl SignedZone {
         let cohorts = (0..COHORTS).map(empty).collect();
         let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
         let (chain, keys) = (Chain::new(zones, id, model), ArcSwap::new(keys));
-        let signed = Self { chain, keys, key_ttl: key_ttl(zone), cohorts, key_sets };
+        let signed = Self { chain, keys, key_ttl: key_ttl(zone), cohorts, key_sets, mirrors: Mutex::default() };
         for at in 0..COHORTS {
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
                 Some(kept) => signed.sign_cohort(zone, at, kept.validity, &kept.signatures)?,
@@ -166,8 +174,19 @@ impl SignedZone {
                 signatures.push(signature.ok_or_else(|| SignError(self.chain.apex.clone()))?);
             }
         }
+        let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
         self.cohorts[cohort].store(Arc::new(Cohort { validity, key, signatures: signatures.into() }));
+        for mirror in &mut *mirrors {
+            self.with_cohort(cohort, |signatures| mirror.put(cohort, signatures));
+        }
         Ok(())
+    }
+
+    /// Shows the signatures of a cohort as they are now.
+    pub(super) fn with_cohort(&self, cohort: usize, show: impl FnOnce(CohortSignatures<'_>)) {
+        let cohort = self.cohorts[cohort].load();
+        let (tag, algorithm) = (cohort.key.tag(), cohort.key.algorithm().to_int());
+        show(CohortSignatures { validity: cohort.validity, tag, algorithm, lines: &cohort.signatures });
     }
 
     /// Signs the sets of keys anew.

@@ -65,7 +65,7 @@ fn load_once(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
     }
     let planner = Planner::new(Arc::clone(&model));
     let first = planner.follow(&Assessment::unknown(&model), 1, None);
-    let mut loaded = Fastpath::load(&planner, &first, zones).map_err(AgentError::Load)?;
+    let mut loaded = Fastpath::load(&planner, &first, zones, &[]).map_err(AgentError::Load)?;
     let program = loaded.fastpath.lasting().map_err(AgentError::Load)?.program;
     let front = &model.front;
     Ok(Rehearsed::new(&model.life.pins, program, front.xdp, &front.interfaces)?)

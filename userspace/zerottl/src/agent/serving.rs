@@ -142,7 +142,7 @@ impl Prepared {
         let signed = signing::sign(&mut zones, &model)?;
         let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
-            let mut loaded = Fastpath::load_after(&planner, &first, &zones, pins).map_err(AgentError::Load)?;
+            let mut loaded = Fastpath::load_after(&planner, &first, &zones, &signed, pins).map_err(AgentError::Load)?;
             #[cfg(feature = "bpf-log")]
             loaded.fastpath.forward_log().map_err(AgentError::Load)?;
             loaded.publisher.publish(&first);

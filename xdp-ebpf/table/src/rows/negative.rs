@@ -241,7 +241,8 @@ fn records() -> Vec<Row> {
     rows
 }
 
-/// D-DO: with DO the names of a signed zone go up, whatever there is of them; without, and in other zones, nothing changes.
+/// D-DO: with DO the names of a signed zone go up while the kernel has no signatures; without, and in other zones, nothing
+/// changes.
 fn signed() -> Vec<Row> {
     let with_do = |name: &str, rtype| ask(name, rtype).additional(&opt(1232, 0x8000, &[]));
     let up = |description: &str, name: &str, rtype| pass(description, with_do(name, rtype).v4(), Reason::PassStatic);
