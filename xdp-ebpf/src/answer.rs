@@ -10,30 +10,22 @@
 //! ```
 
 use crate::{
-    decide::{Answer, AnswerRecord},
+    decision::{Answer, AnswerRecord},
     frame::Frame,
     layout::{FIXUP_APEX, FIXUP_NONE},
     maps::Maps,
     name::OFFSET_MASK,
     net::{ETHERNET, IPV4, IPV6, PROTOCOL_UDP, UDP},
-    query::{CLASS_IN, HEADER, OPT, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS},
+    packet::Packet,
+    query::{CLASS_IN, HEADER, OPT, POINTER, QUESTION_FIXED, RECORD_FIXED, SIZE_EDNS},
     rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_OPT, TYPE_SOA},
     scratch::SAID_MAX,
     sign,
     sum::Sum,
 };
 
-pub(crate) const POINTER: u16 = 0xc000;
 /// The shortest frame, without its check sequence (IEEE 802.3).
 const FRAME_MIN: usize = 60;
-
-/// A packet that can be written to.
-pub trait Packet {
-    /// The packet as it is now.
-    fn frame(&self) -> Frame;
-    /// Copies the first `len` of `bytes` to `at`; `len` is above 0 and below `SIZE`, a power of two.
-    fn store<const SIZE: usize>(&self, at: usize, bytes: *const [u8; SIZE], len: usize) -> Option<()>;
-}
 
 impl Answer {
     /// Length of the frame that holds this answer: Ethernet's 60 bytes at least.

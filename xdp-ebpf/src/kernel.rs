@@ -1,4 +1,4 @@
-//! The kernel's side of [`Maps`](xdp_ebpf::maps::Maps) and [`Packet`](crate::answer::Packet): the maps themselves, and
+//! The kernel's side of [`Maps`](xdp_ebpf::maps::Maps) and [`Packet`](xdp_ebpf::packet::Packet): the maps themselves, and
 //! the helpers that resize and fill a packet. Shared by the programs.
 #![expect(clippy::inline_always, reason = "see lib.rs")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "lengths of frames, far below 2^31")]
@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 
 use xdp_ebpf::{
-    answer::{self, Packet},
-    decide::{self, Answer, AnswerRecord},
+    answer, decide,
+    decision::{Answer, AnswerRecord},
     frame::Frame,
     layout::{
         Chosen, Control, Cursor, Displace, EVENT_FRAME, EVENTS_LEN, Endpoint, Event, NameEntry, NameTail, NetNode,
@@ -28,6 +28,7 @@ use xdp_ebpf::{
     limit::{Buckets, TICK_BITS},
     maps::{LoopStep, Maps},
     name::OFFSET_MASK,
+    packet::Packet,
     reason::{Action, Reason},
     scratch::Scratch,
     sign,

@@ -10,6 +10,7 @@
 //! | [`reason`] | why a packet went where it went, one enum for counters, actions and documentation |
 //! | [`layout`] | what lies in the BPF maps, byte for byte |
 //! | [`frame`] | bounds-checked access to packet bytes |
+//! | [`packet`] | a packet that is made its answer |
 //! | [`sum`] | the Internet checksum (RFC 1071) |
 //! | [`net`] | Ethernet, VLAN, IPv4, IPv6 and UDP |
 //! | [`name`] | DNS names: walking, folding, hashing |
@@ -22,6 +23,7 @@
 //! | [`cookie`] | server cookies (RFC 9018) |
 //! | [`limit`] | response rate limiting |
 //! | [`maps`] | the maps as the packet code sees them |
+//! | [`decision`] | a decided answer |
 //! | [`decide`] | the decision, from frame and maps |
 //! | [`answer`] | the reply's bytes |
 //! | [`sign`] | signatures and proofs of an answer that has been decided |
@@ -36,6 +38,7 @@
 pub mod answer;
 pub mod cookie;
 pub mod decide;
+pub mod decision;
 pub mod director;
 pub mod frame;
 pub mod layout;
@@ -45,6 +48,7 @@ pub mod name;
 pub mod net;
 pub mod nets;
 pub mod options;
+pub mod packet;
 pub mod query;
 pub mod reason;
 pub mod rtype;

@@ -25,6 +25,8 @@ pub const QUESTION_FIXED: usize = 4;
 pub const RECORD_FIXED: usize = 12;
 /// Length of an OPT record without options.
 pub const OPT: usize = 11;
+/// The bits of a compression pointer beside its target, RFC 1035 section 4.1.4.
+pub(crate) const POINTER: u16 = 0xc000;
 /// CLASS IN.
 pub(crate) const CLASS_IN: u16 = 1;
 /// The largest message that a client without EDNS takes, RFC 1035 section 4.2.1.

@@ -13,8 +13,7 @@
 //! ```
 
 use crate::{
-    answer::{POINTER, Packet},
-    decide::{Answer, AnswerRecord, RATE_BYTES},
+    decision::{Answer, AnswerRecord, RATE_BYTES},
     frame::Frame,
     layout::{
         BLOCK_SLOTS, Control, NET_DIVIDED, NET_ENDS, choice_of,
@@ -24,7 +23,8 @@ use crate::{
     name::OFFSET_MASK,
     net,
     nets::borrow,
-    query::{CLASS_IN, HEADER, RECORD_FIXED},
+    packet::Packet,
+    query::{CLASS_IN, HEADER, POINTER, RECORD_FIXED},
     reason::Reason,
     rtype::{TYPE_A, TYPE_AAAA, TYPE_HTTPS, TYPE_NSEC, TYPE_RRSIG, TYPE_SOA},
     scratch::Scratch,
@@ -105,7 +105,7 @@ fn signer_len(signer: &Signer) -> usize {
     usize::from(signer.len) & (SIGNER_ROOM - 1)
 }
 
-/// That a signature is there, which must be known before the packet is changed.
+/// Makes sure that a signature is there, which must be known before the packet is changed.
 #[inline(always)]
 fn has_signatures<M: Maps>(maps: &M, cohort: u32, line: u32) -> Result<(), Reason> {
     let region = maps.region(cohort).ok_or(Reason::PassStatic)?;

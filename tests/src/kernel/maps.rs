@@ -11,7 +11,7 @@ use zerottl_core::model::Vlan;
 use zerottl_dns::dnssec::{
     AllSigned,
     chain::COHORTS,
-    links::{CohortMirror, CohortSignatures},
+    mirror::{CohortMirror, CohortSignatures},
 };
 use zerottl_kernel::{
     image::{self, Bank, Image},

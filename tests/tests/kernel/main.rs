@@ -21,3 +21,4 @@ mod signed;
 mod stale;
 mod table;
 mod torn;
+mod torn_signed;

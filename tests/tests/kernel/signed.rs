@@ -68,7 +68,7 @@ addresses = ["192.0.2.40"]
 "#;
 const RECORDS: &str = "*.wild TXT wild\nmail MX 5 mail\nsub NS ns.sub\nns.sub A 192.0.2.9\nalias CNAME web\n";
 
-/// What a row says.
+/// A question, and its answer's reason.
 struct SignedRow {
     what: &'static str,
     packet: TestPacket,

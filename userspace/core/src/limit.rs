@@ -26,6 +26,8 @@ pub enum RateVerdict {
     DryRun,
     /// It is sent truncated, so that a real client asks by TCP.
     Slip,
+    /// It is sent truncated for the same reason: its client network has had its bytes of signed answers.
+    Bytes,
     /// It is not sent.
     Drop,
 }

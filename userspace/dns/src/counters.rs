@@ -33,6 +33,8 @@ pub struct DnsCounters {
     pub slipped: AtomicU64,
     /// UDP answers over their client network's rate that were sent, in a dry run.
     pub over_limit: AtomicU64,
+    /// UDP answers sent truncated, as their client network has had its bytes of signed answers.
+    pub signed_bytes: AtomicU64,
     /// UDP answers with TC set.
     pub truncated: AtomicU64,
     /// Answers that could not be sent.

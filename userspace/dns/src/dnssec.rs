@@ -6,6 +6,7 @@
 //! | `statement` | everything that is signed at a name, in the order of its signatures |
 //! | [`zone`] | a zone's signatures, in cohorts |
 //! | [`links`] | a zone and its signatures for another place that answers |
+//! | [`mirror`] | places besides its own that a zone's signatures are answered from |
 //! | `prove` | a reply with its signatures and proofs |
 //!
 //! A name that the plan answers has a signature for each address of each Site that it may come to. What the plan answers
@@ -13,6 +14,7 @@
 
 pub mod chain;
 pub mod links;
+pub mod mirror;
 mod prove;
 mod statement;
 pub mod zone;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use domain::base::{
-    Header, MessageBuilder, Name, Rtype, StaticCompressor,
+    Header, MessageBuilder, Name, RecordData as _, Rtype, StaticCompressor,
     iana::{self, Opcode, OptRcode, Rcode},
     message_builder::{AdditionalBuilder, PushError},
 };
@@ -211,12 +211,15 @@ impl<'a> Request<'a> {
         if rate == RateVerdict::Drop {
             return Err(Silence::Limited);
         }
+        let mut rate = rate;
         if !reply.truncated
             && rate != RateVerdict::Slip
             && let Ok(message) = compose(query, rcode, reply, &said, limits)
-            && self.meter(reply, message.len())
         {
-            return Ok(CountedAnswer { message, rcode, truncated: false, rate });
+            if self.meter(reply, message.len()) {
+                return Ok(CountedAnswer { message, rcode, truncated: false, rate });
+            }
+            rate = RateVerdict::Bytes;
         }
         // Header, question and OPT fit: the query had them too. Options may grow by 48 bytes, NSID by 32 and COOKIE by
         // 16, which is less than the query and its headers had.
@@ -299,17 +302,20 @@ impl Limits {
 /// clients of whom a cookie is `known`: as it is an answer that every other server gives, a forger gains nothing here.
 ///
 /// Signed answers are longer. What the plan answers may be 3.2 times its query then, and negative answers as long as they
-/// are; both are metered by their bytes ([`Request::meter`]).
+/// are; both are metered by their bytes ([`Request::meter`]). DNSKEY sets are what forgers ask for, and resolvers rarely: 2.5
+/// times the query, signed or not, to clients that no cookie proves.
 fn udp_limits(query: &QueryMessage<'_>, reply: &Reply<'_>, client: IpAddr, known: bool) -> Limits {
     let taken = usize::from(query.edns.map_or(UDP_LEN_CLASSIC, |edns| edns.udp_len.min(UDP_LEN_MAX)));
     let headers = if client.is_ipv4() { HEADERS_LEN_V4 } else { HEADERS_LEN_V6 };
     let times = |tenths| (headers + query.len) * tenths / 10 - headers;
     let is_negative = reply.answer.is_empty() && reply.authoritative;
+    let is_of_keys = reply.answer.first().is_some_and(|rr| rr.data.rtype() == Rtype::DNSKEY);
     let (all, extra) = match (reply.by_plan, is_negative) {
         (true, false) if reply.is_signed => (times(32), times(32)),
         (_, true) if reply.is_signed => (taken, taken),
         (true, false) => (times(20), times(20)),
         (_, true) => (times(25), times(25)),
+        (false, false) if is_of_keys && !known => (times(25), times(25)),
         (false, false) if known => (taken, taken),
         (false, false) => (times(30).max(usize::from(UDP_LEN_CLASSIC)), times(20)),
     };

@@ -174,6 +174,7 @@ impl DnsService {
         };
         counters.slipped.fetch_add(u64::from(rate == RateVerdict::Slip), Relaxed);
         counters.over_limit.fetch_add(u64::from(rate == RateVerdict::DryRun), Relaxed);
+        counters.signed_bytes.fetch_add(u64::from(rate == RateVerdict::Bytes), Relaxed);
         counters.answered(rcode);
         counters.truncated.fetch_add(u64::from(truncated), Relaxed);
         Some(message)

@@ -67,6 +67,8 @@ use self::{
     image::{Image, ImageError},
     mmap_array::Mapped,
     publish::Publisher,
+    signatures::SignatureMaps,
+    signed_image::SignedImage,
 };
 use zerottl_core::plan::{Plan, Planner};
 use zerottl_dns::{self as dns, Zones, dnssec::AllSigned};
@@ -239,7 +241,7 @@ impl Fastpath {
         fill(&mut ebpf, "ENDPOINTS", &image.endpoints)?;
         fill(&mut ebpf, "NETS", nodes)?;
         fill(&mut ebpf, "CHOSEN", &image.chosen)?;
-        signatures::fill(&mut ebpf, &image.signed, signed)?;
+        fill_signed(&mut ebpf, &image.signed, signed)?;
         fill(&mut ebpf, "CURSORS", &start_cursors(cpus * image.control.cursors as usize))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
@@ -378,6 +380,26 @@ fn sizes(image: &Image, nodes: usize, cpus: usize) -> Vec<(&'static str, u32)> {
 fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<(), LoadError> {
     if !values.is_empty() {
         map(ebpf, name, values.len())?.write(0, values);
+    }
+    Ok(())
+}
+
+/// Fills the maps of signed zones, which write there themselves what they sign from then on.
+fn fill_signed(ebpf: &mut Ebpf, image: &SignedImage, signed: &AllSigned) -> Result<(), LoadError> {
+    fill(ebpf, "SIGNED_NAMES", &image.names)?;
+    fill(ebpf, "SIGNERS", &image.signers)?;
+    fill(ebpf, "PROOFS", &image.proofs)?;
+    fill(ebpf, "PROOF_BYTES", &image.bytes)?;
+    fill(ebpf, "CHILDREN", &image.children)?;
+    fill(ebpf, "ORDINALS", &image.ordinals)?;
+    fill(ebpf, "REGIONS", &image.regions)?;
+    if !image.zones.is_empty() {
+        let maps = SignatureMaps {
+            cohorts: map(ebpf, "COHORTS", image.cohorts())?,
+            regions: map(ebpf, "REGIONS", image.regions.len())?,
+            lines: map(ebpf, "SIGNATURES", image.lines)?,
+        };
+        signatures::follow(maps, image, signed);
     }
     Ok(())
 }

@@ -2,16 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aya::Ebpf;
 use xdp_ebpf::layout::signed::{Region, SignatureLine};
 use zerottl_dns::dnssec::{
     AllSigned,
     chain::COHORTS,
-    links::{CohortMirror, CohortSignatures},
+    mirror::{CohortMirror, CohortSignatures},
 };
 
 use super::{
-    LoadError,
     mmap_array::{Mapped, store_u64},
     publish::grace_period,
     signed_image::{REGIONS, SignedImage},
@@ -19,10 +17,13 @@ use super::{
 
 /// The maps that change.
 #[derive(Debug)]
-struct SignatureMaps {
-    cohorts: Mapped<u64>,
-    regions: Mapped<Region>,
-    lines: Mapped<SignatureLine>,
+pub(crate) struct SignatureMaps {
+    /// `COHORTS`.
+    pub cohorts: Mapped<u64>,
+    /// `REGIONS`.
+    pub regions: Mapped<Region>,
+    /// `SIGNATURES`.
+    pub lines: Mapped<SignatureLine>,
 }
 
 /// A zone's part of them.
@@ -37,23 +38,9 @@ struct ZoneRegions {
     spare: Vec<usize>,
 }
 
-/// Fills the maps of signed zones, and has each zone write to them what it signs from now on.
-pub(crate) fn fill(ebpf: &mut Ebpf, image: &SignedImage, signed: &AllSigned) -> Result<(), LoadError> {
-    super::fill(ebpf, "SIGNED_NAMES", &image.names)?;
-    super::fill(ebpf, "SIGNERS", &image.signers)?;
-    super::fill(ebpf, "PROOFS", &image.proofs)?;
-    super::fill(ebpf, "PROOF_BYTES", &image.bytes)?;
-    super::fill(ebpf, "CHILDREN", &image.children)?;
-    super::fill(ebpf, "ORDINALS", &image.ordinals)?;
-    super::fill(ebpf, "REGIONS", &image.regions)?;
-    if image.zones.is_empty() {
-        return Ok(());
-    }
-    let maps = Arc::new(Mutex::new(SignatureMaps {
-        cohorts: super::map(ebpf, "COHORTS", image.zones.len() * COHORTS)?,
-        regions: super::map(ebpf, "REGIONS", image.regions.len())?,
-        lines: super::map(ebpf, "SIGNATURES", image.lines)?,
-    }));
+/// Has each zone of an image write to its maps what is signed now, and what it signs from now on.
+pub(crate) fn follow(maps: SignatureMaps, image: &SignedImage, signed: &AllSigned) {
+    let maps = Arc::new(Mutex::new(maps));
     for (at, zone) in image.zones.iter().enumerate() {
         let Some(signed) = signed.get(zone.0).and_then(Option::as_ref) else { continue };
         signed.mirror_to(Box::new(ZoneRegions {
@@ -64,7 +51,6 @@ pub(crate) fn fill(ebpf: &mut Ebpf, image: &SignedImage, signed: &AllSigned) -> 
             spare: (0..REGIONS).collect(),
         }));
     }
-    Ok(())
 }
 
 impl CohortMirror for ZoneRegions {

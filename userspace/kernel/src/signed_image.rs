@@ -69,7 +69,7 @@ struct Facts<'a> {
     bindings: Vec<(Data, u32)>,
 }
 
-/// What has to be added to a slot, by type, of a set of answers.
+/// By type, the number to be added to a slot of a set of answers.
 type OrdinalBases = [u32; 3];
 
 impl SignedImage {
@@ -105,6 +105,12 @@ impl SignedImage {
         image
     }
 
+    /// How many cohorts there are in all.
+    #[must_use]
+    pub fn cohorts(&self) -> usize {
+        self.zones.len() * COHORTS
+    }
+
     /// Its maps, and how many entries each has.
     pub(crate) fn sizes(&self) -> [(&'static str, u32); 9] {
         [
@@ -114,7 +120,7 @@ impl SignedImage {
             ("PROOF_BYTES", self.bytes.len()),
             ("CHILDREN", self.children.len()),
             ("ORDINALS", self.ordinals.len()),
-            ("COHORTS", self.zones.len() * COHORTS),
+            ("COHORTS", self.cohorts()),
             ("REGIONS", self.regions.len()),
             ("SIGNATURES", self.lines),
         ]

@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 
 use xdp_ebpf::{
-    answer::{self, Packet},
-    decide,
+    answer, decide,
     frame::Frame,
     layout::{
         Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock,
@@ -12,6 +11,7 @@ use xdp_ebpf::{
     },
     limit::Buckets,
     maps::{LoopStep, Maps},
+    packet::Packet,
     reason::Reason,
     scratch::Scratch,
     sign,

@@ -19,7 +19,7 @@ use zerottl_dns::{
     dnssec::{
         SignedZone,
         chain::COHORTS,
-        links::{CohortMirror, CohortSignatures},
+        mirror::{CohortMirror, CohortSignatures},
     },
     view::View,
 };

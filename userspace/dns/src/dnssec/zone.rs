@@ -22,7 +22,7 @@ use zerottl_sign::{
 
 use super::{
     chain::{COHORTS, Chain, is_of_keys},
-    links::{CohortMirror, CohortSignatures},
+    mirror::{CohortMirror, CohortSignatures},
     statement::{Part, Statement},
 };
 use crate::{

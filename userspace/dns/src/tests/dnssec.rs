@@ -23,6 +23,8 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
 use super::{BOTH, Bench, NOW, ask, name, show};
 use crate::{
     dnssec::{SignedZone, chain::COHORTS},
+    respond,
+    transport::Transport,
     view::View,
     zone::Zone,
 };
@@ -239,6 +241,36 @@ fn without_do_nothing_is_signed() {
     }
     let query = ask("app.com DNSKEY");
     assert!(!show(&query, &signed.tcp(&query).unwrap()).contains("RRSIG"));
+}
+
+/// D-AMP: a client that nothing proves gets keys within 2.5 times its query, and a signed address within 3.2; a client
+/// network has its bytes of signed answers.
+#[test]
+fn signed_answers_are_bounded() {
+    let metered = |model: &mut Model| {
+        model.zones[0].dnssec = Some(config());
+        model.edns.signed_bytes = 4_096;
+    };
+    let bench = signed_by(&config(), metered);
+    let udp = |query: &[u8], client: &str| {
+        respond(query, Transport::Udp, client.parse().unwrap(), NOW, &bench.zones, &bench.view).unwrap()
+    };
+    let is_truncated = |answer: &[u8]| answer[2] & 2 != 0;
+    for question in ["app.com DNSKEY +do", "app.com DNSKEY"] {
+        let query = ask(question);
+        let padded = [&query[..], &[0; 400]].concat();
+        assert!(is_truncated(&udp(&query, "192.0.2.1")), "{question}");
+        assert!(!is_truncated(&udp(&padded, "192.0.2.1")), "{question}, of a long query");
+        assert!(!is_truncated(&bench.tcp(&query).unwrap()), "{question} by TCP");
+    }
+    let query = ask("app.com A +do");
+    let whole = (0..1_000).map(|_| udp(&query, "198.51.100.1")).filter(|answer| !is_truncated(answer));
+    let lens: Vec<usize> = whole.map(|answer| answer.len()).collect();
+    assert!(lens.iter().all(|len| 10 * (28 + len) <= 32 * (28 + query.len())), "{lens:?}");
+    let sent: usize = lens.iter().sum();
+    assert!((4_096..12_000).contains(&sent), "{sent} bytes of a second's 4,096, and of the time that this took");
+    assert!(!is_truncated(&udp(&query, "203.0.113.1")), "another network has its own");
+    assert!(!is_truncated(&bench.tcp(&query).unwrap()), "by TCP");
 }
 
 /// D-TRAP: an NSEC that is a proof of a gap, or of a static type, has every type that its name may ever have; that which

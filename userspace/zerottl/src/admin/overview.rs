@@ -144,6 +144,9 @@ fn heading(page: &mut String, status: &StatusPage) {
     for zone in &status.signed {
         let _ = writeln!(page, "{}", text::printable(&zone.words()));
     }
+    if let Some(truncated) = status.signed_truncated() {
+        let _ = writeln!(page, "signed answers: {truncated} truncated by `signed_bytes` of [edns]");
+    }
     for warning in &status.front.warnings {
         let _ = writeln!(page, "warning: {}", text::printable(warning));
     }

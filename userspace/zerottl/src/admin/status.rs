@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use xdp_ebpf::reason::Reason;
 
 use super::{
     load::{self, LoadPage},
@@ -261,6 +262,14 @@ pub struct ReasonPage {
 const REASONS_MAX: usize = 8;
 
 impl StatusPage {
+    /// Signed answers that were truncated as their client network had had its bytes; none where no zone is signed.
+    #[must_use]
+    pub(super) fn signed_truncated(&self) -> Option<u64> {
+        let in_kernel = self.reasons.get(Reason::AnswerSignedBytes.name()).map_or(0, |reason| reason.count);
+        let by_socket = self.socket.events.get("signed-bytes").copied().unwrap_or(0);
+        (!self.signed.is_empty()).then_some(in_kernel + by_socket)
+    }
+
     /// The page of a moment.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {

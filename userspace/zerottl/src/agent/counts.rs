@@ -120,6 +120,7 @@ impl CounterSource for AgentCounters {
                 ("limited", &counters.limited),
                 ("slipped", &counters.slipped),
                 ("over-limit", &counters.over_limit),
+                ("signed-bytes", &counters.signed_bytes),
                 ("truncated", &counters.truncated),
                 ("send-errors", &counters.send_errors),
                 ("tcp-refused", &counters.tcp_refused),
