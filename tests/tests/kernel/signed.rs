@@ -3,7 +3,10 @@
 //! Each row runs in the kernel and on the host, over the same signatures, and what both say is taken apart by `domain`. That
 //! a signature is the one of its data, tests/tests/kernel/differential.rs shows.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use domain::{
     base::{CanonicalOrd as _, Message, Name, ParsedName, Rtype, iana::Rcode},
@@ -15,6 +18,7 @@ use kernel_table::{
     verify,
     world::{OUR_MAC, World},
 };
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tests::{
     kernel::{machine::KernelMachine, maps, planned::Planned},
     lab::can_load,
@@ -78,6 +82,8 @@ struct SignedRow {
 }
 
 const TXT: u16 = 16;
+/// Where a message begins over IPv4 without VLAN.
+const MESSAGE: usize = 14 + 20 + 8;
 
 fn with_do(name: &str, rtype: u16) -> packet::Message {
     ask(name, rtype).additional(&opt(1232, 0x8000, &[]))
@@ -304,4 +310,40 @@ fn signed_bytes_are_metered_in_the_kernel() {
         "unsigned ones are not metered"
     );
     assert_eq!(kernel.run(&with_do("web.signed.example", A).v6().bytes()).reason, AnswerSigned, "another network");
+}
+
+/// Code compiled twice does one thing: whatever comes, kernel and host have the same reason, and of what no turn decides the
+/// same frame.
+#[test]
+fn kernel_and_host_sign_alike() {
+    const FRAMES: usize = 20_000;
+    const SEED: u64 = 0x7a65_726f_7474_6c09;
+    if !can_load("signed answers, host against kernel") {
+        return;
+    }
+    let planned = planned("signed_bytes = 0");
+    let (mut kernel, host) = machines(&planned);
+    let random = &mut StdRng::seed_from_u64(SEED);
+    let frames: Vec<_> = rows().iter().map(|row| row.packet.bytes()).filter(|frame| frame[12..14] == [8, 0]).collect();
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for number in 0..FRAMES {
+        let mut frame = frames[random.random_range(0..frames.len())].clone();
+        for _ in 0..random.random_range(0..4) {
+            let at = random.random_range(MESSAGE..frame.len());
+            frame[at] = if random.random() { random.random() } else { frame[at] ^ 0x20 };
+        }
+        // None over IPv4: a changed message goes on.
+        frame[MESSAGE - 2..MESSAGE].fill(0);
+        let (ran, expected) = (kernel.run(&frame), host_maps::run(&host, &frame, Grow::Tail));
+        let what = format!("frame {number} of seed {SEED:#x}: {}", verify::hex(&frame));
+        assert_eq!((ran.reason, ran.action), (expected.reason, expected.action), "{what}");
+        if matches!(ran.reason, AnswerSignedNodata | AnswerSignedNxdomain | AnswerTruncated) {
+            assert_eq!(ran.frame, expected.frame, "{what}");
+        }
+        *counts.entry(ran.reason.name()).or_default() += 1;
+    }
+    println!("{counts:?}");
+    for reason in [AnswerSigned, AnswerSignedNodata, AnswerSignedNxdomain] {
+        assert!(counts.get(reason.name()).is_some_and(|count| *count > 500), "{counts:?}");
+    }
 }
