@@ -3,6 +3,7 @@
 mod dead;
 mod harness;
 mod negative;
+mod parent;
 mod positive;
 mod roll;
 mod scene;

@@ -17,15 +17,17 @@ use super::scene::{config, ds};
 /// Records whose TTL, as all of this zone, is short.
 const RECORDS: &str = "$TTL 5\n@ TXT \"short\"\nmail A 192.0.2.200\n*.wild A 192.0.2.202\n";
 /// Two waits of a TTL, each looked at every 10 s, and the rest.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A zone whose keys are rolled.
-struct Rolling {
-    scene: Scene,
+pub struct Rolling {
+    /// The lab and its agent.
+    pub scene: Scene,
 }
 
 impl Rolling {
-    fn start(what: &str, dnssec: &str) -> Option<Self> {
+    /// Starts it, with more keys of `dnssec`.
+    pub fn start(what: &str, dnssec: &str) -> Option<Self> {
         let zone = format!("dnssec = {{ parent_ttl = \"5s\"{dnssec} }}\nns_ttl = 5\nsoa_ttl = 5");
         let config = Config { zone, records: RECORDS.into(), ..config() };
         let spec = LabSpec { resolver: true, sites: config.sites.clone(), ..LabSpec::default() };
@@ -33,18 +35,19 @@ impl Rolling {
     }
 
     /// Runs `zerottl dnssec`.
-    fn dnssec(&self, arguments: &[&str]) -> String {
+    pub fn dnssec(&self, arguments: &[&str]) -> String {
         let file = self.scene.agent.folder().join("zerottl.toml");
         let config = ["--config", &file.to_string_lossy()];
         self.scene.agent.zerottl(&[&["dnssec"], arguments, &config].concat()).expect("zerottl")
     }
 
-    fn status(&self) -> Value {
+    /// The state of its keys.
+    pub fn status(&self) -> Value {
         serde_json::from_str(&self.dnssec(&["status", "app.com", "--json"])).expect("JSON")
     }
 
     /// The number of the roll's step; 0 once it is done.
-    fn step(&self) -> u64 {
+    pub fn step(&self) -> u64 {
         self.status()["roll"]["step"].as_u64().unwrap_or_default()
     }
 
