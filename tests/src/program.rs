@@ -33,6 +33,12 @@ pub(crate) fn built(name: &str, package: &str) -> io::Result<PathBuf> {
     newest.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, missing()))
 }
 
+/// Where Debian has libfaketime, which shifts the time of day for who is started with it.
+pub fn faketime_library() -> io::Result<PathBuf> {
+    let mut folders = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    folders.find(|file| file.is_file()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// `zerottl`, to be run in its place by a program that is given with its arguments.
 pub(crate) fn under(wrapper: &[String]) -> io::Result<Command> {
     let [program, arguments @ ..] = wrapper else { return Ok(Command::new(binary()?)) };

@@ -1,5 +1,6 @@
 //! Signed answers, to validating resolvers: unbound, BIND's named and the recursor of `PowerDNS`, and to BIND's verifiers.
 
+mod bundle;
 mod dead;
 mod harness;
 mod negative;

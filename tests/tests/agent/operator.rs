@@ -373,7 +373,7 @@ fn drain_waits_and_says_what_it_sees() {
 /// for the time of day (libfaketime), and probes, plans, lapses and ages go on as they were.
 #[test]
 fn clock_steps_change_nothing() -> io::Result<()> {
-    let Ok(library) = faketime() else {
+    let Ok(library) = tests::program::faketime_library() else {
         eprintln!("NOT TESTED: clock steps (libfaketime is not installed)");
         return Ok(());
     };
@@ -420,10 +420,4 @@ fn clock_steps_change_nothing() -> io::Result<()> {
     let days = (wall(&scene) - before) / 86_400_000.0;
     assert!(code == 200 && (399.0..401.0).contains(&days), "{days} days");
     Ok(())
-}
-
-/// Where Debian has libfaketime.
-fn faketime() -> io::Result<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
-    folders.into_iter().find(|file| file.is_file()).ok_or_else(|| io::ErrorKind::NotFound.into())
 }

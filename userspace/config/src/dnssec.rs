@@ -53,14 +53,17 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
         Duration::from_hours(1)..=*VALIDITY.end(),
     );
     let signature_alarm = alarm.unwrap_or(alarm_default);
-    if let Some(text) = raw.signature_alarm.as_ref().filter(|_| signature_alarm >= most) {
+    // A bundle lasts for longer than its signatures.
+    let is_bounded = raw.bundle.is_none();
+    if let Some(text) = raw.signature_alarm.as_ref().filter(|_| is_bounded && signature_alarm >= most) {
         reader
             .error(text.span(), format!("`signature_alarm` is {}, and every signature comes to that", text.get_ref()))
             .help(format!("give less than {}: `validity` less `renew`", written(most)));
     }
     let parent_ttl = duration(reader, "parent_ttl", &raw.parent_ttl, default.parent_ttl, PARENT_TTL);
     let split_keys = raw.split_keys.as_ref().is_some_and(|split| *split.get_ref());
-    let keys = keys(reader, apex, &raw.keys);
+    let bundle = raw.bundle.as_ref().map(|text| bundle(reader, raw, text));
+    let keys = if bundle.is_some() { Vec::new() } else { keys(reader, apex, &raw.keys) };
     if let Some(text) = raw.algorithm.as_ref().filter(|_| !keys.is_empty()) {
         reader
             .warn(text.span(), "`algorithm` has no use beside `keys`, which have their own")
@@ -70,11 +73,30 @@ pub(super) fn dnssec(zone: &mut Reader<'_>, apex: &Name, raw: Option<&Spanned<ra
         algorithm: algorithm.unwrap_or(default.algorithm),
         split_keys,
         keys,
+        bundle,
         validity,
         renew,
         signature_alarm,
         parent_ttl: parent_ttl.unwrap_or(default.parent_ttl),
     })
+}
+
+/// The path of a bundle. It need not be there: the host that makes it reads the same file.
+fn bundle(reader: &mut Reader<'_>, raw: &raw::DnssecTable, text: &Spanned<String>) -> PathBuf {
+    let of_keys = [
+        ("algorithm", raw.algorithm.as_ref().map(Spanned::span)),
+        ("split_keys", raw.split_keys.as_ref().map(Spanned::span)),
+        ("keys", raw.keys.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in of_keys.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+        reader
+            .error(span, format!("`{key}` beside `bundle`, which has the signatures of keys on another host"))
+            .help(format!("take `{key}` out; or `bundle`, if the keys are to be here"))
+            .also(text.span(), "the bundle");
+    }
+    let file = reader.report.base_dir().join(text.get_ref());
+    reader.report.files.push(file.clone());
+    file
 }
 
 fn keys(reader: &mut Reader<'_>, apex: &Name, list: &raw::List<String>) -> Vec<PathBuf> {

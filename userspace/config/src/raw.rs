@@ -199,6 +199,7 @@ pub(super) struct DnssecTable {
     pub algorithm: Text,
     pub split_keys: Switch,
     pub keys: List<String>,
+    pub bundle: Text,
     pub validity: Text,
     pub renew: Text,
     pub signature_alarm: Text,

@@ -47,6 +47,21 @@ impl Zones {
     }
 }
 
+impl Zones {
+    /// Gives a zone a serial that has been made elsewhere.
+    pub fn set_serial(&mut self, id: model::ZoneId, serial: u32) {
+        set_serial(&mut self.list[id.0], Serial(serial));
+    }
+}
+
+impl Zone {
+    /// The serial of its SOA.
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        soa(self).map_or(0, |soa| soa.serial().into_int())
+    }
+}
+
 fn soa(zone: &Zone) -> Option<&Soa<model::Name>> {
     match zone.soa.data.first()? {
         Data::Soa(soa) => Some(soa),

@@ -34,6 +34,6 @@ fn hand_over(to: &File, file: &Path) -> io::Result<()> {
     fchown(to, Some(folder.uid()), Some(folder.gid()))
 }
 
-fn folder_of(file: &Path) -> io::Result<&Path> {
+pub(crate) fn folder_of(file: &Path) -> io::Result<&Path> {
     file.parent().ok_or(io::ErrorKind::InvalidInput.into())
 }

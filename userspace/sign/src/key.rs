@@ -138,9 +138,10 @@ pub enum KeyError {
     NoRandomness,
 }
 
-/// A key with its secret.
+/// A key, with its secret unless that is on another host.
 pub struct SigningKey {
-    pair: KeyPair,
+    /// None of a key that is known by its DNSKEY alone.
+    pair: Option<KeyPair>,
     dnskey: Dnskey<Bytes>,
     tag: u16,
 }
@@ -172,7 +173,14 @@ impl SigningKey {
         let is_ours = KeyAlgorithm::of(dnskey.algorithm()).is_some();
         let pair = KeyPair::from_bytes(secret, &dnskey).ok().filter(|_| is_ours);
         let pair = pair.ok_or_else(|| KeyError::Mismatch(file.to_owned()))?;
-        Ok(Self { tag: dnskey.key_tag(), pair, dnskey })
+        Ok(Self { tag: dnskey.key_tag(), pair: Some(pair), dnskey })
+    }
+
+    /// A key by its DNSKEY alone, which signs nothing here; none where its algorithm is not one of ours.
+    #[must_use]
+    pub fn without_secret(dnskey: Dnskey<Bytes>) -> Option<Self> {
+        KeyAlgorithm::of(dnskey.algorithm())?;
+        Some(Self { tag: dnskey.key_tag(), pair: None, dnskey })
     }
 
     /// Reads a key of a zone from its two files, of which one is named: `….key`, `….private`, or what both have in common.
@@ -190,10 +198,10 @@ impl SigningKey {
         Self::new(&secret, record.into_data(), &public)
     }
 
-    /// The signature of a message; none where the system gives no randomness.
+    /// The signature of a message; none where the system gives no randomness, or the secret is on another host.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Option<SetSignature> {
-        self.pair.sign_raw(message).ok()?.as_ref().try_into().ok()
+        self.pair.as_ref()?.sign_raw(message).ok()?.as_ref().try_into().ok()
     }
 
     /// Its DNSKEY.

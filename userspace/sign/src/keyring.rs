@@ -282,8 +282,12 @@ pub(crate) fn duties(of: &KeyType) -> KeyDuties {
     }
 }
 
-/// A time in the library's form.
-pub(crate) fn time(seconds: u64) -> UnixTime {
+/// A time in the library's form, which is shown as a date.
+///
+/// # Panics
+/// Never: that of any time behind 1970 is one.
+#[must_use]
+pub fn time(seconds: u64) -> UnixTime {
     UnixTime::try_from(UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time behind 1970")
 }
 

@@ -8,6 +8,7 @@
 //! | [`roll`] | the exchange of a key, step by step |
 //! | [`signature`] | a set of records into the bytes that are signed, and the RRSIG |
 //! | [`store`] | signatures that are kept in the state directory |
+//! | [`bundle`] | signatures for periods ahead, in a file for hosts without the keys |
 //! | [`validity`] | from when to when signatures are good, and when they are made anew |
 //! | `disk` | files of the state directory, of the owner that it has |
 //! | [`canonical`] | names in canonical order (pure) |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+pub mod bundle;
 pub mod canonical;
 mod disk;
 pub mod key;
@@ -28,6 +30,7 @@ pub mod store;
 pub mod validity;
 pub mod zone_keys;
 
+pub use bundle::{Bundle, ZoneBundle};
 pub use key::{KeyAlgorithm, KeyError, SIGNATURE_LEN, SetSignature, SigningKey};
 pub use keyring::{KeyRole, Keyring};
 pub use signature::RecordSet;

@@ -11,7 +11,7 @@
 //! At every time a resolver with any mixture of what it may have kept can validate. Time is passed in, so that tests go
 //! through days; the library looks at the clock as well, and is content with times that are long past.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use domain::{
     base::iana::SecurityAlgorithm,
@@ -19,9 +19,9 @@ use domain::{
 };
 
 use super::{
-    key::{self, KeyAlgorithm, KeyError},
+    key::{self, KeyAlgorithm, KeyError, SigningKey},
     keyring::{self, KeyRole, Keyring, KeyringLock, time},
-    zone_keys::{self, KeyDuties},
+    zone_keys::{self, KeyDuties, ZoneKeys},
 };
 use zerottl_core::model::{self, DnssecConfig};
 
@@ -37,6 +37,12 @@ pub enum RollError {
          one beside the old one first"
     )]
     Configured(model::Name),
+    /// The keys are on another host.
+    #[error(
+        "the keys of the zone {0} are not here, it is answered from a bundle: run this on the host that signs, and say with \
+         `--state` where the keys are there"
+    )]
+    Elsewhere(model::Name),
     /// There are none yet.
     #[error("the zone {0} has no keys in the state directory yet: the agent makes them when it starts")]
     Missing(model::Name),
@@ -167,8 +173,26 @@ pub struct RolledKey {
     pub is_old: bool,
 }
 
+/// The keys of a zone that are known by themselves alone, without their past.
+#[must_use]
+pub fn list(keys: &ZoneKeys) -> Vec<RolledKey> {
+    let is_split = keys.all().iter().any(|key| !key.is_sep());
+    let of = |(key, duties): (&Arc<SigningKey>, KeyDuties)| {
+        let role = match (key.is_sep(), is_split) {
+            (false, _) => KeyRole::Zsk,
+            (true, true) => KeyRole::Ksk,
+            (true, false) => KeyRole::Csk,
+        };
+        RolledKey { tag: key.tag(), algorithm: key.algorithm(), role, duties, is_old: false }
+    };
+    keys.duties().map(of).collect()
+}
+
 /// A zone's keys in the state directory, and the right to change them.
 pub fn hold(zone: &model::Name, config: &DnssecConfig, state: &Path) -> Result<(Keyring, KeyringLock), RollError> {
+    if config.bundle.is_some() {
+        return Err(RollError::Elsewhere(zone.clone()));
+    }
     if !config.keys.is_empty() {
         return Err(RollError::Configured(zone.clone()));
     }

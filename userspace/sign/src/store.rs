@@ -29,7 +29,8 @@ use zerottl_core::model;
 const MAGIC: &[u8] = b"zerottl signatures 1\n";
 /// Bytes of a digest that are kept: two sets of records meet in them by no accident.
 pub const DIGEST_LEN: usize = 16;
-const SUM_LEN: usize = 32;
+/// Bytes of a SHA-256.
+pub(crate) const SUM_LEN: usize = 32;
 /// Bytes of such a file, at most: some 40 million signatures.
 const FILE_LEN_MAX: u64 = 3 << 30;
 
@@ -71,7 +72,8 @@ pub fn digest(bytes: &[u8]) -> SetDigest {
     short
 }
 
-fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
+/// The SHA-256 of some bytes.
+pub(crate) fn sum(bytes: &[u8]) -> [u8; SUM_LEN] {
     let mut builder = DigestBuilder::new(DigestType::Sha256);
     builder.update(bytes);
     let mut sum = [0; SUM_LEN];

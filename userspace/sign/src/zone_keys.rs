@@ -17,6 +17,7 @@ use domain::{
     crypto::ring::DigestBuilder,
     rdata::{Cdnskey, Cds, Dnskey, Ds},
 };
+use serde::{Deserialize, Serialize};
 
 use zerottl_core::model;
 
@@ -39,7 +40,7 @@ pub struct ZoneKeys {
 }
 
 /// The work that a key has in its zone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each comes and goes on its own while keys are rolled")]
 pub struct KeyDuties {
     /// Whether it stands in the DNSKEY set.
@@ -115,6 +116,20 @@ impl ZoneKeys {
     /// The keys that sign the key sets: DNSKEY, CDS and CDNSKEY.
     pub fn entry_points(&self) -> impl Iterator<Item = &Arc<SigningKey>> {
         self.entry.iter()
+    }
+
+    /// Each with its duties.
+    pub fn duties(&self) -> impl Iterator<Item = (&Arc<SigningKey>, KeyDuties)> {
+        self.all.iter().map(|key| {
+            let is_among = |list: &[Arc<SigningKey>]| list.iter().any(|one| one.tag() == key.tag());
+            let duties = KeyDuties {
+                is_published: true,
+                signs_keys: is_among(&self.entry),
+                signs_zone: self.zone.tag() == key.tag(),
+                is_at_parent: is_among(&self.delegated),
+            };
+            (key, duties)
+        })
     }
 
     /// The DNSKEY set.

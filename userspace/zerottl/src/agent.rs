@@ -72,7 +72,11 @@ use self::{
 use crate::{
     admin::{server, sources::Current},
     control::commands::{AgentCommand, ReloadError, Reloaded},
-    observe::{self, context::ServingContext, signing::SignedZoneState},
+    observe::{
+        self,
+        context::ServingContext,
+        signing::{Clock, SignedZoneState},
+    },
 };
 use zerottl_config::{self as config, Loaded};
 use zerottl_core::{
@@ -182,7 +186,9 @@ impl Agent {
         let own_state = || state::lock::own(&model.state, patience).map_err(AgentError::State);
         let lock = tokio::task::block_in_place(own_state)?;
         let folder = pins.as_ref().map(|pins| pins.folder().to_owned());
-        let mut prepared = tokio::task::block_in_place(|| Prepared::new(model, zones, None, folder.as_deref()))?;
+        let clock = Arc::<Clock>::default();
+        let prepare = || Prepared::new(model, zones, None, folder.as_deref(), &clock);
+        let mut prepared = tokio::task::block_in_place(prepare)?;
         let (trace, _) = broadcast::channel(TRACE_BACKLOG);
         let (context, seen) = watch::channel(ServingContext::default());
         let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
@@ -194,7 +200,7 @@ impl Agent {
             context: seen,
             work,
             commands,
-            clock: Arc::default(),
+            clock,
             started,
             writer: Arc::new(writer),
             write_status,
@@ -271,7 +277,7 @@ impl Agent {
             }
         }
         if self.looks.is_multiple_of(LOOKS) {
-            now.signed = SignedZoneState::all(&self.common.dns.served(), observe::signing::seconds());
+            now.signed = SignedZoneState::all(&self.common.dns.served(), observe::signing::now());
             now.signing_alarms = observe::signing::alarms(&now.signed, &self.common.clock);
         }
         self.looks = self.looks.wrapping_add(1);
@@ -338,7 +344,7 @@ impl Agent {
         warnings.extend(of_serials);
         warnings.extend(misfits(&model.front).unwrap_or_default());
         let folder = self.attachments.as_ref().map(|attachments| attachments.pins().folder());
-        let prepared = Prepared::new(model, zones, Some(&self.serving), folder)?;
+        let prepared = Prepared::new(model, zones, Some(&self.serving), folder, &self.common.clock)?;
         let known = self.serving.admin.status.borrow().clone();
         let shortfalls = minimums::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
         if shortfalls.is_empty() {

@@ -11,6 +11,7 @@ pub mod pinned_state;
 pub mod reload;
 pub mod run;
 pub mod session;
+pub mod sign;
 pub mod simulate;
 pub mod site;
 pub mod status;

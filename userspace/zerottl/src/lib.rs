@@ -5,11 +5,13 @@
 //! it.
 //!
 //! This crate is the programs: the agent, the stand-alone Site ([`zerottl_proxy`]), and the commands.
+//! [`bundles`] are signatures from another host, beside the configuration that they are to fit.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod agent;
+pub mod bundles;
 pub mod control;
 pub mod machine;
 mod observe;

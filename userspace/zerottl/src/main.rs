@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use zerottl::{admin::explanation::Explanation, machine};
+use zerottl::{admin::explanation::Explanation, bundles, machine};
 use zerottl_config as config;
 use zerottl_core::{
     model::{Model, PoolId},
@@ -141,6 +141,8 @@ enum Command {
     Session(cli::session::SessionArguments),
     /// Show what the parent of a signed zone needs, and its keys
     Dnssec(cli::dnssec::DnssecArguments),
+    /// Make a bundle of signatures for some time ahead, on a host with the keys: front ends answer with it and have none
+    Sign(cli::sign::SignArguments),
     /// Print shell completions
     Completions {
         /// The shell
@@ -207,6 +209,7 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Site(arguments) => cli::site::site(arguments, || log.start()).await?,
         Command::Director(arguments) => cli::director::director(arguments, || log.start()).await?,
         Command::Dnssec(arguments) => cli::dnssec::dnssec(arguments)?,
+        Command::Sign(arguments) => cli::sign::sign(&arguments)?,
         Command::Session(arguments) => cli::session::session(arguments).await?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -227,6 +230,11 @@ fn misfits(loaded: &config::Loaded) -> Vec<String> {
     seen.map(|seen| machine::warnings(front, &seen)).unwrap_or_default()
 }
 
+/// Returns why a front end would refuse the file: names that a bundle does not sign, above all.
+fn refusals(loaded: &config::Loaded) -> Vec<String> {
+    bundles::refusals(&loaded.model, &loaded.zones)
+}
+
 /// The files alone decide, and nothing is bound, attached or probed; what does not fit the machine is a warning.
 fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
     let checked = config::load(file);
@@ -234,12 +242,17 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
         Ok(loaded) => &loaded.warnings[..],
         Err(error) => error.problems(),
     };
+    let refusals = checked.as_ref().map(refusals).unwrap_or_default();
+    let is_ok = checked.is_ok() && refusals.is_empty();
     if json {
         let problems: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
-        let mut result = serde_json::json!({ "ok": checked.is_ok(), "problems": problems });
+        let mut result = serde_json::json!({ "ok": is_ok, "problems": problems });
         let deaths = checked.as_ref().map(|loaded| deaths(&loaded.model)).unwrap_or_default();
         if !deaths.is_empty() {
             result["if_a_site_dies"] = deaths.iter().map(|line| line.trim_end()).collect();
+        }
+        if !refusals.is_empty() {
+            result["bundles"] = refusals.into();
         }
         let misfits = checked.as_ref().map(misfits).unwrap_or_default();
         if !misfits.is_empty() {
@@ -255,12 +268,16 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
                 for warning in misfits(loaded) {
                     complain(&format!("warning: {}: {warning}", file.display()));
                 }
-                print(format!("{}: ok\n{}", file.display(), deaths(&loaded.model).concat()).as_bytes())?;
+                for refusal in &refusals {
+                    complain(&format!("error: {}: {refusal}", file.display()));
+                }
+                let ok = if is_ok { format!("{}: ok\n", file.display()) } else { String::new() };
+                print((ok + &deaths(&loaded.model).concat()).as_bytes())?;
             }
             Err(error) => complain(&error.render(io::stderr().is_terminal())),
         }
     }
-    Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Describes what the death of a Site would do to the others, where capacities are configured: a line each.

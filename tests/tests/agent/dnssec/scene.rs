@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tests::{
     bind::BindZone,
     config::Config,
-    lab::{LabSpec, front_addresses},
+    lab::{LabSpec, can_run, front_addresses},
     process::{Process, eventually},
     resolver::ResolverKind,
     scene::Scene,
@@ -60,11 +60,21 @@ pub fn only_with_v6(mut config: Config, key: &str) -> Config {
 impl Signed {
     /// Starts it, with [`STATIC`] and its children beside the dynamic names.
     pub fn start(what: &str, config: Config) -> Option<Self> {
+        Self::start_after(what, config, |_| ())
+    }
+
+    /// As [`Self::start`], with something to be done once the configuration is whole, before the agent has it.
+    pub fn start_after(what: &str, config: Config, before: impl FnOnce(&Config)) -> Option<Self> {
+        if !can_run(what) {
+            return None;
+        }
         let scratch = folder().expect("a folder");
         let children = Children::new(scratch.path());
         let records = [STATIC, &children.ds, &config.records].concat();
         let spec = LabSpec { resolver: true, sites: config.sites.clone(), ..LabSpec::default() };
-        let scene = Scene::in_lab(what, &spec, Config { records, ..config })?;
+        let config = Config { records, ..config };
+        before(&config);
+        let scene = Scene::in_lab(what, &spec, config)?;
         let children = children.serve(&scene.lab);
         let ds = ds(&scene, "app.com");
         Some(Self { ds, scene, _children: children })

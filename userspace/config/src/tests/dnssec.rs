@@ -26,6 +26,10 @@ fn a_word_or_a_table() {
     assert_eq!((short.algorithm, short.split_keys), (ZoneAlgorithm::Ed25519, true));
     assert_eq!((short.validity, short.renew, short.signature_alarm), (8 * HOUR, 2 * HOUR, 3 * HOUR));
     assert_eq!(short.parent_ttl, HOUR);
+    let bundle = read("{ bundle = \"app.bundle\", signature_alarm = \"100h\" }").expect("signed");
+    // It need not be there, and its alarm may be earlier than signatures of one period last.
+    assert_eq!(bundle.bundle, Some(examples().join("app.bundle")));
+    assert_eq!(bundle.signature_alarm, 100 * HOUR);
 }
 
 #[track_caller]
@@ -50,6 +54,14 @@ fn faults_are_told() {
     refused("{ keys = [\"none.key\"] }", "cannot read `keys` file `none.key`");
     refused("{ keys = [\"appendix-a.toml\"] }", "appendix-a.toml.key: No such file or directory");
     refused("{ key = [] }", "`key`");
+    // D-BUNDLE: what is about keys has no place where there are none.
+    for key in ["algorithm = \"ed25519\"", "split_keys = false", "keys = [\"none.key\"]"] {
+        let word = key.split(' ').next().expect("a key");
+        refused(
+            &format!("{{ bundle = \"app.bundle\", {key} }}"),
+            &format!("`{word}` beside `bundle`, which has the signatures of keys on another host (take `{word}` out"),
+        );
+    }
     let one_role = with("true").replacen("[front]", "[front]\nroles = [\"failover\"]", 1);
     let error = parse("f", &one_role, &examples()).expect_err("refused");
     let said: Vec<_> = error.problems().iter().map(Problem::line).collect();

@@ -11,6 +11,8 @@ pub struct DnssecConfig {
     pub split_keys: bool,
     /// Files of DNSKEYs, with their secrets beside them; where there are none, the state directory's are used.
     pub keys: Vec<PathBuf>,
+    /// The file with signatures that are made on another host, which has the keys.
+    pub bundle: Option<PathBuf>,
     /// How long a signature is good from when it is made.
     pub validity: Duration,
     /// How long a signature is used until the next one is made.
@@ -28,6 +30,7 @@ impl Default for DnssecConfig {
             algorithm: ZoneAlgorithm::EcdsaP256Sha256,
             split_keys: false,
             keys: Vec::new(),
+            bundle: None,
             validity: Duration::from_hours(96),
             renew: Duration::from_hours(24),
             signature_alarm: Duration::from_hours(36),

@@ -14,11 +14,7 @@ use arc_swap::ArcSwap;
 use domain::base::{Name, Rtype};
 
 use zerottl_core::model::{self, DnssecConfig, Model};
-use zerottl_sign::{
-    SetSignature, SigningKey, Validity, ZoneKeys,
-    signature::RecordSet,
-    store::{KeptCohort, SetDigest},
-};
+use zerottl_sign::{SetSignature, SigningKey, Validity, ZoneBundle, ZoneKeys, signature::RecordSet, store::KeptCohort};
 
 use super::{
     chain::{COHORTS, Chain, is_of_keys},
@@ -31,7 +27,7 @@ use crate::{
 };
 
 /// The types of the sets of keys.
-const KEY_TYPES: [Rtype; 3] = [Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS];
+pub(super) const KEY_TYPES: [Rtype; 3] = [Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS];
 
 /// A zone's chain and signatures.
 #[derive(Debug)]
@@ -44,6 +40,8 @@ pub struct SignedZone {
     key_sets: ArcSwap<KeySets>,
     /// Held while cohorts change, so that they come there in the order in which they are made.
     pub(super) mirrors: Mutex<Vec<Box<dyn CohortMirror>>>,
+    /// Where the signatures are from, if they are not made here.
+    pub(super) bundle: Option<Arc<ZoneBundle>>,
 }
 
 /// Signatures that are made, and made anew, together.
@@ -76,8 +74,14 @@ type KeySignature = (Arc<SigningKey>, SetSignature);
 
 /// Why a zone is not signed.
 #[derive(Debug, thiserror::Error)]
-#[error("the zone {0} cannot be signed: the system gives no random numbers")]
-pub struct SignError(model::Name);
+pub enum SignError {
+    /// The system.
+    #[error("the zone {0} cannot be signed: the system gives no random numbers")]
+    Randomness(model::Name),
+    /// The signatures are made elsewhere, and one is not among them.
+    #[error("the zone {0} cannot be signed: its bundle lacks a signature")]
+    Bundle(model::Name),
+}
 
 impl Zones {
     /// Makes a zone a signed one, with the types of its keys' records; their data is with the signatures.
@@ -104,8 +108,17 @@ impl Zone {
 }
 
 /// The TTL of a zone's keys' records: as that of its NS set.
-fn key_ttl(zone: &Zone) -> u32 {
+pub(super) fn key_ttl(zone: &Zone) -> u32 {
     zone.node(zone.apex.for_slice()).and_then(|apex| apex.set(Rtype::NS)).map_or(zone.soa.ttl, |set| set.ttl)
+}
+
+/// The data of one of the sets of keys.
+pub(super) fn key_data(rtype: Rtype, keys: &ZoneKeys, apex: &model::Name) -> Vec<Data> {
+    match rtype {
+        Rtype::DNSKEY => keys.dnskeys().map(Data::from).collect(),
+        Rtype::CDNSKEY => keys.cdnskeys().map(Data::from).collect(),
+        _ => keys.cds(apex).map(Data::from).collect(),
+    }
 }
 
 impl SignedZone {
@@ -119,23 +132,42 @@ impl SignedZone {
         now: u32,
     ) -> Result<Self, SignError> {
         let zone = zones.zone(id);
-        let empty = |at| {
-            let validity = Validity::new(now, staggered(config, at));
-            let key = Arc::clone(keys.zone_key());
-            ArcSwap::from_pointee(Cohort { validity, key, signatures: Box::default() })
-        };
-        let cohorts = (0..COHORTS).map(empty).collect();
-        let key_sets = ArcSwap::from_pointee(KeySets { validity: Validity::new(now, config.validity), of: Vec::new() });
-        let (chain, keys) = (Chain::new(zones, id, model), ArcSwap::new(keys));
-        let signed = Self { chain, keys, key_ttl: key_ttl(zone), cohorts, key_sets, mirrors: Mutex::default() };
+        let signed = Self::empty((zones, id), keys, model, Validity::new(now, config.validity));
         for at in 0..COHORTS {
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
-                Some(kept) => signed.sign_cohort(zone, at, kept.validity, &kept.signatures)?,
+                Some(kept) => {
+                    signed.sign_cohort(zone, at, kept.validity, |set| kept.signatures.get(&set.digest()).copied())?;
+                }
                 None => signed.renew(zone, at, Validity::new(now, staggered(config, at)))?,
             }
         }
         signed.renew_key_sets(Validity::new(now, config.validity))?;
         Ok(signed)
+    }
+
+    /// One without any signatures yet.
+    pub(super) fn empty(
+        (zones, id): (&Zones, model::ZoneId),
+        keys: Arc<ZoneKeys>,
+        model: &Model,
+        validity: Validity,
+    ) -> Self {
+        let empty = |_| {
+            let key = Arc::clone(keys.zone_key());
+            ArcSwap::from_pointee(Cohort { validity, key, signatures: Box::default() })
+        };
+        let cohorts = (0..COHORTS).map(empty).collect();
+        let key_sets = ArcSwap::from_pointee(KeySets { validity, of: Vec::new() });
+        let (chain, keys) = (Chain::new(zones, id, model), ArcSwap::new(keys));
+        Self {
+            chain,
+            keys,
+            key_ttl: key_ttl(zones.zone(id)),
+            cohorts,
+            key_sets,
+            mirrors: Mutex::default(),
+            bundle: None,
+        }
     }
 
     /// Whether kept signatures are gone on with: what is due is made anew. Those of the future are kept, too: a clock that is
@@ -150,16 +182,16 @@ impl SignedZone {
 
     /// Signs a cohort anew, which is then used from the next answer on.
     pub fn renew(&self, zone: &Zone, cohort: usize, validity: Validity) -> Result<(), SignError> {
-        self.sign_cohort(zone, cohort, validity, &HashMap::new())
+        self.sign_cohort(zone, cohort, validity, |_| None)
     }
 
-    /// Signs of a cohort what has no signature of the same validity yet.
-    fn sign_cohort(
+    /// Signs of a cohort what is not known to have a signature of the same validity.
+    pub(super) fn sign_cohort(
         &self,
         zone: &Zone,
         cohort: usize,
         validity: Validity,
-        kept: &HashMap<SetDigest, SetSignature>,
+        known: impl Fn(&RecordSet<'_>) -> Option<SetSignature>,
     ) -> Result<(), SignError> {
         let key = Arc::clone(self.keys.load().zone_key());
         let mut signatures = Vec::new();
@@ -169,9 +201,8 @@ impl SignedZone {
             }
             for statement in self.chain.statements(zone, at) {
                 let set = statement.set();
-                let known = if kept.is_empty() { None } else { kept.get(&set.digest()).copied() };
-                let signature = known.or_else(|| set.sign(&self.chain.apex, &key, validity));
-                signatures.push(signature.ok_or_else(|| SignError(self.chain.apex.clone()))?);
+                let signature = known(&set).or_else(|| set.sign(&self.chain.apex, &key, validity));
+                signatures.push(signature.ok_or_else(|| self.unsigned())?);
             }
         }
         let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,6 +220,11 @@ impl SignedZone {
         show(CohortSignatures { validity: cohort.validity, tag, algorithm, lines: &cohort.signatures });
     }
 
+    fn unsigned(&self) -> SignError {
+        let apex = self.chain.apex.clone();
+        if self.bundle.is_some() { SignError::Bundle(apex) } else { SignError::Randomness(apex) }
+    }
+
     /// Signs the sets of keys anew.
     pub fn renew_key_sets(&self, validity: Validity) -> Result<(), SignError> {
         self.set_keys(self.keys(), validity)
@@ -198,17 +234,23 @@ impl SignedZone {
     /// that are signed from then on are signed by them.
     pub fn set_keys(&self, keys: Arc<ZoneKeys>, validity: Validity) -> Result<(), SignError> {
         let apex = &self.chain.apex;
+        self.put_keys(keys, validity, |set, key| set.sign(apex, key, validity))
+    }
+
+    /// Puts keys in the place of those before, whose sets have the signatures that are given.
+    pub(super) fn put_keys(
+        &self,
+        keys: Arc<ZoneKeys>,
+        validity: Validity,
+        sign: impl Fn(&RecordSet<'_>, &SigningKey) -> Option<SetSignature>,
+    ) -> Result<(), SignError> {
         let mut of = Vec::new();
         for rtype in KEY_TYPES {
-            let data: Vec<Data> = match rtype {
-                Rtype::DNSKEY => keys.dnskeys().map(Data::from).collect(),
-                Rtype::CDNSKEY => keys.cdnskeys().map(Data::from).collect(),
-                _ => keys.cds(apex).map(Data::from).collect(),
-            };
+            let data = key_data(rtype, &keys, &self.chain.apex);
             let mut signatures = Vec::new();
             for key in keys.entry_points() {
-                let signature = self.key_set(rtype, &data).sign(apex, key, validity);
-                signatures.push((Arc::clone(key), signature.ok_or_else(|| SignError(apex.clone()))?));
+                let signature = sign(&self.key_set(rtype, &data), key);
+                signatures.push((Arc::clone(key), signature.ok_or_else(|| self.unsigned())?));
             }
             of.push(KeySet { rtype, data, signatures });
         }
@@ -251,6 +293,11 @@ impl SignedZone {
     pub fn validities(&self) -> impl Iterator<Item = Validity> {
         let cohorts = self.cohorts.iter().map(|cohort| cohort.load().validity);
         cohorts.chain([self.key_sets.load().validity])
+    }
+
+    /// The validity of the key sets.
+    pub(super) fn key_validity(&self) -> Validity {
+        self.key_sets.load().validity
     }
 
     /// How many signatures it has.

@@ -100,8 +100,10 @@ pub struct SignedZonePage {
     pub keys: Vec<String>,
     /// How many signatures it has.
     pub signatures: u64,
-    /// Seconds until the first of them expires, to the minute; negative once it has.
+    /// Seconds until the first of them expires, or the last of a bundle's, to the minute; negative once it has.
     pub expires_s: f64,
+    /// Whether they are from a bundle.
+    pub from_bundle: bool,
 }
 
 impl SignedZonePage {
@@ -111,10 +113,11 @@ impl SignedZonePage {
             keys: state.keys.clone(),
             signatures: state.signatures as u64,
             expires_s: f64::from(state.left_min) * 60.0,
+            from_bundle: state.is_bundle,
         }
     }
 
-    /// `app.com: 214 signatures by ECDSAP256SHA256/56426, good for 3 d 2 h`.
+    /// `app.com: 214 signatures by ECDSAP256SHA256/56426, from a bundle, good for 13 d 2 h`.
     #[must_use]
     pub(super) fn words(&self) -> String {
         let hours = (self.expires_s / 3600.0).floor();
@@ -123,7 +126,8 @@ impl SignedZonePage {
         } else {
             format!("good for {:.0} d {:.0} h", (hours / 24.0).floor(), hours % 24.0)
         };
-        format!("{}: {} signatures by {}, {left}", self.zone, self.signatures, self.keys.join(", "))
+        let from = if self.from_bundle { "from a bundle, " } else { "" };
+        format!("{}: {} signatures by {}, {from}{left}", self.zone, self.signatures, self.keys.join(", "))
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
-use zerottl_dns::dnssec::SignError;
+use zerottl_dns::dnssec::{SignError, TakeError};
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
@@ -52,6 +52,9 @@ pub enum AgentError {
     /// A signed zone.
     #[error("dnssec: {0}")]
     Sign(#[source] SignError),
+    /// The bundle of a signed zone.
+    #[error("dnssec: {0}")]
+    Bundle(#[source] TakeError),
     /// A setting that a reload cannot change.
     #[error("{0} is not as it was: a reload cannot change it, restart the agent")]
     Restart(&'static str),

@@ -53,7 +53,7 @@ pub(crate) async fn rehearse(model: &Model, zones: &Zones) -> Result<Rehearsed, 
 
 /// Reads what probes need, loads the program, and attaches it where that disturbs nobody.
 fn load_once(model: &Model, zones: &Zones) -> Result<Rehearsed, AgentError> {
-    signing::look(model)?;
+    signing::look(model, zones)?;
     let model = Arc::new(model.clone());
     let never = CancellationToken::new();
     never.cancel();

@@ -116,6 +116,7 @@ impl Prepared {
         mut zones: Zones,
         before: Option<&Serving>,
         pins: Option<&Path>,
+        clock: &Clock,
     ) -> Result<Self, AgentError> {
         let model = Arc::new(model);
         let reports = match before {
@@ -139,7 +140,7 @@ impl Prepared {
         let shares = before.map(|before| planner.carry_over(&before.model, &before.view.plan()));
         let moved = shares.as_ref().map(|shares| Before { shares, plan: None, elapsed: Duration::ZERO });
         let first = planner.follow(&status, generation, moved);
-        let signed = signing::sign(&mut zones, &model)?;
+        let signed = signing::sign(&mut zones, &model, clock.believed())?;
         let (mut kernel, mut publisher, mut events, mut program) = (None, None, None, None);
         if let Some(pins) = pins.filter(|_| model.front.xdp != XdpMode::Off) {
             let mut loaded = Fastpath::load_after(&planner, &first, &zones, &signed, pins).map_err(AgentError::Load)?;

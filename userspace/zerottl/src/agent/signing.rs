@@ -14,11 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{error::AgentError, rolling::ZoneRoll};
-use crate::observe::signing::{Clock, seconds};
+use crate::{
+    bundles::{self, OpenBundles},
+    observe::signing::{Clock, now, seconds},
+};
 use zerottl_core::model::{DnssecConfig, Model, ZoneId};
 use zerottl_dns::{
     Served, Zones,
     dnssec::{SignedZone, chain::COHORTS, zone::staggered},
+    zone::Zone,
 };
 use zerottl_sign::{Validity, keyring, store};
 
@@ -33,20 +37,30 @@ fn signed(model: &Model) -> impl Iterator<Item = (ZoneId, &DnssecConfig)> {
     zones.filter_map(|(id, zone)| zone.dnssec.as_ref().map(|config| (ZoneId(id), config)))
 }
 
-/// Reads the keys of signed zones that are there, so that a fault in them is told before anything is done.
-pub(super) fn look(model: &Model) -> Result<(), AgentError> {
-    for (id, config) in signed(model) {
+/// Reads the keys and bundles of signed zones that are there, so that a fault in them is told before anything is done.
+pub(super) fn look(model: &Model, zones: &Zones) -> Result<(), AgentError> {
+    for (id, config) in signed(model).filter(|(_, config)| config.bundle.is_none()) {
         keyring::look(&model.zones[id.0].apex, config, &model.state).map_err(AgentError::Keys)?;
     }
-    Ok(())
+    bundles::faults(model, zones, now()).into_iter().next().map_or(Ok(()), |fault| Err(AgentError::Bundle(fault)))
 }
 
 /// Signs the zones, which get their keys' records, with the signatures that are kept as far as they are good.
-pub(super) fn sign(zones: &mut Zones, model: &Model) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
+///
+/// Bundles are read by the time `now`, in seconds since 1970.
+pub(super) fn sign(zones: &mut Zones, model: &Model, now: u64) -> Result<Vec<Option<Arc<SignedZone>>>, AgentError> {
     let mut all = vec![None; model.zones.len()];
+    let mut open = OpenBundles::default();
     for (id, config) in signed(model) {
         let apex = &model.zones[id.0].apex;
         let begun = Instant::now();
+        if let Some(file) = &config.bundle {
+            let signed = open.sign(zones, id, (model, file), now).map_err(AgentError::Bundle)?;
+            let signatures = signed.signatures();
+            info!(zone = %apex, signatures, took = ?begun.elapsed(), "signed, by the bundle {}", file.display());
+            all[id.0] = Some(Arc::new(signed));
+            continue;
+        }
         let keys = keyring::open(apex, config, &model.state).map_err(AgentError::Keys)?;
         let kept = store::read(&store::file(apex, &model.state)).unwrap_or_else(|error| {
             warn!("the zone {apex} is signed from the start: {error}");
@@ -108,6 +122,8 @@ struct ZoneRounds {
     /// Whether its signatures are kept; of a configuration that has just come into force nothing is.
     is_kept: bool,
     roll: ZoneRoll,
+    /// The failure to follow its bundle that has been told, which is told once.
+    told: Option<String>,
 }
 
 impl ZoneRounds {
@@ -116,6 +132,12 @@ impl ZoneRounds {
     fn round(&mut self, served: &Served, id: ZoneId, config: &DnssecConfig, is_steady: bool) -> bool {
         let zone = served.zones.zone(id);
         let Some(signed) = served.view.signed(id) else { return false };
+        if signed.bundle().is_some() {
+            if is_steady {
+                self.follow_bundle(signed, zone);
+            }
+            return false;
+        }
         let now = seconds();
         let mut is_more = false;
         if is_steady {
@@ -139,6 +161,26 @@ impl ZoneRounds {
             self.is_kept = keep(&store::file(zone.apex(), &served.view.model.state), signed, served, id);
         }
         is_more
+    }
+}
+
+impl ZoneRounds {
+    /// Answers with the signatures of the bundle's next period once that has begun.
+    fn follow_bundle(&mut self, signed: &SignedZone, zone: &Zone) {
+        match signed.follow_bundle(zone, now()) {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                self.told = None;
+                info!(zone = %zone.apex(), "answered with the signatures of the bundle's next period");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.told.as_ref() != Some(&text) {
+                    error!("the signatures of the zone {} stay as they are: {text}", zone.apex());
+                    self.told = Some(text);
+                }
+            }
+        }
     }
 }
 

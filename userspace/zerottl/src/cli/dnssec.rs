@@ -4,11 +4,11 @@ use domain::base::Rtype;
 use zerottl_config as config;
 use zerottl_sign::keyring;
 
-use self::zone::{OfZone, TTL, find};
+use self::zone::{OfZone, TTL, bundle, find};
 use super::{CommandError, print};
 
 mod rolling;
-mod zone;
+pub(super) mod zone;
 
 /// The questions about signed zones.
 #[derive(Debug, clap::Args)]
@@ -57,9 +57,13 @@ pub fn dnssec(arguments: DnssecArguments) -> Result<(), CommandError> {
     };
     let loaded = config::load(&of.config).map_err(|error| CommandError::report(&error))?;
     let (_, apex, dnssec) = find(&loaded.model, &of.zone, &of.config)?;
-    let keys = keyring::look(apex, dnssec, &loaded.model.state).map_err(|error| error.to_string())?;
+    let (dnssec, state) = of.keys_at(&loaded.model, dnssec);
+    let keys = match bundle(apex, &dnssec)? {
+        Some(bundle) => Some((**bundle.keys()).clone()),
+        None => keyring::look(apex, &dnssec, state).map_err(|error| error.to_string())?,
+    };
     let keys = keys.ok_or_else(|| {
-        let state = loaded.model.state.display();
+        let state = state.display();
         format!(
             "the zone {apex} has no keys in {state} yet: the agent makes them when it starts with this configuration"
         )

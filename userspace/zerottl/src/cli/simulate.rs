@@ -10,6 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zerottl::{
     admin::status::StatusPage,
+    bundles,
     simulate::{
         Simulation,
         compare::{Answers, Changes, Names, compare},
@@ -67,6 +68,8 @@ pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> 
     if let Base::Agent(_, page) = &base {
         warnings.extend(forgotten(page, &candidate.model));
     }
+    let refusals = bundles::refusals(&candidate.model, &candidate.zones);
+    warnings.extend(refusals.iter().map(|refusal| format!("warning: {refusal}")));
     for warning in &warnings {
         super::complain(warning);
     }
@@ -84,6 +87,9 @@ pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> 
         let mut page = serde_json::to_value(&changes).map_err(|error| format!("writing JSON failed: {error}"))?;
         page["queries"] = runs.into();
         page["against"] = against.into();
+        if !refusals.is_empty() {
+            page["bundles"] = refusals.into();
+        }
         return print(format!("{page}\n").as_bytes());
     }
     let head = format!("{}: {runs} queries, {against}\n\n", arguments.config.display());

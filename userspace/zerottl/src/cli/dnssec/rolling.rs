@@ -10,11 +10,11 @@ use serde_json::json;
 use zerottl_config as config;
 use zerottl_core::model::Name;
 use zerottl_sign::{
-    KeyRole, Keyring,
+    KeyRole, Keyring, ZoneBundle, ZoneKeys,
     roll::{self, RollError, RollStep, RollTtls, RolledKey},
 };
 
-use super::zone::{OfZone, TTL, find};
+use super::zone::{OfZone, TTL, bundle, date, find};
 use crate::cli::{CommandError, print};
 
 /// The wish of whoever runs a command.
@@ -29,9 +29,13 @@ pub(super) enum Change {
 pub(super) fn run(of: &OfZone, change: Option<Change>) -> Result<(), CommandError> {
     let loaded = config::load(&of.config).map_err(|error| CommandError::report(&error))?;
     let (id, apex, dnssec) = find(&loaded.model, &of.zone, &of.config)?;
+    let (dnssec, state) = of.keys_at(&loaded.model, dnssec);
+    if let Some(bundle) = bundle(apex, &dnssec)?.filter(|_| change.is_none()) {
+        return print(of_bundle(apex, &bundle, of.json).as_bytes());
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let changed = || -> Result<Keyring, RollError> {
-        let (mut keyring, lock) = roll::hold(apex, dnssec, &loaded.model.state)?;
+        let (mut keyring, lock) = roll::hold(apex, &dnssec, state)?;
         match change {
             None => {}
             Some(Change::Roll { ksk, zsk }) => {
@@ -49,13 +53,40 @@ pub(super) fn run(of: &OfZone, change: Option<Change>) -> Result<(), CommandErro
     };
     let keyring = changed().map_err(|error| error.to_string())?;
     let keys = keyring.keys().map_err(|error| error.to_string())?;
-    let line = |ds| format!("{} {TTL} IN DS {ds}", apex.fmt_with_dot());
-    let ds: Vec<_> = keys.delegation_signers(apex).map(|ds| line(ds.to_string())).collect();
-    let state = State { apex, keys: keyring.list(), under_way: keyring.under_way(), ds };
+    let state = State { apex, keys: keyring.list(), under_way: keyring.under_way(), ds: ds(apex, &keys) };
     if of.json {
         return print(format!("{}\n", state.json()).as_bytes());
     }
     print(state.text().as_bytes())
+}
+
+/// The DS records of a zone, as lines of a zone file.
+fn ds(apex: &Name, keys: &ZoneKeys) -> Vec<String> {
+    let line = |ds| format!("{} {TTL} IN DS {ds}", apex.fmt_with_dot());
+    keys.delegation_signers(apex).map(|ds| line(ds.to_string())).collect()
+}
+
+/// The keys of a zone and the times of its signatures, by its bundle alone.
+fn of_bundle(apex: &Name, bundle: &ZoneBundle, is_json: bool) -> String {
+    let keys = roll::list(bundle.keys());
+    let state = State { apex, keys, under_way: None, ds: ds(apex, bundle.keys()) };
+    let begin = bundle.periods().next().map_or(0, |first| first.begin);
+    let file = bundle.path().display();
+    if is_json {
+        let mut page = state.json();
+        page["bundle"] = json!({
+            "file": file.to_string(),
+            "begin": begin,
+            "end": bundle.end(),
+            "periods": bundle.periods().len(),
+        });
+        return format!("{page}\n");
+    }
+    let (begin, end, periods) = (date(begin), date(bundle.end()), bundle.periods().len());
+    format!(
+        "{}by the bundle {file}: {periods} periods from {begin} until {end}; its keys are on another host\n",
+        state.table()
+    )
 }
 
 /// The state of a zone's keys, to be shown.
@@ -102,7 +133,7 @@ impl State<'_> {
         })
     }
 
-    fn text(&self) -> String {
+    fn table(&self) -> String {
         let mut text = String::from("KEY    ALGORITHM        ROLE  IN DNSKEY  SIGNS      DS AT PARENT\n");
         for key in &self.keys {
             let duties = key.duties;
@@ -124,6 +155,11 @@ impl State<'_> {
                 yes(duties.is_at_parent),
             );
         }
+        text
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.table();
         match self.under_way {
             None => text.push_str("no key is being rolled\n"),
             Some((role, step)) => {
