@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     let arguments = benches::Arguments {
         counted: env!("CARGO_BIN_EXE_instructions").into(),
         minimal_server: env!("CARGO_BIN_EXE_minimal-server").into(),
+        signing: env!("CARGO_BIN_EXE_signing").into(),
         ..benches::Arguments::parse()
     };
     match benches::run(&arguments) {

@@ -16,20 +16,20 @@ use zerottl_core::{
     assess::{Assessor, LoadInputs},
     model::Model,
     nets::Nets,
-    plan::{Before, Planner},
+    plan::{Before, Plan, Planner},
     saved_state::SavedState,
-    status::{Assessment, Health},
+    status::{Assessment, Health, Verdicts},
 };
 use zerottl_inputs::load::store::LoadStore;
 use zerottl_kernel::{
-    Fastpath,
+    Fastpath, FastpathParts,
     image::{Bank, Image, Layout},
 };
 
 use crate::{error::BenchError, kinds::NETS, scene, stats::Quartiles};
 
 /// Between publications: several grace periods (8 to 16 ms each).
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// From one Site that changes to the next; a prime, so that all of them come up.
 const STRIDE: usize = 7_919;
@@ -147,45 +147,66 @@ fn timed<T>(
     Quartiles::of(samples)
 }
 
-/// A Site goes down or comes back, another one each time: from the probes' verdict to the plan that is answered from, by
-/// the steps of the agent's round.
+/// Measures the status changes of a scene.
 fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<StatusChanges, BenchError> {
-    let Planned { planner, zones, .. } = scene::planned(Arc::clone(model));
-    let mut verdicts = Assessment::unknown(model).health;
-    verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
-    let (store, first) = (LoadStore::new(model), Instant::now());
-    let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
-    let mut status = assessor.assess(first, &verdicts, LoadInputs { entries: &store.read(), answers: &[] });
-    let mut plan = planner.plan(&status, 1);
-    let mut loaded = Fastpath::load(&planner, &plan, &zones, &[])?;
-    loaded.publisher.publish(&plan);
-    let mut steps: [Vec<f64>; 4] = Default::default();
-    let sites = model.sites.len();
-    for turn in 0..count {
+    let mut agent = ChangedAgent::new(model)?;
+    let mut us: [Vec<f64>; STEPS.len()] = Default::default();
+    for _ in 0..count {
         std::thread::sleep(PAUSE);
-        // Goes down and comes back before the next one does.
-        let site = turn / 2 * STRIDE % sites;
-        verdicts[site].fill(if turn % 2 == 0 { Health::Down } else { Health::Up });
+        us.iter_mut().zip(agent.change()).for_each(|(us, step)| us.push(step));
+    }
+    Ok(StatusChanges { what, names: model.names.len(), sites: model.sites.len(), us })
+}
+
+/// An agent's parts, for Sites that go down and come back: from the probes' verdict to the plan that is answered from, by the
+/// steps of the agent's round.
+pub(crate) struct ChangedAgent {
+    planner: Planner,
+    loaded: FastpathParts,
+    store: LoadStore,
+    assessor: Assessor,
+    sites: usize,
+    verdicts: Verdicts,
+    status: Assessment,
+    plan: Plan,
+    turn: usize,
+}
+
+impl ChangedAgent {
+    /// All Sites are up, and the plan is published.
+    pub(crate) fn new(model: &Arc<Model>) -> Result<Self, BenchError> {
+        let Planned { planner, zones, signed, .. } = scene::planned(Arc::clone(model)).sign();
+        let mut verdicts = Assessment::unknown(model).health;
+        verdicts.iter_mut().for_each(|site| site.fill(Health::Up));
+        let (store, first) = (LoadStore::new(model), Instant::now());
+        let mut assessor = Assessor::new(Arc::clone(model), &SavedState::default(), None, first);
+        let status = assessor.assess(first, &verdicts, LoadInputs { entries: &store.read(), answers: &[] });
+        let plan = planner.plan(&status, 1);
+        let mut loaded = Fastpath::load(&planner, &plan, &zones, &signed)?;
+        loaded.publisher.publish(&plan);
+        Ok(Self { planner, loaded, store, assessor, sites: model.sites.len(), verdicts, status, plan, turn: 0 })
+    }
+
+    /// Has a Site go down, or come back before the next one goes down; returns what each of [`STEPS`] took, microseconds.
+    pub(crate) fn change(&mut self) -> [f64; STEPS.len()] {
+        let (site, is_down) = (self.turn / 2 * STRIDE % self.sites, self.turn.is_multiple_of(2));
+        self.verdicts[site].fill(if is_down { Health::Down } else { Health::Up });
+        self.turn += 1;
         let begun = Instant::now();
-        let seen = verdicts.clone();
-        let entries = if store.is_used() { store.read() } else { Vec::new() };
-        let next = assessor.assess(begun, &seen, LoadInputs { entries: &entries, answers: &[] });
-        let is_same = next.decides_as(&status, false);
+        let seen = self.verdicts.clone();
+        let entries = if self.store.is_used() { self.store.read() } else { Vec::new() };
+        let next = self.assessor.assess(begun, &seen, LoadInputs { entries: &entries, answers: &[] });
+        let is_same = next.decides_as(&self.status, false);
         let assessed = Instant::now();
-        let from = Before { shares: &plan.shares, plan: Some(&plan), elapsed: PAUSE };
-        let next_plan = planner.follow(&next, plan.generation + 1, Some(from));
+        let from = Before { shares: &self.plan.shares, plan: Some(&self.plan), elapsed: PAUSE };
+        let next_plan = self.planner.follow(&next, self.plan.generation + 1, Some(from));
         let followed = Instant::now();
-        loaded.publisher.publish(&next_plan);
+        self.loaded.publisher.publish(&next_plan);
         let published = Instant::now();
         assert!(!is_same, "a change that changes nothing");
-        for (step, time) in
-            steps.iter_mut().zip([assessed - begun, followed - assessed, published - followed, published - begun])
-        {
-            step.push(micros(time));
-        }
-        (status, plan) = (next, next_plan);
+        (self.status, self.plan) = (next, next_plan);
+        [assessed - begun, followed - assessed, published - followed, published - begun].map(micros)
     }
-    Ok(StatusChanges { what, names: model.names.len(), sites, us: steps })
 }
 
 fn micros(time: Duration) -> f64 {

@@ -1,6 +1,6 @@
 //! (a) Time in the kernel per answered query, beside a bare reflector.
 
-use std::io;
+use std::{io, ops::Range};
 
 use aya::{
     maps::{Array, MapData},
@@ -12,8 +12,8 @@ use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, OBJECT, PROGRAM, Pac
 
 use crate::{error::BenchError, scene, stats::Quartiles};
 
-/// Bytes of the map `WALK`: a frame, its length, the next name's number, names, and the step between them.
-const WALK: usize = 112;
+/// Bytes of the map `WALK`: those of [`walk`].
+pub(crate) const WALK: usize = 120;
 /// `XDP_TX`: what a timed program returns when all went well.
 pub const XDP_TX: u32 = 3;
 
@@ -189,14 +189,7 @@ impl Bench {
 
     /// Sets the walk to its start.
     fn prepare(&mut self, edns: bool) -> Result<(), BenchError> {
-        let frame = scene::frame(0, edns);
-        let names = self.names as u32;
-        let mut walk = [0; WALK];
-        walk[..frame.len()].copy_from_slice(&frame);
-        for (field, value) in walk[96..].chunks_exact_mut(4).zip([frame.len() as u32, 0, names, step(names)]) {
-            field.copy_from_slice(&value.to_ne_bytes());
-        }
-        Ok(self.walk.set(0, walk, 0)?)
+        Ok(self.walk.set(0, walk(&scene::frame(0, edns), 0..self.names as u32, false), 0)?)
     }
 
     fn measure(&mut self, effort: &CostEffort, edns: bool) -> Result<Cost, BenchError> {
@@ -223,6 +216,19 @@ impl Bench {
         }
         Ok(cost)
     }
+}
+
+/// The start of a walk over the names of these numbers, as `xdp-ebpf/src/bench.rs` has it, with the frame that all queries are
+/// made from; `spread` says that each comes from another client.
+pub(crate) fn walk(frame: &[u8], numbers: Range<u32>, spread: bool) -> [u8; WALK] {
+    let (first, names) = (numbers.start, numbers.end - numbers.start);
+    let mut walk = [0; WALK];
+    walk[..frame.len()].copy_from_slice(frame);
+    let fields = [frame.len() as u32, 0, names, step(names), first, u32::from(spread)];
+    for (field, value) in walk[96..].chunks_exact_mut(4).zip(fields) {
+        field.copy_from_slice(&value.to_ne_bytes());
+    }
+    walk
 }
 
 /// A step of about the golden ratio, prime to `names`: it meets all of them, and neighbours in time are none in number.

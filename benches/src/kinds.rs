@@ -7,7 +7,6 @@
 use std::str::FromStr as _;
 
 use aya::maps::{Array, MapData};
-use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use serde_json::{Value, json};
 use xdp_ebpf::{cookie::Secret, reason::Reason};
 use zerottl_core::model::{CookieSecrets, EdnsConfig, Https, Model, Name, RateLimit};
@@ -213,7 +212,8 @@ impl Programs {
     }
 }
 
-fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, BenchError> {
+/// Answers of a reason so far.
+pub(crate) fn counted(counters: &PacketCounters, reason: Reason) -> Result<u64, BenchError> {
     Ok(counters.read()?.into_iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count))
 }
 
@@ -221,7 +221,7 @@ impl Asked {
     fn frame(&self) -> Vec<u8> {
         let name = Name::from_str(&self.name).expect("the kinds' names are legal");
         // Where clients are spread, addresses and IDs are filled in, and make up for each other.
-        let (id, client) = if self.spread { ([0xff; 2], [0; 4]) } else { ([1, 2], scene::CLIENT) };
+        let id = if self.spread { [0xff; 2] } else { [1, 2] };
         let mut message = vec![id[0], id[1], 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.options.is_some())];
         message.extend_from_slice(name.as_slice());
         message.extend(self.rtype.to_be_bytes());
@@ -230,12 +230,6 @@ impl Asked {
             message.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, options.len() as u8]);
             message.extend_from_slice(options);
         }
-        let mut ip = Ipv4Header::new(0, 64, IpNumber::UDP, client, scene::SERVER).expect("an empty packet is short");
-        ip.identification = if self.spread { 0xffff } else { 0 };
-        let link = PacketBuilder::ethernet2(scene::CLIENT_MAC, scene::SERVER_MAC);
-        let packet = link.ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default())).udp(scene::CLIENT_PORT, 53);
-        let mut frame = Vec::with_capacity(packet.size(message.len()));
-        packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
-        frame
+        scene::udp_frame(&message, self.spread)
     }
 }

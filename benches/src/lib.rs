@@ -13,6 +13,7 @@
 //! | [`web`] | (f) `zerottl site` beside nginx |
 //! | [`director`] | (g) `zerottl director` beside plain hashing and proxies |
 //! | [`sessions`] | (h) sessions beside tower-sessions, takeovers, memory |
+//! | [`signed`] | (i) signed answers beside unsigned ones and beside Knot's, first signing |
 //! | `process_time` | the CPU time of a process |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
@@ -38,13 +39,12 @@ pub mod rate;
 pub mod report;
 pub mod scene;
 pub mod sessions;
+pub mod signed;
 pub mod sites;
 pub mod stats;
 pub mod web;
 
 use std::{path::PathBuf, time::Duration};
-
-use rustix::thread::sched_setaffinity;
 
 use crate::error::BenchError;
 
@@ -67,6 +67,8 @@ pub enum BenchPart {
     Director,
     /// (h) Sessions beside tower-sessions, and after a worker's death
     Sessions,
+    /// (i) Signed answers beside unsigned ones and beside Knot's, first signing
+    Signed,
 }
 
 /// The benchmarks' arguments.
@@ -88,6 +90,9 @@ pub struct Arguments {
     /// The program of the servers that a director has
     #[arg(skip)]
     pub minimal_server: PathBuf,
+    /// The program that signs and counts what stays
+    #[arg(skip)]
+    pub signing: PathBuf,
     /// An argument that cargo adds
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -95,7 +100,7 @@ pub struct Arguments {
 
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
-    let Arguments { quick, json, only, counted, minimal_server, .. } = arguments;
+    let Arguments { quick, json, only, counted, minimal_server, signing, .. } = arguments;
     let wanted = |part| only.is_empty() || only.contains(&part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
@@ -110,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
             scenes.extend([(10_000, scene::PLANS_MANY), (100_000, scene::PLANS_MANY)]);
         }
         let effort = cost::CostEffort { scenes, rounds, repeat };
-        let measured = on_own_cpu(move || cost::measure(&effort))??;
+        let measured = rate::on_own_cpu(move || cost::measure(&effort))??;
         println!("{}", report::cost_table(&measured));
         all.costs = Some(measured);
     }
@@ -134,7 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
         println!("\n(d) what each kind of answer costs\n{}\n{rounds} rounds of {repeat} runs.\n", report::KINDS_METHOD);
         let effort = cost::CostEffort { scenes: Vec::new(), rounds, repeat };
-        all.kinds = on_own_cpu(move || kinds::measure(&effort))??;
+        all.kinds = rate::on_own_cpu(move || kinds::measure(&effort))??;
         println!("{}", report::kind_table(&all.kinds));
     }
 
@@ -168,6 +173,13 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("{}", sessions::report::table(&measured));
         all.sessions = Some(measured);
     }
+    if wanted(BenchPart::Signed) {
+        let effort = signed::SignedEffort::new(*quick);
+        println!("\n(i) signed answers\n{}\n", signed::report::method(&effort));
+        let measured = signed::measure(&effort, signing)?;
+        println!("{}", signed::report::table(&measured));
+        all.signed = Some(measured);
+    }
 
     println!("\nsummary");
     for target in report::targets(&all) {
@@ -178,16 +190,4 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("\nwritten to {}", file.display());
     }
     Ok(())
-}
-
-/// Runs `job` on a thread of its own, pinned to CPU 1.
-fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, BenchError> {
-    let thread = std::thread::spawn(move || {
-        sched_setaffinity(None, &rate::cpu(1))?;
-        Ok::<T, rustix::io::Errno>(job())
-    });
-    match thread.join() {
-        Ok(result) => Ok(result?),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
 }

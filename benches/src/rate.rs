@@ -28,7 +28,7 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 use xdp_ebpf::reason::Reason;
-use zerottl_core::model::XdpMode;
+use zerottl_core::model::{Model, XdpMode};
 use zerottl_kernel::{
     BENCH_OBJECT, Fastpath, FastpathParts, OBJECT, PROGRAM, PacketCounters,
     attach::{Attached, attach},
@@ -36,7 +36,7 @@ use zerottl_kernel::{
     publish::Publisher,
 };
 
-use crate::{error::BenchError, scene, stats::Quartiles};
+use crate::{error::BenchError, kinds::counted, scene, stats::Quartiles};
 
 /// Names configured and asked for.
 pub const NAMES: usize = 1_000;
@@ -64,6 +64,25 @@ impl Generator {
         match self {
             Self::Sockets => "dnsperf",
             Self::AfXdp => "kxdpgun",
+        }
+    }
+}
+
+/// The queries for the names' A records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// Without EDNS.
+    Plain,
+    /// With DO, which a signed zone answers signed.
+    Signed,
+}
+
+impl Queries {
+    /// The reason they are answered under.
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Plain => Reason::AnswerA,
+            Self::Signed => Reason::AnswerSigned,
         }
     }
 }
@@ -151,7 +170,7 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
         // The first round warms caches and is not kept. Who goes first changes, so that drift favours neither.
         for round in 0..=effort.rounds {
             for which in [round % 2, 1 - round % 2] {
-                let answered = wire.run(responders[which], generator, effort.seconds)?;
+                let answered = wire.run(responders[which], generator, Queries::Plain, effort.seconds)?;
                 if round > 0 {
                     figures[which].push(answered);
                 }
@@ -162,7 +181,7 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
         for _ in 0..effort.timed_rounds {
             for (responder, times) in responders.iter().zip(&mut times) {
                 let before = [responder.runs()?, wire.pass.runs()?];
-                wire.run(responder, generator, 1)?;
+                wire.run(responder, generator, Queries::Plain, 1)?;
                 let mean = |(time, runs): (f64, f64), (now, runs_now)| (now - time) / (runs_now - runs);
                 times.push(mean(before[0], responder.runs()?));
                 if generator == Generator::Sockets {
@@ -178,7 +197,7 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
 }
 
 /// A loaded program.
-struct Responder {
+pub(crate) struct Responder {
     fastpath: Arc<Mutex<Fastpath>>,
     program: &'static str,
     /// Only the agent's program counts.
@@ -189,9 +208,14 @@ struct Responder {
 impl Responder {
     /// The agent's program, or one of the benchmarks' object.
     fn load(program: &'static str) -> Result<Self, BenchError> {
+        Self::load_model(program, scene::model(NAMES, scene::PLANS_FEW))
+    }
+
+    /// As above, of another model.
+    pub(crate) fn load_model(program: &'static str, model: Arc<Model>) -> Result<Self, BenchError> {
         let agent = program == PROGRAM;
         let object = if agent { OBJECT } else { BENCH_OBJECT };
-        let loaded = scene::load((object, program), scene::model(NAMES, scene::PLANS_FEW))?;
+        let loaded = scene::load((object, program), model)?;
         let FastpathParts { fastpath, publisher, counters, .. } = loaded;
         let counters = agent.then_some(counters);
         Ok(Self { fastpath: Arc::new(Mutex::new(fastpath)), program, counters, _publisher: publisher })
@@ -220,25 +244,25 @@ impl Responder {
     }
 
     /// Queries answered since it was loaded, if it counts.
-    fn answered(&self) -> Result<Option<u64>, BenchError> {
-        let Some(counters) = &self.counters else { return Ok(None) };
-        let answers = counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA);
-        Ok(answers.map(|(_, count)| count))
+    fn answered(&self, queries: Queries) -> Result<Option<u64>, BenchError> {
+        self.counters.as_ref().map(|counters| counted(counters, queries.reason())).transpose()
     }
 }
 
 /// Two namespaces and the veth pair between them.
-struct Wire {
-    client: Netns,
-    front: Netns,
+pub(crate) struct Wire {
+    pub(crate) client: Netns,
+    pub(crate) front: Netns,
     /// A veth is sent to by `XDP_TX` only while it has a program itself (Linux 6.18; GRO does not do).
     pass: Responder,
+    /// Files of queries: with DO, kxdpgun has others.
     queries: PathBuf,
+    signed_queries: PathBuf,
     _folder: Box<dyn std::any::Any>,
 }
 
 impl Wire {
-    fn new() -> Result<Self, BenchError> {
+    pub(crate) fn new() -> Result<Self, BenchError> {
         let (client, front) = (Netns::new()?, Netns::new()?);
         let [c, s] = [scene::CLIENT, scene::SERVER].map(std::net::Ipv4Addr::from);
         let [c_mac, s_mac] =
@@ -266,32 +290,28 @@ impl Wire {
             thread_napi(namespace, interface, 1)?;
         }
         let folder = scratch::folder()?;
-        let queries = folder.path().join("queries");
-        let mut file = io::BufWriter::new(fs::File::create(&queries)?);
-        for i in 0..NAMES {
-            writeln!(file, "{} A", scene::pool_name(i))?;
+        let [queries, signed_queries] = ["queries", "signed-queries"].map(|file| folder.path().join(file));
+        for (file, kind) in [(&queries, "A"), (&signed_queries, "A D")] {
+            let mut file = io::BufWriter::new(fs::File::create(file)?);
+            for i in 0..NAMES {
+                writeln!(file, "{} {kind}", scene::pool_name(i))?;
+            }
+            file.flush()?;
         }
-        file.flush()?;
-        Ok(Self { client, front, pass: Responder::load("pass")?, queries, _folder: Box::new(folder) })
+        Ok(Self { client, front, pass: Responder::load("pass")?, queries, signed_queries, _folder: Box::new(folder) })
     }
 
     /// Queries answered per second, as the generator counted its replies.
-    fn run(&self, responder: &Responder, generator: Generator, seconds: u64) -> Result<f64, BenchError> {
-        let attached = responder.attach(&self.front, "eth0")?;
-        let before = responder.answered()?;
-        // kxdpgun brings its own program.
-        let receiver = match generator {
-            Generator::Sockets => Some(self.pass.attach(&self.client, "wire")?),
-            Generator::AfXdp => None,
-        };
-        let output = self.generate(generator, seconds);
-        // Programs are off once nothing refers to their links.
-        drop((receiver, attached));
-        // What is still queued at either end must not meet the next run.
-        std::thread::sleep(Duration::from_millis(100));
-        let output = output?;
-        let replies = answered(generator, &output)?;
-        if let (Some(before), Some(after)) = (before, responder.answered()?)
+    pub(crate) fn run(
+        &self,
+        responder: &Responder,
+        generator: Generator,
+        queries: Queries,
+        seconds: u64,
+    ) -> Result<f64, BenchError> {
+        let before = responder.answered(queries)?;
+        let replies = self.replies(Some(responder), generator, queries, seconds)?;
+        if let (Some(before), Some(after)) = (before, responder.answered(queries)?)
             && ((after - before) as f64) < replies.count
         {
             let counted = after - before;
@@ -300,18 +320,42 @@ impl Wire {
         Ok(replies.per_second)
     }
 
-    fn generate(&self, generator: Generator, seconds: u64) -> io::Result<String> {
+    /// The replies of a responder, or, without one, of whatever else answers at the front.
+    pub(crate) fn replies(
+        &self,
+        responder: Option<&Responder>,
+        generator: Generator,
+        queries: Queries,
+        seconds: u64,
+    ) -> Result<Received, BenchError> {
+        let attached = responder.map(|responder| responder.attach(&self.front, "eth0")).transpose()?;
+        // kxdpgun brings its own program; replies that no program sends need none.
+        let receiver = match (generator, responder) {
+            (Generator::Sockets, Some(_)) => Some(self.pass.attach(&self.client, "wire")?),
+            _ => None,
+        };
+        let output = self.generate(generator, queries, seconds);
+        // Programs are off once nothing refers to their links.
+        drop((receiver, attached));
+        // What is still queued at either end must not meet the next run.
+        std::thread::sleep(Duration::from_millis(100));
+        answered(generator, &output?)
+    }
+
+    fn generate(&self, generator: Generator, queries: Queries, seconds: u64) -> io::Result<String> {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", "0"]).arg(scratch::find_tool(generator.tool())?);
         let server = std::net::Ipv4Addr::from(scene::SERVER).to_string();
         match generator {
             Generator::Sockets => command
                 .args(["-s", &server, "-l", &seconds.to_string(), "-q", &OUTSTANDING.to_string()])
-                .args(["-c", "1", "-T", "1", "-t", "1", "-d"])
+                .args(["-c", "1", "-T", "1", "-t", "1"])
+                .args((queries == Queries::Signed).then_some("-D"))
+                .arg("-d")
                 .arg(&self.queries),
             Generator::AfXdp => command
                 .args(["-t", &seconds.to_string(), "-Q", &FLOOD_QPS.to_string(), "-b", "32", "-I", "wire", "-i"])
-                .arg(&self.queries)
+                .arg(if queries == Queries::Signed { &self.signed_queries } else { &self.queries })
                 .arg(&server),
         };
         let output = self.client.output(command)?;
@@ -376,11 +420,23 @@ pub fn cpu(number: usize) -> CpuSet {
     set
 }
 
+/// Runs `job` on a thread of its own, pinned to CPU 1.
+pub(crate) fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, BenchError> {
+    let thread = std::thread::spawn(move || {
+        sched_setaffinity(None, &cpu(1))?;
+        Ok::<T, rustix::io::Errno>(job())
+    });
+    match thread.join() {
+        Ok(result) => Ok(result?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
 /// The answers that a generator received.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Received {
+pub(crate) struct Received {
     count: f64,
-    per_second: f64,
+    pub(crate) per_second: f64,
 }
 
 fn answered(generator: Generator, output: &str) -> Result<Received, BenchError> {

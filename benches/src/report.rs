@@ -13,6 +13,7 @@ use crate::{
     rate::{self, Rate},
     scene::PLANS_FEW,
     sessions::{self, SessionCosts},
+    signed::{self, SignedCosts},
     sites::{SitesCost, State},
     stats::percentile,
     web::{self, Compared, WebCost, WebLoad, WebWork},
@@ -39,6 +40,8 @@ pub struct Measured {
     pub director: Option<PathCosts>,
     /// (h)
     pub sessions: Option<SessionCosts>,
+    /// (i)
+    pub signed: Option<SignedCosts>,
 }
 
 /// Describes what this runs on, a line each.
@@ -285,7 +288,7 @@ pub fn changes_table(changes: &[StatusChanges]) -> String {
 /// The figures that have a target.
 #[must_use]
 pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
-    let Measured { costs, rates, changes, kinds, sites, web, director, sessions, .. } = measured;
+    let Measured { costs, rates, changes, kinds, sites, web, director, sessions, signed, .. } = measured;
     let mut targets = Vec::new();
     let mut add =
         |what: String, figure, target, at_least| targets.push(FigureTarget { what, figure, target, at_least });
@@ -363,13 +366,14 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     }
     targets.extend(director.iter().flat_map(director::report::targets));
     targets.extend(sessions.iter().flat_map(sessions::report::targets));
+    targets.extend(signed.iter().flat_map(signed::report::targets));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -426,6 +430,7 @@ pub fn json(measured: &Measured) -> Value {
         "web": web.iter().map(web_json).collect::<Vec<_>>(),
         "director": director.as_ref().map(director::report::json),
         "sessions": sessions.as_ref().map(sessions::report::json),
+        "signed": signed.as_ref().map(signed::report::json),
     })
 }
 

@@ -14,13 +14,13 @@ use std::{
 };
 
 use ::tests::kernel::{machine, planned::Planned};
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, PacketBuilder};
 use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl_core::{
     model::{
-        Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, GroupId, Initial,
-        LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site,
+        Admin, AllDown, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Front, Group, GroupId,
+        Initial, LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site,
         SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
@@ -105,6 +105,16 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
     })
 }
 
+/// A model of `names` Pool Names over so many Sites each, at most [`SITES`].
+#[must_use]
+pub fn model_of(names: usize, sites: usize) -> Model {
+    let mut model = Model::clone(&model(names, PLANS_FEW));
+    for (i, pool) in model.pools.iter_mut().enumerate() {
+        pool.sites = (i..i + sites).map(|site| SiteId(site % SITES)).collect();
+    }
+    model
+}
+
 /// Sites of a pool in [`own_sites_model`].
 pub const OWN_SITES: usize = 3;
 
@@ -158,9 +168,19 @@ pub fn planned(model: Arc<Model>) -> Planned {
     Planned::of(model, zones)
 }
 
-/// Loads a program of an object for one of the scene's models, and publishes the plan.
+/// A model whose zone is signed, with the file's own defaults but for bytes of signed answers, which are not metered.
+#[must_use]
+pub fn signed(model: &Model) -> Model {
+    let mut model = model.clone();
+    for zone in &mut model.zones {
+        zone.dnssec = Some(DnssecConfig::default());
+    }
+    model
+}
+
+/// Loads a program of an object for one of the scene's models, signs what is to be signed, and publishes the plan.
 pub(crate) fn load(program: (&[u8], &'static str), model: Arc<Model>) -> Result<FastpathParts, BenchError> {
-    let planned = planned(model);
+    let planned = planned(model).sign();
     let plan = planned.plan(1);
     let mut loaded = machine::load(program, &planned, &plan, &[SERVER_MAC])?;
     loaded.publisher.publish(&plan);
@@ -299,13 +319,33 @@ fn zone() -> ZoneConfig {
     }
 }
 
-/// An A query for the `i`-th name as a frame: IPv4, RD set, valid checksums; `edns` adds an OPT record with DO, as
-/// resolvers send it. The ID makes up for the name, so that the UDP checksum is the same for all.
-///
-/// # Panics
-/// Never: the message is far below any limit.
+/// A query of a walk over the names, but for the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkQuery {
+    /// The type asked for.
+    pub rtype: u16,
+    /// Whether it has an OPT record, and there DO, as resolvers send it.
+    pub edns: bool,
+    /// Whether the client is left out: the walk puts in another one each time.
+    pub spread: bool,
+}
+
+/// An A query for the `i`-th name as a frame.
 #[must_use]
 pub fn frame(i: usize, edns: bool) -> Vec<u8> {
+    walk_frame(i, WalkQuery { rtype: 1, edns, spread: false })
+}
+
+/// A query for the `i`-th name as a frame: IPv4, RD set, valid checksums. IDs make up for the name and the client, so that
+/// the checksums are the same for all.
+#[must_use]
+pub fn walk_frame(i: usize, query: WalkQuery) -> Vec<u8> {
+    udp_frame(&message(i, query), query.spread)
+}
+
+/// The message of [`walk_frame`].
+#[must_use]
+pub(crate) fn message(i: usize, WalkQuery { rtype, edns, .. }: WalkQuery) -> Vec<u8> {
     let name = name(&pool_name(i));
     let mut message = Vec::with_capacity(64);
     // The letters begin at an odd offset.
@@ -313,13 +353,27 @@ pub fn frame(i: usize, edns: bool) -> Vec<u8> {
     message.extend_from_slice(&(!letters).to_ne_bytes());
     message.extend_from_slice(&[0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
     message.extend_from_slice(name.as_slice());
-    message.extend_from_slice(&[0, 1, 0, 1]);
+    message.extend(rtype.to_be_bytes());
+    message.extend_from_slice(&[0, 1]);
     if edns {
         message.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
     }
-    let packet = PacketBuilder::ethernet2(CLIENT_MAC, SERVER_MAC).ipv4(CLIENT, SERVER, 64).udp(CLIENT_PORT, 53);
+    message
+}
+
+/// A query as a frame over IPv4; without a client, and with an ID that makes up for one, if `spread`.
+///
+/// # Panics
+/// If it is too long for a datagram.
+#[must_use]
+pub(crate) fn udp_frame(message: &[u8], spread: bool) -> Vec<u8> {
+    let client = if spread { [0; 4] } else { CLIENT };
+    let mut ip = Ipv4Header::new(0, 64, IpNumber::UDP, client, SERVER).expect("an empty packet is short");
+    ip.identification = if spread { 0xffff } else { 0 };
+    let link = PacketBuilder::ethernet2(CLIENT_MAC, SERVER_MAC);
+    let packet = link.ip(IpHeaders::Ipv4(ip, Ipv4Extensions::default())).udp(CLIENT_PORT, 53);
     let mut frame = Vec::with_capacity(packet.size(message.len()));
-    packet.write(&mut frame, &message).expect("writing to a Vec, and the message is short");
+    packet.write(&mut frame, message).expect("writing to a Vec, and the message is short");
     frame
 }
 

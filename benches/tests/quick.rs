@@ -12,8 +12,9 @@ fn a_quick_run_measures_everything() {
     let file = folder.path().join("figures.json");
     let minimal_server = env!("CARGO_BIN_EXE_minimal-server").into();
     let counted = env!("CARGO_BIN_EXE_instructions").into();
-    let arguments =
-        Arguments { quick: true, json: Some(file.clone()), counted, minimal_server, ..Arguments::default() };
+    let signing = env!("CARGO_BIN_EXE_signing").into();
+    let json = Some(file.clone());
+    let arguments = Arguments { quick: true, json, counted, minimal_server, signing, ..Arguments::default() };
     benches::run(&arguments).unwrap();
     let figures: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
 
@@ -70,6 +71,25 @@ fn a_quick_run_measures_everything() {
     }
     assert_eq!(sessions["takeovers"].as_object().unwrap().len(), 2);
     assert_eq!(sessions["memory_bytes"].as_object().unwrap().len(), 4);
+    are_signed_figures(&figures["signed"]);
+}
+
+fn are_signed_figures(signed: &serde_json::Value) {
+    let list = |name: &str| signed[name].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(list("kinds").len(), 14);
+    assert_eq!(list("rates").len(), 4, "two generators, plain and signed");
+    for figures in list("kinds").iter().chain(list("rates")) {
+        assert!(figures["ratio"]["median"].as_f64() > Some(0.0), "{figures}");
+    }
+    assert_eq!(list("signings").len(), 1);
+    // Of a name: its NSEC, two that lack a type, and two addresses of three Sites.
+    let signatures = 1_000.0 * (3.0 + 6.0);
+    for (what, least) in
+        [("signatures", signatures), ("own_bytes", 64.0 * signatures), ("map_bytes", 64.0 * signatures)]
+    {
+        assert!(list("signings")[0][what].as_f64() > Some(least), "{what}: {signed}");
+    }
+    assert_eq!(list("changes").len(), 2, "two percentiles");
 }
 
 #[test]

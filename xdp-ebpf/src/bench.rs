@@ -14,7 +14,7 @@ mod kernel;
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::Array,
-    helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_store_bytes},
+    helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -36,6 +36,10 @@ pub struct FrameWalk {
     names: u32,
     /// From one number to the next: prime to `names`, so that the walk meets every name before one again.
     step: u32,
+    /// The number of the walk's first name: behind those that exist, all are missing.
+    first: u32,
+    /// As [`Fixed::spread`].
+    spread: u32,
 }
 
 #[btf_map]
@@ -49,6 +53,8 @@ const LETTERS: usize = 14 + 20 + 8 + 12 + 1;
 const PLAIN: usize = 80;
 /// Length of the OPT record.
 const OPT: usize = 11;
+/// Bytes that a packet can grow at its head: XDP's 256, less what the kernel keeps of a frame there.
+const HEAD_ROOM: i32 = 256 - 40;
 
 /// Writes the next query over the packet.
 #[inline(always)]
@@ -59,13 +65,7 @@ fn restore(ctx: &XdpContext) -> Option<()> {
     let number = walk.next;
     let next = number + walk.step;
     walk.next = if next < walk.names { next } else { next - walk.names };
-    // An answer grew at the head. (The black box keeps the subtraction of pointers from being reordered, which the verifier
-    // prohibits.)
-    let grown = core::hint::black_box(ctx.data_end() - ctx.data()) as i32 - walk.len as i32;
-    // SAFETY: the context is ours; no pointer into the packet is kept.
-    if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
-        return None;
-    }
+    undo_growth(ctx, walk.len)?;
     // SAFETY: the kernel's own bounds of this packet.
     let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
     let plain = frame.claim::<PLAIN>(0)?;
@@ -79,16 +79,47 @@ fn restore(ctx: &XdpContext) -> Option<()> {
     plain.set_u64::<56>(walk.frame[7]);
     plain.set_u64::<64>(walk.frame[8]);
     plain.set_u64::<72>(walk.frame[9]);
-    let letters = letters(number);
+    let letters = letters(walk.first + number);
     plain.set_u64::<LETTERS>(letters);
     // The ID makes up for the letters, which begin at an odd offset, so that one checksum is right for all.
-    plain.set_u16::<42>(!Sum::ZERO.u64(letters).fold().swap_bytes());
+    let mut made_up = Sum::of(Sum::ZERO.u64(letters).fold().swap_bytes());
+    if walk.spread != 0 {
+        let client = any_client();
+        plain.set_u32::<26>(client);
+        plain.set_u16::<18>(!Sum::ZERO.u32(client).fold());
+        made_up = made_up.u32(client);
+    }
+    plain.set_u16::<42>(!made_up.fold());
     if walk.len as usize > PLAIN {
         let opt = frame.claim::<OPT>(PLAIN)?;
         opt.set_u64::<0>(walk.frame[10]);
         opt.set_u32::<7>((walk.frame[10] >> 56) as u32 | (walk.frame[11] << 8) as u32);
     }
     Some(())
+}
+
+/// Makes the packet as long as a query again, at the end where the answer grew: at the head, unless it was longer than the
+/// room there.
+#[inline(always)]
+fn undo_growth(ctx: &XdpContext, len: u32) -> Option<()> {
+    // The black box keeps the subtraction of pointers from being reordered, which the verifier prohibits.
+    let grown = core::hint::black_box(ctx.data_end() - ctx.data()) as i32 - len as i32;
+    if grown == 0 {
+        return Some(());
+    }
+    // SAFETY: the context is ours; no pointer into the packet is kept.
+    let failed = unsafe {
+        if grown > HEAD_ROOM { bpf_xdp_adjust_tail(ctx.ctx, -grown) } else { bpf_xdp_adjust_head(ctx.ctx, grown) }
+    };
+    (failed == 0).then_some(())
+}
+
+/// Some client of 128.0.0.0/2, as it lies in a packet.
+#[inline(always)]
+fn any_client() -> u32 {
+    // SAFETY: a helper without arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    random & !0xc0 | 0x80
 }
 
 /// A number's eight letters.
@@ -152,11 +183,7 @@ static FIXED: Array<Fixed, 1> = Array::new();
 #[inline(always)]
 fn restore_fixed(ctx: &XdpContext) -> Option<()> {
     let fixed = FIXED.get(0)?;
-    let grown = core::hint::black_box(ctx.data_end() - ctx.data()) as i32 - fixed.len as i32;
-    // SAFETY: the context is ours; no pointer into the packet is kept.
-    if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown) } != 0 {
-        return None;
-    }
+    undo_growth(ctx, fixed.len)?;
     // From 1 to FIXED_ROOM, as in `kernel::bounded`.
     let len = (core::hint::black_box(fixed.len).wrapping_sub(1) & (FIXED_ROOM as u32 - 1)) + 1;
     // SAFETY: a map value of FIXED_ROOM bytes; the helper checks the packet's bounds itself.
@@ -167,8 +194,7 @@ fn restore_fixed(ctx: &XdpContext) -> Option<()> {
     if fixed.spread == 0 {
         return Some(());
     }
-    // SAFETY: a helper without arguments.
-    let client = unsafe { bpf_get_prandom_u32() } & !0xc0 | 0x80;
+    let client = any_client();
     // SAFETY: the kernel's own bounds of this packet.
     let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
     let packet = frame.claim::<44>(0)?;

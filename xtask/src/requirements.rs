@@ -138,6 +138,18 @@ const TOOLS: &[Tool] = &[
         why: "reads the same agent checks; a proxy of TCP, beside the distributor",
         tasks: &[Task::Test, Task::Bench],
     },
+    Tool {
+        package: "knot",
+        sign: Sign::Program("knotd"),
+        why: "signed answers by AF_XDP, beside ours",
+        tasks: &[Task::Test, Task::Bench],
+    },
+    Tool {
+        package: "knot-module-geoip",
+        sign: Sign::File("/var/lib/dpkg/info/knot-module-geoip.list"),
+        why: "Knot's answers of several addresses",
+        tasks: &[Task::Test, Task::Bench],
+    },
     Tool { package: "redis-server", sign: Sign::Program("redis-server"), why: "keeps copies of sessions", tasks: LAB },
     Tool {
         package: "dpkg-dev",

@@ -84,16 +84,16 @@ impl Planned {
         let loaded = config::parse("zerottl.toml", text, folder).unwrap_or_else(|error| panic!("{}", error.plain()));
         let mut model = loaded.model;
         change(&mut model);
-        let mut planned = Self::of(Arc::new(model), loaded.zones);
-        planned.mark_signed();
-        planned
+        Self::of(Arc::new(model), loaded.zones)
     }
 
     /// A model and its zones; every Site's health is unknown.
     #[must_use]
     pub fn of(model: Arc<Model>, zones: Zones) -> Self {
         let status = Assessment::unknown(&model);
-        Self { planner: Planner::new(model), zones, status, signed: Vec::new() }
+        let mut planned = Self { planner: Planner::new(model), zones, status, signed: Vec::new() };
+        planned.mark_signed();
+        planned
     }
 
     /// Signs the zones that are to be signed, with new keys.
