@@ -222,15 +222,13 @@ impl Answer {
         scratch.is_signed.get() != 0 && self.body.record != AnswerRecord::NONE
     }
 
-    /// Puts the answer away for the program that signs, or for [`taken_over`](Self::taken_over) there.
+    /// Puts the answer away once more, for [`taken_over`](Self::taken_over).
     #[inline(always)]
-    pub fn hand_over(&self, scratch: &Scratch) {
-        park(scratch, &self.datagram, &self.query);
+    pub(crate) fn put_away(&self, scratch: &Scratch) {
         park_body(scratch, &self.body);
-        let sum = u64::from(self.query.name.sum.fold());
-        let rest = (self.options_len as u64) << 16 | u64::from(self.known) << 24 | u64::from(self.rate) << 25;
-        let signed = (self.signed_len as u64) << 32 | u64::from(self.signed_records) << 48;
-        scratch.parked[5].set(sum | rest | signed);
+        let word = scratch.parked[5].get() & PARKED_SUM;
+        let rest = u64::from(self.rate) << 16 | u64::from(self.signed_records) << 24;
+        scratch.parked[5].set(word | rest | (self.signed_len as u64) << 32);
     }
 
     /// The answer that was put away. Read anew where it is needed, it takes no place on the stack between.
@@ -241,15 +239,16 @@ impl Answer {
         unpark(scratch, &mut datagram, &mut query);
         let word = scratch.parked[5].get();
         query.name.sum = Sum::of(word as u16);
+        let has_options = query.edns.options_len != 0;
         Self {
             datagram,
             query,
-            options_len: (word >> 16) as usize & 0x7f,
+            options_len: if has_options { scratch.options.said_len.get() as usize & 0x7f } else { 0 },
             body: unpark_body(scratch),
             signed_len: (word >> 32) as usize & OFFSET_MASK,
-            signed_records: (word >> 48) as u16 & 7,
-            known: word >> 24 & 1 != 0,
-            rate: (word >> 25) as u32 & 3,
+            signed_records: (word >> 24) as u16 & 7,
+            known: has_options && scratch.options.known.get() != 0,
+            rate: (word >> 16) as u32 & 3,
         }
     }
 
@@ -319,4 +318,20 @@ pub(crate) fn park_body(scratch: &Scratch, body: &Body) {
 #[inline(always)]
 pub(crate) fn unpark_body(scratch: &Scratch) -> Body {
     Body::from_words([scratch.parked[3].get(), scratch.parked[4].get()])
+}
+
+/// The name's sum, in the last word of what is parked for signing; before it lie what was signed and the rate.
+const PARKED_SUM: u64 = 0xffff;
+
+/// As [`park`], with what else [`Answer::taken_over`] wants of a query.
+#[inline(always)]
+pub(crate) fn park_for_signing(scratch: &Scratch, datagram: &Datagram, query: &Query) {
+    park(scratch, datagram, query);
+    scratch.parked[5].set(u64::from(query.name.sum.fold()));
+}
+
+/// Notes that the answer is over a rate that only counts.
+#[inline(always)]
+pub(crate) fn note_dry_run(scratch: &Scratch) {
+    scratch.parked[5].set(scratch.parked[5].get() & PARKED_SUM | u64::from(RATE_DRY) << 16);
 }

@@ -263,7 +263,6 @@ pub fn run(ctx: &XdpContext) -> u32 {
     let reason = match decide::decide(packet.frame(), &Kernel) {
         Ok(answer) => match SCRATCH.get(0) {
             Some(scratch) if answer.is_to_sign(scratch) => {
-                answer.hand_over(scratch);
                 // SAFETY: the context is ours; the other program's verdict is this one's, and nothing here is to be dropped.
                 unsafe { PROGRAMS.tail_call(ctx, 0) };
                 // Nobody has put it there: the socket path has the signatures, too.

@@ -49,7 +49,7 @@ pub fn resume<M: Maps>(frame: Frame, maps: &M) -> Result<Answer, Reason> {
     let control = maps.control().ok_or(Reason::Internal)?;
     let scratch = maps.scratch().ok_or(Reason::Internal)?;
     let answer = signed(frame, maps, control, scratch)?;
-    answer.hand_over(scratch);
+    answer.put_away(scratch);
     Ok(answer)
 }
 

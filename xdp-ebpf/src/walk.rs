@@ -53,13 +53,21 @@ pub fn missing<M: Maps>(frame: Frame, maps: &M, control: &Control, at: usize, le
     scratch.encloser.set(0);
     maps.repeat::<Descend>(LABELS_MAX + 1);
     let encloser = Encloser(scratch.encloser.get());
-    scratch.is_signed.set(u32::from(encloser.flags() & NAME_IS_SIGNED != 0));
-    match encloser.kind() {
+    scratch.is_signed.set(u32::from(encloser.flags()));
+    match control.forget::<7>(usize::from(encloser.kind())) as u8 {
         0 | NAME_ABOVE => Ok(Missing::NoZone),
         NAME_OPAQUE => Err(Reason::PassStatic),
         _ if encloser.flags() & NAME_HAS_WILDCARD != 0 => Err(Reason::PassWildcard),
         _ => Ok(Missing::InZone { soa: encloser.soa(), apex: encloser.apex() }),
     }
+}
+
+/// Whether answers of a name with these flags are to be signed, 1 or 0. Computed, as a branch would be a way more.
+#[inline(always)]
+#[must_use]
+pub(crate) fn is_to_sign(control: &Control, flags: u8, dnssec_ok: bool) -> u32 {
+    let dnssec_ok = control.forget::<1>(usize::from(dnssec_ok)) as u32;
+    (u32::from(flags) / u32::from(NAME_IS_SIGNED)) & dnssec_ok
 }
 
 /// The facts that the walk needs of the name it met last, in one word: a value in the scratch area is unknown to the

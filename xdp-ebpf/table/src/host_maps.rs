@@ -184,13 +184,7 @@ pub fn run(maps: &HostMaps, frame: &[u8], grow: Grow) -> Ran {
     let mut bytes = frame.to_vec();
     let decided = decide::decide(Frame::of(&mut bytes), maps);
     let to_sign = decided.ok().filter(|answer| maps.scratch().is_some_and(|scratch| answer.is_to_sign(scratch)));
-    let decided = match to_sign.zip(maps.scratch()) {
-        Some((answer, scratch)) => {
-            answer.hand_over(scratch);
-            sign::resume(Frame::of(&mut bytes), maps)
-        }
-        None => decided,
-    };
+    let decided = if to_sign.is_some() { sign::resume(Frame::of(&mut bytes), maps) } else { decided };
     let answer = match decided {
         Ok(answer) => answer,
         Err(reason) => return Ran { action: reason.action(), reason, frame: bytes },
