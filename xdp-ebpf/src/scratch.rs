@@ -39,7 +39,9 @@ pub struct Scratch {
     pub sought_in: Cell<u32>,
     /// The proof of the gap: a position in `PROOFS`.
     pub gap: Cell<u32>,
-    /// The proofs that a negative answer carries, likewise.
+    /// The line of a positive answer's signature within a region.
+    pub line: Cell<u32>,
+    /// The proofs that a negative answer carries: positions in `PROOFS`.
     pub proofs: [Cell<u32>; 2],
     /// The query's EDNS options, and the answer's.
     pub options: Options,
@@ -101,6 +103,7 @@ impl Default for Scratch {
             sought_word: Cell::default(),
             sought_in: Cell::default(),
             gap: Cell::default(),
+            line: Cell::default(),
             proofs: Default::default(),
             options: Options::default(),
         }
@@ -242,4 +245,4 @@ impl Scratch {
     }
 }
 
-const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + 48 + 32 + size_of::<Options>());
+const _: () = assert!(size_of::<Scratch>() == NAME_ROOM + 256 + 16 + 48 + 40 + size_of::<Options>());

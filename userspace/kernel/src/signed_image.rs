@@ -1,6 +1,7 @@
 //! The contents of the maps of signed zones: what lies where, without the signatures themselves. Pure.
 
 use std::{
+    array,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
 };
@@ -254,7 +255,7 @@ fn signer(signed: &SignedZone, zone: &Zone, apex: &ChainLink<'_>, first_cohort: 
         soa_line,
         labels: apex.labels(),
         reserved: [0; 3],
-        apex: bytes,
+        apex: array::from_fn(|i| u64::from_ne_bytes(array::from_fn(|at| bytes[8 * i + at]))),
     })
 }
 

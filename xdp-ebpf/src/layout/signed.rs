@@ -71,7 +71,7 @@ pub struct Signer {
     /// Padding.
     pub reserved: [u8; 3],
     /// Its name in wire form.
-    pub apex: [u8; SIGNER_ROOM],
+    pub apex: [u64; SIGNER_ROOM / 8],
 }
 
 /// Room for a zone's name: a power of two, so that a masked length is seen to stay inside.
