@@ -56,7 +56,7 @@ pub struct SignedImage {
     pub regions: Vec<Region>,
     /// How many `SIGNATURES` there are.
     pub lines: usize,
-    /// The zones, in the order of `signers`; each has [`COHORTS`] of `COHORTS` and [`REGIONS`] of `REGIONS`.
+    /// The zones, in the order of `signers`; each has 16 of `COHORTS`, and 17 of `REGIONS`.
     pub zones: Vec<ZoneId>,
 }
 

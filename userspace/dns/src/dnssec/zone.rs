@@ -7,11 +7,12 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use domain::base::{Name, Rtype};
+use tracing::info;
 
 use zerottl_core::model::{self, DnssecConfig, Model};
 use zerottl_sign::{SetSignature, SigningKey, Validity, ZoneBundle, ZoneKeys, signature::RecordSet, store::KeptCohort};
@@ -26,6 +27,8 @@ use crate::{
     zone::{Data, FoldedName, RrSet, Zone, Zones},
 };
 
+/// How often it is told how far a zone is that is signed at once.
+const PROGRESS: Duration = Duration::from_secs(2);
 /// The types of the sets of keys.
 pub(super) const KEY_TYPES: [Rtype; 3] = [Rtype::DNSKEY, Rtype::CDNSKEY, Rtype::CDS];
 
@@ -133,7 +136,12 @@ impl SignedZone {
     ) -> Result<Self, SignError> {
         let zone = zones.zone(id);
         let signed = Self::empty((zones, id), keys, model, Validity::new(now, config.validity));
+        let mut told = Instant::now();
         for at in 0..COHORTS {
+            if told.elapsed() > PROGRESS {
+                info!(zone = %zone.apex(), "signing: {at} of {COHORTS} parts are done");
+                told = Instant::now();
+            }
             match kept.get(at).filter(|kept| signed.is_good(kept, config, now)) {
                 Some(kept) => {
                     signed.sign_cohort(zone, at, kept.validity, |set| kept.signatures.get(&set.digest()).copied())?;
