@@ -77,8 +77,8 @@ impl Alternatives {
 /// Cohorts of a zone.
 pub const COHORTS: usize = 16;
 
-/// Alternatives that names of the same Sites share.
-type Interned = HashMap<(model::PoolId, Vec<SiteId>), Arc<Alternatives>>;
+/// Alternatives that names of the same Sites and TTL share; those with HTTPS records, which are a pool's, only within one.
+type Interned = HashMap<(Option<model::PoolId>, u32, Vec<SiteId>), Arc<Alternatives>>;
 
 /// The chain of a zone.
 #[derive(Debug)]
@@ -200,7 +200,8 @@ fn alternatives(name: NameId, model: &Model, interned: &mut Interned) -> Arc<Alt
     }
     sites.sort_unstable();
     sites.dedup();
-    let known = interned.entry((pool, sites)).or_insert_with_key(|(_, sites)| {
+    let of_pool = config.https.is_some().then_some(pool);
+    let known = interned.entry((of_pool, config.ttl, sites)).or_insert_with_key(|(_, _, sites)| {
         let addresses = || sites.iter().flat_map(|site| &model.sites[site.0].addresses).map(|address| address.answer);
         let v4 = addresses().filter_map(|a| if let IpAddr::V4(a) = a { Some(A::new(a).into()) } else { None });
         let v6 = addresses().filter_map(|a| if let IpAddr::V6(a) = a { Some(Aaaa::new(a).into()) } else { None });

@@ -26,9 +26,9 @@ use crate::{
     respond,
     transport::Transport,
     view::View,
-    zone::Zone,
+    zone::{Data, Zone},
 };
-use zerottl_core::model::{DnssecConfig, Model, ZoneAlgorithm, ZoneId};
+use zerottl_core::model::{DnssecConfig, DynamicName, Model, NameKind, Pool, PoolId, ZoneAlgorithm, ZoneId};
 use zerottl_sign::{KeyRole, Validity, ZoneKeys, keyring, roll, store::KeptCohort};
 
 type Record<'a> = domain::base::Record<ParsedName<&'a [u8]>, AllRecordData<&'a [u8], ParsedName<&'a [u8]>>>;
@@ -327,6 +327,24 @@ fn every_possible_answer_is_signed() {
         assert_eq!(count, signed.signatures(), "each once");
         assert!(count >= 80, "{count}");
     }
+}
+
+/// Names of the same Sites share what is signed for them, but not with those of another TTL.
+#[test]
+fn each_pool_is_signed_with_its_own_ttl() {
+    let bench = signed_by(&config(), |model| {
+        let pool = Pool { name: name("other.app.com."), ttl: 30, ..model.pools[0].clone() };
+        let kind = NameKind::Pool(PoolId(model.pools.len()));
+        model.names.push(DynamicName { name: pool.name.clone(), zone: ZoneId(0), kind, served: true });
+        model.pools.push(pool);
+    });
+    let (zone, signed) = zone(&bench);
+    let sets = signed.all_sets(zone);
+    let ttls = |owner: &str| -> Vec<u32> {
+        let of = sets.iter().map(|records| &records[0]).filter(|rr| *rr.owner.name() == name(owner));
+        of.filter(|rr| matches!(&*rr.data, Data::A(_))).map(|rr| rr.ttl).collect()
+    };
+    assert_eq!((ttls("app.com."), ttls("other.app.com.")), (vec![0; 3], vec![30; 3]));
 }
 
 fn names() -> impl Strategy<Value = String> {
