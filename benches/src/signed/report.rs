@@ -23,7 +23,7 @@ named behind it, in the same round. DO: the query has an OPT record with DO, as 
 has none. Metered: signed bytes are counted by client network, as by default, and each query comes from another client of
 128.0.0.0/2. {rounds} rounds of {repeat} runs.
 Over veth: as (b), {wire_names} names, beside Knot with its geoip module (weighted, all alternatives signed when it is loaded) and AF_XDP, in
-namespaces of its own that are set up alike. Both sign with one ECDSA P-256 key; Knot must have got no query by a socket. {wire_rounds} rounds of
+namespaces of its own that are set up alike; its worker is on CPU 0, where Knot puts it. Both sign with one ECDSA P-256 key; Knot must have got no query by a socket. {wire_rounds} rounds of
 {seconds} s.
 First signing: a process of its own, whose allocator counts what stays of it; the kernel's maps by their entries. {signings} times; two
 addresses for each Site.

@@ -4,10 +4,11 @@
 //!   client namespace                                 front namespace
 //!   dnsperf or kxdpgun ── wire ════════ veth ════════ eth0   zerottl's program, native
 //!   dnsperf or kxdpgun ── wire ════════ veth ════════ eth0   knotd, AF_XDP, native      (two others)
-//!   CPU 0                 NAPI: CPU 1                NAPI: CPU 1, and knotd
+//!   CPU 0                 NAPI: CPU 1                NAPI: CPU 1
 //! ```
 //!
-//! Knot signs all alternatives when it loads the module, as zerottl does; it picks one by weight for each query.
+//! Knot's worker has the CPU that Knot itself gives it, 0, beside the generator; on CPU 1 it would be beside NAPI. It signs
+//! all alternatives when it loads the module, as zerottl does, and picks one by weight for each query.
 
 use std::{
     fmt::Write as _,
@@ -116,7 +117,7 @@ fn datagrams(wire: &Wire) -> Result<u64, BenchError> {
     Ok(values.ok_or("/proc/net/snmp has another form")?)
 }
 
-/// Starts Knot in the front's namespace, on the CPU where ours runs, and waits until it answers signed.
+/// Starts Knot in the front's namespace and waits until it answers signed.
 fn knot(wire: &Wire, model: &Model, folder: &Path) -> Result<Process, BenchError> {
     let config = folder.join("knot.conf");
     fs::create_dir(folder.join("run"))?;
