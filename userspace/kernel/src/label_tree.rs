@@ -129,14 +129,14 @@ mod tests {
         }
     }
 
-    /// A million labels of one beginning are some steps away.
+    /// Many labels of one beginning are some steps away.
     #[test]
     fn many_labels_are_no_deep_tree() {
-        let labels = (0..300_000).map(|number| format!("www-{number:09}-of-a-long-beginning"));
+        let labels = (0..60_000).map(|number| format!("www-{number:09}-of-a-long-beginning"));
         let keyed: Vec<_> = labels.zip(1..).map(|(label, proof)| (label_key(label.as_bytes()), proof)).collect();
         let mut nodes = vec![];
         let root = append(&mut nodes, &keyed, 0).expect("not too deep");
-        assert_eq!(find(&nodes, root, b"www-000123456-of-a-long-beginninh"), 123_457);
-        assert_eq!(find(&nodes, root, b"www-000123456"), 123_456);
+        assert_eq!(find(&nodes, root, b"www-000023456-of-a-long-beginninh"), 23_457);
+        assert_eq!(find(&nodes, root, b"www-000023456"), 23_456);
     }
 }
