@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -60,9 +61,11 @@ pub fn faults(model: &Model, zones: &Zones, now: u64) -> Vec<TakeError> {
     of_bundles.into_iter().filter_map(|(id, file)| open.sign(&mut zones, id, (model, file), now).err()).collect()
 }
 
-/// Returns the [`faults`] of now in words, as of the front end that would be given the configuration.
+/// Returns the [`faults`] of now in words, as of the front end that would be given the configuration. A bundle that is not there is
+/// none: the host that signs has the configuration before the first bundle, and a front end says it when it starts.
 #[must_use]
 pub fn refusals(model: &Model, zones: &Zones) -> Vec<String> {
+    let is_there = |fault: &&TakeError| !matches!(fault, TakeError::Bundle(BundleError::File { error, .. }) if error.kind() == ErrorKind::NotFound);
     let faults = faults(model, zones, now());
-    faults.iter().map(|fault| format!("a front end refuses this configuration: {fault}")).collect()
+    faults.iter().filter(is_there).map(|fault| format!("a front end refuses this configuration: {fault}")).collect()
 }
