@@ -17,7 +17,9 @@ use crate::{
     frame::Frame,
     layout::{
         BLOCK_SLOTS, Control, NET_DIVIDED, NET_ENDS, choice_of,
-        signed::{CHILD_STEPS_MAX, LABEL_WORDS, PROOF_ROOM, PROOF_STARTS, Proof, SIGNER_ROOM, SignedName, Signer},
+        signed::{
+            CHILD_STEPS_MAX, LABEL_WORDS, PROOF_ROOM, PROOF_STARTS, Proof, SIGNER_ROOM, SignedName, Signer, UNSIGNED,
+        },
     },
     maps::{LoopStep, Maps},
     name::OFFSET_MASK,
@@ -37,8 +39,6 @@ const RRSIG_FIXED: usize = RECORD_FIXED + 18;
 const SIGNATURE: usize = 64;
 /// [`Scratch::sought_word`]: the gap is found.
 const FOUND: u32 = u32::MAX;
-/// No ordinal: an answer that nothing was signed for.
-const UNSIGNED: u16 = u16::MAX;
 
 /// Takes over the answer that was put away, with room for its signatures, or truncated where it may not be so long.
 ///

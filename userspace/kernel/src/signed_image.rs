@@ -10,7 +10,10 @@ use domain::base::{CanonicalOrd as _, Name, Rtype, rdata::ComposeRecordData as _
 use xdp_ebpf::{
     layout::{
         BLOCK_SLOTS, NetNode, SlotBlock,
-        signed::{PROOF_ROOM, PROOF_STARTS, Proof, ProofChunk, Region, SIGNER_ROOM, SignatureLine, SignedName, Signer},
+        signed::{
+            PROOF_ROOM, PROOF_STARTS, Proof, ProofChunk, Region, SIGNER_ROOM, SignatureLine, SignedName, Signer,
+            UNSIGNED,
+        },
     },
     sum::Sum,
 };
@@ -34,8 +37,6 @@ use zerottl_dns::{
 pub(crate) const REGIONS: usize = COHORTS + 1;
 /// Lines of all zones, at most: 4 GiB.
 const LINES_MAX: usize = (4 << 30) / size_of::<SignatureLine>();
-/// No ordinal, as the program has it.
-const UNSIGNED: u16 = u16::MAX;
 
 /// The maps of signed zones. Its `Default` has none.
 #[derive(Debug, Default)]

@@ -61,11 +61,29 @@ pub fn faults(model: &Model, zones: &Zones, now: u64) -> Vec<TakeError> {
     of_bundles.into_iter().filter_map(|(id, file)| open.sign(&mut zones, id, (model, file), now).err()).collect()
 }
 
-/// Returns the [`faults`] of now in words, as of the front end that would be given the configuration. A bundle that is not there is
-/// none: the host that signs has the configuration before the first bundle, and a front end says it when it starts.
+/// Returns the [`faults`] of now in words, as of the front end that would be given the configuration. A bundle that is not
+/// there is none: see [`absent`].
 #[must_use]
 pub fn refusals(model: &Model, zones: &Zones) -> Vec<String> {
-    let is_there = |fault: &&TakeError| !matches!(fault, TakeError::Bundle(BundleError::File { error, .. }) if error.kind() == ErrorKind::NotFound);
     let faults = faults(model, zones, now());
-    faults.iter().filter(is_there).map(|fault| format!("a front end refuses this configuration: {fault}")).collect()
+    let refusal = |fault: &TakeError| format!("a front end refuses this configuration: {fault}");
+    faults.iter().filter(|fault| !is_absent(fault)).map(refusal).collect()
+}
+
+/// Returns which bundles are not there, in words. The host that signs has the configuration before its first bundle.
+#[must_use]
+pub fn absent(model: &Model) -> Vec<String> {
+    let named = model.zones.iter().filter_map(|zone| Some((&zone.apex, zone.dnssec.as_ref()?.bundle.as_deref()?)));
+    let absent = named.filter(|(_, file)| !file.exists());
+    let line = |(apex, file): (&Name, &Path)| {
+        let file = file.display();
+        format!(
+            "the bundle {file} of the zone {apex} is not there: `zerottl sign` makes it, and no front end starts without"
+        )
+    };
+    absent.map(line).collect()
+}
+
+fn is_absent(fault: &TakeError) -> bool {
+    matches!(fault, TakeError::Bundle(BundleError::File { error, .. }) if error.kind() == ErrorKind::NotFound)
 }

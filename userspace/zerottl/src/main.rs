@@ -223,11 +223,13 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns what of the file does not fit this machine, if it is likely to be the one that the file is for.
+/// Returns what of the file does not fit this machine, if it is likely to be the one that the file is for, and which bundles
+/// are not here.
 fn misfits(loaded: &config::Loaded) -> Vec<String> {
     let front = &loaded.model.front;
     let seen = machine::look(front).ok().filter(|seen| machine::is_it(front, seen));
-    seen.map(|seen| machine::warnings(front, &seen)).unwrap_or_default()
+    let of_front = seen.map(|seen| machine::warnings(front, &seen)).unwrap_or_default();
+    of_front.into_iter().chain(bundles::absent(&loaded.model)).collect()
 }
 
 /// Returns why a front end would refuse the file: names that a bundle does not sign, above all.

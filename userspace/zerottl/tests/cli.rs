@@ -78,6 +78,15 @@ fn check_accepts_every_example() {
     }
 }
 
+/// D-BUNDLE: the host that signs checks its configuration before there is a bundle; that there is none is told.
+#[test]
+fn check_tells_of_a_bundle_that_is_not_there() {
+    let file = example("reference.toml");
+    let (code, _, err) = run(&["check", "--config", &file]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("app.bundle of the zone bundled.example is not there"), "{err}");
+}
+
 /// Appendix A's lonely Site is allowed and told: a warning on stderr, `ok` on stdout, exit status 0.
 #[test]
 fn check_warns() {

@@ -134,6 +134,9 @@ pub struct Region {
 #[repr(C)]
 pub struct SignatureLine(pub [u64; 8]);
 
+/// In `ORDINALS`, a slot that nothing was signed for.
+pub const UNSIGNED: u16 = u16::MAX;
+
 /// Words of a label's key: its bytes in big-endian words, zeros behind, and its length in the last byte, so that keys sort as
 /// labels do in canonical order (RFC 4034 section 6.1).
 pub const LABEL_WORDS: usize = 8;

@@ -69,7 +69,8 @@ pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> 
         warnings.extend(forgotten(page, &candidate.model));
     }
     let refusals = bundles::refusals(&candidate.model, &candidate.zones);
-    warnings.extend(refusals.iter().map(|refusal| format!("warning: {refusal}")));
+    let absent = bundles::absent(&candidate.model);
+    warnings.extend(refusals.iter().chain(&absent).map(|warning| format!("warning: {warning}")));
     for warning in &warnings {
         super::complain(warning);
     }
