@@ -1,5 +1,7 @@
 //! The agent killed: the kernel has all signatures, and goes on.
 
+use std::io::ErrorKind;
+
 use domain::base::{Message, Rtype};
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
@@ -29,6 +31,10 @@ fn signed_answers_go_on_when_the_agent_is_killed() {
         for _ in 0..3 {
             for (name, keys) in NAMES {
                 for (resolver, rtype) in resolvers.iter().flat_map(|resolver| TYPES.map(|rtype| (resolver, rtype))) {
+                    // Over IPv4 that one is over 3.2 times its query (invariant 8): truncated, and nobody listens by TCP now.
+                    if (name, rtype) == ("app.com", "HTTPS") {
+                        continue;
+                    }
                     let answer: Validated = resolver.secure(name, rtype);
                     resolver.expect(&answer, signed.is_of(&answer, rtype, keys));
                 }
@@ -37,6 +43,14 @@ fn signed_answers_go_on_when_the_agent_is_killed() {
         resolvers.iter().map(|resolver| resolver.kind).collect()
     };
     assert_eq!(kinds.len(), 3, "{kinds:?}");
+    let bare = ClientQuestion::new("app.com", Rtype::HTTPS, None).expect("a legal name").query(7, rand::random());
+    let bare = with_do(bare, 0);
+    for server in front_addresses(0) {
+        match exchange(&signed.scene.lab.client, server, &bare) {
+            Ok(answer) => assert_eq!((server.is_ipv6(), answer[7]), (true, 2), "{server}"),
+            Err(e) => assert_eq!((server.is_ipv4(), e.kind()), (true, ErrorKind::ConnectionRefused), "{server}: TCP"),
+        }
+    }
     for (name, rtype, rcode, proofs) in [
         ("boston.app.com", Rtype::MX, 0, 1),
         ("nothing.app.com", Rtype::A, 3, 2),
@@ -57,13 +71,20 @@ fn signed_answers_go_on_when_the_agent_is_killed() {
 
 /// A query with DO that is as long as its answer will be: frames that a socket sends over veth have no room behind them.
 fn padded(name: &str, rtype: Rtype) -> Vec<u8> {
-    const PADDING: u16 = 460;
-    let mut query = ClientQuestion::new(name, rtype, None).expect("a legal name").query(7, rand::random());
+    with_do(ClientQuestion::new(name, rtype, None).expect("a legal name").query(7, rand::random()), 460)
+}
+
+/// Puts an OPT record with DO behind a question, with this much padding in it (RFC 7830); none at all for 0.
+fn with_do(mut query: Vec<u8>, padding: u16) -> Vec<u8> {
     query[11] = 1;
     query.extend([0, 0, 41, 4, 208, 0, 0, 0x80, 0]);
-    query.extend((PADDING + 4).to_be_bytes());
+    if padding == 0 {
+        query.extend([0, 0]);
+        return query;
+    }
+    query.extend((padding + 4).to_be_bytes());
     query.extend([0, 12]);
-    query.extend(PADDING.to_be_bytes());
-    query.extend(vec![0; PADDING.into()]);
+    query.extend(padding.to_be_bytes());
+    query.extend(vec![0; padding.into()]);
     query
 }
