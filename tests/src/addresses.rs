@@ -26,3 +26,15 @@ pub fn front_v6(number: usize) -> Ipv6Addr {
 pub fn front_addresses(number: usize) -> [SocketAddr; 2] {
     [(IpAddr::from(front_v4(number)), 53).into(), (IpAddr::from(front_v6(number)), 53).into()]
 }
+
+/// Front `number`'s address on the network of the fronts and their peers.
+#[must_use]
+pub fn fleet_v4(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 53, 0, 1 + number as u8)
+}
+
+/// The address of peer `number` on that network.
+#[must_use]
+pub fn peer_v4(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 53, 0, 101 + number as u8)
+}

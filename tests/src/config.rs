@@ -102,6 +102,9 @@ pub struct Config {
     pub roles: Vec<String>,
     /// The lines of `[admin]`.
     pub admin: String,
+    /// More sections of what is each front's own, with their headings. `{front}` in it stands for the front's name and `{endpoints}`
+    /// for a list of etcd's URLs: see [`crate::fleet`].
+    pub fleet: String,
     /// More lines for `[zone."app.com"]`.
     pub zone: String,
     /// Master-file text for app.com.
@@ -136,6 +139,7 @@ impl Default for Config {
             front: String::new(),
             roles: vec!["load-balance".into(), "failover".into()],
             admin: "listen = \"127.0.0.1:8053\"".into(),
+            fleet: String::new(),
             zone: String::new(),
             records: RECORDS.into(),
             policy: "weighted-round-robin".into(),
@@ -200,7 +204,7 @@ impl Config {
                 "\n[site.{key}]\nname = \"{name}\"\naddresses = {addresses}\nweight = {weight}\n{probe}\n{more}\n"
             );
         }
-        text + "\n" + &self.more
+        text + "\n" + &self.fleet + "\n" + &self.more
     }
 
     /// Loads the file, as the agent reads it.

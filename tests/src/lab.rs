@@ -8,6 +8,9 @@
 //!     │ net0                                      │ eth1      resolver eth0 ══ veth ══ front 0's eth2
 //!   ──┴──────────────── bridge (hub) ─────────────┴──┬─────────┬─────────┐
 //!                                                  geneva    boston   chicago   (eth0; a server on port 80)
+//!
+//!   front 0's eth3 ── fleet bridge (hub) ── front 1's eth3     where asked for: peers, for etcd and the like
+//!                         └── peer 0, 1, 2 (eth0)
 //! ```
 //!
 //! The client reaches each front by a wire of its own, as the program's replies leave by the interface the query came
@@ -26,7 +29,7 @@ use std::{
 use rustix::thread::{CapabilitySet, capabilities};
 use tempfile::TempDir;
 
-pub use crate::addresses::{CLIENT, RESOLVER, front_addresses, front_v4, front_v6};
+pub use crate::addresses::{CLIENT, RESOLVER, fleet_v4, front_addresses, front_v4, front_v6, peer_v4};
 use crate::{
     config::SiteConfig,
     netns::Netns,
@@ -52,12 +55,14 @@ pub struct LabSpec {
     pub sites: Vec<SiteConfig>,
     /// The servers that run at them.
     pub serves: Serves,
+    /// Machines on a network of their own with the fronts, which neither the Sites nor the client are on.
+    pub peers: usize,
 }
 
 impl Default for LabSpec {
     /// One front and Appendix A's three Sites.
     fn default() -> Self {
-        Self { fronts: 1, resolver: false, mtu: 1500, sites: SiteConfig::appendix_a(), serves: Serves::Nginx }
+        Self { fronts: 1, resolver: false, mtu: 1500, sites: SiteConfig::appendix_a(), serves: Serves::Nginx, peers: 0 }
     }
 }
 
@@ -72,6 +77,8 @@ pub struct Lab {
     pub resolver: Option<Netns>,
     /// The Sites, in the order of the specification.
     pub sites: Vec<LabSite>,
+    /// The machines on the network of the fronts alone, by number, if asked for.
+    pub peers: Vec<Arc<Netns>>,
     folders: AtomicUsize,
     _passes: Vec<OwnedFd>,
     // The bridge the machines hang on; last, so that the machines go first.
@@ -132,6 +139,7 @@ impl Lab {
         if !matches!(spec.serves, Serves::Nginx) {
             client.resolve_by(&front_addresses(0).map(|server| server.ip()), scratch.path())?;
         }
+        let peers = peers(&hub, &fronts, spec.peers)?;
         let resolver = spec.resolver.then(|| resolver(&fronts[0])).transpose()?;
         let mut passes = Vec::new();
         // Beyond this MTU neither end takes a native program, and a generic one's replies go the usual way.
@@ -162,7 +170,7 @@ impl Lab {
             }
             sites.push(LabSite::start(site, machine, &scratch.path().join(&site.key), &spec.serves)?);
         }
-        Ok(Self { fronts, client, resolver, sites, folders: AtomicUsize::new(0), _passes: passes, hub, scratch })
+        Ok(Self { fronts, client, resolver, sites, peers, folders: AtomicUsize::new(0), _passes: passes, hub, scratch })
     }
 
     /// A new folder for one program's files, removed with the lab.
@@ -203,12 +211,39 @@ impl Lab {
         let number = number.ok_or_else(|| io::Error::other(format!("no LabSite {key}")))?;
         self.hub.ip(&format!("link set site{number} {}", if plugged { "up" } else { "down" }))
     }
+
+    /// Cuts one front off every Site, or joins it again; it still reaches the peers, and the client reaches it.
+    pub fn join_front_to_sites(&self, number: usize, joined: bool) -> io::Result<()> {
+        self.join(&format!("front{number}"), "br0", joined)
+    }
+
+    /// Cuts one front off every peer and every other front, or joins it again; it still reaches the Sites.
+    pub fn join_front_to_peers(&self, number: usize, joined: bool) -> io::Result<()> {
+        self.join(&format!("fleet{number}"), "br1", joined)
+    }
+
+    /// Cuts one peer off all, or joins it again.
+    pub fn join_peer(&self, number: usize, joined: bool) -> io::Result<()> {
+        self.join(&format!("peer{number}"), "br1", joined)
+    }
+
+    /// Takes a port out of its bridge, or puts it back. The machine's own link stays up: what it sends is lost without a word, as
+    /// where a network breaks further on.
+    fn join(&self, port: &str, bridge: &str, joined: bool) -> io::Result<()> {
+        let to = if joined { format!("master {bridge}") } else { "nomaster".to_owned() };
+        self.hub.ip(&format!("link set {port} {to}"))
+    }
 }
 
-/// Puts a wire between the bridge and a machine.
+/// Puts a wire between the bridge of Sites and a machine.
 fn plug(hub: &Netns, machine: &Netns, interface: &str, port: &str) -> io::Result<()> {
+    plug_into(hub, "br0", machine, interface, port)
+}
+
+/// Puts a wire between a bridge and a machine.
+fn plug_into(hub: &Netns, bridge: &str, machine: &Netns, interface: &str, port: &str) -> io::Result<()> {
     hub.ip(&format!(
-        "link add {port} type veth peer name {interface} netns {}\nlink set {port} master br0\nlink set {port} up",
+        "link add {port} type veth peer name {interface} netns {}\nlink set {port} master {bridge}\nlink set {port} up",
         machine.path()
     ))?;
     machine.ip(&format!("link set {interface} up"))
@@ -239,6 +274,25 @@ fn front(hub: &Netns, client: &Netns, number: usize, mtu: u32) -> io::Result<Net
         CLIENT.0, CLIENT.1
     ))?;
     Ok(front)
+}
+
+/// Builds the network that only the fronts and these machines are on; nothing where none is asked for.
+fn peers(hub: &Netns, fronts: &[Arc<Netns>], count: usize) -> io::Result<Vec<Arc<Netns>>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    hub.ip("link add br1 type bridge mcast_snooping 0 forward_delay 0\nlink set br1 up")?;
+    for (number, front) in fronts.iter().enumerate() {
+        plug_into(hub, "br1", front, "eth3", &format!("fleet{number}"))?;
+        front.ip(&format!("addr add {}/24 dev eth3", fleet_v4(number)))?;
+    }
+    let peer = |number| {
+        let machine = Netns::new()?;
+        plug_into(hub, "br1", &machine, "eth0", &format!("peer{number}"))?;
+        machine.ip(&format!("addr add {}/24 dev eth0", peer_v4(number)))?;
+        Ok(Arc::new(machine))
+    };
+    (0..count).map(peer).collect()
 }
 
 fn resolver(front: &Netns) -> io::Result<Netns> {

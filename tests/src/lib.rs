@@ -46,6 +46,8 @@
 //! | [`load_sim`] | a simulation of Sites whose load follows the answers |
 //! | [`appendix_b`] | seed 004's pseudo code as printed, the oracle of operation 500 |
 //! | [`site_world`] | small pools for the model check of operation 500, and where their names lead |
+//! | [`etcd`] | what several fronts share their words by |
+//! | [`fleet`] | several fronts of one configuration, and etcd |
 //! | [`fuzz`] | what parses bytes from outside, given any bytes |
 
 pub mod addresses;
@@ -59,6 +61,8 @@ pub mod client;
 pub mod config;
 pub mod director;
 pub mod director_lab;
+pub mod etcd;
+pub mod fleet;
 pub mod fuzz;
 pub mod invite;
 pub mod kernel;

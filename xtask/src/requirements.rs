@@ -151,6 +151,8 @@ const TOOLS: &[Tool] = &[
         tasks: &[Task::Test, Task::Bench],
     },
     Tool { package: "redis-server", sign: Sign::Program("redis-server"), why: "keeps copies of sessions", tasks: LAB },
+    Tool { package: "etcd-server", sign: Sign::Program("etcd"), why: "several fronts share their words", tasks: LAB },
+    Tool { package: "bird2", sign: Sign::Program("bird"), why: "a front's route is withdrawn", tasks: &[Task::Test] },
     Tool {
         package: "dpkg-dev",
         sign: Sign::Program("dpkg-shlibdeps"),
@@ -196,6 +198,8 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("pdns-recursor", "pdns-recursor"),
     ("prometheus", "prometheus"),
     ("redis-server", "redis-server"),
+    ("etcd-server", "etcd"),
+    ("bird2", "bird"),
 ];
 
 /// The tools that `task` needs and whose sign is not there.
