@@ -90,6 +90,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         admin: Admin::default(),
         state: PathBuf::new(),
         life: Life::default(),
+        health_file: None,
         edns: EdnsConfig::default(),
         rate_limit: None,
         chaos: Chaos::default(),

@@ -12,6 +12,7 @@ mod failover;
 mod fleet_lab;
 mod flood;
 mod haproxy;
+mod health;
 mod https;
 mod lab;
 mod lab_itself;

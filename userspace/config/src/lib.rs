@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -25,6 +25,7 @@ mod excerpt;
 mod fields;
 mod forward;
 mod front;
+mod health;
 mod load_source;
 mod places;
 mod pools;
@@ -142,6 +143,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let admin = admin::admin(report, file.admin.as_ref());
     let state = safety::state(report, file.state.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
+    let health_file = health::file(report, file.health.as_ref());
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -157,6 +159,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         admin,
         state,
         life,
+        health_file,
         edns,
         rate_limit,
         chaos,

@@ -33,6 +33,7 @@ pub(super) struct File {
     pub admin: Option<Spanned<Admin>>,
     pub state: Option<Spanned<State>>,
     pub agent: Option<Spanned<Agent>>,
+    pub health: Option<Spanned<Health>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -137,6 +138,12 @@ pub(super) struct Agent {
     pub max_plan_age: Text,
     pub on_stale: Text,
     pub watch: Switch,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Health {
+    pub file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -326,6 +333,7 @@ pub(super) struct Probe {
     pub timeout: Text,
     pub rise: Number,
     pub fall: Number,
+    pub when_expired: Text,
     pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,

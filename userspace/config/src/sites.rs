@@ -16,7 +16,9 @@ use super::{
     tables::section,
     values::{self, Reader, site_name},
 };
-use zerottl_core::model::{HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, Site, SiteAddress, SiteOrder};
+use zerottl_core::model::{
+    HttpProbe, Initial, Name, PoolId, Probe, ProbeKind, Site, SiteAddress, SiteOrder, WhenExpired,
+};
 
 /// Endpoints of a plan, at most: a slot names one in 16 bits.
 const ENDPOINTS_MAX: usize = 65_535;
@@ -117,9 +119,11 @@ enum Kind {
     Http,
     Https,
     Tcp,
+    External,
 }
 
-const KINDS: [(&str, Kind); 3] = [("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp)];
+const KINDS: [(&str, Kind); 4] =
+    [("http", Kind::Http), ("https", Kind::Https), ("tcp", Kind::Tcp), ("external", Kind::External)];
 
 fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
     let Some(raw) = raw.probe.as_ref() else {
@@ -146,7 +150,10 @@ fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
     let (interval, timeout) = timing(reader, (&raw.interval, &raw.timeout), TIMEOUT);
     let rise = reader.number("rise", &raw.rise, ROW, "", 2);
     let fall = reader.number("fall", &raw.fall, ROW, "", 3);
+    let when_expired = [WhenExpired::Down, WhenExpired::Up, WhenExpired::Keep].map(|when| (when.as_str(), when));
+    let when_expired = reader.choice("when_expired", &raw.when_expired, &when_expired, WhenExpired::Down);
     let kind = match kind {
+        Kind::External => ProbeKind::External(when_expired),
         Kind::Tcp => ProbeKind::Tcp,
         Kind::Http | Kind::Https => ProbeKind::Http(http_probe(reader, raw, kind == Kind::Https, name)),
     };
@@ -167,9 +174,21 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Probe, kind: Kind, word:
         ("ca", span(&raw.ca)),
         ("server_name", span(&raw.server_name)),
     ];
-    let idle_http = http.into_iter().filter(|_| kind == Kind::Tcp).map(|k| (k, "http or https"));
+    let number = |number: &raw::Number| number.as_ref().map(Spanned::span);
+    let attempt: [(&str, Option<Range<usize>>); 5] = [
+        ("port", number(&raw.port)),
+        ("interval", span(&raw.interval)),
+        ("timeout", span(&raw.timeout)),
+        ("rise", number(&raw.rise)),
+        ("fall", number(&raw.fall)),
+    ];
+    let stated = [("when_expired", span(&raw.when_expired))];
+    let is_get = matches!(kind, Kind::Http | Kind::Https);
+    let idle_attempt = attempt.into_iter().filter(|_| kind == Kind::External).map(|k| (k, "http, https or tcp"));
+    let idle_stated = stated.into_iter().filter(|_| kind != Kind::External).map(|k| (k, "external"));
+    let idle_http = http.into_iter().filter(|_| !is_get).map(|k| (k, "http or https"));
     let idle_tls = tls.into_iter().filter(|_| kind != Kind::Https).map(|k| (k, "https"));
-    for ((key, span), kinds) in idle_http.chain(idle_tls) {
+    for ((key, span), kinds) in idle_attempt.chain(idle_stated).chain(idle_http).chain(idle_tls) {
         if let Some(span) = span {
             reader
                 .error(span, format!("`{key}` means nothing to kind {word}"))

@@ -45,6 +45,7 @@ impl Shape {
             ["chaos"] => Self::keys::<raw::Chaos>(),
             ["geo"] => Self::keys::<raw::Geo>(),
             ["agent"] => Self::keys::<raw::Agent>(),
+            ["health"] => Self::keys::<raw::Health>(),
             ["rate_limit"] => Self::keys::<raw::RateLimit>(),
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["zone", _, "dnssec"] => Self::loose::<raw::DnssecTable>(),

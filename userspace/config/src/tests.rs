@@ -9,6 +9,7 @@ mod dnssec;
 mod edns;
 mod forward;
 mod geo;
+mod health;
 mod https;
 mod limits;
 mod load;

@@ -8,6 +8,7 @@ pub mod event;
 mod load;
 mod record;
 pub mod remarks;
+pub mod stated;
 
 use std::{
     sync::Arc,
@@ -19,6 +20,7 @@ use self::{
     load::{Loads, Returns},
     record::AssessmentRecord,
     remarks::Remarks,
+    stated::HealthStatements,
 };
 use crate::{
     minimums::{self, Alarm},
@@ -26,6 +28,7 @@ use crate::{
     overrides::{OverrideError, OverrideRequest},
     saved_state::SavedState,
     site_load::SiteLoad,
+    statements::{FileReading, HealthStatement},
     status::{Assessment, SiteState, Verdicts},
 };
 
@@ -45,6 +48,7 @@ pub struct Assessor {
     /// The state of Sites of which nothing is known.
     blank: Vec<SiteState>,
     record: AssessmentRecord,
+    statements: HealthStatements,
     alarms: Arc<[Alarm]>,
     /// Whether a status of this model has been looked at for alarms.
     has_looked: bool,
@@ -59,19 +63,22 @@ impl Assessor {
     #[must_use]
     pub fn new(model: Arc<Model>, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let record = AssessmentRecord::new(&model, memory, age, now);
+        let statements = HealthStatements::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
         let blank = Assessment::unknown(&model).sites;
-        Self { model, blank, record, alarms: Arc::default(), has_looked: false, has_left: false, loads, returns }
+        let alarms = Arc::default();
+        Self { model, blank, record, statements, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
     #[must_use]
     pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         let record = self.record.carried(&self.model, &model, now, verdicts);
+        let statements = self.statements.carried(&self.model, &model);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
         let alarms = Arc::clone(&self.alarms);
         let blank = Assessment::unknown(&model).sites;
-        Self { model, blank, record, alarms, has_looked: false, has_left: false, loads, returns }
+        Self { model, blank, record, statements, alarms, has_looked: false, has_left: false, loads, returns }
     }
 
     /// Creates one as [`Self::carried`] does, for good: from now on this one takes no request and has nothing to be
@@ -91,7 +98,8 @@ impl Assessor {
     /// Returns what is known at `now`, which never goes back.
     #[must_use]
     pub fn assess(&mut self, now: Instant, verdicts: &Verdicts, loads: LoadInputs<'_>) -> Assessment {
-        let health = self.record.recall(now, verdicts);
+        let mut health = self.record.recall(now, verdicts);
+        self.statements.apply(&self.model, now, &mut health, &mut self.record.events);
         let mut status = Assessment { health, sites: self.blank.clone() };
         self.record.apply(&self.model, now, &mut status);
         self.loads.observe(now, loads.entries, loads.answers, &mut status);
@@ -112,6 +120,16 @@ impl Assessor {
         self.record.set_override(&self.model, now, request, sites, current)
     }
 
+    /// Takes in a statement from outside of the health of some addresses of a Site.
+    pub fn state_health(&mut self, site: SiteId, addresses: &[usize], statement: HealthStatement) {
+        self.statements.state(site, addresses, statement);
+    }
+
+    /// Takes in all that the file of `[health]` states now.
+    pub fn read_health_file(&mut self, now: Instant, reading: &FileReading) {
+        self.statements.read_file(now, reading);
+    }
+
     /// Returns what the newest assessment, `status`, has to say to people; `is_new` unless it is as the one before.
     /// Nothing that is answered waits for it.
     #[must_use]
@@ -120,19 +138,22 @@ impl Assessor {
             self.alarms = self.look(status);
             self.has_looked = true;
         }
-        self.record.remarks(now, Arc::clone(&self.alarms))
+        let of_record = self.record.remarks(now, Arc::clone(&self.alarms));
+        Remarks { statements: self.statements.remarks(), ..of_record }
     }
 
     /// Returns what a restart should know.
     #[must_use]
     pub fn saved_state(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
-        self.record.saved_state(&self.model, now, verdicts)
+        let mut state = self.record.saved_state(&self.model, now, verdicts);
+        self.statements.save(&self.model, now, &mut state);
+        state
     }
 
     /// Goes up with everything that a restart should know at once.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.record.revision()
+        self.record.revision() + self.statements.revision()
     }
 
     /// Returns what has happened since this was last called.

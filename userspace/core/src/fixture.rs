@@ -127,6 +127,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         admin: Admin::default(),
         state: PathBuf::new(),
         life: Life::default(),
+        health_file: None,
         edns: EdnsConfig::default(),
         rate_limit: None,
         chaos: Chaos::default(),

@@ -9,6 +9,7 @@
 //! | [`nets`] | client nets: rules of all pools into ranges and sets of groups |
 //! | [`status`] | what is known at one moment: the planner's only changing input |
 //! | [`site_load`] | what a Site has said of itself so far |
+//! | [`statements`] | the file by which any program states health and says words |
 //! | [`overrides`] | what the operator has said of a Site, and how it is asked for |
 //! | [`assess`] | verdicts, loads and overrides at one moment into a status |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
@@ -41,4 +42,5 @@ pub mod plan;
 pub mod saved_state;
 pub mod session_id;
 pub mod site_load;
+pub mod statements;
 pub mod status;

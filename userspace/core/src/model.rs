@@ -17,7 +17,10 @@ pub use self::{
     dnssec::{DnssecConfig, ZoneAlgorithm},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
-    site::{HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenStale},
+    site::{
+        HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenExpired,
+        WhenStale,
+    },
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, InviteConfig,
         MarkerConfig, MarkerMode, Passed, Peers, PriorityClass, RedirectForm, SESSION_SERVERS_MAX, SESSION_SIZE_MAX,
@@ -46,6 +49,8 @@ pub struct Model {
     pub state: PathBuf,
     /// Settings of what outlives the agent.
     pub life: Life,
+    /// The file of statements of health from outside; none without one.
+    pub health_file: Option<PathBuf>,
     /// Which EDNS options are answered.
     pub edns: EdnsConfig,
     /// How many answers a client network gets; none is without a limit.

@@ -18,7 +18,7 @@ const REASON_MAX: usize = 500;
 /// Characters of a name of who says so, at most.
 const BY_MAX: usize = 100;
 /// The shortest and the longest time that an override may last.
-const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
+pub const LASTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24 * 366);
 
 /// An override that is in force: what somebody has said of a Site, and still holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,19 +121,32 @@ fn shortfalls(all: &[Shortfall]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Returns the reason made fit to be shown, or what is wrong in it or in the name of who says so.
+fn checked_words(by: &str, reason: Option<String>) -> Result<Option<String>, InvalidRequest> {
+    let fits = |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    if reason.as_ref().is_some_and(|reason| !fits(reason, REASON_MAX)) {
+        return Err(InvalidRequest::Reason);
+    }
+    if fits(by, BY_MAX) { Ok(reason) } else { Err(InvalidRequest::By) }
+}
+
+/// Returns the reason of a statement of health made fit to be shown, or what is wrong in it, in the name of who states it
+/// or in how long it lasts.
+pub fn checked_statement(
+    by: &str,
+    reason: Option<String>,
+    lasts: Option<Duration>,
+) -> Result<Option<String>, InvalidRequest> {
+    if lasts.is_some_and(|lasts| !LASTS.contains(&lasts)) {
+        return Err(InvalidRequest::Lasts);
+    }
+    checked_words(by, reason)
+}
+
 /// Returns the request with its texts made fit to be shown, or what is wrong in it.
 pub fn checked(mut request: OverrideRequest) -> Result<OverrideRequest, InvalidRequest> {
-    let fits = |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
-    if let Some(reason) = request.reason.take() {
-        let reason = reason.trim();
-        if !fits(reason, REASON_MAX) {
-            return Err(InvalidRequest::Reason);
-        }
-        request.reason = (!reason.is_empty()).then(|| reason.to_owned());
-    }
-    if !fits(&request.by, BY_MAX) {
-        return Err(InvalidRequest::By);
-    }
+    request.reason = checked_words(&request.by, request.reason.take())?;
     if let OverrideValue::Weight(Some(weight)) = request.value
         && !(1..=65_535).contains(&weight)
     {

@@ -34,6 +34,9 @@ pub struct SavedSite {
     /// The operator's weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<SavedOverride<u32>>,
+    /// Statements of its addresses' health from outside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stated: Vec<SavedStatement>,
     /// Its failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flaps: Option<SavedFlaps>,
@@ -65,6 +68,27 @@ pub struct SavedHealth {
     pub up: bool,
     /// When the file was written, how long ago the probes last stood by it, milliseconds.
     pub age_ms: u64,
+}
+
+/// A statement of an address's health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedStatement {
+    /// The address, as it is answered.
+    pub address: IpAddr,
+    /// Whether it stood in the file of `[health]`.
+    pub from_file: bool,
+    /// Whether the address was up.
+    pub up: bool,
+    /// The person or program that stated it.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// How old it was when the file was written, milliseconds.
+    pub age_ms: u64,
+    /// When it was said by the wall clock, milliseconds since 1970; only shown.
+    pub at_wall_ms: u64,
+    /// The rest of its time when the file was written, milliseconds; none if it has no end.
+    pub left_ms: Option<u64>,
 }
 
 /// An order.

@@ -56,6 +56,7 @@ pub fn start(
             let on_headers = in_header.then(|| load_sink(loads.clone(), SiteId(site_index)));
             let attempt = attempt::Network::new(probe, *address, on_headers, &mut configs)
                 .map_err(|fault| ProbeError { part: "probe", site: site.key.clone(), source: Box::new(fault) })?;
+            let Some(attempt) = attempt else { continue };
             attempts.push((site_index, address_index, Arc::new(attempt)));
         }
     }

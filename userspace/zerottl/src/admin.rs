@@ -9,6 +9,7 @@
 //! | `/v1/history`                 | JSON: the last ten minutes (`history`)                          |
 //! | `/v1/sites/drained`           | JSON: how far a drain has come ([`overrides`])                    |
 //! | `POST /v1/sites/word`, `POST /v1/sites/weight` | an override ([`overrides`])                      |
+//! | `POST /v1/health`             | health stated from outside ([`health`])                           |
 //! | `POST /v1/load`               | load reports from Sites ([`load`])                                |
 //! | `POST /v1/reload`             | the file read again ([`reload`])                                  |
 //! | `/v1/trace`                   | events as lines of JSON, until the client goes                    |
@@ -25,6 +26,7 @@ pub mod explanation;
 mod extract;
 mod forwards;
 mod handler_state;
+pub mod health;
 mod history;
 pub mod listen;
 pub mod load;

@@ -33,6 +33,7 @@ mod assessment_log;
 mod counts;
 mod error;
 mod files;
+mod health_file;
 mod news;
 mod opening;
 mod rehearsal;

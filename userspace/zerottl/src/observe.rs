@@ -5,6 +5,7 @@
 //! | `snapshot` | everything known at one moment |
 //! | `counters` | counters of both paths and of planning |
 //! | `context` | the program on its interfaces, and the machine |
+//! | `health_file` | the file of `[health]` as it was read last |
 //! | `publication` | when plans were published, and how long that took |
 //! | `signing` | signed zones: how long their signatures last, and whether the clock is right |
 //! | `shares` | shares counted in a plan's tables |
@@ -12,6 +13,7 @@
 
 pub mod context;
 pub mod counters;
+pub mod health_file;
 pub mod labels;
 pub mod publication;
 pub mod shares;

@@ -43,7 +43,7 @@ fn unknown_keys() {
         "[admin]",
         "[fleet]\n[admin]",
         &[
-            "f:6:2: error: unknown section `fleet` (what may stand here: front, admin, state, agent, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
+            "f:6:2: error: unknown section `fleet` (what may stand here: front, admin, state, agent, health, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
         ],
     );
     check(
@@ -263,7 +263,9 @@ fn choices() {
     check(
         r#"kind = "http""#,
         r#"kind = "icmp""#,
-        &["f:24:18: error: [site.boston.probe]: `icmp` is not a value of `kind` (kind is one of http, https, tcp)"],
+        &[
+            "f:24:18: error: [site.boston.probe]: `icmp` is not a value of `kind` (kind is one of http, https, tcp, external)",
+        ],
     );
 }
 

@@ -184,6 +184,7 @@ impl AssessmentRecord {
             holds: self.holds.iter().map(|(site, hold)| (site.0, *hold)).collect(),
             recalled: self.recalled.keys().copied().collect(),
             alarms,
+            statements: Arc::default(),
             refusal: self.refusal.as_ref().filter(is_fresh).cloned(),
             refusals: self.refusals,
         }
@@ -215,6 +216,7 @@ impl AssessmentRecord {
                 word: self.states.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
                 weight: self.weights.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
                 flaps: (flaps.in_a_row > 0).then_some(flaps),
+                ..SavedSite::default()
             };
             (memory != SavedSite::default()).then(|| (site.key.clone(), memory))
         };

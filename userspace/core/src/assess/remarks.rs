@@ -2,7 +2,43 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use crate::{minimums::Alarm, overrides::Override, status::AdminState};
+use crate::{
+    minimums::Alarm,
+    overrides::Override,
+    statements::HealthStatement,
+    status::{AdminState, Health},
+};
+
+/// The statement of an address's health that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatementRemark {
+    /// The newest that has not expired, else the newest.
+    pub statement: Arc<HealthStatement>,
+    /// Whether it has expired.
+    pub is_expired: bool,
+    /// Whether the address's health is what it is by it.
+    pub decides: bool,
+    /// That health.
+    pub health: Health,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl StatementRemark {
+    /// Says in words who stated what.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let HealthStatement { up, by, reason, .. } = &*self.statement;
+        if self.is_expired {
+            return format!("what {by} stated has expired");
+        }
+        let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        format!("stated to be {} by {by}{reason}", if *up { "up" } else { "down" })
+    }
+}
+
+/// Those of all addresses, by Site and address.
+pub type StatementRemarks = BTreeMap<(usize, usize), StatementRemark>;
 
 /// The newest request that was refused for a pool's minimum.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +70,8 @@ pub struct Remarks {
     pub holds: BTreeMap<usize, Hold>,
     /// Addresses whose health is what was known before the restart, as (Site, address).
     pub recalled: Vec<(usize, usize)>,
+    /// Statements of health from outside, by Site and address.
+    pub statements: Arc<StatementRemarks>,
     /// The alarms that should be looked at.
     pub alarms: Arc<[Alarm]>,
     /// The newest refusal.

@@ -36,6 +36,15 @@ pub struct Site {
 }
 
 impl Site {
+    /// Returns what an expired statement of its health counts as, where statements are all that is known of it.
+    #[must_use]
+    pub fn when_expired(&self) -> Option<WhenExpired> {
+        match self.probe.as_ref()?.kind {
+            ProbeKind::External(when_expired) => Some(when_expired),
+            ProbeKind::Tcp | ProbeKind::Http(_) => None,
+        }
+    }
+
     /// Whether it has an address of a family.
     #[must_use]
     pub fn has(&self, family: Family) -> bool {
@@ -85,6 +94,32 @@ pub enum ProbeKind {
     Tcp,
     /// A GET over HTTP/1.1.
     Http(HttpProbe),
+    /// No attempts: whatever states the health from outside is believed.
+    External(WhenExpired),
+}
+
+/// `probe.when_expired`: the verdict once the newest statement of an address's health has expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenExpired {
+    /// Down.
+    #[default]
+    Down,
+    /// Up.
+    Up,
+    /// As was stated last.
+    Keep,
+}
+
+impl WhenExpired {
+    /// The word in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 /// The HTTP side of a probe.

@@ -23,17 +23,19 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// Makes one ready; none where nothing is to be attempted.
     pub(super) fn new(
         probe: &Probe,
         address: SiteAddress,
         on_headers: Option<OnHeaders>,
         configs: &mut Configs,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Option<Self>, SetupError> {
         let get = match &probe.kind {
+            ProbeKind::External(_) => return Ok(None),
             ProbeKind::Tcp => None,
             ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_headers(on_headers)),
         };
-        Ok(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get })
+        Ok(Some(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get }))
     }
 
     async fn steps(&self, progress: &Progress) -> Result<(), Failure> {

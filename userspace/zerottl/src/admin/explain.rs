@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{
     explanation::{AddressShare, Explanation, FamilyExplanation, HttpsExplanation, RecordShare, SiteVerdict},
-    load, notices, text,
+    health, load, notices, text,
 };
 use crate::observe::{
     labels::{choice_word, decided_by, kind_word},
@@ -385,7 +385,12 @@ fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
     let address = site.addresses[index].answer;
     let age = text::age(snapshot.age_s(report.since));
     let error = report.last_error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
-    match snapshot.status.health[id.0][index] {
+    let health = snapshot.status.health[id.0][index];
+    if let Some(page) = health::page_of(snapshot, id, index).filter(|page| page.decides) {
+        let word = if health == Health::Up { "up" } else { "down" };
+        return format!("{address} {word}: {}", page.words());
+    }
+    match health {
         _ if site.probe.is_none() => format!("{address} is not probed, so up"),
         Health::Up => format!("{address} up for {age}{error}"),
         Health::Down => format!("{address} down for {age}{error}"),

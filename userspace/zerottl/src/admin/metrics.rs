@@ -21,6 +21,7 @@ use super::{
 };
 use crate::observe::{
     counters::UpstreamCounts,
+    health_file::HEALTH_FILE_KINDS,
     labels::{BASES, STATES},
     shares::ShareCounter,
     signing::SIGNING_KINDS,
@@ -289,7 +290,9 @@ impl Source {
         let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
         let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
         let of_signing = SIGNING_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let mut counts: BTreeMap<(String, String), u64> = none.chain(of_program).chain(of_signing).collect();
+        let of_file = HEALTH_FILE_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
+        let none = none.chain(of_program).chain(of_signing).chain(of_file);
+        let mut counts: BTreeMap<(String, String), u64> = none.collect();
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
         }

@@ -49,7 +49,7 @@ pub struct HoldPage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmPage {
     /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
-    /// `program-replaced`, `pins-lost`, `pins-removed`.
+    /// `program-replaced`, `pins-lost`, `pins-removed`. Of the file of `[health]`: `health-file`, `health-file-lines`.
     pub kind: String,
     /// The Pool Name; empty where it is about no pool.
     pub pool: String,
@@ -127,12 +127,14 @@ impl Notices {
         let context = &snapshot.context;
         let of_program = context.alarms.iter().map(|alarm| general(alarm.kind, &alarm.message));
         let of_signing = context.signing_alarms.iter().map(|alarm| general(alarm.kind, &alarm.message));
+        let file = snapshot.health_file.alarms();
+        let of_file = file.iter().map(|(kind, message)| general(kind, message));
         let refusal = remarks
             .refusal
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.text.clone() });
         Self {
-            alarms: remarks.alarms.iter().map(alarm).chain(of_program).chain(of_signing).collect(),
+            alarms: remarks.alarms.iter().map(alarm).chain(of_program).chain(of_signing).chain(of_file).collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),

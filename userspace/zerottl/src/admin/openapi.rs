@@ -8,7 +8,7 @@ use utoipa::{
 
 use super::{
     extract::{Plain, Refusals},
-    load, overrides, pages, reload,
+    health, load, overrides, pages, reload,
 };
 
 #[derive(OpenApi)]
@@ -31,6 +31,7 @@ use super::{
         reload::reload,
         overrides::word,
         overrides::weight,
+        health::health,
     ),
     tags(
         (name = "read", description = "Shows something"),

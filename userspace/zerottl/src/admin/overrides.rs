@@ -183,10 +183,7 @@ async fn ask(
     for_s: Option<u64>,
     force: bool,
 ) -> Response {
-    let peer = peer.map(|Extension(peer)| peer);
-    let user = if let Some(peer) = &peer { peer.user().await } else { None };
-    let named = by.filter(|by| !by.trim().is_empty());
-    let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
+    let (by, author) = author(peer, by).await;
     let lasts = for_s.map(Duration::from_secs);
     let at_wall_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms);
     let request = OverrideRequest { target, value, by, reason, lasts, force, at_wall_ms };
@@ -194,8 +191,7 @@ async fn ask(
         Ok(request) => request,
         Err(invalid) => return refusal(&invalid.into()),
     };
-    let by = peer.map_or(request.by.clone(), |peer| said_by(&request.by, &peer.from, user.as_deref()));
-    match state.overrides.ask(OverrideRequest { by, ..request }).await {
+    match state.overrides.ask(OverrideRequest { by: author, ..request }).await {
         Ok(done) => {
             let why = writer::wait(&mut state.write_status.clone(), done.saved, SAVED_WITHIN).await;
             Json(OverridePlaced {
@@ -208,6 +204,16 @@ async fn ask(
         }
         Err(refused) => refusal(&refused),
     }
+}
+
+/// Returns the name of whoever asks, as claimed or else as the kernel says, and the same with from where.
+pub(super) async fn author(peer: Option<Extension<AdminPeer>>, claimed: Option<String>) -> (String, String) {
+    let peer = peer.map(|Extension(peer)| peer);
+    let user = if let Some(peer) = &peer { peer.user().await } else { None };
+    let named = claimed.filter(|by| !by.trim().is_empty());
+    let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
+    let author = peer.map_or(by.clone(), |peer| said_by(&by, &peer.from, user.as_deref()));
+    (by, author)
 }
 
 /// Returns who says it, and from where: who claims to be another is told apart.

@@ -7,6 +7,7 @@ use std::{collections::HashMap, fmt::Write};
 
 use super::{
     forwards,
+    health::StatementPage,
     load::LoadPage,
     notices::HoldPage,
     status::{AddressPage, FamilyPage, NamePage, SitePage, StatusPage},
@@ -301,7 +302,7 @@ fn site_rows(site: &SitePage) -> Vec<Vec<String>> {
             text::age(address.since_s),
             address.last_attempt_s.map_or("-".into(), text::age),
             address.latency_ms.map_or("-".into(), |latency| format!("{latency:.1}ms")),
-            address.last_error.clone().unwrap_or_default(),
+            address.stated.as_ref().map(StatementPage::words).or(address.last_error.clone()).unwrap_or_default(),
         ]
     };
     site.addresses.iter().enumerate().map(row).collect()

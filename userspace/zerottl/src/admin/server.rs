@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     handler_state::{HandlerState, TRACES_MAX},
-    history,
+    health, history,
     listen::{Accepted, AdminPeer, Listener},
     load, openapi, overrides, pages,
     reload::{self, RELOAD},
@@ -114,6 +114,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<HandlerS
         // Layers within win: a push may be larger.
         ("post", "/v1/load", post(load::take).layer(DefaultBodyLimit::max(PUSH_MAX))),
         ("post", RELOAD, post(reload::reload)),
+        ("post", "/v1/health", post(health::health)),
         ("post", "/v1/sites/word", post(overrides::word)),
         ("post", "/v1/sites/weight", post(overrides::weight)),
     ];

@@ -6,8 +6,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
-    control::{commands::AgentCommand, overrides::OverrideHandle},
-    observe::{context::ServingContext, counters::CounterSource, publication::Publication, snapshot::Snapshot},
+    control::{commands::AgentCommand, health::HealthHandle, overrides::OverrideHandle},
+    observe::{
+        context::ServingContext, counters::CounterSource, health_file::HealthFileState, publication::Publication,
+        snapshot::Snapshot,
+    },
 };
 use zerottl_core::{assess::remarks::Remarks, status::Assessment};
 use zerottl_dns::{Served, view::View};
@@ -42,6 +45,10 @@ pub(crate) struct AdminSources {
     pub remarks: watch::Receiver<Arc<Remarks>>,
     /// Where operators' requests go: the one way in.
     pub overrides: OverrideHandle,
+    /// Where statements of health from outside go.
+    pub health: HealthHandle,
+    /// The file of such statements.
+    pub health_file: watch::Receiver<HealthFileState>,
     /// The outcome of the newest write of what a restart would know.
     pub write_status: watch::Receiver<WriteStatus>,
 }
@@ -70,6 +77,7 @@ impl AdminSources {
             publication: *self.publication.borrow(),
             started: self.started,
             remarks: Arc::clone(&self.remarks.borrow()),
+            health_file: self.health_file.borrow().clone(),
             write_status: self.write_status.borrow().clone(),
             now: Instant::now(),
         }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use xdp_ebpf::reason::Reason;
 
 use super::{
+    health::{self, StatementPage},
     load::{self, LoadPage},
     notices::{self, HoldPage, Notices, OverridePage},
 };
@@ -209,6 +210,9 @@ pub struct AddressPage {
     pub since_s: f64,
     /// Seconds since the newest attempt began.
     pub last_attempt_s: Option<f64>,
+    /// The statement of its health from outside that counts; none unless there is one.
+    #[serde(default)]
+    pub stated: Option<StatementPage>,
     /// Why the newest attempt failed; none if it succeeded.
     pub last_error: Option<String>,
     /// Milliseconds that the newest successful attempt took.
@@ -353,13 +357,15 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
     let site = &model.sites[id.0];
     let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {
         let report = &snapshot.detail[id.0][index];
+        let remark = snapshot.remarks.statements.get(&(id.0, index)).filter(|remark| remark.decides);
         AddressPage {
             answer: address.answer,
             probe: address.probe,
             health: health_word(site, status.health[id.0][index]).into(),
             live: status.address_is_live(model, id, index),
             recalled: snapshot.remarks.recalled.contains(&(id.0, index)),
-            since_s: snapshot.age_s(report.since),
+            since_s: snapshot.age_s(remark.map_or(report.since, |remark| remark.since)),
+            stated: health::page_of(snapshot, id, index),
             last_attempt_s: report.last_attempt.map(|at| snapshot.age_s(at)),
             last_error: report.last_error.clone(),
             latency_ms: report.last_latency.map(|latency| latency.as_secs_f64() * 1e3),
@@ -394,9 +400,11 @@ fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let own = load::takes_itself_out(snapshot, id);
     let is_down = !status.site_is_up(model, id) && status.sites[id.0].self_report.admin_state != AdminState::Maint;
-    let faults = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).filter_map(|(address, report)| {
-        let why = report.last_error.as_deref().unwrap_or("no verdict yet");
-        is_down.then(|| format!("{}: {why}", address.answer))
+    let detail = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).enumerate();
+    let faults = detail.filter_map(|(index, (address, report))| {
+        let stated = health::page_of(snapshot, id, index).filter(|page| page.decides).map(|page| page.words());
+        let why = || report.last_error.clone().unwrap_or_else(|| "no verdict yet".into());
+        is_down.then(|| format!("{}: {}", address.answer, stated.unwrap_or_else(why)))
     });
     let hold = notices::hold(snapshot, id).map(|hold| hold.words());
     let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();

@@ -10,6 +10,10 @@ pub fn write(events: Vec<AssessorEvent>) {
         match &event {
             AssessorEvent::Lapsed { site, .. } => info!(site, "{event}"),
             AssessorEvent::HeldBack { site, failures } => warn!(site, failures, "{event}"),
+            AssessorEvent::Stated { site, up: false, .. } | AssessorEvent::StatementExpired { site, up: true, .. } => {
+                warn!(site, "{event}");
+            }
+            AssessorEvent::Stated { site, .. } | AssessorEvent::StatementExpired { site, .. } => info!(site, "{event}"),
             AssessorEvent::Forgotten { site } => warn!(site, "{event}"),
             AssessorEvent::Alarm { turn: Turn::Over, .. } => info!("{event}"),
             AssessorEvent::Alarm { .. } => error!("{event}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::observe::{labels::from_word, shares::ShareCounter};
 use zerottl_core::{
+    assess::remarks::Remarks,
     model::{Family, Model, NameId, Site, SiteId},
     plan::{Basis, Choice, Plan},
     site_load::SiteLoad,
@@ -53,6 +54,15 @@ pub fn of_sites(
     let more = lines.len().saturating_sub(LINES_MAX);
     lines.truncate(LINES_MAX);
     (lines, more)
+}
+
+/// Returns a report whose error is what somebody has stated of the address's health, where that decides.
+#[must_use]
+pub(crate) fn with_statement(report: AddressReport, remarks: &Remarks, at: (usize, usize)) -> AddressReport {
+    match remarks.statements.get(&at).filter(|remark| remark.decides) {
+        Some(remark) => AddressReport { last_error: Some(remark.cause()), ..report },
+        None => report,
+    }
 }
 
 fn why_down(

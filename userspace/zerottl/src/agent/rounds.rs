@@ -30,7 +30,7 @@ use crate::{
 };
 use zerottl_core::{
     assess::{Assessor, LoadInputs, remarks::Remarks},
-    model::Vlan,
+    model::{SiteId, Vlan},
     overrides::{OverrideError, OverrideRequest},
     plan::{Before, Plan, Planner},
     site_load::SiteLoad,
@@ -223,7 +223,9 @@ impl Rounds {
 
     /// Says which Sites went up or down, or want clients no longer or again, and why.
     fn tell_of_sites(&self, status: &Assessment, entries: &[SiteLoad]) {
-        let detail = |site, address| self.reports.get(site, address);
+        let remarks = Arc::clone(&self.remarked.borrow());
+        let detail =
+            |site: SiteId, address| news::with_statement(self.reports.get(site, address), &remarks, (site.0, address));
         let before = self.assessed.borrow();
         let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
         for news::SiteNews { site, is_bad, text } in lines {

@@ -16,14 +16,18 @@ use tracing::warn;
 use super::{
     counts::{AgentCounters, RoundCounters},
     error::AgentError,
+    health_file,
     rounds::Rounds,
     signing,
     tasks::{complain_of, named},
 };
 use crate::{
     admin::sources::AdminSources,
-    control::{commands::AgentCommand, overrides::OverrideHandle},
-    observe::{context::ServingContext, counters::CounterSource, publication::Publication, signing::Clock},
+    control::{commands::AgentCommand, health::HealthHandle, overrides::OverrideHandle},
+    observe::{
+        context::ServingContext, counters::CounterSource, health_file::HealthFileState, publication::Publication,
+        signing::Clock,
+    },
 };
 use zerottl_core::{
     assess::{Assessor, LoadInputs},
@@ -206,6 +210,8 @@ impl Prepared {
         // There from the first page on: an operator who looks just after a start or a reload finds what was said before it.
         let first_remarks = self.assessor.remarks(Instant::now(), &self.status, false);
         let assessor = Arc::new(Mutex::new(self.assessor));
+        let health = HealthHandle::new(Arc::clone(&assessor));
+        let (file_read, health_file) = watch::channel(HealthFileState::default());
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         common.dns.serve(Arc::clone(&self.served));
@@ -234,6 +240,8 @@ impl Prepared {
             started: common.started,
             remarks,
             overrides,
+            health: health.clone(),
+            health_file,
             write_status: common.write_status.clone(),
         });
         let rounds = Rounds {
@@ -259,6 +267,8 @@ impl Prepared {
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
         tasks.spawn(named("signing", signing::renew(signed, Arc::clone(&common.clock), self.stop.clone())));
+        let watching = health_file::watch(Arc::clone(&self.model), health, file_read, self.stop.clone());
+        tasks.spawn(named("reading stated health", watching));
         tasks.spawn(named("planning", rounds.run(self.stop)));
         let load_store = self.load_store;
         Serving { model: self.model, admin, tasks, reports, assessor, load_store, view, stop: self.stop_at_end }

@@ -92,7 +92,8 @@ pub(crate) fn decided_by(model: &Model, kind: NameKind) -> &'static str {
 #[must_use]
 pub(crate) fn health_word(site: &Site, health: Health) -> &'static str {
     match health {
-        _ if site.probe.is_none() => "unprobed",
+        // Somebody may state it to be down.
+        _ if site.probe.is_none() && health != Health::Down => "unprobed",
         Health::Unknown => "unknown",
         Health::Up => "up",
         Health::Down => "down",

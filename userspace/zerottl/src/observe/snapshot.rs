@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     context::ServingContext,
     counters::{PlanningCounts, SocketCounts},
+    health_file::HealthFileState,
     publication::Publication,
 };
 use zerottl_core::{assess::remarks::Remarks, model::Model, plan::Plan, site_load::SiteLoad, status::Assessment};
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub started: Instant,
     /// The newest remarks.
     pub remarks: Arc<Remarks>,
+    /// The file of statements of health.
+    pub health_file: HealthFileState,
     /// The outcome of the newest write of what a restart would know.
     pub write_status: WriteStatus,
     /// The moment.

@@ -96,7 +96,8 @@ async fn attempt(at: SocketAddr, probe: &Probe) -> String {
     let address = SiteAddress { answer: at.ip(), probe: at.ip() };
     match Network::new(probe, address, None, &mut Configs::default()) {
         Err(why) => why.to_string(),
-        Ok(network) => network.run().await.map_or_else(|failure| failure.to_string(), |()| "ok".into()),
+        Ok(None) => "nothing to attempt".into(),
+        Ok(Some(network)) => network.run().await.map_or_else(|failure| failure.to_string(), |()| "ok".into()),
     }
 }
 

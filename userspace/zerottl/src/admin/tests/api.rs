@@ -218,6 +218,10 @@ async fn what_is_not_known_is_refused() {
         ("/v1/sites/word", json!({ "sites": "boston" }), "word"),
         ("/v1/sites/word", json!({ "sites": "boston", "word": "drain", "forced": true }), "forced"),
         ("/v1/reload", json!({ "all": true }), "all"),
+        ("/v1/health", json!({ "site": "boston" }), "state"),
+        ("/v1/health", json!({ "site": "boston", "state": "unknown" }), "unknown"),
+        ("/v1/health", json!({ "site": "boston", "state": "up", "for": 3 }), "for"),
+        ("/v1/health", json!({ "site": "boston", "state": "up", "for_s": 0 }), "1s to 366 days"),
     ] {
         match client::post(server.tcp, path, &body).await {
             Err(ClientError::Status(400, said)) => {
@@ -276,4 +280,24 @@ async fn words_bear_a_name() {
     let names = heard.await.expect("two words");
     assert_eq!(names, [format!("{user} (uid {uid})"), format!("mallory (uid {uid}, {user})")]);
     task.abort();
+}
+
+/// F-FILE: a statement of health is taken for a Site's addresses or one of them, and refused where there is none.
+#[tokio::test]
+async fn f_file_health_is_stated() {
+    let server = start(None).await;
+    let state = async |body: Value| client::post(server.tcp, "/v1/health", &body).await;
+    let taken = state(json!({ "site": "boston", "state": "down", "for_s": 300, "by": "cron", "reason": "disk" })).await;
+    let taken: Value = serde_json::from_slice(&taken.expect("taken")).expect("JSON");
+    assert_eq!(taken, json!({ "site": "boston", "addresses": ["192.0.2.10", "2001:db8:1::10"] }));
+    let taken = state(json!({ "site": "boston", "address": "192.0.2.10", "state": "up" })).await.expect("taken");
+    let taken: Value = serde_json::from_slice(&taken).expect("JSON");
+    assert_eq!(taken["addresses"], json!(["192.0.2.10"]));
+    for (body, words) in [
+        (json!({ "site": "bostn", "state": "up" }), "no Site `bostn`"),
+        (json!({ "site": "boston", "address": "192.0.2.20", "state": "up" }), "it has 192.0.2.10, 2001:db8:1::10"),
+    ] {
+        let refused = state(body).await;
+        assert!(matches!(&refused, Err(ClientError::Status(404, said)) if said.contains(words)), "{refused:?}");
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 use crate::observe::{
     context::ServingContext,
     counters::{PlanningCounts, SocketCounts},
+    health_file::HealthFileState,
     publication::Publication,
     snapshot::Snapshot,
 };
@@ -113,6 +114,7 @@ pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Sna
         publication,
         started,
         remarks: Arc::default(),
+        health_file: HealthFileState::default(),
         write_status: WriteStatus::default(),
         now: started + Duration::from_mins(1),
         model: Arc::new(model),

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     ops::ControlFlow,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -29,13 +29,19 @@ use crate::{
     },
     control::{
         commands::{self, AgentCommand, Reloaded},
+        health::HealthHandle,
         overrides::OverrideHandle,
     },
-    observe::counters::{CounterSource, SocketCounts},
+    observe::{
+        counters::{CounterSource, SocketCounts},
+        health_file::HealthFileState,
+    },
 };
 use zerottl_core::{
+    assess::Assessor,
     model::{AdminListen, AdminToken},
     plan::Choice,
+    saved_state::SavedState,
 };
 use zerottl_dns::view::View;
 use zerottl_host::state::writer::WriteStatus;
@@ -75,6 +81,8 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
     let snapshot = fixture::snapshot(model, choices);
     let plan = Arc::unwrap_or_clone(snapshot.plan);
     let (trace, _) = broadcast::channel(4);
+    let memory = SavedState::default();
+    let assessor = Assessor::new(Arc::clone(&snapshot.model), &memory, None, Instant::now());
     let state = AdminSources {
         reports: Reports::new(&snapshot.model),
         load_store: zerottl_inputs::load::LoadStore::new(&snapshot.model),
@@ -95,6 +103,8 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
         commands: commands::channel().0,
         remarks: watch::channel(Arc::default()).1,
         overrides: OverrideHandle::new().0,
+        health: HealthHandle::new(Arc::new(Mutex::new(assessor))),
+        health_file: watch::channel(HealthFileState::default()).1,
         write_status: watch::channel(WriteStatus::default()).1,
     };
     (state, trace)

@@ -1,0 +1,146 @@
+//! Watches the file of `[health]`, by which any program states the health of Sites.
+//!
+//! It is looked at once a second and read when it has changed and then stayed for one look, as the configuration's own
+//! files are. What cannot be read, or is too long, changes nothing of what it stated before.
+
+use std::{
+    fs, io,
+    io::Read,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use thiserror::Error;
+use tokio::{sync::watch, task::spawn_blocking, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::files::Files;
+use crate::{control::health::HealthHandle, observe::health_file::HealthFileState};
+use zerottl_core::{
+    model::Model,
+    saved_state::ms,
+    statements::{FILE_MAX, FileReading, LineFaults, health_of, parse},
+};
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The reason why the file gives no statements.
+#[derive(Debug, Error)]
+enum HealthFileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is not a file")]
+    NotAFile,
+    #[error("it is longer than {} MiB", FILE_MAX >> 20)]
+    TooLong,
+}
+
+/// Reads the file of a model whenever it changes, until cancelled.
+pub(super) async fn watch(
+    model: Arc<Model>,
+    health: HealthHandle,
+    state: watch::Sender<HealthFileState>,
+    cancel: CancellationToken,
+) {
+    let Some(path) = model.health_file.clone() else { return cancel.cancelled().await };
+    let mut tick = tokio::time::interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut files: Option<Files> = None;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let (of, model) = (path.clone(), Arc::clone(&model));
+        // A disk may be slow, and a long file takes its time.
+        let looking = spawn_blocking(move || look(files.take(), &of, &model));
+        let looked = tokio::select! {
+            () = cancel.cancelled() => return,
+            looked = looking => looked,
+        };
+        let Ok((watched, found)) = looked else {
+            // It panicked, which was written; a new look begins anew.
+            files = None;
+            continue;
+        };
+        files = Some(watched);
+        if let Some(found) = found {
+            take(&path, found, &health, &state);
+        }
+    }
+}
+
+/// The findings in a file: its statements, and the lines that are left out.
+type Found = Result<(FileReading, LineFaults), HealthFileError>;
+
+/// Looks at the file, and reads it at the first look and where it has changed.
+fn look(files: Option<Files>, path: &Path, model: &Model) -> (Files, Option<Found>) {
+    match files {
+        None => {
+            let files = Files::new(vec![path.to_owned()]);
+            (files, Some(read(path, model)))
+        }
+        Some(mut files) => {
+            let found = files.changed().then(|| read(path, model));
+            (files, found)
+        }
+    }
+}
+
+fn read(path: &Path, model: &Model) -> Found {
+    // The kind first: opening a FIFO would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(HealthFileError::NotAFile);
+    }
+    let file = fs::File::open(path)?;
+    let changed = file.metadata()?.modified()?;
+    let mut text = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(HealthFileError::TooLong);
+    }
+    let parsed = parse(&text);
+    let (statements, of_sites) = health_of(model, &parsed.statements, false);
+    let mut faults = parsed.faults;
+    faults.extend(of_sites);
+    let reading = FileReading {
+        // One that is to change in the future has just changed.
+        age: SystemTime::now().duration_since(changed).unwrap_or_default(),
+        at_wall_ms: changed.duration_since(UNIX_EPOCH).map_or(0, ms),
+        name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        statements,
+    };
+    Ok((reading, faults))
+}
+
+/// Hands on what was found, and says what is wrong with it where that is new.
+fn take(path: &Path, found: Found, health: &HealthHandle, state: &watch::Sender<HealthFileState>) {
+    let before = state.borrow().clone();
+    let now = match found {
+        Ok((reading, faults)) => {
+            health.read_file(&reading);
+            HealthFileState {
+                path: Some(path.to_owned()),
+                statements: reading.statements.len(),
+                faults: faults.first.iter().map(ToString::to_string).collect(),
+                ignored: faults.count,
+                error: None,
+            }
+        }
+        Err(error) => HealthFileState { path: Some(path.to_owned()), error: Some(error.to_string()), ..before.clone() },
+    };
+    let (old, new) = (before.alarms(), now.alarms());
+    for (_, message) in new.iter().filter(|alarm| !old.contains(alarm)) {
+        warn!("{message}");
+    }
+    if new.is_empty() && !old.is_empty() {
+        info!("{} is in order again", path.display());
+    }
+    if before.path.is_none() && now.error.is_none() {
+        info!(statements = now.statements, "{} is watched for statements of health", path.display());
+    }
+    state.send_replace(now);
+}
