@@ -19,9 +19,9 @@ use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl_core::{
     model::{
-        Admin, AllDown, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Front, Group, GroupId,
-        Initial, LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site,
-        SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+        Admin, AllDown, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Failback, Front, Group,
+        GroupId, Initial, LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind,
+        Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
 };
@@ -68,6 +68,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             last_resort: LastResort::None,
             https: None,
             minimum: Minimum::default(),
+            failback: Failback::Auto,
             sticky_prefix: (24, 56),
             steering: Steering::default(),
         })
@@ -282,6 +283,8 @@ fn site(i: usize) -> Site {
         capacity: None,
         // Or those that the benchmarks take down again and again would be held back.
         damping: Damping { hold_down: Duration::ZERO, ..Damping::default() },
+        failback: Failback::Auto,
+        depends_on: Vec::new(),
         probe: Some(Probe {
             kind: ProbeKind::Tcp,
             port: 80,

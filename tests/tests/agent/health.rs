@@ -188,3 +188,85 @@ fn f_file_statements_join_probes_and_outlive_a_reload() {
     scene.lab.site("chicago").kill();
     scene.wait_for(&[("chicago", false)]);
 }
+
+/// A Site with `failback = "manual"` that has gone down stays out, over a restart too, until somebody says `ready` of it; it
+/// is shown why, and gives way to the pool's minimum.
+#[test]
+fn a_site_comes_back_by_hand() {
+    let config = Config { pool: "failback = \"manual\"\n".into(), ..Config::default() };
+    let Some(scene) = Scene::start("failback by hand", config) else { return };
+    let client = scene.client(false);
+    let answered = |scene: &Scene| {
+        let seen: Vec<_> = (0..24).map(|_| client.lookup("app.com", false).expect("an answer")).collect();
+        let has = |site: &&tests::config::SiteConfig| site.addresses.iter().any(|address| seen.contains(address));
+        scene.config.sites.iter().filter(has).map(|site| site.key.clone()).collect::<Vec<_>>().join(" ")
+    };
+    scene.lab.site("boston").kill();
+    scene.wait_for(&[("boston", false)]);
+    scene.lab.site("boston").restart().expect("started again");
+    scene.wait_for(&[("boston", true)]);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(answered(&scene), "geneva chicago", "its probes say up");
+    let text = scene.agent.zerottl(&["explain", "app.com"]).expect("explain");
+    assert!(text.contains("stays out until somebody says ready of it"), "{text}");
+    let text = scene.agent.zerottl(&["status"]).expect("status");
+    assert!(text.contains("up, held"), "{text}");
+    assert!(scene.agent.log().contains("stays out until somebody says `ready` of it"), "{}", scene.agent.log());
+
+    let Scene { mut agent, lab, config } = scene;
+    thread::sleep(Duration::from_millis(1_500));
+    agent.kill();
+    agent.restart(&[]).expect("started again");
+    let scene = Scene { agent, lab, config };
+    assert_eq!(answered(&scene), "geneva chicago", "after a restart");
+    scene.wait_for(&[("boston", true), ("geneva", true), ("chicago", true)]);
+    assert_eq!(answered(&scene), "geneva chicago");
+    let status = scene.agent.status().expect("status").0;
+    assert!(status["sites"][1]["failback"]["age_s"].as_f64().expect("it stays out") > 1.0, "{status}");
+
+    // No other Site is left: it is answered, since nobody else is.
+    for site in ["geneva", "chicago"] {
+        scene.lab.site(site).kill();
+    }
+    scene.wait_for(&[("geneva", false), ("chicago", false)]);
+    assert_eq!(answered(&scene), "boston");
+    scene.agent.zerottl(&["ready", "boston"]).expect("ready");
+    let status = scene.agent.status().expect("status").0;
+    assert!(status["sites"][1]["failback"].is_null() && status["sites"][1]["state"] == "up", "{status}");
+    scene.lab.site("chicago").restart().expect("started again");
+    scene.wait_for(&[("chicago", true)]);
+    assert_eq!(answered(&scene), "boston", "Chicago waits for somebody");
+    scene.agent.zerottl(&["ready", "chicago"]).expect("ready");
+    assert_eq!(answered(&scene), "boston chicago");
+}
+
+/// A Site that depends on another is down with it, at once, and `status`, `explain` and the log say because of whom.
+#[test]
+fn a_site_is_down_with_what_it_depends_on() {
+    let more = "[site.shop]\nname = \"shop.app.com\"\naddresses = [\"192.0.2.77\"]\ndepends_on = [\"boston\"]\n\
+                probe = { kind = \"external\", when_expired = \"keep\" }\n\
+                [pool.\"shops.app.com\"]\nsites = [\"shop\"]\nall_down = \"servfail\"\nmin_sites = 0\n";
+    let config = Config { more: more.into(), ..Config::default() };
+    let Some(scene) = Scene::start("depends_on", config) else { return };
+    assert_eq!(state(&scene, "{\"site\":\"shop\",\"state\":\"up\"}"), 200);
+    thread::sleep(Duration::from_millis(250));
+    let client = scene.client(false);
+    assert_eq!(client.lookup("shops.app.com", false).expect("an answer").to_string(), "192.0.2.77");
+    scene.lab.site("boston").kill();
+    scene.wait_for(&[("boston", false)]);
+    let is_down = eventually(HEALTH_PATIENCE, || client.lookup("shops.app.com", false).is_err());
+    assert!(is_down, "{}", scene.agent.log());
+    let status = scene.agent.status().expect("status").0;
+    let shop = status["sites"].as_array().expect("sites").iter().find(|site| site["key"] == "shop").expect("the shop");
+    assert_eq!((&shop["needs"], &shop["state"], &shop["up"]), (&"boston".into(), &"down".into(), &false.into()));
+    assert_eq!(shop["reason"], "it depends on boston, which is down");
+    let text = scene.agent.zerottl(&["explain", "shops.app.com"]).expect("explain");
+    assert!(text.contains("it depends on boston, which is down"), "{text}");
+    let log = scene.agent.log();
+    assert!(log.contains("Site shop is down: it depends on boston, which is down"), "{log}");
+    scene.lab.site("boston").restart().expect("started again");
+    let is_up = eventually(HEALTH_PATIENCE, || client.lookup("shops.app.com", false).is_ok());
+    assert!(is_up, "{}", scene.agent.log());
+    scene.agent.zerottl(&["maint", "boston"]).expect("maint");
+    assert!(client.lookup("shops.app.com", false).is_err(), "maint counts as down, at once");
+}

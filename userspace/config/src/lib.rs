@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -18,6 +18,7 @@ mod agent;
 mod by_site;
 mod clients;
 mod cross_checks;
+mod depends;
 mod director;
 mod dnssec;
 mod edns;
@@ -151,6 +152,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
     let mut sites = sites::sites(report, &file.site, &zones);
     let (pools, groups) = pools::pools_and_groups(report, file, &zones);
     pools::join(report, file, &mut sites, &pools, &groups);
+    depends::join(report, &file.site, &mut sites);
     let nets = clients::nets(report, file, &pools, &groups).into();
     let forwards = forward::forwards(report, &file.forward, &zones, &front.listen);
     let names = cross_checks::names(report, file, &pools, &groups, &sites, front.roles);

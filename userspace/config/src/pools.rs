@@ -104,6 +104,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
         ),
         https: https(reader, raw),
         minimum: safety::minimum(reader, raw),
+        failback: safety::failback(reader, &raw.failback).unwrap_or_default(),
         steering: load_source::steering(reader, raw),
         name,
     }
@@ -280,7 +281,12 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
         let id = SiteId(i);
         let mut reader = Reader { report, section: section(&["site", key.get_ref()]), header: key.span() };
         match first_pool.get(&id) {
-            Some(pool) => site.pool = *pool,
+            Some(pool) => {
+                site.pool = *pool;
+                if raw.failback.is_none() {
+                    site.failback = pools[pool.0].failback;
+                }
+            }
             None if file.pool.0.is_empty() || pools_are_spoiled => {}
             None => {
                 reader

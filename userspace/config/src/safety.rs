@@ -11,7 +11,7 @@ use super::{
     report::Reporter,
     values::{Reader, written},
 };
-use zerottl_core::model::{Damping, Minimum};
+use zerottl_core::model::{Damping, Failback, Minimum};
 
 /// Where packages and systemd's `StateDirectory=zerottl` have it.
 const STATE: &str = "/var/lib/zerottl";
@@ -57,6 +57,13 @@ pub(super) fn minimum(reader: &mut Reader<'_>, raw: &raw::Pool) -> Minimum {
         }
     };
     Minimum { sites, capacity }
+}
+
+/// Reads what brings a Site back; none where it is not said.
+pub(super) fn failback(reader: &mut Reader<'_>, raw: &raw::Text) -> Option<Failback> {
+    raw.as_ref()?;
+    let words = [("auto", Failback::Auto), ("manual", Failback::Manual)];
+    Some(reader.choice("failback", raw, &words, Failback::Auto))
 }
 
 pub(super) fn capacity(reader: &mut Reader<'_>, raw: &raw::Site) -> Option<f64> {

@@ -66,6 +66,8 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         weight,
         capacity: safety::capacity(reader, raw),
         damping: safety::damping(reader, raw),
+        failback: safety::failback(reader, &raw.failback).unwrap_or_default(),
+        depends_on: Vec::new(),
         load: load_source::load(reader, raw, &name),
         probe: probe(reader, raw, &name),
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),

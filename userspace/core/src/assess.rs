@@ -4,7 +4,9 @@
 //! caller reads off the monotonic clock, so that the planner needs no clock and a step of the wall clock changes nothing.
 //! What happens meanwhile that a log should have is handed out as [`AssessorEvent`]s.
 
+pub mod dependencies;
 pub mod event;
+mod failback;
 mod load;
 mod record;
 pub mod remarks;
@@ -16,20 +18,22 @@ use std::{
 };
 
 use self::{
+    dependencies::Dependencies,
     event::AssessorEvent,
+    failback::Failbacks,
     load::{Loads, Returns},
-    record::AssessmentRecord,
+    record::{AssessmentRecord, proven},
     remarks::Remarks,
     stated::HealthStatements,
 };
 use crate::{
     minimums::{self, Alarm},
     model::{Model, SiteId},
-    overrides::{OverrideError, OverrideRequest},
+    overrides::{OverrideError, OverrideRequest, OverrideValue},
     saved_state::SavedState,
     site_load::SiteLoad,
     statements::{FileReading, HealthStatement},
-    status::{Assessment, SiteState, Verdicts},
+    status::{AdminState, Assessment, SiteState, Verdicts},
 };
 
 /// The loads that Sites report, and how often each was answered.
@@ -49,6 +53,8 @@ pub struct Assessor {
     blank: Vec<SiteState>,
     record: AssessmentRecord,
     statements: HealthStatements,
+    failbacks: Failbacks,
+    dependencies: Dependencies,
     alarms: Arc<[Alarm]>,
     /// Whether a status of this model has been looked at for alarms.
     has_looked: bool,
@@ -64,10 +70,23 @@ impl Assessor {
     pub fn new(model: Arc<Model>, memory: &SavedState, age: Option<Duration>, now: Instant) -> Self {
         let record = AssessmentRecord::new(&model, memory, age, now);
         let statements = HealthStatements::new(&model, memory, age, now);
+        let failbacks = Failbacks::new(&model, memory, age, now);
         let (loads, returns) = (Loads::new(Arc::clone(&model)), Returns::new(Arc::clone(&model)));
         let blank = Assessment::unknown(&model).sites;
-        let alarms = Arc::default();
-        Self { model, blank, record, statements, alarms, has_looked: false, has_left: false, loads, returns }
+        let dependencies = Dependencies::new(&model);
+        Self {
+            model,
+            blank,
+            record,
+            statements,
+            failbacks,
+            dependencies,
+            alarms: Arc::default(),
+            has_looked: false,
+            has_left: false,
+            loads,
+            returns,
+        }
     }
 
     /// An assessor for another model that knows what this one does, by the Sites' keys; `verdicts` are this model's.
@@ -75,10 +94,24 @@ impl Assessor {
     pub fn carried(&self, model: Arc<Model>, now: Instant, verdicts: &Verdicts) -> Self {
         let record = self.record.carried(&self.model, &model, now, verdicts);
         let statements = self.statements.carried(&self.model, &model);
+        let failbacks = self.failbacks.carried(&self.model, &model);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
         let alarms = Arc::clone(&self.alarms);
         let blank = Assessment::unknown(&model).sites;
-        Self { model, blank, record, statements, alarms, has_looked: false, has_left: false, loads, returns }
+        let dependencies = Dependencies::new(&model);
+        Self {
+            model,
+            blank,
+            record,
+            statements,
+            failbacks,
+            dependencies,
+            alarms,
+            has_looked: false,
+            has_left: false,
+            loads,
+            returns,
+        }
     }
 
     /// Creates one as [`Self::carried`] does, for good: from now on this one takes no request and has nothing to be
@@ -102,7 +135,10 @@ impl Assessor {
         self.statements.apply(&self.model, now, &mut health, &mut self.record.events);
         let mut status = Assessment { health, sites: self.blank.clone() };
         self.record.apply(&self.model, now, &mut status);
+        let of_probes = |site, status: &Assessment| proven(&self.model, status, site);
+        self.failbacks.apply(&self.model, now, of_probes, &mut status, &mut self.record.events);
         self.loads.observe(now, loads.entries, loads.answers, &mut status);
+        self.dependencies.apply(&self.model, &mut status);
         minimums::guard(&self.model, &mut status);
         // Last: whether a Site is in service depends on all else.
         self.returns.observe(now, &mut status);
@@ -117,7 +153,11 @@ impl Assessor {
         sites: &[SiteId],
         current: &Assessment,
     ) -> Result<Vec<String>, OverrideError> {
-        self.record.set_override(&self.model, now, request, sites, current)
+        let done = self.record.set_override(&self.model, now, request, sites, current)?;
+        if request.value == OverrideValue::State(AdminState::Ready) {
+            self.failbacks.ready(sites);
+        }
+        Ok(done)
     }
 
     /// Takes in a statement from outside of the health of some addresses of a Site.
@@ -139,7 +179,7 @@ impl Assessor {
             self.has_looked = true;
         }
         let of_record = self.record.remarks(now, Arc::clone(&self.alarms));
-        Remarks { statements: self.statements.remarks(), ..of_record }
+        Remarks { statements: self.statements.remarks(), out: self.failbacks.remarks(), ..of_record }
     }
 
     /// Returns what a restart should know.
@@ -147,13 +187,14 @@ impl Assessor {
     pub fn saved_state(&self, now: Instant, verdicts: &Verdicts) -> SavedState {
         let mut state = self.record.saved_state(&self.model, now, verdicts);
         self.statements.save(&self.model, now, &mut state);
+        self.failbacks.save(&self.model, now, &mut state);
         state
     }
 
     /// Goes up with everything that a restart should know at once.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        self.record.revision() + self.statements.revision()
+        self.record.revision() + self.statements.revision() + self.failbacks.revision()
     }
 
     /// Returns what has happened since this was last called.

@@ -20,7 +20,7 @@ use crate::{
 pub enum Exclusion {
     /// Nothing does.
     None,
-    /// It keeps flapping and is held back until it has been steady.
+    /// It keeps flapping and is held back until it has been steady, or has gone down and stays out until `ready`.
     Held,
     /// The operator's `drain`, or a cause that counts as one.
     Drained,

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Front, Group, HttpProbe, Initial,
+    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Failback, Front, Group, HttpProbe, Initial,
     LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress,
     SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
 };
@@ -90,6 +90,8 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         weight: 1,
         capacity: None,
         damping: Damping::default(),
+        failback: Failback::Auto,
+        depends_on: Vec::new(),
         probe: probe.clone(),
         load: None,
         initial: Initial::Up,
@@ -107,6 +109,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         last_resort: LastResort::None,
         https: None,
         minimum: Minimum::default(),
+        failback: Failback::Auto,
         sticky_prefix: (24, 56),
         steering: Steering::default(),
     };

@@ -136,7 +136,7 @@ impl fmt::Display for Alarm {
             Self::Overridden { pool, site } => {
                 write!(
                     f,
-                    "Site {site} is answered although it keeps flapping or its load figures are stale, so that pool {pool} keeps its minimum"
+                    "Site {site} is answered although it is held back or its load figures are stale, so that pool {pool} keeps its minimum"
                 )
             }
         }
@@ -340,7 +340,7 @@ mod tests {
     fn hold_downs_give_way_to_the_minimum() {
         let lifted = |site: &str| {
             format!(
-                "Site {site} is answered although it keeps flapping or its load figures are stale, so that pool app.com keeps its minimum"
+                "Site {site} is answered although it is held back or its load figures are stale, so that pool app.com keeps its minimum"
             )
         };
         check_guard(2, "uuu", "... ");

@@ -16,7 +16,7 @@ pub use self::{
     },
     dnssec::{DnssecConfig, ZoneAlgorithm},
     order::SiteOrder,
-    pool::{ALPN_LEN_MAX, AllDown, Damping, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
+    pool::{ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{
         HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenExpired,
         WhenStale,

@@ -34,6 +34,9 @@ pub struct SavedSite {
     /// The operator's weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<SavedOverride<u32>>,
+    /// That it stays out until somebody says `ready` of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failback: Option<SavedFailback>,
     /// Statements of its addresses' health from outside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stated: Vec<SavedStatement>,
@@ -56,6 +59,9 @@ impl SavedSite {
         }
         if let Some(flaps) = self.flaps.filter(|flaps| flaps.in_a_row > 0) {
             said.push(format!("the hold-down after {} failures in a row", flaps.in_a_row));
+        }
+        if self.failback.is_some() {
+            said.push("its staying out until `ready`".into());
         }
         (!said.is_empty()).then(|| said.join(" and "))
     }
@@ -89,6 +95,13 @@ pub struct SavedStatement {
     pub at_wall_ms: u64,
     /// The rest of its time when the file was written, milliseconds; none if it has no end.
     pub left_ms: Option<u64>,
+}
+
+/// A Site's having gone down, where it does not come back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFailback {
+    /// How long ago that was when the file was written, milliseconds.
+    pub age_ms: u64,
 }
 
 /// An order.

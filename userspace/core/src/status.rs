@@ -149,8 +149,10 @@ impl Default for SelfReport {
 pub struct SiteState {
     /// The admin state that the operator has set.
     pub admin_state: AdminState,
-    /// Whether it has been flapping and is held back until it is steady.
+    /// Whether it has been flapping and is held back until it is steady, or has gone down and stays out until `ready`.
     pub held: bool,
+    /// A Site that it depends on and that is down; it counts as down for that.
+    pub needs: Option<SiteId>,
     /// Whether a cause that came by itself would exclude it, and was lifted for its pool's minimum.
     pub overridden: bool,
     /// The weight in force: the configured one, or that of an override.
@@ -205,6 +207,7 @@ impl Assessment {
         let fresh = |site: &Site| SiteState {
             admin_state: AdminState::Ready,
             held: false,
+            needs: None,
             overridden: false,
             weight: site.weight,
             ramp: 1.0,
@@ -232,8 +235,9 @@ impl Assessment {
     /// Whether one address of a Site may be answered.
     #[must_use]
     pub fn address_is_live(&self, model: &Model, site: SiteId, address: usize) -> bool {
+        let state = &self.sites[site.0];
         // A Site that says it is down is believed.
-        if self.sites[site.0].self_report.admin_state == AdminState::Maint {
+        if state.needs.is_some() || state.self_report.admin_state == AdminState::Maint {
             return false;
         }
         match self.health[site.0][address] {

@@ -40,6 +40,7 @@ use crate::{
 };
 use zerottl_config as config;
 use zerottl_core::{
+    assess::dependencies::Dependencies,
     minimums,
     model::{Model, Name, NameId},
     plan::{Plan, Planner},
@@ -267,7 +268,7 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
         state.admin_state = known.word.as_ref().and_then(|order| AdminState::parse(&order.what)).unwrap_or_default();
         let weight = known.weight_order.as_ref().and_then(|order| order.what.parse().ok());
         state.weight = weight.unwrap_or(state.weight);
-        state.held = known.hold.is_some();
+        state.held = known.hold.is_some() || known.failback.is_some();
         if let (Some(load), Some(_)) = (&known.load, &site.load) {
             (state.load, state.self_report) = load.as_reported();
         }
@@ -281,6 +282,7 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
             };
         }
     }
+    Dependencies::new(model).apply(model, &mut status);
     minimums::guard(model, &mut status);
     status
 }

@@ -1,7 +1,7 @@
 //! `[health]`, and Sites whose health is stated from outside.
 
 use super::*;
-use zerottl_core::model::WhenExpired;
+use zerottl_core::model::{Failback, SiteId, WhenExpired};
 
 /// F-FILE: the file's path is from the configuration's folder, and need not be there.
 #[test]
@@ -48,4 +48,63 @@ fn messages() {
             "f:24:41: error: [site.boston.probe]: `when_expired` means nothing to kind http (take it out, or make the kind external)",
         ],
     );
+}
+
+/// A Site's own `failback` goes before its pool's.
+#[test]
+fn failback_is_the_pools_unless_the_site_says_otherwise() {
+    let of = |text: &str| {
+        let sites = parse("f", text, &examples()).expect("valid").model.sites;
+        [sites[0].failback, sites[1].failback]
+    };
+    assert_eq!(of(BASE), [Failback::Auto; 2]);
+    let manual = changed("ttl = 0", "ttl = 0\nfailback = \"manual\"");
+    assert_eq!(of(&manual), [Failback::Manual; 2]);
+    let own = manual.replacen("weight = 2", "failback = \"auto\"", 1);
+    assert_eq!(of(&own), [Failback::Auto, Failback::Manual]);
+    check(
+        "weight = 2",
+        "failback = \"by-hand\"",
+        &["f:25:12: error: [site.boston]: `by-hand` is not a value of `failback` (failback is one of auto, manual)"],
+    );
+}
+
+#[test]
+fn depends_on_names_sites() {
+    let text = changed("weight = 2", "depends_on = [\"geneva\"]");
+    let sites = parse("f", &text, &examples()).expect("valid").model.sites;
+    assert_eq!((&sites[0].depends_on[..], &sites[1].depends_on[..]), (&[SiteId(1)][..], &[][..]));
+    check(
+        "weight = 2",
+        "depends_on = [\"genva\", \"geneva\", \"geneva\"]",
+        &[
+            "f:25:15: error: [site.boston]: there is no Site `genva` (did you mean \"geneva\"?)",
+            "f:25:34: error: [site.boston]: `geneva` is listed twice (take one out)",
+        ],
+    );
+    check(
+        "weight = 2",
+        "depends_on = []",
+        &["f:25:14: error: [site.boston]: `depends_on` is empty (name at least one)"],
+    );
+}
+
+/// A Site that depends on itself, by way of others too, is told with the lines of the whole way.
+#[test]
+fn no_site_depends_on_itself() {
+    check(
+        "weight = 2",
+        "depends_on = [\"boston\"]",
+        &["f:25:15: error: [site.boston]: Site `boston` depends on itself (take one of these out: boston -> boston)"],
+    );
+    let text = changed("weight = 2", "depends_on = [\"geneva\"]")
+        + "depends_on = [\"chicago\"]\n\
+        [site.chicago]\nname = \"chicago.app.com\"\naddresses = [\"192.0.2.20\"]\nprobe = { kind = \"http\" }\n\
+        depends_on = [\"boston\"]\n";
+    let text = text.replacen("sites = [\"geneva\", \"boston\"]", "sites = [\"geneva\", \"boston\", \"chicago\"]", 1);
+    let expected = "f:25:15: error: [site.boston]: Site `boston` depends on itself (take one of these out: \
+                    boston -> geneva -> chicago -> boston)";
+    assert_eq!(lines(&text), [expected]);
+    let shown = format!("{:?}", parse("f", &text, &examples()).expect_err("refused"));
+    assert_eq!(shown.matches("by way of this").count(), 2, "{shown}");
 }

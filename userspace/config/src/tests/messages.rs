@@ -25,7 +25,7 @@ fn unknown_keys() {
         "weight = 2",
         r#"lode = "agent""#,
         &[
-            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, initial, probe, load)",
+            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, failback, depends_on, initial, probe, load)",
         ],
     );
     check(

@@ -21,6 +21,11 @@ pub enum AssessorEvent {
         /// Its failures in a row.
         failures: u32,
     },
+    /// A Site has gone down and does not come back by itself.
+    StaysOut {
+        /// The Site's key.
+        site: String,
+    },
     /// The override of a Site that the new model does not have is not kept.
     Forgotten {
         /// The Site's key.
@@ -62,6 +67,7 @@ impl fmt::Display for AssessorEvent {
         match self {
             Self::Lapsed { what, .. } => write!(f, "{what} has lapsed"),
             Self::HeldBack { .. } => f.write_str("keeps flapping: held back"),
+            Self::StaysOut { .. } => f.write_str("has gone down: stays out until somebody says `ready` of it"),
             Self::Forgotten { .. } => f.write_str("its override is forgotten: there is no such Site any more"),
             Self::Stated { address, up, by, reason, .. } => {
                 write!(f, "{address} is stated to be {} by {by}", up_word(*up))?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    dependencies::Dependencies,
     event::AssessorEvent,
     remarks::{Hold, RefusedOverride, Remarks},
 };
@@ -147,6 +148,7 @@ impl AssessmentRecord {
             for site in sites {
                 after.sites[site.0].admin_state = word;
             }
+            Dependencies::new(model).apply(model, &mut after);
             let shortfalls = minimums::refused((model, current), (model, &after));
             forced = !shortfalls.is_empty();
             if forced && !request.force {
@@ -185,6 +187,7 @@ impl AssessmentRecord {
             recalled: self.recalled.keys().copied().collect(),
             alarms,
             statements: Arc::default(),
+            out: BTreeMap::new(),
             refusal: self.refusal.as_ref().filter(is_fresh).cloned(),
             refusals: self.refusals,
         }
@@ -266,7 +269,7 @@ impl AssessmentRecord {
 }
 
 /// Returns what the probes have proven of a Site.
-fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
+pub(super) fn proven(model: &Model, status: &Assessment, site: SiteId) -> Proven {
     let health = &status.health[site.0];
     if health.contains(&Health::Up) {
         Proven::Up

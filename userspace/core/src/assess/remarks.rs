@@ -68,6 +68,8 @@ pub struct Remarks {
     pub weights: BTreeMap<usize, Override<u32>>,
     /// Sites held back, by Site; also those answered all the same.
     pub holds: BTreeMap<usize, Hold>,
+    /// Sites that have gone down and stay out until `ready`, and since when, by Site.
+    pub out: BTreeMap<usize, Instant>,
     /// Addresses whose health is what was known before the restart, as (Site, address).
     pub recalled: Vec<(usize, usize)>,
     /// Statements of health from outside, by Site and address.

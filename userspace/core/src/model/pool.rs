@@ -29,6 +29,8 @@ pub struct Pool {
     pub https: Option<Https>,
     /// The minimum that no deliberate cause may take away.
     pub minimum: Minimum,
+    /// How its Sites come back, unless they say otherwise.
+    pub failback: Failback,
     /// How load moves shares.
     pub steering: Steering,
 }
@@ -152,4 +154,14 @@ pub struct Group {
     pub sites: SiteOrder,
     /// The pool's, unless the group sets its own.
     pub policy: Policy,
+}
+
+/// `failback`: what brings a Site back that has gone down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failback {
+    /// Its health alone.
+    #[default]
+    Auto,
+    /// Somebody's saying `ready` of it, once its health allows.
+    Manual,
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{Damping, Family, GroupId, Name, PoolId, SiteOrder, ZoneId};
+use super::{Damping, Failback, Family, GroupId, Name, PoolId, SiteId, SiteOrder, ZoneId};
 
 /// `[site.…]`.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct Site {
     pub capacity: Option<f64>,
     /// How its return is delayed if it keeps flapping.
     pub damping: Damping,
+    /// The way in which it comes back once it has gone down.
+    pub failback: Failback,
+    /// Sites without which it counts as down; none of them depends on it in turn.
+    pub depends_on: Vec<SiteId>,
     /// How its addresses are probed; none means always up.
     pub probe: Option<Probe>,
     /// Where its load is learned from; none where nobody says.

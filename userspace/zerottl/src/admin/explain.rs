@@ -302,8 +302,10 @@ fn is_eligible(snapshot: &Snapshot, id: SiteId, family: Family) -> bool {
 /// Returns what excludes a Site, with a `; ` after it, if anything does.
 fn exclusion_words(snapshot: &Snapshot, id: SiteId) -> String {
     let said = notices::admin_state(snapshot, id).map(|page| page.words());
-    let hold = notices::hold(snapshot, id).map(|hold| hold.words());
-    said.or(hold).map_or(String::new(), |words| format!("{words}; "))
+    let held = notices::held_back(snapshot, id).join("; ");
+    let held = said.or_else(|| (!held.is_empty()).then_some(held));
+    let all = notices::needs(snapshot, id).into_iter().chain(held);
+    all.fold(String::new(), |all, words| format!("{all}{words}; "))
 }
 
 /// Returns what a Site that takes itself out says, with a `; ` after it.
@@ -340,7 +342,8 @@ fn failover_verdict(
     if !snapshot.status.site_is_up(&snapshot.model, id) {
         let own = load::takes_itself_out(snapshot, id);
         let all = (0..sites[id.0].addresses.len()).map(|index| address_state(snapshot, id, index));
-        return (false, own.into_iter().chain(all).collect::<Vec<_>>().join("; "));
+        let needs = notices::needs(snapshot, id);
+        return (false, needs.into_iter().chain(own).chain(all).collect::<Vec<_>>().join("; "));
     }
     let exclusion = snapshot.status.exclusion(id);
     // Its own clients stay with a Site that is drained; those of others do not come to it.
@@ -408,7 +411,7 @@ fn basis_note(basis: Basis) -> Option<String> {
         Basis::Minimum => {
             "a Site that would be excluded is answered, so that the pool keeps its min_sites and min_capacity".into()
         }
-        Basis::Held => "no other Site is live: those are answered that keep flapping and are held back".into(),
+        Basis::Held => "no other Site is live: those are answered that are held back".into(),
         Basis::Drained => "no other Site is live: those are answered that are drained".into(),
     })
 }

@@ -45,6 +45,15 @@ pub struct HoldPage {
     pub overridden: bool,
 }
 
+/// A Site that has gone down and does not come back by itself (`failback = "manual"`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FailbackPage {
+    /// Seconds since it went down.
+    pub age_s: f64,
+    /// Whether it is answered all the same, for its pool's minimum.
+    pub overridden: bool,
+}
+
 /// A condition that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlarmPage {
@@ -222,6 +231,34 @@ impl OverridePage {
         let forced = if self.forced { ", forced" } else { "" };
         let reason = self.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         text::printable(&format!("{} by {} {} ago{left}{forced}{reason}", self.what, self.by, text::age(self.age_s)))
+    }
+}
+
+/// A Site's staying out until somebody says `ready` of it.
+pub(super) fn failback(snapshot: &Snapshot, site: SiteId) -> Option<FailbackPage> {
+    let since = *snapshot.remarks.out.get(&site.0)?;
+    let overridden = snapshot.status.sites[site.0].overridden;
+    Some(FailbackPage { age_s: snapshot.age_s(since), overridden })
+}
+
+/// Why a Site is held back, in words: its hold-down, and its staying out until `ready`.
+pub(super) fn held_back(snapshot: &Snapshot, site: SiteId) -> Vec<String> {
+    let hold = hold(snapshot, site).map(|page| page.words());
+    hold.into_iter().chain(failback(snapshot, site).map(|page| page.words())).collect()
+}
+
+/// The Site that a Site depends on and that is down, in words.
+pub(super) fn needs(snapshot: &Snapshot, site: SiteId) -> Option<String> {
+    let needs = snapshot.status.sites[site.0].needs?;
+    Some(format!("it depends on {}, which is down", snapshot.model.sites[needs.0].key))
+}
+
+impl FailbackPage {
+    /// `went down 5m ago, and stays out until somebody says ready of it`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let in_spite = if self.overridden { "answered for the pool's minimum, though it " } else { "" };
+        format!("{in_spite}went down {} ago, and stays out until somebody says ready of it", text::age(self.age_s))
     }
 }
 

@@ -278,6 +278,7 @@ pub fn state_word(site: &SitePage) -> String {
     match (&site.word, &site.hold) {
         (Some(page), _) => format!("{health}, {}", text::printable(&page.what)),
         (None, Some(hold)) if !hold.overridden => format!("{health}, held"),
+        (None, None) if site.failback.as_ref().is_some_and(|page| !page.overridden) => format!("{health}, held"),
         (None, _) if site.state == "drain" => format!("{health}, drain"),
         _ => health.into(),
     }

@@ -12,7 +12,7 @@ use xdp_ebpf::reason::Reason;
 use super::{
     health::{self, StatementPage},
     load::{self, LoadPage},
-    notices::{self, HoldPage, Notices, OverridePage},
+    notices::{self, FailbackPage, HoldPage, Notices, OverridePage},
 };
 use crate::observe::{
     counters::{PlanningCounts, SocketCounts},
@@ -23,7 +23,7 @@ use crate::observe::{
 };
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
-    status::AdminState,
+    status::{AdminState, Health},
 };
 use zerottl_kernel::attachments::AttachmentState;
 
@@ -183,6 +183,12 @@ pub struct SitePage {
     /// Its hold-down.
     #[serde(default)]
     pub hold: Option<HoldPage>,
+    /// Its staying out until somebody says `ready` of it; none unless it has gone down and `failback` is `manual`.
+    #[serde(default)]
+    pub failback: Option<FailbackPage>,
+    /// The key of a Site that it depends on and that is down; none unless there is one.
+    #[serde(default)]
+    pub needs: Option<String>,
     /// In order of preference.
     pub addresses: Vec<AddressPage>,
     /// Its load as it reports it; none unless it is asked, or sends reports.
@@ -389,6 +395,8 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         word: notices::admin_state(snapshot, id),
         weight_order: notices::weight(snapshot, id),
         hold: notices::hold(snapshot, id),
+        failback: notices::failback(snapshot, id),
+        needs: status.sites[id.0].needs.map(|needs| model.sites[needs.0].key.clone()),
         addresses: site.addresses.iter().enumerate().map(address).collect(),
         load: load::page_of(snapshot, id),
     }
@@ -400,14 +408,18 @@ fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     let said = notices::admin_state(snapshot, id).map(|page| page.words());
     let own = load::takes_itself_out(snapshot, id);
     let is_down = !status.site_is_up(model, id) && status.sites[id.0].self_report.admin_state != AdminState::Maint;
+    // Where it is down for another Site's sake, health that is well is no reason.
+    let is_at_fault = |index: usize| is_down && status.health[id.0][index] != Health::Up;
     let detail = model.sites[id.0].addresses.iter().zip(&snapshot.detail[id.0]).enumerate();
     let faults = detail.filter_map(|(index, (address, report))| {
         let stated = health::page_of(snapshot, id, index).filter(|page| page.decides).map(|page| page.words());
         let why = || report.last_error.clone().unwrap_or_else(|| "no verdict yet".into());
-        is_down.then(|| format!("{}: {}", address.answer, stated.unwrap_or_else(why)))
+        is_at_fault(index).then(|| format!("{}: {}", address.answer, stated.unwrap_or_else(why)))
     });
-    let hold = notices::hold(snapshot, id).map(|hold| hold.words());
-    let all: Vec<String> = said.into_iter().chain(own).chain(faults.take(REASONS_MAX)).chain(hold).collect();
+    let held = notices::held_back(snapshot, id);
+    let needs = notices::needs(snapshot, id);
+    let all: Vec<String> =
+        said.into_iter().chain(own).chain(needs).chain(faults.take(REASONS_MAX)).chain(held).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 

@@ -14,7 +14,7 @@ pub fn write(events: Vec<AssessorEvent>) {
                 warn!(site, "{event}");
             }
             AssessorEvent::Stated { site, .. } | AssessorEvent::StatementExpired { site, .. } => info!(site, "{event}"),
-            AssessorEvent::Forgotten { site } => warn!(site, "{event}"),
+            AssessorEvent::Forgotten { site } | AssessorEvent::StaysOut { site } => warn!(site, "{event}"),
             AssessorEvent::Alarm { turn: Turn::Over, .. } => info!("{event}"),
             AssessorEvent::Alarm { .. } => error!("{event}"),
         }

@@ -44,7 +44,7 @@ pub fn of_sites(
         let says = || entries.get(id).and_then(SiteLoad::self_report);
         let up = |status: &Assessment| status.site_is_up(model, SiteId(id));
         let (is_bad, text) = match (up(before), up(after)) {
-            (true, false) => (true, format!("is down: {}", why_down(site, after, id, says(), &detail))),
+            (true, false) => (true, format!("is down: {}", why_down(model, after, id, says(), &detail))),
             (false, true) => (false, "is up".to_owned()),
             _ => changes((&before.sites[id], &after.sites[id]), says())?,
         };
@@ -66,12 +66,15 @@ pub(crate) fn with_statement(report: AddressReport, remarks: &Remarks, at: (usiz
 }
 
 fn why_down(
-    site: &Site,
+    model: &Model,
     status: &Assessment,
     id: usize,
     says: Option<String>,
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> String {
+    if let Some(needs) = status.sites[id].needs {
+        return format!("it depends on {}, which is down", model.sites[needs.0].key);
+    }
     if status.sites[id].self_report.admin_state == AdminState::Maint {
         return format!("it says {}", says.unwrap_or_else(|| "so".into()));
     }
@@ -82,7 +85,7 @@ fn why_down(
         };
         format!("{}: {why}", address.answer)
     };
-    site.addresses.iter().enumerate().take(NAMES_MAX).map(address).collect::<Vec<_>>().join("; ")
+    model.sites[id].addresses.iter().enumerate().take(NAMES_MAX).map(address).collect::<Vec<_>>().join("; ")
 }
 
 /// Returns what has changed of a Site besides its being up.
@@ -103,7 +106,7 @@ fn changes((before, after): (&SiteState, &SiteState), says: Option<String>) -> O
         (true, false) => return Some((false, "its load figures are up to date again".into())),
         _ => {}
     }
-    (before.held && !after.held).then(|| (false, "is steady: no longer held back".into()))
+    (before.held && !after.held).then(|| (false, "no longer held back".into()))
 }
 
 /// Returns what a new plan answers otherwise: which Sites came into which names and which left them.

@@ -18,6 +18,7 @@ pub(crate) fn site_state(model: &Model, status: &Assessment, site: SiteId) -> &'
     let known = status.health[site.0].iter().any(|health| *health != Health::Unknown);
     match state.admin_state {
         AdminState::Maint => "maint",
+        _ if state.needs.is_some() => "down",
         _ if (known || state.self_report.admin_state == AdminState::Maint) && !status.site_is_up(model, site) => "down",
         _ if state.admin_state_in_force() == AdminState::Drain => "drain",
         AdminState::Drain => "drain",
