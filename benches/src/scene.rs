@@ -21,7 +21,7 @@ use zerottl_core::{
     model::{
         Admin, AllDown, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Failback, Front, Group,
         GroupId, Initial, LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind,
-        Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+        Quorum, Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
 };
@@ -71,6 +71,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
             failback: Failback::Auto,
             sticky_prefix: (24, 56),
             steering: Steering::default(),
+            quorum: Quorum::default(),
         })
         .collect();
     let dynamic = |(i, pool): (usize, &Pool)| DynamicName {
@@ -93,6 +94,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         life: Life::default(),
         health_file: None,
         edns: EdnsConfig::default(),
+        fleet: None,
         rate_limit: None,
         chaos: Chaos::default(),
         zones: vec![zone()],

@@ -163,7 +163,16 @@ impl Etcd {
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer(number), "--initial-advertise-peer-urls", &peer(number)]);
         command.args(["--initial-cluster", &all.join(","), "--initial-cluster-token", "lab"]);
-        command.args(["--heartbeat-interval", "100", "--election-timeout", "1000", "--logger", "zap"]);
+        command.args([
+            "--max-request-bytes",
+            "33554432",
+            "--heartbeat-interval",
+            "100",
+            "--election-timeout",
+            "1000",
+            "--logger",
+            "zap",
+        ]);
         // Settings of the machine's own are none of the lab's.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -9,6 +9,7 @@ mod dnssec;
 mod docs;
 mod failed_changes;
 mod failover;
+mod fleet;
 mod fleet_lab;
 mod flood;
 mod haproxy;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -24,6 +24,7 @@ mod dnssec;
 mod edns;
 mod excerpt;
 mod fields;
+mod fleet;
 mod forward;
 mod front;
 mod health;
@@ -119,7 +120,7 @@ fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTim
     report.changed = changed;
     let file = tables::read(&mut report, text);
     let sound = file.and_then(|file| {
-        let model = resolve(&mut report, &file);
+        let model = resolve(&mut report, &file, text);
         if report.errors() > 0 {
             return None;
         }
@@ -139,12 +140,13 @@ fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTim
 }
 
 /// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
-fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
+fn resolve(report: &mut report::Reporter, file: &raw::File, text: &str) -> Model {
     let front = front::front(report, file.front.as_ref());
     let admin = admin::admin(report, file.admin.as_ref());
     let state = safety::state(report, file.state.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
     let health_file = health::file(report, file.health.as_ref());
+    let fleet = fleet::fleet(report, file.fleet.as_ref(), text);
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
@@ -162,6 +164,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         state,
         life,
         health_file,
+        fleet,
         edns,
         rate_limit,
         chaos,
@@ -176,6 +179,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File) -> Model {
         directors: Vec::new(),
     };
     cross_checks::check(report, file, &model);
+    fleet::check(report, file, &model);
     model.web = web::web(report, file, &model);
     model.directors = director::directors(report, file, &model);
     model

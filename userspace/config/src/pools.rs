@@ -6,6 +6,7 @@ use toml::Spanned;
 use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
 use super::{
+    fleet,
     front::Zones,
     load_source, raw,
     readers::again,
@@ -106,6 +107,7 @@ fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: 
         minimum: safety::minimum(reader, raw),
         failback: safety::failback(reader, &raw.failback).unwrap_or_default(),
         steering: load_source::steering(reader, raw),
+        quorum: fleet::quorum(reader, &raw.quorum),
         name,
     }
 }

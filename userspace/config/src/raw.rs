@@ -34,6 +34,7 @@ pub(super) struct File {
     pub state: Option<Spanned<State>>,
     pub agent: Option<Spanned<Agent>>,
     pub health: Option<Spanned<Health>>,
+    pub fleet: Option<Spanned<Fleet>>,
     pub edns: Option<Spanned<Edns>>,
     pub chaos: Option<Spanned<Chaos>>,
     pub geo: Option<Spanned<Geo>>,
@@ -144,6 +145,25 @@ pub(super) struct Agent {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Health {
     pub file: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Fleet {
+    pub kind: Text,
+    pub front: Text,
+    pub file: Text,
+    pub endpoints: List<String>,
+    pub prefix: Text,
+    pub lease: Text,
+    pub ca: Text,
+    pub server_name: Text,
+    pub certificate: Text,
+    pub key: Text,
+    pub user: Text,
+    pub password_file: Text,
+    pub probes: Text,
+    pub probers: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -264,6 +284,7 @@ pub(super) struct Pool {
     pub max_step: Fraction,
     pub trickle: Fraction,
     pub slow_start: Text,
+    pub quorum: Text,
     pub https: Option<Spanned<Https>>,
 }
 

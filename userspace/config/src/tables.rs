@@ -42,6 +42,7 @@ impl Shape {
             ["admin"] => Self::keys::<raw::Admin>(),
             ["state"] => Self::keys::<raw::State>(),
             ["edns"] => Self::keys::<raw::Edns>(),
+            ["fleet"] => Self::keys::<raw::Fleet>(),
             ["chaos"] => Self::keys::<raw::Chaos>(),
             ["geo"] => Self::keys::<raw::Geo>(),
             ["agent"] => Self::keys::<raw::Agent>(),

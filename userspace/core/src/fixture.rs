@@ -4,8 +4,8 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
     Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Failback, Front, Group, HttpProbe, Initial,
-    LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress,
-    SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+    LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Quorum, Roles, Site,
+    SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
 };
 
 /// A name.
@@ -112,6 +112,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         failback: Failback::Auto,
         sticky_prefix: (24, 56),
         steering: Steering::default(),
+        quorum: Quorum::default(),
     };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();
     let mut names = vec![DynamicName { name: pool.name.clone(), zone, kind: NameKind::Pool(PoolId(0)), served: true }];
@@ -132,6 +133,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         life: Life::default(),
         health_file: None,
         edns: EdnsConfig::default(),
+        fleet: None,
         rate_limit: None,
         chaos: Chaos::default(),
         zones: vec![ZoneConfig {

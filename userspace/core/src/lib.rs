@@ -44,3 +44,4 @@ pub mod session_id;
 pub mod site_load;
 pub mod statements;
 pub mod status;
+pub mod votes;

@@ -15,6 +15,7 @@ pub use self::{
         ServerConfig, WaitingConfig,
     },
     dnssec::{DnssecConfig, ZoneAlgorithm},
+    fleet::{EtcdConfig, EtcdTls, FleetConfig, FleetEngine, Quorum},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{
@@ -33,6 +34,7 @@ use crate::nets::Nets;
 mod admin;
 mod director;
 mod dnssec;
+mod fleet;
 mod order;
 mod pool;
 mod site;
@@ -51,6 +53,8 @@ pub struct Model {
     pub life: Life,
     /// The file of statements of health from outside; none without one.
     pub health_file: Option<PathBuf>,
+    /// The other fronts; none where this one is alone.
+    pub fleet: Option<FleetConfig>,
     /// Which EDNS options are answered.
     pub edns: EdnsConfig,
     /// How many answers a client network gets; none is without a limit.

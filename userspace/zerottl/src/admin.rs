@@ -6,6 +6,7 @@
 //! | `/metrics`                    | for Prometheus, names prefixed `zerottl_` (`metrics`)            |
 //! | `/v1/status`                  | JSON: Sites, names, shares, ages, counters ([`status`])            |
 //! | `/v1/explain?name=…&type=…&client=…` | JSON: what would be answered now, and why (`explain`, `answers`) |
+//! | `/v1/fleet`                   | JSON: the fleet of fronts ([`fleet`])                             |
 //! | `/v1/history`                 | JSON: the last ten minutes (`history`)                          |
 //! | `/v1/sites/drained`           | JSON: how far a drain has come ([`overrides`])                    |
 //! | `POST /v1/sites/word`, `POST /v1/sites/weight` | an override ([`overrides`])                      |
@@ -24,6 +25,7 @@ pub mod error_body;
 mod explain;
 pub mod explanation;
 mod extract;
+pub mod fleet;
 mod forwards;
 mod handler_state;
 pub mod health;

@@ -9,6 +9,7 @@
 //! | `news` | what a round has changed, in words for the log |
 //! | `assessment_log` | what happened in assessments, as lines of the log |
 //! | `counts` | both paths' counters |
+//! | `fleet` | the rounds' part in a fleet of fronts |
 //! | `files` | the configuration's files, watched |
 //! | `tasks` | the parts that must not end |
 //! | `supervisor` | notes to the supervisor |
@@ -33,6 +34,7 @@ mod assessment_log;
 mod counts;
 mod error;
 mod files;
+mod fleet;
 mod health_file;
 mod news;
 mod opening;
@@ -65,6 +67,7 @@ use tracing::{error, info, warn};
 pub use self::error::AgentError;
 use self::{
     files::Files,
+    fleet::{Joined, Membership, keep},
     opening::{HANDOVER, bind, listen, misfits, own, take_off},
     serving::{Common, Prepared, Serving},
     supervisor::notify,
@@ -195,6 +198,8 @@ impl Agent {
         let dns = Arc::new(dns::DnsService::of(Arc::clone(&prepared.served)));
         let (writer, write_status, writing) = StateWriter::new(prepared.model.state.clone());
         let work = Arc::default();
+        let joined = Membership::of(&prepared.model, None).map_err(AgentError::Fleet)?;
+        let (fleet, client) = joined.map(|joined| (joined.membership, joined.client)).unzip();
         let common = Common {
             dns,
             trace,
@@ -205,6 +210,7 @@ impl Agent {
             started,
             writer: Arc::new(writer),
             write_status,
+            fleet,
         };
         let (mut attachments, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
@@ -238,6 +244,9 @@ impl Agent {
         unwanted.into_iter().for_each(take_off);
         agent.look_after();
         agent.tasks.spawn(named("keeping the state", writing));
+        if let Some(client) = client.flatten() {
+            agent.tasks.spawn(keep(client, agent.stop.clone()));
+        }
         if !admin.is_empty() {
             let serve = server::serve(admin, Arc::clone(&agent.current), agent.stop.clone());
             agent.tasks.spawn(named("the admin interface", serve));
@@ -313,13 +322,18 @@ impl Agent {
         let since = Instant::now();
         // What somebody has taken away is put back before it is built on.
         self.look_after();
-        let Ready { mut prepared, bound, files, warnings } =
+        let Ready { mut prepared, bound, files, warnings, joined } =
             tokio::task::block_in_place(|| bounded(|| self.make_ready()))?;
         if let (Some(attachments), Some(program)) = (&mut self.attachments, prepared.program.take()) {
             let interfaces = &prepared.model.front.interfaces;
             tokio::task::block_in_place(|| attachments.switch(program, interfaces))?;
         }
         let generation = prepared.served.view.plan().generation;
+        let (fleet, client) = joined.map(|joined| (joined.membership, joined.client)).unzip();
+        self.common.fleet = fleet;
+        if let Some(client) = client.flatten() {
+            self.tasks.spawn(keep(client, self.stop.clone()));
+        }
         let serving = prepared.serve(&self.common, Some(&self.serving));
         self.open(bound);
         self.sockets.retain(|address, _| serving.model.front.listen.contains(address));
@@ -349,7 +363,9 @@ impl Agent {
         let known = self.serving.admin.status.borrow().clone();
         let shortfalls = minimums::refused((&self.serving.model, &known), (&prepared.model, &prepared.status));
         if shortfalls.is_empty() {
-            Ok(Ready { prepared, bound, files, warnings })
+            let before = self.common.fleet.as_ref();
+            let joined = Membership::of(&prepared.model, before).map_err(AgentError::Fleet)?;
+            Ok(Ready { prepared, bound, files, warnings, joined })
         } else {
             Err(AgentError::Minimum(shortfalls))
         }
@@ -393,6 +409,7 @@ struct Ready {
     bound: Vec<(SocketAddr, dns::Sockets)>,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
+    joined: Option<Joined>,
 }
 
 /// Runs what may panic. It changes nothing that is in force, so nothing half-done is left.

@@ -6,6 +6,7 @@
 //! | `counters` | counters of both paths and of planning |
 //! | `context` | the program on its interfaces, and the machine |
 //! | `health_file` | the file of `[health]` as it was read last |
+//! | `fleet` | the fleet, and who votes what |
 //! | `publication` | when plans were published, and how long that took |
 //! | `signing` | signed zones: how long their signatures last, and whether the clock is right |
 //! | `shares` | shares counted in a plan's tables |
@@ -13,6 +14,7 @@
 
 pub mod context;
 pub mod counters;
+pub mod fleet;
 pub mod health_file;
 pub mod labels;
 pub mod publication;

@@ -41,9 +41,9 @@ fn unknown_keys() {
     check("[admin]", "[amin]", &["f:6:2: error: unknown section `amin` (did you mean `admin`?)"]);
     check(
         "[admin]",
-        "[fleet]\n[admin]",
+        "[flotilla]\n[admin]",
         &[
-            "f:6:2: error: unknown section `fleet` (what may stand here: front, admin, state, agent, health, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
+            "f:6:2: error: unknown section `flotilla` (what may stand here: front, admin, state, agent, health, fleet, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
         ],
     );
     check(

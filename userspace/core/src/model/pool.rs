@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Name, PoolId, SiteOrder, ZoneId};
+use super::{Name, PoolId, Quorum, SiteOrder, ZoneId};
 
 /// `[pool."…"]`: all Sites of an application.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Pool {
     pub failback: Failback,
     /// How load moves shares.
     pub steering: Steering,
+    /// How many fronts of a fleet must see an address up.
+    pub quorum: Quorum,
 }
 
 /// The minimum of a pool, which no deliberate cause (the operator, load, a hold-down) may take away.

@@ -11,10 +11,10 @@ use thiserror::Error;
 
 use super::{
     explanation::{AddressShare, Explanation, FamilyExplanation, HttpsExplanation, RecordShare, SiteVerdict},
-    health, load, notices, text,
+    fleet, health, load, notices, text,
 };
 use crate::observe::{
-    labels::{choice_word, decided_by, kind_word},
+    labels::{choice_word, decided_by, health_word, kind_word},
     shares::{ShareCounter, owner, slot_shares},
     snapshot::Snapshot,
 };
@@ -23,6 +23,7 @@ use zerottl_core::{
     model::{AllDown, DynamicName, DynamicType, Family, GroupId, Name, NameId, NameKind, Policy, SiteId},
     plan::{Basis, Choice, PlannedAnswer, Service},
     status::Health,
+    votes::quorums,
 };
 use zerottl_dns::svcb;
 
@@ -393,15 +394,34 @@ fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
         let word = if health == Health::Up { "up" } else { "down" };
         return format!("{address} {word}: {}", page.words());
     }
+    let votes = vote_words(snapshot, id, index);
     match health {
         _ if site.probe.is_none() => format!("{address} is not probed, so up"),
-        Health::Up => format!("{address} up for {age}{error}"),
-        Health::Down => format!("{address} down for {age}{error}"),
+        // The age is that of this front's own verdict.
+        verdict if verdict != report.health && !votes.is_empty() => {
+            format!("{address} {}{votes}{error}", health_word(site, verdict))
+        }
+        Health::Up => format!("{address} up for {age}{votes}{error}"),
+        Health::Down => format!("{address} down for {age}{votes}{error}"),
         Health::Unknown => {
             let counts = if snapshot.status.address_is_live(&snapshot.model, id, index) { "up" } else { "down" };
-            format!("{address} has no verdict yet and counts as {counts}{error}")
+            format!("{address} has no verdict yet and counts as {counts}{votes}{error}")
         }
     }
+}
+
+/// Which votes decided on an address, and by which quorum; empty where this front is alone.
+fn vote_words(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
+    let votes = fleet::votes(snapshot, id, index);
+    if votes.len() < 2 && votes.iter().all(|vote| vote.counts) {
+        return String::new();
+    }
+    let words = votes.iter().map(|vote| {
+        let note = if vote.counts { "" } else { ", which is cut off and has no vote" };
+        format!("{} says {}{note}", vote.front, vote.health)
+    });
+    let quorum = quorums(&snapshot.model)[id.0];
+    format!(" by quorum {quorum} ({})", words.collect::<Vec<_>>().join(", "))
 }
 
 /// Why the table is what it is, where exclusions have given way.

@@ -303,6 +303,7 @@ impl Source {
         family(encoder, &list::SIGNATURE_EXPIRES, left)?;
         let counts = signed.iter().map(|zone| ([zone.zone.clone()], number(zone.signatures)));
         family(encoder, &list::SIGNATURES, counts)?;
+        self.fleet(encoder)?;
         single(encoder, &list::REFUSALS, &ConstCounter::new(notices.refusals))?;
         single(encoder, &list::STATE_KEPT, &flag(notices.state.error.is_none()))?;
         let losses = notices
@@ -310,6 +311,20 @@ impl Source {
             .iter()
             .map(|loss| ([loss.pool.clone(), loss.dies.clone(), loss.takes.clone()], gauge(loss.at_once)));
         family(encoder, &list::N_MINUS_ONE, losses)
+    }
+
+    fn fleet(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(fleet) = &self.page.fleet else { return Ok(()) };
+        single(encoder, &list::FLEET_CONNECTED, &flag(fleet.engine == "connected"))?;
+        single(encoder, &list::FLEET_FRONTS, &number(fleet.fronts.len() as u64))?;
+        single(encoder, &list::FLEET_CUT_OFF, &flag(fleet.cut_off))?;
+        let current = fleet.fronts.iter().map(|front| ([front.front.clone()], flag(front.is_current)));
+        family(encoder, &list::FLEET_FRONT_CURRENT, current)?;
+        let refused = fleet.fronts.iter().map(|front| ([front.front.clone()], number(front.refused.len() as u64)));
+        family(encoder, &list::FLEET_FRONT_REFUSED, refused)?;
+        single(encoder, &list::FLEET_PENDING, &number(fleet.pending as u64))?;
+        single(encoder, &list::FLEET_FAULTS, &ConstCounter::new(fleet.faulty))?;
+        single(encoder, &list::FLEET_WRITES, &ConstCounter::new(fleet.writes))
     }
 
     fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

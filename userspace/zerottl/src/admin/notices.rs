@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::text;
+use super::{fleet::FleetPage, text};
 use crate::observe::snapshot::Snapshot;
 use zerottl_core::{
     model::{PoolId, SiteId},
@@ -59,6 +59,8 @@ pub struct FailbackPage {
 pub struct AlarmPage {
     /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
     /// `program-replaced`, `pins-lost`, `pins-removed`. Of the file of `[health]`: `health-file`, `health-file-lines`.
+    /// `program-replaced`, `pins-lost`, `pins-removed`. Of the fleet: `fleet-away`, `fleet-name`, `fleet-cut-off`, `fleet-value`,
+    /// `fleet-drift`, `fleet-refused`.
     pub kind: String,
     /// The Pool Name; empty where it is about no pool.
     pub pool: String,
@@ -138,12 +140,22 @@ impl Notices {
         let of_signing = context.signing_alarms.iter().map(|alarm| general(alarm.kind, &alarm.message));
         let file = snapshot.health_file.alarms();
         let of_file = file.iter().map(|(kind, message)| general(kind, message));
+        let of_fleet = FleetPage::new(snapshot).map(|fleet| fleet.alarms()).unwrap_or_default();
+        let of_fleet = of_fleet.iter().map(|(kind, message)| general(kind, message));
         let refusal = remarks
             .refusal
             .as_ref()
             .map(|refusal| RefusalPage { age_s: snapshot.age_s(refusal.at), message: refusal.text.clone() });
         Self {
-            alarms: remarks.alarms.iter().map(alarm).chain(of_program).chain(of_signing).chain(of_file).collect(),
+            alarms: remarks
+                .alarms
+                .iter()
+                .map(alarm)
+                .chain(of_program)
+                .chain(of_signing)
+                .chain(of_file)
+                .chain(of_fleet)
+                .collect(),
             refusal,
             refusals: remarks.refusals,
             losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),

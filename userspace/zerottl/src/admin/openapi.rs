@@ -8,7 +8,7 @@ use utoipa::{
 
 use super::{
     extract::{Plain, Refusals},
-    health, load, overrides, pages, reload,
+    fleet, health, load, overrides, pages, reload,
 };
 
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use super::{
         pages::metrics,
         pages::status,
         pages::explain,
+        fleet::fleet,
         pages::history,
         pages::trace,
         openapi,

@@ -24,11 +24,15 @@ use utoipa::ToSchema;
 use super::{
     error_body::ErrorBody,
     extract::{self, CheckedQuery},
+    fleet::FleetTold,
     handler_state::HandlerState,
     listen::AdminPeer,
     sources::AdminSources,
 };
-use crate::{control::target, observe::snapshot::Snapshot};
+use crate::{
+    control::{overrides::OverrideApplied, target},
+    observe::snapshot::Snapshot,
+};
 use zerottl_core::{
     model::{Family, NameId, NameKind, SiteId},
     overrides::{self, OverrideError, OverrideRequest, OverrideValue},
@@ -98,6 +102,9 @@ pub struct OverridePlaced {
     pub kept: bool,
     /// Why not, if it will not.
     pub not_kept_because: Option<String>,
+    /// Its fate in the fleet; none where this front is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetTold>,
 }
 
 /// How far a drain has come.
@@ -191,14 +198,17 @@ async fn ask(
         Ok(request) => request,
         Err(invalid) => return refusal(&invalid.into()),
     };
-    match state.overrides.ask(OverrideRequest { by: author, ..request }).await {
+    let request = OverrideRequest { by: author, ..request };
+    match state.overrides.ask(request.clone()).await {
         Ok(done) => {
+            let told = tell_fleet(state, &done, request).await;
             let why = writer::wait(&mut state.write_status.clone(), done.saved, SAVED_WITHIN).await;
             Json(OverridePlaced {
                 sites: done.sites,
                 generation: done.generation,
                 kept: why.is_none(),
                 not_kept_because: why,
+                fleet: told,
             })
             .into_response()
         }
@@ -214,6 +224,16 @@ pub(super) async fn author(peer: Option<Extension<AdminPeer>>, claimed: Option<S
     let by = named.or_else(|| user.clone()).unwrap_or_else(|| "unnamed".into());
     let author = peer.map_or(by.clone(), |peer| said_by(&by, &peer.from, user.as_deref()));
     (by, author)
+}
+
+/// Has the fleet told what is in force here.
+async fn tell_fleet(state: &AdminSources, done: &OverrideApplied, mut request: OverrideRequest) -> Option<FleetTold> {
+    let ((fleet, _), id) = state.fleet.as_ref().zip(done.word)?;
+    request.by = format!("{} at {}", request.by, fleet.front());
+    Some(match fleet.say(id, &done.sites, &request).await {
+        Ok(revision) => FleetTold { revision: Some(revision), not_told_because: None },
+        Err(why) => FleetTold { revision: None, not_told_because: Some(why.to_string()) },
+    })
 }
 
 /// Returns who says it, and from where: who claims to be another is told apart.

@@ -148,6 +148,9 @@ fn heading(page: &mut String, status: &StatusPage) {
     if let Some(truncated) = status.signed_truncated() {
         let _ = writeln!(page, "signed answers: {truncated} truncated by `signed_bytes` of [edns]");
     }
+    if let Some(fleet) = &status.fleet {
+        page.push_str(&fleet.to_text());
+    }
     for warning in &status.front.warnings {
         let _ = writeln!(page, "warning: {}", text::printable(warning));
     }

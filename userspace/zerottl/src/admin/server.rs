@@ -50,6 +50,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    fleet,
     handler_state::{HandlerState, TRACES_MAX},
     health, history,
     listen::{Accepted, AdminPeer, Listener},
@@ -104,6 +105,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<HandlerS
         ("get", "/metrics", get(pages::metrics)),
         ("get", "/v1/status", get(pages::status)),
         ("get", "/v1/explain", get(pages::explain)),
+        ("get", "/v1/fleet", get(fleet::fleet)),
         ("get", "/v1/history", get(pages::history)),
         ("get", "/v1/sites/drained", get(overrides::drained)),
         ("get", TRACE, get(pages::trace)),

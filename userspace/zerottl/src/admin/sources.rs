@@ -8,12 +8,17 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::{
     control::{commands::AgentCommand, health::HealthHandle, overrides::OverrideHandle},
     observe::{
-        context::ServingContext, counters::CounterSource, health_file::HealthFileState, publication::Publication,
+        context::ServingContext,
+        counters::CounterSource,
+        fleet::{FleetSnapshot, FleetVotes},
+        health_file::HealthFileState,
+        publication::Publication,
         snapshot::Snapshot,
     },
 };
 use zerottl_core::{assess::remarks::Remarks, status::Assessment};
 use zerottl_dns::{Served, view::View};
+use zerottl_fleet::Fleet;
 use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 
@@ -51,6 +56,8 @@ pub(crate) struct AdminSources {
     pub health_file: watch::Receiver<HealthFileState>,
     /// The outcome of the newest write of what a restart would know.
     pub write_status: watch::Receiver<WriteStatus>,
+    /// The fleet, and its newest votes; none where this front is alone.
+    pub fleet: Option<(Fleet, watch::Receiver<Arc<FleetVotes>>)>,
 }
 
 impl fmt::Debug for AdminSources {
@@ -79,6 +86,11 @@ impl AdminSources {
             remarks: Arc::clone(&self.remarks.borrow()),
             health_file: self.health_file.borrow().clone(),
             write_status: self.write_status.borrow().clone(),
+            fleet: self.fleet.as_ref().map(|(fleet, votes)| {
+                let digest = self.view.model.fleet.as_ref().map(|config| config.digest.clone());
+                let (view, votes) = (fleet.report(), Arc::clone(&votes.borrow()));
+                Arc::new(FleetSnapshot { view, votes, digest: digest.unwrap_or_default() })
+            }),
             now: Instant::now(),
         }
     }

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use xdp_ebpf::reason::Reason;
 
 use super::{
+    fleet::{self, FleetPage, VotePage},
     health::{self, StatementPage},
     load::{self, LoadPage},
     notices::{self, FailbackPage, HoldPage, Notices, OverridePage},
@@ -52,6 +53,9 @@ pub struct StatusPage {
     /// The signed zones.
     #[serde(default)]
     pub signed: Vec<SignedZonePage>,
+    /// The fleet; none where this front is alone.
+    #[serde(default)]
+    pub fleet: Option<FleetPage>,
     /// Counters of planning.
     #[serde(default)]
     pub work: PlanningCounts,
@@ -231,6 +235,9 @@ pub struct AddressPage {
     pub not_tried: u64,
     /// Restarts of the checker after it failed.
     pub restarts: u64,
+    /// The verdicts of the fleet's fronts on it; empty where this one is alone.
+    #[serde(default)]
+    pub votes: Vec<VotePage>,
 }
 
 /// One dynamic name.
@@ -328,6 +335,7 @@ impl StatusPage {
             work: snapshot.work,
             notices: Notices::new(snapshot),
             signed: snapshot.context.signed.iter().map(SignedZonePage::new).collect(),
+            fleet: FleetPage::new(snapshot),
         }
     }
 }
@@ -379,6 +387,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
             failures: report.failures,
             not_tried: report.not_tried,
             restarts: report.restarts,
+            votes: fleet::votes(snapshot, id, index),
         }
     };
     SitePage {

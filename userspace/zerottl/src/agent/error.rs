@@ -8,6 +8,7 @@ use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
 use zerottl_dns::dnssec::{SignError, TakeError};
+use zerottl_fleet::FleetError;
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
@@ -55,6 +56,9 @@ pub enum AgentError {
     /// The bundle of a signed zone.
     #[error("dnssec: {0}")]
     Bundle(#[source] TakeError),
+    /// The fleet's client.
+    #[error("[fleet]: {0}")]
+    Fleet(#[source] FleetError),
     /// A setting that a reload cannot change.
     #[error("{0} is not as it was: a reload cannot change it, restart the agent")]
     Restart(&'static str),

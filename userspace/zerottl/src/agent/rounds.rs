@@ -18,6 +18,7 @@ use xdp_ebpf::layout::VLAN_PAIRS_MAX;
 use super::{
     assessment_log,
     counts::{AgentCounters, RoundCounters},
+    fleet::{FleetRounds, FleetWord},
     news,
     supervisor::notify,
 };
@@ -31,12 +32,13 @@ use crate::{
 use zerottl_core::{
     assess::{Assessor, LoadInputs, remarks::Remarks},
     model::{SiteId, Vlan},
-    overrides::{OverrideError, OverrideRequest},
+    overrides::{Override, OverrideError, OverrideRequest, OverrideValue},
     plan::{Before, Plan, Planner},
     site_load::SiteLoad,
     status::{Assessment, Verdicts},
 };
 use zerottl_dns::{self as dns, view::View};
+use zerottl_fleet::Fleet;
 use zerottl_host::state::writer::WriteSchedule;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 use zerottl_kernel::{
@@ -91,6 +93,8 @@ pub struct Rounds {
     pub trace: broadcast::Sender<Arc<str>>,
     /// The counters of the work done.
     pub work: Arc<RoundCounters>,
+    /// The other fronts.
+    pub fleet: Option<FleetRounds>,
 }
 
 /// State that changes from round to round without being part of a plan.
@@ -133,7 +137,12 @@ impl Rounds {
                     }
                     Arc::clone(&self.work).round(|| self.round());
                 }
+                () = news_of(&mut self.fleet) => {
+                    self.take_words();
+                    Arc::clone(&self.work).round(|| self.round());
+                }
                 _ = round.tick() => {
+                    self.take_words();
                     Arc::clone(&self.work).round(|| self.round());
                     if let Some(publisher) = &mut self.publisher {
                         publisher.set_clock(dns::now());
@@ -161,8 +170,15 @@ impl Rounds {
         } else {
             Default::default()
         };
+        let mut verdicts = self.verdicts.borrow_and_update().clone();
+        let mut answers = answers;
+        if let Some(fleet) = &mut self.fleet {
+            verdicts = fleet.verdicts(&verdicts, self.view.plan().generation);
+            if !answers.is_empty() {
+                answers = fleet.answers(answers, since);
+            }
+        }
         let loads = LoadInputs { entries: &entries, answers: &answers };
-        let verdicts = self.verdicts.borrow_and_update().clone();
         let status = self.assessor().assess(since, &verdicts, loads);
         let elapsed = since.saturating_duration_since(std::mem::replace(&mut self.planned, since)).min(STEP_MAX);
         let before = self.view.plan();
@@ -257,7 +273,72 @@ impl Rounds {
         }
         self.round();
         let sites = said?;
-        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.save(now) })
+        let word = self.fleet.as_ref().map(|fleet| {
+            let id = Fleet::id();
+            fleet.took(id, &sites, request, None);
+            id
+        });
+        Ok(OverrideApplied { sites, generation: self.view.plan().generation, saved: self.save(now), word })
+    }
+
+    /// Takes over what other fronts were told, as far as this one's own minimums allow.
+    fn take_words(&mut self) {
+        let now = Instant::now();
+        let words = self.fleet.as_mut().map(|fleet| fleet.words(now)).unwrap_or_default();
+        if words.is_empty() {
+            return;
+        }
+        // What is refused is measured by what holds now.
+        self.round();
+        for word in words {
+            self.take_word(now, &word);
+            self.round();
+        }
+        self.save(now);
+    }
+
+    fn take_word(&mut self, now: Instant, word: &FleetWord) {
+        let Some(fleet) = &self.fleet else { return };
+        let model = Arc::clone(self.planner.model());
+        let ids = |keys: &[String]| -> Vec<SiteId> {
+            let found = keys.iter().filter_map(|key| model.sites.iter().position(|site| site.key == *key));
+            found.map(SiteId).collect()
+        };
+        let remarks = Arc::clone(&self.remarked.borrow());
+        let (older, sites): (Vec<String>, Vec<String>) = word
+            .sites
+            .iter()
+            .cloned()
+            .partition(|site| newer_here(&remarks, &ids(std::slice::from_ref(site)), &word.request));
+        // What was said here while the engine was away, and after it.
+        for site in older {
+            let site = &[site][..];
+            fleet.took(word.id, site, &word.request, None);
+            if let Some(request) = ids(site).first().and_then(|id| said_here(&remarks, *id, &word.request, now)) {
+                fleet.tell_later(Fleet::id(), site, &request);
+            }
+        }
+        let said = {
+            let mut assessor = self.assessor();
+            if assessor.has_left() {
+                return;
+            }
+            assessor.set_override(now, &word.request, &ids(&sites), &self.assessed.borrow())
+        };
+        let OverrideRequest { value, by, reason, .. } = &word.request;
+        match said {
+            Ok(_) => {
+                fleet.took(word.id, &sites, &word.request, None);
+                info!(what = %value, ?sites, by, reason, "said by the fleet");
+            }
+            Err(refused) => {
+                let refused = refused.to_string();
+                if fleet.is_new_refusal(word.id, &sites) {
+                    warn!(what = %value, ?sites, by, "the fleet's word is not done here: {refused}");
+                }
+                fleet.took(word.id, &sites, &word.request, Some(&refused));
+            }
+        }
     }
 
     /// Hands a request to the assessor, with the Sites that its target means.
@@ -360,6 +441,50 @@ impl Rounds {
                 Ok(line) => drop(self.trace.send(line.into())),
                 Err(error) => warn!("a traced packet could not be written: {error}"),
             }
+        }
+    }
+}
+
+/// Returns when the fleet has news; never without one.
+async fn news_of(fleet: &mut Option<FleetRounds>) {
+    match fleet {
+        Some(fleet) => fleet.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether something newer of this kind has been said here of one of these Sites.
+fn newer_here(remarks: &Remarks, sites: &[SiteId], request: &OverrideRequest) -> bool {
+    sites.iter().any(|site| {
+        let at = match request.value {
+            OverrideValue::State(_) => remarks.states.get(&site.0).map(|said| said.at_wall_ms),
+            OverrideValue::Weight(_) => remarks.weights.get(&site.0).map(|said| said.at_wall_ms),
+        };
+        at.is_some_and(|at| at > request.at_wall_ms)
+    })
+}
+
+/// Makes the request again that something was said by here.
+fn said_here(remarks: &Remarks, site: SiteId, like: &OverrideRequest, now: Instant) -> Option<OverrideRequest> {
+    fn request<T>(said: &Override<T>, value: OverrideValue, like: &OverrideRequest, now: Instant) -> OverrideRequest {
+        OverrideRequest {
+            target: like.target.clone(),
+            value,
+            by: said.by.clone(),
+            reason: said.reason.clone(),
+            lasts: said.until.map(|until| until.saturating_duration_since(now)),
+            force: said.forced,
+            at_wall_ms: said.at_wall_ms,
+        }
+    }
+    match like.value {
+        OverrideValue::State(_) => {
+            let said = remarks.states.get(&site.0)?;
+            Some(request(said, OverrideValue::State(said.value), like, now))
+        }
+        OverrideValue::Weight(_) => {
+            let said = remarks.weights.get(&site.0)?;
+            Some(request(said, OverrideValue::Weight(Some(said.value)), like, now))
         }
     }
 }

@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{
     counts::{AgentCounters, RoundCounters},
     error::AgentError,
+    fleet::{FleetRounds, Membership},
     health_file,
     rounds::Rounds,
     signing,
@@ -68,6 +69,8 @@ pub struct Common {
     pub writer: Arc<StateWriter>,
     /// The outcome of the newest write there.
     pub write_status: watch::Receiver<WriteStatus>,
+    /// The fleet that this front is in.
+    pub fleet: Option<Membership>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
@@ -220,6 +223,8 @@ impl Prepared {
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
         let (overrides, asked) = OverrideHandle::new();
+        let fleet = common.fleet.as_ref().map(|membership| &membership.fleet);
+        let (ballots, votes) = watch::channel(Arc::default());
         let counters = Arc::new(AgentCounters {
             kernel: self.kernel,
             socket: Arc::clone(&common.dns),
@@ -243,6 +248,7 @@ impl Prepared {
             health: health.clone(),
             health_file,
             write_status: common.write_status.clone(),
+            fleet: fleet.cloned().map(|fleet| (fleet, votes)),
         });
         let rounds = Rounds {
             assessor: Arc::clone(&assessor),
@@ -262,6 +268,7 @@ impl Prepared {
             events: self.events,
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
+            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots)),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });

@@ -11,6 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 use zerottl::admin::{
     error_body::ErrorBody,
+    fleet::FleetPage,
     listen::user_name,
     overrides::{DrainPage, DrainingSite, OverridePlaced, SetAdminState, SetWeight},
 };
@@ -22,6 +23,8 @@ use super::{AgentAt, BadArgument, CommandError, completions, print, unasked};
 
 /// How often a drain is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long every front is waited for: one that does not live is none after its lease.
+const EVERYWHERE: Duration = Duration::from_mins(1);
 /// The time whose newest samples the estimate of a drain's end is made from.
 const SEEN: Duration = Duration::from_mins(5);
 /// Between two lines of progress where there is no terminal.
@@ -38,6 +41,9 @@ pub struct Say {
     /// Do it even if the pool falls below its minimum
     #[arg(long)]
     force: bool,
+    /// Wait until every living front of the fleet has it; `drain`: and until no name answers the Sites and their sessions have ended
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     agent: AgentAt,
     /// Print JSON
@@ -64,9 +70,6 @@ struct Why {
 pub struct Drain {
     #[command(flatten)]
     say: Say,
-    /// Wait until no name answers the Sites and their sessions have ended
-    #[arg(long)]
-    wait: bool,
     /// The number of sessions at which a Site counts as empty
     #[arg(long, value_name = "N", default_value_t = 0, requires = "wait")]
     sessions: u64,
@@ -83,6 +86,9 @@ pub struct Weigh {
     weight: Weight,
     #[command(flatten)]
     why: Why,
+    /// Wait until every living front of the fleet has it
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     agent: AgentAt,
     /// Print JSON
@@ -133,7 +139,7 @@ impl Say {
             by: self.why.by(),
             force: self.force,
         };
-        place(at, "/v1/sites/word", &body, self.json, word.as_str()).await
+        place(at, "/v1/sites/word", &body, (self.json, self.wait), word.as_str()).await
     }
 }
 
@@ -149,7 +155,7 @@ impl Weigh {
             by: self.why.by(),
         };
         let word = weight.map_or("configured weight".into(), |weight| format!("weight {weight}"));
-        place(&self.agent.address()?, "/v1/sites/weight", &body, self.json, &word).await
+        place(&self.agent.address()?, "/v1/sites/weight", &body, (self.json, self.wait), &word).await
     }
 }
 
@@ -158,19 +164,60 @@ async fn place(
     at: &AgentAddress,
     path: &str,
     body: &impl Serialize,
-    json: bool,
+    (json, wait): (bool, bool),
     word: &str,
 ) -> Result<(), CommandError> {
     let answer = client::post(at, path, body).await.map_err(refused)?;
-    if json {
-        return print(&[&answer, &b"\n"[..]].concat());
-    }
     let placed: OverridePlaced = understood(at, &answer)?;
+    let told = placed.fleet.as_ref();
+    if json {
+        print(&[&answer, &b"\n"[..]].concat())?;
+        return if wait { in_the_fleet(at, &placed, json).await } else { Ok(()) };
+    }
     let mut text = format!("{}: {word}, from plan {} on\n", placed.sites.join(", "), placed.generation);
-    if let Some(why) = placed.not_kept_because {
+    if let Some(why) = &placed.not_kept_because {
         let _ = writeln!(text, "a restart will forget it: {why}");
     }
-    print(text.as_bytes())
+    match told.map(|told| (told.revision, &told.not_told_because)) {
+        Some((Some(_), _)) if !wait => text.push_str("the fleet has it: `zerottl status` shows each front\n"),
+        Some((None, why)) => {
+            let why = why.as_deref().unwrap_or("no reason is given");
+            let _ = writeln!(text, "in force at this front alone: the fleet could not be told ({why}), and will be");
+        }
+        _ => {}
+    }
+    print(text.as_bytes())?;
+    if wait { in_the_fleet(at, &placed, json).await } else { Ok(()) }
+}
+
+/// Waits until every living front has taken over a word, or has refused it, which is an error that names it.
+async fn in_the_fleet(at: &AgentAddress, placed: &OverridePlaced, json: bool) -> Result<(), CommandError> {
+    // In no fleet there is nobody to wait for.
+    let Some(told) = &placed.fleet else { return Ok(()) };
+    let revision = told.revision.ok_or_else(|| CommandError::Sentence("the fleet could not be told".into()))?;
+    let begun = Instant::now();
+    loop {
+        let page: FleetPage = understood(at, &client::get(at, "/v1/fleet").await.map_err(refused)?)?;
+        let behind: Vec<&str> =
+            page.fronts.iter().filter(|front| front.revision < revision).map(|front| front.front.as_str()).collect();
+        if behind.is_empty() && !page.fronts.is_empty() {
+            let refusals = page.fronts.iter().flat_map(|front| {
+                let asked = front.refused.iter().filter(|(site, _)| placed.sites.contains(site));
+                asked.map(|(site, why)| format!("{} does not do it of {site}: {why}", front.front))
+            });
+            let refusals: Vec<String> = refusals.collect();
+            if !refusals.is_empty() {
+                return Err(CommandError::Sentence(refusals.join("\n")));
+            }
+            let fronts: Vec<&str> = page.fronts.iter().map(|front| front.front.as_str()).collect();
+            return if json { Ok(()) } else { print(format!("in force at {}\n", fronts.join(", ")).as_bytes()) };
+        }
+        if begun.elapsed() > EVERYWHERE {
+            let why = format!("not yet at {} after {} s", behind.join(", "), EVERYWHERE.as_secs());
+            return Err(CommandError::Sentence(why));
+        }
+        tokio::time::sleep(LOOK / 10).await;
+    }
 }
 
 fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, CommandError> {
@@ -197,7 +244,7 @@ impl Drain {
     pub async fn run(&self) -> Result<(), CommandError> {
         let at = self.say.agent.address()?;
         self.say.at(AdminState::Drain, &at).await?;
-        if self.wait { self.wait(&at).await } else { Ok(()) }
+        if self.say.wait { self.wait(&at).await } else { Ok(()) }
     }
 
     async fn wait(&self, at: &AgentAddress) -> Result<(), CommandError> {

@@ -16,6 +16,8 @@ pub(crate) struct OverrideApplied {
     pub generation: u64,
     /// The [`SavedState`](zerottl_core::saved_state::SavedState) that has it.
     pub saved: u64,
+    /// The number that it is known by in the fleet, which is to be told.
+    pub word: Option<u64>,
 }
 
 /// A request, and where its outcome is awaited.

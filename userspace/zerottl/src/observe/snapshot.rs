@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     context::ServingContext,
     counters::{PlanningCounts, SocketCounts},
+    fleet::FleetSnapshot,
     health_file::HealthFileState,
     publication::Publication,
 };
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub health_file: HealthFileState,
     /// The outcome of the newest write of what a restart would know.
     pub write_status: WriteStatus,
+    /// The fleet; none where this front is alone.
+    pub fleet: Option<Arc<FleetSnapshot>>,
     /// The moment.
     pub now: Instant,
 }

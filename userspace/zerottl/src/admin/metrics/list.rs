@@ -60,6 +60,22 @@ metrics! {
     SIGNATURE_EXPIRES = gauge "signature_expires_seconds" [zone],
     /// Signatures of the signed zone
     SIGNATURES = gauge "signatures" [zone],
+    /// Whether the fleet's engine is reached
+    FLEET_CONNECTED = gauge "fleet_connected" [],
+    /// Fronts of the fleet that live, this one included
+    FLEET_FRONTS = gauge "fleet_fronts" [],
+    /// Whether this front sees most Sites otherwise than all others: its votes do not count
+    FLEET_CUT_OFF = gauge "fleet_cut_off" [],
+    /// Whether the front of the fleet has taken over, or refused, all words
+    FLEET_FRONT_CURRENT = gauge "fleet_front_current" [front],
+    /// Words that the front of the fleet refuses, by its own minimums
+    FLEET_FRONT_REFUSED = gauge "fleet_front_refused" [front],
+    /// Words said here that the fleet could not be told yet
+    FLEET_PENDING = gauge "fleet_pending" [],
+    /// Values of the fleet's engine that were ignored
+    FLEET_FAULTS = counter "fleet_faults" [],
+    /// Keys that this front has written
+    FLEET_WRITES = counter "fleet_writes" [],
     /// Requests refused for a pool's `min_sites` or `min_capacity`
     REFUSALS = counter "refusals" [],
     /// Whether the newest state could be saved, so that it survives a restart

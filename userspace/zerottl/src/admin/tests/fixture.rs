@@ -116,6 +116,7 @@ pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Sna
         remarks: Arc::default(),
         health_file: HealthFileState::default(),
         write_status: WriteStatus::default(),
+        fleet: None,
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

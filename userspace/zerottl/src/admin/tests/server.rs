@@ -106,6 +106,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
         health: HealthHandle::new(Arc::new(Mutex::new(assessor))),
         health_file: watch::channel(HealthFileState::default()).1,
         write_status: watch::channel(WriteStatus::default()).1,
+        fleet: None,
     };
     (state, trace)
 }

@@ -1,0 +1,103 @@
+//! The engine slow, dead, or answering nonsense: answers go on, and every state is said.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests::{fleet::FleetScene, process::eventually};
+
+use super::{PATIENCE, alarms, answered, clients, config, fronts, page, say, start, until};
+
+/// F-AWAY: all nodes killed: answers and words go on at each front, which says so; what was said meanwhile is told once they
+/// are back, and what was said before still holds.
+#[test]
+fn f_away_without_any_node() {
+    let Some(mut scene) = start("F-AWAY: etcd is killed", &config()) else { return };
+    let clients = clients(&scene);
+    until(&scene, &clients, "geneva boston chicago");
+    say(&scene, 0, "drain", "boston", "");
+    until(&scene, &clients, "geneva chicago");
+    for node in 0..3 {
+        scene.etcd.kill(node);
+    }
+    let is_said = || (0..3).all(|front| alarms(&scene, front).contains("fleet-away"));
+    assert!(eventually(PATIENCE, is_said), "{}", page(&scene, 0));
+    let told = say(&scene, 1, "drain", "geneva", "");
+    assert!(told["fleet"]["not_told_because"].is_string(), "{told}");
+    until(&scene, &clients[1..2], "chicago");
+    assert_eq!(answered(&scene, &clients[0]), "geneva chicago");
+    // Its own probes are what each front goes by.
+    scene.lab.plug_site("chicago", false).expect("unplugged");
+    until(&scene, &clients[..1], "geneva");
+    scene.lab.plug_site("chicago", true).expect("plugged");
+    until(&scene, &clients[..1], "geneva chicago");
+    for node in 0..3 {
+        scene.etcd.start_alone(node).expect("started");
+    }
+    until(&scene, &clients, "chicago");
+    let is_well = || (0..3).all(|front| alarms(&scene, front).is_empty());
+    assert!(eventually(PATIENCE, is_well), "{}", page(&scene, 0));
+}
+
+/// F-AWAY: the leader killed, a node stopped, a front with the minority: words go on as soon as there is a majority.
+#[test]
+fn f_away_leader_slow_node_and_minority() {
+    let Some(mut scene) = start("F-AWAY: a node", &config()) else { return };
+    let clients = clients(&scene);
+    until(&scene, &clients, "geneva boston chicago");
+    let leader = scene.etcd.leader().expect("a leader");
+    scene.etcd.kill(leader);
+    say(&scene, 0, "drain", "boston", "");
+    eprintln!("a drain as the leader was killed: {:?}", until(&scene, &clients, "geneva chicago"));
+    scene.etcd.restart(leader).expect("restarted");
+    // Every front asks the first node unless it has lost it.
+    scene.etcd.signal(0, Signal::STOP).expect("stopped");
+    std::thread::sleep(Duration::from_secs(1));
+    say(&scene, 2, "ready", "boston", "");
+    eprintln!("with a node stopped: {:?}", until(&scene, &clients, "geneva boston chicago"));
+    scene.etcd.signal(0, Signal::CONT).expect("goes on");
+    scene.lab.join_front_to_peers(1, false).expect("cut");
+    assert!(eventually(PATIENCE, || alarms(&scene, 1).contains("fleet-away")), "{}", page(&scene, 1));
+    assert!(eventually(PATIENCE, || fronts(&scene, 0).len() == 2), "{}", page(&scene, 0));
+    say(&scene, 0, "drain", "boston", "");
+    until(&scene, &[scene.client(0, false), scene.client(2, false)], "geneva chicago");
+    assert_eq!(answered(&scene, &clients[1]), "geneva boston chicago");
+    scene.lab.join_front_to_peers(1, true).expect("joined");
+    until(&scene, &clients, "geneva chicago");
+}
+
+/// F-AWAY: garbage, values that are too large, and keys that are none of ours are alarms, and change no answer; a front that
+/// restarts meanwhile comes up all the same.
+#[test]
+fn f_away_values_that_are_none() {
+    let Some(mut scene) = start("F-AWAY: garbage", &config()) else { return };
+    let clients = clients(&scene);
+    until(&scene, &clients, "geneva boston chicago");
+    let huge = vec![b'x'; 10 << 20];
+    for (key, value) in [
+        ("word/boston", &b"\xff{"[..]),
+        ("word/chicago", br#"{"state":{"id":1,"what":"explode","by":"","at_ms":0}}"#),
+        ("vote/ns1/geneva/192.0.2.1", b"perhaps"),
+        ("config/ns9", b"[]"),
+        ("load/ns1", b"{\"seq\":1,\"sites\":{\"boston\":-1}}"),
+        ("nonsense", b"1"),
+        ("word/geneva", &huge),
+    ] {
+        scene.etcd.put(0, &format!("zerottl/{key}"), value).unwrap_or_else(|e| panic!("{key}: {e}"));
+    }
+    let is_said = |scene: &FleetScene| (0..3).all(|front| alarms(scene, front).contains("fleet-value"));
+    assert!(eventually(PATIENCE, || is_said(&scene)), "{}", page(&scene, 0));
+    scene.agents[2].kill();
+    scene.agents[2].restart(&[]).expect("restarted");
+    assert!(eventually(PATIENCE, || is_said(&scene)), "{}", page(&scene, 2));
+    for client in &clients {
+        assert_eq!(answered(&scene, client), "geneva boston chicago");
+    }
+    // Words go on beside it, and over it.
+    say(&scene, 0, "drain", "boston", "");
+    until(&scene, &clients, "geneva chicago");
+    for key in ["vote/ns1/geneva/192.0.2.1", "config/ns9", "load/ns1", "nonsense", "word/geneva", "word/chicago"] {
+        scene.etcd.delete(1, &format!("zerottl/{key}")).unwrap_or_else(|e| panic!("{key}: {e}"));
+    }
+    let is_well = || (0..3).all(|front| alarms(&scene, front).is_empty());
+    assert!(eventually(PATIENCE, is_well), "{}", page(&scene, 0));
+}

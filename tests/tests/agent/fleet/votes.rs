@@ -1,0 +1,90 @@
+//! Votes: what several fronts see, by quorum.
+
+use tests::{config::Config, fleet::FleetScene, process::eventually};
+
+use super::{PATIENCE, alarms, answered, clients, config, page, start, until};
+
+/// Which front is told apart by its probes' network.
+const CUT: usize = 1;
+
+/// Has one front reach nothing of a Site.
+fn block(scene: &FleetScene, front: usize, site: &str) {
+    for address in scene.configs[front].sites.iter().filter(|of| of.key == site).flat_map(|of| &of.addresses) {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        let prefix = format!("{address}/{bits}");
+        scene.lab.fronts[front].read("ip", &[family, "route", "replace", "blackhole", &prefix]).expect("blocked");
+    }
+}
+
+/// F-VOTE, F-CUT: one front's probes reach nothing any more. No Site leaves any front's answers under `half`; the front says
+/// that it is cut off, the others see that it says so; `explain` says which votes decided; and it comes back by itself.
+#[test]
+fn f_cut_a_front_without_its_probes_network_holds() {
+    let Some(scene) = start("F-VOTE: a front is cut off", &config()) else { return };
+    let clients = clients(&scene);
+    let all = "geneva boston chicago";
+    until(&scene, &clients, all);
+    scene.lab.join_front_to_sites(CUT, false).expect("cut");
+    let says_so = || (0..3).all(|front| alarms(&scene, front).contains("fleet-cut-off"));
+    let held = eventually(PATIENCE, || {
+        for client in &clients {
+            assert_eq!(answered(&scene, client), all);
+        }
+        says_so()
+    });
+    assert!(held, "{}", page(&scene, CUT));
+    assert_eq!(page(&scene, CUT)["cut_off"], true);
+    let explained = scene.agents[CUT].zerottl(&["explain", "app.com", "A", "--admin", "127.0.0.1:8053"]).expect("ran");
+    for words in ["ns1 says up", "ns2 says down, which is cut off and has no vote", "ns3 says up", "by quorum half"] {
+        assert!(explained.contains(words), "{words}: {explained}");
+    }
+    scene.lab.join_front_to_sites(CUT, true).expect("joined");
+    assert!(eventually(PATIENCE, || (0..3).all(|front| alarms(&scene, front).is_empty())), "{}", page(&scene, CUT));
+    assert!(scene.agents[CUT].log().contains("as the others do again"));
+    for client in &clients {
+        assert_eq!(answered(&scene, client), all);
+    }
+}
+
+/// F-VOTE: a Site that one front alone cannot reach stays under `half` and leaves every front's answers under `100%`; one that
+/// is dead leaves them under any.
+#[test]
+fn f_vote_by_quorum() {
+    for (quorum, expect) in
+        [("half", "geneva boston chicago"), ("100%", "geneva chicago"), ("any", "geneva boston chicago")]
+    {
+        let what = format!("F-VOTE: {quorum}");
+        let Some(scene) = start(&what, &Config { pool: format!("quorum = \"{quorum}\""), ..config() }) else { return };
+        let clients = clients(&scene);
+        until(&scene, &clients, "geneva boston chicago");
+        block(&scene, 0, "boston");
+        let sees = || {
+            scene.agents[0]
+                .get("/v1/status")
+                .expect("status")
+                .contains(r#"{"front":"ns1","health":"down","counts":true}"#)
+        };
+        assert!(eventually(PATIENCE, sees), "{}", scene.agents[0].get("/v1/status").expect("status"));
+        until(&scene, &clients, expect);
+        std::thread::sleep(super::IN_FORCE);
+        until(&scene, &clients, expect);
+        scene.lab.plug_site("geneva", false).expect("unplugged");
+        until(&scene, &clients, expect.strip_prefix("geneva ").expect("it is first"));
+    }
+}
+
+/// F-VOTE: a vote ends with its front's lease: the last word of a front that was killed does not count for long.
+#[test]
+fn f_vote_ends_with_the_lease() {
+    let Some(mut scene) = start("F-VOTE: the lease", &Config { pool: "quorum = \"100%\"".into(), ..config() }) else {
+        return;
+    };
+    let clients = clients(&scene);
+    until(&scene, &clients, "geneva boston chicago");
+    block(&scene, 2, "boston");
+    until(&scene, &clients, "geneva chicago");
+    scene.agents[2].kill();
+    let took = until(&scene, &clients[..2], "geneva boston chicago");
+    eprintln!("after its front was killed a vote counted for {took:?}, with a lease of 2 s");
+}

@@ -1,0 +1,167 @@
+//! The state that the fleet's client and the planning rounds share, each part behind a lock of its own.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+use zerottl_core::{
+    overrides::{OverrideRequest, OverrideValue},
+    saved_state::ms,
+};
+
+use crate::{
+    gateway::GatewayError,
+    own::Own,
+    shared::{EngineLink, SharedView},
+    values::Words,
+};
+
+/// Why the fleet could not be told something.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// etcd could not be asked, or has refused.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// No node is named, or none answers.
+    #[error("no node of the engine answers")]
+    Away,
+    /// Words come by a file.
+    #[error("words come by the fleet's file: this one is in force at this front alone")]
+    ByFile,
+}
+
+/// State or weight: of each a Site has one.
+pub(crate) type Slot = (String, bool);
+
+/// The words that this front has taken over, and those that it has refused.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// By Site and kind: the id of the word.
+    pub ids: HashMap<Slot, u64>,
+    pub refused: BTreeMap<String, (u64, String)>,
+    /// [`SharedView::word_changes`] when they were last looked at.
+    pub looked: Option<u64>,
+}
+
+pub(crate) struct Inner {
+    pub front: String,
+    pub view: Mutex<SharedView>,
+    pub own: Mutex<Own>,
+    pub taken: Mutex<Taken>,
+    pub pending: Mutex<VecDeque<(u64, Vec<String>, OverrideRequest)>>,
+    /// There is something to tell.
+    pub told: Notify,
+    pub changed: watch::Sender<u64>,
+    /// Keys written.
+    pub writes: AtomicU64,
+    /// Milliseconds from `started` to when the client last stirred.
+    pub stirred: AtomicU64,
+    pub started: Instant,
+    pub patience: Duration,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change leaves it whole, so one cut short by a panic is still good to read.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    pub fn own(&self) -> MutexGuard<'_, Own> {
+        lock(&self.own)
+    }
+
+    pub fn stir(&self) {
+        self.stirred.store(ms(self.started.elapsed()), Relaxed);
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut SharedView)) {
+        change(&mut lock(&self.view));
+        self.stir();
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub fn heard(&self) {
+        lock(&self.view).heard = Some(Instant::now());
+        self.stir();
+    }
+
+    pub fn snapshot(&self, fill: impl FnOnce(&mut SharedView) -> i64) {
+        self.change(|view| {
+            let before = view.begin_snapshot();
+            let revision = fill(view);
+            view.end_snapshot(before, revision);
+            view.heard = Some(Instant::now());
+        });
+        info!("the fleet's engine is there");
+        self.told.notify_one();
+    }
+
+    pub fn away(&self, why: &str) {
+        let mut is_new = false;
+        self.change(|view| {
+            is_new = !matches!(view.link, EngineLink::Away(..));
+            let since = match &view.link {
+                EngineLink::Away(since, _) => *since,
+                _ => Instant::now(),
+            };
+            view.link = EngineLink::Away(since, why.to_owned());
+        });
+        if is_new {
+            warn!("the fleet's engine is away: {why}");
+        }
+        // Old news would burden Sites with what they have long borne.
+        self.own().answers.clear();
+    }
+
+    /// Whoever came later bears the name; this one writes nothing while the other lives.
+    pub fn look_for_namesake(&self) {
+        let instance = self.own().presence.instance;
+        let mut view = lock(&self.view);
+        let other = view.fronts.get(&self.front).and_then(|report| report.presence.as_ref());
+        let is_other = other.is_some_and(|presence| presence.instance != instance);
+        match (&view.link, is_other) {
+            (EngineLink::Connected(_), true) => {
+                warn!(front = self.front, "another front bears this name: nothing is told to the fleet while it does");
+                view.link = EngineLink::Displaced;
+            }
+            (EngineLink::Displaced, false) => {
+                view.link = EngineLink::Connected(String::new());
+                drop(view);
+                self.told.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    pub fn is_displaced(&self) -> bool {
+        matches!(lock(&self.view).link, EngineLink::Displaced)
+    }
+
+    pub fn words_of(&self, site: &str) -> (i64, Words) {
+        lock(&self.view).words.get(site).map_or_else(Default::default, |stored| (stored.revision, stored.words.clone()))
+    }
+
+    pub fn has_newer(&self, site: &str, request: &OverrideRequest) -> bool {
+        let (_, words) = self.words_of(site);
+        let at = match request.value {
+            OverrideValue::State(_) => words.state.map(|said| said.at_ms),
+            OverrideValue::Weight(_) => words.weight.map(|said| said.at_ms),
+        };
+        at.is_some_and(|at| at > request.at_wall_ms)
+    }
+
+    pub fn next_pending(&self) -> Option<(u64, Vec<String>, OverrideRequest)> {
+        lock(&self.pending).front().cloned()
+    }
+
+    pub fn pending_done(&self, id: u64) {
+        lock(&self.pending).retain(|(pending, ..)| *pending != id);
+    }
+}

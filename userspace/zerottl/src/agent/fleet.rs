@@ -1,0 +1,206 @@
+//! The planning round's part in a fleet: votes counted with this front's own, words of others, answers of others.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
+use tracing::{info, warn};
+use zerottl_core::{
+    model::{FleetConfig, Model},
+    overrides::OverrideRequest,
+    status::{Health, Verdicts},
+};
+use zerottl_fleet::{Fleet, FleetError, VoteTally};
+
+use crate::observe::fleet::FleetVotes;
+
+/// How often answers are told to the others, and refused words are tried again.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A fleet in which this agent is, and what of the configuration it was started with.
+pub(crate) struct Membership {
+    config: FleetConfig,
+    pub fleet: Fleet,
+}
+
+impl Membership {
+    /// Joins the fleet of a model: stays in the one there is if it is as before.
+    pub fn of(model: &Model, before: Option<&Self>) -> Result<Option<Joined>, FleetError> {
+        let Some(config) = &model.fleet else { return Ok(None) };
+        if let Some(before) =
+            before.filter(|before| before.config.front == config.front && before.config.engine == config.engine)
+        {
+            let membership = Self { config: config.clone(), fleet: before.fleet.clone() };
+            return Ok(Some(Joined { membership, client: None }));
+        }
+        let (fleet, client) = Fleet::start(config)?;
+        let membership = Self { config: config.clone(), fleet };
+        Ok(Some(Joined { membership, client: Some(client) }))
+    }
+}
+
+/// A membership, and the client of a fleet that was not there before.
+pub(crate) struct Joined {
+    pub membership: Membership,
+    pub client: Option<JoinHandle<()>>,
+}
+
+/// Runs a fleet's client until it ends, which is no end of the agent's.
+pub(crate) async fn keep(
+    task: JoinHandle<()>,
+    all: tokio_util::sync::CancellationToken,
+) -> Result<&'static str, JoinError> {
+    task.await?;
+    all.cancelled().await;
+    Ok("the fleet")
+}
+
+/// The fleet, as the rounds of one configuration need it.
+pub(crate) struct FleetRounds {
+    fleet: Fleet,
+    model: Arc<Model>,
+    digest: String,
+    tally: VoteTally,
+    /// The verdicts that were told last.
+    told: Option<Verdicts>,
+    changes: watch::Receiver<u64>,
+    is_cut_off: bool,
+    /// When answers were last told, and what they were, by Site.
+    counted: (Instant, Vec<u64>),
+    tried: Instant,
+    votes: watch::Sender<Arc<FleetVotes>>,
+}
+
+/// The verdicts that are votes: a Site that is not probed is up to all, without one.
+fn ballot(model: &Model, own: &Verdicts) -> Verdicts {
+    let mut ballot = own.clone();
+    let unprobed = ballot.iter_mut().zip(&model.sites).filter(|(_, site)| site.probe.is_none());
+    unprobed.for_each(|(votes, _)| votes.fill(Health::Unknown));
+    ballot
+}
+
+/// Words that came together: what they are known by, what they ask for, and of which Sites.
+pub(crate) struct FleetWord {
+    pub id: u64,
+    pub request: OverrideRequest,
+    pub sites: Vec<String>,
+}
+
+impl FleetRounds {
+    pub fn new(fleet: &Fleet, model: &Arc<Model>, votes: watch::Sender<Arc<FleetVotes>>) -> Self {
+        Self {
+            fleet: fleet.clone(),
+            model: Arc::clone(model),
+            digest: model.fleet.as_ref().map(|config| config.digest.clone()).unwrap_or_default(),
+            tally: VoteTally::new(model),
+            told: None,
+            changes: fleet.changes(),
+            is_cut_off: false,
+            counted: (Instant::now(), Vec::new()),
+            tried: Instant::now(),
+            votes,
+        }
+    }
+
+    /// Returns when the fleet has news. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            // The client is held by us, so this does not happen; a round goes on without it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The verdicts by the quorums, of this front's own and the others'.
+    pub fn verdicts(&mut self, own: &Verdicts, generation: u64) -> Verdicts {
+        if self.told.as_ref() != Some(own) {
+            self.told = Some(own.clone());
+            self.fleet.vote(&self.model, &Arc::new(ballot(&self.model, own)));
+        }
+        let outcome = self.tally.decide(&self.fleet, own);
+        let (verdicts, is_cut_off) = (outcome.verdicts.clone(), outcome.is_cut_off);
+        if is_cut_off != self.is_cut_off {
+            self.is_cut_off = is_cut_off;
+            if is_cut_off {
+                warn!(
+                    "this front sees most Sites otherwise than all others: it is cut off, and holds by what they see"
+                );
+            } else {
+                info!("this front sees the Sites as the others do again: its votes count");
+            }
+        }
+        self.fleet.present(&self.digest, env!("CARGO_PKG_VERSION"), generation, is_cut_off);
+        let votes = || FleetVotes::new(own, &self.tally, is_cut_off);
+        self.votes.send_if_modified(|newest| {
+            let is_new = !newest.is_of(own, &self.tally, is_cut_off);
+            if is_new {
+                *newest = Arc::new(votes());
+            }
+            is_new
+        });
+        verdicts
+    }
+
+    /// This front's answers by Site with those of the others; its own are told once a second.
+    pub fn answers(&mut self, own: Vec<u64>, now: Instant) -> Vec<u64> {
+        let (at, before) = &mut self.counted;
+        if now.saturating_duration_since(*at) >= SECOND {
+            let given = self.model.sites.iter().zip(&own).enumerate().filter_map(|(index, (site, count))| {
+                // A program that was loaded anew counts from 0.
+                let given = count.saturating_sub(before.get(index).copied().unwrap_or(*count));
+                (given > 0 && site.load.is_some()).then(|| (site.key.clone(), given))
+            });
+            self.fleet.answered(given);
+            self.counted = (now, own.clone());
+        }
+        let others = self.fleet.answers(&self.model);
+        own.into_iter().zip(others).map(|(own, others)| own.saturating_add(others)).collect()
+    }
+
+    /// Words that are not in force here and should be; those that were refused are tried again once a second.
+    pub fn words(&mut self, now: Instant) -> Vec<FleetWord> {
+        let again = now.saturating_duration_since(self.tried) >= SECOND;
+        if again {
+            self.tried = now;
+        }
+        let Some(pending) = self.fleet.pending_words(again) else { return Vec::new() };
+        let mut words: BTreeMap<(u64, bool), FleetWord> = BTreeMap::new();
+        for word in pending {
+            let is_state = matches!(word.request.value, zerottl_core::overrides::OverrideValue::State(_));
+            let group = words.entry((word.id, is_state)).or_insert_with(|| FleetWord {
+                id: word.id,
+                request: word.request,
+                sites: Vec::new(),
+            });
+            group.sites.push(word.site);
+        }
+        if words.is_empty() {
+            self.fleet.acknowledge();
+        }
+        // What was said first comes first.
+        let mut words: Vec<_> = words.into_values().collect();
+        words.sort_by_key(|word| word.request.at_wall_ms);
+        words
+    }
+
+    /// Notes what has become of a word that was said here or came from the fleet, and tells the others.
+    pub fn took(&self, id: u64, sites: &[String], request: &OverrideRequest, refused: Option<&str>) {
+        self.fleet.took(id, sites, request.value, refused);
+        self.fleet.acknowledge();
+    }
+
+    /// Whether a word has not been refused here before.
+    pub fn is_new_refusal(&self, id: u64, sites: &[String]) -> bool {
+        !sites.iter().any(|site| self.fleet.has_refused(site, id))
+    }
+
+    /// Has the fleet told what is newer here.
+    pub fn tell_later(&self, id: u64, sites: &[String], request: &OverrideRequest) {
+        self.fleet.tell_later(id, sites, request);
+    }
+}
