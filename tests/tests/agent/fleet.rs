@@ -1,6 +1,7 @@
 //! Fleets: several fronts that share words and observations, by real etcd nodes.
 
 mod away;
+mod debits;
 mod votes;
 mod words;
 

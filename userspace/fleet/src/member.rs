@@ -142,6 +142,11 @@ impl Fleet {
         for (site, count) in sites {
             *own.answers.entry(site).or_default() += count;
         }
+        let is_news = !own.answers.is_empty();
+        drop(own);
+        if is_news {
+            self.inner.told.notify_one();
+        }
     }
 
     /// By Site of a model: answers that the others have given, as far as they have said so; only ever grows.

@@ -52,7 +52,7 @@ pub(crate) struct Step {
 }
 
 impl Written {
-    /// The next changes; none where all stands as it should. A new generation alone waits for `is_second`, and so do answers.
+    /// The next changes; none where all stands as it should. A new generation alone waits for `is_second`.
     pub fn step(&self, front: &str, own: &Own, is_second: bool) -> Step {
         let mut step = Step::default();
         let json = |value: serde_json::Result<Vec<u8>>| value.unwrap_or_default();
@@ -68,7 +68,7 @@ impl Written {
             step.changes.push(Change::Put(Key::Ack(front.into()).to_string(), json(serde_json::to_vec(&own.ack))));
             step.ack = Some(own.ack.clone());
         }
-        if is_second && !own.answers.is_empty() {
+        if !own.answers.is_empty() {
             let answers = Answers { seq: self.seq + 1, sites: own.answers.clone() };
             step.changes.push(Change::Put(Key::Load(front.into()).to_string(), json(serde_json::to_vec(&answers))));
             step.answers = Some(answers.sites);

@@ -20,8 +20,10 @@ use zerottl_fleet::{Fleet, FleetError, VoteTally};
 
 use crate::observe::fleet::FleetVotes;
 
-/// How often answers are told to the others, and refused words are tried again.
-const SECOND: Duration = Duration::from_secs(1);
+/// How often answers are told to the others: a burst that one of them does not know of yet is as long.
+const TELL: Duration = Duration::from_millis(100);
+/// How often refused words are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A fleet in which this agent is, and what of the configuration it was started with.
 pub(crate) struct Membership {
@@ -146,10 +148,10 @@ impl FleetRounds {
         verdicts
     }
 
-    /// This front's answers by Site with those of the others; its own are told once a second.
+    /// This front's answers by Site with those of the others; its own are told to them.
     pub fn answers(&mut self, own: Vec<u64>, now: Instant) -> Vec<u64> {
         let (at, before) = &mut self.counted;
-        if now.saturating_duration_since(*at) >= SECOND {
+        if now.saturating_duration_since(*at) >= TELL {
             let given = self.model.sites.iter().zip(&own).enumerate().filter_map(|(index, (site, count))| {
                 // A program that was loaded anew counts from 0.
                 let given = count.saturating_sub(before.get(index).copied().unwrap_or(*count));
@@ -164,7 +166,7 @@ impl FleetRounds {
 
     /// Words that are not in force here and should be; those that were refused are tried again once a second.
     pub fn words(&mut self, now: Instant) -> Vec<FleetWord> {
-        let again = now.saturating_duration_since(self.tried) >= SECOND;
+        let again = now.saturating_duration_since(self.tried) >= TRY_AGAIN;
         if again {
             self.tried = now;
         }
