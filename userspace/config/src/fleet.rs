@@ -1,6 +1,6 @@
 //! `[fleet]`, and `quorum` of pools.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use rustls_pki_types::ServerName;
 use toml::Spanned;
@@ -27,12 +27,10 @@ const PREFIX: &str = "zerottl/";
 /// Below it a busy machine would look dead; above it a dead one's votes count for long.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(5);
 const LEASE_DEFAULT: Duration = Duration::from_secs(10);
-const PROBERS: RangeInclusive<i64> = 1..=64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Etcd,
-    File,
 }
 
 /// The sections that each front has for itself.
@@ -49,21 +47,11 @@ pub(super) fn fleet(report: &mut Reporter, raw: Option<&Spanned<raw::Fleet>>, te
         }
     }
     let front = raw.front.as_ref().and_then(|text| reader.parsed(text, front_name));
-    let kinds = [("etcd", Kind::Etcd), ("file", Kind::File)];
-    let kind = raw.kind.as_ref().and_then(|word| reader.word("kind", word, &kinds))?;
-    out_of_place(reader, raw, kind);
+    let kind = raw.kind.as_ref().and_then(|word| reader.word("kind", word, &[("etcd", Kind::Etcd)]))?;
     let engine = match kind {
         Kind::Etcd => FleetEngine::Etcd(etcd(reader, raw)),
-        Kind::File => FleetEngine::File(file(reader, raw)),
     };
-    let shared = reader.choice("probes", &raw.probes, &[("own", false), ("shared", true)], false);
-    if let Some(value) = raw.probers.as_ref().filter(|_| !shared) {
-        reader
-            .error(value.span(), "`probers` without `probes = \"shared\"`")
-            .help("take it out, or add probes = \"shared\"");
-    }
-    let probers = shared.then(|| reader.number("probers", &raw.probers, PROBERS, "fronts", 2));
-    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(text), probers })
+    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(text) })
 }
 
 /// A digest of what all fronts should have alike, whatever the order of its tables and how it is laid out.
@@ -77,30 +65,6 @@ fn digest(text: &str) -> String {
     format!("{:016x}", u64::from_be_bytes(first))
 }
 
-/// Reports keys of the other kind.
-fn out_of_place(reader: &mut Reader<'_>, raw: &raw::Fleet, kind: Kind) {
-    let texts = [
-        ("file", Kind::File, &raw.file),
-        ("prefix", Kind::Etcd, &raw.prefix),
-        ("lease", Kind::Etcd, &raw.lease),
-        ("ca", Kind::Etcd, &raw.ca),
-        ("server_name", Kind::Etcd, &raw.server_name),
-        ("certificate", Kind::Etcd, &raw.certificate),
-        ("key", Kind::Etcd, &raw.key),
-        ("user", Kind::Etcd, &raw.user),
-        ("password_file", Kind::Etcd, &raw.password_file),
-        ("probes", Kind::Etcd, &raw.probes),
-    ];
-    let texts = texts.into_iter().filter_map(|(key, of, value)| Some((key, of, value.as_ref()?.span())));
-    let list = raw.endpoints.as_ref().map(|list| ("endpoints", Kind::Etcd, list.span()));
-    for (key, of, span) in texts.chain(list) {
-        if of != kind {
-            let name = if kind == Kind::Etcd { "etcd" } else { "file" };
-            reader.warn(span, format!("`{key}` means nothing to kind {name}")).help("take it out");
-        }
-    }
-}
-
 fn front_name(text: &str) -> Result<String, Fault> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if !text.is_empty() && text.len() <= FRONT_LEN_MAX && text.bytes().all(good) {
@@ -110,15 +74,6 @@ fn front_name(text: &str) -> Result<String, Fault> {
         format!("`{text}` cannot be a front's name"),
         format!("give 1 to {FRONT_LEN_MAX} letters, digits, -, _ and dots, such as \"ns1\""),
     ))
-}
-
-fn file(reader: &mut Reader<'_>, raw: &raw::Fleet) -> PathBuf {
-    let Some(text) = &raw.file else {
-        reader.missing("file", "\"fleet.states\"");
-        return PathBuf::new();
-    };
-    // It may come later: whoever brings it is no part of this machine.
-    reader.report.base_dir().join(text.get_ref())
 }
 
 fn etcd(reader: &mut Reader<'_>, raw: &raw::Fleet) -> EtcdConfig {

@@ -152,7 +152,6 @@ pub(super) struct Health {
 pub(super) struct Fleet {
     pub kind: Text,
     pub front: Text,
-    pub file: Text,
     pub endpoints: List<String>,
     pub prefix: Text,
     pub lease: Text,
@@ -162,8 +161,6 @@ pub(super) struct Fleet {
     pub key: Text,
     pub user: Text,
     pub password_file: Text,
-    pub probes: Text,
-    pub probers: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

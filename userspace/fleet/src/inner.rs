@@ -32,9 +32,6 @@ pub enum FleetError {
     /// No node is named, or none answers.
     #[error("no node of the engine answers")]
     Away,
-    /// Words come by a file.
-    #[error("words come by the fleet's file: this one is in force at this front alone")]
-    ByFile,
 }
 
 /// State or weight: of each a Site has one.

@@ -50,16 +50,11 @@ pub struct PendingWord {
     pub request: OverrideRequest,
 }
 
-enum Backend {
-    Etcd(Etcd),
-    File,
-}
-
 /// This front's part in its fleet. Cheap to clone; ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Fleet {
     pub(crate) inner: Arc<Inner>,
-    backend: Arc<Backend>,
+    engine: Arc<Etcd>,
     _stop: Arc<DropGuard>,
 }
 
@@ -73,14 +68,8 @@ impl Fleet {
     /// Starts a client of the engine, which tries until it is stopped. The task ends then, and gives up its lease. Must be
     /// called within a tokio runtime.
     pub fn start(config: &FleetConfig) -> Result<(Self, JoinHandle<()>), FleetError> {
-        let patience = match &config.engine {
-            FleetEngine::Etcd(etcd) => etcd.lease,
-            FleetEngine::File(_) => Duration::ZERO,
-        };
-        let backend = Arc::new(match &config.engine {
-            FleetEngine::Etcd(etcd) => Backend::Etcd(Etcd::new(etcd)?),
-            FleetEngine::File(_) => Backend::File,
-        });
+        let FleetEngine::Etcd(etcd) = &config.engine;
+        let (patience, engine) = (etcd.lease, Arc::new(Etcd::new(etcd)?));
         let presence = Presence { instance: rand::random(), ..Presence::default() };
         let inner = Arc::new(Inner {
             front: config.front.clone(),
@@ -96,8 +85,8 @@ impl Fleet {
             patience,
         });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(watch_over(Arc::clone(&backend), Arc::clone(&inner), stop.clone()));
-        Ok((Self { inner, backend, _stop: Arc::new(stop.drop_guard()) }, task))
+        let task = tokio::spawn(watch_over(Arc::clone(&engine), Arc::clone(&inner), stop.clone()));
+        Ok((Self { inner, engine, _stop: Arc::new(stop.drop_guard()) }, task))
     }
 
     /// This front's name.
@@ -165,8 +154,7 @@ impl Fleet {
     /// Has the whole fleet know what has been said at this front, where it is in force already; returns the revision that
     /// has it. What cannot be told now is told once the engine is there again, unless something newer has been said by then.
     pub async fn say(&self, id: u64, sites: &[String], request: &OverrideRequest) -> Result<i64, FleetError> {
-        let Backend::Etcd(etcd) = &*self.backend else { return Err(FleetError::ByFile) };
-        let said = tokio::time::timeout(SAID_WITHIN, etcd.say(&self.inner, id, sites, request)).await;
+        let said = tokio::time::timeout(SAID_WITHIN, self.engine.say(&self.inner, id, sites, request)).await;
         let said = said.unwrap_or(Err(FleetError::Away));
         if said.is_err() {
             self.tell_later(id, sites, request);
@@ -310,15 +298,12 @@ pub struct FleetView {
 }
 
 /// Runs the client, and starts it anew where it ends or hangs: it never takes the agent with it.
-async fn watch_over(backend: Arc<Backend>, inner: Arc<Inner>, stop: CancellationToken) {
-    let Backend::Etcd(_) = &*backend else { return stop.cancelled().await };
+async fn watch_over(engine: Arc<Etcd>, inner: Arc<Inner>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         inner.stir();
-        let (of, shared, until) = (Arc::clone(&backend), Arc::clone(&inner), stop.clone());
+        let (of, shared, until) = (Arc::clone(&engine), Arc::clone(&inner), stop.clone());
         let mut client = tokio::spawn(async move {
-            if let Backend::Etcd(etcd) = &*of {
-                etcd.run(&shared, &until).await;
-            }
+            of.run(&shared, &until).await;
         });
         let why = loop {
             tokio::select! {

@@ -11,8 +11,6 @@ pub struct FleetConfig {
     pub engine: FleetEngine,
     /// A digest of the configuration, without what each front has for itself: `[fleet]`, `[front]`, `[admin]`, `[agent]`, `[state]`.
     pub digest: String,
-    /// How many fronts probe an address; none is every one, each for itself.
-    pub probers: Option<usize>,
 }
 
 /// Where the fronts of a fleet meet.
@@ -20,8 +18,6 @@ pub struct FleetConfig {
 pub enum FleetEngine {
     /// An etcd cluster.
     Etcd(EtcdConfig),
-    /// A file that something else brings to every front.
-    File(PathBuf),
 }
 
 /// An etcd cluster, and how it is reached.
