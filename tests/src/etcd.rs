@@ -70,6 +70,12 @@ impl Etcd {
         self.nodes.is_empty()
     }
 
+    /// The processes of those that run.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(|node| Some(node.process.as_ref()?.id())).collect()
+    }
+
     /// Kills a node; what it has on its disk stays.
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].process = None;

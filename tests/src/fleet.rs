@@ -1,9 +1,9 @@
 //! Several fronts of one configuration, each with its agent, and the etcd that they share their words by.
 
-use std::net::IpAddr;
+use std::{fmt::Write as _, io, net::IpAddr};
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, binary},
     client::Client,
     config::Config,
     etcd::Etcd,
@@ -69,6 +69,80 @@ impl FleetScene {
     pub fn client(&self, front: usize, v6: bool) -> Client {
         let server = front_addresses(front)[usize::from(v6)];
         Client::new(&self.lab.client, None, server).unwrap_or_else(|e| panic!("client: {e}"))
+    }
+}
+
+/// `[fleet]` of the quick-start lab and of tests: by etcd, with a short lease.
+pub const BY_ETCD: &str = "[fleet]\nkind = \"etcd\"\nfront = \"{front}\"\nendpoints = {endpoints}\nlease = \"2s\"\n";
+
+impl FleetScene {
+    /// The lines to paste into another terminal.
+    pub fn welcome(&self) -> io::Result<String> {
+        let client = format!("nsenter --net={}", self.lab.client.path());
+        let zerottl = binary()?.display().to_string();
+        let at = |number: usize| format!("nsenter --net={} {zerottl}", self.lab.fronts[number].path());
+        let dig = |number: usize| format!("{client} dig @{} app.com +short", front_v4(number));
+        let mut text = format!(
+            "
+Three fronts, ns1 to ns3, share words and votes by three nodes of etcd; Appendix A's Sites are behind all of them.
+The lines below go into another terminal of this machine, as root.
+
+Ask each front, from the client:
+  {}
+  {}
+  {}
+Take a Site out of use at one, and wait until all have it; ask again; put it back at another:
+  {} drain boston --reason 'a try' --wait
+  {} ready boston --wait
+What the fleet is, and who votes what:
+  {} status
+  {} explain boston.app.com
+Cut a front off the Sites, see that it says so and holds, and join it again:
+  {hub} ip link set front1 nomaster
+  {hub} ip link set front1 master br0
+Kill an agent (its votes end after the lease of 2 s; the kernel goes on):
+",
+            dig(0),
+            dig(1),
+            dig(2),
+            at(0),
+            at(2),
+            at(1),
+            at(1),
+            hub = format!("nsenter --net={}", self.lab.hub().path()),
+        );
+        for (number, agent) in self.agents.iter().enumerate() {
+            let _ = writeln!(text, "  kill -9 {:<16} # {}", agent.pid(), front_name(number));
+        }
+        text.push_str("Kill a node of etcd; with two of three gone words stay where they are said:\n");
+        for (number, pid) in self.etcd.pids().into_iter().enumerate() {
+            let _ = writeln!(text, "  kill -9 {pid:<16} # {}", self.etcd.endpoints()[number]);
+        }
+        Ok(text)
+    }
+
+    /// Shows what each front knows of the fleet, a line each.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut text = String::new();
+        for (number, agent) in self.agents.iter().enumerate() {
+            let page =
+                agent.get("/v1/fleet").ok().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+            let Some(page) = page else {
+                let _ = writeln!(text, "{}: no agent answers", front_name(number));
+                continue;
+            };
+            let fronts = page["fronts"].as_array().map_or(0, Vec::len);
+            let cut = if page["cut_off"] == true { ", CUT OFF" } else { "" };
+            let engine = page["engine"].as_str().unwrap_or("?");
+            let _ = writeln!(
+                text,
+                "{}: sees {fronts} fronts, etcd {engine}, words at {}{cut}",
+                front_name(number),
+                page["revision"]
+            );
+        }
+        text
     }
 }
 

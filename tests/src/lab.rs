@@ -205,6 +205,12 @@ impl Lab {
         Ok(())
     }
 
+    /// The machine whose bridges join Sites and fronts, and fronts and peers.
+    #[must_use]
+    pub fn hub(&self) -> &Netns {
+        &self.hub
+    }
+
     /// Cuts a Site off the network without its programs noticing, or joins it again.
     pub fn plug_site(&self, key: &str, plugged: bool) -> io::Result<()> {
         let number = self.sites.iter().position(|site| site.config.key == key);

@@ -66,6 +66,9 @@ enum Commands {
         /// Instead, run a shop whose carts are in sessions, and kill what hosts them
         #[arg(long, conflicts_with_all = ["arguments", "site", "director"])]
         session: bool,
+        /// Instead, run three fronts that share words and votes by three nodes of etcd
+        #[arg(long, conflicts_with_all = ["arguments", "site", "director", "session"])]
+        fleet: bool,
         /// Arguments for `zerottl run`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -158,8 +161,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Commands::Setup { task } => setup::setup(task, root),
         Commands::Build => tasks::build(root),
-        Commands::Run { site, director, session, arguments } => {
-            let variants = [(site, "--site"), (director, "--director"), (session, "--session")];
+        Commands::Run { site, director, session, fleet, arguments } => {
+            let variants = [(site, "--site"), (director, "--director"), (session, "--session"), (fleet, "--fleet")];
             let variant = variants.into_iter().find(|(is, _)| *is);
             tasks::run(root, variant.map(|(_, option)| option), &arguments)
         }

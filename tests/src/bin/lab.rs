@@ -26,6 +26,7 @@ use tests::{
     config::{Config, ProbeConfig},
     director::DirectorScene,
     director_lab::DirectorLab,
+    fleet::{BY_ETCD, FleetScene},
     lab::{Lab, LabSpec, front_addresses, front_v4, front_v6},
     netns::Netns,
     relay,
@@ -57,6 +58,9 @@ struct Arguments {
     /// Run a shop instead whose carts are in sessions: three workers, three session servers, and a client
     #[arg(long, conflicts_with_all = ["site", "check", "director"])]
     session: bool,
+    /// Run three fronts instead that share words and votes by three nodes of etcd
+    #[arg(long, conflicts_with_all = ["site", "check", "director", "session"])]
+    fleet: bool,
     /// Ask with dig and with a checking client, exit 0 if every answer was right and made in the kernel
     #[arg(long)]
     check: bool,
@@ -91,6 +95,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     }
     if arguments.session {
         return run_session(arguments, &stop);
+    }
+    if arguments.fleet {
+        return run_fleet(arguments, &stop);
     }
     for tool in ["dig", "dnsperf", "nsenter"] {
         find_tool(tool)?;
@@ -149,6 +156,24 @@ fn run_session(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
     lab.stop()?;
     eprintln!("The lab is gone.");
     result
+}
+
+fn run_fleet(arguments: &Arguments, stop: &AtomicBool) -> io::Result<()> {
+    for tool in ["dig", "etcd", "nsenter"] {
+        find_tool(tool)?;
+    }
+    eprintln!("Making namespaces, and starting three fronts, three nodes of etcd and three Sites ...");
+    let config = Config { fleet: BY_ETCD.into(), ..Config::default() };
+    let Some(scene) = FleetScene::start("the lab of a fleet", 3, 3, &config) else { return Ok(()) };
+    print!("{}\nCtrl-C ends everything.\n\n", scene.welcome()?);
+    io::stdout().flush()?;
+    let mut screen = Screen::new(arguments.limit());
+    while screen.waits(stop) {
+        screen.show(&scene.line())?;
+    }
+    drop(scene);
+    eprintln!("The lab is gone.");
+    Ok(())
 }
 
 /// Sets `stop` at SIGINT, SIGTERM or SIGHUP, from a thread that lives as long as the process.

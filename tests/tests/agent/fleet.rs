@@ -12,7 +12,12 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::{client::Client, config::Config, fleet::FleetScene, process::eventually};
+use tests::{
+    client::Client,
+    config::Config,
+    fleet::{BY_ETCD, FleetScene},
+    process::eventually,
+};
 
 /// For whatever takes a lease's time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,8 +26,7 @@ const IN_FORCE: Duration = Duration::from_secs(1);
 
 /// A fleet with a short lease.
 fn config() -> Config {
-    let fleet = "[fleet]\nkind = \"etcd\"\nfront = \"{front}\"\nendpoints = {endpoints}\nlease = \"2s\"\n";
-    Config { fleet: fleet.into(), ..Config::default() }
+    Config { fleet: BY_ETCD.into(), ..Config::default() }
 }
 
 /// Three fronts and three nodes, all of which have met.
