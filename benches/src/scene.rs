@@ -100,6 +100,7 @@ pub fn model(names: usize, plans: usize) -> Arc<Model> {
         zones: vec![zone()],
         names: pools.iter().enumerate().map(dynamic).collect(),
         web: Vec::new(),
+        hooks: Vec::new(),
         directors: Vec::new(),
         forwards: vec![],
         pools,

@@ -24,8 +24,10 @@
 //! | [`addresses`] | addresses of the lab's machines |
 //! | [`agent`] | the agent and what it reports |
 //! | [`bind`] | zones signed and served by BIND |
+//! | [`bird`] | announced routes |
 //! | [`browser`] | Chromium, without a screen |
 //! | [`redis`] | session servers |
+//! | [`receiver`] | a receiver of hooks |
 //! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
 //! | [`validator`] | the same, validating |
@@ -54,6 +56,7 @@ pub mod addresses;
 pub mod agent;
 pub mod appendix_b;
 pub mod bind;
+pub mod bird;
 pub mod browser;
 pub mod cart_lab;
 pub mod checker;
@@ -77,6 +80,7 @@ pub mod pass;
 pub mod process;
 pub mod program;
 pub mod query;
+pub mod receiver;
 pub mod redis;
 pub mod relay;
 pub mod resolver;

@@ -14,6 +14,8 @@ mod fleet_lab;
 mod flood;
 mod haproxy;
 mod health;
+mod hooks;
+mod hooks_bird;
 mod https;
 mod lab;
 mod lab_itself;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `hooks`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -28,6 +28,7 @@ mod fleet;
 mod forward;
 mod front;
 mod health;
+mod hooks;
 mod load_source;
 mod places;
 mod pools;
@@ -176,6 +177,7 @@ fn resolve(report: &mut report::Reporter, file: &raw::File, text: &str) -> Model
         sites,
         names,
         web: Vec::new(),
+        hooks: hooks::hooks(report, &file.hook),
         directors: Vec::new(),
     };
     cross_checks::check(report, file, &model);

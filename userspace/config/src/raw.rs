@@ -44,6 +44,7 @@ pub(super) struct File {
     pub group: Named<Group>,
     pub site: Named<Site>,
     pub forward: Named<Forward>,
+    pub hook: Named<Hook>,
     pub web: Option<Spanned<BySite<WebKeys>>>,
     pub director: Option<Spanned<BySite<DirectorKeys>>>,
 }
@@ -367,6 +368,20 @@ pub(super) struct Forward {
     pub timeout: Text,
     pub attempts: Number,
     pub clients: List<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Hook {
+    pub url: Text,
+    pub command: List<String>,
+    pub events: List<String>,
+    pub secret_file: Text,
+    pub verify: Switch,
+    pub ca: Text,
+    pub timeout: Text,
+    pub attempts: Number,
+    pub queue: Number,
 }
 
 /// `{ answer = "…", probe = "…" }`.

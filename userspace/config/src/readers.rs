@@ -167,13 +167,17 @@ pub(super) fn http(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, https: bool, si
         None
     });
     let host = host.unwrap_or_else(|| site_name.to_string());
-    let tls = https.then(|| tls(reader, keys, &host));
+    HttpProbe { path: path.unwrap_or_else(|| keys.default_path.into()), ..http_of(reader, keys, https, &host) }
+}
+
+/// As [`http`], of a host that is known already, and with the default path.
+pub(super) fn http_of(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, https: bool, host: &str) -> HttpProbe {
     HttpProbe {
-        path: path.unwrap_or_else(|| keys.default_path.into()),
-        host,
+        path: keys.default_path.into(),
+        host: host.to_owned(),
         expect_status: vec![200],
         expect_body: None,
-        tls,
+        tls: https.then(|| tls(reader, keys, host)),
     }
 }
 

@@ -37,7 +37,7 @@ impl Shape {
     pub(super) fn at(path: &[&str]) -> Option<Self> {
         Some(match path {
             [] => Self::keys::<raw::File>(),
-            ["zone" | "pool" | "group" | "site" | "forward"] => Self::Sections,
+            ["zone" | "pool" | "group" | "site" | "forward" | "hook"] => Self::Sections,
             ["front"] => Self::keys::<raw::Front>(),
             ["admin"] => Self::keys::<raw::Admin>(),
             ["state"] => Self::keys::<raw::State>(),
@@ -51,6 +51,7 @@ impl Shape {
             ["zone", _] => Self::keys::<raw::Zone>(),
             ["zone", _, "dnssec"] => Self::loose::<raw::DnssecTable>(),
             ["forward", _] => Self::keys::<raw::Forward>(),
+            ["hook", _] => Self::keys::<raw::Hook>(),
             ["pool", _] => Self::keys::<raw::Pool>(),
             ["pool", _, "https"] => Self::keys::<raw::Https>(),
             ["group", _] => Self::keys::<raw::Group>(),

@@ -10,6 +10,7 @@ mod edns;
 mod forward;
 mod geo;
 mod health;
+mod hooks;
 mod https;
 mod limits;
 mod load;

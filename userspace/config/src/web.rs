@@ -22,6 +22,7 @@ use std::{
 
 use toml::Spanned;
 
+pub(super) use self::values::authority;
 use self::{
     invite::Invite,
     names::Names,

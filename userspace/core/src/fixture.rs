@@ -163,6 +163,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         sites,
         names,
         web: Vec::new(),
+        hooks: Vec::new(),
         directors: Vec::new(),
     }
 }

@@ -16,6 +16,7 @@ pub use self::{
     },
     dnssec::{DnssecConfig, ZoneAlgorithm},
     fleet::{EtcdConfig, EtcdTls, FleetConfig, FleetEngine, Quorum},
+    hook::{EventKind, HookConfig, HookKey, HookTarget},
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{
@@ -35,6 +36,7 @@ mod admin;
 mod director;
 mod dnssec;
 mod fleet;
+mod hook;
 mod order;
 mod pool;
 mod site;
@@ -77,6 +79,8 @@ pub struct Model {
     pub names: Vec<DynamicName>,
     /// The web configuration of each Site, by position; empty where the file has no `[web]`.
     pub web: Vec<Arc<Web>>,
+    /// Where events are told outside of the agent.
+    pub hooks: Vec<HookConfig>,
     /// The director of each Site, by position; none for a Site without servers of one. Empty where the file has no
     /// `[director]`.
     pub directors: Vec<Option<Arc<Director>>>,

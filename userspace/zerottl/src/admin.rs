@@ -30,6 +30,7 @@ mod forwards;
 mod handler_state;
 pub mod health;
 mod history;
+mod hooks;
 pub mod listen;
 pub mod load;
 mod metrics;

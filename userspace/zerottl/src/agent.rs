@@ -6,6 +6,7 @@
 //! | `opening` | what has to be had first: the pins' folder, sockets |
 //! | `rehearsal` | what can be tried before a running agent is told to leave |
 //! | `rounds` | the loop from what is known to a published plan |
+//! | `events` | what hooks are told of |
 //! | `news` | what a round has changed, in words for the log |
 //! | `assessment_log` | what happened in assessments, as lines of the log |
 //! | `counts` | both paths' counters |
@@ -33,6 +34,7 @@
 mod assessment_log;
 mod counts;
 mod error;
+mod events;
 mod files;
 mod fleet;
 mod health_file;
@@ -163,6 +165,8 @@ struct Agent {
     context: watch::Sender<ServingContext>,
     /// Looks after the interfaces so far.
     looks: u32,
+    /// The alarms that hooks were told of: those of no pool, each a kind and a sentence.
+    alarms: Vec<(&'static str, String)>,
     serving: Serving,
     /// The data that the admin pages are made of.
     current: Arc<Current>,
@@ -211,6 +215,7 @@ impl Agent {
             writer: Arc::new(writer),
             write_status,
             fleet,
+            hooks: Arc::default(),
         };
         let (mut attachments, mut unwanted) = (None, None);
         match (pins, prepared.program.take()) {
@@ -231,6 +236,7 @@ impl Agent {
             attachments,
             context,
             looks: 0,
+            alarms: Vec::new(),
             serving,
             current,
             admission,
@@ -291,6 +297,10 @@ impl Agent {
             now.signing_alarms = observe::signing::alarms(&now.signed, &self.common.clock);
         }
         self.looks = self.looks.wrapping_add(1);
+        let mut alarms = now.all_alarms();
+        alarms.extend(self.serving.admin.health_file.borrow().alarms());
+        events::of_alarms(&self.common.hooks, &self.alarms, &alarms);
+        self.alarms = alarms;
         self.context.send_if_modified(|context| {
             let is_new = *context != now;
             *context = now;
@@ -384,6 +394,7 @@ impl Agent {
         };
         self.stop.cancel();
         self.serving.end().await;
+        self.common.hooks.end().await;
         // Nobody keeps anything any more: its task writes the last of it and ends.
         drop(self.common);
         while let Some(ended) = self.tasks.join_next().await {

@@ -43,7 +43,7 @@ fn unknown_keys() {
         "[admin]",
         "[flotilla]\n[admin]",
         &[
-            "f:6:2: error: unknown section `flotilla` (what may stand here: front, admin, state, agent, health, fleet, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, web, director)",
+            "f:6:2: error: unknown section `flotilla` (what may stand here: front, admin, state, agent, health, fleet, edns, chaos, geo, rate_limit, zone, pool, group, site, forward, hook, web, director)",
         ],
     );
     check(

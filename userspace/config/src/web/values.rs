@@ -67,7 +67,7 @@ pub(super) fn backend(kind: &str, text: &str) -> Result<Backend, Fault> {
 }
 
 /// A host, in lower case, and a port of a URL; or what is wrong with them.
-pub(super) fn authority(authority: &str, default_port: u16) -> Result<(String, u16), &'static str> {
+pub(crate) fn authority(authority: &str, default_port: u16) -> Result<(String, u16), &'static str> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else { return Err("has no `]`") };
         if !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6() && values::unicast(ip).is_ok()) {

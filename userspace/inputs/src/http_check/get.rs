@@ -5,9 +5,9 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, Uri,
+    Method, Request, Response, Uri,
     body::Incoming,
     client::conn::http1,
     header::{CONNECTION, HOST, HeaderMap, HeaderValue, USER_AGENT},
@@ -21,7 +21,6 @@ use tokio_rustls::TlsConnector;
 use super::{
     conn::Connected,
     failure::{BODY_MAX, CheckStage, Failure, Progress, SetupError},
-    metered::Interim,
     tls,
 };
 use zerottl_core::model::HttpProbe;
@@ -90,56 +89,50 @@ impl Get {
         self.over(stream, progress, read).await
     }
 
+    /// Sends a body by POST instead, with more headers, and returns the answer's status, whatever it is.
+    pub async fn post(
+        &self,
+        stream: Connected,
+        progress: &Progress,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<u16, Failure> {
+        let mut request = self.request();
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = Full::new(body);
+        request.headers_mut().extend(headers.clone());
+        self.send(stream, request, progress, async |response| Ok(response.status().as_u16())).await
+    }
+
     async fn over<T>(
         &self,
         stream: Connected,
         progress: &Progress,
         take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let interim = stream.interim();
+        self.send(stream, self.request(), progress, take).await
+    }
+
+    async fn send<T>(
+        &self,
+        stream: Connected,
+        mut request: Request<Full<Bytes>>,
+        progress: &Progress,
+        take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        stream.interim().count(&mut request);
         match &self.tls {
-            None => self.exchange(stream, &interim, progress, take).await,
+            None => exchange(stream, request, progress, take).await,
             Some((connector, name)) => {
                 progress.enter(CheckStage::Tls);
                 let stream = tls::handshake(connector, name, stream).await?;
-                self.exchange(stream, &interim, progress, take).await
+                exchange(stream, request, progress, take).await
             }
         }
     }
 
-    async fn exchange<S, T>(
-        &self,
-        stream: S,
-        interim: &Interim,
-        progress: &Progress,
-        take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
-    ) -> Result<T, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        progress.enter(CheckStage::Response);
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEADER_MAX)
-            .max_header_size(HEADER_MAX)
-            .max_headers(HEADER_FIELDS_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(http)?;
-        let taken = async {
-            let mut request = self.request();
-            interim.count(&mut request);
-            let response = sender.send_request(request).await.map_err(http)?;
-            take(response).await
-        };
-        // The connection makes progress only while polled. Once it ends, what it has read is still to be judged.
-        tokio::select! {
-            result = taken => result,
-            never = async { let _ = connection.await; std::future::pending().await } => never,
-        }
-    }
-
-    fn request(&self) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::default());
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
@@ -182,6 +175,34 @@ impl Get {
             }
         }
         Err(Failure::Body { expected: String::from_utf8_lossy(text.needle()).into_owned() })
+    }
+}
+
+async fn exchange<S, T>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    progress: &Progress,
+    take: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+) -> Result<T, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    progress.enter(CheckStage::Response);
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEADER_MAX)
+        .max_header_size(HEADER_MAX)
+        .max_headers(HEADER_FIELDS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(http)?;
+    let taken = async {
+        let response = sender.send_request(request).await.map_err(http)?;
+        take(response).await
+    };
+    // The connection makes progress only while polled. Once it ends, what it has read is still to be judged.
+    tokio::select! {
+        result = taken => result,
+        never = async { let _ = connection.await; std::future::pending().await } => never,
     }
 }
 

@@ -192,6 +192,7 @@ impl Collector for Source {
         self.sites_and_shares(encoder)?;
         self.notices(encoder)?;
         self.addresses(encoder)?;
+        self.hooks(encoder)?;
         self.loads(encoder)
     }
 }
@@ -325,6 +326,19 @@ impl Source {
         single(encoder, &list::FLEET_PENDING, &number(fleet.pending as u64))?;
         single(encoder, &list::FLEET_FAULTS, &ConstCounter::new(fleet.faulty))?;
         single(encoder, &list::FLEET_WRITES, &ConstCounter::new(fleet.writes))
+    }
+
+    fn hooks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let hooks = &self.page.hooks;
+        let events = hooks.iter().flat_map(|hook| {
+            let counts = [("delivered", hook.delivered), ("failed", hook.failed), ("dropped", hook.dropped)];
+            counts.map(|(word, count)| ([hook.name.clone(), word.to_owned()], ConstCounter::new(count)))
+        });
+        family(encoder, &list::HOOK_EVENTS, events)?;
+        let failures = hooks.iter().map(|hook| ([hook.name.clone()], ConstCounter::new(hook.failures)));
+        family(encoder, &list::HOOK_FAILURES, failures)?;
+        let waiting = hooks.iter().map(|hook| ([hook.name.clone()], number(hook.waiting)));
+        family(encoder, &list::HOOK_WAITING, waiting)
     }
 
     fn loads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use std::{collections::HashMap, fmt::Write};
 use super::{
     forwards,
     health::StatementPage,
+    hooks,
     load::LoadPage,
     notices::HoldPage,
     status::{AddressPage, FamilyPage, NamePage, SitePage, StatusPage},
@@ -151,6 +152,7 @@ fn heading(page: &mut String, status: &StatusPage) {
     if let Some(fleet) = &status.fleet {
         page.push_str(&fleet.to_text());
     }
+    page.push_str(&hooks::to_text(&status.hooks));
     for warning in &status.front.warnings {
         let _ = writeln!(page, "warning: {}", text::printable(warning));
     }

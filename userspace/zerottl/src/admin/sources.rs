@@ -19,6 +19,7 @@ use crate::{
 use zerottl_core::{assess::remarks::Remarks, status::Assessment};
 use zerottl_dns::{Served, view::View};
 use zerottl_fleet::Fleet;
+use zerottl_hooks::Hooks;
 use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 
@@ -58,6 +59,8 @@ pub(crate) struct AdminSources {
     pub write_status: watch::Receiver<WriteStatus>,
     /// The fleet, and its newest votes; none where this front is alone.
     pub fleet: Option<(Fleet, watch::Receiver<Arc<FleetVotes>>)>,
+    /// Where events are told outside of the agent.
+    pub hooks: Arc<Hooks>,
 }
 
 impl fmt::Debug for AdminSources {
@@ -91,6 +94,7 @@ impl AdminSources {
                 let (view, votes) = (fleet.report(), Arc::clone(&votes.borrow()));
                 Arc::new(FleetSnapshot { view, votes, digest: digest.unwrap_or_default() })
             }),
+            hooks: self.hooks.counts(),
             now: Instant::now(),
         }
     }

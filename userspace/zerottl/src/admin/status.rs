@@ -12,6 +12,7 @@ use xdp_ebpf::reason::Reason;
 use super::{
     fleet::{self, FleetPage, VotePage},
     health::{self, StatementPage},
+    hooks::HookPage,
     load::{self, LoadPage},
     notices::{self, FailbackPage, HoldPage, Notices, OverridePage},
 };
@@ -59,6 +60,9 @@ pub struct StatusPage {
     /// Counters of planning.
     #[serde(default)]
     pub work: PlanningCounts,
+    /// Where events are told outside of the agent.
+    #[serde(default)]
+    pub hooks: Vec<HookPage>,
 }
 
 /// The XDP program on one interface; one of [`FrontPage`].
@@ -333,6 +337,7 @@ impl StatusPage {
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
             work: snapshot.work,
+            hooks: snapshot.hooks.iter().map(HookPage::new).collect(),
             notices: Notices::new(snapshot),
             signed: snapshot.context.signed.iter().map(SignedZonePage::new).collect(),
             fleet: FleetPage::new(snapshot),

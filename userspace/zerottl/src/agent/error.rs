@@ -9,6 +9,7 @@ use zerottl_config::ConfigError;
 use zerottl_core::{minimums::Shortfall, model::AdminListen};
 use zerottl_dns::dnssec::{SignError, TakeError};
 use zerottl_fleet::FleetError;
+use zerottl_hooks::HookSetupError;
 use zerottl_host::state;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_kernel::{LoadError, attachments::AttachmentError, pins::PinError};
@@ -35,6 +36,9 @@ pub enum AgentError {
     /// The probes' own setup.
     #[error(transparent)]
     Probe(ProbeError),
+    /// A hook's own setup.
+    #[error(transparent)]
+    Hook(HookSetupError),
     /// Interfaces' MACs cannot be read.
     #[error("reading the interfaces' MAC addresses failed: {0}")]
     Macs(#[source] io::Error),

@@ -44,7 +44,7 @@ pub fn of_sites(
         let says = || entries.get(id).and_then(SiteLoad::self_report);
         let up = |status: &Assessment| status.site_is_up(model, SiteId(id));
         let (is_bad, text) = match (up(before), up(after)) {
-            (true, false) => (true, format!("is down: {}", why_down(model, after, id, says(), &detail))),
+            (true, false) => (true, format!("is down: {}", why_down(model, after, id, entries, &detail))),
             (false, true) => (false, "is up".to_owned()),
             _ => changes((&before.sites[id], &after.sites[id]), says())?,
         };
@@ -65,17 +65,19 @@ pub(crate) fn with_statement(report: AddressReport, remarks: &Remarks, at: (usiz
     }
 }
 
-fn why_down(
+/// Returns why a Site is down: what it says, or its addresses' faults.
+pub(super) fn why_down(
     model: &Model,
     status: &Assessment,
     id: usize,
-    says: Option<String>,
+    entries: &[SiteLoad],
     detail: impl Fn(SiteId, usize) -> AddressReport,
 ) -> String {
     if let Some(needs) = status.sites[id].needs {
         return format!("it depends on {}, which is down", model.sites[needs.0].key);
     }
     if status.sites[id].self_report.admin_state == AdminState::Maint {
+        let says = entries.get(id).and_then(SiteLoad::self_report);
         return format!("it says {}", says.unwrap_or_else(|| "so".into()));
     }
     let address = |(index, address): (usize, &zerottl_core::model::SiteAddress)| {

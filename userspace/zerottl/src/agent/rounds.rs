@@ -18,6 +18,7 @@ use xdp_ebpf::layout::VLAN_PAIRS_MAX;
 use super::{
     assessment_log,
     counts::{AgentCounters, RoundCounters},
+    events,
     fleet::{FleetRounds, FleetWord},
     news,
     supervisor::notify,
@@ -39,6 +40,7 @@ use zerottl_core::{
 };
 use zerottl_dns::{self as dns, view::View};
 use zerottl_fleet::Fleet;
+use zerottl_hooks::Hooks;
 use zerottl_host::state::writer::WriteSchedule;
 use zerottl_inputs::{load::LoadStore, probe::Reports};
 use zerottl_kernel::{
@@ -95,6 +97,8 @@ pub struct Rounds {
     pub work: Arc<RoundCounters>,
     /// The other fronts.
     pub fleet: Option<FleetRounds>,
+    /// Where events are told outside of the agent.
+    pub hooks: Arc<Hooks>,
 }
 
 /// State that changes from round to round without being part of a plan.
@@ -190,11 +194,12 @@ impl Rounds {
         }
         // Figures that move nothing are there to be seen all the same.
         let is_new = *self.assessed.borrow() != status;
-        let (remarks, revision, events) = {
+        let (remarks, revision, happened) = {
             let mut assessor = self.assessor();
             (assessor.remarks(since, &status, is_new), assessor.revision(), assessor.take_events())
         };
-        assessment_log::write(events);
+        events::of_assessment(&self.hooks, &happened);
+        assessment_log::write(happened);
         self.remarked.send_if_modified(|newest| {
             let is_new = **newest != remarks;
             if is_new {
@@ -243,6 +248,7 @@ impl Rounds {
         let detail =
             |site: SiteId, address| news::with_statement(self.reports.get(site, address), &remarks, (site.0, address));
         let before = self.assessed.borrow();
+        events::of_sites(&self.hooks, self.planner.model(), (&before, status), entries, detail);
         let (lines, more) = news::of_sites(self.planner.model(), (&before, status), entries, detail);
         for news::SiteNews { site, is_bad, text } in lines {
             if is_bad {
@@ -273,6 +279,7 @@ impl Rounds {
         }
         self.round();
         let sites = said?;
+        events::of_override(&self.hooks, request, &sites);
         let word = self.fleet.as_ref().map(|fleet| {
             let id = Fleet::id();
             fleet.took(id, &sites, request, None);

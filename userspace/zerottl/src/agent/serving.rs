@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{
     counts::{AgentCounters, RoundCounters},
     error::AgentError,
+    events,
     fleet::{FleetRounds, Membership},
     health_file,
     rounds::Rounds,
@@ -38,6 +39,7 @@ use zerottl_core::{
     status::Assessment,
 };
 use zerottl_dns::{self as dns, Served, Zones, view::View};
+use zerottl_hooks::{Hooks, ReadyHook};
 use zerottl_host::state::writer::{self, StateWriter, WriteSchedule, WriteStatus};
 use zerottl_inputs::{
     load::{self, LoadStore},
@@ -71,6 +73,8 @@ pub struct Common {
     pub write_status: watch::Receiver<WriteStatus>,
     /// The fleet that this front is in.
     pub fleet: Option<Membership>,
+    /// Where events are told outside of the agent.
+    pub hooks: Arc<Hooks>,
 }
 
 /// A configuration that is whole, its program loaded with a first plan, and nothing of it in force.
@@ -94,6 +98,7 @@ pub(crate) struct Prepared {
     /// The assessment that the first plan was made from.
     pub status: Assessment,
     probes: Probes,
+    hooks: Vec<ReadyHook>,
     stop: CancellationToken,
     /// Ends the probes if it never comes into force.
     stop_at_end: DropGuard,
@@ -168,6 +173,7 @@ impl Prepared {
         let stop = CancellationToken::new();
         let stop_at_end = stop.clone().drop_guard();
         let probes = probe::start(&model, reports, &load_store, stop.clone()).map_err(AgentError::Probe)?;
+        let hooks = ReadyHook::all(&model.hooks).map_err(AgentError::Hook)?;
         let asking = load::start(&model, &load_store, stop.clone()).map_err(AgentError::Probe)?;
         let served =
             Arc::new(Served { zones, view: Arc::new(View::new(Arc::clone(&model), first).with_signed(signed)) });
@@ -185,6 +191,7 @@ impl Prepared {
             asking,
             status,
             probes,
+            hooks,
             stop,
             stop_at_end,
         })
@@ -218,6 +225,7 @@ impl Prepared {
         let Probes { verdicts, reports, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         common.dns.serve(Arc::clone(&self.served));
+        common.hooks.put(&events::front_name(&self.model), self.hooks);
         let signed = Arc::clone(&self.served);
         let (published, publication) = watch::channel(Some(first));
         let (assessed, status) = watch::channel(self.status);
@@ -249,6 +257,7 @@ impl Prepared {
             health_file,
             write_status: common.write_status.clone(),
             fleet: fleet.cloned().map(|fleet| (fleet, votes)),
+            hooks: Arc::clone(&common.hooks),
         });
         let rounds = Rounds {
             assessor: Arc::clone(&assessor),
@@ -269,6 +278,7 @@ impl Prepared {
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
             fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots)),
+            hooks: Arc::clone(&common.hooks),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { probes.await.map(|()| "probing") });

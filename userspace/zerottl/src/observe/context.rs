@@ -17,3 +17,12 @@ pub struct ServingContext {
     /// Warnings: what of `[front]` does not fit this machine, or should be known of an interface.
     pub warnings: Vec<String>,
 }
+
+impl ServingContext {
+    /// The alarms, each with its kind and its sentence.
+    #[must_use]
+    pub(crate) fn all_alarms(&self) -> Vec<(&'static str, String)> {
+        let of_program = self.alarms.iter().map(|alarm| (alarm.kind, alarm.message.clone()));
+        of_program.chain(self.signing_alarms.iter().map(|alarm| (alarm.kind, alarm.message.clone()))).collect()
+    }
+}

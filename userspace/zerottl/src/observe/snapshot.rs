@@ -10,6 +10,7 @@ use super::{
     publication::Publication,
 };
 use zerottl_core::{assess::remarks::Remarks, model::Model, plan::Plan, site_load::SiteLoad, status::Assessment};
+use zerottl_hooks::HookCounts;
 use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::probe::AddressReport;
 
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub write_status: WriteStatus,
     /// The fleet; none where this front is alone.
     pub fleet: Option<Arc<FleetSnapshot>>,
+    /// The counts of each hook.
+    pub hooks: Vec<HookCounts>,
     /// The moment.
     pub now: Instant,
 }

@@ -122,6 +122,12 @@ metrics! {
     SITE_LOAD_REPORTS = counter "site_load_reports" [site],
     /// Attempts to learn the load, and reports, that failed
     SITE_LOAD_FAILURES = counter "site_load_failures" [site],
+    /// Events for the hook, by what has become of them: `delivered`, `failed` (given up), `dropped` (too many waited)
+    HOOK_EVENTS = counter "hook_events" [hook, outcome],
+    /// Attempts to tell the hook an event that failed
+    HOOK_FAILURES = counter "hook_failures" [hook],
+    /// Events that wait for the hook now
+    HOOK_WAITING = gauge "hook_waiting" [hook],
     /// Plans published
     PLAN_PUBLICATIONS = counter "plan_publications" [],
     /// Planning rounds, each of which assesses everything again; at least ten a second

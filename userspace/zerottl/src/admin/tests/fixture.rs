@@ -21,6 +21,7 @@ use zerottl_core::{
     site_load::SiteLoad,
     status::{Assessment, Health},
 };
+use zerottl_hooks::HookCounts;
 use zerottl_host::state::writer::WriteStatus;
 use zerottl_inputs::probe::AddressReport;
 use zerottl_kernel::attachments::AttachmentState;
@@ -117,6 +118,15 @@ pub(in crate::admin) fn snapshot(model: Model, choices: Vec<[Choice; 2]>) -> Sna
         health_file: HealthFileState::default(),
         write_status: WriteStatus::default(),
         fleet: None,
+        hooks: vec![HookCounts {
+            name: "pager".into(),
+            delivered: 9,
+            failed: 2,
+            dropped: 1,
+            failures: 20,
+            waiting: 3,
+            last_error: None,
+        }],
         now: started + Duration::from_mins(1),
         model: Arc::new(model),
     }

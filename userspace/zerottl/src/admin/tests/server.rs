@@ -107,6 +107,7 @@ pub(super) fn state(token: Option<&str>) -> (AdminSources, broadcast::Sender<Arc
         health_file: watch::channel(HealthFileState::default()).1,
         write_status: watch::channel(WriteStatus::default()).1,
         fleet: None,
+        hooks: Arc::default(),
     };
     (state, trace)
 }
