@@ -21,7 +21,12 @@ fn block(scene: &FleetScene, front: usize, site: &str) {
 /// that it is cut off, the others see that it says so; `explain` says which votes decided; and it comes back by itself.
 #[test]
 fn f_cut_a_front_without_its_probes_network_holds() {
-    let Some(scene) = start("F-VOTE: a front is cut off", &config()) else { return };
+    let folder = tests::scratch::folder().expect("a folder");
+    let file = folder.path().join("events");
+    let line = format!("echo $ZEROTTL_FRONT $ZEROTTL_EVENT >> {}", file.display());
+    let more =
+        format!("[hook.note]\ncommand = [\"/bin/sh\", \"-c\", \"{line}\"]\nevents = [\"cut-off\", \"rejoined\"]\n");
+    let Some(scene) = start("F-VOTE: a front is cut off", &Config { more, ..config() }) else { return };
     let clients = clients(&scene);
     let all = "geneva boston chicago";
     until(&scene, &clients, all);
@@ -45,6 +50,10 @@ fn f_cut_a_front_without_its_probes_network_holds() {
     for client in &clients {
         assert_eq!(answered(&scene, client), all);
     }
+    // F-HOOK: once each, by that front alone.
+    let told = || std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(eventually(PATIENCE, || told().lines().count() >= 2), "{}", told());
+    assert_eq!(told(), "ns2 cut-off\nns2 rejoined\n");
 }
 
 /// F-VOTE: a Site that one front alone cannot reach stays under `half` and leaves every front's answers under `100%`; one that

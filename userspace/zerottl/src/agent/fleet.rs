@@ -12,11 +12,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 use zerottl_core::{
-    model::{FleetConfig, Model},
+    model::{EventKind, FleetConfig, Model},
     overrides::OverrideRequest,
     status::{Health, Verdicts},
 };
 use zerottl_fleet::{Fleet, FleetError, VoteTally};
+use zerottl_hooks::{HookEvent, Hooks};
 
 use crate::observe::fleet::FleetVotes;
 
@@ -24,6 +25,10 @@ use crate::observe::fleet::FleetVotes;
 const TELL: Duration = Duration::from_millis(100);
 /// How often refused words are tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Said once a front is cut off, and once it is so no longer.
+const CUT_OFF: &str = "this front sees most Sites otherwise than all others: it is cut off, and holds by what they see";
+const REJOINED: &str = "this front sees the Sites as the others do again: its votes count";
 
 /// A fleet in which this agent is, and what of the configuration it was started with.
 pub(crate) struct Membership {
@@ -77,6 +82,7 @@ pub(crate) struct FleetRounds {
     counted: (Instant, Vec<u64>),
     tried: Instant,
     votes: watch::Sender<Arc<FleetVotes>>,
+    hooks: Arc<Hooks>,
 }
 
 /// The verdicts that are votes: a Site that is not probed is up to all, without one.
@@ -95,7 +101,7 @@ pub(crate) struct FleetWord {
 }
 
 impl FleetRounds {
-    pub fn new(fleet: &Fleet, model: &Arc<Model>, votes: watch::Sender<Arc<FleetVotes>>) -> Self {
+    pub fn new(fleet: &Fleet, model: &Arc<Model>, votes: watch::Sender<Arc<FleetVotes>>, hooks: &Arc<Hooks>) -> Self {
         Self {
             fleet: fleet.clone(),
             model: Arc::clone(model),
@@ -107,6 +113,7 @@ impl FleetRounds {
             counted: (Instant::now(), Vec::new()),
             tried: Instant::now(),
             votes,
+            hooks: Arc::clone(hooks),
         }
     }
 
@@ -128,13 +135,14 @@ impl FleetRounds {
         let (verdicts, is_cut_off) = (outcome.verdicts.clone(), outcome.is_cut_off);
         if is_cut_off != self.is_cut_off {
             self.is_cut_off = is_cut_off;
-            if is_cut_off {
-                warn!(
-                    "this front sees most Sites otherwise than all others: it is cut off, and holds by what they see"
-                );
+            let kind = if is_cut_off {
+                warn!("{CUT_OFF}");
+                EventKind::CutOff
             } else {
-                info!("this front sees the Sites as the others do again: its votes count");
-            }
+                info!("{REJOINED}");
+                EventKind::Rejoined
+            };
+            self.hooks.send(HookEvent::new(kind, if is_cut_off { CUT_OFF } else { REJOINED }));
         }
         self.fleet.present(&self.digest, env!("CARGO_PKG_VERSION"), generation, is_cut_off);
         let votes = || FleetVotes::new(own, &self.tally, is_cut_off);

@@ -337,6 +337,7 @@ impl Rounds {
             Ok(_) => {
                 fleet.took(word.id, &sites, &word.request, None);
                 info!(what = %value, ?sites, by, reason, "said by the fleet");
+                events::of_override(&self.hooks, &word.request, &sites);
             }
             Err(refused) => {
                 let refused = refused.to_string();

@@ -277,7 +277,7 @@ impl Prepared {
             events: self.events,
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
-            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots)),
+            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots, &common.hooks)),
             hooks: Arc::clone(&common.hooks),
         };
         let mut tasks = JoinSet::new();
