@@ -145,15 +145,21 @@ const DESIGN_LEN: usize = "S4-".len();
 
 /// Whether a text begins with the beginning of a requirement ID, whatever the design's number.
 fn is_of_a_design(text: &str) -> bool {
-    matches!(text.as_bytes(), [b'S', digit, b'-', ..] if digit.is_ascii_digit())
+    match text.as_bytes() {
+        [b'S', digit, b'-', ..] => digit.is_ascii_digit(),
+        // Beyond the seeds: signed answers and fleets, a word each.
+        [b'D' | b'F', b'-', first, second, ..] => first.is_ascii_uppercase() && second.is_ascii_uppercase(),
+        _ => false,
+    }
 }
 
 /// The requirement IDs in a text: `S4-3A-305`, and `S4-3B-355/360` for two of them.
 fn ids(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in text.match_indices('S') {
+    for (at, _) in text.match_indices(['S', 'D', 'F']) {
         let rest = &text[at..];
-        if !is_of_a_design(rest) || text[..at].ends_with(|before: char| before.is_ascii_alphanumeric()) {
+        if !is_of_a_design(rest) || text[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || before == '-')
+        {
             continue;
         }
         let length = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '-'));
@@ -431,10 +437,12 @@ mod the_rules_themselves {
 
     #[test]
     fn ids_are_whole() {
-        let found = ids("/// S4-C1, S4-C10; S4-3B-355/360, S4-A-SITE and S2-1A. S4- and XS4-C2 are none");
+        let found = ids(
+            "/// S4-C1, S4-C10; S4-3B-355/360, S4-A-SITE and S2-1A; D-NX, F-WORD. S4-, XS4-C2, D-7, A-F-XY and F- are none",
+        );
         assert_eq!(
             found.into_iter().collect::<Vec<_>>(),
-            ["S2-1A", "S4-3B-355", "S4-3B-360", "S4-A-SITE", "S4-C1", "S4-C10"]
+            ["D-NX", "F-WORD", "S2-1A", "S4-3B-355", "S4-3B-360", "S4-A-SITE", "S4-C1", "S4-C10"]
         );
     }
 
