@@ -42,8 +42,8 @@ pub enum GatewayError {
     #[error("TLS: {0}")]
     Tls(Box<dyn Error + Send + Sync>),
     /// Nobody answers there.
-    #[error("{0}: {1}")]
-    Connect(SocketAddr, #[source] io::Error),
+    #[error("{0}")]
+    Connect(#[source] io::Error),
     /// Not in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -248,7 +248,7 @@ impl Gateway {
     }
 
     async fn open(nodes: &Arc<Nodes>, at: SocketAddr) -> Result<Self, GatewayError> {
-        let failed = |error| GatewayError::Connect(at, error);
+        let failed = GatewayError::Connect;
         let stream = TcpStream::connect(at).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let mut connection = JoinSet::new();

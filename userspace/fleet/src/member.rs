@@ -55,7 +55,8 @@ pub struct PendingWord {
 pub struct Fleet {
     pub(crate) inner: Arc<Inner>,
     engine: Arc<Etcd>,
-    _stop: Arc<DropGuard>,
+    stop: CancellationToken,
+    _stop_at_end: Arc<DropGuard>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -86,13 +87,19 @@ impl Fleet {
         });
         let stop = CancellationToken::new();
         let task = tokio::spawn(watch_over(Arc::clone(&engine), Arc::clone(&inner), stop.clone()));
-        Ok((Self { inner, engine, _stop: Arc::new(stop.drop_guard()) }, task))
+        let at_end = Arc::new(stop.clone().drop_guard());
+        Ok((Self { inner, engine, stop, _stop_at_end: at_end }, task))
     }
 
     /// This front's name.
     #[must_use]
     pub fn front(&self) -> &str {
         &self.inner.front
+    }
+
+    /// Leaves the fleet: gives up the lease, and with it all votes. The task ends then, whoever still has a clone.
+    pub fn leave(&self) {
+        self.stop.cancel();
     }
 
     /// Changes whenever the shared view does.

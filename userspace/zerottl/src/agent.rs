@@ -340,8 +340,12 @@ impl Agent {
         }
         let generation = prepared.served.view.plan().generation;
         let (fleet, client) = joined.map(|joined| (joined.membership, joined.client)).unzip();
-        self.common.fleet = fleet;
-        if let Some(client) = client.flatten() {
+        let (client, is_in_one) = (client.flatten(), fleet.is_some());
+        let before = std::mem::replace(&mut self.common.fleet, fleet);
+        if let Some(before) = before.filter(|_| client.is_some() || !is_in_one) {
+            before.fleet.leave();
+        }
+        if let Some(client) = client {
             self.tasks.spawn(keep(client, self.stop.clone()));
         }
         let serving = prepared.serve(&self.common, Some(&self.serving));
@@ -395,6 +399,9 @@ impl Agent {
         self.stop.cancel();
         self.serving.end().await;
         self.common.hooks.end().await;
+        if let Some(membership) = &self.common.fleet {
+            membership.fleet.leave();
+        }
         // Nobody keeps anything any more: its task writes the last of it and ends.
         drop(self.common);
         while let Some(ended) = self.tasks.join_next().await {

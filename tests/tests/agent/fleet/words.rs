@@ -1,6 +1,9 @@
 //! Words and weights: said at one front, in force at all.
 
-use tests::process::eventually;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use tests::{fleet::FleetScene, process::eventually};
 
 use super::{IN_FORCE, PATIENCE, alarms, clients, config, fronts, page, say, start, until};
 use tests::config::Config;
@@ -33,6 +36,12 @@ fn f_word_a_drain_is_in_force_everywhere() {
     assert!(said.contains("in force at ns1, ns2, ns3"), "{said}");
     assert!(until(&scene, &clients, "boston chicago").iter().all(|took| *took < IN_FORCE));
     assert!((0..3).all(|front| alarms(&scene, front).is_empty()));
+    // One that ends in order leaves at once, and not with its lease.
+    let FleetScene { mut agents, etcd, .. } = scene;
+    let ended = Instant::now();
+    agents[2].end(Signal::TERM).expect("in order");
+    eprintln!("a front has left after {:?}", ended.elapsed());
+    assert_eq!(etcd.keys(0, "zerottl/config/").expect("keys"), ["zerottl/config/ns1", "zerottl/config/ns2"]);
 }
 
 /// F-WORD: two that are said at once do not overwrite each other: state and weight of one Site, and words of many Sites by
