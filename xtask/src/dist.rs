@@ -129,8 +129,10 @@ impl<'a> Parts<'a> {
     /// The examples that the chapters link to, by paths below `examples`.
     fn examples(&self) -> Result<Vec<(String, Vec<u8>)>, String> {
         let mut all = self.sources("examples")?;
-        let servers = self.sources("examples/servers")?;
-        all.extend(servers.into_iter().map(|(name, bytes)| (format!("servers/{name}"), bytes)));
+        for below in ["hooks", "servers"] {
+            let files = self.sources(&format!("examples/{below}"))?;
+            all.extend(files.into_iter().map(|(name, bytes)| (format!("{below}/{name}"), bytes)));
+        }
         Ok(all)
     }
 
