@@ -59,7 +59,7 @@ pub enum GatewayError {
     /// etcd refused, with its words.
     #[error("etcd: {0}")]
     Refused(String),
-    /// An answer over [`ANSWER_MAX`] bytes.
+    /// An answer over `ANSWER_MAX` bytes.
     #[error("an answer of over {} MiB", ANSWER_MAX >> 20)]
     TooLong,
 }
