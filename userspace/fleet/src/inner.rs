@@ -42,7 +42,9 @@ pub(crate) type Slot = (String, bool);
 pub(crate) struct Taken {
     /// By Site and kind: the id of the word.
     pub ids: HashMap<Slot, u64>,
-    pub refused: BTreeMap<String, (u64, String)>,
+    pub refused: BTreeMap<Slot, (u64, String)>,
+    /// The revision of the newest word when they were last looked at.
+    pub revision: i64,
     /// [`SharedView::word_changes`] when they were last looked at.
     pub looked: Option<u64>,
 }

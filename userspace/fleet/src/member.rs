@@ -27,7 +27,7 @@ use crate::{
     inner::{FleetError, Inner, lock},
     own::Own,
     shared::{EngineLink, FrontReport, SharedView},
-    values::{Ack, Presence, Words},
+    values::{Ack, Presence},
 };
 
 /// Requests that wait for the engine, at most.
@@ -182,20 +182,22 @@ impl Fleet {
     pub fn took(&self, id: u64, sites: &[String], value: OverrideValue, refused: Option<&str>) {
         let mut taken = lock(&self.inner.taken);
         for site in sites {
+            let slot = (site.clone(), is_state(value));
             match refused {
                 None => {
-                    taken.ids.insert((site.clone(), matches!(value, OverrideValue::State(_))), id);
-                    taken.refused.remove(site);
+                    taken.refused.remove(&slot);
+                    taken.ids.insert(slot, id);
                 }
-                Some(why) => drop(taken.refused.insert(site.clone(), (id, why.to_owned()))),
+                Some(why) => drop(taken.refused.insert(slot, (id, why.to_owned()))),
             }
         }
     }
 
     /// Whether a word of a Site is refused here.
     #[must_use]
-    pub fn has_refused(&self, site: &str, id: u64) -> bool {
-        lock(&self.inner.taken).refused.get(site).is_some_and(|(refused, _)| *refused == id)
+    pub fn has_refused(&self, site: &str, value: OverrideValue, id: u64) -> bool {
+        let slot = (site.to_owned(), is_state(value));
+        lock(&self.inner.taken).refused.get(&slot).is_some_and(|(refused, _)| *refused == id)
     }
 
     /// The words that are not in force here, though they should be; none where nothing has changed since it was last asked,
@@ -208,6 +210,7 @@ impl Fleet {
             return None;
         }
         taken.looked = Some(view.word_changes);
+        taken.revision = view.newest_word();
         let (now, wall) = (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms));
         let mut words = Vec::new();
         for (site, stored) in &view.words {
@@ -216,7 +219,7 @@ impl Fleet {
                 None => Duration::from_millis(wall.saturating_sub(at_ms)),
             };
             for (id, request) in stored.words.requests(site, age) {
-                let slot = (site.clone(), matches!(request.value, OverrideValue::State(_)));
+                let slot = (site.clone(), is_state(request.value));
                 if taken.ids.get(&slot) != Some(&id) {
                     words.push(PendingWord { site: site.clone(), id, request });
                 }
@@ -225,20 +228,21 @@ impl Fleet {
         Some(words)
     }
 
-    /// Tells the others up to where this front has come with their words.
+    /// Tells the others that all words are taken over, or refused, that there were when they were last
+    /// [looked at](Self::pending_words): not those that have come since.
     pub fn acknowledge(&self) {
         let view = lock(&self.inner.view);
-        let taken = lock(&self.inner.taken);
-        let revision = view.words.values().map(|stored| stored.revision).max().unwrap_or(0);
-        let stands = |site: &String, id: u64| {
+        let mut taken = lock(&self.inner.taken);
+        // Of what nobody says any more there is nothing to refuse.
+        taken.refused.retain(|(site, _), (id, _)| {
             view.words.get(site).is_some_and(|stored| {
                 let words = &stored.words;
-                words.state.as_ref().is_some_and(|said| said.id == id)
-                    || words.weight.as_ref().is_some_and(|said| said.id == id)
+                let ids = [words.state.as_ref().map(|said| said.id), words.weight.as_ref().map(|said| said.id)];
+                ids.contains(&Some(*id))
             })
-        };
-        let refused = taken.refused.iter().filter(|(site, (id, _))| stands(site, *id));
-        let ack = Ack { revision, refused: refused.map(|(site, (_, why))| (site.clone(), why.clone())).collect() };
+        });
+        let refused = taken.refused.iter().map(|((site, _), (_, why))| (site.clone(), why.clone()));
+        let ack = Ack { revision: taken.revision, refused: refused.collect() };
         let ack = ack.bounded();
         drop((view, taken));
         let mut own = self.inner.own();
@@ -258,18 +262,12 @@ impl Fleet {
             front: self.inner.front.clone(),
             link: view.link.clone(),
             is_fresh: view.is_fresh(now, self.inner.patience),
-            own: self.inner.own().presence.clone(),
             fronts: view.fronts.clone(),
-            revision: view.words.values().map(|stored| stored.revision).max().unwrap_or(0),
-            words: view.words.iter().map(|(site, stored)| (site.clone(), stored.words.clone())).collect(),
+            revision: view.newest_word(),
+            words: view.words.len(),
             faults: view.faults.clone(),
             faulty: view.faulty,
             pending: lock(&self.inner.pending).len(),
-            refused: lock(&self.inner.taken)
-                .refused
-                .iter()
-                .map(|(site, (_, why))| (site.clone(), why.clone()))
-                .collect(),
             writes: self.inner.writes.load(Relaxed),
         }
     }
@@ -284,24 +282,25 @@ pub struct FleetView {
     pub link: EngineLink,
     /// Whether others' votes count.
     pub is_fresh: bool,
-    /// This front, as it presents itself.
-    pub own: Presence,
     /// All fronts that live, as the engine has them.
     pub fronts: BTreeMap<String, FrontReport>,
     /// The revision of the newest word.
     pub revision: i64,
-    /// The words that stand, by Site.
-    pub words: BTreeMap<String, Words>,
+    /// Sites of which something is said.
+    pub words: usize,
     /// Why values are ignored, by key.
     pub faults: BTreeMap<String, String>,
     /// Values that were ignored.
     pub faulty: u64,
     /// Requests that wait for the engine.
     pub pending: usize,
-    /// Words that this front refuses, by Site.
-    pub refused: BTreeMap<String, String>,
     /// Keys that this front has written.
     pub writes: u64,
+}
+
+/// Whether a value is a state; else it is a weight.
+fn is_state(value: OverrideValue) -> bool {
+    matches!(value, OverrideValue::State(_))
 }
 
 /// Runs the client, and starts it anew where it ends or hangs: it never takes the agent with it.
@@ -330,5 +329,57 @@ async fn watch_over(engine: Arc<Etcd>, inner: Arc<Inner>, stop: CancellationToke
         let Some(why) = why else { continue };
         inner.away(&format!("the client has failed: {why}"));
         sleep(RESTART).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerottl_core::model::EtcdConfig;
+
+    use super::*;
+
+    fn alone() -> Fleet {
+        let etcd = EtcdConfig {
+            endpoints: vec![([127, 0, 0, 1], 9).into()],
+            tls: None,
+            user: None,
+            prefix: "zerottl/".into(),
+            lease: Duration::from_secs(10),
+        };
+        let config = FleetConfig { front: "ns1".into(), engine: FleetEngine::Etcd(etcd), digest: String::new() };
+        Fleet::start(&config).expect("started").0
+    }
+
+    fn said(fleet: &Fleet, site: &str, words: &str, revision: i64) {
+        let key = format!("word/{site}");
+        fleet.inner.change(|view| view.put(&key, Some(words.as_bytes()), revision, Some(Instant::now())));
+    }
+
+    /// F-WORD, F-OWN: a front has taken over what it has looked at, and not what has come since; a weight that it takes over ends
+    /// no refusal of the same Site's state.
+    #[tokio::test]
+    async fn f_own_only_what_was_looked_at_is_acknowledged() {
+        let fleet = alone();
+        let both =
+            r#"{"state":{"id":1,"what":"drain","by":"a","at_ms":0},"weight":{"id":2,"what":7,"by":"a","at_ms":0}}"#;
+        said(&fleet, "boston", both, 5);
+        let words = fleet.pending_words(false).expect("there is news");
+        said(&fleet, "geneva", r#"{"state":{"id":3,"what":"drain","by":"a","at_ms":0}}"#, 9);
+        for PendingWord { site, id, request } in words {
+            let refused = is_state(request.value).then_some("the minimum");
+            fleet.took(id, &[site], request.value, refused);
+        }
+        fleet.acknowledge();
+        let ack = fleet.inner.own().ack.clone();
+        assert_eq!((ack.revision, ack.refused.get("boston").map(String::as_str)), (5, Some("the minimum")));
+        let left = fleet.pending_words(false).expect("geneva has come");
+        let sites: Vec<_> = left.iter().map(|word| (word.site.as_str(), word.id)).collect();
+        assert_eq!(sites, [("boston", 1), ("geneva", 3)]);
+        for PendingWord { site, id, request } in left {
+            fleet.took(id, &[site], request.value, None);
+        }
+        fleet.acknowledge();
+        assert_eq!(fleet.inner.own().ack.clone(), Ack { revision: 9, ..Ack::default() });
+        assert_eq!(fleet.pending_words(true), None);
     }
 }

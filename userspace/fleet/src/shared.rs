@@ -245,6 +245,11 @@ impl SharedView {
         }
     }
 
+    /// The revision of the newest word; 0 where nothing is said.
+    pub fn newest_word(&self) -> i64 {
+        self.words.values().map(|stored| stored.revision).max().unwrap_or(0)
+    }
+
     /// Whether others' votes count: the engine was heard of within `patience`.
     pub fn is_fresh(&self, now: Instant, patience: Duration) -> bool {
         self.heard.is_some_and(|heard| now.saturating_duration_since(heard) <= patience)

@@ -143,7 +143,7 @@ impl FleetPage {
             digest: digest.clone(),
             revision: view.revision,
             fronts: view.fronts.iter().filter_map(front).collect(),
-            words: view.words.len(),
+            words: view.words,
             pending: view.pending,
             faults: view.faults.clone(),
             faulty: view.faulty,

@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 use zerottl_core::{
     model::{EventKind, FleetConfig, Model},
-    overrides::OverrideRequest,
+    overrides::{OverrideRequest, OverrideValue},
     status::{Health, Verdicts},
 };
 use zerottl_fleet::{Fleet, FleetError, VoteTally};
@@ -145,11 +145,10 @@ impl FleetRounds {
             self.hooks.send(HookEvent::new(kind, if is_cut_off { CUT_OFF } else { REJOINED }));
         }
         self.fleet.present(&self.digest, env!("CARGO_PKG_VERSION"), generation, is_cut_off);
-        let votes = || FleetVotes::new(own, &self.tally, is_cut_off);
         self.votes.send_if_modified(|newest| {
             let is_new = !newest.is_of(own, &self.tally, is_cut_off);
             if is_new {
-                *newest = Arc::new(votes());
+                *newest = Arc::new(FleetVotes::new(own, &self.tally, is_cut_off));
             }
             is_new
         });
@@ -181,7 +180,7 @@ impl FleetRounds {
         let Some(pending) = self.fleet.pending_words(again) else { return Vec::new() };
         let mut words: BTreeMap<(u64, bool), FleetWord> = BTreeMap::new();
         for word in pending {
-            let is_state = matches!(word.request.value, zerottl_core::overrides::OverrideValue::State(_));
+            let is_state = matches!(word.request.value, OverrideValue::State(_));
             let group = words.entry((word.id, is_state)).or_insert_with(|| FleetWord {
                 id: word.id,
                 request: word.request,
@@ -198,15 +197,19 @@ impl FleetRounds {
         words
     }
 
-    /// Notes what has become of a word that was said here or came from the fleet, and tells the others.
+    /// Notes what has become of a word that was said here or came from the fleet.
     pub fn took(&self, id: u64, sites: &[String], request: &OverrideRequest, refused: Option<&str>) {
         self.fleet.took(id, sites, request.value, refused);
+    }
+
+    /// Tells the others that all of [`Self::words`] are dealt with.
+    pub fn acknowledge(&self) {
         self.fleet.acknowledge();
     }
 
     /// Whether a word has not been refused here before.
-    pub fn is_new_refusal(&self, id: u64, sites: &[String]) -> bool {
-        !sites.iter().any(|site| self.fleet.has_refused(site, id))
+    pub fn is_new_refusal(&self, word: &FleetWord, sites: &[String]) -> bool {
+        !sites.iter().any(|site| self.fleet.has_refused(site, word.request.value, word.id))
     }
 
     /// Has the fleet told what is newer here.

@@ -169,13 +169,12 @@ impl Rounds {
     fn round(&mut self) {
         let since = Instant::now();
         // Counting answers goes through every address on every CPU: only where something is debited by them.
-        let (entries, answers) = if self.load_store.is_used() {
+        let (entries, mut answers) = if self.load_store.is_used() {
             (self.load_store.read(), self.planner.answers_of_sites(&self.counters.answers()))
         } else {
             Default::default()
         };
         let mut verdicts = self.verdicts.borrow_and_update().clone();
-        let mut answers = answers;
         if let Some(fleet) = &mut self.fleet {
             verdicts = fleet.verdicts(&verdicts, self.view.plan().generation);
             if !answers.is_empty() {
@@ -301,6 +300,9 @@ impl Rounds {
             self.take_word(now, &word);
             self.round();
         }
+        if let Some(fleet) = &self.fleet {
+            fleet.acknowledge();
+        }
         self.save(now);
     }
 
@@ -341,7 +343,7 @@ impl Rounds {
             }
             Err(refused) => {
                 let refused = refused.to_string();
-                if fleet.is_new_refusal(word.id, &sites) {
+                if fleet.is_new_refusal(word, &sites) {
                     warn!(what = %value, ?sites, by, "the fleet's word is not done here: {refused}");
                 }
                 fleet.took(word.id, &sites, &word.request, Some(&refused));
