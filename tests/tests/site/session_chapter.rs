@@ -35,13 +35,13 @@ fn bash(machine: &Netns, folder: &std::path::Path, lines: &str) -> Output {
 /// than a reader.
 fn start() -> String {
     let lines = blocks("Quick start", "sh").concat();
-    assert!(lines.contains("sleep 5\n"), "{lines}");
+    assert!(lines.contains("sleep 3\n"), "{lines}");
     let until = |port: u16| {
         let asked = format!("zerottl session status --json --at 127.0.0.1:{port} 2> /dev/null");
         // All of them count.
         format!("until {asked} | grep '\"has_lease\":true' | grep -vq '\"state\":\"new\"'; do sleep 0.1; done\n")
     };
-    lines.replace("sleep 5\n", &(until(8054) + &until(8055)))
+    lines.replace("sleep 3\n", &(until(8054) + &until(8055)))
 }
 
 /// The quick start is done in an empty folder; no session is lost in it but the one that is ended.

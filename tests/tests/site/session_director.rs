@@ -68,7 +68,7 @@ fn s1_7_a_killed_processs_sessions_move_at_once() {
     }
     let (mut scene, _redis) = scene("[[director.server]]\nname = \"site\"\nkind = \"site\"\ncount = 3");
     scene.start().unwrap();
-    assert_eq!(data(&scene, &["-X", "PUT", "-d", "cart"]), " 204");
+    assert_eq!(data(&scene, &["-X", "PUT", "-d", "cart"]), " 204", "{}", scene.log());
     for _ in 0..5 {
         assert_eq!(data(&scene, &[]), "cart 200");
     }
@@ -100,7 +100,7 @@ fn s1_12_a_standby_takes_over() {
         scene.wait_for(&format!("{one} and {other}"), is).unwrap();
     };
     states("ready", "standby");
-    assert_eq!(data(&scene, &["-X", "PUT", "-d", "cart"]), " 204");
+    assert_eq!(data(&scene, &["-X", "PUT", "-d", "cart"]), " 204", "{}", scene.log());
     for _ in 0..20 {
         scene.connect().unwrap().get("/").unwrap();
     }

@@ -40,7 +40,7 @@ impl ScriptServer {
     }
 
     fn claim(&self, incarnation: &str, owner: &str, epoch: &str, dead: &str) -> String {
-        let keys = [&*format!("s:{ID}"), "incarnation", "newcomer", "o:"];
+        let keys = [&*format!("s:{ID}"), "incarnation", "newcomer", "o:", "unclaimed"];
         self.run("claim.lua", &keys, &[incarnation, epoch, owner, "w:", dead, "60000", "0", ""])
     }
 
@@ -115,4 +115,21 @@ fn s0_x_fence_each_guard_of_the_scripts() {
     assert_eq!((&*server.claim("one", "a", "6", ""), &*server.inspect("one")), ("newcomer", "newcomer"));
     assert_eq!(server.inspect("two"), "incarnation one");
     assert_eq!(server.put("one", "a", "5", "10"), "kept 1", "it is filled");
+}
+
+/// S1-7: the first claim at a server ends what says that there was none.
+#[test]
+fn s1_7_a_claim_ends_the_mark_of_a_new_server() {
+    let server = ScriptServer(RedisServer::start().unwrap());
+    let renew = |all_new: &str, run: &str| {
+        let keys = ["w:a", "incarnation", "newcomer", "workers", "run", "unclaimed"];
+        server.run("renew.lua", &keys, &["here", "60000", "one", all_new, "60000", "0", "a", run])
+    };
+    let is_unclaimed = || server.ask("EXISTS unclaimed").starts_with(":1");
+    assert_eq!((&*renew("1", "run"), is_unclaimed()), ("one 0 0", true));
+    assert_eq!((&*renew("0", "run"), is_unclaimed()), ("one 1 0", true), "another worker, or a later beat");
+    assert!(server.claim("one", "a", "1", "").starts_with("claimed"));
+    assert!(!is_unclaimed());
+    server.ask("SET unclaimed 1");
+    assert_eq!((&*renew("0", "another"), is_unclaimed()), ("one 1 1", false), "it was started again");
 }

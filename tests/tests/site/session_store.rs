@@ -144,6 +144,31 @@ fn s1_1b_sessions_are_served_from_memory() {
     });
 }
 
+/// S1-7: of several workers that start at once with a new Site's servers each serves at once, whichever of them was first at which
+/// server; where one has claimed a session already, servers without anything have lost it, and count for nothing for a lease.
+#[test]
+fn s1_7_workers_that_start_at_once_serve_at_once() {
+    runtime().block_on(async {
+        for claims in [false, true] {
+            let mut scene = SessionScene::new(3, 2, WriteMode::AckOne);
+            let all = scene.config.clone();
+            // It has reached one server before the other worker reaches any.
+            scene.config.servers.truncate(1);
+            let first = scene.worker("first").await;
+            if claims {
+                write(&first, id(1), "cart").await.unwrap();
+            }
+            scene.config = all;
+            let second = scene.worker("second").await;
+            let counting = || second.page().servers.iter().filter(|server| server.state == "up").count();
+            until("all are reached", || second.page().servers.iter().all(|server| server.state != "down")).await;
+            assert_eq!(counting(), if claims { 1 } else { 3 });
+            // At once, or after that lease.
+            write(&second, id(2), "cart").await.unwrap();
+        }
+    });
+}
+
 /// Session servers that do not answer for a moment, longer than one request to them may take and shorter than a lease, delay
 /// requests, and refuse none; those that are away for longer have requests refused at once.
 #[test]

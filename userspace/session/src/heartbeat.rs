@@ -93,8 +93,8 @@ async fn beat(inner: &Arc<StoreInner>, at: usize) -> Result<(), RemoteFault> {
     let (mut connection, is_new, run) = if let Some(connection) = remote.connection() {
         (connection, false, remote.run_id())
     } else {
-        let (connection, incarnation, run) = remote.connect().await?;
-        heartbeats.first_seen(at, if incarnation.is_some() { OLD } else { NEW });
+        let (connection, may_be_new, run) = remote.connect().await?;
+        heartbeats.first_seen(at, if may_be_new { NEW } else { OLD });
         (connection, true, run)
     };
     let waits = async {

@@ -11,9 +11,9 @@ use crate::{lease::Moment, placement::SERVERS_MAX};
 
 /// `first`: the server has not been reached yet.
 const UNKNOWN: u8 = 0;
-/// It had no incarnation when it was reached first.
+/// It had served nobody of this Site when it was reached first.
 pub(crate) const NEW: u8 = 1;
-/// It had one, or could not be reached.
+/// It had, or could not be reached.
 pub(crate) const OLD: u8 = 2;
 
 /// Knowledge of the tasks of all servers.
@@ -56,7 +56,7 @@ impl Heartbeats {
         (at != 0).then(|| Duration::from_millis(at))
     }
 
-    /// Whether no server had an incarnation when it was reached first: the Site is new. None while one is unknown.
+    /// Whether no server had served anybody when it was reached first: the Site is new. None while one is unknown.
     pub(crate) fn is_all_new(&self) -> Option<bool> {
         let first = || self.first.iter().take(self.servers).map(|first| first.load(Relaxed));
         if first().any(|first| first == OLD) { Some(false) } else { first().all(|first| first == NEW).then_some(true) }

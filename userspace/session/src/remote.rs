@@ -250,21 +250,25 @@ impl Remote {
         *locked(&self.live) = None;
     }
 
-    /// Connects, and loads the scripts. Returns the connection, the incarnation, if the server has one, and its run; it is in use only
-    /// once [`Self::joined`] has been told.
-    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>, String), RemoteFault> {
+    /// Connects, and loads the scripts. Returns the connection, whether the server may be one that has never served this Site, and its
+    /// run; it is in use only once [`Self::joined`] has been told.
+    ///
+    /// It may if it has no incarnation, or if another worker has just made one and nobody has claimed a session since: of several that
+    /// start at once with a new Site's servers, each finds them so.
+    pub(crate) async fn connect(&self) -> Result<(MultiplexedConnection, bool, String), RemoteFault> {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
         let mut pipeline = redis::pipe();
         let Scripts { put, inspect, claim, release, end, ends, renew, orphans } = &*SCRIPTS;
         for script in [put, inspect, claim, release, end, ends, renew, orphans] {
             pipeline.load_script(script).ignore();
         }
-        pipeline.cmd("GET").arg(self.key("incarnation"));
-        let (incarnation,): (Option<String>,) = pipeline.query_async(&mut connection).await?;
+        pipeline.cmd("EXISTS").arg(self.key("incarnation"));
+        pipeline.cmd("EXISTS").arg(self.key("unclaimed"));
+        let (is_known, is_unclaimed): (bool, bool) = pipeline.query_async(&mut connection).await?;
         // Who may not ask (ACL) does without: then it is seen only if the server has lost all.
         let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
         let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
-        Ok((connection, incarnation, run.trim().to_owned()))
+        Ok((connection, !is_known || is_unclaimed, run.trim().to_owned()))
     }
 
     /// Returns what of the server's settings endangers sessions, as sentences. A server that does not tell (ACL) has none.
@@ -329,6 +333,7 @@ impl Remote {
         self.counts.claims.fetch_add(1, Relaxed);
         let mut live = self.live()?;
         let mut call = self.session_call(&SCRIPTS.claim, id);
+        call.key(self.key("unclaimed"));
         call.arg(&*live.incarnation).arg(claim.epoch.0).arg(claim.owner).arg(self.key("w:"));
         call.arg(claim.dead).arg(milliseconds(claim.life));
         call.arg(u8::from(claim.wants_data)).arg(claim.set);
@@ -405,7 +410,7 @@ impl Remote {
     ) -> Result<Reply, RemoteFault> {
         let mut call = SCRIPTS.renew.prepare_invoke();
         call.key(self.key(&format!("w:{}", lease.owner))).key(self.key("incarnation")).key(self.key("newcomer"));
-        call.key(self.key("workers")).key(self.key("run"));
+        call.key(self.key("workers")).key(self.key("run")).key(self.key("unclaimed"));
         call.arg(lease.value).arg(milliseconds(lease.life)).arg(lease.incarnation).arg(u8::from(lease.all_new));
         call.arg(milliseconds(lease.life)).arg(u8::from(lease.copies)).arg(lease.owner).arg(lease.run);
         let value: Value = call.invoke_async(connection).await?;

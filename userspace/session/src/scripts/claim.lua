@@ -1,5 +1,5 @@
 -- Makes the sender a session's owner under a new epoch, unless another owner has a lease or a higher epoch.
--- KEYS: session, incarnation, newcomer, prefix of the sets of owners' sessions
+-- KEYS: session, incarnation, newcomer, prefix of the sets of owners' sessions, mark of a server without any claim
 -- ARGV: incarnation, epoch, owner, prefix of leases, owner that is known to be dead, life (ms), whether data is wanted,
 --       set of copies
 local known = redis.call('GET', KEYS[2])
@@ -13,6 +13,7 @@ if tonumber(record[1] or '0') >= tonumber(ARGV[2]) then return {'higher', record
 if owner ~= ARGV[3] and owner ~= ARGV[5] and lease and lease ~= '' then
   return {'owned', record[1], owner, lease}
 end
+redis.call('DEL', KEYS[5])
 if owner ~= ARGV[3] then
   local id = string.sub(KEYS[1], -22)
   if owner ~= '' then redis.call('SREM', KEYS[4] .. owner, id) end
