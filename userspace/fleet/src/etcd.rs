@@ -115,8 +115,9 @@ impl Etcd {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.pending(fleet, &mut gateway).await?;
         loop {
+            // Also what could not be said while this session held: without a leader a word fails, and a lease may be kept.
+            self.pending(fleet, &mut gateway).await?;
             tokio::select! {
                 biased;
                 line = watched.recv() => match line {

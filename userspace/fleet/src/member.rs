@@ -176,6 +176,8 @@ impl Fleet {
             pending.pop_front();
         }
         pending.push_back((id, sites.to_vec(), request.clone()));
+        drop(pending);
+        self.inner.told.notify_one();
     }
 
     /// Notes that a word is in force here, or why it is refused.

@@ -44,7 +44,13 @@ fn f_away_leader_slow_node_and_minority() {
     let Some(mut scene) = start("F-AWAY: a node", &config()) else { return };
     let clients = clients(&scene);
     until(&scene, &clients, "geneva boston chicago");
-    let leader = scene.etcd.leader().expect("a leader");
+    let mut leader = None;
+    let is_led = || {
+        leader = scene.etcd.leader();
+        leader.is_some()
+    };
+    assert!(eventually(PATIENCE, is_led), "no node leads");
+    let leader = leader.expect("a leader");
     scene.etcd.kill(leader);
     say(&scene, 0, "drain", "boston", "");
     eprintln!("a drain as the leader was killed: {:?}", until(&scene, &clients, "geneva chicago"));

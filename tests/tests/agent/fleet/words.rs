@@ -1,9 +1,18 @@
 //! Words and weights: said at one front, in force at all.
 
-use std::time::Instant;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use tests::{fleet::FleetScene, process::eventually};
+use zerottl_core::{
+    model::{EtcdConfig, FleetConfig, FleetEngine},
+    overrides::{OverrideRequest, OverrideValue},
+    status::AdminState,
+};
+use zerottl_fleet::{EngineLink, Fleet};
 
 use super::{IN_FORCE, PATIENCE, alarms, clients, config, fronts, page, say, start, until};
 use tests::config::Config;
@@ -111,4 +120,47 @@ fn f_own_a_front_refuses_by_its_own_minimum() {
     until(&scene, &clients[2..], "geneva chicago");
     let is_well = |front: usize| alarms(&scene, front).is_empty();
     assert!(eventually(PATIENCE, || (0..3).all(is_well)), "{:?} {}", alarms(&scene, 0), page(&scene, 0));
+}
+
+/// F-WORD: what could not be told when it was said is told although the connection has held all the time. (Without a leader a
+/// word fails, and etcd answers the lease once there is one again.)
+#[test]
+fn f_word_what_waits_is_told_by_a_connection_that_holds() {
+    let Some(scene) = start("F-WORD: a word that waits", &config()) else { return };
+    let endpoints: Vec<SocketAddr> =
+        scene.etcd.endpoints().iter().map(|url| url.trim_start_matches("http://").parse().expect("a URL")).collect();
+    let etcd =
+        EtcdConfig { endpoints, tls: None, user: None, prefix: "zerottl/".into(), lease: Duration::from_secs(10) };
+    let config = FleetConfig { front: "ns9".into(), engine: FleetEngine::Etcd(etcd), digest: String::new() };
+    let request = OverrideRequest {
+        target: "boston".into(),
+        value: OverrideValue::State(AdminState::Drain),
+        by: "alice".into(),
+        reason: None,
+        lasts: None,
+        force: false,
+        at_wall_ms: 1,
+    };
+    let tell = async move {
+        let (fleet, _task) = Fleet::start(&config).expect("started");
+        let mut changes = fleet.changes();
+        while !matches!(fleet.report().link, EngineLink::Connected(_)) {
+            changes.changed().await.expect("it runs");
+        }
+        // The session has done what it begins with.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fleet.tell_later(7, &["boston".to_owned()], &request);
+        let told = async {
+            while fleet.report().pending > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.is_ok()
+    };
+    let is_told = scene.lab.fronts[0].run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(tell)
+    });
+    assert!(is_told.expect("it ran"), "it waits for the end of the session");
+    until(&scene, &clients(&scene), "geneva chicago");
 }
