@@ -28,6 +28,8 @@ const PREFIX: &str = "zerottl/";
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_mins(5);
 const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 
+const PROBERS: RangeInclusive<i64> = 1..=64;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Etcd,
@@ -51,7 +53,14 @@ pub(super) fn fleet(report: &mut Reporter, raw: Option<&Spanned<raw::Fleet>>, te
     let engine = match kind {
         Kind::Etcd => FleetEngine::Etcd(etcd(reader, raw)),
     };
-    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(text) })
+    let shared = reader.choice("probes", &raw.probes, &[("own", false), ("shared", true)], false);
+    if let Some(value) = raw.probers.as_ref().filter(|_| !shared) {
+        reader
+            .error(value.span(), "`probers` without `probes = \"shared\"`")
+            .help("take it out, or add probes = \"shared\"");
+    }
+    let probers = shared.then(|| reader.number("probers", &raw.probers, PROBERS, "fronts", 2));
+    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(text), probers })
 }
 
 /// A digest of what all fronts should have alike, whatever the order of its tables and how it is laid out.

@@ -162,6 +162,8 @@ pub(super) struct Fleet {
     pub key: Text,
     pub user: Text,
     pub password_file: Text,
+    pub probes: Text,
+    pub probers: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

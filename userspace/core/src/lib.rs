@@ -39,6 +39,7 @@ pub mod model;
 pub mod nets;
 pub mod overrides;
 pub mod plan;
+pub mod rendezvous;
 pub mod saved_state;
 pub mod session_id;
 pub mod site_load;

@@ -1,6 +1,6 @@
 //! The verdict of several fronts on each address, by the quorum of its Site's pool. Pure.
 //!
-//! Each front has its own probes. A vote is a verdict; who has none yet does not vote. A front that sees most of what all
+//! A vote is a verdict; who has none yet, or does not probe an address, does not vote. A front that sees most of what all
 //! others see otherwise is the one that is cut off: its own votes do not count then, neither here nor at the others, which it
 //! tells so.
 
@@ -34,9 +34,10 @@ pub fn quorums(model: &Model) -> Vec<Quorum> {
     quorums
 }
 
-/// Counts this front's verdicts with those of the `others` whose votes count, positions as in the model.
+/// Counts this front's verdicts with those of the `others` whose votes count, positions as in the model. An address that nobody
+/// votes on, as while it is handed from one front to another, stays what it was `before`, if it was anything.
 #[must_use]
-pub fn decide(quorums: &[Quorum], own: &Verdicts, others: &[&Verdicts]) -> VoteOutcome {
+pub fn decide(quorums: &[Quorum], own: &Verdicts, others: &[&Verdicts], before: Option<&Verdicts>) -> VoteOutcome {
     let is_cut_off = is_cut_off(own, others);
     let mut verdicts = own.clone();
     for (site, (decided, quorum)) in verdicts.iter_mut().zip(quorums).enumerate() {
@@ -50,31 +51,43 @@ pub fn decide(quorums: &[Quorum], own: &Verdicts, others: &[&Verdicts]) -> VoteO
             }
             if all > 0 {
                 *verdict = if quorum.is_up(up, all) { Health::Up } else { Health::Down };
+            } else if let Some(before) = before {
+                *verdict = before[site][address];
             }
         }
     }
     VoteOutcome { verdicts, is_cut_off }
 }
 
-/// Whether it sees most of what at least two others agree on otherwise.
+/// Whether it is the odd one out: it sees most of what it shares with each of the others otherwise, and two of them, at least,
+/// see most of what they share alike. Where fronts share the probing, not all of them vote on the same.
 fn is_cut_off(own: &Verdicts, others: &[&Verdicts]) -> bool {
-    let (mut agreed, mut against) = (0_usize, 0_usize);
-    for (site, mine) in own.iter().enumerate() {
-        for (address, mine) in mine.iter().enumerate() {
-            let mut votes = others.iter().map(|other| other[site][address]).filter(|vote| *vote != Health::Unknown);
-            let Some(first) = votes.next() else { continue };
-            let mut all = 1;
-            let is_one_voice = votes.all(|vote| {
-                all += 1;
-                vote == first
-            });
-            if is_one_voice && all >= OTHERS_MIN && *mine != Health::Unknown {
-                agreed += 1;
-                against += usize::from(*mine != first);
-            }
+    let with_own: Vec<Shared> =
+        others.iter().map(|other| Shared::of(own, other)).filter(|shared| shared.all > 0).collect();
+    let is_alone = with_own.len() >= OTHERS_MIN && with_own.iter().all(|shared| 2 * shared.alike < shared.all);
+    let agree = |one: &Verdicts, other: &Verdicts| {
+        let shared = Shared::of(one, other);
+        2 * shared.alike > shared.all
+    };
+    is_alone && others.iter().zip(1..).any(|(one, next)| others[next..].iter().any(|other| agree(one, other)))
+}
+
+/// Addresses that two fronts vote on, and those that they see alike.
+struct Shared {
+    all: usize,
+    alike: usize,
+}
+
+impl Shared {
+    fn of(one: &Verdicts, other: &Verdicts) -> Self {
+        let votes = one.iter().flatten().zip(other.iter().flatten());
+        let mut shared = Self { all: 0, alike: 0 };
+        for (one, other) in votes.filter(|(one, other)| **one != Health::Unknown && **other != Health::Unknown) {
+            shared.all += 1;
+            shared.alike += usize::from(one == other);
         }
+        shared
     }
-    2 * against > agreed
 }
 
 #[cfg(test)]
@@ -103,7 +116,7 @@ mod tests {
     fn check(quorum: Quorum, own: &[Health], others: &[&[Health]], expect: &[Health], is_cut_off: bool) {
         let others: Vec<Verdicts> = others.iter().map(|other| verdicts(other)).collect();
         let others: Vec<&Verdicts> = others.iter().collect();
-        let outcome = decide(&vec![quorum; own.len()], &verdicts(own), &others);
+        let outcome = decide(&vec![quorum; own.len()], &verdicts(own), &others, None);
         assert_eq!(outcome, VoteOutcome { verdicts: verdicts(expect), is_cut_off }, "{quorum} {own:?} {others:?}");
     }
 
@@ -138,6 +151,17 @@ mod tests {
         check(Quorum::HALF, &[Unknown; 3], &[up, up], up, false);
     }
 
+    /// F-PROBE: each address is probed by two of three fronts; one of them sees all down, and is told apart all the same. What
+    /// nobody probes for a moment stays as it was.
+    #[test]
+    fn f_probe_votes_of_shared_probes() {
+        let (own, one, other) = ([Down, Down, Unknown], [Up, Unknown, Up], [Unknown, Up, Up]);
+        check(Quorum(100), &own, &[&one, &other], &[Up; 3], true);
+        let mine = verdicts(&[Unknown, Down, Up]);
+        let outcome = decide(&[Quorum::HALF; 3], &mine, &[], Some(&verdicts(&[Up, Up, Unknown])));
+        assert_eq!(outcome.verdicts, verdicts(&[Up, Down, Up]));
+    }
+
     fn health() -> impl Strategy<Value = Health> {
         prop_oneof![Just(Up), Just(Down), Just(Unknown)]
     }
@@ -150,7 +174,7 @@ mod tests {
             let silent = verdicts(&vec![Unknown; all.len()]);
             let mut others = vec![&mine; fronts];
             others.push(&silent);
-            let outcome = decide(&vec![Quorum(percent); all.len()], &mine, &others);
+            let outcome = decide(&vec![Quorum(percent); all.len()], &mine, &others, None);
             prop_assert_eq!(outcome, VoteOutcome { verdicts: mine.clone(), is_cut_off: false });
         }
     }

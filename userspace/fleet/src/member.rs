@@ -152,6 +152,13 @@ impl Fleet {
         model.sites.iter().map(|site| view.answers.get(&site.key).copied().unwrap_or(0)).collect()
     }
 
+    /// The other fronts that can probe in this one's place: none while the engine is away.
+    #[must_use]
+    pub fn others(&self) -> Vec<String> {
+        let view = lock(&self.inner.view);
+        if view.is_fresh(Instant::now(), self.inner.patience) { view.others() } else { Vec::new() }
+    }
+
     /// A number for a word that is about to be said.
     #[must_use]
     pub fn id() -> u64 {

@@ -265,6 +265,13 @@ impl SharedView {
         fronts.map(|front| (front.as_str(), self.changes.get(front).copied().unwrap_or(0))).collect()
     }
 
+    /// The other fronts that live and are not cut off, in order of their names.
+    pub fn others(&self) -> Vec<String> {
+        let lives = |report: &FrontReport| report.presence.as_ref().is_some_and(|presence| !presence.cut_off);
+        let others = self.fronts.iter().filter(|(front, report)| **front != self.own && lives(report));
+        others.map(|(front, _)| front.clone()).collect()
+    }
+
     /// The verdicts of one front, positions as in the model.
     pub fn verdicts(&self, front: &str, model: &Model, blank: &Verdicts) -> Verdicts {
         let mut verdicts = blank.clone();

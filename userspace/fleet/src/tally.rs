@@ -19,6 +19,8 @@ pub struct VoteTally {
     /// By front: which of its changes are in its verdicts.
     others: BTreeMap<String, (u64, Arc<Verdicts>)>,
     decided: Option<(Verdicts, VoteOutcome)>,
+    /// The newest outcome.
+    before: Option<Verdicts>,
 }
 
 impl VoteTally {
@@ -27,7 +29,7 @@ impl VoteTally {
     pub fn new(model: &Arc<Model>) -> Self {
         let blank = Assessment::unknown(model).health;
         let (quorums, others) = (votes::quorums(model), BTreeMap::new());
-        Self { model: Arc::clone(model), blank, quorums, others, decided: None }
+        Self { model: Arc::clone(model), blank, quorums, others, decided: None, before: None }
     }
 
     /// Counts this front's verdicts with those of the others that live, as the fleet knows them by now.
@@ -35,7 +37,9 @@ impl VoteTally {
         self.refresh(fleet);
         if self.decided.as_ref().is_none_or(|(of, _)| of != own) {
             let others: Vec<&Verdicts> = self.others.values().map(|(_, verdicts)| &**verdicts).collect();
-            self.decided = Some((own.clone(), votes::decide(&self.quorums, own, &others)));
+            let outcome = votes::decide(&self.quorums, own, &others, self.before.as_ref());
+            self.before = Some(outcome.verdicts.clone());
+            self.decided = Some((own.clone(), outcome));
         }
         let decided =
             self.decided.get_or_insert_with(|| (own.clone(), VoteOutcome { verdicts: own.clone(), is_cut_off: false }));

@@ -4,6 +4,7 @@
 //! |--------------|-------------------------------------------------------|
 //! | [`health`]   | the verdict on one address, pure                      |
 //! | `attempt`    | one attempt over the network, by [`http_check`](crate::http_check) |
+//! | `duty`       | which addresses are probed, where several machines share them |
 //! | [`report`]   | what is known of each address, for people             |
 //! | `runner`     | the tasks, and the one that watches them              |
 //!
@@ -17,6 +18,7 @@
 //! [`Probes::task`] then returns.
 
 mod attempt;
+mod duty;
 pub mod health;
 pub mod report;
 mod runner;
@@ -31,6 +33,7 @@ use crate::{
 };
 use zerottl_core::model::{LoadKind, Model, SiteId};
 
+pub use duty::ProbeDuty;
 pub use report::{AddressReport, Reports};
 pub use runner::Probes;
 

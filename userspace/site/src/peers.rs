@@ -124,7 +124,7 @@ fn others(model: &Model, found: &Found) -> Model {
 
 /// Follows what the probes say, and how long ago each Site's last said anything.
 async fn follow_probes(found: Found, checked: Arc<Model>, probes: Probes) {
-    let Probes { mut verdicts, reports, task: _task } = probes;
+    let Probes { mut verdicts, reports, task: _task, .. } = probes;
     let intervals = checked.sites.iter().filter_map(|site| site.probe.as_ref().map(|probe| probe.interval));
     // With nothing to probe there is nothing to be said.
     let Some(shortest) = intervals.min() else { return };

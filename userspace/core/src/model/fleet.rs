@@ -11,6 +11,8 @@ pub struct FleetConfig {
     pub engine: FleetEngine,
     /// A digest of the configuration, without what each front has for itself: `[fleet]`, `[front]`, `[admin]`, `[agent]`, `[state]`.
     pub digest: String,
+    /// How many fronts probe an address; none is every one.
+    pub probers: Option<usize>,
 }
 
 /// Where the fronts of a fleet meet.

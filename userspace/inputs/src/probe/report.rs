@@ -162,6 +162,16 @@ impl Reports {
         Some(transition)
     }
 
+    /// The address is not probed any more.
+    pub(super) fn forget(&self, site: SiteId, address: usize) {
+        let mut entry = self.lock(site, address);
+        entry.machine = Machine::new(0, 0).with(&entry.machine);
+        entry.report.health = Health::Unknown;
+        entry.report.last_error = None;
+        entry.report.since = tokio::time::Instant::now().into_std();
+        entry.report.since_wall = SystemTime::now();
+    }
+
     /// The probe task has ended unexpectedly and is started again.
     pub(super) fn restart(&self, site: SiteId, address: usize, why: String) {
         let mut entry = self.lock(site, address);

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     attempt::Attempt,
+    duty::ProbeDuty,
     report::{AddressReport, Reports},
 };
 use crate::http_check::schedule;
@@ -31,6 +32,8 @@ pub struct Probes {
     pub verdicts: watch::Receiver<Verdicts>,
     /// Attempts, errors and ages, to be read at any time; wakes no one.
     pub reports: Reports,
+    /// The addresses that are probed.
+    pub duty: ProbeDuty,
     /// Ends after the token is cancelled, when every probe has.
     pub task: JoinHandle<()>,
 }
@@ -46,6 +49,7 @@ struct Check {
     /// The grid point of the newest attempt, or the first one's if there was none.
     tick: Mutex<Tick>,
     reports: Reports,
+    duty: ProbeDuty,
     verdicts: watch::Sender<Verdicts>,
     permits: Arc<Semaphore>,
     /// The limit on log lines about attempts that could not be made: that strikes all addresses at the same time, every
@@ -70,6 +74,7 @@ pub(super) fn start(
     cancel: CancellationToken,
 ) -> Probes {
     let (sender, verdicts) = watch::channel(reports.verdicts());
+    let duty = ProbeDuty::new(model, &reports, &sender);
     let permits = Arc::new(Semaphore::new(AgentShare::now().probes));
     let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
     let now = Instant::now();
@@ -88,13 +93,14 @@ pub(super) fn start(
                 None => now + schedule::phase(interval, rand::random()),
             })),
             reports: reports.clone(),
+            duty: duty.clone(),
             verdicts: sender.clone(),
             permits: Arc::clone(&permits),
             untried: Arc::clone(&untried),
         }))
     });
     let task = tokio::spawn(watch_over(checks.collect(), sender.clone(), cancel));
-    Probes { verdicts, reports, task }
+    Probes { verdicts, reports, duty, task }
 }
 
 /// Runs every check until cancelled; starts those that end again. The sender keeps the channel open when there
@@ -145,7 +151,9 @@ impl Check {
             };
             sleep_until(next).await;
             *self.tick.lock().unwrap_or_else(PoisonError::into_inner) = Tick::Last(next);
-            self.once().await;
+            if self.duty.is_on(self.site, self.address) {
+                self.once().await;
+            }
         }
     }
 
@@ -154,6 +162,10 @@ impl Check {
         let _permit = self.permits.acquire().await;
         self.reports.begin(self.site, self.address, Instant::now().into_std());
         let result = self.attempt.run().await;
+        if !self.duty.is_on(self.site, self.address) {
+            // Handed to another meanwhile.
+            return;
+        }
         let now = Instant::now().into_std();
         if let Err(failure) = &result
             && !failure.is_verdict()

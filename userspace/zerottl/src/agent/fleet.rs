@@ -14,10 +14,12 @@ use tracing::{info, warn};
 use zerottl_core::{
     model::{EventKind, FleetConfig, Model},
     overrides::{OverrideRequest, OverrideValue},
+    rendezvous::is_chosen,
     status::{Health, Verdicts},
 };
 use zerottl_fleet::{Fleet, FleetError, VoteTally};
 use zerottl_hooks::{HookEvent, Hooks};
+use zerottl_inputs::probe::ProbeDuty;
 
 use crate::observe::fleet::FleetVotes;
 
@@ -83,6 +85,15 @@ pub(crate) struct FleetRounds {
     tried: Instant,
     votes: watch::Sender<Arc<FleetVotes>>,
     hooks: Arc<Hooks>,
+    sharing: Option<Sharing>,
+}
+
+/// Probing that several fronts share.
+struct Sharing {
+    probers: usize,
+    duty: ProbeDuty,
+    /// The others with whom it is shared now; none before the first round.
+    others: Option<Vec<String>>,
 }
 
 /// The verdicts that are votes: a Site that is not probed is up to all, without one.
@@ -101,7 +112,13 @@ pub(crate) struct FleetWord {
 }
 
 impl FleetRounds {
-    pub fn new(fleet: &Fleet, model: &Arc<Model>, votes: watch::Sender<Arc<FleetVotes>>, hooks: &Arc<Hooks>) -> Self {
+    pub fn new(
+        fleet: &Fleet,
+        model: &Arc<Model>,
+        votes: watch::Sender<Arc<FleetVotes>>,
+        hooks: &Arc<Hooks>,
+        duty: ProbeDuty,
+    ) -> Self {
         Self {
             fleet: fleet.clone(),
             model: Arc::clone(model),
@@ -114,6 +131,10 @@ impl FleetRounds {
             tried: Instant::now(),
             votes,
             hooks: Arc::clone(hooks),
+            sharing: model
+                .fleet
+                .as_ref()
+                .and_then(|config| Some(Sharing { probers: config.probers?, duty, others: None })),
         }
     }
 
@@ -127,6 +148,7 @@ impl FleetRounds {
 
     /// The verdicts by the quorums, of this front's own and the others'.
     pub fn verdicts(&mut self, own: &Verdicts, generation: u64) -> Verdicts {
+        self.share();
         if self.told.as_ref() != Some(own) {
             self.told = Some(own.clone());
             self.fleet.vote(&self.model, &Arc::new(ballot(&self.model, own)));
@@ -153,6 +175,22 @@ impl FleetRounds {
             is_new
         });
         verdicts
+    }
+
+    /// Takes up the probing of addresses that are this front's, of those that live now, and leaves the rest to the others.
+    fn share(&mut self) {
+        let Some(Sharing { probers, duty, others }) = &mut self.sharing else { return };
+        let living = self.fleet.others();
+        if others.as_ref() == Some(&living) {
+            return;
+        }
+        let names: Vec<&str> = living.iter().map(String::as_str).collect();
+        duty.assign(|site, address| {
+            let of = &self.model.sites[site.0];
+            is_chosen(self.fleet.front(), &names, *probers, &of.key, of.addresses[address].answer)
+        });
+        info!(others = ?living, probers, "the probing is shared anew");
+        *others = Some(living);
     }
 
     /// This front's answers by Site with those of the others; its own are told to them.

@@ -222,7 +222,7 @@ impl Prepared {
         let assessor = Arc::new(Mutex::new(self.assessor));
         let health = HealthHandle::new(Arc::clone(&assessor));
         let (file_read, health_file) = watch::channel(HealthFileState::default());
-        let Probes { verdicts, reports, task: probes } = self.probes;
+        let Probes { verdicts, reports, duty, task: probes } = self.probes;
         let view = Arc::clone(&self.served.view);
         common.dns.serve(Arc::clone(&self.served));
         common.hooks.put(&events::front_name(&self.model), self.hooks);
@@ -277,7 +277,7 @@ impl Prepared {
             events: self.events,
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
-            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots, &common.hooks)),
+            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots, &common.hooks, duty.clone())),
             hooks: Arc::clone(&common.hooks),
         };
         let mut tasks = JoinSet::new();
