@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -233,6 +233,7 @@ impl LabSite {
 #[derive(Debug)]
 pub struct AgentCheck {
     line: Arc<Mutex<String>>,
+    asked: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -243,10 +244,12 @@ impl AgentCheck {
         let listener = machine.run(move || TcpListener::bind(("0.0.0.0", port)))??;
         listener.set_nonblocking(true)?;
         let (line, stop) = (Arc::new(Mutex::new(line.to_owned())), Arc::new(AtomicBool::new(false)));
-        let (says, ends) = (Arc::clone(&line), Arc::clone(&stop));
+        let asked = Arc::<AtomicU64>::default();
+        let (says, ends, count) = (Arc::clone(&line), Arc::clone(&stop), Arc::clone(&asked));
         let thread = std::thread::spawn(move || {
             while !ends.load(Ordering::Relaxed) {
                 if let Ok((mut stream, _)) = listener.accept() {
+                    count.fetch_add(1, Ordering::Relaxed);
                     let line = says.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     // Who has gone meanwhile has missed it.
                     let _ = stream.write_all(line.as_bytes());
@@ -255,7 +258,13 @@ impl AgentCheck {
                 }
             }
         });
-        Ok(Self { line, stop, thread: Some(thread) })
+        Ok(Self { line, asked, stop, thread: Some(thread) })
+    }
+
+    /// Returns how often it was asked.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Says this line from now on.

@@ -116,7 +116,9 @@ impl Inner {
             warn!("the fleet's engine is away: {why}");
         }
         // Old news would burden Sites with what they have long borne.
-        self.own().answers.clear();
+        let mut own = self.own();
+        own.answers.clear();
+        own.reports.clear();
     }
 
     /// Whoever came later bears the name; this one writes nothing while the other lives.

@@ -1,4 +1,4 @@
-//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `config/FRONT` and
+//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `report/SITE`, `config/FRONT` and
 //! `ack/FRONT`, after the fleet's prefix.
 
 use std::{borrow::Cow, net::IpAddr};
@@ -24,6 +24,8 @@ pub(crate) enum Key {
     Vote(String, VotePlace),
     /// Answers that a front has given.
     Load(String),
+    /// The newest load report of a Site.
+    Report(String),
     /// A front that lives.
     Config(String),
     /// The words that a front has taken over.
@@ -38,6 +40,7 @@ impl Key {
         let key = match part()?.as_ref() {
             "word" => Self::Word(part()?.into_owned()),
             "load" => Self::Load(part()?.into_owned()),
+            "report" => Self::Report(part()?.into_owned()),
             "config" => Self::Config(part()?.into_owned()),
             "ack" => Self::Ack(part()?.into_owned()),
             "vote" => {
@@ -57,6 +60,7 @@ impl std::fmt::Display for Key {
             Self::Word(site) => write!(f, "word/{}", encode(site)),
             Self::Vote(front, of) => write!(f, "vote/{}/{}/{}", encode(front), encode(&of.site), of.address),
             Self::Load(front) => write!(f, "load/{}", encode(front)),
+            Self::Report(site) => write!(f, "report/{}", encode(site)),
             Self::Config(front) => write!(f, "config/{}", encode(front)),
             Self::Ack(front) => write!(f, "ack/{}", encode(front)),
         }
@@ -91,6 +95,7 @@ mod tests {
             let vote = VotePlace { site: site.as_str().into(), address };
             for key in [
                 Key::Word(site.clone()), Key::Vote(front.clone(), vote), Key::Load(front.clone()),
+                Key::Report(site.clone()),
                 Key::Config(front.clone()), Key::Ack(front),
             ] {
                 prop_assert_eq!(Key::parse(&key.to_string()), Some(key));

@@ -1,7 +1,7 @@
 //! This front's part in its fleet: what the agent is told, and what it tells.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -19,6 +19,7 @@ use zerottl_core::{
     model::{FleetConfig, FleetEngine, Model},
     overrides::{OverrideRequest, OverrideValue},
     saved_state::ms,
+    site_load::Report,
     status::Verdicts,
 };
 
@@ -143,6 +144,24 @@ impl Fleet {
         if is_news {
             self.inner.told.notify_one();
         }
+    }
+
+    /// Tells the others load reports that this front has learned.
+    pub fn learned(&self, reports: impl Iterator<Item = (String, Report)>) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms);
+        let mut own = self.inner.own();
+        let before = own.reports.len();
+        own.reports.extend(reports.map(|(site, report)| (site, (now, report))));
+        if own.reports.len() != before {
+            drop(own);
+            self.inner.told.notify_one();
+        }
+    }
+
+    /// Returns the load reports that others have learned since this was last called: Site, when it was made, and the report.
+    #[must_use]
+    pub fn take_reports(&self) -> HashMap<String, (Instant, Report)> {
+        std::mem::take(&mut lock(&self.inner.view).reports)
     }
 
     /// By Site of a model: answers that the others have given, as far as they have said so; only ever grows.

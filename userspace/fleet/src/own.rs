@@ -7,13 +7,14 @@ use std::{
 
 use zerottl_core::{
     model::Model,
+    site_load::Report,
     status::{Health, Verdicts},
 };
 
 use crate::{
     gateway::Change,
     keys::{Key, VotePlace},
-    values::{Ack, Answers, Presence},
+    values::{Ack, Answers, LearnedReport, Presence},
 };
 
 /// Changes of one transaction, at most (etcd takes 128).
@@ -27,6 +28,8 @@ pub(crate) struct Own {
     pub votes: Option<(Arc<Model>, Arc<Verdicts>)>,
     /// Answers by Site that are not told yet.
     pub answers: BTreeMap<String, u64>,
+    /// Load reports that are not told yet, by Site, with when they were made, milliseconds since 1970.
+    pub reports: BTreeMap<String, (u64, Report)>,
 }
 
 /// The values that it has written under its lease.
@@ -49,6 +52,8 @@ pub(crate) struct Step {
     votes: Vec<(VotePlace, Option<bool>)>,
     compared: Option<Arc<Verdicts>>,
     answers: Option<BTreeMap<String, u64>>,
+    /// Reports that are told by it.
+    reports: Vec<(String, u64)>,
 }
 
 impl Written {
@@ -72,6 +77,11 @@ impl Written {
             let answers = Answers { seq: self.seq + 1, sites: own.answers.clone() };
             step.changes.push(Change::Put(Key::Load(front.into()).to_string(), json(serde_json::to_vec(&answers))));
             step.answers = Some(answers.sites);
+        }
+        for (site, (at_ms, report)) in own.reports.iter().take(CHANGES_MAX - step.changes.len()) {
+            let learned = LearnedReport { front: front.into(), at_ms: *at_ms, report: report.clone() };
+            step.changes.push(Change::Put(Key::Report(site.clone()).to_string(), json(serde_json::to_vec(&learned))));
+            step.reports.push((site.clone(), *at_ms));
         }
         self.votes_step(front, own, &mut step);
         step
@@ -136,6 +146,12 @@ impl Written {
         }
         if step.compared.is_some() {
             self.compared = step.compared;
+        }
+        for (site, at_ms) in step.reports {
+            // One that came meanwhile is still to be told.
+            if own.reports.get(&site).is_some_and(|(at, _)| *at == at_ms) {
+                own.reports.remove(&site);
+            }
         }
         if let Some(told) = step.answers {
             self.seq += 1;

@@ -2,17 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use zerottl_core::{
     model::Model,
+    saved_state::ms,
+    site_load::Report,
     status::{Health, Verdicts},
 };
 
 use crate::{
     keys::{Key, VotePlace},
-    values::{self, ANSWERS_LEN_MAX, Ack, Answers, Presence, VALUE_LEN_MAX, Words},
+    values::{self, ANSWERS_LEN_MAX, Ack, Answers, LearnedReport, Presence, VALUE_LEN_MAX, Words},
 };
 
 /// Fronts of a fleet, at most.
@@ -77,6 +79,8 @@ pub(crate) struct SharedView {
     /// By Site: answers that the other fronts have given, as far as they said so.
     pub answers: HashMap<String, u64>,
     last_answers: HashMap<String, u64>,
+    /// By Site: reports that others have learned and that are not taken over yet, and when they were made.
+    pub reports: HashMap<String, (Instant, Report)>,
     /// By key: why its value is ignored.
     pub faults: BTreeMap<String, String>,
     /// Values that were ignored.
@@ -99,6 +103,7 @@ impl SharedView {
             changed: 0,
             answers: HashMap::new(),
             last_answers: HashMap::new(),
+            reports: HashMap::new(),
             faults: BTreeMap::new(),
             faulty: 0,
         }
@@ -194,6 +199,19 @@ impl SharedView {
                 }
                 self.last_answers.insert(front, answers.seq);
             }
+            Key::Report(site) => {
+                let learned: LearnedReport = serde_json::from_slice(value).map_err(|_| SHAPE)?;
+                if !learned.report.is_sound() {
+                    return Err(SHAPE);
+                }
+                let made = seen.or_else(|| {
+                    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms);
+                    Instant::now().checked_sub(Duration::from_millis(wall.saturating_sub(learned.at_ms)))
+                });
+                if let Some(made) = made.filter(|_| learned.front != self.own && self.reports.len() < WORDS_MAX) {
+                    self.reports.insert(site, (made, learned.report));
+                }
+            }
             Key::Config(front) => {
                 let presence: Presence = serde_json::from_slice(value).map_err(|_| SHAPE)?;
                 let report = self.front(&front).ok_or(MANY)?;
@@ -240,8 +258,8 @@ impl SharedView {
                 self.fronts.remove(&front);
                 self.touch(front);
             }
-            // The latter goes with its front.
-            None | Some(Key::Ack(_)) => {}
+            // An ack goes with its front; a report is as old as it is.
+            None | Some(Key::Ack(_) | Key::Report(_)) => {}
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use zerottl_core::{
     overrides::{self, OverrideRequest, OverrideValue},
     saved_state::ms,
+    site_load::Report,
     status::AdminState,
 };
 
@@ -157,6 +158,17 @@ pub(crate) struct Answers {
     pub seq: u64,
     /// Answers by Site.
     pub sites: BTreeMap<String, u64>,
+}
+
+/// A Site's load report, as a front has learned it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LearnedReport {
+    /// The front.
+    pub front: String,
+    /// When, by its clock, milliseconds since 1970: to one that was not watching then.
+    pub at_ms: u64,
+    /// The report.
+    pub report: Report,
 }
 
 /// A verdict, as a value.

@@ -33,6 +33,8 @@ use zerottl_host::{
 /// The most attempts that run at once, besides those of the probes.
 pub use zerottl_host::resources::LOAD_POLLS_MAX as CONCURRENT_MAX;
 
+/// After so many intervals without a report of whoever's turn it is, this machine asks itself.
+const SILENT: u32 = 3;
 /// Addresses whose faults are shown, at most.
 const FAULTS_MAX: usize = 4;
 
@@ -119,6 +121,11 @@ impl Source {
         let (mut first, mut last) = (0, Instant::now());
         loop {
             sleep_until(tick).await;
+            if !self.loads.is_asked_here(self.site, Instant::now().into_std(), SILENT * self.poll.interval) {
+                last = Instant::now();
+                tick = schedule::following(tick, self.poll.interval, last);
+                continue;
+            }
             // The semaphore is never closed.
             let permit = self.permits.acquire().await;
             let at = self.addresses[first];

@@ -6,59 +6,18 @@
 //!
 //! Only `current` is needed. Figures are in a unit of the Site's choosing; other keys are not looked at.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use serde::Deserialize;
 
-use zerottl_core::{
-    model::LoadSource,
-    site_load::ReportedCondition,
-    status::{AdminState, Load},
-};
+use zerottl_core::{model::LoadSource, site_load::FIGURE_MIN, status::Load};
+
+pub use zerottl_core::site_load::{FIGURE_MAX, Report};
 
 /// Bytes of a report, at most.
 pub(crate) const REPORT_MAX: usize = 16 * 1024;
-/// The largest figure: sums and quotients of figures stay numbers.
-pub const FIGURE_MAX: f64 = 1e15;
-/// The smallest capacity or target.
-pub(crate) const FIGURE_MIN: f64 = 1e-6;
 /// Characters of a report that are quoted.
 const QUOTED_MAX: usize = 64;
-
-/// The report of a Site at one moment. What it leaves out, it does not change.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// Its load now, 0 to [`FIGURE_MAX`].
-    pub current: Option<f64>,
-    /// Where it should be at most, `FIGURE_MIN` to [`FIGURE_MAX`].
-    pub target: Option<f64>,
-    /// Where it can take no more, in the same range.
-    pub capacity: Option<f64>,
-    /// Sessions that it has, 0 to [`FIGURE_MAX`].
-    pub sessions: Option<f64>,
-    /// When it made the report, by its own clock, seconds: only tells one report from another.
-    pub at: Option<f64>,
-    /// Of its weight, what it wants: 1 is all of it, 0 no new clients.
-    pub factor: Option<f64>,
-    /// The state that it wants for itself.
-    pub admin_state: Option<AdminState>,
-    /// Whether it works, as it says.
-    pub condition: Option<ReportedCondition>,
-    /// The text in its own words besides that.
-    pub note: Option<Arc<str>>,
-    /// The part of it that was not understood, while the rest was.
-    pub slip: Option<Arc<str>>,
-    /// Connections that it takes, at most; 0 is without a bound.
-    pub maxconn: Option<u64>,
-}
-
-impl Report {
-    /// Whether it has figures and says nothing else of the Site: what a body of JSON, a push and a header are.
-    #[must_use]
-    pub(crate) fn is_figures(&self) -> bool {
-        self.current.is_some() && self.admin_state.is_none() && self.condition.is_none() && self.factor.is_none()
-    }
-}
 
 /// Why a report is not taken, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,22 @@ pub struct LoadStore {
     model: Arc<Model>,
     entries: Arc<[Mutex<SiteLoad>]>,
     is_used: bool,
+    sharing: Arc<Sharing>,
+}
+
+/// Reports that other machines are told, and which Sites this one asks.
+#[derive(Debug)]
+struct Sharing {
+    /// The newest of each Site that is not told yet; none where nobody is told.
+    untold: Mutex<Option<HashMap<SiteId, Report>>>,
+    asked_here: Box<[AtomicBool]>,
+}
+
+impl Sharing {
+    fn new(model: &Model) -> Arc<Self> {
+        let asked_here = model.sites.iter().map(|_| AtomicBool::new(true)).collect();
+        Arc::new(Self { untold: Mutex::new(None), asked_here })
+    }
 }
 
 impl LoadStore {
@@ -35,7 +54,7 @@ impl LoadStore {
     #[must_use]
     pub fn new(model: &Arc<Model>) -> Self {
         let entries = model.sites.iter().map(|_| Mutex::default()).collect();
-        Self { model: Arc::clone(model), entries, is_used: is_used(model) }
+        Self { model: Arc::clone(model), entries, is_used: is_used(model), sharing: Sharing::new(model) }
     }
 
     /// Creates a store for a new configuration that keeps what is known of each Site that was there before, by its key,
@@ -51,7 +70,8 @@ impl LoadStore {
                 before.filter(|id| self.model.sites[id.0].load.as_ref().map(kind) == site.load.as_ref().map(kind));
             Mutex::new(same.map(|id| self.lock(id).clone()).unwrap_or_default())
         });
-        Self { entries: entries.collect(), model: Arc::clone(model), is_used: is_used(model) }
+        let sharing = Sharing::new(model);
+        Self { entries: entries.collect(), model: Arc::clone(model), is_used: is_used(model), sharing }
     }
 
     /// Whether any Site may say anything.
@@ -74,6 +94,52 @@ impl LoadStore {
 
     /// Takes in the outcome of an attempt to learn a Site's load. Of a Site without `load`, nothing is kept.
     pub fn report(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
+        if let (Ok(report), Some(untold)) = (&said, self.untold().as_mut()) {
+            untold.insert(site, report.clone());
+        }
+        self.take(site, now, said);
+    }
+
+    /// Takes in a report that another machine has learned, as of `made`, which is not told on. One that is not sound is passed over.
+    pub fn report_from_afar(&self, site: SiteId, made: Instant, report: Report) {
+        let is_newer = self.lock(site).received.is_none_or(|received| received < made);
+        if report.is_sound() && is_newer {
+            self.take(site, made, Ok(report));
+        }
+    }
+
+    /// From now on reports are kept to be told to other machines.
+    pub fn tell(&self) {
+        self.untold().get_or_insert_default();
+    }
+
+    /// Returns the reports that are not told yet.
+    #[must_use]
+    pub fn take_untold(&self) -> HashMap<SiteId, Report> {
+        self.untold().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Sets which Sites this machine asks.
+    pub fn assign(&self, is_asked_here: impl Fn(SiteId) -> bool) {
+        for (site, flag) in self.sharing.asked_here.iter().enumerate() {
+            flag.store(is_asked_here(SiteId(site)), Relaxed);
+        }
+    }
+
+    /// Whether a Site is to be asked by this machine: it is its turn, or whoever's turn it is has been silent for `patience`.
+    pub(super) fn is_asked_here(&self, site: SiteId, now: Instant, patience: Duration) -> bool {
+        let is_silent = || {
+            let received = self.lock(site).received;
+            received.is_none_or(|received| now.saturating_duration_since(received) > patience)
+        };
+        self.sharing.asked_here[site.0].load(Relaxed) || is_silent()
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Option<HashMap<SiteId, Report>>> {
+        self.sharing.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, site: SiteId, now: Instant, said: Result<Report, BadReport>) {
         let Some(source) = self.model.sites.get(site.0).and_then(|site| site.load.as_ref()) else { return };
         let said = said.and_then(|report| report::load(&report, source).map(|load| (report, load)));
         let mut entry = self.lock(site);

@@ -1,7 +1,7 @@
 //! The planning round's part in a fleet: votes counted with this front's own, words of others, answers of others.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,14 +12,14 @@ use tokio::{
 };
 use tracing::{info, warn};
 use zerottl_core::{
-    model::{EventKind, FleetConfig, Model},
+    model::{EventKind, FleetConfig, Model, SiteId},
     overrides::{OverrideRequest, OverrideValue},
     rendezvous::is_chosen,
     status::{Health, Verdicts},
 };
 use zerottl_fleet::{Fleet, FleetError, VoteTally};
 use zerottl_hooks::{HookEvent, Hooks};
-use zerottl_inputs::probe::ProbeDuty;
+use zerottl_inputs::{load::LoadStore, probe::ProbeDuty};
 
 use crate::observe::fleet::FleetVotes;
 
@@ -86,6 +86,10 @@ pub(crate) struct FleetRounds {
     votes: watch::Sender<Arc<FleetVotes>>,
     hooks: Arc<Hooks>,
     sharing: Option<Sharing>,
+    loads: LoadStore,
+    /// The others with whom asking for loads is shared now; none before the first round.
+    asked_with: Option<Vec<String>>,
+    positions: HashMap<String, SiteId>,
 }
 
 /// Probing that several fronts share.
@@ -118,7 +122,9 @@ impl FleetRounds {
         votes: watch::Sender<Arc<FleetVotes>>,
         hooks: &Arc<Hooks>,
         duty: ProbeDuty,
+        loads: LoadStore,
     ) -> Self {
+        loads.tell();
         Self {
             fleet: fleet.clone(),
             model: Arc::clone(model),
@@ -131,6 +137,9 @@ impl FleetRounds {
             tried: Instant::now(),
             votes,
             hooks: Arc::clone(hooks),
+            loads,
+            asked_with: None,
+            positions: model.sites.iter().zip(0..).map(|(site, id)| (site.key.clone(), SiteId(id))).collect(),
             sharing: model
                 .fleet
                 .as_ref()
@@ -191,6 +200,32 @@ impl FleetRounds {
         });
         info!(others = ?living, probers, "the probing is shared anew");
         *others = Some(living);
+    }
+
+    /// Tells the others what this front has learned of loads, and takes over what they have; asks only those Sites that are its own to
+    /// ask.
+    pub fn share_loads(&mut self) {
+        if !self.loads.is_used() {
+            return;
+        }
+        let model = &self.model;
+        let untold = self.loads.take_untold().into_iter();
+        self.fleet.learned(untold.map(|(id, report)| (model.sites[id.0].key.clone(), report)));
+        for (site, (made, report)) in self.fleet.take_reports() {
+            if let Some(id) = self.positions.get(&site) {
+                self.loads.report_from_afar(*id, made, report);
+            }
+        }
+        let living = self.fleet.others();
+        if self.asked_with.as_ref() == Some(&living) {
+            return;
+        }
+        let names: Vec<&str> = living.iter().map(String::as_str).collect();
+        self.loads.assign(|id| {
+            let site = &model.sites[id.0];
+            site.addresses.first().is_none_or(|first| is_chosen(self.fleet.front(), &names, 1, &site.key, first.answer))
+        });
+        self.asked_with = Some(living);
     }
 
     /// This front's answers by Site with those of the others; its own are told to them.

@@ -168,6 +168,9 @@ impl Rounds {
     /// Assesses everything, and publishes a plan if that changes anything.
     fn round(&mut self) {
         let since = Instant::now();
+        if let Some(fleet) = &mut self.fleet {
+            fleet.share_loads();
+        }
         // Counting answers goes through every address on every CPU: only where something is debited by them.
         let (entries, mut answers) = if self.load_store.is_used() {
             (self.load_store.read(), self.planner.answers_of_sites(&self.counters.answers()))

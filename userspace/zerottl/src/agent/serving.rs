@@ -277,7 +277,9 @@ impl Prepared {
             events: self.events,
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
-            fleet: fleet.map(|fleet| FleetRounds::new(fleet, &self.model, ballots, &common.hooks, duty.clone())),
+            fleet: fleet.map(|fleet| {
+                FleetRounds::new(fleet, &self.model, ballots, &common.hooks, duty.clone(), self.load_store.clone())
+            }),
             hooks: Arc::clone(&common.hooks),
         };
         let mut tasks = JoinSet::new();
