@@ -2,6 +2,7 @@
 
 mod away;
 mod debits;
+mod load;
 mod sharing;
 mod votes;
 mod words;
