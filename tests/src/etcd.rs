@@ -21,12 +21,26 @@ use crate::{
     scratch::find_tool,
 };
 
+/// The port of TLS to clients.
+pub const SECURE_PORT: u16 = 2381;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One etcd of one or several nodes. Each node has a machine of its own, which every front reaches.
 #[derive(Debug)]
 pub struct Etcd {
     nodes: Vec<EtcdNode>,
+    secure: Option<SecureClients>,
+}
+
+/// The files by which nodes speak TLS to clients, besides plain HTTP: to those alone that have a certificate of the same authority.
+#[derive(Clone, Debug)]
+pub struct SecureClients {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// The certificate of all nodes.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 #[derive(Debug)]
@@ -39,10 +53,15 @@ struct EtcdNode {
 impl Etcd {
     /// Starts a node on every peer of the lab ([`crate::lab::LabSpec::peers`]), and waits until they have a leader.
     pub fn start(lab: &Lab) -> io::Result<Self> {
+        Self::start_with(lab, None)
+    }
+
+    /// Starts it as [`Self::start`] does; with files, each node speaks TLS at [`SECURE_PORT`], too.
+    pub fn start_with(lab: &Lab, secure: Option<SecureClients>) -> io::Result<Self> {
         let node = |machine: &Arc<Netns>| {
             Ok(EtcdNode { machine: Arc::clone(machine), folder: lab.folder("etcd")?, process: None })
         };
-        let mut all = Self { nodes: lab.peers.iter().map(node).collect::<io::Result<_>>()? };
+        let mut all = Self { nodes: lab.peers.iter().map(node).collect::<io::Result<_>>()?, secure };
         for number in 0..all.nodes.len() {
             all.launch(number)?;
         }
@@ -161,12 +180,19 @@ impl Etcd {
     fn launch(&mut self, number: usize) -> io::Result<()> {
         let peer = |number| format!("http://{}:2380", peer_v4(number));
         let all: Vec<_> = (0..self.nodes.len()).map(|number| format!("n{number}={}", peer(number))).collect();
+        let secure = self.secure.clone();
         let node = &mut self.nodes[number];
         let log = File::options().create(true).append(true).open(node.folder.join("log"))?;
         let mut command = Command::new(find_tool("etcd")?);
         command.arg("--data-dir").arg(node.folder.join("data")).args(["--name", &format!("n{number}")]);
         let client = endpoint(number);
-        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        let mut listen = client.clone();
+        if let Some(SecureClients { ca, certificate, key }) = secure {
+            listen = format!("{client},https://{}:{SECURE_PORT}", peer_v4(number));
+            command.arg("--cert-file").arg(certificate).arg("--key-file").arg(key);
+            command.arg("--trusted-ca-file").arg(ca).arg("--client-cert-auth");
+        }
+        command.args(["--listen-client-urls", &listen, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer(number), "--initial-advertise-peer-urls", &peer(number)]);
         command.args(["--initial-cluster", &all.join(","), "--initial-cluster-token", "lab"]);
         command.args([

@@ -40,6 +40,16 @@ impl FleetScene {
         let spec = LabSpec { fronts, peers: nodes, sites, ..LabSpec::default() };
         let lab = Lab::start(&spec).unwrap_or_else(|e| panic!("lab: {e}"));
         let etcd = Etcd::start(&lab).unwrap_or_else(|e| panic!("{e}"));
+        Some(Self::in_lab(lab, etcd, config))
+    }
+
+    /// Starts the fronts of a lab that has its etcd.
+    ///
+    /// # Panics
+    /// If it cannot be set up.
+    #[must_use]
+    pub fn in_lab(lab: Lab, etcd: Etcd, config: &Config) -> Self {
+        let fronts = lab.fronts.len();
         let configs: Vec<_> = (0..fronts).map(|number| config_of(config, number, &etcd)).collect();
         let start = |(number, config)| Agent::start(&lab, number, config).unwrap_or_else(|e| panic!("{e}"));
         let agents = configs.iter().enumerate().map(start).collect();
@@ -49,7 +59,7 @@ impl FleetScene {
                 scene.wait_for(number, true);
             }
         }
-        Some(scene)
+        scene
     }
 
     /// Waits until a front's own probes have proven all Sites up, or all down.

@@ -3,6 +3,7 @@
 mod away;
 mod debits;
 mod load;
+mod secure;
 mod sharing;
 mod votes;
 mod words;

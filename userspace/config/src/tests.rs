@@ -7,6 +7,7 @@ mod director;
 mod director_messages;
 mod dnssec;
 mod edns;
+mod fleet;
 mod forward;
 mod geo;
 mod health;
