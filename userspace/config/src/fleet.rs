@@ -1,6 +1,6 @@
 //! `[fleet]`, and `quorum` of pools.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use rustls_pki_types::ServerName;
 use toml::Spanned;
@@ -33,6 +33,7 @@ const PROBERS: RangeInclusive<i64> = 1..=64;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Etcd,
+    File,
 }
 
 /// The sections that each front has for itself.
@@ -49,10 +50,13 @@ pub(super) fn fleet(report: &mut Reporter, raw: Option<&Spanned<raw::Fleet>>, te
         }
     }
     let front = raw.front.as_ref().and_then(|text| reader.parsed(text, front_name));
-    let kind = raw.kind.as_ref().and_then(|word| reader.word("kind", word, &[("etcd", Kind::Etcd)]))?;
+    let kind =
+        raw.kind.as_ref().and_then(|word| reader.word("kind", word, &[("etcd", Kind::Etcd), ("file", Kind::File)]))?;
     let engine = match kind {
         Kind::Etcd => FleetEngine::Etcd(etcd(reader, raw)),
+        Kind::File => FleetEngine::File(file(reader, raw)),
     };
+    out_of_place(reader, raw, kind);
     let shared = reader.choice("probes", &raw.probes, &[("own", false), ("shared", true)], false);
     if let Some(value) = raw.probers.as_ref().filter(|_| !shared) {
         reader
@@ -72,6 +76,40 @@ fn digest(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{table:?}").as_bytes());
     let first: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
     format!("{:016x}", u64::from_be_bytes(first))
+}
+
+/// Warns of keys of the other kind.
+fn out_of_place(reader: &mut Reader<'_>, raw: &raw::Fleet, kind: Kind) {
+    let texts = [
+        ("file", Kind::File, &raw.file),
+        ("prefix", Kind::Etcd, &raw.prefix),
+        ("lease", Kind::Etcd, &raw.lease),
+        ("ca", Kind::Etcd, &raw.ca),
+        ("server_name", Kind::Etcd, &raw.server_name),
+        ("certificate", Kind::Etcd, &raw.certificate),
+        ("key", Kind::Etcd, &raw.key),
+        ("user", Kind::Etcd, &raw.user),
+        ("password_file", Kind::Etcd, &raw.password_file),
+        ("probes", Kind::Etcd, &raw.probes),
+    ];
+    let texts = texts.into_iter().filter_map(|(key, of, value)| Some((key, of, value.as_ref()?.span())));
+    let list = raw.endpoints.as_ref().map(|list| ("endpoints", Kind::Etcd, list.span()));
+    for (key, _, span) in texts.chain(list).filter(|(_, of, _)| *of != kind) {
+        let name = if kind == Kind::Etcd { "etcd" } else { "file" };
+        reader.warn(span, format!("`{key}` means nothing to kind {name}")).help("take it out");
+    }
+}
+
+/// The file may come later: whoever brings it is no part of this machine.
+fn file(reader: &mut Reader<'_>, raw: &raw::Fleet) -> PathBuf {
+    let Some(text) = &raw.file else {
+        reader.missing("file", "\"fleet.states\"");
+        return PathBuf::new();
+    };
+    if text.get_ref().is_empty() || text.get_ref().contains('\0') {
+        reader.error(text.span(), "`file` is not a path").help("give a file, such as \"fleet.states\"");
+    }
+    reader.report.base_dir().join(text.get_ref())
 }
 
 fn front_name(text: &str) -> Result<String, Fault> {
@@ -206,6 +244,13 @@ fn quorum_of(text: &str) -> Result<Quorum, Fault> {
 
 /// Reports Sites that two pools want to be up by different quorums, and quorums without a fleet.
 pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
+    if let (Some(health), Some(FleetEngine::File(_))) = (&file.health, model.fleet.as_ref().map(|fleet| &fleet.engine))
+    {
+        let mut reader = Reader { report, section: "[health]".into(), header: health.span() };
+        reader
+            .error(health.span(), "the fleet's file states health, too")
+            .help("take [health] out, and state it in [fleet] `file`");
+    }
     let mut first: Vec<Option<(usize, Quorum)>> = vec![None; model.sites.len()];
     for (index, (pool, (key, raw))) in model.pools.iter().zip(&file.pool.0).enumerate() {
         let at = raw.quorum.as_ref().map_or(key.span(), Spanned::span);

@@ -153,6 +153,7 @@ pub(super) struct Health {
 pub(super) struct Fleet {
     pub kind: Text,
     pub front: Text,
+    pub file: Text,
     pub endpoints: List<String>,
     pub prefix: Text,
     pub lease: Text,

@@ -12,6 +12,7 @@
 //! | [`statements`] | the file by which any program states health and says words |
 //! | [`overrides`] | what the operator has said of a Site, and how it is asked for |
 //! | [`assess`] | verdicts, loads and overrides at one moment into a status |
+//! | [`rendezvous`] | which fronts of a fleet probe an address |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
 //! | [`exclusion`] | what keeps a live Site from being answered, and which cause gives way first |
 //! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |

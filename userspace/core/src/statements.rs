@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     model::{Model, SiteId},
-    overrides::LASTS,
+    overrides::{LASTS, OverrideValue},
     status::AdminState,
 };
 
@@ -207,6 +207,8 @@ pub struct FileReading {
     pub name: String,
     /// All that it says of health.
     pub statements: Vec<AddressStatement>,
+    /// Its words, where they are taken.
+    pub words: Vec<FileWord>,
 }
 
 /// Reads a file's text.
@@ -297,6 +299,33 @@ fn shown(text: &str) -> String {
     let short = text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c });
     let more = if text.chars().nth(SHOWN_MAX).is_some() { "…" } else { "" };
     format!("{}{more}", short.collect::<String>())
+}
+
+/// A word of a file on a Site of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileWord {
+    /// The Site's key.
+    pub site: String,
+    /// The state or the weight.
+    pub value: OverrideValue,
+    /// For how long from the file's last change on.
+    pub lasts: Option<Duration>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// Finds the words of a file, on Sites of whatever model.
+#[must_use]
+pub fn words_of(statements: &[FileStatement]) -> Vec<FileWord> {
+    let word = |said: &FileStatement| {
+        let value = match said.state {
+            StatedState::Up | StatedState::Down => return None,
+            StatedState::Word(state) => OverrideValue::State(state),
+            StatedState::Weight(weight) => OverrideValue::Weight(Some(weight)),
+        };
+        Some(FileWord { site: said.site.clone(), value, lasts: said.lasts, line: said.line })
+    };
+    statements.iter().filter_map(word).collect()
 }
 
 /// Finds what a file says of the health of a model's Sites. A statement of one address goes before one of all. Words are

@@ -32,7 +32,7 @@ pub(crate) const ANSWER_MAX: usize = 8 << 20;
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 /// Bytes of the words of a refusal that are kept.
 const REFUSAL_MAX: usize = 4096;
-/// What etcd says to a user where it asks for none.
+/// Words of etcd to a user where it asks for none.
 const NO_AUTH: &str = "authentication is not enabled";
 /// Keys of one page.
 const PAGE: u32 = 1000;
@@ -292,8 +292,10 @@ impl Gateway {
         let words = Limited::new(response.into_body(), REFUSAL_MAX).collect().await;
         let words = words.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let said = serde_json::from_slice::<Value>(&words).ok();
-        let said = said.as_ref().and_then(|said| said.get("message")?.as_str());
-        Err(GatewayError::Refused(said.map_or_else(|| status.to_string(), str::to_owned)))
+        let said = said.as_ref().and_then(|said| said.get("message").or_else(|| said.get("error"))?.as_str());
+        let plain =
+            || format!("{status}: {}", String::from_utf8_lossy(&words).trim().chars().take(200).collect::<String>());
+        Err(GatewayError::Refused(said.map_or_else(plain, str::to_owned)))
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<T, GatewayError> {

@@ -32,6 +32,9 @@ pub enum FleetError {
     /// No node is named, or none answers.
     #[error("no node of the engine answers")]
     Away,
+    /// There is no engine to reach.
+    #[error("the fleet is by a file")]
+    ByFile,
 }
 
 /// State or weight: of each a Site has one.

@@ -70,7 +70,7 @@ impl Fleet {
     /// Starts a client of the engine, which tries until it is stopped. The task ends then, and gives up its lease. Must be
     /// called within a tokio runtime.
     pub fn start(config: &FleetConfig) -> Result<(Self, JoinHandle<()>), FleetError> {
-        let FleetEngine::Etcd(etcd) = &config.engine;
+        let FleetEngine::Etcd(etcd) = &config.engine else { return Err(FleetError::ByFile) };
         let (patience, engine) = (etcd.lease, Arc::new(Etcd::new(etcd)?));
         let presence = Presence { instance: rand::random(), ..Presence::default() };
         let inner = Arc::new(Inner {
@@ -374,7 +374,8 @@ mod tests {
             prefix: "zerottl/".into(),
             lease: Duration::from_secs(10),
         };
-        let config = FleetConfig { front: "ns1".into(), engine: FleetEngine::Etcd(etcd), digest: String::new() };
+        let config =
+            FleetConfig { front: "ns1".into(), engine: FleetEngine::Etcd(etcd), digest: String::new(), probers: None };
         Fleet::start(&config).expect("started").0
     }
 

@@ -35,6 +35,7 @@ mod assessment_log;
 mod counts;
 mod error;
 mod events;
+mod file_words;
 mod files;
 mod fleet;
 mod health_file;

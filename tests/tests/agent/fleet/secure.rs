@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use serde_json::json;
 use tests::{
     addresses::peer_v4,
@@ -28,6 +30,8 @@ fn certificates(folder: &Path) -> SecureClients {
     let sign = |name: &str, names: Vec<String>| {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(names).expect("names");
+        // Where it asks for users, etcd's gateway refuses a client whose certificate has a common name.
+        params.distinguished_name = DistinguishedName::new();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let paths = [folder.join(format!("{name}.pem")), folder.join(format!("{name}.key"))];
         fs::write(&paths[0], params.signed_by(&key, &issuer).expect("signed").pem()).expect("written");
@@ -35,7 +39,7 @@ fn certificates(folder: &Path) -> SecureClients {
         paths
     };
     let [certificate, key] = sign("node", (0..3).map(|number| peer_v4(number).to_string()).collect());
-    sign("client", vec!["zerottl".into()]);
+    sign("client", vec!["client.example".into()]);
     SecureClients { ca, certificate, key }
 }
 

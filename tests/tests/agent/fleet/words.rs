@@ -131,7 +131,8 @@ fn f_word_what_waits_is_told_by_a_connection_that_holds() {
         scene.etcd.endpoints().iter().map(|url| url.trim_start_matches("http://").parse().expect("a URL")).collect();
     let etcd =
         EtcdConfig { endpoints, tls: None, user: None, prefix: "zerottl/".into(), lease: Duration::from_secs(10) };
-    let config = FleetConfig { front: "ns9".into(), engine: FleetEngine::Etcd(etcd), digest: String::new() };
+    let config =
+        FleetConfig { front: "ns9".into(), engine: FleetEngine::Etcd(etcd), digest: String::new(), probers: None };
     let request = OverrideRequest {
         target: "boston".into(),
         value: OverrideValue::State(AdminState::Drain),

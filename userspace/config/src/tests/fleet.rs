@@ -17,7 +17,7 @@ fn faults(section: &str) -> Vec<String> {
 fn the_least_there_is() {
     let model = parse("f", &format!("{BASE}{FLEET}"), &examples()).expect("valid").model;
     let fleet = model.fleet.expect("a fleet");
-    let FleetEngine::Etcd(etcd) = &fleet.engine;
+    let FleetEngine::Etcd(etcd) = &fleet.engine else { panic!("by etcd") };
     let at: Vec<String> = etcd.endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(at, ["192.0.2.21:2379", "[2001:db8::22]:23790"]);
     assert_eq!((etcd.prefix.as_str(), etcd.lease, &etcd.tls), ("zerottl/", Duration::from_secs(10), &None));

@@ -20,6 +20,8 @@ pub struct FleetConfig {
 pub enum FleetEngine {
     /// An etcd cluster.
     Etcd(EtcdConfig),
+    /// A file that something else brings to every front.
+    File(PathBuf),
 }
 
 /// An etcd cluster, and how it is reached.

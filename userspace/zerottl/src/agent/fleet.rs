@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 use zerottl_core::{
-    model::{EventKind, FleetConfig, Model, SiteId},
+    model::{EventKind, FleetConfig, FleetEngine, Model, SiteId},
     overrides::{OverrideRequest, OverrideValue},
     rendezvous::is_chosen,
     status::{Health, Verdicts},
@@ -41,7 +41,9 @@ pub(crate) struct Membership {
 impl Membership {
     /// Joins the fleet of a model: stays in the one there is if it is as before.
     pub fn of(model: &Model, before: Option<&Self>) -> Result<Option<Joined>, FleetError> {
-        let Some(config) = &model.fleet else { return Ok(None) };
+        // By a file there is nobody to meet.
+        let is_by_etcd = |config: &&FleetConfig| matches!(config.engine, FleetEngine::Etcd(_));
+        let Some(config) = model.fleet.as_ref().filter(is_by_etcd) else { return Ok(None) };
         if let Some(before) =
             before.filter(|before| before.config.front == config.front && before.config.engine == config.engine)
         {

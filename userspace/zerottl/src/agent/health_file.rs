@@ -1,4 +1,4 @@
-//! Watches the file of `[health]`, by which any program states the health of Sites.
+//! Watches the file of `[health]`, by which any program states the health of Sites, or that of a fleet, which has words, too.
 //!
 //! It is looked at once a second and read when it has changed and then stayed for one look, as the configuration's own
 //! files are. What cannot be read, or is too long, changes nothing of what it stated before.
@@ -6,9 +6,9 @@
 use std::{
     fs, io,
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use thiserror::Error;
@@ -16,12 +16,15 @@ use tokio::{sync::watch, task::spawn_blocking, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::files::Files;
-use crate::{control::health::HealthHandle, observe::health_file::HealthFileState};
+use super::{file_words::FileWords, files::Files};
+use crate::{
+    control::{health::HealthHandle, overrides::OverrideHandle},
+    observe::health_file::HealthFileState,
+};
 use zerottl_core::{
-    model::Model,
+    model::{FleetEngine, Model},
     saved_state::ms,
-    statements::{FILE_MAX, FileReading, LineFaults, health_of, parse},
+    statements::{FILE_MAX, FileReading, LineFaults, health_of, parse, words_of},
 };
 
 /// How often it is looked at.
@@ -42,10 +45,12 @@ enum HealthFileError {
 pub(super) async fn watch(
     model: Arc<Model>,
     health: HealthHandle,
+    overrides: OverrideHandle,
     state: watch::Sender<HealthFileState>,
     cancel: CancellationToken,
 ) {
-    let Some(path) = model.health_file.clone() else { return cancel.cancelled().await };
+    let Some((path, takes_words)) = file_of(&model) else { return cancel.cancelled().await };
+    let mut words = FileWords::default();
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut files: Option<Files> = None;
@@ -56,7 +61,7 @@ pub(super) async fn watch(
         }
         let (of, model) = (path.clone(), Arc::clone(&model));
         // A disk may be slow, and a long file takes its time.
-        let looking = spawn_blocking(move || look(files.take(), &of, &model));
+        let looking = spawn_blocking(move || look(files.take(), &of, &model, takes_words));
         let looked = tokio::select! {
             () = cancel.cancelled() => return,
             looked = looking => looked,
@@ -68,8 +73,28 @@ pub(super) async fn watch(
         };
         files = Some(watched);
         if let Some(found) = found {
+            if let Ok((reading, _)) = &found {
+                words.read(reading, Instant::now());
+            }
             take(&path, found, &health, &state);
         }
+        let refused = tokio::select! {
+            () = cancel.cancelled() => return,
+            refused = words.apply(&overrides) => refused,
+        };
+        state.send_if_modified(|state| {
+            let is_new = state.refused != refused;
+            state.refused = refused;
+            is_new
+        });
+    }
+}
+
+/// The file of a model, and whether words are taken from it: that of a fleet, or of health alone.
+fn file_of(model: &Model) -> Option<(PathBuf, bool)> {
+    match model.fleet.as_ref().map(|fleet| &fleet.engine) {
+        Some(FleetEngine::File(path)) => Some((path.clone(), true)),
+        _ => Some((model.health_file.clone()?, false)),
     }
 }
 
@@ -77,20 +102,20 @@ pub(super) async fn watch(
 type Found = Result<(FileReading, LineFaults), HealthFileError>;
 
 /// Looks at the file, and reads it at the first look and where it has changed.
-fn look(files: Option<Files>, path: &Path, model: &Model) -> (Files, Option<Found>) {
+fn look(files: Option<Files>, path: &Path, model: &Model, takes_words: bool) -> (Files, Option<Found>) {
     match files {
         None => {
             let files = Files::new(vec![path.to_owned()]);
-            (files, Some(read(path, model)))
+            (files, Some(read(path, model, takes_words)))
         }
         Some(mut files) => {
-            let found = files.changed().then(|| read(path, model));
+            let found = files.changed().then(|| read(path, model, takes_words));
             (files, found)
         }
     }
 }
 
-fn read(path: &Path, model: &Model) -> Found {
+fn read(path: &Path, model: &Model, takes_words: bool) -> Found {
     // The kind first: opening a FIFO would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(HealthFileError::NotAFile);
@@ -103,7 +128,7 @@ fn read(path: &Path, model: &Model) -> Found {
         return Err(HealthFileError::TooLong);
     }
     let parsed = parse(&text);
-    let (statements, of_sites) = health_of(model, &parsed.statements, false);
+    let (statements, of_sites) = health_of(model, &parsed.statements, takes_words);
     let mut faults = parsed.faults;
     faults.extend(of_sites);
     let reading = FileReading {
@@ -112,6 +137,7 @@ fn read(path: &Path, model: &Model) -> Found {
         at_wall_ms: changed.duration_since(UNIX_EPOCH).map_or(0, ms),
         name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         statements,
+        words: if takes_words { words_of(&parsed.statements) } else { Vec::new() },
     };
     Ok((reading, faults))
 }
@@ -128,6 +154,7 @@ fn take(path: &Path, found: Found, health: &HealthHandle, state: &watch::Sender<
                 faults: faults.first.iter().map(ToString::to_string).collect(),
                 ignored: faults.count,
                 error: None,
+                refused: before.refused.clone(),
             }
         }
         Err(error) => HealthFileState { path: Some(path.to_owned()), error: Some(error.to_string()), ..before.clone() },

@@ -231,6 +231,7 @@ impl Prepared {
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
         let (overrides, asked) = OverrideHandle::new();
+        let by_file = overrides.clone();
         let fleet = common.fleet.as_ref().map(|membership| &membership.fleet);
         let (ballots, votes) = watch::channel(Arc::default());
         let counters = Arc::new(AgentCounters {
@@ -286,7 +287,7 @@ impl Prepared {
         tasks.spawn(async move { probes.await.map(|()| "probing") });
         tasks.spawn(async move { self.asking.await.map(|()| "asking for loads") });
         tasks.spawn(named("signing", signing::renew(signed, Arc::clone(&common.clock), self.stop.clone())));
-        let watching = health_file::watch(Arc::clone(&self.model), health, file_read, self.stop.clone());
+        let watching = health_file::watch(Arc::clone(&self.model), health, by_file, file_read, self.stop.clone());
         tasks.spawn(named("reading stated health", watching));
         tasks.spawn(named("planning", rounds.run(self.stop)));
         let load_store = self.load_store;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Kinds of alarms about the file.
-pub const HEALTH_FILE_KINDS: [&str; 2] = ["health-file", "health-file-lines"];
+pub const HEALTH_FILE_KINDS: [&str; 3] = ["health-file", "health-file-lines", "fleet-refused"];
 /// Faults that an alarm names, at most.
 const NAMED_MAX: usize = 3;
 
@@ -20,6 +20,8 @@ pub struct HealthFileState {
     pub ignored: usize,
     /// Why it could not be read; none if it was.
     pub error: Option<String>,
+    /// Why words of it are not in force.
+    pub refused: Vec<String>,
 }
 
 impl HealthFileState {
@@ -27,7 +29,7 @@ impl HealthFileState {
     #[must_use]
     pub fn alarms(&self) -> Vec<(&'static str, String)> {
         let Some(path) = self.path.as_ref().map(|path| path.display()) else { return Vec::new() };
-        let [unread, lines] = HEALTH_FILE_KINDS;
+        let [unread, lines, refused] = HEALTH_FILE_KINDS;
         let mut alarms = Vec::new();
         if let Some(error) = &self.error {
             alarms.push((unread, format!("{path} is not read: {error}; what it stated before holds until it expires")));
@@ -40,6 +42,10 @@ impl HealthFileState {
             };
             let some = if self.ignored == 1 { "a line is" } else { "lines are" };
             alarms.push((lines, format!("{path}: {some} ignored: {named}{more}")));
+        }
+        if !self.refused.is_empty() {
+            let named = self.refused.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+            alarms.push((refused, format!("{path}: words are not in force: {named}")));
         }
         alarms
     }

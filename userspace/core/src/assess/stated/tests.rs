@@ -50,7 +50,7 @@ fn says(up: bool, at: Instant, lasts: Option<u32>) -> HealthStatement {
 fn file(model: &Model, text: &str, age: Duration) -> FileReading {
     let (statements, faults) = health_of(model, &parse(text.as_bytes()).statements, false);
     assert_eq!(faults.count, 0);
-    FileReading { age, at_wall_ms: 0, name: "health".into(), statements }
+    FileReading { age, at_wall_ms: 0, name: "health".into(), statements, words: vec![] }
 }
 
 /// F-FILE: a Site of which only statements are known has the newest one's verdict, and then what `when_expired` says.
