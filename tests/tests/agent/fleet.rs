@@ -2,6 +2,7 @@
 
 mod away;
 mod debits;
+mod file;
 mod load;
 mod secure;
 mod sharing;
@@ -85,7 +86,11 @@ fn until(scene: &FleetScene, clients: &[Client], expect: &str) -> Vec<Duration> 
         }
         took.iter().all(Option::is_some)
     });
-    assert!(all, "{expect}: {took:?} {:?}", (0..clients.len()).map(|front| page(scene, front)).collect::<Vec<_>>());
+    assert!(
+        all,
+        "{expect}: {took:?} {:?}",
+        scene.agents.iter().map(|agent| agent.get("/v1/fleet")).collect::<Vec<_>>()
+    );
     took.into_iter().flatten().collect()
 }
 

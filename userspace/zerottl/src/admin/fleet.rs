@@ -257,7 +257,7 @@ pub fn votes(snapshot: &Snapshot, site: SiteId, address: usize) -> Vec<VotePage>
 )]
 pub(super) async fn fleet(_: Plain, State(shared): State<HandlerState>) -> Response {
     let Some(page) = FleetPage::new(&shared.state().snapshot()) else {
-        let message = "this front is in no fleet: there is no [fleet] in its configuration".into();
+        let message = "this front meets no others: there is no [fleet] of kind \"etcd\" in its configuration".into();
         return (StatusCode::NOT_FOUND, Json(ErrorBody { error: "no-fleet".into(), message })).into_response();
     };
     Json(page).into_response()

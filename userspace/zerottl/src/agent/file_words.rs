@@ -1,19 +1,29 @@
-//! The words of a fleet's file, and what has become of them.
+//! Words of a fleet's file, held against those that are in force.
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::control::overrides::OverrideHandle;
+use tokio::sync::watch;
 use tracing::warn;
 use zerottl_core::{
+    assess::remarks::Remarks,
+    model::Model,
     overrides::{OverrideRequest, OverrideValue},
     statements::FileReading,
     status::AdminState,
 };
 
-/// State or weight of a Site.
+use crate::control::overrides::OverrideHandle;
+
+/// Ends that lie as close together are the same: a file's age is known by the wall clock.
+const SAME_END: Duration = Duration::from_secs(2);
+/// The shortest time for which something is said.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// State (true) or weight of a Site.
 type Slot = (String, bool);
 
 /// A word as the file has it.
@@ -26,67 +36,106 @@ struct Wanted {
     at_wall_ms: u64,
 }
 
-/// The words that the file has, and those that are in force by it.
-#[derive(Debug, Default)]
+impl Wanted {
+    fn is_as(&self, value: OverrideValue, until: Option<Instant>) -> bool {
+        let apart = |a: Instant, b: Instant| a.saturating_duration_since(b).max(b.saturating_duration_since(a));
+        let is_same_end = match (self.until, until) {
+            (Some(a), Some(b)) => apart(a, b) < SAME_END,
+            (a, b) => a == b,
+        };
+        self.value == value && is_same_end
+    }
+}
+
+/// Words of the file, and what has become of them.
 pub(super) struct FileWords {
-    wanted: BTreeMap<Slot, Wanted>,
-    said: BTreeMap<Slot, Wanted>,
+    overrides: OverrideHandle,
+    /// Words in force, by whomever they were said.
+    remarks: watch::Receiver<Arc<Remarks>>,
+    model: Arc<Model>,
+    /// None before the file was read for the first time.
+    wanted: Option<BTreeMap<Slot, Wanted>>,
+    /// Those that were done since. Where another is in force now, somebody has said it after.
+    done: BTreeMap<Slot, Wanted>,
     refused: BTreeMap<Slot, String>,
+    /// The beginning of `by` of all words of the file.
+    by: String,
 }
 
 impl FileWords {
+    pub fn new(overrides: OverrideHandle, remarks: watch::Receiver<Arc<Remarks>>, model: Arc<Model>) -> Self {
+        Self {
+            overrides,
+            remarks,
+            model,
+            wanted: None,
+            done: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            by: String::new(),
+        }
+    }
+
     /// Takes in the file as it was read at `now`.
     pub fn read(&mut self, reading: &FileReading, now: Instant) {
+        self.by = format!("{}, line ", reading.name);
         let wanted = reading.words.iter().filter_map(|word| {
             let left = match word.lasts {
-                // Too short to be a word of its own.
-                Some(lasts) => Some(lasts.checked_sub(reading.age).filter(|left| *left >= Duration::from_secs(1))?),
+                Some(lasts) => Some(lasts.checked_sub(reading.age).filter(|left| *left >= SHORTEST)?),
                 None => None,
             };
             let wanted = Wanted {
                 value: word.value,
                 until: left.map(|left| now + left),
-                by: format!("{}, line {}", reading.name, word.line),
+                by: format!("{}{}", self.by, word.line),
                 at_wall_ms: reading.at_wall_ms,
             };
             Some(((word.site.clone(), matches!(word.value, OverrideValue::State(_))), wanted))
         });
-        self.wanted = wanted.collect();
+        let wanted: BTreeMap<Slot, Wanted> = wanted.collect();
+        if self.wanted.is_none() {
+            // A start is no reason to end a hold-down, or what was said by hand.
+            let takes_back = |word: &Wanted| word.value == OverrideValue::State(AdminState::Ready);
+            self.done.extend(
+                wanted.iter().filter(|(_, word)| takes_back(word)).map(|(slot, word)| (slot.clone(), word.clone())),
+            );
+        }
+        self.wanted = Some(wanted);
     }
 
-    /// Says what is new in the file, and takes back what it has no longer; returns why words are refused. Those are tried again each time.
-    pub async fn apply(&mut self, overrides: &OverrideHandle) -> Vec<String> {
+    /// Says what the file has, and takes back what is in force by it and it has no longer; returns why words are refused. Those are
+    /// tried again each time.
+    pub async fn apply(&mut self) -> Vec<String> {
+        let Some(wanted) = self.wanted.clone() else { return Vec::new() };
         let now = Instant::now();
-        let is_new = |(slot, wanted): &(&Slot, &Wanted)| {
-            let lapsed = wanted.until.is_some_and(|until| until <= now + Duration::from_secs(1));
-            !lapsed && self.said.get(*slot).is_none_or(|said| said.value != wanted.value || said.until != wanted.until)
-        };
-        let new: Vec<(Slot, Wanted)> =
-            self.wanted.iter().filter(is_new).map(|(slot, wanted)| (slot.clone(), wanted.clone())).collect();
-        let gone: Vec<Slot> = self.said.keys().filter(|slot| !self.wanted.contains_key(*slot)).cloned().collect();
-        for slot in gone {
-            let Some(said) = self.said.remove(&slot) else { continue };
-            let is_lapsed = said.until.is_some_and(|until| until <= now);
-            let back = match said.value {
-                OverrideValue::State(AdminState::Ready) => continue,
+        let in_force = self.in_force();
+        for (slot, (value, _)) in in_force.iter().filter(|(slot, _)| !wanted.contains_key(*slot)) {
+            let back = match value {
                 OverrideValue::State(_) => OverrideValue::State(AdminState::Ready),
                 OverrideValue::Weight(_) => OverrideValue::Weight(None),
             };
-            if !is_lapsed {
-                // A Site that is there no longer needs nothing.
-                drop(overrides.ask(request(&slot.0, back, &said, None)).await);
-            }
+            // Of a Site that is gone there is nothing to take back.
+            drop(self.overrides.ask(request(&slot.0, back, &self.by, 0, None)).await);
         }
-        self.refused.retain(|slot, _| self.wanted.contains_key(slot));
-        for (slot, wanted) in new {
-            let lasts = wanted.until.map(|until| until.saturating_duration_since(now));
-            match overrides.ask(request(&slot.0, wanted.value, &wanted, lasts)).await {
+        self.done.retain(|slot, _| wanted.contains_key(slot));
+        self.refused.retain(|slot, _| wanted.contains_key(slot));
+        for (slot, word) in wanted {
+            let is_over = word.until.is_some_and(|until| until < now + SHORTEST);
+            let is_in_force = in_force.get(&slot).is_some_and(|(value, until)| word.is_as(*value, *until));
+            // Another of the file's own is one from before a restart.
+            let is_done = !in_force.contains_key(&slot)
+                && self.done.get(&slot).is_some_and(|done| word.is_as(done.value, done.until));
+            if is_over || is_in_force || is_done {
+                self.refused.remove(&slot);
+                continue;
+            }
+            let lasts = word.until.map(|until| until.saturating_duration_since(now));
+            match self.overrides.ask(request(&slot.0, word.value, &word.by, word.at_wall_ms, lasts)).await {
                 Ok(_) => {
                     self.refused.remove(&slot);
-                    self.said.insert(slot, wanted);
+                    self.done.insert(slot, word);
                 }
                 Err(why) => {
-                    let why = format!("{}: {} of {}: {why}", wanted.by, wanted.value, slot.0);
+                    let why = format!("{}: {} of {}: {why}", word.by, word.value, slot.0);
                     if self.refused.insert(slot, why.clone()).as_ref() != Some(&why) {
                         warn!("not done: {why}");
                     }
@@ -95,16 +144,20 @@ impl FileWords {
         }
         self.refused.values().cloned().collect()
     }
+
+    /// Words and weights that are in force by the file, also from before a restart, and until when.
+    fn in_force(&self) -> BTreeMap<Slot, (OverrideValue, Option<Instant>)> {
+        let remarks = self.remarks.borrow().clone();
+        let site = |index: &usize| self.model.sites[*index].key.clone();
+        let states = remarks.states.iter().filter(|(_, word)| word.by.starts_with(&self.by));
+        let states = states.map(|(index, word)| ((site(index), true), (OverrideValue::State(word.value), word.until)));
+        let weights = remarks.weights.iter().filter(|(_, word)| word.by.starts_with(&self.by));
+        let weights =
+            weights.map(|(index, word)| ((site(index), false), (OverrideValue::Weight(Some(word.value)), word.until)));
+        states.chain(weights).collect()
+    }
 }
 
-fn request(site: &str, value: OverrideValue, wanted: &Wanted, lasts: Option<Duration>) -> OverrideRequest {
-    OverrideRequest {
-        target: site.to_owned(),
-        value,
-        by: wanted.by.clone(),
-        reason: None,
-        lasts,
-        force: false,
-        at_wall_ms: wanted.at_wall_ms,
-    }
+fn request(site: &str, value: OverrideValue, by: &str, at_wall_ms: u64, lasts: Option<Duration>) -> OverrideRequest {
+    OverrideRequest { target: site.to_owned(), value, by: by.to_owned(), reason: None, lasts, force: false, at_wall_ms }
 }

@@ -16,16 +16,14 @@ use tokio::{sync::watch, task::spawn_blocking, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{file_words::FileWords, files::Files};
-use crate::{
-    control::{health::HealthHandle, overrides::OverrideHandle},
-    observe::health_file::HealthFileState,
-};
 use zerottl_core::{
     model::{FleetEngine, Model},
     saved_state::ms,
     statements::{FILE_MAX, FileReading, LineFaults, health_of, parse, words_of},
 };
+
+use super::{file_words::FileWords, files::Files};
+use crate::{control::health::HealthHandle, observe::health_file::HealthFileState};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,12 +43,11 @@ enum HealthFileError {
 pub(super) async fn watch(
     model: Arc<Model>,
     health: HealthHandle,
-    overrides: OverrideHandle,
+    mut words: FileWords,
     state: watch::Sender<HealthFileState>,
     cancel: CancellationToken,
 ) {
     let Some((path, takes_words)) = file_of(&model) else { return cancel.cancelled().await };
-    let mut words = FileWords::default();
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut files: Option<Files> = None;
@@ -80,7 +77,7 @@ pub(super) async fn watch(
         }
         let refused = tokio::select! {
             () = cancel.cancelled() => return,
-            refused = words.apply(&overrides) => refused,
+            refused = words.apply() => refused,
         };
         state.send_if_modified(|state| {
             let is_new = state.refused != refused;

@@ -17,6 +17,7 @@ use super::{
     counts::{AgentCounters, RoundCounters},
     error::AgentError,
     events,
+    file_words::FileWords,
     fleet::{FleetRounds, Membership},
     health_file,
     rounds::Rounds,
@@ -231,7 +232,7 @@ impl Prepared {
         let (assessed, status) = watch::channel(self.status);
         let (remarked, remarks) = watch::channel(Arc::new(first_remarks));
         let (overrides, asked) = OverrideHandle::new();
-        let by_file = overrides.clone();
+        let by_file = FileWords::new(overrides.clone(), remarks.clone(), Arc::clone(&self.model));
         let fleet = common.fleet.as_ref().map(|membership| &membership.fleet);
         let (ballots, votes) = watch::channel(Arc::default());
         let counters = Arc::new(AgentCounters {
