@@ -92,7 +92,7 @@ impl Server {
         let mut model = if self == Self::Nets { scene::nets_model(NAMES, NETS) } else { scene::deep_model(NAMES) };
         let secret = Secret::new([7; 16]);
         model.edns = EdnsConfig {
-            cookies: Some(CookieSecrets { present: secret, previous: None }),
+            cookies: Some(CookieSecrets { present: secret, previous: None, is_shared: false }),
             nsid: None,
             client_subnet: true,
             signed_bytes: 0,

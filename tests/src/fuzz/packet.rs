@@ -71,7 +71,11 @@ struct Beside {
 impl Beside {
     fn new() -> Self {
         let planned = Planned::world_with(World::Full, |model| {
-            let cookies = Some(CookieSecrets { present: Secret::new([7; 16]), previous: Some(Secret::new([8; 16])) });
+            let cookies = Some(CookieSecrets {
+                present: Secret::new([7; 16]),
+                previous: Some(Secret::new([8; 16])),
+                is_shared: false,
+            });
             model.edns = EdnsConfig { cookies, nsid: Some("fuzz".to_owned()), client_subnet: true, signed_bytes: 0 };
         });
         let held = maps::held_by(&planned, World::Full);

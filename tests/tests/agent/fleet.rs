@@ -4,6 +4,7 @@ mod away;
 mod debits;
 mod file;
 mod load;
+mod secrets;
 mod secure;
 mod sharing;
 mod votes;

@@ -67,7 +67,19 @@ fn text(reader: &mut Reader<'_>, key: &str, value: &raw::Text, len_max: usize) -
 
 /// Makes secrets that nobody else knows, and no other server shares; their cookies end with the agent.
 fn random() -> CookieSecrets {
-    CookieSecrets { present: Secret([rand::random(), rand::random()]), previous: None }
+    CookieSecrets { present: Secret([rand::random(), rand::random()]), previous: None, is_shared: false }
+}
+
+/// A text by which a secret is told from others, and which tells nothing of it: 16 hexadecimal digits, of SHA-256 over a label and it.
+#[must_use]
+pub fn secret_fingerprint(secret: &Secret) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(b"zerottl cookie secret\0");
+    // As it stands in its file.
+    secret.0.iter().for_each(|word| context.update(&word.to_le_bytes()));
+    let digest = context.finish();
+    let first: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
+    format!("{:016x}", u64::from_be_bytes(first))
 }
 
 /// The file's secrets; what is wrong with it is reported without ever showing a line of it.
@@ -140,5 +152,5 @@ fn parse(text: &str) -> Result<CookieSecrets, Fault> {
     }
     let mut secrets = secrets.into_iter();
     let present = secrets.next().ok_or_else(|| Fault::new(None, "there is no secret in it"))?;
-    Ok(CookieSecrets { present, previous: secrets.next() })
+    Ok(CookieSecrets { present, previous: secrets.next(), is_shared: true })
 }

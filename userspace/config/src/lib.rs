@@ -54,6 +54,7 @@ use std::{
     time::SystemTime,
 };
 
+pub use edns::secret_fingerprint;
 pub use report::{ConfigError, Problem};
 
 use zerottl_core::model::Model;

@@ -225,6 +225,25 @@ pub struct CookieSecrets {
     pub present: Secret,
     /// Cookies made with it are accepted, and renewed.
     pub previous: Option<Secret>,
+    /// Whether they are a file's, which other servers may have, too.
+    pub is_shared: bool,
+}
+
+impl CookieSecrets {
+    /// Returns these secrets so that the one that is wanted makes cookies; none where it is not among them.
+    #[must_use]
+    pub fn making(self, is_wanted: impl Fn(&Secret) -> bool) -> Option<Self> {
+        match self.previous {
+            _ if is_wanted(&self.present) => Some(self),
+            Some(other) if is_wanted(&other) => Some(Self { present: other, previous: Some(self.present), ..self }),
+            _ => None,
+        }
+    }
+
+    /// The secrets, the one that makes cookies first.
+    pub fn all(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.present).chain(&self.previous)
+    }
 }
 
 /// `[rate_limit]`: UDP answers to one client network and of one class ([`Class`](xdp_ebpf::limit::Class)).

@@ -94,7 +94,7 @@ pub fn model(roles: Roles, records: Option<&Path>) -> Model {
     let listen = ["203.0.113.53:53", "[2001:db8::53]:53", "203.0.113.53:5353"].map(|a| a.parse().unwrap());
     model.front = Front { listen: listen.to_vec(), roles, ..model.front };
     model.edns = EdnsConfig {
-        cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS) }),
+        cookies: Some(CookieSecrets { present: cookies::PRESENT, previous: Some(cookies::PREVIOUS), is_shared: false }),
         nsid: Some("lb1".into()),
         client_subnet: true,
         signed_bytes: 0,

@@ -23,7 +23,7 @@ use crate::{
     keys::Key,
     own::Written,
     shared::EngineLink,
-    values::Words,
+    values::{MadeSecret, Words},
 };
 
 /// Between two tries, once every node was tried.
@@ -198,6 +198,30 @@ impl Etcd {
             let said = async {
                 let mut gateway = Gateway::connect(&self.nodes, *at).await?;
                 self.swap_all(fleet, &mut gateway, id, sites, request).await
+            };
+            match said.await {
+                Ok(revision) => return Ok(revision),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or(FleetError::Away, FleetError::Gateway))
+    }
+
+    /// Says which secret cookies are to be made with, by any node.
+    pub async fn make_secret(&self, fleet: &Inner, secret: &MadeSecret) -> Result<i64, FleetError> {
+        let value = serde_json::to_vec(secret).unwrap_or_default();
+        let mut last = None;
+        for at in &self.nodes.endpoints {
+            let said = async {
+                let mut gateway = Gateway::connect(&self.nodes, *at).await?;
+                let mut known = fleet.made_revision();
+                for _ in 0..SWAPS {
+                    match gateway.swap(&[(Key::Secret.to_string(), known, value.clone())]).await? {
+                        Swapped::Done(revision) => return Ok(revision),
+                        Swapped::Lost(there) => known = there.first().map_or(0, |kv| kv.mod_revision),
+                    }
+                }
+                Err(GatewayError::Refused(format!("others were faster {SWAPS} times")))
             };
             match said.await {
                 Ok(revision) => return Ok(revision),

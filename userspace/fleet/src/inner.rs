@@ -152,6 +152,10 @@ impl Inner {
         lock(&self.view).words.get(site).map_or_else(Default::default, |stored| (stored.revision, stored.words.clone()))
     }
 
+    pub fn made_revision(&self) -> i64 {
+        lock(&self.view).made.as_ref().map_or(0, |(revision, _)| *revision)
+    }
+
     pub fn has_newer(&self, site: &str, request: &OverrideRequest) -> bool {
         let (_, words) = self.words_of(site);
         let at = match request.value {

@@ -1,5 +1,5 @@
-//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `report/SITE`, `config/FRONT` and
-//! `ack/FRONT`, after the fleet's prefix.
+//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `report/SITE`, `secret/made`,
+//! `config/FRONT` and `ack/FRONT`, after the fleet's prefix.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -26,6 +26,8 @@ pub(crate) enum Key {
     Load(String),
     /// The newest load report of a Site.
     Report(String),
+    /// The secret that cookies are to be made with.
+    Secret,
     /// A front that lives.
     Config(String),
     /// The words that a front has taken over.
@@ -41,6 +43,7 @@ impl Key {
             "word" => Self::Word(part()?.into_owned()),
             "load" => Self::Load(part()?.into_owned()),
             "report" => Self::Report(part()?.into_owned()),
+            "secret" => (part()?.as_ref() == "made").then_some(Self::Secret)?,
             "config" => Self::Config(part()?.into_owned()),
             "ack" => Self::Ack(part()?.into_owned()),
             "vote" => {
@@ -61,6 +64,7 @@ impl std::fmt::Display for Key {
             Self::Vote(front, of) => write!(f, "vote/{}/{}/{}", encode(front), encode(&of.site), of.address),
             Self::Load(front) => write!(f, "load/{}", encode(front)),
             Self::Report(site) => write!(f, "report/{}", encode(site)),
+            Self::Secret => f.write_str("secret/made"),
             Self::Config(front) => write!(f, "config/{}", encode(front)),
             Self::Ack(front) => write!(f, "ack/{}", encode(front)),
         }
@@ -79,9 +83,18 @@ mod tests {
 
     #[test]
     fn keys_of_others_are_none_of_ours() {
-        for text in
-            ["", "word", "word/", "word/a/b", "vote/ns1/a", "vote/ns1/a/x", "x/y", "vote/ns1/a/192.0.2.1/x", "load/%ff"]
-        {
+        for text in [
+            "",
+            "word",
+            "word/",
+            "word/a/b",
+            "vote/ns1/a",
+            "vote/ns1/a/x",
+            "x/y",
+            "vote/ns1/a/192.0.2.1/x",
+            "load/%ff",
+            "secret/x",
+        ] {
             assert_eq!(Key::parse(text), None, "{text}");
         }
         let vote = VotePlace { site: "a/b".into(), address: "2001:db8::1".parse().unwrap() };
@@ -95,7 +108,7 @@ mod tests {
             let vote = VotePlace { site: site.as_str().into(), address };
             for key in [
                 Key::Word(site.clone()), Key::Vote(front.clone(), vote), Key::Load(front.clone()),
-                Key::Report(site.clone()),
+                Key::Report(site.clone()), Key::Secret,
                 Key::Config(front.clone()), Key::Ack(front),
             ] {
                 prop_assert_eq!(Key::parse(&key.to_string()), Some(key));

@@ -30,5 +30,5 @@ pub use self::{
     member::{Fleet, FleetView, PendingWord},
     shared::{EngineLink, FrontReport},
     tally::VoteTally,
-    values::{Ack, Presence, Said, Words},
+    values::{Ack, MadeSecret, Presence, Said, Words},
 };

@@ -28,7 +28,7 @@ use crate::{
     inner::{FleetError, Inner, lock},
     own::Own,
     shared::{EngineLink, FrontReport, SharedView},
-    values::{Ack, Presence},
+    values::{Ack, MadeSecret, Presence},
 };
 
 /// Requests that wait for the engine, at most.
@@ -109,22 +109,28 @@ impl Fleet {
         self.inner.changed.subscribe()
     }
 
-    /// Tells the others what this front is.
-    pub fn present(&self, digest: &str, version: &str, generation: u64, cut_off: bool) {
+    /// Tells the others what this front is; its instance is known here.
+    pub fn present(&self, presence: Presence) {
         let mut own = self.inner.own();
-        let presence = &mut own.presence;
-        let is_new = presence.digest != digest || presence.cut_off != cut_off || presence.generation != generation;
-        if is_new {
-            *presence = Presence {
-                instance: presence.instance,
-                digest: digest.to_owned(),
-                version: version.to_owned(),
-                generation,
-                cut_off,
-            };
+        let presence = Presence { instance: own.presence.instance, ..presence };
+        if own.presence != presence {
+            own.presence = presence;
             drop(own);
             self.inner.told.notify_one();
         }
+    }
+
+    /// The secret that cookies are to be made with, if anybody has said so.
+    #[must_use]
+    pub fn made_secret(&self) -> Option<MadeSecret> {
+        lock(&self.inner.view).made.as_ref().map(|(_, secret)| secret.clone())
+    }
+
+    /// Has all fronts make their cookies with a secret; returns the revision that has it. Whether all accept it is for whoever asks to
+    /// know before.
+    pub async fn make_secret(&self, secret: &MadeSecret) -> Result<i64, FleetError> {
+        let said = tokio::time::timeout(SAID_WITHIN, self.engine.make_secret(&self.inner, secret)).await;
+        said.unwrap_or(Err(FleetError::Away))
     }
 
     /// Tells the others this front's verdicts.
@@ -295,6 +301,7 @@ impl Fleet {
             words: view.words.len(),
             faults: view.faults.clone(),
             faulty: view.faulty,
+            made: view.made.as_ref().map(|(_, secret)| secret.clone()),
             pending: lock(&self.inner.pending).len(),
             writes: self.inner.writes.load(Relaxed),
         }
@@ -320,6 +327,8 @@ pub struct FleetView {
     pub faults: BTreeMap<String, String>,
     /// Values that were ignored.
     pub faulty: u64,
+    /// The secret that cookies are to be made with.
+    pub made: Option<MadeSecret>,
     /// Requests that wait for the engine.
     pub pending: usize,
     /// Keys that this front has written.

@@ -14,7 +14,7 @@ use zerottl_core::{
 
 use crate::{
     keys::{Key, VotePlace},
-    values::{self, ANSWERS_LEN_MAX, Ack, Answers, LearnedReport, Presence, VALUE_LEN_MAX, Words},
+    values::{self, ANSWERS_LEN_MAX, Ack, Answers, LearnedReport, MadeSecret, Presence, VALUE_LEN_MAX, Words},
 };
 
 /// Fronts of a fleet, at most.
@@ -71,6 +71,8 @@ pub(crate) struct SharedView {
     pub words: BTreeMap<String, StoredWords>,
     /// Counts changes of words.
     pub word_changes: u64,
+    /// The secret that cookies are to be made with, and the revision of its key.
+    pub made: Option<(i64, MadeSecret)>,
     pub fronts: BTreeMap<String, FrontReport>,
     votes: BTreeMap<String, HashMap<VotePlace, bool>>,
     /// By front: counts changes of its votes.
@@ -97,6 +99,7 @@ impl SharedView {
             revision: 0,
             words: BTreeMap::new(),
             word_changes: 0,
+            made: None,
             fronts: BTreeMap::new(),
             votes: BTreeMap::new(),
             changes: BTreeMap::new(),
@@ -112,6 +115,7 @@ impl SharedView {
     /// Begins anew with what the engine has: what is not put again by [`Self::put`] before [`Self::end_snapshot`] is gone.
     pub fn begin_snapshot(&mut self) -> Snapshot {
         self.faults.clear();
+        self.made = None;
         Snapshot {
             words: std::mem::take(&mut self.words),
             fronts: std::mem::take(&mut self.fronts),
@@ -212,6 +216,7 @@ impl SharedView {
                     self.reports.insert(site, (made, learned.report));
                 }
             }
+            Key::Secret => self.made = Some((revision, serde_json::from_slice(value).map_err(|_| SHAPE)?)),
             Key::Config(front) => {
                 let presence: Presence = serde_json::from_slice(value).map_err(|_| SHAPE)?;
                 let report = self.front(&front).ok_or(MANY)?;
@@ -254,6 +259,7 @@ impl SharedView {
                 }
             }
             Some(Key::Load(front)) => drop(self.last_answers.remove(&front)),
+            Some(Key::Secret) => self.made = None,
             Some(Key::Config(front)) => {
                 self.fronts.remove(&front);
                 self.touch(front);

@@ -120,11 +120,26 @@ pub struct Presence {
     pub digest: String,
     /// Its version of zerottl.
     pub version: String,
+    /// Fingerprints of the secrets whose cookies it accepts, the one that it makes cookies with first; empty where they are nobody
+    /// else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Its newest plan.
     pub generation: u64,
     /// Whether it finds itself cut off: its votes do not count.
     #[serde(default)]
     pub cut_off: bool,
+}
+
+/// The secret of server cookies that all fronts are to make theirs with. Never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeSecret {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// The name of who said so, and where.
+    pub by: String,
+    /// When, by the clock of the front that took it, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// The words that a front has taken over.

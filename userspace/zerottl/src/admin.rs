@@ -21,6 +21,7 @@
 //! [`agent_client`](zerottl_inputs::agent_client) is the command line's side.
 
 mod answers;
+pub mod cookie_secrets;
 pub mod error_body;
 mod explain;
 pub mod explanation;

@@ -364,7 +364,8 @@ impl Agent {
     /// All of a reload that can fail for what the file says. Nothing of it is in force.
     fn make_ready(&self) -> Result<Ready, AgentError> {
         let loaded = config::load(&self.file).map_err(AgentError::Config)?;
-        let Loaded { model, mut zones, files, warnings } = loaded;
+        let Loaded { mut model, mut zones, files, warnings } = loaded;
+        fleet::follow_secret(&mut model, self.common.fleet.as_ref());
         same(&self.serving.model, &model)?;
         let of_serials = zones.follow(&self.common.dns.served().zones, &model);
         let new: Vec<_> =

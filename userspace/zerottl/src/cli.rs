@@ -2,6 +2,7 @@
 //! have a module of their own here.
 
 pub mod completions;
+pub mod cookie_secrets;
 pub mod director;
 pub mod dnssec;
 pub mod log;

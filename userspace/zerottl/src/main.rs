@@ -103,6 +103,8 @@ enum Command {
     Ready(overrides::Say),
     /// Set another weight for Sites, or restore the configured one
     Weight(overrides::Weigh),
+    /// Show which secrets of DNS cookies the fronts of a fleet accept and make, or have all make another
+    CookieSecrets(cli::cookie_secrets::CookieSecretsArguments),
     /// Make the agent read its file again; a file with a fault changes nothing, and the faults are shown
     Reload {
         #[command(flatten)]
@@ -202,6 +204,7 @@ async fn execute(command: Command) -> Result<ExitCode, CommandError> {
         Command::Maint(say) => say.run(AdminState::Maint).await?,
         Command::Ready(say) => say.run(AdminState::Ready).await?,
         Command::Weight(weigh) => weigh.run().await?,
+        Command::CookieSecrets(arguments) => arguments.run().await?,
         Command::Reload { agent, json } => cli::reload::reload(&agent, json).await?,
         Command::Detach { agent } => cli::pinned_state::detach(&agent)?,
         Command::Trace { agent, count } => trace(agent.address()?, count).await?,

@@ -66,14 +66,18 @@ fn the_reference_means_what_it_says() {
     assert!(!format!("{cookies:?}").contains("e5e9"), "secrets are not printed");
 }
 
+/// F-SECRET: the first secret makes cookies, unless another that is accepted is to.
 #[test]
 fn secrets_files() {
     let first = Secret::new(0xe5e9_73e5_a6b2_a43f_48e7_dc84_9e37_bfcf_u128.to_be_bytes());
     let second = Secret::new(0x4455_36bc_d251_3298_075a_5d37_9663_c962_u128.to_be_bytes());
-    let one = CookieSecrets { present: first, previous: None };
-    let two = CookieSecrets { present: first, previous: Some(second) };
+    let one = CookieSecrets { present: first, previous: None, is_shared: true };
+    let two = CookieSecrets { present: first, previous: Some(second), is_shared: true };
     assert_eq!(secrets(FIRST), one);
     assert_eq!(secrets(&format!("{FIRST}\n{SECOND}\n")), two);
+    let turned = CookieSecrets { present: second, previous: Some(first), is_shared: true };
+    assert_eq!(two.making(|secret| *secret == second), Some(turned), "both are still accepted");
+    assert_eq!((two.making(|secret| *secret == first), one.making(|secret| *secret == second)), (Some(two), None));
     assert_eq!(secrets(&format!("{SECOND}\r\n{FIRST}\r\n")).present, second);
     assert_eq!(secrets(&format!("# one\n\n  {FIRST} # makes\n#{SECOND}\n\t\n{SECOND}#before")), two);
 }

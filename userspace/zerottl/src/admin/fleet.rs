@@ -43,6 +43,10 @@ pub struct FleetPage {
     pub fronts: Vec<FrontOfFleet>,
     /// Sites of which something is said.
     pub words: usize,
+    /// The fingerprint of the secret that cookies are to be made with; none where nobody has said so.
+    pub cookie_secret: Option<String>,
+    /// The name of who has said so, and where.
+    pub cookie_secret_by: Option<String>,
     /// Requests that the engine has not been told yet.
     pub pending: usize,
     /// Values that are ignored now, by key, with why.
@@ -69,6 +73,9 @@ pub struct FrontOfFleet {
     pub generation: u64,
     /// Whether it finds itself cut off.
     pub cut_off: bool,
+    /// Fingerprints of the secrets whose cookies it accepts, the one that it makes cookies with first; empty where they are nobody
+    /// else's.
+    pub cookie_secrets: Vec<String>,
     /// The revision up to which it has taken over words.
     pub revision: i64,
     /// Whether it has taken over, or refused, all that is said.
@@ -128,6 +135,7 @@ impl FleetPage {
                 is_same,
                 generation: presence.generation,
                 cut_off: presence.cut_off,
+                cookie_secrets: presence.secrets,
                 revision: report.ack.revision,
                 is_current: report.ack.revision >= view.revision,
                 refused: report.ack.refused.clone(),
@@ -144,6 +152,8 @@ impl FleetPage {
             revision: view.revision,
             fronts: view.fronts.iter().filter_map(front).collect(),
             words: view.words,
+            cookie_secret: view.made.as_ref().map(|made| made.fingerprint.clone()),
+            cookie_secret_by: view.made.as_ref().map(|made| made.by.clone()),
             pending: view.pending,
             faults: view.faults.clone(),
             faulty: view.faulty,
@@ -197,7 +207,26 @@ impl FleetPage {
                 alarms.push(("fleet-refused", format!("{} does not do what is said of {site}: {why}", front.front)));
             }
         }
+        alarms.extend(self.secret_alarms().map(|message| ("fleet-secret", message)));
         alarms
+    }
+
+    /// Fronts that do not accept cookies which others make.
+    fn secret_alarms(&self) -> impl Iterator<Item = String> {
+        let shared = || self.fronts.iter().filter(|front| !front.cookie_secrets.is_empty());
+        let made = shared().filter_map(|front| Some((front.cookie_secrets.first()?, format!("{} makes", front.front))));
+        let said = self.cookie_secret.iter().map(|secret| (secret, "the fleet is to make".to_owned()));
+        let mut makers: BTreeMap<&String, String> = made.collect();
+        makers.extend(said);
+        makers.into_iter().flat_map(move |(secret, who)| {
+            let lacking = shared().filter(move |front| !front.cookie_secrets.contains(secret));
+            lacking.map(move |front| {
+                format!(
+                    "{} does not accept cookies of {secret}, which {who}: bring it the same cookie_secret_file",
+                    front.front
+                )
+            })
+        })
     }
 
     /// Lines for a terminal.
@@ -257,8 +286,13 @@ pub fn votes(snapshot: &Snapshot, site: SiteId, address: usize) -> Vec<VotePage>
 )]
 pub(super) async fn fleet(_: Plain, State(shared): State<HandlerState>) -> Response {
     let Some(page) = FleetPage::new(&shared.state().snapshot()) else {
-        let message = "this front meets no others: there is no [fleet] of kind \"etcd\" in its configuration".into();
-        return (StatusCode::NOT_FOUND, Json(ErrorBody { error: "no-fleet".into(), message })).into_response();
+        return no_fleet();
     };
     Json(page).into_response()
+}
+
+/// The answer where there is no page of a fleet.
+pub(super) fn no_fleet() -> Response {
+    let message = "this front meets no others: there is no [fleet] of kind \"etcd\" in its configuration".into();
+    (StatusCode::NOT_FOUND, Json(ErrorBody { error: "no-fleet".into(), message })).into_response()
 }

@@ -60,7 +60,7 @@ pub struct AlarmPage {
     /// Of a pool: `below-minimum`, `overridden`. Of the program on its interfaces: `program-off`, `program-taken-off`,
     /// `program-replaced`, `pins-lost`, `pins-removed`. Of the file of `[health]`: `health-file`, `health-file-lines`.
     /// `program-replaced`, `pins-lost`, `pins-removed`. Of the fleet: `fleet-away`, `fleet-name`, `fleet-cut-off`, `fleet-value`,
-    /// `fleet-drift`, `fleet-refused`.
+    /// `fleet-drift`, `fleet-refused`, `fleet-secret`.
     pub kind: String,
     /// The Pool Name; empty where it is about no pool.
     pub pool: String,

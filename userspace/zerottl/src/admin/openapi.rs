@@ -7,6 +7,7 @@ use utoipa::{
 };
 
 use super::{
+    cookie_secrets,
     extract::{Plain, Refusals},
     fleet, health, load, overrides, pages, reload,
 };
@@ -33,6 +34,7 @@ use super::{
         overrides::word,
         overrides::weight,
         health::health,
+        cookie_secrets::make_secret,
     ),
     tags(
         (name = "read", description = "Shows something"),

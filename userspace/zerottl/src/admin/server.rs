@@ -50,7 +50,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fleet,
+    cookie_secrets, fleet,
     handler_state::{HandlerState, TRACES_MAX},
     health, history,
     listen::{Accepted, AdminPeer, Listener},
@@ -117,6 +117,7 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<HandlerS
         ("post", "/v1/load", post(load::take).layer(DefaultBodyLimit::max(PUSH_MAX))),
         ("post", RELOAD, post(reload::reload)),
         ("post", "/v1/health", post(health::health)),
+        ("post", "/v1/fleet/secret", post(cookie_secrets::make_secret)),
         ("post", "/v1/sites/word", post(overrides::word)),
         ("post", "/v1/sites/weight", post(overrides::weight)),
     ];

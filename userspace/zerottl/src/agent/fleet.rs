@@ -7,26 +7,29 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinError, JoinHandle},
 };
 use tracing::{info, warn};
+use zerottl_config::secret_fingerprint;
 use zerottl_core::{
-    model::{EventKind, FleetConfig, FleetEngine, Model, SiteId},
+    model::{CookieSecrets, EventKind, FleetConfig, FleetEngine, Model, SiteId},
     overrides::{OverrideRequest, OverrideValue},
     rendezvous::is_chosen,
     status::{Health, Verdicts},
 };
-use zerottl_fleet::{Fleet, FleetError, VoteTally};
+use zerottl_fleet::{Fleet, FleetError, Presence, VoteTally};
 use zerottl_hooks::{HookEvent, Hooks};
 use zerottl_inputs::{load::LoadStore, probe::ProbeDuty};
 
-use crate::observe::fleet::FleetVotes;
+use crate::{control::commands::AgentCommand, observe::fleet::FleetVotes};
 
 /// How often answers are told to the others: a burst that one of them does not know of yet is as long.
 const TELL: Duration = Duration::from_millis(100);
 /// How often refused words are tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// A reload is asked for again where it is not done in so long: the file may have a fault.
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Said once a front is cut off, and once it is so no longer.
 const CUT_OFF: &str = "this front sees most Sites otherwise than all others: it is cut off, and holds by what they see";
@@ -92,6 +95,24 @@ pub(crate) struct FleetRounds {
     /// The others with whom asking for loads is shared now; none before the first round.
     asked_with: Option<Vec<String>>,
     positions: HashMap<String, SiteId>,
+    /// Fingerprints of the secrets of cookies, the one that makes them first.
+    secrets: Vec<String>,
+    commands: mpsc::Sender<AgentCommand>,
+    /// When a reload was asked for, which makes another of these.
+    asked_to_reload: Option<Instant>,
+}
+
+/// Fingerprints of the secrets that a configuration shares with others, the one that makes cookies first.
+fn fingerprints(model: &Model) -> Vec<String> {
+    let shared = model.edns.cookies.iter().filter(|cookies| cookies.is_shared);
+    shared.flat_map(CookieSecrets::all).map(secret_fingerprint).collect()
+}
+
+/// Makes cookies by the secret that the fleet makes them with, where a configuration accepts it.
+pub(crate) fn follow_secret(model: &mut Model, membership: Option<&Membership>) {
+    let Some(made) = membership.and_then(|membership| membership.fleet.made_secret()) else { return };
+    let Some(cookies) = model.edns.cookies.filter(|cookies| cookies.is_shared) else { return };
+    model.edns.cookies = cookies.making(|secret| secret_fingerprint(secret) == made.fingerprint).or(Some(cookies));
 }
 
 /// Probing that several fronts share.
@@ -125,6 +146,7 @@ impl FleetRounds {
         hooks: &Arc<Hooks>,
         duty: ProbeDuty,
         loads: LoadStore,
+        commands: mpsc::Sender<AgentCommand>,
     ) -> Self {
         loads.tell();
         Self {
@@ -140,6 +162,9 @@ impl FleetRounds {
             votes,
             hooks: Arc::clone(hooks),
             loads,
+            commands,
+            asked_to_reload: None,
+            secrets: fingerprints(model),
             asked_with: None,
             positions: model.sites.iter().zip(0..).map(|(site, id)| (site.key.clone(), SiteId(id))).collect(),
             sharing: model
@@ -177,7 +202,15 @@ impl FleetRounds {
             };
             self.hooks.send(HookEvent::new(kind, if is_cut_off { CUT_OFF } else { REJOINED }));
         }
-        self.fleet.present(&self.digest, env!("CARGO_PKG_VERSION"), generation, is_cut_off);
+        self.fleet.present(Presence {
+            digest: self.digest.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            secrets: self.secrets.clone(),
+            generation,
+            cut_off: is_cut_off,
+            ..Presence::default()
+        });
+        self.follow_secret();
         self.votes.send_if_modified(|newest| {
             let is_new = !newest.is_of(own, &self.tally, is_cut_off);
             if is_new {
@@ -186,6 +219,20 @@ impl FleetRounds {
             is_new
         });
         verdicts
+    }
+
+    /// Has the agent make cookies with the secret that the fleet makes them with, if it is among those accepted here.
+    fn follow_secret(&mut self) {
+        let Some(made) = self.fleet.made_secret() else { return };
+        let is_other = self.secrets.iter().skip(1).any(|accepted| *accepted == made.fingerprint);
+        if !is_other || self.asked_to_reload.is_some_and(|at| at.elapsed() < RELOADED_WITHIN) {
+            return;
+        }
+        info!(fingerprint = made.fingerprint, by = made.by, "cookies are to be made with another secret");
+        // Where there is too much to do it is asked again.
+        if self.commands.try_send(AgentCommand::Reload(None)).is_ok() {
+            self.asked_to_reload = Some(Instant::now());
+        }
     }
 
     /// Takes up the probing of addresses that are this front's, of those that live now, and leaves the rest to the others.

@@ -280,7 +280,15 @@ impl Prepared {
             trace: common.trace.clone(),
             work: Arc::clone(&common.work),
             fleet: fleet.map(|fleet| {
-                FleetRounds::new(fleet, &self.model, ballots, &common.hooks, duty.clone(), self.load_store.clone())
+                FleetRounds::new(
+                    fleet,
+                    &self.model,
+                    ballots,
+                    &common.hooks,
+                    duty.clone(),
+                    self.load_store.clone(),
+                    common.commands.clone(),
+                )
             }),
             hooks: Arc::clone(&common.hooks),
         };

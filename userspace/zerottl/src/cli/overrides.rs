@@ -114,14 +114,18 @@ fn duration(text: &str) -> Result<Duration, BadArgument> {
 }
 
 impl Why {
-    /// Returns who asks: as told, else the user who ran `sudo`, else the user, also where the environment does not say
-    /// (cron, a container, `su -`).
+    /// Returns who asks: as told, else the user.
     fn by(&self) -> Option<String> {
-        let told = |name: &&str| std::env::var(name).ok().filter(|by| !by.is_empty());
-        let variable = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(told);
-        let uid = rustix::process::getuid().as_raw();
-        self.by.clone().or_else(variable).or_else(|| user_name(uid)).or_else(|| Some(format!("uid {uid}")))
+        self.by.clone().or_else(operator)
     }
+}
+
+/// The user who ran `sudo`, else the user, also where the environment does not say (cron, a container, `su -`).
+pub(super) fn operator() -> Option<String> {
+    let told = |name: &&str| std::env::var(name).ok().filter(|by| !by.is_empty());
+    let variable = || ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(told);
+    let uid = rustix::process::getuid().as_raw();
+    variable().or_else(|| user_name(uid)).or_else(|| Some(format!("uid {uid}")))
 }
 
 impl Say {
@@ -220,7 +224,7 @@ async fn in_the_fleet(at: &AgentAddress, placed: &OverridePlaced, json: bool) ->
     }
 }
 
-fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, CommandError> {
+pub(super) fn understood<T: serde::de::DeserializeOwned>(at: &AgentAddress, answer: &[u8]) -> Result<T, CommandError> {
     serde_json::from_slice(answer)
         .map_err(|error| format!("what answers at {at} is no agent of this version ({error})").into())
 }
