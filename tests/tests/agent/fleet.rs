@@ -3,6 +3,7 @@
 mod away;
 mod debits;
 mod file;
+mod health;
 mod load;
 mod secrets;
 mod secure;

@@ -13,6 +13,7 @@ pub mod remarks;
 pub mod stated;
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -163,6 +164,14 @@ impl Assessor {
     /// Takes in a statement from outside of the health of some addresses of a Site.
     pub fn state_health(&mut self, site: SiteId, addresses: &[usize], statement: HealthStatement) {
         self.statements.state(site, addresses, statement);
+    }
+
+    /// Takes in a statement that was made at another front, unless a newer one is known; one of an address that there is none of is none.
+    pub fn state_from_afar(&mut self, site: SiteId, address: IpAddr, statement: HealthStatement) {
+        let of = self.model.sites[site.0].addresses.iter().position(|known| known.answer == address);
+        if let Some(index) = of {
+            self.statements.state_from_afar(site, index, statement);
+        }
     }
 
     /// Takes in all that the file of `[health]` states now.

@@ -173,7 +173,10 @@ pub(crate) enum Swapped {
 /// A change to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
+    /// Bound to the lease.
     Put(String, Vec<u8>),
+    /// Whatever becomes of the lease.
+    Keep(String, Vec<u8>),
     Delete(String),
 }
 
@@ -391,13 +394,16 @@ impl Gateway {
         }
     }
 
-    /// Puts several keys, bound to a lease, or deletes some.
+    /// Puts several keys, most of them bound to a lease, or deletes some.
     pub async fn change(&mut self, changes: &[Change], lease: i64) -> Result<i64, GatewayError> {
         let operations: Vec<_> = changes
             .iter()
             .map(|change| match change {
                 Change::Put(key, value) => json!({ "request_put": {
                     "key": self.full(key), "value": BASE64_STANDARD.encode(value), "lease": lease.to_string(),
+                }}),
+                Change::Keep(key, value) => json!({ "request_put": {
+                    "key": self.full(key), "value": BASE64_STANDARD.encode(value),
                 }}),
                 Change::Delete(key) => json!({ "request_delete_range": { "key": self.full(key) } }),
             })

@@ -1,5 +1,5 @@
-//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `report/SITE`, `secret/made`,
-//! `config/FRONT` and `ack/FRONT`, after the fleet's prefix.
+//! The keys that a fleet has in its engine: `word/SITE`, `vote/FRONT/SITE/ADDRESS`, `load/FRONT`, `report/SITE`,
+//! `health/SITE/ADDRESS`, `secret/made`, `config/FRONT` and `ack/FRONT`, after the fleet's prefix.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// Characters that are written otherwise in keys: a Site's key may be any text, and a slash begins the next part.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
 
-/// The verdict of one front on one address of a Site.
+/// An address of a Site, of which there is a vote or a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VotePlace {
     pub site: Box<str>,
@@ -26,6 +26,8 @@ pub(crate) enum Key {
     Load(String),
     /// The newest load report of a Site.
     Report(String),
+    /// The newest statement from outside of an address's health.
+    Health(VotePlace),
     /// The secret that cookies are to be made with.
     Secret,
     /// A front that lives.
@@ -50,6 +52,7 @@ impl Key {
                 let front = part()?.into_owned();
                 Self::Vote(front, VotePlace { site: part()?.into(), address: part()?.parse().ok()? })
             }
+            "health" => Self::Health(VotePlace { site: part()?.into(), address: part()?.parse().ok()? }),
             _ => return None,
         };
         parts.next().is_none().then_some(key)
@@ -64,6 +67,7 @@ impl std::fmt::Display for Key {
             Self::Vote(front, of) => write!(f, "vote/{}/{}/{}", encode(front), encode(&of.site), of.address),
             Self::Load(front) => write!(f, "load/{}", encode(front)),
             Self::Report(site) => write!(f, "report/{}", encode(site)),
+            Self::Health(of) => write!(f, "health/{}/{}", encode(&of.site), of.address),
             Self::Secret => f.write_str("secret/made"),
             Self::Config(front) => write!(f, "config/{}", encode(front)),
             Self::Ack(front) => write!(f, "ack/{}", encode(front)),
@@ -107,7 +111,7 @@ mod tests {
         fn keys_are_read_as_written(site in ".{1,20}", front in "[a-z0-9._-]{1,9}", address in any::<IpAddr>()) {
             let vote = VotePlace { site: site.as_str().into(), address };
             for key in [
-                Key::Word(site.clone()), Key::Vote(front.clone(), vote), Key::Load(front.clone()),
+                Key::Health(vote.clone()), Key::Word(site.clone()), Key::Vote(front.clone(), vote), Key::Load(front.clone()),
                 Key::Report(site.clone()), Key::Secret,
                 Key::Config(front.clone()), Key::Ack(front),
             ] {

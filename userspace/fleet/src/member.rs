@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -20,15 +21,17 @@ use zerottl_core::{
     overrides::{OverrideRequest, OverrideValue},
     saved_state::ms,
     site_load::Report,
+    statements::HealthStatement,
     status::Verdicts,
 };
 
 use crate::{
     etcd::Etcd,
     inner::{FleetError, Inner, lock},
+    keys::VotePlace,
     own::Own,
     shared::{EngineLink, FrontReport, SharedView},
-    values::{Ack, MadeSecret, Presence},
+    values::{Ack, MadeSecret, Presence, ToldStatement},
 };
 
 /// Requests that wait for the engine, at most.
@@ -168,6 +171,29 @@ impl Fleet {
     #[must_use]
     pub fn take_reports(&self) -> HashMap<String, (Instant, Report)> {
         std::mem::take(&mut lock(&self.inner.view).reports)
+    }
+
+    /// Tells the others what has been stated here of the health of some addresses of a Site.
+    pub fn state_health(&self, site: &str, addresses: &[IpAddr], statement: &HealthStatement) {
+        let lasts = statement.until.map(|until| until.saturating_duration_since(statement.at));
+        let told = ToldStatement {
+            front: self.inner.front.clone(),
+            up: statement.up,
+            by: format!("{} at {}", statement.by, self.inner.front),
+            reason: statement.reason.clone(),
+            at_ms: statement.at_wall_ms,
+            lasts_ms: lasts.map(ms),
+        };
+        let place = |address: &IpAddr| (VotePlace { site: site.into(), address: *address }, told.clone());
+        self.inner.own().statements.extend(addresses.iter().map(place));
+        self.inner.told.notify_one();
+    }
+
+    /// Returns what was stated at the others since this was last called, and at a start what is known: Site, address, statement.
+    #[must_use]
+    pub fn take_statements(&self) -> Vec<(Box<str>, IpAddr, HealthStatement)> {
+        let taken = std::mem::take(&mut lock(&self.inner.view).statements);
+        taken.into_iter().map(|(place, statement)| (place.site, place.address, statement)).collect()
     }
 
     /// By Site of a model: answers that the others have given, as far as they have said so; only ever grows.

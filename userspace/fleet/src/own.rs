@@ -14,7 +14,7 @@ use zerottl_core::{
 use crate::{
     gateway::Change,
     keys::{Key, VotePlace},
-    values::{Ack, Answers, LearnedReport, Presence},
+    values::{Ack, Answers, LearnedReport, Presence, ToldStatement},
 };
 
 /// Changes of one transaction, at most (etcd takes 128).
@@ -30,6 +30,8 @@ pub(crate) struct Own {
     pub answers: BTreeMap<String, u64>,
     /// Load reports that are not told yet, by Site, with when they were made, milliseconds since 1970.
     pub reports: BTreeMap<String, (u64, Report)>,
+    /// Statements of health that are not told yet.
+    pub statements: BTreeMap<VotePlace, ToldStatement>,
 }
 
 /// The values that it has written under its lease.
@@ -54,6 +56,7 @@ pub(crate) struct Step {
     answers: Option<BTreeMap<String, u64>>,
     /// Reports that are told by it.
     reports: Vec<(String, u64)>,
+    statements: Vec<(VotePlace, ToldStatement)>,
 }
 
 impl Written {
@@ -82,6 +85,10 @@ impl Written {
             let learned = LearnedReport { front: front.into(), at_ms: *at_ms, report: report.clone() };
             step.changes.push(Change::Put(Key::Report(site.clone()).to_string(), json(serde_json::to_vec(&learned))));
             step.reports.push((site.clone(), *at_ms));
+        }
+        for (place, told) in own.statements.iter().take(CHANGES_MAX - step.changes.len()) {
+            step.changes.push(Change::Keep(Key::Health(place.clone()).to_string(), json(serde_json::to_vec(told))));
+            step.statements.push((place.clone(), told.clone()));
         }
         self.votes_step(front, own, &mut step);
         step
@@ -151,6 +158,11 @@ impl Written {
             // One that came meanwhile is still to be told.
             if own.reports.get(&site).is_some_and(|(at, _)| *at == at_ms) {
                 own.reports.remove(&site);
+            }
+        }
+        for (place, told) in step.statements {
+            if own.statements.get(&place) == Some(&told) {
+                own.statements.remove(&place);
             }
         }
         if let Some(told) = step.answers {

@@ -9,12 +9,15 @@ use zerottl_core::{
     model::Model,
     saved_state::ms,
     site_load::Report,
+    statements::HealthStatement,
     status::{Health, Verdicts},
 };
 
 use crate::{
     keys::{Key, VotePlace},
-    values::{self, ANSWERS_LEN_MAX, Ack, Answers, LearnedReport, MadeSecret, Presence, VALUE_LEN_MAX, Words},
+    values::{
+        self, ANSWERS_LEN_MAX, Ack, Answers, LearnedReport, MadeSecret, Presence, ToldStatement, VALUE_LEN_MAX, Words,
+    },
 };
 
 /// Fronts of a fleet, at most.
@@ -83,6 +86,8 @@ pub(crate) struct SharedView {
     last_answers: HashMap<String, u64>,
     /// By Site: reports that others have learned and that are not taken over yet, and when they were made.
     pub reports: HashMap<String, (Instant, Report)>,
+    /// Statements of health that are not taken over yet.
+    pub statements: HashMap<VotePlace, HealthStatement>,
     /// By key: why its value is ignored.
     pub faults: BTreeMap<String, String>,
     /// Values that were ignored.
@@ -107,6 +112,7 @@ impl SharedView {
             answers: HashMap::new(),
             last_answers: HashMap::new(),
             reports: HashMap::new(),
+            statements: HashMap::new(),
             faults: BTreeMap::new(),
             faulty: 0,
         }
@@ -216,6 +222,16 @@ impl SharedView {
                     self.reports.insert(site, (made, learned.report));
                 }
             }
+            Key::Health(place) => {
+                let told: ToldStatement = serde_json::from_slice(value).map_err(|_| SHAPE)?;
+                if self.statements.len() >= VOTES_MAX && !self.statements.contains_key(&place) {
+                    return Err(MANY);
+                }
+                // Its own it has, unless it has lost its memory.
+                if seen.is_none() || told.front != self.own {
+                    self.statements.insert(place, told.statement(seen));
+                }
+            }
             Key::Secret => self.made = Some((revision, serde_json::from_slice(value).map_err(|_| SHAPE)?)),
             Key::Config(front) => {
                 let presence: Presence = serde_json::from_slice(value).map_err(|_| SHAPE)?;
@@ -264,8 +280,8 @@ impl SharedView {
                 self.fronts.remove(&front);
                 self.touch(front);
             }
-            // An ack goes with its front; a report is as old as it is.
-            None | Some(Key::Ack(_) | Key::Report(_)) => {}
+            // An ack goes with its front; a report is as old as it is, and a statement holds until it expires.
+            None | Some(Key::Ack(_) | Key::Report(_) | Key::Health(_)) => {}
         }
     }
 

@@ -1,12 +1,16 @@
 //! The values under those keys, as JSON. One that does not parse, or is too long, is a fault that is told and ignored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use zerottl_core::{
     overrides::{self, OverrideRequest, OverrideValue},
     saved_state::ms,
     site_load::Report,
+    statements::{HealthStatement, StatementSource},
     status::AdminState,
 };
 
@@ -129,6 +133,46 @@ pub struct Presence {
     /// Whether it finds itself cut off: its votes do not count.
     #[serde(default)]
     pub cut_off: bool,
+}
+
+/// A statement from outside of an address's health, as a front took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToldStatement {
+    /// The front.
+    pub front: String,
+    /// Whether the address is up.
+    pub up: bool,
+    /// The name of who stated it, and where.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When, by the clock of that front, milliseconds since 1970.
+    pub at_ms: u64,
+    /// For how long from then on; none is until something else is stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_ms: Option<u64>,
+}
+
+impl ToldStatement {
+    /// Makes the statement of it, which came when it was `seen`, or is as old as the wall clock says.
+    pub(crate) fn statement(self, seen: Option<Instant>) -> HealthStatement {
+        let now = Instant::now();
+        let by_wall = || {
+            let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, ms);
+            now.checked_sub(Duration::from_millis(wall.saturating_sub(self.at_ms))).unwrap_or(now)
+        };
+        let at = seen.unwrap_or_else(by_wall);
+        HealthStatement {
+            source: StatementSource::Interface,
+            up: self.up,
+            by: self.by,
+            reason: self.reason,
+            at,
+            at_wall_ms: self.at_ms,
+            until: self.lasts_ms.and_then(|lasts| at.checked_add(Duration::from_millis(lasts))),
+        }
+    }
 }
 
 /// The secret of server cookies that all fronts are to make theirs with. Never the secret itself.

@@ -73,6 +73,14 @@ impl HealthStatements {
         Self { places, external: external(to), counts: counts.into(), revision: self.revision + 1 }
     }
 
+    /// Takes in a statement of an address that was made at another front, unless a newer one is known.
+    pub fn state_from_afar(&mut self, site: SiteId, address: usize, statement: HealthStatement) {
+        let known = self.places.get(&(site.0, address)).and_then(|places| places.get(&statement.source));
+        if known.is_none_or(|known| known.at < statement.at) {
+            self.state(site, &[address], statement);
+        }
+    }
+
     /// Takes in a statement of some addresses of a Site.
     pub fn state(&mut self, site: SiteId, addresses: &[usize], statement: HealthStatement) {
         let statement = Arc::new(statement);

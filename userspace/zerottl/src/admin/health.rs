@@ -165,8 +165,13 @@ pub(super) async fn health(
         until: lasts.and_then(|lasts| at.checked_add(lasts)),
     };
     let sources = shared.state();
-    match sources.health.state(&sources.view.model, &site, address, statement) {
-        Ok(addresses) => Json(HealthStated { site, addresses }).into_response(),
+    match sources.health.state(&sources.view.model, &site, address, statement.clone()) {
+        Ok(addresses) => {
+            if let Some((fleet, _)) = &sources.fleet {
+                fleet.state_health(&site, &addresses, &statement);
+            }
+            Json(HealthStated { site, addresses }).into_response()
+        }
         Err(refused) => refusal(&refused),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use zerottl_core::{
     model::{CookieSecrets, EventKind, FleetConfig, FleetEngine, Model, SiteId},
     overrides::{OverrideRequest, OverrideValue},
     rendezvous::is_chosen,
+    statements::HealthStatement,
     status::{Health, Verdicts},
 };
 use zerottl_fleet::{Fleet, FleetError, Presence, VoteTally};
@@ -275,6 +277,12 @@ impl FleetRounds {
             site.addresses.first().is_none_or(|first| is_chosen(self.fleet.front(), &names, 1, &site.key, first.answer))
         });
         self.asked_with = Some(living);
+    }
+
+    /// Statements of health that were made at the others.
+    pub fn statements(&self) -> impl Iterator<Item = (SiteId, IpAddr, HealthStatement)> {
+        let taken = self.fleet.take_statements().into_iter();
+        taken.filter_map(|(site, address, statement)| Some((*self.positions.get(&*site)?, address, statement)))
     }
 
     /// This front's answers by Site with those of the others; its own are told to them.

@@ -170,6 +170,13 @@ impl Rounds {
         let since = Instant::now();
         if let Some(fleet) = &mut self.fleet {
             fleet.share_loads();
+            let mut assessor = self.assessor.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever comes after it takes them.
+            if !assessor.has_left() {
+                for (site, address, statement) in fleet.statements() {
+                    assessor.state_from_afar(site, address, statement);
+                }
+            }
         }
         // Counting answers goes through every address on every CPU: only where something is debited by them.
         let (entries, mut answers) = if self.load_store.is_used() {
