@@ -56,6 +56,35 @@ fn f_cut_a_front_without_its_probes_network_holds() {
     assert_eq!(told(), "ns2 cut-off\nns2 rejoined\n");
 }
 
+/// F-CUT: where the probes of all fronts reach nothing, nobody is the odd one out: all Sites are down to all, and the pool's rule for that
+/// holds, here the default, fail-open.
+#[test]
+fn f_cut_all_fronts_fail_open() {
+    let Some(scene) = start("F-CUT: all fronts are cut off", &config()) else { return };
+    let clients = clients(&scene);
+    let all = "geneva boston chicago";
+    until(&scene, &clients, all);
+    for front in 0..3 {
+        scene.lab.join_front_to_sites(front, false).expect("cut");
+    }
+    for front in 0..3 {
+        scene.wait_for(front, false);
+    }
+    let is_said = || (0..3).all(|front| !alarms(&scene, front).contains("fleet-cut-off"));
+    assert!(eventually(PATIENCE, is_said), "{}", page(&scene, CUT));
+    for client in &clients {
+        assert_eq!(answered(&scene, client), all, "fail-open");
+    }
+    let explained = scene.agents[CUT].zerottl(&["explain", "app.com", "A", "--admin", "127.0.0.1:8053"]).expect("ran");
+    assert!(explained.contains("fail-open"), "{explained}");
+    for front in 0..3 {
+        scene.lab.join_front_to_sites(front, true).expect("joined");
+    }
+    for front in 0..3 {
+        scene.wait_for(front, true);
+    }
+}
+
 /// F-VOTE: a Site that one front alone cannot reach stays under `half` and leaves every front's answers under `100%`; one that
 /// is dead leaves them under any.
 #[test]
