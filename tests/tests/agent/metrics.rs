@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -16,6 +17,7 @@ use serde_json::Value;
 use tests::{
     config::Config,
     director::{DirectorScene, server},
+    fleet::{BY_ETCD, FleetScene},
     invite::{InviteScene, local},
     lab::{can_load, can_run},
     netns::Netns,
@@ -31,8 +33,10 @@ use zerottl_core::session_id::SessionId;
 const DIRECTOR_RULES: &str = "  - name: zerottl-director\n";
 /// The line that begins those of sessions, which come after them.
 const SESSION_RULES: &str = "  - name: zerottl-session\n";
-/// The line that begins those of invitations, which are the last.
+/// The line that begins those of invitations, which come after these.
 const INVITE_RULES: &str = "  - name: zerottl-invitation\n";
+/// The line that begins those of fleets; only hooks have theirs behind them.
+const FLEET_RULES: &str = "  - name: zerottl-fleet\n";
 /// Whatever is about sessions has a metric of these, which are there where sessions are hosted.
 const SESSION_METRICS: &str = "zerottl_site_session_";
 /// Likewise of invitations.
@@ -393,6 +397,7 @@ fn prometheus_finds_what_is_asked_about_invitations() {
 
     let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
     let alerts = rules.split(INVITE_RULES).nth(1).expect("their rules");
+    let alerts = alerts.split(FLEET_RULES).next().expect("the rules before");
     let mut expressions: Vec<String> = asked_by(&dashboard("zerottl-site.json"));
     expressions.retain(|expression| expression.contains(INVITE_METRICS));
     assert!(expressions.len() >= 6, "{expressions:?}");
@@ -421,6 +426,50 @@ fn prometheus_finds_what_is_asked_about_invitations() {
         alerting("ZerottlInviteStalls") == 1
     };
     assert!(eventually(PATIENCE, fall_silent), "{:?}", prometheus.values("ALERTS"));
+}
+
+/// The metrics of a fleet and of hooks, likewise: nothing is alerted while all is well, and each trouble by its own alert.
+#[test]
+fn prometheus_finds_what_is_asked_about_fleets_and_hooks() {
+    let more = "[hook.dead]\nurl = \"http://127.0.0.1:9/\"\nevents = [\"word\"]\nattempts = 1\n";
+    let config = Config { fleet: BY_ETCD.into(), more: more.into(), ..Config::default() };
+    let Some(scene) = FleetScene::start("a fleet's metrics in Prometheus", 3, 3, &config) else { return };
+    let folder = scene.lab.folder("prometheus").expect("a folder");
+    is_linted(&folder, "agent", &scene.agents[0].get("/metrics").expect("a page"));
+    let machine = Arc::clone(&scene.lab.fronts[0]);
+    let prometheus = Prometheus::of_jobs(&machine, &folder, &[("zerottl", &["127.0.0.1:8053".into()])]);
+    let has_met = || prometheus.count("zerottl_fleet_fronts == 3") == 1;
+    assert!(eventually(PATIENCE, has_met), "{:?}", prometheus.values("zerottl_fleet_fronts"));
+
+    let rules = fs::read_to_string(packaging("prometheus/alerts.yml")).expect("rules");
+    let alerts = rules.split(FLEET_RULES).nth(1).expect("their rules");
+    let expressions = compared_by(alerts);
+    assert_eq!(expressions.len(), alerts.matches("- alert: ").count());
+    let faults =
+        || -> Vec<String> { expressions.iter().filter_map(|expression| prometheus.fault(expression)).collect() };
+    assert!(eventually(PATIENCE, || faults().is_empty()), "{:#?}", faults());
+    prometheus.has_all(metrics_in(alerts));
+    let about = "ALERTS{alertname=~\"Zerottl(Fleet|Hook).*\"}";
+    assert_eq!(prometheus.count(about), 0, "{:?}", prometheus.values(about));
+
+    let alerted = |alert: &str| {
+        let is_there = || prometheus.count(&format!("ALERTS{{alertname=\"{alert}\"}}")) >= 1;
+        assert!(eventually(PATIENCE, is_there), "{alert}: {:?}", prometheus.values("ALERTS"));
+    };
+    // Another file at one front, by which it cannot do without a Site.
+    let careful = Config { pool: "min_sites = 3".into(), ..scene.configs[2].clone() };
+    careful.write(scene.agents[2].folder()).expect("written");
+    scene.agents[2].zerottl(&["reload"]).expect("reloaded");
+    alerted("ZerottlFleetDrift");
+    scene.agents[0].zerottl(&["drain", "boston", "--by", "the test"]).expect("drained");
+    alerted("ZerottlFleetRefused");
+    alerted("ZerottlHookLost");
+    scene.etcd.put(0, "zerottl/word/geneva", b"garbage").expect("put");
+    alerted("ZerottlFleetValueIgnored");
+    scene.lab.join_front_to_sites(0, false).expect("cut");
+    alerted("ZerottlFleetCutOff");
+    scene.lab.join_front_to_peers(0, false).expect("cut");
+    alerted("ZerottlFleetAway");
 }
 
 /// Linted as Prometheus's own text format.

@@ -16,6 +16,9 @@ use crate::observe::{fleet::FleetSnapshot, labels, snapshot::Snapshot};
 use zerottl_core::model::SiteId;
 use zerottl_fleet::{EngineLink, FrontReport};
 
+/// Kinds of alarms of a fleet by etcd.
+pub const FLEET_KINDS: [&str; 6] =
+    ["fleet-away", "fleet-name", "fleet-cut-off", "fleet-value", "fleet-drift", "fleet-secret"];
 /// Values named in an alarm.
 const FAULTS_SHOWN: usize = 3;
 

@@ -16,6 +16,7 @@ use prometheus_client::{
 };
 
 use super::{
+    fleet::FLEET_KINDS,
     load::LoadPage,
     status::{AddressPage, SitePage, StatusPage},
 };
@@ -292,7 +293,9 @@ impl Source {
         let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
         let of_signing = SIGNING_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
         let of_file = HEALTH_FILE_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let none = none.chain(of_program).chain(of_signing).chain(of_file);
+        let of_fleet = FLEET_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
+        let of_fleet = of_fleet.into_iter().filter(|_| self.page.fleet.is_some());
+        let none = none.chain(of_program).chain(of_signing).chain(of_file).chain(of_fleet);
         let mut counts: BTreeMap<(String, String), u64> = none.collect();
         for alarm in alarms {
             *counts.entry(alarm).or_default() += 1;
