@@ -1,11 +1,12 @@
-//! Pictures of the dashboard for the documents: `screenshots FOLDER`, from a lab with an agent and some traffic.
+//! Pictures of the dashboard for the documents: `screenshots FOLDER`, from a lab with an agent and some traffic. With the name of a
+//! scene behind it (`one`, `many`, `cart`, `fleet`) of that scene alone.
 //!
 //! Makes `dashboard.png`, `dashboard-dark.png`, `dashboard-phone.png` and `dashboard-phone-dark.png`, and of a pool with two
-//! hundred Sites and five hundred names `dashboard-200.png` and `dashboard-200-phone.png`.
+//! hundred Sites and five hundred names `dashboard-200.png` and `dashboard-200-phone.png`; of a fleet `dashboard-fleet.png`.
 
 use std::{
     env, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -18,6 +19,7 @@ use tests::{
     cart_lab::CartLab,
     checker::{self, Pace},
     config::{Config, ProbeConfig},
+    fleet::{BY_ETCD, FleetScene},
     lab::{Lab, LabSpec, front_addresses},
     many,
     scene::Scene,
@@ -37,21 +39,26 @@ const PACE: Pace = Pace { rate: 500, duration: Duration::from_mins(5), sockets: 
 /// How long each scene lasts.
 const WHILE: Duration = Duration::from_secs(15);
 
+/// Takes the pictures of a scene.
+type Take = fn(&Path) -> io::Result<()>;
+
 fn main() -> ExitCode {
     let Some(folder) = env::args_os().nth(1).map(PathBuf::from).filter(|folder| folder.is_dir()) else {
         eprintln!("screenshots: name a folder for the pictures");
         return ExitCode::FAILURE;
     };
-    match pictures(&folder).and_then(|()| many(&folder)).and_then(|()| cart(&folder)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let only = env::args().nth(2);
+    let scenes: [(&str, Take); 4] = [("one", pictures), ("many", many), ("cart", cart), ("fleet", fleet)];
+    for (_, take) in scenes.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
+        if let Err(error) = take(&folder) {
             eprintln!("screenshots: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn pictures(folder: &std::path::Path) -> io::Result<()> {
+fn pictures(folder: &Path) -> io::Result<()> {
     let probe = ProbeConfig { interval_ms: 1000, timeout_ms: 500, rise: 2, fall: 3 };
     let config = Config { probe: Some(probe), ..Config::default() };
     let scene = Scene::start("pictures of the dashboard", config).ok_or_else(|| io::Error::other("needs root"))?;
@@ -69,7 +76,7 @@ fn pictures(folder: &std::path::Path) -> io::Result<()> {
 }
 
 /// Two hundred Sites in one pool, 299 groups of twelve, of which some are drained: nothing runs at them, so none is probed.
-fn many(folder: &std::path::Path) -> io::Result<()> {
+fn many(folder: &Path) -> io::Result<()> {
     let config = many::config();
     let lab = Lab::start(&LabSpec::default())?;
     let agent = Agent::start(&lab, 0, &config)?;
@@ -89,8 +96,24 @@ fn many(folder: &std::path::Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Three fronts, of which one refuses a drain: its file wants three Sites.
+fn fleet(folder: &Path) -> io::Result<()> {
+    let config = Config { fleet: BY_ETCD.into(), ..Config::default() };
+    let scene = FleetScene::start("pictures of a fleet", 3, 3, &config);
+    let scene = scene.ok_or_else(|| io::Error::other("needs root"))?;
+    let careful = Config { pool: "min_sites = 3".into(), ..scene.configs[2].clone() };
+    careful.write(scene.agents[2].folder())?;
+    scene.agents[2].zerottl(&["reload"])?;
+    scene.agents[0].zerottl(&["drain", "boston", "--reason", "new disks", "--by", "eve"])?;
+    let mut page = Browser::start(&scene.lab.fronts[0])?;
+    page.look(Look { width: 1200, height: 700, dark: false })?;
+    page.go("http://127.0.0.1:8053/")?;
+    page.wait_for("tr[data-front=ns3]", |text| text.contains("boston: "))?;
+    page.picture(&folder.join("dashboard-fleet.png"))
+}
+
 /// A cart in a session whose worker and one of whose servers have died.
-fn cart(folder: &std::path::Path) -> io::Result<()> {
+fn cart(folder: &Path) -> io::Result<()> {
     let mut lab = CartLab::start()?;
     let mut browser = lab.browser()?;
     CartLab::shop(&mut browser)?;
@@ -103,7 +126,7 @@ fn cart(folder: &std::path::Path) -> io::Result<()> {
 }
 
 /// Some calm, then Chicago dies and comes back, then Boston dies and stays dead.
-fn story(scene: &Scene, folder: &std::path::Path) -> io::Result<()> {
+fn story(scene: &Scene, folder: &Path) -> io::Result<()> {
     thread::sleep(WHILE);
     scene.lab.site("chicago").kill();
     thread::sleep(WHILE);

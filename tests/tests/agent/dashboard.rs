@@ -1,5 +1,7 @@
 //! The dashboard, in a real browser, of a real agent in the lab.
 
+mod fleet;
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::PermissionsExt,
@@ -53,6 +55,7 @@ fn the_dashboard_shows_what_the_agent_knows() {
         assert!(shares.contains(&format!("{site} {:.1}%", share * 100.0)), "{site} {share}: {shares}");
     }
     assert!(page.text("#tiles").expect("tiles").contains("eth0 native"));
+    assert_eq!(page.text("#fleet").expect("hidden"), "", "a front that is alone has no fleet");
     ask(&scene, 50);
     page.wait_for("#reasons", |text| text.contains("answer-a")).unwrap_or_else(|e| panic!("{e}"));
     page.wait_for("#traffic", |text| !text.contains("at most 1 in")).expect("answers are counted by the second");
@@ -179,7 +182,12 @@ fn markup_is_text() {
         }],
         "names": [{ "name": evil, "kind": "pool", "served": true, "policy": evil,
             "a": { "choice": "table", "from": evil, "shares": { evil: 1.0 } }, "aaaa": { "choice": evil, "from": evil, "shares": {} } }],
-        "reasons": { evil: { "action": evil, "count": 1 } }, "alarms": [{ "message": evil }], "refusal": { "age_s": 1, "message": evil },
+        "reasons": { evil: { "action": evil, "count": 1 } }, "alarms": [{ "message": evil }],
+        "fleet": {
+            "front": evil, "engine": evil, "detail": evil, "votes_count": true, "digest": evil, "words": 1, "revision": 1,
+            "fronts": [{ "front": evil, "version": evil, "digest": evil, "generation": 1, "is_current": false, "revision": evil, "refused": { evil: evil } }],
+        },
+        "refusal": { "age_s": 1, "message": evil },
     });
     let history = json!({
         "step_s": 1, "span_s": 600, "sites": [evil], "names": [{ "name": evil, "kind": evil }], "traffic": [],
@@ -192,7 +200,7 @@ fn markup_is_text() {
     );
     let seen = page.value(&look).unwrap_or_else(|e| panic!("{e}"));
     let text = seen["text"].as_str().unwrap_or_default();
-    assert!(text.matches(evil).count() >= 10, "shown as it is: {text}");
+    assert!(text.matches(evil).count() >= 18, "shown as it is: {text}");
     assert!(text.contains(&format!("Drained by {evil} 5 s ago: {evil}")), "{text}");
     assert_eq!((&seen["evil"], &seen["elements"]), (&json!(0), &json!(0)));
     thread::sleep(Duration::from_millis(200));
