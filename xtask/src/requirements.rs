@@ -115,6 +115,12 @@ const TOOLS: &[Tool] = &[
         tasks: &[Task::Test],
     },
     Tool {
+        package: "python3-grpcio",
+        sign: Sign::File("/usr/lib/python3/dist-packages/grpc/__init__.py"),
+        why: "a gRPC server that says whether it is well",
+        tasks: &[Task::Test],
+    },
+    Tool {
         package: "python3-requests",
         sign: Sign::File("/usr/lib/python3/dist-packages/requests/__init__.py"),
         why: "an HTTP client that sends all before it reads",

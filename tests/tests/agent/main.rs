@@ -32,6 +32,7 @@ mod operator;
 mod package;
 mod parsers;
 mod policy;
+mod probes;
 mod reload;
 mod resolver;
 mod roles;

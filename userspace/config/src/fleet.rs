@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::{
     places::place,
     raw,
-    readers::{each, readable, whole_seconds},
+    readers::{each, identity, readable, whole_seconds},
     report::Reporter,
     values::{Fault, Reader},
 };
@@ -194,13 +194,8 @@ fn tls(reader: &mut Reader<'_>, raw: &raw::Fleet) -> EtcdTls {
             .help("give a host name or an address");
         None
     });
-    let mut path = |key, value: &raw::Text| value.as_ref().and_then(|path| readable(reader, key, path));
-    let ca = path("ca", &raw.ca);
-    let (certificate, key) = (path("certificate", &raw.certificate), path("key", &raw.key));
-    if let (Some(one), None) | (None, Some(one)) = (&raw.certificate, &raw.key) {
-        reader.error(one.span(), "`certificate` and `key` go together").help("give both, or none of them");
-    }
-    EtcdTls { server_name, ca, identity: certificate.zip(key) }
+    let ca = raw.ca.as_ref().and_then(|path| readable(reader, "ca", path));
+    EtcdTls { server_name, ca, identity: identity(reader, &raw.certificate, &raw.key) }
 }
 
 fn user(reader: &mut Reader<'_>, raw: &raw::Fleet, is_secure: bool) -> Option<(String, String)> {

@@ -105,8 +105,16 @@ fn events(reader: &mut Reader<'_>, raw: &raw::Hook) -> Vec<EventKind> {
 /// Its path may be a secret, so no message repeats it.
 fn url(reader: &mut Reader<'_>, raw: &raw::Hook, url: &Spanned<String>) -> Option<HookTarget> {
     let parts = reader.parsed(url, parse_url)?;
-    let keys =
-        HttpKeys { path: &None, default_path: "/", host: &None, verify: &raw.verify, ca: &raw.ca, server_name: &None };
+    let keys = HttpKeys {
+        path: &None,
+        default_path: "/",
+        host: &None,
+        verify: &raw.verify,
+        ca: &raw.ca,
+        server_name: &None,
+        certificate: &None,
+        key: &None,
+    };
     if !parts.https {
         idle(reader, &[("verify", raw.verify.as_ref().map(Spanned::span)), ("ca", span(&raw.ca))], "an http:// URL");
     }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
-//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `hooks`, `dnssec`, `sites`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
+//! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `hooks`, `dnssec`, `sites`, `probe`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
 //! | the model in use: shares, records files | `usage_checks` |
 //! | faults, their places and how they are shown; the piece of a long line | `report`, `excerpt` |
@@ -32,6 +32,7 @@ mod hooks;
 mod load_source;
 mod places;
 mod pools;
+mod probe;
 mod rate_limit;
 mod raw;
 mod readers;

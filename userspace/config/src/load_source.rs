@@ -110,6 +110,8 @@ fn source(reader: &mut Reader<'_>, raw: &raw::Load, kind: Kind, name: &Name) -> 
         verify: &raw.verify,
         ca: &raw.ca,
         server_name: &raw.server_name,
+        certificate: &raw.certificate,
+        key: &raw.key,
     };
     let kind = LoadKind::Http(poll, http(reader, &keys, kind == Kind::Https, name));
     (kind, Some(poll))
@@ -151,6 +153,8 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Load, kind: Kind, word: 
         (kind == Kind::Https, "verify", raw.verify.as_ref().map(Spanned::span)),
         (kind == Kind::Https, "ca", span(&raw.ca)),
         (kind == Kind::Https, "server_name", span(&raw.server_name)),
+        (kind == Kind::Https, "certificate", span(&raw.certificate)),
+        (kind == Kind::Https, "key", span(&raw.key)),
         (has_figures, "load_per_answer", fraction(&raw.load_per_answer)),
         (has_figures, "target", fraction(&raw.target)),
         (has_figures, "capacity", fraction(&raw.capacity)),

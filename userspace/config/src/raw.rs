@@ -343,6 +343,8 @@ pub(super) struct Load {
     pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,
+    pub certificate: Text,
+    pub key: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -362,6 +364,10 @@ pub(super) struct Probe {
     pub verify: Switch,
     pub ca: Text,
     pub server_name: Text,
+    pub certificate: Text,
+    pub key: Text,
+    pub service: Text,
+    pub tls: Switch,
 }
 
 #[derive(Debug, Default, Deserialize)]

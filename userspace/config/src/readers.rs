@@ -16,12 +16,14 @@ use super::{
     values::{self, Reader, written},
 };
 use zerottl_core::model::{HttpProbe, Name, ProbeTls};
-use zerottl_host::trust::{self, TrustError};
+use zerottl_host::trust::{self, IdentityError, TrustError};
 
 /// How often something is asked.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 /// The time until an attempt counts as failed, unless the file says or the section has one of its own.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(500);
+/// The help where a file of certificates holds none.
+const CERTIFICATE: &str = "give a PEM file with at least one BEGIN CERTIFICATE";
 /// The shortest timeout.
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
@@ -151,12 +153,20 @@ pub(super) struct HttpKeys<'a> {
     pub verify: &'a raw::Switch,
     pub ca: &'a raw::Text,
     pub server_name: &'a raw::Text,
+    pub certificate: &'a raw::Text,
+    pub key: &'a raw::Text,
 }
 
 /// Reads where a GET goes, and how; it expects status 200.
 pub(super) fn http(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, https: bool, site_name: &Name) -> HttpProbe {
     let path = keys.path.as_ref().and_then(|text| reader.parsed(text, request_path));
-    let host = keys.host.as_ref().and_then(|text| {
+    let host = host(reader, keys.host, site_name);
+    HttpProbe { path: path.unwrap_or_else(|| keys.default_path.into()), ..http_of(reader, keys, https, &host) }
+}
+
+/// Reads whom a request names as the one that it is for; the Site unless given.
+pub(super) fn host(reader: &mut Reader<'_>, raw: &raw::Text, site_name: &Name) -> String {
+    let host = raw.as_ref().and_then(|text| {
         let bad = |b: u8| !b.is_ascii_graphic() || b"/\\@#?".contains(&b);
         if !text.get_ref().is_empty() && !text.get_ref().bytes().any(bad) {
             return Some(text.get_ref().clone());
@@ -166,8 +176,7 @@ pub(super) fn http(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, https: bool, si
             .help("give a name or an address, with or without a port, such as \"www.app.com:8080\"");
         None
     });
-    let host = host.unwrap_or_else(|| site_name.to_string());
-    HttpProbe { path: path.unwrap_or_else(|| keys.default_path.into()), ..http_of(reader, keys, https, &host) }
+    host.unwrap_or_else(|| site_name.to_string())
 }
 
 /// As [`http`], of a host that is known already, and with the default path.
@@ -181,7 +190,8 @@ pub(super) fn http_of(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, https: bool,
     }
 }
 
-fn tls(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, host: &str) -> ProbeTls {
+/// Reads how TLS is spoken, to a host.
+pub(super) fn tls(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, host: &str) -> ProbeTls {
     let verify = keys.verify.as_ref().is_none_or(|v| *v.get_ref());
     if let Some(ca) = keys.ca.as_ref().filter(|_| !verify) {
         reader.warn(ca.span(), "`ca` has no use while `verify` is false").help("take one of the two out");
@@ -196,7 +206,42 @@ fn tls(reader: &mut Reader<'_>, keys: &HttpKeys<'_>, host: &str) -> ProbeTls {
             .help("set `server_name` to a host name or an address");
     }
     let ca = keys.ca.as_ref().and_then(|path| trust_anchors(reader, path));
-    ProbeTls { server_name: wanted, verify, ca }
+    ProbeTls { server_name: wanted, verify, ca, identity: identity(reader, keys.certificate, keys.key).map(Box::new) }
+}
+
+/// The files of a certificate that is shown, and of its key.
+pub(super) fn identity(
+    reader: &mut Reader<'_>,
+    certificate: &raw::Text,
+    key: &raw::Text,
+) -> Option<(PathBuf, PathBuf)> {
+    if let (Some(one), None) | (None, Some(one)) = (certificate, key) {
+        reader.error(one.span(), "`certificate` and `key` go together").help("give both, or none of them");
+    }
+    let (chain, private) = (certificate.as_ref()?, key.as_ref()?);
+    let files = (readable(reader, "certificate", chain), readable(reader, "key", private));
+    let files = files.0.zip(files.1)?;
+    // As whoever uses it does.
+    if let Err(error) = trust::identity(&files.0, &files.1) {
+        let name = |text: &Spanned<String>| text.get_ref().clone();
+        let (at, message, help) = match error {
+            IdentityError::Chain { source, .. } => {
+                (chain, format!("`{}` cannot be used: {source}", name(chain)), CERTIFICATE)
+            }
+            IdentityError::Empty(_) => (chain, format!("`{}` holds no certificate", name(chain)), CERTIFICATE),
+            IdentityError::Key { source, .. } => {
+                let help = "give a PEM file with a BEGIN PRIVATE KEY";
+                (private, format!("`{}` cannot be used: {source}", name(private)), help)
+            }
+            IdentityError::Unusable { source, .. } => {
+                let help =
+                    "give the key that the certificate was made with, and the certificate before those of its issuers";
+                (private, format!("`{}` is not the key of `{}`: {source}", name(private), name(chain)), help)
+            }
+        };
+        reader.error(at.span(), message).help(help);
+    }
+    Some(files)
 }
 
 /// `host:port` and `[v6]:port` without the port.
@@ -218,9 +263,7 @@ fn trust_anchors(reader: &mut Reader<'_>, path: &Spanned<String>) -> Option<Path
             TrustError::Empty => error.to_string(),
             TrustError::Pem(_) | TrustError::Certificate(..) => format!("cannot be used: {error}"),
         };
-        reader
-            .error(path.span(), format!("`{}` {reason}", path.get_ref()))
-            .help("give a PEM file with at least one BEGIN CERTIFICATE");
+        reader.error(path.span(), format!("`{}` {reason}", path.get_ref())).help(CERTIFICATE);
     }
     Some(file)
 }

@@ -18,6 +18,7 @@ mod load;
 mod meaning;
 mod messages;
 mod messages_whole;
+mod probes;
 mod reference;
 mod safety;
 mod shown;

@@ -20,8 +20,8 @@ pub use self::{
     order::SiteOrder,
     pool::{ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
     site::{
-        HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress, WhenExpired,
-        WhenStale,
+        GrpcProbe, HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress,
+        WhenExpired, WhenStale,
     },
     web::{
         AccessFormat, AccessLog, Backend, BackendProbe, BusyConfig, Condition, FlagConfig, GroupRule, InviteConfig,

@@ -128,7 +128,7 @@ mod tests {
     async fn post(status: u16, trusts: bool) -> Result<(), HookFailure> {
         let folder = tempfile::tempdir().expect("a folder");
         let (port, ca) = serve(status, folder.path()).await;
-        let tls = ProbeTls { server_name: "localhost".into(), verify: true, ca: trusts.then_some(ca) };
+        let tls = ProbeTls { server_name: "localhost".into(), verify: true, ca: trusts.then_some(ca), identity: None };
         let (path, host) = ("/path".into(), "localhost".into());
         let request = HttpProbe { path, host, expect_status: vec![200], expect_body: None, tls: Some(tls) };
         let key = HookKey(b"0123456789abcdef".as_slice().into());

@@ -1,9 +1,10 @@
-//! One check over the network: connecting, TLS, a GET and what its response says; for probes, for load reports and for
+//! One check over the network: connecting, TLS, a GET or a call and what the answer says; for probes, for load reports and for
 //! backends.
 //!
 //! | module       | what it is                                                     |
 //! |--------------|----------------------------------------------------------------|
 //! | [`get`]      | a GET, its status, and some text in its body, or the body      |
+//! | `grpc`       | a call by the gRPC health protocol                             |
 //! | [`conn`]     | the TCP connection                                             |
 //! | [`tls`]      | whom to trust, loaded once, and the handshake                  |
 //! | `metered`    | what a check takes from whom it asks, bounded                  |
@@ -13,12 +14,13 @@
 pub mod conn;
 pub mod failure;
 pub mod get;
+pub(crate) mod grpc;
 pub(crate) mod metered;
 pub(crate) mod schedule;
 pub mod tls;
 
 pub use conn::connect;
-pub use failure::{CheckStage, Failure, Progress, SetupError};
+pub use failure::{CheckStage, Failure, GrpcFailure, Progress, SetupError};
 pub use get::Get;
 pub use tls::{Configs, TrustAnyone};
 

@@ -73,6 +73,7 @@ fn load_sink(loads: LoadStore, site: SiteId) -> OnHeaders {
 
 #[cfg(test)]
 mod tests {
+    mod grpc;
     mod network;
     mod runner;
 }

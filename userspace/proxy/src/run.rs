@@ -178,7 +178,7 @@ impl Serving {
         let operation = OperationLayer::new(Arc::clone(&admission)).layer(proxy);
         let probe = model.sites[site.0].probe.as_ref().and_then(|probe| match &probe.kind {
             ProbeKind::Http(http) => Some(http.path.clone()),
-            ProbeKind::Tcp | ProbeKind::External(_) => None,
+            ProbeKind::Tcp | ProbeKind::Grpc(_) | ProbeKind::External(_) => None,
         });
         Ok(Self { admission, web: Arc::clone(web), probe, operation, counters, cancel: cancel.clone() })
     }

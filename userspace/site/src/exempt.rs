@@ -39,7 +39,7 @@ impl Exempts {
         let host = |authority: &str| host::parse(authority).map_or(String::new(), |host| host.name.into_owned());
         let probe = site.probe.as_ref().and_then(|probe| match &probe.kind {
             ProbeKind::Http(http) => Some((http.path.clone(), host(&http.host))),
-            ProbeKind::Tcp | ProbeKind::External(_) => None,
+            ProbeKind::Tcp | ProbeKind::Grpc(_) | ProbeKind::External(_) => None,
         });
         let load = site.load.as_ref().and_then(|load| match &load.kind {
             LoadKind::Http(_, http) => Some((http.path.clone(), host(&http.host))),

@@ -35,8 +35,8 @@ fn messages() {
         "kind = \"http\" }\nweight",
         "kind = \"external\", port = 80, rise = 2, path = \"/\", ca = \"x\" }\nweight",
         &[
-            "f:24:37: error: [site.boston.probe]: `port` means nothing to kind external (take it out, or make the kind http, https or tcp)",
-            "f:24:48: error: [site.boston.probe]: `rise` means nothing to kind external (take it out, or make the kind http, https or tcp)",
+            "f:24:37: error: [site.boston.probe]: `port` means nothing to kind external (take it out, or make the kind http, https, tcp or grpc)",
+            "f:24:48: error: [site.boston.probe]: `rise` means nothing to kind external (take it out, or make the kind http, https, tcp or grpc)",
             "f:24:58: error: [site.boston.probe]: `path` means nothing to kind external (take it out, or make the kind http or https)",
             "f:24:68: error: [site.boston.probe]: `ca` means nothing to kind external (take it out, or make the kind https)",
         ],

@@ -264,7 +264,7 @@ fn choices() {
         r#"kind = "http""#,
         r#"kind = "icmp""#,
         &[
-            "f:24:18: error: [site.boston.probe]: `icmp` is not a value of `kind` (kind is one of http, https, tcp, external)",
+            "f:24:18: error: [site.boston.probe]: `icmp` is not a value of `kind` (kind is one of http, https, tcp, grpc, external)",
         ],
     );
 }

@@ -377,7 +377,7 @@ fn probes() {
         r#"kind = "tcp", port = 80, path = "/", host = "h", expect_status = [200], expect_body = "b""#,
         &[
             "f:24:43: error: [site.boston.probe]: `path` means nothing to kind tcp (take it out, or make the kind http or https)",
-            "f:24:55: error: [site.boston.probe]: `host` means nothing to kind tcp (take it out, or make the kind http or https)",
+            "f:24:55: error: [site.boston.probe]: `host` means nothing to kind tcp (take it out, or make the kind http, https or grpc)",
             "f:24:76: error: [site.boston.probe]: `expect_status` means nothing to kind tcp (take it out, or make the kind http or https)",
             "f:24:97: error: [site.boston.probe]: `expect_body` means nothing to kind tcp (take it out, or make the kind http or https)",
         ],

@@ -45,7 +45,7 @@ impl Site {
     pub fn when_expired(&self) -> Option<WhenExpired> {
         match self.probe.as_ref()?.kind {
             ProbeKind::External(when_expired) => Some(when_expired),
-            ProbeKind::Tcp | ProbeKind::Http(_) => None,
+            ProbeKind::Tcp | ProbeKind::Http(_) | ProbeKind::Grpc(_) => None,
         }
     }
 
@@ -98,6 +98,8 @@ pub enum ProbeKind {
     Tcp,
     /// A GET over HTTP/1.1.
     Http(HttpProbe),
+    /// A call by the standard gRPC health protocol.
+    Grpc(GrpcProbe),
     /// No attempts: whatever states the health from outside is believed.
     External(WhenExpired),
 }
@@ -138,6 +140,17 @@ pub struct HttpProbe {
     /// Text the body's first 64 KiB must hold.
     pub expect_body: Option<String>,
     /// TLS, for kind `https`.
+    pub tls: Option<ProbeTls>,
+}
+
+/// The gRPC side of a probe.
+#[derive(Clone, Debug)]
+pub struct GrpcProbe {
+    /// The service that is asked about; all of the server where it is empty.
+    pub service: String,
+    /// The authority of the call; the Site Name unless set.
+    pub host: String,
+    /// TLS, if it is spoken.
     pub tls: Option<ProbeTls>,
 }
 
@@ -193,7 +206,7 @@ pub enum WhenStale {
     Drain,
 }
 
-/// TLS of an HTTPS probe.
+/// TLS of a probe.
 #[derive(Clone, Debug)]
 pub struct ProbeTls {
     /// SNI, and the name the certificate must bear; `host` unless set.
@@ -202,4 +215,6 @@ pub struct ProbeTls {
     pub verify: bool,
     /// A PEM file of trust anchors instead of the system's.
     pub ca: Option<PathBuf>,
+    /// The PEM files of the certificate that is shown to the server, and of its key.
+    pub identity: Option<Box<(PathBuf, PathBuf)>>,
 }

@@ -11,9 +11,13 @@ use std::{
     time::Duration,
 };
 
-use tokio_rustls::rustls::CertificateError;
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-use zerottl_host::{patience::Late, resources, trust::TrustError};
+use zerottl_host::{
+    patience::Late,
+    resources,
+    trust::{IdentityError, TrustError},
+};
 
 /// How much of a body is searched for the expected text, bytes.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -78,6 +82,9 @@ pub enum Failure {
     /// The TLS handshake failed for another reason than the certificate.
     #[error("tls: {0}")]
     Tls(#[source] io::Error),
+    /// The server broke TLS off.
+    #[error("tls: {}", Alert(*.0))]
+    Alert(AlertDescription),
     /// The server's certificate is not acceptable.
     #[error("certificate: {}", Certificate(.0))]
     Certificate(CertificateError),
@@ -85,6 +92,12 @@ pub enum Failure {
     // hyper's own words name the phase, its source the cause.
     #[error("http: {}{}", .0, Cause(.0))]
     Http(#[source] hyper::Error),
+    /// No well-formed HTTP/2, or more of it than the limits have.
+    #[error("http/2: {0}")]
+    Http2(#[source] Box<dyn Error + Send + Sync>),
+    /// A call of gRPC whose answer is not that all is well.
+    #[error("grpc: {0}")]
+    Grpc(#[from] GrpcFailure),
     /// The check could not be made ready.
     #[error("http: {0}")]
     Setup(#[source] Arc<SetupError>),
@@ -112,6 +125,34 @@ pub enum Failure {
     },
 }
 
+/// The reason why a call of the gRPC health protocol did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum GrpcFailure {
+    /// The service says so.
+    #[error("the status is {0}, not SERVING")]
+    NotServing(&'static str),
+    /// The call itself failed.
+    #[error("the call failed with {}{}", Code(.code), Said(.message))]
+    Call {
+        /// The number, as it was sent.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// Another protocol answers.
+    #[error("the answer is not of type application/grpc")]
+    ContentType,
+    /// The trailers are not those of a call.
+    #[error("the answer has no grpc-status")]
+    NoStatus,
+    /// The message is none of the health protocol.
+    #[error("the answer is no HealthCheckResponse")]
+    Message,
+    /// The message is far longer than one can be.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
 /// Why a check cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -135,6 +176,9 @@ pub enum SetupError {
         /// The reason.
         source: TrustError,
     },
+    /// The certificate to be shown, or its key, cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The system has no trust anchors, or none that can be read.
     #[error("the system has no trust anchors{}", .0.as_ref().map_or(String::new(), |error| format!(": {error}")))]
     NoSystemAnchors(#[source] Option<rustls_native_certs::Error>),
@@ -149,6 +193,15 @@ impl Failure {
     /// Sorts any error in the same way; where it is the Site's, `of_site` makes the failure of it.
     pub(super) fn sorted<E: Error + Send + Sync + 'static>(error: E, of_site: impl FnOnce(E) -> Self) -> Self {
         if resources::is_ours(&error) { Self::Local(io::Error::other(error)) } else { of_site(error) }
+    }
+
+    /// Sorts an error of an exchange that may be over TLS: an alert comes with the first answer where the handshake is over before the
+    /// server has seen what it wants.
+    pub(super) fn of_exchange<E: Error + Send + Sync + 'static>(error: E, of_site: impl FnOnce(E) -> Self) -> Self {
+        match alert(&error) {
+            Some(alert) => Self::Alert(alert),
+            None => Self::sorted(error, of_site),
+        }
     }
 
     /// Why an attempt has not ended within its time.
@@ -167,6 +220,36 @@ impl Failure {
     }
 }
 
+/// Returns the alert of TLS that an error is of.
+pub(super) fn alert(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(TlsError::AlertReceived(alert)) = error.downcast_ref::<TlsError>() {
+            return Some(*alert);
+        }
+        // An error's source is the source of what it wraps, which would be passed over.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+/// An alert of the server's; those about our own certificate as sentences.
+struct Alert(AlertDescription);
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            AlertDescription::CertificateRequired => f.write_str("the server wants a certificate, and none was shown"),
+            AlertDescription::UnknownCA => f.write_str("the server does not trust the certificate that it was shown"),
+            AlertDescription::CertificateExpired => {
+                f.write_str("the certificate that the server was shown has expired")
+            }
+            other => write!(f, "the server broke off with the alert {other:?}"),
+        }
+    }
+}
+
 /// The longest part of an expected text that is quoted, in characters.
 const QUOTED_MAX: usize = 64;
 
@@ -178,6 +261,48 @@ impl fmt::Display for Quoted<'_> {
         let quoted: String = self.0.chars().take(QUOTED_MAX).collect();
         let more = if quoted.len() < self.0.len() { "…" } else { "" };
         write!(f, "{quoted:?}{more}")
+    }
+}
+
+/// Names of gRPC's codes, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// A code of gRPC by its name; by what was sent where it has none.
+struct Code<'a>(&'a str);
+
+impl fmt::Display for Code<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.parse::<usize>().ok().and_then(|code| CODES.get(code)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "code {}", Quoted(self.0)),
+        }
+    }
+}
+
+/// A server's words behind a colon, quoted, if there are any.
+struct Said<'a>(&'a str);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", Quoted(self.0)) }
     }
 }
 

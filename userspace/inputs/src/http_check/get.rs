@@ -53,7 +53,7 @@ impl Get {
             .filter(|uri| uri.authority().is_none() && uri.path().starts_with('/'))
             .ok_or_else(|| SetupError::Path(probe.path.clone()))?;
         let host = HeaderValue::from_str(&probe.host).map_err(|_| SetupError::Host(probe.host.clone()))?;
-        let tls = probe.tls.as_ref().map(|tls| configs.connector(tls)).transpose()?;
+        let tls = probe.tls.as_ref().map(|tls| configs.connector(tls, tls::HTTP_1)).transpose()?;
         // The empty text is in every body, also in one that never comes.
         let text = probe.expect_body.as_ref().filter(|text| !text.is_empty());
         let text = text.map(|text| Finder::new(text).into_owned());
@@ -207,5 +207,5 @@ where
 }
 
 fn http(error: hyper::Error) -> Failure {
-    Failure::sorted(error, Failure::Http)
+    Failure::of_exchange(error, Failure::Http)
 }

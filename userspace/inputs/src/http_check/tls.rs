@@ -30,15 +30,27 @@ enum Trust {
     Anyone,
 }
 
-/// Client configurations, one per distinct trust: reading the system's roots is slow and their copies are large.
+/// The version of HTTP that is spoken, as the handshake has it.
+type Protocol = &'static [u8];
+pub(super) const HTTP_1: Protocol = b"http/1.1";
+pub(super) const HTTP_2: Protocol = b"h2";
+
+/// The files of the certificate that is shown to the server, and of its key.
+type Shown = Option<Box<(PathBuf, PathBuf)>>;
+
+/// Client configurations, one for each that differs: reading the system's roots is slow and their copies are large.
 #[derive(Default)]
 pub struct Configs {
-    made: HashMap<Trust, Arc<ClientConfig>>,
+    made: HashMap<(Trust, Shown, Protocol), Arc<ClientConfig>>,
 }
 
 impl Configs {
     /// The connector and server name for one Site's probes. Reads files.
-    pub(super) fn connector(&mut self, tls: &ProbeTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
+    pub(super) fn connector(
+        &mut self,
+        tls: &ProbeTls,
+        protocol: Protocol,
+    ) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
         let name = ServerName::try_from(tls.server_name.clone())
             .map_err(|_| SetupError::ServerName(tls.server_name.clone()))?;
         let trust = match (&tls.ca, tls.verify) {
@@ -46,28 +58,31 @@ impl Configs {
             (Some(path), true) => Trust::File(path.clone()),
             (None, true) => Trust::System,
         };
-        let config = if let Some(config) = self.made.get(&trust) {
+        let of = (trust, tls.identity.clone(), protocol);
+        let config = if let Some(config) = self.made.get(&of) {
             Arc::clone(config)
         } else {
-            let config = Arc::new(client_config(&trust)?);
-            self.made.insert(trust, Arc::clone(&config));
+            let config = Arc::new(client_config(&of.0, of.1.as_deref(), protocol)?);
+            self.made.insert(of, Arc::clone(&config));
             config
         };
         Ok((TlsConnector::from(config), name))
     }
 }
 
-fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
+fn client_config(
+    trust: &Trust,
+    shown: Option<&(PathBuf, PathBuf)>,
+    protocol: Protocol,
+) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let mut config = match trust {
-        Trust::Anyone => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))).with_no_client_auth()
-        }
+    let builder = match trust {
+        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(provider))),
         Trust::File(path) => {
             let roots = zerottl_host::trust::trust_anchors(path)
                 .map_err(|source| SetupError::TrustAnchors { path: path.clone(), source })?;
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots)
         }
         Trust::System => {
             let loaded = rustls_native_certs::load_native_certs();
@@ -77,10 +92,17 @@ fn client_config(trust: &Trust) -> Result<ClientConfig, SetupError> {
             if usable == 0 {
                 return Err(SetupError::NoSystemAnchors(loaded.errors.into_iter().next()));
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
+            builder.with_root_certificates(roots)
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, key) = zerottl_host::trust::identity(certificate, key)?;
+            builder.with_client_auth_cert(chain, key)?
+        }
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
     // A resumed session does not present its certificate, so an expired one would go unseen.
     config.resumption = Resumption::disabled();
     Ok(config)
@@ -99,6 +121,7 @@ pub(super) async fn handshake(
 fn failure(error: io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
         Some(TlsError::InvalidCertificate(why)) => Failure::Certificate(why.clone()),
+        Some(TlsError::AlertReceived(alert)) => Failure::Alert(*alert),
         _ => Failure::Tls(error),
     }
 }

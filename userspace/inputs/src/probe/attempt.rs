@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin, time::Duration};
 
-use crate::http_check::{Configs, Failure, Get, Progress, SetupError, connect, get::OnHeaders};
+use crate::http_check::{Configs, Failure, Get, Progress, SetupError, connect, get::OnHeaders, grpc::GrpcCheck};
 use zerottl_core::model::{Probe, ProbeKind, SiteAddress};
 use zerottl_host::patience;
 
@@ -19,7 +19,14 @@ pub(super) trait Attempt: Send + Sync {
 pub(super) struct Network {
     target: SocketAddr,
     timeout: Duration,
-    get: Option<Get>,
+    asks: Asks,
+}
+
+/// The part of an attempt that comes once there is a connection.
+enum Asks {
+    Nothing,
+    Get(Box<Get>),
+    Grpc(Box<GrpcCheck>),
 }
 
 impl Network {
@@ -30,19 +37,21 @@ impl Network {
         on_headers: Option<OnHeaders>,
         configs: &mut Configs,
     ) -> Result<Option<Self>, SetupError> {
-        let get = match &probe.kind {
+        let asks = match &probe.kind {
             ProbeKind::External(_) => return Ok(None),
-            ProbeKind::Tcp => None,
-            ProbeKind::Http(http) => Some(Get::new(http, configs)?.with_headers(on_headers)),
+            ProbeKind::Tcp => Asks::Nothing,
+            ProbeKind::Http(http) => Asks::Get(Box::new(Get::new(http, configs)?.with_headers(on_headers))),
+            ProbeKind::Grpc(grpc) => Asks::Grpc(Box::new(GrpcCheck::new(grpc, configs)?)),
         };
-        Ok(Some(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, get }))
+        Ok(Some(Self { target: SocketAddr::new(address.probe, probe.port), timeout: probe.timeout, asks }))
     }
 
     async fn steps(&self, progress: &Progress) -> Result<(), Failure> {
         let stream = connect(self.target).await?;
-        match &self.get {
-            None => Ok(()),
-            Some(get) => get.run(stream, progress).await,
+        match &self.asks {
+            Asks::Nothing => Ok(()),
+            Asks::Get(get) => get.run(stream, progress).await,
+            Asks::Grpc(grpc) => grpc.run(stream, progress).await,
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring},
+    rustls::{ServerConfig, crypto::ring, server::WebPkiClientVerifier, version},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -199,7 +199,8 @@ async fn endless_responses_are_cut() {
         let server = endless(first, more).await;
         let mut probe = http(server.at, |probe| {
             probe.expect_body = Some("ready".into());
-            probe.tls = tls.then(|| ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None });
+            probe.tls =
+                tls.then(|| ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None, identity: None });
         });
         probe.timeout = Duration::from_mins(5);
         let outcome = tokio::time::timeout(Duration::from_mins(1), attempt(server.at, &probe)).await;
@@ -265,7 +266,8 @@ async fn timeout_names_what_it_waited_for() {
     for (part, tls, body) in [("", true, false), ("", false, false), ("HTTP/1.1 200 OK\r\n\r\nalmost", false, true)] {
         let server = serve(vec![(0, part.into())], never, None).await;
         let mut probe = http(server.at, |probe| {
-            probe.tls = tls.then(|| ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None });
+            probe.tls =
+                tls.then(|| ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None, identity: None });
             probe.expect_body = body.then(|| "ready".into());
         });
         probe.timeout = Duration::from_millis(200);
@@ -319,12 +321,27 @@ impl Authority {
         self.file.path().to_path_buf()
     }
 
-    /// A server for `name`.
-    fn acceptor(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+    /// A certificate for `name`, and its key.
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    /// The files of a certificate for `name`, and of its key.
+    fn identity(&self, name: &str) -> [tempfile::NamedTempFile; 2] {
+        let (certificate, key) = self.issue(name, |_| ());
+        [certificate.pem(), key.serialize_pem()].map(|text| {
+            let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+            file.write_all(text.as_bytes()).expect("written");
+            file
+        })
+    }
+
+    /// A server for `name`.
+    fn acceptor(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
+        let (certificate, key) = self.issue(name, change);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -357,10 +374,54 @@ async fn tls_is_verified_as_configured() {
         let response = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nready".to_vec();
         let server = serve(vec![(0, response)], Duration::ZERO, Some(acceptor.clone())).await;
         let probe = http(server.at, |probe| {
-            probe.tls = Some(ProbeTls { server_name: server_name.into(), verify, ca });
+            probe.tls = Some(ProbeTls { server_name: server_name.into(), verify, ca, identity: None });
         });
         let outcome = attempt(server.at, &probe).await;
         assert!(outcome.starts_with(expect), "{server_name}, verify {verify}: {outcome}, expected {expect}");
+    }
+}
+
+/// A server that asks for certificates of an authority lets in who shows one, and the others' failure says why; by the rules of
+/// TLS 1.2, too.
+#[tokio::test]
+async fn certificates_are_shown() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let rows = [
+        (Some(&ours), "ok"),
+        (None, "tls: the server wants a certificate, and none was shown"),
+        (Some(&theirs), "tls: the server does not trust the certificate"),
+    ];
+    for (shown, expect) in rows {
+        let files = shown.map(|authority| authority.identity("probe"));
+        let identity = files.as_ref().map(|[chain, key]| Box::new((chain.path().to_owned(), key.path().to_owned())));
+        for versions in [[&version::TLS13], [&version::TLS12]] {
+            let roots = Arc::new(zerottl_host::trust::trust_anchors(&ours.path()).expect("a certificate"));
+            let provider = Arc::new(ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+            let (certificate, key) = ours.issue("boston.app.com", |_| ());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&versions)
+                .expect("versions")
+                .with_client_cert_verifier(verifier.expect("anchors"))
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
+                )
+                .expect("the key fits");
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let server = serve(vec![(0, b"HTTP/1.1 200 OK\r\n\r\n".to_vec())], Duration::ZERO, Some(acceptor)).await;
+            let probe = http(server.at, |probe| {
+                let ca = Some(ours.path());
+                probe.tls = Some(ProbeTls {
+                    server_name: "boston.app.com".into(),
+                    verify: true,
+                    ca,
+                    identity: identity.clone(),
+                });
+            });
+            let outcome = attempt(server.at, &probe).await;
+            assert!(outcome.starts_with(expect), "{versions:?}: {outcome}, expected {expect}");
+        }
     }
 }
 
@@ -370,7 +431,7 @@ async fn tls_trusts_no_stranger_by_default() {
     let acceptor = Authority::new("unknown").acceptor("boston.app.com", |_| ());
     let server = serve(vec![(0, b"HTTP/1.1 200 OK\r\n\r\n".to_vec())], Duration::ZERO, Some(acceptor)).await;
     let probe = http(server.at, |probe| {
-        probe.tls = Some(ProbeTls { server_name: "boston.app.com".into(), verify: true, ca: None });
+        probe.tls = Some(ProbeTls { server_name: "boston.app.com".into(), verify: true, ca: None, identity: None });
     });
     let outcome = attempt(server.at, &probe).await;
     assert!(
@@ -384,7 +445,7 @@ async fn tls_to_a_server_that_speaks_none_is_a_tls_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let at = listener.local_addr().expect("bound");
     let probe = http(at, |probe| {
-        probe.tls = Some(ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None });
+        probe.tls = Some(ProbeTls { server_name: "boston.app.com".into(), verify: false, ca: None, identity: None });
     });
     let (outcome, ()) = tokio::join!(attempt(at, &probe), async {
         let (mut stream, _) = listener.accept().await.expect("the probe connects");

@@ -1,0 +1,95 @@
+//! Probes: certificates that they show, and gRPC.
+
+use super::*;
+use zerottl_core::model::{LoadKind, ProbeKind};
+
+/// The probe of boston with these keys, and what is said of it.
+fn probe(keys: &str, expected: &[&str]) {
+    check("kind = \"http\" }\nweight", &format!("{keys} }}\nweight"), expected);
+}
+
+fn boston(keys: &str) -> (zerottl_core::model::Site, Vec<PathBuf>) {
+    let text = changed("probe = { kind = \"http\" }", keys);
+    let loaded = parse("f", &text, &examples()).expect("valid");
+    (loaded.model.sites[0].clone(), loaded.files)
+}
+
+/// The files are from the configuration's folder, and watched.
+#[test]
+fn certificates_are_shown() {
+    let files = ["etcd-client.pem", "etcd-client.key"].map(|file| examples().join(file));
+    let keys = "certificate = \"etcd-client.pem\", key = \"etcd-client.key\"";
+    let expected = Some(Box::new((files[0].clone(), files[1].clone())));
+    let (site, watched) = boston(&format!("probe = {{ kind = \"https\", {keys} }}"));
+    let Some(ProbeKind::Http(http)) = site.probe.map(|probe| probe.kind) else { panic!("a GET") };
+    assert_eq!((http.tls.expect("TLS").identity, watched), (expected.clone(), files.to_vec()));
+    let (site, watched) = boston(&format!("load = {{ kind = \"https\", {keys} }}\nprobe = {{ kind = \"http\" }}"));
+    let Some(LoadKind::Http(_, http)) = site.load.map(|load| load.kind) else { panic!("a GET") };
+    assert_eq!((http.tls.expect("TLS").identity, watched), (expected, files.to_vec()));
+}
+
+#[test]
+fn certificates_that_cannot_be_shown() {
+    probe(
+        "kind = \"https\", certificate = \"etcd-client.pem\"",
+        &["f:24:41: error: [site.boston.probe]: `certificate` and `key` go together (give both, or none of them)"],
+    );
+    probe(
+        "kind = \"https\", certificate = \"probe-ca.pem\", key = \"etcd-client.key\"",
+        &[
+            "f:24:63: error: [site.boston.probe]: `etcd-client.key` is not the key of `probe-ca.pem`: keys may not be consistent: KeyMismatch (give the key that the certificate was made with, and the certificate before those of its issuers)",
+        ],
+    );
+    probe(
+        "kind = \"https\", certificate = \"app.com.zone\", key = \"etcd-client.key\"",
+        &[
+            "f:24:41: error: [site.boston.probe]: `app.com.zone` holds no certificate (give a PEM file with at least one BEGIN CERTIFICATE)",
+        ],
+    );
+    probe(
+        "kind = \"https\", certificate = \"etcd-client.pem\", key = \"app.com.zone\"",
+        &[
+            "f:24:66: error: [site.boston.probe]: `app.com.zone` cannot be used: no items found (give a PEM file with a BEGIN PRIVATE KEY)",
+        ],
+    );
+    probe(
+        "certificate = \"a\", kind = \"http\", key = \"b\"",
+        &[
+            "f:24:25: error: [site.boston.probe]: `certificate` means nothing to kind http (take it out, or make the kind https)",
+            "f:24:51: error: [site.boston.probe]: `key` means nothing to kind http (take it out, or make the kind https)",
+        ],
+    );
+}
+
+#[test]
+fn grpc() {
+    let of = |keys: &str| {
+        let (site, watched) = boston(&format!("probe = {{ kind = \"grpc\", port = 50051{keys} }}"));
+        let probe = site.probe.expect("probed");
+        let ProbeKind::Grpc(grpc) = probe.kind else { panic!("a call") };
+        (probe.port, grpc.service, grpc.host, grpc.tls.map(|tls| (tls.server_name, tls.verify)), watched.len())
+    };
+    assert_eq!(of(""), (50051, String::new(), "boston.app.com".into(), None, 0));
+    assert_eq!(
+        of(", service = \"shop.v1.Cart\", host = \"cart:80\", tls = true, verify = false"),
+        (50051, "shop.v1.Cart".into(), "cart:80".into(), Some(("cart".into(), false)), 0)
+    );
+    let shown = ", tls = true, certificate = \"etcd-client.pem\", key = \"etcd-client.key\"";
+    assert_eq!(of(shown).4, 2);
+    probe("kind = \"grpc\"", &["f:24:9: error: [site.boston.probe] has no `port` (add `port = 50051`)"]);
+    probe(
+        "kind = \"grpc\", port = 1, path = \"/\", ca = \"x\", service = \"a b\"",
+        &[
+            "f:24:43: error: [site.boston.probe]: `path` means nothing to kind grpc (take it out, or make the kind http or https)",
+            "f:24:53: error: [site.boston.probe]: `ca` means nothing to kind grpc without TLS (take it out, or say `tls = true`)",
+            "f:24:68: error: [site.boston.probe]: `a b` is not the name of a service (give up to 255 printable ASCII characters, such as \"shop.v1.Cart\", or \"\" for the whole server)",
+        ],
+    );
+    probe(
+        "kind = \"tcp\", port = 1, service = \"\", tls = true",
+        &[
+            "f:24:45: error: [site.boston.probe]: `service` means nothing to kind tcp (take it out, or make the kind grpc)",
+            "f:24:55: error: [site.boston.probe]: `tls` means nothing to kind tcp (take it out, or make the kind grpc)",
+        ],
+    );
+}
