@@ -14,7 +14,8 @@
 //! | [`director`] | (g) `zerottl director` beside plain hashing and proxies |
 //! | [`sessions`] | (h) sessions beside tower-sessions, takeovers, memory |
 //! | [`signed`] | (i) signed answers beside unsigned ones and beside Knot's, first signing |
-//! | `process_time` | the CPU time of a process |
+//! | [`fleet`] | (j) three fronts and three nodes of etcd beside three fronts alone |
+//! | `process_time` | the CPU time of a process, and its memory |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
 //! | [`figure_target`] | a figure beside what was to be reached |
@@ -32,6 +33,7 @@ pub mod cost;
 pub mod director;
 pub mod error;
 pub mod figure_target;
+pub mod fleet;
 pub mod instructions;
 pub mod kinds;
 mod process_time;
@@ -69,6 +71,8 @@ pub enum BenchPart {
     Sessions,
     /// (i) Signed answers beside unsigned ones and beside Knot's, first signing
     Signed,
+    /// (j) Three fronts that share votes by etcd, at rest and in storms
+    Fleet,
 }
 
 /// The benchmarks' arguments.
@@ -180,6 +184,9 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("{}", signed::report::table(&measured));
         all.signed = Some(measured);
     }
+    if wanted(BenchPart::Fleet) {
+        all.fleet = fleet_part(*quick)?;
+    }
 
     println!("\nsummary");
     for target in report::targets(&all) {
@@ -190,4 +197,12 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("\nwritten to {}", file.display());
     }
     Ok(())
+}
+
+fn fleet_part(quick: bool) -> Result<Vec<fleet::FleetCost>, BenchError> {
+    let effort = fleet::effort::FleetEffort::new(quick);
+    println!("\n(j) a fleet of three fronts\n{}\n", fleet::report::method(&effort));
+    let measured = fleet::measure(&effort)?;
+    println!("{}", fleet::report::table(&measured));
+    Ok(measured)
 }

@@ -1,4 +1,4 @@
-//! The CPU time of a process.
+//! The CPU time of a process, and its memory.
 
 use std::fs;
 
@@ -12,4 +12,20 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64, BenchError> {
         ns += text.split(' ').next().unwrap_or_default().parse::<f64>()?;
     }
     Ok(ns / 1e9)
+}
+
+/// Returns the CPU time of a process so far, that of threads that have ended included, seconds, to the hundredth (proc(5): fields 14 and
+/// 15 of stat).
+pub(crate) fn whole_cpu_s(pid: u32) -> Result<f64, BenchError> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = text.rsplit_once(')').ok_or("stat has no name")?;
+    let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(ticks / 100.0)
+}
+
+/// Returns the resident memory of a process, MiB.
+pub(crate) fn memory_mib(pid: u32) -> Result<f64, BenchError> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("status has no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }

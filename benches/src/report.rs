@@ -9,6 +9,7 @@ use crate::{
     cost::{Cost, Costs, Size},
     director::{self, PathCosts},
     figure_target::FigureTarget,
+    fleet::{self, FleetCost},
     kinds::AnswerKind,
     rate::{self, Rate},
     scene::PLANS_FEW,
@@ -42,6 +43,8 @@ pub struct Measured {
     pub sessions: Option<SessionCosts>,
     /// (i)
     pub signed: Option<SignedCosts>,
+    /// (j)
+    pub fleet: Vec<FleetCost>,
 }
 
 /// Describes what this runs on, a line each.
@@ -367,13 +370,14 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     targets.extend(director.iter().flat_map(director::report::targets));
     targets.extend(sessions.iter().flat_map(sessions::report::targets));
     targets.extend(signed.iter().flat_map(signed::report::targets));
+    targets.extend(fleet::report::targets(&measured.fleet));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed, fleet } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -431,6 +435,7 @@ pub fn json(measured: &Measured) -> Value {
         "director": director.as_ref().map(director::report::json),
         "sessions": sessions.as_ref().map(sessions::report::json),
         "signed": signed.as_ref().map(signed::report::json),
+        "fleet": fleet::report::json(fleet),
     })
 }
 

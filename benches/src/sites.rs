@@ -9,7 +9,10 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -27,6 +30,7 @@ use zerottl_kernel::image::{Bank, Layout};
 use crate::{
     BenchError,
     instructions::{self, CountedWork},
+    process_time::{memory_mib, whole_cpu_s},
     stats::Quartiles,
 };
 
@@ -159,15 +163,18 @@ pub fn measure(effort: &SitesEffort, counted: &Path) -> Result<SitesCost, BenchE
     Ok(SitesCost { sites: effort.sites, none, all })
 }
 
-/// Pools of [`POOL`] Sites each, each Site with a name and an address of its own.
 fn text(effort: &SitesEffort) -> String {
-    let interval = effort.interval_s;
+    let front = "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\nxdp = \"generic\"\n\
+                 [state]\ndirectory = \"state\"\n[admin]\nlisten = \"127.0.0.1:8053\"\n";
+    front.to_owned() + &many_sites(effort.sites, effort.interval_s)
+}
+
+/// Pools of [`POOL`] Sites each, each Site with a name and an address of its own, from 10.1.0.0 on, and probed by TCP.
+pub(crate) fn many_sites(sites: usize, interval_s: u64) -> String {
     let mut text = String::from(
-        "[front]\ninterfaces = [\"eth0\"]\naddresses = [\"203.0.113.53\"]\nxdp = \"generic\"\n\
-         [state]\ndirectory = \"state\"\n[admin]\nlisten = \"127.0.0.1:8053\"\n\
-         [zone.\"app.example\"]\nnameservers = [\"ns1.app.example\"]\ncontact = \"hostmaster@app.example\"\n",
+        "[zone.\"app.example\"]\nnameservers = [\"ns1.app.example\"]\ncontact = \"hostmaster@app.example\"\n",
     );
-    let keys: Vec<String> = (0..effort.sites).map(|site| format!("s{site}")).collect();
+    let keys: Vec<String> = (0..sites).map(|site| format!("s{site}")).collect();
     for (pool, keys) in keys.chunks(POOL).enumerate() {
         let _ = write!(text, "[pool.\"p{pool}.app.example\"]\nsites = {keys:?}\n");
     }
@@ -175,30 +182,38 @@ fn text(effort: &SitesEffort) -> String {
         let _ = write!(
             text,
             "[site.{key}]\nname = \"{key}.app.example\"\naddresses = [\"10.1.{}.{}\"]\nprobe = {{ kind = \"tcp\", port = 80, \
-             interval = \"{interval}s\", timeout = \"{}ms\", rise = 1, fall = 1 }}\n",
+             interval = \"{interval_s}s\", timeout = \"{}ms\", rise = 1, fall = 1 }}\n",
             site / 256,
             site % 256,
-            interval * 500
+            interval_s * 500
         );
     }
     text
 }
 
-/// Takes every connection and closes it.
-struct Server {
+/// Takes every connection, counts it and closes it.
+pub(crate) struct Server {
     listener: TcpListener,
     thread: JoinHandle<()>,
 }
 
 impl Server {
-    fn start(machine: &Netns) -> Result<Self, BenchError> {
+    pub(crate) fn start(machine: &Netns) -> Result<Self, BenchError> {
+        Self::start_counting(machine, &Arc::default())
+    }
+
+    pub(crate) fn start_counting(machine: &Netns, taken: &Arc<AtomicU64>) -> Result<Self, BenchError> {
         let listener = machine.run(|| TcpListener::bind("0.0.0.0:80"))??;
-        let own = listener.try_clone()?;
-        let thread = std::thread::spawn(move || while own.accept().is_ok() {});
+        let (own, taken) = (listener.try_clone()?, Arc::clone(taken));
+        let thread = std::thread::spawn(move || {
+            while own.accept().is_ok() {
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         Ok(Self { listener, thread })
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         // A listener that is shut down takes none any more, and its `accept` ends.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         let _ = self.thread.join();
@@ -270,10 +285,10 @@ impl Agent<'_> {
     /// The agent alone for a while; its page is asked for before and after, not meanwhile.
     fn watch(&self, effort: &SitesEffort, samples: &mut Samples, before: &Page) -> Result<(), BenchError> {
         std::thread::sleep(Duration::from_secs(1));
-        let (cpu, begun) = (self.cpu_s()?, Instant::now());
+        let (cpu, begun) = (whole_cpu_s(self.process.id())?, Instant::now());
         std::thread::sleep(effort.window);
-        samples.cpu.push((self.cpu_s()? - cpu) / begun.elapsed().as_secs_f64() * 100.0);
-        samples.memory.push(self.memory()?);
+        samples.cpu.push((whole_cpu_s(self.process.id())? - cpu) / begun.elapsed().as_secs_f64() * 100.0);
+        samples.memory.push(memory_mib(self.process.id())?);
         let after = self.page()?;
         let rounds = after.rounds - before.rounds;
         samples.rounds_per_s.push(rounds / after.at.duration_since(before.at).as_secs_f64());
@@ -281,21 +296,6 @@ impl Agent<'_> {
         samples.plans.push(after.plans - before.plans);
         samples.written.push(after.written - before.written);
         Ok(())
-    }
-
-    /// CPU time of the process so far, seconds (proc(5): fields 14 and 15 of stat, in hundredths).
-    fn cpu_s(&self) -> Result<f64, BenchError> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        let (_, fields) = text.rsplit_once(')').ok_or("stat has no name")?;
-        let ticks: f64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-        Ok(ticks / 100.0)
-    }
-
-    /// Resident memory, MiB.
-    fn memory(&self) -> Result<f64, BenchError> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("status has no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 }
 

@@ -72,6 +72,23 @@ fn a_quick_run_measures_everything() {
     assert_eq!(sessions["takeovers"].as_object().unwrap().len(), 2);
     assert_eq!(sessions["memory_bytes"].as_object().unwrap().len(), 4);
     are_signed_figures(&figures["signed"]);
+    are_fleet_figures(&figures["fleet"]);
+}
+
+fn are_fleet_figures(fleet: &serde_json::Value) {
+    let sites = fleet[0]["sites"].as_f64().unwrap_or_else(|| panic!("no Sites: {fleet}"));
+    let modes = &fleet[0]["modes"];
+    let figure =
+        |mode: &str, what: &str| modes[mode][what]["median"].as_f64().unwrap_or_else(|| panic!("{what}: {fleet}"));
+    for mode in ["alone", "fleet", "shared"] {
+        assert!(figure(mode, "memory of an agent at rest, MiB") > 0.0, "{fleet}");
+    }
+    for storm in ["every Site fails", "every Site returns", "the engine returns"] {
+        // Each of three fronts says something of each Site.
+        assert!(figure("fleet", &format!("{storm}: keys written")) >= 3.0 * sites, "{storm}: {fleet}");
+    }
+    let probes = figure("shared", "probes of a target in an interval");
+    assert!(probes < figure("fleet", "probes of a target in an interval"), "{fleet}");
 }
 
 fn are_signed_figures(signed: &serde_json::Value) {
