@@ -1,7 +1,7 @@
 //! etcd, by which several fronts share their words: real nodes, each on a peer machine of the lab.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::PathBuf,
     process::{Command, Stdio},
@@ -100,6 +100,11 @@ impl Etcd {
         self.nodes[number].process = None;
     }
 
+    /// Takes away what a node that was killed has on its disk: together with the others it begins as a new etcd.
+    pub fn forget(&self, number: usize) -> io::Result<()> {
+        fs::remove_dir_all(self.nodes[number].folder.join("data"))
+    }
+
     /// Starts a node again, with what it has on its disk, and waits until it knows a leader.
     pub fn restart(&mut self, number: usize) -> io::Result<()> {
         self.start_alone(number)?;
@@ -164,17 +169,17 @@ impl Etcd {
         let folder = &self.nodes[number].folder;
         // By a file: a large value is no argument of a program.
         let file = folder.join(format!("ask{}", rand::random::<u64>()));
-        std::fs::write(&file, body.to_string())?;
+        fs::write(&file, body.to_string())?;
         let (data, url) = (format!("@{}", file.display()), format!("{}{path}", endpoint(number)));
         let said = self.nodes[number].machine.read("curl", &["-sSf", "--max-time", "3", "--data-binary", &data, &url]);
-        std::fs::remove_file(&file)?;
+        fs::remove_file(&file)?;
         serde_json::from_str(&said?).map_err(io::Error::other)
     }
 
     /// Returns what a node has logged.
     #[must_use]
     pub fn log(&self, number: usize) -> String {
-        std::fs::read_to_string(self.nodes[number].folder.join("log")).unwrap_or_default()
+        fs::read_to_string(self.nodes[number].folder.join("log")).unwrap_or_default()
     }
 
     fn launch(&mut self, number: usize) -> io::Result<()> {

@@ -5,7 +5,10 @@
 //! and the difference is written. So a lease that was lost, a node that hangs and a restart all come to the same: begin anew.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -41,11 +44,13 @@ const LEAVING: Duration = Duration::from_secs(1);
 pub(crate) struct Etcd {
     pub nodes: Arc<Nodes>,
     lease: Duration,
+    /// The node that answered last, by which what is said is told first.
+    nearest: AtomicUsize,
 }
 
 impl Etcd {
     pub fn new(config: &EtcdConfig) -> Result<Self, FleetError> {
-        Ok(Self { nodes: Arc::new(Nodes::new(config)?), lease: config.lease })
+        Ok(Self { nodes: Arc::new(Nodes::new(config)?), lease: config.lease, nearest: AtomicUsize::new(0) })
     }
 
     /// Keeps the shared view, and what this front tells, until it is stopped.
@@ -53,10 +58,11 @@ impl Etcd {
         let mut turn = 0;
         let mut lease = None;
         loop {
-            let at = self.nodes.endpoints[turn % self.nodes.endpoints.len()];
+            let number = turn % self.nodes.endpoints.len();
+            let at = self.nodes.endpoints[number];
             let why = tokio::select! {
                 () = stop.cancelled() => break,
-                why = self.session(fleet, at, &mut lease) => why,
+                why = self.session(fleet, number, &mut lease) => why,
             };
             fleet.away(&format!("{at}: {why}"));
             turn += 1;
@@ -78,8 +84,8 @@ impl Etcd {
     }
 
     /// A session with one node; returns why it ended.
-    async fn session(&self, fleet: &Inner, at: std::net::SocketAddr, lease: &mut Option<i64>) -> GatewayError {
-        match self.try_session(fleet, at, lease).await {
+    async fn session(&self, fleet: &Inner, number: usize, lease: &mut Option<i64>) -> GatewayError {
+        match self.try_session(fleet, number, lease).await {
             Ok(never) => match never {},
             Err(why) => why,
         }
@@ -88,12 +94,14 @@ impl Etcd {
     async fn try_session(
         &self,
         fleet: &Inner,
-        at: std::net::SocketAddr,
+        number: usize,
         kept: &mut Option<i64>,
     ) -> Result<std::convert::Infallible, GatewayError> {
+        let at = self.nodes.endpoints[number];
         let mut gateway = Gateway::connect(&self.nodes, at).await?;
         let lease = gateway.grant(self.lease.as_secs()).await?;
         *kept = Some(lease);
+        fleet.presented.store(0, Relaxed);
         let mut all = Vec::new();
         let revision = gateway.all(|kv, is_whole| all.push((kv, is_whole))).await?;
         fleet.snapshot(|view| {
@@ -101,10 +109,13 @@ impl Etcd {
                 let Some(key) = self.nodes.key_of(kv) else { continue };
                 view.put(key, is_whole.then_some(&kv.value.0[..]), kv.mod_revision, None);
             }
-            view.link = EngineLink::Connected(at.to_string());
+            let is_displaced = fleet.displaced.load(Relaxed) && view.fronts.contains_key(&fleet.front);
+            fleet.displaced.store(is_displaced, Relaxed);
+            view.link = if is_displaced { EngineLink::Displaced } else { EngineLink::Connected(at.to_string()) };
             revision
         });
         drop(all);
+        self.nearest.store(number, Relaxed);
         let (lines, mut watched) = mpsc::channel(LINES);
         let mut watching = JoinSet::new();
         let watch = Gateway::connect(&self.nodes, at).await?.watch(revision + 1).await?;
@@ -121,7 +132,7 @@ impl Etcd {
             tokio::select! {
                 biased;
                 line = watched.recv() => match line {
-                    Some(line) => self.fold(fleet, &line?),
+                    Some(line) => self.fold(fleet, &line?)?,
                     None => return Err(GatewayError::Refused("the watch has ended".into())),
                 },
                 _ = alive.tick() => {
@@ -136,8 +147,14 @@ impl Etcd {
         }
     }
 
-    fn fold(&self, fleet: &Inner, line: &WatchLine) {
+    /// Takes in what has changed. An error where this front's own keys have gone, which were another's of its name, or were lost with
+    /// its lease: then it begins anew, and writes all of them.
+    fn fold(&self, fleet: &Inner, line: &WatchLine) -> Result<(), GatewayError> {
         let now = Instant::now();
+        let own = Key::Config(fleet.front.clone()).to_string();
+        let of_own = line.events.iter().rfind(|event| self.nodes.key_of(&event.kv) == Some(own.as_str()));
+        let of_own = of_own.map(|event| (event.kind, event.kv.mod_revision));
+        let presented = fleet.presented.load(Relaxed);
         fleet.change(|view| {
             for event in &line.events {
                 let Some(key) = self.nodes.key_of(&event.kv) else { continue };
@@ -149,7 +166,16 @@ impl Etcd {
             view.revision = view.revision.max(line.header.revision);
             view.heard = Some(now);
         });
-        fleet.look_for_namesake();
+        match of_own {
+            // What was written before this front's own is from before it came.
+            Some((EventKind::Put, revision)) if presented > 0 && revision > presented => fleet.look_for_namesake(),
+            Some((EventKind::Put, _)) | None => {}
+            Some((EventKind::Delete, _)) => {
+                fleet.displaced.store(false, Relaxed);
+                return Err(GatewayError::Refused("this front's keys are gone, and are written anew".into()));
+            }
+        }
+        Ok(())
     }
 
     /// Writes one step of what this front has to tell, and comes back for the rest.
@@ -168,8 +194,11 @@ impl Etcd {
         if step.changes.is_empty() {
             return Ok(());
         }
-        gateway.change(&step.changes, lease).await?;
-        fleet.writes.fetch_add(step.changes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let revision = gateway.change(&step.changes, lease).await?;
+        if step.presence.is_some() {
+            fleet.presented.store(revision, Relaxed);
+        }
+        fleet.writes.fetch_add(step.changes.len() as u64, Relaxed);
         written.done(step, &mut fleet.own());
         fleet.told.notify_one();
         Ok(())
@@ -185,6 +214,12 @@ impl Etcd {
         Ok(())
     }
 
+    /// The nodes, beginning with the one that answered last.
+    fn nearest_first(&self) -> impl Iterator<Item = std::net::SocketAddr> {
+        let (all, first) = (&self.nodes.endpoints, self.nearest.load(Relaxed));
+        (0..all.len()).map(move |number| all[(first + number) % all.len()])
+    }
+
     /// Says something of Sites, by any node; returns the revision that has it.
     pub async fn say(
         &self,
@@ -194,9 +229,9 @@ impl Etcd {
         request: &OverrideRequest,
     ) -> Result<i64, FleetError> {
         let mut last = None;
-        for at in &self.nodes.endpoints {
+        for at in self.nearest_first() {
             let said = async {
-                let mut gateway = Gateway::connect(&self.nodes, *at).await?;
+                let mut gateway = Gateway::connect(&self.nodes, at).await?;
                 self.swap_all(fleet, &mut gateway, id, sites, request).await
             };
             match said.await {
@@ -211,9 +246,9 @@ impl Etcd {
     pub async fn make_secret(&self, fleet: &Inner, secret: &MadeSecret) -> Result<i64, FleetError> {
         let value = serde_json::to_vec(secret).unwrap_or_default();
         let mut last = None;
-        for at in &self.nodes.endpoints {
+        for at in self.nearest_first() {
             let said = async {
-                let mut gateway = Gateway::connect(&self.nodes, *at).await?;
+                let mut gateway = Gateway::connect(&self.nodes, at).await?;
                 let mut known = fleet.made_revision();
                 for _ in 0..SWAPS {
                     match gateway.swap(&[(Key::Secret.to_string(), known, value.clone())]).await? {

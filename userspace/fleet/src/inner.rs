@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -60,6 +60,10 @@ pub(crate) struct Inner {
     pub pending: Mutex<VecDeque<(u64, Vec<String>, OverrideRequest)>>,
     /// There is something to tell.
     pub told: Notify,
+    /// The revision at which this front's presence was written last; 0 before that.
+    pub presented: AtomicI64,
+    /// Another front bears this one's name.
+    pub displaced: AtomicBool,
     pub changed: watch::Sender<u64>,
     /// Keys written.
     pub writes: AtomicU64,
@@ -95,12 +99,18 @@ impl Inner {
     }
 
     pub fn snapshot(&self, fill: impl FnOnce(&mut SharedView) -> i64) {
+        let mut lost = Vec::new();
         self.change(|view| {
             let before = view.begin_snapshot();
             let revision = fill(view);
-            view.end_snapshot(before, revision);
+            lost = view.end_snapshot(before, revision);
             view.heard = Some(Instant::now());
         });
+        if !lost.is_empty() {
+            warn!(sites = lost.len(), "the engine has lost words: they are told again");
+            lock(&self.pending)
+                .extend(lost.into_iter().map(|(id, request)| (id, vec![request.target.clone()], request)));
+        }
         info!("the fleet's engine is there");
         self.told.notify_one();
     }
@@ -129,23 +139,14 @@ impl Inner {
         let instance = self.own().presence.instance;
         let mut view = lock(&self.view);
         let other = view.fronts.get(&self.front).and_then(|report| report.presence.as_ref());
-        let is_other = other.is_some_and(|presence| presence.instance != instance);
-        match (&view.link, is_other) {
-            (EngineLink::Connected(_), true) => {
-                warn!(front = self.front, "another front bears this name: nothing is told to the fleet while it does");
-                view.link = EngineLink::Displaced;
-            }
-            (EngineLink::Displaced, false) => {
-                view.link = EngineLink::Connected(String::new());
-                drop(view);
-                self.told.notify_one();
-            }
-            _ => {}
+        if other.is_some_and(|presence| presence.instance != instance) && !self.displaced.swap(true, Relaxed) {
+            warn!(front = self.front, "another front bears this name: nothing is told to the fleet while it does");
+            view.link = EngineLink::Displaced;
         }
     }
 
     pub fn is_displaced(&self) -> bool {
-        matches!(lock(&self.view).link, EngineLink::Displaced)
+        self.displaced.load(Relaxed)
     }
 
     pub fn words_of(&self, site: &str) -> (i64, Words) {

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -83,6 +83,8 @@ impl Fleet {
             taken: Mutex::default(),
             pending: Mutex::default(),
             told: Notify::new(),
+            presented: AtomicI64::new(0),
+            displaced: AtomicBool::new(false),
             changed: watch::Sender::new(0),
             writes: AtomicU64::new(0),
             stirred: AtomicU64::new(0),

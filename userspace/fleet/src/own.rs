@@ -49,7 +49,7 @@ pub(crate) struct Written {
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     pub changes: Vec<Change>,
-    presence: Option<Presence>,
+    pub presence: Option<Presence>,
     ack: Option<Ack>,
     votes: Vec<(VotePlace, Option<bool>)>,
     compared: Option<Arc<Verdicts>>,

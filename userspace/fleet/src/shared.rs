@@ -7,6 +7,7 @@ use std::{
 
 use zerottl_core::{
     model::Model,
+    overrides::OverrideRequest,
     saved_state::ms,
     site_load::Report,
     statements::HealthStatement,
@@ -129,8 +130,17 @@ impl SharedView {
         }
     }
 
-    /// Ends what was begun.
-    pub fn end_snapshot(&mut self, before: Snapshot, revision: i64) {
+    /// Ends what was begun. Returns words that an engine has lost which is not the one that it was: its revisions have gone back, as
+    /// where its data was lost, or is an old copy.
+    pub fn end_snapshot(&mut self, before: Snapshot, revision: i64) -> Vec<(u64, OverrideRequest)> {
+        let mut lost = Vec::new();
+        if revision < self.revision {
+            for (site, old) in before.words.iter().filter(|(site, _)| !self.words.contains_key(*site)) {
+                let age = |_| old.seen.map_or(Duration::ZERO, |seen| seen.elapsed());
+                lost.extend(old.words.requests(site, age));
+            }
+        }
+        self.word_changes += 1;
         // A word that has not changed came when it came.
         for (site, old) in before.words {
             if let Some(new) = self.words.get_mut(&site)
@@ -145,6 +155,7 @@ impl SharedView {
         }
         self.changes.retain(|front, _| self.votes.contains_key(front) || self.fronts.contains_key(front));
         self.revision = revision;
+        lost
     }
 
     /// Takes in a key; `value` is none for one that is too long to be read. `seen` where it has just been put.

@@ -77,7 +77,7 @@ use self::{
     tasks::{TaskEnded, complain_of, named},
 };
 use crate::{
-    admin::{server, sources::Current},
+    admin::{fleet::lasting_alarms, server, sources::Current},
     control::commands::{AgentCommand, ReloadError, Reloaded},
     observe::{
         self,
@@ -300,6 +300,8 @@ impl Agent {
         self.looks = self.looks.wrapping_add(1);
         let mut alarms = now.all_alarms();
         alarms.extend(self.serving.admin.health_file.borrow().alarms());
+        let fleet = self.serving.admin.fleet();
+        alarms.extend(fleet.iter().flat_map(lasting_alarms));
         events::of_alarms(&self.common.hooks, &self.alarms, &alarms);
         self.alarms = alarms;
         self.context.send_if_modified(|context| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tests::{fleet::FleetScene, process::eventually};
+use tests::{config::Config, fleet::FleetScene, process::eventually};
 
 use super::{PATIENCE, alarms, answered, clients, config, fronts, page, say, start, until};
 
@@ -106,4 +106,48 @@ fn f_away_values_that_are_none() {
     }
     let is_well = || (0..3).all(|front| alarms(&scene, front).is_empty());
     assert!(eventually(PATIENCE, is_well), "{}", page(&scene, 0));
+}
+
+/// F-AWAY: an etcd that has lost all, and begins anew: the words that are in force are told to it again, and `--wait` goes by what it
+/// says; the fleet's alarms reach hooks.
+#[test]
+fn f_away_an_engine_that_has_lost_all() {
+    let folder = tests::scratch::folder().expect("a folder");
+    let file = folder.path().join("events");
+    let line = format!("echo $ZEROTTL_FRONT $ZEROTTL_EVENT >> {}", file.display());
+    let more =
+        format!("[hook.note]\ncommand = [\"/bin/sh\", \"-c\", \"{line}\"]\nevents = [\"alarm\", \"alarm-over\"]\n");
+    let Some(mut scene) = start("F-AWAY: etcd loses its data", &Config { more, ..config() }) else { return };
+    let clients = clients(&scene);
+    until(&scene, &clients, "geneva boston chicago");
+    for _ in 0..5 {
+        say(&scene, 0, "drain", "boston", "");
+        say(&scene, 0, "ready", "boston", "");
+    }
+    say(&scene, 0, "drain", "boston", "");
+    until(&scene, &clients, "geneva chicago");
+    for node in 0..3 {
+        scene.etcd.kill(node);
+    }
+    assert!(eventually(PATIENCE, || (0..3).all(|front| alarms(&scene, front).contains("fleet-away"))));
+    for node in 0..3 {
+        scene.etcd.forget(node).expect("forgotten");
+    }
+    for node in 0..3 {
+        scene.etcd.start_alone(node).expect("started");
+    }
+    let is_told = || scene.etcd.get(0, "zerottl/word/boston").is_ok_and(|word| word.is_some());
+    assert!(eventually(PATIENCE, is_told), "{}", page(&scene, 0));
+    until(&scene, &clients, "geneva chicago");
+    let said = scene.agents[1].zerottl(&["ready", "boston", "--wait", "--admin", "127.0.0.1:8053"]).expect("said");
+    assert!(said.contains("in force at ns1, ns2, ns3"), "{said}");
+    for client in &clients {
+        assert_eq!(answered(&scene, client), "geneva boston chicago");
+    }
+    let told = || std::fs::read_to_string(&file).unwrap_or_default();
+    let has_all = || {
+        let told = told();
+        (1..=3).all(|front| ["alarm", "alarm-over"].iter().all(|event| told.contains(&format!("ns{front} {event}\n"))))
+    };
+    assert!(eventually(PATIENCE, has_all), "{}", told());
 }

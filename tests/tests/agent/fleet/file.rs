@@ -44,6 +44,15 @@ fn f_file_words_are_in_force_while_their_lines_stand() {
         let left = word(&scene, front, "chicago")["left_s"].as_f64().expect("it ends");
         assert!((3000.0..3600.0).contains(&left), "{left}");
     }
+    // A half-written line takes nobody's word back.
+    bring(&file, "boston =>\ngeneva => WEIGHT=7\nchicago => MAINT/3600\n");
+    let has = |scene: &FleetScene, front, kind| eventually(PATIENCE, || alarms(scene, front).contains(kind));
+    assert!((0..2).all(|front| has(&scene, front, "health-file-lines")));
+    std::thread::sleep(Duration::from_millis(1_500));
+    until(&scene, &clients, "geneva");
+    assert_eq!(word(&scene, 0, "boston")["what"], "drain");
+    bring(&file, "boston => DRAIN # disks\ngeneva => WEIGHT=7\nchicago => MAINT/3600\n");
+    assert!(eventually(PATIENCE, || (0..2).all(|front| alarms(&scene, front).is_empty())));
     // By hand, at one front: it holds, though the file is looked at each second.
     say(&scene, 0, "ready", "boston", "");
     until(&scene, &clients[..1], "geneva boston");
@@ -60,7 +69,6 @@ fn f_file_words_are_in_force_while_their_lines_stand() {
     until(&scene, &clients, "geneva boston chicago");
     bring(&file, "geneva => UP\nchicago => READY\nboston => DRAIN\nnowhere => DRAIN\n");
     until(&scene, &clients, "geneva chicago");
-    let has = |scene: &FleetScene, front, kind| eventually(PATIENCE, || alarms(scene, front).contains(kind));
     assert!((0..2).all(|front| has(&scene, front, "health-file-lines")), "one is no Site");
     let careful = Config { pool: "min_sites = 2".into(), ..scene.configs[1].clone() };
     careful.write(scene.agents[1].folder()).expect("written");

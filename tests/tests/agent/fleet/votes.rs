@@ -126,3 +126,32 @@ fn f_vote_ends_with_the_lease() {
     let took = until(&scene, &clients[..2], "geneva boston chicago");
     eprintln!("after its front was killed a vote counted for {took:?}, with a lease of 2 s");
 }
+
+/// F-VOTE: two fronts of one name: the one that came first says so, and has its vote again as soon as the other is gone.
+#[test]
+fn f_vote_comes_back_after_a_namesake() {
+    let Some(mut scene) = start("F-VOTE: two fronts of one name", &config()) else { return };
+    let is_at = |scene: &FleetScene, front: usize, config: &Config| {
+        config.write(scene.agents[front].folder()).expect("written");
+        scene.agents[front].zerottl(&["reload", "--admin", "127.0.0.1:8053"]).expect("reloaded");
+    };
+    let as_ns2 = Config { fleet: scene.configs[2].fleet.replace("ns3", "ns2"), ..scene.configs[2].clone() };
+    is_at(&scene, 2, &as_ns2);
+    assert!(eventually(PATIENCE, || alarms(&scene, 1).contains("fleet-name")), "{}", page(&scene, 1));
+    is_at(&scene, 2, &scene.configs[2]);
+    let is_whole = || {
+        let votes = scene.etcd.keys(0, "zerottl/vote/").expect("keys");
+        let of = |front: &str| votes.iter().filter(|key| key.contains(front)).count();
+        (0..3).all(|front| alarms(&scene, front).is_empty() && super::fronts(&scene, front).len() == 3)
+            && ["/ns1/", "/ns2/", "/ns3/"].iter().all(|front| of(front) == 6)
+    };
+    assert!(eventually(PATIENCE, is_whole), "{:?} {}", scene.etcd.keys(0, "zerottl/"), page(&scene, 1));
+    // Killed, and started again within its lease, a front is nobody's namesake.
+    let complaints = |scene: &FleetScene| scene.agents[1].log().matches("another front bears this name").count();
+    let before = complaints(&scene);
+    scene.agents[1].kill();
+    scene.agents[1].restart(&[]).expect("restarted");
+    assert!(eventually(PATIENCE, || page(&scene, 1)["engine"] == "connected"), "{}", page(&scene, 1));
+    assert_eq!(complaints(&scene), before, "{}", scene.agents[1].log());
+    assert_ne!(page(&scene, 1)["detail"], "");
+}

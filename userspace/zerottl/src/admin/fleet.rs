@@ -225,7 +225,7 @@ impl FleetPage {
             let lacking = shared().filter(move |front| !front.cookie_secrets.contains(secret));
             lacking.map(move |front| {
                 format!(
-                    "{} does not accept cookies of {secret}, which {who}: bring it the same cookie_secret_file",
+                    "{} does not accept cookies of {secret}, which {who}: bring all fronts the same cookie_secret_file",
                     front.front
                 )
             })
@@ -264,6 +264,16 @@ impl FleetPage {
         }
         page.lines().map(|line| text::printable(line) + "\n").collect()
     }
+}
+
+/// The alarms of a fleet, in words that stay the same while they last.
+#[must_use]
+pub(crate) fn lasting_alarms(fleet: &FleetSnapshot) -> Vec<(&'static str, String)> {
+    let mut alarms = FleetPage::of(fleet).alarms();
+    for (_, message) in alarms.iter_mut().filter(|(kind, _)| *kind == "fleet-away") {
+        "the fleet's engine is away".clone_into(message);
+    }
+    alarms
 }
 
 /// Votes on one address; none where the front is alone.

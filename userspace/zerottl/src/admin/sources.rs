@@ -89,14 +89,18 @@ impl AdminSources {
             remarks: Arc::clone(&self.remarks.borrow()),
             health_file: self.health_file.borrow().clone(),
             write_status: self.write_status.borrow().clone(),
-            fleet: self.fleet.as_ref().map(|(fleet, votes)| {
-                let digest = self.view.model.fleet.as_ref().map(|config| config.digest.clone());
-                let (view, votes) = (fleet.report(), Arc::clone(&votes.borrow()));
-                Arc::new(FleetSnapshot { view, votes, digest: digest.unwrap_or_default() })
-            }),
+            fleet: self.fleet().map(Arc::new),
             hooks: self.hooks.counts(),
             now: Instant::now(),
         }
+    }
+
+    /// The fleet of this moment; none where this front is alone.
+    pub(crate) fn fleet(&self) -> Option<FleetSnapshot> {
+        let (fleet, votes) = self.fleet.as_ref()?;
+        let digest = self.view.model.fleet.as_ref().map(|config| config.digest.clone());
+        let (view, votes) = (fleet.report(), Arc::clone(&votes.borrow()));
+        Some(FleetSnapshot { view, votes, digest: digest.unwrap_or_default() })
     }
 }
 

@@ -23,6 +23,9 @@ const SAME_END: Duration = Duration::from_secs(2);
 /// The shortest time for which something is said.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// How often refused words are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
 /// State (true) or weight of a Site.
 type Slot = (String, bool);
 
@@ -60,6 +63,9 @@ pub(super) struct FileWords {
     refused: BTreeMap<Slot, String>,
     /// The beginning of `by` of all words of the file.
     by: String,
+    is_whole: bool,
+    /// When refused words were tried last.
+    tried: Option<Instant>,
 }
 
 impl FileWords {
@@ -72,13 +78,20 @@ impl FileWords {
             done: BTreeMap::new(),
             refused: BTreeMap::new(),
             by: String::new(),
+            is_whole: false,
+            tried: None,
         }
     }
 
     /// Takes in the file as it was read at `now`.
-    pub fn read(&mut self, reading: &FileReading, now: Instant) {
+    ///
+    /// While a line is at fault nobody knows whose word it was, or whether the rest is still to come: then no word is taken back.
+    pub fn read(&mut self, reading: &FileReading, is_whole: bool, now: Instant) {
         self.by = format!("{}, line ", reading.name);
-        let wanted = reading.words.iter().filter_map(|word| {
+        self.is_whole = is_whole;
+        // A Site that there is not is a fault of its line.
+        let of_sites = reading.words.iter().filter(|word| self.model.known_site(&word.site).is_ok());
+        let wanted = of_sites.filter_map(|word| {
             let left = match word.lasts {
                 Some(lasts) => Some(lasts.checked_sub(reading.age).filter(|left| *left >= SHORTEST)?),
                 None => None,
@@ -103,21 +116,27 @@ impl FileWords {
     }
 
     /// Says what the file has, and takes back what is in force by it and it has no longer; returns why words are refused. Those are
-    /// tried again each time.
+    /// tried again now and then.
     pub async fn apply(&mut self) -> Vec<String> {
         let Some(wanted) = self.wanted.clone() else { return Vec::new() };
         let now = Instant::now();
         let in_force = self.in_force();
-        for (slot, (value, _)) in in_force.iter().filter(|(slot, _)| !wanted.contains_key(*slot)) {
+        let has_line_gone = |slot: &Slot| self.is_whole && !wanted.contains_key(slot);
+        for (slot, (value, _)) in in_force.iter().filter(|(slot, _)| has_line_gone(slot)) {
             let back = match value {
                 OverrideValue::State(_) => OverrideValue::State(AdminState::Ready),
                 OverrideValue::Weight(_) => OverrideValue::Weight(None),
             };
             // Of a Site that is gone there is nothing to take back.
-            drop(self.overrides.ask(request(&slot.0, back, &self.by, 0, None)).await);
+            let by = self.by.trim_end_matches(", line ");
+            drop(self.overrides.ask(request(&slot.0, back, by, 0, None)).await);
         }
         self.done.retain(|slot, _| wanted.contains_key(slot));
         self.refused.retain(|slot, _| wanted.contains_key(slot));
+        let again = self.tried.is_none_or(|at| now.saturating_duration_since(at) >= TRY_AGAIN);
+        if again {
+            self.tried = Some(now);
+        }
         for (slot, word) in wanted {
             let is_over = word.until.is_some_and(|until| until < now + SHORTEST);
             let is_in_force = in_force.get(&slot).is_some_and(|(value, until)| word.is_as(*value, *until));
@@ -126,6 +145,12 @@ impl FileWords {
                 && self.done.get(&slot).is_some_and(|done| word.is_as(done.value, done.until));
             if is_over || is_in_force || is_done {
                 self.refused.remove(&slot);
+                if is_in_force {
+                    self.done.insert(slot, word);
+                }
+                continue;
+            }
+            if !again && self.refused.contains_key(&slot) {
                 continue;
             }
             let lasts = word.until.map(|until| until.saturating_duration_since(now));

@@ -342,6 +342,12 @@ impl FleetRounds {
         !sites.iter().any(|site| self.fleet.has_refused(site, word.request.value, word.id))
     }
 
+    /// The name of who has said something here, as the others are told it.
+    pub fn by(&self, by: &str) -> String {
+        let here = format!(" at {}", self.fleet.front());
+        if by.contains(" at ") { by.to_owned() } else { format!("{by}{here}") }
+    }
+
     /// Has the fleet told what is newer here.
     pub fn tell_later(&self, id: u64, sites: &[String], request: &OverrideRequest) {
         self.fleet.tell_later(id, sites, request);

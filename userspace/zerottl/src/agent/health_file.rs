@@ -70,8 +70,8 @@ pub(super) async fn watch(
         };
         files = Some(watched);
         if let Some(found) = found {
-            if let Ok((reading, _)) = &found {
-                words.read(reading, Instant::now());
+            if let Ok((reading, faults)) = &found {
+                words.read(reading, faults.count == 0, Instant::now());
             }
             take(&path, found, &health, &state);
         }

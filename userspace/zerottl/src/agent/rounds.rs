@@ -333,7 +333,8 @@ impl Rounds {
         for site in older {
             let site = &[site][..];
             fleet.took(word.id, site, &word.request, None);
-            if let Some(request) = ids(site).first().and_then(|id| said_here(&remarks, *id, &word.request, now)) {
+            if let Some(mut request) = ids(site).first().and_then(|id| said_here(&remarks, *id, &word.request, now)) {
+                request.by = fleet.by(&request.by);
                 fleet.tell_later(Fleet::id(), site, &request);
             }
         }
