@@ -1,4 +1,4 @@
-//! Probes that HTTP and TCP alone do not make: with a certificate of one's own, and by gRPC.
+//! Probes that HTTP and TCP alone do not make: with a certificate of one's own, by gRPC, and several at once.
 
 use std::{
     fs,
@@ -160,4 +160,46 @@ fn grpc_in_the_clear() {
 #[test]
 fn grpc_over_tls_with_a_certificate() {
     grpc_health("a gRPC probe over TLS", true);
+}
+
+/// Two probes of which one is enough; then, by a reload, both must be well. What fails is named while the other keeps the Site up.
+#[test]
+fn one_of_two_probes_is_enough() {
+    let keys = |min_healthy: usize| {
+        format!(
+            "min_healthy = {min_healthy}\nprobe = [{{ kind = \"http\", path = \"/health\", interval = \"500ms\", timeout = \"400ms\" }}, \
+             {{ kind = \"grpc\", port = 50051, interval = \"500ms\", timeout = \"400ms\" }}]\n"
+        )
+    };
+    let Some(mut scene) = boston("several probes", &keys(1)) else { return };
+    let folder = folder().expect("a folder");
+    let folder = folder.path();
+    put(folder, "statuses", "=SERVING\n");
+    let script = put(folder, "health_server.py", GRPC);
+    let serve = |scene: &Scene| {
+        let mut command = Command::new(PYTHON);
+        command.arg(&script).arg(folder.join("statuses")).arg("50051");
+        spawn(&scene.lab.site("boston").machine, folder, command)
+    };
+    scene.wait_for(&[("boston", true)]);
+    let error = |scene: &Scene| {
+        scene.agent.status().expect("status").0["sites"][0]["addresses"][0]["last_error"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    };
+    let named = || error(&scene).as_deref() == Some("grpc on port 50051: connect: connection refused");
+    assert!(eventually(HEALTH_PATIENCE, named), "{:?}", error(&scene));
+    scene.lab.site("boston").kill();
+    scene.wait_for(&[("boston", false)]);
+    let mut grpc = serve(&scene);
+    scene.wait_for(&[("boston", true)]);
+    scene.lab.site("boston").restart().expect("nginx");
+    let well = || error(&scene).is_none();
+    assert!(eventually(HEALTH_PATIENCE, well), "{:?}", error(&scene));
+    scene.config.site_keys = keys(2);
+    scene.config.write(scene.agent.folder()).expect("written");
+    let reloaded = || scene.agent.log().contains("reloaded generation");
+    assert!(eventually(HEALTH_PATIENCE, reloaded), "{}", scene.agent.log());
+    grpc.kill();
+    scene.wait_for(&[("boston", false)]);
 }

@@ -39,8 +39,12 @@ const WHEN_STALE: [(&str, WhenStale); 3] =
 
 /// Where a Site's load comes from; none where the file does not say, or says it wrong.
 pub(super) fn load(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<LoadSource> {
-    let probed_by_http = raw.probe.as_ref().is_some_and(|probe| {
-        probe.get_ref().kind.as_ref().is_some_and(|kind| matches!(kind.get_ref().as_str(), "http" | "https"))
+    let by_http = |probe: &raw::Probe| {
+        probe.kind.as_ref().is_some_and(|kind| matches!(kind.get_ref().as_str(), "http" | "https"))
+    };
+    let probed_by_http = raw.probe.as_ref().is_some_and(|probes| match probes.get_ref() {
+        raw::Probes::One(probe) => by_http(probe),
+        raw::Probes::Several(list) => list.iter().any(|probe| by_http(probe.get_ref())),
     });
     let raw = raw.load.as_ref()?;
     let reader = &mut site.inside("load", raw.span());

@@ -13,6 +13,8 @@ use zerottl_core::model::{GrpcProbe, HttpProbe, Name, Probe, ProbeKind, WhenExpi
 
 /// Verdicts in a row.
 const ROW: RangeInclusive<i64> = 1..=100;
+/// Probes of an address, at most: each is a task, and a connection now and then.
+const PROBES_MAX: usize = 8;
 /// Bytes of the name of a gRPC service, at most.
 const SERVICE_LEN_MAX: usize = 255;
 
@@ -33,18 +35,62 @@ const KINDS: [(&str, Kind); 5] = [
     ("external", Kind::External),
 ];
 
-/// Reads how a Site is probed; none where it is not, or the file says it wrong.
-pub(super) fn probe(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Option<Probe> {
+/// Reads how a Site is probed, by one probe or several; none where it is not, or the file says it wrong.
+pub(super) fn probes(site: &mut Reader<'_>, raw: &raw::Site, name: &Name) -> Vec<Probe> {
     let Some(raw) = raw.probe.as_ref() else {
         if !site.report.is_spoiled(&site.section, "probe") {
             site.warn(site.header.clone(), "no `probe`, so it always counts as up")
                 .label("never probed")
                 .help("add a probe, such as `probe = { kind = \"http\", path = \"/health\" }`");
         }
-        return None;
+        return Vec::new();
     };
-    let reader = &mut site.inside("probe", raw.span());
-    let raw = raw.get_ref();
+    let list = match raw.get_ref() {
+        raw::Probes::One(one) => return probe(&mut site.inside("probe", raw.span()), one, name).into_iter().collect(),
+        raw::Probes::Several(list) => list,
+    };
+    if list.is_empty() {
+        site.error(raw.span(), "`probe` is empty").help("name at least one");
+    }
+    if let Some(beyond) = list.get(PROBES_MAX) {
+        site.error(beyond.span(), format!("more than {PROBES_MAX} probes")).label("one too many").help("name fewer");
+    }
+    let one = |raw: &Spanned<raw::Probe>| {
+        let reader = &mut site.inside("probe", raw.span());
+        let probe = probe(reader, raw.get_ref(), name)?;
+        if list.len() > 1 && matches!(probe.kind, ProbeKind::External(_)) {
+            let at = raw.get_ref().kind.as_ref().map_or(raw.span(), Spanned::span);
+            reader
+                .error(at, "kind external is not one of several probes")
+                .help("take it out: what is stated to be down is down beside probes, too");
+        }
+        Some(probe)
+    };
+    list.iter().filter_map(one).collect()
+}
+
+/// Reads how many of a Site's probes must find an address well; all of them unless given.
+pub(super) fn min_healthy(site: &mut Reader<'_>, raw: &raw::Site, count: usize) -> usize {
+    let of = match raw.probe.as_ref().map(Spanned::get_ref) {
+        Some(raw::Probes::Several(list)) if list.len() > 1 => list.len(),
+        _ => {
+            if let Some(value) = &raw.min_healthy {
+                let help = format!("take it out, or write [[{}.probe]] for each probe", site_path(&site.section));
+                site.error(value.span(), "`min_healthy` means nothing without several probes").help(help);
+            }
+            return count;
+        }
+    };
+    let range = 1..=i64::try_from(of).unwrap_or(i64::MAX);
+    site.number("min_healthy", &raw.min_healthy, range, "of the probes", of)
+}
+
+/// Takes the brackets off a section.
+fn site_path(section: &str) -> &str {
+    section.trim_matches(['[', ']'])
+}
+
+fn probe(reader: &mut Reader<'_>, raw: &raw::Probe, name: &Name) -> Option<Probe> {
     let Some(word) = raw.kind.as_ref() else {
         reader.missing("kind", "\"http\"");
         return None;

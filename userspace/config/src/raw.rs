@@ -321,7 +321,8 @@ pub(super) struct Site {
     pub failback: Text,
     pub depends_on: List<String>,
     pub initial: Text,
-    pub probe: Option<Spanned<Probe>>,
+    pub probe: Option<Spanned<Probes>>,
+    pub min_healthy: Number,
     pub load: Option<Spanned<Load>>,
 }
 
@@ -368,6 +369,37 @@ pub(super) struct Probe {
     pub key: Text,
     pub service: Text,
     pub tls: Switch,
+}
+
+/// A probe, or a list of several.
+#[derive(Debug)]
+pub(super) enum Probes {
+    One(Box<Probe>),
+    Several(Vec<Spanned<Probe>>),
+}
+
+impl<'de> Deserialize<'de> for Probes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Probes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table or a list of tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Probes, A::Error> {
+                Probe::deserialize(MapAccessDeserializer::new(map)).map(|probe| Probes::One(Box::new(probe)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Probes, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Probes::Several)
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

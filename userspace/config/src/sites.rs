@@ -50,6 +50,7 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
     }
     let weight =
         if weight.is_some_and(|w| *w.get_ref() == 0) { 1 } else { reader.number("weight", &raw.weight, WEIGHT, "", 1) };
+    let probes = probe::probes(reader, raw, &name);
     Site {
         key: key.to_owned(),
         zone: zone.unwrap_or(zerottl_core::model::ZoneId(0)),
@@ -61,7 +62,8 @@ fn site(reader: &mut Reader<'_>, key: &str, raw: &raw::Site, zones: &Zones) -> S
         failback: safety::failback(reader, &raw.failback).unwrap_or_default(),
         depends_on: Vec::new(),
         load: load_source::load(reader, raw, &name),
-        probe: probe::probe(reader, raw, &name),
+        min_healthy: probe::min_healthy(reader, raw, probes.len()),
+        probes,
         initial: reader.choice("initial", &raw.initial, &[("up", Initial::Up), ("down", Initial::Down)], Initial::Up),
         primary: None,
         failover: SiteOrder::default(),

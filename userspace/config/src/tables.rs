@@ -56,7 +56,7 @@ impl Shape {
             ["pool", _, "https"] => Self::keys::<raw::Https>(),
             ["group", _] => Self::keys::<raw::Group>(),
             ["site", _] => Self::keys::<raw::Site>(),
-            ["site", _, "probe"] => Self::keys::<raw::Probe>(),
+            ["site", _, "probe"] => Self::loose::<raw::Probe>(),
             ["site", _, "load"] => Self::keys::<raw::Load>(),
             ["site", _, "addresses"] => Self::loose::<raw::AddressTable>(),
             ["web"] => Self::shared::<raw::WebKeys>(),
@@ -267,6 +267,12 @@ impl Cleaner<'_> {
             }
             word @ ("rule" | "class" | "server") => {
                 problem.help(format!("write [[{}.{word}]] for each", self.path.join(".")));
+            }
+            "probe" => {
+                problem.help(format!(
+                    "write {{ kind = \"http\" }}, or [[{}.probe]] for each of several",
+                    self.path.join(".")
+                ));
             }
             "environment" => {
                 problem.help("write { NAME = \"value\" }: each value is a text");

@@ -195,7 +195,7 @@ impl Assessment {
     #[must_use]
     pub fn unknown(model: &Model) -> Self {
         let health = model.sites.iter().map(|site| {
-            let first = if site.probe.is_some() { Health::Unknown } else { Health::Up };
+            let first = if site.is_probed() { Health::Unknown } else { Health::Up };
             std::iter::repeat_n(first, site.addresses.len())
         });
         Self::of(model, health.collect())

@@ -1,8 +1,8 @@
-//! Health probes: one task per probed address, and what they found.
+//! Health probes: one task per probe of an address, and what they found.
 //!
 //! | module       | what it is                                            |
 //! |--------------|-------------------------------------------------------|
-//! | [`health`]   | the verdict on one address, pure                      |
+//! | [`health`]   | the verdict of a probe on one address, and of several, pure |
 //! | `attempt`    | one attempt over the network, by [`http_check`](crate::http_check) |
 //! | `duty`       | which addresses are probed, where several machines share them |
 //! | [`report`]   | what is known of each address, for people             |
@@ -31,7 +31,7 @@ use crate::{
     http_check::{Configs, ProbeError, get::OnHeaders},
     load::LoadStore,
 };
-use zerottl_core::model::{LoadKind, Model, SiteId};
+use zerottl_core::model::{LoadKind, Model, ProbeKind, SiteId};
 
 pub use duty::ProbeDuty;
 pub use report::{AddressReport, Reports};
@@ -51,16 +51,20 @@ pub fn start(
     cancel: CancellationToken,
 ) -> Result<Probes, ProbeError> {
     let mut configs = Configs::default();
-    let mut attempts: Vec<(usize, usize, Arc<dyn attempt::Attempt>)> = Vec::new();
+    let mut attempts: Vec<(report::ProbeId, Arc<dyn attempt::Attempt>)> = Vec::new();
     for (site_index, site) in model.sites.iter().enumerate() {
-        let Some(probe) = &site.probe else { continue };
         let in_header = site.load.as_ref().is_some_and(|load| matches!(load.kind, LoadKind::ProbeHeader));
-        for (address_index, address) in site.addresses.iter().enumerate() {
-            let on_headers = in_header.then(|| load_sink(loads.clone(), SiteId(site_index)));
-            let attempt = attempt::Network::new(probe, *address, on_headers, &mut configs)
-                .map_err(|fault| ProbeError { part: "probe", site: site.key.clone(), source: Box::new(fault) })?;
-            let Some(attempt) = attempt else { continue };
-            attempts.push((site_index, address_index, Arc::new(attempt)));
+        // One of several GETs says the load.
+        let says_load = site.probes.iter().position(|probe| in_header && matches!(probe.kind, ProbeKind::Http(_)));
+        let site_id = SiteId(site_index);
+        for (address, at) in site.addresses.iter().enumerate() {
+            for (number, probe) in site.probes.iter().enumerate() {
+                let on_headers = (says_load == Some(number)).then(|| load_sink(loads.clone(), site_id));
+                let attempt = attempt::Network::new(probe, *at, on_headers, &mut configs)
+                    .map_err(|fault| ProbeError { part: "probe", site: site.key.clone(), source: Box::new(fault) })?;
+                let Some(attempt) = attempt else { continue };
+                attempts.push((report::ProbeId { site: site_id, address, probe: number }, Arc::new(attempt)));
+            }
         }
     }
     Ok(runner::start(model, attempts, reports, cancel))

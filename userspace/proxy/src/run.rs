@@ -48,7 +48,7 @@ use crate::{
     sessions::{self, HostedEpochs, HostingError, ShownSessions, WorkerPlace},
 };
 use zerottl_config as config;
-use zerottl_core::model::{Model, ProbeKind, SiteId, UnknownSite, Web, WebLimits};
+use zerottl_core::model::{Model, SiteId, UnknownSite, Web, WebLimits};
 use zerottl_host::resources::SiteShare;
 use zerottl_inputs::http_check::ProbeError;
 use zerottl_invitation::InvitationGate;
@@ -132,7 +132,7 @@ struct Serving {
     admission: Arc<Admission>,
     web: Arc<Web>,
     /// The path that DNS asks for this Site's health.
-    probe: Option<String>,
+    probes: Vec<String>,
     operation: Operation<Proxy>,
     counters: Arc<FrontCounters>,
     /// Ends what it has started: probes of backends and peers.
@@ -176,11 +176,8 @@ impl Serving {
         };
         let proxy = Proxy::new(web, Arc::clone(&counters), gate.cloned(), cancel);
         let operation = OperationLayer::new(Arc::clone(&admission)).layer(proxy);
-        let probe = model.sites[site.0].probe.as_ref().and_then(|probe| match &probe.kind {
-            ProbeKind::Http(http) => Some(http.path.clone()),
-            ProbeKind::Tcp | ProbeKind::Grpc(_) | ProbeKind::External(_) => None,
-        });
-        Ok(Self { admission, web: Arc::clone(web), probe, operation, counters, cancel: cancel.clone() })
+        let probes = model.sites[site.0].http_probes().map(|http| http.path.clone()).collect();
+        Ok(Self { admission, web: Arc::clone(web), probes, operation, counters, cancel: cancel.clone() })
     }
 }
 
@@ -202,7 +199,8 @@ impl Stack {
     /// Makes the health probe's answer while the Site is about to stop; nothing else is different then.
     fn lame_duck(&self, serving: &Serving, target: &Uri) -> Option<Page> {
         let asked = target.path_and_query().map(PathAndQuery::as_str);
-        if !self.leaving.load(Relaxed) || asked.is_none() || asked != serving.probe.as_deref() {
+        if !self.leaving.load(Relaxed) || !asked.is_some_and(|asked| serving.probes.iter().any(|probe| probe == asked))
+        {
             return None;
         }
         let mut page = Page::new(Full::new(Bytes::from_static(b"503: this Site is about to stop\n")));

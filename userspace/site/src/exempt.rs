@@ -9,7 +9,7 @@ use http::{
 };
 
 use super::{group::is_below, host, respond};
-use zerottl_core::model::{LoadKind, Passed, ProbeKind, Site, Web};
+use zerottl_core::model::{LoadKind, Passed, Site, Web};
 
 /// The kind of a request that operation 500 leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) enum Exempt {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exempts {
     /// Paths with queries, and the names that they are asked for by beside the pool's.
-    probe: Option<(String, String)>,
+    probes: Vec<(String, String)>,
     load: Option<(String, String)>,
     addresses: Vec<IpAddr>,
     pass: Vec<Passed>,
@@ -37,16 +37,13 @@ pub(super) struct Exempts {
 impl Exempts {
     pub(super) fn new(site: &Site, web: &Web) -> Self {
         let host = |authority: &str| host::parse(authority).map_or(String::new(), |host| host.name.into_owned());
-        let probe = site.probe.as_ref().and_then(|probe| match &probe.kind {
-            ProbeKind::Http(http) => Some((http.path.clone(), host(&http.host))),
-            ProbeKind::Tcp | ProbeKind::Grpc(_) | ProbeKind::External(_) => None,
-        });
+        let probes = site.http_probes().map(|http| (http.path.clone(), host(&http.host))).collect();
         let load = site.load.as_ref().and_then(|load| match &load.kind {
             LoadKind::Http(_, http) => Some((http.path.clone(), host(&http.host))),
             _ => None,
         });
         let addresses = site.addresses.iter().map(|address| address.answer).collect();
-        Self { probe, load, addresses, pass: web.pass.clone() }
+        Self { probes, load, addresses, pass: web.pass.clone() }
     }
 
     /// Of a request for the Site's health or load: `is_ours` is whether it is under a name of the pool's. Monitors ask by
@@ -58,14 +55,13 @@ impl Exempts {
         is_ours: bool,
         authority: Option<&str>,
     ) -> Option<Exempt> {
-        let is = |what: &Option<(String, String)>| {
-            let asked = what.as_ref().filter(|(path, _)| path == target && respond::is_read(method));
-            asked.is_some_and(|(_, name)| is_ours || self.may_name(authority, name))
+        let is = |(path, name): &(String, String)| {
+            path == target && respond::is_read(method) && (is_ours || self.may_name(authority, name))
         };
-        if is(&self.probe) {
+        if self.probes.iter().any(is) {
             return Some(Exempt::Probe);
         }
-        is(&self.load).then_some(Exempt::Load)
+        self.load.as_ref().is_some_and(is).then_some(Exempt::Load)
     }
 
     fn may_name(&self, authority: Option<&str>, name: &str) -> bool {

@@ -116,7 +116,7 @@ fn others(model: &Model, found: &Found) -> Model {
     for (id, site) in model.sites.iter_mut().enumerate() {
         site.load = None;
         if SiteId(id) == found.own || !found.sites.contains(&SiteId(id)) {
-            site.probe = None;
+            site.probes.clear();
         }
     }
     model
@@ -125,7 +125,7 @@ fn others(model: &Model, found: &Found) -> Model {
 /// Follows what the probes say, and how long ago each Site's last said anything.
 async fn follow_probes(found: Found, checked: Arc<Model>, probes: Probes) {
     let Probes { mut verdicts, reports, task: _task, .. } = probes;
-    let intervals = checked.sites.iter().filter_map(|site| site.probe.as_ref().map(|probe| probe.interval));
+    let intervals = checked.sites.iter().flat_map(|site| &site.probes).map(|probe| probe.interval);
     // With nothing to probe there is nothing to be said.
     let Some(shortest) = intervals.min() else { return };
     let mut look = interval(shortest.max(INTERVAL_MIN));
@@ -145,8 +145,8 @@ async fn follow_probes(found: Found, checked: Arc<Model>, probes: Probes) {
             }
         }
         let is_stale = |site: SiteId| {
-            let probe = checked.sites[site.0].probe.as_ref();
-            probe.is_some_and(|probe| now - heard[site.0].1 > probe.interval * STALE)
+            let shortest = checked.sites[site.0].probes.iter().map(|probe| probe.interval).min();
+            shortest.is_some_and(|interval| now - heard[site.0].1 > interval * STALE)
         };
         let down = all_down(&mut verdicts);
         found.tell(|site| !down[site.0] || is_stale(site));

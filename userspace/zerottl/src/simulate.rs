@@ -272,7 +272,7 @@ pub fn status_of(page: &StatusPage, model: &Model) -> Assessment {
         if let (Some(load), Some(_)) = (&known.load, &site.load) {
             (state.load, state.self_report) = load.as_reported();
         }
-        for (address, health) in site.addresses.iter().zip(health).filter(|_| site.probe.is_some()) {
+        for (address, health) in site.addresses.iter().zip(health).filter(|_| site.is_probed()) {
             let known = known.addresses.iter().find(|known| known.answer == address.answer);
             *health = match known.map(|known| known.health.as_str()) {
                 Some("up") => Health::Up,

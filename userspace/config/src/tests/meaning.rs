@@ -72,7 +72,7 @@ fn defaults() {
     assert!(pool.up_threshold.abs() < f64::EPSILON);
     let site = &model.sites[0];
     assert_eq!((site.weight, site.initial), (1, Initial::Up));
-    let probe = site.probe.as_ref().expect("probed");
+    let probe = site.probes.first().expect("probed");
     assert_eq!((probe.port, probe.rise, probe.fall), (80, 2, 3));
     assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(1), Duration::from_millis(500)));
     let ProbeKind::Http(http) = &probe.kind else { panic!("an HTTP probe") };
@@ -120,7 +120,7 @@ fn settings_arrive() {
     let addresses: Vec<_> = boston.addresses.iter().map(|a| (a.answer.to_string(), a.probe.to_string())).collect();
     let expected = [("192.0.2.10", "10.0.0.1"), ("2001:db8::1", "2001:db8::1")];
     assert_eq!(addresses, expected.map(|(a, p)| (a.to_owned(), p.to_owned())));
-    let probe = boston.probe.as_ref().expect("probed");
+    let probe = boston.probes.first().expect("probed");
     assert_eq!((probe.port, probe.rise, probe.fall), (8443, 4, 5));
     assert_eq!((probe.interval, probe.timeout), (Duration::from_mins(2), Duration::from_secs(1)));
     let ProbeKind::Http(http) = &probe.kind else { panic!("an HTTP probe") };
@@ -134,7 +134,7 @@ fn settings_arrive() {
 #[test]
 fn a_tcp_probe() {
     let model = model(&changed("kind = \"http\"", "kind = \"tcp\", port = 8080"));
-    let probe = model.sites[0].probe.as_ref().expect("probed");
+    let probe = model.sites[0].probes.first().expect("probed");
     assert!(matches!(probe.kind, ProbeKind::Tcp));
     assert_eq!(probe.port, 8080);
 }

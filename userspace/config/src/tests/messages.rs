@@ -25,7 +25,7 @@ fn unknown_keys() {
         "weight = 2",
         r#"lode = "agent""#,
         &[
-            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, failback, depends_on, initial, probe, load)",
+            "f:25:1: error: [site.boston]: unknown key `lode` (what may stand here: name, addresses, weight, capacity, group, hold_down, hold_down_max, flap_window, failback, depends_on, initial, probe, min_healthy, load)",
         ],
     );
     check(
@@ -108,7 +108,9 @@ fn wrong_types() {
     check(
         r#"probe = { kind = "http" }"#,
         r#"probe = "http""#,
-        &["f:24:9: error: [site.boston.probe] must be a table (write [site.boston.probe] once and its keys below it)"],
+        &[
+            r#"f:24:9: error: [site.boston]: `probe` is of a wrong type: string "http", expected a table or a list of tables (write { kind = "http" }, or [[site.boston.probe]] for each of several)"#,
+        ],
     );
     check(
         "[admin]\nlisten = \"127.0.0.1:8053\"\n",

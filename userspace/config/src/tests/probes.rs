@@ -1,4 +1,4 @@
-//! Probes: certificates that they show, and gRPC.
+//! Probes: certificates that they show, gRPC, and several of an address.
 
 use super::*;
 use zerottl_core::model::{LoadKind, ProbeKind};
@@ -21,7 +21,7 @@ fn certificates_are_shown() {
     let keys = "certificate = \"etcd-client.pem\", key = \"etcd-client.key\"";
     let expected = Some(Box::new((files[0].clone(), files[1].clone())));
     let (site, watched) = boston(&format!("probe = {{ kind = \"https\", {keys} }}"));
-    let Some(ProbeKind::Http(http)) = site.probe.map(|probe| probe.kind) else { panic!("a GET") };
+    let Some(ProbeKind::Http(http)) = site.probes.into_iter().next().map(|probe| probe.kind) else { panic!("a GET") };
     assert_eq!((http.tls.expect("TLS").identity, watched), (expected.clone(), files.to_vec()));
     let (site, watched) = boston(&format!("load = {{ kind = \"https\", {keys} }}\nprobe = {{ kind = \"http\" }}"));
     let Some(LoadKind::Http(_, http)) = site.load.map(|load| load.kind) else { panic!("a GET") };
@@ -65,7 +65,7 @@ fn certificates_that_cannot_be_shown() {
 fn grpc() {
     let of = |keys: &str| {
         let (site, watched) = boston(&format!("probe = {{ kind = \"grpc\", port = 50051{keys} }}"));
-        let probe = site.probe.expect("probed");
+        let probe = site.probes.into_iter().next().expect("probed");
         let ProbeKind::Grpc(grpc) = probe.kind else { panic!("a call") };
         (probe.port, grpc.service, grpc.host, grpc.tls.map(|tls| (tls.server_name, tls.verify)), watched.len())
     };
@@ -92,4 +92,41 @@ fn grpc() {
             "f:24:55: error: [site.boston.probe]: `tls` means nothing to kind tcp (take it out, or make the kind grpc)",
         ],
     );
+}
+
+#[test]
+fn several() {
+    let two = "[{ kind = \"http\" }, { kind = \"grpc\", port = 50051 }]";
+    let of = |keys: &str| {
+        let (site, _) = boston(keys);
+        (site.probes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), site.min_healthy)
+    };
+    assert_eq!(of(&format!("probe = {two}")), ("http on port 80, grpc on port 50051".into(), 2));
+    assert_eq!(of(&format!("min_healthy = 1\nprobe = {two}")), ("http on port 80, grpc on port 50051".into(), 1));
+    assert_eq!(of("probe = [{ kind = \"http\" }]"), ("http on port 80".into(), 1));
+    assert_eq!(of("probe = { kind = \"http\" }"), ("http on port 80".into(), 1));
+    let header = "load = { kind = \"probe-header\" }";
+    assert_eq!(of(&format!("{header}\nprobe = {two}")).1, 2, "one of them has a header");
+    let refused = |keys: &str, expected: &str| {
+        check("probe = { kind = \"http\" }\nweight", &format!("{keys}\nweight"), &[expected]);
+    };
+    refused("probe = []", "f:24:9: error: [site.boston]: `probe` is empty (name at least one)");
+    refused(
+        &format!("min_healthy = 3\nprobe = {two}"),
+        "f:24:15: error: [site.boston]: `min_healthy` is 3, out of range (give 1 to 2 of the probes)",
+    );
+    refused(
+        "min_healthy = 1\nprobe = { kind = \"http\" }",
+        "f:24:15: error: [site.boston]: `min_healthy` means nothing without several probes (take it out, or write [[site.boston.probe]] for each probe)",
+    );
+    refused(
+        "probe = [{ kind = \"http\" }, { kind = \"external\" }]",
+        "f:24:38: error: [site.boston.probe]: kind external is not one of several probes (take it out: what is stated to be down is down beside probes, too)",
+    );
+    refused(
+        "probe = [{ kind = \"http\" }, { kind = \"tcp\" }]",
+        "f:24:29: error: [site.boston.probe] has no `port` (add `port = 443`)",
+    );
+    let nine = ["{ kind = \"http\" }"; 9].join(", ");
+    refused(&format!("probe = [{nine}]"), "f:24:162: error: [site.boston]: more than 8 probes (name fewer)");
 }

@@ -54,7 +54,7 @@ impl AssessmentRecord {
             states: BTreeMap::new(),
             weights: BTreeMap::new(),
             flaps: vec![Flaps::default(); model.sites.len()],
-            dampings: model.sites.iter().map(|site| site.probe.as_ref().map(|_| site.damping)).collect(),
+            dampings: model.sites.iter().map(|site| site.is_probed().then_some(site.damping)).collect(),
             recalled: BTreeMap::new(),
             holds: BTreeMap::new(),
             refusal: None,
@@ -74,7 +74,7 @@ impl AssessmentRecord {
                 let up_since = flaps.up_ms.map(|up_ms| ago(up_ms).unwrap_or(now));
                 record.flaps[id] = Flaps { in_a_row: flaps.in_a_row, up_since };
             }
-            let probed = age.is_some() && site.probe.is_some();
+            let probed = age.is_some() && site.is_probed();
             for (index, address) in site.addresses.iter().enumerate().filter(|_| probed) {
                 let Some(health) = memory.health.get(&address.answer) else { continue };
                 let age = old.saturating_add(Duration::from_millis(health.age_ms));
@@ -215,7 +215,7 @@ impl AssessmentRecord {
             let flaps = self.flaps[id];
             let flaps = SavedFlaps { in_a_row: flaps.in_a_row, up_ms: flaps.up_since.map(since) };
             let memory = SavedSite {
-                health: if site.probe.is_some() { health.collect() } else { BTreeMap::new() },
+                health: if site.is_probed() { health.collect() } else { BTreeMap::new() },
                 word: self.states.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
                 weight: self.weights.get(&SiteId(id)).map(|in_force| remember(in_force, now)),
                 flaps: (flaps.in_a_row > 0).then_some(flaps),
@@ -340,7 +340,7 @@ mod tests {
 
     fn model() -> Model {
         let mut model = fixture::appendix_a();
-        model.sites[2].probe = None;
+        model.sites[2].probes.clear();
         model
     }
 

@@ -1,6 +1,6 @@
 //! Sites, how they are probed, and where their load is learned.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{Damping, Failback, Family, GroupId, Name, PoolId, SiteId, SiteOrder, ZoneId};
 
@@ -27,8 +27,10 @@ pub struct Site {
     pub failback: Failback,
     /// Sites without which it counts as down; none of them depends on it in turn.
     pub depends_on: Vec<SiteId>,
-    /// How its addresses are probed; none means always up.
-    pub probe: Option<Probe>,
+    /// How each of its addresses is probed; none means always up.
+    pub probes: Vec<Probe>,
+    /// How many of these must find an address well for it to be up.
+    pub min_healthy: usize,
     /// Where its load is learned from; none where nobody says.
     pub load: Option<LoadSource>,
     /// The health that an address counts with until its first verdict.
@@ -43,10 +45,24 @@ impl Site {
     /// Returns what an expired statement of its health counts as, where statements are all that is known of it.
     #[must_use]
     pub fn when_expired(&self) -> Option<WhenExpired> {
-        match self.probe.as_ref()?.kind {
+        self.probes.iter().find_map(|probe| match probe.kind {
             ProbeKind::External(when_expired) => Some(when_expired),
             ProbeKind::Tcp | ProbeKind::Http(_) | ProbeKind::Grpc(_) => None,
-        }
+        })
+    }
+
+    /// Whether anything is to say whether its addresses are up.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        !self.probes.is_empty()
+    }
+
+    /// Returns the GETs among its probes.
+    pub fn http_probes(&self) -> impl Iterator<Item = &HttpProbe> {
+        self.probes.iter().filter_map(|probe| match &probe.kind {
+            ProbeKind::Http(http) => Some(http),
+            ProbeKind::Tcp | ProbeKind::Grpc(_) | ProbeKind::External(_) => None,
+        })
     }
 
     /// Whether it has an address of a family.
@@ -65,6 +81,19 @@ pub struct SiteAddress {
     pub probe: IpAddr,
 }
 
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            ProbeKind::Tcp => "tcp",
+            ProbeKind::Http(http) if http.tls.is_some() => "https",
+            ProbeKind::Http(_) => "http",
+            ProbeKind::Grpc(_) => "grpc",
+            ProbeKind::External(_) => return f.write_str("external"),
+        };
+        write!(f, "{kind} on port {}", self.port)
+    }
+}
+
 /// `initial`: what `unknown` counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initial {
@@ -74,7 +103,7 @@ pub enum Initial {
     Down,
 }
 
-/// `probe = { … }`.
+/// `probe = { … }`, or one of several.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The kind of attempt.

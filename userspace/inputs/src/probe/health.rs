@@ -1,4 +1,4 @@
-//! The verdict on one address: a pure state machine with hysteresis.
+//! The verdict of a probe on one address: a pure state machine with hysteresis; and that of several.
 //!
 //! | now     | to `Up`                   | to `Down`                |
 //! |---------|---------------------------|--------------------------|
@@ -68,6 +68,24 @@ impl Machine {
     }
 }
 
+/// The verdict of several probes on an address: up where at least so many find it well, down where so many cannot; none while that is
+/// open.
+#[must_use]
+pub fn of_several(healths: impl IntoIterator<Item = Health>, min_healthy: usize) -> Option<Health> {
+    let (mut up, mut open) = (0, 0);
+    for health in healths {
+        match health {
+            Health::Up => up += 1,
+            Health::Unknown => open += 1,
+            Health::Down => {}
+        }
+    }
+    if up >= min_healthy {
+        return Some(Health::Up);
+    }
+    (up + open < min_healthy).then_some(Health::Down)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -87,6 +105,29 @@ mod tests {
         assert_eq!([after(Health::Up, &[]), after(Health::Up, &[false; 2])], [Health::Up; 2]);
         assert_eq!([after(Health::Up, &[false; 3]), after(Health::Down, &[true])], [Health::Down; 2]);
         assert_eq!(after(Health::Down, &[true; 2]), Health::Up);
+    }
+
+    #[test]
+    fn several_probes() {
+        let check = |healths: &str, expect: [char; 3]| {
+            for (min_healthy, expect) in (1..).zip(expect) {
+                let one = |c| match c {
+                    'U' => Health::Up,
+                    'D' => Health::Down,
+                    _ => Health::Unknown,
+                };
+                let verdict = of_several(healths.chars().map(one), min_healthy);
+                assert_eq!(verdict, (expect != '?').then(|| one(expect)), "{min_healthy} of {healths}");
+            }
+        };
+        check("???", ['?', '?', '?']);
+        check("UUU", ['U', 'U', 'U']);
+        check("DDD", ['D', 'D', 'D']);
+        check("UUD", ['U', 'U', 'D']);
+        check("DUD", ['U', 'D', 'D']);
+        check("?UD", ['U', '?', 'D']);
+        check("D??", ['?', '?', 'D']);
+        check("??U", ['U', '?', '?']);
     }
 
     /// Feeds `outcomes` (`+` success, `-` failure) to a new machine; the verdicts as `?`, `U`, `D`, one per outcome.

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     attempt::Attempt,
     duty::ProbeDuty,
-    report::{AddressReport, Reports},
+    report::{AddressReport, ProbeId, Reports},
 };
 use crate::http_check::schedule;
 use zerottl_core::{
-    model::{Model, SiteId},
+    model::Model,
     status::{Health, Verdicts},
 };
 use zerottl_host::{log_limit::LogLimit, resources::AgentShare};
@@ -38,12 +38,11 @@ pub struct Probes {
     pub task: JoinHandle<()>,
 }
 
-/// Everything one address's probe task needs; outlives the task, so that a new one can take over.
+/// Everything one probe's task needs; outlives the task, so that a new one can take over.
 struct Check {
     /// The operator's name for the Site, and the address: for the log.
     label: String,
-    site: SiteId,
-    address: usize,
+    of: ProbeId,
     interval: Duration,
     attempt: Arc<dyn Attempt>,
     /// The grid point of the newest attempt, or the first one's if there was none.
@@ -66,10 +65,10 @@ enum Tick {
     Last(Instant),
 }
 
-/// Starts a task for each of `attempts` (Site, address, how) and one that watches them.
+/// Starts a task for each of `attempts` and one that watches them.
 pub(super) fn start(
     model: &Arc<Model>,
-    attempts: Vec<(usize, usize, Arc<dyn Attempt>)>,
+    attempts: Vec<(ProbeId, Arc<dyn Attempt>)>,
     reports: Reports,
     cancel: CancellationToken,
 ) -> Probes {
@@ -78,17 +77,18 @@ pub(super) fn start(
     let permits = Arc::new(Semaphore::new(AgentShare::now().probes));
     let untried = Arc::new(Mutex::new(LogLimit::new(UNTRIED_EVERY)));
     let now = Instant::now();
-    let checks = attempts.into_iter().filter_map(|(site, address, attempt)| {
-        let of = &model.sites[site];
-        let interval = of.probe.as_ref()?.interval;
+    let checks = attempts.into_iter().filter_map(|(of, attempt)| {
+        let site = &model.sites[of.site.0];
+        let probe = site.probes.get(of.probe)?;
+        let interval = probe.interval;
+        let by = if site.probes.len() > 1 { format!(" ({probe})") } else { String::new() };
         Some(Arc::new(Check {
-            label: format!("{} {}", of.key, of.addresses[address].probe),
-            site: SiteId(site),
-            address,
+            label: format!("{} {}{by}", site.key, site.addresses[of.address].probe),
+            of,
             interval,
             attempt,
             // Where there was an attempt before, its grid goes on: reloads one after the other put nothing off.
-            tick: Mutex::new(Tick::First(match reports.get(SiteId(site), address).last_attempt {
+            tick: Mutex::new(Tick::First(match reports.last_attempt(of) {
                 Some(last) => now.max(Instant::from_std(last) + interval),
                 None => now + schedule::phase(interval, rand::random()),
             })),
@@ -126,7 +126,7 @@ async fn watch_over(checks: Vec<Arc<Check>>, _verdicts: watch::Sender<Verdicts>,
         };
         if let Some(check) = running.remove(&id) {
             tracing::error!(probe = check.label, why, "probe task ended unexpectedly, restarting it");
-            check.reports.restart(check.site, check.address, format!("the checker failed: {why}"));
+            check.reports.restart(check.of, format!("the checker failed: {why}"));
             spawn(&mut tasks, &mut running, check);
         }
     }
@@ -151,7 +151,7 @@ impl Check {
             };
             sleep_until(next).await;
             *self.tick.lock().unwrap_or_else(PoisonError::into_inner) = Tick::Last(next);
-            if self.duty.is_on(self.site, self.address) {
+            if self.duty.is_on(self.of.site, self.of.address) {
                 self.once().await;
             }
         }
@@ -160,9 +160,10 @@ impl Check {
     async fn once(&self) {
         // The semaphore is never closed; were it, an attempt beyond the cap is better than none.
         let _permit = self.permits.acquire().await;
-        self.reports.begin(self.site, self.address, Instant::now().into_std());
+        let of = self.of;
+        self.reports.begin(of, Instant::now().into_std());
         let result = self.attempt.run().await;
-        if !self.duty.is_on(self.site, self.address) {
+        if !self.duty.is_on(of.site, of.address) {
             // Handed to another meanwhile.
             return;
         }
@@ -173,10 +174,10 @@ impl Check {
         {
             tracing::error!(probe = self.label, why = %failure, unsaid, "probe not tried");
         }
-        let ended = self.reports.end(self.site, self.address, now, result.as_ref().copied());
+        let ended = self.reports.end(of, now, result.as_ref().copied());
         let Some(transition) = ended else { return };
-        self.verdicts.send_modify(|verdicts| verdicts[self.site.0][self.address] = transition.to);
-        self.log(transition.from, &self.reports.get(self.site, self.address));
+        self.verdicts.send_modify(|verdicts| verdicts[of.site.0][of.address] = transition.to);
+        self.log(transition.from, &self.reports.get(of.site, of.address));
     }
 
     fn log(&self, from: Health, report: &AddressReport) {

@@ -131,7 +131,7 @@ async fn only_the_pools_other_sites_are_probed() {
     let cancel = CancellationToken::new();
     let elsewhere = Server::new("200 OK", "").await;
     let mut model = Arc::unwrap_or_clone(model([other.at.port(), own.at.port(), other.at.port()]));
-    model.sites[3].probe = Some(fixture::http(elsewhere.at.port()));
+    model.sites[3].probes = vec![fixture::http(elsewhere.at.port())];
     let peers = PeerHealth::start(&Arc::new(model), BOSTON, &web(Peers::Probe), cancel.clone()).expect("started");
     becomes(&peers, [false, true, false], "the others are down").await;
     assert!(own.asked.lock().expect("whole").is_empty() && elsewhere.asked.lock().expect("whole").is_empty());

@@ -396,7 +396,7 @@ fn address_state(snapshot: &Snapshot, id: SiteId, index: usize) -> String {
     }
     let votes = vote_words(snapshot, id, index);
     match health {
-        _ if site.probe.is_none() => format!("{address} is not probed, so up"),
+        _ if !site.is_probed() => format!("{address} is not probed, so up"),
         // The age is that of this front's own verdict.
         verdict if verdict != report.health && !votes.is_empty() => {
             format!("{address} {}{votes}{error}", health_word(site, verdict))

@@ -128,7 +128,7 @@ struct Sharing {
 /// The verdicts that are votes: a Site that is not probed is up to all, without one.
 fn ballot(model: &Model, own: &Verdicts) -> Verdicts {
     let mut ballot = own.clone();
-    let unprobed = ballot.iter_mut().zip(&model.sites).filter(|(_, site)| site.probe.is_none());
+    let unprobed = ballot.iter_mut().zip(&model.sites).filter(|(_, site)| !site.is_probed());
     unprobed.for_each(|(votes, _)| votes.fill(Health::Unknown));
     ballot
 }

@@ -94,7 +94,7 @@ pub(crate) fn decided_by(model: &Model, kind: NameKind) -> &'static str {
 pub(crate) fn health_word(site: &Site, health: Health) -> &'static str {
     match health {
         // Somebody may state it to be down.
-        _ if site.probe.is_none() && health != Health::Down => "unprobed",
+        _ if !site.is_probed() && health != Health::Down => "unprobed",
         Health::Unknown => "unknown",
         Health::Up => "up",
         Health::Down => "down",

@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn model(when_expired: WhenExpired) -> Model {
     let mut model = fixture::appendix_a();
     for site in &mut model.sites[..2] {
-        site.probe.as_mut().expect("probed").kind = ProbeKind::External(when_expired);
+        site.probes[0].kind = ProbeKind::External(when_expired);
     }
     model
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{
     Probes, Reports,
     attempt::{Attempt, Running},
+    report::ProbeId,
     runner,
 };
 use crate::{
@@ -30,6 +31,11 @@ use zerottl_core::{
 use zerottl_host::resources::AgentShare;
 
 type Outcome = Result<(), Failure>;
+
+/// The only probe of a Site with one address.
+fn id(site: usize) -> ProbeId {
+    ProbeId { site: SiteId(site), address: 0, probe: 0 }
+}
 
 /// An attempt by a closure: given the time since the start, how long it takes and how it ends.
 struct Fake<F>(Instant, F);
@@ -63,7 +69,7 @@ where
 {
     let cancel = CancellationToken::new();
     let fake: Arc<dyn Attempt> = Arc::new(Fake(Instant::now(), outcome));
-    (runner::start(model, vec![(0, 0, fake)], Reports::new(model), cancel.clone()), cancel)
+    (runner::start(model, vec![(id(0), fake)], Reports::new(model), cancel.clone()), cancel)
 }
 
 fn paused() -> tokio::runtime::Runtime {
@@ -152,7 +158,7 @@ async fn panicking_probe_is_restarted_and_reported() {
     }));
     let good: Arc<dyn Attempt> = Arc::new(Fake(begun, |_| (ms(0), Ok(()))));
     let cancel = CancellationToken::new();
-    let probes = runner::start(&model, vec![(0, 0, bad), (1, 0, good)], Reports::new(&model), cancel.clone());
+    let probes = runner::start(&model, vec![(id(0), bad), (id(1), good)], Reports::new(&model), cancel.clone());
 
     sleep(ms(1995)).await;
     let report = probes.reports.get(SiteId(0), 0);
@@ -205,7 +211,8 @@ async fn attempts_at_once_are_bounded_and_all_get_their_turn() {
     let probe = fixture::tcp(ms(1), ms(1), 1, 1);
     let model = Arc::new(fixture::model(&[("boston", &addresses, Some(probe))]));
     let count = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-    let attempts = (0..addresses.len()).map(|a| (0, a, Arc::new(Counted(Arc::clone(&count))) as Arc<dyn Attempt>));
+    let attempts = (0..addresses.len())
+        .map(|a| (ProbeId { address: a, ..id(0) }, Arc::new(Counted(Arc::clone(&count))) as Arc<dyn Attempt>));
     let probes = runner::start(&model, attempts.collect(), Reports::new(&model), CancellationToken::new());
     sleep(ms(200)).await;
     assert_eq!(count[1].load(Ordering::Relaxed), AgentShare::now().probes);
@@ -236,4 +243,60 @@ async fn cancelling_ends_attempts_that_are_under_way() {
     sleep(ms(500)).await;
     cancel.cancel();
     timeout(ms(10), probes.task).await.expect("in time").expect("without a panic");
+}
+
+/// Two probes, of which one must find the address well: either keeps it up, both failing take it down, and what fails is named. A
+/// reload that takes one of them away goes on from what is known of the other.
+#[tokio::test(start_paused = true)]
+async fn several_probes_have_one_verdict() {
+    let model = |min_healthy: usize| {
+        let probe = || fixture::tcp(ms(100), ms(50), 2, 3);
+        let mut model = fixture::model(&[("boston", &["192.0.2.10"], Some(probe()))]);
+        model.sites[0].probes.push(fixture::http(80));
+        model.sites[0].probes[1] = zerottl_core::model::Probe { kind: fixture::http(80).kind, ..probe() };
+        model.sites[0].min_healthy = min_healthy;
+        Arc::new(model)
+    };
+    // The first probe fails from 1 s to 4 s, the second from 2 s to 3 s.
+    let begun = Instant::now();
+    let start = |min_healthy: usize| {
+        let during = |from: u64, to: u64| -> Arc<dyn Attempt> {
+            Arc::new(Fake(begun, move |now: Duration| {
+                (ms(1), if (ms(from)..ms(to)).contains(&now) { refused() } else { Ok(()) })
+            }))
+        };
+        let model = model(min_healthy);
+        let second = ProbeId { probe: 1, ..id(0) };
+        let attempts = vec![(id(0), during(1000, 4000)), (second, during(2000, 3000))];
+        runner::start(&model, attempts, Reports::new(&model), CancellationToken::new())
+    };
+    let (mut one, mut all) = (start(1), start(2));
+    let mut seen = [Vec::new(), Vec::new()];
+    while begun.elapsed() < ms(6000) {
+        tokio::select! {
+            _ = one.verdicts.changed() => seen[0].push((one.verdicts.borrow_and_update()[0][0], begun.elapsed().as_secs())),
+            _ = all.verdicts.changed() => seen[1].push((all.verdicts.borrow_and_update()[0][0], begun.elapsed().as_secs())),
+            () = sleep(ms(100)) => {}
+        }
+        if begun.elapsed() < ms(1900) && begun.elapsed() > ms(1500) {
+            let report = one.reports.get(SiteId(0), 0);
+            assert_eq!(report.last_error.as_deref(), Some("tcp on port 1: connect: connection refused"));
+            assert_eq!(report.health, Health::Up);
+        }
+    }
+    assert_eq!(seen[0], [(Health::Up, 0), (Health::Down, 2), (Health::Up, 3)]);
+    assert_eq!(seen[1], [(Health::Up, 0), (Health::Down, 1), (Health::Up, 4)]);
+    let reports = one.reports.carried_over(&model(1), &one_of(&model(1)));
+    let (before, after) = (one.reports.get(SiteId(0), 0), reports.get(SiteId(0), 0));
+    assert_eq!((after.health, after.attempts), (Health::Up, before.attempts));
+    one.task.abort();
+    all.task.abort();
+}
+
+/// The model with the second probe alone.
+fn one_of(model: &Model) -> Model {
+    let mut model = model.clone();
+    model.sites[0].probes.remove(0);
+    model.sites[0].min_healthy = 1;
+    model
 }
