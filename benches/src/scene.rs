@@ -288,14 +288,15 @@ fn site(i: usize) -> Site {
         damping: Damping { hold_down: Duration::ZERO, ..Damping::default() },
         failback: Failback::Auto,
         depends_on: Vec::new(),
-        probe: Some(Probe {
+        probes: vec![Probe {
             kind: ProbeKind::Tcp,
             port: 80,
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(500),
             rise: 2,
             fall: 3,
-        }),
+        }],
+        min_healthy: 1,
         load: None,
         initial: Initial::Up,
         primary: None,
