@@ -204,12 +204,14 @@ impl Etcd {
         Ok(())
     }
 
-    /// Hands in what was said while the engine was away, unless something newer has been said since.
+    /// Hands in the first of what was said while the engine was away, unless it is known or something newer has been said since, and
+    /// comes back for the rest: the lease has to be renewed meanwhile.
     async fn pending(&self, fleet: &Inner, gateway: &mut Gateway) -> Result<(), GatewayError> {
-        while let Some((id, sites, request)) = fleet.next_pending() {
-            let sites: Vec<String> = sites.into_iter().filter(|site| !fleet.has_newer(site, &request)).collect();
+        if let Some((id, sites, request)) = fleet.next_pending() {
+            let sites: Vec<String> = sites.into_iter().filter(|site| !fleet.has_word(site, id, &request)).collect();
             self.swap_all(fleet, gateway, id, &sites, &request).await?;
             fleet.pending_done(id);
+            fleet.told.notify_one();
         }
         Ok(())
     }

@@ -108,8 +108,13 @@ impl Inner {
         });
         if !lost.is_empty() {
             warn!(sites = lost.len(), "the engine has lost words: they are told again");
-            lock(&self.pending)
-                .extend(lost.into_iter().map(|(id, request)| (id, vec![request.target.clone()], request)));
+            // As they were said: one word of many Sites is one.
+            let mut words: BTreeMap<u64, (Vec<String>, OverrideRequest)> = BTreeMap::new();
+            for (id, request) in lost {
+                let (sites, _) = words.entry(id).or_insert_with(|| (Vec::new(), request.clone()));
+                sites.push(request.target);
+            }
+            lock(&self.pending).extend(words.into_iter().map(|(id, (sites, request))| (id, sites, request)));
         }
         info!("the fleet's engine is there");
         self.told.notify_one();
@@ -157,13 +162,14 @@ impl Inner {
         lock(&self.view).made.as_ref().map_or(0, |(revision, _)| *revision)
     }
 
-    pub fn has_newer(&self, site: &str, request: &OverrideRequest) -> bool {
+    /// Whether the fleet knows a word already, or a newer one.
+    pub fn has_word(&self, site: &str, id: u64, request: &OverrideRequest) -> bool {
         let (_, words) = self.words_of(site);
-        let at = match request.value {
-            OverrideValue::State(_) => words.state.map(|said| said.at_ms),
-            OverrideValue::Weight(_) => words.weight.map(|said| said.at_ms),
+        let known = match request.value {
+            OverrideValue::State(_) => words.state.map(|said| (said.id, said.at_ms)),
+            OverrideValue::Weight(_) => words.weight.map(|said| (said.id, said.at_ms)),
         };
-        at.is_some_and(|at| at > request.at_wall_ms)
+        known.is_some_and(|(known, at)| known == id || at > request.at_wall_ms)
     }
 
     pub fn next_pending(&self) -> Option<(u64, Vec<String>, OverrideRequest)> {
