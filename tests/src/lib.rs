@@ -39,6 +39,8 @@
 //! | [`client`] | one question at a time |
 //! | [`cart_lab`] | a shop whose carts are in sessions, for people and a browser |
 //! | [`checker`] | many questions, every answer checked |
+//! | [`under_load`] | something done while many questions are asked |
+//! | [`chaos`] | what is kept while things go wrong, each with its figure |
 //! | [`outputs`] | docs/outputs.md |
 //! | [`losses`] | what the machine itself has dropped |
 //! | [`session_lab`] | workers that host sessions, session servers and a client, each a machine |
@@ -59,6 +61,7 @@ pub mod bind;
 pub mod bird;
 pub mod browser;
 pub mod cart_lab;
+pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod config;
@@ -94,5 +97,6 @@ pub mod shares;
 pub mod site;
 pub mod site_world;
 pub mod turn;
+pub mod under_load;
 pub mod validator;
 pub mod walk;

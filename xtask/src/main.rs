@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `requirements` | the pure decision of what a task lacks |
 //! | `setup` | installing it |
-//! | `tasks` | build, run, test, docs and bench |
+//! | `tasks` | build, run, test, chaos, docs and bench |
 //! | `lint` | lint and mutants |
 //! | `fuzz` | the fuzz targets |
 //! | `vm` | `test --kernel`: `fetch` downloads, `guest` says what runs inside |
@@ -29,6 +29,7 @@ mod tasks;
 mod vm;
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -87,6 +88,24 @@ enum Commands {
         /// Arguments for the test programs, such as `--nocapture`
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Let things go wrong, each with what must hold meanwhile and the figure that shows it; needs root
+    Chaos {
+        /// Run only the scenario with this name; may be given again
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+        /// Run the short forms, which the tests run
+        #[arg(long)]
+        short: bool,
+        /// Say what the scenarios are, and run none
+        #[arg(long)]
+        list: bool,
+        /// Write what was seen into this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Put the rows into the table of this chapter, docs/chaos.md
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
     },
     /// Fuzz what parses bytes from the network or from files (cargo-fuzz)
     Fuzz {
@@ -168,6 +187,17 @@ fn main() -> ExitCode {
         }
         Commands::Test { filter, kernel: true, arguments, .. } => vm::test(root, filter.as_deref(), &arguments),
         Commands::Test { filter, long, arguments, .. } => tasks::test(root, filter.as_deref(), long, &arguments),
+        Commands::Chaos { only, short, list, json, into } => {
+            let mut arguments: Vec<OsString> =
+                only.into_iter().flat_map(|name| ["--only".into(), name.into()]).collect();
+            arguments.extend(
+                [(short, "--short"), (list, "--list")].into_iter().filter(|(is, _)| *is).map(|(_, flag)| flag.into()),
+            );
+            for (flag, file) in [("--json", json), ("--into", into)] {
+                arguments.extend(file.into_iter().flat_map(|file| [flag.into(), file.into_os_string()]));
+            }
+            tasks::chaos(root, &arguments)
+        }
         Commands::Fuzz { seconds, target } => fuzz::fuzz(root, seconds, target.as_deref()),
         Commands::Bench { arguments } => tasks::bench(root, &arguments),
         Commands::Docs { from_source: true, .. } => tasks::docs_from_source(root),

@@ -1,10 +1,11 @@
-//! build, run, test and bench.
+//! build, run, test, chaos, docs and bench.
 
 mod book;
 mod reference;
 mod tables;
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, IsTerminal},
     os::unix::process::CommandExt,
@@ -224,6 +225,18 @@ pub fn docs(root: &Path, only_book: bool) -> Result<(), String> {
         eprintln!("xtask: {why}");
     }
     Ok(())
+}
+
+/// Runs the scenarios of chaos.
+pub fn chaos(root: &Path, arguments: &[OsString]) -> Result<(), String> {
+    setup(Task::Test, root)?;
+    host::kernel_ready().map_err(|why| format!("the scenarios cannot run here: {why}"))?;
+    build_release(root, &["zerottl", "chaos"])?;
+    let release = release_dir()?;
+    let mut command = Command::new(release.join("chaos"));
+    // It finds the checkout as a program does that cargo runs.
+    command.args(arguments).env(AGENT_ENV, release.join("zerottl")).env("CARGO_MANIFEST_DIR", root.join("tests"));
+    step("chaos", &mut command).map(drop)
 }
 
 /// Runs the benchmarks.

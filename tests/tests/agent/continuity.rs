@@ -1,22 +1,19 @@
-//! Answers go on: the agent is killed, hung, replaced and reloaded under load, and no answer is lost or wrong.
+//! Answers go on: the agent is hung, replaced and reloaded under load, and no answer is lost or wrong. That it is killed is a
+//! scenario of `chaos.rs`.
 //!
 //! Each of these wants the machine to itself.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::{
     agent::{Agent, attached},
-    checker::{self, CheckReport, Pace},
+    checker::{CheckReport, Pace},
     config::Config,
-    lab::front_addresses,
     process::eventually,
     scene::Scene,
     turn::alone,
+    under_load::under_load,
 };
 
 /// The load goes on until `meanwhile` is done; this is only its bound.
@@ -28,46 +25,11 @@ fn reloads() -> u32 {
     std::env::var(RELOADS).map_or(20, |text| text.parse().expect("a number of reloads"))
 }
 
-/// Runs the checker for as long as `meanwhile` takes.
-fn check<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Config) -> T) -> (CheckReport, T) {
-    let (targets, stop) = (scene.targets(), AtomicBool::new(false));
-    let Scene { agent, lab, config } = scene;
-    let client = &lab.client;
-    thread::scope(|scope| {
-        let checker = scope.spawn(|| checker::run(client, &front_addresses(0), &targets, PACE, &stop));
-        thread::sleep(Duration::from_millis(500));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| meanwhile(agent, config)));
-        thread::sleep(Duration::from_millis(500));
-        stop.store(true, Ordering::Relaxed);
-        let report = checker.join().expect("the checker's thread").expect("checker");
-        (report, result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}
-
 fn is_whole(report: &CheckReport, since: Instant) {
     println!("{report}");
     assert!(report.is_clean(), "{report}");
     let least = u64::try_from(since.elapsed().as_millis()).expect("minutes") * 20 / 2;
     assert!(report.sent >= least, "too slow to tell: {report}");
-}
-
-/// Invariant 5: the agent is killed and started again, 20 times under 20,000 queries a second: 0 lost, 0 wrong, the counters
-/// go on, and in between the program answers by itself.
-#[test]
-fn a_killed_agent_loses_no_answer() {
-    let _alone = alone();
-    let Some(mut scene) = Scene::start("kill -9 under load", Config::default()) else { return };
-    let before = scene.kernel_answers();
-    let since = Instant::now();
-    let (report, ()) = check(&mut scene, |agent, _| {
-        for _ in 0..20 {
-            agent.kill();
-            thread::sleep(Duration::from_millis(200));
-            agent.restart(&[]).expect("started again");
-        }
-    });
-    is_whole(&report, since);
-    assert_eq!(scene.kernel_answers() - before, report.sent, "counters go on from agent to agent: {report}");
 }
 
 /// A reload, 100 times under load, each with other Sites: 0 lost, and every answer is of one configuration.
@@ -76,7 +38,7 @@ fn reloads_lose_no_answer() {
     let _alone = alone();
     let Some(mut scene) = Scene::start("reloads under load", Config::default()) else { return };
     let since = Instant::now();
-    let (report, ()) = check(&mut scene, |agent, config| {
+    let (report, ()) = under_load(&mut scene, PACE, |agent, _, config| {
         let mut config = config.clone();
         for i in 0..reloads() {
             // Weights change what is answered how often, and nothing that the checker would call wrong.
@@ -99,7 +61,7 @@ fn an_upgrade_and_a_rollback_lose_no_answer() {
     let _alone = alone();
     let Some(mut scene) = Scene::start("upgrade and rollback under load", Config::default()) else { return };
     let since = Instant::now();
-    let (report, ()) = check(&mut scene, |agent, _| {
+    let (report, ()) = under_load(&mut scene, PACE, |agent, _, _| {
         for how in ["upgrade", "rollback", "hung"] {
             if how == "hung" {
                 // It neither answers nor leaves.

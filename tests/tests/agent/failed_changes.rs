@@ -7,21 +7,20 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::Duration,
 };
 
 use rustix::process::Signal;
 use tests::{
     agent::{Agent, attached},
-    checker::{self, CheckReport, Pace},
+    checker::Pace,
     client::Client,
     config::Config,
-    lab::{Lab, LabSpec, can_run, front_addresses},
+    lab::{Lab, LabSpec, can_run},
     process::eventually,
     scene::Scene,
     turn::alone,
+    under_load::under_load,
 };
 
 /// The load goes on until `meanwhile` is done; this is only its bound.
@@ -31,22 +30,6 @@ const PINS: &str = "/sys/fs/bpf/zerottl";
 /// An address of the front that this test listens on.
 const TAKEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const TAKEN_PORT: u16 = 8_099;
-
-/// Runs the checker for as long as `meanwhile` takes.
-fn under_load<T>(scene: &mut Scene, meanwhile: impl FnOnce(&mut Agent, &Lab) -> T) -> (CheckReport, T) {
-    let (targets, stop) = (scene.targets(), AtomicBool::new(false));
-    let Scene { agent, lab, .. } = scene;
-    let lab = &*lab;
-    thread::scope(|scope| {
-        let checker = scope.spawn(|| checker::run(&lab.client, &front_addresses(0), &targets, PACE, &stop));
-        thread::sleep(Duration::from_millis(200));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| meanwhile(agent, lab)));
-        thread::sleep(Duration::from_millis(200));
-        stop.store(true, Ordering::Relaxed);
-        let report = checker.join().expect("the checker's thread").expect("checker");
-        (report, result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}
 
 /// Something wrong with a configuration.
 struct Fault {
@@ -174,7 +157,7 @@ fn whatever_is_wrong_the_old_one_answers_on() {
     let mut table = Vec::new();
     for way in ["restart after kill -9", "restart after SIGUSR1", "reload", "take-over"] {
         for fault in faults(&good) {
-            let (report, told) = under_load(&mut scene, |agent, lab| change(agent, lab, way, &fault));
+            let (report, told) = under_load(&mut scene, PACE, |agent, lab, _| change(agent, lab, way, &fault));
             let first = told.lines().find(|line| line.contains("rror")).or(told.lines().last()).unwrap_or_default();
             let first: String = first.chars().take(100).collect();
             table.push(format!(
@@ -242,7 +225,7 @@ fn off_is_off() {
         let good = Config { probe: None, ..Config::default() };
         let Some(mut scene) = Scene::start("a restart with xdp = off", good.clone()) else { return };
         let off = Config { xdp: "off".into(), ..good };
-        let (report, ()) = under_load(&mut scene, |agent, _| {
+        let (report, ()) = under_load(&mut scene, PACE, |agent, _, _| {
             off.write(agent.folder()).expect("written");
             if way == "SIGUSR1" {
                 agent.end(Signal::USR1).expect("left");

@@ -1,6 +1,7 @@
 //! The agent in the lab: real tools and clients over veth, against `zerottl run`.
 
 mod answers;
+mod chaos;
 mod compliance;
 mod continuity;
 mod dashboard;

@@ -1,0 +1,45 @@
+//! The short forms of `cargo xtask chaos`, a test for each scenario.
+
+use tests::{
+    chaos::{self, Length},
+    lab::can_run,
+    turn::alone,
+};
+
+/// Runs the short form of the scenario that a test is named after.
+fn short(test: &str) {
+    let name = test.replace('_', "-");
+    let scenario = chaos::scenarios().find(|scenario| scenario.name == name).expect("a scenario of this name");
+    let _alone = scenario.alone.then(alone);
+    if !can_run(scenario.promise) {
+        return;
+    }
+    let outcome = chaos::run(scenario, Length::Short);
+    println!("{}", outcome.figure);
+    assert!(outcome.held, "{}: {}", scenario.promise, outcome.figure);
+}
+
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                short(stringify!($test));
+            }
+        )*
+
+        /// A scenario without a test here would be seen to fail only where somebody runs `cargo xtask chaos`.
+        #[test]
+        fn every_scenario_has_its_test() {
+            let tests = [$(stringify!($test).replace('_', "-")),*];
+            let without: Vec<_> =
+                chaos::scenarios().map(|scenario| scenario.name).filter(|name| !tests.iter().any(|test| test == name)).collect();
+            assert!(without.is_empty(), "without a test: {without:?}");
+        }
+    };
+}
+
+tests![
+    // deaths
+    kill_9,
+];
