@@ -7,18 +7,24 @@
 //! |---|---|
 //! | [`scenario`] | a scenario and how it ends |
 //! | [`table`] | the table of the chapter |
+//! | [`frames`] | frames that are not as they should be |
 //! | [`deaths`] | agents that die and come back |
+//! | [`changes`] | configurations that change |
+//! | [`upgrades`] | agents that take over from others |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub mod changes;
 pub mod deaths;
+pub mod frames;
 pub mod scenario;
 pub mod table;
+pub mod upgrades;
 
 pub use scenario::{ChaosOutcome, Length, Scenario};
 
 /// Groups of scenarios, in the order of the chapter.
-pub const GROUPS: &[&[Scenario]] = &[deaths::SCENARIOS];
+pub const GROUPS: &[&[Scenario]] = &[frames::SCENARIOS, deaths::SCENARIOS, changes::SCENARIOS, upgrades::SCENARIOS];
 
 /// Returns all scenarios, in the order of the chapter.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {

@@ -185,7 +185,12 @@ impl Line {
         let (id, seed) = (self.next_id, rand::random());
         // An odd step visits every id before any comes again.
         self.next_id = self.next_id.wrapping_add(40503);
-        self.socket.send(&question.query(id, seed))?;
+        let query = question.query(id, seed);
+        match self.socket.send(&query) {
+            // Said of an earlier one, which counts as lost; this one has not gone out.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(self.socket.send(&query)),
+            sent => drop(sent?),
+        }
         self.waiting.insert(id, Waiting { target, seed, sent: Instant::now() });
         Ok(())
     }

@@ -39,6 +39,9 @@
 //! | [`client`] | one question at a time |
 //! | [`cart_lab`] | a shop whose carts are in sessions, for people and a browser |
 //! | [`checker`] | many questions, every answer checked |
+//! | [`raw_frames`] | frames as they are, right or not |
+//! | [`kernel_log`] | what the kernel says when it is not well |
+//! | [`usage`] | the memory and descriptors of a process |
 //! | [`under_load`] | something done while many questions are asked |
 //! | [`chaos`] | what is kept while things go wrong, each with its figure |
 //! | [`outputs`] | docs/outputs.md |
@@ -72,6 +75,7 @@ pub mod fleet;
 pub mod fuzz;
 pub mod invite;
 pub mod kernel;
+pub mod kernel_log;
 pub mod lab;
 pub mod load_sim;
 pub mod losses;
@@ -83,6 +87,7 @@ pub mod pass;
 pub mod process;
 pub mod program;
 pub mod query;
+pub mod raw_frames;
 pub mod receiver;
 pub mod redis;
 pub mod relay;
@@ -98,5 +103,6 @@ pub mod site;
 pub mod site_world;
 pub mod turn;
 pub mod under_load;
+pub mod usage;
 pub mod validator;
 pub mod walk;

@@ -94,3 +94,16 @@ pub fn eventually(limit: Duration, mut test: impl FnMut() -> bool) -> bool {
         thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Returns a count that goes on for a moment, as what is in the rings is still being worked on, once it does so no more.
+pub fn settled(count: impl Fn() -> u64) -> u64 {
+    let mut before = count();
+    loop {
+        thread::sleep(Duration::from_millis(100));
+        let now = count();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}

@@ -27,13 +27,12 @@ const AGENT_ENV: &str = "ZEROTTL_BIN";
 /// Where the package's test finds this program.
 const XTASK_ENV: &str = "ZEROTTL_XTASK";
 
-/// The variables that `--long` sets, which `kernel/differential.rs`, `agent/flood.rs`, `agent/continuity.rs`, `kernel/torn.rs`,
-/// `pure/site_differential.rs`, `pure/site_model_check.rs` and `site/session_chaos.rs` read: questions, seconds, reloads, answers,
+/// The variables that `--long` sets, which `kernel/differential.rs`, `agent/flood.rs`, `kernel/torn.rs`,
+/// `pure/site_differential.rs`, `pure/site_model_check.rs` and `site/session_chaos.rs` read: questions, seconds, answers,
 /// requests, worlds, rounds of each kind.
-const LONG: [(&str, &str); 7] = [
+const LONG: [(&str, &str); 6] = [
     ("ZEROTTL_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_FLOOD_SECONDS", "10"),
-    ("ZEROTTL_RELOADS", "100"),
     ("ZEROTTL_TORN", "10000000"),
     ("ZEROTTL_SITE_DIFFERENTIAL", "1000000"),
     ("ZEROTTL_SITE_WORLDS", "all"),

@@ -40,6 +40,12 @@ macro_rules! tests {
 }
 
 tests![
+    // frames
+    malformed_frames,
     // deaths
     kill_9,
+    // changes
+    reloads,
+    // upgrades
+    upgrades,
 ];

@@ -1,5 +1,5 @@
-//! Answers go on: the agent is hung, replaced and reloaded under load, and no answer is lost or wrong. That it is killed is a
-//! scenario of `chaos.rs`.
+//! Answers go on where an agent cannot start, where none runs any more, and over an interface that changes. That agents are killed,
+//! reloaded and replaced under load are scenarios of `chaos.rs`.
 //!
 //! Each of these wants the machine to itself.
 
@@ -8,73 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tests::{
     agent::{Agent, attached},
-    checker::{CheckReport, Pace},
     config::Config,
     process::eventually,
     scene::Scene,
     turn::alone,
-    under_load::under_load,
 };
-
-/// The load goes on until `meanwhile` is done; this is only its bound.
-const PACE: Pace = Pace { rate: 20_000, duration: Duration::from_mins(2), sockets: 8 };
-/// How many reloads; 100 with `cargo xtask test --long`.
-const RELOADS: &str = "ZEROTTL_RELOADS";
-
-fn reloads() -> u32 {
-    std::env::var(RELOADS).map_or(20, |text| text.parse().expect("a number of reloads"))
-}
-
-fn is_whole(report: &CheckReport, since: Instant) {
-    println!("{report}");
-    assert!(report.is_clean(), "{report}");
-    let least = u64::try_from(since.elapsed().as_millis()).expect("minutes") * 20 / 2;
-    assert!(report.sent >= least, "too slow to tell: {report}");
-}
-
-/// A reload, 100 times under load, each with other Sites: 0 lost, and every answer is of one configuration.
-#[test]
-fn reloads_lose_no_answer() {
-    let _alone = alone();
-    let Some(mut scene) = Scene::start("reloads under load", Config::default()) else { return };
-    let since = Instant::now();
-    let (report, ()) = under_load(&mut scene, PACE, |agent, _, config| {
-        let mut config = config.clone();
-        for i in 0..reloads() {
-            // Weights change what is answered how often, and nothing that the checker would call wrong.
-            for site in &mut config.sites {
-                site.weight = 1 + i % 3;
-            }
-            config.write(agent.folder()).expect("written");
-            let generation = agent.status().expect("status").generation();
-            agent.signal(Signal::HUP).expect("told");
-            let reloaded = || agent.status().is_ok_and(|report| report.generation() > generation);
-            assert!(eventually(Duration::from_secs(10), reloaded), "{}", agent.log());
-        }
-    });
-    is_whole(&report, since);
-}
-
-/// A new version takes over from a running one and the old one from that, under load: 0 lost.
-#[test]
-fn an_upgrade_and_a_rollback_lose_no_answer() {
-    let _alone = alone();
-    let Some(mut scene) = Scene::start("upgrade and rollback under load", Config::default()) else { return };
-    let since = Instant::now();
-    let (report, ()) = under_load(&mut scene, PACE, |agent, _, _| {
-        for how in ["upgrade", "rollback", "hung"] {
-            if how == "hung" {
-                // It neither answers nor leaves.
-                agent.signal(Signal::STOP).expect("stopped");
-            }
-            let program = agent.attached("eth0").expect("ip link").expect("attached").0;
-            agent.restart(&["--take-over"]).unwrap_or_else(|error| panic!("{how}: {error}"));
-            let now = agent.attached("eth0").expect("ip link").expect("attached").0;
-            assert_ne!(program, now, "{how}: another program, on the same link");
-        }
-    });
-    is_whole(&report, since);
-}
 
 /// A start that fails leaves the agent that serves: a second agent, a bad file, an agent without the right to load programs.
 #[test]

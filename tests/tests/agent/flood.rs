@@ -20,6 +20,7 @@ use tests::{
     config::Config,
     lab::front_addresses,
     losses::Drops,
+    process::settled,
     scene::Scene,
     turn::alone,
 };
@@ -230,18 +231,5 @@ fn only_counted_drops_excuse_a_loss() {
         (report(2_000, 0, 0), 5_000, false),
     ] {
         assert_eq!(is_clean(&report, dropped(links)), expected, "{report}, {links} dropped");
-    }
-}
-
-/// A count that goes on for a moment, as what is in the rings is still being answered, once it does so no more.
-fn settled(count: impl Fn() -> u64) -> u64 {
-    let mut before = count();
-    loop {
-        thread::sleep(Duration::from_millis(100));
-        let now = count();
-        if now == before {
-            return now;
-        }
-        before = now;
     }
 }
