@@ -10,13 +10,19 @@
 //! | [`frames`] | frames that are not as they should be |
 //! | [`deaths`] | agents that die and come back |
 //! | [`changes`] | configurations that change |
+//! | [`plans`] | plans that change while packets read them |
+//! | [`floods`] | floods, beside clients that are as they should be |
+//! | [`echoes`] | answers that go to where they do harm |
 //! | [`upgrades`] | agents that take over from others |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub mod changes;
 pub mod deaths;
+pub mod echoes;
+pub mod floods;
 pub mod frames;
+pub mod plans;
 pub mod scenario;
 pub mod table;
 pub mod upgrades;
@@ -24,7 +30,15 @@ pub mod upgrades;
 pub use scenario::{ChaosOutcome, Length, Scenario};
 
 /// Groups of scenarios, in the order of the chapter.
-pub const GROUPS: &[&[Scenario]] = &[frames::SCENARIOS, deaths::SCENARIOS, changes::SCENARIOS, upgrades::SCENARIOS];
+pub const GROUPS: &[&[Scenario]] = &[
+    frames::SCENARIOS,
+    deaths::SCENARIOS,
+    changes::SCENARIOS,
+    upgrades::SCENARIOS,
+    plans::SCENARIOS,
+    floods::SCENARIOS,
+    echoes::SCENARIOS,
+];
 
 /// Returns all scenarios, in the order of the chapter.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {

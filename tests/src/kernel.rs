@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`planned`] | a configuration's text into planner, zones and plan |
 //! | [`machine`] | a loaded program, run over one frame at a time |
+//! | [`torn`] | answers while plans flip |
 //! | [`maps`] | the same maps on the host, for the worlds of the kernel table |
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
 pub mod machine;
 pub mod maps;
 pub mod planned;
+pub mod torn;
