@@ -13,10 +13,14 @@
 //! | [`plans`] | plans that change while packets read them |
 //! | [`floods`] | floods, beside clients that are as they should be |
 //! | [`echoes`] | answers that go to where they do harm |
+//! | [`soak`] | a long time in which everything changes |
+//! | [`bytes`] | bytes from outside, any at all |
+//! | [`verifier`] | the room that the kernel's verifier leaves |
 //! | [`upgrades`] | agents that take over from others |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub mod bytes;
 pub mod changes;
 pub mod deaths;
 pub mod echoes;
@@ -24,8 +28,10 @@ pub mod floods;
 pub mod frames;
 pub mod plans;
 pub mod scenario;
+pub mod soak;
 pub mod table;
 pub mod upgrades;
+pub mod verifier;
 
 pub use scenario::{ChaosOutcome, Length, Scenario};
 
@@ -38,6 +44,9 @@ pub const GROUPS: &[&[Scenario]] = &[
     plans::SCENARIOS,
     floods::SCENARIOS,
     echoes::SCENARIOS,
+    bytes::SCENARIOS,
+    verifier::SCENARIOS,
+    soak::SCENARIOS,
 ];
 
 /// Returns all scenarios, in the order of the chapter.

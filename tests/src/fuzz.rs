@@ -21,6 +21,7 @@ pub mod corpus;
 mod files;
 mod load;
 mod message;
+pub mod mutation;
 mod packet;
 mod site;
 

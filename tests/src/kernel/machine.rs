@@ -5,7 +5,7 @@ use kernel_table::row::Ran;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xdp_ebpf::reason::{Action, Reason};
 use zerottl_core::plan::Plan;
-use zerottl_kernel::{Fastpath, FastpathParts, LoadError, OBJECT, PROGRAM};
+use zerottl_kernel::{Fastpath, FastpathParts, LoadError, OBJECT, PROGRAM, SIGN_PROGRAM};
 
 use super::planned::Planned;
 
@@ -67,6 +67,16 @@ impl KernelMachine {
         self.seen = now;
         let [(reason, 1)] = moved[..] else { panic!("counters moved by {moved:?}, not one by one") };
         Ran { action, reason, frame }
+    }
+
+    /// Returns how many instructions the verifier looked at, and of how many, for each program.
+    pub fn verified(&mut self) -> Vec<(&'static str, u32, u32)> {
+        let of = |name| {
+            let info = self.loaded.fastpath.program(name).info().unwrap();
+            let looked = info.verified_instruction_count().expect("told since Linux 5.16");
+            (name, looked, info.size_translated().map_or(0, |bytes| bytes / 8))
+        };
+        [PROGRAM, SIGN_PROGRAM].map(of).into()
     }
 }
 

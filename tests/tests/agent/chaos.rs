@@ -7,7 +7,8 @@ use tests::{
 };
 
 /// Scenarios whose short form is an older test, and its module.
-const ELSEWHERE: [(&str, &str); 1] = [("torn-plans", "kernel/torn.rs")];
+const ELSEWHERE: [(&str, &str); 3] =
+    [("torn-plans", "kernel/torn.rs"), ("fuzz-parsers", "pure/fuzz.rs"), ("verifier-budget", "kernel/table.rs")];
 
 /// Runs the short form of the scenario that a test is named after.
 fn short(test: &str) {
@@ -57,4 +58,8 @@ tests![
     // echoes
     response_loops,
     amplification,
+    // bytes
+    fuzz_program,
+    // soak
+    soak,
 ];

@@ -30,7 +30,7 @@ use zerottl_core::{
     status::Health,
 };
 use zerottl_dns::view::View;
-use zerottl_kernel::{PROGRAM, SIGN_PROGRAM, image::Image};
+use zerottl_kernel::image::Image;
 
 use self::worlds::Kernel;
 
@@ -196,10 +196,7 @@ fn the_verifier_has_room_to_spare() {
         return;
     }
     let mut kernel = Kernel::new(&[World::Full]);
-    for program in [PROGRAM, SIGN_PROGRAM] {
-        let info = kernel.world(World::Full).loaded.fastpath.program(program).info().unwrap();
-        let count = info.verified_instruction_count().expect("told since Linux 5.16");
-        let size = info.size_translated().map_or(0, |bytes| bytes / 8);
+    for (program, count, size) in kernel.world(World::Full).verified() {
         println!("{program}: the verifier looked at {count} instructions of {size}");
         assert!(count <= INSTRUCTIONS_MAX, "{program}: {count} instructions");
     }

@@ -1,22 +1,16 @@
 //! A short run of the fuzz targets without libFuzzer: every input of the corpus, and mutations of them.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
-use tests::fuzz::{TARGETS, corpus, is_valid, reason};
+use tests::fuzz::{TARGETS, corpus, is_valid, mutation::mutated, reason};
 use xdp_ebpf::reason::Reason;
 
 /// In all; each target has its part.
 const MUTATIONS: usize = 100_000;
 const SEED: u64 = 0x7a65_726f_7474_6c03;
-/// The changes of one input.
-const EDITS_MAX: usize = 4;
-/// Bytes that have a meaning in DNS, in master files or in URLs.
-const TELLING: [u8; 24] = *b"\0\x01\x29\x3f\x40\x7f\x80\xc0\xff\n\"();@\\/?&=,+!~";
 
 /// Runs a target and, if it panics, says on what.
 fn run(name: &str, target: fn(&[u8]), input: &[u8], origin: &str) {
@@ -70,37 +64,4 @@ fn mutations_of_the_corpus_hold() {
             run(name, target, &mutated(&inputs, seed), &format!("seed {seed:#x}"));
         }
     }
-}
-
-fn mutated(inputs: &[Vec<u8>], seed: u64) -> Vec<u8> {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let mut bytes = inputs.choose(&mut random).unwrap().clone();
-    for _ in 0..random.random_range(1..=EDITS_MAX) {
-        if bytes.is_empty() {
-            bytes.push(0);
-        }
-        let at = random.random_range(0..bytes.len());
-        match random.random_range(0..9) {
-            0 => bytes[at] ^= 1 << random.random_range(0..8),
-            1 => bytes[at] = random.random(),
-            2 => bytes[at] = *TELLING.choose(&mut random).unwrap(),
-            3 => bytes.truncate(at),
-            4 => bytes.insert(at, *TELLING.choose(&mut random).unwrap()),
-            5 => drop(bytes.remove(at)),
-            // Characters of more than one byte, which are no place to cut a text.
-            6 => drop(bytes.splice(at..at, "é\u{1f9ea}".bytes())),
-            7 => {
-                // One more or one less is where bounds are.
-                bytes[at] = bytes[at].wrapping_add(if random.random() { 1 } else { u8::MAX });
-            }
-            _ => {
-                // A piece of another input, or of this one.
-                let other = inputs.choose(&mut random).unwrap();
-                let from = random.random_range(0..=other.len());
-                let to = random.random_range(from..=other.len()).min(from + 64);
-                bytes.splice(at..at, other[from..to].iter().copied());
-            }
-        }
-    }
-    bytes
 }
