@@ -80,7 +80,7 @@ fn over_seeds(wanted: u64, one: impl Fn(u64) -> Result<(), String> + Sync) -> (u
 
 /// The parts that each target has of the inputs: those that take longest have the fewest.
 const PARTS: [(&str, u64); 7] =
-    [("config", 1), ("frame", 300), ("load", 100), ("records", 25), ("site", 200), ("socket", 174), ("trace", 200)];
+    [("config", 2), ("frame", 200), ("load", 150), ("records", 2), ("site", 200), ("socket", 223), ("trace", 223)];
 
 fn parsers(length: Length) -> ChaosOutcome {
     let wanted: u64 = length.of(20_000, 100_000_000);

@@ -24,7 +24,7 @@ use crate::{
 /// The scenarios of this group.
 pub const SCENARIOS: &[Scenario] = &[Scenario {
     name: "upgrades",
-    promise: "An upgrade, a rollback and a take-over from an agent that hangs lose no answer; nor does an upgrade that is refused its configuration, has no room to start, or is killed at any moment of its start",
+    promise: "An upgrade, a rollback and a take-over from an agent that hangs lose no answer; nor does an upgrade that is refused its configuration, exits, crashes, has no descriptors, or is killed at any moment of its start",
     alone: true,
     run: upgrades,
 }];
@@ -78,7 +78,8 @@ fn upgrades(length: Length) -> ChaosOutcome {
             // It neither answers nor leaves.
             agent.signal(Signal::STOP).expect("stopped");
             take_over(agent, "hung");
-            fails(agent, lab, "no room for its memory", &["prlimit", "--as=20000000"]);
+            fails(agent, lab, "a binary that exits", &["false"]);
+            fails(agent, lab, "a binary that crashes, for want of memory", &["prlimit", "--as=20000000"]);
             fails(agent, lab, "no descriptors", &["prlimit", "--nofile=12"]);
             let file = config.write(agent.folder()).expect("written");
             let good = fs::read_to_string(&file).expect("read");
@@ -97,7 +98,7 @@ fn upgrades(length: Length) -> ChaosOutcome {
         "{} take-overs, {} upgrades that fail, {} killed at moments of their start, under {} queries: {} lost, {} wrong, {} \
          counted in the kernel",
         3 * rounds,
-        3 * rounds,
+        4 * rounds,
         deaths * rounds,
         count(report.sent),
         report.lost,
