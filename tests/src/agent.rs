@@ -64,6 +64,13 @@ impl Agent {
         Ok(())
     }
 
+    /// Starts another from the same folder, with further arguments, and waits for its `READY=1`; this one is left as it is.
+    pub fn beside(&self, arguments: &[&str]) -> io::Result<Self> {
+        let Self { machine, folder, environment, .. } = self;
+        let process = launch(machine, folder, arguments, environment)?;
+        Ok(Self { process, machine: Arc::clone(machine), folder: folder.clone(), environment: environment.clone() })
+    }
+
     /// Kills it, and waits until it is gone.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -212,6 +219,12 @@ impl AgentReport {
         let addresses = self.site(key)?["addresses"].as_array()?;
         let all = |health: &str| addresses.iter().all(|address| address["health"] == health);
         if all("up") { Some(true) } else { all("down").then_some(false) }
+    }
+
+    /// Whether an alarm of a kind is on.
+    #[must_use]
+    pub fn has_alarm(&self, kind: &str) -> bool {
+        self.0["alarms"].as_array().into_iter().flatten().any(|alarm| alarm["kind"] == kind)
     }
 
     /// One reason's counter.

@@ -17,6 +17,9 @@
 //! | [`bytes`] | bytes from outside, any at all |
 //! | [`verifier`] | the room that the kernel's verifier leaves |
 //! | [`upgrades`] | agents that take over from others |
+//! | [`machine`] | a clock that jumps, a machine that has no more of something |
+//! | [`probing`] | probes that fail, are lost, hang or contradict each other |
+//! | [`links`] | interfaces that change, and others' programs on them |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -26,7 +29,10 @@ pub mod deaths;
 pub mod echoes;
 pub mod floods;
 pub mod frames;
+pub mod links;
+pub mod machine;
 pub mod plans;
+pub mod probing;
 pub mod scenario;
 pub mod soak;
 pub mod table;
@@ -46,6 +52,9 @@ pub const GROUPS: &[&[Scenario]] = &[
     echoes::SCENARIOS,
     bytes::SCENARIOS,
     verifier::SCENARIOS,
+    machine::SCENARIOS,
+    probing::SCENARIOS,
+    links::SCENARIOS,
     soak::SCENARIOS,
 ];
 

@@ -161,12 +161,8 @@ impl Lab {
                 lines.insert_str(0, &format!("addr add {address}/{prefix} dev eth0 {nodad}\n"));
             }
             machine.ip(&lines)?;
-            for (front, number) in fronts.iter().zip(1..) {
-                for address in &site.addresses {
-                    let source =
-                        if address.is_ipv4() { format!("192.0.2.{number}") } else { format!("2001:db8:f::{number}") };
-                    front.ip(&format!("route add {address} dev eth1 src {source}"))?;
-                }
+            for (number, front) in fronts.iter().enumerate() {
+                front.ip(&routes(number, site))?;
             }
             sites.push(LabSite::start(site, machine, &scratch.path().join(&site.key), &spec.serves)?);
         }
@@ -223,6 +219,17 @@ impl Lab {
         self.join(&format!("front{number}"), "br0", joined)
     }
 
+    /// Takes down the interface by which one front reaches the Sites, or takes it up again with what goes with it: unlike
+    /// [`Self::join_front_to_sites`], the front's own machine knows.
+    pub fn plug_front(&self, number: usize, plugged: bool) -> io::Result<()> {
+        if !plugged {
+            return self.fronts[number].ip("link set eth1 down");
+        }
+        let inner = number + 1;
+        let up = format!("link set eth1 up\naddr add 2001:db8:f::{inner}/128 dev eth1 nodad\n");
+        self.fronts[number].ip(&self.sites.iter().fold(up, |lines, site| lines + &routes(number, &site.config)))
+    }
+
     /// Cuts one front off every peer and every other front, or joins it again; it still reaches the Sites.
     pub fn join_front_to_peers(&self, number: usize, joined: bool) -> io::Result<()> {
         self.join(&format!("fleet{number}"), "br1", joined)
@@ -239,6 +246,15 @@ impl Lab {
         let to = if joined { format!("master {bridge}") } else { "nomaster".to_owned() };
         self.hub.ip(&format!("link set {port} {to}"))
     }
+}
+
+/// Writes the `ip` commands for a front's routes to a Site.
+fn routes(front: usize, site: &SiteConfig) -> String {
+    let inner = front + 1;
+    site.addresses.iter().fold(String::new(), |lines, address| {
+        let source = if address.is_ipv4() { format!("192.0.2.{inner}") } else { format!("2001:db8:f::{inner}") };
+        format!("{lines}route replace {address} dev eth1 src {source}\n")
+    })
 }
 
 /// Puts a wire between the bridge of Sites and a machine.

@@ -16,6 +16,7 @@
 //! | [`kernel`] | the packet program in the kernel's test run |
 //! | [`lab`] | the topology |
 //! | [`site`] | a Site's HTTP servers |
+//! | [`target`] | what a probe asks, well or not |
 //! | [`turn`] | which tests have the machine to themselves |
 //! | [`walk`] | HTTP clients that are redirected |
 //! | [`config`] | the configuration given to the agent |
@@ -31,7 +32,7 @@
 //! | [`relay`] | a port of loopback that leads into a namespace |
 //! | [`resolver`] | caching resolvers |
 //! | [`validator`] | the same, validating |
-//! | [`many`] | two hundred Sites |
+//! | [`many`] | many Sites |
 //! | [`mmdb`] | databases of countries |
 //! | [`scene`] | a lab with an agent in it |
 //! | [`program`] | where the workspace's programs are, and their start |
@@ -101,6 +102,7 @@ pub mod session_lab;
 pub mod shares;
 pub mod site;
 pub mod site_world;
+pub mod target;
 pub mod turn;
 pub mod under_load;
 pub mod usage;

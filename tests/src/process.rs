@@ -1,7 +1,7 @@
-//! Child processes that never outlive their lab.
+//! Child processes that never outlive their lab, and what the kernel says of a process.
 
 use std::{
-    io,
+    fs, io,
     os::unix::process::CommandExt as _,
     process::{Child, Command, ExitStatus},
     thread,
@@ -106,4 +106,26 @@ pub fn settled(count: impl Fn() -> u64) -> u64 {
         }
         before = now;
     }
+}
+
+/// Reads a number of KiB that the kernel says of a running process, such as `VmRSS`.
+pub fn memory_kib(pid: u32, key: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no {key} in {status}")))
+}
+
+/// Reads the CPU time of a running process so far, user and system, in ticks of 10 ms.
+pub fn cpu_ticks(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    // Field 3, the state, comes first; 14 and 15 are the times. A number before them may be below 0.
+    let times = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    times.sum::<Result<u64, _>>().map_err(io::Error::other)
+}
+
+/// Counts the open descriptors of a running process.
+pub fn descriptors(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }

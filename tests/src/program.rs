@@ -9,7 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{netns::Netns, process::Process, scratch::find_tool};
+use tempfile::TempDir;
+
+use crate::{
+    netns::Netns,
+    process::Process,
+    scratch::{find_tool, folder},
+};
 
 /// How long the agent may take to answer after its start, and to end after a signal.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +43,55 @@ pub(crate) fn built(name: &str, package: &str) -> io::Result<PathBuf> {
 pub fn faketime_library() -> io::Result<PathBuf> {
     let mut folders = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
     folders.find(|file| file.is_file()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// A time of day of one's own for programs that are started with it, by libfaketime; other clocks are the machine's.
+#[derive(Debug)]
+pub struct WallClock {
+    folder: TempDir,
+    library: PathBuf,
+}
+
+impl WallClock {
+    /// A clock that goes right; none where libfaketime is not installed, which is said.
+    ///
+    /// # Panics
+    /// If it has no place for its file.
+    #[must_use]
+    pub fn new(what: &str) -> Option<Self> {
+        let Ok(library) = faketime_library() else {
+            eprintln!("NOT TESTED: {what} (libfaketime is not installed)");
+            return None;
+        };
+        let clock = Self { folder: folder().expect("a folder"), library };
+        clock.step("+0");
+        Some(clock)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    /// The variables that a program is started with to have this clock.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", self.library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file().display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ]
+    }
+
+    /// Sets it so far from the machine's, such as `+1d`.
+    ///
+    /// # Panics
+    /// If its file cannot be written.
+    pub fn step(&self, offset: &str) {
+        // Renamed, so that nobody reads half of it.
+        let new = self.folder.path().join("new");
+        fs::write(&new, format!("{offset}\n")).and_then(|()| fs::rename(new, self.file())).expect("written");
+    }
 }
 
 /// `zerottl`, to be run in its place by a program that is given with its arguments.

@@ -132,6 +132,29 @@ impl Scene {
         self.agent.status().unwrap_or_else(|e| panic!("status: {e}")).kernel_answers()
     }
 
+    /// Asks once, which must be answered; whether the kernel did.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    #[must_use]
+    pub fn answers_in_kernel(&self) -> bool {
+        let before = self.kernel_answers();
+        self.client(false).lookup("app.com", false).unwrap_or_else(|e| panic!("not answered: {e}"));
+        self.kernel_answers() > before
+    }
+
+    /// Kills the agent and starts it again, which must be no outage.
+    ///
+    /// # Panics
+    /// If it is one.
+    pub fn survives_a_kill(&mut self) {
+        self.agent.kill();
+        let answer = self.client(false).lookup("app.com", false);
+        answer.unwrap_or_else(|e| panic!("the program does not answer without an agent: {e}"));
+        self.agent.restart(&[]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(self.answers_in_kernel(), "not in the kernel: {}", self.agent.log());
+    }
+
     /// Every balanced name, A and AAAA.
     #[must_use]
     pub fn targets(&self) -> Vec<CheckTarget> {

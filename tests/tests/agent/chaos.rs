@@ -62,4 +62,23 @@ tests![
     fuzz_program,
     // soak
     soak,
+    // machine
+    clock_steps,
+    two_agents,
+    over_the_bounds,
+    no_memory,
+    state_read_only,
+    state_disk_full,
+    no_descriptors,
+    // probing
+    all_probes_fail,
+    probe_network_cut,
+    slow_targets,
+    hanging_targets,
+    flapping_site,
+    probe_loss,
+    // links
+    link_changes,
+    foreign_program,
+    link_taken_away,
 ];

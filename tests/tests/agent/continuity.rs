@@ -3,7 +3,7 @@
 //!
 //! Each of these wants the machine to itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::{
@@ -61,39 +61,4 @@ fn a_program_that_is_left() {
         assert!(said.contains("nothing is there"), "{said}");
         assert!(scene.client(false).lookup("app.com", false).is_err(), "nobody answers");
     }
-}
-
-/// An interface that goes down and up, is renamed and renamed back, has its MTU changed: answering within a second of its return.
-#[test]
-fn an_interface_that_changes() {
-    let _alone = alone();
-    let Some(scene) = Scene::start("an interface that changes", Config { probe: None, ..Config::default() }) else {
-        return;
-    };
-    let front = &scene.lab.fronts[0];
-    let answers = |what: &str| {
-        let since = Instant::now();
-        let client = scene.client(false);
-        client.give_up_after(Duration::from_millis(50)).expect("a time-out");
-        let before = scene.kernel_answers();
-        let answered = || client.lookup("app.com", false).is_ok() && scene.kernel_answers() > before;
-        assert!(eventually(Duration::from_secs(1), answered), "{what}: not answered after {:?}", since.elapsed());
-    };
-    answers("as it was");
-    let addresses = front.read("ip", &["-br", "address", "show", "eth0"]).expect("ip");
-    front.ip("link set eth0 down\nlink set eth0 up").expect("down and up");
-    // IPv6 addresses go with the link, which is the kernel's doing.
-    println!("{addresses}");
-    answers("down and up");
-    front.ip("link set eth0 mtu 1400").expect("MTU");
-    answers("a smaller MTU");
-    front.ip("link set eth0 mtu 1500").expect("MTU");
-    answers("the MTU as before");
-    front.ip("link set eth0 down\nlink set eth0 name other\nlink set other up").expect("renamed");
-    let gone = || attached(front, "other").expect("ip link").is_none();
-    assert!(eventually(Duration::from_secs(2), gone), "off an interface that bears no configured name");
-    front.ip("link set other down\nlink set other name eth0\nlink set eth0 up").expect("renamed back");
-    answers("renamed and back");
-    let log = scene.agent.log();
-    assert!(log.contains("the interface is gone"), "{log}");
 }

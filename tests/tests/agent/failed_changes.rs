@@ -288,27 +288,6 @@ fn a_mode_that_changes() {
     assert!(!front.run(|| Path::new(PINS).exists()).expect("a thread"), "a folder is left");
 }
 
-/// Another's program in the other mode gets the hint that one in the same mode gets.
-#[test]
-fn another_program_is_named() {
-    let _alone = alone();
-    if !can_run("another's program") {
-        return;
-    }
-    let lab = Lab::start(&LabSpec { sites: vec![], ..LabSpec::default() }).expect("lab");
-    let link = lab.fronts[0].run(|| tests::pass::attach("eth0")).expect("a thread").expect("attached");
-    for xdp in ["native", "generic", "auto"] {
-        let config = Config { xdp: xdp.into(), probe: None, ..Config::default() };
-        let refused = Agent::start(&lab, 0, &config).expect_err("eth0 is another's").to_string();
-        assert!(refused.contains("another XDP program") && refused.contains("ip link show eth0"), "{xdp}: {refused}");
-    }
-    drop(link);
-    let free = || attached(&lab.fronts[0], "eth0").expect("ip link").is_none();
-    assert!(eventually(Duration::from_secs(5), free));
-    let agent = Agent::start(&lab, 0, &Config { probe: None, ..Config::default() }).expect("free now");
-    agent.stop(Signal::TERM).expect("ended");
-}
-
 /// `auto` on a veth is generic, which reaches any other end; `native` is told.
 #[test]
 fn veth_is_generic_unless_told() {

@@ -8,10 +8,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -26,11 +23,12 @@ use tests::{
     config::{Config, ProbeConfig},
     lab::{Lab, LabSpec, can_run, front_addresses, front_v4},
     netns::Netns,
-    process::{Process, eventually},
+    process::{Process, cpu_ticks, eventually},
     query::{ClientEdns, ClientQuestion},
     scene::Scene,
     scratch::find_tool,
     site::Serves,
+    target::{Manner, Target},
     turn::alone,
     walk::{Curl, unix_now},
 };
@@ -204,54 +202,6 @@ fn idle_connections_and_few_descriptors_harm_no_visitor() {
     assert!(lines < 3, "{}", boston.log());
 }
 
-/// A target that sends interim responses for ever.
-struct Endless {
-    stop: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Endless {
-    fn start(machine: &Netns, address: SocketAddr) -> Self {
-        let listener = machine.run(move || TcpListener::bind(address)).expect("the namespace").expect("bound");
-        listener.set_nonblocking(true).expect("set");
-        let stop = Arc::<AtomicBool>::default();
-        let ends = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let block = "HTTP/1.1 102 Processing\r\n\r\n".repeat(400);
-            let mut open: Vec<TcpStream> = Vec::new();
-            while !ends.load(Ordering::Relaxed) {
-                if let Ok((stream, _)) = listener.accept() {
-                    stream.set_nonblocking(true).expect("set");
-                    open.push(stream);
-                }
-                let is_there = |stream: &mut TcpStream| match stream.write(block.as_bytes()) {
-                    Ok(_) => true,
-                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                };
-                open.retain_mut(is_there);
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Endless {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().into_iter().for_each(|thread| thread.join().expect("it ends"));
-    }
-}
-
-/// CPU time of a process so far, user and system, in ticks of 10 ms.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields: Vec<u64> =
-        stat.rsplit(')').next().expect("a name").split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // utime and stime are the 14th and 15th; the state before them is no number.
-    fields[10] + fields[11]
-}
-
 /// Two Sites whose probe targets never come to an end cost little, and the third is none the worse.
 #[test]
 fn targets_without_end_cost_nobody_else() {
@@ -261,16 +211,16 @@ fn targets_without_end_cost_nobody_else() {
         let site = scene.lab.site(key);
         site.kill();
         for address in &site.config.addresses {
-            endless.push(Endless::start(&site.machine, (*address, 80).into()));
+            endless.push(Target::start(&site.machine, (*address, 80).into(), Manner::Interim).expect("a target"));
         }
     }
     scene.wait_for(&[("geneva", false), ("boston", true), ("chicago", false)]);
-    let (before, begun) = (cpu_ticks(scene.agent.pid()), Instant::now());
+    let (before, begun) = (cpu_ticks(scene.agent.pid()).expect("it runs"), Instant::now());
     while begun.elapsed() < Duration::from_secs(5) {
         assert_eq!(scene.agent.status().expect("a status").site_is_up("boston"), Some(true));
         thread::sleep(Duration::from_millis(100));
     }
-    let ticks = u32::try_from(cpu_ticks(scene.agent.pid()) - before).expect("not for years");
+    let ticks = u32::try_from(cpu_ticks(scene.agent.pid()).expect("it runs") - before).expect("not for years");
     let share = f64::from(ticks) / 100.0 / begun.elapsed().as_secs_f64();
     eprintln!("four endless targets: {share:.2} of a core");
     assert!(share < 0.5, "{share} of a core");

@@ -16,6 +16,7 @@ use tests::{
     client::Client,
     config::{Config, ProbeConfig},
     process::eventually,
+    program::WallClock,
     scene::{HEALTH_PATIENCE, Scene},
 };
 
@@ -373,24 +374,12 @@ fn drain_waits_and_says_what_it_sees() {
 /// for the time of day (libfaketime), and probes, plans, lapses and ages go on as they were.
 #[test]
 fn clock_steps_change_nothing() -> io::Result<()> {
-    let Ok(library) = tests::program::faketime_library() else {
-        eprintln!("NOT TESTED: clock steps (libfaketime is not installed)");
-        return Ok(());
-    };
-    let steps = tests::scratch::folder()?;
-    let offset = steps.path().join("offset");
-    std::fs::write(&offset, "+0\n")?;
+    let Some(clock) = WallClock::new("clock steps") else { return Ok(()) };
     let Some((scene, _state)) = start("clock steps", Config::default()) else { return Ok(()) };
     let config = scene.config.clone();
     let Scene { agent, lab, .. } = scene;
     agent.stop(Signal::TERM)?;
-    let environment = [
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", offset.display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".into()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-    ];
-    let agent = Agent::start_with(&lab, 0, &config, &environment)?;
+    let agent = Agent::start_with(&lab, 0, &config, &clock.environment())?;
     let scene = Scene { agent, lab, config };
     scene.agent.wait_for(&[("geneva", true), ("boston", true), ("chicago", true)], HEALTH_PATIENCE)?;
     let client = scene.client(false);
@@ -399,7 +388,7 @@ fn clock_steps_change_nothing() -> io::Result<()> {
     let wall = |scene: &Scene| site(scene, "geneva")["word"]["at_ms"].as_f64().expect("said at");
     let before = wall(&scene);
     for step in ["+400d", "-400d", "+0"] {
-        std::fs::write(&offset, format!("{step}\n"))?;
+        clock.step(step);
         let killed = scene.lab.site("boston").kill();
         scene.wait_for(&[("boston", false)]);
         let bound = scene.config.probe.expect("probed").dead_after() + Duration::from_secs(1);
@@ -415,7 +404,7 @@ fn clock_steps_change_nothing() -> io::Result<()> {
         assert!(age < 200.0, "{step}: up for {age} s");
     }
     // The step did reach the agent: what it says now is said 400 days later.
-    std::fs::write(&offset, "+400d\n")?;
+    clock.step("+400d");
     let (code, _) = say(&scene, "drain", "geneva", "");
     let days = (wall(&scene) - before) / 86_400_000.0;
     assert!(code == 200 && (399.0..401.0).contains(&days), "{days} days");

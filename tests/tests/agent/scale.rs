@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
-    fs,
     net::{IpAddr, Ipv4Addr},
     process::{Command, Stdio},
     time::Duration,
@@ -13,7 +12,7 @@ use tests::{
     agent::{Agent, binary},
     config::{Config, SiteConfig},
     lab::{Lab, LabSpec, can_run},
-    process::eventually,
+    process::{eventually, memory_kib},
     scratch::folder,
     turn::alone,
 };
@@ -36,13 +35,6 @@ fn config(sites: u32, with_group: bool) -> Config {
     let groups = if with_group { vec![("all.app.com".to_owned(), keys)] } else { Vec::new() };
     let pool = "last_resort = \"pool\"".to_owned();
     Config { sites, groups, probe: None, records: String::new(), pool, ..Config::default() }
-}
-
-/// A number of KiB that the kernel says of a running process.
-fn kib(pid: u32, key: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// The most memory that a program took until it ended, KiB.
@@ -83,14 +75,14 @@ fn running_takes_memory_by_the_number_of_sites() {
     let peaks = [FEW, MANY].map(|sites| {
         let lab = Lab::start(&LabSpec::default()).unwrap();
         let mut agent = Agent::start(&lab, 0, &config(sites, true)).unwrap();
-        let (started, pid) = (kib(agent.pid(), "VmRSS"), agent.pid());
+        let (started, pid) = (memory_kib(agent.pid(), "VmRSS").unwrap(), agent.pid());
         for _ in 0..3 {
             let before = agent.status().unwrap().generation();
             agent.signal(Signal::HUP).unwrap();
             let reloaded = || agent.status().is_ok_and(|report| report.generation() > before);
             assert!(eventually(Duration::from_mins(1), reloaded), "{}", agent.log());
         }
-        let peak = kib(pid, "VmHWM");
+        let peak = memory_kib(pid, "VmHWM").unwrap();
         println!("agent with {sites} Sites: {} MiB, at most {} over 3 reloads", started / 1024, peak / 1024);
         // The old and the new configuration live beside each other during a reload, and pages are asked for.
         assert!(peak <= 5 * started, "{started} KiB at first, {peak} over reloads");
