@@ -19,9 +19,9 @@ use ipnet::Ipv4Net;
 use xdp_ebpf::sum::Sum;
 use zerottl_core::{
     model::{
-        Admin, AllDown, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Failback, Front, Group,
-        GroupId, Initial, LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind,
-        Quorum, Roles, Site, SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+        Admin, ApexSettings, Chaos, Damping, DnssecConfig, DynamicName, EdnsConfig, Failback, Front, Group, GroupId,
+        Initial, Life, Model, Name, NameKind, Policy, Pool, PoolId, PoolSettings, Probe, ProbeKind, Roles, Site,
+        SiteAddress, SiteId, SiteOrder, Vlans, XdpMode, ZoneConfig, ZoneId,
     },
     nets::{Nets, Rule, Source},
 };
@@ -54,24 +54,16 @@ pub const PLANS_MANY: usize = 4_060;
 /// Never: all names are legal.
 #[must_use]
 pub fn model(names: usize, plans: usize) -> Arc<Model> {
-    let threes = threes(plans);
+    let orders: Vec<SiteOrder> =
+        threes(plans).into_iter().map(|three| three.map(SiteId).into_iter().collect()).collect();
     let sites = (0..SITES).map(site).collect();
+    let settings = Arc::new(PoolSettings::default());
     let pools: Vec<Pool> = (0..names)
         .map(|i| Pool {
             name: name(&pool_name(i)),
             zone: ZoneId(0),
-            sites: threes[i % threes.len()].map(SiteId).into_iter().collect(),
-            policy: Policy::WeightedRoundRobin,
-            ttl: 0,
-            up_threshold: 0.0,
-            all_down: AllDown::FailOpen,
-            last_resort: LastResort::None,
-            https: None,
-            minimum: Minimum::default(),
-            failback: Failback::Auto,
-            sticky_prefix: (24, 56),
-            steering: Steering::default(),
-            quorum: Quorum::default(),
+            sites: orders[i % orders.len()].clone(),
+            settings: Arc::clone(&settings),
         })
         .collect();
     let dynamic = |(i, pool): (usize, &Pool)| DynamicName {

@@ -1,9 +1,12 @@
 //! The model as a whole: who bears which name, and what only shows when all parts are there.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher as _,
     ops::Range,
 };
+
+use hashbrown::HashTable;
 
 use toml::Spanned;
 
@@ -16,7 +19,7 @@ use super::{
 use zerottl_core::{
     model::{
         AllDown, DynamicName, Group, GroupId, LastResort, Model, Name, NameKind, Pool, PoolId, Roles, Site, SiteId,
-        ZoneId,
+        ZoneConfig, ZoneId,
     },
     plan::binding_count,
 };
@@ -30,45 +33,47 @@ pub(super) fn names(
     sites: &[Site],
     roles: Roles,
 ) -> Vec<DynamicName> {
-    let mut register = Register { report, once: Once::new(), what: HashMap::new(), names: Vec::new() };
-    for (i, (pool, (key, _))) in pools.iter().zip(&file.pool.0).enumerate() {
-        let what = section(&["pool", key.get_ref()]);
-        register.add(&pool.name, pool.zone, NameKind::Pool(PoolId(i)), roles.load_balance, key.span(), what);
+    let mut register =
+        Register { report, file, places: HashTable::new(), state: RandomState::new(), names: Vec::new() };
+    for (i, pool) in pools.iter().enumerate() {
+        register.add(&pool.name, pool.zone, NameKind::Pool(PoolId(i)), roles.load_balance);
     }
     let mut orders = Once::new();
     for (i, (group, (key, _))) in groups.iter().zip(&file.group.0).enumerate() {
-        let what = section(&["group", key.get_ref()]);
         if pools.get(group.pool.0).is_some_and(|pool| pool.name == group.name && !group.name.is_root()) {
             if let Some(first) = orders.see(group.pool, key.span()) {
+                let what = section(&["group", key.get_ref()]);
                 let message = format!("{what}: pool {} has its order from another group already", group.name);
                 register.report.error(key.span(), message).also(first, "first here").help("keep one of the two groups");
             }
             continue;
         }
-        register.add(&group.name, group.zone, NameKind::Group(GroupId(i)), roles.load_balance, key.span(), what);
+        register.add(&group.name, group.zone, NameKind::Group(GroupId(i)), roles.load_balance);
     }
-    for (i, (site, (key, raw))) in sites.iter().zip(&file.site.0).enumerate() {
-        let span = raw.name.as_ref().map_or(key.span(), Spanned::span);
-        let what = section(&["site", key.get_ref()]);
-        register.add(&site.name, site.zone, NameKind::Site(SiteId(i)), roles.failover, span, what);
+    for (i, site) in sites.iter().enumerate() {
+        register.add(&site.name, site.zone, NameKind::Site(SiteId(i)), roles.failover);
     }
     register.names
 }
 
 struct Register<'a> {
     report: &'a mut Reporter,
-    once: Once<Name>,
-    what: HashMap<Name, String>,
+    file: &'a raw::File,
+    /// Positions in `names`, by the names' hashes.
+    places: HashTable<usize>,
+    state: RandomState,
     names: Vec<DynamicName>,
 }
 
 impl Register<'_> {
-    fn add(&mut self, name: &Name, zone: ZoneId, kind: NameKind, served: bool, span: Range<usize>, what: String) {
+    fn add(&mut self, name: &Name, zone: ZoneId, kind: NameKind, served: bool) {
         if name.is_root() {
             return;
         }
-        if let Some(first) = self.once.see(name.clone(), span.clone()) {
-            let other = &self.what[name];
+        let (names, state) = (&self.names, &self.state);
+        let hash = state.hash_one(name);
+        if let Some(first) = self.places.find(hash, |at| names[*at].name == *name) {
+            let ((what, span), (other, first)) = (self.written(kind), self.written(names[*first].kind));
             self.report
                 .error(span, format!("{what}: {name} is the name of {other} already"))
                 .label("again")
@@ -76,8 +81,26 @@ impl Register<'_> {
                 .help("give each Pool, Group and Site a name of its own");
             return;
         }
-        self.what.insert(name.clone(), what);
+        self.places.insert_unique(hash, names.len(), |at| state.hash_one(&names[*at].name));
         self.names.push(DynamicName { name: name.clone(), zone, kind, served });
+    }
+
+    /// The section that a name is of, and the place where it is given.
+    fn written(&self, kind: NameKind) -> (String, Range<usize>) {
+        match kind {
+            NameKind::Pool(PoolId(i)) => {
+                let key = &self.file.pool_heads[i].key;
+                (section(&["pool", key.get_ref()]), key.span())
+            }
+            NameKind::Group(GroupId(i)) => {
+                let key = &self.file.group.0[i].0;
+                (section(&["group", key.get_ref()]), key.span())
+            }
+            NameKind::Site(SiteId(i)) => {
+                let (key, raw) = &self.file.site.0[i];
+                (section(&["site", key.get_ref()]), raw.name.as_ref().map_or(key.span(), Spanned::span))
+            }
+        }
     }
 }
 
@@ -96,7 +119,11 @@ pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
 
 /// A name server's address cannot come from a plan: it must not move, nor live zero seconds.
 fn nameservers(report: &mut Reporter, file: &raw::File, model: &Model) {
-    let dynamic: HashSet<&Name> = model.names.iter().map(|n| &n.name).collect();
+    let lists = |zone: &'_ ZoneConfig| {
+        [&zone.nameservers, &zone.balance_nameservers, &zone.failover_nameservers].map(Clone::clone).concat()
+    };
+    let servers: HashSet<Name> = model.zones.iter().flat_map(lists).collect();
+    let dynamic: HashSet<&Name> = model.names.iter().map(|n| &n.name).filter(|name| servers.contains(*name)).collect();
     for (zone, (key, raw)) in model.zones.iter().zip(&file.zone.0) {
         let mut reader = Reader { report, section: section(&["zone", key.get_ref()]), header: key.span() };
         let lists = [
@@ -192,7 +219,12 @@ fn missing_roles(report: &mut Reporter, file: &raw::File, model: &Model) {
 
 fn shared_addresses(report: &mut Reporter, file: &raw::File, model: &Model) {
     let mut told = HashSet::new();
+    // Of the same Sites all is told at the first pool.
+    let mut seen = HashSet::new();
     for pool in &model.pools {
+        if !seen.insert(pool.sites.as_ptr()) {
+            continue;
+        }
         let mut once = Once::new();
         for &SiteId(i) in &pool.sites {
             let (key, raw) = &file.site.0[i];
@@ -217,7 +249,8 @@ const BINDINGS_MAX: usize = 65_536;
 /// One record for each pair of a Site's addresses: too many only where Sites have very many.
 fn bindings(report: &mut Reporter, file: &raw::File, model: &Model) {
     let mut left = BINDINGS_MAX.saturating_sub(model.zones.len());
-    for (pool, (key, _)) in model.pools.iter().zip(&file.pool.0).filter(|(pool, _)| pool.https.is_some()) {
+    for (pool, head) in model.pools.iter().zip(&file.pool_heads).filter(|(pool, _)| pool.https.is_some()) {
+        let key = &head.key;
         let of_site = |site: &SiteId| binding_count(&model.sites[site.0]);
         let Some(rest) = left.checked_sub(pool.sites.iter().map(of_site).sum()) else {
             let header = section(&["pool", key.get_ref()]);

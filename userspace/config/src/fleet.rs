@@ -247,7 +247,8 @@ pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
             .help("take [health] out, and state it in [fleet] `file`");
     }
     let mut first: Vec<Option<(usize, Quorum)>> = vec![None; model.sites.len()];
-    for (index, (pool, (key, raw))) in model.pools.iter().zip(&file.pool.0).enumerate() {
+    for (index, (pool, head)) in model.pools.iter().zip(&file.pool_heads).enumerate() {
+        let (key, raw) = (&head.key, head.keys());
         let at = raw.quorum.as_ref().map_or(key.span(), Spanned::span);
         let section = format!("[pool.\"{}\"]", key.get_ref());
         if let Some(value) = raw.quorum.as_ref().filter(|_| file.fleet.is_none()) {
@@ -258,7 +259,7 @@ pub(super) fn check(report: &mut Reporter, file: &raw::File, model: &Model) {
             let Some(slot) = first.get_mut(site.0) else { continue };
             let (other, quorum) = *slot.get_or_insert((index, pool.quorum));
             if quorum != pool.quorum {
-                let (site, other) = (&model.sites[site.0].key, &file.pool.0[other].0);
+                let (site, other) = (&model.sites[site.0].key, &file.pool_heads[other].key);
                 let mut reader = Reader { report, section, header: key.span() };
                 reader
                     .error(

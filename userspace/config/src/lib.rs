@@ -5,7 +5,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | text to shapes; unknown keys, wrong types | `tables`, `raw`, `fields` |
+//! | text to shapes, a long one in parts; unknown keys, wrong types | `parts`, `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
 //! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `hooks`, `dnssec`, `sites`, `probe`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
@@ -30,6 +30,7 @@ mod front;
 mod health;
 mod hooks;
 mod load_source;
+mod parts;
 mod places;
 mod pools;
 mod probe;
@@ -58,6 +59,10 @@ use std::{
 pub use edns::secret_fingerprint;
 pub use report::{ConfigError, Problem};
 
+use self::{
+    parts::{Part, Parts},
+    tables::Unread,
+};
 use zerottl_core::model::Model;
 use zerottl_dns::Zones;
 
@@ -88,7 +93,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|error| ConfigError::unreadable(path, &error.to_string()))?;
     // By when the text was as it is now: what changes meanwhile is newer.
     let changed = fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let mut loaded = parse_file(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")), changed)?;
+    let mut loaded = parse_file(&path.display().to_string(), text, path.parent().unwrap_or(Path::new("")), changed)?;
     loaded.files.push(path.to_owned());
     Ok(loaded)
 }
@@ -115,22 +120,29 @@ fn read(path: &Path) -> Result<String, ReadError> {
 
 /// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
 pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
-    parse_file(name, text, base_dir, None)
+    parse_file(name, text.to_owned(), base_dir, None)
 }
 
-fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTime>) -> Result<Loaded, ConfigError> {
+fn parse_file(name: &str, text: String, base_dir: &Path, changed: Option<SystemTime>) -> Result<Loaded, ConfigError> {
+    let parts = Parts::cut(&text);
     let mut report = report::Reporter::new(name, text, base_dir);
     report.changed = changed;
-    let file = tables::read(&mut report, text);
-    let sound = file.and_then(|file| {
-        let model = resolve(&mut report, &file, text);
+    parse_parts(name, report, parts)
+}
+
+fn parse_parts(name: &str, mut report: report::Reporter, parts: Parts) -> Result<Loaded, ConfigError> {
+    let source = report.source();
+    let sound = read_parts(&mut report, source.inner(), parts).and_then(|(mut file, model)| {
         if report.errors() > 0 {
             return None;
         }
         usage_checks::shares(&mut report, &file, &model);
         usage_checks::forgotten(&mut report, &file, &model);
+        // Room for the zones: nothing more is told of pools.
+        file.pool_heads = Vec::new();
         Some((usage_checks::zones(&mut report, &file, &model)?, model))
     });
+    drop(source);
     let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
     match sound {
@@ -142,8 +154,26 @@ fn parse_file(name: &str, text: &str, base_dir: &Path, changed: Option<SystemTim
     }
 }
 
+/// Reads the parts of a text; nothing where one is not read.
+fn read_parts(report: &mut report::Reporter, text: &str, mut parts: Parts) -> Option<(raw::File, Model)> {
+    loop {
+        let read = tables::read(report, text, &parts.rest);
+        match read.and_then(|mut file| resolve(report, &mut file, text, &parts.pools).map(|model| (file, model))) {
+            Ok(read) => return Some(read),
+            Err(Unread::Repeated) => {
+                report.forget();
+                parts = Parts::whole(text);
+            }
+            Err(Unread::Faulty) => {
+                tables::report_unread(report, text, &parts);
+                return None;
+            }
+        }
+    }
+}
+
 /// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
-fn resolve(report: &mut report::Reporter, file: &raw::File, text: &str) -> Model {
+fn resolve(report: &mut report::Reporter, file: &mut raw::File, text: &str, parts: &[Part]) -> Result<Model, Unread> {
     let front = front::front(report, file.front.as_ref());
     let admin = admin::admin(report, file.admin.as_ref());
     let state = safety::state(report, file.state.as_ref());
@@ -155,7 +185,9 @@ fn resolve(report: &mut report::Reporter, file: &raw::File, text: &str) -> Model
     let chaos = edns::chaos(report, file.chaos.as_ref());
     let zones = front::Zones::read(report, &file.zone, front.roles);
     let mut sites = sites::sites(report, &file.site, &zones);
-    let (pools, groups) = pools::pools_and_groups(report, file, &zones);
+    let mut pools = pools::pools(report, file, &zones, (text, parts))?;
+    let file = &*file;
+    let groups = pools::groups(report, file, &zones, &mut pools);
     pools::join(report, file, &mut sites, &pools, &groups);
     depends::join(report, &file.site, &mut sites);
     let nets = clients::nets(report, file, &pools, &groups).into();
@@ -186,5 +218,5 @@ fn resolve(report: &mut report::Reporter, file: &raw::File, text: &str) -> Model
     fleet::check(report, file, &model);
     model.web = web::web(report, file, &model);
     model.directors = director::directors(report, file, &model);
-    model
+    Ok(model)
 }

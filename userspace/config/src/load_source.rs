@@ -171,7 +171,7 @@ fn report_idle_keys(reader: &mut Reader<'_>, raw: &raw::Load, kind: Kind, word: 
 }
 
 /// The knobs of a pool.
-pub(super) fn steering(reader: &mut Reader<'_>, raw: &raw::Pool) -> Steering {
+pub(super) fn steering(reader: &mut Reader<'_>, raw: &raw::PoolKeys) -> Steering {
     let default = Steering::default();
     let mark = |reader: &mut Reader<'_>, key, value, help| reader.fraction(key, value, 0.01..=1.0, help);
     let low = mark(reader, "low_watermark", &raw.low_watermark, "the part of its target up to which a Site is free");

@@ -1,22 +1,33 @@
 //! `[pool."…"]` and `[group."…"]`, and what they make of each Site.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::BuildHasher as _,
+    sync::Arc,
+};
 
+use bytes::Bytes;
+use domain::base::Name;
 use toml::Spanned;
 use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
 use super::{
     fleet,
     front::Zones,
-    load_source, raw,
+    load_source,
+    parts::Part,
+    raw,
     readers::again,
     report::{Once, Reporter},
     safety,
-    tables::section,
+    tables::{self, Unread, section},
     values::{self, Reader, site_name},
 };
 use zerottl_core::{
-    model::{ALPN_LEN_MAX, AllDown, Group, GroupId, Https, LastResort, Policy, Pool, PoolId, Site, SiteId},
+    model::{
+        ALPN_LEN_MAX, AllDown, Group, GroupId, Https, LastResort, Policy, Pool, PoolId, PoolSettings, Site, SiteId,
+        SiteOrder,
+    },
     plan::CANDIDATES_MAX,
 };
 
@@ -32,28 +43,37 @@ const POLICIES: [(&str, Policy); 4] = [
     ("least-load", Policy::LeastLoad),
 ];
 
-/// The Sites and pools that pools and groups refer to, as the operator wrote them.
-struct Index<'a> {
+/// The Sites that pools and groups refer to, as the operator wrote them.
+struct SiteIndex<'a> {
     sites: HashMap<&'a str, SiteId>,
     keys_by_name: HashMap<String, &'a str>,
-    pools: HashMap<String, PoolId>,
-    pool_headers: Vec<String>,
 }
 
-impl<'a> Index<'a> {
-    fn new(file: &'a raw::File) -> Self {
-        let sites = file.site.0.iter().enumerate().map(|(i, (key, _))| (key.get_ref().as_str(), SiteId(i)));
-        let by_name = file
-            .site
+impl<'a> SiteIndex<'a> {
+    fn new(sites: &'a raw::Named<raw::Site>) -> Self {
+        let by_key = sites.0.iter().enumerate().map(|(i, (key, _))| (key.get_ref().as_str(), SiteId(i)));
+        let by_name = sites
             .0
             .iter()
             .filter_map(|(key, site)| Some((folded(site.name.as_ref()?.get_ref()), key.get_ref().as_str())));
+        Self { sites: by_key.collect(), keys_by_name: by_name.collect() }
+    }
+}
+
+/// The pools that groups refer to, as the operator wrote them.
+struct PoolIndex {
+    pools: HashMap<String, PoolId>,
+    headers: Vec<String>,
+}
+
+impl PoolIndex {
+    fn new(heads: &[raw::PoolHead]) -> Self {
         let mut pools = HashMap::new();
-        for (i, (key, _)) in file.pool.0.iter().enumerate() {
-            pools.entry(folded(key.get_ref())).or_insert(PoolId(i));
+        for (i, head) in heads.iter().enumerate() {
+            pools.entry(folded(head.key.get_ref())).or_insert(PoolId(i));
         }
-        let headers = file.pool.0.iter().map(|(key, _)| section(&["pool", key.get_ref()]));
-        Self { sites: sites.collect(), keys_by_name: by_name.collect(), pools, pool_headers: headers.collect() }
+        let headers = heads.iter().map(|head| section(&["pool", head.key.get_ref()]));
+        Self { pools, headers: headers.collect() }
     }
 }
 
@@ -62,58 +82,136 @@ fn folded(text: &str) -> String {
     text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
 }
 
-pub(super) fn pools_and_groups(report: &mut Reporter, file: &raw::File, zones: &Zones) -> (Vec<Pool>, Vec<Group>) {
-    if file.pool.0.is_empty() {
+/// Reads the pools, which are in `file` and in further parts of a text. They are read a part at a time, and of what was
+/// written only their heads are kept, as there may be a million.
+pub(super) fn pools(
+    report: &mut Reporter,
+    file: &mut raw::File,
+    zones: &Zones,
+    (text, parts): (&str, &[Part]),
+) -> Result<Vec<Pool>, Unread> {
+    let mut here = std::mem::take(&mut file.pool).0;
+    if here.is_empty() && parts.is_empty() {
         report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
     }
-    let index = Index::new(file);
-    let mut pools = Vec::new();
-    for (key, raw) in &file.pool.0 {
-        let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
-        pools.push(pool(&mut reader, key, raw, zones, &index));
+    let index = SiteIndex::new(&file.site);
+    let (mut heads, mut pools, mut shared) = (Vec::new(), Vec::new(), Shared::default());
+    // In a part of its own the parser has seen to that.
+    let mut seen = HashSet::new();
+    let mut parts = parts.iter().peekable();
+    let is_one = here.is_empty() && parts.len() == 1 || parts.len() == 0;
+    loop {
+        let first = pools.len();
+        for (key, raw) in here {
+            if !is_one && !seen.insert(seen.hasher().hash_one(key.get_ref())) {
+                return Err(Unread::Repeated);
+            }
+            let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
+            pools.push(pool(&mut reader, &key, &raw, zones, &index, &mut shared));
+            heads.push(raw.head(key));
+        }
+        share_names(&mut pools[first..]);
+        let Some(part) = parts.next() else { break };
+        here = tables::read(report, text, part)?.pool.0;
     }
-    let mut groups = Vec::new();
-    for (key, raw) in &file.group.0 {
-        let mut reader = Reader { report, section: section(&["group", key.get_ref()]), header: key.span() };
-        let group = group(&mut reader, key, raw, zones, &index, &mut pools);
-        groups.push(group);
-    }
-    (pools, groups)
+    file.pool_heads = heads;
+    Ok(pools)
 }
 
-fn pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Pool, zones: &Zones, index: &Index<'_>) -> Pool {
+/// Puts the names of pools into one allocation: each on its own takes four times the memory.
+fn share_names(pools: &mut [Pool]) {
+    let all: Bytes = pools.iter().flat_map(|pool| pool.name.as_slice()).copied().collect();
+    let mut at = 0;
+    for pool in pools {
+        let end = at + pool.name.len();
+        if let Ok(name) = Name::from_octets(all.slice(at..end)) {
+            pool.name = name;
+        }
+        at = end;
+    }
+}
+
+/// Reads the groups, some of which set the order of their pool.
+pub(super) fn groups(report: &mut Reporter, file: &raw::File, zones: &Zones, pools: &mut [Pool]) -> Vec<Group> {
+    if file.group.0.is_empty() {
+        return Vec::new();
+    }
+    let (sites, index) = (SiteIndex::new(&file.site), PoolIndex::new(&file.pool_heads));
+    let one = |(key, raw): &(Spanned<String>, raw::Group)| {
+        let mut reader = Reader { report, section: section(&["group", key.get_ref()]), header: key.span() };
+        group(&mut reader, key, raw, zones, (&sites, &index), pools)
+    };
+    file.group.0.iter().map(one).collect()
+}
+
+/// The parts that pools have alike, each once.
+#[derive(Default)]
+struct Shared {
+    orders: HashMap<Vec<SiteId>, SiteOrder>,
+    settings: Option<Arc<PoolSettings>>,
+}
+
+impl Shared {
+    fn order(&mut self, sites: Vec<SiteId>) -> SiteOrder {
+        if let Some(order) = self.orders.get(&sites) {
+            return order.clone();
+        }
+        let order = SiteOrder::from(sites.clone());
+        self.orders.insert(sites, order.clone());
+        order
+    }
+
+    fn settings(&mut self, settings: PoolSettings) -> Arc<PoolSettings> {
+        // Those of a file with very many pools are generated: most are like the one before.
+        match &self.settings {
+            Some(last) if **last == settings => Arc::clone(last),
+            _ => Arc::clone(self.settings.insert(Arc::new(settings))),
+        }
+    }
+}
+
+fn pool(
+    reader: &mut Reader<'_>,
+    key: &Spanned<String>,
+    raw: &raw::Pool,
+    zones: &Zones,
+    index: &SiteIndex<'_>,
+    shared: &mut Shared,
+) -> Pool {
     let name = reader.parsed(key, site_name).unwrap_or_else(values::no_name);
-    let ttl = reader.seconds("ttl", &raw.ttl, 0..=TTL_MAX, 0);
-    if let Some(value) = raw.ttl.as_ref().filter(|_| ttl > TTL_ODD) {
+    let keys = raw.keys();
+    let ttl = reader.seconds("ttl", &keys.ttl, 0..=TTL_MAX, 0);
+    if let Some(value) = keys.ttl.as_ref().filter(|_| ttl > TTL_ODD) {
         reader
             .warn(value.span(), format!("`ttl` {ttl} keeps clients on a Site that is down for up to {ttl} seconds"))
             .help("0 makes every query a fresh decision");
     }
     let all_down = [("fail-open", AllDown::FailOpen), ("servfail", AllDown::Servfail)];
     let last_resort = [("none", LastResort::None), ("pool", LastResort::Pool)];
-    Pool {
-        zone: zones.of(reader, &name, key.span()),
-        sites: site_list(reader, &raw.sites, index).into(),
-        policy: policy(reader, &raw.policy).unwrap_or(Policy::WeightedRoundRobin),
+    let zone = zones.of(reader, &name, key.span());
+    let sites = shared.order(site_list(reader, &raw.sites, index));
+    let listed = raw.sites.as_ref().map_or(0, |list| list.get_ref().len());
+    let settings = PoolSettings {
+        policy: policy(reader, &keys.policy).unwrap_or(Policy::WeightedRoundRobin),
         ttl,
-        up_threshold: up_threshold(reader, raw),
-        all_down: reader.choice("all_down", &raw.all_down, &all_down, AllDown::FailOpen),
-        last_resort: reader.choice("last_resort", &raw.last_resort, &last_resort, LastResort::None),
+        up_threshold: up_threshold(reader, keys),
+        all_down: reader.choice("all_down", &keys.all_down, &all_down, AllDown::FailOpen),
+        last_resort: reader.choice("last_resort", &keys.last_resort, &last_resort, LastResort::None),
         sticky_prefix: (
-            reader.number("sticky_prefix_v4", &raw.sticky_prefix_v4, 0..=32, "bits", 24),
-            reader.number("sticky_prefix_v6", &raw.sticky_prefix_v6, 0..=128, "bits", 56),
+            reader.number("sticky_prefix_v4", &keys.sticky_prefix_v4, 0..=32, "bits", 24),
+            reader.number("sticky_prefix_v6", &keys.sticky_prefix_v6, 0..=128, "bits", 56),
         ),
-        https: https(reader, raw),
-        minimum: safety::minimum(reader, raw),
-        failback: safety::failback(reader, &raw.failback).unwrap_or_default(),
-        steering: load_source::steering(reader, raw),
-        quorum: fleet::quorum(reader, &raw.quorum),
-        name,
-    }
+        https: https(reader, keys),
+        minimum: safety::minimum(reader, keys, listed),
+        failback: safety::failback(reader, &keys.failback).unwrap_or_default(),
+        steering: load_source::steering(reader, keys),
+        quorum: fleet::quorum(reader, &keys.quorum),
+    };
+    Pool { name, zone, sites, settings: shared.settings(settings) }
 }
 
 /// Reads what HTTPS records say besides addresses.
-fn https(pool: &mut Reader<'_>, raw: &raw::Pool) -> Option<Https> {
+fn https(pool: &mut Reader<'_>, raw: &raw::PoolKeys) -> Option<Https> {
     let raw = raw.https.as_ref()?;
     let mut reader = pool.inside("https", raw.span());
     let mut once = Once::new();
@@ -148,7 +246,7 @@ fn protocol(text: &str) -> Result<String, values::Fault> {
     Err(values::Fault::new(format!("`{}` is not a protocol ID", text.escape_debug()), help))
 }
 
-fn up_threshold(reader: &mut Reader<'_>, raw: &raw::Pool) -> f64 {
+fn up_threshold(reader: &mut Reader<'_>, raw: &raw::PoolKeys) -> f64 {
     let help = "the share of live weight below which all Sites count as up; 0 is off";
     reader.fraction("up_threshold", &raw.up_threshold, 0.0..=1.0, help).unwrap_or(0.0)
 }
@@ -163,7 +261,7 @@ fn group(
     key: &Spanned<String>,
     raw: &raw::Group,
     zones: &Zones,
-    index: &Index<'_>,
+    (index, pool_index): (&SiteIndex<'_>, &PoolIndex),
     pools: &mut [Pool],
 ) -> Group {
     let errors_before = reader.report.errors();
@@ -171,7 +269,7 @@ fn group(
     let zone = zones.of(reader, &name, key.span());
     let sites = site_list(reader, &raw.sites, index);
     let pool = if let Some(text) = &raw.pool {
-        pool_ref(reader, text, index)
+        pool_ref(reader, text, pool_index)
     } else {
         reader.missing("pool", "\"app.com\"");
         None
@@ -182,7 +280,7 @@ fn group(
     };
     let pool = &mut pools[id.0];
     let members: HashSet<_> = pool.sites.iter().collect();
-    let pool_is_spoiled = reader.report.is_spoiled(&index.pool_headers[id.0], "sites");
+    let pool_is_spoiled = reader.report.is_spoiled(&pool_index.headers[id.0], "sites");
     for entry in raw.sites.as_ref().map_or(&[][..], |list| list.get_ref()) {
         let site = index.sites.get(entry.get_ref().as_str());
         if !pool_is_spoiled && site.is_some_and(|site| !members.contains(site)) {
@@ -217,7 +315,7 @@ fn order_pool(reader: &mut Reader<'_>, key: &Spanned<String>, raw: &raw::Group, 
     }
 }
 
-fn pool_ref(reader: &mut Reader<'_>, text: &Spanned<String>, index: &Index<'_>) -> Option<PoolId> {
+fn pool_ref(reader: &mut Reader<'_>, text: &Spanned<String>, index: &PoolIndex) -> Option<PoolId> {
     let found = index.pools.get(&folded(text.get_ref())).copied();
     // With a bad Pool Name every reference to it would dangle.
     let sound = index.pools.keys().all(|name| site_name(name).is_ok());
@@ -231,7 +329,7 @@ fn pool_ref(reader: &mut Reader<'_>, text: &Spanned<String>, index: &Index<'_>) 
     found
 }
 
-fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &Index<'_>) -> Vec<SiteId> {
+fn site_list(reader: &mut Reader<'_>, list: &raw::List<String>, index: &SiteIndex<'_>) -> Vec<SiteId> {
     if list.is_none() {
         reader.missing("sites", "[\"boston\"]");
     }
@@ -275,8 +373,8 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
     // A group that bears its pool's name only sets an order; it makes no Site's primary group by being listed first.
     let proper = groups.iter().enumerate().filter(|(_, g)| pools.get(g.pool.0).is_none_or(|p| p.name != g.name));
     let first_group = first_listing(proper.map(|(i, g)| (GroupId(i), &g.sites[..])));
-    let pools_are_spoiled =
-        file.pool.0.iter().any(|(key, _)| report.is_spoiled(&section(&["pool", key.get_ref()]), "sites"));
+    let is_spoiled = |head: &raw::PoolHead| report.is_spoiled(&section(&["pool", head.key.get_ref()]), "sites");
+    let pools_are_spoiled = report.has_spoiled() && file.pool_heads.iter().any(is_spoiled);
     let mut positions: HashMap<Result<GroupId, PoolId>, HashMap<SiteId, usize>> = HashMap::new();
     let group_headers: Vec<_> = file.group.0.iter().map(|(key, _)| section(&["group", key.get_ref()])).collect();
     for (i, (site, (key, raw))) in sites.iter_mut().zip(&file.site.0).enumerate() {
@@ -289,7 +387,7 @@ pub(super) fn join(report: &mut Reporter, file: &raw::File, sites: &mut [Site], 
                     site.failback = pools[pool.0].failback;
                 }
             }
-            None if file.pool.0.is_empty() || pools_are_spoiled => {}
+            None if file.pool_heads.is_empty() || pools_are_spoiled => {}
             None => {
                 reader
                     .error(key.span(), format!("Site `{}` is in no pool", key.get_ref()))

@@ -3,7 +3,7 @@
 //! Everything is optional and loosely typed, so that [`super::tables`] can drop a bad entry and go on, and so that
 //! ranges and choices get errors that name what is allowed.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use serde::{
     Deserialize, Deserializer,
@@ -47,6 +47,9 @@ pub(super) struct File {
     pub hook: Named<Hook>,
     pub web: Option<Spanned<BySite<WebKeys>>>,
     pub director: Option<Spanned<BySite<DirectorKeys>>>,
+    /// Pools, once they have been read from `pool` and the file's other parts.
+    #[serde(skip)]
+    pub pool_heads: Vec<PoolHead>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -265,9 +268,54 @@ impl<'de> Deserialize<'de> for Dnssec {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// `[pool.NAME]`, in little memory where it has Sites alone, as one of very many has.
+#[derive(Debug)]
 pub(super) struct Pool {
+    pub sites: List<String>,
+    rare: Option<Box<PoolKeys>>,
+}
+
+/// A pool of which the Sites have been read: where it is, and its other keys.
+#[derive(Debug)]
+pub(super) struct PoolHead {
+    pub key: Spanned<Box<str>>,
+    rare: Option<Box<PoolKeys>>,
+}
+
+impl Pool {
+    /// All keys but `sites`.
+    pub(super) fn keys(&self) -> &PoolKeys {
+        self.rare.as_deref().unwrap_or(&NO_KEYS)
+    }
+
+    /// The rest of the pool under a key.
+    pub(super) fn head(self, key: Spanned<String>) -> PoolHead {
+        let span = key.span();
+        PoolHead { key: Spanned::new(span, key.into_inner().into()), rare: self.rare }
+    }
+}
+
+impl PoolHead {
+    /// All keys but `sites`.
+    pub(super) fn keys(&self) -> &PoolKeys {
+        self.rare.as_deref().unwrap_or(&NO_KEYS)
+    }
+}
+
+/// The keys of a pool that has none.
+static NO_KEYS: LazyLock<PoolKeys> = LazyLock::new(PoolKeys::default);
+
+impl<'de> Deserialize<'de> for Pool {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut keys = PoolKeys::deserialize(deserializer)?;
+        let sites = keys.sites.take();
+        Ok(Self { sites, rare: (keys != *NO_KEYS).then(|| Box::new(keys)) })
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PoolKeys {
     pub sites: List<String>,
     pub policy: Text,
     pub ttl: Seconds,
@@ -289,7 +337,7 @@ pub(super) struct Pool {
     pub https: Option<Spanned<Https>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Https {
     pub alpn: List<String>,

@@ -1,6 +1,7 @@
 //! The faults of a file, each with its place and its fix.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet},
     fmt,
     ops::Range,
@@ -230,7 +231,8 @@ pub(super) struct Reporter {
     /// Where relative paths start.
     base_dir: PathBuf,
     source: Arc<NamedSource<String>>,
-    line_starts: Vec<usize>,
+    /// Looked for once there is something to report.
+    line_starts: OnceCell<Vec<usize>>,
     problems: Vec<(usize, Problem)>,
     errors: usize,
     /// Where the last problem is, as byte offset and as column.
@@ -246,9 +248,9 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(name: &str, text: &str, base_dir: &Path) -> Self {
-        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let source = Arc::new(NamedSource::new(name, text.to_owned()));
+    pub(super) fn new(name: &str, text: String, base_dir: &Path) -> Self {
+        let line_starts = OnceCell::new();
+        let source = Arc::new(NamedSource::new(name, text));
         let base_dir = base_dir.to_owned();
         let (problems, spoiled, files) = (Vec::new(), HashSet::new(), Vec::new());
         let (last_column, changed, other) = (None, None, None);
@@ -308,8 +310,11 @@ impl Reporter {
         }
         let text = self.source.inner();
         let span = clamp(text, span);
-        let row = self.line_starts.partition_point(|&start| start <= span.start);
-        let line_start = self.line_starts[row - 1];
+        let line_starts = self
+            .line_starts
+            .get_or_init(|| std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect());
+        let row = line_starts.partition_point(|&start| start <= span.start);
+        let line_start = line_starts[row - 1];
         // Counted on from the place before, where it lies in the same line: the faults of one long line come in its order,
         // and counting from the line's start each time would be quadratic.
         let (from, column) =
@@ -341,7 +346,24 @@ impl Reporter {
 
     /// Whether a key of a section was reported as bad.
     pub(super) fn is_spoiled(&self, section: &str, key: &str) -> bool {
-        self.spoiled.contains(&format!("{section} {key}"))
+        self.has_spoiled() && self.spoiled.contains(&format!("{section} {key}"))
+    }
+
+    /// Whether any key was.
+    pub(super) fn has_spoiled(&self) -> bool {
+        !self.spoiled.is_empty()
+    }
+
+    /// Forgets all that was reported.
+    pub(super) fn forget(&mut self) {
+        self.problems.clear();
+        self.spoiled.clear();
+        (self.errors, self.last_column) = (0, None);
+    }
+
+    /// The text.
+    pub(super) fn source(&self) -> Arc<NamedSource<String>> {
+        Arc::clone(&self.source)
     }
 
     /// How many errors there are so far.

@@ -32,9 +32,8 @@ pub(super) fn state(report: &mut Reporter, raw: Option<&Spanned<raw::State>>) ->
     report.base_dir().join(directory.get_ref())
 }
 
-pub(super) fn minimum(reader: &mut Reader<'_>, raw: &raw::Pool) -> Minimum {
+pub(super) fn minimum(reader: &mut Reader<'_>, raw: &raw::PoolKeys, listed: usize) -> Minimum {
     let Minimum { sites, capacity } = Minimum::default();
-    let listed = raw.sites.as_ref().map_or(0, |list| list.get_ref().len());
     let most = i64::try_from(listed).unwrap_or(i64::MAX);
     let sites = match &raw.min_sites {
         Some(value) if *value.get_ref() > most && listed > 0 => {

@@ -11,7 +11,12 @@ use toml::{
     de::{DeString, DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{fields::fields_of, raw, report::Reporter};
+use super::{
+    fields::fields_of,
+    parts::{Part, Parts},
+    raw,
+    report::Reporter,
+};
 
 type Reads = fn(Spanned<DeValue<'_>>) -> Result<(), toml::de::Error>;
 
@@ -125,33 +130,83 @@ fn reads<T: DeserializeOwned>(table: Spanned<DeValue<'_>>) -> Result<(), toml::d
     T::deserialize(ValueDeserializer::from(table)).map(drop)
 }
 
-/// Reads the text; `None` where it is not TOML, or whole sections of it are not what they should be.
-pub(super) fn read(report: &mut Reporter, text: &str) -> Option<raw::File> {
-    let (tree, faults) = DeTable::parse_recoverable(text);
+/// Why a part is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is not TOML, or whole sections of it are not what they should be.
+    Faulty,
+    /// Something of it stands in another part, too.
+    Repeated,
+}
+
+/// Reads a part of a text. What is at fault in it is reported.
+pub(super) fn read(report: &mut Reporter, text: &str, part: &Part) -> Result<raw::File, Unread> {
+    let own = part.text(text);
+    let tree = parsed(report, &own, part).ok_or(Unread::Faulty)?;
+    let tree = cleaned(report, tree).ok_or(Unread::Faulty)?;
+    raw::File::deserialize(ValueDeserializer::from(tree)).map_err(|fault| {
+        report.error(fault.span().unwrap_or(0..0), fault.message());
+        Unread::Faulty
+    })
+}
+
+/// Reports the faults for which a text is not read, whichever of its parts they are in, and nothing else.
+pub(super) fn report_unread(report: &mut Reporter, text: &str, parts: &Parts) {
+    report.forget();
+    for part in parts.all() {
+        parsed(report, &part.text(text), part);
+    }
+    if report.errors() > 0 {
+        return;
+    }
+    for part in parts.all() {
+        // Its faults are reported, which is all that is wanted here.
+        drop(read(report, text, part));
+    }
+}
+
+/// The tree of a part, with its places in the file; `None` where it is not TOML.
+fn parsed<'i>(report: &mut Reporter, own: &'i str, part: &Part) -> Option<Spanned<DeValue<'i>>> {
+    let (tree, faults) = DeTable::parse_recoverable(own);
     for fault in &faults {
-        let span = fault.span().unwrap_or(0..0);
+        let span = fault.span().map_or(0..0, |span| part.place(span));
         report.error(span, format!("not TOML: {}", fault.message())).help("https://toml.io has the syntax");
     }
-    if !faults.is_empty() {
-        // What the parser guessed after a slip would be reported as faults of the operator's.
-        return None;
-    }
+    // What the parser guessed after a slip would be reported as faults of the operator's.
+    faults.is_empty().then(|| {
+        let span = part.place(tree.span());
+        Spanned::new(span, DeValue::Table(placed_table(tree.into_inner(), part)))
+    })
+}
+
+/// A table whose places are those of the file.
+fn placed_table<'i>(table: DeTable<'i>, part: &Part) -> DeTable<'i> {
+    let entries = table.into_iter().map(|(key, value)| {
+        let span = part.place(key.span());
+        (Spanned::new(span, key.into_inner()), placed(value, part))
+    });
+    entries.collect()
+}
+
+fn placed<'i>(value: Spanned<DeValue<'i>>, part: &Part) -> Spanned<DeValue<'i>> {
+    let span = part.place(value.span());
+    let inner = match value.into_inner() {
+        DeValue::Table(table) => DeValue::Table(placed_table(table, part)),
+        DeValue::Array(items) => DeValue::Array(items.into_iter().map(|item| placed(item, part)).collect()),
+        other => other,
+    };
+    Spanned::new(span, inner)
+}
+
+/// The tree without what its shapes do not know, which is reported; `None` where everything that refers to a lost section
+/// would be reported as dangling.
+fn cleaned<'i>(report: &mut Reporter, tree: Spanned<DeValue<'i>>) -> Option<Spanned<DeValue<'i>>> {
     let span = tree.span();
-    let mut tree = tree.into_inner();
+    let DeValue::Table(mut tree) = tree.into_inner() else { return None };
     let sites = site_keys(&tree);
     let mut cleaner = Cleaner { report, sites, path: Vec::new(), lost_section: false };
     cleaner.clean(&mut tree);
-    if cleaner.lost_section {
-        // Everything that refers to the lost section would be reported as dangling.
-        return None;
-    }
-    match raw::File::deserialize(ValueDeserializer::from(Spanned::new(span, DeValue::Table(tree)))) {
-        Ok(file) => Some(file),
-        Err(fault) => {
-            report.error(fault.span().unwrap_or(0..0), fault.message());
-            None
-        }
-    }
+    (!cleaner.lost_section).then(|| Spanned::new(span, DeValue::Table(tree)))
 }
 
 /// The keys of the Sites, which `[web]` and `[director]` have tables of.

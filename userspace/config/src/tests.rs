@@ -15,6 +15,7 @@ mod hooks;
 mod https;
 mod limits;
 mod load;
+mod long;
 mod meaning;
 mod messages;
 mod messages_whole;
@@ -81,8 +82,20 @@ fn changed(from: &str, to: &str) -> String {
     BASE.replacen(from, to, 1)
 }
 
+/// The faults of a text, which are the same where it is read in parts as a long one is.
+#[track_caller]
 fn lines(text: &str) -> Vec<String> {
-    let problems = match parse("f", text, &examples()) {
+    let lines = shown(parse("f", text, &examples()));
+    let report = report::Reporter::new("f", text.to_owned(), &examples());
+    // What no TOML is may be told otherwise of a part.
+    if !lines.iter().any(|line| line.contains("not TOML")) {
+        assert_eq!(shown(parse_parts("f", report, Parts::cut_by(text, 0, 1))), lines, "read in parts");
+    }
+    lines
+}
+
+fn shown(parsed: Result<Loaded, ConfigError>) -> Vec<String> {
+    let problems = match parsed {
         Ok(loaded) => loaded.warnings,
         Err(error) => error.problems().to_vec(),
     };

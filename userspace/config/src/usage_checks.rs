@@ -17,20 +17,26 @@ use zerottl_host::state;
 /// Warns where weights are too far apart for a table.
 pub(super) fn shares(report: &mut Reporter, file: &raw::File, model: &Model) {
     for uneven in plan::share_warnings(model) {
-        let (kind, key) = match model.names[uneven.name.0].kind {
-            NameKind::Pool(id) => ("pool", &file.pool.0[id.0].0),
-            NameKind::Group(id) => ("group", &file.group.0[id.0].0),
+        let (kind, key, span) = match model.names[uneven.name.0].kind {
+            NameKind::Pool(id) => {
+                let key = &file.pool_heads[id.0].key;
+                ("pool", &**key.get_ref(), key.span())
+            }
+            NameKind::Group(id) => {
+                let key = &file.group.0[id.0].0;
+                ("group", key.get_ref().as_str(), key.span())
+            }
             NameKind::Site(_) => continue,
         };
         let rtype = if uneven.family == Family::V4 { "A" } else { "AAAA" };
         let message = format!(
             "{}: a Site's share of {rtype} answers is off by {:.1} %",
-            section(&[kind, key.get_ref()]),
+            section(&[kind, key]),
             uneven.error * 100.0
         );
         let slots = uneven.slots;
         report
-            .warn(key.span(), message)
+            .warn(span, message)
             .label(format!("{slots} slots do not hold these weights"))
             .help("bring the `weight`s of its Sites closer together");
     }

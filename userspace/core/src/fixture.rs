@@ -3,9 +3,9 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Admin, AllDown, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Failback, Front, Group, HttpProbe, Initial,
-    LastResort, Life, Minimum, Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Quorum, Roles, Site,
-    SiteAddress, SiteId, Steering, Vlans, XdpMode, ZoneConfig, ZoneId,
+    Admin, ApexSettings, Chaos, Damping, DynamicName, EdnsConfig, Failback, Front, Group, HttpProbe, Initial, Life,
+    Model, Name, NameKind, Policy, Pool, PoolId, Probe, ProbeKind, Roles, Site, SiteAddress, SiteId, Vlans, XdpMode,
+    ZoneConfig, ZoneId,
 };
 
 /// A name.
@@ -99,22 +99,7 @@ pub fn model(sites: &[(&str, &[&str], Option<Probe>)]) -> Model {
         primary: None,
         failover: (0..sites.len()).map(|step| SiteId((index + step) % sites.len())).collect(),
     };
-    let pool = Pool {
-        name: name("app.com"),
-        zone,
-        sites: ids.clone().into(),
-        policy: Policy::WeightedRoundRobin,
-        ttl: 0,
-        up_threshold: 0.0,
-        all_down: AllDown::FailOpen,
-        last_resort: LastResort::None,
-        https: None,
-        minimum: Minimum::default(),
-        failback: Failback::Auto,
-        sticky_prefix: (24, 56),
-        steering: Steering::default(),
-        quorum: Quorum::default(),
-    };
+    let pool = Pool { name: name("app.com"), zone, sites: ids.clone().into(), settings: Arc::default() };
     let sites: Vec<Site> = sites.iter().enumerate().map(site).collect();
     let mut names = vec![DynamicName { name: pool.name.clone(), zone, kind: NameKind::Pool(PoolId(0)), served: true }];
     for (id, site) in ids.iter().zip(&sites) {

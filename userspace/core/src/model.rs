@@ -18,7 +18,10 @@ pub use self::{
     fleet::{EtcdConfig, EtcdTls, FleetConfig, FleetEngine, Quorum},
     hook::{EventKind, HookConfig, HookKey, HookTarget},
     order::SiteOrder,
-    pool::{ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, Steering},
+    pool::{
+        ALPN_LEN_MAX, AllDown, Damping, Failback, Group, Https, LastResort, Minimum, Policy, Pool, PoolSettings,
+        Steering,
+    },
     site::{
         GrpcProbe, HttpProbe, Initial, LoadKind, LoadSource, Poll, Probe, ProbeKind, ProbeTls, Site, SiteAddress,
         WhenExpired, WhenStale,

@@ -96,9 +96,9 @@ fn has_changed(old: &Zone, new: &Zone) -> bool {
     with_data(old) != with_data(new)
         || new
             .nodes
-            .iter()
-            .filter(|(_, node)| !node.sets.is_empty())
-            .any(|(key, node)| old.nodes.get(key).is_none_or(|old| !same_sets(old, node)))
+            .values()
+            .filter(|node| !node.sets.is_empty())
+            .any(|node| old.node(node.owner.for_slice()).is_none_or(|old| !same_sets(old, node)))
 }
 
 fn same_sets(old: &Node, new: &Node) -> bool {

@@ -7,7 +7,7 @@
 //! | `hidden` | what lies below a cut, a DNAME, a forward name or another zone's apex |
 
 use std::{
-    collections::{HashMap, hash_map::Entry as MapEntry},
+    collections::HashMap,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -18,7 +18,7 @@ use super::{
     dnssec,
     fault::{At, Fault, Faults, ZoneError},
     master::{self, FilePosition, Record},
-    zone::{Dynamic, FoldedName, Node, Role, RrSet, Zone, Zones},
+    zone::{Dynamic, FoldedName, Node, Nodes, Role, RrSet, Zone, Zones},
 };
 use zerottl_core::model::{self, Model, NameKind};
 
@@ -72,11 +72,17 @@ impl Zones {
             read.zones.by_apex.insert(FoldedName::new(zone.apex.for_slice()).wire().into(), id);
         }
         let of_apex = read.zones.by_apex.clone();
-        for (id, zone) in model.zones.iter().enumerate() {
+        let mut names: Vec<Vec<usize>> = vec![Vec::new(); model.zones.len()];
+        for (position, name) in model.names.iter().enumerate() {
+            if let Some(names) = names.get_mut(name.zone.0) {
+                names.push(position);
+            }
+        }
+        for ((id, zone), names) in model.zones.iter().enumerate().zip(names) {
             let id = model::ZoneId(id);
             let told = read.faults.told();
             let builder = Builder::new(model, zone, &of_apex, &mut read.faults);
-            let built = builder.build(id, base, changed, &mut read.files);
+            let built = builder.build(id, names, (base, changed), &mut read.files);
             read.zones.list.push(built);
             read.faults.of_zone(id, told);
         }
@@ -106,7 +112,7 @@ struct Builder<'m> {
     /// Every zone's position, by apex in wire form, lower case.
     of_apex: &'m HashMap<Box<[u8]>, usize>,
     faults: &'m mut Faults,
-    nodes: HashMap<Box<[u8]>, Node>,
+    nodes: Nodes,
     /// Where in the files each set stood first, to complain about later.
     places: Vec<(Box<[u8]>, Rtype, FilePosition)>,
     /// The files' own SOA and apex NS set.
@@ -121,12 +127,19 @@ impl<'m> Builder<'m> {
         of_apex: &'m HashMap<Box<[u8]>, usize>,
         faults: &'m mut Faults,
     ) -> Self {
-        let (nodes, places) = (HashMap::new(), Vec::new());
+        let (nodes, places) = (Nodes::default(), Vec::new());
         Self { model, zone, of_apex, faults, nodes, places, own_soa: None, own_ns: None }
     }
 
-    fn build(mut self, id: model::ZoneId, base: &Path, changed: Option<SystemTime>, files: &mut Vec<PathBuf>) -> Zone {
-        for (position, name) in self.model.names.iter().enumerate().filter(|(_, name)| name.zone == id) {
+    fn build(
+        mut self,
+        id: model::ZoneId,
+        names: Vec<usize>,
+        (base, changed): (&Path, Option<SystemTime>),
+        files: &mut Vec<PathBuf>,
+    ) -> Zone {
+        for position in names {
+            let name = &self.model.names[position];
             let role = match name.kind {
                 NameKind::Pool(_) | NameKind::Group(_) => Role::Balance,
                 NameKind::Site(_) => Role::Failover,
@@ -159,13 +172,14 @@ impl<'m> Builder<'m> {
         self.empty_non_terminals();
         let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
         let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
+        self.nodes.shrink();
         let (apex, nodes) = (self.zone.apex.clone(), self.nodes);
         Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, is_signed: false }
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {
-        let key = FoldedName::new(name.for_slice()).wire().into();
-        self.nodes.entry(key).or_insert_with(|| Node::empty(name.clone()))
+        let key = FoldedName::new(name.for_slice());
+        self.nodes.get_or_insert(key.wire(), || Node::empty(name.clone())).0
     }
 
     fn existing(&self, name: &model::Name) -> Option<&Node> {
@@ -232,11 +246,11 @@ impl<'m> Builder<'m> {
                 if parent.label_count() <= apex_labels {
                     break;
                 }
-                match self.nodes.entry(FoldedName::new(parent.for_slice()).wire().into()) {
-                    // Whoever made it goes on to make its parents.
-                    MapEntry::Occupied(_) => break,
-                    MapEntry::Vacant(entry) => entry.insert(Node::empty(parent)),
-                };
+                let key = FoldedName::new(parent.for_slice());
+                // Whoever made it goes on to make its parents.
+                if !self.nodes.get_or_insert(key.wire(), || Node::empty(parent)).1 {
+                    break;
+                }
             }
         }
     }

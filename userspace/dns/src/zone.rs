@@ -4,36 +4,25 @@
 //! apex label by label and stops at the first name that does not exist, which finds delegations on the way and makes
 //! the last existing name the closest encloser of RFC 4592.
 
+mod folded;
+mod node;
+mod nodes;
+
 use std::{collections::HashMap, net::IpAddr};
 
-use bytes::Bytes;
-use domain::{
-    base::{Name, iana::Rtype},
-    rdata::ZoneRecordData,
-};
+use domain::base::{Name, iana::Rtype};
 
 use ipnet::IpNet;
 
-use zerottl_core::model::{self, DynamicType, ForwardId, NameId, ZoneId};
+pub use self::{
+    folded::FoldedName,
+    node::{Data, Dynamic, Node, Role, RrSet},
+    nodes::Nodes,
+};
+use zerottl_core::model::{self, DynamicType, ForwardId, ZoneId};
 
 /// The longest name, in bytes of wire form (RFC 1035 section 2.3.4).
 const NAME_LEN_MAX: usize = 255;
-/// The most labels such a name can have, the root included.
-const LABELS_MAX: usize = 128;
-
-/// Record data, names uncompressed.
-pub type Data = ZoneRecordData<Bytes, model::Name>;
-
-/// The records of one name and type.
-#[derive(Clone, Debug)]
-pub struct RrSet {
-    /// Their type.
-    pub rtype: Rtype,
-    /// Their TTL, seconds; one for all (RFC 2181 section 5.2).
-    pub ttl: u32,
-    /// Their data, without duplicates; empty only for the key sets of a signed zone, which are with its signatures.
-    pub data: Vec<Data>,
-}
 
 /// The types that the plan answers at Pool, Group and Site Names, by [`DynamicType::index`].
 pub const DYNAMIC_TYPES: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
@@ -42,71 +31,6 @@ pub const DYNAMIC_TYPES: [Rtype; 3] = [Rtype::A, Rtype::AAAA, Rtype::HTTPS];
 #[must_use]
 pub fn dynamic_type(rtype: Rtype) -> Option<DynamicType> {
     DYNAMIC_TYPES.iter().position(|own| *own == rtype).map(|of| DynamicType::ALL[of])
-}
-
-/// The role that answers a dynamic name which this machine refers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Pool and Group Names: `balance_nameservers`.
-    Balance,
-    /// Site Names: `failover_nameservers`.
-    Failover,
-}
-
-/// A Pool, Group or Site Name in a zone's tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dynamic {
-    /// Its position in the model.
-    pub id: NameId,
-    /// Where it is referred to, if this machine does not answer it (invariant 10).
-    pub refer: Option<Role>,
-}
-
-/// An existing name. Without sets and dynamic it is an empty non-terminal.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// The name as the records file spells it.
-    pub owner: model::Name,
-    /// Static data, in no particular order.
-    pub sets: Vec<RrSet>,
-    /// The dynamic name that the plan answers A and AAAA for.
-    pub dynamic: Option<Dynamic>,
-    /// Whether an NS set below the apex delegates from here on down.
-    pub is_cut: bool,
-    /// Whether other servers are asked from here on down.
-    pub is_forward: bool,
-}
-
-impl Node {
-    /// A name that exists and has nothing.
-    #[must_use]
-    pub fn empty(owner: model::Name) -> Self {
-        Self { owner, sets: Vec::new(), dynamic: None, is_cut: false, is_forward: false }
-    }
-
-    /// The records of one type.
-    #[must_use]
-    pub fn set(&self, rtype: Rtype) -> Option<&RrSet> {
-        self.sets.iter().find(|set| set.rtype == rtype)
-    }
-
-    /// The target, where the name is an alias.
-    #[must_use]
-    pub fn alias(&self) -> Option<&model::Name> {
-        match self.set(Rtype::CNAME)?.data.first()? {
-            Data::Cname(cname) => Some(cname.cname()),
-            _ => None,
-        }
-    }
-
-    /// Where all names below this one are redirected to (RFC 6672).
-    #[must_use]
-    pub fn redirect(&self) -> Option<&model::Name> {
-        match self.set(Rtype::DNAME)?.data.first()? {
-            Data::Dname(dname) => Some(dname.dname()),
-            _ => None,
-        }
-    }
 }
 
 /// The result of a look-up.
@@ -131,8 +55,7 @@ pub enum Found<'a> {
 pub struct Zone {
     pub(super) id: ZoneId,
     pub(super) apex: model::Name,
-    /// By name in wire form, lower case.
-    pub(super) nodes: HashMap<Box<[u8]>, Node>,
+    pub(super) nodes: Nodes,
     /// The apex SOA with a negative answer's TTL.
     pub(super) soa: RrSet,
     /// Whether that is the records file's.
@@ -331,78 +254,5 @@ impl Zones {
     #[must_use]
     pub fn zone(&self, id: ZoneId) -> &Zone {
         &self.list[id.0]
-    }
-}
-
-/// A name in lower case with its labels' places; on the stack, made once per look-up.
-#[derive(Debug)]
-pub struct FoldedName {
-    wire: [u8; NAME_LEN_MAX],
-    len: usize,
-    starts: [u8; LABELS_MAX],
-    labels: usize,
-}
-
-impl FoldedName {
-    /// Folds a name (RFC 4343). Length bytes are at most 63, below any letter, so they fold to themselves.
-    #[must_use]
-    pub fn new(name: &Name<[u8]>) -> Self {
-        let bytes = name.as_slice();
-        let mut folded = Self { wire: [0; NAME_LEN_MAX], len: bytes.len(), starts: [0; LABELS_MAX], labels: 0 };
-        folded.wire[..bytes.len()].copy_from_slice(bytes);
-        folded.wire.make_ascii_lowercase();
-        let mut at = 0;
-        for label in name {
-            folded.starts[folded.labels] = at;
-            folded.labels += 1;
-            // A label and its length byte are at most 64 bytes, a whole name 255; after the root this is not read.
-            at = at.wrapping_add(label.len() as u8).wrapping_add(1);
-        }
-        folded
-    }
-
-    /// The whole name.
-    #[must_use]
-    pub fn wire(&self) -> &[u8] {
-        &self.wire[..self.len]
-    }
-
-    /// How many labels it has, the root included.
-    #[must_use]
-    pub fn labels(&self) -> usize {
-        self.labels
-    }
-
-    /// The name without its first `first` labels; `first` is less than [`Self::labels`].
-    #[must_use]
-    pub fn suffix(&self, first: usize) -> &[u8] {
-        &self.wire[usize::from(self.starts[first])..self.len]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::str::FromStr;
-
-    use super::*;
-
-    fn name(text: &str) -> model::Name {
-        Name::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn folding_keeps_labels_and_drops_case() {
-        let folded = FoldedName::new(name("wWw.App.COM.").for_slice());
-        assert_eq!(folded.wire(), b"\x03www\x03app\x03com\0");
-        assert_eq!((folded.labels(), folded.suffix(1), folded.suffix(3)), (4, &b"\x03app\x03com\0"[..], &b"\0"[..]));
-    }
-
-    #[test]
-    fn folding_takes_the_longest_names() {
-        let most_labels = name(&"a.".repeat(127));
-        assert_eq!(FoldedName::new(most_labels.for_slice()).labels(), 128);
-        let longest = name(&format!("{0}.{0}.{0}.{1}.", "x".repeat(63), "y".repeat(61)));
-        let folded = FoldedName::new(longest.for_slice());
-        assert_eq!((folded.wire().len(), folded.labels(), folded.suffix(4)), (255, 5, &b"\0"[..]));
     }
 }

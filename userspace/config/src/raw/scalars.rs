@@ -17,7 +17,7 @@ pub(crate) type Switch = Option<Spanned<bool>>;
 pub(crate) type List<T> = Option<Spanned<Vec<Spanned<T>>>>;
 
 /// A whole number, or a text that says one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum NumberOrText {
     Number(i64),
     Text(String),

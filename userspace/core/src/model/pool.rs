@@ -1,10 +1,14 @@
 //! Pools and groups, and their knobs.
 
-use std::time::Duration;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Name, PoolId, Quorum, SiteOrder, ZoneId};
 
-/// `[pool."…"]`: all Sites of an application.
+/// `[pool."…"]`: all Sites of an application. Its settings are read as if they were its own.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// The Pool Name.
@@ -13,6 +17,27 @@ pub struct Pool {
     pub zone: ZoneId,
     /// Its Sites, in the file's order.
     pub sites: SiteOrder,
+    /// Everything else, shared by pools that have it alike: there may be a million of them.
+    pub settings: Arc<PoolSettings>,
+}
+
+impl Deref for Pool {
+    type Target = PoolSettings;
+
+    fn deref(&self) -> &PoolSettings {
+        &self.settings
+    }
+}
+
+impl DerefMut for Pool {
+    fn deref_mut(&mut self) -> &mut PoolSettings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+/// The knobs of a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
     /// How a query becomes a slot.
     pub policy: Policy,
     /// TTL of dynamic answers, seconds; 0 unless set.
@@ -35,6 +60,25 @@ pub struct Pool {
     pub steering: Steering,
     /// How many fronts of a fleet must see an address up.
     pub quorum: Quorum,
+}
+
+impl Default for PoolSettings {
+    /// The knobs of a pool that sets none.
+    fn default() -> Self {
+        Self {
+            policy: Policy::WeightedRoundRobin,
+            ttl: 0,
+            up_threshold: 0.0,
+            all_down: AllDown::FailOpen,
+            last_resort: LastResort::None,
+            sticky_prefix: (24, 56),
+            https: None,
+            minimum: Minimum::default(),
+            failback: Failback::Auto,
+            steering: Steering::default(),
+            quorum: Quorum::default(),
+        }
+    }
 }
 
 /// The minimum of a pool, which no deliberate cause (the operator, load, a hold-down) may take away.

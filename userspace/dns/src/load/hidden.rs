@@ -74,7 +74,7 @@ impl Builder<'_> {
     pub(super) fn tell_what_is_hidden(&mut self) {
         let mut warnings = Vec::new();
         for (key, rtype, place) in &self.places {
-            let node = &self.nodes[key];
+            let Some(node) = self.nodes.get(key) else { continue };
             let what = format!("{rtype} at {}", node.owner);
             let kept = "it is kept, and not answered";
             if let Some(message) = self.hidden(node, *rtype) {

@@ -333,7 +333,8 @@ fn every_possible_answer_is_signed() {
 #[test]
 fn each_pool_is_signed_with_its_own_ttl() {
     let bench = signed_by(&config(), |model| {
-        let pool = Pool { name: name("other.app.com."), ttl: 30, ..model.pools[0].clone() };
+        let mut pool = Pool { name: name("other.app.com."), ..model.pools[0].clone() };
+        pool.ttl = 30;
         let kind = NameKind::Pool(PoolId(model.pools.len()));
         model.names.push(DynamicName { name: pool.name.clone(), zone: ZoneId(0), kind, served: true });
         model.pools.push(pool);

@@ -84,7 +84,8 @@ fn model(ports: [u16; 3]) -> Arc<Model> {
     ]);
     model.pools[0].sites = [0, 1, 2].map(SiteId).into_iter().collect();
     let name: Name = fixture::name("other.example");
-    let other = Pool { name, sites: vec![SiteId(3)].into(), policy: Policy::Sticky, ..model.pools[0].clone() };
+    let mut other = Pool { name, sites: vec![SiteId(3)].into(), ..model.pools[0].clone() };
+    other.policy = Policy::Sticky;
     model.pools.push(other);
     model.sites[3].pool = PoolId(1);
     Arc::new(model)
