@@ -13,7 +13,7 @@ use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts, OBJECT, PROGRAM, Pac
 use crate::{error::BenchError, scene, stats::Quartiles};
 
 /// Bytes of the map `WALK`: those of [`walk`].
-pub(crate) const WALK: usize = 120;
+pub(crate) const WALK: usize = 128;
 /// `XDP_TX`: what a timed program returns when all went well.
 pub const XDP_TX: u32 = 3;
 
@@ -228,6 +228,14 @@ pub(crate) fn walk(frame: &[u8], numbers: Range<u32>, spread: bool) -> [u8; WALK
     for (field, value) in walk[96..].chunks_exact_mut(4).zip(fields) {
         field.copy_from_slice(&value.to_ne_bytes());
     }
+    walk
+}
+
+/// As [`walk`] over so many names, but that they are asked for at random, the n-th with a probability of about 1 / n.
+pub(crate) fn zipf_walk(frame: &[u8], names: u32) -> [u8; WALK] {
+    let mut walk = walk(frame, 0..names, false);
+    let log2 = (f64::from(names).log2() * 65_536.0) as u32;
+    walk[120..124].copy_from_slice(&log2.to_ne_bytes());
     walk
 }
 

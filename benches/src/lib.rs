@@ -15,6 +15,7 @@
 //! | [`sessions`] | (h) sessions beside tower-sessions, takeovers, memory |
 //! | [`signed`] | (i) signed answers beside unsigned ones and beside Knot's, first signing |
 //! | [`fleet`] | (j) three fronts and three nodes of etcd beside three fronts alone |
+//! | [`scale`] | (k) answers, starts and reloads as names grow to a million |
 //! | `process_time` | the CPU time of a process, and its memory |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
@@ -39,6 +40,7 @@ pub mod kinds;
 mod process_time;
 pub mod rate;
 pub mod report;
+pub mod scale;
 pub mod scene;
 pub mod sessions;
 pub mod signed;
@@ -73,6 +75,8 @@ pub enum BenchPart {
     Signed,
     /// (j) Three fronts that share votes by etcd, at rest and in storms
     Fleet,
+    /// (k) Answers, starts and reloads as names grow to a million
+    Scale,
 }
 
 /// The benchmarks' arguments.
@@ -187,6 +191,9 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if wanted(BenchPart::Fleet) {
         all.fleet = fleet_part(*quick)?;
     }
+    if wanted(BenchPart::Scale) {
+        all.scale = scale_part(*quick)?;
+    }
 
     println!("\nsummary");
     for target in report::targets(&all) {
@@ -205,4 +212,16 @@ fn fleet_part(quick: bool) -> Result<Vec<fleet::FleetCost>, BenchError> {
     let measured = fleet::measure(&effort)?;
     println!("{}", fleet::report::table(&measured));
     Ok(measured)
+}
+
+fn scale_part(quick: bool) -> Result<scale::Scale, BenchError> {
+    let (names, rounds, repeat) =
+        if quick { (vec![1_000, 10_000], 3, 10_000) } else { (vec![1_000, 10_000, 100_000, 1_000_000], 11, 1_000_000) };
+    println!("\n(k) names up to a million\n{}\n{rounds} rounds of {repeat} runs.\n", scale::METHOD);
+    let effort = scale::ScaleEffort { names: names.clone(), rounds, repeat };
+    let answers = rate::on_own_cpu(move || scale::measure(&effort))??;
+    println!("{}\n\n{}\n", scale::table(&answers), scale::start::METHOD);
+    let starts = scale::start::measure(&names)?;
+    println!("{}", scale::start::table(&starts));
+    Ok(scale::Scale { answers, starts })
 }

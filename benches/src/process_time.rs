@@ -25,7 +25,16 @@ pub(crate) fn whole_cpu_s(pid: u32) -> Result<f64, BenchError> {
 
 /// Returns the resident memory of a process, MiB.
 pub(crate) fn memory_mib(pid: u32) -> Result<f64, BenchError> {
+    mib(pid, "VmRSS:")
+}
+
+/// Returns the most resident memory that a process had, MiB.
+pub(crate) fn peak_mib(pid: u32) -> Result<f64, BenchError> {
+    mib(pid, "VmHWM:")
+}
+
+fn mib(pid: u32, key: &str) -> Result<f64, BenchError> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("status has no VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).ok_or_else(|| format!("status has no {key}"))?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }

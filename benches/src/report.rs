@@ -12,6 +12,7 @@ use crate::{
     fleet::{self, FleetCost},
     kinds::AnswerKind,
     rate::{self, Rate},
+    scale::{self, Scale},
     scene::PLANS_FEW,
     sessions::{self, SessionCosts},
     signed::{self, SignedCosts},
@@ -45,6 +46,8 @@ pub struct Measured {
     pub signed: Option<SignedCosts>,
     /// (j)
     pub fleet: Vec<FleetCost>,
+    /// (k), if measured.
+    pub scale: Scale,
 }
 
 /// Describes what this runs on, a line each.
@@ -371,13 +374,15 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     targets.extend(sessions.iter().flat_map(sessions::report::targets));
     targets.extend(signed.iter().flat_map(signed::report::targets));
     targets.extend(fleet::report::targets(&measured.fleet));
+    targets.extend(scale::targets(&measured.scale));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed, fleet } = measured;
+    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed, fleet, scale } =
+        measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -436,6 +441,7 @@ pub fn json(measured: &Measured) -> Value {
         "sessions": sessions.as_ref().map(sessions::report::json),
         "signed": signed.as_ref().map(signed::report::json),
         "fleet": fleet::report::json(fleet),
+        "scale": scale.json(),
     })
 }
 

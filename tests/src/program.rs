@@ -103,7 +103,7 @@ pub(crate) fn under(wrapper: &[String]) -> io::Result<Command> {
 }
 
 /// Starts a `zerottl` that logs into a folder, and waits for its `READY=1`.
-pub(crate) fn until_ready(machine: &Netns, folder: &Path, mut command: Command) -> io::Result<Process> {
+pub fn until_ready(machine: &Netns, folder: &Path, mut command: Command) -> io::Result<Process> {
     let notify_path = folder.join("notify");
     let _ = fs::remove_file(&notify_path);
     let notify = UnixDatagram::bind(&notify_path)?;

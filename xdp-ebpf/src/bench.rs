@@ -40,6 +40,11 @@ pub struct FrameWalk {
     first: u32,
     /// As [`Fixed::spread`].
     spread: u32,
+    /// 0 is the walk. Else names are asked for at random, the n-th with a probability of about 1 / n (Zipf): this is the
+    /// binary logarithm of their number, in 65,536ths.
+    zipf: u32,
+    /// Padding.
+    reserved: u32,
 }
 
 #[btf_map]
@@ -62,9 +67,12 @@ fn restore(ctx: &XdpContext) -> Option<()> {
     let walk = WALK.get_ptr_mut(0)?;
     // SAFETY: a map value; nothing else uses it while a timed program runs.
     let walk = unsafe { &mut *walk };
-    let number = walk.next;
-    let next = number + walk.step;
-    walk.next = if next < walk.names { next } else { next - walk.names };
+    let number = if walk.zipf == 0 {
+        let next = walk.next + walk.step;
+        core::mem::replace(&mut walk.next, if next < walk.names { next } else { next - walk.names })
+    } else {
+        zipf(walk.zipf)
+    };
     undo_growth(ctx, walk.len)?;
     // SAFETY: the kernel's own bounds of this packet.
     let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
@@ -120,6 +128,16 @@ fn any_client() -> u32 {
     // SAFETY: a helper without arguments.
     let random = unsafe { bpf_get_prandom_u32() };
     random & !0xc0 | 0x80
+}
+
+/// A name's number, by Zipf: two to the power of a number that is uniform, less one, between powers of two a straight line.
+#[inline(always)]
+fn zipf(log2: u32) -> u32 {
+    // SAFETY: a helper without arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let power = (u64::from(random) * u64::from(log2)) >> 32;
+    let whole = (power >> 16) & 0x1f;
+    ((1 << whole) + (((power & 0xffff) << whole) >> 16) - 1) as u32
 }
 
 /// A number's eight letters.

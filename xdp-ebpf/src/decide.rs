@@ -177,10 +177,7 @@ fn body<M: Maps>(
     let which = control.forget::<{ CHOICES - 1 }>(choice_of(query.rtype));
     let choice = &service.choice[which];
     let turn = match choice.kind {
-        CHOICE_CURSOR => {
-            let behind = if which == 2 { control.slot_mask + 1 } else { 0 };
-            maps.turn(whose + behind, which & 1).ok_or(Reason::Internal)?
-        }
+        CHOICE_CURSOR => maps.turn(whose, which).ok_or(Reason::Internal)?,
         CHOICE_RANDOM => maps.random(),
         CHOICE_STICKY => {
             let (turn, prefix) =
@@ -228,7 +225,7 @@ fn find<'m, M: Maps>(
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let block = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32).ok_or(Reason::Internal)?;
     let displacement = block.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let index = name::position(hash, displacement, control.slot_mask);
+    let index = name::position(hash, displacement, control.names);
     let entry = maps.name(index).ok_or(Reason::Internal)?;
     let mut differs = u64::from(entry.len) ^ query.name_len as u64;
     let mut i = 0;

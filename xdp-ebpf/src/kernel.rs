@@ -141,13 +141,10 @@ impl Maps for Kernel {
         let cursors = self.control()?.cursors;
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let cursor = CURSORS.get_ptr_mut(cpu * cursors + index)?;
-        // SAFETY: this CPU's element, and nothing else runs on this CPU between these two lines: XDP runs with bottom
-        // halves off, and the agent writes cursors only before attaching.
-        let turn = unsafe { &mut (*cursor).0[which & 1] };
-        let now = *turn;
-        *turn = now.wrapping_add(1);
-        Some(now)
+        let cursor = CURSORS.get_ptr_mut(cpu * cursors + (index & cursors.wrapping_sub(1)))?;
+        // SAFETY: this CPU's element, and nothing else runs on this CPU meanwhile: XDP runs with bottom halves off, and the
+        // agent writes no cursors.
+        Some(unsafe { &mut *cursor }.turn(index, which, || self.random()))
     }
     #[inline(always)]
     fn random(&self) -> u32 {

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `CONTROL` | array, mmapable | 1 [`Control`] | once before attach; `word`, `mac`, `vlans`, `clock` and `trace` at any time, each by one store |
 //! | `DISPLACE` | array, mmapable | [`Displace`] blocks | once before attach |
-//! | `NAMES` | array, mmapable | [`NameEntry`], a power of two | once before attach |
+//! | `NAMES` | array, mmapable | [`NameEntry`] | once before attach |
 //! | `TAILS` | array, mmapable | [`NameTail`], one per long name | once before attach |
 //! | `RDATA` | array, mmapable | [`Rdata`]: one SOA per zone, then HTTPS records | once before attach |
 //! | `ENDPOINTS` | array, mmapable | [`Endpoint`] | once before attach |
@@ -12,7 +12,7 @@
 //! | `SLOTS` | array, mmapable | [`ALL_BANKS`] × [`SlotBlock`] | a bank at a time, never the one in use |
 //! | `NETS` | array, mmapable | [`NetNode`] | once before attach |
 //! | `CHOSEN` | array, mmapable | [`Chosen`], one per pool with client nets and set | once before attach |
-//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at a name's position in `NAMES`; where HTTPS is configured, as many again after these | by the program; start values by the agent |
+//! | `CURSORS` | array, mmapable | possible CPUs × [`Cursor`], at the low bits of a name's position in `NAMES` | by the program |
 //! | `ANSWERS` | array, mmapable | possible CPUs × `u64`, at an address's position in `ENDPOINTS`: how often it was answered | by the program |
 //! | `BUCKETS` | array | [`Buckets`](crate::limit::Buckets), a power of two | by the program |
 //! | `COUNTERS` | per-CPU array | `u64`, one per [`Reason`](crate::reason::Reason) | by the program |
@@ -39,7 +39,7 @@ pub const STALE_BANK: u32 = BANKS;
 pub const ALL_BANKS: u32 = BANKS + 1;
 /// Says in [`Control::abi`] that a pinned `CONTROL` is one of ours, of this layout: `"ztl"` and a number that counts up
 /// with each change of a struct or a map here.
-pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x04");
+pub const ABI: u32 = u32::from_le_bytes(*b"ztl\x05");
 /// Served addresses per family.
 pub const LISTEN_MAX: usize = 8;
 /// Interfaces' MAC addresses that are ours.
@@ -83,8 +83,8 @@ pub struct Control {
     pub age_max: u64,
     /// Keys the name hash.
     pub seed: u64,
-    /// Entries of `NAMES` less one.
-    pub slot_mask: u32,
+    /// Entries of `NAMES`.
+    pub names: u32,
     /// Displacements in use less one.
     pub bucket_mask: u32,
     /// `SERVICES` per bank.
@@ -107,7 +107,7 @@ pub struct Control {
     pub clock: u32,
     /// Bytes of `nsid` in use; 0 is none.
     pub nsid_len: u32,
-    /// `CURSORS` per CPU.
+    /// `CURSORS` per CPU, a power of two.
     pub cursors: u32,
     /// `ANSWERS` per CPU: those of `ENDPOINTS`, and some so that CPUs share no cache line.
     pub answers: u32,
@@ -172,7 +172,7 @@ impl Default for Control {
             confirmed: 0,
             age_max: 0,
             seed: 0,
-            slot_mask: 0,
+            names: 0,
             bucket_mask: 0,
             bank_services: 0,
             bank_blocks: 0,
@@ -492,13 +492,35 @@ pub struct SlotBlock(pub [u16; BLOCK_SLOTS]);
 /// Entries of `NAMES` at least, so that one CPU's cursors fill whole cache lines.
 pub const NAMES_MIN: usize = 8;
 
-/// A name's turn, by family, or at the position for HTTPS its turn for that, on one CPU.
+/// `CURSORS` per CPU, at most: 64 KiB, which stay in the cache however many names there are.
+pub const CURSORS_MAX: usize = 4096;
+
+/// A name's turns on one CPU: whose they are, as a position in `NAMES` and one, and its turn of each type by [`choice_of`].
 ///
-/// At the name's position in `NAMES`: its cache miss then goes along with the name's, where a position told by the entry
-/// would have to wait for it. A plain array and not a per-CPU one, which is a pointer to follow for every element.
-#[derive(Clone, Copy, Debug, Default)]
+/// Up to [`CURSORS_MAX`] names each have their own, and their answers go round. Beyond that, some share a cursor, and whoever
+/// comes after another begins anew at random: wherever it begins, each slot is as likely as any, so that the shares hold.
+/// A plain array and not a per-CPU one, which is a pointer to follow for every element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Cursor(pub [u32; 2]);
+pub struct Cursor(pub [u32; 1 + CHOICES - 1]);
+
+impl Cursor {
+    /// Takes the next turn of the name at a position for one of the three types. `random` gives it a start where the
+    /// cursor is not its own: one for each type, or browsers that ask for all of them would be given A of one Site and
+    /// AAAA of the next.
+    #[inline(always)]
+    pub fn turn(&mut self, name: u32, which: usize, random: impl FnOnce() -> u32) -> u32 {
+        let whose = name.wrapping_add(1);
+        if self.0[0] != whose {
+            let start = u64::from(random()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = [whose, start as u32, (start >> 16) as u32, (start >> 32) as u32];
+        }
+        let turn = &mut self.0[(1 + which) % CHOICES];
+        let now = *turn;
+        *turn = now.wrapping_add(1);
+        now
+    }
+}
 
 /// Bytes of `EVENTS`.
 pub const EVENTS_LEN: u32 = 1 << 20;
@@ -527,6 +549,7 @@ const _: () = assert!(size_of::<SlotBlock>() == 64);
 const _: () = assert!(size_of::<ServiceEntry>() == 64);
 const _: () = assert!(size_of::<NetNode>() == 128);
 const _: () = assert!(size_of::<Chosen>() == 8);
+const _: () = assert!(size_of::<Cursor>() == 16);
 const _: () = assert!(size_of::<ChoiceEntry>() == 8);
 const _: () = assert!(size_of::<Endpoint>() == 16);
 const _: () = assert!(size_of::<Rdata>() == 16 + RDATA_ROOM && SOA_MAX < RDATA_ROOM);

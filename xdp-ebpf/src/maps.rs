@@ -31,7 +31,7 @@ pub trait Maps {
     fn net(&self, index: u32) -> Option<&NetNode>;
     /// `CHOSEN`.
     fn chosen(&self, index: u32) -> Option<&Chosen>;
-    /// Takes this CPU's next turn of one of the two cursors at `index` of its part of `CURSORS`.
+    /// Takes the next turn, on this CPU, of the name at `index` for a type's choice: [`Cursor::turn`](crate::layout::Cursor::turn).
     fn turn(&self, index: u32, which: usize) -> Option<u32>;
     /// A random number.
     fn random(&self) -> u32;

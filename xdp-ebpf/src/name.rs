@@ -148,11 +148,12 @@ pub const fn mix(hash: u64, word: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// Where the perfect hash puts a name.
+/// Where the perfect hash puts a name, of so many entries: a part of the whole range of hashes each, so that their number
+/// need be no power of two. The displacement turns that range.
 #[inline(always)]
 #[must_use]
-pub const fn position(hash: u64, displacement: u32, slot_mask: u32) -> u32 {
-    (hash as u32).wrapping_add(displacement) & slot_mask
+pub const fn position(hash: u64, displacement: u32, entries: u32) -> u32 {
+    ((((hash as u32).wrapping_add(displacement)) as u64 * entries as u64) >> 32) as u32
 }
 
 /// A name as the maps hold it; for the host, from wire form. `None` if it is longer than a name can be.

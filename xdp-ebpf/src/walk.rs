@@ -186,7 +186,7 @@ fn find<'m, M: Maps>(
     let full = control.forget::<0x1f>(full);
     let bucket = (hash >> 32) as u32 & control.bucket_mask;
     let displacement = maps.displace(bucket / BLOCK_DISPLACEMENTS as u32)?.0[bucket as usize % BLOCK_DISPLACEMENTS];
-    let index = name::position(hash, displacement, control.slot_mask);
+    let index = name::position(hash, displacement, control.names);
     let entry = maps.name(index)?;
     let mut differs = u64::from(entry.len) ^ len as u64;
     let mut i = 0;

@@ -9,7 +9,7 @@ use kernel_table::{
     verify,
     world::World,
 };
-use xdp_ebpf::{cookie::Secret, reason::Action};
+use xdp_ebpf::{cookie::Secret, layout::Cursor, reason::Action};
 use zerottl_core::model::{CookieSecrets, EdnsConfig};
 use zerottl_dns::{Transport, Zones, respond, view::View};
 
@@ -43,7 +43,7 @@ pub fn frame(data: &[u8]) {
     HELD.with(|held| {
         let [at_tail, at_head] = [Grow::Tail, Grow::Head].map(|grow| {
             // The same turn for both.
-            held.cursors.borrow_mut().fill([1, 2]);
+            held.cursors.borrow_mut().fill(Cursor::default());
             held.random.set(1);
             host_maps::run(held, &frame, grow)
         });

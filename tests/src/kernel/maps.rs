@@ -6,7 +6,10 @@ use kernel_table::{
     host_maps::{HostMaps, SignedHostMaps},
     world::World,
 };
-use xdp_ebpf::{layout::signed::SignatureLine, scratch::Scratch};
+use xdp_ebpf::{
+    layout::{Cursor, signed::SignatureLine},
+    scratch::Scratch,
+};
 use zerottl_core::model::Vlan;
 use zerottl_dns::dnssec::{
     AllSigned,
@@ -47,7 +50,7 @@ pub fn held_by(planned: &Planned, world: World) -> HostMaps {
     }
     (control.vlans, control.vlan_pairs) = image::vlans(&vlans(world));
     let signed = signed(image.signed, &planned.signed);
-    let cursors = vec![[0; 2]; image.control.cursors as usize];
+    let cursors = vec![Cursor::default(); image.control.cursors as usize];
     HostMaps {
         control: Some(control),
         displace: image.names.displace,

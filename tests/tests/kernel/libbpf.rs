@@ -86,7 +86,7 @@ fn the_object_loads_with_libbpf() {
         ("SERVICES", image.services()),
         ("SLOTS", image.blocks()),
         ("ANSWERS", libbpf_rs::num_possible_cpus().unwrap() as u32 * image.control.answers),
-        ("CURSORS", (libbpf_rs::num_possible_cpus().unwrap() * image.names.entries.len()) as u32),
+        ("CURSORS", libbpf_rs::num_possible_cpus().unwrap() as u32 * image.control.cursors),
     ];
     for (name, entries) in sizes {
         open.maps_mut().find(|map| map.name() == name).expect("a map").set_max_entries(entries).unwrap();

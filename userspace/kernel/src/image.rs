@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use xdp_ebpf::{
     layout::{
         ABI, ALL_BANKS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_ONE, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, ChoiceEntry, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX, OPTION_COOKIE,
-        OPTION_SUBNET, Rdata, ServiceEntry, SlotBlock, VLAN_BITS, VLAN_PAIRS_MAX, vlan_pair,
+        CHOICE_STICKY, CURSORS_MAX, ChoiceEntry, Chosen, Control, Endpoint, LISTEN_MAX, Listen4, Listen6, NSID_MAX,
+        OPTION_COOKIE, OPTION_SUBNET, Rdata, ServiceEntry, SlotBlock, VLAN_BITS, VLAN_PAIRS_MAX, vlan_pair,
     },
     net::words,
 };
@@ -74,15 +74,14 @@ impl Image {
             return Err(ImageError::TooManySlots(layout.blocks * BLOCK_SLOTS));
         }
         let stale = model.life.max_plan_age.filter(|_| model.life.on_stale != OnStale::Keep);
-        let has_https = !first.bindings.is_empty();
         let mut control = Control {
             seed: names.seed,
-            slot_mask: names.entries.len() as u32 - 1,
+            names: names.entries.len() as u32,
             bucket_mask: names.bucket_mask,
             walk_from,
             bank_services: first.services.len() as u32,
             bank_blocks: layout.blocks as u32,
-            cursors: (if has_https { 2 } else { 1 } * names.entries.len()) as u32,
+            cursors: names.entries.len().next_power_of_two().min(CURSORS_MAX) as u32,
             abi: ABI,
             pid: std::process::id(),
             // Of 8 bytes, 8 of which are a cache line.

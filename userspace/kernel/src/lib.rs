@@ -59,7 +59,7 @@ use aya::{
     programs::{ProgramError, Xdp},
 };
 use xdp_ebpf::{
-    layout::{Cursor, Displace, EVENTS_LEN},
+    layout::{Displace, EVENTS_LEN},
     reason::Reason,
 };
 
@@ -242,7 +242,6 @@ impl Fastpath {
         fill(&mut ebpf, "NETS", nodes)?;
         fill(&mut ebpf, "CHOSEN", &image.chosen)?;
         fill_signed(&mut ebpf, &image.signed, signed)?;
-        fill(&mut ebpf, "CURSORS", &start_cursors(cpus * image.control.cursors as usize))?;
         let mut control = map(&mut ebpf, "CONTROL", 1)?;
         control.write(0, &[image.control]);
         let mut publisher = Publisher::new(
@@ -378,10 +377,8 @@ fn sizes(image: &Image, nodes: usize, cpus: usize) -> Vec<(&'static str, u32)> {
 
 /// Writes a whole map; the mapping goes, the contents stay.
 fn fill<T: Copy>(ebpf: &mut Ebpf, name: &'static str, values: &[T]) -> Result<(), LoadError> {
-    if !values.is_empty() {
-        map(ebpf, name, values.len())?.write(0, values);
-    }
-    Ok(())
+    let Some(Map::Array(data)) = ebpf.map(name) else { return Err(LoadError::Missing(name)) };
+    mmap_array::write_all(data.fd(), values).map_err(|error| LoadError::Mapping(name, error))
 }
 
 /// Fills the maps of signed zones, which write there themselves what they sign from then on.
@@ -402,12 +399,6 @@ fn fill_signed(ebpf: &mut Ebpf, image: &SignedImage, signed: &AllSigned) -> Resu
         signatures::follow(maps, image, signed);
     }
     Ok(())
-}
-
-/// Gives every cursor a start of its own: by name, type and CPU. A common start would hand the first Site of every
-/// table to every client's first query.
-fn start_cursors(count: usize) -> Vec<Cursor> {
-    (0..count).map(|_| Cursor(rand::random())).collect()
 }
 
 /// The program's counters.

@@ -23,10 +23,16 @@ unsafe impl<T: Sync> Sync for Mapped<T> {}
 impl<T: Copy> Mapped<T> {
     /// Maps `len` elements of the array behind `map`.
     pub fn new(map: impl AsFd, len: usize) -> io::Result<Self> {
+        Self::window(map, 0, len)
+    }
+
+    /// Maps `len` elements of the array behind `map` from a byte on, which begins a page.
+    fn window(map: impl AsFd, from: u64, len: usize) -> io::Result<Self> {
         const { assert!(size_of::<T>().is_multiple_of(8)) };
         let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let bytes = len * size_of::<T>();
         // SAFETY: a new mapping, at an address of the kernel's choosing.
-        let start = unsafe { mmap(std::ptr::null_mut(), len * size_of::<T>(), protection, MapFlags::SHARED, map, 0)? };
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, map, from)? };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, len, _owns: PhantomData })
     }
@@ -79,6 +85,18 @@ impl<T> Drop for Mapped<T> {
             tracing::error!("unmapping a BPF map failed: {error}");
         }
     }
+}
+
+/// Elements that are mapped at a time by [`write_all`]: whatever their size, whole pages.
+const WINDOW: usize = 1 << 16;
+
+/// Writes a whole array that no program reads yet, a window at a time, so that it is never all in our memory.
+pub fn write_all<T: Copy>(map: impl AsFd, values: &[T]) -> io::Result<()> {
+    for (values, window) in values.chunks(WINDOW).zip(0_u64..) {
+        let at = window * (WINDOW * size_of::<T>()) as u64;
+        Mapped::window(&map, at, values.len())?.write(0, values);
+    }
+    Ok(())
 }
 
 /// Stores a word that a program reads at any time: in one piece, and after everything stored before it.

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use domain::base::{Name, Rtype};
 use xdp_ebpf::layout::{
     NAME_ABOVE, NAME_HAS_HTTPS, NAME_HAS_WILDCARD, NAME_IS_SIGNED, NAME_OPAQUE, NAME_REFERRED, NAME_SERVED,
-    NAME_STATIC, NameEntry, type_bit,
+    NAME_STATIC, type_bit,
 };
 
-use super::perfect_hash::Named;
+use super::perfect_hash::{NameFacts, Named};
 use zerottl_core::{model::Model, plan::Plan};
 use zerottl_dns::zone::{FoldedName, Node, Zone, Zones};
 
@@ -24,7 +24,7 @@ pub fn walk_from(zones: &Zones) -> u32 {
 
 /// The entries of all zones; `first` is any plan of theirs.
 #[must_use]
-pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<Named> {
+pub fn names<'z>(zones: &'z Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<Named<'z>> {
     let first_soa = first.bindings.len();
     let mut named = Vec::new();
     let mut above = HashSet::new();
@@ -40,9 +40,9 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
             let outer = if is_inner && node.owner == *zone.apex() { type_bit(Rtype::DS.to_int()) } else { 0 };
             named.extend(
                 entry(zone, node, first, model)
-                    .map(|entry| NameEntry { types: entry.types | outer, ..entry })
-                    .map(|entry| NameEntry { soa: (first_soa + position) as u16, ..entry })
-                    .map(|entry| Named { wire: FoldedName::new(node.owner.for_slice()).wire().to_vec(), entry }),
+                    .map(|entry| NameFacts { types: entry.types | outer, ..entry })
+                    .map(|entry| NameFacts { soa: (first_soa + position) as u16, ..entry })
+                    .map(|facts| Named { wire: node.owner.as_slice().into(), facts }),
             );
         }
     }
@@ -56,16 +56,16 @@ pub fn names(zones: &Zones, walk_from: u32, first: &Plan, model: &Model) -> Vec<
         above.extend(parents.map(|parent| parent.wire().to_vec()));
     }
     named.extend(zones.forwards_outside().map(|name| Named {
-        wire: FoldedName::new(name.for_slice()).wire().to_vec(),
-        entry: NameEntry { kind: NAME_OPAQUE, ..NameEntry::default() },
+        wire: name.as_slice().into(),
+        facts: NameFacts { kind: NAME_OPAQUE, ..NameFacts::default() },
     }));
-    let entry = NameEntry { kind: NAME_ABOVE, ..NameEntry::default() };
-    named.extend(above.into_iter().map(|wire| Named { wire, entry }));
+    let facts = NameFacts { kind: NAME_ABOVE, ..NameFacts::default() };
+    named.extend(above.into_iter().map(|wire| Named { wire: wire.into(), facts }));
     named
 }
 
 /// Makes the entry of one name; none for what lies below a delegation, a DNAME or a forward name.
-fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEntry> {
+fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameFacts> {
     let name: &Name<[u8]> = node.owner.for_slice();
     if zone.hides(node) {
         return None;
@@ -77,7 +77,7 @@ fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEn
         None => NAME_STATIC,
     };
     let has_https = node.dynamic.is_some_and(|own| model.pool_of(model.names[own.id.0].kind).https.is_some());
-    Some(NameEntry {
+    Some(NameFacts {
         apex: (node.owner.len() - zone.apex().len()) as u8,
         kind,
         flags: if zone.has_wildcard(name) { NAME_HAS_WILDCARD } else { 0 }
@@ -87,7 +87,7 @@ fn entry(zone: &Zone, node: &Node, first: &Plan, model: &Model) -> Option<NameEn
         // The chain's own records are the socket path's to answer.
         types: node.sets.iter().fold(0, |types, set| types | type_bit(set.rtype.to_int()))
             | if zone.is_signed() { type_bit(Rtype::NSEC.to_int()) } else { 0 },
-        ..NameEntry::default()
+        soa: 0,
     })
 }
 
@@ -120,9 +120,10 @@ mod tests {
         assert_eq!(walk_from, 0, "the root is the first step");
         let all = names(&loaded.zones, walk_from, &first, &model);
         NameTable::build(&all).expect("no name twice");
-        let shown =
-            |named: &Named| (Name::from_slice(&named.wire).expect("a name").fmt_with_dot().to_string(), named.entry);
-        let all: BTreeMap<String, NameEntry> = all.iter().map(shown).collect();
+        let shown = |named: &Named<'_>| {
+            (Name::from_slice(&named.wire).expect("a name").fmt_with_dot().to_string(), named.facts)
+        };
+        let all: BTreeMap<String, NameFacts> = all.iter().map(shown).collect();
         let names: Vec<_> = all.keys().map(String::as_str).collect();
         assert_eq!(
             names,

@@ -6,7 +6,7 @@ use xdp_ebpf::{
     answer, decide,
     frame::Frame,
     layout::{
-        Chosen, Control, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock,
+        Chosen, Control, Cursor, Displace, Endpoint, NameEntry, NameTail, NetNode, Rdata, ServiceEntry, SlotBlock,
         signed::{Proof, ProofChunk, Region, SignatureLine, SignedName, Signer},
     },
     limit::Buckets,
@@ -37,7 +37,7 @@ pub struct HostMaps {
     pub boot_ns: u64,
     /// Time, in ticks.
     pub now: Cell<u64>,
-    pub cursors: RefCell<Vec<[u32; 2]>>,
+    pub cursors: RefCell<Vec<Cursor>>,
     pub random: Cell<u32>,
     pub scratch: Option<Scratch>,
     pub signed: SignedHostMaps,
@@ -91,9 +91,8 @@ impl Maps for HostMaps {
     }
     fn turn(&self, index: u32, which: usize) -> Option<u32> {
         let mut cursors = self.cursors.borrow_mut();
-        let turn = cursors.get_mut(index as usize)?.get_mut(which)?;
-        *turn = turn.wrapping_add(1);
-        Some(turn.wrapping_sub(1))
+        let at = index as usize & cursors.len().checked_sub(1)?;
+        Some(cursors.get_mut(at)?.turn(index, which, || self.random()))
     }
     fn random(&self) -> u32 {
         // Xorshift: any non-zero start goes through all 32-bit numbers.

@@ -11,8 +11,8 @@ use kernel_table::{
 use xdp_ebpf::{
     layout::{
         ALL_BANKS, BLOCK_DISPLACEMENTS, BLOCK_SLOTS, CHOICE_CURSOR, CHOICE_NODATA, CHOICE_RANDOM, CHOICE_SERVFAIL,
-        CHOICE_STICKY, ChoiceEntry, Control, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4, Listen6,
-        NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, ServiceEntry, SlotBlock, vlan_pair,
+        CHOICE_STICKY, ChoiceEntry, Control, Cursor, Displace, Endpoint, FIXUP_APEX, FIXUP_NONE, Fixup, Listen4,
+        Listen6, NAME_INLINE, NAME_SERVED, NameEntry, RDATA_ROOM, Rdata, ServiceEntry, SlotBlock, vlan_pair,
     },
     name::{self, position},
     scratch::Scratch,
@@ -50,7 +50,7 @@ pub fn held(world: World) -> HostMaps {
     let named: Vec<_> = existing().iter().map(|name| (wire(&name.name), named(name, world))).collect();
     control.walk_from = 1;
     place(&mut held, &mut control, &named);
-    held.cursors = RefCell::new((0..2 * held.names.len() as u32).map(|i| [i, u32::MAX - i]).collect());
+    held.cursors = RefCell::new(vec![Cursor::default(); held.names.len()]);
 
     control.bank_services = bank.len() as u32;
     control.bank_blocks = blocks.len() as u32;
@@ -93,7 +93,7 @@ pub fn alone(name: &[u8]) -> HostMaps {
         endpoints: vec![endpoint(world::FOUR.parse().unwrap())],
         services: vec![ServiceEntry { choice: [choice; 4], ..ServiceEntry::default() }; ALL_BANKS as usize],
         slots: vec![SlotBlock([0; BLOCK_SLOTS]); ALL_BANKS as usize],
-        cursors: RefCell::new(vec![[0; 2]]),
+        cursors: RefCell::new(vec![Cursor::default()]),
         rdata: vec![soa(&world::zones()[0])],
         scratch: Some(Scratch::default()),
         ..HostMaps::default()
@@ -197,7 +197,7 @@ fn position_of<T>(own: T, known: &mut Vec<T>, is_same: impl Fn(&T, &T) -> bool) 
 fn place(held: &mut HostMaps, control: &mut Control, named: &[(Vec<u8>, NameEntry)]) {
     const SLOTS: usize = 4096;
     const BUCKETS: usize = 512;
-    control.slot_mask = SLOTS as u32 - 1;
+    control.names = SLOTS as u32;
     control.bucket_mask = BUCKETS as u32 - 1;
     'seeds: for seed in 1..1_000 {
         control.seed = name::mix(seed, 0x00de_cade);
@@ -217,15 +217,17 @@ fn place(held: &mut HostMaps, control: &mut Control, named: &[(Vec<u8>, NameEntr
         for (bucket, members) in buckets {
             let fits = |displacement: &u32| {
                 let mut places: Vec<u32> =
-                    members.iter().map(|(hash, _)| position(*hash, *displacement, control.slot_mask)).collect();
+                    members.iter().map(|(hash, _)| position(*hash, *displacement, control.names)).collect();
                 places.sort_unstable();
                 places.dedup();
                 places.len() == members.len() && places.iter().all(|at| held.names[*at as usize].len == 0)
             };
-            let Some(displacement) = (0..SLOTS as u32).find(fits) else { continue 'seeds };
+            let Some(displacement) = (0..SLOTS as u32).map(|step| step * (u32::MAX / SLOTS as u32)).find(fits) else {
+                continue 'seeds;
+            };
             held.displace[bucket / BLOCK_DISPLACEMENTS].0[bucket % BLOCK_DISPLACEMENTS] = displacement;
             for (hash, entry) in members {
-                held.names[position(hash, displacement, control.slot_mask) as usize] = entry;
+                held.names[position(hash, displacement, control.names) as usize] = entry;
             }
         }
         return;
