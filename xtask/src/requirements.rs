@@ -156,6 +156,30 @@ const TOOLS: &[Tool] = &[
         why: "Knot's answers of several addresses",
         tasks: &[Task::Test, Task::Bench],
     },
+    Tool {
+        package: "gdnsd",
+        sign: Sign::Program("gdnsd"),
+        why: "answers by weight, beside ours",
+        tasks: &[Task::Test, Task::Bench],
+    },
+    Tool {
+        package: "nsd",
+        sign: Sign::Program("nsd"),
+        why: "answers of a plain zone, beside ours",
+        tasks: &[Task::Test, Task::Bench],
+    },
+    Tool {
+        package: "pdns-server",
+        sign: Sign::Program("pdns_server"),
+        why: "answers made by Lua, beside ours",
+        tasks: &[Task::Test, Task::Bench],
+    },
+    Tool {
+        package: "pdns-backend-bind",
+        sign: Sign::File("/var/lib/dpkg/info/pdns-backend-bind.list"),
+        why: "zone files of pdns-server",
+        tasks: &[Task::Test, Task::Bench],
+    },
     Tool { package: "redis-server", sign: Sign::Program("redis-server"), why: "keeps copies of sessions", tasks: LAB },
     Tool { package: "etcd-server", sign: Sign::Program("etcd"), why: "several fronts share their words", tasks: LAB },
     Tool { package: "bird2", sign: Sign::Program("bird"), why: "a front's route is withdrawn", tasks: &[Task::Test] },
@@ -206,6 +230,10 @@ pub const DAEMONS: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("etcd-server", "etcd"),
     ("bird2", "bird"),
+    ("knot", "knot"),
+    ("gdnsd", "gdnsd"),
+    ("nsd", "nsd"),
+    ("pdns-server", "pdns"),
 ];
 
 /// The tools that `task` needs and whose sign is not there.
