@@ -248,7 +248,7 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn answered(counters: &PacketCounters) -> Result<u64, BenchError> {
+pub(crate) fn answered(counters: &PacketCounters) -> Result<u64, BenchError> {
     Ok(counters.read()?.into_iter().find(|(reason, _)| *reason == Reason::AnswerA).map_or(0, |(_, count)| count))
 }
 

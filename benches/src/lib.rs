@@ -16,6 +16,11 @@
 //! | [`signed`] | (i) signed answers beside unsigned ones and beside Knot's, first signing |
 //! | [`fleet`] | (j) three fronts and three nodes of etcd beside three fronts alone |
 //! | [`scale`] | (k) answers, starts and reloads as names grow to a million |
+//! | [`peers`] | (l) beside gdnsd, Knot, NSD and `PowerDNS` |
+//! | [`two_cpus`] | (m) two CPUs beside one |
+//! | [`nic`] | `--nic IFACE`: a real network card |
+//! | `knot` | a model as Knot's zone |
+//! | `page` | figures between the markers of a document |
 //! | `process_time` | the CPU time of a process, and its memory |
 //! | [`scene`] | the names, Sites and queries of all of them |
 //! | [`stats`] | median and quartiles |
@@ -37,6 +42,10 @@ pub mod figure_target;
 pub mod fleet;
 pub mod instructions;
 pub mod kinds;
+mod knot;
+pub mod nic;
+mod page;
+pub mod peers;
 mod process_time;
 pub mod rate;
 pub mod report;
@@ -46,6 +55,7 @@ pub mod sessions;
 pub mod signed;
 pub mod sites;
 pub mod stats;
+pub mod two_cpus;
 pub mod web;
 
 use std::{path::PathBuf, time::Duration};
@@ -77,6 +87,10 @@ pub enum BenchPart {
     Fleet,
     /// (k) Answers, starts and reloads as names grow to a million
     Scale,
+    /// (l) Beside gdnsd, Knot, NSD and `PowerDNS`
+    Peers,
+    /// (m) Two CPUs and two queues beside one
+    Cpus,
 }
 
 /// The benchmarks' arguments.
@@ -92,6 +106,15 @@ pub struct Arguments {
     /// Only this; may be given again
     #[arg(long, value_enum)]
     pub only: Vec<BenchPart>,
+    /// Only (l) and (m), the chapter of docs/peers.md
+    #[arg(long)]
+    pub peers: bool,
+    /// A network card
+    #[command(flatten)]
+    pub nic: NicArguments,
+    /// Also write the figures of (l) and (m) between the markers of this page, and the picture of (l) beside it
+    #[arg(long, value_name = "PAGE")]
+    pub into: Option<PathBuf>,
     /// The program whose instructions are counted
     #[arg(skip)]
     pub counted: PathBuf,
@@ -106,13 +129,30 @@ pub struct Arguments {
     pub bench: bool,
 }
 
+/// The arguments for a network card.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct NicArguments {
+    /// Instead, measure this network card, while another machine sends
+    #[arg(id = "nic", long = "nic", value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Measure the card even if it carries the default route
+    #[arg(long, requires = "nic")]
+    pub yes_this_interface: bool,
+    /// Seconds of counting at the card, with each program
+    #[arg(long, default_value_t = 20, requires = "nic", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub nic_seconds: u64,
+}
+
 /// Runs the benchmarks that were asked for and prints figures, methods and a summary.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
-    let Arguments { quick, json, only, counted, minimal_server, signing, .. } = arguments;
-    let wanted = |part| only.is_empty() || only.contains(&part);
+    let Arguments { quick, json, counted, minimal_server, signing, .. } = arguments;
+    let wanted = |part| arguments.wants(part);
     let sizes = if *quick { vec![10, 1_000] } else { vec![10, 100, 1_000, 10_000, 100_000] };
     println!("zerottl benchmarks\n{}", report::machine().join("\n"));
 
+    if let Some(interface) = &arguments.nic.interface {
+        return nic_part(arguments, interface);
+    }
     let mut all = report::Measured::default();
     if wanted(BenchPart::Cost) {
         let (rounds, repeat) = if *quick { (3, 10_000) } else { (21, 100_000) };
@@ -128,11 +168,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         all.costs = Some(measured);
     }
     if wanted(BenchPart::Rate) {
-        let (rounds, seconds, timed_rounds) = if *quick { (1, 1, 1) } else { (11, 2, 5) };
-        println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
-        println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
-        all.rates = rate::measure(rate::RateEffort { rounds, seconds, timed_rounds })?;
-        println!("{}", report::rate_table(&all.rates));
+        all.rates = rate_part(*quick)?;
     }
     if wanted(BenchPart::Plan) {
         println!("\n(c) planner and publisher\n{}\n", report::AGENT_METHOD);
@@ -194,6 +230,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if wanted(BenchPart::Scale) {
         all.scale = scale_part(*quick)?;
     }
+    peers_and_cpus(arguments, &mut all)?;
 
     println!("\nsummary");
     for target in report::targets(&all) {
@@ -204,6 +241,15 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         println!("\nwritten to {}", file.display());
     }
     Ok(())
+}
+
+fn rate_part(quick: bool) -> Result<Vec<rate::Rate>, BenchError> {
+    let (rounds, seconds, timed_rounds) = if quick { (1, 1, 1) } else { (11, 2, 5) };
+    println!("\n(b) answered rate over veth\n{}", report::RATE_METHOD);
+    println!("{rounds} rounds of {seconds} s, {timed_rounds} rounds of 1 s with statistics.\n");
+    let measured = rate::measure(rate::RateEffort { rounds, seconds, timed_rounds })?;
+    println!("{}", report::rate_table(&measured));
+    Ok(measured)
 }
 
 fn fleet_part(quick: bool) -> Result<Vec<fleet::FleetCost>, BenchError> {
@@ -224,4 +270,71 @@ fn scale_part(quick: bool) -> Result<scale::Scale, BenchError> {
     let starts = scale::start::measure(&names)?;
     println!("{}", scale::start::table(&starts));
     Ok(scale::Scale { answers, starts })
+}
+
+fn peers_and_cpus(arguments: &Arguments, all: &mut report::Measured) -> Result<(), BenchError> {
+    if arguments.wants(BenchPart::Peers) {
+        all.peers = Some(peers_part(arguments)?);
+    }
+    if arguments.wants(BenchPart::Cpus) {
+        all.cpus = cpus_part(arguments)?;
+    }
+    Ok(())
+}
+
+fn peers_part(arguments: &Arguments) -> Result<peers::figures::PeerCosts, BenchError> {
+    let effort = peers::PeersEffort::new(arguments.quick);
+    println!("\n(l) beside other servers\n{}\n", peers::report::method(effort));
+    let measured = peers::measure(effort)?;
+    println!("{}", peers::report::table(&measured));
+    let markdown = peers::report::markdown(&measured);
+    into(arguments, "peers", &markdown)?;
+    if let Some(page) = arguments.page() {
+        std::fs::write(page.with_extension("svg"), peers::picture::svg(&measured))?;
+    }
+    Ok(measured)
+}
+
+fn nic_part(arguments: &Arguments, interface: &str) -> Result<(), BenchError> {
+    let time = Duration::from_secs(arguments.nic.nic_seconds);
+    let wish = nic::NicWish { interface: interface.to_owned(), consent: arguments.nic.yes_this_interface, time };
+    let measured = nic::measure(&wish)?;
+    let markdown = nic::report::markdown(&measured);
+    println!("{markdown}");
+    into(arguments, "nic", &markdown)?;
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, format!("{:#}\n", nic::report::json(&measured)))?;
+    }
+    Ok(())
+}
+
+fn cpus_part(arguments: &Arguments) -> Result<Vec<two_cpus::CpuScaling>, BenchError> {
+    let effort = two_cpus::TwoCpusEffort::new(arguments.quick);
+    println!("\n(m) two CPUs\n{}\n", two_cpus::report::method(effort));
+    let measured = two_cpus::measure(effort)?;
+    println!("{}", two_cpus::report::table(&measured));
+    into(arguments, "cpus", &two_cpus::report::markdown(&measured))?;
+    Ok(measured)
+}
+
+/// Writes a part's tables into the page that was asked for, below the machine they are of.
+fn into(arguments: &Arguments, part: &str, tables: &str) -> Result<(), BenchError> {
+    let Some(page) = arguments.page() else { return Ok(()) };
+    let machine: Vec<_> =
+        report::machine().iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    page::write(&page, part, &format!("{}.\n\n{tables}", machine.join("; ")))
+}
+
+impl Arguments {
+    /// The page of [`into`](Self::into), below the checkout: cargo starts benchmarks in their package's folder.
+    fn page(&self) -> Option<PathBuf> {
+        self.into.as_ref().map(|page| ::tests::scratch::root().join(page))
+    }
+
+    fn wants(&self, part: BenchPart) -> bool {
+        if self.peers {
+            return matches!(part, BenchPart::Peers | BenchPart::Cpus);
+        }
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }

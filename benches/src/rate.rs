@@ -15,7 +15,7 @@ use std::{
     io::Write as _,
     os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -38,6 +38,8 @@ use zerottl_kernel::{
 
 use crate::{error::BenchError, kinds::counted, scene, stats::Quartiles};
 
+/// A reflector that counts, of the benchmarks' object.
+pub(crate) const COUNTED_REFLECTOR: &str = "counted_reflector";
 /// Names configured and asked for.
 pub const NAMES: usize = 1_000;
 /// Queries a second that kxdpgun is told to send: more than anything here can.
@@ -84,6 +86,25 @@ impl Queries {
             Self::Plain => Reason::AnswerA,
             Self::Signed => Reason::AnswerSigned,
         }
+    }
+}
+
+/// A generator's task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) generator: Generator,
+    pub(crate) queries: Queries,
+    pub(crate) seconds: u64,
+    /// Queries a second at most; none for all that it can.
+    pub(crate) qps: Option<u32>,
+    /// Whether dnsperf says of each reply how long it took.
+    pub(crate) each: bool,
+}
+
+impl Load {
+    /// As many queries as the generator can make.
+    pub(crate) const fn full(generator: Generator, queries: Queries, seconds: u64) -> Self {
+        Self { generator, queries, seconds, qps: None, each: false }
     }
 }
 
@@ -170,7 +191,7 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
         // The first round warms caches and is not kept. Who goes first changes, so that drift favours neither.
         for round in 0..=effort.rounds {
             for which in [round % 2, 1 - round % 2] {
-                let answered = wire.run(responders[which], generator, Queries::Plain, effort.seconds)?;
+                let answered = wire.run(responders[which], Load::full(generator, Queries::Plain, effort.seconds))?;
                 if round > 0 {
                     figures[which].push(answered);
                 }
@@ -181,7 +202,7 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
         for _ in 0..effort.timed_rounds {
             for (responder, times) in responders.iter().zip(&mut times) {
                 let before = [responder.runs()?, wire.pass.runs()?];
-                wire.run(responder, generator, Queries::Plain, 1)?;
+                wire.run(responder, Load::full(generator, Queries::Plain, 1))?;
                 let mean = |(time, runs): (f64, f64), (now, runs_now)| (now - time) / (runs_now - runs);
                 times.push(mean(before[0], responder.runs()?));
                 if generator == Generator::Sockets {
@@ -200,35 +221,47 @@ pub fn measure(effort: RateEffort) -> Result<Vec<Rate>, BenchError> {
 pub(crate) struct Responder {
     fastpath: Arc<Mutex<Fastpath>>,
     program: &'static str,
-    /// Only the agent's program counts.
+    /// The agent's program counts, and one reflector.
     counters: Option<PacketCounters>,
     _publisher: Publisher,
 }
 
 impl Responder {
     /// The agent's program, or one of the benchmarks' object.
-    fn load(program: &'static str) -> Result<Self, BenchError> {
+    pub(crate) fn load(program: &'static str) -> Result<Self, BenchError> {
         Self::load_model(program, scene::model(NAMES, scene::PLANS_FEW))
     }
 
     /// As above, of another model.
     pub(crate) fn load_model(program: &'static str, model: Arc<Model>) -> Result<Self, BenchError> {
+        Self::load_at(program, model, scene::SERVER_MAC)
+    }
+
+    /// As above, for an interface with this MAC.
+    pub(crate) fn load_at(program: &'static str, model: Arc<Model>, mac: [u8; 6]) -> Result<Self, BenchError> {
         let agent = program == PROGRAM;
         let object = if agent { OBJECT } else { BENCH_OBJECT };
-        let loaded = scene::load((object, program), model)?;
+        let loaded = scene::load_at((object, program), model, mac)?;
         let FastpathParts { fastpath, publisher, counters, .. } = loaded;
-        let counters = agent.then_some(counters);
+        let counters = (agent || program == COUNTED_REFLECTOR).then_some(counters);
         Ok(Self { fastpath: Arc::new(Mutex::new(fastpath)), program, counters, _publisher: publisher })
     }
 
-    fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, BenchError> {
+    pub(crate) fn attach(&self, namespace: &Netns, interface: &'static str) -> Result<Attached, BenchError> {
         let (fastpath, program) = (Arc::clone(&self.fastpath), self.program);
-        namespace.run(move || {
-            let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
-            let nics = Nics::new()?;
-            let index = nics.index(interface)?.ok_or("there is no such interface")?;
-            Ok(attach(fastpath.program(program).fd()?.as_fd(), &nics, interface, index, XdpMode::Native)?)
-        })?
+        namespace.run(move || attach_here(&fastpath, program, interface, XdpMode::Native))?
+    }
+
+    /// Attaches it to an interface of the calling thread's namespace.
+    pub(crate) fn attach_here(&self, interface: &str, mode: XdpMode) -> Result<Attached, BenchError> {
+        attach_here(&self.fastpath, self.program, interface, mode)
+    }
+
+    /// Tells all that it has counted.
+    pub(crate) fn seen(&self) -> Result<String, BenchError> {
+        let counts = self.counters.as_ref().map(PacketCounters::read).transpose()?.unwrap_or_default();
+        let seen = counts.iter().filter(|(_, count)| *count > 0);
+        Ok(seen.map(|(reason, count)| format!("{} {count}", reason.name())).collect::<Vec<_>>().join(", "))
     }
 
     /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
@@ -244,17 +277,31 @@ impl Responder {
     }
 
     /// Queries answered since it was loaded, if it counts.
-    fn answered(&self, queries: Queries) -> Result<Option<u64>, BenchError> {
+    pub(crate) fn answered(&self, queries: Queries) -> Result<Option<u64>, BenchError> {
         self.counters.as_ref().map(|counters| counted(counters, queries.reason())).transpose()
     }
+}
+
+fn attach_here(
+    fastpath: &Mutex<Fastpath>,
+    program: &str,
+    interface: &str,
+    mode: XdpMode,
+) -> Result<Attached, BenchError> {
+    let mut fastpath = fastpath.lock().unwrap_or_else(PoisonError::into_inner);
+    let nics = Nics::new()?;
+    let index = nics.index(interface)?.ok_or("there is no such interface")?;
+    Ok(attach(fastpath.program(program).fd()?.as_fd(), &nics, interface, index, mode)?)
 }
 
 /// Two namespaces and the veth pair between them.
 pub(crate) struct Wire {
     pub(crate) client: Netns,
     pub(crate) front: Netns,
+    /// The threads that receive at the front.
+    pub(crate) front_napi: Vec<Pid>,
     /// A veth is sent to by `XDP_TX` only while it has a program itself (Linux 6.18; GRO does not do).
-    pass: Responder,
+    pub(crate) pass: Responder,
     /// Files of queries: with DO, kxdpgun has others.
     queries: PathBuf,
     signed_queries: PathBuf,
@@ -277,6 +324,8 @@ impl Wire {
         // wire has; the client's stack then checks those of both programs' replies.
         client.read("ethtool", &["-K", "wire", "gro", "on", "tx", "off"])?;
         front.read("ethtool", &["-K", "eth0", "gro", "on"])?;
+        // The front's come last.
+        let mut front_napi = Vec::new();
         // No neighbour discovery: nothing but queries and answers on the wire.
         for (namespace, interface, own, other, other_mac) in
             [(&client, "wire", c, s, &s_mac), (&front, "eth0", s, c, &c_mac)]
@@ -287,7 +336,7 @@ impl Wire {
                  route add {other} dev {interface} src {own}\n\
                  neigh add {other} lladdr {other_mac} dev {interface} nud permanent"
             ))?;
-            thread_napi(namespace, interface, 1)?;
+            front_napi = thread_napi(namespace, interface, 1)?;
         }
         let folder = scratch::folder()?;
         let [queries, signed_queries] = ["queries", "signed-queries"].map(|file| folder.path().join(file));
@@ -298,20 +347,15 @@ impl Wire {
             }
             file.flush()?;
         }
-        Ok(Self { client, front, pass: Responder::load("pass")?, queries, signed_queries, _folder: Box::new(folder) })
+        let pass = Responder::load("pass")?;
+        Ok(Self { client, front, front_napi, pass, queries, signed_queries, _folder: Box::new(folder) })
     }
 
     /// Queries answered per second, as the generator counted its replies.
-    pub(crate) fn run(
-        &self,
-        responder: &Responder,
-        generator: Generator,
-        queries: Queries,
-        seconds: u64,
-    ) -> Result<f64, BenchError> {
-        let before = responder.answered(queries)?;
-        let replies = self.replies(Some(responder), generator, queries, seconds)?;
-        if let (Some(before), Some(after)) = (before, responder.answered(queries)?)
+    pub(crate) fn run(&self, responder: &Responder, load: Load) -> Result<f64, BenchError> {
+        let before = responder.answered(load.queries)?;
+        let replies = self.replies(Some(responder), load)?;
+        if let (Some(before), Some(after)) = (before, responder.answered(load.queries)?)
             && ((after - before) as f64) < replies.count
         {
             let counted = after - before;
@@ -321,28 +365,27 @@ impl Wire {
     }
 
     /// The replies of a responder, or, without one, of whatever else answers at the front.
-    pub(crate) fn replies(
-        &self,
-        responder: Option<&Responder>,
-        generator: Generator,
-        queries: Queries,
-        seconds: u64,
-    ) -> Result<Received, BenchError> {
+    pub(crate) fn replies(&self, responder: Option<&Responder>, load: Load) -> Result<Received, BenchError> {
         let attached = responder.map(|responder| responder.attach(&self.front, "eth0")).transpose()?;
         // kxdpgun brings its own program; replies that no program sends need none.
-        let receiver = match (generator, responder) {
+        let receiver = match (load.generator, responder) {
             (Generator::Sockets, Some(_)) => Some(self.pass.attach(&self.client, "wire")?),
             _ => None,
         };
-        let output = self.generate(generator, queries, seconds);
+        let output = self.generate(load);
+        if load.generator == Generator::AfXdp {
+            // kxdpgun leaves its program, which a socket's client need not have.
+            self.client.ip("link set dev wire xdp off")?;
+        }
         // Programs are off once nothing refers to their links.
         drop((receiver, attached));
         // What is still queued at either end must not meet the next run.
         std::thread::sleep(Duration::from_millis(100));
-        answered(generator, &output?)
+        answered(load.generator, &output?)
     }
 
-    fn generate(&self, generator: Generator, queries: Queries, seconds: u64) -> io::Result<String> {
+    fn generate(&self, load: Load) -> io::Result<String> {
+        let Load { generator, queries, seconds, qps, each } = load;
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", "0"]).arg(scratch::find_tool(generator.tool())?);
         let server = std::net::Ipv4Addr::from(scene::SERVER).to_string();
@@ -351,16 +394,25 @@ impl Wire {
                 .args(["-s", &server, "-l", &seconds.to_string(), "-q", &OUTSTANDING.to_string()])
                 .args(["-c", "1", "-T", "1", "-t", "1"])
                 .args((queries == Queries::Signed).then_some("-D"))
+                .args(qps.map(|qps| format!("-Q{qps}")))
+                .args(each.then_some("-v"))
                 .arg("-d")
                 .arg(&self.queries),
             Generator::AfXdp => command
-                .args(["-t", &seconds.to_string(), "-Q", &FLOOD_QPS.to_string(), "-b", "32", "-I", "wire", "-i"])
+                .args(["-t", &seconds.to_string(), "-Q", &qps.unwrap_or(FLOOD_QPS).to_string()])
+                .args(["-b", "32", "-I", "wire", "-i"])
                 .arg(if queries == Queries::Signed { &self.signed_queries } else { &self.queries })
                 .arg(&server),
         };
-        let output = self.client.output(command)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        if output.status.success() { Ok(said) } else { Err(io::Error::other(said)) }
+        // What it says of each reply goes to a file: a reader of a pipe would need a CPU meanwhile.
+        let file = self.queries.with_file_name("said");
+        command
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&file)?)
+            .stderr(fs::OpenOptions::new().append(true).open(&file)?);
+        let status = self.client.spawn(command)?.wait()?;
+        let said = String::from_utf8_lossy(&fs::read(&file)?).into_owned();
+        if status.success() { Ok(said) } else { Err(io::Error::other(said)) }
     }
 }
 
@@ -433,10 +485,18 @@ pub(crate) fn on_own_cpu<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'st
 }
 
 /// The answers that a generator received.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Received {
-    count: f64,
+    pub(crate) count: f64,
     pub(crate) per_second: f64,
+    /// How long each took, where that was asked for.
+    pub(crate) latencies_us: Vec<f64>,
+}
+
+/// The times in dnsperf's lines of replies: "> NOERROR NAME TYPE 0.000123".
+fn latencies_us(output: &str) -> Vec<f64> {
+    let replies = output.lines().filter(|line| line.starts_with("> NOERROR "));
+    replies.filter_map(|line| Some(line.rsplit_once(' ')?.1.parse::<f64>().ok()? * 1e6)).collect()
 }
 
 fn answered(generator: Generator, output: &str) -> Result<Received, BenchError> {
@@ -452,7 +512,9 @@ fn answered(generator: Generator, output: &str) -> Result<Received, BenchError> 
         Generator::AfXdp => (after("total replies:", 0), after("total replies:", 1)),
     };
     match received {
-        (Some(count), Some(per_second)) if count > 0.0 => Ok(Received { count, per_second }),
+        (Some(count), Some(per_second)) if count > 0.0 => {
+            Ok(Received { count, per_second, latencies_us: latencies_us(output) })
+        }
         _ => {
             let said: Vec<&str> = output.lines().filter(|line| !line.starts_with("[Timeout]")).collect();
             Err(format!("{} received nothing, or says it in other words:\n{}", generator.tool(), said.join("\n"))
@@ -468,9 +530,17 @@ mod tests {
     #[test]
     fn the_generators_words_are_understood() {
         let dnsperf = "Statistics:\n\n  Queries sent:         200\n  Queries completed:    199 (99.50%)\n\n  Run time (s):         1.0\n  Queries per second:   198.25\n";
-        assert_eq!(answered(Generator::Sockets, dnsperf).unwrap(), Received { count: 199.0, per_second: 198.25 });
+        assert_eq!(
+            answered(Generator::Sockets, dnsperf).unwrap(),
+            Received { count: 199.0, per_second: 198.25, latencies_us: vec![] }
+        );
         let kxdpgun = "total queries:     2000 (1000 pps)\ntotal replies:     1900 (950 pps) (95%)\n";
-        assert_eq!(answered(Generator::AfXdp, kxdpgun).unwrap(), Received { count: 1900.0, per_second: 950.0 });
+        assert_eq!(
+            answered(Generator::AfXdp, kxdpgun).unwrap(),
+            Received { count: 1900.0, per_second: 950.0, latencies_us: vec![] }
+        );
+        let each = "> NOERROR a.app.example A 0.000250\n> SERVFAIL b.app.example A 0.000001\n";
+        assert_eq!(latencies_us(each), [250.0]);
         assert!(answered(Generator::AfXdp, "total replies:     0 (0 pps) (0%)\n").is_err());
         assert!(answered(Generator::Sockets, kxdpgun).is_err());
     }

@@ -11,6 +11,7 @@ use crate::{
     figure_target::FigureTarget,
     fleet::{self, FleetCost},
     kinds::AnswerKind,
+    peers::{self, figures::PeerCosts},
     rate::{self, Rate},
     scale::{self, Scale},
     scene::PLANS_FEW,
@@ -18,6 +19,7 @@ use crate::{
     signed::{self, SignedCosts},
     sites::{SitesCost, State},
     stats::percentile,
+    two_cpus::{self, CpuScaling},
     web::{self, Compared, WebCost, WebLoad, WebWork},
 };
 
@@ -48,6 +50,10 @@ pub struct Measured {
     pub fleet: Vec<FleetCost>,
     /// (k), if measured.
     pub scale: Scale,
+    /// (l)
+    pub peers: Option<PeerCosts>,
+    /// (m)
+    pub cpus: Vec<CpuScaling>,
 }
 
 /// Describes what this runs on, a line each.
@@ -62,9 +68,18 @@ pub fn machine() -> Vec<String> {
     vec![
         format!("CPU       {} x {}{virtual_machine}", cpus, model.map_or("unknown", |(_, name)| name)),
         format!("kernel    Linux {} {}", kernel.release().to_string_lossy(), kernel.machine().to_string_lossy()),
-        format!("BPF JIT   {}", if read("/proc/sys/net/core/bpf_jit_enable").trim() == "1" { "on" } else { "off" }),
+        format!("BPF JIT   {}", jit(read("/proc/sys/net/core/bpf_jit_enable").trim())),
         format!("load      {} (1, 5, 15 minutes before the start)", loads(&read("/proc/loadavg"))),
     ]
+}
+
+/// The words for a switch that a network namespace of one's own does not show.
+fn jit(switch: &str) -> &'static str {
+    match switch {
+        "" => "unknown",
+        "0" => "off",
+        _ => "on",
+    }
 }
 
 fn loads(line: &str) -> String {
@@ -375,14 +390,30 @@ pub fn targets(measured: &Measured) -> Vec<FigureTarget> {
     targets.extend(signed.iter().flat_map(signed::report::targets));
     targets.extend(fleet::report::targets(&measured.fleet));
     targets.extend(scale::targets(&measured.scale));
+    targets.extend(measured.peers.iter().flat_map(peers::report::targets));
+    targets.extend(two_cpus::report::targets(&measured.cpus));
     targets
 }
 
 /// Everything as JSON: medians and quartiles.
 #[must_use]
 pub fn json(measured: &Measured) -> Value {
-    let Measured { costs, rates, figures, changes, kinds, sites, web, director, sessions, signed, fleet, scale } =
-        measured;
+    let Measured {
+        costs,
+        rates,
+        figures,
+        changes,
+        kinds,
+        sites,
+        web,
+        director,
+        sessions,
+        signed,
+        fleet,
+        scale,
+        peers,
+        cpus,
+    } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
     let cost = |cost: &Cost| {
@@ -442,6 +473,8 @@ pub fn json(measured: &Measured) -> Value {
         "signed": signed.as_ref().map(signed::report::json),
         "fleet": fleet::report::json(fleet),
         "scale": scale.json(),
+        "peers": peers.as_ref().map(peers::report::json),
+        "cpus": two_cpus::report::json(cpus),
     })
 }
 

@@ -177,9 +177,18 @@ pub fn signed(model: &Model) -> Model {
 
 /// Loads a program of an object for one of the scene's models, signs what is to be signed, and publishes the plan.
 pub(crate) fn load(program: (&[u8], &'static str), model: Arc<Model>) -> Result<FastpathParts, BenchError> {
+    load_at(program, model, SERVER_MAC)
+}
+
+/// As [`load`], for an interface with this MAC.
+pub(crate) fn load_at(
+    program: (&[u8], &'static str),
+    model: Arc<Model>,
+    mac: [u8; 6],
+) -> Result<FastpathParts, BenchError> {
     let planned = planned(model).sign();
     let plan = planned.plan(1);
-    let mut loaded = machine::load(program, &planned, &plan, &[SERVER_MAC])?;
+    let mut loaded = machine::load(program, &planned, &plan, &[mac])?;
     loaded.publisher.publish(&plan);
     Ok(loaded)
 }

@@ -73,6 +73,41 @@ fn a_quick_run_measures_everything() {
     assert_eq!(sessions["memory_bytes"].as_object().unwrap().len(), 4);
     are_signed_figures(&figures["signed"]);
     are_fleet_figures(&figures["fleet"]);
+    are_peers_figures(&figures["peers"]);
+    are_cpus_figures(&figures["cpus"]);
+}
+
+/// All that the packages of `cargo xtask setup` have must have been measured: only NSD by `AF_XDP` may be missing.
+fn are_peers_figures(peers: &serde_json::Value) {
+    let servers = peers["servers"].as_array().map_or(&[][..], Vec::as_slice);
+    let names: Vec<&str> = servers.iter().filter_map(|server| server["server"].as_str()).collect();
+    let expected = ["reflector", "reflector as", "zerottl", "gdnsd", "Knot", "Knot", "NSD", "PowerDNS"];
+    assert!(names.len() >= expected.len(), "{peers:#}");
+    for name in expected {
+        assert!(names.iter().any(|server| server.starts_with(name)), "{name}: {peers:#}");
+    }
+    for absent in peers["absent"].as_array().into_iter().flatten() {
+        assert_eq!(absent["server"], "NSD, fixed answers, AF_XDP", "{peers:#}");
+    }
+    for server in servers {
+        for tool in ["dnsperf", "kxdpgun"] {
+            for figure in ["answered_per_s", "cpu_ns_per_answer", "by_reflector", "zerottl_by_it"] {
+                assert!(server["rates"][tool][figure]["median"].as_f64() > Some(0.0), "{tool}, {figure}: {server:#}");
+            }
+        }
+        let latency = |of: &str| server["latency_us"][of]["median"].as_f64();
+        assert!(latency("p50") > Some(0.0) && latency("p50") <= latency("p99"), "{server:#}");
+        // TTL 0 wherever there is one.
+        assert_eq!(server["ttl"].as_u64().unwrap_or(0), 0, "{server:#}");
+    }
+}
+
+fn are_cpus_figures(cpus: &serde_json::Value) {
+    let rows = cpus.as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(rows.len(), 4, "the reflector and zerottl, in the test run and at queues: {cpus:#}");
+    for row in rows {
+        assert!(row["ratio"]["median"].as_f64() > Some(0.0), "{row:#}");
+    }
 }
 
 fn are_fleet_figures(fleet: &serde_json::Value) {
@@ -114,5 +149,9 @@ fn parts_are_chosen_by_name() {
     use clap::Parser as _;
     let arguments = Arguments::parse_from(["bench", "--bench", "--only", "cost", "--only", "plan"]);
     assert_eq!(arguments.only, [BenchPart::Cost, BenchPart::Plan]);
-    assert!(Arguments::try_parse_from(["bench", "--only", "peers"]).is_err());
+    assert!(Arguments::try_parse_from(["bench", "--only", "nothing"]).is_err());
+    assert!(Arguments::parse_from(["bench", "--peers"]).peers);
+    let nic = Arguments::parse_from(["bench", "--nic", "eth1", "--nic-seconds", "5"]).nic;
+    assert_eq!((nic.interface.as_deref(), nic.nic_seconds, nic.yes_this_interface), (Some("eth1"), 5, false));
+    assert!(Arguments::try_parse_from(["bench", "--yes-this-interface"]).is_err());
 }

@@ -13,12 +13,14 @@ mod kernel;
 
 use aya_ebpf::{
     bindings::xdp_action,
-    btf_maps::Array,
-    helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
+    btf_maps::{Array, PerCpuArray},
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes,
+    },
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use xdp_ebpf::{frame::Frame, sum::Sum};
+use xdp_ebpf::{frame::Frame, reason::Reason, sum::Sum};
 
 /// The query for the first name, and the walk over the names. All in one map value; userspace fills it.
 ///
@@ -50,6 +52,14 @@ pub struct FrameWalk {
 #[btf_map]
 static WALK: Array<FrameWalk, 1> = Array::new();
 
+/// A walk of each CPU's own, for runs on several at once: they share nothing that is written but what the agent's program has.
+#[btf_map]
+static OWN_WALK: PerCpuArray<FrameWalk, 1> = PerCpuArray::new();
+
+/// The interface that `flood` sends to.
+#[btf_map]
+static TARGET: Array<u32, 1> = Array::new();
+
 /// Bytes that an A record adds.
 const RECORD: i32 = 16;
 /// Where the letters begin in the frame: Ethernet, IPv4, UDP, DNS header, length byte.
@@ -64,7 +74,17 @@ const HEAD_ROOM: i32 = 256 - 40;
 /// Writes the next query over the packet.
 #[inline(always)]
 fn restore(ctx: &XdpContext) -> Option<()> {
-    let walk = WALK.get_ptr_mut(0)?;
+    restore_next(ctx, WALK.get_ptr_mut(0)?)
+}
+
+/// Writes the next query of this CPU's own walk over the packet.
+#[inline(always)]
+fn restore_own(ctx: &XdpContext) -> Option<()> {
+    restore_next(ctx, OWN_WALK.get_ptr_mut(0)?)
+}
+
+#[inline(always)]
+fn restore_next(ctx: &XdpContext, walk: *mut FrameWalk) -> Option<()> {
     // SAFETY: a map value; nothing else uses it while a timed program runs.
     let walk = unsafe { &mut *walk };
     let number = if walk.zipf == 0 {
@@ -280,6 +300,93 @@ pub fn reflector(ctx: XdpContext) -> u32 {
         Some(()) => xdp_action::XDP_TX,
         None => xdp_action::XDP_PASS,
     }
+}
+
+/// The reflector, and it counts as the agent's program does: for interfaces where nobody else counts.
+#[xdp]
+pub fn counted_reflector(ctx: XdpContext) -> u32 {
+    if reflect(&ctx).is_none() {
+        return xdp_action::XDP_PASS;
+    }
+    kernel::count(Reason::AnswerA);
+    xdp_action::XDP_TX
+}
+
+/// The reflector, whose reply is as long as an answer of one A record: grown at the head, with all that came moved there, as
+/// the agent's program does. The new bytes say nothing, and there is no UDP checksum.
+#[xdp]
+pub fn long_reflector(ctx: XdpContext) -> u32 {
+    match reflect(&ctx).and_then(|()| lengthen(&ctx)) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_PASS,
+    }
+}
+
+/// Makes a frame of [`PLAIN`] bytes longer by [`RECORD`].
+#[inline(always)]
+fn lengthen(ctx: &XdpContext) -> Option<()> {
+    const BY: usize = RECORD as usize;
+    // SAFETY: the context is ours; no pointer into the packet is kept.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -RECORD) } != 0 {
+        return None;
+    }
+    // SAFETY: the kernel's own bounds of this packet.
+    let frame = unsafe { Frame::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    let (to, from) = (frame.claim::<PLAIN>(0)?, frame.claim::<PLAIN>(BY)?);
+    to.set_u64::<0>(from.u64::<0>());
+    to.set_u64::<8>(from.u64::<8>());
+    to.set_u64::<16>(from.u64::<16>());
+    to.set_u64::<24>(from.u64::<24>());
+    to.set_u64::<32>(from.u64::<32>());
+    to.set_u64::<40>(from.u64::<40>());
+    to.set_u64::<48>(from.u64::<48>());
+    to.set_u64::<56>(from.u64::<56>());
+    to.set_u64::<64>(from.u64::<64>());
+    to.set_u64::<72>(from.u64::<72>());
+    let (ip_len, udp_len) = (u16::from_be(to.u16::<16>()), u16::from_be(to.u16::<38>()));
+    to.set_u16::<16>((ip_len + BY as u16).to_be());
+    to.set_u16::<38>((udp_len + BY as u16).to_be());
+    to.set_u16::<40>(0);
+    // RFC 1624, as in `reflect`: the length grew by 16, in the word's high byte in memory.
+    let sum = u32::from(!to.u16::<24>()) + u32::from((BY as u16).to_be());
+    to.set_u16::<24>(!((sum + (sum >> 16)) as u16));
+    Some(())
+}
+
+/// Restores the next query of this CPU's own walk, and no more.
+#[xdp]
+pub fn own_restore(ctx: XdpContext) -> u32 {
+    done(restore_own(&ctx))
+}
+
+/// Restores the next query of this CPU's own walk and reflects it.
+#[xdp]
+pub fn own_reflect(ctx: XdpContext) -> u32 {
+    done(restore_own(&ctx).and_then(|()| reflect(&ctx)))
+}
+
+/// Restores the next query of this CPU's own walk and answers it.
+#[xdp]
+pub fn own_answer(ctx: XdpContext) -> u32 {
+    if restore_own(&ctx).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
+    kernel::run(&ctx)
+}
+
+/// Sends the next query of this CPU's own walk: a generator in the kernel, by `BPF_PROG_TEST_RUN` with live frames.
+#[xdp]
+pub fn flood(ctx: XdpContext) -> u32 {
+    let (Some(()), Some(target)) = (restore_own(&ctx), TARGET.get(0)) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: a helper that takes numbers.
+    let redirected = unsafe { bpf_redirect(*target, 0) } == i64::from(xdp_action::XDP_REDIRECT);
+    if redirected { xdp_action::XDP_REDIRECT } else { xdp_action::XDP_ABORTED }
+}
+
+/// Drops everything: the end of a flood's answers.
+#[xdp]
+pub fn sink(_: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
 }
 
 /// Passes everything: a veth is sent to by `XDP_TX` only while it has a program itself.

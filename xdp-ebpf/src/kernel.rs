@@ -375,7 +375,7 @@ fn move_down(frame: Frame, answer: &Answer, delta: usize) -> Option<()> {
 
 /// Counts a packet under its reason.
 #[inline(always)]
-fn count(reason: Reason) {
+pub fn count(reason: Reason) {
     if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
         // SAFETY: a per-CPU element, as for the cursors; the agent only reads it.
         unsafe { *counter += 1 };

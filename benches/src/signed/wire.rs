@@ -11,7 +11,6 @@
 //! all alternatives when it loads the module, as zerottl does, and picks one by weight for each query.
 
 use std::{
-    fmt::Write as _,
     fs,
     net::{IpAddr, UdpSocket},
     path::Path,
@@ -28,7 +27,8 @@ use zerottl_kernel::PROGRAM;
 
 use crate::{
     error::BenchError,
-    rate::{Generator, NAMES, Queries, RateEffort, Responder, Wire},
+    knot,
+    rate::{Generator, Load, NAMES, Queries, RateEffort, Responder, Wire},
     scene,
     stats::Quartiles,
 };
@@ -81,18 +81,19 @@ pub fn measure(effort: RateEffort) -> Result<Vec<WireRate>, BenchError> {
     let (own, other) = (Wire::new()?, Wire::new()?);
     let zerottl = Responder::load_model(PROGRAM, scene::signed(&model).into())?;
     let folder = scratch::folder()?;
-    let _knot = knot(&other, &model, folder.path())?;
+    let _knot = start(&other, &model, folder.path())?;
     let mut rates = Vec::new();
     for generator in Generator::ALL {
         for queries in [Queries::Plain, Queries::Signed] {
+            let load = Load::full(generator, queries, effort.seconds);
             let mut rate = WireRate { generator, queries, zerottl: Vec::new(), knot: Vec::new() };
             // As in (b).
             for round in 0..=effort.rounds {
                 for which in [round % 2, 1 - round % 2] {
                     let (figures, answered) = if which == 0 {
-                        (&mut rate.zerottl, own.run(&zerottl, generator, queries, effort.seconds)?)
+                        (&mut rate.zerottl, own.run(&zerottl, load)?)
                     } else {
-                        (&mut rate.knot, other.replies(None, generator, queries, effort.seconds)?.per_second)
+                        (&mut rate.knot, other.replies(None, load)?.per_second)
                     };
                     if round > 0 {
                         figures.push(answered);
@@ -118,12 +119,12 @@ fn datagrams(wire: &Wire) -> Result<u64, BenchError> {
 }
 
 /// Starts Knot in the front's namespace and waits until it answers signed.
-fn knot(wire: &Wire, model: &Model, folder: &Path) -> Result<Process, BenchError> {
+fn start(wire: &Wire, model: &Model, folder: &Path) -> Result<Process, BenchError> {
     let config = folder.join("knot.conf");
     fs::create_dir(folder.join("run"))?;
     fs::create_dir(folder.join("db"))?;
-    fs::write(folder.join("zone"), zone(model))?;
-    fs::write(folder.join("geo.conf"), alternatives(model))?;
+    fs::write(folder.join("zone"), knot::zone(model))?;
+    fs::write(folder.join("geo.conf"), knot::alternatives(model))?;
     fs::write(&config, configuration(folder))?;
     let mut keymgr = Command::new(scratch::find_tool("keymgr")?);
     keymgr.arg("-c").arg(&config).args(["app.example", "generate", "algorithm=ecdsap256sha256", "ksk=yes", "zsk=yes"]);
@@ -196,41 +197,4 @@ zone:
     module: mod-geoip/alternatives
 "
     )
-}
-
-/// The model's zone, with a first record of each type for each name, as the module asks for.
-fn zone(model: &Model) -> String {
-    let mut text = String::from(
-        "app.example. 5 SOA ns1.app.example. hostmaster.app.example. 1 3600 600 86400 5\n\
-         app.example. 3600 NS ns1.app.example.\nns1.app.example. 3600 A 203.0.113.53\n",
-    );
-    for pool in &model.pools {
-        for address in addresses(model, pool.sites[0].0) {
-            let _ = writeln!(text, "{}. 0 {address}", pool.name);
-        }
-    }
-    text
-}
-
-/// The module's file: the addresses of each Site, with its weight.
-fn alternatives(model: &Model) -> String {
-    let mut text = String::new();
-    for pool in &model.pools {
-        let _ = writeln!(text, "{}.:", pool.name);
-        for site in &*pool.sites {
-            let _ = writeln!(text, "  - weight: {}", model.sites[site.0].weight);
-            for address in addresses(model, site.0) {
-                let _ = writeln!(text, "    {}", address.replacen(' ', ": ", 1));
-            }
-        }
-    }
-    text
-}
-
-/// A Site's addresses, each as type and data.
-fn addresses(model: &Model, site: usize) -> impl Iterator<Item = String> {
-    model.sites[site].addresses.iter().map(|address| match address.answer {
-        IpAddr::V4(v4) => format!("A {v4}"),
-        IpAddr::V6(v6) => format!("AAAA {v6}"),
-    })
 }
