@@ -218,9 +218,10 @@ fn no_memory(length: Length) -> ChaosOutcome {
         (refused, died)
     });
     let figure = format!(
-        "{rounds} reloads of {} Sites more with 1 to {} MiB to spare: {refused} refused, {died} ended the agent, after which the next one took over; {}",
+        "{rounds} reloads of {} Sites more with 1 to {} MiB to spare: {refused} refused, {died} ended the agent, after which the next one took over, {} taken; {}",
         count(sites.into()),
         1 << ((rounds - 1) * bits / rounds),
+        rounds - refused - died,
         told(&report)
     );
     ChaosOutcome::held_if(report.is_clean() && refused + died > 0, figure)

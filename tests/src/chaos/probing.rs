@@ -43,7 +43,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "hanging-targets",
-        promise: "Probes that all hang at once delay nobody else's, and the Sites that are well stay up",
+        promise: "Probes that all hang at once, also more of them than may run at a time (512), delay others' by less than a timeout, and the Sites that are well stay up",
         alone: false,
         run: hanging_targets,
     },
