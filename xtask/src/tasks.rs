@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, IsTerminal},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -66,7 +66,7 @@ pub fn run(root: &Path, variant: Option<&str>, arguments: &[String]) -> Result<(
     Err(format!("{}: {error}", program.get_program().display()))
 }
 
-fn release_dir() -> Result<std::path::PathBuf, String> {
+fn release_dir() -> Result<PathBuf, String> {
     Ok(target_dir().map_err(|error| error.to_string())?.join("release"))
 }
 
@@ -90,8 +90,13 @@ struct Outcome {
     elapsed: Duration,
 }
 
-/// Runs every test. Unit and property tests are built with overflow checks and debug assertions; those that meet the
-/// kernel or the network are built like the agent they run, for release; `long` makes them longer (see [`LONG`]).
+/// The packages whose tests meet the kernel and the network. They are built with the agent, as features of what others test
+/// with would make everything be built twice.
+const OF_RELEASE: [&str; 4] = ["--package", "tests", "--package", "benches"];
+
+/// Runs every test. Unit and property tests are built with overflow checks and debug assertions, and so are the test programs
+/// of the crates; those that meet the kernel or the network are built like the agent they run, for release; `long` makes them
+/// longer (see [`LONG`]).
 pub fn test(root: &Path, filter: Option<&str>, long: bool, arguments: &[String]) -> Result<(), String> {
     let begun = Instant::now();
     setup(Task::Test, root)?;
@@ -99,17 +104,25 @@ pub fn test(root: &Path, filter: Option<&str>, long: bool, arguments: &[String])
     if let (true, Err(why)) = (host::is_ci(), &kernel) {
         return Err(format!("CI is set and the kernel and namespace tests cannot run: {why}"));
     }
-    build_release(root, &["zerottl", "lab"])?;
+    let mut agent = cargo(root);
+    agent
+        .args(["build", "--release", "--package", "zerottl"])
+        .args(OF_RELEASE)
+        .args(["--bin", "zerottl", "--bin", "lab"]);
+    step("building zerottl and lab (release)", agent.args(locked()))?;
 
     let run = |what, selection: &[&str], env: &[(&str, &str)]| run_tests(root, what, selection, env, filter, arguments);
     let suite = |what, selection: &[&str]| run(what, selection, &[]);
+    let programs = test_programs(root);
+    let programs = programs.iter().flat_map(|name| ["--test", name]);
+    let units: Vec<&str> = ["--workspace", "--lib", "--bins"].into_iter().chain(programs).collect();
     let mut outcomes = vec![
-        suite("unit and property tests", &["--workspace", "--lib", "--bins"])?,
+        suite("unit and property tests", &units)?,
         suite("documentation examples", &["--workspace", "--doc"])?,
         suite("house rules", &["--package", "xtask", "--test", "*"])?,
     ];
     if kernel.is_ok() {
-        let selection = ["--workspace", "--exclude", "xtask", "--release", "--test", "*"];
+        let selection = [&OF_RELEASE[..], &["--release", "--test", "*"]].concat();
         let env: &[(&str, &str)] = if long { &LONG } else { &[] };
         outcomes.push(run("kernel and namespace tests", &selection, env)?);
     }
@@ -174,15 +187,24 @@ fn run_tests(
     Ok(Outcome { what, result, tally, elapsed: begun.elapsed() })
 }
 
+/// The names of the crates' test programs.
+fn test_programs(root: &Path) -> Vec<String> {
+    let crates = entries(&root.join("userspace"));
+    let paths = crates.into_iter().chain([root.join("xdp-ebpf")]).flat_map(|package| entries(&package.join("tests")));
+    let is_program =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+    let name = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    let mut names: Vec<String> = paths.filter(is_program).filter_map(name).collect();
+    names.sort();
+    names
+}
+
 /// Lists the files of the last suite's test programs, for the list of what was not tested.
 fn kernel_tests(root: &Path) -> Vec<String> {
-    let crates = fs::read_dir(root.join("userspace")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let packages = ["xdp-ebpf", "tests", "benches"].map(|package| root.join(package)).into_iter().chain(crates);
-    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let programs = packages.flat_map(|package| entries(&package.join("tests")));
+    let programs = ["tests", "benches"].into_iter().flat_map(|package| entries(&root.join(package).join("tests")));
     let modules = programs.flat_map(|path| {
-        let of_folder = path.join("main.rs").is_file().then(|| entries(&path)).into_iter().flatten();
-        of_folder.chain([path.clone()]).collect::<Vec<_>>()
+        let of_folder = if path.join("main.rs").is_file() { entries(&path) } else { Vec::new() };
+        of_folder.into_iter().chain([path])
     });
     let sources = modules.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut files: Vec<_> =
@@ -190,6 +212,11 @@ fn kernel_tests(root: &Path) -> Vec<String> {
     files.retain(|file| !file.ends_with("/main.rs"));
     files.sort();
     files
+}
+
+/// The entries of a folder; none where there is no such folder.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Programs of the package `tests` that make documents, each with its argument below `docs`.

@@ -22,6 +22,9 @@ use std::{
     fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::de::DeserializeOwned;
@@ -145,6 +148,25 @@ enum TokenError {
 /// Where stderr is closed there is nobody left to tell.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// How often it is told that a file is still being read.
+const READING: Duration = Duration::from_secs(3);
+
+/// Reads a configuration. Of one so long that this takes seconds, that is told on stderr meanwhile.
+pub fn load(file: &Path) -> Result<config::Loaded, config::ConfigError> {
+    let (done, waits) = mpsc::sync_channel::<()>(0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let begun = Instant::now();
+            while waits.recv_timeout(READING) == Err(RecvTimeoutError::Timeout) {
+                complain(&format!("{}: still being read, for {} s", file.display(), begun.elapsed().as_secs()));
+            }
+        });
+        let loaded = config::load(file);
+        drop(done);
+        loaded
+    })
 }
 
 /// Writes to stdout; a reader that has gone, as `| head` does, has what it wanted.

@@ -242,7 +242,7 @@ fn refusals(loaded: &config::Loaded) -> Vec<String> {
 
 /// The files alone decide, and nothing is bound, attached or probed; what does not fit the machine is a warning.
 fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
-    let checked = config::load(file);
+    let checked = cli::load(file);
     let problems = match &checked {
         Ok(loaded) => &loaded.warnings[..],
         Err(error) => error.problems(),

@@ -21,7 +21,9 @@ use super::{
     table::{self, Candidate, SHARE_ERROR_MAX},
 };
 use crate::{
-    model::{AllDown, DynamicName, DynamicType, Family, Model, NameId, NameKind, OnStale, Policy, PoolId, SiteId},
+    model::{
+        AllDown, DynamicName, DynamicType, Family, Model, Name, NameId, NameKind, OnStale, Policy, PoolId, SiteId,
+    },
     status::{Assessment, Health},
 };
 
@@ -117,7 +119,13 @@ impl Planner {
                 (specs.len() - 1) as u32
             })
         };
-        let service_of: Arc<[u32]> = model.names.iter().map(|name| position(Spec::of(&model, name.kind))).collect();
+        // What a million pools have alike is worked out once.
+        let mut alike = HashMap::new();
+        let service_of = model.names.iter().map(|name| match spec::alike(&model, name.kind) {
+            Some(key) => *alike.entry(key).or_insert_with(|| position(Spec::of(&model, name.kind))),
+            None => position(Spec::of(&model, name.kind)),
+        });
+        let service_of: Arc<[u32]> = service_of.collect();
         let chosen = spec::chosen(&model, &service_of, position);
         let sets = SiteSets::new(model.sites.len(), &specs);
         let steered = specs.iter().zip(0..).filter(|(spec, _)| spec.steered.is_some()).map(|(_, at)| at).collect();
@@ -156,28 +164,27 @@ impl Planner {
     /// each Site, by its key.
     #[must_use]
     pub fn carry_over(&self, other: &Model, plan: &Plan) -> Shares {
-        let names = |model: &Model| -> HashMap<(u8, String), usize> {
-            let key = |name: &DynamicName| {
-                let kind = match name.kind {
-                    NameKind::Pool(_) => 0,
-                    NameKind::Group(_) => 1,
-                    NameKind::Site(_) => 2,
-                };
-                (kind, name.name.to_string())
+        type Key<'n> = (u8, &'n Name);
+        fn key(name: &DynamicName) -> Key<'_> {
+            let kind = match name.kind {
+                NameKind::Pool(_) => 0,
+                NameKind::Group(_) => 1,
+                NameKind::Site(_) => 2,
             };
-            model.names.iter().enumerate().map(|(i, name)| (key(name), i)).collect()
-        };
+            (kind, &name.name)
+        }
+        // Few names have shares that move, of however many there are.
+        let with_shares = other.names.iter().zip(plan.service_of.iter());
+        let before: HashMap<Key<'_>, &[Vec<(SiteId, f64)>; 3]> =
+            with_shares.filter_map(|(name, service)| Some((key(name), plan.shares.of.get(service)?))).collect();
         let keys: HashMap<&str, SiteId> =
             self.model.sites.iter().enumerate().map(|(i, site)| (site.key.as_str(), SiteId(i))).collect();
-        let before = names(other);
         let mut of = BTreeMap::new();
-        for (name, i) in names(&self.model) {
-            let Some(old) = before.get(&name).and_then(|old| plan.shares.of.get(&plan.service_of[*old])) else {
-                continue;
-            };
+        for (name, service) in self.model.names.iter().zip(self.service_of.iter()).filter(|_| !before.is_empty()) {
+            let Some(old) = before.get(&key(name)) else { continue };
             let same_site =
                 |(site, share): &(SiteId, f64)| Some((*keys.get(other.sites[site.0].key.as_str())?, *share));
-            of.insert(self.service_of[i], [0, 1, 2].map(|of| old[of].iter().filter_map(same_site).collect()));
+            of.insert(*service, [0, 1, 2].map(|of| old[of].iter().filter_map(same_site).collect()));
         }
         Shares { of, moving: true }
     }
@@ -446,22 +453,30 @@ pub struct UnevenShare {
 #[must_use]
 pub fn share_warnings(model: &Model) -> Vec<UnevenShare> {
     let mut warnings = Vec::new();
+    // By the list of Sites: very many names may have the same one.
+    let mut known: HashMap<*const SiteId, [Option<(usize, f64)>; 2]> = HashMap::new();
     for (id, name) in model.names.iter().enumerate().filter(|(_, name)| !matches!(name.kind, NameKind::Site(_))) {
-        for family in Family::ALL {
-            let sites = model.sites_of(name.kind).iter().map(|id| &model.sites[id.0]);
-            let weights: Vec<u32> = sites
-                .filter(|site| site.addresses.iter().any(|a| family.has(a.answer)))
-                .map(|site| site.weight)
-                .collect();
-            if weights.is_empty() {
-                continue;
-            }
-            let slots = table::slot_count(&weights);
-            let error = table::share_error(&weights, slots);
-            if error > SHARE_ERROR_MAX {
+        let sites = model.sites_of(name.kind);
+        let shares =
+            known.entry(sites.as_ptr()).or_insert_with(|| Family::ALL.map(|family| uneven(model, sites, family)));
+        for (family, share) in Family::ALL.into_iter().zip(shares) {
+            if let Some((slots, error)) = *share {
                 warnings.push(UnevenShare { name: NameId(id), family, slots, error });
             }
         }
     }
     warnings
+}
+
+/// Slots of the table of some Sites, and how far its shares are off, where that is too far.
+fn uneven(model: &Model, sites: &[SiteId], family: Family) -> Option<(usize, f64)> {
+    let sites = sites.iter().map(|id| &model.sites[id.0]);
+    let with_address = sites.filter(|site| site.addresses.iter().any(|a| family.has(a.answer)));
+    let weights: Vec<u32> = with_address.map(|site| site.weight).collect();
+    if weights.is_empty() {
+        return None;
+    }
+    let slots = table::slot_count(&weights);
+    let error = table::share_error(&weights, slots);
+    (error > SHARE_ERROR_MAX).then_some((slots, error))
 }

@@ -8,7 +8,8 @@ use std::{
 
 use super::{Binding, GroupTarget, table};
 use crate::model::{
-    AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, Site, SiteOrder,
+    AllDown, DynamicType, Family, GroupId, LastResort, Model, NameId, NameKind, Policy, PoolId, PoolSettings, Site,
+    SiteId, SiteOrder,
 };
 
 /// The key of a service: names with equal specs are one service.
@@ -109,6 +110,15 @@ impl Spec {
             slots,
         }
     }
+}
+
+/// The Sites and settings of a pool whose spec depends on nothing else: one for all pools that share them.
+pub(super) fn alike(model: &Model, name: NameKind) -> Option<(*const SiteId, *const PoolSettings)> {
+    let NameKind::Pool(id) = name else { return None };
+    let pool = &model.pools[id.0];
+    let by_load = pool.policy == Policy::LeastLoad || pool.steering.balance_factor > 0.0;
+    let is_own = by_load || pool.https.is_some() || model.nets.pools().binary_search(&id).is_ok();
+    (!is_own).then(|| (pool.sites.as_ptr(), Arc::as_ptr(&pool.settings)))
 }
 
 /// Every HTTPS record that the Sites can come to, each once: one of a Site's addresses of each family, or none.

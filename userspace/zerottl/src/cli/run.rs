@@ -13,7 +13,6 @@ use zerottl::{
     agent::{self, Start},
     control::commands::{self, AgentCommand},
 };
-use zerottl_config as config;
 use zerottl_core::model::OnStop;
 use zerottl_host::resources::{AgentShare, Descriptors, boot_offset};
 
@@ -37,7 +36,7 @@ pub async fn run(file: PathBuf, take_over: bool) -> Result<(), CommandError> {
     if offset_s != 0 {
         tracing::info!(offset_s, "this is a time namespace: the kernel's clock since boot counts, not this one's");
     }
-    let loaded = config::load(&file).map_err(|error| CommandError::report(&error))?;
+    let loaded = super::load(&file).map_err(|error| CommandError::report(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line());
     }

@@ -57,7 +57,7 @@ enum Base {
 
 /// Runs the command.
 pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> {
-    let load = |file: &Path| config::load(file).map_err(|error| CommandError::report(&error));
+    let load = |file: &Path| super::load(file).map_err(|error| CommandError::report(&error));
     let candidate = load(&arguments.config)?;
     let listed = arguments.queries.as_deref().map(read_queries).transpose()?;
     let base = match &arguments.against {
