@@ -71,8 +71,9 @@ impl Register<'_> {
             return;
         }
         let (names, state) = (&self.names, &self.state);
-        let hash = state.hash_one(name);
-        if let Some(first) = self.places.find(hash, |at| names[*at].name == *name) {
+        // In lower case as they are, their bytes do.
+        let hash = state.hash_one(name.as_slice());
+        if let Some(first) = self.places.find(hash, |at| names[*at].name.as_slice() == name.as_slice()) {
             let ((what, span), (other, first)) = (self.written(kind), self.written(names[*first].kind));
             self.report
                 .error(span, format!("{what}: {name} is the name of {other} already"))
@@ -81,7 +82,7 @@ impl Register<'_> {
                 .help("give each Pool, Group and Site a name of its own");
             return;
         }
-        self.places.insert_unique(hash, names.len(), |at| state.hash_one(&names[*at].name));
+        self.places.insert_unique(hash, names.len(), |at| state.hash_one(names[*at].name.as_slice()));
         self.names.push(DynamicName { name: name.clone(), zone, kind, served });
     }
 
