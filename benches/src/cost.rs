@@ -240,7 +240,7 @@ pub(crate) fn zipf_walk(frame: &[u8], names: u32) -> [u8; WALK] {
 }
 
 /// A step of about the golden ratio, prime to `names`: it meets all of them, and neighbours in time are none in number.
-fn step(names: u32) -> u32 {
+pub(crate) fn step(names: u32) -> u32 {
     ((f64::from(names) * 0.618) as u32..names).find(|step| gcd(*step, names) == 1).unwrap_or(0)
 }
 

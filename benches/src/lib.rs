@@ -266,10 +266,14 @@ fn scale_part(quick: bool) -> Result<scale::Scale, BenchError> {
     println!("\n(k) names up to a million\n{}\n{rounds} rounds of {repeat} runs.\n", scale::METHOD);
     let effort = scale::ScaleEffort { names: names.clone(), rounds, repeat };
     let answers = rate::on_own_cpu(move || scale::measure(&effort))??;
-    println!("{}\n\n{}\n", scale::table(&answers), scale::start::METHOD);
+    println!("{}\n\n{}\n", scale::table(&answers), scale::live::METHOD);
+    let (live_names, live_rounds, seconds) =
+        if quick { (vec![1_000, 10_000], 1, 1) } else { (vec![1_000, 100_000, 1_000_000], 5, 7) };
+    let live = scale::live::measure(&scale::live::LiveEffort { names: live_names, rounds: live_rounds, seconds })?;
+    println!("{}\n\n{}\n", scale::live::table(&live), scale::start::METHOD);
     let starts = scale::start::measure(&names)?;
     println!("{}", scale::start::table(&starts));
-    Ok(scale::Scale { answers, starts })
+    Ok(scale::Scale { answers, live, starts })
 }
 
 fn peers_and_cpus(arguments: &Arguments, all: &mut report::Measured) -> Result<(), BenchError> {

@@ -36,7 +36,7 @@ use zerottl_kernel::{
     publish::Publisher,
 };
 
-use crate::{error::BenchError, kinds::counted, scene, stats::Quartiles};
+use crate::{cost::step, error::BenchError, kinds::counted, scene, stats::Quartiles};
 
 /// A reflector that counts, of the benchmarks' object.
 pub(crate) const COUNTED_REFLECTOR: &str = "counted_reflector";
@@ -265,7 +265,7 @@ impl Responder {
     }
 
     /// Time spent in it in ns and runs, since it was loaded, while the kernel's statistics were on.
-    fn runs(&self) -> Result<(f64, f64), BenchError> {
+    pub(crate) fn runs(&self) -> Result<(f64, f64), BenchError> {
         let mut fastpath = self.fastpath.lock().unwrap_or_else(PoisonError::into_inner);
         let fd = fastpath.program(self.program).fd()?.as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
@@ -310,6 +310,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new() -> Result<Self, BenchError> {
+        Self::with_names(NAMES)
+    }
+
+    /// Whose client asks for so many names, one after another, neighbours in time being none in number.
+    pub(crate) fn with_names(names: usize) -> Result<Self, BenchError> {
         let (client, front) = (Netns::new()?, Netns::new()?);
         let [c, s] = [scene::CLIENT, scene::SERVER].map(std::net::Ipv4Addr::from);
         let [c_mac, s_mac] =
@@ -342,8 +347,9 @@ impl Wire {
         let [queries, signed_queries] = ["queries", "signed-queries"].map(|file| folder.path().join(file));
         for (file, kind) in [(&queries, "A"), (&signed_queries, "A D")] {
             let mut file = io::BufWriter::new(fs::File::create(file)?);
-            for i in 0..NAMES {
-                writeln!(file, "{} {kind}", scene::pool_name(i))?;
+            let step = step(names as u32) as usize;
+            for i in 0..names {
+                writeln!(file, "{} {kind}", scene::pool_name(i * step % names))?;
             }
             file.flush()?;
         }

@@ -4,9 +4,10 @@
 //! machine does falls on all of them. Names are asked for in a walk that meets each of them once before any again, which is
 //! the hardest for caches, and by Zipf, as clients do.
 
+pub mod live;
 pub mod start;
 
-use self::start::StartCost;
+use self::{live::LiveCost, start::StartCost};
 use aya::maps::{Array, MapData};
 use serde_json::{Value, json};
 use zerottl_kernel::{BENCH_OBJECT, Fastpath, FastpathParts};
@@ -94,6 +95,8 @@ impl ScaleCost {
 pub struct Scale {
     /// Of answers.
     pub answers: Vec<ScaleCost>,
+    /// Of answers over a veth.
+    pub live: Vec<LiveCost>,
     /// Of the agent.
     pub starts: Vec<StartCost>,
 }
@@ -103,20 +106,22 @@ impl Scale {
     #[must_use]
     pub fn json(&self) -> Value {
         let answers: Vec<Value> = self.answers.iter().map(ScaleCost::json).collect();
+        let live = |cost: &LiveCost| json!({ "names": cost.names, "run_ns": cost.ns().json() });
+        let live: Vec<Value> = self.live.iter().map(live).collect();
         let starts: Vec<Value> = self.starts.iter().map(StartCost::json).collect();
-        json!({ "answers": answers, "agent": starts })
+        json!({ "answers": answers, "live": live, "agent": starts })
     }
 }
 
-/// Returns what was to be reached: half as much again up to 100,000 names, twice as much up to a million.
+/// Returns what was to be reached: half as much again up to 100,000 names, twice as much up to a million, as the kernel's
+/// statistics have it.
 #[must_use]
-pub fn targets(Scale { answers: costs, starts }: &Scale) -> Vec<FigureTarget> {
-    let mut targets = start::targets(starts);
-    let uniform: Vec<&ScaleCost> = costs.iter().filter(|cost| cost.asked == Asked::Uniformly).collect();
+pub fn targets(scale: &Scale) -> Vec<FigureTarget> {
+    let mut targets = start::targets(&scale.starts);
     for (names, aim) in [(100_000, 1.5), (1_000_000, 2.0)] {
-        if let (Some(many), Some(few)) = (uniform.iter().find(|cost| cost.names == names), uniform.first()) {
+        if let (Some(many), Some(few)) = (scale.live.iter().find(|cost| cost.names == names), scale.live.first()) {
             targets.push(FigureTarget {
-                what: format!("(k) an answer with {names} names by one with {}", few.names),
+                what: format!("(k) a run over veth with {names} names by one with {}", few.names),
                 figure: many.by(few).median,
                 target: aim,
                 at_least: false,

@@ -33,8 +33,9 @@ pub(super) fn names(
     sites: &[Site],
     roles: Roles,
 ) -> Vec<DynamicName> {
-    let mut register =
-        Register { report, file, places: HashTable::new(), state: RandomState::new(), names: Vec::new() };
+    let count = pools.len() + groups.len() + sites.len();
+    let (places, names) = (HashTable::with_capacity(count), Vec::with_capacity(count));
+    let mut register = Register { report, file, places, state: RandomState::new(), names };
     for (i, pool) in pools.iter().enumerate() {
         register.add(&pool.name, pool.zone, NameKind::Pool(PoolId(i)), roles.load_balance);
     }

@@ -1,9 +1,10 @@
 //! `[pool."…"]` and `[group."…"]`, and what they make of each Site.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::BuildHasher as _,
     sync::Arc,
+    thread,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,9 @@ use zerottl_core::{
 const TTL_MAX: i64 = 86_400;
 /// Seconds above which a TTL keeps clients on a dead Site noticeably long.
 const TTL_ODD: u32 = 60;
+
+/// Parts of the file that are read at a time.
+const READERS: usize = 2;
 
 const POLICIES: [(&str, Policy); 4] = [
     ("weighted-round-robin", Policy::WeightedRoundRobin),
@@ -98,22 +102,31 @@ pub(super) fn pools(
     let (mut heads, mut pools, mut shared) = (Vec::new(), Vec::new(), Shared::default());
     // In a part of its own the parser has seen to that.
     let mut seen = HashSet::new();
-    let mut parts = parts.iter().peekable();
-    let is_one = here.is_empty() && parts.len() == 1 || parts.len() == 0;
-    loop {
-        let first = pools.len();
-        for (key, raw) in here {
-            if !is_one && !seen.insert(seen.hasher().hash_one(key.get_ref())) {
-                return Err(Unread::Repeated);
+    let is_one = here.is_empty() && parts.len() == 1 || parts.is_empty();
+    thread::scope(|scope| {
+        // Reading is more work than what follows, which has to be one after another.
+        let reader = |(part, mut own): (_, Reporter)| scope.spawn(move || (tables::read(&mut own, text, part), own));
+        let mut parts = parts.iter();
+        let first: Vec<_> = parts.by_ref().take(READERS).map(|part| (part, report.beside())).collect();
+        let mut readers: VecDeque<_> = first.into_iter().map(reader).collect();
+        loop {
+            let first = pools.len();
+            for (key, raw) in here {
+                if !is_one && !seen.insert(seen.hasher().hash_one(key.get_ref())) {
+                    return Err(Unread::Repeated);
+                }
+                let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
+                pools.push(pool(&mut reader, &key, &raw, zones, &index, &mut shared));
+                heads.push(raw.head(key));
             }
-            let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
-            pools.push(pool(&mut reader, &key, &raw, zones, &index, &mut shared));
-            heads.push(raw.head(key));
+            share_names(&mut pools[first..]);
+            let Some(next) = readers.pop_front() else { return Ok(()) };
+            let (read, own) = next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            readers.extend(parts.next().map(|part| reader((part, report.beside()))));
+            report.join(own);
+            here = read?.pool.0;
         }
-        share_names(&mut pools[first..]);
-        let Some(part) = parts.next() else { break };
-        here = tables::read(report, text, part)?.pool.0;
-    }
+    })?;
     file.pool_heads = heads;
     Ok(pools)
 }

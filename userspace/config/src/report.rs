@@ -354,6 +354,29 @@ impl Reporter {
         !self.spoiled.is_empty()
     }
 
+    /// Another for the same text, which knows of nothing yet.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            base_dir: self.base_dir.clone(),
+            source: self.source(),
+            line_starts: OnceCell::new(),
+            problems: Vec::new(),
+            errors: 0,
+            last_column: None,
+            spoiled: HashSet::new(),
+            files: Vec::new(),
+            changed: self.changed,
+            other: None,
+        }
+    }
+
+    /// Takes over what another one has been told.
+    pub(super) fn join(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.spoiled.extend(other.spoiled);
+        self.errors += other.errors;
+    }
+
     /// Forgets all that was reported.
     pub(super) fn forget(&mut self) {
         self.problems.clear();

@@ -138,6 +138,7 @@ impl<'m> Builder<'m> {
         (base, changed): (&Path, Option<SystemTime>),
         files: &mut Vec<PathBuf>,
     ) -> Zone {
+        self.nodes = Nodes::with_capacity(names.len());
         for position in names {
             let name = &self.model.names[position];
             let role = match name.kind {
@@ -173,8 +174,9 @@ impl<'m> Builder<'m> {
         let is_static = self.nodes.values().all(|node| node.dynamic.is_none());
         let transfer_to = if is_static { self.zone.transfer_to.clone() } else { Vec::new() };
         self.nodes.shrink();
+        let is_plain = self.nodes.values().all(Node::is_plain);
         let (apex, nodes) = (self.zone.apex.clone(), self.nodes);
-        Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, is_signed: false }
+        Zone { id, apex, nodes, soa, has_own_soa, balance, failover, transfer_to, is_plain, is_signed: false }
     }
 
     fn node(&mut self, name: &model::Name) -> &mut Node {
@@ -240,7 +242,9 @@ impl<'m> Builder<'m> {
 
     fn empty_non_terminals(&mut self) {
         let apex_labels = self.zone.apex.label_count();
-        let owners: Vec<_> = self.nodes.values().map(|node| node.owner.clone()).collect();
+        // Most lie right below the apex, and there may be a million.
+        let is_deep = |node: &&Node| node.owner.label_count() > apex_labels + 1;
+        let owners: Vec<_> = self.nodes.values().filter(is_deep).map(|node| node.owner.clone()).collect();
         for owner in owners {
             for parent in owner.iter_suffixes().skip(1) {
                 if parent.label_count() <= apex_labels {

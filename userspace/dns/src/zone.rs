@@ -64,6 +64,8 @@ pub struct Zone {
     pub(super) failover: Option<RrSet>,
     /// Clients that may have it whole; nobody where it has dynamic names.
     pub(super) transfer_to: Vec<IpNet>,
+    /// Whether nothing in it says anything of other names: there is no delegation, forward name, DNAME or wildcard.
+    pub(super) is_plain: bool,
     /// Whether it has the records of keys, and is answered with signatures where those are asked for.
     pub(super) is_signed: bool,
 }
@@ -159,6 +161,9 @@ impl Zone {
     /// Whether a node is not this zone's to answer: a delegation, a forward name or a DNAME above it is.
     #[must_use]
     pub fn hides(&self, node: &Node) -> bool {
+        if self.is_plain {
+            return false;
+        }
         match self.find(&FoldedName::new(node.owner.for_slice()), false) {
             Found::Cut(above) | Found::Forward(above) => above.owner != node.owner,
             Found::Redirect(_) => true,
@@ -174,7 +179,7 @@ impl Zone {
     /// Whether a wildcard stands right below a name.
     #[must_use]
     pub fn has_wildcard(&self, name: &Name<[u8]>) -> bool {
-        matches!(self.wildcard(FoldedName::new(name).wire()), Found::Wildcard(_))
+        !self.is_plain && matches!(self.wildcard(FoldedName::new(name).wire()), Found::Wildcard(_))
     }
 
     /// Whether a name is the apex or below it.
@@ -225,7 +230,8 @@ impl Zones {
     /// Whether a name is a zone's own, and of no zone within it.
     #[must_use]
     pub fn is_of(&self, zone: &Zone, name: &Name<[u8]>) -> bool {
-        zone.holds(name) && self.zone_of(&FoldedName::new(name)).is_some_and(|holder| holder.id == zone.id)
+        let is_inmost = || self.zone_of(&FoldedName::new(name)).is_some_and(|holder| holder.id == zone.id);
+        zone.holds(name) && (self.list.len() == 1 || is_inmost())
     }
 
     fn zone_from(&self, name: &FoldedName, least: usize) -> Option<&Zone> {

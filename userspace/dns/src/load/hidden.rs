@@ -87,6 +87,9 @@ impl Builder<'_> {
         for warning in warnings {
             self.faults.warn(warning);
         }
+        if self.nodes.values().all(Node::is_plain) {
+            return;
+        }
         let mut errors = Vec::new();
         let servers: HashSet<_> = self.name_servers().into_iter().collect();
         for node in self.nodes.values() {

@@ -58,6 +58,13 @@ impl Node {
         Self { owner, sets: Vec::new(), dynamic: None, is_cut: false, is_forward: false }
     }
 
+    /// Whether it says nothing of other names, as a delegation, a forward name, a DNAME or a wildcard does.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_wildcard = self.owner.first().as_slice() == b"*";
+        !self.is_cut && !self.is_forward && self.redirect().is_none() && !is_wildcard
+    }
+
     /// The records of one type.
     #[must_use]
     pub fn set(&self, rtype: Rtype) -> Option<&RrSet> {

@@ -19,6 +19,13 @@ pub struct Nodes {
 }
 
 impl Nodes {
+    /// None yet, with room for so many.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        let (list, places) = (Vec::with_capacity(count), HashTable::with_capacity(count));
+        Self { list, places, state: RandomState::new() }
+    }
+
     /// The node of a name in wire form, lower case.
     #[must_use]
     pub fn get(&self, wire: &[u8]) -> Option<&Node> {
