@@ -5,7 +5,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | text to shapes, a long one in parts; unknown keys, wrong types | `parts`, `tables`, `raw`, `fields` |
+//! | text to shapes, a long one in parts, and of those what has changed; unknown keys, wrong types | `parts`, `known`, `tables`, `raw`, `fields` |
 //! | single values, and those that several sections have | `values`, `readers`, `places`, `by_site` |
 //! | sections to the model's parts; references | `front`, `admin`, `agent`, `health`, `fleet`, `edns`, `rate_limit`, `forward`, `hooks`, `dnssec`, `sites`, `probe`, `load_source`, `pools`, `safety`, `depends`, `clients`, `web`, `director` |
 //! | the model as a whole | `cross_checks` |
@@ -29,6 +29,7 @@ mod forward;
 mod front;
 mod health;
 mod hooks;
+mod known;
 mod load_source;
 mod parts;
 mod places;
@@ -57,12 +58,10 @@ use std::{
 };
 
 pub use edns::secret_fingerprint;
+pub use known::{EarlierReading, KnownParts};
 pub use report::{ConfigError, Problem};
 
-use self::{
-    parts::{Part, Parts},
-    tables::Unread,
-};
+use self::{parts::Parts, pools::PoolSource, tables::Unread};
 use zerottl_core::model::Model;
 use zerottl_dns::Zones;
 
@@ -80,6 +79,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Warnings of what is allowed but probably not meant, in the file's order.
     pub warnings: Vec<Problem>,
+    /// The parts of a long file, for [`load_again`].
+    pub parts: KnownParts,
 }
 
 /// A whole number and its unit: `500ms`, `1s`, `2m`, `1h`.
@@ -90,10 +91,20 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 
 /// Reads and checks a file. Relative paths in it start at the file's own directory.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    load_after(path, None)
+}
+
+/// As [`load`], after an earlier reading of the same file: of a long one, parts that have not changed are not read again.
+pub fn load_again(path: &Path, earlier: EarlierReading<'_>) -> Result<Loaded, ConfigError> {
+    load_after(path, Some(earlier))
+}
+
+fn load_after(path: &Path, earlier: Option<EarlierReading<'_>>) -> Result<Loaded, ConfigError> {
     let text = read(path).map_err(|error| ConfigError::unreadable(path, &error.to_string()))?;
     // By when the text was as it is now: what changes meanwhile is newer.
     let changed = fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let mut loaded = parse_file(&path.display().to_string(), text, path.parent().unwrap_or(Path::new("")), changed)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut loaded = parse_file(&path.display().to_string(), text, folder, (changed, earlier))?;
     loaded.files.push(path.to_owned());
     Ok(loaded)
 }
@@ -120,33 +131,45 @@ fn read(path: &Path) -> Result<String, ReadError> {
 
 /// Checks a text. `name` stands for the file in messages; relative paths in the text start at `base_dir`.
 pub fn parse(name: &str, text: &str, base_dir: &Path) -> Result<Loaded, ConfigError> {
-    parse_file(name, text.to_owned(), base_dir, None)
+    parse_file(name, text.to_owned(), base_dir, (None, None))
 }
 
-fn parse_file(name: &str, text: String, base_dir: &Path, changed: Option<SystemTime>) -> Result<Loaded, ConfigError> {
+fn parse_file(
+    name: &str,
+    text: String,
+    base_dir: &Path,
+    (changed, earlier): (Option<SystemTime>, Option<EarlierReading<'_>>),
+) -> Result<Loaded, ConfigError> {
     let parts = Parts::cut(&text);
     let mut report = report::Reporter::new(name, text, base_dir);
     report.changed = changed;
-    parse_parts(name, report, parts)
+    parse_parts(name, report, parts, earlier)
 }
 
-fn parse_parts(name: &str, mut report: report::Reporter, parts: Parts) -> Result<Loaded, ConfigError> {
+fn parse_parts(
+    name: &str,
+    mut report: report::Reporter,
+    parts: Parts,
+    earlier: Option<EarlierReading<'_>>,
+) -> Result<Loaded, ConfigError> {
     let source = report.source();
-    let sound = read_parts(&mut report, source.inner(), parts).and_then(|(mut file, model)| {
-        if report.errors() > 0 {
-            return None;
-        }
-        usage_checks::shares(&mut report, &file, &model);
+    let text = source.inner();
+    let mut read = read_parts(&mut report, text, parts.clone(), earlier);
+    if earlier.is_some() && report.wants_places() {
+        report.forget();
+        read = read_parts(&mut report, text, parts, None);
+    }
+    let sound = read.filter(|_| report.errors() == 0).and_then(|(mut file, model, parts)| {
         usage_checks::forgotten(&mut report, &file, &model);
         // Room for the zones: nothing more is told of pools.
         file.pool_heads = Vec::new();
-        Some((usage_checks::zones(&mut report, &file, &model)?, model))
+        Some((usage_checks::zones(&mut report, &file, &model)?, model, parts))
     });
     drop(source);
     let files = std::mem::take(&mut report.files);
     let (mut errors, warnings) = report.finish();
     match sound {
-        Some((zones, model)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings }),
+        Some((zones, model, parts)) if errors.is_empty() => Ok(Loaded { model, zones, files, warnings, parts }),
         _ => {
             errors.extend(warnings);
             Err(ConfigError::new(name, errors))
@@ -155,11 +178,26 @@ fn parse_parts(name: &str, mut report: report::Reporter, parts: Parts) -> Result
 }
 
 /// Reads the parts of a text; nothing where one is not read.
-fn read_parts(report: &mut report::Reporter, text: &str, mut parts: Parts) -> Option<(raw::File, Model)> {
+fn read_parts(
+    report: &mut report::Reporter,
+    text: &str,
+    mut parts: Parts,
+    earlier: Option<EarlierReading<'_>>,
+) -> Option<(raw::File, Model, KnownParts)> {
     loop {
+        let rest = known::digest(&parts.rest, text);
+        let earlier = earlier.filter(|earlier| earlier.has_rest(&rest));
+        let source = PoolSource { text, parts: &parts.pools, earlier };
+        let mut known = KnownParts::of_rest(rest);
         let read = tables::read(report, text, &parts.rest);
-        match read.and_then(|mut file| resolve(report, &mut file, text, &parts.pools).map(|model| (file, model))) {
-            Ok(read) => return Some(read),
+        let read = read.and_then(|mut file| resolve(report, &mut file, &source, &mut known).map(|model| (file, model)));
+        match read {
+            Ok((file, model)) => {
+                if report.errors() == 0 {
+                    usage_checks::shares(report, &file, &model);
+                }
+                return Some((file, model, known));
+            }
             Err(Unread::Repeated) => {
                 report.forget();
                 parts = Parts::whole(text);
@@ -173,19 +211,24 @@ fn read_parts(report: &mut report::Reporter, text: &str, mut parts: Parts) -> Op
 }
 
 /// Always makes a model, with placeholders where an error was reported; [`parse`] gives it out only without errors.
-fn resolve(report: &mut report::Reporter, file: &mut raw::File, text: &str, parts: &[Part]) -> Result<Model, Unread> {
+fn resolve(
+    report: &mut report::Reporter,
+    file: &mut raw::File,
+    source: &PoolSource<'_>,
+    known: &mut KnownParts,
+) -> Result<Model, Unread> {
     let front = front::front(report, file.front.as_ref());
     let admin = admin::admin(report, file.admin.as_ref());
     let state = safety::state(report, file.state.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
     let health_file = health::file(report, file.health.as_ref());
-    let fleet = fleet::fleet(report, file.fleet.as_ref(), text);
+    let fleet = fleet::fleet(report, file.fleet.as_ref(), source.text);
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());
     let zones = front::Zones::read(report, &file.zone, front.roles);
     let mut sites = sites::sites(report, &file.site, &zones);
-    let mut pools = pools::pools(report, file, &zones, (text, parts))?;
+    let mut pools = pools::pools(report, file, &zones, source, known)?;
     let file = &*file;
     let groups = pools::groups(report, file, &zones, &mut pools);
     pools::join(report, file, &mut sites, &pools, &groups);

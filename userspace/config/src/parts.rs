@@ -15,6 +15,11 @@ use toml_parser::{
 const WHOLE_MAX: usize = 1 << 20;
 /// A part of pools is at least as long, but for the last one, bytes.
 const PART: usize = 1 << 18;
+/// Beyond that, it ends before the next pool whose header has a hash with none of these bits. So where parts begin is told by
+/// what they are of, and what is put in or taken out in one moves the others as little as the lines of a file.
+const MARK: u32 = 0x3ff;
+/// Times [`PART`] that a part is at most, or a little longer.
+const PARTS_MAX: usize = 8;
 
 /// Some of the file's text, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +33,12 @@ impl Part {
 
     /// Its own text, within the file's.
     pub(super) fn text(&self, whole: &str) -> String {
-        self.0.iter().map(|range| &whole[range.clone()]).collect()
+        self.pieces(whole).collect()
+    }
+
+    /// Its pieces in the file.
+    pub(super) fn pieces<'t>(&self, whole: &'t str) -> impl Iterator<Item = &'t str> {
+        self.0.iter().map(|range| &whole[range.clone()])
     }
 
     /// Where a place in its own text is in the file's.
@@ -49,6 +59,14 @@ impl Part {
         self.0.last().map_or(at, |range| range.end)
     }
 
+    /// Whether a pool that comes next begins another part.
+    fn ends_before(&self, pool: &str, part: usize, mark: u32) -> bool {
+        let len = self.0.iter().map(ExactSizeIterator::len).sum::<usize>();
+        let header = pool.split('\n').next().unwrap_or_default();
+        let hash = header.bytes().fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        len >= part && ((hash >> 8) & mark == 0 || len >= part * PARTS_MAX)
+    }
+
     fn push(&mut self, range: Range<usize>) {
         match self.0.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
@@ -58,7 +76,7 @@ impl Part {
 }
 
 /// The parts of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     /// Everything else, and of a short file everything.
     pub(super) rest: Part,
@@ -69,7 +87,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Cuts a text.
     pub(super) fn cut(text: &str) -> Self {
-        Self::cut_by(text, WHOLE_MAX, PART)
+        Self::cut_by(text, WHOLE_MAX, PART, MARK)
     }
 
     /// The text in one part.
@@ -82,7 +100,7 @@ impl Parts {
         std::iter::once(&self.rest).chain(&self.pools)
     }
 
-    pub(super) fn cut_by(text: &str, whole_max: usize, part: usize) -> Self {
+    pub(super) fn cut_by(text: &str, whole_max: usize, part: usize, mark: u32) -> Self {
         if text.len() <= whole_max {
             return Self::whole(text);
         }
@@ -91,9 +109,7 @@ impl Parts {
             (Kind::Rest, _) => parts.rest.push(range),
             // What is below the last pool stays with it, wherever that part ends.
             (Kind::BelowPool, Some(last)) => last.push(range),
-            (Kind::Pool, Some(last)) if last.0.iter().map(ExactSizeIterator::len).sum::<usize>() < part => {
-                last.push(range);
-            }
+            (Kind::Pool, Some(last)) if !last.ends_before(&text[range.clone()], part, mark) => last.push(range),
             (Kind::Pool | Kind::BelowPool, _) => parts.pools.push(Part(vec![range])),
         };
         let (mut start, mut kind) = (0, Kind::Rest);
@@ -189,21 +205,21 @@ mod tests {
 
     #[test]
     fn pools_are_cut_out_and_tables_stay_with_them() {
-        let (rest, pools) = texts(&Parts::cut_by(TEXT, 0, 1));
+        let (rest, pools) = texts(&Parts::cut_by(TEXT, 0, 1, 0));
         assert_eq!(
             rest,
             "a = [\n[1],\n]\n[front]\nx = \"\"\"\n[pool.no]\n\"\"\"\n[[pool.x]]\n[site.s]\n[\"pool\".e]\n[pool]\n"
         );
         let first = "[pool.\"a.b\"] # first\nsites = [\n[\"s\"]]\n[pool.\"a.b\".https]\nport = 1\n  ";
         assert_eq!(pools, [first, "[ pool . c ]\n", "[pool.d]\ny = 1\n", "[pool.f]\n"]);
-        let (_, pools) = texts(&Parts::cut_by(TEXT, 0, 1_000));
+        let (_, pools) = texts(&Parts::cut_by(TEXT, 0, 1_000, 0));
         assert_eq!(pools, [format!("{first}[ pool . c ]\n[pool.d]\ny = 1\n[pool.f]\n")]);
         assert_eq!(Parts::cut(TEXT), Parts::whole(TEXT));
     }
 
     #[test]
     fn places_are_those_of_the_file() {
-        let parts = Parts::cut_by(TEXT, 0, 1_000);
+        let parts = Parts::cut_by(TEXT, 0, 1_000, 0);
         for part in parts.all() {
             let own = part.text(TEXT);
             for (at, c) in own.char_indices() {

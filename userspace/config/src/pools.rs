@@ -15,6 +15,7 @@ use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 use super::{
     fleet,
     front::Zones,
+    known::{EarlierReading, KnownParts, digest},
     load_source,
     parts::Part,
     raw,
@@ -71,13 +72,18 @@ struct PoolIndex {
 }
 
 impl PoolIndex {
-    fn new(heads: &[raw::PoolHead]) -> Self {
+    fn new(heads: &[raw::PoolHead], list: &[Pool]) -> Self {
+        let written = |(head, pool): (&raw::PoolHead, &Pool)| match &**head.key.get_ref() {
+            // An earlier reading has read it, and found it to be a name.
+            "" => pool.name.to_string(),
+            key => key.to_owned(),
+        };
+        let keys: Vec<String> = heads.iter().zip(list).map(written).collect();
         let mut pools = HashMap::new();
-        for (i, head) in heads.iter().enumerate() {
-            pools.entry(folded(head.key.get_ref())).or_insert(PoolId(i));
+        for (i, key) in keys.iter().enumerate() {
+            pools.entry(folded(key)).or_insert(PoolId(i));
         }
-        let headers = heads.iter().map(|head| section(&["pool", head.key.get_ref()]));
-        Self { pools, headers: headers.collect() }
+        Self { pools, headers: keys.iter().map(|key| section(&["pool", key])).collect() }
     }
 }
 
@@ -86,49 +92,130 @@ fn folded(text: &str) -> String {
     text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
 }
 
-/// Reads the pools, which are in `file` and in further parts of a text. They are read a part at a time, and of what was
-/// written only their heads are kept, as there may be a million.
+/// Where pools are read from.
+pub(super) struct PoolSource<'a> {
+    /// The file's text.
+    pub text: &'a str,
+    /// Its parts of pools alone.
+    pub parts: &'a [Part],
+    /// An earlier reading, of which everything but the pools was the same.
+    pub earlier: Option<EarlierReading<'a>>,
+}
+
+/// Reads the pools, which are in `file` and in further parts of a text. They are read some parts at a time, and of what was
+/// written only their heads are kept, as there may be a million. Parts that an earlier reading has read are taken from it;
+/// those of this one are noted in `known`.
 pub(super) fn pools(
     report: &mut Reporter,
     file: &mut raw::File,
     zones: &Zones,
-    (text, parts): (&str, &[Part]),
+    source: &PoolSource<'_>,
+    known: &mut KnownParts,
 ) -> Result<Vec<Pool>, Unread> {
-    let mut here = std::mem::take(&mut file.pool).0;
+    let here = std::mem::take(&mut file.pool).0;
+    let PoolSource { text, parts, earlier } = *source;
     if here.is_empty() && parts.is_empty() {
         report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
     }
     let index = SiteIndex::new(&file.site);
-    let (mut heads, mut pools, mut shared) = (Vec::new(), Vec::new(), Shared::default());
-    // In a part of its own the parser has seen to that.
-    let mut seen = HashSet::new();
+    // In a part of its own the parser sees to it that nothing is there twice.
     let is_one = here.is_empty() && parts.len() == 1 || parts.is_empty();
+    let mut list = PoolList {
+        zones,
+        index,
+        shared: Shared::default(),
+        seen: (!is_one).then(HashSet::new),
+        all: vec![],
+        heads: vec![],
+    };
+    list.take(report, here)?;
     thread::scope(|scope| {
         // Reading is more work than what follows, which has to be one after another.
-        let reader = |(part, mut own): (_, Reporter)| scope.spawn(move || (tables::read(&mut own, text, part), own));
+        let start = |(part, mut own): (_, Reporter)| {
+            let digest = digest(part, text);
+            let work = match earlier.and_then(|earlier| earlier.pools(&digest)) {
+                Some(pools) => Work::Known(pools),
+                None => Work::Read(scope.spawn(move || (tables::read(&mut own, text, part), own))),
+            };
+            (digest, work)
+        };
         let mut parts = parts.iter();
         let first: Vec<_> = parts.by_ref().take(READERS).map(|part| (part, report.beside())).collect();
-        let mut readers: VecDeque<_> = first.into_iter().map(reader).collect();
-        loop {
-            let first = pools.len();
-            for (key, raw) in here {
-                if !is_one && !seen.insert(seen.hasher().hash_one(key.get_ref())) {
-                    return Err(Unread::Repeated);
+        let mut ahead: VecDeque<_> = first.into_iter().map(start).collect();
+        while let Some((digest, work)) = ahead.pop_front() {
+            let first = list.all.len();
+            let told = report.told();
+            match work {
+                Work::Known(pools) => list.take_known(pools)?,
+                Work::Read(reading) => {
+                    let (read, own) = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    report.join(own);
+                    list.take(report, read?.pool.0)?;
                 }
-                let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
-                pools.push(pool(&mut reader, &key, &raw, zones, &index, &mut shared));
-                heads.push(raw.head(key));
             }
-            share_names(&mut pools[first..]);
-            let Some(next) = readers.pop_front() else { return Ok(()) };
-            let (read, own) = next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            readers.extend(parts.next().map(|part| reader((part, report.beside()))));
-            report.join(own);
-            here = read?.pool.0;
+            if report.told() == told && !list.heads[first..].iter().any(raw::PoolHead::is_needed) {
+                known.add(digest, first..list.all.len());
+            }
+            ahead.extend(parts.next().map(|part| start((part, report.beside()))));
         }
+        Ok(())
     })?;
-    file.pool_heads = heads;
-    Ok(pools)
+    file.pool_heads = list.heads;
+    Ok(list.all)
+}
+
+/// The work for a part.
+enum Work<'scope, 'a> {
+    /// Nothing: these are its pools.
+    Known(&'a [Pool]),
+    /// It is being read.
+    Read(thread::ScopedJoinHandle<'scope, (Result<raw::File, Unread>, Reporter)>),
+}
+
+/// Pools so far.
+struct PoolList<'a> {
+    zones: &'a Zones,
+    index: SiteIndex<'a>,
+    shared: Shared,
+    /// Hashes of names, where they come from several parts.
+    seen: Option<HashSet<u64>>,
+    all: Vec<Pool>,
+    heads: Vec<raw::PoolHead>,
+}
+
+impl PoolList<'_> {
+    /// Adds those of a part that was read.
+    fn take(&mut self, report: &mut Reporter, sections: Vec<(Spanned<String>, raw::Pool)>) -> Result<(), Unread> {
+        let first = self.all.len();
+        for (key, raw) in sections {
+            let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
+            let pool = pool(&mut reader, &key, &raw, self.zones, &self.index, &mut self.shared);
+            // One that is no name is told, and stands for no other.
+            let bytes = if pool.name.is_root() { key.get_ref().as_bytes() } else { pool.name.as_slice() };
+            see(&mut self.seen, bytes)?;
+            self.all.push(pool);
+            self.heads.push(raw.head(key));
+        }
+        share_names(&mut self.all[first..]);
+        Ok(())
+    }
+
+    /// Adds those of an earlier reading.
+    fn take_known(&mut self, pools: &[Pool]) -> Result<(), Unread> {
+        for pool in pools {
+            see(&mut self.seen, pool.name.as_slice())?;
+        }
+        self.all.extend_from_slice(pools);
+        self.heads.extend(pools.iter().map(|_| raw::PoolHead::unread()));
+        Ok(())
+    }
+}
+
+/// Fails where a name was seen before. Rarely, where one with the same hash was.
+fn see(seen: &mut Option<HashSet<u64>>, name: &[u8]) -> Result<(), Unread> {
+    let Some(seen) = seen else { return Ok(()) };
+    let hash = seen.hasher().hash_one(name);
+    if seen.insert(hash) { Ok(()) } else { Err(Unread::Repeated) }
 }
 
 /// Puts the names of pools into one allocation: each on its own takes four times the memory.
@@ -149,7 +236,7 @@ pub(super) fn groups(report: &mut Reporter, file: &raw::File, zones: &Zones, poo
     if file.group.0.is_empty() {
         return Vec::new();
     }
-    let (sites, index) = (SiteIndex::new(&file.site), PoolIndex::new(&file.pool_heads));
+    let (sites, index) = (SiteIndex::new(&file.site), PoolIndex::new(&file.pool_heads, pools));
     let one = |(key, raw): &(Spanned<String>, raw::Group)| {
         let mut reader = Reader { report, section: section(&["group", key.get_ref()]), header: key.span() };
         group(&mut reader, key, raw, zones, (&sites, &index), pools)

@@ -14,7 +14,7 @@ use serde::{
 };
 use toml::Spanned;
 
-use super::fields::fields_of;
+use super::{fields::fields_of, report::UNREAD};
 
 mod by_site;
 mod director;
@@ -296,6 +296,16 @@ impl Pool {
 }
 
 impl PoolHead {
+    /// One that an earlier reading has read, where nothing more is to be told of its keys.
+    pub(super) fn unread() -> Self {
+        Self { key: Spanned::new(UNREAD, Box::default()), rare: None }
+    }
+
+    /// Whether one of its keys is looked at once more when all is there.
+    pub(super) fn is_needed(&self) -> bool {
+        self.rare.as_ref().is_some_and(|keys| keys.quorum.is_some())
+    }
+
     /// All keys but `sites`.
     pub(super) fn keys(&self) -> &PoolKeys {
         self.rare.as_deref().unwrap_or(&NO_KEYS)

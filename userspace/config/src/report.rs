@@ -19,6 +19,8 @@ use zerottl_dns::ZoneError;
 
 /// Most problems shown one by one: a file whose generator went wrong is not worth a screenful per line.
 const SHOWN_MAX: usize = 50;
+/// The place of what an earlier reading has read: none in this text.
+pub(super) const UNREAD: Range<usize> = usize::MAX..usize::MAX;
 /// The longest message, bytes: it may quote a value, and a value may be a whole generated file.
 const MESSAGE_MAX: usize = 1_000;
 
@@ -239,6 +241,8 @@ pub(super) struct Reporter {
     last_column: Option<(usize, usize)>,
     /// `section key` pairs already complained about: not to be called missing too.
     spoiled: HashSet<String>,
+    /// Whether something was told of a pool that an earlier reading has read, whose place is not known.
+    is_about_unread: bool,
     /// The files that the configuration names.
     pub(super) files: Vec<PathBuf>,
     /// When the configuration was changed, if it is a file.
@@ -254,7 +258,19 @@ impl Reporter {
         let base_dir = base_dir.to_owned();
         let (problems, spoiled, files) = (Vec::new(), HashSet::new(), Vec::new());
         let (last_column, changed, other) = (None, None, None);
-        Self { base_dir, source, line_starts, problems, errors: 0, last_column, spoiled, files, changed, other }
+        Self {
+            base_dir,
+            source,
+            line_starts,
+            problems,
+            errors: 0,
+            last_column,
+            spoiled,
+            is_about_unread: false,
+            files,
+            changed,
+            other,
+        }
     }
 
     pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
@@ -308,6 +324,7 @@ impl Reporter {
             message.truncate(message.floor_char_boundary(MESSAGE_MAX));
             message.push('…');
         }
+        self.is_about_unread |= span == UNREAD;
         let text = self.source.inner();
         let span = clamp(text, span);
         let line_starts = self
@@ -364,6 +381,7 @@ impl Reporter {
             errors: 0,
             last_column: None,
             spoiled: HashSet::new(),
+            is_about_unread: false,
             files: Vec::new(),
             changed: self.changed,
             other: None,
@@ -377,11 +395,21 @@ impl Reporter {
         self.errors += other.errors;
     }
 
+    /// How many errors and warnings there are so far.
+    pub(super) fn told(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Whether what was told has to be told again, with the places of all pools.
+    pub(super) fn wants_places(&self) -> bool {
+        self.errors > 0 || self.is_about_unread
+    }
+
     /// Forgets all that was reported.
     pub(super) fn forget(&mut self) {
         self.problems.clear();
         self.spoiled.clear();
-        (self.errors, self.last_column) = (0, None);
+        (self.errors, self.last_column, self.is_about_unread) = (0, None, false);
     }
 
     /// The text.

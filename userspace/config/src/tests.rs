@@ -89,7 +89,7 @@ fn lines(text: &str) -> Vec<String> {
     let report = report::Reporter::new("f", text.to_owned(), &examples());
     // What no TOML is may be told otherwise of a part.
     if !lines.iter().any(|line| line.contains("not TOML")) {
-        assert_eq!(shown(parse_parts("f", report, Parts::cut_by(text, 0, 1))), lines, "read in parts");
+        assert_eq!(shown(parse_parts("f", report, Parts::cut_by(text, 0, 1, 0), None)), lines, "read in parts");
     }
     lines
 }

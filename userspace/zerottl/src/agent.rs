@@ -160,6 +160,8 @@ pub async fn run(start: Start, mut commands: mpsc::Receiver<AgentCommand>) -> Re
 struct Agent {
     file: PathBuf,
     files: Files,
+    /// Of the file, as it is in force.
+    parts: config::KnownParts,
     common: Common,
     /// None with `xdp = "off"`.
     attachments: Option<Attachments>,
@@ -184,7 +186,7 @@ struct Agent {
 impl Agent {
     async fn start(start: Start) -> Result<Self, AgentError> {
         let Start { file, loaded, take_over, commands } = start;
-        let Loaded { model, zones, files, .. } = loaded;
+        let Loaded { model, zones, files, parts, .. } = loaded;
         let started = Instant::now();
         let rehearsed = if take_over { rehearsal::rehearse(&model, &zones).await? } else { Rehearsed::default() };
         // Then this, since an agent that has to leave has the sockets too.
@@ -233,6 +235,7 @@ impl Agent {
         let mut agent = Self {
             file,
             files: Files::new(files),
+            parts,
             common,
             attachments,
             context,
@@ -335,7 +338,7 @@ impl Agent {
         let since = Instant::now();
         // What somebody has taken away is put back before it is built on.
         self.look_after();
-        let Ready { mut prepared, bound, files, warnings, joined } =
+        let Ready { mut prepared, bound, files, warnings, parts, joined } =
             tokio::task::block_in_place(|| bounded(|| self.make_ready()))?;
         if let (Some(attachments), Some(program)) = (&mut self.attachments, prepared.program.take()) {
             let interfaces = &prepared.model.front.interfaces;
@@ -358,6 +361,7 @@ impl Agent {
         let before = std::mem::replace(&mut self.serving, serving);
         before.end().await;
         self.files = Files::new(files);
+        self.parts = parts;
         self.looks = 0;
         self.look_after();
         Ok(Reloaded { generation, took_ms: since.elapsed().as_secs_f64() * 1e3, warnings })
@@ -365,8 +369,9 @@ impl Agent {
 
     /// All of a reload that can fail for what the file says. Nothing of it is in force.
     fn make_ready(&self) -> Result<Ready, AgentError> {
-        let loaded = config::load(&self.file).map_err(AgentError::Config)?;
-        let Loaded { mut model, mut zones, files, warnings } = loaded;
+        let earlier = config::EarlierReading { parts: &self.parts, model: &self.serving.model };
+        let loaded = config::load_again(&self.file, earlier).map_err(AgentError::Config)?;
+        let Loaded { mut model, mut zones, files, warnings, parts } = loaded;
         fleet::follow_secret(&mut model, self.common.fleet.as_ref());
         same(&self.serving.model, &model)?;
         let of_serials = zones.follow(&self.common.dns.served().zones, &model);
@@ -383,7 +388,7 @@ impl Agent {
         if shortfalls.is_empty() {
             let before = self.common.fleet.as_ref();
             let joined = Membership::of(&prepared.model, before).map_err(AgentError::Fleet)?;
-            Ok(Ready { prepared, bound, files, warnings, joined })
+            Ok(Ready { prepared, bound, files, warnings, parts, joined })
         } else {
             Err(AgentError::Minimum(shortfalls))
         }
@@ -431,6 +436,7 @@ struct Ready {
     bound: Vec<(SocketAddr, dns::Sockets)>,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
+    parts: config::KnownParts,
     joined: Option<Joined>,
 }
 
