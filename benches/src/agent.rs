@@ -153,6 +153,7 @@ fn changes_of(what: &'static str, model: &Arc<Model>, count: usize) -> Result<St
     let mut us: [Vec<f64>; STEPS.len()] = Default::default();
     for _ in 0..count {
         std::thread::sleep(PAUSE);
+        agent.rest();
         us.iter_mut().zip(agent.change()).for_each(|(us, step)| us.push(step));
     }
     Ok(StatusChanges { what, names: model.names.len(), sites: model.sites.len(), us })
@@ -185,6 +186,11 @@ impl ChangedAgent {
         let mut loaded = Fastpath::load(&planner, &plan, &zones, &signed)?;
         loaded.publisher.publish(&plan);
         Ok(Self { planner, loaded, store, assessor, sites: model.sites.len(), verdicts, status, plan, turn: 0 })
+    }
+
+    /// A round in which nothing changes.
+    pub(crate) fn rest(&mut self) {
+        self.loaded.publisher.prepare(&self.plan);
     }
 
     /// Has a Site go down, or come back before the next one goes down; returns what each of [`STEPS`] took, microseconds.

@@ -97,6 +97,7 @@ fn measure_changes(names: usize, count: usize) -> Result<[Vec<f64>; 2], BenchErr
     for turn in 0..count {
         for which in [turn % 2, 1 - turn % 2] {
             std::thread::sleep(PAUSE);
+            agents[which].rest();
             let [.., whole] = agents[which].change();
             changes[which].push(whole);
         }

@@ -119,7 +119,12 @@ impl FlippingProgram {
     pub fn publish(&mut self, generation: u64) {
         // Borrowed in two parts.
         self.plan(generation);
-        self.loaded.publisher.publish(&self.plans[(generation % MODULUS) as usize]);
+        let plan = &self.plans[(generation % MODULUS) as usize];
+        self.loaded.publisher.publish(plan);
+        // Where nobody reads it any more, the next bank as well.
+        if generation.is_multiple_of(3) {
+            self.loaded.publisher.prepare(plan);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A plan is written into a bank that no packet can be reading, as far as it differs from what that bank held; then one
 //! store to the generation word makes it the one in use. A packet reads that word once, so it sees one plan whole. The bank it replaced may still be in use by packets
 //! on other CPUs; it is written again only after a grace period, waited for by a thread of its own, so that publishing
-//! itself does not wait: with four banks it would take three publications within one grace period (8 ms) to have to.
+//! itself does not wait: with four banks it would take three publications within one grace period (8 ms) to have to. Between
+//! publications the bank that comes next is brought up to date.
 
 use std::sync::{
     Arc,
@@ -35,6 +36,8 @@ pub struct Publisher {
     /// By bank: what lies there.
     held: [Services; ALL_BANKS as usize],
     published: u64,
+    /// The generation whose bank was brought up to date last.
+    prepared: u64,
     written: u64,
     grace: Grace,
 }
@@ -55,6 +58,7 @@ impl Publisher {
             layout: image.layout.clone(),
             held: Default::default(),
             published: 0,
+            prepared: 0,
             written: 0,
             grace: Grace::new(),
         }
@@ -67,13 +71,37 @@ impl Publisher {
     pub fn publish(&mut self, plan: &Plan) {
         assert!(plan.generation > self.published, "generation {} after {}", plan.generation, self.published);
         let bank = plan.generation as usize % BANKS as usize;
-        // The bank's last user is at most BANKS generations back; none of its readers may be left.
-        self.grace.wait_for((plan.generation + 1).saturating_sub(u64::from(BANKS)).min(self.published));
+        self.grace.wait_for(self.settled_for(plan.generation));
         self.write(bank, plan);
         self.confirm();
         self.store_word((plan.generation << 8) | bank as u64);
         self.published = plan.generation;
         self.grace.begin(plan.generation);
+    }
+
+    /// Brings the bank of the next publication up to the plan in use, so that it has only its own changes to write, and not
+    /// those of all since that bank was in use. Says whether that is done: not while a packet may still read that bank, and
+    /// nobody waits for that here.
+    ///
+    /// # Panics
+    /// If the plan is of another model than the maps were made for.
+    pub fn prepare(&mut self, plan: &Plan) -> bool {
+        let next = self.published + 1;
+        if self.prepared == next {
+            return true;
+        }
+        let is_free = plan.generation == self.published && self.grace.is_settled(self.settled_for(next));
+        if is_free {
+            self.write(next as usize % BANKS as usize, plan);
+            self.prepared = next;
+        }
+        is_free
+    }
+
+    /// The generation that no packet may read an older one than, for the bank of another to be written: the bank's last user
+    /// is at most [`BANKS`] generations back.
+    fn settled_for(&self, generation: u64) -> u64 {
+        (generation + 1).saturating_sub(u64::from(BANKS)).min(self.published)
     }
 
     /// Fills every bank, so that no later publication has a whole plan to write. Before the program is attached.
@@ -110,10 +138,9 @@ impl Publisher {
         self.held[bank] = plan.services.clone();
     }
 
-    /// Bytes of plans written into the maps so far.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.written
+    /// Bytes of plans written into the maps since this was asked last.
+    pub fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
     }
 
     /// Says that the plan in use is right, as of now.
@@ -206,9 +233,14 @@ impl Grace {
         let _ = self.requests.try_send(generation);
     }
 
+    /// Whether no packet reads a generation before `generation`.
+    fn is_settled(&self, generation: u64) -> bool {
+        self.settled.load(Ordering::Acquire) >= generation
+    }
+
     /// Waits until no packet reads a generation before `generation`, which has been published.
     fn wait_for(&self, generation: u64) {
-        if self.settled.load(Ordering::Acquire) < generation {
+        if !self.is_settled(generation) {
             settle(generation, &self.settled);
         }
     }

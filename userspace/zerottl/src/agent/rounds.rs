@@ -152,6 +152,7 @@ impl Rounds {
                         publisher.set_clock(dns::now());
                         // Only now: a round that hangs confirms nothing.
                         publisher.confirm();
+                        publisher.prepare(&self.view.plan());
                     }
                     if rounds.is_multiple_of(MAC_ROUNDS) {
                         self.refresh_macs(&mut upkeep);
@@ -395,9 +396,8 @@ impl Rounds {
     fn publish(&mut self, plan: Plan) {
         let mut written = 0;
         if let Some(publisher) = &mut self.publisher {
-            let before = publisher.written();
             publisher.publish(&plan);
-            written = publisher.written() - before;
+            written = publisher.take_written();
         }
         self.work.plan(written);
         self.view.publish(plan);
