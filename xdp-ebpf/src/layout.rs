@@ -502,7 +502,7 @@ pub const CURSORS_MAX: usize = 4096;
 /// A plain array and not a per-CPU one, which is a pointer to follow for every element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Cursor(pub [u32; 1 + CHOICES - 1]);
+pub struct Cursor(pub [u32; CHOICES]);
 
 impl Cursor {
     /// Takes the next turn of the name at a position for one of the three types. `random` gives it a start where the

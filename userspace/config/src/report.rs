@@ -409,6 +409,7 @@ impl Reporter {
     pub(super) fn forget(&mut self) {
         self.problems.clear();
         self.spoiled.clear();
+        self.files.clear();
         (self.errors, self.last_column, self.is_about_unread) = (0, None, false);
     }
 

@@ -252,6 +252,8 @@ impl Fastpath {
         );
         publisher.fill(first);
         publisher.set_stale(&planner.stale_plan());
+        // That was no plan's publication.
+        publisher.take_written();
         publisher.set_clock(dns::now());
         let counters = PacketCounters {
             reasons: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
