@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::{
     places::place,
+    pools::PoolSource,
     raw,
     readers::{each, identity, readable, whole_seconds},
     report::Reporter,
@@ -39,8 +40,12 @@ enum Kind {
 /// The sections that each front has for itself.
 const OWN: [&str; 5] = ["fleet", "front", "admin", "agent", "state"];
 
-/// Reads it; `text` is the whole file.
-pub(super) fn fleet(report: &mut Reporter, raw: Option<&Spanned<raw::Fleet>>, text: &str) -> Option<FleetConfig> {
+/// Reads it; `source` is the whole file.
+pub(super) fn fleet(
+    report: &mut Reporter,
+    raw: Option<&Spanned<raw::Fleet>>,
+    source: &PoolSource<'_>,
+) -> Option<FleetConfig> {
     let raw = raw?;
     let mut reader = Reader { report, section: "[fleet]".into(), header: raw.span() };
     let (reader, raw) = (&mut reader, raw.get_ref());
@@ -64,18 +69,33 @@ pub(super) fn fleet(report: &mut Reporter, raw: Option<&Spanned<raw::Fleet>>, te
             .help("take it out, or add probes = \"shared\"");
     }
     let probers = shared.then(|| reader.number("probers", &raw.probers, PROBERS, "fronts", 2));
-    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(text), probers })
+    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(source), probers })
 }
 
-/// A digest of what all fronts should have alike, whatever the order of its tables and how it is laid out.
-fn digest(text: &str) -> String {
-    let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
-    for key in OWN {
-        table.remove(key);
+/// A digest of what all fronts should have alike, whatever the order of its tables and how it is laid out: of pools, of which
+/// there may be a million, the sum of each one's own, so that no tree of all of them is held.
+fn digest(source: &PoolSource<'_>) -> String {
+    let (mut pools, mut rest) = (0_u64, Vec::new());
+    for part in std::iter::once(source.rest).chain(source.pools) {
+        let mut table: toml::Table = toml::from_str(&part.text(source.text)).unwrap_or_default();
+        for key in OWN {
+            table.remove(key);
+        }
+        if let Some(toml::Value::Table(sections)) = table.remove("pool") {
+            pools = sections.iter().map(|pool| hash(&format!("{pool:?}"))).fold(pools, u64::wrapping_add);
+        }
+        // Parts of pools have nothing else.
+        if !table.is_empty() {
+            rest.push(table);
+        }
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{table:?}").as_bytes());
-    let first: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
-    format!("{:016x}", u64::from_be_bytes(first))
+    format!("{:016x}", hash(&format!("{pools} {rest:?}")))
+}
+
+/// The first bytes of a SHA-256.
+fn hash(text: &str) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    u64::from_be_bytes(std::array::from_fn(|at| digest.as_ref()[at]))
 }
 
 /// Warns of keys of the other kind.

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::BuildHasher as _,
+    hash::{BuildHasher as _, RandomState},
     sync::Arc,
     thread,
 };
 
 use bytes::Bytes;
 use domain::base::Name;
+use hashbrown::{HashTable, hash_table::Entry};
 use toml::Spanned;
 use xdp_ebpf::layout::TABLE_SLOTS_MAX;
 
@@ -96,8 +97,10 @@ fn folded(text: &str) -> String {
 pub(super) struct PoolSource<'a> {
     /// The file's text.
     pub text: &'a str,
+    /// Its part of everything else.
+    pub rest: &'a Part,
     /// Its parts of pools alone.
-    pub parts: &'a [Part],
+    pub pools: &'a [Part],
     /// An earlier reading, of which everything but the pools was the same.
     pub earlier: Option<EarlierReading<'a>>,
 }
@@ -113,29 +116,26 @@ pub(super) fn pools(
     known: &mut KnownParts,
 ) -> Result<Vec<Pool>, Unread> {
     let here = std::mem::take(&mut file.pool).0;
-    let PoolSource { text, parts, earlier } = *source;
+    let PoolSource { text, pools: parts, earlier, .. } = *source;
     if here.is_empty() && parts.is_empty() {
         report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
     }
     let index = SiteIndex::new(&file.site);
     // In a part of its own the parser sees to it that nothing is there twice.
     let is_one = here.is_empty() && parts.len() == 1 || parts.is_empty();
-    let mut list = PoolList {
-        zones,
-        index,
-        shared: Shared::default(),
-        seen: (!is_one).then(HashSet::new),
-        all: vec![],
-        heads: vec![],
-    };
-    list.take(report, here)?;
+    let mut list =
+        PoolList { shared: Shared::default(), seen: (!is_one).then(SeenNames::default), all: vec![], heads: vec![] };
+    list.take(PartPools::new(report, here, zones, &index))?;
     thread::scope(|scope| {
-        // Reading is more work than what follows, which has to be one after another.
         let start = |(part, mut own): (_, Reporter)| {
             let digest = digest(part, text);
+            let index = &index;
             let work = match earlier.and_then(|earlier| earlier.pools(&digest)) {
                 Some(pools) => Work::Known(pools),
-                None => Work::Read(scope.spawn(move || (tables::read(&mut own, text, part), own))),
+                None => Work::Read(scope.spawn(move || {
+                    let read = tables::read(&mut own, text, part);
+                    (read.map(|file| PartPools::new(&mut own, file.pool.0, zones, index)), own)
+                })),
             };
             (digest, work)
         };
@@ -145,18 +145,22 @@ pub(super) fn pools(
         while let Some((digest, work)) = ahead.pop_front() {
             let first = list.all.len();
             let told = report.told();
-            match work {
-                Work::Known(pools) => list.take_known(pools)?,
-                Work::Read(reading) => {
-                    let (read, own) = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let read = match work {
+                Work::Known(pools) => Err(pools),
+                Work::Read(reading) => Ok(reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            };
+            // Before the list is gone on with, so that as many are read at a time.
+            ahead.extend(parts.next().map(|part| start((part, report.beside()))));
+            match read {
+                Err(known) => list.take_known(known)?,
+                Ok((read, own)) => {
                     report.join(own);
-                    list.take(report, read?.pool.0)?;
+                    list.take(read?)?;
                 }
             }
             if report.told() == told && !list.heads[first..].iter().any(raw::PoolHead::is_needed) {
                 known.add(digest, first..list.all.len());
             }
-            ahead.extend(parts.next().map(|part| start((part, report.beside()))));
         }
         Ok(())
     })?;
@@ -169,34 +173,59 @@ enum Work<'scope, 'a> {
     /// Nothing: these are its pools.
     Known(&'a [Pool]),
     /// It is being read.
-    Read(thread::ScopedJoinHandle<'scope, (Result<raw::File, Unread>, Reporter)>),
+    Read(thread::ScopedJoinHandle<'scope, (Result<PartPools, Unread>, Reporter)>),
+}
+
+/// The pools of a part, and their heads. Everything but what is between parts is done by the thread that reads the part, and
+/// its memory for that given back there.
+struct PartPools {
+    pools: Vec<Pool>,
+    heads: Vec<raw::PoolHead>,
+}
+
+impl PartPools {
+    fn new(
+        report: &mut Reporter,
+        sections: Vec<(Spanned<String>, raw::Pool)>,
+        zones: &Zones,
+        index: &SiteIndex<'_>,
+    ) -> Self {
+        let (mut pools, mut heads) = (Vec::with_capacity(sections.len()), Vec::with_capacity(sections.len()));
+        let mut shared = Shared::default();
+        for (key, raw) in sections {
+            let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
+            pools.push(pool(&mut reader, &key, &raw, zones, index, &mut shared));
+            heads.push(raw.head(key));
+        }
+        share_names(&mut pools);
+        Self { pools, heads }
+    }
 }
 
 /// Pools so far.
-struct PoolList<'a> {
-    zones: &'a Zones,
-    index: SiteIndex<'a>,
+struct PoolList {
     shared: Shared,
     /// Hashes of names, where they come from several parts.
-    seen: Option<HashSet<u64>>,
+    seen: Option<SeenNames>,
     all: Vec<Pool>,
     heads: Vec<raw::PoolHead>,
 }
 
-impl PoolList<'_> {
+impl PoolList {
     /// Adds those of a part that was read.
-    fn take(&mut self, report: &mut Reporter, sections: Vec<(Spanned<String>, raw::Pool)>) -> Result<(), Unread> {
-        let first = self.all.len();
-        for (key, raw) in sections {
-            let mut reader = Reader { report, section: section(&["pool", key.get_ref()]), header: key.span() };
-            let pool = pool(&mut reader, &key, &raw, self.zones, &self.index, &mut self.shared);
+    fn take(&mut self, part: PartPools) -> Result<(), Unread> {
+        let mut orders = HashMap::new();
+        for (mut pool, head) in part.pools.into_iter().zip(&part.heads) {
             // One that is no name is told, and stands for no other.
-            let bytes = if pool.name.is_root() { key.get_ref().as_bytes() } else { pool.name.as_slice() };
+            let bytes = if pool.name.is_root() { head.key.get_ref().as_bytes() } else { pool.name.as_slice() };
             see(&mut self.seen, bytes)?;
+            // What the part has once, all have once. All of the part's own are there, so none has the place of another.
+            let order = orders.entry(pool.sites.as_ptr()).or_insert_with(|| self.shared.order(pool.sites.to_vec()));
+            pool.sites = order.clone();
+            pool.settings = self.shared.settings(pool.settings);
             self.all.push(pool);
-            self.heads.push(raw.head(key));
         }
-        share_names(&mut self.all[first..]);
+        self.heads.extend(part.heads);
         Ok(())
     }
 
@@ -211,11 +240,24 @@ impl PoolList<'_> {
     }
 }
 
+/// Names that were seen, by their hashes.
+#[derive(Default)]
+struct SeenNames {
+    key: RandomState,
+    hashes: HashTable<u64>,
+}
+
 /// Fails where a name was seen before. Rarely, where one with the same hash was.
-fn see(seen: &mut Option<HashSet<u64>>, name: &[u8]) -> Result<(), Unread> {
-    let Some(seen) = seen else { return Ok(()) };
-    let hash = seen.hasher().hash_one(name);
-    if seen.insert(hash) { Ok(()) } else { Err(Unread::Repeated) }
+fn see(seen: &mut Option<SeenNames>, name: &[u8]) -> Result<(), Unread> {
+    let Some(SeenNames { key, hashes }) = seen else { return Ok(()) };
+    let hash = key.hash_one(name);
+    match hashes.entry(hash, |other| *other == hash, |other| *other) {
+        Entry::Occupied(_) => Err(Unread::Repeated),
+        Entry::Vacant(entry) => {
+            entry.insert(hash);
+            Ok(())
+        }
+    }
 }
 
 /// Puts the names of pools into one allocation: each on its own takes four times the memory.
@@ -261,11 +303,11 @@ impl Shared {
         order
     }
 
-    fn settings(&mut self, settings: PoolSettings) -> Arc<PoolSettings> {
+    fn settings(&mut self, settings: Arc<PoolSettings>) -> Arc<PoolSettings> {
         // Those of a file with very many pools are generated: most are like the one before.
         match &self.settings {
-            Some(last) if **last == settings => Arc::clone(last),
-            _ => Arc::clone(self.settings.insert(Arc::new(settings))),
+            Some(last) if *last == settings => Arc::clone(last),
+            _ => Arc::clone(self.settings.insert(settings)),
         }
     }
 }
@@ -307,7 +349,7 @@ fn pool(
         steering: load_source::steering(reader, keys),
         quorum: fleet::quorum(reader, &keys.quorum),
     };
-    Pool { name, zone, sites, settings: shared.settings(settings) }
+    Pool { name, zone, sites, settings: shared.settings(Arc::new(settings)) }
 }
 
 /// Reads what HTTPS records say besides addresses.

@@ -393,6 +393,7 @@ impl Reporter {
         self.problems.extend(other.problems);
         self.spoiled.extend(other.spoiled);
         self.errors += other.errors;
+        self.is_about_unread |= other.is_about_unread;
     }
 
     /// How many errors and warnings there are so far.

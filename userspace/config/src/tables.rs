@@ -143,6 +143,18 @@ pub(super) enum Unread {
 pub(super) fn read(report: &mut Reporter, text: &str, part: &Part) -> Result<raw::File, Unread> {
     let own = part.text(text);
     let tree = parsed(report, &own, part).ok_or(Unread::Faulty)?;
+    let is_of_pools =
+        matches!(tree.get_ref(), DeValue::Table(table) if table.keys().all(|key| key.get_ref() == "pool"));
+    let tree = if is_of_pools {
+        // Very many pools are seldom at fault: cleaning would be as much work as all the rest. The shapes refuse what cleaning
+        // drops, and then there is something to be told.
+        match raw::File::deserialize(ValueDeserializer::from(tree)) {
+            Ok(file) => return Ok(file),
+            Err(_) => parsed(report, &own, part).ok_or(Unread::Faulty)?,
+        }
+    } else {
+        tree
+    };
     let tree = cleaned(report, tree).ok_or(Unread::Faulty)?;
     raw::File::deserialize(ValueDeserializer::from(tree)).map_err(|fault| {
         report.error(fault.span().unwrap_or(0..0), fault.message());

@@ -27,10 +27,10 @@ fn many(pools: usize) -> String {
     (0..pools).map(pool).chain([BASE.to_owned(), site(2).replace("s2", "s9"), last.to_owned(), long]).collect()
 }
 
-/// A file in parts means what it does in one.
+/// A file in parts means what it does in one, its digest for a fleet included (F-DRIFT).
 #[test]
 fn parts_have_the_meaning_of_the_whole() {
-    let text = many(12_000);
+    let text = format!("{}[fleet]\nkind = \"file\"\nfront = \"ns1\"\nfile = \"words\"\n", many(12_000));
     let parts = Parts::cut(&text);
     assert!(parts.pools.len() > 1, "{} parts", parts.pools.len());
     let loaded = parse("f", &text, &examples()).expect("valid");
@@ -38,6 +38,9 @@ fn parts_have_the_meaning_of_the_whole() {
     let model = parse_parts("f", report, Parts::whole(&text), None).expect("sound").model;
     assert_eq!(format!("{:?}", loaded.model), format!("{model:?}"));
     assert_eq!(model.pools.len(), 12_002);
+    let other = text.replacen("sites = [\"s2\", \"geneva\"]", "sites = [\"s2\"]", 1);
+    let other = parse("f", &other, &examples()).expect("valid").model;
+    assert_ne!(other.fleet.map(|fleet| fleet.digest), model.fleet.as_ref().map(|fleet| fleet.digest.clone()));
     assert_eq!((model.pools[7_000].ttl, model.pools[700].https.as_ref().map(|https| https.port)), (7, Some(Some(701))));
     // What pools have alike is there once.
     assert!(std::sync::Arc::ptr_eq(&model.pools[1].settings, &model.pools[2].settings));
