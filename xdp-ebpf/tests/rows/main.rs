@@ -28,6 +28,7 @@ use xdp_ebpf::{
     decide::sticky_turn,
     frame::Frame,
     layout::{BLOCK_SLOTS, CHOICE_ONE, CHOICE_SERVFAIL, CURSORS_MAX, ChoiceEntry, Cursor, STALE_BANK, type_bit},
+    name::walk,
     reason::{Action, Reason},
 };
 
@@ -356,6 +357,42 @@ fn the_root_is_a_name() {
     assert_eq!(ran.reason, Reason::AnswerA);
     let row = row::answers("the root", frame, FOUR);
     assert_eq!(verify::fault(&row, &ran), None);
+}
+
+/// Length of a name, label by label; the question's type and class must follow it.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    loop {
+        match usize::from(*bytes.get(len)?) {
+            0 => return (len < 255 && bytes.len() >= len + 5).then_some(len + 1),
+            label @ 1..=63 => len += label + 1,
+            _ => return None,
+        }
+    }
+}
+
+/// Labels of one byte are read two at a time: with others between them, of every length, and cut off everywhere, a name is as
+/// long as it is. A name that is followed by less than type and class may be called as long as it is, or none.
+#[test]
+fn a_name_is_as_long_as_its_labels() {
+    let ones = |count: usize| [1, b'a'].repeat(count);
+    for (before, label) in (0..=127_usize).flat_map(|before| [0, 1, 2, 3, 62, 63, 64].map(|label| (before, label))) {
+        for after in [0, 1, 2, 3, 127 - before, 127_usize.saturating_sub(before + label / 2)] {
+            let mut name = [ones(before), vec![label as u8], vec![b'b'; label], ones(after)].concat();
+            name.extend([0, 0, 1, 0, 1]);
+            for end in (name.len().saturating_sub(12)..=name.len()).chain([before, 2 * before]) {
+                let cut = &mut name[..end].to_vec();
+                let (expected, is_whole) = (length(cut), length(&[&cut[..], &[0; 4]].concat()));
+                let walked = walk(Frame::of(cut), 0).ok();
+                let is_right = walked == expected || (expected.is_none() && walked == is_whole);
+                assert!(
+                    is_right && walked.is_none_or(|len| len <= end),
+                    "{walked:?}, not {expected:?}: {:?}",
+                    &name[..end]
+                );
+            }
+        }
+    }
 }
 
 proptest! {

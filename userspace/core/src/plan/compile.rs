@@ -416,10 +416,13 @@ impl Round<'_> {
             key.extend(live().map(|site| site.weight));
             endpoints.clear();
             endpoints.extend(live().map(|site| site.endpoint));
-            if !self.patterns.contains_key(&key[..]) {
-                self.patterns.insert(key[..].into(), table::round_robin(&key[1..], slots));
-            }
-            self.patterns[&key[..]].iter().map(|position| endpoints[usize::from(*position)]).collect()
+            let pattern = match self.patterns.get(&key[..]) {
+                Some(pattern) => pattern,
+                None => {
+                    self.patterns.entry(key[..].into()).or_insert_with_key(|key| table::round_robin(&key[1..], slots))
+                }
+            };
+            pattern.iter().map(|position| endpoints[usize::from(*position)]).collect()
         };
         Choice::Table(Table { slots, basis })
     }
