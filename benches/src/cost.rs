@@ -268,7 +268,7 @@ pub fn run(program: &Xdp, frame: &[u8], repeat: u32, action: u32) -> Result<f64,
 }
 
 /// Of this thread, ns.
-fn cpu_time() -> f64 {
+pub(crate) fn cpu_time() -> f64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
 }

@@ -18,6 +18,7 @@
 //! | [`scale`] | (k) answers, starts and reloads as names grow to a million |
 //! | [`peers`] | (l) beside gdnsd, Knot, NSD and `PowerDNS` |
 //! | [`two_cpus`] | (m) two CPUs beside one |
+//! | [`pages`] | (n) look-ups in small and in large pages of the kernel |
 //! | [`nic`] | `--nic IFACE`: a real network card |
 //! | `knot` | a model as Knot's zone |
 //! | `page` | figures between the markers of a document |
@@ -45,6 +46,7 @@ pub mod kinds;
 mod knot;
 pub mod nic;
 mod page;
+pub mod pages;
 pub mod peers;
 mod process_time;
 pub mod rate;
@@ -91,6 +93,8 @@ pub enum BenchPart {
     Peers,
     /// (m) Two CPUs and two queues beside one
     Cpus,
+    /// (n) Look-ups in maps of small and of large pages
+    Pages,
 }
 
 /// The benchmarks' arguments.
@@ -230,7 +234,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if wanted(BenchPart::Scale) {
         all.scale = scale_part(*quick)?;
     }
-    peers_and_cpus(arguments, &mut all)?;
+    last_parts(arguments, &mut all)?;
 
     println!("\nsummary");
     for target in report::targets(&all) {
@@ -276,12 +280,15 @@ fn scale_part(quick: bool) -> Result<scale::Scale, BenchError> {
     Ok(scale::Scale { answers, live, starts })
 }
 
-fn peers_and_cpus(arguments: &Arguments, all: &mut report::Measured) -> Result<(), BenchError> {
+fn last_parts(arguments: &Arguments, all: &mut report::Measured) -> Result<(), BenchError> {
     if arguments.wants(BenchPart::Peers) {
         all.peers = Some(peers_part(arguments)?);
     }
     if arguments.wants(BenchPart::Cpus) {
         all.cpus = cpus_part(arguments)?;
+    }
+    if arguments.wants(BenchPart::Pages) {
+        all.pages = Some(pages_part(arguments.quick)?);
     }
     Ok(())
 }
@@ -318,6 +325,14 @@ fn cpus_part(arguments: &Arguments) -> Result<Vec<two_cpus::CpuScaling>, BenchEr
     let measured = two_cpus::measure(effort)?;
     println!("{}", two_cpus::report::table(&measured));
     into(arguments, "cpus", &two_cpus::report::markdown(&measured))?;
+    Ok(measured)
+}
+
+fn pages_part(quick: bool) -> Result<pages::PageCosts, BenchError> {
+    let effort = pages::PagesEffort::new(quick);
+    println!("\n(n) pages of the kernel\n{}\n", pages::method(&effort));
+    let measured = rate::on_own_cpu(move || pages::measure(&effort))??;
+    println!("{}", pages::table(&measured));
     Ok(measured)
 }
 

@@ -11,6 +11,7 @@ use crate::{
     figure_target::FigureTarget,
     fleet::{self, FleetCost},
     kinds::AnswerKind,
+    pages::{self, PageCosts},
     peers::{self, figures::PeerCosts},
     rate::{self, Rate},
     scale::{self, Scale},
@@ -54,6 +55,8 @@ pub struct Measured {
     pub peers: Option<PeerCosts>,
     /// (m)
     pub cpus: Vec<CpuScaling>,
+    /// (n)
+    pub pages: Option<PageCosts>,
 }
 
 /// Describes what this runs on, a line each.
@@ -413,6 +416,7 @@ pub fn json(measured: &Measured) -> Value {
         scale,
         peers,
         cpus,
+        pages,
     } = measured;
     let (costs, sites) = (costs.as_ref(), sites.as_ref());
     let size = |size: Size| json!({ "instructions": size.xlated, "machine_code_bytes": size.jited });
@@ -475,6 +479,7 @@ pub fn json(measured: &Measured) -> Value {
         "scale": scale.json(),
         "peers": peers.as_ref().map(peers::report::json),
         "cpus": two_cpus::report::json(cpus),
+        "pages": pages.as_ref().map(pages::json),
     })
 }
 

@@ -75,6 +75,7 @@ fn a_quick_run_measures_everything() {
     are_fleet_figures(&figures["fleet"]);
     are_peers_figures(&figures["peers"]);
     are_cpus_figures(&figures["cpus"]);
+    are_pages_figures(&figures["pages"]);
 }
 
 /// All that the packages of `cargo xtask setup` have must have been measured: only NSD by `AF_XDP` may be missing.
@@ -108,6 +109,17 @@ fn are_cpus_figures(cpus: &serde_json::Value) {
     for row in rows {
         assert!(row["ratio"]["median"].as_f64() > Some(0.0), "{row:#}");
     }
+}
+
+fn are_pages_figures(pages: &serde_json::Value) {
+    let look_ups = pages["look_ups"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(look_ups.len(), 10, "five maps of two sizes: {pages:#}");
+    for cost in look_ups {
+        for figure in ["chained_ns", "free_ns", "fill_s"] {
+            assert!(cost[figure]["median"].as_f64() > Some(0.0), "{figure}: {cost:#}");
+        }
+    }
+    assert!(pages["outer_update_ms"]["median"].as_f64() > Some(0.0), "{pages:#}");
 }
 
 fn are_fleet_figures(fleet: &serde_json::Value) {
