@@ -28,7 +28,8 @@ use self::{
     stated::HealthStatements,
 };
 use crate::{
-    minimums::{self, Alarm},
+    alarms::AlarmWatch,
+    minimums,
     model::{Model, SiteId},
     overrides::{OverrideError, OverrideRequest, OverrideValue},
     saved_state::SavedState,
@@ -56,7 +57,7 @@ pub struct Assessor {
     statements: HealthStatements,
     failbacks: Failbacks,
     dependencies: Dependencies,
-    alarms: Arc<[Alarm]>,
+    alarms: AlarmWatch,
     /// Whether a status of this model has been looked at for alarms.
     has_looked: bool,
     /// Whether another configuration's goes on instead.
@@ -82,7 +83,7 @@ impl Assessor {
             statements,
             failbacks,
             dependencies,
-            alarms: Arc::default(),
+            alarms: AlarmWatch::default(),
             has_looked: false,
             has_left: false,
             loads,
@@ -97,7 +98,7 @@ impl Assessor {
         let statements = self.statements.carried(&self.model, &model);
         let failbacks = self.failbacks.carried(&self.model, &model);
         let (loads, returns) = (self.loads.carry_over(Arc::clone(&model)), self.returns.carry_over(Arc::clone(&model)));
-        let alarms = Arc::clone(&self.alarms);
+        let alarms = self.alarms.carried(&self.model, &model);
         let blank = Assessment::unknown(&model).sites;
         let dependencies = Dependencies::new(&model);
         Self {
@@ -184,10 +185,11 @@ impl Assessor {
     #[must_use]
     pub fn remarks(&mut self, now: Instant, status: &Assessment, is_new: bool) -> Remarks {
         if is_new || !self.has_looked {
-            self.alarms = self.look(status);
+            let turns = self.alarms.look(&self.model, status).into_iter();
+            self.record.events.extend(turns.map(|(turn, text)| AssessorEvent::Alarm { turn, text }));
             self.has_looked = true;
         }
-        let of_record = self.record.remarks(now, Arc::clone(&self.alarms));
+        let of_record = self.record.remarks(now, self.alarms.alarms());
         Remarks { statements: self.statements.remarks(), out: self.failbacks.remarks(), ..of_record }
     }
 
@@ -210,13 +212,5 @@ impl Assessor {
     #[must_use]
     pub fn take_events(&mut self) -> Vec<AssessorEvent> {
         std::mem::take(&mut self.record.events)
-    }
-
-    /// Raises the alarms that a status gives cause for, and notes what has become of them.
-    fn look(&mut self, status: &Assessment) -> Arc<[Alarm]> {
-        let alarms: Arc<[Alarm]> = minimums::alarms(&self.model, status).into();
-        let turns = minimums::turns(&self.alarms, &alarms).into_iter();
-        self.record.events.extend(turns.map(|(turn, text)| AssessorEvent::Alarm { turn, text }));
-        alarms
     }
 }

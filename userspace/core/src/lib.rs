@@ -15,7 +15,8 @@
 //! | [`rendezvous`] | which fronts of a fleet probe an address |
 //! | [`damping`] | how long a Site that keeps flapping is held back |
 //! | [`exclusion`] | what keeps a live Site from being answered, and which cause gives way first |
-//! | [`minimums`] | what no deliberate cause may take from a pool: minimums and alarms |
+//! | [`minimums`] | what no deliberate cause may take from a pool |
+//! | [`alarms`] | what somebody should look at: pools below their minimum, by name or counted |
 //! | [`plan`] | model and status into a plan: for every name and family, who is answered |
 //! | [`limit`] | rate limiting on the socket path, and the limits as the kernel takes them |
 //! | [`saved_state`] | what a restart should know |
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin_access;
+pub mod alarms;
 pub mod assess;
 pub mod damping;
 pub mod exclusion;

@@ -6,12 +6,12 @@
 //! | a cause that comes by itself: a hold-down, stale load figures that count as `drain` | given way to nothing: [`guard`] lifts it, and the tables say `minimum` |
 //! | Sites that are down | taken out all the same (invariant 3) |
 //!
-//! Whatever is left below the minimum is an [`Alarm`] for as long as it lasts.
+//! Whatever is left below the minimum is an [`Alarm`](crate::alarms::Alarm) for as long as it lasts.
 
-use std::{collections::HashMap, fmt};
+use std::{cell::LazyCell, collections::HashMap, fmt, sync::Arc};
 
 use crate::{
-    model::{Model, Pool, PoolId, SiteId},
+    model::{Model, Pool, PoolId, PoolSettings, SiteId},
     plan::n_minus_one::capacities,
     status::{AdminState, Assessment, SiteState},
 };
@@ -43,126 +43,58 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// A condition that somebody should look at, for as long as it lasts.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Alarm {
-    /// A pool has less than its minimum, and nothing is left to be lifted.
-    BelowMinimum(Shortfall),
-    /// A Site is answered although a cause of its own would exclude it, so that its pool keeps its minimum.
-    Overridden {
-        /// The Pool Name.
-        pool: String,
-        /// The Site's key.
-        site: String,
-    },
+/// Whether enough of the pool's Sites may be answered.
+fn has_sites(model: &Model, status: &Assessment, pool: &Pool) -> bool {
+    let eligible = pool.sites.iter().filter(|site| status.is_eligible(model, **site));
+    // Asked of every pool in every round, where most want one Site and have it.
+    eligible.take(pool.minimum.sites).count() == pool.minimum.sites
 }
 
-/// The kinds of [`Alarm`], as in metrics and JSON.
-pub const KINDS: [&str; 2] = ["below-minimum", "overridden"];
-
-impl Alarm {
-    /// The kind, as in metrics and JSON.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::BelowMinimum(_) => "below-minimum",
-            Self::Overridden { .. } => "overridden",
-        }
-    }
-
-    /// The Pool Name.
-    #[must_use]
-    pub fn pool(&self) -> &str {
-        match self {
-            Self::BelowMinimum(shortfall) => &shortfall.pool,
-            Self::Overridden { pool, .. } => pool,
-        }
-    }
+/// Whether the Sites that may be answered have enough of the pool's capacity.
+fn has_capacity(model: &Model, status: &Assessment, pool: &Pool) -> bool {
+    // Shares are sums of quotients: two halves may come to a hair less than one.
+    pool.minimum.capacity <= 0.0 || capacity_left(model, status, pool) >= pool.minimum.capacity - 1e-9
 }
 
-impl Alarm {
-    /// Returns what it is about, which together with [`kind`](Self::kind) tells one alarm from another, whatever its
-    /// figures are.
-    #[must_use]
-    pub fn subject(&self) -> (&str, &str) {
-        match self {
-            Self::BelowMinimum(shortfall) => (&shortfall.pool, ""),
-            Self::Overridden { pool, site } => (pool, site),
-        }
-    }
-
-    /// That it is over, as a sentence.
-    fn over(&self) -> String {
-        match self {
-            Self::BelowMinimum(shortfall) => format!("pool {} has its minimum again", shortfall.pool),
-            Self::Overridden { pool, site } => {
-                format!("pool {pool} no longer needs Site {site} for its minimum")
-            }
-        }
-    }
-}
-
-/// A change of an alarm from one look to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// There was none of this kind and subject.
-    Begun,
-    /// There was, with other figures.
-    Changed,
-    /// There is none any more.
-    Over,
-}
-
-/// Compares the alarms of two looks and returns each change as a sentence. Pure.
-#[must_use]
-pub fn turns(before: &[Alarm], now: &[Alarm]) -> Vec<(Turn, String)> {
-    fn by_subject(alarms: &[Alarm]) -> HashMap<(&'static str, (&str, &str)), &Alarm> {
-        alarms.iter().map(|alarm| ((alarm.kind(), alarm.subject()), alarm)).collect()
-    }
-    let (old, new) = (by_subject(before), by_subject(now));
-    let is_there = now.iter().filter_map(|alarm| match old.get(&(alarm.kind(), alarm.subject())) {
-        None => Some((Turn::Begun, alarm.to_string())),
-        Some(same) if *same != alarm => Some((Turn::Changed, alarm.to_string())),
-        Some(_) => None,
-    });
-    let is_gone = before.iter().filter(|alarm| !new.contains_key(&(alarm.kind(), alarm.subject())));
-    is_there.chain(is_gone.map(|alarm| (Turn::Over, alarm.over()))).collect()
-}
-
-impl fmt::Display for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BelowMinimum(shortfall) => f.write_str(&shortfall.to_string().replacen("would have", "has", 1)),
-            Self::Overridden { pool, site } => {
-                write!(
-                    f,
-                    "Site {site} is answered although it is held back or its load figures are stale, so that pool {pool} keeps its minimum"
-                )
-            }
-        }
-    }
+fn is_short(model: &Model, status: &Assessment, pool: &Pool) -> bool {
+    !(has_sites(model, status, pool) && has_capacity(model, status, pool))
 }
 
 /// The pool's shortfall, if it has one.
 #[must_use]
 pub(crate) fn shortfall(model: &Model, status: &Assessment, pool: &Pool) -> Option<Shortfall> {
-    let minimum = pool.minimum;
-    let eligible = || pool.sites.iter().filter(|site| status.is_eligible(model, **site));
-    // Asked of every pool in every round, where most want one Site and have it.
-    let has_sites = eligible().take(minimum.sites).count() == minimum.sites;
-    if has_sites && minimum.capacity <= 0.0 {
-        return None;
-    }
-    let capacity = capacity_left(model, status, pool);
-    // Shares are sums of quotients: two halves may come to a hair less than one.
-    let enough = has_sites && capacity >= minimum.capacity - 1e-9;
-    (!enough).then(|| Shortfall {
+    is_short(model, status, pool).then(|| Shortfall {
         pool: pool.name.to_string(),
-        sites: eligible().count(),
-        min_sites: minimum.sites,
-        capacity,
-        min_capacity: minimum.capacity,
+        sites: sites_left(model, status, pool),
+        min_sites: pool.minimum.sites,
+        capacity: capacity_left(model, status, pool),
+        min_capacity: pool.minimum.capacity,
     })
+}
+
+/// The Sites and the settings of a pool: a million pools may share them, and all with the same have the same figures.
+type Alike = (*const SiteId, *const PoolSettings);
+
+fn alike(pool: &Pool) -> Alike {
+    (pool.sites.as_ptr(), Arc::as_ptr(&pool.settings))
+}
+
+/// The pools that have a [`shortfall`], in the model's order. Makes no sentences: there may be a million of them.
+pub fn short_pools<'a>(model: &'a Model, status: &'a Assessment) -> impl Iterator<Item = PoolId> + 'a {
+    let mut known = HashMap::<Alike, bool>::new();
+    let is_short = move |(_, pool): &(usize, &Pool)| {
+        if !has_sites(model, status, pool) {
+            return true;
+        }
+        // Most ask for no capacity, and for them there is nothing to keep.
+        pool.minimum.capacity > 0.0 && *known.entry(alike(pool)).or_insert_with(|| !has_capacity(model, status, pool))
+    };
+    model.pools.iter().enumerate().filter(is_short).map(|(id, _)| PoolId(id))
+}
+
+/// How many of a pool's Sites may be answered.
+fn sites_left(model: &Model, status: &Assessment, pool: &Pool) -> usize {
+    pool.sites.iter().filter(|site| status.is_eligible(model, **site)).count()
 }
 
 /// Of the capacity of all Sites, what the eligible ones have, 0 to 1.
@@ -173,26 +105,66 @@ fn capacity_left(model: &Model, status: &Assessment, pool: &Pool) -> f64 {
     eligible.map(|(_, capacity)| capacity).sum::<f64>() / all
 }
 
+/// Shortfalls that are told one by one where a change is refused.
+pub const TOLD_MAX: usize = 100;
+
+/// The pools that a change would leave with less than their minimum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Undershoot {
+    /// The first of them, at most [`TOLD_MAX`].
+    pub first: Vec<Shortfall>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Undershoot {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+}
+
+impl fmt::Display for Undershoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, shortfall) in self.first.iter().enumerate() {
+            write!(f, "{}{shortfall}", if at == 0 { "" } else { "; " })?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more pools would have less than their minimum"),
+        }
+    }
+}
+
 /// Returns what speaks against a change: the pools that would have less than their minimum, and less than they have
 /// before it. Pools are the same if they have the same name; a pool that is new is measured by itself.
 ///
 /// `before` and `after` are a model and a status of it, not [guarded](guard): for a word, the same model twice; for a new
 /// configuration, the old one and the new one.
 #[must_use]
-pub fn refused(before: (&Model, &Assessment), after: (&Model, &Assessment)) -> Vec<Shortfall> {
-    let known: HashMap<&[u8], &Pool> = before.0.pools.iter().map(|pool| (pool.name.as_slice(), pool)).collect();
-    let of = |pool: &Pool| {
-        let old = known.get(pool.name.as_slice()).copied();
-        let eligible = |old: &Pool| old.sites.iter().filter(|site| before.1.is_eligible(before.0, **site)).count();
-        (old.map(eligible), old.map(|old| capacity_left(before.0, before.1, old)))
+pub fn refused(before: (&Model, &Assessment), after: (&Model, &Assessment)) -> Undershoot {
+    let known: LazyCell<HashMap<&[u8], &Pool>, _> =
+        LazyCell::new(|| before.0.pools.iter().map(|pool| (pool.name.as_slice(), pool)).collect());
+    let is_same_model = std::ptr::eq(before.0, after.0);
+    let is_worse = |pool: &Pool, old: Option<&Pool>| {
+        old.is_none_or(|old| sites_left(after.0, after.1, pool) < sites_left(before.0, before.1, old))
+            || old
+                .is_none_or(|old| capacity_left(after.0, after.1, pool) < capacity_left(before.0, before.1, old) - 1e-9)
     };
-    let worse = |pool: &&Pool, shortfall: &Shortfall| {
-        let (sites, capacity) = of(pool);
-        sites.is_none_or(|sites| shortfall.sites < sites)
-            || capacity.is_none_or(|capacity| shortfall.capacity < capacity - 1e-9)
-    };
-    let short = after.0.pools.iter().filter_map(|pool| Some((pool, shortfall(after.0, after.1, pool)?)));
-    short.filter(|(pool, shortfall)| worse(pool, shortfall)).map(|(_, shortfall)| shortfall).collect()
+    let (mut refused, mut worse) = (Undershoot::default(), HashMap::<(Alike, Option<Alike>), bool>::new());
+    for pool in short_pools(after.0, after.1).map(|id| &after.0.pools[id.0]) {
+        let old = if is_same_model { Some(pool) } else { known.get(pool.name.as_slice()).copied() };
+        if !*worse.entry((alike(pool), old.map(alike))).or_insert_with(|| is_worse(pool, old)) {
+            continue;
+        }
+        if refused.first.len() < TOLD_MAX {
+            refused.first.extend(shortfall(after.0, after.1, pool));
+        } else {
+            refused.more += 1;
+        }
+    }
+    refused
 }
 
 /// Lifts causes that came by themselves, one Site at a time in the pool's order, until each pool has its minimum or
@@ -213,7 +185,7 @@ pub fn guard(model: &Model, status: &mut Assessment) {
             if !is_liftable(&status.sites[site.0]) || !status.site_is_up(model, *site) {
                 continue;
             }
-            if shortfall(model, status, pool).is_none() {
+            if !is_short(model, status, pool) {
                 break;
             }
             let state = &mut status.sites[site.0];
@@ -229,22 +201,8 @@ pub fn guard(model: &Model, status: &mut Assessment) {
     }
 }
 
-/// Returns the alarms in a [guarded](guard) status.
-#[must_use]
-pub fn alarms(model: &Model, status: &Assessment) -> Vec<Alarm> {
-    let of_pool = |(id, pool): (usize, &Pool)| {
-        let own = |site: &&SiteId| status.sites[site.0].overridden && model.sites[site.0].pool == PoolId(id);
-        let overridden = pool.sites.iter().filter(own).map(|site| model.sites[site.0].key.clone());
-        let mut alarms: Vec<_> =
-            overridden.map(|site| Alarm::Overridden { pool: pool.name.to_string(), site }).collect();
-        alarms.extend(shortfall(model, status, pool).map(Alarm::BelowMinimum));
-        alarms
-    };
-    model.pools.iter().enumerate().flat_map(of_pool).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::fixture;
     use crate::{
@@ -253,14 +211,14 @@ mod tests {
     };
 
     /// boston (weight 2), chicago, geneva.
-    fn model(sites: usize, capacity: f64) -> Model {
+    pub(crate) fn model(sites: usize, capacity: f64) -> Model {
         let mut model = fixture::appendix_a();
         model.pools[0].minimum = Minimum { sites, capacity };
         model
     }
 
     /// By Site: `x` down, `d`rained, `m`aint, `h`eld; anything else is eligible.
-    fn status(model: &Model, sites: &str) -> Assessment {
+    pub(crate) fn status(model: &Model, sites: &str) -> Assessment {
         let mut status = Assessment::unknown(model);
         for (id, letter) in sites.chars().enumerate() {
             status.health[id].fill(if letter == 'x' { Health::Down } else { Health::Up });
@@ -278,7 +236,7 @@ mod tests {
     fn check_refused((sites, capacity): (usize, f64), before: &str, after: &str, expect: &[&str]) {
         let model = model(sites, capacity);
         let refused = refused((&model, &status(&model, before)), (&model, &status(&model, after)));
-        let refused: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        let refused: Vec<_> = refused.first.iter().map(ToString::to_string).collect();
         assert_eq!(refused, expect, "{before} to {after}");
     }
 
@@ -315,73 +273,27 @@ mod tests {
         new.sites.truncate(1);
         new.pools[0].sites = vec![SiteId(0)].into();
         let before = status(&old, "uuu");
-        assert_eq!(refused((&old, &before), (&new, &status(&new, "u"))).len(), 1);
+        assert_eq!(refused((&old, &before), (&new, &status(&new, "u"))).first.len(), 1);
         new.pools[0].minimum.sites = 1;
         assert!(refused((&old, &before), (&new, &status(&new, "u"))).is_empty());
         new.pools[0].name = fixture::name("other.app.com");
-        assert_eq!(refused((&old, &before), (&new, &status(&new, "x"))).len(), 1, "a new pool by itself");
+        assert_eq!(refused((&old, &before), (&new, &status(&new, "x"))).first.len(), 1, "a new pool by itself");
     }
 
-    #[track_caller]
-    fn check_guard(sites: usize, before: &str, expect: &str) {
-        let model = model(sites, 0.0);
-        let mut status = status(&model, before);
-        guard(&model, &mut status);
-        let alarms: Vec<String> = alarms(&model, &status).iter().map(ToString::to_string).collect();
-        let lifted: String = status.sites.iter().map(|site| if site.overridden { '!' } else { '.' }).collect();
-        assert_eq!(format!("{lifted} {}", alarms.join("; ")), expect, "{before}");
-        for site in &status.sites {
-            assert!(!(site.overridden && site.held));
-        }
-    }
-
-    /// Hold-downs are lifted as far as the minimum asks; overrides are not, and the dead stay dead.
+    /// However many pools a word would leave short: some are named, and the others are counted.
     #[test]
-    fn hold_downs_give_way_to_the_minimum() {
-        let lifted = |site: &str| {
-            format!(
-                "Site {site} is answered although it is held back or its load figures are stale, so that pool app.com keeps its minimum"
-            )
-        };
-        check_guard(2, "uuu", "... ");
-        check_guard(2, "huu", "... ");
-        check_guard(2, "hhu", &format!("!.. {}", lifted("boston")));
-        check_guard(2, "xhu", &format!(".!. {}", lifted("chicago")));
-        check_guard(2, "ddu", "... pool app.com has 1 Site to answer, and min_sites is 2");
-        let both = format!("!.. {}; pool app.com has 1 Site to answer, and min_sites is 2", lifted("boston"));
-        check_guard(2, "hxm", &both);
-        check_guard(1, "xxx", "... pool app.com has 0 Sites to answer, and min_sites is 1");
-        check_guard(0, "hhh", "... ");
-    }
-
-    #[track_caller]
-    fn check_turns(before: &str, now: &str, expect: &[(Turn, &str)]) {
-        let model = model(2, 0.0);
-        let alarms = |sites: &str| {
-            let mut status = status(&model, sites);
-            guard(&model, &mut status);
-            alarms(&model, &status)
-        };
-        let told = turns(&alarms(before), &alarms(now));
-        let told: Vec<(Turn, &str)> = told.iter().map(|(turn, text)| (*turn, text.as_str())).collect();
-        assert_eq!(told, expect, "{before} to {now}");
-    }
-
-    /// An alarm is what its kind and subject are: another figure is no other alarm, and ends none.
-    #[test]
-    fn alarms_begin_change_and_end() {
-        let (one, none) = (
-            "pool app.com has 1 Site to answer, and min_sites is 2",
-            "pool app.com has 0 Sites to answer, and min_sites is 2",
-        );
-        check_turns("uuu", "uxu", &[]);
-        check_turns("uxu", "xxu", &[(Turn::Begun, one)]);
-        check_turns("xxu", "xxx", &[(Turn::Changed, none)]);
-        check_turns("xxx", "xux", &[(Turn::Changed, one)]);
-        check_turns("xxu", "xux", &[]);
-        check_turns("xxu", "uxu", &[(Turn::Over, "pool app.com has its minimum again")]);
-        let over = "pool app.com no longer needs Site boston for its minimum";
-        check_turns("hxu", "uxu", &[(Turn::Over, over)]);
-        check_turns("hxu", "xxu", &[(Turn::Begun, one), (Turn::Over, over)]);
+    fn a_refusal_is_bounded() {
+        let mut model = model(3, 0.0);
+        model.pools = vec![model.pools[0].clone(); TOLD_MAX];
+        let text = |model: &Model| refused((model, &status(model, "uuu")), (model, &status(model, "duu"))).to_string();
+        let one = "pool app.com would have 2 Sites to answer, and min_sites is 3";
+        assert_eq!(text(&model), [one; TOLD_MAX].join("; "));
+        model.pools = vec![model.pools[0].clone(); TOLD_MAX + 7];
+        assert!(text(&model).ends_with(&format!("{one}; and 7 more pools would have less than their minimum")));
+        // By their names, where the models are two.
+        let old = model.clone();
+        model.pools[0].name = fixture::name("other.app.com");
+        let refused = refused((&old, &status(&old, "duu")), (&model, &status(&model, "duu")));
+        assert_eq!((refused.first.len(), refused.more), (1, 0), "{refused}: what was there before is nobody's doing");
     }
 }

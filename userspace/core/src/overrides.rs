@@ -11,7 +11,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::{minimums::Shortfall, status::AdminState};
+use crate::{minimums::Undershoot, status::AdminState};
 
 /// Characters of a reason, at most.
 const REASON_MAX: usize = 500;
@@ -87,8 +87,8 @@ pub enum OverrideError {
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
     /// Pools would have less than their minimum.
-    #[error("refused: {}; with force it is done all the same", shortfalls(.0))]
-    BelowMinimum(Vec<Shortfall>),
+    #[error("refused: {0}; with force it is done all the same")]
+    BelowMinimum(Undershoot),
     /// The agent is stopping, or has just taken another configuration.
     #[error("the agent is stopping, or has just been reloaded: ask again")]
     Stopping,
@@ -115,10 +115,6 @@ pub enum InvalidRequest {
     /// The target is no pattern.
     #[error("`{0}` is not a glob: {1}")]
     Pattern(String, &'static str),
-}
-
-fn shortfalls(all: &[Shortfall]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the reason made fit to be shown, or what is wrong in it or in the name of who says so.

@@ -15,14 +15,17 @@ use clap::{CommandFactory, Parser, Subcommand};
 use zerottl::{admin::explanation::Explanation, bundles, machine};
 use zerottl_config as config;
 use zerottl_core::{
-    model::{Model, PoolId},
-    plan::n_minus_one::{losses, sentence},
+    model::Model,
+    plan::n_minus_one::{WorstLosses, sentence, worst},
     status::{AdminState, Assessment},
 };
 use zerottl_host::state::apart;
 use zerottl_inputs::agent_client::{self as client, AgentAddress};
 
 use crate::cli::{AgentAt, CommandError, complain, overrides, print, show, unasked};
+
+/// Sentences of `check` on what the death of a Site would do.
+const DEATHS_MAX: usize = 1_000;
 
 /// Shown beneath the help.
 const HELP_END: &str = "\
@@ -288,9 +291,10 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
 /// Describes what the death of a Site would do to the others, where capacities are configured: a line each.
 fn deaths(model: &Model) -> Vec<String> {
     let status = Assessment::unknown(model);
-    let losses = (0..model.pools.len()).flat_map(|pool| losses(model, &status, PoolId(pool)));
-    let line = |loss| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
-    losses.map(line).collect()
+    let WorstLosses { losses, omitted } = worst(model, &status, DEATHS_MAX);
+    let line = |(_, loss)| format!("as full as its weights let it be, {}\n", sentence(model, &loss));
+    let more = (omitted > 0).then(|| format!("these are the worst; {omitted} more are not shown\n"));
+    losses.into_iter().map(line).chain(more).collect()
 }
 
 async fn trace(at: AgentAddress, count: Option<u64>) -> Result<(), CommandError> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use crate::minimums::Turn;
+use crate::alarms::Turn;
 
 /// An event of an assessment, or of its going on with another model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -119,9 +119,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        alarms::Alarm,
         assess::{Assessor, LoadInputs},
         fixture,
-        minimums::Alarm,
         overrides::{OverrideRequest, OverrideValue},
         status::{AdminState, Health},
     };

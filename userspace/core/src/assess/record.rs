@@ -12,6 +12,7 @@ use super::{
     remarks::{Hold, RefusedOverride, Remarks},
 };
 use crate::{
+    alarms::Alarm,
     damping::{Flaps, Proven},
     minimums,
     model::{Damping, Model, SiteId},
@@ -178,7 +179,7 @@ impl AssessmentRecord {
 
     /// For people.
     #[must_use]
-    pub fn remarks(&self, now: Instant, alarms: Arc<[minimums::Alarm]>) -> Remarks {
+    pub fn remarks(&self, now: Instant, alarms: Arc<[Alarm]>) -> Remarks {
         let is_fresh = |refusal: &&RefusedOverride| now.saturating_duration_since(refusal.at) < REFUSAL_SHOWN;
         Remarks {
             states: self.states.iter().map(|(site, in_force)| (site.0, in_force.clone())).collect(),

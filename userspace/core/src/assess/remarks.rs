@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
-    minimums::Alarm,
+    alarms::Alarm,
     overrides::Override,
     statements::HealthStatement,
     status::{AdminState, Health},

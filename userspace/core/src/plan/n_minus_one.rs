@@ -3,6 +3,8 @@
 //! Two moments matter. Immediately, a dead Site's clients are those that its Site Name had pinned, and the name takes
 //! them all to the next Site of its failover order. In time, as sessions end, they are spread over the pool by weight.
 
+use std::collections::HashMap;
+
 use crate::{
     model::{Model, Pool, PoolId, SiteId},
     status::Assessment,
@@ -72,6 +74,40 @@ pub fn losses(model: &Model, status: &Assessment, pool: PoolId) -> Vec<Loss> {
         Some(Loss { dies: *dies, takes, at_once, spread })
     };
     pool.sites.iter().enumerate().filter(|(_, site)| is_eligible(site)).filter_map(loss).collect()
+}
+
+/// The losses of all pools, as far as there is room for them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorstLosses {
+    /// All in the model's order; if there are more than were asked for, the worst, the worst first.
+    pub losses: Vec<(PoolId, Loss)>,
+    /// How many are left out.
+    pub omitted: usize,
+}
+
+/// Returns the losses of all pools, at most `max`. Those of pools with the same Sites are the same, and are worked out once:
+/// there may be a million pools.
+#[must_use]
+pub fn worst(model: &Model, status: &Assessment, max: usize) -> WorstLosses {
+    let by_at_once = |one: &(PoolId, Loss), other: &(PoolId, Loss)| other.1.at_once.total_cmp(&one.1.at_once);
+    let (mut known, mut kept, mut count) = (HashMap::new(), Vec::new(), 0);
+    // What is not over it has no place among so many.
+    let mut floor = f64::NEG_INFINITY;
+    for (id, pool) in model.pools.iter().enumerate().map(|(id, pool)| (PoolId(id), pool)) {
+        let losses: &Vec<Loss> = known.entry(pool.sites.as_ptr()).or_insert_with(|| losses(model, status, id));
+        count += losses.len();
+        kept.extend(losses.iter().filter(|loss| loss.at_once > floor).map(|loss| (id, *loss)));
+        if kept.len() > 2 * max {
+            kept.sort_by(by_at_once);
+            kept.truncate(max);
+            floor = kept.last().map_or(f64::INFINITY, |(_, loss)| loss.at_once);
+        }
+    }
+    if count > max {
+        kept.sort_by(by_at_once);
+        kept.truncate(max);
+    }
+    WorstLosses { omitted: count - kept.len(), losses: kept }
 }
 
 /// The loss as a sentence.
@@ -149,5 +185,41 @@ mod tests {
         let mut model = fixture::model(&[("boston", &["192.0.2.10"], None)]);
         model.sites[0].capacity = Some(1.0);
         assert!(losses(&model, &Assessment::unknown(&model), PoolId(0)).is_empty());
+    }
+
+    /// Of many, the worst, as if all had been made and put in order.
+    #[test]
+    fn the_worst_of_many() {
+        let mut model = fixture::appendix_a();
+        for (site, capacity) in [(0, 200.0), (1, 100.0), (2, 50.0)] {
+            model.sites[site].capacity = Some(capacity);
+        }
+        let orders = [vec![0, 1, 2], vec![1, 2], vec![0], vec![2, 0]];
+        let orders = orders.map(|sites| sites.into_iter().map(SiteId).collect::<crate::model::SiteOrder>());
+        let like = model.pools[0].clone();
+        let status = Assessment::unknown(&model);
+        for pools in 1..40 {
+            // Equal lists are shared, or not.
+            let sites = |pool: usize| {
+                let order = &orders[pool * 7 % 4];
+                if pool.is_multiple_of(3) { order.to_vec().into() } else { order.clone() }
+            };
+            model.pools = (0..pools).map(|pool| Pool { sites: sites(pool), ..like.clone() }).collect();
+            let all: Vec<(PoolId, Loss)> = (0..pools)
+                .map(PoolId)
+                .flat_map(|id| losses(&model, &status, id).into_iter().map(move |loss| (id, loss)))
+                .collect();
+            for max in 0..=all.len() + 1 {
+                let found = worst(&model, &status, max);
+                if max < all.len() {
+                    let mut sorted = all.clone();
+                    sorted.sort_by(|one, other| other.1.at_once.total_cmp(&one.1.at_once));
+                    assert_eq!(found.losses, sorted[..max], "{max} of {pools} pools");
+                } else {
+                    assert_eq!(found.losses, all, "{max} of {pools} pools");
+                }
+                assert_eq!(found.omitted, all.len().saturating_sub(max));
+            }
+        }
     }
 }

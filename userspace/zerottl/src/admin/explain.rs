@@ -32,6 +32,11 @@ use zerottl_dns::svcb;
 #[error("`{}` is not a DNS name", text::printable(.0))]
 pub(crate) struct BadName(String);
 
+/// The name that is asked about.
+pub(super) fn asked(name: &str) -> Result<Name, BadName> {
+    Name::from_str(name).map_err(|_| BadName(name.to_owned()))
+}
+
 /// Explains `name` at one moment; `pick` answers one question from the same plan and is asked for sticky names alone,
 /// where asking changes nothing.
 pub fn explain(
@@ -40,7 +45,7 @@ pub fn explain(
     client: Option<IpAddr>,
     pick: impl Fn(NameId, Family, IpAddr) -> PlannedAnswer,
 ) -> Result<Explanation, BadName> {
-    let asked = Name::from_str(name).map_err(|_| BadName(name.to_owned()))?;
+    let asked = asked(name)?;
     let model = &*snapshot.model;
     // The innermost.
     let holding = model.zones.iter().filter(|zone| asked.ends_with(&zone.apex));

@@ -2,7 +2,8 @@
 //!
 //! Written from a [`Snapshot`] at each scrape, so that no number is kept twice. The number of series is bounded whatever
 //! the configuration: Sites and addresses beyond [`SITES_MAX`] and [`ADDRESSES_MAX`] have none of their own, nor have
-//! shares beyond [`SHARES_MAX`], and Site Names have no shares: `/v1/status` has them all. What is left out is counted.
+//! shares beyond [`SHARES_MAX`], pools beyond [`POOLS_MAX`] and signed zones beyond [`ZONES_MAX`], and Site Names have no
+//! shares. What is left out is counted; alarms of pools without a series go together, under no pool.
 
 mod list;
 
@@ -31,8 +32,9 @@ use crate::observe::{
 use zerottl_core::exposition::{Format, Metric, family, flag, gauge, number, single, to_prometheus};
 use zerottl_core::histogram::{Histogram, PROBE_BOUNDS, PUBLISH_BOUNDS};
 use zerottl_core::{
-    minimums::KINDS,
-    model::{Family, NameId, NameKind},
+    alarms::{KINDS, alarms_of},
+    model::{Family, NameId, NameKind, PoolId, SiteId},
+    plan::n_minus_one::{self, Loss},
     status::AdminState,
 };
 use zerottl_kernel::attachments::PROGRAM_KINDS;
@@ -41,6 +43,12 @@ use zerottl_kernel::attachments::PROGRAM_KINDS;
 pub const SITES_MAX: usize = 1_000;
 /// Addresses with series of their own, the first of the configuration.
 pub(crate) const ADDRESSES_MAX: usize = 2_000;
+/// Pools with series of their own of alarms and losses, the first of the configuration.
+pub(crate) const POOLS_MAX: usize = 1_000;
+/// Series of losses; a pool whose losses would go beyond has none.
+pub(crate) const LOSSES_MAX: usize = 5_000;
+/// Signed zones with series of their own, the first of the configuration.
+pub(crate) const ZONES_MAX: usize = 1_000;
 /// Upstreams and forward names with series of their own, each.
 pub const FORWARDS_MAX: usize = 1_000;
 /// Series of shares, names in the configuration's order; a name whose shares would go beyond has none.
@@ -86,8 +94,12 @@ struct Source {
     /// By Site.
     probes: Vec<Histogram>,
     publications: Histogram,
-    /// Pool Names.
-    pools: Vec<String>,
+    /// Of pools: kind, Pool Name, how many alarms; those of other pools are under no name.
+    alarms: Vec<(&'static str, String, u64)>,
+    /// Pools without a series of their own.
+    pools_omitted: u64,
+    /// Pool Name, the Site that dies, the one that takes its clients, and how full that one is then.
+    losses: Vec<([String; 3], f64)>,
 }
 
 impl Source {
@@ -104,7 +116,9 @@ impl Source {
             shares: Vec::new(),
             shares_omitted: 0,
             probes: snapshot.detail.iter().take(SITES_MAX).map(took).collect(),
-            pools: snapshot.model.pools.iter().take(SITES_MAX).map(|pool| pool.name.to_string()).collect(),
+            alarms: alarms(snapshot),
+            pools_omitted: snapshot.model.pools.len().saturating_sub(POOLS_MAX) as u64,
+            losses: losses(snapshot),
             publications: snapshot.publication.map_or_else(|| Histogram::new(&PUBLISH_BOUNDS), |newest| newest.all),
         };
         let model = &*snapshot.model;
@@ -135,6 +149,55 @@ impl Source {
     fn sites(&self) -> &[SitePage] {
         &self.page.sites[..self.page.sites.len().min(SITES_MAX)]
     }
+}
+
+/// The pools with series of their own.
+fn pools(snapshot: &Snapshot) -> impl Iterator<Item = (PoolId, String)> {
+    let first = snapshot.model.pools.iter().take(POOLS_MAX).enumerate();
+    first.map(|(id, pool)| (PoolId(id), pool.name.to_string()))
+}
+
+/// The alarms of pools: what is well is 0, not absent.
+fn alarms(snapshot: &Snapshot) -> Vec<(&'static str, String, u64)> {
+    let raised = &snapshot.remarks.alarms;
+    let mut counts: BTreeMap<(&'static str, &str), u64> = BTreeMap::new();
+    for alarm in raised.iter() {
+        *counts.entry((alarm.kind(), alarm.pool())).or_default() += alarm.count() as u64;
+    }
+    let mut alarms = Vec::new();
+    for kind in KINDS {
+        let is_counted = counts.contains_key(&(kind, ""));
+        let mut others: u64 = counts.iter().filter(|((of, _), _)| *of == kind).map(|(_, count)| count).sum();
+        for (id, pool) in pools(snapshot) {
+            // Where not all are named, these may be among the others.
+            let count = if is_counted {
+                alarms_of(&snapshot.model, &snapshot.status, id, kind) as u64
+            } else {
+                counts.get(&(kind, &*pool)).copied().unwrap_or(0)
+            };
+            others = others.saturating_sub(count);
+            alarms.push((kind, pool, count));
+        }
+        if snapshot.model.pools.len() > POOLS_MAX {
+            alarms.push((kind, String::new(), others));
+        }
+    }
+    alarms
+}
+
+/// The losses that have series.
+fn losses(snapshot: &Snapshot) -> Vec<([String; 3], f64)> {
+    let model = &*snapshot.model;
+    let key = |site: SiteId| model.sites[site.0].key.clone();
+    let mut series = Vec::new();
+    for (id, pool) in pools(snapshot) {
+        let losses = n_minus_one::losses(model, &snapshot.status, id);
+        if series.len() + losses.len() <= LOSSES_MAX {
+            let labels = |loss: &Loss| [pool.clone(), key(loss.dies), key(loss.takes)];
+            series.extend(losses.iter().map(|loss| (labels(loss), loss.at_once)));
+        }
+    }
+    series
 }
 
 /// One value of each address: its metric, and where it is.
@@ -260,10 +323,14 @@ impl Source {
             .map(|(name, kind, site, share)| ([name.clone(), (*kind).to_owned(), site.clone()], gauge(*share)));
         family(encoder, &list::SHARE, shares)?;
         let addresses: usize = self.page.sites.iter().map(|site| site.addresses.len()).sum();
+        let losses = self.page.notices.losses.len() as u64 + self.page.notices.losses_omitted;
         let omitted = [
             ("sites", self.page.sites.len().saturating_sub(SITES_MAX) as u64),
             ("addresses", addresses.saturating_sub(ADDRESSES_MAX) as u64),
             ("names", self.shares_omitted),
+            ("pools", self.pools_omitted),
+            ("losses", losses.saturating_sub(self.losses.len() as u64)),
+            ("zones", self.page.signed.len().saturating_sub(ZONES_MAX) as u64),
             ("upstreams", self.page.socket.upstreams.len().saturating_sub(FORWARDS_MAX) as u64),
             ("forwards", self.page.socket.forwards.len().saturating_sub(FORWARDS_MAX) as u64),
         ];
@@ -287,33 +354,26 @@ impl Source {
             ([site.key.clone()], gauge(left))
         });
         family(encoder, &list::SITE_HOLD, holds)?;
-        let alarms = notices.alarms.iter().map(|alarm| (alarm.kind.clone(), alarm.pool.clone()));
+        let of_pools = self.alarms.iter().map(|(kind, pool, count)| (((*kind).to_owned(), pool.clone()), *count));
         // What is well is 0, not absent.
-        let none = self.pools.iter().flat_map(|pool| KINDS.map(|kind| ((kind.to_owned(), pool.clone()), 0)));
-        let of_program = PROGRAM_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let of_signing = SIGNING_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let of_file = HEALTH_FILE_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let of_fleet = FLEET_KINDS.map(|kind| ((kind.to_owned(), String::new()), 0));
-        let of_fleet = of_fleet.into_iter().filter(|_| self.page.fleet.is_some());
-        let none = none.chain(of_program).chain(of_signing).chain(of_file).chain(of_fleet);
-        let mut counts: BTreeMap<(String, String), u64> = none.collect();
-        for alarm in alarms {
-            *counts.entry(alarm).or_default() += 1;
+        let of_fleet = FLEET_KINDS.iter().filter(|_| self.page.fleet.is_some());
+        let general = PROGRAM_KINDS.iter().chain(&SIGNING_KINDS).chain(&HEALTH_FILE_KINDS).chain(of_fleet);
+        let none = general.map(|kind| (((*kind).to_owned(), String::new()), 0));
+        let mut counts: BTreeMap<(String, String), u64> = of_pools.chain(none).collect();
+        for alarm in notices.alarms.iter().filter(|alarm| !KINDS.contains(&alarm.kind.as_str())) {
+            *counts.entry((alarm.kind.clone(), alarm.pool.clone())).or_default() += 1;
         }
         let alarms = counts.into_iter().map(|((kind, pool), count)| ([kind, pool], number(count)));
         family(encoder, &list::ALARM, alarms)?;
-        let signed = &self.page.signed;
-        let left = signed.iter().map(|zone| ([zone.zone.clone()], gauge(zone.expires_s)));
+        let signed = || self.page.signed.iter().take(ZONES_MAX);
+        let left = signed().map(|zone| ([zone.zone.clone()], gauge(zone.expires_s)));
         family(encoder, &list::SIGNATURE_EXPIRES, left)?;
-        let counts = signed.iter().map(|zone| ([zone.zone.clone()], number(zone.signatures)));
+        let counts = signed().map(|zone| ([zone.zone.clone()], number(zone.signatures)));
         family(encoder, &list::SIGNATURES, counts)?;
         self.fleet(encoder)?;
         single(encoder, &list::REFUSALS, &ConstCounter::new(notices.refusals))?;
         single(encoder, &list::STATE_KEPT, &flag(notices.state.error.is_none()))?;
-        let losses = notices
-            .losses
-            .iter()
-            .map(|loss| ([loss.pool.clone(), loss.dies.clone(), loss.takes.clone()], gauge(loss.at_once)));
+        let losses = self.losses.iter().map(|(labels, at_once)| (labels.clone(), gauge(*at_once)));
         family(encoder, &list::N_MINUS_ONE, losses)
     }
 

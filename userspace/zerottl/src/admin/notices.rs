@@ -9,10 +9,13 @@ use utoipa::ToSchema;
 use super::{fleet::FleetPage, text};
 use crate::observe::snapshot::Snapshot;
 use zerottl_core::{
-    model::{PoolId, SiteId},
+    model::{Model, PoolId, SiteId},
     overrides::Override,
-    plan::n_minus_one,
+    plan::n_minus_one::{self, Loss, WorstLosses},
 };
+
+/// Losses on the page, at most.
+const LOSSES_MAX: usize = 1_000;
 
 /// An override in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -62,7 +65,7 @@ pub struct AlarmPage {
     /// `program-replaced`, `pins-lost`, `pins-removed`. Of the fleet: `fleet-away`, `fleet-name`, `fleet-cut-off`, `fleet-value`,
     /// `fleet-drift`, `fleet-refused`, `fleet-secret`.
     pub kind: String,
-    /// The Pool Name; empty where it is about no pool.
+    /// The Pool Name; empty where it is about no pool, or counts those of a kind that are too many to be named.
     pub pool: String,
     /// In a sentence.
     pub message: String,
@@ -116,8 +119,10 @@ pub struct Notices {
     pub refusal: Option<RefusalPage>,
     /// Requests refused for a pool's minimum since the start.
     pub refusals: u64,
-    /// The effects that the death of each Site would have, where its capacity is known.
+    /// The effects that the death of each Site would have, where its capacity is known; of more than 1,000 the worst.
     pub losses: Vec<LossPage>,
+    /// How many more there are.
+    pub losses_omitted: u64,
     /// The place where overrides and health are saved for a restart.
     pub state: StatePage,
 }
@@ -127,7 +132,7 @@ impl Notices {
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
         let remarks = &snapshot.remarks;
-        let alarm = |alarm: &zerottl_core::minimums::Alarm| AlarmPage {
+        let alarm = |alarm: &zerottl_core::alarms::Alarm| AlarmPage {
             kind: alarm.kind().into(),
             pool: alarm.pool().into(),
             message: alarm.to_string(),
@@ -142,6 +147,7 @@ impl Notices {
         let of_file = file.iter().map(|(kind, message)| general(kind, message));
         let of_fleet = FleetPage::new(snapshot).map(|fleet| fleet.alarms()).unwrap_or_default();
         let of_fleet = of_fleet.iter().map(|(kind, message)| general(kind, message));
+        let WorstLosses { losses, omitted } = n_minus_one::worst(&snapshot.model, &snapshot.status, LOSSES_MAX);
         let refusal = remarks
             .refusal
             .as_ref()
@@ -158,7 +164,8 @@ impl Notices {
                 .collect(),
             refusal,
             refusals: remarks.refusals,
-            losses: (0..snapshot.model.pools.len()).flat_map(|pool| losses(snapshot, PoolId(pool))).collect(),
+            losses: losses.iter().map(|(pool, loss)| LossPage::new(&snapshot.model, *pool, loss)).collect(),
+            losses_omitted: omitted as u64,
             state: StatePage {
                 directory: snapshot.model.state.display().to_string(),
                 error: snapshot.write_status.error.clone(),
@@ -187,18 +194,19 @@ impl Notices {
     }
 }
 
-fn losses(snapshot: &Snapshot, pool: PoolId) -> impl Iterator<Item = LossPage> {
-    let model = &*snapshot.model;
-    let key = |site: SiteId| model.sites[site.0].key.clone();
-    n_minus_one::losses(model, &snapshot.status, pool).into_iter().map(move |loss| LossPage {
-        pool: model.pools[pool.0].name.to_string(),
-        dies: key(loss.dies),
-        takes: key(loss.takes),
-        at_once: loss.at_once,
-        fullest: key(loss.spread.0),
-        spread: loss.spread.1,
-        message: n_minus_one::sentence(model, &loss),
-    })
+impl LossPage {
+    fn new(model: &Model, pool: PoolId, loss: &Loss) -> Self {
+        let key = |site: SiteId| model.sites[site.0].key.clone();
+        Self {
+            pool: model.pools[pool.0].name.to_string(),
+            dies: key(loss.dies),
+            takes: key(loss.takes),
+            at_once: loss.at_once,
+            fullest: key(loss.spread.0),
+            spread: loss.spread.1,
+            message: n_minus_one::sentence(model, loss),
+        }
+    }
 }
 
 fn override_page<T>(snapshot: &Snapshot, in_force: &Override<T>, what: String) -> OverridePage {

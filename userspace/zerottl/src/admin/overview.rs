@@ -107,6 +107,8 @@ pub fn text(status: &StatusPage, filter: &Filter) -> String {
     let mut notices = status.notices.clone();
     if notices.losses.len() > 2 * LOSSES_MAX {
         notices.losses.sort_by(|one, other| other.at_once.total_cmp(&one.at_once));
+        // Pools with the same Sites have the same to say.
+        notices.losses.dedup_by(|one, other| one.message == other.message);
         notices.losses.truncate(LOSSES_MAX);
     }
     let notices = notices.to_text();
@@ -233,12 +235,23 @@ fn names(page: &mut String, status: &StatusPage, filter: &Filter) {
         let state = if odd == 0 { "all as usual".to_owned() } else { format!("{odd} of them not as usual") };
         page.push_str(&text::wrapped(&format!("and {rest} more names, {state}: --names shows them\n"), filter.columns));
     }
+    if !filter.is_of_sites() {
+        page.push_str(&text::wrapped(&omitted(status), filter.columns));
+    }
 }
 
-/// All names, as a table.
+/// The line on names that the page does not have; empty if there are none.
+fn omitted(status: &StatusPage) -> String {
+    match status.names_omitted {
+        0 => String::new(),
+        more => format!("{more} more names: zerottl explain NAME shows one\n"),
+    }
+}
+
+/// All names of the page, as a table, and how many it does not have.
 #[must_use]
 pub fn names_table(status: &StatusPage, columns: Option<usize>) -> String {
-    table_of(&status.names.iter().collect::<Vec<_>>(), columns)
+    table_of(&status.names.iter().collect::<Vec<_>>(), columns) + &text::wrapped(&omitted(status), columns)
 }
 
 fn table_of(names: &[&NamePage], columns: Option<usize>) -> String {

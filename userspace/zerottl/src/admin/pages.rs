@@ -60,10 +60,34 @@ pub(super) async fn metrics(_: Plain, State(shared): State<HandlerState>, header
     }
 }
 
-/// Sites, names, shares, ages, counters: all that is known now.
-#[utoipa::path(get, path = "/v1/status", tag = "read", responses((status = 200, body = StatusPage)))]
-pub(super) async fn status(_: Plain, State(shared): State<HandlerState>) -> Json<StatusPage> {
-    Json(StatusPage::new(&shared.state().snapshot()))
+/// The query parameters of `/v1/status`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusQuery {
+    name: Option<String>,
+}
+
+/// Sites, names, shares, ages, counters: all that is known now, as far as there is room for it.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    tag = "read",
+    params(("name" = Option<String>, Query, description = "A DNS name: no other one is in `names` and `member_of`")),
+    responses(
+        (status = 200, body = StatusPage),
+        (status = 400, description = "The name is no DNS name, or a parameter is not known", body = ErrorBody)
+    )
+)]
+pub(super) async fn status(
+    State(shared): State<HandlerState>,
+    CheckedQuery(asked): CheckedQuery<StatusQuery>,
+) -> Response {
+    let snapshot = shared.state().snapshot();
+    match asked.name.as_deref().map(explain::asked) {
+        None => Json(StatusPage::new(&snapshot)).into_response(),
+        Some(Ok(name)) => Json(StatusPage::of_name(&snapshot, &name)).into_response(),
+        Some(Err(error)) => invalid(error.to_string()),
+    }
 }
 
 /// The query parameters of `/v1/explain`.

@@ -24,12 +24,13 @@ use crate::observe::{
     snapshot::Snapshot,
 };
 use zerottl_core::{
-    model::{Family, NameId, NameKind, SiteId},
+    model::{Family, Model, Name, NameId, NameKind, SiteId},
+    plan::{Basis, Choice},
     status::{AdminState, Health},
 };
 use zerottl_kernel::attachments::AttachmentState;
 
-/// The page. Fields are only ever added.
+/// The page, bounded whatever the configuration: what it leaves out is counted. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusPage {
     /// The agent's version.
@@ -42,8 +43,12 @@ pub struct StatusPage {
     pub plan: PlanPage,
     /// In the configuration's order.
     pub sites: Vec<SitePage>,
-    /// Pool, Group and Site Names, in the configuration's order.
+    /// Pool, Group and Site Names, in the configuration's order; where there are more than 10,000, those not answered as
+    /// usual first.
     pub names: Vec<NamePage>,
+    /// Names that are left out for their number; `?name=` shows any one.
+    #[serde(default)]
+    pub names_omitted: u64,
     /// Packets seen by the XDP program, by reason.
     pub reasons: BTreeMap<String, ReasonPage>,
     /// The socket path's counts.
@@ -164,9 +169,12 @@ pub struct SitePage {
     pub up: bool,
     /// The state in one word, of `observe::labels::STATES`.
     pub state: String,
-    /// Pool and Group Names that list it.
+    /// Pool and Group Names that list it, as many as there is room for.
     #[serde(default)]
     pub member_of: Vec<String>,
+    /// How many more list it.
+    #[serde(default)]
+    pub member_of_omitted: u64,
     /// Answers with its addresses since the configuration was loaded, in the kernel and by the sockets; those of an address
     /// that another Site has, too, count for both.
     #[serde(default)]
@@ -283,6 +291,12 @@ pub struct ReasonPage {
     pub count: u64,
 }
 
+/// Names on the page, at most.
+pub const NAMES_MAX: usize = 10_000;
+/// Shares of all its names, at most; a name with which there would be more is left out, as are all after it.
+const SHARES_MAX: usize = 500_000;
+/// Names in the lists of all Sites, at most; where there are more, each Site lists its part of so many.
+const MEMBERS_MAX: usize = 100_000;
 /// Addresses of a Site whose errors stand in its reason, at most.
 const REASONS_MAX: usize = 8;
 
@@ -298,10 +312,24 @@ impl StatusPage {
     /// The page of a moment.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        Self { names: names(snapshot), ..Self::without_names(snapshot) }
+        let model = &*snapshot.model;
+        let names = names(snapshot, &chosen(snapshot));
+        let names_omitted = (model.names.len() - names.len()) as u64;
+        let page = Self { names, names_omitted, ..Self::without_names(snapshot) };
+        page.with_members(model, member_room(model), |_| true)
     }
 
-    /// Creates the page with `names` empty, which is much less work where there are many.
+    /// The page of a moment with one name alone: in `names`, and in the lists of the Sites.
+    #[must_use]
+    pub fn of_name(snapshot: &Snapshot, name: &Name) -> Self {
+        let model = &*snapshot.model;
+        let id = model.names.iter().position(|entry| entry.name == *name).map(NameId);
+        let names = names(snapshot, id.as_slice());
+        let page = Self { names, ..Self::without_names(snapshot) };
+        page.with_members(model, 1, |other| Some(other) == id)
+    }
+
+    /// Creates the page with no name anywhere, which is much less work where there are many.
     #[must_use]
     pub(crate) fn without_names(snapshot: &Snapshot) -> Self {
         let front = &snapshot.model.front;
@@ -309,12 +337,11 @@ impl StatusPage {
         let reason = |(name, action, count): &(&str, &str, u64)| {
             ((*name).to_owned(), ReasonPage { action: (*action).to_owned(), count: *count })
         };
-        let (lists, answers) = (lists(snapshot), answers(snapshot));
+        let answers = answers(snapshot);
         let site = |index: usize| {
             let of = |address: &zerottl_core::model::SiteAddress| answers.get(&address.answer).copied().unwrap_or(0);
             let mut page = site(snapshot, SiteId(index));
             page.answers = snapshot.model.sites[index].addresses.iter().map(of).sum();
-            page.member_of = lists[index].iter().map(|name| snapshot.model.names[name.0].name.to_string()).collect();
             page
         };
         Self {
@@ -334,6 +361,7 @@ impl StatusPage {
             },
             sites: (0..snapshot.model.sites.len()).map(site).collect(),
             names: Vec::new(),
+            names_omitted: 0,
             reasons: snapshot.reasons.iter().map(reason).collect(),
             socket: snapshot.socket.clone(),
             work: snapshot.work,
@@ -345,15 +373,33 @@ impl StatusPage {
     }
 }
 
-/// By Site: the names of pools and groups that list it.
-fn lists(snapshot: &Snapshot) -> Vec<Vec<NameId>> {
-    let mut lists = vec![Vec::new(); snapshot.model.sites.len()];
-    for (index, entry) in snapshot.model.names.iter().enumerate() {
-        if !matches!(entry.kind, NameKind::Site(_)) {
-            snapshot.model.sites_of(entry.kind).iter().for_each(|site| lists[site.0].push(NameId(index)));
+/// The pools and groups of a model, each with its Sites.
+fn lists(model: &Model) -> impl Iterator<Item = (NameId, &[SiteId])> {
+    let lists = model.names.iter().enumerate().filter(|(_, entry)| !matches!(entry.kind, NameKind::Site(_)));
+    lists.map(|(index, entry)| (NameId(index), model.sites_of(entry.kind)))
+}
+
+/// How many names each Site has room for: all, unless that is too many.
+fn member_room(model: &Model) -> usize {
+    let all: usize = lists(model).map(|(_, sites)| sites.len()).sum();
+    if all <= MEMBERS_MAX { usize::MAX } else { (MEMBERS_MAX / model.sites.len().max(1)).max(1) }
+}
+
+impl StatusPage {
+    /// Writes into each Site which of these pools and groups list it, as many as it has room for.
+    fn with_members(mut self, model: &Model, room: usize, is_listed: impl Fn(NameId) -> bool) -> Self {
+        for (id, sites) in lists(model).filter(|(id, _)| is_listed(*id)) {
+            for site in sites {
+                let page = &mut self.sites[site.0];
+                if page.member_of.len() < room {
+                    page.member_of.push(model.names[id.0].name.to_string());
+                } else {
+                    page.member_of_omitted += 1;
+                }
+            }
         }
+        self
     }
-    lists
 }
 
 /// How often each address was answered.
@@ -401,6 +447,7 @@ fn site(snapshot: &Snapshot, id: SiteId) -> SitePage {
         up: status.site_is_up(model, id),
         state: site_state(model, status, id).into(),
         member_of: Vec::new(),
+        member_of_omitted: 0,
         answers: 0,
         reason: reason(snapshot, id),
         weight: site.weight,
@@ -437,7 +484,37 @@ fn reason(snapshot: &Snapshot, id: SiteId) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-fn names(snapshot: &Snapshot) -> Vec<NamePage> {
+/// Chooses the names of the page: all; of too many, those not answered as usual first.
+fn chosen(snapshot: &Snapshot) -> Vec<NameId> {
+    let all = || (0..snapshot.model.names.len()).map(NameId);
+    if all().len() <= NAMES_MAX {
+        return all().collect();
+    }
+    let mut chosen: Vec<NameId> = all().filter(|id| !is_usual(snapshot, *id)).take(NAMES_MAX).collect();
+    let room = NAMES_MAX - chosen.len();
+    chosen.extend(all().filter(|id| is_usual(snapshot, *id)).take(room));
+    chosen
+}
+
+/// Whether a name is answered from live Sites, a Site Name by its own Site.
+fn is_usual(snapshot: &Snapshot, id: NameId) -> bool {
+    let (model, plan) = (&*snapshot.model, &*snapshot.plan);
+    let is_own = |endpoint: u16| match model.names[id.0].kind {
+        NameKind::Site(site) => {
+            let answered = plan.endpoints.get(usize::from(endpoint));
+            model.sites[site.0].addresses.iter().any(|address| Some(&address.answer) == answered)
+        }
+        NameKind::Pool(_) | NameKind::Group(_) => true,
+    };
+    Family::ALL.into_iter().all(|family| match plan.choice(id, family) {
+        Choice::Table(table) => table.basis == Basis::Live && table.slots.first().is_none_or(|slot| is_own(*slot)),
+        Choice::NoData => true,
+        Choice::Servfail => false,
+    })
+}
+
+/// The pages of these names, as far as there is room for their shares.
+fn names(snapshot: &Snapshot, chosen: &[NameId]) -> Vec<NamePage> {
     let (model, plan) = (&*snapshot.model, &*snapshot.plan);
     let mut counter = ShareCounter::new(model, plan);
     let mut family = |name, family| FamilyPage {
@@ -445,13 +522,23 @@ fn names(snapshot: &Snapshot) -> Vec<NamePage> {
         from: from_word(plan.choice(name, family)).into(),
         shares: counter.sites(name, family),
     };
-    let page = |(index, entry): (usize, &zerottl_core::model::DynamicName)| NamePage {
-        name: entry.name.to_string(),
-        kind: kind_word(entry.kind).into(),
-        served: entry.served,
-        policy: decided_by(model, entry.kind).into(),
-        a: family(NameId(index), Family::V4),
-        aaaa: family(NameId(index), Family::V6),
+    let mut page = |id: &NameId| {
+        let entry = &model.names[id.0];
+        NamePage {
+            name: entry.name.to_string(),
+            kind: kind_word(entry.kind).into(),
+            served: entry.served,
+            policy: decided_by(model, entry.kind).into(),
+            a: family(*id, Family::V4),
+            aaaa: family(*id, Family::V6),
+        }
     };
-    model.names.iter().enumerate().map(page).collect()
+    let mut room = SHARES_MAX;
+    let has_room = |page: &NamePage| {
+        let shares = page.a.shares.len() + page.aaaa.shares.len();
+        let has_room = shares <= room;
+        room = room.saturating_sub(shares);
+        has_room
+    };
+    chosen.iter().map(&mut page).take_while(has_room).collect()
 }

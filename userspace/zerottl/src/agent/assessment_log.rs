@@ -2,7 +2,7 @@
 
 use tracing::{error, info, warn};
 
-use zerottl_core::{assess::event::AssessorEvent, minimums::Turn};
+use zerottl_core::{alarms::Turn, assess::event::AssessorEvent};
 
 /// Writes a line for each event.
 pub fn write(events: Vec<AssessorEvent>) {

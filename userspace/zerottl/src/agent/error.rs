@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::tasks::TaskEnded;
 use zerottl_config::ConfigError;
-use zerottl_core::{minimums::Shortfall, model::AdminListen};
+use zerottl_core::{minimums::Undershoot, model::AdminListen};
 use zerottl_dns::dnssec::{SignError, TakeError};
 use zerottl_fleet::FleetError;
 use zerottl_hooks::HookSetupError;
@@ -46,8 +46,8 @@ pub enum AgentError {
     #[error("{}", .0.render(false))]
     Config(#[source] ConfigError),
     /// A configuration that would take from a pool more than its minimum allows.
-    #[error("{}: lower the minimum in the configuration if this is meant", shortfalls(.0))]
-    Minimum(Vec<Shortfall>),
+    #[error("{0}: lower the minimum in the configuration if this is meant")]
+    Minimum(Undershoot),
     /// Another agent has the state directory.
     #[error("[state] `directory`: {0}")]
     State(#[source] state::lock::Owned),
@@ -72,11 +72,6 @@ pub enum AgentError {
     /// A part ended that must not.
     #[error("stopped because {0}")]
     Ended(#[source] TaskEnded),
-}
-
-/// Returns shortfalls as one clause.
-fn shortfalls(all: &[Shortfall]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl From<AttachmentError> for AgentError {

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::news;
 use zerottl_core::{
+    alarms::Turn,
     assess::event::AssessorEvent,
-    minimums::Turn,
     model::{EventKind, Model, SiteId},
     overrides::OverrideRequest,
     site_load::SiteLoad,

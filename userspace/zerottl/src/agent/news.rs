@@ -152,61 +152,57 @@ pub(crate) fn of_plan(model: &Model, before: &Plan, after: &Plan) -> String {
     parts.join("; ")
 }
 
-/// The names that a plan does not answer from live Sites, by the word for what they are answered from.
+/// Returns which names begin and end to be answered from Sites that are not known to be up, as lines; the former are bad.
+/// Goes over all names, of which there may be a million, and spells only those that a line lists.
 #[must_use]
-pub fn forced(model: &Model, plan: &Plan) -> BTreeMap<&'static str, Vec<String>> {
-    let mut forced = BTreeMap::<_, Vec<String>>::new();
-    for (id, name) in model.names.iter().enumerate() {
-        let choices = Family::ALL.map(|family| plan.choice(NameId(id), family));
-        let is_forced = |choice: &&Choice| match choice {
-            Choice::Table(table) => matches!(table.basis, Basis::FailOpen | Basis::UpThreshold),
-            Choice::Servfail => true,
-            Choice::NoData => false,
-        };
-        if let Some(choice) = choices.into_iter().find(is_forced) {
-            forced.entry(from_word(choice)).or_default().push(name.name.to_string());
+pub(crate) fn of_forced(model: &Model, before: Option<&Plan>, after: &Plan) -> Vec<(bool, String)> {
+    let mut turned = BTreeMap::<_, (Vec<String>, usize)>::new();
+    for (id, name) in model.names.iter().enumerate().map(|(id, name)| (NameId(id), name)) {
+        let (was, is) = (before.and_then(|plan| forced(plan, id)), forced(after, id));
+        let turns = [(true, is), (false, was)].into_iter().filter(|_| was != is);
+        for (has_begun, word) in turns.filter_map(|(has_begun, word)| Some((has_begun, word?))) {
+            let (first, count) = turned.entry((!has_begun, word)).or_default();
+            if first.len() < NAMES_MAX {
+                first.push(name.name.to_string());
+            }
+            *count += 1;
         }
     }
-    forced
+    let line = |((has_ended, word), (first, count)): ((bool, &str), (Vec<String>, usize))| {
+        let names = few(&first, count);
+        if has_ended {
+            return (false, format!("no longer answered by {word}: {names}"));
+        }
+        let why = match word {
+            "fail-open" => "none of their Sites is up, so all count as up",
+            "up-threshold" => "too few of their Sites are up, so all count as up",
+            _ => "none of their Sites is up",
+        };
+        (true, format!("answered by {word} from now on: {names}; {why}"))
+    };
+    turned.into_iter().map(line).collect()
 }
 
-/// Returns what has begun and what has ended of what [`forced`] says, as lines; the former are bad.
-#[must_use]
-pub(crate) fn of_forced(
-    before: &BTreeMap<&'static str, Vec<String>>,
-    after: &BTreeMap<&'static str, Vec<String>>,
-) -> Vec<(bool, String)> {
-    let mut lines = Vec::new();
-    let less = |some: &[String], others: Option<&Vec<String>>| -> Vec<String> {
-        let others: std::collections::HashSet<&String> = others.into_iter().flatten().collect();
-        some.iter().filter(|name| !others.contains(name)).cloned().collect()
+/// The word for what a plan answers a name from, if that is not Sites that are known to be up.
+fn forced(plan: &Plan, id: NameId) -> Option<&'static str> {
+    let is_forced = |choice: &&Choice| match choice {
+        Choice::Table(table) => matches!(table.basis, Basis::FailOpen | Basis::UpThreshold),
+        Choice::Servfail => true,
+        Choice::NoData => false,
     };
-    for (word, names) in after {
-        let begun = less(names, before.get(word));
-        if !begun.is_empty() {
-            let why = match *word {
-                "fail-open" => "none of their Sites is up, so all count as up",
-                "up-threshold" => "too few of their Sites are up, so all count as up",
-                _ => "none of their Sites is up",
-            };
-            lines.push((true, format!("answered by {word} from now on: {}; {why}", listed(&begun))));
-        }
-    }
-    for (word, names) in before {
-        let ended = less(names, after.get(word));
-        if !ended.is_empty() {
-            lines.push((false, format!("no longer answered by {word}: {}", listed(&ended))));
-        }
-    }
-    lines
+    Family::ALL.into_iter().map(|family| plan.choice(id, family)).find(is_forced).map(from_word)
 }
 
 /// A few of them, and how many more there are.
 fn listed(names: &[String]) -> String {
-    let few = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_MAX) {
-        0 => few,
-        more => format!("{few} and {more} more"),
+    few(&names[..names.len().min(NAMES_MAX)], names.len())
+}
+
+/// The first of so many, and how many more there are.
+fn few(first: &[String], count: usize) -> String {
+    match count - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 
@@ -222,6 +218,7 @@ mod tests {
     use zerottl_core::site_load::ReportedCondition;
     use zerottl_core::{
         histogram::{Histogram, PROBE_BOUNDS},
+        model::AllDown,
         plan::Planner,
     };
 
@@ -342,13 +339,22 @@ mod tests {
         let planner = Planner::new(Arc::clone(&model));
         let (all, mut none) = (up(&model), up(&model));
         none.health.iter_mut().for_each(|site| site.fill(Health::Down));
-        let (well, ill) = (forced(&model, &planner.plan(&all, 1)), forced(&model, &planner.plan(&none, 2)));
-        assert!(well.is_empty());
+        let (well, ill) = (planner.plan(&all, 1), planner.plan(&none, 2));
+        assert_eq!(of_forced(&model, None, &well), []);
         let names = "app.com, boston.app.com, chicago.app.com, geneva.app.com";
         let begun =
             format!("answered by fail-open from now on: {names}; none of their Sites is up, so all count as up");
-        assert_eq!(of_forced(&well, &ill), [(true, begun)]);
-        assert_eq!(of_forced(&ill, &well), [(false, format!("no longer answered by fail-open: {names}"))]);
-        assert_eq!(of_forced(&ill, &ill), []);
+        assert_eq!(of_forced(&model, None, &ill), [(true, begun.clone())]);
+        assert_eq!(of_forced(&model, Some(&well), &ill), [(true, begun)]);
+        let ended = format!("no longer answered by fail-open: {names}");
+        assert_eq!(of_forced(&model, Some(&ill), &well), [(false, ended)]);
+        assert_eq!(of_forced(&model, Some(&ill), &ill), []);
+        // From one into another is an end and a beginning.
+        let mut other = Model::clone(&model);
+        other.pools[0].all_down = AllDown::Servfail;
+        let servfail = Planner::new(Arc::new(other)).plan(&none, 3);
+        let lines = of_forced(&model, Some(&ill), &servfail);
+        let begun = format!("answered by servfail from now on: {names}; none of their Sites is up");
+        assert_eq!(lines, [(true, begun), (false, format!("no longer answered by fail-open: {names}"))]);
     }
 }

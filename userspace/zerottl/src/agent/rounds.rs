@@ -1,7 +1,6 @@
 //! The loop that turns what is known into plans, and looks after what changes without one.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,7 +31,7 @@ use crate::{
 };
 use zerottl_core::{
     assess::{Assessor, LoadInputs, remarks::Remarks},
-    model::{SiteId, Vlan},
+    model::{Model, SiteId, Vlan},
     overrides::{Override, OverrideError, OverrideRequest, OverrideValue},
     plan::{Before, Plan, Planner},
     site_load::SiteLoad,
@@ -120,7 +119,7 @@ impl Rounds {
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut upkeep = Upkeep { one_in: 0, macs_known: true, vlans: Some(Vec::new()), watchdog: watchdog() };
         let mut rounds: u32 = 0;
-        tell_forced(&BTreeMap::new(), &news::forced(self.planner.model(), &self.view.plan()));
+        tell_forced(self.planner.model(), None, &self.view.plan());
         loop {
             tokio::select! {
                 () = cancel.cancelled() => {
@@ -245,7 +244,7 @@ impl Rounds {
             let changes = news::of_plan(model, before, &plan);
             let changes = if changes.is_empty() { "no answer changes".into() } else { changes };
             info!(generation, took_us = took.as_micros(), "plan published: {changes}");
-            tell_forced(&news::forced(model, before), &news::forced(model, &plan));
+            tell_forced(model, Some(before), &plan);
         } else {
             // Loads move shares all the time.
             debug!(generation, took_us = took.as_micros(), "shares moved");
@@ -511,8 +510,8 @@ fn said_here(remarks: &Remarks, site: SiteId, like: &OverrideRequest, now: Insta
 }
 
 /// Says which names begin and end to be answered from Sites that are not known to be up.
-fn tell_forced(before: &BTreeMap<&'static str, Vec<String>>, after: &BTreeMap<&'static str, Vec<String>>) {
-    for (is_bad, text) in news::of_forced(before, after) {
+fn tell_forced(model: &Model, before: Option<&Plan>, after: &Plan) {
+    for (is_bad, text) in news::of_forced(model, before, after) {
         if is_bad {
             warn!("{text}");
         } else {

@@ -67,6 +67,13 @@ pub async fn simulate(arguments: SimulateArguments) -> Result<(), CommandError> 
     let mut warnings: Vec<_> = candidate.warnings.iter().map(config::Problem::line).collect();
     if let Base::Agent(_, page) = &base {
         warnings.extend(forgotten(page, &candidate.model));
+        if page.names_omitted > 0 {
+            let (omitted, listed) = (page.names_omitted, page.names.len());
+            warnings.push(format!(
+                "warning: the agent tells of {listed} names and leaves out {omitted}, which are not compared (give the file \
+                 that it runs by as `--against`)"
+            ));
+        }
     }
     let refusals = bundles::refusals(&candidate.model, &candidate.zones);
     let absent = bundles::absent(&candidate.model);
@@ -158,7 +165,12 @@ fn run(
     let mut now = old.map(|old| Simulation::load(old, Assessment::unknown)).transpose().map_err(words)?;
     // Names that go are asked for, too: what becomes of them is part of the change.
     let gone: Vec<_> = page.iter().flat_map(|page| &page.names).filter_map(|name| name.name.parse().ok()).collect();
-    let all = || queries::every(now.iter().flat_map(Simulation::names).chain(&gone).chain(then.names()));
+    // What is new cannot be told from what the agent's page leaves out.
+    let told = page.as_ref().filter(|page| page.names_omitted > 0).map(|page| names_of(page));
+    let all = || match &told {
+        Some(_) => queries::every(gone.iter()),
+        None => queries::every(now.iter().flat_map(Simulation::names).chain(&gone).chain(then.names())),
+    };
     let groups = listed.map_or_else(all, <[QuestionGroup]>::to_vec);
     let times = queries::times(groups.len());
     let runs: usize = groups.iter().map(|group| group.askers.len().max(times)).sum();
@@ -166,7 +178,10 @@ fn run(
 
     let bar = progress(runs);
     let answers_then = then.run(&groups, times, |ran| bar.inc(ran)).map_err(words)?;
-    let names_then: Names = then.names().map(ToString::to_string).collect();
+    let mut names_then: Names = then.names().map(ToString::to_string).collect();
+    if let Some(told) = &told {
+        names_then.retain(|name| told.contains(name));
+    }
     let before = match (&mut now, &page) {
         (Some(now), _) => {
             let names = now.names().map(ToString::to_string).collect();
@@ -175,7 +190,7 @@ fn run(
         (None, Some(page)) => {
             let answers = Answers::of_page(page);
             let answers = if listed.is_some() { answers.within(&answers_then) } else { answers };
-            Some((answers, page.names.iter().map(|name| name.name.clone()).collect()))
+            Some((answers, names_of(page)))
         }
         (None, None) => None,
     };
@@ -184,6 +199,10 @@ fn run(
     let precision = queries::precision(times) * if now.is_some() { std::f64::consts::SQRT_2 } else { 1.0 };
     let before = before.as_ref().map(|(answers, names): &(Answers, Names)| (answers, names));
     Ok((compare(before, (&answers_then, &names_then), precision), runs))
+}
+
+fn names_of(page: &StatusPage) -> Names {
+    page.names.iter().map(|name| name.name.clone()).collect()
 }
 
 /// On a terminal only.

@@ -48,8 +48,17 @@ pub async fn status(agent: &AgentAt, of: &Of, json: bool) -> Result<(), CommandE
     if json && !filter.is_of_sites() {
         return print(&[&body, &b"\n"[..]].concat());
     }
-    let mut page: StatusPage = serde_json::from_slice(&body)
-        .map_err(|error| format!("what answers at {at} is no agent of this version ({error}); try --json"))?;
+    let read = |body: &[u8]| -> Result<StatusPage, CommandError> {
+        let page = serde_json::from_slice(body);
+        Ok(page.map_err(|error| format!("what answers at {at} is no agent of this version ({error}); try --json"))?)
+    };
+    let mut page = read(&body)?;
+    let is_cut = page.names_omitted > 0 || page.sites.iter().any(|site| site.member_of_omitted > 0);
+    if let Some(pool) = of.pool.as_ref().filter(|_| is_cut) {
+        // The page may have left it out.
+        let body = client::get(&at, &format!("/v1/status?name={}", client::query_value(pool))).await;
+        page = read(&body.map_err(|error| unasked(&error))?)?;
+    }
     if json {
         page.sites.retain(|site| filter.has_site(site));
         let text = serde_json::to_string(&page).map_err(|error| error.to_string())?;

@@ -101,9 +101,8 @@ fn what_is_well_is_zero_and_not_absent() {
         ["held", "drained", "minimum", "up-threshold", "fail-open", "servfail"]
             .map(|from| format!("zerottl_plan_choices{{from=\"{from}\"}} 0")),
     );
-    zeros.extend(
-        zerottl_core::minimums::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")),
-    );
+    zeros
+        .extend(zerottl_core::alarms::KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"app.com\"}} 0")));
     zeros.extend(
         zerottl_kernel::attachments::PROGRAM_KINDS.map(|kind| format!("zerottl_alarm{{kind=\"{kind}\",pool=\"\"}} 0")),
     );

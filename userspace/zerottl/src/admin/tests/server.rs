@@ -141,6 +141,9 @@ async fn pages_are_served_to_the_client() {
     assert!(text(page("/metrics").await).contains("\nzerottl_packets_total{"));
     let status: StatusPage = serde_json::from_slice(&page("/v1/status").await.expect("a page")).expect("a status");
     assert_eq!((status.sites.len(), status.names.len(), status.reasons["answered"].count), (3, 4, 5));
+    let page_of_one = page("/v1/status?name=Boston.App.com").await.expect("a page");
+    let status: StatusPage = serde_json::from_slice(&page_of_one).expect("a status");
+    assert_eq!((status.sites.len(), status.names.len(), status.names[0].name.as_str()), (3, 1, "boston.app.com"));
     let path = format!("/v1/explain?name={}&client=192.0.2.1", client::query_value("app.com"));
     let explained: Explanation = serde_json::from_slice(&page(&path).await.expect("a page")).expect("an explanation");
     assert_eq!((explained.name.as_str(), explained.families.len()), ("app.com", 2));
@@ -148,6 +151,7 @@ async fn pages_are_served_to_the_client() {
     for (path, status, words) in [
         ("/nothing", 404, ""),
         ("/v1/explain", 400, "name"),
+        ("/v1/status?name=a..b", 400, "`a..b` is not a DNS name"),
         ("/v1/explain?name=a..b", 400, "`a..b` is not a DNS name"),
         ("/v1/explain?name=app.com&type=what", 400, "`what` is not a record type"),
         ("/v1/explain?name=app.com&client=me", 400, "client"),
