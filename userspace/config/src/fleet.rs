@@ -6,8 +6,8 @@ use rustls_pki_types::ServerName;
 use toml::Spanned;
 
 use super::{
+    parts::Parts,
     places::place,
-    pools::PoolSource,
     raw,
     readers::{each, identity, readable, whole_seconds},
     report::Reporter,
@@ -40,11 +40,11 @@ enum Kind {
 /// The sections that each front has for itself.
 const OWN: [&str; 5] = ["fleet", "front", "admin", "agent", "state"];
 
-/// Reads it; `source` is the whole file.
+/// Reads it; `whole` is all of the file, and its parts.
 pub(super) fn fleet(
     report: &mut Reporter,
     raw: Option<&Spanned<raw::Fleet>>,
-    source: &PoolSource<'_>,
+    whole: (&str, &Parts),
 ) -> Option<FleetConfig> {
     let raw = raw?;
     let mut reader = Reader { report, section: "[fleet]".into(), header: raw.span() };
@@ -69,15 +69,15 @@ pub(super) fn fleet(
             .help("take it out, or add probes = \"shared\"");
     }
     let probers = shared.then(|| reader.number("probers", &raw.probers, PROBERS, "fronts", 2));
-    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(source), probers })
+    Some(FleetConfig { front: front.unwrap_or_default(), engine, digest: digest(whole), probers })
 }
 
 /// A digest of what all fronts should have alike, whatever the order of its tables and how it is laid out: of pools, of which
 /// there may be a million, the sum of each one's own, so that no tree of all of them is held.
-fn digest(source: &PoolSource<'_>) -> String {
+fn digest((text, parts): (&str, &Parts)) -> String {
     let (mut pools, mut rest) = (0_u64, Vec::new());
-    for part in std::iter::once(source.rest).chain(source.pools) {
-        let mut table: toml::Table = toml::from_str(&part.text(source.text)).unwrap_or_default();
+    for part in parts.all() {
+        let mut table: toml::Table = toml::from_str(&part.text(text)).unwrap_or_default();
         for key in OWN {
             table.remove(key);
         }

@@ -187,7 +187,7 @@ fn read_parts(
     loop {
         let rest = known::digest(&parts.rest, text);
         let earlier = earlier.filter(|earlier| earlier.has_rest(&rest));
-        let source = PoolSource { text, rest: &parts.rest, pools: &parts.pools, earlier };
+        let source = PoolSource { text, parts: &parts, earlier };
         let mut known = KnownParts::of_rest(rest);
         let read = tables::read(report, text, &parts.rest);
         let read = read.and_then(|mut file| resolve(report, &mut file, &source, &mut known).map(|model| (file, model)));
@@ -222,7 +222,7 @@ fn resolve(
     let state = safety::state(report, file.state.as_ref());
     let life = agent::agent(report, file.agent.as_ref());
     let health_file = health::file(report, file.health.as_ref());
-    let fleet = fleet::fleet(report, file.fleet.as_ref(), source);
+    let fleet = fleet::fleet(report, file.fleet.as_ref(), (source.text, source.parts));
     let edns = edns::edns(report, file.edns.as_ref());
     let rate_limit = rate_limit::rate_limit(report, file.rate_limit.as_ref());
     let chaos = edns::chaos(report, file.chaos.as_ref());

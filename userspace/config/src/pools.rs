@@ -18,7 +18,7 @@ use super::{
     front::Zones,
     known::{EarlierReading, KnownParts, digest},
     load_source,
-    parts::Part,
+    parts::Parts,
     raw,
     readers::again,
     report::{Once, Reporter},
@@ -97,10 +97,8 @@ fn folded(text: &str) -> String {
 pub(super) struct PoolSource<'a> {
     /// The file's text.
     pub text: &'a str,
-    /// Its part of everything else.
-    pub rest: &'a Part,
-    /// Its parts of pools alone.
-    pub pools: &'a [Part],
+    /// Its parts.
+    pub parts: &'a Parts,
     /// An earlier reading, of which everything but the pools was the same.
     pub earlier: Option<EarlierReading<'a>>,
 }
@@ -116,7 +114,7 @@ pub(super) fn pools(
     known: &mut KnownParts,
 ) -> Result<Vec<Pool>, Unread> {
     let here = std::mem::take(&mut file.pool).0;
-    let PoolSource { text, pools: parts, earlier, .. } = *source;
+    let PoolSource { text, parts: Parts { pools: parts, .. }, earlier } = *source;
     if here.is_empty() && parts.is_empty() {
         report.error(0..0, "there is no pool").help("add a section such as [pool.\"app.com\"] with its sites");
     }
