@@ -79,7 +79,7 @@ fn alike(pool: &Pool) -> Alike {
     (pool.sites.as_ptr(), Arc::as_ptr(&pool.settings))
 }
 
-/// The pools that have a [`shortfall`], in the model's order. Makes no sentences: there may be a million of them.
+/// The pools that have a shortfall, in the model's order. Makes no sentences: there may be a million of them.
 pub fn short_pools<'a>(model: &'a Model, status: &'a Assessment) -> impl Iterator<Item = PoolId> + 'a {
     let mut known = HashMap::<Alike, bool>::new();
     let is_short = move |(_, pool): &(usize, &Pool)| {
