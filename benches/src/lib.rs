@@ -308,7 +308,9 @@ fn peers_part(arguments: &Arguments) -> Result<peers::figures::PeerCosts, BenchE
 
 fn nic_part(arguments: &Arguments, interface: &str) -> Result<(), BenchError> {
     let time = Duration::from_secs(arguments.nic.nic_seconds);
-    let wish = nic::NicWish { interface: interface.to_owned(), consent: arguments.nic.yes_this_interface, time };
+    let folder = std::env::temp_dir();
+    let wish =
+        nic::NicWish { interface: interface.to_owned(), consent: arguments.nic.yes_this_interface, time, folder };
     let measured = nic::measure(&wish)?;
     let markdown = nic::report::markdown(&measured);
     println!("{markdown}");

@@ -5,8 +5,9 @@
 //! no queue, no setting; and the program is off when this one ends, however it does.
 
 use std::{
-    fs,
-    path::PathBuf,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use crate::{
     nic::{
         figures::{NicCosts, NicPhase},
         interface::Interface,
+        softirq::SoftirqClock,
     },
     rate::{COUNTED_REFLECTOR, NAMES, Queries, Responder},
     scene,
@@ -27,11 +29,10 @@ use crate::{
 pub mod figures;
 pub mod interface;
 pub mod report;
+mod softirq;
 
 /// From attaching until counting: a card may reset its queues, and its link.
 const SETTLE: Duration = Duration::from_secs(3);
-/// The kernel's ticks per second in /proc/stat (`USER_HZ`).
-const TICKS_PER_S: f64 = 100.0;
 
 /// The owner's wish.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct NicWish {
     pub consent: bool,
     /// Counting, with each program.
     pub time: Duration,
+    /// Where the questions for the other end are left.
+    pub folder: PathBuf,
 }
 
 /// Looks at the interface, says what to start elsewhere, and counts.
@@ -59,7 +62,7 @@ pub fn measure(wish: &NicWish) -> Result<NicCosts, BenchError> {
         )
         .into());
     }
-    println!("{}", report::other_end(&interface, &queries_file()?, wish.time));
+    println!("{}", report::other_end(&interface, &queries_file(&wish.folder)?, wish.time));
     let mut phases = Vec::new();
     for (what, program) in [("reflector", COUNTED_REFLECTOR), ("zerottl", PROGRAM)] {
         let model = scene::model(NAMES, scene::PLANS_FEW);
@@ -90,14 +93,15 @@ fn count(
     time: Duration,
 ) -> Result<NicPhase, BenchError> {
     let answered = || Ok::<_, BenchError>(responder.answered(Queries::Plain)?.ok_or("this program does not count")?);
-    let (packets, softirq_s, begun) = (answered()?, softirq_s()?, Instant::now());
+    let clock = SoftirqClock::start()?;
+    let (packets, softirq_s, begun) = (answered()?, clock.seconds()?, Instant::now());
     thread::sleep(time);
     let phase = NicPhase {
         what,
         native: attached.mode == zerottl_kernel::attach::AttachMode::Native,
         packets: (answered()? - packets) as f64,
         elapsed_s: begun.elapsed().as_secs_f64(),
-        softirq_s: self::softirq_s()? - softirq_s,
+        softirq_s: clock.seconds()? - softirq_s,
         hz: hz(&fs::read_to_string("/proc/cpuinfo")?).ok_or("/proc/cpuinfo names no frequency")?,
     };
     if phase.packets == 0.0 {
@@ -109,20 +113,9 @@ fn count(
         .into());
     }
     if phase.softirq_s == 0.0 {
-        return Err("the kernel counts no time in softirqs: is NAPI threaded (`/sys/class/net/IFACE/threaded`)?".into());
+        return Err("no time was spent in softirqs: is NAPI threaded (`/sys/class/net/IFACE/threaded`)?".into());
     }
     Ok(phase)
-}
-
-/// Time of all CPUs in interrupts and softirqs so far, seconds.
-fn softirq_s() -> Result<f64, BenchError> {
-    Ok(softirq_ticks(&fs::read_to_string("/proc/stat")?).ok_or("/proc/stat has another form")? / TICKS_PER_S)
-}
-
-/// The 6th and 7th number of the first line: "cpu  user nice system idle iowait irq softirq …".
-fn softirq_ticks(stat: &str) -> Option<f64> {
-    let mut numbers = stat.lines().next()?.split_whitespace().skip(6).map(str::parse::<f64>);
-    Some(numbers.next()?.ok()? + numbers.next()?.ok()?)
 }
 
 /// The mean frequency of /proc/cpuinfo, Hz.
@@ -135,10 +128,12 @@ fn hz(cpuinfo: &str) -> Option<f64> {
 }
 
 /// Writes the questions for the other end's generator.
-fn queries_file() -> Result<PathBuf, BenchError> {
-    let file = std::env::temp_dir().join("zerottl-nic-queries");
+fn queries_file(folder: &Path) -> Result<PathBuf, BenchError> {
+    let file = folder.join("zerottl-nic-queries");
     let questions = (0..NAMES).fold(String::new(), |all, i| all + &scene::pool_name(i) + " A\n");
-    fs::write(&file, questions)?;
+    // That of an earlier run, or a link that somebody else has put there.
+    drop(fs::remove_file(&file));
+    File::create_new(&file)?.write_all(questions.as_bytes())?;
     Ok(file)
 }
 
@@ -147,10 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_numbers_are_read() {
-        let stat = "cpu  10 20 30 40 50 6 7 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n";
-        assert_eq!(softirq_ticks(stat), Some(13.0));
-        assert_eq!(softirq_ticks("cpu 1 2"), None);
+    fn the_frequency_is_read() {
         let cpuinfo = "processor\t: 0\ncpu MHz\t\t: 2000.000\n\nprocessor\t: 1\ncpu MHz\t\t: 3000.000\n";
         assert_eq!(hz(cpuinfo), Some(2.5e9));
         assert_eq!(hz("processor: 0\n"), None);

@@ -26,8 +26,10 @@ fn an_interface_is_measured_and_left_as_it_was() {
         ))
         .unwrap();
     front.ip("link set eth0 up\nroute add default dev eth0").unwrap();
+    let left = scratch::folder().unwrap();
     let measure = |consent| {
-        let wish = NicWish { interface: "eth0".to_owned(), consent, time: Duration::from_secs(2) };
+        let folder = left.path().to_owned();
+        let wish = NicWish { interface: "eth0".to_owned(), consent, time: Duration::from_secs(2), folder };
         front.run(move || nic::measure(&wish)).unwrap()
     };
 
@@ -52,6 +54,8 @@ fn an_interface_is_measured_and_left_as_it_was() {
     for phase in &costs.phases {
         assert!(phase.packets > 1_000.0 && phase.softirq_s > 0.0 && phase.cycles() > 0.0, "{phase:?}");
     }
+    let asked = std::fs::read_to_string(left.path().join("zerottl-nic-queries")).unwrap();
+    assert!(asked.starts_with("aaaaaaaa.app.example A\n"), "{asked:.40}");
     let link = front.read("ip", &["link", "show", "dev", "eth0"]).unwrap();
     assert!(!link.contains("xdp"), "{link}");
 }

@@ -11,7 +11,7 @@ mod ebpf;
 mod ebpf_build;
 
 /// The programs, by their names as binaries of `xdp-ebpf`.
-const PROGRAMS: [&str; 3] = ["zerottl-xdp", "zerottl-bench", "zerottl-director"];
+const PROGRAMS: [&str; 4] = ["zerottl-xdp", "zerottl-bench", "zerottl-softirq", "zerottl-director"];
 
 fn main() {
     if let Err(problem) = build() {

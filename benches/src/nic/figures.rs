@@ -25,7 +25,7 @@ pub struct NicPhase {
     pub packets: f64,
     /// How long that was counted, seconds.
     pub elapsed_s: f64,
-    /// Time of all CPUs in interrupts and softirqs meanwhile, seconds.
+    /// Time of all CPUs in receiving softirqs meanwhile, seconds.
     pub softirq_s: f64,
     /// The CPUs' mean frequency as the kernel says it at the end, Hz.
     pub hz: f64,

@@ -79,8 +79,8 @@ pub fn markdown(costs: &NicCosts) -> String {
     }
     let _ = writeln!(
         text,
-        "\nQueries are frames of {query} bytes, answers of {answer}; {AROUND} more on the line. CPU is all time in interrupts and softirqs \
-         (/proc/stat); cycles are that by the mean frequency of /proc/cpuinfo, {:.0} MHz.",
+        "\nQueries are frames of {query} bytes, answers of {answer}; {AROUND} more on the line. CPU is all time in receiving \
+         softirqs, by their tracepoints; cycles are that by the mean frequency of /proc/cpuinfo, {:.0} MHz.",
         costs.phases.first().map_or(0.0, |phase| phase.hz / 1e6)
     );
     text

@@ -78,6 +78,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_XDP_OBJECT"
 /// The benchmarks' object: the same maps and code beside a reflector. Nothing in the agent refers to it, so its binary
 /// does not hold it.
 pub static BENCH_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_BENCH_OBJECT"));
+/// As [`BENCH_OBJECT`]: the time of receiving softirqs.
+pub static SOFTIRQ_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ZEROTTL_SOFTIRQ_OBJECT"));
 /// The maps that programs hand on to each other: the bytes of a key and of a value, and how many entries.
 const SHARED: [(&str, u32, u32, u32); 2] = [("COUNTERS", 4, 8, Reason::ALL.len() as u32), ("EVENTS", 0, 0, EVENTS_LEN)];
 /// The program's name within [`OBJECT`].
