@@ -8,6 +8,7 @@
 //! | [`director`] | the distributor's programs: which server a connection goes to |
 //! | [`image`] | maps' contents from a model and a plan, pure |
 //! | [`inherited`] | descriptors that were open when this process began |
+//! | `memory` | memory that loading leaves behind |
 //! | [`mmap_array`] | BPF arrays in our memory |
 //! | [`publish`] | banks and generations (invariant 4) |
 //! | [`attach`] | interfaces, modes, MACs |
@@ -31,6 +32,7 @@ pub mod director;
 pub mod image;
 pub mod inherited;
 pub(crate) mod label_tree;
+mod memory;
 pub mod mmap_array;
 pub mod nic;
 pub(crate) mod perfect_hash;
@@ -229,6 +231,8 @@ impl Fastpath {
             }
         }
         let mut ebpf = loader.load(object)?;
+        drop(loader);
+        memory::give_back();
         for name in [program, SIGN_PROGRAM] {
             let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing("XDP program"))?.try_into()?;
             program.load()?;

@@ -23,6 +23,7 @@ use xdp_ebpf::director::{
 
 use super::{errors::DirectorLoadError, files::DirectorPins};
 use crate::{
+    memory,
     mmap_array::{Mapped, store_u32},
     sys,
 };
@@ -110,6 +111,7 @@ pub(super) fn open(pins: &Path, cgroup: &Path, addresses: usize) -> Result<Loade
         chooser.load().map_err(bpf)?;
         choosers.push(ebpf);
     }
+    memory::give_back();
     let first = choosers.first_mut().ok_or(DirectorLoadError::Addresses(0))?;
     let missing = DirectorLoadError::Missing("program that counts");
     let counting: &mut SockOps = first.program_mut(COUNT).ok_or(missing)?.try_into().map_err(bpf)?;
