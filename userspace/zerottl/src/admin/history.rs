@@ -118,12 +118,31 @@ struct Known {
     steps: u32,
     began: Instant,
     generation: u64,
-    states: Vec<String>,
-    shares: Drawn,
+    /// By Site followed.
+    states: Box<[&'static str]>,
+    shares: Box<[DrawnShare]>,
 }
 
-/// By name followed: the shares that are drawn, first those of A or of AAAA where it has no A, then those of AAAA.
-type Drawn = [Vec<BTreeMap<String, f64>>; 2];
+/// A share that is drawn. Some thousands of them may be kept for each of [`STEPS_MAX`], in one piece each: names and keys of their own
+/// would be several times as large, and a hundred pieces of memory for each step hold the pages that they lie in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct DrawnShare {
+    /// Position among the names followed.
+    name: u8,
+    curve: Curve,
+    /// Position among the Sites followed; all others go together.
+    site: Option<u8>,
+    share: f64,
+}
+
+/// The curve of a name that a share belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Curve {
+    /// Of A, or of AAAA where there is no A.
+    First,
+    /// Of AAAA.
+    Aaaa,
+}
 
 impl History {
     /// Looks at the agent now.
@@ -138,7 +157,7 @@ impl History {
         let followed_names: Vec<HistoryName> = names()
             .map(|(_, entry)| HistoryName { name: entry.name.to_string(), kind: kind_word(entry.kind).into() })
             .collect();
-        let words = (0..followed).map(|site| site_state(model, &status, SiteId(site)).to_owned()).collect();
+        let words = (0..followed).map(|site| site_state(model, &status, SiteId(site))).collect();
         let mut recorded = self.lock();
         if recorded.sites != sites || recorded.names != followed_names {
             // Another configuration: what was drawn by the old one's names would be misread.
@@ -148,13 +167,17 @@ impl History {
             Some(last) if last.generation == plan.generation => last.shares.clone(),
             _ => {
                 let mut counter = ShareCounter::new(model, &plan);
-                let mut drawn = Drawn::default();
-                for (id, _) in names() {
+                let mut drawn = Vec::new();
+                // At most `NAMES_MAX`.
+                for (name, (id, _)) in (0_u8..).zip(names()) {
                     let [a, aaaa] = [Family::V4, Family::V6].map(|family| counter.sites(id, family));
-                    drawn[0].push(few(&recorded.sites, if a.is_empty() { aaaa.clone() } else { a }));
-                    drawn[1].push(few(&recorded.sites, aaaa));
+                    for (curve, shares) in [(Curve::First, if a.is_empty() { &aaaa } else { &a }), (Curve::Aaaa, &aaaa)]
+                    {
+                        let shares = few(&recorded.sites, shares).into_iter();
+                        drawn.extend(shares.map(|(site, share)| DrawnShare { name, curve, site, share }));
+                    }
                 }
-                drawn
+                drawn.into()
             }
         };
         recorded.push(Instant::now(), plan.generation, words, shares);
@@ -168,9 +191,9 @@ impl History {
         let run = |known: &Known| Run {
             steps: known.steps,
             began_s: now.saturating_duration_since(known.began).as_secs_f64(),
-            states: known.states.clone(),
-            shares: known.shares[0].clone(),
-            shares_aaaa: known.shares[1].clone(),
+            states: known.states.iter().map(ToString::to_string).collect(),
+            shares: recorded.shares(known, Curve::First),
+            shares_aaaa: recorded.shares(known, Curve::Aaaa),
         };
         HistoryPage {
             step_s: STEP.as_secs_f64(),
@@ -189,7 +212,17 @@ impl History {
 }
 
 impl Recorded {
-    fn push(&mut self, now: Instant, generation: u64, states: Vec<String>, shares: Drawn) {
+    /// A run's shares of one curve: by name followed, by Site key.
+    fn shares(&self, known: &Known, curve: Curve) -> Vec<BTreeMap<String, f64>> {
+        let mut by_name = vec![BTreeMap::new(); self.names.len()];
+        for drawn in known.shares.iter().filter(|drawn| drawn.curve == curve) {
+            let key = drawn.site.map_or("", |site| &self.sites[usize::from(site)]);
+            by_name[usize::from(drawn.name)].insert(key.to_owned(), drawn.share);
+        }
+        by_name
+    }
+
+    fn push(&mut self, now: Instant, generation: u64, states: Box<[&'static str]>, shares: Box<[DrawnShare]>) {
         match self.runs.back_mut() {
             Some(last) if last.states == states && last.shares == shares => {
                 last.steps += 1;
@@ -221,14 +254,18 @@ impl Recorded {
     }
 }
 
-/// The shares of the Sites followed, and of all others together under the empty key.
-fn few(sites: &[String], shares: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
-    if shares.len() <= SITES_MAX && shares.keys().all(|key| sites.contains(key)) {
-        return shares;
-    }
-    let mut drawn = BTreeMap::new();
+/// The shares of the Sites followed by their positions, and of all others together.
+fn few(sites: &[String], shares: &BTreeMap<String, f64>) -> Vec<(Option<u8>, f64)> {
+    let (mut drawn, mut others) = (Vec::new(), 0.0);
     for (key, share) in shares {
-        *drawn.entry(if sites.contains(&key) { key } else { String::new() }).or_default() += share;
+        // At most `SITES_MAX`.
+        match (0_u8..).zip(sites).find(|(_, site)| *site == key) {
+            Some((site, _)) => drawn.push((Some(site), *share)),
+            None => others += share,
+        }
+    }
+    if others > 0.0 {
+        drawn.push((None, others));
     }
     drawn
 }
@@ -249,14 +286,14 @@ fn totals(state: &AdminSources) -> Traffic {
 mod tests {
     use super::*;
 
-    fn one(share: f64) -> Drawn {
-        [vec![BTreeMap::from([("boston".to_owned(), share)])], Vec::new()]
+    fn one(share: f64) -> Box<[DrawnShare]> {
+        Box::new([DrawnShare { name: 0, curve: Curve::First, site: Some(0), share }])
     }
 
     #[test]
     fn runs_grow_while_nothing_changes_and_the_oldest_steps_go() {
         let (mut recorded, start) = (Recorded::default(), Instant::now());
-        let states = || vec!["up".to_owned()];
+        let states = || Box::from(["up"]);
         let at = |step: u32| start + STEP * step;
         for step in 0..500 {
             recorded.push(at(step), 1, states(), one(1.0));
@@ -291,7 +328,16 @@ mod tests {
     fn sites_that_are_not_followed_are_one() {
         let sites = ["boston".to_owned()];
         let shares = BTreeMap::from([("boston".to_owned(), 0.5), ("a".to_owned(), 0.25), ("b".to_owned(), 0.25)]);
-        let expect = BTreeMap::from([("boston".to_owned(), 0.5), (String::new(), 0.5)]);
-        assert_eq!(few(&sites, shares), expect);
+        assert_eq!(few(&sites, &shares), [(Some(0), 0.5), (None, 0.5)]);
+        let [a, aaaa] = [(Curve::First, None, 0.5), (Curve::Aaaa, Some(0), 1.0)]
+            .map(|(curve, site, share)| DrawnShare { name: 1, curve, site, share });
+        let [first, second] =
+            ["app.com", "b.app.com"].map(|name| HistoryName { name: name.into(), kind: "pool".into() });
+        let recorded = Recorded { sites: sites.into(), names: vec![first, second], ..Recorded::default() };
+        let shares = [DrawnShare { site: Some(0), ..a }, a, aaaa].into();
+        let known = Known { steps: 1, began: Instant::now(), generation: 1, states: Box::default(), shares };
+        let map = |shares: &[(&str, f64)]| shares.iter().map(|(key, share)| ((*key).to_owned(), *share)).collect();
+        assert_eq!(recorded.shares(&known, Curve::First), [map(&[]), map(&[("boston", 0.5), ("", 0.5)])]);
+        assert_eq!(recorded.shares(&known, Curve::Aaaa), [map(&[]), map(&[("boston", 1.0)])]);
     }
 }
