@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use tests::{
     agent::{Agent, binary},
     config::{Config, SiteConfig},
@@ -89,4 +90,45 @@ fn running_takes_memory_by_the_number_of_sites() {
         peak
     });
     assert!(peaks[1] <= GROWTH_MAX * peaks[0], "{peaks:?} KiB for {FEW} and {MANY} Sites");
+}
+
+/// The page of so many names leaves some out: `status --pool` asks for such a one by itself, and `simulate` says that it compares
+/// none of them, and takes none for new.
+#[test]
+fn names_that_the_page_leaves_out_are_asked_for() {
+    const MORE: usize = 10_200;
+    if !can_run("pages of an agent with 10,200 pools") {
+        return;
+    }
+    let pool = |i: usize| format!("[pool.\"p{i}.app.com\"]\nsites = [\"boston\"]\n");
+    let more: String = (0..MORE).map(pool).collect();
+    let mut config = Config { probe: None, more, ..Config::default() };
+    let lab = Lab::start(&LabSpec::default()).unwrap();
+    let agent = Agent::start(&lab, 0, &config).unwrap();
+    let last = format!("p{}.app.com", MORE - 1);
+    let page: Value = serde_json::from_str(&agent.zerottl(&["status", "--json"]).unwrap()).unwrap();
+    let is_there = page["names"].as_array().unwrap().iter().any(|name| name["name"] == last);
+    assert_eq!((is_there, &page["names_omitted"]), (false, &json!(206)));
+
+    let text = agent.zerottl(&["status", "--pool", &last]).unwrap();
+    let rows = |site: &str| text.lines().any(|line| line.starts_with(site));
+    assert!(rows(&last) && rows("boston") && !rows("chicago"), "{text}");
+    let page: Value = serde_json::from_str(&agent.zerottl(&["status", "--json", "--pool", &last]).unwrap()).unwrap();
+    let keys: Vec<_> = page["sites"].as_array().unwrap().iter().map(|site| &site["key"]).collect();
+    assert_eq!(keys, ["boston"]);
+
+    config.more += "[pool.\"new.app.com\"]\nsites = [\"geneva\"]\n";
+    let place = folder().unwrap();
+    let file = config.write(place.path()).unwrap();
+    let asked = place.path().join("asked");
+    std::fs::write(&asked, format!("app.com A\n{last} A\n")).unwrap();
+    let [file, asked] = [file, asked].map(|path| path.to_string_lossy().into_owned());
+    let output = agent.output(&["simulate", "--json", "--config", &file, "--queries", &asked]).unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("tells of 10000 names and leaves out 206, which are not compared"), "{complaint}");
+    let page: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&page["added"], &page["removed"]), (&json!([]), &json!([])));
+    // Of the one that it was asked for it says that it does not know what it was.
+    let unknown = page["shares"].as_array().unwrap().iter().filter(|row| row["now"].is_null());
+    assert_eq!(unknown.map(|row| &row["name"]).collect::<Vec<_>>(), [&last]);
 }
