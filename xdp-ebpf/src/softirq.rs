@@ -25,6 +25,8 @@ pub struct Spent {
     all: u64,
 }
 
+const _: () = assert!(size_of::<Spent>() == 16 && core::mem::offset_of!(Spent, all) == 8);
+
 #[btf_map]
 static SPENT: PerCpuArray<Spent, 1> = PerCpuArray::new();
 
@@ -53,7 +55,7 @@ fn of_this_cpu<'a>(ctx: &RawTracePointContext) -> Option<&'a mut Spent> {
     if ctx.arg::<u32>(0) != NET_RX {
         return None;
     }
-    // SAFETY: this CPU's value, and softirqs of a CPU do not nest.
+    // SAFETY: this CPU's value. Softirqs of a CPU do not nest; under PREEMPT_RT they may, which spoils the figure alone.
     SPENT.get_ptr_mut(0).map(|spent| unsafe { &mut *spent })
 }
 

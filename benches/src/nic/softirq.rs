@@ -25,8 +25,8 @@ impl SoftirqClock {
         let mut ebpf = Ebpf::load(SOFTIRQ_OBJECT)?;
         for (name, tracepoint) in PROGRAMS {
             let program: &mut RawTracePoint = ebpf.program_mut(name).ok_or("the object lacks it")?.try_into()?;
-            program.load()?;
-            program.attach(tracepoint).map_err(|error: ProgramError| {
+            let attached = program.load().and_then(|()| program.attach(tracepoint));
+            attached.map_err(|error: ProgramError| {
                 format!("tracepoint {tracepoint}: {error}; the kernel needs CONFIG_BPF_EVENTS")
             })?;
         }

@@ -3,8 +3,8 @@
 /// Gives pages that hold nothing back to the kernel.
 ///
 /// For each load aya reads the types of the whole running kernel: 20 MB in a quarter of a million pieces, all free again when the
-/// program is loaded. What was allocated meanwhile and stays lies scattered among them, so the heap's end cannot come down, and each
-/// reload leaves other holes: an agent that reloaded 4,231 times in an hour grew from 5.3 to 9.2 MB while what it held did not.
+/// loader is dropped. What was allocated meanwhile and stays lies scattered among them, so the heap's end cannot come down, and each
+/// reload leaves other holes. An agent that reloads every second had 6.4 MB after five minutes, and has 4.7 with this.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "the C library's")]

@@ -123,8 +123,8 @@ struct Known {
     shares: Box<[DrawnShare]>,
 }
 
-/// A share that is drawn. Some thousands of them may be kept for each of [`STEPS_MAX`], in one piece each: names and keys of their own
-/// would be several times as large, and a hundred pieces of memory for each step hold the pages that they lie in.
+/// A share that is drawn. Each of [`STEPS_MAX`] may have some thousands of them, all in one piece: names and keys of their own would be
+/// several times as large, and so many small pieces would hold the pages of memory that they lie in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct DrawnShare {
     /// Position among the names followed.
